@@ -1,0 +1,176 @@
+package gate_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/gate"
+)
+
+// enter returns a passage through l that leaves after d.
+func enter(t *testing.T, l *gate.Lane, d time.Duration) *gate.Passage {
+	t.Helper()
+	p, ok := l.Enter()
+	if !ok {
+		t.Fatal("the lane is closed")
+	}
+	time.AfterFunc(d, p.Leave)
+	return p
+}
+
+// A closer leaves its lane when it is closed, as a stream does, and remembers
+// when that was.
+type closer struct {
+	passage *gate.Passage
+	at      time.Time
+}
+
+func (c *closer) Close() error {
+	c.at = time.Now()
+	c.passage.Leave()
+	return nil
+}
+
+// open returns a stream in l that lasts until it is closed.
+func open(t *testing.T, l *gate.Lane) *closer {
+	t.Helper()
+	p, ok := l.Enter()
+	if !ok {
+		t.Fatal("the lane is closed")
+	}
+	c := &closer{passage: p}
+	if !p.BecomeStream(c) {
+		t.Fatal("no stream may begin")
+	}
+	return c
+}
+
+func TestDrainLetsNobodyInAndWaitsForRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var a, b gate.Lane
+		enter(t, &a, time.Second)
+		enter(t, &b, 3*time.Second)
+		begin := time.Now()
+		requests, streams := gate.Drain([]*gate.Lane{&a, &b}, gate.Limits{Requests: time.Minute}, nil)
+		is.Equal(time.Since(begin), 3*time.Second)
+		is.Equal(requests, int64(0))
+		is.Equal(streams, int64(0))
+		_, ok := a.Enter()
+		is.True(!ok)
+	})
+}
+
+func TestDrainCountsTheRequestsThatTookTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var l gate.Lane
+		enter(t, &l, time.Second)
+		enter(t, &l, time.Hour)
+		begin := time.Now()
+		requests, _ := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, nil)
+		is.Equal(time.Since(begin), time.Minute)
+		is.Equal(requests, int64(1))
+	})
+}
+
+func TestDrainEndsWhenDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var l gate.Lane
+		enter(t, &l, time.Hour)
+		done := make(chan struct{})
+		time.AfterFunc(time.Second, func() { close(done) })
+		begin := time.Now()
+		requests, _ := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, done)
+		is.Equal(time.Since(begin), time.Second)
+		is.Equal(requests, int64(1))
+	})
+}
+
+func TestStreamsAreClosedAfterTheRequestsHaveLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var l gate.Lane
+		enter(t, &l, 3*time.Second)
+		stream := open(t, &l)
+		requests, streams := l.Inside()
+		is.Equal(requests, int64(1)) // a stream is no request any more
+		is.Equal(streams, int64(1))
+		begin := time.Now()
+		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, nil)
+		is.Equal(closed, int64(1))
+		after := stream.at.Sub(begin)
+		is.True(after >= 3*time.Second && after <= 4*time.Second) // within the second that follows
+	})
+}
+
+func TestStreamsAreClosedInTheLastTenthOfTheirTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var l gate.Lane
+		var streams []*closer
+		for range 20 {
+			streams = append(streams, open(t, &l))
+		}
+		begin := time.Now()
+		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: 100 * time.Second}, nil)
+		is.Equal(closed, int64(20))
+		moments := make(map[time.Duration]bool)
+		for _, s := range streams {
+			after := s.at.Sub(begin)
+			moments[after] = true
+			is.True(after >= 90*time.Second && after <= 100*time.Second)
+		}
+		is.True(len(moments) > 1) // not all at once
+	})
+}
+
+func TestStreamsAreClosedFirstWhereTheirLimitIsNegative(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var l gate.Lane
+		late, _ := l.Enter()
+		time.AfterFunc(time.Second, func() {
+			if late.BecomeStream(nil) {
+				t.Error("a stream began in a lane that is closed to them")
+			}
+			late.Leave()
+		})
+		stream := open(t, &l)
+		begin := time.Now()
+		gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: -1}, nil)
+		is.True(stream.at.Sub(begin) < time.Millisecond)
+		is.Equal(time.Since(begin), time.Second) // and the requests waited for
+	})
+}
+
+func TestRequestThatBecomesAStreamDuringADrainIsClosedLikeTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var l gate.Lane
+		late, _ := l.Enter()
+		c := &closer{passage: late}
+		time.AfterFunc(time.Second, func() { late.BecomeStream(c) })
+		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, nil)
+		is.Equal(closed, int64(1))
+		is.True(!c.at.IsZero())
+	})
+}
+
+func TestStreamsThatEndByThemselvesAreNotClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var l gate.Lane
+		stream := open(t, &l)
+		time.AfterFunc(time.Second, func() { stream.passage.Leave() })
+		begin := time.Now()
+		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: time.Hour}, nil)
+		is.Equal(time.Since(begin), time.Second)
+		is.Equal(closed, int64(0))
+		is.True(stream.at.IsZero())
+	})
+}
