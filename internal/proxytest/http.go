@@ -1,0 +1,127 @@
+package proxytest
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// A Backend is an app on a Net: an [http.Server] that answers health checks by
+// itself and hands everything else to a handler.
+type Backend struct {
+	net      *Net
+	t        testing.TB
+	handler  http.Handler
+	requests atomic.Int64
+	probes   atomic.Int64
+	health   atomic.Int64
+	running  sync.WaitGroup // listeners, connections, handlers
+	mu       sync.Mutex     // guards address, listener, cancel
+	address  string
+	listener *listener
+	cancel   context.CancelFunc // ends the requests of listener
+}
+
+// Serve starts a Backend with the given handler at address, on whose port 0
+// see [Net.Listen]. Where that is impossible it ends the test. When the test
+// ends, the Backend is stopped and its handlers are waited for.
+//
+// Any handler will do, a proxy too: call SetHealth(0) for one that answers
+// GET /up itself.
+func (n *Net) Serve(t testing.TB, address string, handler http.Handler) *Backend {
+	t.Helper()
+	b := &Backend{net: n, t: t, handler: handler, address: address}
+	b.SetHealth(http.StatusOK)
+	b.Start()
+	t.Cleanup(b.close)
+	return b
+}
+
+// Addr returns the address to dial.
+func (b *Backend) Addr() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.address
+}
+
+// Requests tells how many requests the handler was given.
+func (b *Backend) Requests() int { return int(b.requests.Load()) }
+
+// Probes tells how many health checks were answered without the handler.
+func (b *Backend) Probes() int { return int(b.probes.Load()) }
+
+// SetHealth chooses the status with which GET /up is answered from now on. It
+// is 200 at first; 0 leaves /up to the handler.
+func (b *Backend) SetHealth(status int) { b.health.Store(int64(status)) }
+
+// Stop closes the listener and all connections at once, hijacked ones too, as
+// kill -9 would. The contexts of running requests are canceled, but their
+// handlers are not waited for. Stopping what is stopped does nothing.
+func (b *Backend) Stop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.listener.kill()
+	b.cancel()
+}
+
+// Start serves again, at the same address, after Stop. It must be called by
+// the test's own goroutine and ends the test if the address is in use, be it
+// by this very Backend.
+func (b *Backend) Start() {
+	b.t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l, address := b.net.listenFor(b.t, b.address)
+	ctx, cancel := context.WithCancel(context.Background())
+	b.listener, b.address, b.cancel = l, address, cancel
+	server := &http.Server{
+		Handler:     http.HandlerFunc(b.serve),
+		ConnState:   b.count,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
+	b.running.Go(func() { server.Serve(l) })
+}
+
+func (b *Backend) close() {
+	b.Stop()
+	b.running.Wait()
+}
+
+// count keeps running above zero from accepting a connection to its end or,
+// if it is hijacked, to the end of its handler.
+func (b *Backend) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		b.running.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		b.running.Done()
+	}
+}
+
+func (b *Backend) serve(w http.ResponseWriter, r *http.Request) {
+	b.running.Add(1)
+	defer b.running.Done()
+	health := int(b.health.Load())
+	if health != 0 && r.Method == http.MethodGet && r.URL.Path == "/up" {
+		b.probes.Add(1)
+		w.WriteHeader(health)
+		return
+	}
+	b.requests.Add(1)
+	b.handler.ServeHTTP(w, r)
+}
+
+// Client returns a client that dials n and shows answers as they are: it
+// follows no redirect, asks for no compression, and knows no proxy. To reach
+// one server under many names, set a request's Host. The client's idle
+// connections are closed when the test ends.
+func (n *Net) Client(t testing.TB) *http.Client {
+	transport := &http.Transport{DialContext: n.Dial, DisableCompression: true}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, CheckRedirect: stay}
+}
+
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
