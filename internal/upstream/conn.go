@@ -1,0 +1,194 @@
+package upstream
+
+import (
+	"bufio"
+	"crypto/tls"
+	"errors"
+	"io"
+	"math"
+	"net"
+	"net/textproto"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// maxHead bounds a head, and the trailers of a body by themselves.
+const maxHead = 256 << 10
+
+var errHeadTooLarge = errors.New("head larger than 256 KiB")
+
+// A conn is a connection to the target. It belongs to one exchange at a time,
+// or to the Pool while it is idle.
+//
+// Setting a deadline costs as much as a system call, and one is wanted for
+// every answer but hardly ever needed. So the one that is set on the
+// connection is left behind when it no longer counts: it is earlier than what
+// is wanted later, and a read that it ends wrongly sets the right one and goes
+// on.
+type conn struct {
+	raw  net.Conn         // as it was dialled; closing it ends whatever goes on
+	nc   net.Conn         // what is spoken on: raw, or TLS over it
+	src  io.Reader        // raw where the kernel can move bytes from it by itself, else nil
+	br   *bufio.Reader    // reads through Read
+	text textproto.Reader // reads br
+
+	sys    syscall.RawConn // of raw; nil: it is no socket
+	peeker func(fd uintptr) bool
+	peeked error // what peeker found
+	one    [1]byte
+
+	room int64 // how many more bytes Read may return
+	err  error // what ended reading
+
+	limit  time.Duration // how long it may be idle
+	since  time.Time     // when it became idle
+	reused bool          // it has served another exchange
+
+	mu  sync.Mutex // guards the fields below
+	due time.Time  // when a read is to be given up; zero: never
+	set time.Time  // the deadline that raw has
+}
+
+// newConn returns a conn on raw, with secured (nil: nothing) over it.
+func newConn(raw net.Conn, secured *tls.Conn) *conn {
+	c := &conn{raw: raw, nc: raw, room: math.MaxInt64, limit: idleLimit}
+	if secured != nil {
+		c.nc = secured
+	}
+	switch socket := raw.(type) {
+	case *net.TCPConn:
+		c.sys, _ = socket.SyscallConn()
+	case *net.UnixConn:
+		c.sys, _ = socket.SyscallConn()
+	}
+	if c.sys != nil {
+		c.peeker = c.peek
+		if secured == nil {
+			c.src = raw
+		}
+	}
+	c.br = bufio.NewReader(c)
+	c.text.R = c.br
+	return c
+}
+
+// Read is what br reads from.
+func (c *conn) Read(p []byte) (int, error) {
+	if c.room <= 0 {
+		return 0, errHeadTooLarge
+	}
+	if int64(len(p)) > c.room {
+		p = p[:c.room]
+	}
+	for {
+		n, err := c.nc.Read(p)
+		if n == 0 && err != nil && !c.isDue(err) {
+			continue
+		}
+		c.room -= int64(n)
+		if err != nil {
+			c.err = err
+		}
+		return n, err
+	}
+}
+
+// readBy makes reads give up at t; zero: never.
+func (c *conn) readBy(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.due = t
+	if !t.IsZero() && (c.set.IsZero() || t.Before(c.set)) {
+		c.setLocked(t)
+	}
+}
+
+// readNowBy is readBy for reads that do not go through Read.
+func (c *conn) readNowBy(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.due = t
+	if !t.Equal(c.set) {
+		c.setLocked(t)
+	}
+}
+
+func (c *conn) setLocked(t time.Time) error {
+	c.set = t
+	return c.raw.SetReadDeadline(t)
+}
+
+// isDue reports whether err ends a read. It does not if it is the expiry of a
+// deadline that was left behind: then the right one is set.
+func (c *conn) isDue(err error) bool {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.due.IsZero() && !time.Now().Before(c.due) {
+		return true
+	}
+	return c.setLocked(c.due) != nil
+}
+
+// wait is how long quiet looks at what is no socket: long enough to see what
+// is there already.
+const wait = 100 * time.Microsecond
+
+// quiet reports whether the target neither closed the idle connection nor sent
+// anything on it that nobody asked for.
+func (c *conn) quiet() bool {
+	if c.sys != nil && c.look() != syscall.EAGAIN {
+		return false
+	}
+	if c.sys != nil && c.nc == c.raw {
+		return true
+	}
+	// A deadline in the past still shows what TLS has read ahead.
+	deadline := time.Unix(1, 0)
+	if c.sys == nil {
+		deadline = time.Now().Add(wait)
+	}
+	c.readNowBy(deadline)
+	_, err := c.nc.Read(c.one[:])
+	c.readNowBy(time.Time{})
+	return errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// look returns what a read would find now: nil (bytes), io.EOF, EAGAIN
+// (nothing), or what broke the connection. c must have a sys.
+func (c *conn) look() error {
+	err := c.sys.Read(c.peeker)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.readNowBy(time.Time{})
+		err = c.sys.Read(c.peeker)
+	}
+	if err != nil {
+		return err
+	}
+	return c.peeked
+}
+
+func (c *conn) peek(fd uintptr) bool {
+	n, _, err := syscall.Recvfrom(int(fd), c.one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	for err == syscall.EINTR {
+		n, _, err = syscall.Recvfrom(int(fd), c.one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	}
+	if err == nil && n == 0 {
+		err = io.EOF
+	}
+	c.peeked = err
+	return true
+}
+
+// closeWrite tells the target that nothing more will come.
+func (c *conn) closeWrite() error {
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return half.CloseWrite()
+}

@@ -1,0 +1,297 @@
+// Package upstream carries HTTP/1 exchanges with one address.
+//
+// A Pool keeps connections and lends each to one exchange at a time. The
+// request is written and the answer's head is read on the goroutine that asks,
+// the answer's body on the one that reads it. Only a request body that is too
+// large to be sent in one piece has a goroutine, for as long as it lasts.
+//
+// Who may end an exchange early (the client, the Pool, the one who reads the
+// body) closes its connection: whatever blocks on it then returns, and the
+// first reason given is the one reported.
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"sync"
+	"time"
+)
+
+// Options say where a Pool's target is and how long it is waited for.
+type Options struct {
+	// Network and Address are what Dial is called with: "tcp" and
+	// "host:port", or "unix" and a path.
+	Network, Address string
+
+	// Dial opens a connection; nil: a net.Dialer.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// TLS is the configuration for a target that speaks it; nil: plain.
+	// Where it has no ServerName, the host of Address is verified.
+	TLS *tls.Config
+
+	// DialTimeout bounds opening a connection, the TLS handshake included;
+	// 0: 5 s, negative: none.
+	DialTimeout time.Duration
+
+	// ResponseTimeout runs from the last byte of the request written to the
+	// head of the final answer; a 1xx starts it anew. 0 or negative: none.
+	ResponseTimeout time.Duration
+
+	// WriteTimeout is how long a client may let an answer's bytes wait in the
+	// WriteTo of a body; 0: 60 s, negative: none.
+	WriteTimeout time.Duration
+}
+
+const (
+	// idleLimit is how long a connection is kept for reuse where its target
+	// does not say. It is below Node's five seconds.
+	idleLimit = 4 * time.Second
+
+	// freshLimit is how old a connection may be, also to half its idle limit,
+	// for a request that cannot be sent twice: a target that gives up a
+	// connection just when a request arrives is not noticed in time.
+	freshLimit = 500 * time.Millisecond
+
+	// maxIdle bounds the connections kept for reuse. What is above it in a
+	// busy hour would be closed within seconds anyway.
+	maxIdle = 256
+)
+
+// A Pool exchanges requests for answers with one target. Its methods may be
+// called from any goroutine.
+type Pool struct {
+	o Options
+
+	// running counts the goroutines of the Pool: body senders, the sweep, and
+	// those that notice the end of a request's context. It grows only with mu
+	// held and closed false.
+	running sync.WaitGroup
+
+	mu     sync.Mutex  // guards the fields below, and links of exchanges
+	closed bool        // for good
+	active *exchange   // the first of those that are between begin and leave
+	idle   []*conn     // the one used last at the end
+	sweep  *time.Timer // closes what is idle for too long; nil: not set
+}
+
+// New returns a Pool for the target that o describes. Nothing is dialled yet.
+func New(o Options) *Pool {
+	if o.Dial == nil {
+		o.Dial = new(net.Dialer).DialContext
+	}
+	if o.TLS != nil && o.TLS.ServerName == "" {
+		host, _, err := net.SplitHostPort(o.Address)
+		if err != nil {
+			host = o.Address
+		}
+		o.TLS = o.TLS.Clone()
+		o.TLS.ServerName = host
+	}
+	if o.DialTimeout == 0 {
+		o.DialTimeout = 5 * time.Second
+	}
+	if o.WriteTimeout == 0 {
+		o.WriteTimeout = time.Minute
+	}
+	return &Pool{o: o}
+}
+
+// CloseIdle closes the connections that nobody uses. Exchanges go on.
+func (p *Pool) CloseIdle() {
+	p.mu.Lock()
+	idle := p.idle
+	p.idle = nil
+	p.mu.Unlock()
+	closeAll(idle)
+}
+
+// Close ends every exchange with the reason Cut, also while its request waits
+// for a connection or its answer for the client, and returns when no goroutine
+// of the Pool is left. Of those, only one that sends a request body can keep
+// it waiting: until that body's Read returns. Later exchanges fail with the
+// reason Cut. It may be called more than once.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	p.closed = true
+	idle := p.idle
+	p.idle = nil
+	if p.sweep != nil && p.sweep.Stop() {
+		p.running.Done()
+	}
+	p.sweep = nil
+	var active []*exchange
+	for x := p.active; x != nil; x = x.next {
+		active = append(active, x)
+	}
+	p.mu.Unlock()
+
+	closeAll(idle)
+	for _, x := range active {
+		x.cut(Cut, errPoolClosed)
+	}
+	p.running.Wait()
+}
+
+// enter makes x one of the active exchanges, and counts its watcher if it has
+// one. It reports false if the Pool is closed.
+func (p *Pool) enter(x *exchange, watched bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	if watched {
+		p.running.Add(1)
+	}
+	if p.active != nil {
+		p.active.prev = x
+	}
+	x.next = p.active
+	p.active = x
+	return true
+}
+
+// leave undoes enter and, unless the Pool is closed, keeps c for reuse. A nil
+// c is one that cannot be used again.
+func (p *Pool) leave(x *exchange, c *conn) {
+	p.mu.Lock()
+	if x.prev != nil {
+		x.prev.next = x.next
+	} else {
+		p.active = x.next
+	}
+	if x.next != nil {
+		x.next.prev = x.prev
+	}
+	x.prev, x.next = nil, nil
+	if c != nil && !p.closed && len(p.idle) < maxIdle {
+		p.keepLocked(c)
+		c = nil
+	}
+	p.mu.Unlock()
+	if c != nil {
+		c.raw.Close()
+	}
+}
+
+func (p *Pool) keepLocked(c *conn) {
+	c.since = time.Now()
+	p.idle = append(p.idle, c)
+	if p.sweep == nil {
+		p.running.Add(1)
+		p.sweep = time.AfterFunc(c.limit, p.closeExpired)
+	}
+}
+
+// run starts f as a goroutine of the Pool. It reports false if the Pool is
+// closed; f is then not called.
+func (p *Pool) run(f func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	p.running.Go(f)
+	return true
+}
+
+// closeExpired closes what has been idle for too long, and sets the timer
+// that called it for the next time something will be.
+func (p *Pool) closeExpired() {
+	defer p.running.Done()
+	var expired []*conn
+	p.mu.Lock()
+	if !p.closed {
+		now, next := time.Now(), time.Duration(-1)
+		kept := p.idle[:0]
+		for _, c := range p.idle {
+			left := c.limit - now.Sub(c.since)
+			if left <= 0 {
+				expired = append(expired, c)
+				continue
+			}
+			kept = append(kept, c)
+			if next < 0 || left < next {
+				next = left
+			}
+		}
+		clear(p.idle[len(kept):])
+		p.idle = kept
+		p.sweep = nil
+		if next > 0 {
+			p.running.Add(1)
+			p.sweep = time.AfterFunc(next, p.closeExpired)
+		}
+	}
+	p.mu.Unlock()
+	closeAll(expired)
+}
+
+// take returns a connection that was used before and seems to be alive, or
+// nil. One that is lost while a request is on its way costs another attempt if
+// the request is repeatable, else the request: so that one gets a fresh one only.
+func (p *Pool) take(repeatable bool) *conn {
+	for {
+		c, usable := p.pop(repeatable)
+		if c == nil {
+			return nil
+		}
+		if usable && c.quiet() {
+			c.reused = true
+			return c
+		}
+		c.raw.Close()
+	}
+}
+
+// pop removes the newest idle connection, unless there is none or it is too
+// old for what cannot be repeated; the others are older still.
+func (p *Pool) pop(repeatable bool) (c *conn, usable bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := len(p.idle) - 1
+	if last < 0 {
+		return nil, false
+	}
+	c = p.idle[last]
+	idle := time.Since(c.since)
+	if !repeatable && idle > min(freshLimit, c.limit/2) {
+		return nil, false
+	}
+	p.idle[last] = nil
+	p.idle = p.idle[:last]
+	return c, idle < c.limit
+}
+
+// dialContext returns the context of a dial that nobody waits for after ctx.
+func (p *Pool) dialContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	if p.o.DialTimeout > 0 {
+		return context.WithTimeout(ctx, p.o.DialTimeout)
+	}
+	return context.WithCancel(ctx)
+}
+
+// dial opens a connection.
+func (p *Pool) dial(ctx context.Context) (*conn, error) {
+	raw, err := p.o.Dial(ctx, p.o.Network, p.o.Address)
+	if err != nil {
+		return nil, err
+	}
+	if p.o.TLS == nil {
+		return newConn(raw, nil), nil
+	}
+	secured := tls.Client(raw, p.o.TLS)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		raw.Close()
+		return nil, err
+	}
+	return newConn(raw, secured), nil
+}
+
+func closeAll(conns []*conn) {
+	for _, c := range conns {
+		c.raw.Close()
+	}
+}

@@ -1,0 +1,388 @@
+package upstream
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// maxSmall is the longest body that leaves with the head in one write.
+	maxSmall = 16 << 10
+
+	// maxKept bounds the buffers that wait in wires for the next request.
+	maxKept = 64 << 10
+
+	// pieceSize is how much of a longer body is read at a time.
+	pieceSize = 32 << 10
+)
+
+var (
+	wires  = sync.Pool{New: func() any { return new([]byte) }}
+	pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
+)
+
+// A request is what is sent to the target.
+type request struct {
+	r          *http.Request
+	wire       []byte  // the head, and a small body
+	pooled     *[]byte // where wire came from
+	small      int     // the length of the body at the end of wire
+	streamed   bool    // a body has to follow wire
+	held       bool    // the client waits for a 100 before it sends that
+	repeatable bool    // may be sent again although the target has had all of it
+}
+
+// prepare makes the wire. Small bodies are read here.
+func (q *request) prepare(r *http.Request, target string, header http.Header) *Error {
+	q.r = r
+	q.pooled = wires.Get().(*[]byte)
+	length := bodyLength(r)
+	var err error
+	q.wire, err = appendHead((*q.pooled)[:0], r, target, header, length)
+	if err != nil {
+		closeBody(r)
+		return &Error{Reason: Request, Err: err}
+	}
+	q.held = length != 0 && hasToken(header["Expect"], "100-continue")
+	q.streamed = length < 0 || length > maxSmall || q.held
+	if q.streamed {
+		return nil
+	}
+	q.repeatable = length == 0 && isIdempotent(r.Method)
+	q.small = int(length)
+	if q.small > 0 {
+		err = q.readSmall()
+	}
+	closeBody(r)
+	if err != nil {
+		return &Error{Reason: ClientBody, Err: err}
+	}
+	return nil
+}
+
+func (q *request) readSmall() error {
+	head := len(q.wire)
+	q.wire = append(q.wire, make([]byte, q.small)...)
+	_, err := io.ReadFull(q.r.Body, q.wire[head:])
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// release ends the use of the wire. A body that nobody will read is closed,
+// and a small one of a request that may be repeated is given back.
+func (q *request) release(sending bool, err *Error) {
+	switch again := err != nil && err.Repeatable; {
+	case again && q.small > 0:
+		small := bytes.Clone(q.wire[len(q.wire)-q.small:])
+		q.r.Body = io.NopCloser(bytes.NewReader(small))
+	case !again && q.streamed && !sending:
+		closeBody(q.r)
+	}
+	if cap(q.wire) <= maxKept {
+		*q.pooled = q.wire
+	}
+	wires.Put(q.pooled)
+	q.wire, q.pooled = nil, nil
+}
+
+// bodyLength returns how long r's body is, -1 if that is unknown.
+func bodyLength(r *http.Request) int64 {
+	if r.Body == nil || r.Body == http.NoBody {
+		return 0
+	}
+	return max(r.ContentLength, -1)
+}
+
+func closeBody(r *http.Request) {
+	if r.Body != nil {
+		r.Body.Close()
+	}
+}
+
+// isIdempotent tells the methods of RFC 9110, section 9.2.2.
+func isIdempotent(method string) bool {
+	switch method {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+		return true
+	}
+	return false
+}
+
+// appendHead appends a request's head to b. Whatever it is given, the head
+// ends nowhere but at its end and has no line that was not asked for.
+func appendHead(b []byte, r *http.Request, target string, header http.Header, length int64) ([]byte, error) {
+	host := r.Host
+	if own := header["Host"]; len(own) > 0 {
+		host = own[0]
+	}
+	if !isToken(r.Method) || !isWord(target) || target == "" || !isWord(host) {
+		return b, fmt.Errorf("cannot be sent: %q %q to host %q", r.Method, target, host)
+	}
+	b = append(b, r.Method...)
+	b = append(b, ' ')
+	b = append(b, target...)
+	b = append(b, " HTTP/1.1\r\nHost: "...)
+	b = append(b, host...)
+	b = append(b, "\r\n"...)
+	for name, values := range header {
+		if isDerived(name) {
+			continue
+		}
+		for _, value := range values {
+			if !isToken(name) || !isValue(value) {
+				return b, fmt.Errorf("cannot be sent: header %q: %q", name, value)
+			}
+			b = appendLine(b, name, value)
+		}
+	}
+	switch {
+	case length < 0:
+		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+		b = appendAnnouncement(b, r.Trailer)
+	case length > 0 || r.Method == "POST" || r.Method == "PUT" || r.Method == "PATCH":
+		b = append(b, "Content-Length: "...)
+		b = strconv.AppendInt(b, length, 10)
+		b = append(b, "\r\n"...)
+	}
+	return append(b, "\r\n"...), nil
+}
+
+// appendAnnouncement appends the names of trailers that will be sent.
+func appendAnnouncement(b []byte, trailer http.Header) []byte {
+	separator := "Trailer: "
+	for name := range trailer {
+		if !isToken(name) || isDerived(name) {
+			continue
+		}
+		b = append(b, separator...)
+		b = append(b, name...)
+		separator = ", "
+	}
+	if separator == ", " {
+		b = append(b, "\r\n"...)
+	}
+	return b
+}
+
+func appendLine(b []byte, name, value string) []byte {
+	b = append(b, name...)
+	b = append(b, ": "...)
+	b = append(b, value...)
+	return append(b, "\r\n"...)
+}
+
+// isDerived tells the fields that Exchange writes by itself, in any case.
+func isDerived(name string) bool {
+	switch len(name) {
+	case 4:
+		return strings.EqualFold(name, "Host")
+	case 7:
+		return strings.EqualFold(name, "Trailer")
+	case 14:
+		return strings.EqualFold(name, "Content-Length")
+	case 17:
+		return strings.EqualFold(name, "Transfer-Encoding")
+	}
+	return false
+}
+
+// isToken reports whether s is a token of RFC 9110, section 5.6.2.
+func isToken(s string) bool {
+	const others = 1<<'!' | 1<<'#' | 1<<'$' | 1<<'%' | 1<<'&' | 1<<'\'' | 1<<'*' | 1<<'+' | 1<<'-' | 1<<'.'
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case 'a' <= c|0x20 && c|0x20 <= 'z', '0' <= c && c <= '9':
+		case c < 64 && others>>c&1 == 1:
+		case c == '^', c == '_', c == '`', c == '|', c == '~':
+		default:
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isWord reports whether s has neither white space nor control characters.
+func isWord(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] <= ' ' || s[i] == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// isValue reports whether s can be the rest of a line.
+func isValue(s string) bool {
+	return strings.IndexByte(s, '\n') < 0 && strings.IndexByte(s, '\r') < 0 && strings.IndexByte(s, 0) < 0
+}
+
+// lastLimit is how long the end of a request may still be on its way when the
+// answer is complete. A target that has answered because it has got everything
+// makes nobody wait.
+const lastLimit = 100 * time.Millisecond
+
+// A sender passes the client's body on to the target, on a goroutine that
+// lasts until then.
+type sender struct {
+	x       *exchange
+	conn    *conn
+	left    int64         // of a counted body; negative: it goes out in chunks
+	last    atomic.Bool   // the end of the body is being written
+	done    chan struct{} // closed when nothing more will be written
+	err     error         // why the body is incomplete; valid once done is closed
+	refused bool          // err is the target's
+}
+
+// send starts the sender of x.
+func (x *exchange) send(c *conn) *Error {
+	s := &sender{x: x, conn: c, left: bodyLength(x.request.r), done: make(chan struct{})}
+	c.readBy(time.Time{})
+	if !x.pool.run(s.run) {
+		return x.failure(Cut, errPoolClosed)
+	}
+	x.sender = s
+	return nil
+}
+
+func (s *sender) run() {
+	body := s.x.request.r.Body
+	defer body.Close()
+	defer close(s.done)
+	buf := pieces.Get().(*[pieceSize]byte)
+	defer pieces.Put(buf)
+	if s.left < 0 {
+		s.err = s.sendChunks(body, buf[:])
+	} else {
+		s.err = s.sendCounted(body, buf[:])
+	}
+	if s.err == nil || s.refused {
+		// A target that refuses more of the body has answered or will not.
+		s.x.wasSent(s.conn)
+		return
+	}
+	s.x.bodyFailed(s.conn, s.err)
+}
+
+func (s *sender) sendCounted(body io.Reader, buf []byte) error {
+	for s.left > 0 {
+		n, err := readSome(body, buf[:min(s.left, pieceSize)])
+		s.left -= int64(n)
+		if n > 0 {
+			if err := s.write(buf[:n], s.left == 0); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF && s.left > 0 {
+			return io.ErrUnexpectedEOF
+		}
+		if err != nil && s.left > 0 {
+			return err
+		}
+	}
+	return nil
+}
+
+// sendChunks makes a chunk of whatever one Read returns, so that a body that
+// is made little by little arrives so.
+func (s *sender) sendChunks(body io.Reader, buf []byte) error {
+	const lead = len("7fff\r\n") // before the data
+	const tail = len("\r\n0\r\n\r\n")
+	for {
+		n, err := readSome(body, buf[lead:pieceSize-tail])
+		if err != nil && err != io.EOF {
+			return err
+		}
+		chunk := buf[lead:lead]
+		if n > 0 {
+			size := strconv.AppendInt(nil, int64(n), 16)
+			start := lead - len(size) - len("\r\n")
+			copy(buf[start:], size)
+			copy(buf[lead-2:], "\r\n")
+			chunk = append(buf[start:lead+n], "\r\n"...)
+		}
+		last := err == io.EOF
+		if last {
+			if chunk, err = appendTrailer(chunk, s.x.request.r.Trailer); err != nil {
+				return err
+			}
+		}
+		if err := s.write(chunk, last); err != nil || last {
+			return err
+		}
+	}
+}
+
+func (s *sender) write(p []byte, last bool) error {
+	if last {
+		s.last.Store(true)
+	}
+	_, err := s.conn.nc.Write(p)
+	s.refused = err != nil
+	return err
+}
+
+// complete reports whether the body has been sent whole. It is called when the
+// answer is complete.
+func (s *sender) complete() bool {
+	select {
+	case <-s.done:
+	default:
+		if !s.last.Load() {
+			return false
+		}
+		s.conn.nc.SetWriteDeadline(time.Now().Add(lastLimit))
+		<-s.done
+		s.conn.nc.SetWriteDeadline(time.Time{})
+	}
+	return s.err == nil
+}
+
+// bodyFailed makes sure that the target never takes for complete what the
+// client did not complete. An answer that is coming already goes on.
+func (x *exchange) bodyFailed(c *conn, err error) {
+	x.mu.Lock()
+	answered := x.answered
+	x.mu.Unlock()
+	if answered {
+		c.closeWrite()
+		return
+	}
+	x.cut(ClientBody, err)
+}
+
+// readSome reads until there is something, or an error.
+func readSome(r io.Reader, p []byte) (n int, err error) {
+	for range 100 {
+		if n, err = r.Read(p); n > 0 || err != nil {
+			return n, err
+		}
+	}
+	return 0, io.ErrNoProgress
+}
+
+// appendTrailer appends the last chunk and what follows it.
+func appendTrailer(b []byte, trailer http.Header) ([]byte, error) {
+	b = append(b, "0\r\n"...)
+	for name, values := range trailer {
+		if isDerived(name) {
+			continue
+		}
+		for _, value := range values {
+			if !isToken(name) || !isValue(value) {
+				return b, fmt.Errorf("cannot be sent: trailer %q: %q", name, value)
+			}
+			b = appendLine(b, name, value)
+		}
+	}
+	return append(b, "\r\n"...), nil
+}

@@ -1,0 +1,240 @@
+package upstream
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"net/textproto"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+var (
+	errStatusLine = errors.New("not a status line of HTTP/1.0 or HTTP/1.1")
+	errFieldName  = errors.New("white space in the name of a header")
+	errEncoding   = errors.New("transfer coding other than chunked")
+	errTwoLengths = errors.New("two lengths that contradict each other")
+	errLength     = errors.New("invalid Content-Length")
+	errTrailers   = errors.New("invalid trailers")
+)
+
+// The readers of http.ReadResponse are used one by one here, for it takes a
+// Connection with "close" out of the header, and with it the names of other
+// fields that are not to be passed on; it adds a Cache-Control to a Pragma;
+// and it hides that a message had two lengths.
+
+// await waits for the first byte of a head.
+func (c *conn) await() error {
+	c.room = maxHead
+	_, err := c.br.Peek(1)
+	return noEOF(err)
+}
+
+// timedOut reports whether reading ended because of readBy, and undoes that.
+func (c *conn) timedOut() bool {
+	if !errors.Is(c.err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	c.err = nil
+	return true
+}
+
+// fault returns the reason of an error of reading.
+func (c *conn) fault() Reason {
+	switch {
+	case c.err == nil:
+		return Malformed
+	case errors.Is(c.err, os.ErrDeadlineExceeded):
+		return Timeout
+	}
+	return Broken
+}
+
+// readHead reads the head of the answer to a request with that method into r,
+// and into b how its body is to be read.
+func (c *conn) readHead(method string, r *http.Response, b *body) error {
+	line, err := c.br.ReadSlice('\n')
+	if err != nil && err != bufio.ErrBufferFull {
+		return noEOF(err)
+	}
+	if !parseStatusLine(r, line) {
+		return errStatusLine
+	}
+	h, err := c.text.ReadMIMEHeader()
+	if err != nil {
+		return noEOF(err)
+	}
+	for name := range h {
+		if strings.IndexByte(name, ' ') >= 0 {
+			return errFieldName
+		}
+	}
+	r.Header = http.Header(h)
+	return b.frame(method, r)
+}
+
+// parseStatusLine fills in r's version and status code. The reason phrase is
+// nobody's business (RFC 9112, section 4).
+func parseStatusLine(r *http.Response, line []byte) bool {
+	const form = "HTTP/1.x 200"
+	line = bytes.TrimSuffix(line, []byte("\n"))
+	line = bytes.TrimSuffix(line, []byte("\r"))
+	if len(line) < len(form) || len(line) > len(form) && line[len(form)] != ' ' {
+		return false
+	}
+	switch string(line[:len("HTTP/1.x ")]) {
+	case "HTTP/1.1 ":
+		r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1
+	case "HTTP/1.0 ":
+		r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.0", 1, 0
+	default:
+		return false
+	}
+	code := 0
+	for _, digit := range line[len("HTTP/1.x "):len(form)] {
+		if digit < '0' || digit > '9' {
+			return false
+		}
+		code = code*10 + int(digit-'0')
+	}
+	r.StatusCode = code
+	return code >= 100
+}
+
+// frame finds out where r's body ends (RFC 9112, section 6.3) and whether the
+// connection may be used again after it (section 9.3). Where the target is at
+// odds with itself about the first, r is refused.
+func (b *body) frame(method string, r *http.Response) error {
+	h := r.Header
+	lengths, encodings := h["Content-Length"], h["Transfer-Encoding"]
+	length, err := parseLength(lengths)
+	if err != nil {
+		return err
+	}
+	if len(lengths) > 1 {
+		h["Content-Length"] = lengths[:1:1]
+	}
+	chunked := len(encodings) > 0
+	if chunked {
+		if len(encodings) > 1 || !strings.EqualFold(encodings[0], "chunked") || r.ProtoMinor == 0 {
+			return errEncoding
+		}
+		if len(lengths) > 0 {
+			return errTwoLengths
+		}
+		delete(h, "Transfer-Encoding")
+	}
+	if r.Trailer = nil; chunked {
+		if err := announceTrailers(r); err != nil {
+			return err
+		}
+	}
+
+	connection := h["Connection"]
+	b.keep = !hasToken(connection, "close") && (r.ProtoMinor > 0 || hasToken(connection, "keep-alive"))
+	r.ContentLength = length
+	status := r.StatusCode
+	switch {
+	case status < 200, status == http.StatusNoContent:
+		// A length is forbidden here. Who sends one may well send a body.
+		b.keep = b.keep && !chunked && length <= 0
+		r.ContentLength = 0
+		b.ending = atOnce
+	case status == http.StatusNotModified:
+		r.ContentLength = 0
+		b.ending = atOnce
+	case method == "HEAD", length == 0:
+		b.ending = atOnce
+	case chunked:
+		b.ending = atLastChunk
+	case length > 0:
+		b.ending = atLength
+		b.left = length
+	default:
+		b.ending = atClose
+		b.keep = false
+	}
+	return nil
+}
+
+// parseLength returns the value of Content-Length, -1 where there is none.
+func parseLength(values []string) (int64, error) {
+	if len(values) == 0 {
+		return -1, nil
+	}
+	for _, other := range values[1:] {
+		if other != values[0] {
+			return 0, errTwoLengths
+		}
+	}
+	n, err := strconv.ParseUint(values[0], 10, 63)
+	if err != nil {
+		return 0, errLength
+	}
+	return int64(n), nil
+}
+
+// announceTrailers makes the Trailer of the header r's own, without values.
+func announceTrailers(r *http.Response) error {
+	values, announced := r.Header["Trailer"]
+	if !announced {
+		return nil
+	}
+	delete(r.Header, "Trailer")
+	r.Trailer = make(http.Header)
+	for _, value := range values {
+		for name := range strings.SplitSeq(value, ",") {
+			name = http.CanonicalHeaderKey(textproto.TrimString(name))
+			switch name {
+			case "":
+			case "Transfer-Encoding", "Trailer", "Content-Length":
+				return errTrailers
+			default:
+				r.Trailer[name] = nil
+			}
+		}
+	}
+	return nil
+}
+
+// keepAlive returns how long a connection may be idle after an answer with
+// these Keep-Alive values: a second less than the target says, so that it is
+// not the target that gives it up first, and less than a minute.
+func keepAlive(values []string) time.Duration {
+	for _, value := range values {
+		for parameter := range strings.SplitSeq(value, ",") {
+			name, seconds, _ := strings.Cut(textproto.TrimString(parameter), "=")
+			if !strings.EqualFold(name, "timeout") {
+				continue
+			}
+			if n, err := strconv.ParseUint(seconds, 10, 16); err == nil {
+				return time.Duration(min(n, 60))*time.Second - time.Second
+			}
+		}
+	}
+	return idleLimit
+}
+
+// hasToken reports whether a list of values holds the token, in any case.
+func hasToken(values []string, token string) bool {
+	for _, value := range values {
+		for element := range strings.SplitSeq(value, ",") {
+			if strings.EqualFold(textproto.TrimString(element), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// noEOF is for where an end is a surprise.
+func noEOF(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
