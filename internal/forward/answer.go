@@ -1,0 +1,262 @@
+package forward
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// An answer is a final answer on its way to the client.
+type answer struct {
+	*relay
+	rc        *http.ResponseController
+	res       *http.Response
+	empty     bool     // no body follows, whatever the head says (RFC 9112, section 6.3)
+	counted   bool     // the target said how long the body is
+	chunked   bool     // the client gets it in chunks
+	events    bool     // it is a stream of events: nobody is timed
+	early     bool     // the client is still sending
+	announced []string // trailer fields that the head names
+}
+
+// chunked keeps the server from counting an answer that is short: the target
+// did not say a length.
+var chunked = []string{"chunked"}
+
+// answer passes res on.
+func (y *relay) answer(res *http.Response) error {
+	if res.StatusCode < 200 || res.StatusCode > 999 {
+		return errStatus
+	}
+	if y.body != nil && !y.body.duplex {
+		if err := y.body.wait(y.r.Context()); err != nil {
+			return err
+		}
+	}
+	removeHopByHop(res.Header)
+	a := answer{relay: y, rc: http.NewResponseController(y.w), res: res}
+	a.empty = y.r.Method == http.MethodHead ||
+		res.StatusCode == http.StatusNoContent || res.StatusCode == http.StatusNotModified
+	_, a.counted = res.Header["Content-Length"]
+	a.chunked = !a.empty && !a.counted && y.r.ProtoMajor == 1 && y.r.ProtoMinor > 0
+	a.events = !a.empty && isEventStream(res.Header)
+	if a.events && y.o.Stream != nil {
+		return a.stream()
+	}
+	return a.pass()
+}
+
+// stream passes on events until somebody closes the stream.
+func (a *answer) stream() error {
+	s := &eventStream{rc: a.rc, body: a.res.Body}
+	if !a.o.Stream(s) {
+		s.end()
+		return errRefused
+	}
+	err := a.pass()
+	if cut := s.end(); cut {
+		return errCut
+	}
+	return err
+}
+
+func (a *answer) pass() error {
+	a.early = a.body != nil && a.body.answered()
+	if a.events {
+		a.rc.SetWriteDeadline(time.Time{})
+	}
+	a.head()
+	err := a.content()
+	if err == nil && a.early {
+		err = a.flush() // the client may go on sending until it has all of it
+	}
+	if err != nil {
+		if !a.empty && !a.counted && !a.chunked && a.r.ProtoMajor == 1 {
+			reset(a.rc)
+		}
+		return err
+	}
+	a.trailer()
+	a.allow() // for what the server still holds back
+	a.complete = true
+	return nil
+}
+
+// head writes the head, which the server keeps until there is more or it is
+// flushed.
+func (a *answer) head() {
+	h := a.w.Header()
+	share(h, a.res.Header)
+	if len(h["Content-Type"]) == 0 {
+		h["Content-Type"] = nil // the server would guess one
+	}
+	if a.chunked {
+		h["Transfer-Encoding"] = chunked
+	}
+	if a.announced = announced(a.res.Trailer); len(a.announced) > 0 && a.r.ProtoAtLeast(1, 1) {
+		h["Trailer"] = []string{strings.Join(a.announced, ", ")}
+	}
+	if a.early {
+		markClose(a.w, a.r)
+	}
+	a.result.Status = a.res.StatusCode
+	a.w.WriteHeader(a.res.StatusCode)
+}
+
+// content passes on the body.
+func (a *answer) content() error {
+	to, direct := a.res.Body.(io.WriterTo)
+	direct = direct && !a.events // which would be timed
+	prompt := a.early || a.events || !a.counted && !a.empty
+	// A WriteTo flushes what has to wait for the target. The head may wait for
+	// that, but not where the server would count a body that is at hand.
+	if prompt && !(direct && a.chunked && !a.early) {
+		if err := a.flush(); err != nil {
+			return err
+		}
+	}
+	if a.empty {
+		return nil
+	}
+	if direct {
+		n, err := to.WriteTo(a.w)
+		a.result.BytesOut = n
+		a.expires = time.Time{} // it had deadlines of its own
+		return a.whole(err)
+	}
+	buffer := buffers.Get().(*[bufferSize]byte)
+	defer buffers.Put(buffer)
+	return a.whole(a.copy(buffer[:], prompt))
+}
+
+const bufferSize = 32 << 10
+
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+// copy passes the body on piece by piece. The last one is not flushed: the
+// server does that, together with the end of the answer.
+func (a *answer) copy(buffer []byte, prompt bool) error {
+	for {
+		n, err := a.res.Body.Read(buffer)
+		if n > 0 {
+			a.allow()
+			n, err := a.w.Write(buffer[:n])
+			a.result.BytesOut += int64(n)
+			if err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		// A read that did not fill the buffer says that there is no more yet.
+		if prompt || n < len(buffer) && a.result.BytesOut < a.res.ContentLength {
+			if err := a.flush(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// whole returns err or, if a body of known length ended without one, whether
+// that was its end.
+func (a *answer) whole(err error) error {
+	if err == nil && a.counted && a.res.ContentLength >= 0 && a.result.BytesOut != a.res.ContentLength {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+func (a *answer) flush() error {
+	a.allow()
+	if err := a.rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
+}
+
+// allow gives the client time to take what is written next.
+func (a *answer) allow() {
+	if a.events {
+		return
+	}
+	if now := time.Now(); a.expires.Sub(now) < idleLimit-deadlineStep {
+		a.expires = now.Add(idleLimit)
+		a.rc.SetWriteDeadline(a.expires)
+	}
+}
+
+// trailer passes on the trailer section, which the server writes when the
+// request is done.
+func (a *answer) trailer() {
+	if a.empty || len(a.res.Trailer) == 0 || !a.r.ProtoAtLeast(1, 1) {
+		return
+	}
+	h := a.w.Header()
+	for _, name := range a.announced {
+		h[name] = nil // one in the head is not to be sent again
+	}
+	for name, values := range a.res.Trailer {
+		switch {
+		case !isTrailer(name):
+		case slices.Contains(a.announced, name):
+			h[name] = values
+		default:
+			h[http.TrailerPrefix+name] = values
+		}
+	}
+}
+
+// reset ends an HTTP/1.0 answer whose end is the connection's in a way that
+// does not look like that end.
+func reset(rc *http.ResponseController) {
+	conn, _, err := rc.Hijack()
+	if err != nil {
+		return
+	}
+	if tls, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = tls.NetConn() // tls.Conn.Close would tell the client that this is all
+	}
+	if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok {
+		tcp.SetLinger(0)
+	}
+	conn.Close()
+}
+
+// An eventStream is what [Options.Stream] is called with for events.
+type eventStream struct {
+	rc   *http.ResponseController
+	body io.Closer
+
+	mu   sync.Mutex // guards over, cut, and rc from being used too late
+	over bool       // nothing is transferred any more
+	cut  bool       // because the stream was closed
+}
+
+// Close ends the transfer, whether that waits for the target or the client.
+func (s *eventStream) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.over {
+		s.over, s.cut = true, true
+		s.rc.SetWriteDeadline(time.Now())
+		s.body.Close()
+	}
+	return nil
+}
+
+// end makes a later Close do nothing, and reports whether there was one.
+func (s *eventStream) end() (cut bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+	return s.cut
+}

@@ -1,0 +1,219 @@
+package forward
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	// idleLimit is how long a client may send no byte of a body that it owes,
+	// or take no byte of an answer.
+	idleLimit = 60 * time.Second
+
+	// deadlineStep is how much of idleLimit may be spent before a deadline is
+	// set anew: to set one costs as much as a small read.
+	deadlineStep = time.Second
+
+	// lingerLimit is how long a client that was answered early may go on
+	// sending. What arrives at a closed connection resets it, and a reset may
+	// destroy an answer that was not read yet (RFC 9112, section 9.6).
+	lingerLimit = 500 * time.Millisecond
+)
+
+var (
+	errBodyClosed   = errors.New("the client's body was closed")
+	errBodyAnswered = errors.New("the client's body is not wanted: its request is answered")
+)
+
+// A body is the client's body as an exchange sees it, which may read it on
+// another goroutine than Forward's and hold it for longer than Forward lasts:
+// from stop on, nothing here touches the request or the ResponseWriter.
+type body struct {
+	src    io.ReadCloser
+	w      http.ResponseWriter
+	client *http.Request // whose Trailer the server fills
+	sent   *http.Request // a copy with this body, for the exchange
+	duplex bool          // w takes an answer while src is read
+
+	// mu guards what follows, and the writing of heads to w: the first Read
+	// of a body that the client holds back writes a 100.
+	mu      sync.Mutex
+	held    bool          // the client waits for a 100 before it sends
+	n       int64         // bytes read
+	begun   bool          // a Read was begun
+	whole   bool          // all was read, and nothing was wrong with it
+	err     error         // what every Read returns from now on
+	reading bool          // a Read is running
+	settled chan struct{} // if not nil: closed once err is set and no Read is running
+	expires time.Time     // the client's read deadline; zero: none of ours
+}
+
+func newBody(w http.ResponseWriter, r *http.Request) *body {
+	b := &body{
+		src:    r.Body,
+		w:      w,
+		client: r,
+		sent:   r.WithContext(r.Context()),
+		duplex: http.NewResponseController(w).EnableFullDuplex() == nil,
+		held:   r.ProtoMajor == 1 && r.ProtoMinor > 0 && hasToken(r.Header["Expect"], "100-continue"),
+	}
+	b.sent.Body = b
+	b.sent.Trailer = nil
+	b.copyTrailer()
+	return b
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if err := b.begin(); err != nil {
+		return 0, err
+	}
+	n, err := b.src.Read(p)
+	return n, b.done(n, err)
+}
+
+func (b *body) begin() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err != nil {
+		return b.err
+	}
+	if b.held {
+		// The server would do this itself, but without regard for a head that
+		// Forward's goroutine is writing.
+		b.held = false
+		writeInterim(b.w, http.StatusContinue, nil)
+	}
+	// This is done under mu so that the deadline which stop sets is the last.
+	if now := time.Now(); b.expires.Sub(now) < idleLimit-deadlineStep {
+		b.expires = now.Add(idleLimit)
+		http.NewResponseController(b.w).SetReadDeadline(b.expires)
+	}
+	b.begun, b.reading = true, true
+	return nil
+}
+
+func (b *body) done(n int, err error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reading = false
+	b.n += int64(n)
+	switch {
+	case b.n == b.client.ContentLength:
+		err = io.EOF
+	case err == io.EOF && b.n < b.client.ContentLength:
+		err = io.ErrUnexpectedEOF
+	}
+	if err == io.EOF {
+		b.whole = true
+		b.copyTrailer()
+		// From here on the server reads, to notice a client that leaves, and
+		// must not find our deadline.
+		http.NewResponseController(b.w).SetReadDeadline(time.Time{})
+	}
+	b.endLocked(err)
+	return err
+}
+
+// answered reports whether the client is still sending now that there is an
+// answer. One that has waited for a 100 all the time will not be asked any more.
+func (b *body) answered() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.held {
+		b.endLocked(errBodyAnswered)
+	}
+	return !b.whole
+}
+
+// Close makes later Reads fail. It does not wait for a running one, nor close
+// the body of the request, which would be to read it to its end.
+func (b *body) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.endLocked(errBodyClosed)
+	return nil
+}
+
+// endLocked notes why no Read will follow, unless err is nil or that is known.
+func (b *body) endLocked(err error) {
+	if b.err == nil {
+		b.err = err
+	}
+	if b.settled != nil && b.err != nil && !b.reading {
+		close(b.settled)
+		b.settled = nil
+	}
+}
+
+// wait returns when no Read is running and none will follow, or with ctx's
+// error when that ends.
+func (b *body) wait(ctx context.Context) error {
+	b.mu.Lock()
+	if b.err != nil && !b.reading {
+		b.mu.Unlock()
+		return nil
+	}
+	settled := make(chan struct{})
+	b.settled = settled
+	b.mu.Unlock()
+	select {
+	case <-settled:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// stop makes later Reads fail, gives a running one the time running, and
+// returns when it is over. The server, which wants to read what is left of the
+// body when the request is done, has the time after for that.
+//
+// Only where the ResponseWriter knows no deadlines does stop wait for as long
+// as a running Read takes by itself.
+func (b *body) stop(running, after time.Duration) {
+	b.mu.Lock()
+	b.endLocked(errBodyAnswered)
+	if b.reading {
+		b.limit(running)
+		b.mu.Unlock()
+		b.wait(context.Background())
+		b.mu.Lock()
+	}
+	// HTTP/2 ends the stream without reading what is left.
+	if !b.whole && b.client.ProtoMajor == 1 {
+		b.limit(after)
+	}
+	b.mu.Unlock()
+}
+
+// linger is how long a Read that runs when the client has its answer may take.
+// To end it at once would spoil the framing of a chunked body, which the server
+// is to read on.
+func (b *body) linger() time.Duration {
+	if b.client.ContentLength < 0 && b.client.ProtoMajor == 1 {
+		return lingerLimit
+	}
+	return 0
+}
+
+// limit lets reading from the client go on for d.
+func (b *body) limit(d time.Duration) {
+	http.NewResponseController(b.w).SetReadDeadline(time.Now().Add(d))
+}
+
+// copyTrailer takes over what may be sent of the client's trailer section: the
+// announced names at first, the values at the end.
+func (b *body) copyTrailer() {
+	for name, values := range b.client.Trailer {
+		if isTrailer(name) {
+			if b.sent.Trailer == nil {
+				b.sent.Trailer = make(http.Header)
+			}
+			b.sent.Trailer[name] = values
+		}
+	}
+}

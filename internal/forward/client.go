@@ -1,0 +1,81 @@
+package forward
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// A Client is where a request comes from.
+type Client struct {
+	// Addr is the client's address, not the valid one where nobody knows: the
+	// peer has no IP address, as on a unix socket.
+	Addr netip.Addr
+
+	// Trusted says that the peer may speak for others: what it sent in
+	// X-Forwarded-* and the like is kept.
+	Trusted bool
+}
+
+// ClientOf tells who sent r: the peer, r.RemoteAddr, or, where that is one of
+// trusted, the address found by walking X-Forwarded-For from the right, past
+// those that are trusted too. What is not an address there ends the walk. If
+// all are trusted the client is the leftmost.
+func ClientOf(r *http.Request, trusted []netip.Prefix) Client {
+	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
+	c := Client{Addr: plain(peer.Addr())}
+	if !within(c.Addr, trusted) {
+		return c
+	}
+	c.Trusted = true
+	hops := r.Header["X-Forwarded-For"]
+	for i := len(hops) - 1; i >= 0; i-- {
+		for list, more := hops[i], true; more; {
+			var last string
+			list, last, more = cutLast(list)
+			addr, ok := parseHop(last)
+			if !ok {
+				return c
+			}
+			c.Addr = addr
+			if !within(addr, trusted) {
+				return c
+			}
+		}
+	}
+	return c
+}
+
+// cutLast takes the last element off a list with commas.
+func cutLast(list string) (rest, last string, more bool) {
+	if i := strings.LastIndexByte(list, ','); i >= 0 {
+		return list[:i], list[i+1:], true
+	}
+	return "", list, false
+}
+
+// parseHop reads an element of X-Forwarded-For: an address, in brackets or
+// not, with a port or not. Many write one, though nothing says so.
+func parseHop(s string) (netip.Addr, bool) {
+	s = strings.Trim(s, " \t")
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		s = s[1 : len(s)-1]
+	} else if strings.HasPrefix(s, "[") || strings.Count(s, ":") == 1 {
+		hop, err := netip.ParseAddrPort(s)
+		return plain(hop.Addr()), err == nil
+	}
+	addr, err := netip.ParseAddr(s)
+	return plain(addr), err == nil
+}
+
+// plain gives an address the one form that prefixes are compared with.
+func plain(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
+
+func within(addr netip.Addr, prefixes []netip.Prefix) bool {
+	for _, p := range prefixes {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,52 @@
+package forward_test
+
+import (
+	"net/http"
+	"net/netip"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/forward"
+)
+
+func TestClientIsFoundBehindTrustedPeers(t *testing.T) {
+	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
+	for _, tt := range []struct {
+		name, peer string
+		lists      []string
+		want       string
+		trusted    bool
+	}{
+		{"untrusted peer", "192.0.2.1:1000", nil, "192.0.2.1", false},
+		{"untrusted peer with a list", "192.0.2.1:1000", []string{"198.51.100.1"}, "192.0.2.1", false},
+		{"trusted peer without a list", "10.0.0.1:1000", nil, "10.0.0.1", true},
+		{"trusted peer", "10.0.0.1:1000", []string{"198.51.100.1"}, "198.51.100.1", true},
+		{"what a client invents is left of it", "10.0.0.1:1000", []string{"8.8.8.8, 198.51.100.1"}, "198.51.100.1", true},
+		{"past trusted hops", "10.0.0.1:1000", []string{"8.8.8.8, 198.51.100.1, 10.0.0.3 ,10.0.0.2"}, "198.51.100.1", true},
+		{"several lines", "10.0.0.1:1000", []string{"8.8.8.8, 198.51.100.1", "10.0.0.2"}, "198.51.100.1", true},
+		{"all trusted", "10.0.0.1:1000", []string{"10.0.0.4, 10.0.0.3"}, "10.0.0.4", true},
+		{"no address ends the walk", "10.0.0.1:1000", []string{"8.8.8.8, unknown, 10.0.0.2"}, "10.0.0.2", true},
+		{"nor an empty one", "10.0.0.1:1000", []string{"8.8.8.8,"}, "10.0.0.1", true},
+		{"with ports", "10.0.0.1:1000", []string{"198.51.100.1:4711, 10.0.0.2:80"}, "198.51.100.1", true},
+		{"a bad port", "10.0.0.1:1000", []string{"198.51.100.1:http"}, "10.0.0.1", true},
+		{"IPv6", "[fd00::1]:1000", []string{"2001:db8::1, [fd00::2], [fd00::3]:80"}, "2001:db8::1", true},
+		{"a zone", "[fd00::1%eth0]:1000", []string{"2001:db8::1"}, "2001:db8::1", true},
+		{"IPv4 in IPv6", "[::ffff:10.0.0.1]:1000", []string{"::ffff:198.51.100.1"}, "198.51.100.1", true},
+		{"a socket without address", "@", []string{"198.51.100.1"}, "invalid IP", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			is := is.New(t)
+			r := &http.Request{RemoteAddr: tt.peer, Header: http.Header{"X-Forwarded-For": tt.lists}}
+			c := forward.ClientOf(r, trusted)
+			is.Equal(c.Addr.String(), tt.want)
+			is.Equal(c.Trusted, tt.trusted)
+		})
+	}
+}
+
+func TestNobodyIsTrustedByDefault(t *testing.T) {
+	is := is.New(t)
+	r := &http.Request{RemoteAddr: "127.0.0.1:1000", Header: http.Header{"X-Forwarded-For": {"192.0.2.1"}}}
+	is.Equal(forward.ClientOf(r, nil), forward.Client{Addr: netip.MustParseAddr("127.0.0.1")})
+}

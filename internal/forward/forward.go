@@ -1,0 +1,218 @@
+// Package forward passes a request on to a target, and the answer back to the
+// client, by the rules for intermediaries (RFC 9110, RFC 9112). How the target
+// is reached is somebody else's: Forward is handed an [Exchange].
+package forward
+
+import (
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// An Exchange sends a request to the target and returns the head of its final
+// answer, or of 101, with the body behind it.
+//
+// Of r it reads Method, ContentLength, Body, Trailer, Host and the context;
+// target and header are what else goes out. header lacks only Host,
+// Content-Length and Transfer-Encoding. None of them is kept or changed after
+// the Exchange has returned, except that one goroutine may still read r.Body:
+// it is closed when nobody will, and gives nothing but errors once Forward has
+// returned. An Exchange that fails after it has read the whole body may leave
+// another in its place that reads the same, for the request to be sent again.
+//
+// interim is called for every 1xx answer but 101, on the Exchange's own
+// goroutine, at most 8 times. It does not keep h.
+//
+// The Body may be closed by any goroutine and at any time, which makes it fail
+// promptly. Where it has a WriteTo, all but event streams are passed on with
+// that: it flushes w before it waits for a body whose length is not known, and
+// sees to a client that takes nothing. The Body of a 101 is an
+// io.ReadWriteCloser, and has a CloseWrite() error where it can be half-closed.
+type Exchange func(r *http.Request, target string, header http.Header, interim func(status int, h http.Header)) (*http.Response, error)
+
+// Options are what Forward has to know beside the request.
+type Options struct {
+	Target    string    // the request target to be written; see [Target]
+	Prefix    string    // what was stripped from it, sent as X-Forwarded-Prefix; "": nothing
+	Client    Client    // see [ClientOf]; without an Addr no X-Forwarded-For is sent
+	RequestID string    // sent as X-Request-ID; "": none is, whatever the client sent
+	Start     time.Time // sent as X-Request-Start: t=<ms since 1970>; zero: none is of ours
+
+	// Stream, if not nil, is called once, before the head is passed on, when
+	// the answer is 101 or an event stream. Closing stream, from any goroutine
+	// and at any time, ends the transfer; after that it does nothing. If
+	// Stream returns false, the answer is not passed on.
+	Stream func(stream io.Closer) bool
+}
+
+// A Result is what became of a request.
+type Result struct {
+	Status    int         // of the final answer passed on; 0: none was, the caller may answer
+	Header    http.Header // of the target's final answer, without what was meant for the proxy; valid until the request is done
+	BytesIn   int64       // of the client's body, or from the client through a tunnel
+	BytesOut  int64       // of the answer's body, or to the client through a tunnel
+	FirstByte time.Time   // when the final answer's head had come; zero: it did not
+	BodyRead  bool        // reading the client's body was begun, so the request cannot be sent again from here
+}
+
+// What Forward itself finds wrong. Other errors are the Exchange's or its
+// Body's, or come from writing to the client; they are returned as they are.
+var (
+	errStatus  = errors.New("the target's answer has no valid status")
+	errRefused = errors.New("the stream was refused")
+	errCut     = errors.New("the stream was closed")
+)
+
+// maxInterim is how many 1xx answers are passed on.
+const maxInterim = 8
+
+// Forward passes r on with exchange, and the answer back to w. It returns when
+// the answer is complete or broken; from then on nothing touches r or w.
+//
+// An error with Result.Status 0 means that nothing final was written. The
+// caller answers, or calls Forward again, which is of use if not
+// Result.BodyRead. Part of the client's body may be left in the connection,
+// which therefore must be closed: w.Header() then says so, and is to be left so.
+//
+// An error with another Status means that the answer broke off. The caller
+// must abort the connection: panic(http.ErrAbortHandler).
+//
+// While the client owes something, w's deadlines are Forward's: a client that
+// sends no byte of its body, or takes none of the answer, for 60 s makes it
+// fail. There is no limit in event streams and tunnels, or while the target
+// thinks.
+//
+// An answer that comes before all of the client's body was read is passed on
+// at once, and says Connection: close. Only where w refuses full duplex, it
+// waits until exchange is done with the body.
+//
+// The values in r.Header and in the answer's header are shared with what goes
+// out; nobody may change them before the request is done.
+func Forward(w http.ResponseWriter, r *http.Request, exchange Exchange, o Options) (result Result, err error) {
+	y := relays.Get().(*relay)
+	y.w, y.r, y.o = w, r, o
+	defer func() { result = y.end() }()
+	return Result{}, y.run(exchange)
+}
+
+// A relay is one call of Forward.
+type relay struct {
+	w        http.ResponseWriter
+	r        *http.Request
+	o        Options
+	out      outgoing
+	body     *body // nil: the request has none
+	interim  func(status int, h http.Header)
+	interims int       // how many were there
+	expires  time.Time // the client's write deadline; zero: none of ours
+	complete bool      // the answer was passed on to its end
+	result   Result
+}
+
+var relays = sync.Pool{New: func() any {
+	y := new(relay)
+	y.interim = y.passInterim // bound here once, and not for each request
+	y.out.reset()
+	return y
+}}
+
+func (y *relay) run(exchange Exchange) error {
+	sent := y.r
+	if r := y.r; r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
+		unmarkClose(y.w)
+		y.body = newBody(y.w, r)
+		sent = y.body.sent
+	}
+	upgrade := upgradeOf(y.r, y.body != nil)
+	y.out.compose(y.r, &y.o, y.body != nil, upgrade)
+	res, err := exchange(sent, y.o.Target, y.out.header, y.interim)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	y.result.FirstByte = time.Now()
+	y.result.Header = res.Header
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		return y.tunnel(res, upgrade)
+	}
+	return y.answer(res)
+}
+
+// end lets go of the client's body and of everything else.
+func (y *relay) end() Result {
+	if b := y.body; b != nil {
+		switch {
+		case y.complete:
+			b.stop(b.linger(), lingerLimit)
+		case y.result.Status == 0:
+			b.stop(0, lingerLimit)
+			if !b.whole {
+				markClose(y.w, y.r)
+			}
+		default:
+			b.stop(0, 0)
+		}
+		y.result.BytesIn, y.result.BodyRead = b.n, b.begun
+		if b.sent.Body != b && y.result.Status == 0 {
+			y.r.Body, y.result.BodyRead = b.sent.Body, false
+		}
+	}
+	result := y.result
+	y.out.reset()
+	*y = relay{out: y.out, interim: y.interim}
+	relays.Put(y)
+	return result
+}
+
+func (y *relay) passInterim(status int, h http.Header) {
+	y.interims++
+	if y.interims > maxInterim || status < 100 || status > 199 || status == http.StatusSwitchingProtocols ||
+		!y.r.ProtoAtLeast(1, 1) { // which knows no 1xx (RFC 9110, section 15.2)
+		return
+	}
+	if b := y.body; b != nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if status == http.StatusContinue {
+			if b.begun {
+				return // it has been told, or does not ask
+			}
+			b.held = false
+		}
+	}
+	writeInterim(y.w, status, h)
+}
+
+// writeInterim writes a 1xx head with h alone: what w.Header() holds is for the
+// final answer.
+func writeInterim(w http.ResponseWriter, status int, h http.Header) {
+	head := w.Header()
+	final := maps.Clone(head)
+	clear(head)
+	maps.Copy(head, h)
+	removeHopByHop(head)
+	w.WriteHeader(status)
+	clear(head)
+	maps.Copy(head, final)
+}
+
+// closing is the value of a Connection header. It is known again by its
+// address, so that Forward can take back what an earlier attempt said.
+var closing = []string{"close"}
+
+// markClose makes the server close an HTTP/1 connection after the answer. On
+// HTTP/2 the mark would end the connection for other requests as well.
+func markClose(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 {
+		w.Header()["Connection"] = closing
+	}
+}
+
+func unmarkClose(w http.ResponseWriter) {
+	if h := w.Header(); len(h["Connection"]) > 0 && &h["Connection"][0] == &closing[0] {
+		delete(h, "Connection")
+	}
+}

@@ -1,0 +1,285 @@
+package forward
+
+import (
+	"maps"
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A kind says what a proxy does with a header field.
+type kind int
+
+const (
+	endToEnd   kind = iota // passed on
+	hopByHop               // for the next neighbour only (RFC 9110, section 7.6.1)
+	ours                   // a request's is always set or dropped by us
+	forwarding             // a request's tells where it comes from: kept of a trusted peer alone
+)
+
+// kindOf returns the kind of the field with the given canonical name.
+func kindOf(name string) kind {
+	switch name {
+	case "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+		"Http2-Settings", "Proxy-Authenticate", "Proxy-Authorization":
+		return hopByHop
+	case "Host", "Content-Length", "X-Request-Id",
+		"Proxy": // a CGI program would find it as HTTP_PROXY
+		return ours
+	case "Forwarded", "X-Real-Ip", "X-Request-Start":
+		return forwarding
+	}
+	if strings.HasPrefix(name, "X-Forwarded") {
+		return forwarding
+	}
+	return endToEnd
+}
+
+// passes reports whether a request's field goes on. A name with '_' does not
+// where it would be one of those above with '-': many servers behind us read
+// both alike, so it would stand beside what we say, whoever sent it.
+func passes(name string, trusted bool) bool {
+	if strings.IndexByte(name, '_') >= 0 {
+		return kindOf(textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))) == endToEnd
+	}
+	switch kindOf(name) {
+	case endToEnd:
+		return true
+	case forwarding:
+		return trusted
+	}
+	return false
+}
+
+// removeNamed deletes from h what the values of a Connection header name. It
+// spares what the proxy says itself: otherwise whoever sends the header could
+// silence it.
+func removeNamed(h http.Header, connection []string) {
+	for _, list := range connection {
+		for token := range tokens(list) {
+			if name := textproto.CanonicalMIMEHeaderKey(token); kindOf(name) == endToEnd {
+				delete(h, name)
+			}
+		}
+	}
+}
+
+// removeHopByHop deletes from the head of an answer what is meant for us.
+func removeHopByHop(h http.Header) {
+	removeNamed(h, h["Connection"])
+	for name := range h {
+		if kindOf(name) == hopByHop {
+			delete(h, name)
+		}
+	}
+}
+
+// share adds the answer's fields to those that an outer handler has set.
+func share(h, answer http.Header) {
+	for name, values := range answer {
+		if before := h[name]; len(before) > 0 {
+			values = slices.Concat(before, values)
+		}
+		h[name] = values
+	}
+}
+
+// tokens yields the elements of a list with commas that are not empty.
+func tokens(list string) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for more := true; more; {
+			var token string
+			token, list, more = strings.Cut(list, ",")
+			if token = strings.Trim(token, " \t"); token != "" && !yield(token) {
+				return
+			}
+		}
+	}
+}
+
+// hasToken reports whether one of the lists has token, in whatever case.
+func hasToken(lists []string, token string) bool {
+	for _, list := range lists {
+		for t := range tokens(list) {
+			if strings.EqualFold(t, token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// An outgoing is the header of the request to the target. It shares the values
+// of the client's header, which nobody changes, and keeps those that are set
+// here in one array, so that it can be used again without allocating.
+type outgoing struct {
+	header http.Header
+	values []string
+}
+
+// maxPooledHeader bounds what one request with many fields leaves behind.
+const maxPooledHeader = 64
+
+// reset makes o empty, and lets go of everything it shared.
+func (o *outgoing) reset() {
+	if o.header == nil || len(o.header) > maxPooledHeader {
+		o.header = make(http.Header)
+	}
+	clear(o.header)
+	clear(o.values)
+	o.values = o.values[:0]
+}
+
+func (o *outgoing) set(name, value string) {
+	o.values = append(o.values, value)
+	n := len(o.values)
+	o.header[name] = o.values[n-1 : n : n]
+}
+
+// setMissing is set where a trusted peer has not said it already.
+func (o *outgoing) setMissing(name, value string) {
+	if len(o.header[name]) == 0 {
+		o.set(name, value)
+	}
+}
+
+// compose fills o, which is empty, for r. The request has a body or not;
+// upgrade is the protocols that are asked for, if any.
+func (o *outgoing) compose(r *http.Request, how *Options, body bool, upgrade string) {
+	trusted := how.Client.Trusted
+	for name, values := range r.Header {
+		if passes(name, trusted) {
+			o.header[name] = values
+		}
+	}
+	removeNamed(o.header, r.Header["Connection"])
+	if upgrade != "" {
+		o.set("Connection", "Upgrade")
+		o.set("Upgrade", upgrade)
+	}
+	if hasToken(r.Header["Te"], "trailers") {
+		o.set("Te", "trailers")
+	}
+	// Without a body there is nothing to wait with, and a 100 is unknown to
+	// HTTP/1.0 (RFC 9110, section 10.1.1).
+	if !body || !r.ProtoAtLeast(1, 1) {
+		delete(o.header, "Expect")
+	}
+	o.forwarded(r, how)
+}
+
+// forwarded says where r came from.
+func (o *outgoing) forwarded(r *http.Request, how *Options) {
+	if how.Client.Addr.IsValid() {
+		peer := peerOf(r.RemoteAddr)
+		if before := o.header["X-Forwarded-For"]; len(before) > 0 {
+			peer = strings.Join(before, ", ") + ", " + peer
+		}
+		o.set("X-Forwarded-For", peer)
+	}
+	proto := "http"
+	if r.TLS != nil {
+		proto = "https"
+	}
+	o.setMissing("X-Forwarded-Proto", proto)
+	if r.Host != "" {
+		o.setMissing("X-Forwarded-Host", r.Host)
+	}
+	if how.Prefix != "" {
+		// Where the peer has stripped one as well, the app needs both.
+		before := strings.Join(o.header["X-Forwarded-Prefix"], "")
+		o.set("X-Forwarded-Prefix", strings.TrimSuffix(before, "/")+how.Prefix)
+	}
+	if how.RequestID != "" {
+		o.set("X-Request-Id", how.RequestID)
+	}
+	if !how.Start.IsZero() && len(o.header["X-Request-Start"]) == 0 {
+		o.set("X-Request-Start", "t="+strconv.FormatInt(how.Start.UnixMilli(), 10))
+	}
+}
+
+// peerOf returns the IP address in a RemoteAddr as it is written there.
+func peerOf(remote string) string {
+	host := remote[:max(0, strings.LastIndexByte(remote, ':'))]
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	host, _, _ = strings.Cut(host, "%")
+	return host
+}
+
+// upgradeOf returns the protocols that r asks to change to and that can be
+// tunnelled, or "". Only HTTP/1.1 knows the way (RFC 9110, section 7.8), and a
+// body would have to go first.
+func upgradeOf(r *http.Request, body bool) string {
+	asked := r.Header["Upgrade"]
+	if len(asked) == 0 || body || r.ProtoMajor != 1 || r.ProtoMinor < 1 || !hasToken(r.Header["Connection"], "upgrade") {
+		return ""
+	}
+	if len(asked) == 1 && isProtocol(asked[0]) {
+		return asked[0]
+	}
+	var protocols []string
+	for _, list := range asked {
+		protocols = slices.AppendSeq(protocols, tokens(list))
+	}
+	return strings.Join(slices.DeleteFunc(protocols, isNoProtocol), ", ")
+}
+
+func isNoProtocol(s string) bool { return !isProtocol(s) }
+
+// isProtocol reports whether s is the name of a protocol that may be
+// tunnelled. With another version of HTTP the target would take requests that
+// we never see, and a change to TLS would hide them from us.
+func isProtocol(s string) bool {
+	name, version, versioned := strings.Cut(s, "/")
+	if !isToken(name) || versioned && !isToken(version) {
+		return false
+	}
+	switch strings.ToLower(name) {
+	case "h2c", "h2", "http", "tls":
+		return false
+	}
+	return true
+}
+
+// isTrailer reports whether a field may stand in a trailer section. What bears
+// on framing, routing, authentication or how the message is to be handled may
+// not (RFC 9110, section 6.5.1): it came too late for those that decide by it.
+func isTrailer(name string) bool {
+	if !isToken(name) {
+		return false
+	}
+	name = textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
+	switch name {
+	case "Age", "Authorization", "Cache-Control", "Content-Encoding", "Content-Range", "Content-Type", "Cookie",
+		"Date", "Expect", "Expires", "Location", "Max-Forwards", "Pragma", "Range", "Realm", "Retry-After",
+		"Set-Cookie", "Vary", "Warning", "Www-Authenticate":
+		return false
+	}
+	return kindOf(name) == endToEnd && !strings.HasPrefix(name, "If-")
+}
+
+// announced returns the names that may stand in a Trailer header, sorted, of
+// those that the sender of t announced.
+func announced(t http.Header) []string {
+	if len(t) == 0 {
+		return nil
+	}
+	names := slices.Collect(maps.Keys(t))
+	names = slices.DeleteFunc(names, isNoTrailer)
+	slices.Sort(names)
+	return names
+}
+
+func isNoTrailer(name string) bool { return !isTrailer(name) }
+
+// isEventStream reports whether h is the head of a stream of server-sent events.
+func isEventStream(h http.Header) bool {
+	t := h["Content-Type"]
+	if len(t) == 0 {
+		return false
+	}
+	media, _, _ := strings.Cut(t[0], ";")
+	return strings.EqualFold(strings.Trim(media, " \t"), "text/event-stream")
+}

@@ -1,0 +1,166 @@
+package forward_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/netip"
+	"net/textproto"
+	"net/url"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/shahnk19/parachute/internal/forward"
+	"github.com/shahnk19/parachute/internal/proxytest"
+)
+
+// Where the proxy and the target of a test are.
+const (
+	proxyAddr  = "proxy:80"
+	targetAddr = "app:80"
+)
+
+// loopback is trusted where a test says so: the clients of a proxytest.Net
+// have addresses there.
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+
+// start is when every request of a test has begun.
+var start = time.UnixMilli(1700000000123)
+
+// A proxy answers as the contract of Forward has it.
+type proxy struct {
+	exchange forward.Exchange
+	trusted  []netip.Prefix
+	prefix   string
+	stream   func(io.Closer) bool
+	outcomes chan outcome // one for each request that was forwarded
+}
+
+type outcome struct {
+	forward.Result
+	err error
+}
+
+func newProxy(exchange forward.Exchange) *proxy {
+	return &proxy{exchange: exchange, outcomes: make(chan outcome, 100)}
+}
+
+func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	target, err := forward.Target(r, p.prefix)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	result, err := forward.Forward(w, r, p.exchange, forward.Options{
+		Target:    target,
+		Prefix:    p.prefix,
+		Client:    forward.ClientOf(r, p.trusted),
+		RequestID: "our-id",
+		Start:     start,
+		Stream:    p.stream,
+	})
+	p.outcomes <- outcome{result, err}
+	switch {
+	case err != nil && result.Status == 0:
+		http.Error(w, err.Error(), http.StatusBadGateway)
+	case err != nil:
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// serve puts a handler behind a real http.Server.
+func serve(t *testing.T, n *proxytest.Net, h http.Handler) {
+	n.Serve(t, proxyAddr, h).SetHealth(0)
+}
+
+// newTransport returns a transport to the target.
+func newTransport(t *testing.T, n *proxytest.Net) *http.Transport {
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return n.Dial(ctx, network, targetAddr)
+		},
+		DisableCompression:    true,
+		ExpectContinueTimeout: time.Second,
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	return transport
+}
+
+// over makes an Exchange of a RoundTripper.
+func over(transport http.RoundTripper) forward.Exchange {
+	return func(r *http.Request, target string, header http.Header, interim func(int, http.Header)) (*http.Response, error) {
+		heads := make(chan interimHead)
+		trace := &httptrace.ClientTrace{Got1xxResponse: func(status int, h textproto.MIMEHeader) error {
+			heads <- interimHead{status, http.Header(h).Clone()}
+			return nil
+		}}
+		out := (&http.Request{
+			Method:        r.Method,
+			URL:           &url.URL{Scheme: "http", Host: targetAddr, Opaque: target},
+			Host:          r.Host,
+			Header:        header.Clone(),
+			ContentLength: r.ContentLength,
+			Trailer:       r.Trailer,
+			Proto:         "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		}).WithContext(httptrace.WithClientTrace(r.Context(), trace))
+		if r.ContentLength != 0 {
+			out.Body = r.Body
+		}
+		if out.Header["User-Agent"] == nil {
+			out.Header["User-Agent"] = []string{""}
+		}
+		var res *http.Response
+		var err error
+		go func() {
+			defer close(heads)
+			res, err = transport.RoundTrip(out)
+		}()
+		for head := range heads {
+			interim(head.status, head.header)
+		}
+		return res, err
+	}
+}
+
+type interimHead struct {
+	status int
+	header http.Header
+}
+
+// answering is an Exchange without a target.
+func answering(res func() *http.Response) forward.Exchange {
+	return func(*http.Request, string, http.Header, func(int, http.Header)) (*http.Response, error) {
+		return res(), nil
+	}
+}
+
+// dial connects a client to the proxy.
+func dial(t *testing.T, n *proxytest.Net) net.Conn {
+	t.Helper()
+	c, err := n.Dial(t.Context(), "tcp", proxyAddr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// hear returns what c receives within d, and what state it is in then: open,
+// closed or reset.
+func hear(c net.Conn, d time.Duration) (received, state string) {
+	c.SetReadDeadline(time.Now().Add(d))
+	b, err := io.ReadAll(c)
+	switch {
+	case err == nil:
+		state = "closed"
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		state = "open"
+	default:
+		state = "reset"
+	}
+	return string(b), state
+}
