@@ -1,0 +1,262 @@
+package parachute
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A prober sends the health checks of one target.
+type prober struct {
+	client  *http.Client
+	url     string
+	host    string
+	agent   string
+	timeout time.Duration
+}
+
+func newProber(address string, check HealthCheck, dial func(context.Context, string, string) (net.Conn, error), agent string) *prober {
+	host := address
+	if check.Port != 0 {
+		name, _, _ := net.SplitHostPort(address)
+		host = net.JoinHostPort(name, strconv.Itoa(check.Port))
+	}
+	return &prober{
+		client: &http.Client{
+			Transport: &http.Transport{
+				DialContext:            dial,
+				DisableKeepAlives:      true, // a fresh connection is what a new client gets
+				DisableCompression:     true,
+				MaxResponseHeaderBytes: 64 << 10,
+			},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		url:     "http://" + host + check.Path,
+		host:    check.Host,
+		agent:   agent,
+		timeout: check.Timeout,
+	}
+}
+
+// probe asks the target once.
+func (p *prober) probe(ctx context.Context) Probe {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	saw := Probe{Time: time.Now(), URL: p.url, Host: p.host}
+	p.ask(ctx, &saw)
+	saw.Took = time.Since(saw.Time)
+	return saw
+}
+
+func (p *prober) ask(ctx context.Context, saw *Probe) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url, nil)
+	if err != nil {
+		saw.Error = err.Error()
+		return
+	}
+	if p.host != "" {
+		req.Host = p.host
+	}
+	saw.Host = req.Host
+	req.Header.Set("User-Agent", p.agent)
+	resp, err := p.client.Do(req)
+	if err != nil {
+		saw.Error = p.reason(err)
+		return
+	}
+	defer resp.Body.Close()
+	saw.Status = resp.StatusCode
+	saw.Location = resp.Header.Get("Location")
+	saw.Passed = resp.StatusCode/100 == 2
+	// What comes after is read too, within reason, so that the target does
+	// not log a connection that broke.
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	saw.Body = strings.ToValidUTF8(string(body[:min(len(body), 200)]), "\uFFFD")
+}
+
+// reason tells why there was no answer.
+func (p *prober) reason(err error) string {
+	if u := (*url.Error)(nil); errors.As(err, &u) {
+		err = u.Err
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Sprintf("none within %v", p.timeout)
+	}
+	return err.Error()
+}
+
+// agentName returns the User-Agent of probes: parachute and the version that
+// this program was built with.
+func agentName() string {
+	const path = "github.com/shahnk19/parachute"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "parachute"
+	}
+	for _, m := range append(slices.Clone(info.Deps), &info.Main) {
+		if m.Path == path && m.Version != "" && m.Version != "(devel)" {
+			return "parachute/" + m.Version
+		}
+	}
+	return "parachute/devel"
+}
+
+// probe probes until ctx ends: at once, then after 50, 100, 200 ms and so on
+// up to the interval until the target is healthy, and from then on at the
+// interval.
+func (t *target) probe(ctx context.Context) {
+	defer close(t.stopped)
+	defer t.prober.client.CloseIdleConnections()
+	eager := 50 * time.Millisecond
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-pause.C:
+		}
+		saw := t.prober.probe(ctx)
+		if ctx.Err() != nil {
+			return // it tells nothing of the target
+		}
+		t.watch.saw(t, saw, t.learn(saw))
+		if t.healthy.Load() {
+			eager = t.check.Interval
+		}
+		pause.Reset(min(eager, t.check.Interval))
+		eager = min(2*eager, t.check.Interval)
+	}
+}
+
+// news is what a probe tells that was not known.
+type news struct {
+	first   bool // it is the target's first
+	changed bool // the target's health is another now
+}
+
+// learn keeps a probe.
+func (t *target) learn(saw Probe) (n news) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last = &saw
+	t.probes++
+	now, needed := HealthUnhealthy, t.check.Fall
+	if saw.Passed {
+		now, needed = HealthHealthy, t.check.Rise
+	}
+	n.first = t.probes == 1
+	if now == t.health {
+		t.streak = 0
+		return n
+	}
+	if t.streak++; t.streak < needed {
+		return n
+	}
+	t.streak = 0
+	t.health = now
+	t.healthy.Store(saw.Passed)
+	n.changed = true
+	return n
+}
+
+// A watch follows the probes of the targets that one deploy brought.
+type watch struct {
+	notify  func(kind EventKind, t *target, saw *Probe)
+	waiting atomic.Bool   // a deploy waits, so every probe is an event
+	changed chan struct{} // has room for one: some target's health has changed
+
+	// Restored targets serve before anything is known of them; for a moment
+	// it pays to wait.
+	settled  chan struct{} // closed when waiting does not pay any more
+	settling sync.Once
+	unprobed atomic.Int64 // targets of which no probe has ended
+}
+
+func newWatch(targets int, waiting bool, notify func(EventKind, *target, *Probe)) *watch {
+	w := &watch{notify: notify, changed: make(chan struct{}, 1), settled: make(chan struct{})}
+	w.waiting.Store(waiting)
+	w.unprobed.Store(int64(targets))
+	return w
+}
+
+func (w *watch) settle() { w.settling.Do(func() { close(w.settled) }) }
+
+// saw is told of each probe of t, by the goroutine that sent it.
+func (w *watch) saw(t *target, saw Probe, n news) {
+	waiting := w.waiting.Load()
+	if waiting {
+		w.notify(EventProbed, t, &saw)
+	}
+	switch {
+	case n.changed && saw.Passed:
+		w.notify(EventHealthy, t, &saw)
+	case n.changed && !waiting:
+		w.notify(EventUnhealthy, t, &saw)
+	}
+	if n.first && w.unprobed.Add(-1) == 0 || saw.Passed {
+		w.settle()
+	}
+	select {
+	case w.changed <- struct{}{}:
+	default:
+	}
+}
+
+// awaitHealthy returns nil as soon as all targets are healthy at once, an
+// *UnhealthyError when limit has passed, or the cause of ctx's end. A negative
+// limit is none.
+func (w *watch) awaitHealthy(ctx context.Context, targets []*target, limit time.Duration) error {
+	defer w.waiting.Store(false)
+	var timeout <-chan time.Time
+	if limit >= 0 {
+		timer := time.NewTimer(limit)
+		defer timer.Stop()
+		timeout = timer.C
+	}
+	for !allHealthy(targets) {
+		select {
+		case <-w.changed:
+		case <-timeout:
+			if err := unhealthy(targets, limit); len(err.Targets) > 0 {
+				return err
+			}
+			return nil // the last one made it just now
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+func allHealthy(targets []*target) bool {
+	return !slices.ContainsFunc(targets, func(t *target) bool { return !t.healthy.Load() })
+}
+
+// unhealthy tells what was seen of the targets that are not healthy.
+func unhealthy(targets []*target, waited time.Duration) *UnhealthyError {
+	err := &UnhealthyError{Waited: waited}
+	for _, t := range targets {
+		if u, ok := t.unhealthy(); ok {
+			err.Targets = append(err.Targets, u)
+		}
+	}
+	return err
+}
+
+func (t *target) unhealthy() (UnhealthyTarget, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return UnhealthyTarget{Address: t.address, Probes: t.probes, Last: t.last}, t.health != HealthHealthy
+}

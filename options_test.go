@@ -1,0 +1,217 @@
+package parachute_test
+
+import (
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/internal/wire"
+)
+
+// fullDeployment has a value in every field.
+var fullDeployment = parachute.Deployment{
+	Service: "web",
+	Targets: []string{"10.0.0.7:3000", "[::1]:3000"},
+	Hosts:   []string{"app1.example.com", "*.example.com"},
+	HealthCheck: parachute.HealthCheck{
+		Path:     "/healthz?full=1",
+		Port:     3001,
+		Host:     "app1.example.com",
+		Interval: 2 * time.Second,
+		Timeout:  1500 * time.Millisecond,
+		Rise:     2,
+		Fall:     3,
+	},
+	Timeouts: parachute.Timeouts{
+		Deploy:   time.Minute,
+		Drain:    90 * time.Second,
+		Stream:   time.Hour,
+		Response: -1,
+		Hold:     5 * time.Second,
+	},
+	Force: true,
+}
+
+const fullDeploymentJSON = `{"service":"web",` +
+	`"targets":["10.0.0.7:3000","[::1]:3000"],` +
+	`"hosts":["app1.example.com","*.example.com"],` +
+	`"health_check":{"path":"/healthz?full=1","port":3001,"host":"app1.example.com","rise":2,"fall":3,"interval":"2s","timeout":"1.5s"},` +
+	`"timeouts":{"deploy":"1m0s","drain":"1m30s","stream":"1h0m0s","response":"-1ns","hold":"5s"},` +
+	`"force":true}`
+
+func TestDeploymentTravelsAsJSON(t *testing.T) {
+	is := is.New(t)
+	out, err := json.Marshal(fullDeployment)
+	is.NoErr(err)
+	is.Equal(string(out), fullDeploymentJSON) // scripts and state files depend on these names
+
+	var back parachute.Deployment
+	is.NoErr(wire.Unmarshal(out, &back))
+	is.Equal(back, fullDeployment)
+}
+
+func TestEveryFieldOfADeploymentIsTried(t *testing.T) {
+	for _, part := range []any{fullDeployment, fullDeployment.HealthCheck, fullDeployment.Timeouts} {
+		v := reflect.ValueOf(part)
+		for field, value := range v.Fields() {
+			if value.IsZero() {
+				t.Errorf("fullDeployment has nothing in %v.%s: no test here would see whether that travels", v.Type(), field.Name)
+			}
+		}
+	}
+}
+
+func TestStatusTravelsAsJSON(t *testing.T) {
+	is := is.New(t)
+	status := parachute.Status{
+		Service:    "web",
+		Generation: 1 << 60, // more than a float64 can tell apart
+		State:      parachute.StateFailed,
+		Deployment: fullDeployment,
+		Error:      "no such certificate",
+		Live: &parachute.Live{Targets: []parachute.TargetStatus{{
+			Address:  "10.0.0.7:3000",
+			Health:   parachute.HealthUnhealthy,
+			Requests: 3,
+			Streams:  2,
+			Probe: &parachute.Probe{
+				Time:     time.Date(2026, 3, 4, 5, 6, 7, 89, time.UTC),
+				Took:     12 * time.Millisecond,
+				URL:      "http://10.0.0.7:3000/up",
+				Host:     "app1.example.com",
+				Status:   301,
+				Location: "https://app1.example.com/up",
+				Body:     "moved",
+				Error:    "cut",
+				Passed:   true,
+			},
+		}}},
+	}
+	out, err := json.Marshal(status)
+	is.NoErr(err)
+	is.True(strings.Contains(string(out), `"took":"12ms"`)) // a duration three types down is a string too
+
+	var back parachute.Status
+	is.NoErr(wire.Unmarshal(out, &back))
+	is.Equal(back, status)
+}
+
+func TestUnhealthyErrorTravelsAsJSON(t *testing.T) {
+	is := is.New(t)
+	sent := &parachute.UnhealthyError{
+		Waited: 30 * time.Second,
+		Targets: []parachute.UnhealthyTarget{
+			{Address: "10.0.0.7:3000", Probes: 31, Last: &parachute.Probe{
+				URL: "http://10.0.0.7:3000/up", Status: 301, Location: "https://app1.example.com/up",
+			}},
+			{Address: "10.0.0.8:3000"},
+		},
+	}
+	out, err := json.Marshal(sent)
+	is.NoErr(err)
+
+	var back parachute.UnhealthyError
+	is.NoErr(wire.Unmarshal(out, &back))
+	is.Equal(&back, sent)
+	is.Equal(back.Error(), "10.0.0.7:3000 did not become healthy in 30s: "+
+		"GET /up answered 301 to https://app1.example.com/up (31 probes); "+
+		"10.0.0.8:3000 did not become healthy in 30s: its first probe was not answered") // reads alike on both ends
+	is.True(errors.Is(&back, parachute.ErrUnhealthy))
+}
+
+func TestConflictErrorTravelsAsJSON(t *testing.T) {
+	for _, sent := range []*parachute.ConflictError{
+		{Host: "app1.example.com", Owner: "web"},
+		{Owner: "web"}, // any host
+	} {
+		t.Run(sent.Host, func(t *testing.T) {
+			is := is.New(t)
+			out, err := json.Marshal(sent)
+			is.NoErr(err)
+			var back parachute.ConflictError
+			is.NoErr(wire.Unmarshal(out, &back))
+			is.Equal(&back, sent)
+			is.True(errors.Is(&back, parachute.ErrConflict))
+		})
+	}
+}
+
+func TestZeroFieldsAreLeftOut(t *testing.T) {
+	tests := []struct {
+		name  string
+		value any
+		want  string
+	}{
+		{"deployment", parachute.Deployment{Service: "web", Targets: []string{"a:1"}}, `{"service":"web","targets":["a:1"]}`},
+		{"one check field", parachute.Deployment{HealthCheck: parachute.HealthCheck{Rise: 2}}, `{"service":"","targets":null,"health_check":{"rise":2}}`},
+		{"one timeout", parachute.Deployment{Timeouts: parachute.Timeouts{Drain: time.Second}}, `{"service":"","targets":null,"timeouts":{"drain":"1s"}}`},
+		{"status without live", parachute.Status{Service: "web", Generation: 7, State: parachute.StateServing,
+			Deployment: parachute.Deployment{Service: "web", Targets: []string{"a:1"}}},
+			`{"service":"web","generation":7,"state":"serving","deployment":{"service":"web","targets":["a:1"]}}`},
+		{"target never probed", parachute.TargetStatus{Address: "a:1", Health: parachute.HealthUnknown}, `{"address":"a:1","health":"unknown","requests":0,"streams":0}`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			is := is.New(t)
+			out, err := json.Marshal(tt.value)
+			is.NoErr(err)
+			is.Equal(string(out), tt.want)
+		})
+	}
+}
+
+func TestUnknownFieldsAreRefusedAtEveryDepth(t *testing.T) {
+	deployment := func() any { return new(parachute.Deployment) }
+	status := func() any { return new(parachute.Status) }
+	unhealthy := func() any { return new(parachute.UnhealthyError) }
+	tests := []struct {
+		name string
+		into func() any
+		data string // with %s where a field that nobody knows goes
+	}{
+		{"deployment", deployment, `{"service":"web"%s}`},
+		{"health check", deployment, `{"health_check":{"path":"/up","interval":"1s"%s}}`},
+		{"timeouts", deployment, `{"timeouts":{"drain":"1s"%s}}`},
+		{"status", status, `{"service":"web"%s}`},
+		{"deployment of a status", status, `{"deployment":{"service":"web"%s}}`},
+		{"timeouts of a status", status, `{"deployment":{"timeouts":{"drain":"1s"%s}}}`},
+		{"live", status, `{"live":{"targets":[]%s}}`},
+		{"target", status, `{"live":{"targets":[{"address":"a:1"%s}]}}`},
+		{"probe", status, `{"live":{"targets":[{"probe":{"took":"1s"%s}}]}}`},
+		{"unhealthy error", unhealthy, `{"waited":"1s"%s}`},
+		{"unhealthy target", unhealthy, `{"targets":[{"address":"a:1"%s}]}`},
+		{"its last probe", unhealthy, `{"targets":[{"last":{"status":500%s}}]}`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			is := is.New(t)
+			is.NoErr(wire.Unmarshal([]byte(strings.ReplaceAll(tt.data, "%s", "")), tt.into())) // fine without it
+
+			err := wire.Unmarshal([]byte(strings.ReplaceAll(tt.data, "%s", `,"nmae":1`)), tt.into())
+			is.True(err != nil)
+			is.True(strings.Contains(err.Error(), `"nmae"`)) // the message names the field
+		})
+	}
+}
+
+func TestDurationsOfADeploymentNeedAUnit(t *testing.T) {
+	for _, data := range []string{
+		`{"timeouts":{"drain":30}}`,
+		`{"timeouts":{"drain":"30"}}`,
+		`{"health_check":{"interval":1}}`,
+		`{"health_check":{"timeout":"soon"}}`,
+	} {
+		t.Run(data, func(t *testing.T) {
+			is := is.New(t)
+			var d parachute.Deployment
+			is.True(json.Unmarshal([]byte(data), &d) != nil)
+			is.Equal(d.Timeouts.Drain, time.Duration(0))
+		})
+	}
+}

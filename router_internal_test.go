@@ -1,0 +1,74 @@
+package parachute
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/matryer/is"
+)
+
+// tableOf returns a table of n services with a host each.
+func tableOf(n int) (*table, []string) {
+	services := make(map[string]*version, n)
+	var hosts []string
+	for i := range n {
+		name := fmt.Sprintf("service-%d", i)
+		host := name + ".example.com"
+		services[name] = newVersion(Status{Service: name}, []string{host}, nil)
+		hosts = append(hosts, host)
+	}
+	return newTable(services), hosts
+}
+
+func TestLookupFindsEachOfManyHosts(t *testing.T) {
+	is := is.New(t)
+	table, hosts := tableOf(1000)
+	for i, host := range hosts {
+		is.Equal(table.lookup(host+":443").status.Service, fmt.Sprintf("service-%d", i))
+	}
+	is.True(table.lookup("service-1000.example.com") == nil)
+}
+
+func FuzzCanonicalHost(f *testing.F) {
+	for _, host := range []string{"", "a", "A.Example.Com.:80", "[::1]:80", "[", "bücher.example", "a:b:c", ".", "xn--", "\xff"} {
+		f.Add(host)
+	}
+	f.Fuzz(func(t *testing.T, host string) {
+		name := canonicalHost(host)
+		if pattern, err := canonicalPattern(host); err == nil && pattern != name && host != "["+name+"]" && pattern[:2] != "*." {
+			if again, err := canonicalPattern(pattern); err != nil || again != pattern {
+				t.Errorf("%q is deployed as %q, which is deployed as %q (%v)", host, pattern, again, err)
+			}
+		}
+		if isHostName(name) && canonicalHost(name+".:80") != name {
+			t.Errorf("%q with a final dot and a port is %q, not %q", host, canonicalHost(name+".:80"), name)
+		}
+	})
+}
+
+func BenchmarkLookup(b *testing.B) {
+	for _, n := range []int{1, 1000, 100_000} {
+		table, hosts := tableOf(n)
+		b.Run(fmt.Sprintf("hosts=%d/hot", n), func(b *testing.B) {
+			b.ReportAllocs()
+			host := hosts[n/2]
+			for b.Loop() {
+				if table.lookup(host) == nil {
+					b.Fatal("not found")
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("hosts=%d/spread", n), func(b *testing.B) {
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				if table.lookup(hosts[i]) == nil {
+					b.Fatal("not found")
+				}
+				if i += 7919; i >= n { // a prime: the order is not that of memory
+					i %= n
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,261 @@
+package parachute_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute"
+)
+
+// ticker serves an app whose /events is an event stream with an event a
+// second, and whose other paths echo what comes after an upgrade.
+func (h *house) ticker(address string) {
+	h.net.Serve(h.t, address, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/events" {
+			conn, rw, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				panic(err)
+			}
+			defer conn.Close()
+			io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+			io.Copy(conn, rw)
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		for i := 0; ; i++ {
+			if _, err := fmt.Fprintf(w, "data: %d\n\n", i); err != nil {
+				return
+			}
+			http.NewResponseController(w).Flush()
+			select {
+			case <-r.Context().Done():
+				return
+			case <-time.After(time.Second):
+			}
+		}
+	}))
+}
+
+// events opens the event stream, waits for its first event, and sends on the
+// returned channel how long it lasted, and how it ended.
+func (h *house) openEvents() <-chan ending {
+	h.t.Helper()
+	resp, err := h.client.Get("http://proxy.test/events")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	begin := time.Now()
+	ended := make(chan ending, 1)
+	go func() {
+		defer resp.Body.Close()
+		_, err := io.Copy(io.Discard, resp.Body)
+		ended <- ending{time.Since(begin), err}
+	}()
+	synctest.Wait()
+	return ended
+}
+
+type ending struct {
+	after time.Duration
+	err   error
+}
+
+// upgrade opens an upgraded connection that echoes.
+func (h *house) upgrade() (net.Conn, *bufio.Reader) {
+	h.t.Helper()
+	conn, err := h.net.Dial(h.t.Context(), "tcp", "proxy.test:80")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	fmt.Fprint(conn, "GET /echo HTTP/1.1\r\nHost: any.test\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	br := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(br, nil)
+	if err != nil || resp.StatusCode != 101 {
+		h.t.Fatal("no upgrade:", resp, err)
+	}
+	return conn, br
+}
+
+func TestStreamsAreClosedWithinASecondOfTheRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.ticker("old.test:80")
+		h.app("new", "new.test:80")
+		is.NoErr(h.deploy("web", "old.test:80"))
+		var streams []<-chan ending
+		for range 5 {
+			streams = append(streams, h.openEvents())
+		}
+		conn, br := h.upgrade()
+		defer conn.Close()
+		fmt.Fprint(conn, "hello\n")
+		line, _ := br.ReadString('\n')
+		is.Equal(line, "hello\n")
+		is.Equal(h.Services()[0].Live.Targets[0].Streams, int64(6))
+		is.Equal(h.Services()[0].Live.Targets[0].Requests, int64(0))
+
+		begin := time.Now()
+		is.NoErr(h.deploy("web", "new.test:80"))
+		is.True(time.Since(begin) <= time.Second)
+		_, err := br.ReadByte()
+		is.True(err != nil) // the upgraded connection has ended
+		var first, last time.Duration = time.Hour, 0
+		for _, s := range streams {
+			e := <-s
+			is.True(e.err != nil) // cut off visibly, not as if it were complete
+			first, last = min(first, e.after), max(last, e.after)
+		}
+		is.True(first < last) // not all at one moment
+		is.Equal(h.net.Conns("old.test:80"), 0)
+	})
+}
+
+func TestStreamsMayOutliveTheRequestsForAsLongAsAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.ticker("old.test:80")
+		h.app("new", "new.test:80")
+		is.NoErr(h.deploy("web", "old.test:80"))
+		stream := h.openEvents()
+		begin := time.Now()
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"new.test:80"},
+			Timeouts: parachute.Timeouts{Stream: 100 * time.Second}}))
+		took := time.Since(begin)
+		is.True(took >= 90*time.Second && took <= 100*time.Second) // the closes are spread over the last tenth
+		is.True((<-stream).err != nil)
+	})
+}
+
+func TestDeployReturnsEarlyWhenTheStreamsEndByThemselves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.ticker("old.test:80")
+		h.app("new", "new.test:80")
+		is.NoErr(h.deploy("web", "old.test:80"))
+		conn, _ := h.upgrade()
+		time.AfterFunc(7*time.Second, func() { conn.Close() })
+		begin := time.Now()
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"new.test:80"},
+			Timeouts: parachute.Timeouts{Stream: time.Hour}}))
+		is.Equal(time.Since(begin), 7*time.Second)
+	})
+}
+
+func TestStreamsAreClosedAtTheSwitchWhereSoAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.ticker("old.test:80")
+		h.app("new", "new.test:80")
+		is.NoErr(h.deploy("web", "old.test:80"))
+		stream := h.openEvents()
+		begin := time.Now()
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"new.test:80"},
+			Timeouts: parachute.Timeouts{Stream: -1}}))
+		is.True(time.Since(begin) < time.Millisecond)
+		is.True((<-stream).after < time.Millisecond)
+	})
+}
+
+func TestADeployLeavesOtherServicesConnectionsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.ticker("stream.test:80")
+		h.app("old", "old.test:80")
+		h.app("new", "new.test:80")
+		is.NoErr(h.deploy("stream", "stream.test:80"))
+		conn, br := h.upgrade()
+		defer conn.Close()
+		for _, target := range []string{"old.test:80", "new.test:80"} {
+			is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Hosts: []string{"web.test"}, Targets: []string{target}}))
+		}
+		is.NoErr(h.Remove(t.Context(), "web"))
+		fmt.Fprint(conn, "still here\n")
+		line, _ := br.ReadString('\n')
+		is.Equal(line, "still here\n")
+	})
+}
+
+func TestShutdownClosesStreamsAndWaitsForRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.ticker("stream.test:80")
+		h.slow("slow", "slow.test:80", 5*time.Second)
+		is.NoErr(h.deploy("stream", "stream.test:80"))
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "slow", Hosts: []string{"slow.test"}, Targets: []string{"slow.test:80"}}))
+		waits := make(chan error)
+		go func() { waits <- h.deploy("stream", "nobody.test:80") }()
+		stream := h.openEvents()
+		answer := make(chan string)
+		go func() { answer <- h.get("slow.test") }()
+		synctest.Wait()
+
+		begin := time.Now()
+		ended := make(chan error)
+		go func() { ended <- h.Shutdown(t.Context()) }()
+		is.True((<-stream).after <= time.Second)
+		is.True(errors.Is(<-waits, parachute.ErrClosed))                              // what waited for health has ended
+		is.True(errors.Is(h.deploy("stream", "stream.test:80"), parachute.ErrClosed)) // and nothing new begins
+		is.Equal(<-answer, "200 slow")
+		is.NoErr(<-ended)
+		is.Equal(time.Since(begin), 5*time.Second)
+		is.Equal(h.get("slow.test"), "200 slow") // new requests are served until the server stops
+	})
+}
+
+func TestShutdownEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.slow("slow", "slow.test:80", 20*time.Second)
+		is.NoErr(h.deploy("web", "slow.test:80"))
+		answer := make(chan string)
+		go func() { answer <- h.get("any.test") }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		is.True(errors.Is(h.Shutdown(ctx), context.DeadlineExceeded))
+		is.NoErr(h.Close())
+		is.Equal(<-answer, "504 504 Gateway Timeout") // Close cuts what is left
+		is.Equal(h.net.Conns("slow.test:80"), 0)
+	})
+}
+
+func TestCloseEndsDeploysThatWaitOrDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.slow("old", "old.test:80", 20*time.Second)
+		h.app("new", "new.test:80")
+		is.NoErr(h.deploy("web", "old.test:80"))
+		go h.get("any.test")
+		synctest.Wait()
+		drains, waits := make(chan error, 1), make(chan error, 1)
+		go func() { drains <- h.deploy("web", "new.test:80") }()
+		go func() {
+			waits <- h.Deploy(t.Context(), parachute.Deployment{Service: "other", Hosts: []string{"other.test"}, Targets: []string{"nobody.test:80"}})
+		}()
+		synctest.Wait()
+		begin := time.Now()
+		is.NoErr(h.Close())
+		is.Equal(time.Since(begin), time.Duration(0))
+		is.NoErr(<-drains) // it had switched
+		is.True(errors.Is(<-waits, parachute.ErrClosed))
+		is.NoErr(h.Close()) // a second time is nothing
+	})
+}
