@@ -2,6 +2,7 @@ package parachute
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -26,26 +27,41 @@ type prober struct {
 	timeout time.Duration
 }
 
-func newProber(address string, check HealthCheck, dial func(context.Context, string, string) (net.Conn, error), agent string) *prober {
-	host := address
-	if check.Port != 0 {
+func newProber(at endpoint, d Deployment, secure *tls.Config, o Options, agent string) *prober {
+	address, authority := at.address, at.address
+	if port := d.HealthCheck.Port; port != 0 {
 		name, _, _ := net.SplitHostPort(address)
-		host = net.JoinHostPort(name, strconv.Itoa(check.Port))
+		address = net.JoinHostPort(name, strconv.Itoa(port))
+		authority = address
 	}
+	scheme := "http"
+	switch {
+	case at.network == "unix":
+		authority = "localhost"
+	case at.scheme == "https":
+		scheme = "https"
+	}
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return o.Dial(ctx, at.network, address)
+		},
+		TLSClientConfig:        secure,
+		DisableKeepAlives:      true, // a fresh connection is what a new client gets
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: 64 << 10,
+		Protocols:              new(http.Protocols),
+	}
+	transport.Protocols.SetHTTP1(at.scheme != "h2c")
+	transport.Protocols.SetUnencryptedHTTP2(at.scheme == "h2c")
 	return &prober{
 		client: &http.Client{
-			Transport: &http.Transport{
-				DialContext:            dial,
-				DisableKeepAlives:      true, // a fresh connection is what a new client gets
-				DisableCompression:     true,
-				MaxResponseHeaderBytes: 64 << 10,
-			},
+			Transport:     transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		url:     "http://" + host + check.Path,
-		host:    check.Host,
+		url:     scheme + "://" + authority + d.HealthCheck.Path,
+		host:    d.HealthCheck.Host,
 		agent:   agent,
-		timeout: check.Timeout,
+		timeout: d.HealthCheck.Timeout,
 	}
 }
 

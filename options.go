@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -71,9 +72,14 @@ type Deployment struct {
 	// and marks, but no '/', no white space, and neither "." nor "..".
 	Service string `json:"service"`
 
-	// Targets are the addresses to send requests to, as host:port. Required;
-	// a deploy succeeds when all of them are healthy.
+	// Targets are what to send requests to: host:port, or unix:/path of a
+	// socket, for plain HTTP/1.1; https://host:port for HTTP/1.1 over TLS; or
+	// h2c://host:port for HTTP/2 without TLS, as gRPC servers speak it.
+	// Required; a deploy succeeds when all of them are healthy.
 	Targets []string `json:"targets"`
+
+	// TargetTLS says how https:// targets are verified.
+	TargetTLS TargetTLS `json:"target_tls,omitzero"`
 
 	// Hosts are the names that the service answers for. Case, port, a final
 	// dot, and the spelling of an international name do not matter.
@@ -91,6 +97,21 @@ type Deployment struct {
 	Force bool `json:"force,omitempty"`
 }
 
+// TargetTLS says how the targets that speak TLS are verified. If it is zero,
+// the system's certificate authorities must vouch for the target's host name.
+type TargetTLS struct {
+	// CAFile is the absolute path of a file with the certificate authorities,
+	// in PEM form, that are trusted instead. It is read when the service is
+	// deployed, and when it is restored.
+	CAFile string `json:"ca_file,omitempty"`
+
+	// ServerName is asked for and verified in place of the target's host.
+	ServerName string `json:"server_name,omitempty"`
+
+	// Insecure has any certificate accepted.
+	Insecure bool `json:"insecure,omitempty"`
+}
+
 // A HealthCheck says how targets are probed. A probe is a GET on a connection
 // of its own that follows no redirect; any 2xx passes.
 type HealthCheck struct {
@@ -100,7 +121,8 @@ type HealthCheck struct {
 	// Port is the port to probe; if 0, the target's own.
 	Port int `json:"port,omitempty"`
 
-	// Host is sent as the Host header; if empty, the target's address.
+	// Host is sent as the Host header; if empty, the target's address, or
+	// localhost for a unix socket.
 	Host string `json:"host,omitempty"`
 
 	// Interval is the pause between probes, and the longest pause while a
@@ -354,13 +376,8 @@ func (d Deployment) normalize() (Deployment, error) {
 	if len(d.Targets) == 0 {
 		return d, faultf(ErrInvalid, "no target: name at least one as host:port, such as web-1:3000")
 	}
-	for i, t := range d.Targets {
-		if err := checkAddress(t); err != nil {
-			return d, err
-		}
-		if slices.Contains(d.Targets[:i], t) {
-			return d, faultf(ErrInvalid, "target %s is named twice: name each once", t)
-		}
+	if err := d.checkTargets(); err != nil {
+		return d, err
 	}
 	d.Targets = slices.Clone(d.Targets)
 	hosts := make([]string, 0, len(d.Hosts))
@@ -384,6 +401,33 @@ func (d Deployment) normalize() (Deployment, error) {
 	d.Timeouts.Response = cmp.Or(d.Timeouts.Response, 30*time.Second)
 	d.Timeouts.Hold = cmp.Or(d.Timeouts.Hold, 5*time.Second)
 	return d, nil
+}
+
+// checkTargets returns why the targets, or what is said of them all, cannot be.
+func (d Deployment) checkTargets() error {
+	var unix, secure bool
+	for i, t := range d.Targets {
+		at, err := parseTarget(t)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(d.Targets[:i], t) {
+			return faultf(ErrInvalid, "target %s is named twice: name each once", t)
+		}
+		unix = unix || at.network == "unix"
+		secure = secure || at.scheme == "https"
+	}
+	switch {
+	case unix && d.HealthCheck.Port != 0:
+		return faultf(ErrInvalid, "health check port %d: a target on a unix socket has no port", d.HealthCheck.Port)
+	case !secure && d.TargetTLS != (TargetTLS{}):
+		return faultf(ErrInvalid, "target TLS: none of the targets is an https:// one")
+	case d.TargetTLS.CAFile != "" && !filepath.IsAbs(d.TargetTLS.CAFile):
+		return faultf(ErrInvalid, "target CA %q: want an absolute path", d.TargetTLS.CAFile)
+	case d.TargetTLS.CAFile != "" && d.TargetTLS.Insecure:
+		return faultf(ErrInvalid, "target CA %s: it is of no use where targets are not verified", d.TargetTLS.CAFile)
+	}
+	return nil
 }
 
 func (h HealthCheck) normalize() (HealthCheck, error) {

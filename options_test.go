@@ -18,7 +18,12 @@ import (
 var fullDeployment = parachute.Deployment{
 	Service: "web",
 	Targets: []string{"10.0.0.7:3000", "[::1]:3000"},
-	Hosts:   []string{"app1.example.com", "*.example.com"},
+	TargetTLS: parachute.TargetTLS{
+		CAFile:     "/etc/ca.pem",
+		ServerName: "app.internal",
+		Insecure:   true,
+	},
+	Hosts: []string{"app1.example.com", "*.example.com"},
 	HealthCheck: parachute.HealthCheck{
 		Path:     "/healthz?full=1",
 		Port:     3001,
@@ -40,6 +45,7 @@ var fullDeployment = parachute.Deployment{
 
 const fullDeploymentJSON = `{"service":"web",` +
 	`"targets":["10.0.0.7:3000","[::1]:3000"],` +
+	`"target_tls":{"ca_file":"/etc/ca.pem","server_name":"app.internal","insecure":true},` +
 	`"hosts":["app1.example.com","*.example.com"],` +
 	`"health_check":{"path":"/healthz?full=1","port":3001,"host":"app1.example.com","rise":2,"fall":3,"interval":"2s","timeout":"1.5s"},` +
 	`"timeouts":{"deploy":"1m0s","drain":"1m30s","stream":"1h0m0s","response":"-1ns","hold":"5s"},` +
@@ -57,7 +63,7 @@ func TestDeploymentTravelsAsJSON(t *testing.T) {
 }
 
 func TestEveryFieldOfADeploymentIsTried(t *testing.T) {
-	for _, part := range []any{fullDeployment, fullDeployment.HealthCheck, fullDeployment.Timeouts} {
+	for _, part := range []any{fullDeployment, fullDeployment.TargetTLS, fullDeployment.HealthCheck, fullDeployment.Timeouts} {
 		v := reflect.ValueOf(part)
 		for field, value := range v.Fields() {
 			if value.IsZero() {

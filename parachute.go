@@ -30,6 +30,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -71,6 +72,9 @@ func New(opts Options) *Proxy {
 		maxHeld:  int64(cmp.Or(opts.MaxHeld, 1000)),
 		stopping: make(chan struct{}),
 		done:     make(chan struct{}),
+	}
+	if opts.Dial == nil {
+		p.options.Dial = new(net.Dialer).DialContext
 	}
 	if p.trusted == nil {
 		p.trusted = forward.NearbyPrefixes()
@@ -322,10 +326,8 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment) error {
 	defer p.router.leave(res)
 	p.emit(Event{Kind: EventDeploying, Service: d.Service, Generation: res.generation})
 
-	targets, watch := p.start(d, res.generation, !d.Force)
-	previous, err := p.replace(ctx, res, d, targets, watch)
+	previous, err := p.replace(ctx, res, d)
 	if err != nil {
-		closeAll(targets)
 		p.emit(Event{Kind: EventFailed, Service: d.Service, Generation: res.generation, Err: err})
 		return err
 	}
@@ -336,29 +338,43 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment) error {
 	return nil
 }
 
-// start makes the targets of d and begins to probe them.
-func (p *Proxy) start(d Deployment, generation uint64, waiting bool) ([]*target, *watch) {
+// replace publishes d as soon as it may, and returns what it replaced.
+func (p *Proxy) replace(ctx context.Context, res *reservation, d Deployment) (previous *version, err error) {
+	targets, w, err := p.start(d, res.generation, !d.Force)
+	if err != nil {
+		return nil, err
+	}
+	if !d.Force {
+		err = w.awaitHealthy(ctx, targets, d.Timeouts.Deploy)
+	}
+	if err == nil {
+		status := Status{Service: d.Service, Generation: res.generation, State: StateServing, Deployment: d}
+		previous, err = p.router.publish(ctx, res, newVersion(status, res.hosts, targets))
+	}
+	if err != nil {
+		closeAll(targets)
+	}
+	return previous, err
+}
+
+// start makes the targets of d and begins to probe them. While a deploy waits
+// for them every probe is an event.
+func (p *Proxy) start(d Deployment, generation uint64, waiting bool) ([]*target, *watch, error) {
 	w := newWatch(len(d.Targets), waiting, func(kind EventKind, t *target, saw *Probe) {
 		p.emit(Event{Kind: kind, Service: d.Service, Generation: generation, Target: t.address, Probe: saw})
 	})
 	var targets []*target
 	for _, address := range d.Targets {
-		t := newTarget(address, d, p.options, p.agent, w)
-		t.start()
+		t, err := newTarget(address, d, p.options, p.agent, w)
+		if err != nil {
+			return nil, nil, err
+		}
 		targets = append(targets, t)
 	}
-	return targets, w
-}
-
-// replace publishes d as soon as it may, and returns what it replaced.
-func (p *Proxy) replace(ctx context.Context, res *reservation, d Deployment, targets []*target, w *watch) (*version, error) {
-	if !d.Force {
-		if err := w.awaitHealthy(ctx, targets, d.Timeouts.Deploy); err != nil {
-			return nil, err
-		}
+	for _, t := range targets {
+		t.start()
 	}
-	status := Status{Service: d.Service, Generation: res.generation, State: StateServing, Deployment: d}
-	return p.router.publish(ctx, res, newVersion(status, res.hosts, targets))
+	return targets, w, nil
 }
 
 // retire waits for the end of a version that was replaced by the change res,
@@ -476,12 +492,16 @@ func (p *Proxy) restore(s Status, before map[string]*version, claimed map[string
 			err = &ConflictError{Host: host, Owner: owner}
 		}
 	}
+	var targets []*target
+	var w *watch
+	if err == nil {
+		targets, w, err = p.start(d, s.Generation, false)
+	}
 	if err != nil {
 		s.State, s.Error = StateFailed, err.Error()
 		return newVersion(s, hosts, nil), err
 	}
 	s.Deployment = d
-	targets, w := p.start(d, s.Generation, false)
 	v := newVersion(s, hosts, targets)
 	v.settled, v.settledBy = w.settled, time.Now().Add(time.Second)
 	return v, nil

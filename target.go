@@ -2,7 +2,11 @@ package parachute
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,22 +38,31 @@ type target struct {
 	last   *Probe
 }
 
-func newTarget(address string, d Deployment, o Options, agent string, w *watch) *target {
-	pool := upstream.New(upstream.Options{
-		Network:         "tcp",
-		Address:         address,
-		Dial:            o.Dial,
-		ResponseTimeout: d.Timeouts.Response,
-	})
-	return &target{
-		address:  address,
-		pool:     pool,
-		exchange: pool.Exchange,
-		check:    d.HealthCheck,
-		prober:   newProber(address, d.HealthCheck, o.Dial, agent),
-		watch:    w,
-		health:   HealthUnknown,
+func newTarget(address string, d Deployment, o Options, agent string, w *watch) (*target, error) {
+	at, err := parseTarget(address)
+	if err != nil {
+		return nil, err
 	}
+	secure, err := at.tlsConfig(d.TargetTLS)
+	if err != nil {
+		return nil, err
+	}
+	t := &target{
+		address: address,
+		pool: upstream.New(upstream.Options{
+			Network:         at.network,
+			Address:         at.address,
+			Dial:            o.Dial,
+			TLS:             secure,
+			ResponseTimeout: d.Timeouts.Response,
+		}),
+		check:  d.HealthCheck,
+		prober: newProber(at, d, secure, o, agent),
+		watch:  w,
+		health: HealthUnknown,
+	}
+	t.exchange = t.pool.Exchange
+	return t, nil
 }
 
 // start begins to probe the target.
@@ -86,25 +99,75 @@ func (t *target) status() TargetStatus {
 	return TargetStatus{Address: t.address, Health: t.health, Probe: t.last}
 }
 
-// checkAddress returns why address is none that a target can have.
-func checkAddress(address string) error {
+// An endpoint is where a target is and what is spoken there.
+type endpoint struct {
+	scheme  string // "http", "https" or "h2c"
+	network string // "tcp" or "unix"
+	address string // host:port or a path
+}
+
+// parseTarget reads a target of a Deployment.
+func parseTarget(target string) (endpoint, error) {
+	if path, ok := strings.CutPrefix(target, "unix:"); ok {
+		if !filepath.IsAbs(path) || strings.ContainsRune(path, 0) {
+			return endpoint{}, faultf(ErrInvalid, "target %q: want an absolute path, as in unix:/run/web.sock", target)
+		}
+		return endpoint{"http", "unix", path}, nil
+	}
+	scheme, address, ok := strings.Cut(target, "://")
+	switch {
+	case !ok:
+		scheme, address = "http", target
+	case scheme == "http":
+		return endpoint{}, faultf(ErrInvalid, "target %q has a scheme that goes without saying: want host:port alone, such as web-1:3000", target)
+	case scheme != "https" && scheme != "h2c":
+		return endpoint{}, faultf(ErrInvalid, "target %q has an unknown scheme: want host:port alone, https://host:port or h2c://host:port", target)
+	}
+	if err := checkAddress(target, address); err != nil {
+		return endpoint{}, err
+	}
+	return endpoint{scheme, "tcp", address}, nil
+}
+
+// checkAddress returns why address, which target consists of but for a scheme,
+// is none.
+func checkAddress(target, address string) error {
 	host, port, err := net.SplitHostPort(address)
 	switch {
 	case address == "":
 		return faultf(ErrInvalid, "target is empty: want host:port, such as web-1:3000")
-	case strings.Contains(address, "://"):
-		return faultf(ErrInvalid, "target %q has a scheme: want host:port alone, such as web-1:3000", address)
 	case strings.Contains(address, "/"):
-		return faultf(ErrInvalid, "target %q has a path: want host:port alone, such as web-1:3000", address)
+		return faultf(ErrInvalid, "target %q has a path: want host:port alone, such as web-1:3000", target)
 	case err != nil && strings.Count(address, ":") > 1:
-		return faultf(ErrInvalid, "target %q: an IPv6 address stands in brackets, as in [::1]:3000", address)
+		return faultf(ErrInvalid, "target %q: an IPv6 address stands in brackets, as in [::1]:3000", target)
 	case err != nil || port == "":
-		return faultf(ErrInvalid, "target %q has no port: want host:port, such as web-1:3000", address)
-	case host == "" || strings.ContainsAny(host, " \t\r\n@?#\x00"):
-		return faultf(ErrInvalid, "target %q has no host name: want host:port, such as web-1:3000", address)
+		return faultf(ErrInvalid, "target %q has no port: want host:port, such as web-1:3000", target)
+	case host == "" || !isHostHeader(host):
+		return faultf(ErrInvalid, "target %q has no host name: want host:port, such as web-1:3000", target)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return faultf(ErrInvalid, "target %q: port %q is not between 1 and 65535", address, port)
+		return faultf(ErrInvalid, "target %q: port %q is not between 1 and 65535", target, port)
 	}
 	return nil
+}
+
+// tlsConfig returns how the target is spoken to, or nil for one without TLS.
+// The file with the certificate authorities is read here.
+func (e endpoint) tlsConfig(o TargetTLS) (*tls.Config, error) {
+	if e.scheme != "https" {
+		return nil, nil
+	}
+	c := &tls.Config{ServerName: o.ServerName, InsecureSkipVerify: o.Insecure}
+	if o.CAFile == "" {
+		return c, nil
+	}
+	pem, err := os.ReadFile(o.CAFile)
+	if err != nil {
+		return nil, faultf(ErrInvalid, "target CA: %v", err)
+	}
+	c.RootCAs = x509.NewCertPool()
+	if !c.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, faultf(ErrInvalid, "target CA: %s has no certificate in PEM form", o.CAFile)
+	}
+	return c, nil
 }
