@@ -3,6 +3,7 @@
 package parachute
 
 import (
+	"net/http"
 	"testing"
 
 	"github.com/matryer/is"
@@ -14,4 +15,16 @@ func TestLookupAndPickAllocateNothing(t *testing.T) {
 	is.Equal(testing.AllocsPerRun(100, func() { table.lookup(hosts[7]) }), 0.0)
 	v := newVersion(Status{}, nil, []*target{{}, {}, {}})
 	is.Equal(testing.AllocsPerRun(100, func() { v.pick(nil) }), 0.0)
+}
+
+func TestServeAllocatesLittleOfItsOwn(t *testing.T) {
+	is := is.New(t)
+	p, host := serving(1)
+	r, w := visitor(host), &sink{header: make(http.Header)}
+	allocs := testing.AllocsPerRun(1000, func() {
+		clear(w.header)
+		p.ServeHTTP(w, r)
+	})
+	is.True(allocs <= 12) // see BenchmarkServeNothing
+	t.Log("allocations of a small request:", allocs)
 }

@@ -1,0 +1,136 @@
+package parachute
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"testing"
+
+	"github.com/shahnk19/parachute/internal/proxytest"
+)
+
+// sink is a ResponseWriter that keeps nothing.
+type sink struct{ header http.Header }
+
+func (s *sink) Header() http.Header         { return s.header }
+func (s *sink) Write(p []byte) (int, error) { return len(p), nil }
+func (s *sink) WriteHeader(int)             {}
+
+// hello is a body that can be read again and again.
+type hello struct{ done bool }
+
+func (h *hello) Read(p []byte) (int, error) {
+	if h.done = !h.done; h.done {
+		return copy(p, "hello"), nil
+	}
+	return 0, io.EOF
+}
+
+func (h *hello) Close() error { return nil }
+
+// nothing is an exchange without a target: what remains is our own.
+func nothing() func(*http.Request, string, http.Header, func(int, http.Header)) (*http.Response, error) {
+	answer := &http.Response{StatusCode: 200, ProtoMajor: 1, ProtoMinor: 1, ContentLength: 5,
+		Header: http.Header{"Content-Length": {"5"}, "Content-Type": {"text/plain"}}, Body: new(hello)}
+	return func(*http.Request, string, http.Header, func(int, http.Header)) (*http.Response, error) {
+		return answer, nil
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// serving returns a Proxy with n services, each of one target that does
+// nothing, and the host of one of them.
+func serving(n int) (*Proxy, string) {
+	p := New(Options{Observe: func(*http.Request, Outcome) {}})
+	services := make(map[string]*version, n)
+	var host string
+	for i := range n {
+		name := fmt.Sprintf("service-%d", i)
+		host = name + ".example.com"
+		t := &target{address: "web-1:3000", exchange: nothing()}
+		t.healthy.Store(true)
+		services[name] = newVersion(Status{Service: name, Generation: 1}, []string{host}, []*target{t})
+	}
+	p.router.restore(services, 1)
+	return p, host
+}
+
+// visitor returns a small request as net/http's server hands it on.
+func visitor(host string) *http.Request {
+	r := httptest.NewRequest("GET", "/path?query", nil)
+	r.Host = host
+	r.RemoteAddr = "192.0.2.1:40001"
+	r.Header = http.Header{"User-Agent": {"bench"}, "Accept": {"*/*"}, "Accept-Encoding": {"gzip"}}
+	return r
+}
+
+// What of a request is ours alone: everything but the server and the target.
+func BenchmarkServeNothing(b *testing.B) {
+	for _, n := range []int{1, 10_000} {
+		b.Run(fmt.Sprintf("services=%d", n), func(b *testing.B) {
+			p, host := serving(n)
+			benchServe(b, p, visitor(host))
+		})
+	}
+	b.Run("ReverseProxy", func(b *testing.B) {
+		exchange := nothing()
+		benchServe(b, &httputil.ReverseProxy{
+			Rewrite:   rewriteTo("web-1:3000"),
+			Transport: roundTripper(func(r *http.Request) (*http.Response, error) { return exchange(r, "", nil, nil) }),
+		}, visitor("app.example.com"))
+	})
+}
+
+// A whole request, with a target in the same process: in memory, which tells
+// the allocations, and by a socket. In memory the time is not ours: to see
+// whether a connection that is no socket is alive takes a timer, and those come
+// by the millisecond.
+func BenchmarkServe(b *testing.B) {
+	app := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") })
+	var network proxytest.Net
+	network.Serve(b, "app.test:80", app)
+	b.Run("memory", func(b *testing.B) { benchTarget(b, network.Dial, "app.test:80") })
+	server := httptest.NewServer(app)
+	defer server.Close()
+	b.Run("socket", func(b *testing.B) { benchTarget(b, new(net.Dialer).DialContext, server.Listener.Addr().String()) })
+}
+
+func benchTarget(b *testing.B, dial func(context.Context, string, string) (net.Conn, error), address string) {
+	b.Run("parachute", func(b *testing.B) {
+		p := New(Options{Dial: dial})
+		defer p.Close()
+		if err := p.Deploy(b.Context(), Deployment{Service: "web", Targets: []string{address}, Force: true}); err != nil {
+			b.Fatal(err)
+		}
+		benchServe(b, p, visitor("app.example.com"))
+	})
+	b.Run("ReverseProxy", func(b *testing.B) {
+		transport := &http.Transport{DialContext: dial}
+		defer transport.CloseIdleConnections()
+		benchServe(b, &httputil.ReverseProxy{Rewrite: rewriteTo(address), Transport: transport}, visitor("app.example.com"))
+	})
+}
+
+func rewriteTo(address string) func(*httputil.ProxyRequest) {
+	return func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: "http", Host: address})
+		r.SetXForwarded()
+	}
+}
+
+func benchServe(b *testing.B, h http.Handler, r *http.Request) {
+	b.ReportAllocs()
+	w := &sink{header: make(http.Header)}
+	for b.Loop() {
+		clear(w.header)
+		h.ServeHTTP(w, r)
+	}
+}
