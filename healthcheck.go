@@ -1,14 +1,13 @@
 package parachute
 
 import (
+	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -16,52 +15,44 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/shahnk19/parachute/internal/upstream"
 )
 
-// A prober sends the health checks of one target.
+// A prober sends the health checks of one target, the way that its traffic
+// goes, but each on a connection of its own.
 type prober struct {
-	client  *http.Client
-	url     string
-	host    string
-	agent   string
-	timeout time.Duration
+	upstream upstream.Options
+	url      string
+	path     string
+	host     string
+	header   http.Header
+	timeout  time.Duration
 }
 
-func newProber(at endpoint, d Deployment, secure *tls.Config, o Options, agent string) *prober {
-	address, authority := at.address, at.address
+// newProber returns the prober of a target whose traffic goes as by u.
+func newProber(u upstream.Options, d Deployment, agent string) *prober {
+	u.DialTimeout, u.ResponseTimeout = -1, 0 // the probe's own time-out is for all of it
+	authority := u.Address
 	if port := d.HealthCheck.Port; port != 0 {
-		name, _, _ := net.SplitHostPort(address)
-		address = net.JoinHostPort(name, strconv.Itoa(port))
-		authority = address
+		name, _, _ := net.SplitHostPort(u.Address)
+		u.Address = net.JoinHostPort(name, strconv.Itoa(port))
+		authority = u.Address
 	}
 	scheme := "http"
 	switch {
-	case at.network == "unix":
+	case u.Network == "unix":
 		authority = "localhost"
-	case at.scheme == "https":
+	case u.TLS != nil:
 		scheme = "https"
 	}
-	transport := &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return o.Dial(ctx, at.network, address)
-		},
-		TLSClientConfig:        secure,
-		DisableKeepAlives:      true, // a fresh connection is what a new client gets
-		DisableCompression:     true,
-		MaxResponseHeaderBytes: 64 << 10,
-		Protocols:              new(http.Protocols),
-	}
-	transport.Protocols.SetHTTP1(at.scheme != "h2c")
-	transport.Protocols.SetUnencryptedHTTP2(at.scheme == "h2c")
 	return &prober{
-		client: &http.Client{
-			Transport:     transport,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-		url:     scheme + "://" + authority + d.HealthCheck.Path,
-		host:    d.HealthCheck.Host,
-		agent:   agent,
-		timeout: d.HealthCheck.Timeout,
+		upstream: u,
+		url:      scheme + "://" + authority + d.HealthCheck.Path,
+		path:     d.HealthCheck.Path,
+		host:     cmp.Or(d.HealthCheck.Host, authority),
+		header:   http.Header{"User-Agent": {agent}, "Connection": {"close"}},
+		timeout:  d.HealthCheck.Timeout,
 	}
 }
 
@@ -76,19 +67,17 @@ func (p *prober) probe(ctx context.Context) Probe {
 }
 
 func (p *prober) ask(ctx context.Context, saw *Probe) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url, nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url, nil)
 	if err != nil {
 		saw.Error = err.Error()
 		return
 	}
-	if p.host != "" {
-		req.Host = p.host
-	}
-	saw.Host = req.Host
-	req.Header.Set("User-Agent", p.agent)
-	resp, err := p.client.Do(req)
+	r.Host = p.host
+	pool := upstream.New(p.upstream)
+	defer pool.Close()
+	resp, err := pool.Exchange(r, p.path, p.header, func(int, http.Header) {})
 	if err != nil {
-		saw.Error = p.reason(err)
+		saw.Error = p.reason(ctx, err)
 		return
 	}
 	defer resp.Body.Close()
@@ -102,12 +91,12 @@ func (p *prober) ask(ctx context.Context, saw *Probe) {
 }
 
 // reason tells why there was no answer.
-func (p *prober) reason(err error) string {
-	if u := (*url.Error)(nil); errors.As(err, &u) {
-		err = u.Err
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
+func (p *prober) reason(ctx context.Context, err error) string {
+	if ctx.Err() != nil {
 		return fmt.Sprintf("none within %v", p.timeout)
+	}
+	if e := (*upstream.Error)(nil); errors.As(err, &e) {
+		err = e.Err // its reason goes without saying
 	}
 	return err.Error()
 }
@@ -133,7 +122,6 @@ func agentName() string {
 // interval.
 func (t *target) probe(ctx context.Context) {
 	defer close(t.stopped)
-	defer t.prober.client.CloseIdleConnections()
 	eager := 50 * time.Millisecond
 	pause := time.NewTimer(0)
 	defer pause.Stop()

@@ -47,19 +47,20 @@ func newTarget(address string, d Deployment, o Options, agent string, w *watch) 
 	if err != nil {
 		return nil, err
 	}
+	u := upstream.Options{
+		Network:         at.network,
+		Address:         at.address,
+		Dial:            o.Dial,
+		TLS:             secure,
+		ResponseTimeout: d.Timeouts.Response,
+	}
 	t := &target{
 		address: address,
-		pool: upstream.New(upstream.Options{
-			Network:         at.network,
-			Address:         at.address,
-			Dial:            o.Dial,
-			TLS:             secure,
-			ResponseTimeout: d.Timeouts.Response,
-		}),
-		check:  d.HealthCheck,
-		prober: newProber(at, d, secure, o, agent),
-		watch:  w,
-		health: HealthUnknown,
+		pool:    upstream.New(u),
+		check:   d.HealthCheck,
+		prober:  newProber(u, d, agent),
+		watch:   w,
+		health:  HealthUnknown,
 	}
 	t.exchange = t.pool.Exchange
 	return t, nil

@@ -130,7 +130,7 @@ func (b *body) finish() error {
 
 // fail says what Read returns from now on because of err.
 func (b *body) fail(err error) error {
-	b.err = b.x.failure(b.conn.fault(), err)
+	b.err = b.x.readFailure(b.conn, err)
 	return b.err
 }
 
@@ -153,9 +153,9 @@ func (b *body) readTrailer() error {
 			return noEOF(err)
 		}
 	}
-	h, err := b.conn.text.ReadMIMEHeader()
+	h, err := b.conn.readFields()
 	if err != nil {
-		return noEOF(err)
+		return err
 	}
 	r := &b.x.response
 	if r.Trailer == nil {
@@ -184,8 +184,11 @@ func (b *body) Close() error {
 // the target may be silent as long as it likes. The write deadline is used for
 // this, and cleared.
 func (b *body) WriteTo(w io.Writer) (n int64, err error) {
+	if b.err == io.EOF {
+		return 0, nil
+	}
 	if b.err != nil {
-		return 0, noError(b.err)
+		return 0, b.err
 	}
 	k := client{x: b.x, w: w, limit: b.x.pool.o.WriteTimeout}
 	if !k.open() {
@@ -218,10 +221,11 @@ func (b *body) writeBuffered(k *client) (n int64, err error) {
 		return int64(m), b.writeFailed(err)
 	}
 	b.conn.br.Discard(m)
-	if b.left -= int64(m); b.left == 0 {
-		b.finish()
+	if b.left -= int64(m); b.left > 0 {
+		return int64(m), nil
 	}
-	return int64(m), nil
+	b.finish()
+	return int64(m), b.writeFailed(k.finish())
 }
 
 // copy reads and writes by turns.
@@ -247,8 +251,11 @@ func (b *body) copy(k *client) (n int64, err error) {
 				return n, b.writeFailed(err)
 			}
 		}
+		if readErr == io.EOF {
+			return n, b.writeFailed(k.finish())
+		}
 		if readErr != nil {
-			return n, noError(readErr)
+			return n, readErr
 		}
 	}
 }
@@ -262,7 +269,6 @@ func (b *body) splice(k *client, to io.ReaderFrom) (n int64, err error) {
 		return 0, b.writeFailed(err)
 	}
 	c := b.conn
-	defer c.readNowBy(time.Time{})
 	for b.left > 0 {
 		k.until = time.Time{}
 		k.arm()
@@ -280,6 +286,7 @@ func (b *body) splice(k *client, to io.ReaderFrom) (n int64, err error) {
 			c.err = io.EOF
 			return n, b.fail(io.ErrUnexpectedEOF)
 		case errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(k.until) && !b.x.isCut():
+			// It was the target's.
 		default:
 			return n, b.spliceFailed(err)
 		}
@@ -301,9 +308,9 @@ func (b *body) spliceFailed(err error) error {
 	return b.fail(err)
 }
 
-// writeFailed returns err, an error of the writer, unless a cut has caused it.
+// writeFailed returns err, which is the writer's unless a cut has caused it.
 func (b *body) writeFailed(err error) error {
-	if b.x.isCut() {
+	if err != nil && b.x.isCut() {
 		return b.fail(err)
 	}
 	return err
@@ -315,21 +322,13 @@ func (x *exchange) isCut() bool {
 	return x.reason != 0
 }
 
-// noError is for where io.EOF is none.
-func noError(err error) error {
-	if err == io.EOF {
-		return nil
-	}
-	return err
-}
-
 // A tunnel is the body of a 101: the connection itself.
 type tunnel struct{ body *body }
 
 func (t *tunnel) Read(p []byte) (int, error) {
 	n, err := t.body.conn.br.Read(p)
 	if err != nil && err != io.EOF {
-		err = t.body.x.failure(Broken, err)
+		err = t.body.x.readFailure(t.body.conn, err)
 	}
 	return n, err
 }

@@ -67,6 +67,15 @@ func (k *client) flush() error {
 	return nil
 }
 
+// finish sends the rest of what a client may be slow to take: the server would
+// do so anyway, but wait for ever.
+func (k *client) finish() error {
+	if k.held > serverBuffer {
+		return k.flush()
+	}
+	return nil
+}
+
 // arm gives the client time to take what is written next, unless it has some.
 func (k *client) arm() {
 	if k.until.IsZero() && k.web && k.limit > 0 {

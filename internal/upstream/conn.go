@@ -77,7 +77,8 @@ func newConn(raw net.Conn, secured *tls.Conn) *conn {
 // Read is what br reads from.
 func (c *conn) Read(p []byte) (int, error) {
 	if c.room <= 0 {
-		return 0, errHeadTooLarge
+		c.err = errHeadTooLarge
+		return 0, c.err
 	}
 	if int64(len(p)) > c.room {
 		p = p[:c.room]
@@ -134,9 +135,9 @@ func (c *conn) isDue(err error) bool {
 	return c.setLocked(c.due) != nil
 }
 
-// wait is how long quiet looks at what is no socket: long enough to see what
-// is there already.
-const wait = 100 * time.Microsecond
+// peekTime is how long quiet looks at what is no socket: long enough to see
+// what is there already.
+const peekTime = 100 * time.Microsecond
 
 // quiet reports whether the target neither closed the idle connection nor sent
 // anything on it that nobody asked for.
@@ -150,7 +151,7 @@ func (c *conn) quiet() bool {
 	// A deadline in the past still shows what TLS has read ahead.
 	deadline := time.Unix(1, 0)
 	if c.sys == nil {
-		deadline = time.Now().Add(wait)
+		deadline = time.Now().Add(peekTime)
 	}
 	c.readNowBy(deadline)
 	_, err := c.nc.Read(c.one[:])

@@ -1,10 +1,12 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 )
@@ -232,6 +234,17 @@ func (x *exchange) failure(reason Reason, err error) *Error {
 	return &Error{Reason: reason, Err: err}
 }
 
+// readFailure is failure for an error of reading from c.
+func (x *exchange) readFailure(c *conn, err error) *Error {
+	switch {
+	case c.err == nil || c.err == errHeadTooLarge:
+		return x.failure(Malformed, cmp.Or(c.err, err))
+	case errors.Is(c.err, os.ErrDeadlineExceeded):
+		return x.failure(Timeout, c.err)
+	}
+	return x.failure(Broken, noEOF(c.err))
+}
+
 // untouched is failure before a byte of the request was written. It is of no
 // use to repeat it for a client that is gone.
 func (x *exchange) untouched(reason Reason, err error) *Error {
@@ -257,6 +270,9 @@ func (x *exchange) connect() (*conn, *Error) {
 		return nil, x.untouched(Cut, nil)
 	}
 	c, err := x.pool.dial(ctx)
+	if client := x.request.r.Context(); err != nil && client.Err() != nil {
+		return nil, x.untouched(Gone, context.Cause(client))
+	}
 	if err != nil {
 		return nil, x.untouched(Dial, err)
 	}
@@ -307,14 +323,14 @@ func (x *exchange) attempt(c *conn, interim func(int, http.Header)) *Error {
 	for interims := 0; ; {
 		err := c.await()
 		if err != nil && !(holding && c.timedOut()) {
-			e := x.failure(c.fault(), err)
+			e := x.readFailure(c, err)
 			e.Repeatable = e.Reason == Broken && x.request.repeatable
 			return e
 		}
 		status := 0
 		if err == nil {
 			if err := c.readHead(x.request.r.Method, &x.response, &x.body); err != nil {
-				return x.failure(c.fault(), err)
+				return x.readFailure(c, err)
 			}
 			status = x.response.StatusCode
 			if status/100 != 1 || status == http.StatusSwitchingProtocols {

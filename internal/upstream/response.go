@@ -13,6 +13,9 @@ import (
 	"time"
 )
 
+// maxQuoted bounds an error that quotes a line of the target.
+const maxQuoted = 200
+
 var (
 	errStatusLine = errors.New("not a status line of HTTP/1.0 or HTTP/1.1")
 	errFieldName  = errors.New("white space in the name of a header")
@@ -43,17 +46,6 @@ func (c *conn) timedOut() bool {
 	return true
 }
 
-// fault returns the reason of an error of reading.
-func (c *conn) fault() Reason {
-	switch {
-	case c.err == nil:
-		return Malformed
-	case errors.Is(c.err, os.ErrDeadlineExceeded):
-		return Timeout
-	}
-	return Broken
-}
-
 // readHead reads the head of the answer to a request with that method into r,
 // and into b how its body is to be read.
 func (c *conn) readHead(method string, r *http.Response, b *body) error {
@@ -64,17 +56,28 @@ func (c *conn) readHead(method string, r *http.Response, b *body) error {
 	if !parseStatusLine(r, line) {
 		return errStatusLine
 	}
-	h, err := c.text.ReadMIMEHeader()
+	r.Header, err = c.readFields()
 	if err != nil {
-		return noEOF(err)
+		return err
+	}
+	return b.frame(method, r)
+}
+
+// readFields reads header or trailer fields up to the empty line.
+func (c *conn) readFields() (http.Header, error) {
+	h, err := c.text.ReadMIMEHeader()
+	if malformed, ok := err.(textproto.ProtocolError); ok && len(malformed) > maxQuoted {
+		return nil, malformed[:maxQuoted] + "..."
+	}
+	if err != nil {
+		return nil, noEOF(err)
 	}
 	for name := range h {
 		if strings.IndexByte(name, ' ') >= 0 {
-			return errFieldName
+			return nil, errFieldName
 		}
 	}
-	r.Header = http.Header(h)
-	return b.frame(method, r)
+	return http.Header(h), nil
 }
 
 // parseStatusLine fills in r's version and status code. The reason phrase is
