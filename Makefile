@@ -1,0 +1,53 @@
+# What is measured, built and tested, and how: `make help` lists the targets.
+
+GO          ?= go
+FUZZTIME    ?= 30s
+VERSION     ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.version=$(VERSION)"
+
+# packages returns those whose tests have a line that matches.
+packages = $(sort $(dir $(shell grep -rl --include='*_test.go' '$(1)' .)))
+
+.DEFAULT_GOAL := build
+.PHONY: build test check bench fuzz demo docker clean help
+
+build: ## Build bin/parachute (the default)
+	$(GOBUILD) -o bin/parachute ./cmd/parachute
+
+# Never with -trimpath: the tests' assertions find their messages by file name.
+# The race detector allocates, so claims about allocations are behind
+# //go:build !race and are named ...Allocat...; the second pass is theirs.
+test: ## Run all tests with the race detector (needs a C compiler), then the allocation claims without it
+	$(GO) test -race ./...
+	$(GO) test -run Allocat $(call packages,^//go:build !race)
+
+check: ## Check formatting, go vet, staticcheck, and the layout of the tree
+	@echo 'gofmt -l .'; files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not formatted:"; echo "$$files"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) test ./internal/layout
+
+bench: ## Run the benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem $(call packages,^func Benchmark)
+
+fuzz: ## Fuzz each fuzz target for FUZZTIME (30s), one after another
+	@grep -rHo --include='*_test.go' '^func Fuzz[[:alnum:]_]*' . | sed 's|/[^/]*:func | |' | sort | \
+	while read -r dir name; do \
+		echo "$(GO) test -run '^$$' -fuzz '^$$name\$$' -fuzztime $(FUZZTIME) $$dir"; \
+		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null || exit 1; \
+	done
+
+demo: build ## Deploy back and forth under load, then leave the proxy up to play with
+	$(GOBUILD) -o bin/ ./examples/backend ./examples/demo
+	@bin/demo
+
+docker: ## Build the image parachute (needs Docker)
+	docker build --build-arg VERSION=$(VERSION) --tag parachute .
+
+clean: ## Remove what was built
+	rm -rf bin
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1:/p' Makefile | while IFS=: read -r target text; do printf '  make %-8s %s\n' "$$target" "$$text"; done
