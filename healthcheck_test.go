@@ -49,7 +49,7 @@ func TestProbesComeOftenAtFirstAndOneAtATime(t *testing.T) {
 func TestProbeIsAPlainGetOnAConnectionOfItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		h := newHouse(t, parachute.Options{})
+		h := newHouse(t, parachute.Options{UserAgent: "parachute/1.2.3"})
 		heads := make(chan string, 100)
 		h.net.Script(t, "app.test:3001", func(conn net.Conn, n int) {
 			head, _ := proxytest.ReadHead(conn)
@@ -63,7 +63,7 @@ func TestProbeIsAPlainGetOnAConnectionOfItsOwn(t *testing.T) {
 		is.Equal(h.net.Dials("app.test:3001"), 2) // a fresh connection for each
 		head := <-heads
 		is.True(strings.HasPrefix(head, "GET /health?deep=1 HTTP/1.1\r\nHost: app1.example.com\r\n"))
-		is.True(strings.Contains(head, "\r\nUser-Agent: parachute/"))
+		is.True(strings.Contains(head, "\r\nUser-Agent: parachute/1.2.3\r\n"))
 		is.Equal(h.net.Dials("app.test:80"), 0) // the port to probe is another
 	})
 }

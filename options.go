@@ -18,6 +18,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/wire"
 )
 
@@ -48,6 +49,10 @@ type Options struct {
 	// Dial connects to targets, for requests and health checks alike. If
 	// nil, a net.Dialer does.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// UserAgent is sent with health checks. If empty, "parachute/" and the
+	// version of this module as the program was built with it.
+	UserAgent string
 
 	// NotFound answers requests that no service claims. If nil, they get a
 	// plain 404.
@@ -364,6 +369,19 @@ func (f *fault) Unwrap() error { return f.sentinel }
 // faultf returns an error that reads as the format says and is sentinel.
 func faultf(sentinel error, format string, args ...any) error {
 	return &fault{sentinel, fmt.Sprintf(format, args...)}
+}
+
+// normalize returns o with the defaults where nothing was asked for.
+func (o Options) normalize() Options {
+	o.UserAgent = cmp.Or(o.UserAgent, agentName())
+	o.MaxHeld = cmp.Or(o.MaxHeld, 1000)
+	if o.Dial == nil {
+		o.Dial = new(net.Dialer).DialContext
+	}
+	if o.TrustedProxies == nil {
+		o.TrustedProxies = forward.NearbyPrefixes()
+	}
+	return o
 }
 
 // normalize returns d complete: hosts in their canonical form, and the

@@ -24,15 +24,12 @@
 package parachute
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math"
-	"net"
 	"net/http"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -45,12 +42,8 @@ import (
 // time and from any goroutine, but not from within its hooks. Make one with
 // New.
 type Proxy struct {
-	options Options
+	options Options // normalized
 	router  *router
-	trusted []netip.Prefix
-	agent   string // User-Agent of probes
-
-	maxHeld int64
 
 	stopping     chan struct{} // closed by Shutdown and Close
 	stoppingOnce sync.Once
@@ -63,23 +56,12 @@ type Proxy struct {
 // New returns a Proxy without services. Nothing runs until the first Deploy or
 // Restore.
 func New(opts Options) *Proxy {
-	p := &Proxy{
-		options: opts,
-		router:  newRouter(opts.Commit),
-		trusted: opts.TrustedProxies,
-		agent:   agentName(),
-
-		maxHeld:  int64(cmp.Or(opts.MaxHeld, 1000)),
+	return &Proxy{
+		options:  opts.normalize(),
+		router:   newRouter(opts.Commit),
 		stopping: make(chan struct{}),
 		done:     make(chan struct{}),
 	}
-	if opts.Dial == nil {
-		p.options.Dial = new(net.Dialer).DialContext
-	}
-	if p.trusted == nil {
-		p.trusted = forward.NearbyPrefixes()
-	}
-	return p
 }
 
 // ServeHTTP sends r to a target of the service that claims its host and
@@ -94,7 +76,7 @@ func New(opts Options) *Proxy {
 // panic with http.ErrAbortHandler, so that the client does not take what came
 // for all of it.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	v := visit{proxy: p, w: w, r: r, start: time.Now(), client: forward.ClientOf(r, p.trusted)}
+	v := visit{proxy: p, w: w, r: r, start: time.Now(), client: forward.ClientOf(r, p.options.TrustedProxies)}
 	v.outcome.Client = v.client.Addr
 	v.outcome.RequestID = forward.RequestID(r.Header)
 	defer v.end()
@@ -214,7 +196,7 @@ func (v *visit) forward(t *target, passage *gate.Passage, requestTarget string) 
 func (v *visit) waitForTarget(version *version) bool {
 	failure := (*upstream.Error)(nil)
 	isDial := errors.As(v.last, &failure) && failure.Reason == upstream.Dial
-	if isDial && v.hold.wait(v.r.Context(), version, v.proxy.maxHeld, v.proxy.stopping) {
+	if isDial && v.hold.wait(v.r.Context(), version, int64(v.proxy.options.MaxHeld), v.proxy.stopping) {
 		v.tried = v.tried[:0]
 		return true
 	}
@@ -365,7 +347,7 @@ func (p *Proxy) start(d Deployment, generation uint64, waiting bool) ([]*target,
 	})
 	var targets []*target
 	for _, address := range d.Targets {
-		t, err := newTarget(address, d, p.options, p.agent, w)
+		t, err := newTarget(address, d, p.options, w)
 		if err != nil {
 			return nil, nil, err
 		}

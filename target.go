@@ -38,7 +38,7 @@ type target struct {
 	last   *Probe
 }
 
-func newTarget(address string, d Deployment, o Options, agent string, w *watch) (*target, error) {
+func newTarget(address string, d Deployment, o Options, w *watch) (*target, error) {
 	at, err := parseTarget(address)
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func newTarget(address string, d Deployment, o Options, agent string, w *watch) 
 		address: address,
 		pool:    upstream.New(u),
 		check:   d.HealthCheck,
-		prober:  newProber(u, d, agent),
+		prober:  newProber(u, d, o.UserAgent),
 		watch:   w,
 		health:  HealthUnknown,
 	}

@@ -1,6 +1,7 @@
 package parachute_test
 
 import (
+	"context"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -12,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/matryer/is"
 
@@ -21,9 +21,9 @@ import (
 
 // front serves a Proxy on a socket of the system, and returns a func that asks
 // it for / and gives back the answer's body.
-func front(t *testing.T) (*parachute.Proxy, func() string) {
+func front(t *testing.T, opts parachute.Options) (*parachute.Proxy, func() string) {
 	t.Helper()
-	p := parachute.New(parachute.Options{})
+	p := parachute.New(opts)
 	server := httptest.NewServer(p)
 	t.Cleanup(func() { p.Close() })
 	t.Cleanup(server.Close)
@@ -54,7 +54,7 @@ func TestTargetMayBeAUnixSocket(t *testing.T) {
 	app := &httptest.Server{Listener: l, Config: &http.Server{Handler: proto}}
 	app.Start()
 	defer app.Close()
-	p, get := front(t)
+	p, get := front(t, parachute.Options{})
 	is.NoErr(p.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"unix:" + path}}))
 	is.Equal(get(), "HTTP/1.1")
 }
@@ -67,15 +67,20 @@ func TestTargetMaySpeakTLSAndIsVerified(t *testing.T) {
 	defer app.Close()
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	is.NoErr(os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: app.Certificate().Raw}), 0o600))
-	p, get := front(t)
-	web := parachute.Deployment{Service: "web", Targets: []string{"https://" + app.Listener.Addr().String()},
-		Timeouts: parachute.Timeouts{Deploy: 300 * time.Millisecond}}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	probes := make(chan parachute.Probe, 1)
+	p, get := front(t, parachute.Options{Notify: func(e parachute.Event) {
+		if e.Kind == parachute.EventProbed && ctx.Err() == nil {
+			probes <- *e.Probe
+			cancel() // one is enough
+		}
+	}})
+	web := parachute.Deployment{Service: "web", Targets: []string{"https://" + app.Listener.Addr().String()}}
+	err := p.Deploy(ctx, web)
+	is.True(errors.Is(err, context.Canceled))
+	is.True(strings.Contains((<-probes).Error, "certificate")) // no authority of this system vouches for it
 
-	err := p.Deploy(t.Context(), web)
-	is.True(errors.Is(err, parachute.ErrUnhealthy))
-	is.True(strings.Contains(err.Error(), "certificate")) // no authority of this system vouches for it
-
-	web.Timeouts.Deploy = 0
 	web.TargetTLS = parachute.TargetTLS{CAFile: ca, ServerName: "example.com"} // a name in httptest's certificate
 	is.NoErr(p.Deploy(t.Context(), web))
 	is.Equal(get(), "TLS, HTTP/1.1")
