@@ -3,9 +3,7 @@ package parachute
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -43,9 +41,11 @@ func newTarget(address string, d Deployment, o Options, w *watch) (*target, erro
 	if err != nil {
 		return nil, err
 	}
-	secure, err := at.tlsConfig(d.TargetTLS)
-	if err != nil {
-		return nil, err
+	var secure *tls.Config
+	if at.scheme == "https" {
+		if secure, err = d.TargetTLS.config(); err != nil {
+			return nil, err
+		}
 	}
 	u := upstream.Options{
 		Network:         at.network,
@@ -150,25 +150,4 @@ func checkAddress(target, address string) error {
 		return faultf(ErrInvalid, "target %q: port %q is not between 1 and 65535", target, port)
 	}
 	return nil
-}
-
-// tlsConfig returns how the target is spoken to, or nil for one without TLS.
-// The file with the certificate authorities is read here.
-func (e endpoint) tlsConfig(o TargetTLS) (*tls.Config, error) {
-	if e.scheme != "https" {
-		return nil, nil
-	}
-	c := &tls.Config{ServerName: o.ServerName, InsecureSkipVerify: o.Insecure}
-	if o.CAFile == "" {
-		return c, nil
-	}
-	pem, err := os.ReadFile(o.CAFile)
-	if err != nil {
-		return nil, faultf(ErrInvalid, "target CA: %v", err)
-	}
-	c.RootCAs = x509.NewCertPool()
-	if !c.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, faultf(ErrInvalid, "target CA: %s has no certificate in PEM form", o.CAFile)
-	}
-	return c, nil
 }
