@@ -1,0 +1,219 @@
+package state
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/shahnk19/parachute"
+)
+
+// Load returns what was saved last, or nothing if nothing was, and what is to
+// be said about it aloud: each of warnings is a sentence for the log.
+//
+// A file that cannot be read, is damaged, or was written by a newer version of
+// this program is set aside under a new name, and the one saved before it is
+// used. A single service that cannot be read does not lose the others: it is
+// returned as parachute.StateFailed with its name and hosts, or left out where
+// not even those are to be had, and the file is kept under a new name besides.
+//
+// The error says that a file could not be set aside. Save must not be called
+// then, for it would destroy it.
+func (s *Store) Load() (services []parachute.Status, warnings []string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range []string{currentName, previousName} {
+		found, err := read(s.path(name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			aside, asideErr := s.setAsideLocked(name)
+			if asideErr != nil {
+				return nil, warnings, fmt.Errorf("%s cannot be used: %w; nor can it be set aside: %w", s.path(name), err, asideErr)
+			}
+			warnings = append(warnings, fmt.Sprintf("%s cannot be used: %v; it was set aside as %s", s.path(name), err, aside))
+			continue
+		}
+		if name == previousName {
+			warnings = append(warnings, fmt.Sprintf("%s is used in place of %s: the last change may be missing, look at what is deployed", s.path(name), currentName))
+		}
+		services, broken, err := s.servicesLocked(name, found)
+		return services, append(warnings, broken...), err
+	}
+	return nil, warnings, nil
+}
+
+// servicesLocked decodes the services of a file by themselves.
+func (s *Store) servicesLocked(name string, entries []json.RawMessage) (services []parachute.Status, warnings []string, err error) {
+	for i, entry := range entries {
+		status, err := decodeStatus(entry)
+		if err == nil {
+			services = append(services, status)
+			continue
+		}
+		status, ok := salvage(entry, err)
+		if !ok {
+			warnings = append(warnings, fmt.Sprintf("%s: service number %d is lost: %v", s.path(name), i+1, err))
+			continue
+		}
+		services = append(services, status)
+		warnings = append(warnings, fmt.Sprintf("%s: service %s cannot be restored: %v; deploy it again", s.path(name), status.Service, err))
+	}
+	if len(warnings) > 0 {
+		aside, err := s.keepAsideLocked(name)
+		if err != nil {
+			return nil, warnings, fmt.Errorf("%s cannot be kept under another name: %w", s.path(name), err)
+		}
+		warnings = append(warnings, fmt.Sprintf("%s as it was found is kept as %s", s.path(name), aside))
+	}
+	return services, warnings, nil
+}
+
+// read returns the services of a file, undecoded.
+func read(path string) ([]json.RawMessage, error) {
+	data, err := readRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	var f struct {
+		Version  int               `json:"version"`
+		Services []json.RawMessage `json:"services"`
+	}
+	err = json.Unmarshal(data, &f)
+	switch {
+	case f.Version > formatVersion:
+		return nil, fmt.Errorf("it was written by a newer version of this program (format %d, this one reads %d)", f.Version, formatVersion)
+	case err != nil:
+		return nil, err
+	case f.Version < 1 || f.Services == nil:
+		return nil, errors.New("it has no version or no services")
+	}
+	return f.Services, nil
+}
+
+// decodeStatus is strict: what a newer program may have meant by a field that
+// this one does not know cannot be left out without changing what is served.
+func decodeStatus(entry json.RawMessage) (parachute.Status, error) {
+	var status parachute.Status
+	d := json.NewDecoder(bytes.NewReader(entry))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&status); err != nil {
+		return status, err
+	}
+	if status.Service == "" {
+		return status, errors.New("it has no name")
+	}
+	status.Live = nil
+	return status, nil
+}
+
+// salvage returns what is needed of a service for its hosts not to fall to
+// another one.
+func salvage(entry json.RawMessage, reason error) (parachute.Status, bool) {
+	var part struct {
+		Service    string `json:"service"`
+		Generation uint64 `json:"generation"`
+		Deployment struct {
+			Hosts []string `json:"hosts"`
+		} `json:"deployment"`
+	}
+	if err := json.Unmarshal(entry, &part); err != nil || part.Service == "" {
+		return parachute.Status{}, false
+	}
+	return parachute.Status{
+		Service:    part.Service,
+		Generation: part.Generation,
+		State:      parachute.StateFailed,
+		Deployment: parachute.Deployment{Service: part.Service, Hosts: part.Deployment.Hosts},
+		Error:      fmt.Sprintf("its saved state cannot be read: %v", reason),
+	}, true
+}
+
+// setAsideLocked gives a file a name that Save does not use, and returns it.
+func (s *Store) setAsideLocked(name string) (string, error) {
+	aside, err := s.asideName(name)
+	if err != nil {
+		return "", err
+	}
+	return aside, os.Rename(s.path(name), s.path(aside))
+}
+
+// keepAsideLocked gives a file another name that Save does not use, and returns
+// it. A file that has one already, from the last start, keeps that.
+func (s *Store) keepAsideLocked(name string) (string, error) {
+	info, err := os.Lstat(s.path(name))
+	if err != nil {
+		return "", err
+	}
+	others, err := os.ReadDir(s.dir)
+	if err != nil {
+		return "", err
+	}
+	for _, other := range others {
+		if !strings.HasPrefix(other.Name(), name+asideInfix) {
+			continue
+		}
+		if o, err := other.Info(); err == nil && os.SameFile(info, o) {
+			return other.Name(), nil
+		}
+	}
+	aside, err := s.asideName(name)
+	if err != nil {
+		return "", err
+	}
+	return aside, linkOrCopy(s.path(name), s.path(aside))
+}
+
+// asideInfix is in the name of every file that was set aside.
+const asideInfix = ".unreadable-"
+
+// asideName returns a name that is free. It stays so, as the directory is ours.
+func (s *Store) asideName(name string) (string, error) {
+	base := name + asideInfix + time.Now().UTC().Format("20060102T150405Z")
+	aside := base
+	for n := 2; n < 1000; n++ {
+		if _, err := os.Lstat(s.path(aside)); errors.Is(err, fs.ErrNotExist) {
+			return aside, nil
+		} else if err != nil {
+			return "", err
+		}
+		aside = fmt.Sprintf("%s-%d", base, n)
+	}
+	return "", fmt.Errorf("%s: %w", s.path(aside), fs.ErrExist)
+}
+
+// maxSize is more than any state needs.
+const maxSize = 64 << 20
+
+// readRegular reads a file that must be one: no link to another, and nothing
+// that an open could wait for.
+func readRegular(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, syscall.ELOOP) {
+		return nil, errors.New("it is a symbolic link")
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("it is no regular file")
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err == nil && len(data) > maxSize {
+		err = fmt.Errorf("it is larger than %d bytes", maxSize)
+	}
+	return data, err
+}

@@ -1,0 +1,133 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/gofrs/flock"
+)
+
+// Open takes the data directory dir, which it makes, for its owner alone, if it
+// is not there. It is an error that names the directory and the flag to choose
+// another with if a process has it already, or if it cannot be written to; a
+// disk that is merely full is none. What a process that was killed left half
+// written is removed. The caller must Close the Store.
+func Open(dir string) (*Store, error) {
+	s, err := open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("data directory %s: %w; choose another with --data-dir or PARACHUTE_DATA_DIR", dir, err)
+	}
+	return s, nil
+}
+
+func open(dir string) (*Store, error) {
+	if dir == "" {
+		return nil, errors.New("it has no name")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	s := &Store{dir: dir}
+	s.syncDir = s.fsync
+	if err := s.take(); err != nil {
+		return nil, err
+	}
+	if err := s.sweep(); err != nil {
+		return nil, errors.Join(err, s.lock.Unlock())
+	}
+	return s, nil
+}
+
+// take locks the directory, and notes in the lock's file whose it is.
+func (s *Store) take() error {
+	path := s.path(lockName)
+	s.lock = flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW), flock.SetPermissions(0o600))
+	ok, err := s.lock.TryLock()
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("in use by %s", holder(path))
+	}
+	// The pid is there for whoever is refused. If it cannot be written,
+	// nothing else is worse for it.
+	if f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC|syscall.O_NOFOLLOW, 0); err == nil {
+		_, _ = fmt.Fprintln(f, os.Getpid())
+		_ = f.Close()
+	}
+	return nil
+}
+
+// holder returns who says in the file of a lock that it has it.
+func holder(path string) string {
+	data, err := readRegular(path)
+	if pid, atoiErr := strconv.Atoi(strings.TrimSpace(string(data))); err == nil && atoiErr == nil {
+		return fmt.Sprintf("pid %d", pid)
+	}
+	return "another process"
+}
+
+// sweep makes sure that files can be made in the directory, and removes those
+// that a Save did not come to remove.
+func (s *Store) sweep() error {
+	probe := s.path(temporary(currentName))
+	f, err := os.OpenFile(probe, os.O_CREATE|os.O_WRONLY|syscall.O_NOFOLLOW, 0o600)
+	switch {
+	case err == nil:
+		_ = f.Close()
+	case !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT):
+		return err
+	}
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !isTemporary(e.Name()) {
+			continue
+		}
+		if err := os.Remove(s.path(e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// temporary returns a name of our own for a file on its way to become that one.
+func temporary(final string) string { return "." + final + "0" }
+
+// isTemporary reports whether a file of that name is one that was on its way to
+// become a state file: a dot, the name, and a number, as renameio has it.
+func isTemporary(name string) bool {
+	for _, final := range []string{currentName, previousName} {
+		if number, ok := strings.CutPrefix(name, "."+final); ok && number != "" && strings.Trim(number, "0123456789") == "" {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Store) fsync() error {
+	d, err := os.Open(s.dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// Close gives the directory back. What has been saved stays. It may be called
+// again.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	return s.lock.Unlock()
+}
