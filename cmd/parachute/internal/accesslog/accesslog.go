@@ -1,0 +1,162 @@
+// Package accesslog writes what a program logs and a line for every request it
+// served, in the order in which they came, through one buffer. Who has a line
+// to write never waits for the output and never hears of its errors.
+package accesslog
+
+import (
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/shahnk19/parachute"
+)
+
+// Format is how lines are written.
+type Format string
+
+const (
+	JSON Format = "json" // as slog.JSONHandler does
+	Text Format = "text" // as slog.TextHandler does
+)
+
+// A Log is the one writer of an output. Its methods may be called from many
+// goroutines at once.
+//
+// A line reaches the output within 100 ms. What an output does not take is
+// offered again after as long; when 4 MiB wait for it, further lines are
+// dropped, and a line says how many once there is room.
+type Log struct {
+	format Format
+	buffer *buffer
+	lines  sync.Pool // of *line
+}
+
+// New returns a Log that writes to out, from one goroutine. The caller must
+// Close it. A format other than Text is JSON.
+func New(out io.Writer, f Format) *Log {
+	l := &Log{format: f}
+	l.lines.New = func() any { return &line{text: f == Text} }
+	l.buffer = newBuffer(out, l.appendDropped)
+	return l
+}
+
+// Handler returns a handler for the program's own lines of that level and
+// above.
+func (l *Log) Handler(level slog.Leveler) slog.Handler {
+	o := &slog.HandlerOptions{Level: level}
+	if l.format == Text {
+		return slog.NewTextHandler(l.buffer, o)
+	}
+	return slog.NewJSONHandler(l.buffer, o)
+}
+
+// Close writes what is in the buffer, returns the error of doing so, and leaves
+// no goroutine behind. It takes as long as the output does. Lines that come
+// later are written at once. It may be called again.
+func (l *Log) Close() error { return l.buffer.close() }
+
+// Observe writes the line of a request that has ended. It is made for Observe
+// in parachute.Options and keeps nothing of what it is handed.
+//
+// The fields are those of kamal-proxy: duration is in nanoseconds, client_addr
+// and client_port are the peer's, and remote_addr is what X-Forwarded-For said,
+// true or not, or else the peer's address. After them come error and retries,
+// where there are any. A value of more than 2,048 bytes is cut to that, the
+// last three of them dots.
+func (l *Log) Observe(r *http.Request, o parachute.Outcome) {
+	s := l.lines.Get().(*line)
+	s.begin(time.Now(), "INFO", "Request")
+	s.request(r, &o)
+	s.end()
+	l.buffer.Write(s.b)
+	if cap(s.b) <= maxPooled {
+		l.lines.Put(s)
+	}
+}
+
+// maxPooled is the size up to which a line is kept for the next request.
+const maxPooled = 16 << 10
+
+func (s *line) request(r *http.Request, o *parachute.Outcome) {
+	host, _ := splitHostPort(r.Host)
+	peer, peerPort := splitHostPort(r.RemoteAddr)
+	remote := first(r.Header, "X-Forwarded-For")
+	if remote == "" {
+		remote = peer
+	}
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	s.str("host", host)
+	s.int("port", localPort(r))
+	s.str("path", r.URL.Path)
+	s.str("request_id", o.RequestID)
+	s.int("status", int64(o.Status))
+	s.str("service", o.Service)
+	s.str("target", o.Target)
+	s.int("duration", o.Duration.Nanoseconds())
+	s.str("method", r.Method)
+	s.int("req_content_length", r.ContentLength)
+	s.str("req_content_type", first(r.Header, "Content-Type"))
+	s.int("resp_content_length", o.BytesOut)
+	s.str("resp_content_type", first(o.Header, "Content-Type"))
+	s.str("client_addr", peer)
+	s.str("client_port", peerPort)
+	s.str("remote_addr", remote)
+	s.str("user_agent", first(r.Header, "User-Agent"))
+	s.str("proto", r.Proto)
+	s.str("scheme", scheme)
+	s.str("query", r.URL.RawQuery)
+	if o.Err != nil {
+		s.str("error", o.Err.Error())
+	} else if o.Reason != "" {
+		s.str("error", o.Reason)
+	}
+	if o.Retries > 0 {
+		s.int("retries", int64(o.Retries))
+	}
+}
+
+// appendDropped appends the line that stands for those that found no room.
+func (l *Log) appendDropped(dst []byte, lines int) []byte {
+	s := &line{b: dst, text: l.format == Text}
+	s.append(time.Now(), "WARN", "Log lines dropped: the output does not keep up")
+	s.int("lines", int64(lines))
+	s.end()
+	return s.b
+}
+
+// first returns the first value of a header whose name is in canonical form.
+func first(h http.Header, name string) string {
+	if v := h[name]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// localPort returns the port where a net/http server accepted r, or 0.
+func localPort(r *http.Request) int64 {
+	if a, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+		return int64(a.Port)
+	}
+	return 0
+}
+
+// splitHostPort is like net.SplitHostPort, but a port need not be there, and
+// nothing is an error, which would allocate.
+func splitHostPort(s string) (host, port string) {
+	if rest, ok := strings.CutPrefix(s, "["); ok {
+		host, port, _ = strings.Cut(rest, "]")
+		return host, strings.TrimPrefix(port, ":")
+	}
+	host, port, _ = strings.Cut(s, ":")
+	if strings.Contains(port, ":") {
+		return s, ""
+	}
+	return host, port
+}

@@ -1,0 +1,26 @@
+//go:build !race
+
+package accesslog_test
+
+import (
+	"io"
+	"testing"
+
+	"github.com/matryer/is"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/accesslog"
+)
+
+func TestObserveAllocatesNothing(t *testing.T) {
+	for _, f := range []accesslog.Format{accesslog.JSON, accesslog.Text} {
+		t.Run(string(f), func(t *testing.T) {
+			is := is.New(t)
+			log := accesslog.New(io.Discard, f)
+			defer log.Close()
+			r, o := newRequest(), newOutcome()
+			for range 1000 {
+				log.Observe(r, o)
+			}
+			is.Equal(testing.AllocsPerRun(1000, func() { log.Observe(r, o) }), 0.0) // in steady state
+		})
+	}
+}

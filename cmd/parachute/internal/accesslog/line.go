@@ -1,0 +1,164 @@
+package accesslog
+
+import (
+	"strconv"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// A line is one that is being written, in the form that slog's handlers give
+// it. It is written without reflection and, once b has grown, without
+// allocating.
+type line struct {
+	b    []byte
+	text bool // as slog.TextHandler; else as slog.JSONHandler
+}
+
+// begin makes an empty line of s, and then does as append.
+func (s *line) begin(t time.Time, level, msg string) {
+	s.b = s.b[:0]
+	s.append(t, level, msg)
+}
+
+// append begins a line after what is in s.
+func (s *line) append(t time.Time, level, msg string) {
+	if s.text {
+		s.b = append(s.b, "time="...)
+		s.b = t.AppendFormat(s.b, "2006-01-02T15:04:05.000Z07:00")
+	} else {
+		s.b = append(s.b, `{"time":"`...)
+		s.b = t.AppendFormat(s.b, time.RFC3339Nano)
+		s.b = append(s.b, '"')
+	}
+	s.str("level", level)
+	s.str("msg", msg)
+}
+
+func (s *line) end() {
+	if !s.text {
+		s.b = append(s.b, '}')
+	}
+	s.b = append(s.b, '\n')
+}
+
+func (s *line) key(name string) {
+	if s.text {
+		s.b = append(s.b, ' ')
+		s.b = append(s.b, name...)
+		s.b = append(s.b, '=')
+		return
+	}
+	s.b = append(s.b, `,"`...)
+	s.b = append(s.b, name...)
+	s.b = append(s.b, `":`...)
+}
+
+func (s *line) int(name string, v int64) {
+	s.key(name)
+	s.b = strconv.AppendInt(s.b, v, 10)
+}
+
+func (s *line) str(name, v string) {
+	s.key(name)
+	v = cut(v)
+	switch {
+	case !s.text:
+		s.b = appendJSON(s.b, v)
+	case isBare(v):
+		s.b = append(s.b, v...)
+	default:
+		s.b = strconv.AppendQuote(s.b, v)
+	}
+}
+
+// maxValue is the size of the longest value, for one request can bring
+// megabytes of them.
+const maxValue = 2048
+
+// cut returns v, or as much of it as a line may hold.
+func cut(v string) string {
+	if len(v) <= maxValue {
+		return v
+	}
+	n := maxValue - len("...")
+	for i := 1; i < utf8.UTFMax; i++ {
+		if !utf8.RuneStart(v[n]) {
+			n--
+		}
+	}
+	return v[:n] + "..."
+}
+
+// appendJSON appends v as a JSON string. Bytes that are no UTF-8 become the
+// replacement character, and the two characters that end a line in JavaScript
+// are escaped, all as encoding/json has it.
+func appendJSON(b []byte, v string) []byte {
+	const hex = "0123456789abcdef"
+	b = append(b, '"')
+	start := 0
+	for i := 0; i < len(v); {
+		c := v[i]
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRuneInString(v[i:])
+			if r == utf8.RuneError && size == 1 {
+				b = append(b, v[start:i]...)
+				b = append(b, `\ufffd`...)
+				start = i + size
+			} else if r == '\u2028' || r == '\u2029' {
+				b = append(b, v[start:i]...)
+				b = append(b, `\u202`...)
+				b = append(b, hex[r&0xf])
+				start = i + size
+			}
+			i += size
+			continue
+		}
+		if c >= ' ' && c != '"' && c != '\\' {
+			i++
+			continue
+		}
+		b = append(b, v[start:i]...)
+		switch c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		case '\b':
+			b = append(b, `\b`...)
+		case '\f':
+			b = append(b, `\f`...)
+		case '\n':
+			b = append(b, `\n`...)
+		case '\r':
+			b = append(b, `\r`...)
+		case '\t':
+			b = append(b, `\t`...)
+		default:
+			b = append(b, `\u00`...)
+			b = append(b, hex[c>>4], hex[c&0xf])
+		}
+		i++
+		start = i
+	}
+	b = append(b, v[start:]...)
+	return append(b, '"')
+}
+
+// isBare reports whether v stands in a text line without quotes.
+func isBare(v string) bool {
+	for i := 0; i < len(v); {
+		c := v[i]
+		if c < utf8.RuneSelf {
+			if c <= ' ' || c == '"' || c == '=' {
+				return false
+			}
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(v[i:])
+		if r == utf8.RuneError || unicode.IsSpace(r) || !unicode.IsPrint(r) {
+			return false
+		}
+		i += size
+	}
+	return v != ""
+}
