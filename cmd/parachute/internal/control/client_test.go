@@ -1,0 +1,398 @@
+package control_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
+)
+
+func TestSocketsAreTriedInOrder(t *testing.T) {
+	is := is.New(t)
+	first, second := newPlane(t, parachute.Options{}), newPlane(t, parachute.Options{})
+	is.NoErr(first.proxy.Deploy(t.Context(), deployment("first")))
+	is.NoErr(second.proxy.Deploy(t.Context(), deployment("second")))
+
+	c := &control.Client{Sockets: []string{first.socket, second.socket}}
+	services, err := c.Services(t.Context())
+	is.NoErr(err)
+	is.Equal(services[0].Service, "first")
+
+	c.Sockets = []string{socketPath(t), deadSocket(t), second.socket}
+	services, err = c.Services(t.Context())
+	is.NoErr(err)
+	is.Equal(services[0].Service, "second")
+}
+
+// deadSocket returns a socket that nobody listens on any more.
+func deadSocket(t *testing.T) string {
+	t.Helper()
+	path := socketPath(t)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestWithoutAProxyEverySocketIsNamed(t *testing.T) {
+	is := is.New(t)
+	missing, dead := socketPath(t), deadSocket(t)
+	file := filepath.Join(t.TempDir(), "file")
+	is.NoErr(os.WriteFile(file, nil, 0o600))
+	long := "/" + strings.Repeat("x", 200)
+	c := &control.Client{Sockets: []string{missing, dead, file, long}}
+
+	_, deployErr := c.Deploy(t.Context(), deployment("web"), nil)
+	_, removeErr := c.Remove(t.Context(), "web", nil)
+	_, servicesErr := c.Services(t.Context())
+	_, versionErr := c.Version(t.Context())
+	for _, err := range []error{deployErr, removeErr, servicesErr, versionErr} {
+		is.True(errors.Is(err, control.ErrNoProxy))
+		is.True(errors.Is(err, fs.ErrNotExist)) // one of the reasons
+		var none *control.NoProxyError
+		is.True(errors.As(err, &none))
+		is.Equal(len(none.Tried), 4)
+		is.True(saysAll(err.Error(),
+			"no proxy answers: ",
+			missing+": it is not there",
+			dead+": it is there, but nobody listens on it any more",
+			file+": it is a file, but no socket",
+			long+": the path has 201 bytes"))
+	}
+	is.Equal(deployErr.Error(), "parachute: deploy web: "+servicesErr.Error())
+
+	_, err := new(control.Client).Services(t.Context())
+	is.True(errors.Is(err, control.ErrNoProxy)) // without sockets
+}
+
+func TestWhatIsNoProxyOfOursIsToldSo(t *testing.T) {
+	is := is.New(t)
+	path := socketPath(t)
+	l, err := net.Listen("unix", path)
+	is.NoErr(err)
+	other := httptest.NewUnstartedServer(http.NotFoundHandler())
+	other.Listener.Close()
+	other.Listener = l
+	other.Start()
+	defer other.Close()
+	c := &control.Client{Sockets: []string{path}}
+	_, err = c.Services(t.Context())
+	is.True(saysAll(err.Error(), path, "no proxy of ours", "404"))
+	_, err = c.Deploy(t.Context(), deployment("web"), nil)
+	is.True(saysAll(err.Error(), path, "no proxy of ours", "404"))
+}
+
+func TestGivingUpBeforeTheSwitchChangesNothing(t *testing.T) {
+	is := is.New(t)
+	p := newPlane(t, parachute.Options{})
+	sick, _ := newSickTarget(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	giveUp := func(e parachute.Event) {
+		if e.Kind == parachute.EventProbed {
+			cancel()
+		}
+	}
+	_, err := p.client.Deploy(ctx, parachute.Deployment{Service: "web", Targets: []string{sick}}, giveUp)
+	is.True(errors.Is(err, context.Canceled))
+	is.Equal(err.Error(), "parachute: deploy web: context canceled") // it was the proxy that said so
+	told := p.told()
+	is.Equal(told[len(told)-1].Kind, parachute.EventFailed) // when it had ended
+	is.Equal(len(p.proxy.Services()), 0)                    // and changed nothing
+
+	_, err = p.client.Deploy(ctx, deployment("web"), nil)
+	is.True(errors.Is(err, context.Canceled)) // it is not even begun
+	is.Equal(len(p.told()), len(told))
+}
+
+func TestGivingUpAfterTheSwitchLeavesTheDrainGoing(t *testing.T) {
+	is := is.New(t)
+	p := newPlane(t, parachute.Options{})
+	old := newSlowTarget(t)
+	_, err := p.client.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{old.address}}, nil)
+	is.NoErr(err)
+	front := httptest.NewServer(p.proxy)
+	defer front.Close()
+	status := make(chan int, 1)
+	go get(status, front.URL+"/slow")
+	<-old.arrived
+
+	ctx, cancel := context.WithCancel(t.Context())
+	giveUp := func(e parachute.Event) {
+		if e.Kind == parachute.EventSwitched {
+			cancel()
+		}
+	}
+	next := newTarget(t)
+	result, err := p.client.Deploy(ctx, parachute.Deployment{Service: "web", Targets: []string{next}}, giveUp)
+	is.NoErr(err) // it serves
+	is.Equal(result.Generation, uint64(2))
+	is.True(saysAll(result.Warning, "interrupted", "do not stop it yet"))
+	is.Equal(generationOf(p.proxy.Services(), "web"), uint64(2))
+
+	close(old.finish)
+	is.Equal(<-status, 200) // nothing was cut off
+}
+
+func get(status chan<- int, url string) {
+	resp, err := http.Get(url)
+	if err != nil {
+		status <- 0
+		return
+	}
+	resp.Body.Close()
+	status <- resp.StatusCode
+}
+
+// A flaky proxy hangs up in the middle of its answer to the first request, on
+// some more without an answer, and then tells what is deployed.
+type flaky struct {
+	first    string // what it answers at first, in full or not
+	hangups  int
+	services []parachute.Status // if nil, it goes away for good
+}
+
+// serve serves at a path, which it returns, until the test ends.
+func (f *flaky) serve(t *testing.T) string {
+	t.Helper()
+	path := socketPath(t)
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go f.accept(l, done)
+	t.Cleanup(func() {
+		l.Close()
+		<-done
+	})
+	return path
+}
+
+func (f *flaky) accept(l net.Listener, done chan<- struct{}) {
+	defer close(done)
+	defer l.Close()
+	for n := 0; ; n++ {
+		if n > 0 && f.services == nil {
+			return
+		}
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		f.answer(c, n)
+		c.Close()
+	}
+}
+
+func (f *flaky) answer(c net.Conn, n int) {
+	r, err := http.ReadRequest(bufio.NewReader(c))
+	if err != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, r.Body)
+	switch {
+	case n == 0:
+		_, _ = io.WriteString(c, f.first)
+	case n > f.hangups:
+		data, _ := json.Marshal(f.services)
+		_, _ = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(data), data)
+	}
+}
+
+// lines returns an answer that breaks off after events of these kinds.
+func lines(kinds ...parachute.EventKind) string {
+	var b strings.Builder
+	b.WriteString("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: application/x-ndjson\r\n\r\n")
+	for _, kind := range kinds {
+		line := fmt.Sprintf(`{"event":{"time":"2026-01-02T03:04:05Z","service":"web","generation":7,"kind":%q}}`+"\n", kind)
+		fmt.Fprintf(&b, "%x\r\n%s\r\n", len(line), line)
+	}
+	return b.String()
+}
+
+func serving(generation uint64) []parachute.Status {
+	return []parachute.Status{
+		{Service: "api", Generation: 100, State: parachute.StateServing},
+		{
+			Service: "web", Generation: generation, State: parachute.StateServing,
+			Deployment: parachute.Deployment{Service: "web", Targets: []string{"10.0.0.7:3000"}},
+		},
+	}
+}
+
+func TestLostConnectionIsSettledByWhatServes(t *testing.T) {
+	restored := serving(7)
+	restored[1].State, restored[1].Error = parachute.StateFailed, "its pages are gone"
+	for name, test := range map[string]struct {
+		proxy   flaky
+		err     error    // nil, or what it is
+		warning []string // what the warning says, if err is nil
+		says    []string // what the error says
+		took    time.Duration
+	}{
+		"after the switch": {
+			proxy:   flaky{first: lines("deploying", "switched", "draining")},
+			warning: []string{"lost", "taken effect", "not known"},
+		},
+		"it serves": {
+			proxy:   flaky{first: lines("deploying", "probed"), services: serving(7)},
+			warning: []string{"lost", "taken effect"},
+		},
+		"it serves after a restart": {
+			proxy:   flaky{first: lines("deploying"), hangups: 20, services: serving(7)},
+			warning: []string{"lost", "taken effect"},
+			took:    2 * time.Second,
+		},
+		"the one before serves": {
+			proxy: flaky{first: lines("deploying"), services: serving(6)},
+			err:   io.ErrUnexpectedEOF,
+			says:  []string{"lost", "nothing was changed"},
+			took:  time.Second,
+		},
+		"nothing serves": {
+			proxy: flaky{first: lines("deploying"), services: serving(7)[:1]},
+			err:   io.ErrUnexpectedEOF,
+			says:  []string{"lost", "nothing was changed"},
+			took:  time.Second,
+		},
+		"a newer one serves": {
+			proxy: flaky{first: lines("deploying"), services: serving(8)},
+			err:   parachute.ErrSuperseded,
+			says:  []string{"lost", "newer", "generation 7"},
+		},
+		"it could not be restored": {
+			proxy: flaky{first: lines("deploying"), services: restored},
+			err:   io.ErrUnexpectedEOF,
+			says:  []string{"could not be restored", "its pages are gone"},
+		},
+		"its number is not known": {
+			proxy: flaky{first: lines(), services: serving(7)},
+			err:   io.ErrUnexpectedEOF,
+			says:  []string{"is not known", "generation 7 serves", "10.0.0.7:3000"},
+		},
+		"there was no answer at all": {
+			proxy: flaky{services: serving(7)},
+			err:   io.ErrUnexpectedEOF,
+			says:  []string{"is not known", "generation 7 serves"},
+		},
+		"in the middle of a line": {
+			proxy:   flaky{first: lines("deploying") + "5\r\n{\"eve", services: serving(7)},
+			warning: []string{"taken effect"},
+		},
+		"what comes is garbage": {
+			proxy:   flaky{first: lines("deploying") + "5\r\nhello\r\n", services: serving(7)},
+			warning: []string{"taken effect"},
+		},
+		"the answer ends too early": {
+			proxy:   flaky{first: lines("deploying") + "0\r\n\r\n", services: serving(7)},
+			warning: []string{"taken effect"},
+		},
+		"nobody answers any more": {
+			proxy: flaky{first: lines("deploying")},
+			err:   control.ErrNoProxy,
+			says:  []string{"lost", "nobody has answered", "generation 7"},
+			took:  10 * time.Second,
+		},
+		"nobody answers, and its number is not known": {
+			proxy: flaky{first: lines()},
+			err:   control.ErrNoProxy,
+			says:  []string{"lost", "nobody has answered", "list of services"},
+			took:  10 * time.Second,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := &control.Client{Sockets: []string{test.proxy.serve(t)}}
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				start := time.Now()
+				result, err := c.Deploy(t.Context(), deployment("web"), nil)
+				took := time.Since(start)
+				if test.err == nil {
+					is.NoErr(err)
+					is.Equal(result.Generation, uint64(7))
+					is.True(saysAll(result.Warning, test.warning...))
+				} else {
+					is.True(errors.Is(err, test.err))
+					is.True(strings.HasPrefix(err.Error(), "parachute: deploy web: "))
+					is.True(saysAll(err.Error(), test.says...))
+				}
+				is.True(took >= test.took && took <= test.took+200*time.Millisecond) // no longer than it must
+			})
+		})
+	}
+}
+
+func TestLostConnectionOfARemovalIsSettledByWhatIsThere(t *testing.T) {
+	for name, test := range map[string]struct {
+		proxy flaky
+		err   error
+	}{
+		"it was removed":      {flaky{first: lines("removed")}, nil},
+		"it is gone":          {flaky{first: lines(), services: serving(6)[:1]}, nil},
+		"it is there":         {flaky{first: lines(), services: serving(6)}, io.ErrUnexpectedEOF},
+		"nobody is there":     {flaky{first: lines()}, control.ErrNoProxy},
+		"nothing at all came": {flaky{services: serving(6)[:1]}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := &control.Client{Sockets: []string{test.proxy.serve(t)}}
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				result, err := c.Remove(t.Context(), "web", nil)
+				is.True(errors.Is(err, test.err))
+				is.Equal(result.Warning != "", test.err == nil)
+			})
+		})
+	}
+}
+
+// clientOf returns a client of a proxy with that answer.
+func clientOf(t *testing.T, answer string) *control.Client {
+	t.Helper()
+	proxy := flaky{first: answer}
+	return &control.Client{Sockets: []string{proxy.serve(t)}}
+}
+
+func TestNewerProxyIsUnderstoodAsFarAsPossible(t *testing.T) {
+	is := is.New(t)
+	c := clientOf(t, "HTTP/1.1 422 Unprocessable Entity\r\nConnection: close\r\n\r\n"+
+		`{"error":{"code":"unhealthy","message":"parachute: deploy web: sick","unhealthy":{"mood":"bad"},"since":"monday"}}`)
+	_, err := c.Deploy(t.Context(), deployment("web"), nil)
+	is.True(errors.Is(err, parachute.ErrUnhealthy)) // without its details
+	is.Equal(err.Error(), "parachute: deploy web: sick")
+
+	c = clientOf(t, "HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\n\r\n"+
+		`{"error":{"code":"tired","message":"parachute: deploy web: later","hint":"try again tomorrow"}}`)
+	_, err = c.Deploy(t.Context(), deployment("web"), nil)
+	is.Equal(err.Error(), "parachute: deploy web: later: try again tomorrow") // without its code
+
+	c = clientOf(t, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"+
+		`{"event":{"service":"web","generation":7,"kind":"pondering","probe":{"mood":"good"}}}`+"\n"+
+		`{"weather":"fine"}`+"\n"+`{"result":{"service":"web","generation":7,"mood":"good"}}`+"\n")
+	var events []parachute.Event
+	result, err := c.Deploy(t.Context(), deployment("web"), func(e parachute.Event) { events = append(events, e) })
+	is.NoErr(err)
+	is.Equal(result.Generation, uint64(7))
+	is.Equal(len(events), 1) // without its probe
+	is.True(events[0].Probe == nil)
+}

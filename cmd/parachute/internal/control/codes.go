@@ -1,0 +1,117 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/shahnk19/parachute"
+)
+
+// Codes of errors that are no sentinel of the library.
+const (
+	codeNoRoute  = "no_route" // of a request for which there is nothing
+	codeInternal = "internal" // of everything else
+)
+
+// A code is how an error is called on the wire.
+type code struct {
+	name     string
+	status   int // of the answer
+	sentinel error
+}
+
+// statusGaveUp has no name in RFC 9110; nginx uses it for the same.
+const statusGaveUp = 499
+
+// codes returns the codes and the errors that they stand for, both ways.
+func codes() []code {
+	return []code{
+		{"invalid", http.StatusBadRequest, parachute.ErrInvalid},
+		{"conflict", http.StatusConflict, parachute.ErrConflict},
+		{"unhealthy", http.StatusUnprocessableEntity, parachute.ErrUnhealthy},
+		{"not_found", http.StatusNotFound, parachute.ErrNotFound},
+		{"superseded", http.StatusConflict, parachute.ErrSuperseded},
+		{"closed", http.StatusServiceUnavailable, parachute.ErrClosed},
+		{"canceled", statusGaveUp, context.Canceled},
+		{"deadline", statusGaveUp, context.DeadlineExceeded},
+	}
+}
+
+// A problem is an error as it travels. Message is complete: it reads as the
+// error does where it comes from.
+type problem struct {
+	Code      string          `json:"code"`
+	Message   string          `json:"message"`
+	Hint      string          `json:"hint,omitempty"`
+	Conflict  json.RawMessage `json:"conflict,omitempty"`  // the fields of a ConflictError
+	Unhealthy json.RawMessage `json:"unhealthy,omitempty"` // likewise
+}
+
+// problemOf returns err as it travels, and the status of an answer with it.
+func problemOf(err error) (*problem, int) {
+	p := &problem{Code: codeInternal, Message: err.Error()}
+	status := http.StatusInternalServerError
+	for _, c := range codes() {
+		if errors.Is(err, c.sentinel) {
+			p.Code, status = c.name, c.status
+			break
+		}
+	}
+	var (
+		conflict  *parachute.ConflictError
+		unhealthy *parachute.UnhealthyError
+		tooLarge  *http.MaxBytesError
+	)
+	switch {
+	case errors.As(err, &conflict):
+		p.Conflict = detail(conflict)
+	case errors.As(err, &unhealthy):
+		p.Unhealthy = detail(unhealthy)
+	case errors.As(err, &tooLarge):
+		status = http.StatusRequestEntityTooLarge
+	}
+	return p, status
+}
+
+// detail returns v in JSON, or nothing: an error is told without its details
+// rather than not at all.
+func detail(v any) json.RawMessage {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil
+	}
+	return data
+}
+
+// err returns the error that p was made of, as far as errors.Is and errors.As
+// can tell. Details that a newer proxy has put in another way are left out.
+func (p *problem) err() error {
+	text := p.Message
+	if p.Hint != "" {
+		text += ": " + p.Hint
+	}
+	conflict, unhealthy := new(parachute.ConflictError), new(parachute.UnhealthyError)
+	switch {
+	case p.Conflict != nil && json.Unmarshal(p.Conflict, conflict) == nil:
+		return &fault{text, conflict}
+	case p.Unhealthy != nil && json.Unmarshal(p.Unhealthy, unhealthy) == nil:
+		return &fault{text, unhealthy}
+	}
+	for _, c := range codes() {
+		if c.name == p.Code {
+			return &fault{text, c.sentinel}
+		}
+	}
+	return errors.New(text)
+}
+
+// A fault is an error that reads in its own words, and is its cause.
+type fault struct {
+	text  string
+	cause error
+}
+
+func (f *fault) Error() string { return f.text }
+func (f *fault) Unwrap() error { return f.cause }

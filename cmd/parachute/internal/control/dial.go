@@ -1,0 +1,116 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ErrNoProxy is what a NoProxyError is.
+var ErrNoProxy = errors.New("no proxy answers")
+
+// A NoProxyError says that nobody was to be spoken to on any socket. It wraps
+// ErrNoProxy and the reason of every attempt.
+type NoProxyError struct {
+	Tried []Attempt
+}
+
+// An Attempt is a socket on which nobody was to be spoken to, and why.
+type Attempt struct {
+	Socket string
+	Err    error
+}
+
+func (e *NoProxyError) Error() string {
+	if len(e.Tried) == 0 {
+		return ErrNoProxy.Error() + ": there is no socket to try"
+	}
+	var reasons []string
+	for _, a := range e.Tried {
+		reasons = append(reasons, fmt.Sprintf("%s: %v", a.Socket, a.Err))
+	}
+	return ErrNoProxy.Error() + ": " + strings.Join(reasons, "; ")
+}
+
+func (e *NoProxyError) Unwrap() []error {
+	causes := []error{ErrNoProxy}
+	for _, a := range e.Tried {
+		causes = append(causes, a.Err)
+	}
+	return causes
+}
+
+// dialTimeout is for a proxy whose queue of connections is full.
+const dialTimeout = 5 * time.Second
+
+// dialFirst returns a connection to the first of the sockets on which somebody
+// answers who may be told what to do.
+func dialFirst(ctx context.Context, sockets []string) (*conn, error) {
+	none := new(NoProxyError)
+	for _, socket := range sockets {
+		c, err := dial(ctx, socket)
+		if err == nil {
+			return &conn{UnixConn: c, socket: socket}, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		none.Tried = append(none.Tried, Attempt{socket, err})
+	}
+	return nil, none
+}
+
+// dial connects to a socket if it is root's or our own, and so is the process
+// that listens on it: whoever that is learns what is deployed, and is believed.
+func dial(ctx context.Context, socket string) (*net.UnixConn, error) {
+	if err := checkPath(socket); err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(socket)
+	if err != nil {
+		return nil, plainly(err)
+	}
+	if info.Mode()&fs.ModeSocket == 0 {
+		return nil, errors.New("it is a file, but no socket")
+	}
+	if uid, ok := owner(info); ok && !isTrusted(uid) {
+		return nil, foreign(uid)
+	}
+	d := net.Dialer{Timeout: dialTimeout}
+	c, err := d.DialContext(ctx, "unix", address(socket))
+	if err != nil {
+		return nil, plainly(err)
+	}
+	unix := c.(*net.UnixConn)
+	if _, uid, ok := peer(unix); ok && !isTrusted(uid) {
+		unix.Close()
+		return nil, foreign(uid)
+	}
+	return unix, nil
+}
+
+// plainly says in other words why nobody is there.
+func plainly(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &fault{"it is not there", err}
+	case errors.Is(err, fs.ErrPermission):
+		return &fault{"permission denied", err}
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return &fault{"it is there, but nobody listens on it any more", err}
+	}
+	return err
+}
+
+// isTrusted reports whether a user may tell us anything, and we them.
+func isTrusted(uid int) bool { return uid == 0 || uid == os.Geteuid() }
+
+func foreign(uid int) error {
+	return &fault{fmt.Sprintf("it belongs to user %d, who is neither root nor you", uid), fs.ErrPermission}
+}

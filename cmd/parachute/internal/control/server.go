@@ -1,0 +1,212 @@
+// Package control is how a running proxy is told what to do: HTTP and JSON on
+// a unix socket, the side of the proxy and that of the commands.
+package control
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/shahnk19/parachute"
+)
+
+// A Server does what it is asked on the control socket. It is made before the
+// Proxy that it serves, which has to call Notify for it. Every change of that
+// Proxy must come through the Server.
+type Server struct {
+	version   string
+	followers *followers
+	refuses   atomic.Bool
+}
+
+// NewServer returns a Server of a program that has that version.
+func NewServer(version string) *Server {
+	return &Server{version: version, followers: newFollowers()}
+}
+
+// Notify is to be given to parachute.New as Options.Notify. It does not wait
+// for whoever the event is passed on to.
+func (s *Server) Notify(e parachute.Event) { s.followers.notify(e) }
+
+// Refuse has every change that is asked for from now on answered with
+// parachute.ErrClosed. Those under way go on, and questions are answered.
+func (s *Server) Refuse() { s.refuses.Store(true) }
+
+// The time limits of a connection. There is none for the work that an answer
+// waits for.
+const (
+	headTimeout  = 10 * time.Second // for the head of a request
+	bodyTimeout  = 10 * time.Second // for its body
+	writeTimeout = 10 * time.Second // for each piece of an answer to be taken
+	idleTimeout  = time.Minute
+	maxHead      = 64 << 10
+)
+
+// HTTPServer returns an http.Server with Handler and the limits that suit it,
+// ready to serve what Listen returns.
+func (s *Server) HTTPServer(p *parachute.Proxy) *http.Server {
+	return &http.Server{
+		Handler:           s.Handler(p),
+		ReadHeaderTimeout: headTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHead,
+	}
+}
+
+// Handler returns the control plane of p. It leaves it to the connection to
+// say who may use it.
+func (s *Server) Handler(p *parachute.Proxy) http.Handler {
+	c := &plane{s, p}
+	return mux{
+		{"GET", "/v1/services", c.list},
+		{"PUT", "/v1/services/{name}", c.deploy},
+		{"DELETE", "/v1/services/{name}", c.remove},
+		{"GET", "/v1/version", c.tellVersion},
+	}
+}
+
+// A route is what a method does with a path.
+type route struct {
+	method, path string // {name} in path stands for any one segment
+	handler      http.HandlerFunc
+}
+
+// A mux serves exactly its routes. Everything else is told what there is. Other
+// than http.ServeMux it redirects nobody to a path that is spelled differently,
+// and knows a name that is a slash.
+type mux []route
+
+func (m mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var all, allowed []string
+	for _, route := range m {
+		all = append(all, route.method+" "+route.path)
+		name, ok := route.match(r.URL.EscapedPath())
+		switch {
+		case ok && route.method == r.Method:
+			r.SetPathValue("name", name)
+			route.handler(w, r)
+			return
+		case ok:
+			allowed = append(allowed, route.method)
+		}
+	}
+	if allowed == nil {
+		refuse(w, r, http.StatusNotFound, "there is "+strings.Join(all, ", "))
+		return
+	}
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	refuse(w, r, http.StatusMethodNotAllowed, "this path takes "+strings.Join(allowed, ", "))
+}
+
+// match reports whether path, which is escaped, is the route's, and returns
+// what is in the place of {name}.
+func (r route) match(path string) (name string, ok bool) {
+	want, got := strings.Split(r.path, "/"), strings.Split(path, "/")
+	if len(got) != len(want) {
+		return "", false
+	}
+	for i, segment := range got {
+		decoded, err := url.PathUnescape(segment)
+		switch {
+		case err != nil || decoded == "" && i > 0:
+			return "", false
+		case want[i] == "{name}":
+			name = decoded
+		case want[i] != segment:
+			return "", false
+		}
+	}
+	return name, true
+}
+
+// refuse answers a request for which there is no route.
+func refuse(w http.ResponseWriter, r *http.Request, status int, hint string) {
+	answer(w, status, line{Error: &problem{
+		Code:    codeNoRoute,
+		Message: fmt.Sprintf("parachute: %s %s: no such route", r.Method, r.URL.EscapedPath()),
+		Hint:    hint,
+	}})
+}
+
+// A plane is the control plane of one Proxy.
+type plane struct {
+	server *Server
+	proxy  *parachute.Proxy
+}
+
+func (c *plane) tellVersion(w http.ResponseWriter, r *http.Request) {
+	answer(w, http.StatusOK, Version{Version: c.server.version, PID: os.Getpid()})
+}
+
+func (c *plane) list(w http.ResponseWriter, r *http.Request) {
+	services := c.proxy.Services()
+	if services == nil {
+		services = []parachute.Status{}
+	}
+	answer(w, http.StatusOK, services)
+}
+
+func (c *plane) deploy(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("name")
+	d, err := readDeployment(w, r)
+	if d.Service == "" {
+		d.Service = name
+	}
+	if err == nil && d.Service != name {
+		err = invalid(nil, "the path names service %q, and the body %q: want one name, or none in the body", name, d.Service)
+	}
+	if err != nil {
+		fail(w, fmt.Errorf("parachute: deploy %s: %w", name, err))
+		return
+	}
+	c.carryOut(w, r, task{"deploy", name, parachute.EventDeploying, func() error { return c.proxy.Deploy(r.Context(), d) }})
+}
+
+func (c *plane) remove(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("name")
+	c.carryOut(w, r, task{"remove", name, parachute.EventRemoved, func() error { return c.proxy.Remove(r.Context(), name) }})
+}
+
+// A task is a change to be made.
+type task struct {
+	verb, service string
+	begins        parachute.EventKind // the first event that do brings about, on its goroutine
+	do            func() error
+}
+
+// carryOut makes a change and answers with how it ended: in lines, with its
+// events before, if that was asked for.
+func (c *plane) carryOut(w http.ResponseWriter, r *http.Request, t task) {
+	if c.server.refuses.Load() {
+		fail(w, fmt.Errorf("parachute: %s %s: %w", t.verb, t.service, parachute.ErrClosed))
+		return
+	}
+	followers := c.server.followers
+	f, err := followers.follow(r.Context(), t.service, t.begins)
+	if err != nil {
+		fail(w, fmt.Errorf("parachute: %s %s: %w", t.verb, t.service, err))
+		return
+	}
+	lines := newLineWriter(w, followers, f)
+	err = lines.during(t.do, acceptsLines(r))
+	switch {
+	case err != nil && lines.begun:
+		p, _ := problemOf(err)
+		lines.write(line{Error: p})
+	case err != nil:
+		fail(w, err)
+	case acceptsLines(r):
+		result := followers.result(f)
+		lines.write(line{Result: &result})
+	default:
+		answer(w, http.StatusOK, followers.result(f))
+	}
+}
+
+func acceptsLines(r *http.Request) bool {
+	return strings.Contains(r.Header.Get("Accept"), contentLines)
+}

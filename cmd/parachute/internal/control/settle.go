@@ -1,0 +1,149 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/shahnk19/parachute"
+)
+
+// How long a change is asked after whose connection was lost.
+const (
+	settleTimeout = 10 * time.Second
+
+	// settleInterval is the pause between two questions.
+	settleInterval = 100 * time.Millisecond
+
+	// settlePause is how long a change must be seen not to have happened. The
+	// proxy ends it when it sees that we are gone, unless it is just being
+	// committed.
+	settlePause = time.Second
+)
+
+// A verdict is what a list of services says of a change.
+type verdict int
+
+const (
+	notHappened verdict = iota
+	happened
+	superseded // something newer has
+	failed     // it has, but what serves cannot
+	unknown
+)
+
+// judgeDeploy says whether a generation of a service serves.
+func judgeDeploy(services []parachute.Status, service string, generation uint64) verdict {
+	if generation == 0 {
+		return unknown
+	}
+	for _, s := range services {
+		switch {
+		case s.Service != service:
+		case s.Generation > generation:
+			return superseded
+		case s.Generation < generation:
+			return notHappened
+		case s.State == parachute.StateFailed:
+			return failed
+		default:
+			return happened
+		}
+	}
+	return notHappened
+}
+
+// judgeRemove says whether a service is gone.
+func judgeRemove(services []parachute.Status, service string, _ uint64) verdict {
+	for _, s := range services {
+		if s.Service == service {
+			return notHappened
+		}
+	}
+	return happened
+}
+
+// settle finds out what became of a change whose connection was lost before it
+// had been heard to take effect. It goes on when ctx has ended, for that is one
+// of the ways in which a connection is lost.
+func (ch *change) settle(ctx context.Context, socket string, lost error) (Result, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	c := &Client{Sockets: []string{socket}}
+	var since time.Time // when it was first seen not to have happened
+	var silence error   // why there is no answer any more
+	for ctx.Err() == nil {
+		services, err := c.Services(ctx)
+		switch {
+		case err == nil && since.IsZero():
+			since, silence = time.Now(), nil
+		case err != nil && (silence == nil || ctx.Err() == nil): // our own haste tells less
+			since, silence = time.Time{}, err
+		}
+		if err == nil {
+			v := ch.judge(services, ch.service, ch.result.Generation)
+			if v != notHappened || time.Since(since) >= settlePause {
+				return ch.conclude(v, services, lost)
+			}
+		}
+		select {
+		case <-time.After(settleInterval):
+		case <-ctx.Done():
+		}
+	}
+	if silence == nil {
+		return ch.conclude(notHappened, nil, lost)
+	}
+	return ch.result, ch.describe(&fault{
+		fmt.Sprintf("the connection to the proxy was lost (%v) before it said how this ended, and nobody has answered since: %s", lost, ch.whatToLookFor()),
+		errors.Join(lost, silence),
+	})
+}
+
+func (ch *change) whatToLookFor() string {
+	if ch.result.Generation == 0 {
+		return "look at the list of services when it is back"
+	}
+	return fmt.Sprintf("look whether generation %d is in the list of services when it is back", ch.result.Generation)
+}
+
+// conclude says what a verdict means for who asked for the change.
+func (ch *change) conclude(v verdict, services []parachute.Status, lost error) (Result, error) {
+	why := fmt.Sprintf("the connection to the proxy was lost (%v)", lost)
+	switch v {
+	case happened:
+		ch.result.Warning = why + ", but it has taken effect: whether what served before has been drained is not known"
+		return ch.result, nil
+	case superseded:
+		return ch.result, ch.describe(&fault{
+			fmt.Sprintf("%s; a newer change of the service than generation %d serves by now", why, ch.result.Generation),
+			parachute.ErrSuperseded,
+		})
+	case failed:
+		return ch.result, ch.describe(&fault{
+			fmt.Sprintf("%s; it has taken effect, but after a restart of the proxy it could not be restored: %s", why, present(services, ch.service)),
+			lost,
+		})
+	case unknown:
+		return ch.result, ch.describe(&fault{
+			fmt.Sprintf("%s before it gave this deploy a number, so whether it has taken effect is not known: %s", why, present(services, ch.service)),
+			lost,
+		})
+	}
+	return ch.result, ch.describe(&fault{why + ", and it has not taken effect: nothing was changed", lost})
+}
+
+// present describes what is known of a service.
+func present(services []parachute.Status, service string) string {
+	for _, s := range services {
+		switch {
+		case s.Service != service:
+		case s.State == parachute.StateFailed:
+			return fmt.Sprintf("generation %d has failed: %s", s.Generation, s.Error)
+		default:
+			return fmt.Sprintf("generation %d serves, with targets %v", s.Generation, s.Deployment.Targets)
+		}
+	}
+	return "there is no such service"
+}

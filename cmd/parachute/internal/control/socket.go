@@ -1,0 +1,269 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/gofrs/flock"
+)
+
+// SocketOptions say who may connect to a control socket. The zero value is for
+// the user of the process alone, and root.
+type SocketOptions struct {
+	Mode  fs.FileMode // permission bits of the socket; if 0, 0600
+	Group string      // its group, by name or number; if empty, the process's own
+}
+
+// isWide reports whether the file system lets in others than ourselves, who
+// are welcome then.
+func (o SocketOptions) isWide() bool { return o.Mode&0o077 != 0 || o.Group != "" }
+
+// Listen returns a listener on the unix socket at path, which nobody could
+// connect to at any moment whom o does not let in, whatever the umask. It
+// accepts connections from root and from the user of this process only, unless
+// o lets in others.
+//
+// The folder of the socket is made if it is missing, for nobody but those who
+// may connect; one that is there is left as it is. Where somebody answers at
+// path already it is an error that tells their pid. What is there and is no
+// socket, or is a symbolic link, or somebody else's, is an error too; only a
+// socket of our own that nobody listens on any more is replaced. Close removes
+// the socket, unless it has been replaced.
+func Listen(path string, o SocketOptions) (net.Listener, error) {
+	l, err := listen(path, o)
+	if err != nil {
+		return nil, fmt.Errorf("control socket %s: %w", path, err)
+	}
+	return l, nil
+}
+
+func listen(path string, o SocketOptions) (*listener, error) {
+	if err := checkPath(path); err != nil {
+		return nil, err
+	}
+	gid, err := groupID(o.Group)
+	if err != nil {
+		return nil, err
+	}
+	mode := cmp.Or(o.Mode, 0o600)
+	dir := filepath.Dir(path)
+	if err := makeFolder(dir, mode, gid); err != nil {
+		return nil, err
+	}
+	// Two that start at the same time must not both find a dead socket, for
+	// the second would remove what the first has put in its place.
+	lock := flock.New(dir, flock.SetFlag(os.O_RDONLY))
+	ctx, cancel := context.WithTimeout(context.Background(), lockTimeout)
+	defer cancel()
+	if _, err := lock.TryLockContext(ctx, lockInterval); err != nil {
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	defer lock.Unlock()
+
+	if err := removeDead(path); err != nil {
+		return nil, err
+	}
+	return bind(path, mode, gid, o.isWide())
+}
+
+const (
+	lockTimeout  = 5 * time.Second
+	lockInterval = 10 * time.Millisecond
+)
+
+// bind binds the socket, which nobody else can connect to before it has got its
+// mode.
+func bind(path string, mode fs.FileMode, gid int, isWide bool) (*listener, error) {
+	l, err := bindPrivate(address(path))
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false)
+	wrapped := &listener{UnixListener: l, path: path, isWide: isWide}
+	wrapped.info, err = os.Lstat(path)
+	if err == nil && gid >= 0 {
+		err = os.Lchown(path, -1, gid)
+	}
+	if err == nil {
+		err = os.Chmod(path, mode)
+	}
+	if err != nil {
+		return nil, errors.Join(err, wrapped.Close())
+	}
+	return wrapped, nil
+}
+
+// A listener is the one of a control socket.
+type listener struct {
+	*net.UnixListener
+	path   string
+	info   fs.FileInfo // of path, when it was bound
+	isWide bool
+
+	closing sync.Once
+	err     error // of Close
+}
+
+// Accept returns the next connection of somebody who may connect. Others are
+// hung up on.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.AcceptUnix()
+		if err != nil {
+			return nil, err
+		}
+		if l.isWide || mayConnect(c) {
+			return c, nil
+		}
+		c.Close()
+	}
+}
+
+// mayConnect reports whether root or we ourselves are at the other end, where
+// that can be told.
+func mayConnect(c *net.UnixConn) bool {
+	if !knowsPeers {
+		return true
+	}
+	_, uid, ok := peer(c)
+	return ok && isTrusted(uid)
+}
+
+// Close is called while the socket is still bound, so that no other can have
+// got its inode: what path leads to is ours, or it is not the same file.
+func (l *listener) Close() error {
+	l.closing.Do(func() {
+		var removal error
+		if info, err := os.Lstat(l.path); err == nil && l.info != nil && os.SameFile(info, l.info) {
+			removal = os.Remove(l.path)
+		}
+		l.err = errors.Join(removal, l.UnixListener.Close())
+	})
+	return l.err
+}
+
+// removeDead makes room at path if what is there was ours.
+func removeDead(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode()&fs.ModeSymlink != 0:
+		return errors.New("there is a symbolic link in its place: remove it, or name another path with --socket")
+	case info.Mode()&fs.ModeSocket == 0:
+		return errors.New("there is a file in its place that is no socket: remove it, or name another path with --socket")
+	}
+	if uid, ok := owner(info); ok && uid != os.Geteuid() {
+		return fmt.Errorf("there is a socket of user %d in its place: name another path with --socket", uid)
+	}
+	c, err := net.DialTimeout("unix", address(path), dialTimeout)
+	switch {
+	case err == nil:
+		defer c.Close()
+		return fmt.Errorf("in use by %s: stop that one, or name another path with --socket", whoAnswers(path, c.(*net.UnixConn)))
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return os.Remove(path)
+	}
+	return fmt.Errorf("whether somebody listens there cannot be told: %w", err)
+}
+
+// whoAnswers names the process at the other end of c, or asks it for its name
+// where the system does not know it.
+func whoAnswers(path string, c *net.UnixConn) string {
+	if pid, _, ok := peer(c); ok && pid > 0 {
+		return fmt.Sprintf("pid %d", pid)
+	}
+	v, err := (&Client{Sockets: []string{path}}).Version(context.Background())
+	if err != nil {
+		return "another process"
+	}
+	return fmt.Sprintf("pid %d", v.PID)
+}
+
+// makeFolder makes the folder of a socket, where whoever may connect to that
+// can get through.
+func makeFolder(dir string, mode fs.FileMode, gid int) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return err
+	}
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	folder := fs.FileMode(0o700)
+	if mode&0o070 != 0 {
+		folder |= 0o010
+	}
+	if mode&0o007 != 0 {
+		folder |= 0o001
+	}
+	if gid >= 0 {
+		if err := os.Lchown(dir, -1, gid); err != nil {
+			return err
+		}
+	}
+	return os.Chmod(dir, folder)
+}
+
+// groupID returns the number of a group, or -1 for none.
+func groupID(group string) (int, error) {
+	if group == "" {
+		return -1, nil
+	}
+	if gid, err := strconv.ParseUint(group, 10, 31); err == nil {
+		return int(gid), nil
+	}
+	g, err := user.LookupGroup(group)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(g.Gid)
+}
+
+// checkPath reports what is wrong with the path of a socket.
+func checkPath(path string) error {
+	// The last byte is for the NUL.
+	longest := len(syscall.RawSockaddrUnix{}.Path) - 1
+	switch {
+	case path == "":
+		return errors.New("it has no name")
+	case len(address(path)) > longest:
+		return fmt.Errorf("the path has %d bytes, and no socket can have more than %d: choose a shorter one", len(path), longest)
+	}
+	return nil
+}
+
+// address returns path in such a way that the net package does not take it for
+// a name without a file.
+func address(path string) string {
+	if strings.HasPrefix(path, "@") {
+		return "./" + path
+	}
+	return path
+}
+
+// owner returns whose a file is.
+func owner(info fs.FileInfo) (uid int, ok bool) {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, false
+	}
+	return int(stat.Uid), true
+}

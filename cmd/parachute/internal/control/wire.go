@@ -1,0 +1,175 @@
+package control
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/shahnk19/parachute"
+)
+
+// contentLines is the media type of an answer in lines, one JSON value each.
+const contentLines = "application/x-ndjson"
+
+// A Version says who answers on the socket.
+type Version struct {
+	Version string `json:"version"`
+	PID     int    `json:"pid"`
+}
+
+// A Result is how a change ended that has taken effect.
+type Result struct {
+	Service    string `json:"service"`
+	Generation uint64 `json:"generation,omitempty"` // 0: not learnt
+	Requests   int64  `json:"requests_cut"`         // cut off when the drain time-out had passed
+	Streams    int64  `json:"streams_closed"`       // upgraded connections and event streams
+	Warning    string `json:"warning,omitempty"`    // what the operator is to be told; empty: nothing
+}
+
+// A line is one of an answer in lines. Exactly one of its fields is set; the
+// last line is a result or an error, all others are events. An answer that
+// does not come in lines and tells of an error is one line with that error.
+type line struct {
+	Event  *event   `json:"event,omitempty"`
+	Result *Result  `json:"result,omitempty"`
+	Error  *problem `json:"error,omitempty"`
+}
+
+// An event is a parachute.Event as it travels.
+type event struct {
+	Time       time.Time           `json:"time"`
+	Service    string              `json:"service"`
+	Generation uint64              `json:"generation"`
+	Kind       parachute.EventKind `json:"kind"`
+	Target     string              `json:"target,omitempty"`
+	Probe      json.RawMessage     `json:"probe,omitempty"`
+	Requests   int64               `json:"requests,omitempty"`
+	Streams    int64               `json:"streams,omitempty"`
+	Error      *problem            `json:"error,omitempty"`
+}
+
+func eventOf(e parachute.Event) *event {
+	w := &event{
+		Time:       e.Time,
+		Service:    e.Service,
+		Generation: e.Generation,
+		Kind:       e.Kind,
+		Target:     e.Target,
+		Requests:   e.Requests,
+		Streams:    e.Streams,
+	}
+	if e.Probe != nil {
+		w.Probe = detail(e.Probe)
+	}
+	if e.Err != nil {
+		w.Error, _ = problemOf(e.Err)
+	}
+	return w
+}
+
+// event returns what w was made of. A probe that a newer proxy has put in
+// another way is left out.
+func (w *event) event() parachute.Event {
+	e := parachute.Event{
+		Time:       w.Time,
+		Service:    w.Service,
+		Generation: w.Generation,
+		Kind:       w.Kind,
+		Target:     w.Target,
+		Requests:   w.Requests,
+		Streams:    w.Streams,
+	}
+	if probe := new(parachute.Probe); w.Probe != nil && json.Unmarshal(w.Probe, probe) == nil {
+		e.Probe = probe
+	}
+	if w.Error != nil {
+		e.Err = w.Error.err()
+	}
+	return e
+}
+
+// maxBody is what a request may bring: a deployment with ten thousand hosts
+// has a third of it.
+const maxBody = 1 << 20
+
+// readDeployment reads the body of r. What is wrong with it is ErrInvalid, and
+// said together with what would be right.
+func readDeployment(w http.ResponseWriter, r *http.Request) (d parachute.Deployment, err error) {
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout))
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err == nil {
+		// A deadline that stayed would also end the wait for the change. One
+		// that has passed must stay: the server reads on before it answers.
+		_ = rc.SetReadDeadline(time.Time{})
+	}
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return d, invalid(err, "the body has more than %d bytes, which is the most", maxBody)
+	case err != nil:
+		return d, invalid(err, "the body could not be read: %v", err)
+	case len(bytes.TrimSpace(data)) == 0:
+		return d, invalid(nil, "there is no body: %s", wanted)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&d); err != nil {
+		return d, undecodable(err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return d, invalid(nil, "there is more in the body than one deployment: %s", wanted)
+	}
+	return d, nil
+}
+
+const wanted = `want a deployment in JSON, such as {"targets":["10.0.0.7:3000"],"hosts":["app1.example.com"]}`
+
+// undecodable returns what to say of an error of encoding/json.
+func undecodable(err error) error {
+	var (
+		syntax *json.SyntaxError
+		kind   *json.UnmarshalTypeError
+	)
+	text := strings.TrimPrefix(err.Error(), "json: ")
+	switch {
+	case errors.As(err, &syntax), errors.Is(err, io.ErrUnexpectedEOF):
+		return invalid(nil, "the body is not JSON: %s: %s", text, wanted)
+	case errors.As(err, &kind) && kind.Field == "":
+		return invalid(nil, "the body is a JSON %s: %s", kind.Value, wanted)
+	case errors.As(err, &kind):
+		return invalid(nil, "%s cannot be a JSON %s: %s", kind.Field, kind.Value, wanted)
+	case strings.HasPrefix(text, "unknown field"): // it has no type of its own
+		fields := fieldsOf(reflect.TypeFor[parachute.Deployment](), "")
+		return invalid(nil, "%s: want one of %s", text, strings.Join(fields, ", "))
+	}
+	return invalid(nil, "%s", text) // of the library's own UnmarshalJSON
+}
+
+// fieldsOf returns the names that the fields of a struct have in JSON, those
+// of its own structs too.
+func fieldsOf(t reflect.Type, prefix string) []string {
+	var names []string
+	for f := range t.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case name == "" || name == "-":
+		case f.Type.Kind() == reflect.Struct:
+			names = append(names, fieldsOf(f.Type, prefix+name+".")...)
+		default:
+			names = append(names, prefix+name)
+		}
+	}
+	return names
+}
+
+// invalid returns an ErrInvalid with that text that is err as well.
+func invalid(err error, format string, args ...any) error {
+	return &fault{fmt.Sprintf(format, args...), errors.Join(parachute.ErrInvalid, err)}
+}
