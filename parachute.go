@@ -108,8 +108,8 @@ func (v *visit) serve() {
 		v.refuse(http.StatusMethodNotAllowed, "method", nil)
 		return
 	case r.Method == http.MethodOptions && r.RequestURI == "*":
-		v.outcome.Status = http.StatusNoContent
-		v.w.WriteHeader(http.StatusNoContent)
+		v.outcome.Status = http.StatusOK
+		v.w.WriteHeader(http.StatusOK)
 		return
 	case err != nil:
 		v.refuse(http.StatusBadRequest, "request", err)

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// A grammar is the command line as kong reads it.
+type grammar struct {
+	Run     runCommand     `cmd:"" help:"Run the proxy."`
+	Deploy  deployCommand  `cmd:"" help:"Bring targets into service, in place of those that a service has now."`
+	Remove  removeCommand  `cmd:"" aliases:"rm" help:"Take a service out of the proxy, when its requests are done."`
+	List    listCommand    `cmd:"" aliases:"ls" help:"List the services."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+	Help    helpCommand    `cmd:"" help:"Show help for a command."`
+}
+
+const description = `A reverse proxy whose deploys cost nobody a request.
+
+It is started with "run"; the other commands speak to it over its control socket. Their exit codes tell which version serves now: 0 the new one; anything else what served before, because the proxy refused (1), the command line was not understood (2), a newer change of the service came first (4), or no proxy answered on the socket (5).`
+
+// A program is what the commands have of the world.
+type program struct {
+	stdout, stderr io.Writer
+	environ        *environ
+	places         places
+}
+
+// run runs one command line and returns its exit code. When ctx ends, so does
+// the command, as for SIGINT: a proxy after its requests, a deploy at once.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	p := &program{
+		stdout:  stdout,
+		stderr:  stderr,
+		environ: &environ{getenv: getenv},
+		places:  places{uid: os.Getuid(), getenv: getenv},
+	}
+	err := p.run(ctx, args)
+	if err != nil {
+		// What comes from the library says that name already.
+		message := strings.TrimPrefix(err.Error(), "parachute: ")
+		fmt.Fprintf(stderr, "parachute: %s\n", printable(message))
+		if h := hint(err); h != "" {
+			fmt.Fprintf(stderr, "hint: %s\n", printable(h))
+		}
+	}
+	return exitCode(err)
+}
+
+func (p *program) run(ctx context.Context, args []string) error {
+	command, err := p.parse(args)
+	if err != nil || command == nil {
+		return err
+	}
+	command.BindTo(ctx, (*context.Context)(nil))
+	return command.Run(p)
+}
+
+// parse reads a command line. If it asked for help, parse has printed that,
+// and there is no command to be run.
+func (p *program) parse(args []string) (*kong.Context, error) {
+	helped := false
+	parser, err := kong.New(&grammar{},
+		kong.Name("parachute"),
+		kong.Description(description),
+		kong.Writers(p.stdout, p.stderr),
+		kong.Exit(func(int) { helped = true }),
+		kong.Resolvers(p.environ),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.ValueFormatter(helpWithVariables),
+	)
+	if err != nil {
+		return nil, err
+	}
+	command, err := parser.Parse(args)
+	if helped {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, usageErrorOf(err)
+	}
+	return command, nil
+}
+
+type helpCommand struct {
+	Command []string `arg:"" optional:"" help:"The command to show the help of; if none, there is a list of them."`
+}
+
+func (c *helpCommand) Run(p *program) error {
+	_, err := p.parse(append(c.Command, "--help"))
+	return err
+}
+
+// A usageError is a command line that was not understood.
+type usageError struct {
+	command string // "" if it was not even clear which
+	err     error
+}
+
+func (e *usageError) Error() string {
+	if e.command == "" {
+		return e.err.Error()
+	}
+	return e.command + ": " + e.err.Error()
+}
+
+func (e *usageError) Unwrap() error { return e.err }
+
+func usageErrorOf(err error) error {
+	usage := &usageError{err: err}
+	var parse *kong.ParseError
+	if errors.As(err, &parse) {
+		usage.err = parse.Unwrap()
+		if node := parse.Context.Selected(); node != nil {
+			usage.command = node.Name
+		}
+	}
+	return usage
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The types of flag values. What they refuse is a usage error; everything
+// else that can be wrong with a value is for the library to say.
+
+// A limit is a time limit as the library wants it: there 0 is the default and
+// a negative one is none, on the command line 0 is none and no flag is the
+// default. The two meet here and nowhere else.
+type limit time.Duration
+
+func (l *limit) UnmarshalText(text []byte) error {
+	d, err := parseDuration(string(text))
+	if d == 0 && err == nil {
+		d = -1
+	}
+	*l = limit(d)
+	return err
+}
+
+// A period is a duration that cannot be none.
+type period time.Duration
+
+func (p *period) UnmarshalText(text []byte) error {
+	d, err := parseDuration(string(text))
+	if d == 0 && err == nil {
+		return fmt.Errorf("%q is too short: want more than nothing, such as 1s", text)
+	}
+	*p = period(d)
+	return err
+}
+
+func parseDuration(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no duration: want numbers with units, such as 30s or 1m30s", s)
+	}
+	if d < 0 {
+		return 0, fmt.Errorf("%q is negative: want 0 or more", s)
+	}
+	return d, nil
+}
+
+// A list is a flag that may be repeated, and each of whose values may hold
+// several elements separated by commas. Empty elements are kept, so that
+// somebody refuses them.
+type list []string
+
+func (l *list) UnmarshalText(text []byte) error {
+	for s := range strings.SplitSeq(string(text), ",") {
+		*l = append(*l, strings.TrimSpace(s))
+	}
+	return nil
+}
+
+// A port is a TCP port. What 0 means is the flag's to say.
+type port uint16
+
+func (p *port) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 10, 16)
+	if err != nil {
+		return fmt.Errorf("%q is no port: want a number from 0 to 65535", text)
+	}
+	*p = port(n)
+	return nil
+}
+
+// A mode is the permission bits of a file, in octal.
+type mode fs.FileMode
+
+func (m *mode) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 8, 32)
+	if err != nil || n > 0o777 {
+		return fmt.Errorf("%q is no file mode: want octal permission bits, such as 0660", text)
+	}
+	*m = mode(n)
+	return nil
+}
+
+// An address is an IP address of this machine; the zero value is every one.
+type address struct{ netip.Addr }
+
+func (a *address) UnmarshalText(text []byte) error {
+	ip, err := netip.ParseAddr(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is no IP address: want one such as 127.0.0.1 or ::1", text)
+	}
+	a.Addr = ip
+	return nil
+}
+
+// prefixes are networks as parachute.Options takes them: nil is the default,
+// and "none" is an empty list.
+type prefixes []netip.Prefix
+
+func (p *prefixes) UnmarshalText(text []byte) error {
+	if *p == nil {
+		*p = prefixes{}
+	}
+	if string(text) == "none" {
+		return nil
+	}
+	for s := range strings.SplitSeq(string(text), ",") {
+		s = strings.TrimSpace(s)
+		network, err := netip.ParsePrefix(s)
+		if ip, ipErr := netip.ParseAddr(s); ipErr == nil {
+			network, err = ip.Prefix(ip.BitLen())
+		}
+		if err != nil {
+			return fmt.Errorf("%q is no network: want CIDRs separated by commas, such as 10.0.0.0/8,fd00::/8, or none", s)
+		}
+		*p = append(*p, network.Masked())
+	}
+	return nil
+}
+
+// A logFormat is the form of the lines on standard output.
+type logFormat string
+
+const (
+	formatJSON logFormat = "json"
+	formatText logFormat = "text"
+)
+
+func (f *logFormat) UnmarshalText(text []byte) error {
+	switch v := logFormat(text); v {
+	case formatJSON, formatText:
+		*f = v
+		return nil
+	}
+	return fmt.Errorf("%q is no log format: want json or text", text)
+}

@@ -1,0 +1,349 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	main "github.com/shahnk19/parachute/cmd/parachute"
+)
+
+// patience is how long something may take that is bound to happen.
+const patience = 20 * time.Second
+
+// binary is the path of the program, built when a test first needs it.
+var binary func() (string, error)
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "parachute")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binary = sync.OnceValues(func() (string, error) {
+		path := filepath.Join(dir, "parachute")
+		out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
+		if err != nil {
+			return "", fmt.Errorf("go build: %w\n%s", err, out)
+		}
+		return path, nil
+	})
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// An environment is what a command sees of the variables.
+type environment map[string]string
+
+// newEnvironment returns places of their own for a proxy and its commands. The
+// paths are short, for that of a socket may not be long.
+func newEnvironment(t *testing.T) environment {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "pc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return environment{
+		"PARACHUTE_SOCKET":   filepath.Join(dir, "s"),
+		"PARACHUTE_DATA_DIR": filepath.Join(dir, "data"),
+		"PARACHUTE_BIND":     "127.0.0.1",
+		"HTTP_PORT":          "0",
+	}
+}
+
+// with returns e and some more.
+func (e environment) with(more environment) environment {
+	all := maps.Clone(e)
+	maps.Copy(all, more)
+	return all
+}
+
+// A process is a command line that runs.
+type process struct {
+	stdout, stderr *output
+	interrupt      func()
+	signal         func(os.Signal) error // nil if it runs in this process
+	pid            int
+	code           int           // valid when ended is closed
+	ended          chan struct{} // closed when it has ended
+}
+
+// A launcher runs a command line.
+type launcher func(t *testing.T, env environment, args ...string) *process
+
+// inProcess runs a command line in this process.
+func inProcess(t *testing.T, env environment, args ...string) *process {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &process{stdout: newOutput(), stderr: newOutput(), interrupt: cancel, ended: make(chan struct{})}
+	go func() {
+		defer close(p.ended)
+		p.code = main.Run(ctx, args, func(name string) string { return env[name] }, p.stdout, p.stderr)
+	}()
+	t.Cleanup(func() { p.end(t) })
+	return p
+}
+
+// asBinary runs a command line with the program itself.
+func asBinary(t *testing.T, env environment, args ...string) *process {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Env = []string{}
+	for name, value := range env {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	p := &process{stdout: newOutput(), stderr: newOutput(), ended: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = p.stdout, p.stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.pid = cmd.Process.Pid
+	p.signal = cmd.Process.Signal
+	p.interrupt = func() { cmd.Process.Signal(os.Interrupt) }
+	go func() {
+		defer close(p.ended)
+		cmd.Wait()
+		p.code = cmd.ProcessState.ExitCode()
+	}()
+	t.Cleanup(func() { p.end(t) })
+	return p
+}
+
+// end stops what a test has left running.
+func (p *process) end(t *testing.T) {
+	p.interrupt()
+	select {
+	case <-p.ended:
+		return
+	case <-time.After(patience):
+	}
+	t.Errorf("it does not end; it said:\n%s%s", p.stdout, p.stderr)
+	if p.signal != nil {
+		p.signal(syscall.SIGKILL)
+	}
+}
+
+// wait returns the exit code.
+func (p *process) wait(t *testing.T) int {
+	t.Helper()
+	select {
+	case <-p.ended:
+		return p.code
+	case <-time.After(patience):
+		t.Fatalf("it does not end; it said:\n%s%s", p.stdout, p.stderr)
+		return -1
+	}
+}
+
+// startProxy runs "parachute run" and returns when it serves.
+func startProxy(t *testing.T, launch launcher, env environment, args ...string) (p *process, address string) {
+	t.Helper()
+	p = launch(t, env, append([]string{"run"}, args...)...)
+	line := p.stdout.await(t, p, `"msg":"listening"`)
+	var listening struct{ Address string }
+	if err := json.Unmarshal([]byte(line), &listening); err != nil {
+		t.Fatalf("%v in %s", err, line)
+	}
+	return p, listening.Address
+}
+
+// An output collects what a process says.
+type output struct {
+	mu   sync.Mutex // guards what follows
+	b    bytes.Buffer
+	more chan struct{} // closed when there is more
+}
+
+func newOutput() *output { return &output{more: make(chan struct{})} }
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	close(o.more)
+	o.more = make(chan struct{})
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	s, _ := o.read()
+	return s
+}
+
+func (o *output) read() (string, <-chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String(), o.more
+}
+
+// await returns the first whole line that has s in it.
+func (o *output) await(t *testing.T, p *process, s string) string {
+	t.Helper()
+	late := time.After(patience)
+	for {
+		said, more := o.read()
+		for line := range strings.Lines(said) {
+			if strings.Contains(line, s) && strings.HasSuffix(line, "\n") {
+				return line
+			}
+		}
+		select {
+		case <-more:
+		case <-p.ended:
+			t.Fatalf("it ended with %d and never said %q, but:\n%s%s", p.code, s, p.stdout, p.stderr)
+		case <-late:
+			t.Fatalf("it did not say %q, but:\n%s%s", s, p.stdout, p.stderr)
+		}
+	}
+}
+
+// An app is a target.
+type app struct {
+	name    string
+	address string
+	probe   atomic.Int64 // the status that it answers probes with
+	pause   time.Duration
+
+	retired atomic.Bool  // it must not be asked any more
+	late    atomic.Int64 // how often it was, nevertheless
+
+	entered chan struct{} // gets one for each request for /hold
+	release chan struct{} // lets one of them go on
+}
+
+func newApp(t *testing.T, name string) *app {
+	t.Helper()
+	a := &app{name: name, entered: make(chan struct{}, 100), release: make(chan struct{}, 100)}
+	a.probe.Store(http.StatusOK)
+	s := httptest.NewServer(a)
+	a.address = s.Listener.Addr().String()
+	t.Cleanup(s.Close)
+	return a
+}
+
+func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if a.retired.Load() {
+		a.late.Add(1)
+	}
+	switch r.URL.Path {
+	case "/up":
+		w.WriteHeader(int(a.probe.Load()))
+		if a.probe.Load() != http.StatusOK {
+			io.WriteString(w, "starting")
+		}
+		return
+	case "/moved":
+		http.Redirect(w, r, "https://app1.example.com/up", http.StatusMovedPermanently)
+		return
+	case "/hold":
+		a.entered <- struct{}{}
+		select {
+		case <-a.release:
+		case <-time.After(patience):
+		}
+	}
+	if a.pause > 0 {
+		time.Sleep(a.pause)
+	}
+	io.WriteString(w, a.name)
+}
+
+// get asks a proxy for a path of a host and returns the status and the body.
+func get(client *http.Client, proxy, host, path string) (string, error) {
+	r, err := http.NewRequest(http.MethodGet, "http://"+proxy+path, nil)
+	if err != nil {
+		return "", err
+	}
+	r.Host = host
+	res, err := client.Do(r)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d %s", res.StatusCode, strings.TrimSpace(string(body))), nil
+}
+
+// newClient returns a client whose connections end with the test.
+func newClient(t *testing.T) *http.Client {
+	transport := &http.Transport{MaxIdleConnsPerHost: 64}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: patience}
+}
+
+// freeAddress returns one where nothing listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// A load is many clients that ask for the same thing all the time.
+type load struct {
+	cancel context.CancelFunc
+	served atomic.Int64
+	done   sync.WaitGroup
+
+	mu   sync.Mutex // guards errs
+	errs []error
+}
+
+func startLoad(client *http.Client, proxy string, clients int) *load {
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &load{cancel: cancel}
+	for range clients {
+		l.done.Go(func() { l.run(ctx, client, proxy) })
+	}
+	return l
+}
+
+func (l *load) run(ctx context.Context, client *http.Client, proxy string) {
+	for ctx.Err() == nil {
+		answer, err := get(client, proxy, "localhost", "/")
+		if err == nil && !strings.HasPrefix(answer, "200 web-") {
+			err = errors.New(answer)
+		}
+		if err != nil {
+			l.mu.Lock()
+			l.errs = append(l.errs, err)
+			l.mu.Unlock()
+			return
+		}
+		l.served.Add(1)
+	}
+}
+
+// stop returns how many requests were served, and what failed.
+func (l *load) stop() (int64, error) {
+	l.cancel()
+	l.done.Wait()
+	return l.served.Load(), errors.Join(l.errs...)
+}

@@ -1,0 +1,69 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"testing"
+
+	"github.com/matryer/is"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/accesslog"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/state"
+)
+
+var errBroken = errors.New("broken")
+
+// brokenListener is one whose file descriptor went away.
+type brokenListener struct{ net.Listener }
+
+func (brokenListener) Accept() (net.Conn, error) { return nil, errBroken }
+
+func TestFirstListenerThatFailsStopsAll(t *testing.T) {
+	for name, broken := range map[string]func(commands, requests net.Listener) (net.Listener, net.Listener){
+		"control": func(commands, requests net.Listener) (net.Listener, net.Listener) {
+			return brokenListener{commands}, requests
+		},
+		"http": func(commands, requests net.Listener) (net.Listener, net.Listener) {
+			return commands, brokenListener{requests}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			store, err := state.Open(filepath.Join(t.TempDir(), "data"))
+			is.NoErr(err)
+			defer store.Close()
+			log := accesslog.New(io.Discard, accesslog.JSON)
+			defer log.Close()
+			commands, requests := loopback(t), loopback(t)
+
+			s := newServer(Config{}, log, store)
+			c, r := broken(commands, requests)
+			is.True(errors.Is(s.serve(t.Context(), c, r), errBroken))
+			for _, l := range []net.Listener{commands, requests} {
+				_, err := net.Dial("tcp", l.Addr().String())
+				is.True(err != nil) // closed, the one that was well too
+			}
+		})
+	}
+}
+
+func TestListenerHandsOutBareTCPConnections(t *testing.T) {
+	is := is.New(t)
+	l, err := listen(netip.MustParseAddr("127.0.0.1"), 0)
+	is.NoErr(err)
+	defer l.Close()
+	_, bare := l.(*net.TCPListener)
+	is.True(bare) // a wrapped connection is not spliced
+}
+
+func loopback(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}

@@ -1,0 +1,329 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/server"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/state"
+)
+
+// patience is how long something may take that is bound to happen.
+const patience = 20 * time.Second
+
+func TestRunBringsBackWhatWasSaved(t *testing.T) {
+	is := is.New(t)
+	c := newConfig(t)
+	app := newApp(t)
+	save(t, c, app.Listener.Addr().String())
+
+	p := start(t, c)
+	is.Equal(p.get("/"), "200 hello")
+	is.NoErr(p.stop(t))
+	is.True(strings.Contains(p.log.String(), `"msg":"Request"`)) // flushed
+	is.True(strings.Contains(p.log.String(), `"msg":"stopped"`)) // the last line too
+}
+
+func TestRunWithoutAccessLogHasNoLinePerRequest(t *testing.T) {
+	is := is.New(t)
+	c := newConfig(t)
+	c.NoAccessLog = true
+	p := start(t, c)
+	is.Equal(p.get("/"), "404 404 Not Found")
+	is.NoErr(p.stop(t))
+	is.True(!strings.Contains(p.log.String(), `"msg":"Request"`))
+}
+
+func TestRunThatCannotListenLeavesNothingBehind(t *testing.T) {
+	is := is.New(t)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	is.NoErr(err)
+	defer taken.Close()
+	c := newConfig(t)
+	c.HTTPPort = uint16(taken.Addr().(*net.TCPAddr).Port)
+
+	err = server.Run(t.Context(), c)
+	is.True(errors.Is(err, syscall.EADDRINUSE))
+	is.True(strings.HasPrefix(err.Error(), "http: ")) // says which listener
+	_, err = os.Lstat(c.Socket)
+	is.True(errors.Is(err, os.ErrNotExist)) // no socket
+	store, err := state.Open(c.DataDir)
+	is.NoErr(err) // no lock
+	is.NoErr(store.Close())
+}
+
+func TestRunThatCannotListenStillSaysWhatBecameOfTheState(t *testing.T) {
+	is := is.New(t)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	is.NoErr(err)
+	defer taken.Close()
+	c := newConfig(t)
+	c.HTTPPort = uint16(taken.Addr().(*net.TCPAddr).Port)
+	said := new(bytes.Buffer)
+	c.Output = said
+	is.NoErr(os.MkdirAll(c.DataDir, 0o700))
+	is.NoErr(os.WriteFile(filepath.Join(c.DataDir, "state.json"), []byte("{"), 0o600))
+	is.True(server.Run(t.Context(), c) != nil)
+	is.True(strings.Contains(said.String(), "set aside")) // the next start will not find it any more
+}
+
+func TestRunThatCannotHaveItsSocketLeavesNoLock(t *testing.T) {
+	is := is.New(t)
+	c := newConfig(t)
+	is.NoErr(os.WriteFile(c.Socket, []byte("a file of somebody"), 0o600))
+	is.True(server.Run(t.Context(), c) != nil) // it is no socket
+	store, err := state.Open(c.DataDir)
+	is.NoErr(err)
+	is.NoErr(store.Close())
+	kept, err := os.ReadFile(c.Socket)
+	is.NoErr(err)
+	is.Equal(string(kept), "a file of somebody")
+}
+
+func TestHeadOfMoreThanTheLimitIsRefused(t *testing.T) {
+	is := is.New(t)
+	p := start(t, newConfig(t))
+	r, err := http.NewRequest(http.MethodGet, "http://"+p.address, nil)
+	is.NoErr(err)
+	r.Header.Set("X-Large", strings.Repeat("x", 100<<10))
+	res, err := http.DefaultTransport.RoundTrip(r)
+	is.NoErr(err)
+	defer res.Body.Close()
+	is.Equal(res.StatusCode, http.StatusRequestHeaderFieldsTooLarge)
+}
+
+func TestStopWaitsForRequestsAndClosesStreams(t *testing.T) {
+	is := is.New(t)
+	c := newConfig(t)
+	app := newApp(t)
+	p := start(t, c)
+	deploy(t, c, app.Listener.Addr().String())
+
+	stream, err := http.Get("http://" + p.address + "/events")
+	is.NoErr(err)
+	defer stream.Body.Close()
+	answer := make(chan string, 1)
+	go func() { answer <- p.get("/hold") }()
+	<-app.entered
+
+	p.cancel()
+	p.await(t, `"msg":"stopping"`)
+	client := &control.Client{Sockets: []string{c.Socket}}
+	_, err = client.Remove(t.Context(), "web", nil)
+	is.True(errors.Is(err, parachute.ErrClosed)) // changes are refused
+	app.release <- struct{}{}
+	is.Equal(<-answer, "200 hello")
+	is.NoErr(p.stop(t))
+	events, _ := io.ReadAll(stream.Body) // ends, although the app never ends it
+	is.Equal(string(events), "data: 1\n\n")
+}
+
+func TestStopCutsOffWhatTakesTooLong(t *testing.T) {
+	is := is.New(t)
+	c := newConfig(t)
+	c.ShutdownTimeout = -1
+	app := newApp(t)
+	p := start(t, c)
+	deploy(t, c, app.Listener.Addr().String())
+	answer := make(chan string, 1)
+	go func() { answer <- p.get("/hold") }()
+	<-app.entered
+
+	is.NoErr(p.stop(t)) // although the app keeps the request
+	is.True(!strings.HasPrefix(<-answer, "200"))
+	is.True(strings.Contains(p.log.String(), "requests were cut off"))
+	app.release <- struct{}{}
+}
+
+// A process is a proxy that runs.
+type process struct {
+	log     *log
+	address string
+	cancel  context.CancelFunc
+	ended   chan struct{} // closed when Run has returned
+	err     error         // valid then
+}
+
+func newConfig(t testing.TB) server.Config {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "pc") // t.TempDir is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return server.Config{
+		Version: "test",
+		DataDir: filepath.Join(dir, "data"),
+		Socket:  filepath.Join(dir, "s"),
+		Bind:    netip.MustParseAddr("127.0.0.1"),
+	}
+}
+
+func start(t testing.TB, c server.Config) *process {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &process{log: &log{more: make(chan struct{})}, cancel: cancel, ended: make(chan struct{})}
+	c.Output = p.log
+	go func() {
+		defer close(p.ended)
+		p.err = server.Run(ctx, c)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-p.ended
+	})
+	line := p.await(t, `"msg":"listening"`)
+	var listening struct{ Address string }
+	if json.Unmarshal([]byte(line), &listening) != nil {
+		t.Fatalf("it does not listen: %v", p.err)
+	}
+	p.address = listening.Address
+	return p
+}
+
+// stop ends the proxy in good order and returns what Run did.
+func (p *process) stop(t *testing.T) error {
+	t.Helper()
+	p.cancel()
+	select {
+	case <-p.ended:
+	case <-time.After(patience):
+		t.Fatal("it does not end")
+	}
+	return p.err
+}
+
+func (p *process) get(path string) string {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	res, err := client.Get("http://" + p.address + path)
+	if err != nil {
+		return err.Error()
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%d %s", res.StatusCode, strings.TrimSpace(string(body)))
+}
+
+// A log keeps what is logged.
+type log struct {
+	mu   sync.Mutex // guards what follows
+	b    bytes.Buffer
+	more chan struct{} // closed when there is more
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.more)
+	l.more = make(chan struct{})
+	return l.b.Write(p)
+}
+
+func (l *log) read() (string, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String(), l.more
+}
+
+// await returns the first line with s in it, or "" if the proxy ends first.
+func (p *process) await(t testing.TB, s string) string {
+	t.Helper()
+	late := time.After(patience)
+	for {
+		said, more := p.log.read()
+		for line := range strings.Lines(said) {
+			if strings.Contains(line, s) {
+				return line
+			}
+		}
+		select {
+		case <-more:
+		case <-p.ended:
+			return ""
+		case <-late:
+			t.Fatalf("it does not say %q, but:\n%s", s, said)
+		}
+	}
+}
+
+func (l *log) String() string {
+	said, _ := l.read()
+	return said
+}
+
+type app struct {
+	*httptest.Server
+	entered, release chan struct{}
+}
+
+// newApp returns a target. It holds requests for /hold until it is told to
+// release them, and never ends the answer to one for /events.
+func newApp(t *testing.T) *app {
+	a := &app{entered: make(chan struct{}, 1), release: make(chan struct{}, 1)}
+	a.Server = httptest.NewServer(a)
+	t.Cleanup(a.Close)
+	return a
+}
+
+func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/hold":
+		a.entered <- struct{}{}
+		<-a.release
+	case "/events":
+		w.Header().Set("Content-Type", "text/event-stream")
+		io.WriteString(w, "data: 1\n\n")
+		http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+		return
+	}
+	io.WriteString(w, "hello")
+}
+
+func save(t *testing.T, c server.Config, target string) {
+	t.Helper()
+	store, err := state.Open(c.DataDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	err = store.Save([]parachute.Status{{
+		Service:    "web",
+		Generation: 1,
+		State:      parachute.StateServing,
+		Deployment: parachute.Deployment{Service: "web", Targets: []string{target}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func deploy(t testing.TB, c server.Config, target string) {
+	t.Helper()
+	client := &control.Client{Sockets: []string{c.Socket}}
+	_, err := client.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{target}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,45 @@
+// Parachute is a reverse proxy whose deploys cost nobody a request. This is
+// the reference binary: run serves, the other commands tell the proxy that
+// runs what to do. It parses and prints; package parachute does the work.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// version is set by the linker: -ldflags "-X main.version=v1.2.3".
+var version string
+
+// main runs the command line until it is done. The first SIGINT or SIGTERM
+// asks it to come to an end, the second does not wait for that.
+func main() {
+	// A reader of our output that goes away must neither end a proxy nor
+	// change the exit code of a deploy that has happened.
+	signal.Ignore(syscall.SIGPIPE)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := context.WithCancel(context.Background())
+	exit := make(chan int, 1)
+	go runArgs(ctx, exit)
+	for {
+		select {
+		case code := <-exit:
+			os.Exit(code)
+		case s := <-signals:
+			if ctx.Err() != nil {
+				fmt.Fprintf(os.Stderr, "parachute: %v again: ending at once\n", s)
+				os.Exit(exitRefused)
+			}
+			stop()
+		}
+	}
+}
+
+// runArgs runs the command line of the process.
+func runArgs(ctx context.Context, exit chan<- int) {
+	exit <- run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+}
