@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -13,9 +14,13 @@ import (
 type deployCommand struct {
 	Service string `arg:"" name:"service|host:port" help:"The service to deploy, with --target; or its only target, without."`
 
-	Target list `placeholder:"HOST:PORT" help:"Target to send requests to. May be repeated, or several be separated by commas."`
+	Target list `placeholder:"HOST:PORT" help:"Target to send requests to: HOST:PORT or unix:/PATH, or https://HOST:PORT for TLS, or h2c://HOST:PORT for HTTP/2 without TLS. May be repeated, or several be separated by commas."`
 	Host   list `placeholder:"HOST" help:"Host that the service answers for, or *.HOST for one label below it; if none is given, every host that no other service claims. May be repeated, or several be separated by commas."`
 	Force  bool `negatable:"" help:"Switch to the targets without waiting for them to be healthy."`
+
+	TargetCA         string `name:"target-ca" group:"Targets over TLS:" placeholder:"FILE" help:"Certificate authorities, in PEM form, that https:// targets are verified by, in place of the system's."`
+	TargetServerName string `group:"Targets over TLS:" placeholder:"NAME" help:"Name that their certificates must have, in place of the target's host."`
+	TargetInsecure   bool   `group:"Targets over TLS:" negatable:"" help:"Accept any certificate."`
 
 	HealthCheckPath     string `group:"Health checks:" placeholder:"/up" help:"Path that a healthy target answers with 2xx."`
 	HealthCheckPort     port   `group:"Health checks:" placeholder:"PORT" help:"Port to probe; if none is given, the target's own."`
@@ -27,6 +32,7 @@ type deployCommand struct {
 	DrainTimeout       limit `group:"Time limits:" placeholder:"30s" help:"How long requests running on the previous targets may take before they are cut off; 0 cuts them off at once."`
 	StreamDrainTimeout limit `group:"Time limits:" placeholder:"DURATION" help:"How long upgraded connections and event streams may outlive those requests; if not given, they are closed when the requests are done; 0 closes them at the switch."`
 	TargetTimeout      limit `group:"Time limits:" placeholder:"30s" help:"Longest wait for a target's answer to begin; 0 is no limit."`
+	Hold               limit `group:"Time limits:" placeholder:"5s" help:"How long a request waits while no target can be connected to, as when the only one is restarted; 0 is not at all."`
 
 	remote
 }
@@ -57,10 +63,19 @@ func (c *deployCommand) Run(ctx context.Context, p *program) error {
 // deployment returns what is asked for. Whether that can be is for the library
 // to say.
 func (c *deployCommand) deployment() (parachute.Deployment, error) {
+	ca, err := absolute(c.TargetCA)
+	if err != nil {
+		return parachute.Deployment{}, err
+	}
 	d := parachute.Deployment{
 		Service: c.Service,
 		Targets: c.Target,
-		Hosts:   c.Host,
+		TargetTLS: parachute.TargetTLS{
+			CAFile:     ca,
+			ServerName: c.TargetServerName,
+			Insecure:   c.TargetInsecure,
+		},
+		Hosts: c.Host,
 		HealthCheck: parachute.HealthCheck{
 			Path:     c.HealthCheckPath,
 			Port:     int(c.HealthCheckPort),
@@ -73,6 +88,7 @@ func (c *deployCommand) deployment() (parachute.Deployment, error) {
 			Drain:    time.Duration(c.DrainTimeout),
 			Stream:   time.Duration(c.StreamDrainTimeout),
 			Response: time.Duration(c.TargetTimeout),
+			Hold:     time.Duration(c.Hold),
 		},
 		Force: c.Force,
 	}
@@ -89,6 +105,15 @@ func (c *deployCommand) deployment() (parachute.Deployment, error) {
 			"%q is a service, because it has no colon, and there is no --target: want either SERVICE --target HOST:PORT, or HOST:PORT alone", c.Service)}
 	}
 	return d, nil
+}
+
+// absolute returns a path that means the same to the proxy, whose working
+// directory is another.
+func absolute(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	return filepath.Abs(path)
 }
 
 // serviceOf names the service of the short form after its first host, whichever

@@ -49,6 +49,20 @@ func parseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
+// A quota is a number as the library wants it, where 0 is none as in limit.
+type quota int
+
+func (q *quota) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 10, 31)
+	if err != nil {
+		return fmt.Errorf("%q is no number: want one such as 1000, or 0 for none", text)
+	}
+	if *q = quota(n); n == 0 {
+		*q = -1
+	}
+	return nil
+}
+
 // A list is a flag that may be repeated, and each of whose values may hold
 // several elements separated by commas. Empty elements are kept, so that
 // somebody refuses them.

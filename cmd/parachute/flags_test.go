@@ -3,6 +3,8 @@ package main
 import (
 	"encoding"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +54,27 @@ func TestPeriodIsMoreThanNothing(t *testing.T) {
 	is.Equal(time.Duration(p), 250*time.Millisecond)
 	refused(is, p.UnmarshalText([]byte("0")), "too short")
 	refused(is, p.UnmarshalText([]byte("-1s")), "negative")
+}
+
+func TestQuotaIsNoneAtZeroAndNeverNegative(t *testing.T) {
+	is := is.New(t)
+	var q quota
+	is.NoErr(q.UnmarshalText([]byte("1000")))
+	is.Equal(q, quota(1000))
+	is.NoErr(q.UnmarshalText([]byte("0")))
+	is.Equal(q, quota(-1)) // as the library wants it
+	refused(is, q.UnmarshalText([]byte("-1")), "no number")
+	refused(is, q.UnmarshalText([]byte("many")), "no number")
+}
+
+func TestTargetCAIsAnAbsolutePathForTheProxy(t *testing.T) {
+	is := is.New(t)
+	wd, err := os.Getwd()
+	is.NoErr(err)
+	c := deployCommand{Service: "web", Target: list{"https://web-1:443"}, TargetCA: "ca.pem"}
+	d, err := c.deployment()
+	is.NoErr(err)
+	is.Equal(d.TargetTLS.CAFile, filepath.Join(wd, "ca.pem"))
 }
 
 func TestListIsSplitAtCommasAndKeepsEmptyElements(t *testing.T) {

@@ -18,6 +18,8 @@ type runCommand struct {
 
 	TrustedProxies prefixes `envar:"both" placeholder:"CIDR,..." help:"Networks of the proxies in front of this one, whose X-Forwarded headers are believed, or none; if not given, loopback and private ones."`
 
+	MaxHeld quota `envar:"both" placeholder:"1000" help:"How many requests of one service may wait for its targets to be there again, see deploy --hold; 0 is none."`
+
 	ShutdownTimeout limit `envar:"both" placeholder:"30s" help:"How long running requests may take after SIGTERM before they are cut off; 0 cuts them off at once."`
 
 	DataDir     string `envar:"prefixed" placeholder:"PATH" help:"Folder of the state; if none is given, /var/lib/parachute for root, else parachute below $$XDG_STATE_HOME or ~/.local/state."`
@@ -61,6 +63,7 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 		HTTPPort:        uint16(c.HTTPPort),
 		ShutdownTimeout: time.Duration(c.ShutdownTimeout),
 		TrustedProxies:  c.TrustedProxies,
+		MaxHeld:         int(c.MaxHeld),
 		Output:          p.stdout,
 		LogFormat:       accesslog.Format(c.LogFormat),
 		NoAccessLog:     c.NoAccessLog,

@@ -47,8 +47,9 @@ type Config struct {
 	// told to stop. If 0, 30 s; if negative, they are cut off at once.
 	ShutdownTimeout time.Duration
 
-	// TrustedProxies is handed to parachute.Options.
+	// TrustedProxies and MaxHeld are handed to parachute.Options.
 	TrustedProxies []netip.Prefix
+	MaxHeld        int
 
 	// Output gets the log, lines in LogFormat.
 	Output    io.Writer
@@ -160,6 +161,7 @@ func newServer(c Config, log *accesslog.Log, store *state.Store) *server {
 		Notify:         s.control.Notify,
 		UserAgent:      "parachute/" + c.Version,
 		TrustedProxies: c.TrustedProxies,
+		MaxHeld:        c.MaxHeld,
 	}
 	if !c.NoAccessLog {
 		options.Observe = log.Observe
