@@ -20,6 +20,7 @@ func main() {
 	// A reader of our output that goes away must neither end a proxy nor
 	// change the exit code of a deploy that has happened.
 	signal.Ignore(syscall.SIGPIPE)
+	tuneMemory(os.Getenv)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	ctx, stop := context.WithCancel(context.Background())
