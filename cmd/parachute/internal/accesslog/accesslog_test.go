@@ -269,9 +269,9 @@ func FuzzLineParses(f *testing.F) {
 	for _, v := range hostile {
 		f.Add(v, v)
 	}
-	f.Fuzz(func(t *testing.T, agent, path string) {
+	f.Fuzz(func(t *testing.T, userAgent, path string) {
 		r, o := newRequest(), newOutcome()
-		r.Header["User-Agent"] = []string{agent}
+		r.Header["User-Agent"] = []string{userAgent}
 		r.URL.Path = path
 		line := observe(t, accesslog.JSON, r, o)
 		if strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\n") {

@@ -30,13 +30,15 @@ const questionTimeout = 10 * time.Second
 // Services returns what parachute.Proxy.Services does.
 func (c *Client) Services(ctx context.Context) ([]parachute.Status, error) {
 	var services []parachute.Status
-	return services, c.ask(ctx, "/v1/services", &services)
+	err := c.ask(ctx, "/v1/services", &services)
+	return services, err
 }
 
 // Version returns who answers.
 func (c *Client) Version(ctx context.Context) (Version, error) {
 	var v Version
-	return v, c.ask(ctx, "/v1/version", &v)
+	err := c.ask(ctx, "/v1/version", &v)
+	return v, err
 }
 
 // ask gets the answer to a question. It takes no longer than questionTimeout,

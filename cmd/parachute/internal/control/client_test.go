@@ -126,6 +126,16 @@ func TestGivingUpBeforeTheSwitchChangesNothing(t *testing.T) {
 }
 
 func TestGivingUpAfterTheSwitchLeavesTheDrainGoing(t *testing.T) {
+	t.Run("at once", func(t *testing.T) {
+		giveUpDraining(t, func(cancel context.CancelFunc) { cancel() })
+	})
+	t.Run("while it drains", func(t *testing.T) {
+		giveUpDraining(t, func(cancel context.CancelFunc) { time.AfterFunc(10*time.Millisecond, cancel) })
+	})
+}
+
+// giveUpDraining has giveUp cancel a deploy that has told of its switch.
+func giveUpDraining(t *testing.T, giveUp func(context.CancelFunc)) {
 	is := is.New(t)
 	p := newPlane(t, parachute.Options{})
 	old := newSlowTarget(t)
@@ -138,13 +148,13 @@ func TestGivingUpAfterTheSwitchLeavesTheDrainGoing(t *testing.T) {
 	<-old.arrived
 
 	ctx, cancel := context.WithCancel(t.Context())
-	giveUp := func(e parachute.Event) {
+	hear := func(e parachute.Event) {
 		if e.Kind == parachute.EventSwitched {
-			cancel()
+			giveUp(cancel)
 		}
 	}
 	next := newTarget(t)
-	result, err := p.client.Deploy(ctx, parachute.Deployment{Service: "web", Targets: []string{next}}, giveUp)
+	result, err := p.client.Deploy(ctx, parachute.Deployment{Service: "web", Targets: []string{next}}, hear)
 	is.NoErr(err) // it serves
 	is.Equal(result.Generation, uint64(2))
 	is.True(saysAll(result.Warning, "interrupted", "do not stop it yet"))

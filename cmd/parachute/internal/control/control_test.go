@@ -61,19 +61,19 @@ func (p *plane) notify(e parachute.Event) {
 	p.heard <- e
 }
 
-// await returns the next event of that kind.
+// await returns the next event of that kind, before which no other change may
+// fail.
 func (p *plane) await(t *testing.T, kind parachute.EventKind) parachute.Event {
 	t.Helper()
-	for {
-		select {
-		case e := <-p.heard:
-			if e.Kind == kind {
-				return e
-			}
-		case <-t.Context().Done():
-			t.Fatalf("no event %s", kind)
+	for e := range p.heard {
+		switch e.Kind {
+		case kind:
+			return e
+		case parachute.EventFailed:
+			t.Fatalf("no event %s: %v", kind, e.Err)
 		}
 	}
+	panic("heard is never closed")
 }
 
 // socketPath returns a path that is short enough, in a folder that is private.

@@ -79,12 +79,16 @@ func dial(ctx context.Context, socket string) (*net.UnixConn, error) {
 	if info.Mode()&fs.ModeSocket == 0 {
 		return nil, errors.New("it is a file, but no socket")
 	}
-	if uid, ok := owner(info); ok && !isTrusted(uid) {
+	uid, ok := owner(info)
+	if ok && !isTrusted(uid) {
 		return nil, foreign(uid)
 	}
 	d := net.Dialer{Timeout: dialTimeout}
 	c, err := d.DialContext(ctx, "unix", address(socket))
-	if err != nil {
+	switch {
+	case ok && errors.Is(err, fs.ErrPermission):
+		return nil, &fault{fmt.Sprintf("permission denied: it belongs to user %d", uid), err}
+	case err != nil:
 		return nil, plainly(err)
 	}
 	unix := c.(*net.UnixConn)

@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"slices"
 	"sync"
 
 	"github.com/shahnk19/parachute"
@@ -88,24 +87,19 @@ func (s *followers) notify(e parachute.Event) {
 	}
 }
 
-// maxWaiting is how many events may wait for a client that does not read them.
+// maxWaiting is about how many events may wait for a client that does not read
+// them.
 const maxWaiting = 256
 
-// addLocked keeps e for take. Where there is no room for it, what there can be
-// many of makes it: probes and changes of health. Of all others a change has
-// a handful, which are always kept.
+// addLocked keeps e for take. Where many wait already, what there can be any
+// number of is dropped: probes and changes of health. Of all others a change
+// has a handful.
 func (f *follower) addLocked(e parachute.Event) {
+	if len(f.waiting) >= maxWaiting && isFrequent(e) {
+		return
+	}
 	if e.Kind == parachute.EventDrained {
 		f.drained = e
-	}
-	if len(f.waiting) >= maxWaiting {
-		i := slices.IndexFunc(f.waiting, isFrequent)
-		switch {
-		case i >= 0:
-			f.waiting = slices.Delete(f.waiting, i, i+1)
-		case isFrequent(e):
-			return
-		}
 	}
 	f.waiting = append(f.waiting, e)
 	f.wakeUp()

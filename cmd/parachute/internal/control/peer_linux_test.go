@@ -133,4 +133,12 @@ func TestSocketThatIsOutOfReachIsToldSo(t *testing.T) {
 	is.True(errors.Is(err, control.ErrNoProxy))
 	is.True(errors.Is(err, fs.ErrPermission))
 	is.True(saysAll(err.Error(), p.socket+": permission denied"))
+
+	is.NoErr(os.Chmod(filepath.Dir(p.socket), 0o711))
+	err = asStranger(t, func() error {
+		_, err := p.client.Version(t.Context())
+		return err
+	})
+	is.True(errors.Is(err, control.ErrNoProxy))
+	is.True(saysAll(err.Error(), p.socket+": permission denied: it belongs to user 0")) // whose it is can be seen
 }

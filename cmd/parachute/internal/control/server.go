@@ -1,5 +1,8 @@
 // Package control is how a running proxy is told what to do: HTTP and JSON on
-// a unix socket, the side of the proxy and that of the commands.
+// a unix socket, the side of the proxy and that of the commands. Whatever a
+// command can do, so can
+//
+//	curl --unix-socket /run/parachute/parachute.sock http://localhost/v1/services
 package control
 
 import (
@@ -95,11 +98,11 @@ func (m mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if allowed == nil {
-		refuse(w, r, http.StatusNotFound, "there is "+strings.Join(all, ", "))
+		noRoute(w, r, http.StatusNotFound, "there is "+strings.Join(all, ", "))
 		return
 	}
 	w.Header().Set("Allow", strings.Join(allowed, ", "))
-	refuse(w, r, http.StatusMethodNotAllowed, "this path takes "+strings.Join(allowed, ", "))
+	noRoute(w, r, http.StatusMethodNotAllowed, "this path takes "+strings.Join(allowed, ", "))
 }
 
 // match reports whether path, which is escaped, is the route's, and returns
@@ -123,8 +126,8 @@ func (r route) match(path string) (name string, ok bool) {
 	return name, true
 }
 
-// refuse answers a request for which there is no route.
-func refuse(w http.ResponseWriter, r *http.Request, status int, hint string) {
+// noRoute answers a request for which there is none.
+func noRoute(w http.ResponseWriter, r *http.Request, status int, hint string) {
 	answer(w, status, line{Error: &problem{
 		Code:    codeNoRoute,
 		Message: fmt.Sprintf("parachute: %s %s: no such route", r.Method, r.URL.EscapedPath()),

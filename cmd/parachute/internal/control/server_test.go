@@ -1,7 +1,6 @@
 package control_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,8 +14,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/matryer/is"
 	"github.com/shahnk19/parachute"
@@ -355,114 +352,30 @@ func TestHangingUpBeforeTheSwitchEndsTheDeploy(t *testing.T) {
 	is.Equal(len(p.proxy.Services()), 0)        // nothing was changed
 }
 
-func TestClientThatDoesNotReadHoldsNobodyUp(t *testing.T) {
-	is := is.New(t)
-	p := newPlane(t, parachute.Options{})
-	sick, heal := newSickTarget(t)
-	c, err := net.Dial("unix", p.socket)
-	is.NoErr(err)
-	defer c.Close()
-	body := fmt.Sprintf(`{"targets":[%q]}`, sick)
-	_, err = fmt.Fprintf(c, "PUT /v1/services/web HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-	is.NoErr(err)
-	generation := p.await(t, parachute.EventDeploying).Generation
-
-	const probes = 100_000 // megabytes of them
-	for range probes {
-		p.server.Notify(parachute.Event{Service: "web", Generation: generation, Kind: parachute.EventProbed, Target: sick})
+func FuzzRequestIsAnswered(f *testing.F) {
+	f.Add("PUT", "/v1/services/web", `{"targets":["10.0.0.7:3000"],"timeouts":{"drain":"5s"}}`)
+	f.Add("PUT", "/v1/services/%2F", `{"service":"/","targets":7}`)
+	f.Add("DELETE", "/v1/services/a%zzb", "")
+	f.Add("GET", "/v1//services", "[[[[")
+	proxy := parachute.New(parachute.Options{})
+	if err := proxy.Close(); err != nil { // so that what is well formed is refused at once
+		f.Fatal(err)
 	}
-	heal()
-	p.await(t, parachute.EventSwitched) // the deploy goes on
-
-	answer, err := io.ReadAll(c)
-	is.NoErr(err)
-	is.True(bytes.Count(answer, []byte(`"kind":"probed"`)) < probes) // some were dropped
-	for _, kept := range []string{`"kind":"deploying"`, `"kind":"switched"`, `{"result":{"service":"web"`} {
-		is.True(bytes.Contains(answer, []byte(kept))) // but not these
-	}
-}
-
-// A pipe is a listener without sockets, whose connections know fake time.
-type pipe struct {
-	conns  chan net.Conn
-	closed chan struct{}
-}
-
-func newPipe() *pipe { return &pipe{conns: make(chan net.Conn), closed: make(chan struct{})} }
-
-func (l *pipe) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipe) Close() error   { close(l.closed); return nil }
-func (l *pipe) Addr() net.Addr { return &net.UnixAddr{} }
-
-func (l *pipe) dial() net.Conn {
-	ours, theirs := net.Pipe()
-	l.conns <- theirs
-	return ours
-}
-
-func TestSlowRequestsAreGivenUp(t *testing.T) {
-	for name, request := range map[string]string{
-		"a head that does not end": "PUT /v1/services/web HTTP/1.1\r\nHost:",
-		"a body that does not end": "PUT /v1/services/web HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				is := is.New(t)
-				server := control.NewServer("v1")
-				proxy := parachute.New(parachute.Options{Notify: server.Notify})
-				defer proxy.Close()
-				srv := server.HTTPServer(proxy)
-				l := newPipe()
-				done := make(chan error)
-				go serve(srv, l, done)
-				c := l.dial()
-				start := time.Now()
-				_, err := io.WriteString(c, request)
-				is.NoErr(err)
-				_, _ = io.Copy(io.Discard, c) // until it is hung up on
-				is.Equal(time.Since(start), 10*time.Second)
-				is.NoErr(c.Close())
-				is.NoErr(srv.Close())
-				<-done
-			})
-		})
-	}
-}
-
-func TestLongDeployIsNotGivenUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		is := is.New(t)
-		server := control.NewServer("v1")
-		proxy := parachute.New(parachute.Options{
-			Notify: server.Notify,
-			Dial: func(context.Context, string, string) (net.Conn, error) {
-				return nil, errors.New("refused")
-			},
-		})
-		defer proxy.Close()
-		srv := server.HTTPServer(proxy)
-		l := newPipe()
-		done := make(chan error)
-		go serve(srv, l, done)
-		c := l.dial()
-		start := time.Now()
-		const body = `{"targets":["10.0.0.7:3000"],"timeouts":{"deploy":"1h"}}`
-		_, err := fmt.Fprintf(c, "PUT /v1/services/web HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-		is.NoErr(err)
-		answer, err := io.ReadAll(c)
-		is.NoErr(err)
-		is.Equal(time.Since(start), time.Hour)                        // as long as was asked for
-		is.True(saysAll(string(answer), "422", `"code":"unhealthy"`)) // and is answered
-		is.NoErr(c.Close())
-		is.NoErr(srv.Close())
-		<-done
+	handler := control.NewServer("v1").Handler(proxy)
+	f.Fuzz(func(t *testing.T, method, path, body string) {
+		r, err := http.NewRequest(method, path, strings.NewReader(body))
+		if err != nil {
+			t.Skip("no request")
+		}
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		switch w.Code {
+		case 200, 400, 404, 405, 413, 503:
+		default:
+			t.Fatalf("%s %q %q: %d %s", method, path, body, w.Code, w.Body)
+		}
+		if !json.Valid(w.Body.Bytes()) {
+			t.Fatalf("%s %q %q: %s", method, path, body, w.Body)
+		}
 	})
 }

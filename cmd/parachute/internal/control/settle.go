@@ -72,20 +72,21 @@ func (ch *change) settle(ctx context.Context, socket string, lost error) (Result
 	defer cancel()
 	c := &Client{Sockets: []string{socket}}
 	var since time.Time // when it was first seen not to have happened
-	var silence error   // why there is no answer any more
+	var silence error   // why there is no answer, if the last question had none
 	for ctx.Err() == nil {
 		services, err := c.Services(ctx)
 		switch {
-		case err == nil && since.IsZero():
-			since, silence = time.Now(), nil
-		case err != nil && (silence == nil || ctx.Err() == nil): // our own haste tells less
-			since, silence = time.Time{}, err
-		}
-		if err == nil {
+		case err == nil:
+			silence = nil
+			if since.IsZero() {
+				since = time.Now()
+			}
 			v := ch.judge(services, ch.service, ch.result.Generation)
 			if v != notHappened || time.Since(since) >= settlePause {
 				return ch.conclude(v, services, lost)
 			}
+		case silence == nil || ctx.Err() == nil: // that we gave up tells less
+			silence = err
 		}
 		select {
 		case <-time.After(settleInterval):

@@ -101,14 +101,9 @@ const maxBody = 1 << 20
 // readDeployment reads the body of r. What is wrong with it is ErrInvalid, and
 // said together with what would be right.
 func readDeployment(w http.ResponseWriter, r *http.Request) (d parachute.Deployment, err error) {
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout))
+	// The server lifts the deadline when it has seen the end of the body.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err == nil {
-		// A deadline that stayed would also end the wait for the change. One
-		// that has passed must stay: the server reads on before it answers.
-		_ = rc.SetReadDeadline(time.Time{})
-	}
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):

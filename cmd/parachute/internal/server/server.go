@@ -168,6 +168,7 @@ func newServer(c Config, log *accesslog.Log, store *state.Store) *server {
 	}
 	s.proxy = parachute.New(options)
 	s.commands = s.control.HTTPServer(s.proxy)
+	s.commands.ErrorLog = slog.NewLogLogger(handler, slog.LevelError)
 	s.requests = &http.Server{
 		Handler:           s.proxy,
 		ReadHeaderTimeout: readHeaderTimeout,

@@ -30,8 +30,10 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	case "save":
 		err = saveForever(dir)
-	case "full disk":
-		err = onFullDisk(dir)
+	case "no bytes":
+		err = onFullDisk(dir, fillBytes)
+	case "no files":
+		err = onFullDisk(dir, fillFiles)
 	case "read-only":
 		err = onReadOnlyDisk(dir)
 	}
@@ -123,12 +125,16 @@ func onDisk(t *testing.T, what string) {
 	}
 }
 
-func TestFullDiskChangesNothing(t *testing.T) { onDisk(t, "full disk") }
+func TestFullDiskChangesNothing(t *testing.T) {
+	t.Run("no bytes", func(t *testing.T) { onDisk(t, "no bytes") })
+	t.Run("no files", func(t *testing.T) { onDisk(t, "no files") })
+}
 
 func TestReadOnlyDirectoryIsRefused(t *testing.T) { onDisk(t, "read-only") }
 
-func onFullDisk(dir string) error {
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {
+// onFullDisk saves where fill has left no room.
+func onFullDisk(dir string, fill func(fillers string) error) error {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=256k,nr_inodes=16"); err != nil {
 		return err
 	}
 	s, err := state.Open(dir)
@@ -138,9 +144,9 @@ func onFullDisk(dir string) error {
 	if err := s.Save([]parachute.Status{deployed("web", 1)}); err != nil {
 		return err
 	}
-	filler := filepath.Join(dir, "filler")
-	if err := fill(filler); err != nil {
-		return err
+	fillers := filepath.Join(dir, "fillers")
+	if err := errors.Join(os.Mkdir(fillers, 0o700), fill(fillers)); !errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("the disk does not fill: %v", err)
 	}
 	if err := s.Save([]parachute.Status{deployed("web", 2)}); !errors.Is(err, syscall.ENOSPC) {
 		return fmt.Errorf("a save on a full disk: %v", err)
@@ -156,30 +162,28 @@ func onFullDisk(dir string) error {
 	if err != nil || len(warnings) > 0 || len(got) != 1 || got[0].Generation != 1 {
 		return fmt.Errorf("loaded %+v, %q, %v", got, warnings, err)
 	}
-	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 3 {
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 3 { // the lock, the state, the fillers
 		return fmt.Errorf("left over: %v, %v", entries, err)
 	}
-	if err := os.Remove(filler); err != nil {
+	if err := os.RemoveAll(fillers); err != nil {
 		return err
 	}
 	return s.Save([]parachute.Status{deployed("web", 2)})
 }
 
-// fill writes a file until the disk takes no byte more.
-func fill(path string) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	for range 1_000_000 {
-		if _, err := f.WriteString(strings.Repeat("x", 512)); errors.Is(err, syscall.ENOSPC) {
-			return nil
-		} else if err != nil {
+// fillBytes takes all bytes of a disk.
+func fillBytes(fillers string) error {
+	return os.WriteFile(filepath.Join(fillers, "0"), make([]byte, 1<<20), 0o600)
+}
+
+// fillFiles takes all files that a disk can have.
+func fillFiles(fillers string) error {
+	for i := range 1000 {
+		if err := os.WriteFile(filepath.Join(fillers, strconv.Itoa(i)), nil, 0o600); err != nil {
 			return err
 		}
 	}
-	return errors.New("the disk does not fill")
+	return nil
 }
 
 func onReadOnlyDisk(dir string) error {
