@@ -22,6 +22,7 @@ import (
 // A prober sends the health checks of one target, the way that its traffic
 // goes, but each on a connection of its own.
 type prober struct {
+	endpoint endpoint
 	upstream upstream.Options
 	url      string
 	path     string
@@ -30,8 +31,9 @@ type prober struct {
 	timeout  time.Duration
 }
 
-// newProber returns the prober of a target whose traffic goes as by u.
-func newProber(u upstream.Options, d Deployment, agent string) *prober {
+// newProber returns the prober of the target at an endpoint, whose traffic goes
+// as by u.
+func newProber(at endpoint, u upstream.Options, d Deployment, agent string) *prober {
 	u.DialTimeout, u.ResponseTimeout = -1, 0 // the probe's own time-out is for all of it
 	authority := u.Address
 	if port := d.HealthCheck.Port; port != 0 {
@@ -47,6 +49,7 @@ func newProber(u upstream.Options, d Deployment, agent string) *prober {
 		scheme = "https"
 	}
 	return &prober{
+		endpoint: at,
 		upstream: u,
 		url:      scheme + "://" + authority + d.HealthCheck.Path,
 		path:     d.HealthCheck.Path,
@@ -73,9 +76,9 @@ func (p *prober) ask(ctx context.Context, saw *Probe) {
 		return
 	}
 	r.Host = p.host
-	pool := upstream.New(p.upstream)
-	defer pool.Close()
-	resp, err := pool.Exchange(r, p.path, p.header, func(int, http.Header) {})
+	conns := p.endpoint.open(p.upstream)
+	defer conns.Close()
+	resp, err := conns.Exchange(r, p.path, p.header, func(int, http.Header) {})
 	if err != nil {
 		saw.Error = p.reason(ctx, err)
 		return

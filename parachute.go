@@ -219,7 +219,7 @@ func (v *visit) fail(err error) {
 		switch e.Reason {
 		case upstream.Timeout, upstream.Cut:
 			status = http.StatusGatewayTimeout
-		case upstream.ClientBody, upstream.Request:
+		case upstream.ClientBody, upstream.BadRequest:
 			status = http.StatusBadRequest
 		}
 	}
@@ -453,15 +453,19 @@ func (p *Proxy) Restore(services []Status) error {
 // restore returns the version that serves s, or one that has failed together
 // with the reason, or no version at all for a name that cannot be or was there
 // before.
-func (p *Proxy) restore(s Status, before map[string]*version, claimed map[string]string) (*version, error) {
+func (p *Proxy) restore(s Status, others map[string]*version, claimed map[string]string) (*version, error) {
+	before := s.Error
 	s.Live, s.Error, s.State = nil, "", StateServing
 	if err := checkServiceName(s.Service); err != nil {
 		return nil, err
 	}
-	if before[s.Service] != nil {
+	if others[s.Service] != nil {
 		return nil, faultf(ErrConflict, "the service is there twice")
 	}
 	d, err := s.Deployment.normalize()
+	if err != nil && before != "" {
+		err = faultf(ErrInvalid, "%s", before) // it tells how the deployment came to be what cannot be
+	}
 	if err == nil && d.Service != s.Service {
 		err = faultf(ErrInvalid, "the deployment is of service %s", d.Service)
 	}

@@ -91,6 +91,17 @@ func TestServiceThatCannotBeRestoredDoesNotKeepTheOthersFromIt(t *testing.T) {
 	})
 }
 
+func TestServiceThatHadFailedKeepsItsReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		lost := status("lost", 1, "", "lost.example.com")
+		lost.State, lost.Error = parachute.StateFailed, "its saved state cannot be read"
+		is.True(errors.Is(h.Restore([]parachute.Status{lost}), parachute.ErrInvalid))
+		is.Equal(h.Services()[0].Error, "its saved state cannot be read")
+	})
+}
+
 func TestRestoreComesOnceAndFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

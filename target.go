@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"net/http"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -18,8 +19,8 @@ import (
 // it and what its probes have shown. Whoever calls start must call close.
 type target struct {
 	address  string
-	pool     *upstream.Pool
-	exchange forward.Exchange // of pool
+	conns    transport
+	exchange forward.Exchange // of conns
 	check    HealthCheck
 	prober   *prober
 	watch    *watch
@@ -56,13 +57,13 @@ func newTarget(address string, d Deployment, o Options, w *watch) (*target, erro
 	}
 	t := &target{
 		address: address,
-		pool:    upstream.New(u),
+		conns:   at.open(u),
 		check:   d.HealthCheck,
-		prober:  newProber(u, d, o.UserAgent),
+		prober:  newProber(at, u, d, o.UserAgent),
 		watch:   w,
 		health:  HealthUnknown,
 	}
-	t.exchange = t.pool.Exchange
+	t.exchange = t.conns.Exchange
 	return t, nil
 }
 
@@ -84,7 +85,7 @@ func (t *target) stopProbes() {
 // more is sent to the target and no goroutine of it is left.
 func (t *target) close() {
 	t.stopProbes()
-	t.pool.Close()
+	t.conns.Close()
 }
 
 func closeAll(targets []*target) {
@@ -105,6 +106,21 @@ type endpoint struct {
 	scheme  string // "http", "https" or "h2c"
 	network string // "tcp" or "unix"
 	address string // host:port or a path
+}
+
+// A transport carries the exchanges with a target, as the methods of
+// upstream.Pool say.
+type transport interface {
+	Exchange(r *http.Request, target string, header http.Header, interim func(status int, h http.Header)) (*http.Response, error)
+	Close()
+}
+
+// open returns a transport for what is spoken at the endpoint.
+func (e endpoint) open(o upstream.Options) transport {
+	if e.scheme == "h2c" {
+		return upstream.NewH2C(o)
+	}
+	return upstream.New(o)
 }
 
 // parseTarget reads a target of a Deployment.

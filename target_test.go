@@ -95,3 +95,15 @@ func TestTargetMaySpeakTLSAndIsVerified(t *testing.T) {
 	is.True(strings.Contains(err.Error(), "gone.pem: no such file or directory"))
 	is.Equal(get(), "TLS, HTTP/1.1") // nothing was changed
 }
+
+func TestTargetMaySpeakHTTP2WithoutTLS(t *testing.T) {
+	is := is.New(t)
+	app := httptest.NewUnstartedServer(proto)
+	app.Config.Protocols = new(http.Protocols)
+	app.Config.Protocols.SetUnencryptedHTTP2(true)
+	app.Start()
+	defer app.Close()
+	p, get := front(t, parachute.Options{})
+	is.NoErr(p.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"h2c://" + app.Listener.Addr().String()}}))
+	is.Equal(get(), "HTTP/2.0")
+}

@@ -14,7 +14,6 @@ import (
 // An answer is a final answer on its way to the client.
 type answer struct {
 	*relay
-	rc        *http.ResponseController
 	res       *http.Response
 	empty     bool     // no body follows, whatever the head says (RFC 9112, section 6.3)
 	counted   bool     // the target said how long the body is
@@ -34,12 +33,11 @@ func (y *relay) answer(res *http.Response) error {
 		return errStatus
 	}
 	if y.body != nil && !y.body.duplex {
-		if err := y.body.wait(y.r.Context()); err != nil {
-			return err
-		}
+		y.body.wait()
 	}
 	removeHopByHop(res.Header)
-	a := answer{relay: y, rc: http.NewResponseController(y.w), res: res}
+	y.result.Header = res.Header
+	a := answer{relay: y, res: res}
 	a.empty = y.r.Method == http.MethodHead ||
 		res.StatusCode == http.StatusNoContent || res.StatusCode == http.StatusNotModified
 	_, a.counted = res.Header["Content-Length"]
@@ -77,7 +75,7 @@ func (a *answer) pass() error {
 	}
 	if err != nil {
 		if !a.empty && !a.counted && !a.chunked && a.r.ProtoMajor == 1 {
-			reset(a.rc)
+			a.reset()
 		}
 		return err
 	}
@@ -119,6 +117,7 @@ func (a *answer) content() error {
 		if err := a.flush(); err != nil {
 			return err
 		}
+		a.rest()
 	}
 	if a.empty {
 		return nil
@@ -127,7 +126,12 @@ func (a *answer) content() error {
 		n, err := to.WriteTo(a.w)
 		a.result.BytesOut = n
 		a.expires = time.Time{} // it had deadlines of its own
-		return a.whole(err)
+		if err = a.whole(err); err != nil {
+			// What there was still goes on, if the client takes it.
+			a.rc.SetWriteDeadline(time.Now().Add(lingerLimit))
+			a.rc.Flush()
+		}
+		return err
 	}
 	buffer := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(buffer)
@@ -154,15 +158,16 @@ func (a *answer) copy(buffer []byte, prompt bool) error {
 		if err == io.EOF {
 			return nil
 		}
-		if err != nil {
-			return err
-		}
 		// A read that did not fill the buffer says that there is no more yet.
 		if prompt || n < len(buffer) && a.result.BytesOut < a.res.ContentLength {
 			if err := a.flush(); err != nil {
 				return err
 			}
 		}
+		if err != nil {
+			return err
+		}
+		a.rest()
 	}
 }
 
@@ -194,6 +199,15 @@ func (a *answer) allow() {
 	}
 }
 
+// rest is the opposite of allow: for now, nothing is written. HTTP/1 does not
+// mind a deadline then, but HTTP/2 ends the stream.
+func (a *answer) rest() {
+	if a.r.ProtoMajor > 1 && !a.expires.IsZero() {
+		a.expires = time.Time{}
+		a.rc.SetWriteDeadline(a.expires)
+	}
+}
+
 // trailer passes on the trailer section, which the server writes when the
 // request is done.
 func (a *answer) trailer() {
@@ -217,8 +231,8 @@ func (a *answer) trailer() {
 
 // reset ends an HTTP/1.0 answer whose end is the connection's in a way that
 // does not look like that end.
-func reset(rc *http.ResponseController) {
-	conn, _, err := rc.Hijack()
+func (a *answer) reset() {
+	conn, _, err := a.rc.Hijack()
 	if err != nil {
 		return
 	}
@@ -233,7 +247,7 @@ func reset(rc *http.ResponseController) {
 
 // An eventStream is what [Options.Stream] is called with for events.
 type eventStream struct {
-	rc   *http.ResponseController
+	rc   http.ResponseController
 	body io.Closer
 
 	mu   sync.Mutex // guards over, cut, and rc from being used too late

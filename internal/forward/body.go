@@ -1,7 +1,6 @@
 package forward
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -49,6 +48,7 @@ type body struct {
 	err     error         // what every Read returns from now on
 	reading bool          // a Read is running
 	settled chan struct{} // if not nil: closed once err is set and no Read is running
+	given   bool          // the answer is there
 	expires time.Time     // the client's read deadline; zero: none of ours
 }
 
@@ -58,7 +58,7 @@ func newBody(w http.ResponseWriter, r *http.Request) *body {
 		w:      w,
 		client: r,
 		sent:   r.WithContext(r.Context()),
-		duplex: http.NewResponseController(w).EnableFullDuplex() == nil,
+		duplex: r.ProtoMajor > 1 || http.NewResponseController(w).EnableFullDuplex() == nil,
 		held:   r.ProtoMajor == 1 && r.ProtoMinor > 0 && hasToken(r.Header["Expect"], "100-continue"),
 	}
 	b.sent.Body = b
@@ -88,9 +88,8 @@ func (b *body) begin() error {
 		writeInterim(b.w, http.StatusContinue, nil)
 	}
 	// This is done under mu so that the deadline which stop sets is the last.
-	if now := time.Now(); b.expires.Sub(now) < idleLimit-deadlineStep {
-		b.expires = now.Add(idleLimit)
-		http.NewResponseController(b.w).SetReadDeadline(b.expires)
+	if now := time.Now(); !b.given && b.expires.Sub(now) < idleLimit-deadlineStep {
+		b.expireLocked(now.Add(idleLimit))
 	}
 	b.begun, b.reading = true, true
 	return nil
@@ -110,23 +109,36 @@ func (b *body) done(n int, err error) error {
 	if err == io.EOF {
 		b.whole = true
 		b.copyTrailer()
-		// From here on the server reads, to notice a client that leaves, and
-		// must not find our deadline.
-		http.NewResponseController(b.w).SetReadDeadline(time.Time{})
+	}
+	// At the end of the body, an HTTP/1 server reads on to notice a client
+	// that leaves. On HTTP/2, a deadline ends a body that nobody reads.
+	if b.whole || b.client.ProtoMajor > 1 {
+		b.expireLocked(time.Time{})
 	}
 	b.endLocked(err)
 	return err
 }
 
 // answered reports whether the client is still sending now that there is an
-// answer. One that has waited for a 100 all the time will not be asked any more.
+// answer, which it may go on with, but does not owe any more. If it has waited
+// for a 100 all the time it will not be asked.
 func (b *body) answered() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.given = true
 	if b.held {
 		b.endLocked(errBodyAnswered)
 	}
+	b.expireLocked(time.Time{})
 	return !b.whole
+}
+
+// expireLocked sets the client's read deadline; the zero t stands for none.
+func (b *body) expireLocked(t time.Time) {
+	if t != b.expires {
+		b.expires = t
+		http.NewResponseController(b.w).SetReadDeadline(t)
+	}
 }
 
 // Close makes later Reads fail. It does not wait for a running one, nor close
@@ -149,23 +161,17 @@ func (b *body) endLocked(err error) {
 	}
 }
 
-// wait returns when no Read is running and none will follow, or with ctx's
-// error when that ends.
-func (b *body) wait(ctx context.Context) error {
+// wait returns when no Read is running and none will follow.
+func (b *body) wait() {
 	b.mu.Lock()
 	if b.err != nil && !b.reading {
 		b.mu.Unlock()
-		return nil
+		return
 	}
 	settled := make(chan struct{})
 	b.settled = settled
 	b.mu.Unlock()
-	select {
-	case <-settled:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	<-settled
 }
 
 // stop makes later Reads fail, gives a running one the time running, and
@@ -180,7 +186,7 @@ func (b *body) stop(running, after time.Duration) {
 	if b.reading {
 		b.limit(running)
 		b.mu.Unlock()
-		b.wait(context.Background())
+		b.wait()
 		b.mu.Lock()
 	}
 	// HTTP/2 ends the stream without reading what is left.

@@ -93,7 +93,7 @@ const maxInterim = 8
 // out; nobody may change them before the request is done.
 func Forward(w http.ResponseWriter, r *http.Request, exchange Exchange, o Options) (result Result, err error) {
 	y := relays.Get().(*relay)
-	y.w, y.r, y.o = w, r, o
+	y.w, y.rc, y.r, y.o = w, *http.NewResponseController(w), r, o
 	defer func() { result = y.end() }()
 	return Result{}, y.run(exchange)
 }
@@ -101,6 +101,7 @@ func Forward(w http.ResponseWriter, r *http.Request, exchange Exchange, o Option
 // A relay is one call of Forward.
 type relay struct {
 	w        http.ResponseWriter
+	rc       http.ResponseController // of w
 	r        *http.Request
 	o        Options
 	out      outgoing
@@ -134,7 +135,6 @@ func (y *relay) run(exchange Exchange) error {
 	}
 	defer res.Body.Close()
 	y.result.FirstByte = time.Now()
-	y.result.Header = res.Header
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return y.tunnel(res, upgrade)
 	}
@@ -168,9 +168,11 @@ func (y *relay) end() Result {
 }
 
 func (y *relay) passInterim(status int, h http.Header) {
-	y.interims++
-	if y.interims > maxInterim || status < 100 || status > 199 || status == http.StatusSwitchingProtocols ||
+	if status < 100 || status > 199 || status == http.StatusSwitchingProtocols ||
 		!y.r.ProtoAtLeast(1, 1) { // which knows no 1xx (RFC 9110, section 15.2)
+		return
+	}
+	if y.interims++; y.interims > maxInterim {
 		return
 	}
 	if b := y.body; b != nil {
@@ -194,7 +196,10 @@ func writeInterim(w http.ResponseWriter, status int, h http.Header) {
 	clear(head)
 	maps.Copy(head, h)
 	removeHopByHop(head)
+	rc := http.NewResponseController(w)
+	rc.SetWriteDeadline(time.Now().Add(idleLimit))
 	w.WriteHeader(status)
+	rc.SetWriteDeadline(time.Time{})
 	clear(head)
 	maps.Copy(head, final)
 }

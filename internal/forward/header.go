@@ -59,6 +59,10 @@ func passes(name string, trusted bool) bool {
 func removeNamed(h http.Header, connection []string) {
 	for _, list := range connection {
 		for token := range tokens(list) {
+			switch token {
+			case "keep-alive", "close", "Upgrade": // nearly always, and no fields
+				continue
+			}
 			if name := textproto.CanonicalMIMEHeaderKey(token); kindOf(name) == endToEnd {
 				delete(h, name)
 			}
@@ -196,7 +200,8 @@ func (o *outgoing) forwarded(r *http.Request, how *Options) {
 		o.set("X-Request-Id", how.RequestID)
 	}
 	if !how.Start.IsZero() && len(o.header["X-Request-Start"]) == 0 {
-		o.set("X-Request-Start", "t="+strconv.FormatInt(how.Start.UnixMilli(), 10))
+		ms := append(make([]byte, 0, len("t=-9223372036854775808")), "t="...)
+		o.set("X-Request-Start", string(strconv.AppendInt(ms, how.Start.UnixMilli(), 10)))
 	}
 }
 

@@ -55,7 +55,7 @@ func TestForwardDoesAsTheReference(t *testing.T) {
 			t.Run("ours", func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					n := new(proxytest.Net)
-					p := newProxy(over(newTransport(t, n)))
+					p := newProxy(newPool(t, n).Exchange)
 					if tt.trusted {
 						p.trusted = loopback
 					}
@@ -66,6 +66,9 @@ func TestForwardDoesAsTheReference(t *testing.T) {
 				})
 			})
 			t.Run("reference", func(t *testing.T) {
+				if tt.differs == earlyHangs {
+					t.Skip(earlyHangs) // on a mutex, which stops the clock of a bubble
+				}
 				synctest.Test(t, func(t *testing.T) {
 					n := new(proxytest.Net)
 					want = tt.play(t, n, reference(newTransport(t, n)))
@@ -74,10 +77,12 @@ func TestForwardDoesAsTheReference(t *testing.T) {
 			expect(t, "the target", got.target, tt.arrives)
 			expect(t, "the client", got.client, tt.gets)
 			is := is.New(t)
-			if tt.differs == "" {
+			switch tt.differs {
+			case "":
 				is.Equal(got.target, want.target) // what arrives
 				is.Equal(got.client, want.client) // what the client gets
-			} else {
+			case countsByChance, asksByChance:
+			default:
 				is.True(got != want) // the reference differs, as the table says
 			}
 		})
@@ -189,7 +194,7 @@ func show(wire string) string {
 		body := rest[:min(length, len(rest))]
 		wire = rest[len(body):]
 		if length > 0 {
-			fmt.Fprintf(&b, "%q (%d of %d)\n", body, len(body), length)
+			fmt.Fprintf(&b, "%.20q (%d of %d)\n", body, len(body), length)
 		}
 	}
 	return b.String()

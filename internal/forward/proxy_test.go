@@ -16,6 +16,7 @@ import (
 
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/proxytest"
+	"github.com/shahnk19/parachute/internal/upstream"
 )
 
 // Where the proxy and the target of a test are.
@@ -36,8 +37,8 @@ type proxy struct {
 	exchange forward.Exchange
 	trusted  []netip.Prefix
 	prefix   string
-	stream   func(io.Closer) bool
-	outcomes chan outcome // one for each request that was forwarded
+	stream   func(io.Closer) bool // nil: any is welcome
+	outcomes chan outcome         // one for each request that was forwarded
 }
 
 type outcome struct {
@@ -46,7 +47,7 @@ type outcome struct {
 }
 
 func newProxy(exchange forward.Exchange) *proxy {
-	return &proxy{exchange: exchange, outcomes: make(chan outcome, 100)}
+	return &proxy{exchange: exchange, outcomes: make(chan outcome, 1000)}
 }
 
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -61,7 +62,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Client:    forward.ClientOf(r, p.trusted),
 		RequestID: "our-id",
 		Start:     start,
-		Stream:    p.stream,
+		Stream:    p.opened,
 	})
 	p.outcomes <- outcome{result, err}
 	switch {
@@ -72,9 +73,18 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+func (p *proxy) opened(stream io.Closer) bool { return p.stream == nil || p.stream(stream) }
+
 // serve puts a handler behind a real http.Server.
 func serve(t *testing.T, n *proxytest.Net, h http.Handler) {
 	n.Serve(t, proxyAddr, h).SetHealth(0)
+}
+
+// newPool returns what reaches the target in earnest.
+func newPool(t *testing.T, n *proxytest.Net) *upstream.Pool {
+	p := upstream.New(upstream.Options{Network: "tcp", Address: targetAddr, Dial: n.Dial})
+	t.Cleanup(p.Close)
+	return p
 }
 
 // newTransport returns a transport to the target.

@@ -11,10 +11,15 @@ const (
 )
 
 const (
-	ownAnswer  = "the caller's answer is another"
-	asItCame   = "the reference re-encodes the target"
-	ownTrust   = "ours knows trusted peers, and drops more of what others say about the client"
-	earlyHangs = "behind net/http's server, the reference waits for the client's body before it answers"
+	ownAnswer   = "the caller's answer is another"
+	asItCame    = "the reference re-encodes the target"
+	ownTrust    = "ours knows trusted peers, and drops more of what others say about the client"
+	askedAnyway = "the reference asks for the body that is not wanted any more"
+
+	// Of these, the reference does sometimes one thing, sometimes another.
+	countsByChance = "the reference lets the server count an empty body, unless a timer is quicker"
+	asksByChance   = "the reference may pass the 100 on beside the server's own"
+	earlyHangs     = "behind net/http's server, the reference waits for the client's body before it answers"
 )
 
 var table = []row{
@@ -125,6 +130,11 @@ var table = []row{
 		differs: asItCame,
 	},
 	{
+		name: "no Host in HTTP/1.0", send: "GET / HTTP/1.0\r\n\r\n", answer: ok,
+		arrives: []string{"GET / HTTP/1.1", "!Host: app:80", "!X-Forwarded-Host: app:80", "!X-Forwarded-Host: "}, gets: []string{"HTTP/1.0 200 OK", "closed"},
+		differs: "the reference forwards an empty one, and tells the target its own address",
+	},
+	{
 		name: "no field is invented", send: get + "\r\n", answer: ok,
 		arrives: []string{"!User-Agent: Go-http-client/1.1", "!Accept-Encoding: gzip", "!Via: 1.1 proxy"},
 	},
@@ -159,13 +169,20 @@ var table = []row{
 		differs: "the reference announces trailers and then sends none",
 	},
 	{
-		name: "a body that ends early is not completed", send: post + "Content-Length: 5\r\n\r\nhel", ends: true, until: "hello", answer: ok,
-		arrives: []string{`"hel" (3 of 5)`}, gets: []string{"HTTP/1.1 502 Bad Gateway", "Connection: close", "closed"},
+		name:  "trailers of a request that were not announced",
+		send:  post + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 1\r\nAuthorization: x\r\nX_Forwarded_For: a\r\nHost : b\r\n\r\n",
+		until: "\r\n\r\n", answer: ok,
+		arrives: []string{`"hello"`, "trailer X-Sum: 1", "!trailer Authorization: x", "!trailer X_forwarded_for: a", "!trailer Host : b"},
+		differs: "the reference drops them",
+	},
+	{
+		name: "a body that ends early is not completed", send: post + "Content-Length: 20000\r\n\r\nhel", ends: true, until: "hello", answer: ok,
+		arrives: []string{`!"hel" (20000 of 20000)`}, gets: []string{"HTTP/1.1 502 Bad Gateway", "Connection: close", "closed"},
 		differs: ownAnswer,
 	},
 	{
 		name: "nor a chunked one", send: post + "Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n", ends: true, until: "0\r\n\r\n", answer: ok,
-		arrives: []string{`"hel" (broken off: "")`}, gets: []string{"HTTP/1.1 502 Bad Gateway", "Connection: close", "closed"},
+		arrives: []string{`!"hel"`, `!""`}, gets: []string{"HTTP/1.1 502 Bad Gateway", "Connection: close", "closed"},
 		differs: ownAnswer,
 	},
 	{
@@ -180,6 +197,7 @@ var table = []row{
 		name: "a client waits for the target's 100", send: post + "Content-Length: 5\r\nExpect: 100-continue\r\n\r\n", after: "hello",
 		answer:  "HTTP/1.1 100 Continue\r\n\r\n",
 		arrives: []string{"Expect: 100-continue", "Content-Length: 5"}, gets: []string{"HTTP/1.1 100 Continue"},
+		differs: asksByChance,
 	},
 	{
 		name: "not for long if there is none", send: post + "Content-Length: 5\r\nExpect: 100-continue\r\n\r\n", after: "hello",
@@ -191,10 +209,12 @@ var table = []row{
 		answer:  "HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n",
 		arrives: []string{"Expect: 100-continue", `"" (0 of 5)`},
 		gets:    []string{"HTTP/1.1 417 Expectation Failed", "Connection: close", "!HTTP/1.1 100 Continue", "closed"},
+		differs: askedAnyway,
 	},
 	{
 		name: "or be superfluous", send: post + "Content-Length: 5\r\nExpect: 100-continue\r\n\r\n", answer: ok,
-		gets: []string{"HTTP/1.1 200 OK", "Connection: close", "!HTTP/1.1 100 Continue", "closed"},
+		gets:    []string{"HTTP/1.1 200 OK", "Connection: close", "!HTTP/1.1 100 Continue", "closed"},
+		differs: askedAnyway,
 	},
 	{
 		name: "an expectation without a body is none", send: get + "Expect: 100-continue\r\n\r\n", answer: ok,
@@ -257,9 +277,10 @@ var table = []row{
 			"Upgrade: h2c\r\nTe: x\r\nTrailer: X-T\r\nX-A: b\r\nContent-Length: 2\r\n\r\nok",
 		gets: []string{"X-A: b", "!X-Secret: a", "!Keep-Alive: timeout=5", "!Proxy-Connection: x", "!Proxy-Authenticate: x", "!Upgrade: h2c", "!Te: x",
 			"!Trailer: X-T", "!Connection: close", "open"},
+		differs: "the reference does not see what Connection names beside close",
 	},
 	{
-		name: "no type is guessed", send: get + "\r\n", answer: "HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n<script></script"[:0] + "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n<script>",
+		name: "no type is guessed", send: get + "\r\n", answer: "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n<script>",
 		gets:    []string{`"<script>" (8 of 8)`, "!Content-Type: text/html; charset=utf-8", "!Content-Type: text/plain; charset=utf-8"},
 		differs: "the reference lets the server sniff",
 	},
@@ -270,8 +291,9 @@ var table = []row{
 	},
 	{
 		name: "nor for none", send: get + "\r\n",
-		answer: "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-		gets:   []string{"Transfer-Encoding: chunked", `""`, "open"},
+		answer:  "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		gets:    []string{"Transfer-Encoding: chunked", `""`, "open"},
+		differs: countsByChance,
 	},
 	{
 		name: "nor for a body that ends with its connection", send: get + "\r\n", hangUp: true,
@@ -284,7 +306,7 @@ var table = []row{
 		gets:   []string{"HTTP/1.0 200 OK", "!Transfer-Encoding: chunked", "!Content-Length: 2", `"ok" (2 of 2)`, "closed"},
 	},
 	{
-		name: "HEAD keeps the length", send: "HEAD / HTTP/1.1\r\nHost: app.test\r\n\r\n" + get + "\r\n", answer: "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 500\r\n\r\n",
+		name: "HEAD keeps the length", send: "HEAD / HTTP/1.1\r\nHost: app.test\r\n\r\n", answer: "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 500\r\n\r\n",
 		arrives: []string{"HEAD / HTTP/1.1"}, gets: []string{"Content-Length: 500"},
 	},
 	{
@@ -352,8 +374,9 @@ var table = []row{
 	},
 	{
 		name: "a counted body that ends early is visibly incomplete", send: get + "\r\n", hangUp: true,
-		answer: "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 5000\r\n\r\n" + strings.Repeat("x", 4990),
-		gets:   []string{"HTTP/1.1 200 OK", "closed"},
+		answer:  "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 5000\r\n\r\n" + strings.Repeat("x", 4990),
+		gets:    []string{"HTTP/1.1 200 OK", "closed"},
+		differs: "the reference leaves a part in a buffer",
 	},
 	{
 		name: "and so is a chunked one", send: get + "\r\n", hangUp: true,
@@ -373,10 +396,10 @@ var table = []row{
 
 	// Upgrades.
 	{
-		name: "an upgrade", send: get + "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\nearly", after: " late",
+		name: "an upgrade", send: get + "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\nearly", after: " late", ends: true,
 		answer:  "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Accept: y\r\n\r\nhello",
 		arrives: []string{"Connection: Upgrade", "Upgrade: websocket", "Sec-Websocket-Key: x", `broken head: "early late"`},
-		gets:    []string{"HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", "Upgrade: WebSocket", "Sec-Websocket-Accept: y", `broken head: "hello"`, "open"},
+		gets:    []string{"HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", "Upgrade: WebSocket", "Sec-Websocket-Accept: y", `broken head: "hello"`, "closed"},
 		differs: "the reference keeps the answer's spelling of Connection",
 	},
 	{

@@ -36,18 +36,19 @@ func (y *relay) tunnel(res *http.Response, asked string) error {
 	if !ok {
 		return errors.New("switching protocols: the target cannot be written to")
 	}
+	removeHopByHop(res.Header)
+	y.result.Header = res.Header
 	t := &tunnel{target: target}
 	defer t.end(io.EOF)
 	if y.o.Stream != nil && !y.o.Stream(t) {
 		return errRefused
 	}
-	client, buffered, err := http.NewResponseController(y.w).Hijack()
+	client, buffered, err := y.rc.Hijack()
 	if err != nil {
 		return fmt.Errorf("switching protocols: %w", err)
 	}
 	t.join(client)
 	y.result.Status = res.StatusCode
-	removeHopByHop(res.Header)
 	head := y.w.Header()
 	share(head, res.Header)
 	if err := writeSwitching(buffered.Writer, head, protocol); err != nil {

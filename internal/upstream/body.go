@@ -5,11 +5,10 @@ import (
 	"errors"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"os"
-	"strings"
-	"syscall"
 	"time"
 )
 
@@ -17,7 +16,8 @@ const (
 	// spliceSize is how much is spliced under one deadline.
 	spliceSize = 256 << 10
 
-	// spliceMin is below what a pipe and its system calls are worth.
+	// spliceMin is how much has to be left for a pipe and its system calls to
+	// cost less than copying.
 	spliceMin = 32 << 10
 )
 
@@ -92,7 +92,7 @@ func (b *body) Read(p []byte) (n int, err error) {
 	if b.err != nil || len(p) == 0 {
 		return 0, b.err
 	}
-	if b.x.isCut() {
+	if b.x.cutFor() != 0 {
 		return 0, b.fail(nil)
 	}
 	switch b.ending {
@@ -176,7 +176,7 @@ func (b *body) Close() error {
 }
 
 // WriteTo passes the rest of the body on to w. An error of w is returned as it
-// is, any other is an [*Error].
+// is, unless the Pool or the body was closed; any other is an [*Error].
 //
 // Where w is an [http.ResponseWriter], a body whose end the target does not
 // tell beforehand, and any event stream, is flushed as it comes in. Whenever
@@ -190,22 +190,23 @@ func (b *body) WriteTo(w io.Writer) (n int64, err error) {
 	if b.err != nil {
 		return 0, b.err
 	}
-	k := client{x: b.x, w: w, limit: b.x.pool.o.WriteTimeout}
+	k := client{f: &b.x.fate, w: w, limit: b.x.pool.o.WriteTimeout}
 	if !k.open() {
 		return 0, b.fail(nil)
 	}
 	defer k.close()
-	if b.ending == atLength {
+	eager := b.ending != atLength || isEventStream(&b.x.response)
+	if !eager {
 		n, err = b.writeBuffered(&k)
 		if err != nil || b.err != nil {
 			return n, err
 		}
-		if from, ok := w.(io.ReaderFrom); ok && k.web && b.conn.src != nil && b.left > spliceMin {
+		if from, ok := w.(io.ReaderFrom); ok && k.web && b.conn.nc == b.conn.raw && b.left > spliceMin {
 			m, err := b.splice(&k, from)
 			return n + m, err
 		}
 	}
-	m, err := b.copy(&k)
+	m, err := k.copy(b, b.left, eager)
 	return n + m, err
 }
 
@@ -218,55 +219,27 @@ func (b *body) writeBuffered(k *client) (n int64, err error) {
 	}
 	m, err := k.write(p)
 	if err != nil {
-		return int64(m), b.writeFailed(err)
+		return int64(m), b.x.writeError(err)
 	}
 	b.conn.br.Discard(m)
 	if b.left -= int64(m); b.left > 0 {
 		return int64(m), nil
 	}
 	b.finish()
-	return int64(m), b.writeFailed(k.finish())
+	return int64(m), b.x.writeError(k.finish())
 }
 
-// copy reads and writes by turns.
-func (b *body) copy(k *client) (n int64, err error) {
-	buf := pieces.Get().(*[pieceSize]byte)
-	defer pieces.Put(buf)
-	eager := b.ending != atLength || strings.HasPrefix(b.x.response.Header.Get("Content-Type"), "text/event-stream")
-	for {
-		if b.conn.br.Buffered() == 0 {
-			// Only now a read may have to wait.
-			if eager {
-				if err := k.flush(); err != nil {
-					return n, b.writeFailed(err)
-				}
-			}
-			k.rest()
-		}
-		m, readErr := b.Read(buf[:])
-		if m > 0 {
-			m, err := k.write(buf[:m])
-			n += int64(m)
-			if err != nil {
-				return n, b.writeFailed(err)
-			}
-		}
-		if readErr == io.EOF {
-			return n, b.writeFailed(k.finish())
-		}
-		if readErr != nil {
-			return n, readErr
-		}
-	}
-}
+// waits reports whether a Read may have to wait for the target.
+func (b *body) waits() bool { return b.conn.br.Buffered() == 0 }
 
-// splice has the kernel move the rest of the body between the sockets. Nothing
-// tells beforehand how long a call that does this waits for which of the two,
-// and a client must not pay for a slow target: so the target's deadline, which
-// does no harm, comes first, and the next piece begins with new ones.
+// splice hands the rest of the body to a server that, where both ends are
+// sockets, has the kernel move it. Nothing tells beforehand which of the two a
+// call will wait for, and a client must not pay for a slow target: so the
+// target's deadline, which does no harm, comes long before the client's, and
+// what was left of the piece gets new ones.
 func (b *body) splice(k *client, to io.ReaderFrom) (n int64, err error) {
 	if err := k.flush(); err != nil {
-		return 0, b.writeFailed(err)
+		return 0, b.x.writeError(err)
 	}
 	c := b.conn
 	for b.left > 0 {
@@ -276,7 +249,7 @@ func (b *body) splice(k *client, to io.ReaderFrom) (n int64, err error) {
 			c.readNowBy(time.Now().Add(k.limit / 2))
 		}
 		piece := min(b.left, spliceSize)
-		b.piece = io.LimitedReader{R: c.src, N: piece}
+		b.piece = io.LimitedReader{R: c.raw, N: piece}
 		m, err := to.ReadFrom(&b.piece)
 		n += m
 		b.left -= m
@@ -285,7 +258,7 @@ func (b *body) splice(k *client, to io.ReaderFrom) (n int64, err error) {
 		case err == nil:
 			c.err = io.EOF
 			return n, b.fail(io.ErrUnexpectedEOF)
-		case errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(k.until) && !b.x.isCut():
+		case errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(k.until) && b.x.cutFor() == 0:
 			// It was the target's.
 		default:
 			return n, b.spliceFailed(err)
@@ -296,30 +269,18 @@ func (b *body) splice(k *client, to io.ReaderFrom) (n int64, err error) {
 	return n, nil
 }
 
-// spliceFailed finds out whose error err is.
+// spliceFailed finds out whose error err is. A splice does not tell; but after
+// an error of the target's nothing can be read from it any more.
 func (b *body) spliceFailed(err error) error {
-	if b.x.isCut() || errors.Is(err, os.ErrDeadlineExceeded) {
-		return b.writeFailed(err)
-	}
-	if found := b.conn.look(); found == nil || found == syscall.EAGAIN {
-		return b.writeFailed(err)
+	var op *net.OpError
+	switch errors.As(err, &op); {
+	case op == nil || op.Op == "write" || errors.Is(err, os.ErrDeadlineExceeded):
+		return b.x.writeError(err)
+	case op.Op != "read" && b.conn.isAlive():
+		return b.x.writeError(err)
 	}
 	b.conn.err = err
 	return b.fail(err)
-}
-
-// writeFailed returns err, which is the writer's unless a cut has caused it.
-func (b *body) writeFailed(err error) error {
-	if err != nil && b.x.isCut() {
-		return b.fail(err)
-	}
-	return err
-}
-
-func (x *exchange) isCut() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.reason != 0
 }
 
 // A tunnel is the body of a 101: the connection itself.

@@ -4,12 +4,13 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 )
 
 // A client is the one that a WriteTo writes to.
 type client struct {
-	x       *exchange
+	f       *fate
 	w       io.Writer
 	web     bool          // w is an http.ResponseWriter: it can be flushed, and has a deadline
 	limit   time.Duration // how long bytes may wait for it; not positive: for ever
@@ -27,20 +28,20 @@ const serverBuffer = 2 << 10
 func (k *client) open() bool {
 	w, web := k.w.(http.ResponseWriter)
 	k.web = web
-	k.x.mu.Lock()
-	defer k.x.mu.Unlock()
-	if web && k.x.reason == 0 {
-		k.x.client = *http.NewResponseController(w)
-		k.x.writing = true
+	k.f.mu.Lock()
+	defer k.f.mu.Unlock()
+	if web && k.f.reason == 0 {
+		k.f.client = *http.NewResponseController(w)
+		k.f.writing = true
 	}
-	return k.x.reason == 0
+	return k.f.reason == 0
 }
 
 func (k *client) close() {
 	k.rest()
-	k.x.mu.Lock()
-	defer k.x.mu.Unlock()
-	k.x.writing = false
+	k.f.mu.Lock()
+	defer k.f.mu.Unlock()
+	k.f.writing = false
 }
 
 func (k *client) write(p []byte) (n int, err error) {
@@ -54,6 +55,51 @@ func (k *client) write(p []byte) (n int, err error) {
 	return n, err
 }
 
+// A source is what a client is given to read.
+type source interface {
+	io.Reader    // whose errors are an io.EOF or an *Error
+	waits() bool // reports whether Read may have to wait for the target
+}
+
+// copy reads from src and writes to the client by turns; n is how much there
+// is, if that is known. If it is eager, nothing that has come waits for what
+// comes later.
+func (k *client) copy(src source, n int64, eager bool) (written int64, err error) {
+	piece := borrowPiece(n)
+	defer func() { piece.giveBack() }()
+	for {
+		if src.waits() {
+			if eager {
+				if err := k.flush(); err != nil {
+					return written, k.f.writeError(err)
+				}
+			}
+			k.rest()
+		}
+		buf := piece.bytes()
+		n, readErr := src.Read(buf)
+		if n > 0 {
+			m, err := k.write(buf[:n])
+			written += int64(m)
+			if err != nil {
+				return written, k.f.writeError(err)
+			}
+		}
+		if readErr == io.EOF {
+			return written, k.f.writeError(k.finish())
+		}
+		if readErr != nil {
+			return written, readErr
+		}
+		piece.fit(n)
+	}
+}
+
+// isEventStream reports whether r is one; each event is wanted at once.
+func isEventStream(r *http.Response) bool {
+	return strings.HasPrefix(r.Header.Get("Content-Type"), "text/event-stream")
+}
+
 // flush sends what is held back, the head above all.
 func (k *client) flush() error {
 	if !k.web || k.flushed && k.held == 0 {
@@ -61,7 +107,7 @@ func (k *client) flush() error {
 	}
 	k.arm()
 	k.held, k.flushed = 0, true
-	if err := k.x.client.Flush(); !errors.Is(err, http.ErrNotSupported) {
+	if err := k.f.client.Flush(); !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
 	return nil
@@ -94,9 +140,9 @@ func (k *client) rest() {
 
 // setDeadline leaves alone what cut has set.
 func (k *client) setDeadline(t time.Time) {
-	k.x.mu.Lock()
-	defer k.x.mu.Unlock()
-	if k.x.reason == 0 {
-		k.x.client.SetWriteDeadline(t)
+	k.f.mu.Lock()
+	defer k.f.mu.Unlock()
+	if k.f.reason == 0 {
+		k.f.client.SetWriteDeadline(t)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// maxHead bounds a head, and the trailers of a body by themselves.
+// maxHead bounds the head of an answer.
 const maxHead = 256 << 10
 
 var errHeadTooLarge = errors.New("head larger than 256 KiB")
@@ -30,7 +30,6 @@ var errHeadTooLarge = errors.New("head larger than 256 KiB")
 type conn struct {
 	raw  net.Conn         // as it was dialled; closing it ends whatever goes on
 	nc   net.Conn         // what is spoken on: raw, or TLS over it
-	src  io.Reader        // raw where the kernel can move bytes from it by itself, else nil
 	br   *bufio.Reader    // reads through Read
 	text textproto.Reader // reads br
 
@@ -57,18 +56,10 @@ func newConn(raw net.Conn, secured *tls.Conn) *conn {
 	if secured != nil {
 		c.nc = secured
 	}
-	switch socket := raw.(type) {
-	case *net.TCPConn:
-		c.sys, _ = socket.SyscallConn()
-	case *net.UnixConn:
+	if socket, ok := raw.(syscall.Conn); ok {
 		c.sys, _ = socket.SyscallConn()
 	}
-	if c.sys != nil {
-		c.peeker = c.peek
-		if secured == nil {
-			c.src = raw
-		}
-	}
+	c.peeker = c.peek
 	c.br = bufio.NewReader(c)
 	c.text.R = c.br
 	return c
@@ -157,6 +148,15 @@ func (c *conn) quiet() bool {
 	_, err := c.nc.Read(c.one[:])
 	c.readNowBy(time.Time{})
 	return errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// isAlive reports whether more may be read, as far as can be told.
+func (c *conn) isAlive() bool {
+	if c.sys == nil {
+		return true
+	}
+	found := c.look()
+	return found == nil || found == syscall.EAGAIN
 }
 
 // look returns what a read would find now: nil (bytes), io.EOF, EAGAIN

@@ -7,52 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"sync"
 	"time"
 )
-
-// A Reason says what ended an exchange.
-type Reason int
-
-// The reasons and their names.
-const (
-	Dial       Reason = iota + 1 // "dial": no connection to the target
-	Timeout                      // "timeout": Options.ResponseTimeout has passed
-	Cut                          // "cut": the Pool or the answer's body was closed
-	Gone                         // "gone": the request's context has ended
-	ClientBody                   // "client": the client's body could not be read
-	Broken                       // "broken": closed or reset before the answer was complete
-	Malformed                    // "malformed": what the target answered is not HTTP/1
-	Request                      // "request": this request cannot be written as HTTP/1
-)
-
-var reasonNames = [...]string{"unknown", "dial", "timeout", "cut", "gone", "client", "broken", "malformed", "request"}
-
-// String returns the reason's name, for logs.
-func (r Reason) String() string {
-	if r < 0 || int(r) >= len(reasonNames) {
-		r = 0
-	}
-	return reasonNames[r]
-}
-
-// An Error tells why an exchange failed.
-type Error struct {
-	Reason Reason
-
-	// Repeatable says that the request may be sent again, here or to another
-	// target: the client's body can still be read from its start, and either
-	// not one byte of the request was written, or it is idempotent, has no
-	// body, and its connection was lost before the first byte of an answer.
-	Repeatable bool
-
-	Err error // never nil
-}
-
-func (e *Error) Error() string { return e.Reason.String() + ": " + e.Err.Error() }
-
-// Unwrap returns e.Err.
-func (e *Error) Unwrap() error { return e.Err }
 
 var (
 	errPoolClosed = errors.New("the target's connections were closed")
@@ -80,17 +36,13 @@ type exchange struct {
 	response http.Response
 	body     body // of response
 
-	mu       sync.Mutex         // guards the fields below
-	conn     *conn              // what cut closes; nil: none yet, or none any more
-	dialing  context.CancelFunc // what cut calls; nil: nothing is being dialled
-	client   http.ResponseController
-	writing  bool        // a WriteTo is running, whose client cut is to stop
-	unwatch  func() bool // stops watching the request's context
-	reason   Reason      // why it was cut; 0: it was not
-	cause    error       // belongs to reason
-	sent     bool        // the whole request is written
-	answered bool        // the final head has been read
-	ended    bool        // it has left the Pool
+	fate                        // its mu guards the fields below, too
+	conn     *conn              // what a cut closes; nil: none yet, or none any more
+	dialing  context.CancelFunc // what a cut calls; nil: nothing is being dialled
+	unwatch  func() bool        // stops watching the request's context
+	sent     bool               // the whole request is written
+	answered bool               // the final head has been read
+	ended    bool               // it has left the Pool
 
 	prev, next *exchange // guarded by the Pool's mu
 }
@@ -110,7 +62,8 @@ type exchange struct {
 // time later if the answer came early. Only after a Repeatable error it is
 // open: r.Body then reads it from its start, and may be another than before.
 //
-// Each 1xx but 101 is given to interim, on this goroutine; there may be eight.
+// Each 1xx but 101 is given to interim (nil: nobody wants it), on this
+// goroutine; there may be eight.
 // Where a connection that was used before turns out to be lost, a Repeatable
 // request is sent again on a new one.
 //
@@ -163,7 +116,7 @@ func (x *exchange) begin() bool {
 		return false
 	}
 	if watched {
-		unwatch := context.AfterFunc(ctx, x.gone)
+		unwatch := context.AfterFunc(ctx, func() { x.gone(ctx) })
 		x.mu.Lock()
 		x.unwatch = unwatch
 		x.mu.Unlock()
@@ -171,26 +124,21 @@ func (x *exchange) begin() bool {
 	return true
 }
 
-func (x *exchange) gone() {
+func (x *exchange) gone(ctx context.Context) {
 	defer x.pool.running.Done()
-	x.cut(Gone, context.Cause(x.request.r.Context()))
+	x.cut(Gone, context.Cause(ctx))
 }
 
 // cut makes whatever the exchange waits for return, and what failed because of
 // that be reported with this reason, unless there was one before.
 func (x *exchange) cut(reason Reason, cause error) {
 	x.mu.Lock()
-	if x.reason == 0 {
-		x.reason, x.cause = reason, cause
-	}
+	x.cutLocked(reason, cause)
 	if x.conn != nil {
 		x.conn.raw.Close()
 	}
 	if x.dialing != nil {
 		x.dialing()
-	}
-	if x.writing {
-		x.client.SetWriteDeadline(time.Unix(1, 0))
 	}
 	unwatch := x.unwatch
 	x.mu.Unlock()
@@ -224,16 +172,6 @@ func (x *exchange) stop(unwatch func() bool) {
 	}
 }
 
-// failure returns what is to be reported for err, which a cut may have caused.
-func (x *exchange) failure(reason Reason, err error) *Error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.reason != 0 {
-		reason, err = x.reason, x.cause
-	}
-	return &Error{Reason: reason, Err: err}
-}
-
 // readFailure is failure for an error of reading from c.
 func (x *exchange) readFailure(c *conn, err error) *Error {
 	switch {
@@ -260,7 +198,7 @@ func (x *exchange) connect() (*conn, *Error) {
 			return c, x.adopt(c)
 		}
 	}
-	ctx, cancel := x.pool.dialContext(x.request.r.Context())
+	ctx, cancel := withTimeout(x.request.r.Context(), x.pool.o.DialTimeout)
 	defer cancel()
 	x.mu.Lock()
 	x.dialing = cancel
@@ -308,41 +246,44 @@ func (x *exchange) attempt(c *conn, interim func(int, http.Header)) *Error {
 		return x.untouched(Broken, err)
 	}
 	// Where only a part was written there may be an answer that tells why.
-	holding := false
+	holding := x.request.held
 	switch {
-	case !x.request.streamed:
-		x.wasSent(c)
-	case x.request.held:
-		holding = true
+	case holding:
 		c.readBy(time.Now().Add(continueLimit))
-	default:
+	case x.request.streamed:
 		if err := x.send(c); err != nil {
 			return err
 		}
+	default:
+		x.wasSent(c)
 	}
 	for interims := 0; ; {
-		err := c.await()
-		if err != nil && !(holding && c.timedOut()) {
+		if err := c.await(); err != nil && holding && c.timedOut() {
+			holding = false
+			if err := x.send(c); err != nil {
+				return err
+			}
+			continue
+		} else if err != nil {
 			e := x.readFailure(c, err)
-			e.Repeatable = e.Reason == Broken && x.request.repeatable
+			e.Repeatable = e.Reason == Broken && x.request.repeatable && interims == 0
 			return e
 		}
-		status := 0
-		if err == nil {
-			if err := c.readHead(x.request.r.Method, &x.response, &x.body); err != nil {
-				return x.readFailure(c, err)
-			}
-			status = x.response.StatusCode
-			if status/100 != 1 || status == http.StatusSwitchingProtocols {
-				return x.answer(c)
-			}
-			if interims++; interims > maxInterims {
-				return x.failure(Malformed, errInterims)
-			}
-			interim(status, x.response.Header)
-			x.wasHeard(c)
+		if err := c.readHead(x.request.r.Method, &x.response, &x.body); err != nil {
+			return x.readFailure(c, err)
 		}
-		if holding && (err != nil || status == http.StatusContinue) {
+		status := x.response.StatusCode
+		if status/100 != 1 || status == http.StatusSwitchingProtocols {
+			return x.answer(c)
+		}
+		if interims++; interims > maxInterims {
+			return x.failure(Malformed, errInterims)
+		}
+		if interim != nil {
+			interim(status, x.response.Header)
+		}
+		x.wasHeard(c)
+		if holding && status == http.StatusContinue {
 			holding = false
 			if err := x.send(c); err != nil {
 				return err

@@ -1,12 +1,17 @@
 package upstream_test
 
 import (
+	"context"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -116,10 +121,10 @@ func TestWhatCannotBeARequestIsRefusedBeforeDialing(t *testing.T) {
 				r.Method, r.Host = in.method, in.host
 				_, err := g.Exchange(r, in.target, in.header, nil)
 				why, repeatable := reason(err)
-				is.Equal(why, upstream.Request) // reason
-				is.True(!repeatable)            // it will not get better
-				is.Equal(g.dials(), 0)          // dials
-				is.Equal(body.closed, 1)        // Close of the body
+				is.Equal(why, upstream.BadRequest) // reason
+				is.True(!repeatable)               // it will not get better
+				is.Equal(g.dials(), 0)             // dials
+				is.Equal(body.closed, 1)           // Close of the body
 			})
 		})
 	}
@@ -138,5 +143,63 @@ func (b *countedBody) Read(p []byte) (int, error) {
 
 func (b *countedBody) Close() error {
 	b.closed++
+	return nil
+}
+
+// TestExchangesDoNotMix has many at once, some of them given up at some point,
+// and looks whether each of the others gets its own answer.
+func TestExchangesDoNotMix(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var network proxytest.Net
+		backend := network.Serve(t, "127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				panic(http.ErrAbortHandler)
+			}
+			if len(body)%2 == 0 {
+				w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+			}
+			time.Sleep(time.Duration(len(body)%7) * time.Millisecond)
+			w.Write(body)
+		}))
+		p := upstream.New(upstream.Options{Network: "tcp", Address: backend.Addr(), Dial: network.Dial, ResponseTimeout: time.Minute})
+		defer p.Close()
+		results := make(chan error)
+		for n := range 20 {
+			go func() { results <- exchangeMany(p, n) }()
+		}
+		for range 20 {
+			is.NoErr(<-results)
+		}
+	})
+}
+
+func exchangeMany(p *upstream.Pool, n int) error {
+	random := rand.New(rand.NewPCG(1, uint64(n)))
+	for i := range 30 {
+		sent := strings.Repeat(fmt.Sprintf("%d-%d ", n, i), random.IntN(10_000))
+		length := int64(len(sent))
+		if random.IntN(3) == 0 {
+			length = -1
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		givenUp := random.IntN(5) == 0
+		if givenUp {
+			time.AfterFunc(time.Duration(random.IntN(10_000))*time.Microsecond, cancel)
+		}
+		got, err := readAll(p.Exchange(requestWith(ctx, "POST", strings.NewReader(sent), length), "/", nil, nil))
+		cancel()
+		if err != nil && !givenUp {
+			return err
+		}
+		if err == nil && got != sent {
+			return fmt.Errorf("sent %d bytes, got %d others", len(sent), len(got))
+		}
+		if random.IntN(20) == 0 {
+			p.CloseIdle()
+		}
+		time.Sleep(time.Duration(random.IntN(3000)) * time.Microsecond)
+	}
 	return nil
 }

@@ -24,7 +24,8 @@ type Options struct {
 	// "host:port", or "unix" and a path.
 	Network, Address string
 
-	// Dial opens a connection; nil: a net.Dialer.
+	// Dial opens a connection; nil: a net.Dialer. A connection that is not a
+	// [syscall.Conn] takes a tenth of a millisecond longer to be used again.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// TLS is the configuration for a target that speaks it; nil: plain.
@@ -49,9 +50,9 @@ const (
 	// does not say. It is below Node's five seconds.
 	idleLimit = 4 * time.Second
 
-	// freshLimit is how old a connection may be, also to half its idle limit,
-	// for a request that cannot be sent twice: a target that gives up a
-	// connection just when a request arrives is not noticed in time.
+	// freshLimit is how long a connection may have been idle for a request that
+	// cannot be sent twice: that its target gives it up just when the request
+	// arrives is noticed too late. It is half of the shortest idle limit.
 	freshLimit = 500 * time.Millisecond
 
 	// maxIdle bounds the connections kept for reuse. What is above it in a
@@ -78,9 +79,7 @@ type Pool struct {
 
 // New returns a Pool for the target that o describes. Nothing is dialled yet.
 func New(o Options) *Pool {
-	if o.Dial == nil {
-		o.Dial = new(net.Dialer).DialContext
-	}
+	o.setDefaults()
 	if o.TLS != nil && o.TLS.ServerName == "" {
 		host, _, err := net.SplitHostPort(o.Address)
 		if err != nil {
@@ -89,13 +88,19 @@ func New(o Options) *Pool {
 		o.TLS = o.TLS.Clone()
 		o.TLS.ServerName = host
 	}
+	return &Pool{o: o}
+}
+
+func (o *Options) setDefaults() {
+	if o.Dial == nil {
+		o.Dial = new(net.Dialer).DialContext
+	}
 	if o.DialTimeout == 0 {
 		o.DialTimeout = 5 * time.Second
 	}
 	if o.WriteTimeout == 0 {
 		o.WriteTimeout = time.Minute
 	}
-	return &Pool{o: o}
 }
 
 // CloseIdle closes the connections that nobody uses. Exchanges go on.
@@ -230,8 +235,8 @@ func (p *Pool) closeExpired() {
 }
 
 // take returns a connection that was used before and seems to be alive, or
-// nil. One that is lost while a request is on its way costs another attempt if
-// the request is repeatable, else the request: so that one gets a fresh one only.
+// nil. If it turns out to be lost, a repeatable request needs another attempt,
+// but any other is lost, too, and so gets none that is not fresh.
 func (p *Pool) take(repeatable bool) *conn {
 	for {
 		c, usable := p.pop(repeatable)
@@ -257,20 +262,12 @@ func (p *Pool) pop(repeatable bool) (c *conn, usable bool) {
 	}
 	c = p.idle[last]
 	idle := time.Since(c.since)
-	if !repeatable && idle > min(freshLimit, c.limit/2) {
+	if !repeatable && idle > freshLimit {
 		return nil, false
 	}
 	p.idle[last] = nil
 	p.idle = p.idle[:last]
 	return c, idle < c.limit
-}
-
-// dialContext returns the context of a dial that nobody waits for after ctx.
-func (p *Pool) dialContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	if p.o.DialTimeout > 0 {
-		return context.WithTimeout(ctx, p.o.DialTimeout)
-	}
-	return context.WithCancel(ctx)
 }
 
 // dial opens a connection.
@@ -288,6 +285,14 @@ func (p *Pool) dial(ctx context.Context) (*conn, error) {
 		return nil, err
 	}
 	return newConn(raw, secured), nil
+}
+
+// withTimeout is [context.WithTimeout] where there is a limit.
+func withTimeout(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	if limit > 0 {
+		return context.WithTimeout(ctx, limit)
+	}
+	return context.WithCancel(ctx)
 }
 
 func closeAll(conns []*conn) {

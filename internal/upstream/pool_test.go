@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -140,6 +141,27 @@ func TestIdleConnectionIsGivenUpBeforeTheTargetDoes(t *testing.T) {
 	}
 }
 
+func TestConnectionThatIsSweptLateIsNotUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		g := newTarget(t, upstream.Options{}, func(conn net.Conn, n int) {
+			keep := []string{"30", "2", "2"}[n]
+			always("HTTP/1.1 200 OK\r\nKeep-Alive: timeout="+keep+"\r\nContent-Length: 2\r\n\r\nok")(conn, n)
+		})
+		first, err := g.send(request("GET", nil, 0))
+		is.NoErr(err)
+		second, err := g.send(request("GET", nil, 0))
+		is.NoErr(err)
+		readAll(first, nil)
+		readAll(second, nil)
+		time.Sleep(1500 * time.Millisecond)
+		_, err = g.get()
+		is.NoErr(err)
+		is.Equal(g.conns(), 1) // the first, for the second has had its time
+		is.Equal(g.dials(), 2) // dials
+	})
+}
+
 func TestWhatCannotBeRepeatedGetsAFreshConnection(t *testing.T) {
 	for name, tt := range map[string]struct {
 		method    string
@@ -248,6 +270,7 @@ func TestStaleConnectionIsReplacedWhereTheRequestIsRepeatable(t *testing.T) {
 func TestStaleConnectionIsReplacedOnlyOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
+		var lost atomic.Int64
 		g := newTarget(t, upstream.Options{}, func(conn net.Conn, n int) {
 			proxytest.ReadHead(conn)
 			if n < 2 {
@@ -255,6 +278,7 @@ func TestStaleConnectionIsReplacedOnlyOnce(t *testing.T) {
 				io.WriteString(conn, ok)
 				proxytest.ReadHead(conn)
 			}
+			lost.Add(1)
 		})
 		done := make(chan error)
 		for range 2 {
@@ -268,8 +292,9 @@ func TestStaleConnectionIsReplacedOnlyOnce(t *testing.T) {
 		_, err := g.get()
 		why, repeatable := reason(err)
 		is.Equal(why, upstream.Broken)
-		is.True(repeatable)    // on another target
-		is.Equal(g.dials(), 3) // dials
+		is.True(repeatable)             // on another target
+		is.Equal(g.dials(), 3)          // dials
+		is.Equal(lost.Load(), int64(2)) // attempts: the other idle one is not tried
 	})
 }
 
@@ -331,7 +356,8 @@ func TestBodyOfARepeatableFailureCanBeReadAgain(t *testing.T) {
 				var network proxytest.Net
 				p := upstream.New(upstream.Options{Network: "tcp", Address: "127.0.0.1:1", Dial: network.Dial})
 				defer p.Close()
-				r := request("POST", strings.NewReader(tt.body), tt.length)
+				body := &countedBody{Reader: strings.NewReader(tt.body)}
+				r := request("POST", body, tt.length)
 				for range 2 {
 					_, err := p.Exchange(r, "/", nil, nil)
 					why, repeatable := reason(err)
@@ -340,7 +366,8 @@ func TestBodyOfARepeatableFailureCanBeReadAgain(t *testing.T) {
 				}
 				got, err := io.ReadAll(r.Body)
 				is.NoErr(err)
-				is.Equal(string(got), tt.body) // body
+				is.Equal(string(got), tt.body)           // body
+				is.Equal(body.closed > 0, tt.length > 0) // closed only if it was read
 			})
 		})
 	}

@@ -18,15 +18,9 @@ const (
 
 	// maxKept bounds the buffers that wait in wires for the next request.
 	maxKept = 64 << 10
-
-	// pieceSize is how much of a longer body is read at a time.
-	pieceSize = 32 << 10
 )
 
-var (
-	wires  = sync.Pool{New: func() any { return new([]byte) }}
-	pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
-)
+var wires = sync.Pool{New: func() any { return new([]byte) }}
 
 // A request is what is sent to the target.
 type request struct {
@@ -48,7 +42,7 @@ func (q *request) prepare(r *http.Request, target string, header http.Header) *E
 	q.wire, err = appendHead((*q.pooled)[:0], r, target, header, length)
 	if err != nil {
 		closeBody(r)
-		return &Error{Reason: Request, Err: err}
+		return &Error{Reason: BadRequest, Err: err}
 	}
 	q.held = length != 0 && hasToken(header["Expect"], "100-continue")
 	q.streamed = length < 0 || length > maxSmall || q.held
@@ -91,7 +85,7 @@ func (q *request) release(sending bool, err *Error) {
 		*q.pooled = q.wire
 	}
 	wires.Put(q.pooled)
-	q.wire, q.pooled = nil, nil
+	q.r, q.wire, q.pooled = nil, nil, nil
 }
 
 // bodyLength returns how long r's body is, -1 if that is unknown.
@@ -120,10 +114,7 @@ func isIdempotent(method string) bool {
 // appendHead appends a request's head to b. Whatever it is given, the head
 // ends nowhere but at its end and has no line that was not asked for.
 func appendHead(b []byte, r *http.Request, target string, header http.Header, length int64) ([]byte, error) {
-	host := r.Host
-	if own := header["Host"]; len(own) > 0 {
-		host = own[0]
-	}
+	host := hostOf(r, header)
 	if !isToken(r.Method) || !isWord(target) || target == "" || !isWord(host) {
 		return b, fmt.Errorf("cannot be sent: %q %q to host %q", r.Method, target, host)
 	}
@@ -154,6 +145,13 @@ func appendHead(b []byte, r *http.Request, target string, header http.Header, le
 		b = append(b, "\r\n"...)
 	}
 	return append(b, "\r\n"...), nil
+}
+
+func hostOf(r *http.Request, header http.Header) string {
+	if own := header["Host"]; len(own) > 0 {
+		return own[0]
+	}
+	return r.Host
 }
 
 // appendAnnouncement appends the names of trailers that will be sent.
@@ -236,6 +234,7 @@ const lastLimit = 100 * time.Millisecond
 type sender struct {
 	x       *exchange
 	conn    *conn
+	r       *http.Request // whose Body it is, and whose Trailer follows
 	left    int64         // of a counted body; negative: it goes out in chunks
 	last    atomic.Bool   // the end of the body is being written
 	done    chan struct{} // closed when nothing more will be written
@@ -245,7 +244,8 @@ type sender struct {
 
 // send starts the sender of x.
 func (x *exchange) send(c *conn) *Error {
-	s := &sender{x: x, conn: c, left: bodyLength(x.request.r), done: make(chan struct{})}
+	r := x.request.r
+	s := &sender{x: x, conn: c, r: r, left: bodyLength(r), done: make(chan struct{})}
 	c.readBy(time.Time{})
 	if !x.pool.run(s.run) {
 		return x.failure(Cut, errPoolClosed)
@@ -255,16 +255,16 @@ func (x *exchange) send(c *conn) *Error {
 }
 
 func (s *sender) run() {
-	body := s.x.request.r.Body
+	body := s.r.Body
 	defer body.Close()
 	defer close(s.done)
-	buf := pieces.Get().(*[pieceSize]byte)
-	defer pieces.Put(buf)
+	piece := borrowPiece(s.left)
 	if s.left < 0 {
-		s.err = s.sendChunks(body, buf[:])
+		s.err = s.sendChunks(body, &piece)
 	} else {
-		s.err = s.sendCounted(body, buf[:])
+		s.err = s.sendCounted(body, &piece)
 	}
+	piece.giveBack()
 	if s.err == nil || s.refused {
 		// A target that refuses more of the body has answered or will not.
 		s.x.wasSent(s.conn)
@@ -273,53 +273,64 @@ func (s *sender) run() {
 	s.x.bodyFailed(s.conn, s.err)
 }
 
-func (s *sender) sendCounted(body io.Reader, buf []byte) error {
+func (s *sender) sendCounted(body io.Reader, piece *piece) error {
 	for s.left > 0 {
-		n, err := readSome(body, buf[:min(s.left, pieceSize)])
+		buf := piece.bytes()
+		n, err := readSome(body, buf[:min(s.left, int64(len(buf)))])
 		s.left -= int64(n)
 		if n > 0 {
 			if err := s.write(buf[:n], s.left == 0); err != nil {
 				return err
 			}
 		}
-		if err == io.EOF && s.left > 0 {
-			return io.ErrUnexpectedEOF
-		}
 		if err != nil && s.left > 0 {
-			return err
+			return noEOF(err)
 		}
+		piece.fit(n)
 	}
 	return nil
 }
 
+// What is around the data of a chunk, and of the last one.
+const (
+	chunkLead     = len("1ffff\r\n")
+	chunkTail     = len("\r\n0\r\n\r\n")
+	chunkOverhead = chunkLead + chunkTail
+)
+
 // sendChunks makes a chunk of whatever one Read returns, so that a body that
 // is made little by little arrives so.
-func (s *sender) sendChunks(body io.Reader, buf []byte) error {
-	const lead = len("7fff\r\n") // before the data
-	const tail = len("\r\n0\r\n\r\n")
+func (s *sender) sendChunks(body io.Reader, piece *piece) error {
 	for {
-		n, err := readSome(body, buf[lead:pieceSize-tail])
+		buf := piece.bytes()
+		n, err := readSome(body, buf[chunkLead:len(buf)-chunkTail])
 		if err != nil && err != io.EOF {
 			return err
 		}
-		chunk := buf[lead:lead]
+		chunk := buf[:0]
 		if n > 0 {
-			size := strconv.AppendInt(nil, int64(n), 16)
-			start := lead - len(size) - len("\r\n")
-			copy(buf[start:], size)
-			copy(buf[lead-2:], "\r\n")
-			chunk = append(buf[start:lead+n], "\r\n"...)
+			chunk = frameChunk(buf, n)
 		}
 		last := err == io.EOF
 		if last {
-			if chunk, err = appendTrailer(chunk, s.x.request.r.Trailer); err != nil {
+			if chunk, err = appendTrailer(chunk, s.r.Trailer); err != nil {
 				return err
 			}
 		}
 		if err := s.write(chunk, last); err != nil || last {
 			return err
 		}
+		piece.fit(n)
 	}
+}
+
+// frameChunk returns the n bytes behind chunkLead in buf as a chunk.
+func frameChunk(buf []byte, n int) []byte {
+	var digits [8]byte
+	size := append(strconv.AppendInt(digits[:0], int64(n), 16), "\r\n"...)
+	start := chunkLead - len(size)
+	copy(buf[start:], size)
+	return append(buf[start:chunkLead+n], "\r\n"...)
 }
 
 func (s *sender) write(p []byte, last bool) error {

@@ -1,0 +1,289 @@
+package forward_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/proxytest"
+)
+
+const (
+	upgrade   = get + "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+	switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+)
+
+// A tunnel is one that a test stands at both ends of.
+type tunnel struct {
+	client, target halfCloser
+	stream         io.Closer
+	p              *proxy
+}
+
+type halfCloser interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// tunnelled runs test with an open tunnel.
+func tunnelled(t *testing.T, test func(is *is.I, u *tunnel)) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		n := new(proxytest.Net)
+		targets := make(chan net.Conn)
+		done := make(chan bool)
+		n.Script(t, targetAddr, func(conn net.Conn, _ int) {
+			proxytest.ReadHead(conn)
+			io.WriteString(conn, switching)
+			targets <- conn
+			<-done
+		})
+		defer close(done)
+		p := newProxy(newPool(t, n).Exchange)
+		streams := make(chan io.Closer, 1)
+		p.stream = func(s io.Closer) bool {
+			streams <- s
+			return true
+		}
+		serve(t, n, p)
+		client := dial(t, n)
+		io.WriteString(client, upgrade)
+		u := &tunnel{client: client.(halfCloser), target: (<-targets).(halfCloser), stream: <-streams, p: p}
+		head, err := proxytest.ReadHead(client)
+		is.NoErr(err)
+		is.Equal(head, switching)
+		test(is, u)
+	})
+}
+
+func TestATunnelIsClosedOneWayAtATime(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		in, out int64
+		ends    func(u *tunnel) (first, second halfCloser)
+	}{
+		{"client first", 7, 3, func(u *tunnel) (first, second halfCloser) { return u.client, u.target }},
+		{"target first", 3, 7, func(u *tunnel) (first, second halfCloser) { return u.target, u.client }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tunnelled(t, func(is *is.I, u *tunnel) {
+				first, second := tt.ends(u)
+				io.WriteString(first, "request")
+				is.NoErr(first.CloseWrite())
+				b, err := io.ReadAll(second) // the end is passed on
+				is.NoErr(err)
+				is.Equal(string(b), "request")
+				time.Sleep(time.Hour)
+				is.Equal(len(u.p.outcomes), 0)
+				io.WriteString(second, "yes") // and the other way is open
+				is.NoErr(second.Close())
+				b, err = io.ReadAll(first)
+				is.NoErr(err)
+				is.Equal(string(b), "yes")
+				o := <-u.p.outcomes
+				is.NoErr(o.err)
+				is.Equal(o.Status, 101)
+				is.Equal(o.BytesIn, tt.in)
+				is.Equal(o.BytesOut, tt.out)
+				is.NoErr(u.stream.Close()) // which does nothing any more
+			})
+		})
+	}
+}
+
+func TestATunnelMayBeSilent(t *testing.T) {
+	tunnelled(t, func(is *is.I, u *tunnel) {
+		for range 3 {
+			time.Sleep(24 * time.Hour)
+			io.WriteString(u.client, "ping")
+			is.Equal(nextPiece(is, u.target), "ping")
+			time.Sleep(24 * time.Hour)
+			io.WriteString(u.target, "pong")
+			is.Equal(nextPiece(is, u.client), "pong")
+		}
+	})
+}
+
+func TestATunnelTakesMuchBothWaysAtOnce(t *testing.T) {
+	tunnelled(t, func(is *is.I, u *tunnel) {
+		data := bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
+		want := sha256.Sum256(data)
+		sums := make(chan [32]byte, 2)
+		for _, end := range []halfCloser{u.client, u.target} {
+			go func() {
+				end.Write(data)
+				end.CloseWrite()
+			}()
+			go func() {
+				b, _ := io.ReadAll(end)
+				sums <- sha256.Sum256(b)
+			}()
+		}
+		is.Equal(<-sums, want)
+		is.Equal(<-sums, want)
+		o := <-u.p.outcomes
+		is.NoErr(o.err)
+		is.Equal(o.BytesIn, int64(len(data)))
+		is.Equal(o.BytesOut, int64(len(data)))
+	})
+}
+
+func TestATunnelCanBeCut(t *testing.T) {
+	tunnelled(t, func(is *is.I, u *tunnel) {
+		io.WriteString(u.client, "hello")
+		is.Equal(nextPiece(is, u.target), "hello")
+		is.NoErr(u.stream.Close())
+		_, state := hear(u.client, time.Second)
+		is.True(state != "open")
+		_, state = hear(u.target, time.Second)
+		is.True(state != "open")
+		o := <-u.p.outcomes
+		is.True(o.err != nil)
+		is.Equal(o.Status, 101)
+		is.Equal(o.BytesIn, int64(5))
+	})
+}
+
+func TestATunnelThatIsStuckCanBeCut(t *testing.T) {
+	tunnelled(t, func(is *is.I, u *tunnel) {
+		for _, end := range []halfCloser{u.client, u.target} {
+			go end.Write(make([]byte, 1<<20)) // which nobody reads
+		}
+		time.Sleep(time.Hour)
+		is.NoErr(u.stream.Close())
+		synctest.Wait()
+		is.Equal(len(u.p.outcomes), 1)
+	})
+}
+
+func TestATunnelEndsWithEitherSide(t *testing.T) {
+	for name, ends := range map[string]func(u *tunnel) (gone, left halfCloser){
+		"client": func(u *tunnel) (gone, left halfCloser) { return u.client, u.target },
+		"target": func(u *tunnel) (gone, left halfCloser) { return u.target, u.client },
+	} {
+		t.Run(name, func(t *testing.T) {
+			tunnelled(t, func(is *is.I, u *tunnel) {
+				gone, left := ends(u)
+				io.WriteString(left, "unread")
+				synctest.Wait()
+				gone.Close() // with data unread: a reset
+				_, state := hear(left, time.Minute)
+				is.True(state != "open")
+				is.True((<-u.p.outcomes).err != nil)
+			})
+		})
+	}
+}
+
+func TestARefusedTunnelIsNotOpened(t *testing.T) {
+	for name, stream := range map[string]func(io.Closer) bool{
+		"refused": func(io.Closer) bool { return false },
+		"closed and refused": func(s io.Closer) bool {
+			s.Close()
+			return false
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				n := new(proxytest.Net)
+				left := make(chan string, 1)
+				n.Script(t, targetAddr, func(conn net.Conn, _ int) {
+					proxytest.ReadHead(conn)
+					io.WriteString(conn, switching)
+					_, state := hear(conn, time.Minute)
+					left <- state
+				})
+				p := newProxy(newPool(t, n).Exchange)
+				p.stream = stream
+				serve(t, n, p)
+				client := dial(t, n)
+				io.WriteString(client, upgrade)
+				got, state := hear(client, time.Second)
+				is.True(strings.HasPrefix(got, "HTTP/1.1 502 "))
+				is.Equal(state, "open")
+				is.Equal((<-p.outcomes).Status, 0)
+				is.True(<-left != "open") // the target is told
+			})
+		})
+	}
+}
+
+// The closer may be used before there is anything to close.
+func TestATunnelClosedAsItOpensDoesNotOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		n := new(proxytest.Net)
+		n.Script(t, targetAddr, func(conn net.Conn, _ int) {
+			proxytest.ReadHead(conn)
+			io.WriteString(conn, switching)
+			hear(conn, time.Minute)
+		})
+		p := newProxy(newPool(t, n).Exchange)
+		p.stream = func(s io.Closer) bool {
+			s.Close()
+			return true
+		}
+		serve(t, n, p)
+		client := dial(t, n)
+		io.WriteString(client, upgrade)
+		got, state := hear(client, time.Second)
+		is.Equal(got, "")
+		is.Equal(state, "closed")
+		o := <-p.outcomes
+		is.True(o.err != nil)
+		is.True(o.Status != 0) // the caller cannot answer any more
+	})
+}
+
+func TestWithoutHijackThereIsNoTunnel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		n := new(proxytest.Net)
+		n.Script(t, targetAddr, func(conn net.Conn, _ int) {
+			proxytest.ReadHead(conn)
+			io.WriteString(conn, switching)
+			hear(conn, time.Minute)
+		})
+		p := newProxy(newPool(t, n).Exchange)
+		serve(t, n, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.ServeHTTP(plain{w}, r) }))
+		client := dial(t, n)
+		io.WriteString(client, upgrade)
+		got, _ := hear(client, time.Second)
+		is.True(strings.HasPrefix(got, "HTTP/1.1 502 "))
+		o := <-p.outcomes
+		is.True(errors.Is(o.err, http.ErrNotSupported))
+		is.Equal(o.Status, 0)
+	})
+}
+
+// What an outer handler has set is sent as with any other answer.
+func TestTheHeadOfATunnelHasTheOuterHeaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		n := new(proxytest.Net)
+		n.Script(t, targetAddr, func(conn net.Conn, _ int) {
+			proxytest.ReadHead(conn)
+			io.WriteString(conn, strings.Replace(switching, "Upgrade\r\n", "Upgrade, X-Secret\r\nX-Secret: a\r\nContent-Length: 0\r\nX-A: b\r\n", 1))
+		})
+		p := newProxy(newPool(t, n).Exchange)
+		serve(t, n, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Outer", "c")
+			p.ServeHTTP(w, r)
+		}))
+		client := dial(t, n)
+		io.WriteString(client, upgrade)
+		head, err := proxytest.ReadHead(client)
+		is.NoErr(err)
+		is.Equal(head, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-A: b\r\nX-Outer: c\r\n\r\n")
+	})
+}

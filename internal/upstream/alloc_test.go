@@ -1,0 +1,32 @@
+//go:build !race
+
+package upstream_test
+
+import (
+	"io"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/upstream"
+)
+
+// TestSmallExchangeAllocatesLittle counts one for the exchange, three for the
+// watcher of its context, and four for the header.
+func TestSmallExchangeAllocatesLittle(t *testing.T) {
+	is := is.New(t)
+	p := upstream.New(upstream.Options{Dial: dialCanned})
+	defer p.Close()
+	r, cancel := smallRequest(t)
+	defer cancel()
+	header := smallHeader()
+	n := testing.AllocsPerRun(1000, func() {
+		resp, err := p.Exchange(r, "/", header, nil)
+		if err != nil {
+			panic(err)
+		}
+		resp.Body.(io.WriterTo).WriteTo(io.Discard)
+		resp.Body.Close()
+	})
+	is.True(n <= 9) // objects per exchange
+}

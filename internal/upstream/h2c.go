@@ -1,0 +1,227 @@
+package upstream
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+// An H2C does what a Pool does, with a target that speaks HTTP/2 without TLS
+// (RFC 9113, section 3.3): that is how gRPC servers are run. It stands on
+// [http.Transport], which has goroutines for each connection and exchange.
+//
+// What a Pool promises holds here, too, except that a request's body is always
+// read by a goroutine, that protocols are never switched, and that Close does
+// not wait for the goroutines of a connection that it has closed.
+type H2C struct {
+	o         Options
+	transport *http.Transport
+	stop      context.CancelFunc // ends dials
+	running   sync.WaitGroup     // round trips, dials, reads of bodies; grows only under mu, while closed is false
+
+	mu     sync.Mutex // guards the fields below
+	closed bool
+	active map[*stream]struct{}
+	conns  map[*h2cConn]struct{}
+}
+
+// NewH2C returns an H2C for the target that o describes, whose TLS is ignored.
+// Nothing is dialled yet.
+func NewH2C(o Options) *H2C {
+	o.setDefaults()
+	ctx, stop := context.WithCancel(context.Background())
+	p := &H2C{o: o, stop: stop, active: make(map[*stream]struct{}), conns: make(map[*h2cConn]struct{})}
+	p.transport = &http.Transport{
+		Protocols:              new(http.Protocols),
+		DisableCompression:     true,
+		ExpectContinueTimeout:  continueLimit,
+		IdleConnTimeout:        time.Minute,
+		MaxResponseHeaderBytes: maxHead,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: time.Minute},
+		DialContext: func(dial context.Context, _, _ string) (net.Conn, error) {
+			return p.dial(ctx, dial)
+		},
+	}
+	p.transport.Protocols.SetUnencryptedHTTP2(true)
+	return p
+}
+
+// CloseIdle closes the connections that no exchange uses.
+func (p *H2C) CloseIdle() { p.transport.CloseIdleConnections() }
+
+// Close is the Close of a Pool.
+func (p *H2C) Close() {
+	p.mu.Lock()
+	p.closed = true
+	active, conns := p.active, p.conns
+	p.active, p.conns = nil, nil
+	p.mu.Unlock()
+
+	p.stop()
+	for x := range active {
+		x.cut(Cut, errPoolClosed)
+	}
+	for c := range conns {
+		c.Conn.Close()
+	}
+	p.transport.CloseIdleConnections()
+	p.running.Wait()
+}
+
+// enter counts a goroutine, or what has to be over when Close returns, until
+// running.Done. It reports false if p is closed.
+func (p *H2C) enter() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	p.running.Add(1)
+	return true
+}
+
+// A dialError is an error of a dial, as opposed to one of a round trip.
+type dialError struct{ error }
+
+func (e dialError) Unwrap() error { return e.error }
+
+// dial opens a connection for as long as ctx, which is p's, lasts.
+func (p *H2C) dial(ctx, dial context.Context) (net.Conn, error) {
+	if !p.enter() {
+		return nil, dialError{errPoolClosed}
+	}
+	defer p.running.Done()
+	dial, cancel := withTimeout(dial, p.o.DialTimeout)
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	raw, err := p.o.Dial(dial, p.o.Network, p.o.Address)
+	if err != nil {
+		return nil, dialError{err}
+	}
+	c := &h2cConn{Conn: raw, pool: p}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		raw.Close()
+		return nil, dialError{errPoolClosed}
+	}
+	p.conns[c] = struct{}{}
+	return c, nil
+}
+
+// begin is enter for x: for its round trip and its watcher.
+func (p *H2C) begin(x *stream) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	p.running.Add(2)
+	p.active[x] = struct{}{}
+	return true
+}
+
+func (p *H2C) leave(x *stream) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.active, x)
+}
+
+// An h2cConn is a connection that its pool can close.
+type h2cConn struct {
+	net.Conn
+	pool *H2C
+}
+
+func (c *h2cConn) Close() error {
+	c.pool.mu.Lock()
+	delete(c.pool.conns, c)
+	c.pool.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// Exchange is the Exchange of a Pool.
+func (p *H2C) Exchange(r *http.Request, target string, header http.Header, interim func(status int, h http.Header)) (*http.Response, error) {
+	if err := checkStream(r, target, header); err != nil {
+		closeBody(r)
+		return nil, &Error{Reason: BadRequest, Err: err}
+	}
+	x := &stream{
+		pool:     p,
+		interims: make(chan interimHead, maxInterims),
+		sent:     make(chan struct{}, 1),
+		result:   make(chan error, 1),
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	x.cancel = cancel
+	out := x.outgoing(ctx, r, target, header)
+	err := x.run(ctx, r, out, interim)
+	if x.upload != nil {
+		x.upload.settle(err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return x.response, nil
+}
+
+// checkStream reports what cannot be sent.
+func checkStream(r *http.Request, target string, header http.Header) error {
+	if target != "*" && !strings.HasPrefix(target, "/") {
+		return fmt.Errorf("cannot be sent: %q %q", r.Method, target)
+	}
+	_, err := appendHead(nil, r, target, header, 0)
+	return err
+}
+
+// unknownHost stands for the authority of a request that has none, so that it
+// is not the target's address.
+const unknownHost = "unknown.invalid"
+
+// outgoing makes the request for the transport.
+func (x *stream) outgoing(ctx context.Context, r *http.Request, target string, header http.Header) *http.Request {
+	fields := make(http.Header, len(header)+1)
+	fields["User-Agent"] = nil // unless there is one: the transport's own is not wanted
+	for name, values := range header {
+		switch name {
+		case "Connection", "Keep-Alive", "Proxy-Connection", "Upgrade":
+			// RFC 9113, section 8.2.2
+		default:
+			if !isDerived(name) {
+				fields[name] = values
+			}
+		}
+	}
+	host := cmp.Or(hostOf(r, header), unknownHost)
+	path := target
+	if target != "*" {
+		// The transport takes away what is before the path, and lets it as it is.
+		path = "//" + host + target
+	}
+	out := &http.Request{
+		Method:  r.Method,
+		URL:     &url.URL{Scheme: "http", Host: unknownHost, Opaque: path},
+		Host:    host,
+		Header:  fields,
+		Trailer: r.Trailer,
+	}
+	if out.ContentLength = bodyLength(r); out.ContentLength != 0 {
+		x.upload = &upload{x: x, body: r.Body, passed: make(chan struct{}), ended: ctx.Done()}
+		out.Body = x.upload
+	} else {
+		closeBody(r)
+	}
+	return out.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteHeaders:         func() { x.written.Store(true) },
+		WroteRequest:         x.wroteRequest,
+		GotFirstResponseByte: func() { x.heard.Store(true) },
+		Got1xxResponse:       x.got1xx,
+	}))
+}

@@ -1,0 +1,325 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A stream is an exchange of an H2C, and the body of its answer.
+type stream struct {
+	pool     *H2C
+	cancel   context.CancelFunc // ends the round trip, and what follows it
+	upload   *upload            // the request's body; nil: it has none
+	response *http.Response
+	answer   io.ReadCloser // what the body of response is read from
+	err      error         // what Read returns from now on
+
+	written  atomic.Bool      // part of the request was sent
+	heard    atomic.Bool      // part of an answer has come
+	sent     chan struct{}    // told when all of it was
+	interims chan interimHead // from the connection's goroutine
+	count    int              // of interims; for that goroutine
+	result   chan error       // of the round trip
+
+	fate                // its mu guards the fields below, too
+	unwatch func() bool // stops watching the request's context
+	ended   bool        // it has left the H2C
+}
+
+type interimHead struct {
+	status int
+	header http.Header
+}
+
+func (x *stream) wroteRequest(info httptrace.WroteRequestInfo) {
+	if info.Err != nil {
+		return
+	}
+	select {
+	case x.sent <- struct{}{}:
+	default: // once more, on another connection
+	}
+}
+
+// got1xx hands an interim answer to Exchange. It does not wait for that, for
+// other exchanges of the connection would wait, too.
+func (x *stream) got1xx(status int, header textproto.MIMEHeader) error {
+	if x.count++; x.count > maxInterims {
+		return errInterims
+	}
+	if status == http.StatusContinue && x.upload != nil {
+		x.upload.asked.Store(true)
+	}
+	x.interims <- interimHead{status, http.Header(header)}
+	return nil
+}
+
+// run carries the exchange as far as the head of the final answer.
+func (x *stream) run(ctx context.Context, r, out *http.Request, interim func(int, http.Header)) *Error {
+	if !x.pool.begin(x) {
+		x.cancel()
+		return &Error{Reason: Cut, Repeatable: true, Err: errPoolClosed}
+	}
+	client := r.Context()
+	unwatch := context.AfterFunc(client, func() { x.gone(client) })
+	x.mu.Lock()
+	x.unwatch = unwatch
+	x.mu.Unlock()
+	go x.roundTrip(out)
+	if err := x.await(interim); err != nil {
+		x.end()
+		e := x.failed(err)
+		unread := x.upload == nil || x.upload.stop()
+		lost := e.Reason == Broken && x.upload == nil && isIdempotent(r.Method) && !x.heard.Load()
+		e.Repeatable = e.Reason != Gone && unread && (lost || !x.written.Load())
+		return e
+	}
+	x.answer = x.response.Body
+	if x.answer == http.NoBody {
+		x.end()
+		return nil
+	}
+	x.response.Body = x
+	return nil
+}
+
+// roundTrip is the goroutine of x up to the head of the final answer.
+func (x *stream) roundTrip(out *http.Request) {
+	defer x.pool.running.Done()
+	var err error
+	x.response, err = x.pool.transport.RoundTrip(out)
+	x.result <- err
+}
+
+// await waits for the end of the round trip. What comes before it is passed on,
+// and timed.
+func (x *stream) await(interim func(int, http.Header)) error {
+	limit := x.pool.o.ResponseTimeout
+	late := time.NewTimer(limit)
+	late.Stop()
+	timed := false
+	for {
+		select {
+		case <-x.sent:
+			timed = limit > 0
+		case head := <-x.interims:
+			x.pass(head, interim)
+		case <-late.C:
+			x.cut(Timeout, os.ErrDeadlineExceeded)
+			timed = false
+		case err := <-x.result:
+			late.Stop()
+			for len(x.interims) > 0 {
+				x.pass(<-x.interims, interim)
+			}
+			return err
+		}
+		if timed {
+			late.Reset(limit)
+		}
+	}
+}
+
+func (x *stream) pass(head interimHead, interim func(int, http.Header)) {
+	if interim != nil {
+		interim(head.status, head.header)
+	}
+	if head.status == http.StatusContinue && x.upload != nil {
+		x.upload.pass()
+	}
+}
+
+func (x *stream) gone(client context.Context) {
+	defer x.pool.running.Done()
+	x.cut(Gone, context.Cause(client))
+}
+
+// cut is the cut of an exchange.
+func (x *stream) cut(reason Reason, cause error) {
+	x.mu.Lock()
+	x.cutLocked(reason, cause)
+	unwatch := x.unwatch
+	x.mu.Unlock()
+	x.cancel()
+	x.stop(unwatch)
+}
+
+// end lets go of the stream and of the H2C. Only the first call does anything.
+func (x *stream) end() {
+	x.mu.Lock()
+	unwatch, ended := x.unwatch, x.ended
+	x.ended = true
+	x.mu.Unlock()
+	if ended {
+		return
+	}
+	x.stop(unwatch)
+	x.cancel()
+	if x.answer != nil {
+		x.answer.Close()
+	}
+	x.pool.leave(x)
+}
+
+func (x *stream) stop(unwatch func() bool) {
+	if unwatch != nil && unwatch() {
+		x.pool.running.Done()
+	}
+}
+
+// failed returns what is to be reported for an error of the transport.
+func (x *stream) failed(err error) *Error {
+	var dial dialError
+	switch {
+	case errors.As(err, &dial):
+		return x.failure(Dial, dial.error)
+	case x.count > maxInterims:
+		return x.failure(Malformed, errInterims)
+	case x.upload != nil && x.upload.failure() != nil:
+		return x.failure(ClientBody, x.upload.failure())
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return x.failure(Gone, err)
+	}
+	return x.failure(Broken, err)
+}
+
+func (x *stream) Read(p []byte) (n int, err error) {
+	if x.err != nil {
+		return 0, x.err
+	}
+	n, err = x.answer.Read(p)
+	switch err {
+	case nil:
+	case io.EOF:
+		x.err = err
+		x.end()
+	default:
+		x.err = x.failed(err)
+	}
+	return n, x.err
+}
+
+// waits tells that nobody knows.
+func (x *stream) waits() bool { return true }
+
+// WriteTo is the WriteTo of a body.
+func (x *stream) WriteTo(w io.Writer) (int64, error) {
+	if x.err == io.EOF {
+		return 0, nil
+	}
+	if x.err != nil {
+		return 0, x.err
+	}
+	k := client{f: &x.fate, w: w, limit: x.pool.o.WriteTimeout}
+	if !k.open() {
+		return 0, x.failure(Cut, nil)
+	}
+	defer k.close()
+	length := x.response.ContentLength
+	return k.copy(x, length, length < 0 || isEventStream(x.response))
+}
+
+// Close ends the exchange, and its upload if there is one.
+func (x *stream) Close() error {
+	x.cut(Cut, http.ErrBodyReadAfterClose)
+	x.end()
+	return nil
+}
+
+// An upload is a request's body as the transport gets it. The transport closes
+// it in any case; but it has to stay open, and unread, for another attempt.
+type upload struct {
+	x      *stream
+	body   io.ReadCloser
+	asked  atomic.Bool     // a 100 has come
+	passed chan struct{}   // closed when that was passed on
+	once   sync.Once       // closes passed
+	ended  <-chan struct{} // closed when the exchange has ended
+
+	mu      sync.Mutex // guards the fields below
+	read    bool       // Read has been called
+	stopped bool       // nothing more is to be read
+	settled bool       // it is known whether there is another attempt
+	closed  bool       // by the transport
+	err     error      // of body
+}
+
+// Read waits for the passing on of a 100, for a server sends one by itself
+// when its request's body is read.
+func (u *upload) Read(p []byte) (int, error) {
+	if u.asked.Load() {
+		select {
+		case <-u.passed:
+		case <-u.ended:
+		}
+	}
+	if !u.start() {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	defer u.x.pool.running.Done()
+	n, err := u.body.Read(p)
+	if err != nil && err != io.EOF {
+		u.mu.Lock()
+		u.err = err
+		u.mu.Unlock()
+	}
+	return n, err
+}
+
+func (u *upload) start() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.stopped || !u.x.pool.enter() {
+		return false
+	}
+	u.read = true
+	return true
+}
+
+func (u *upload) pass() { u.once.Do(func() { close(u.passed) }) }
+
+func (u *upload) failure() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.err
+}
+
+// stop ends the reading. It reports whether nothing was read.
+func (u *upload) stop() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.stopped = true
+	return !u.read
+}
+
+// settle says how Exchange ends: with err, or with an answer.
+func (u *upload) settle(err *Error) {
+	u.mu.Lock()
+	u.settled = true
+	u.stopped = u.stopped || err != nil
+	again := err != nil && err.Repeatable
+	late := !u.read && (u.closed || err != nil)
+	u.mu.Unlock()
+	if late && !again {
+		u.body.Close()
+	}
+}
+
+func (u *upload) Close() error {
+	u.mu.Lock()
+	u.closed = true
+	now := u.read || u.settled && !u.stopped
+	u.mu.Unlock()
+	if now {
+		return u.body.Close()
+	}
+	return nil
+}
