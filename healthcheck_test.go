@@ -148,7 +148,7 @@ func TestFailedDeploySaysWhatTheTargetAnswered(t *testing.T) {
 		{"redirect", raw("HTTP/1.1 302 Found\r\nLocation: /login\r\n\r\n"), "GET /up answered 302 to /login"},
 		{"error", raw("HTTP/1.1 500 Oops\r\n\r\n" + strings.Repeat("x", 300)), "answered 500 \"" + strings.Repeat("x", 200) + "\""},
 		{"empty", raw(""), "EOF"},
-		{"not http", raw("SSH-2.0-OpenSSH_9.2\r\n"), "not a status line"},
+		{"not http", raw("SSH-2.0-OpenSSH_9.2\r\n"), `not a status line of HTTP/1.0 or HTTP/1.1: "SSH-2.0-OpenSSH_9.2\r\n"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

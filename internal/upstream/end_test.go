@@ -52,7 +52,7 @@ func TestErrorsTellWhatHappenedAndWhetherToTryAgain(t *testing.T) {
 		},
 		"not HTTP": {
 			get, once("220 mail.test ESMTP\r\n"),
-			upstream.Error{Reason: upstream.Malformed}, "malformed: not a status line of HTTP/1.0 or HTTP/1.1",
+			upstream.Error{Reason: upstream.Malformed}, "malformed: not a status line of HTTP/1.0 or HTTP/1.1: \"220 mail.test ESMTP\\r\\n\"",
 		},
 		"endless header": {
 			get, once("HTTP/1.1 200 OK\r\n" + strings.Repeat("A: b\r\n", 50_000)),

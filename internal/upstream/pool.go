@@ -1,4 +1,5 @@
-// Package upstream carries HTTP/1 exchanges with one address.
+// Package upstream carries exchanges with one address: over HTTP/1 by a Pool,
+// over HTTP/2 without TLS by an H2C, which has the same methods.
 //
 // A Pool keeps connections and lends each to one exchange at a time. The
 // request is written and the answer's head is read on the goroutine that asks,

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/textproto"
@@ -54,7 +55,7 @@ func (c *conn) readHead(method string, r *http.Response, b *body) error {
 		return noEOF(err)
 	}
 	if !parseStatusLine(r, line) {
-		return errStatusLine
+		return fmt.Errorf("%w: %q", errStatusLine, line[:min(len(line), maxQuoted)])
 	}
 	r.Header, err = c.readFields()
 	if err != nil {
