@@ -156,6 +156,9 @@ func (v *visit) serve() {
 // end of it; otherwise it may go to another target.
 func (v *visit) forward(t *target, passage *gate.Passage, requestTarget string) bool {
 	defer passage.Leave() // also when the answer breaks off, which panics
+	if v.last != nil {
+		v.outcome.Retries++
+	}
 	res, err := forward.Forward(v.w, v.r, t.exchange, forward.Options{
 		Target:    requestTarget,
 		Client:    v.client,
@@ -184,7 +187,6 @@ func (v *visit) forward(t *target, passage *gate.Passage, requestTarget string) 
 	case isTarget && failure.Repeatable && !res.BodyRead:
 		v.tried = append(v.tried, t)
 		v.last = err
-		o.Retries++
 		return false
 	}
 	v.fail(err)

@@ -284,6 +284,24 @@ func TestShutdownAnswersHeldRequests(t *testing.T) {
 	})
 }
 
+func TestRetriesCountWhatWasSentAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		outcomes := make(chan parachute.Outcome, 2)
+		h := newHouse(t, parachute.Options{Observe: func(r *http.Request, o parachute.Outcome) { outcomes <- o }})
+		app := h.app("app", "app.test:80")
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"app.test:80"},
+			Timeouts: parachute.Timeouts{Hold: 100 * time.Millisecond}}))
+		h.get("any.test")
+		is.Equal((<-outcomes).Retries, 0)
+		app.Stop()
+		h.get("any.test") // at once, after 50 ms, and when the 100 ms are over
+		o := <-outcomes
+		is.Equal(o.Retries, 2)
+		is.Equal(o.Reason, "dial")
+	})
+}
+
 func TestTargetThatDoesNotAnswerIs504(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
