@@ -178,9 +178,7 @@ func (v *visit) forward(t *target, passage *gate.Passage, requestTarget string) 
 	switch {
 	case err == nil:
 		return true
-	case v.r.Context().Err() != nil:
-		v.abort("gone", err)
-	case res.Status != 0 && isTarget:
+	case isTarget && (res.Status != 0 || failure.Reason == upstream.Gone):
 		v.abort(failure.Reason.String(), err)
 	case res.Status != 0:
 		v.abort("client", err)

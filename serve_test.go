@@ -420,3 +420,28 @@ func TestTargetMayBeAnIPv6Address(t *testing.T) {
 		is.Equal(h.get("any.test"), "200 six")
 	})
 }
+
+// A target that goes away while a client is still sending its request: the
+// client is there, and is told.
+func TestTargetThatBreaksDuringAnUploadIs502(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		outcomes := make(chan parachute.Outcome, 1)
+		h := newHouse(t, parachute.Options{Observe: func(r *http.Request, o parachute.Outcome) { outcomes <- o }})
+		h.net.Script(t, "app.test:80", func(conn net.Conn, n int) {
+			if head, _ := proxytest.ReadHead(conn); strings.HasPrefix(head, "GET /up ") {
+				io.WriteString(conn, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+				return
+			}
+			time.Sleep(time.Second)
+		})
+		is.NoErr(h.deploy("web", "app.test:80"))
+		conn, err := h.net.Dial(t.Context(), "tcp", "proxy.test:80")
+		is.NoErr(err)
+		defer conn.Close()
+		io.WriteString(conn, "POST / HTTP/1.1\r\nHost: any.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+		head, _ := proxytest.ReadHead(conn)
+		is.True(strings.HasPrefix(head, "HTTP/1.1 502 "))
+		is.Equal((<-outcomes).Reason, "broken")
+	})
+}

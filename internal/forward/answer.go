@@ -23,9 +23,9 @@ type answer struct {
 	announced []string // trailer fields that the head names
 }
 
-// chunked keeps the server from counting an answer that is short: the target
-// did not say a length.
-var chunked = []string{"chunked"}
+// chunks is the value of a Transfer-Encoding header. It keeps the server from
+// counting a short answer, the length of which the target did not tell.
+var chunks = []string{"chunked"}
 
 // answer passes res on.
 func (y *relay) answer(res *http.Response) error {
@@ -94,7 +94,7 @@ func (a *answer) head() {
 		h["Content-Type"] = nil // the server would guess one
 	}
 	if a.chunked {
-		h["Transfer-Encoding"] = chunked
+		h["Transfer-Encoding"] = chunks
 	}
 	if a.announced = announced(a.res.Trailer); len(a.announced) > 0 && a.r.ProtoAtLeast(1, 1) {
 		h["Trailer"] = []string{strings.Join(a.announced, ", ")}
@@ -110,9 +110,10 @@ func (a *answer) head() {
 func (a *answer) content() error {
 	to, direct := a.res.Body.(io.WriterTo)
 	direct = direct && !a.events // which would be timed
-	prompt := a.early || a.events || !a.counted && !a.empty
-	// A WriteTo flushes what has to wait for the target. The head may wait for
-	// that, but not where the server would count a body that is at hand.
+	prompt := a.early || !a.counted && !a.empty
+	// A WriteTo flushes before it waits for the target, so that the head can
+	// leave together with what is at hand. But a body that is all at hand
+	// would be counted by the server, unless it is chunked.
 	if prompt && !(direct && a.chunked && !a.early) {
 		if err := a.flush(); err != nil {
 			return err
@@ -215,14 +216,11 @@ func (a *answer) trailer() {
 		return
 	}
 	h := a.w.Header()
-	for _, name := range a.announced {
-		h[name] = nil // one in the head is not to be sent again
-	}
 	for name, values := range a.res.Trailer {
 		switch {
 		case !isTrailer(name):
 		case slices.Contains(a.announced, name):
-			h[name] = values
+			h[name] = values // also if there are none: what the head had is not a trailer
 		default:
 			h[http.TrailerPrefix+name] = values
 		}

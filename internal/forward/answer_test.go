@@ -243,7 +243,13 @@ func TestAnEventStreamIsWatched(t *testing.T) {
 				opened <- stream
 				return true
 			}
-			serve(t, n, p)
+			serve(t, n, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/other" {
+					w.WriteHeader(http.StatusNoContent)
+					return
+				}
+				p.ServeHTTP(w, r)
+			}))
 			client := dial(t, n)
 			io.WriteString(client, get+"\r\n")
 			c := <-x.calls
@@ -291,10 +297,13 @@ func TestAnEventStreamIsWatched(t *testing.T) {
 		streams(t, func(is *is.I, client net.Conn, p *proxy, out *io.PipeWriter, stream io.Closer) {
 			out.Close()
 			is.NoErr((<-p.outcomes).err)
-			is.NoErr(stream.Close())
-			got, state := hear(client, time.Second)
+			got, _ := hear(client, time.Second)
 			is.True(strings.HasSuffix(got, "\r\n\r\n0\r\n\r\n"))
-			is.Equal(state, "open") // the connection is others' now
+			io.WriteString(client, "GET /other HTTP/1.1\r\nHost: app.test\r\n\r\n")
+			is.NoErr(stream.Close()) // the connection is another request's now
+			got, state := hear(client, time.Second)
+			is.True(strings.HasPrefix(got, "HTTP/1.1 204 "))
+			is.Equal(state, "open")
 		})
 	})
 }

@@ -8,13 +8,28 @@ import (
 
 // A Client is where a request comes from.
 type Client struct {
-	// Addr is the client's address, not the valid one where nobody knows: the
-	// peer has no IP address, as on a unix socket.
+	// Addr is the client's address. It is not valid where the peer has no IP
+	// address, as on a unix socket.
 	Addr netip.Addr
 
 	// Trusted says that the peer may speak for others: what it sent in
 	// X-Forwarded-* and the like is kept.
 	Trusted bool
+}
+
+// NearbyPrefixes returns the loopback, private and link-local ranges (RFC 1122,
+// 1918, 3927, 4193, 4291), where the proxies in front of a proxy usually are.
+func NearbyPrefixes() []netip.Prefix {
+	return []netip.Prefix{
+		netip.MustParsePrefix("127.0.0.0/8"),
+		netip.MustParsePrefix("10.0.0.0/8"),
+		netip.MustParsePrefix("172.16.0.0/12"),
+		netip.MustParsePrefix("192.168.0.0/16"),
+		netip.MustParsePrefix("169.254.0.0/16"),
+		netip.MustParsePrefix("::1/128"),
+		netip.MustParsePrefix("fc00::/7"),
+		netip.MustParsePrefix("fe80::/10"),
+	}
 }
 
 // ClientOf tells who sent r: the peer, r.RemoteAddr, or, where that is one of

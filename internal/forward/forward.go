@@ -55,7 +55,7 @@ type Result struct {
 	BytesIn   int64       // of the client's body, or from the client through a tunnel
 	BytesOut  int64       // of the answer's body, or to the client through a tunnel
 	FirstByte time.Time   // when the final answer's head had come; zero: it did not
-	BodyRead  bool        // reading the client's body was begun, so the request cannot be sent again from here
+	BodyRead  bool        // something of the client's body is gone, so the request cannot be sent again from here
 }
 
 // What Forward itself finds wrong. Other errors are the Exchange's or its
@@ -74,8 +74,12 @@ const maxInterim = 8
 //
 // An error with Result.Status 0 means that nothing final was written. The
 // caller answers, or calls Forward again, which is of use if not
-// Result.BodyRead. Part of the client's body may be left in the connection,
-// which therefore must be closed: w.Header() then says so, and is to be left so.
+// Result.BodyRead; r.Body may then be what the exchange left in its place. Part
+// of the client's body may be left in the connection, which therefore must be
+// closed: w.Header() then says so, and is to be left so.
+//
+// Where a running read of the client's body had to be ended, net/http's server
+// takes that for the end of the client, and cancels r's context.
 //
 // An error with another Status means that the answer broke off. The caller
 // must abort the connection: panic(http.ErrAbortHandler).
@@ -156,7 +160,7 @@ func (y *relay) end() Result {
 			b.stop(0, 0)
 		}
 		y.result.BytesIn, y.result.BodyRead = b.n, b.begun
-		if b.sent.Body != b && y.result.Status == 0 {
+		if b.sent.Body != b && b.whole && y.result.Status == 0 {
 			y.r.Body, y.result.BodyRead = b.sent.Body, false
 		}
 	}

@@ -6,12 +6,11 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/netip"
-	"net/textproto"
-	"net/url"
 	"os"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/shahnk19/parachute/internal/forward"
@@ -100,47 +99,6 @@ func newTransport(t *testing.T, n *proxytest.Net) *http.Transport {
 	return transport
 }
 
-// over makes an Exchange of a RoundTripper.
-func over(transport http.RoundTripper) forward.Exchange {
-	return func(r *http.Request, target string, header http.Header, interim func(int, http.Header)) (*http.Response, error) {
-		heads := make(chan interimHead)
-		trace := &httptrace.ClientTrace{Got1xxResponse: func(status int, h textproto.MIMEHeader) error {
-			heads <- interimHead{status, http.Header(h).Clone()}
-			return nil
-		}}
-		out := (&http.Request{
-			Method:        r.Method,
-			URL:           &url.URL{Scheme: "http", Host: targetAddr, Opaque: target},
-			Host:          r.Host,
-			Header:        header.Clone(),
-			ContentLength: r.ContentLength,
-			Trailer:       r.Trailer,
-			Proto:         "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		}).WithContext(httptrace.WithClientTrace(r.Context(), trace))
-		if r.ContentLength != 0 {
-			out.Body = r.Body
-		}
-		if out.Header["User-Agent"] == nil {
-			out.Header["User-Agent"] = []string{""}
-		}
-		var res *http.Response
-		var err error
-		go func() {
-			defer close(heads)
-			res, err = transport.RoundTrip(out)
-		}()
-		for head := range heads {
-			interim(head.status, head.header)
-		}
-		return res, err
-	}
-}
-
-type interimHead struct {
-	status int
-	header http.Header
-}
-
 // answering is an Exchange without a target.
 func answering(res func() *http.Response) forward.Exchange {
 	return func(*http.Request, string, http.Header, func(int, http.Header)) (*http.Response, error) {
@@ -173,4 +131,66 @@ func hear(c net.Conn, d time.Duration) (received, state string) {
 		state = "reset"
 	}
 	return string(b), state
+}
+
+// An exchange hands what it is called with to a test, and returns what that
+// says.
+type exchange struct {
+	calls chan call
+}
+
+type call struct {
+	r       *http.Request
+	interim func(int, http.Header)
+	answer  chan<- answer
+}
+
+type answer struct {
+	res *http.Response
+	err error
+}
+
+type interimHead struct {
+	status int
+	header http.Header
+}
+
+func newExchange() *exchange { return &exchange{calls: make(chan call)} }
+
+// Exchange runs interim on this goroutine, as it must.
+func (x *exchange) Exchange(r *http.Request, _ string, _ http.Header, interim func(int, http.Header)) (*http.Response, error) {
+	answers := make(chan answer)
+	heads := make(chan interimHead)
+	later := func(status int, h http.Header) { heads <- interimHead{status, h} }
+	x.calls <- call{r, later, answers}
+	for {
+		select {
+		case h := <-heads:
+			interim(h.status, h.header)
+		case a := <-answers:
+			return a.res, a.err
+		}
+	}
+}
+
+// response makes an answer of a head and a body.
+func response(status int, body string, fields ...string) *http.Response {
+	h := http.Header{"Content-Type": {"a/b"}}
+	for i := 0; i < len(fields); i += 2 {
+		h.Add(fields[i], fields[i+1])
+	}
+	return &http.Response{StatusCode: status, Header: h, ContentLength: -1, Body: io.NopCloser(strings.NewReader(body))}
+}
+
+// played is a test of one request on a Net, answered by the test itself.
+func played(t *testing.T, send string, test func(t *testing.T, client net.Conn, p *proxy, c call)) {
+	synctest.Test(t, func(t *testing.T) {
+		n := new(proxytest.Net)
+		x := newExchange()
+		p := newProxy(x.Exchange)
+		serve(t, n, p)
+		client := dial(t, n)
+		go io.WriteString(client, send)
+		test(t, client, p, <-x.calls)
+	})
 }

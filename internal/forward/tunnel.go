@@ -62,15 +62,12 @@ func (y *relay) tunnel(res *http.Response, asked string) error {
 	return t.end(nil)
 }
 
-// chosen returns the protocol that the target switches to. It must be one of
+// chosen returns the protocol that the target switches to, which must be one of
 // those that it was asked for.
 func chosen(h http.Header, asked string) (string, error) {
-	if asked == "" {
-		return "", errors.New("switching protocols: the target was not asked to")
-	}
 	protocol := strings.Join(h["Upgrade"], ", ")
 	if !hasToken([]string{asked}, protocol) || !hasToken(h["Connection"], "upgrade") {
-		return "", fmt.Errorf("switching protocols: the target was asked for %s and chose %q", asked, protocol)
+		return "", fmt.Errorf("switching protocols: asked for %q, the target chose %q", asked, protocol)
 	}
 	return protocol, nil
 }

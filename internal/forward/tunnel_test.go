@@ -1,6 +1,7 @@
 package forward_test
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"errors"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
@@ -286,4 +288,81 @@ func TestTheHeadOfATunnelHasTheOuterHeaders(t *testing.T) {
 		is.NoErr(err)
 		is.Equal(head, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-A: b\r\nX-Outer: c\r\n\r\n")
 	})
+}
+
+// pair returns both ends of a connection.
+func pair(t *testing.T, n *proxytest.Net, address string) (client, server halfCloser) {
+	t.Helper()
+	listener, err := n.Listen(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	dialed, err := n.Dial(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dialed.Close() })
+	return dialed.(halfCloser), accepted.(halfCloser)
+}
+
+// A hijacked writer gives its connection away.
+type hijacked struct {
+	nowhere
+	conn net.Conn
+}
+
+func (w *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return w.conn, bufio.NewReadWriter(bufio.NewReader(w.conn), bufio.NewWriter(w.conn)), nil
+}
+
+// A watched connection counts how often it is closed.
+type watched struct {
+	halfCloser
+	closed int
+}
+
+func (c *watched) Close() error {
+	c.closed++
+	return c.halfCloser.Close()
+}
+
+func TestBothEndsOfATunnelAreClosed(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		give func(*watched) net.Conn // what the client's connection looks like
+		ends func(client, target halfCloser)
+	}{
+		{"after both sides have ended", func(c *watched) net.Conn { return c }, func(client, target halfCloser) {
+			client.CloseWrite()
+			target.CloseWrite()
+		}},
+		{"after one has, where a connection cannot be half-closed", func(c *watched) net.Conn { return struct{ net.Conn }{c} }, func(_, target halfCloser) {
+			target.CloseWrite()
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				n := new(proxytest.Net)
+				client, server := pair(t, n, proxyAddr)
+				target, app := pair(t, n, targetAddr)
+				ours, theirs := &watched{halfCloser: server}, &watched{halfCloser: target}
+				r := read(t, "GET", "/")
+				r.Header = http.Header{"Connection": {"upgrade"}, "Upgrade": {"x"}}
+				res := response(101, "", "Connection", "Upgrade", "Upgrade", "x")
+				res.Body = theirs
+				time.AfterFunc(time.Second, func() { tt.ends(client, app) })
+				result, err := forward.Forward(&hijacked{nowhere{make(http.Header)}, tt.give(ours)}, r, answering(func() *http.Response { return res }), forward.Options{})
+				is.NoErr(err)
+				is.Equal(result.Status, 101)
+				is.Equal(ours.closed, 1)
+				is.True(theirs.closed > 0)
+			})
+		})
+	}
 }

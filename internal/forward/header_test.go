@@ -1,0 +1,73 @@
+package forward_test
+
+import (
+	"crypto/tls"
+	"net/http"
+	"net/netip"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/forward"
+)
+
+// outgoing returns the header with which r goes on.
+func outgoing(t *testing.T, r *http.Request, o forward.Options) http.Header {
+	t.Helper()
+	var got http.Header
+	_, err := forward.Forward(&nowhere{make(http.Header)}, r, func(_ *http.Request, _ string, h http.Header, _ func(int, http.Header)) (*http.Response, error) {
+		got = h.Clone()
+		return response(204, ""), nil
+	}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestForwardedProtoIsThatOfTheConnection(t *testing.T) {
+	is := is.New(t)
+	r := read(t, "GET", "/")
+	is.Equal(outgoing(t, r, forward.Options{})["X-Forwarded-Proto"], []string{"http"})
+	r.TLS = new(tls.ConnectionState)
+	is.Equal(outgoing(t, r, forward.Options{})["X-Forwarded-Proto"], []string{"https"})
+}
+
+func TestForwardedForIsThePeersAddress(t *testing.T) {
+	for peer, want := range map[string][]string{
+		"192.0.2.1:1000":      {"192.0.2.1"},
+		"[2001:db8::1]:1000":  {"2001:db8::1"},
+		"[fe80::1%eth0]:1000": {"fe80::1"}, // whose zone means something here only
+		"@":                   nil,
+	} {
+		is := is.New(t)
+		r := read(t, "GET", "/")
+		r.RemoteAddr = peer
+		is.Equal(outgoing(t, r, forward.Options{Client: forward.ClientOf(r, nil)})["X-Forwarded-For"], want)
+	}
+}
+
+// The maps are used again; nothing of one request may be seen in another.
+func TestHeadersDoNotMix(t *testing.T) {
+	is := is.New(t)
+	first, second := read(t, "GET", "/"), read(t, "GET", "/")
+	first.Header = http.Header{"X-First": {"a"}, "Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Te": {"trailers"}}
+	for i := range 100 {
+		first.Header.Set("X-"+string(rune('A'+i%26))+string(rune('A'+i/26)), "x") // too many to be kept
+	}
+	o := forward.Options{Client: forward.Client{Addr: netip.MustParseAddr("192.0.2.1")}, RequestID: "1", Prefix: "/a", Start: start}
+	first.RemoteAddr = "192.0.2.1:1000"
+	for range 3 {
+		outgoing(t, first, o)
+		is.Equal(outgoing(t, second, forward.Options{}), http.Header{"X-Forwarded-Proto": {"http"}, "X-Forwarded-Host": {"app.test"}})
+	}
+}
+
+func TestTheClientsHeaderIsLeftAlone(t *testing.T) {
+	is := is.New(t)
+	r := read(t, "POST", "/")
+	r.Header = http.Header{"Connection": {"close, X-A"}, "X-A": {"b"}, "X-Forwarded-For": {"192.0.2.2"}, "Expect": {"100-continue"}}
+	want := r.Header.Clone()
+	outgoing(t, r, forward.Options{Client: forward.Client{Addr: netip.MustParseAddr("192.0.2.1"), Trusted: true}})
+	is.Equal(r.Header, want)
+}
