@@ -139,7 +139,6 @@ type splicer struct {
 	recorder
 	got    []byte
 	pieces []int64
-	kinds  []string
 	err    error // what ReadFrom returns after half a piece; nil: it reads all
 }
 
