@@ -11,7 +11,7 @@ GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.version=$(VERSIO
 packages = $(sort $(dir $(shell grep -rl --include='*_test.go' '$(1)' .)))
 
 .DEFAULT_GOAL := build
-.PHONY: build test check bench fuzz demo docker clean help
+.PHONY: build test check bench pgo fuzz demo docker clean help
 
 build: ## Build bin/parachute (the default)
 	$(GOBUILD) -o bin/parachute ./cmd/parachute
@@ -31,6 +31,10 @@ check: ## Check formatting, go vet, staticcheck, and the layout of the tree
 
 bench: ## Run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem $(call packages,^func Benchmark)
+
+# go build finds the profile by its name and place, and compiles by it.
+pgo: ## Renew the profile that the binary is compiled by, from the load of BenchmarkProxy
+	$(GO) test -run '^$$' -bench Proxy -benchtime 300000x -o bin/server.test -cpuprofile cmd/parachute/default.pgo ./cmd/parachute/internal/server
 
 fuzz: ## Fuzz each fuzz target for FUZZTIME (30s), one after another
 	@grep -rHo --include='*_test.go' '^func Fuzz[[:alnum:]_]*' . | sed 's|/[^/]*:func | |' | sort | \

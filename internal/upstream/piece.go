@@ -6,7 +6,7 @@ import "sync"
 // by little, of which there may be many; a large one saves system calls.
 const (
 	smallPiece = 4 << 10
-	largePiece = 128 << 10
+	largePiece = 256 << 10
 )
 
 var (
