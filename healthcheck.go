@@ -157,21 +157,20 @@ type news struct {
 func (t *target) learn(saw Probe) (n news) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.last == nil || t.last.Passed != saw.Passed {
+		t.streak = 0
+	}
 	t.last = &saw
 	t.probes++
+	t.streak++
+	n.first = t.probes == 1
 	now, needed := HealthUnhealthy, t.check.Fall
 	if saw.Passed {
 		now, needed = HealthHealthy, t.check.Rise
 	}
-	n.first = t.probes == 1
-	if now == t.health {
-		t.streak = 0
+	if now == t.health || t.streak < needed {
 		return n
 	}
-	if t.streak++; t.streak < needed {
-		return n
-	}
-	t.streak = 0
 	t.health = now
 	t.healthy.Store(saw.Passed)
 	n.changed = true

@@ -1,11 +1,13 @@
 package parachute_test
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -122,6 +124,22 @@ func TestRiseAndFallCountProbesInARow(t *testing.T) {
 		is.Equal(h.Services()[0].Live.Targets[0].Health, parachute.HealthHealthy) // one failure is not two
 		time.Sleep(time.Second)
 		is.Equal(h.Services()[0].Live.Targets[0].Health, parachute.HealthUnhealthy)
+	})
+}
+
+func TestTargetThatFlapsIsNotHealthyWhereTwoProbesAreAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		var probes atomic.Int64
+		h.net.Serve(t, "app.test:80", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if probes.Add(1)%2 == 0 {
+				w.WriteHeader(503)
+			}
+		})).SetHealth(0)
+		err := h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"app.test:80"},
+			HealthCheck: parachute.HealthCheck{Rise: 2, Fall: 3}})
+		is.True(errors.Is(err, parachute.ErrUnhealthy)) // never twice in a row
 	})
 }
 

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -453,9 +452,9 @@ func (h HealthCheck) normalize() (HealthCheck, error) {
 	h.Interval = cmp.Or(h.Interval, time.Second)
 	h.Timeout = cmp.Or(h.Timeout, 5*time.Second)
 	h.Rise, h.Fall = cmp.Or(h.Rise, 1), cmp.Or(h.Fall, 1)
-	switch _, err := url.ParseRequestURI(h.Path); {
-	case err != nil, h.Path[0] != '/':
-		return h, faultf(ErrInvalid, "health check path %q: want one that begins with '/', such as /up", h.Path)
+	switch {
+	case h.Path[0] != '/' || !isRequestTarget(h.Path):
+		return h, faultf(ErrInvalid, "health check path %q: want one that begins with '/' and has no space, '#' or other than ASCII characters in it, such as /up", h.Path)
 	case h.Port < 0 || h.Port > 65535:
 		return h, faultf(ErrInvalid, "health check port %d: want 1 to 65535, or 0 for the target's own", h.Port)
 	case !isHostHeader(h.Host):
@@ -466,6 +465,11 @@ func (h HealthCheck) normalize() (HealthCheck, error) {
 		return h, faultf(ErrInvalid, "health check rise %d and fall %d: want at least 1", h.Rise, h.Fall)
 	}
 	return h, nil
+}
+
+// isRequestTarget reports whether path can stand in a request line as it is.
+func isRequestTarget(path string) bool {
+	return !strings.ContainsFunc(path, func(c rune) bool { return c <= ' ' || c > '~' || c == '#' })
 }
 
 // isHostHeader reports whether h may be sent as a Host header; empty means

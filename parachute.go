@@ -27,9 +27,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -96,6 +98,7 @@ type visit struct {
 
 	tried []*target // that could not take the request
 	last  error     // why the last of them could not
+	lost  int       // how many of them had it, and went away
 	hold  hold
 }
 
@@ -185,6 +188,9 @@ func (v *visit) forward(t *target, passage *gate.Passage, requestTarget string) 
 	case isTarget && failure.Repeatable && !res.BodyRead:
 		v.tried = append(v.tried, t)
 		v.last = err
+		if failure.Reason == upstream.Broken {
+			v.lost++
+		}
 		return false
 	}
 	v.fail(err)
@@ -192,11 +198,13 @@ func (v *visit) forward(t *target, passage *gate.Passage, requestTarget string) 
 }
 
 // waitForTarget waits before all targets of a service are tried again, and
-// reports false if it answered the request instead.
+// reports false if it answered the request instead. An app that went away with
+// the request, as one does that is killed, gets it once more: it may be the
+// request that it died of.
 func (v *visit) waitForTarget(version *version) bool {
 	failure := (*upstream.Error)(nil)
-	isDial := errors.As(v.last, &failure) && failure.Reason == upstream.Dial
-	if isDial && v.hold.wait(v.r.Context(), version, int64(v.proxy.options.MaxHeld), v.proxy.stopping) {
+	again := errors.As(v.last, &failure) && (failure.Reason == upstream.Dial || failure.Reason == upstream.Broken) && v.lost < 2
+	if again && v.hold.wait(v.r.Context(), version, int64(v.proxy.options.MaxHeld), v.proxy.stopping) {
 		v.tried = v.tried[:0]
 		return true
 	}
@@ -214,6 +222,9 @@ func (v *visit) waitForTarget(version *version) bool {
 // fail answers for a target that gave no answer which could be passed on.
 func (v *visit) fail(err error) {
 	status, reason := http.StatusBadGateway, "target"
+	if errors.Is(err, forward.ErrRefused) {
+		status, reason = http.StatusGatewayTimeout, upstream.Cut.String()
+	}
 	if e := (*upstream.Error)(nil); errors.As(err, &e) {
 		reason = e.Reason.String()
 		switch e.Reason {
@@ -227,8 +238,18 @@ func (v *visit) fail(err error) {
 }
 
 func (v *visit) refuse(status int, reason string, err error) {
-	v.outcome.Status, v.outcome.Reason, v.outcome.Err = status, reason, err
-	http.Error(v.w, fmt.Sprintf("%d %s", status, http.StatusText(status)), status)
+	page := fmt.Sprintf("%d %s\n", status, http.StatusText(status))
+	h := v.w.Header()
+	h["Content-Type"] = []string{"text/plain; charset=utf-8"}
+	h["Content-Length"] = []string{strconv.Itoa(len(page))}
+	h["X-Content-Type-Options"] = []string{"nosniff"}
+	v.w.WriteHeader(status)
+	o := &v.outcome
+	o.Status, o.Reason, o.Err, o.Header = status, reason, err, h
+	if v.r.Method != http.MethodHead {
+		n, _ := io.WriteString(v.w, page) // an error is the client's, who has left
+		o.BytesOut = int64(n)
+	}
 }
 
 // abort ends the request without an answer, or in the middle of one.
@@ -313,7 +334,6 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment) error {
 		p.emit(Event{Kind: EventFailed, Service: d.Service, Generation: res.generation, Err: err})
 		return err
 	}
-	p.emit(Event{Kind: EventSwitched, Service: d.Service, Generation: res.generation})
 	if previous != nil {
 		p.retire(previous, res, d.Timeouts)
 	}
@@ -331,7 +351,9 @@ func (p *Proxy) replace(ctx context.Context, res *reservation, d Deployment) (pr
 	}
 	if err == nil {
 		status := Status{Service: d.Service, Generation: res.generation, State: StateServing, Deployment: d}
-		previous, err = p.router.publish(ctx, res, newVersion(status, res.hosts, targets))
+		previous, err = p.router.publish(ctx, res, newVersion(status, res.hosts, targets), func() {
+			p.emit(Event{Kind: EventSwitched, Service: d.Service, Generation: res.generation})
+		})
 	}
 	if err != nil {
 		closeAll(targets)
@@ -391,7 +413,9 @@ func (p *Proxy) remove(ctx context.Context, service string) error {
 		return err
 	}
 	defer p.router.leave(res)
-	previous, err := p.router.publish(ctx, res, nil)
+	previous, err := p.router.publish(ctx, res, nil, func() {
+		p.emit(Event{Kind: EventRemoved, Service: service, Generation: res.generation})
+	})
 	switch {
 	case err != nil:
 		return err
@@ -400,7 +424,6 @@ func (p *Proxy) remove(ctx context.Context, service string) error {
 	case previous == nil:
 		return nil
 	}
-	p.emit(Event{Kind: EventRemoved, Service: service, Generation: res.generation})
 	p.retire(previous, res, previous.status.Deployment.Timeouts)
 	return nil
 }
@@ -417,7 +440,7 @@ func (p *Proxy) Services() []Status {
 
 // Restore brings back what Commit was last given: all of it at once, without
 // waiting for health. It must come once and before the first Deploy or Remove;
-// otherwise it is ErrInvalid and nothing happens. Requests wait for the first
+// otherwise it is ErrInvalid, or ErrClosed, and nothing happens. Requests wait for the first
 // health check of a restored service, at most one second, and are then sent on
 // whatever it said.
 //
@@ -425,6 +448,10 @@ func (p *Proxy) Services() []Status {
 // as StateFailed with its hosts, whose requests are answered 503, until it is
 // deployed again or removed. The error tells of all of them.
 func (p *Proxy) Restore(services []Status) error {
+	if !p.router.changes.Enter() {
+		return describe("restore", "", ErrClosed)
+	}
+	defer p.router.changes.Leave()
 	restored := make(map[string]*version, len(services))
 	claimed := make(map[string]string)
 	var generation uint64
@@ -503,12 +530,8 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	for {
 		var retired sync.WaitGroup
 		for _, v := range p.router.renew() {
-			if requests, streams := v.inFlight(); requests+streams > 0 {
-				retired.Go(func() {
-					limits := gate.Limits{Requests: math.MaxInt64, Streams: v.status.Deployment.Timeouts.Stream}
-					v.retire(limits, ctx.Done())
-				})
-			}
+			limits := gate.Limits{Requests: math.MaxInt64, Streams: v.status.Deployment.Timeouts.Stream}
+			retired.Go(func() { v.retire(limits, ctx.Done()) })
 		}
 		retired.Wait()
 		select {
@@ -595,9 +618,9 @@ func describe(verb, service string, err error) error {
 
 // emit tells Notify and the log what has happened.
 func (p *Proxy) emit(e Event) {
-	e.Time = time.Now()
 	p.events.Lock()
 	defer p.events.Unlock()
+	e.Time = time.Now()
 	if p.options.Notify != nil {
 		p.options.Notify(e)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // status returns what Commit would have been given for one target.
@@ -112,6 +113,21 @@ func TestRestoreComesOnceAndFirst(t *testing.T) {
 		is.True(errors.Is(err, parachute.ErrInvalid))
 		is.Equal(len(h.Services()), 1)
 	})
+}
+
+func TestCloseBesideRestoreLeavesNoGoroutine(t *testing.T) {
+	for range 50 {
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			p := parachute.New(parachute.Options{Dial: new(proxytest.Net).Dial})
+			restored := make(chan error)
+			go func() {
+				restored <- p.Restore([]parachute.Status{status("web", 1, "web-1:3000"), status("api", 2, "web-2:3000", "api.test")})
+			}()
+			is.NoErr(p.Close())
+			<-restored // one that came too late, or was in time and is closed; the bubble tells what is left
+		})
+	}
 }
 
 func BenchmarkRestore1000Services(b *testing.B) {

@@ -174,10 +174,10 @@ func (r *router) leave(res *reservation) {
 
 // publish commits next as what its service serves, or with nil that there is
 // no such service any more, and then stores the table that says so; the
-// reservation ends with that. It returns the version that was replaced, if
-// there was one. After an error, which may be the cause of ctx's end, nothing
+// reservation ends with that. It calls announce before the next change has its
+// turn. It returns the version that was replaced, if there was one. After an error, which may be the cause of ctx's end, nothing
 // has changed.
-func (r *router) publish(ctx context.Context, res *reservation, next *version) (previous *version, err error) {
+func (r *router) publish(ctx context.Context, res *reservation, next *version, announce func()) (previous *version, err error) {
 	r.publishing.Lock()
 	defer r.publishing.Unlock()
 	if err := r.beginCommit(ctx, res); err != nil {
@@ -198,12 +198,17 @@ func (r *router) publish(ctx context.Context, res *reservation, next *version) (
 			return nil, err
 		}
 	}
-	t := newTable(services)
+	r.store(newTable(services), res)
+	announce()
+	return previous, nil
+}
+
+// store publishes t, with which res ends.
+func (r *router) store(t *table, res *reservation) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.routes.Store(t)
 	r.endLocked(res, context.Canceled)
-	return previous, nil
 }
 
 // beginCommit is the point from which no other change ends this one.
@@ -217,18 +222,17 @@ func (r *router) beginCommit(ctx context.Context, res *reservation) error {
 	return nil
 }
 
-// restore publishes services without a commit, if nothing has been asked of
-// the router before, and reports whether it has.
+// restore publishes services without a commit and reports true, if nothing has
+// been asked of the router before.
 func (r *router) restore(services map[string]*version, generation uint64) bool {
 	r.publishing.Lock()
 	defer r.publishing.Unlock()
 	t := newTable(services)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.generation > 0 || len(r.routes.Load().services) > 0 || !r.changes.Enter() {
+	if old := r.routes.Load(); r.generation > 0 || len(old.services) > 0 || old.closed {
 		return false
 	}
-	defer r.changes.Leave()
 	r.generation = generation
 	r.routes.Store(t)
 	return true

@@ -29,6 +29,18 @@ func TestLookupFindsEachOfManyHosts(t *testing.T) {
 	is.True(table.lookup("service-1000.example.com") == nil)
 }
 
+// A request may have chosen its lane just before Shutdown looks.
+func TestShutdownClosesTheGatesOfIdleVersionsToo(t *testing.T) {
+	is := is.New(t)
+	p := New(Options{})
+	v := newVersion(Status{Service: "web"}, []string{anyHost}, []*target{{address: "web-1:3000"}})
+	is.True(p.router.restore(map[string]*version{"web": v}, 1))
+	lane := v.pick(nil)
+	is.NoErr(p.Shutdown(t.Context()))
+	_, ok := lane.Enter()
+	is.True(!ok) // it looks again, and finds the newer version
+}
+
 func FuzzCanonicalHost(f *testing.F) {
 	for _, host := range []string{"", "a", "A.Example.Com.:80", "[::1]:80", "[", "bücher.example", "a:b:c", ".", "xn--", "\xff"} {
 		f.Add(host)

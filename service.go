@@ -199,11 +199,17 @@ func (v *version) inFlight() (requests, streams int64) {
 }
 
 // retire lets nobody into v any more and waits for those inside, as gate.Drain
-// does.
+// does; it cuts off the requests that are late.
 func (v *version) retire(limits gate.Limits, done <-chan struct{}) (requests, streams int64) {
 	lanes := make([]*gate.Lane, len(v.lanes))
 	for i, l := range v.lanes {
 		lanes[i] = &l.Lane
 	}
-	return gate.Drain(lanes, limits, done)
+	return gate.Drain(lanes, limits, v.cutRequests, done)
+}
+
+func (v *version) cutRequests() {
+	for _, l := range v.lanes {
+		l.target.conns.CutRequests()
+	}
 }

@@ -170,6 +170,63 @@ func TestStreamsAreClosedAtTheSwitchWhereSoAsked(t *testing.T) {
 	})
 }
 
+func TestLateRequestsAreCutAtTheirLimitThoughStreamsMayLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.net.Serve(t, "old.test:80", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/events" {
+				w.Header().Set("Content-Type", "text/event-stream")
+				http.NewResponseController(w).Flush()
+			}
+			select {
+			case <-r.Context().Done():
+			case <-time.After(20 * time.Second):
+			}
+		}))
+		h.app("new", "new.test:80")
+		is.NoErr(h.deploy("web", "old.test:80"))
+		stream := h.openEvents()
+		begin := time.Now()
+		cut := make(chan time.Duration, 1)
+		go func() {
+			if answer := h.get("any.test"); answer == "504 504 Gateway Timeout" {
+				cut <- time.Since(begin)
+			}
+		}()
+		synctest.Wait()
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"new.test:80"},
+			Timeouts: parachute.Timeouts{Drain: 2 * time.Second, Stream: 10 * time.Second}}))
+		is.Equal(<-cut, 2*time.Second)
+		is.True((<-stream).after >= 11*time.Second) // 2 s, and nine tenths of 10 s
+	})
+}
+
+func TestAnswerThatTurnsOutAStreamWhenNoneMayBeginIs504(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		outcomes := make(chan parachute.Outcome, 1)
+		h := newHouse(t, parachute.Options{Observe: func(r *http.Request, o parachute.Outcome) { outcomes <- o }})
+		h.net.Serve(t, "old.test:80", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(time.Second) // the app's work
+			w.Header().Set("Content-Type", "text/event-stream")
+			http.NewResponseController(w).Flush()
+		}))
+		h.app("new", "new.test:80")
+		is.NoErr(h.deploy("web", "old.test:80"))
+		answer := make(chan string)
+		go func() { answer <- h.get("any.test") }()
+		synctest.Wait()
+		go h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"new.test:80"},
+			Timeouts: parachute.Timeouts{Stream: -1}})
+		is.Equal(<-answer, "504 504 Gateway Timeout")
+		o := <-outcomes
+		is.Equal(o.Reason, "cut")
+		is.Equal(o.Header.Get("Content-Type"), "text/plain; charset=utf-8") // our answer's
+		is.Equal(o.BytesOut, int64(len("504 Gateway Timeout\n")))
+	})
+}
+
 func TestADeployLeavesOtherServicesConnectionsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

@@ -32,7 +32,7 @@ type target struct {
 
 	mu     sync.Mutex // guards what follows
 	health Health
-	streak int // probes in a row that contradict health
+	streak int // how many probes in a row have ended as the last one did
 	probes int // how many have ended
 	last   *Probe
 }
@@ -112,6 +112,7 @@ type endpoint struct {
 // upstream.Pool say.
 type transport interface {
 	Exchange(r *http.Request, target string, header http.Header, interim func(status int, h http.Header)) (*http.Response, error)
+	CutRequests()
 	Close()
 }
 

@@ -54,7 +54,7 @@ func (a *answer) stream() error {
 	s := &eventStream{rc: a.rc, body: a.res.Body}
 	if !a.o.Stream(s) {
 		s.end()
-		return errRefused
+		return ErrRefused
 	}
 	err := a.pass()
 	if cut := s.end(); cut {

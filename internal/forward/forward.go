@@ -58,12 +58,14 @@ type Result struct {
 	BodyRead  bool        // something of the client's body is gone, so the request cannot be sent again from here
 }
 
-// What Forward itself finds wrong. Other errors are the Exchange's or its
+// ErrRefused is what Forward returns where Options.Stream returned false.
+var ErrRefused = errors.New("the stream was refused")
+
+// What else Forward itself finds wrong. Other errors are the Exchange's or its
 // Body's, or come from writing to the client; they are returned as they are.
 var (
-	errStatus  = errors.New("the target's answer has no valid status")
-	errRefused = errors.New("the stream was refused")
-	errCut     = errors.New("the stream was closed")
+	errStatus = errors.New("the target's answer has no valid status")
+	errCut    = errors.New("the stream was closed")
 )
 
 // maxInterim is how many 1xx answers are passed on.

@@ -41,7 +41,7 @@ func (y *relay) tunnel(res *http.Response, asked string) error {
 	t := &tunnel{target: target}
 	defer t.end(io.EOF)
 	if y.o.Stream != nil && !y.o.Stream(t) {
-		return errRefused
+		return ErrRefused
 	}
 	client, buffered, err := y.rc.Hijack()
 	if err != nil {

@@ -104,11 +104,15 @@ type Limits struct {
 	Streams time.Duration
 }
 
+// leaveLimit is how long those that were ended are waited for.
+const leaveLimit = time.Second
+
 // Drain closes lanes to everybody new and returns when those inside have left,
-// or their limits are up, or done is closed. It returns how many requests were
-// still under way when their limit was up, which it is for the caller to end,
-// and how many streams it closed.
-func Drain(lanes []*Lane, limits Limits, done <-chan struct{}) (requests, streams int64) {
+// or were ended when their limits were up, or done is closed. The requests that
+// are late it ends by calling cut, the streams by closing them; both it gives a
+// second at most to leave. It returns how many requests were late, and how many
+// streams it closed.
+func Drain(lanes []*Lane, limits Limits, cut func(), done <-chan struct{}) (requests, streams int64) {
 	begin := time.Now()
 	var idle []<-chan struct{}
 	for _, l := range lanes {
@@ -117,12 +121,12 @@ func Drain(lanes []*Lane, limits Limits, done <-chan struct{}) (requests, stream
 	if limits.Streams < 0 {
 		streams = endStreams(lanes, 0, 0, done)
 	}
-	limit := time.NewTimer(max(limits.Requests, 0))
-	defer limit.Stop()
-	if !allClosed(idle, limit.C, done) {
+	if !allClosed(idle, max(limits.Requests, 0), done) {
 		for _, l := range lanes {
 			requests += l.requests.Inside()
 		}
+		cut()
+		allClosed(idle, leaveLimit, done)
 	}
 	switch {
 	case limits.Streams == 0:
@@ -138,7 +142,7 @@ func Drain(lanes []*Lane, limits Limits, done <-chan struct{}) (requests, stream
 // endStreams lets no stream begin any more, waits for the time of after, and
 // closes those that are open then one by one, at random moments of the span
 // that follows, lest all their clients come back at once. It returns how many
-// it closed; early, if all have left or done is closed.
+// it closed, when all have left; early, if done is closed.
 func endStreams(lanes []*Lane, after, span time.Duration, done <-chan struct{}) (closed int64) {
 	type appointment struct {
 		passage *Passage
@@ -156,10 +160,7 @@ func endStreams(lanes []*Lane, after, span time.Duration, done <-chan struct{}) 
 	}
 	slices.SortFunc(due, func(a, b appointment) int { return cmp.Compare(a.at, b.at) })
 	for _, d := range due {
-		limit := time.NewTimer(d.at - time.Since(begin))
-		left := allClosed(idle, limit.C, done)
-		limit.Stop()
-		if left {
+		if allClosed(idle, d.at-time.Since(begin), done) {
 			return closed
 		}
 		if d.passage.lane.forget(d.passage) {
@@ -167,16 +168,19 @@ func endStreams(lanes []*Lane, after, span time.Duration, done <-chan struct{}) 
 			closed++
 		}
 	}
+	allClosed(idle, leaveLimit, done)
 	return closed
 }
 
-// allClosed waits until all channels are closed, and reports false if the
-// limit was up or done was closed before.
-func allClosed(channels []<-chan struct{}, limit <-chan time.Time, done <-chan struct{}) bool {
+// allClosed waits until all channels are closed, and reports false if the time
+// of limit had passed or done was closed before.
+func allClosed(channels []<-chan struct{}, limit time.Duration, done <-chan struct{}) bool {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
 	for _, c := range channels {
 		select {
 		case <-c:
-		case <-limit:
+		case <-timer.C:
 			return false
 		case <-done:
 			return false

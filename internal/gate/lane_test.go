@@ -55,7 +55,7 @@ func TestDrainLetsNobodyInAndWaitsForRequests(t *testing.T) {
 		enter(t, &a, time.Second)
 		enter(t, &b, 3*time.Second)
 		begin := time.Now()
-		requests, streams := gate.Drain([]*gate.Lane{&a, &b}, gate.Limits{Requests: time.Minute}, nil)
+		requests, streams := gate.Drain([]*gate.Lane{&a, &b}, gate.Limits{Requests: time.Minute}, func() {}, nil)
 		is.Equal(time.Since(begin), 3*time.Second)
 		is.Equal(requests, int64(0))
 		is.Equal(streams, int64(0))
@@ -64,17 +64,50 @@ func TestDrainLetsNobodyInAndWaitsForRequests(t *testing.T) {
 	})
 }
 
-func TestDrainCountsTheRequestsThatTookTooLong(t *testing.T) {
+func TestDrainCutsTheRequestsThatTakeTooLongBeforeItWaitsForStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		var l gate.Lane
 		enter(t, &l, time.Second)
-		enter(t, &l, time.Hour)
+		late, _ := l.Enter()
+		open(t, &l)
 		begin := time.Now()
-		requests, _ := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, nil)
-		is.Equal(time.Since(begin), time.Minute)
+		var cutAt time.Duration
+		cut := func() {
+			cutAt = time.Since(begin)
+			late.Leave()
+		}
+		requests, streams := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: time.Hour}, cut, nil)
+		is.Equal(cutAt, time.Minute)
 		is.Equal(requests, int64(1))
+		is.Equal(streams, int64(1))
+		is.True(time.Since(begin) >= time.Minute+54*time.Minute)
 	})
+}
+
+// A handler that was ended has still its last words to say.
+func TestDrainWaitsForThoseThatItEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var l gate.Lane
+		late, _ := l.Enter()
+		slow := &slowCloser{}
+		slow.passage, _ = l.Enter()
+		slow.passage.BecomeStream(slow)
+		cut := func() { time.AfterFunc(20*time.Millisecond, late.Leave) }
+		gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Second}, cut, nil)
+		requests, streams := l.Inside()
+		is.Equal(requests, int64(0))
+		is.Equal(streams, int64(0))
+	})
+}
+
+// A slowCloser leaves its lane a little after it was closed.
+type slowCloser struct{ passage *gate.Passage }
+
+func (c *slowCloser) Close() error {
+	time.AfterFunc(20*time.Millisecond, c.passage.Leave)
+	return nil
 }
 
 func TestDrainEndsWhenDone(t *testing.T) {
@@ -85,7 +118,7 @@ func TestDrainEndsWhenDone(t *testing.T) {
 		done := make(chan struct{})
 		time.AfterFunc(time.Second, func() { close(done) })
 		begin := time.Now()
-		requests, _ := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, done)
+		requests, _ := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, func() {}, done)
 		is.Equal(time.Since(begin), time.Second)
 		is.Equal(requests, int64(1))
 	})
@@ -101,7 +134,7 @@ func TestStreamsAreClosedAfterTheRequestsHaveLeft(t *testing.T) {
 		is.Equal(requests, int64(1)) // a stream is no request any more
 		is.Equal(streams, int64(1))
 		begin := time.Now()
-		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, nil)
+		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, func() {}, nil)
 		is.Equal(closed, int64(1))
 		after := stream.at.Sub(begin)
 		is.True(after >= 3*time.Second && after <= 4*time.Second) // within the second that follows
@@ -117,7 +150,7 @@ func TestStreamsAreClosedInTheLastTenthOfTheirTime(t *testing.T) {
 			streams = append(streams, open(t, &l))
 		}
 		begin := time.Now()
-		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: 100 * time.Second}, nil)
+		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: 100 * time.Second}, func() {}, nil)
 		is.Equal(closed, int64(20))
 		moments := make(map[time.Duration]bool)
 		for _, s := range streams {
@@ -142,7 +175,7 @@ func TestStreamsAreClosedFirstWhereTheirLimitIsNegative(t *testing.T) {
 		})
 		stream := open(t, &l)
 		begin := time.Now()
-		gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: -1}, nil)
+		gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: -1}, func() {}, nil)
 		is.True(stream.at.Sub(begin) < time.Millisecond)
 		is.Equal(time.Since(begin), time.Second) // and the requests waited for
 	})
@@ -155,7 +188,7 @@ func TestRequestThatBecomesAStreamDuringADrainIsClosedLikeTheOthers(t *testing.T
 		late, _ := l.Enter()
 		c := &closer{passage: late}
 		time.AfterFunc(time.Second, func() { late.BecomeStream(c) })
-		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, nil)
+		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, func() {}, nil)
 		is.Equal(closed, int64(1))
 		is.True(!c.at.IsZero())
 	})
@@ -168,7 +201,7 @@ func TestStreamsThatEndByThemselvesAreNotClosed(t *testing.T) {
 		stream := open(t, &l)
 		time.AfterFunc(time.Second, func() { stream.passage.Leave() })
 		begin := time.Now()
-		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: time.Hour}, nil)
+		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: time.Hour}, func() {}, nil)
 		is.Equal(time.Since(begin), time.Second)
 		is.Equal(closed, int64(0))
 		is.True(stream.at.IsZero())

@@ -47,7 +47,7 @@ type body struct {
 // answer completes the response once its head has been read.
 func (x *exchange) answer(c *conn) *Error {
 	x.mu.Lock()
-	x.answered = true
+	x.answered, x.lasting = true, isLasting(&x.response)
 	x.mu.Unlock()
 	c.readBy(time.Time{})
 	c.room = math.MaxInt64

@@ -95,6 +95,11 @@ func (k *client) copy(src source, n int64, eager bool) (written int64, err error
 	}
 }
 
+// isLasting reports whether r lasts until somebody closes it.
+func isLasting(r *http.Response) bool {
+	return r.StatusCode == http.StatusSwitchingProtocols || isEventStream(r)
+}
+
 // isEventStream reports whether r is one; each event is wanted at once.
 func isEventStream(r *http.Response) bool {
 	return strings.HasPrefix(r.Header.Get("Content-Type"), "text/event-stream")

@@ -57,6 +57,7 @@ type fate struct {
 	cause   error
 	client  http.ResponseController
 	writing bool // a WriteTo is running, and its client is to be stopped by a cut
+	lasting bool // the answer lasts until somebody closes it
 }
 
 // cutLocked gives the exchange its reason, unless it had one before, and ends
@@ -68,6 +69,13 @@ func (f *fate) cutLocked(reason Reason, cause error) {
 	if f.writing {
 		f.client.SetWriteDeadline(time.Unix(1, 0))
 	}
+}
+
+// isLasting reports whether the exchange has an answer that lasts.
+func (f *fate) isLasting() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.lasting
 }
 
 // cutFor returns the reason of the cut; 0: there was none.

@@ -12,6 +12,7 @@ import (
 
 var (
 	errPoolClosed = errors.New("the target's connections were closed")
+	errTooLate    = errors.New("the request was given up: it took too long")
 	errInterims   = fmt.Errorf("more than %d interim answers", maxInterims)
 	errEarlyTurn  = errors.New("switched protocols before the request was complete")
 )

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -73,6 +75,18 @@ func (p *H2C) Close() {
 	}
 	p.transport.CloseIdleConnections()
 	p.running.Wait()
+}
+
+// CutRequests is the CutRequests of a Pool.
+func (p *H2C) CutRequests() {
+	p.mu.Lock()
+	active := slices.Collect(maps.Keys(p.active))
+	p.mu.Unlock()
+	for _, x := range active {
+		if !x.isLasting() {
+			x.cut(Cut, errTooLate)
+		}
+	}
 }
 
 // enter counts a goroutine, or what has to be over when Close returns, until

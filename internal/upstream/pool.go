@@ -127,10 +127,7 @@ func (p *Pool) Close() {
 		p.running.Done()
 	}
 	p.sweep = nil
-	var active []*exchange
-	for x := p.active; x != nil; x = x.next {
-		active = append(active, x)
-	}
+	active := p.activeLocked()
 	p.mu.Unlock()
 
 	closeAll(idle)
@@ -138,6 +135,28 @@ func (p *Pool) Close() {
 		x.cut(Cut, errPoolClosed)
 	}
 	p.running.Wait()
+}
+
+// CutRequests ends every exchange with the reason Cut, except those that have
+// an answer which lasts until somebody closes it: a 101, or an event stream.
+// The Pool stays open.
+func (p *Pool) CutRequests() {
+	p.mu.Lock()
+	active := p.activeLocked()
+	p.mu.Unlock()
+	for _, x := range active {
+		if !x.isLasting() {
+			x.cut(Cut, errTooLate)
+		}
+	}
+}
+
+func (p *Pool) activeLocked() []*exchange {
+	var active []*exchange
+	for x := p.active; x != nil; x = x.next {
+		active = append(active, x)
+	}
+	return active
 }
 
 // enter makes x one of the active exchanges, and counts its watcher if it has

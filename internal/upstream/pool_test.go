@@ -3,6 +3,7 @@ package upstream_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -387,5 +388,35 @@ func TestCloseIdleLeavesExchangesAlone(t *testing.T) {
 		_, err = readAll(resp, nil)
 		is.NoErr(err)
 		is.Equal(g.conns(), 1) // the busy one is kept
+	})
+}
+
+func TestCutRequestsSparesWhatLasts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		g := newTarget(t, upstream.Options{}, func(conn net.Conn, n int) {
+			proxytest.ReadHead(conn)
+			if n == 0 {
+				io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: one\n\n")
+			}
+			io.Copy(io.Discard, conn)
+		})
+		stream, err := g.send(request("GET", nil, 0))
+		is.NoErr(err)
+		defer stream.Body.Close()
+		result := make(chan error, 1)
+		go func() {
+			_, err := g.get()
+			result <- err
+		}()
+		synctest.Wait()
+		g.CutRequests()
+		failure := new(upstream.Error)
+		is.True(errors.As(<-result, &failure))
+		is.Equal(failure.Reason, upstream.Cut)
+		event := make([]byte, 11)
+		_, err = io.ReadFull(stream.Body, event)
+		is.NoErr(err)
+		is.Equal(string(event), "data: one\n\n") // the stream goes on
 	})
 }

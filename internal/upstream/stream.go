@@ -82,6 +82,9 @@ func (x *stream) run(ctx context.Context, r, out *http.Request, interim func(int
 		e.Repeatable = e.Reason != Gone && unread && (lost || !x.written.Load())
 		return e
 	}
+	x.mu.Lock()
+	x.lasting = isLasting(x.response)
+	x.mu.Unlock()
 	x.answer = x.response.Body
 	if x.answer == http.NoBody {
 		x.end()
