@@ -453,8 +453,10 @@ func (h HealthCheck) normalize() (HealthCheck, error) {
 	h.Timeout = cmp.Or(h.Timeout, 5*time.Second)
 	h.Rise, h.Fall = cmp.Or(h.Rise, 1), cmp.Or(h.Fall, 1)
 	switch {
-	case h.Path[0] != '/' || !isRequestTarget(h.Path):
-		return h, faultf(ErrInvalid, "health check path %q: want one that begins with '/' and has no space, '#' or other than ASCII characters in it, such as /up", h.Path)
+	case h.Path[0] != '/':
+		return h, faultf(ErrInvalid, "health check path %q: want one that begins with '/', such as /up", h.Path)
+	case !isRequestTarget(h.Path):
+		return h, faultf(ErrInvalid, "health check path %q: write a space, a '#' and what is not ASCII as %%xx, as in /up%%20now", h.Path)
 	case h.Port < 0 || h.Port > 65535:
 		return h, faultf(ErrInvalid, "health check port %d: want 1 to 65535, or 0 for the target's own", h.Port)
 	case !isHostHeader(h.Host):

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -116,10 +117,21 @@ func usageErrorOf(err error) error {
 	usage := &usageError{err: err}
 	var parse *kong.ParseError
 	if errors.As(err, &parse) {
-		usage.err = parse.Unwrap()
+		usage.err = explained(parse.Unwrap())
 		if node := parse.Context.Selected(); node != nil {
 			usage.command = node.Name
 		}
 	}
 	return usage
+}
+
+// flagAsValue is what kong says of a value that looks like a flag.
+var flagAsValue = regexp.MustCompile(`^(--[a-z-]+): expected .* value but got "(.+)" \((?:short|long) flag\)`)
+
+// explained says what would be right where kong only says what was wrong.
+func explained(err error) error {
+	if m := flagAsValue.FindStringSubmatch(err.Error()); m != nil {
+		return fmt.Errorf("%s: its value is missing; one that begins with '-' is written %[1]s=%s", m[1], m[2])
+	}
+	return err
 }

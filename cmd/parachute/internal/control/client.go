@@ -147,6 +147,7 @@ func (c *Client) Deploy(ctx context.Context, d parachute.Deployment, events func
 		verb:    "deploy",
 		method:  http.MethodPut,
 		service: d.Service,
+		targets: d.Targets,
 		body:    body,
 		effect:  parachute.EventSwitched,
 		judge:   judgeDeploy,
@@ -172,9 +173,10 @@ func (c *Client) Remove(ctx context.Context, service string, events func(parachu
 type change struct {
 	verb, method string
 	service      string
+	targets      []string // of a deploy
 	body         []byte
 	effect       parachute.EventKind // from which on it has happened
-	judge        func(services []parachute.Status, service string, generation uint64) verdict
+	judge        func(ch *change, services []parachute.Status) verdict
 	events       func(parachute.Event)
 
 	result Result

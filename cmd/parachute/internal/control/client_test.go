@@ -246,7 +246,7 @@ func serving(generation uint64) []parachute.Status {
 		{Service: "api", Generation: 100, State: parachute.StateServing},
 		{
 			Service: "web", Generation: generation, State: parachute.StateServing,
-			Deployment: parachute.Deployment{Service: "web", Targets: []string{"10.0.0.7:3000"}},
+			Deployment: deployment("web"),
 		},
 	}
 }
@@ -254,6 +254,8 @@ func serving(generation uint64) []parachute.Status {
 func TestLostConnectionIsSettledByWhatServes(t *testing.T) {
 	restored := serving(7)
 	restored[1].State, restored[1].Error = parachute.StateFailed, "its pages are gone"
+	another := serving(7)
+	another[1].Deployment.Targets = []string{"10.0.0.7:3000"}
 	for name, test := range map[string]struct {
 		proxy   flaky
 		err     error    // nil, or what it is
@@ -291,6 +293,11 @@ func TestLostConnectionIsSettledByWhatServes(t *testing.T) {
 			err:   parachute.ErrSuperseded,
 			says:  []string{"lost", "newer", "generation 7"},
 		},
+		"another has got its number, after a restart": {
+			proxy: flaky{first: lines("deploying"), services: another},
+			err:   parachute.ErrSuperseded,
+			says:  []string{"lost", "newer"},
+		},
 		"it could not be restored": {
 			proxy: flaky{first: lines("deploying"), services: restored},
 			err:   io.ErrUnexpectedEOF,
@@ -299,7 +306,7 @@ func TestLostConnectionIsSettledByWhatServes(t *testing.T) {
 		"its number is not known": {
 			proxy: flaky{first: lines(), services: serving(7)},
 			err:   io.ErrUnexpectedEOF,
-			says:  []string{"is not known", "generation 7 serves", "10.0.0.7:3000"},
+			says:  []string{"is not known", "generation 7 serves", "127.0.0.1:1"},
 		},
 		"there was no answer at all": {
 			proxy: flaky{services: serving(7)},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/shahnk19/parachute"
@@ -33,18 +34,20 @@ const (
 	unknown
 )
 
-// judgeDeploy says whether a generation of a service serves.
-func judgeDeploy(services []parachute.Status, service string, generation uint64) verdict {
+// judgeDeploy says whether a deploy serves. A proxy that was restarted may have
+// given its number to another, so the targets have to be the same as well.
+func judgeDeploy(ch *change, services []parachute.Status) verdict {
+	generation := ch.result.Generation
 	if generation == 0 {
 		return unknown
 	}
 	for _, s := range services {
 		switch {
-		case s.Service != service:
-		case s.Generation > generation:
-			return superseded
+		case s.Service != ch.service:
 		case s.Generation < generation:
 			return notHappened
+		case s.Generation > generation || !slices.Equal(s.Deployment.Targets, ch.targets):
+			return superseded
 		case s.State == parachute.StateFailed:
 			return failed
 		default:
@@ -55,9 +58,9 @@ func judgeDeploy(services []parachute.Status, service string, generation uint64)
 }
 
 // judgeRemove says whether a service is gone.
-func judgeRemove(services []parachute.Status, service string, _ uint64) verdict {
+func judgeRemove(ch *change, services []parachute.Status) verdict {
 	for _, s := range services {
-		if s.Service == service {
+		if s.Service == ch.service {
 			return notHappened
 		}
 	}
@@ -81,7 +84,7 @@ func (ch *change) settle(ctx context.Context, socket string, lost error) (Result
 			if since.IsZero() {
 				since = time.Now()
 			}
-			v := ch.judge(services, ch.service, ch.result.Generation)
+			v := ch.judge(ch, services)
 			if v != notHappened || time.Since(since) >= settlePause {
 				return ch.conclude(v, services, lost)
 			}

@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/shahnk19/parachute"
@@ -76,9 +77,10 @@ const (
 	maxHeaderBytes = 64 << 10
 )
 
-// farewell bounds how long the control plane may take for its last answers,
-// when all that they report has happened.
-const farewell = time.Second
+// farewell bounds what is left to be said when everything has ended: handlers
+// that were cut off answer 504 and write a line to the log, and the control
+// plane tells how changes ended.
+const farewell = 2 * time.Second
 
 // Run runs the proxy until ctx ends, or until a listener fails, whose error it
 // returns. Either way running requests finish first, for as long as
@@ -142,6 +144,7 @@ type server struct {
 	control         *control.Server
 	commands        *http.Server // serves control
 	requests        *http.Server // serves proxy
+	handlers        atomic.Int64 // that run, also those of hijacked connections
 }
 
 func newServer(c Config, log *accesslog.Log, store *state.Store) *server {
@@ -170,7 +173,7 @@ func newServer(c Config, log *accesslog.Log, store *state.Store) *server {
 	s.commands = s.control.HTTPServer(s.proxy)
 	s.commands.ErrorLog = slog.NewLogLogger(handler, slog.LevelError)
 	s.requests = &http.Server{
-		Handler:           s.proxy,
+		Handler:           http.HandlerFunc(s.handle),
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
@@ -178,6 +181,25 @@ func newServer(c Config, log *accesslog.Log, store *state.Store) *server {
 		ErrorLog: slog.NewLogLogger(handler, slog.LevelDebug),
 	}
 	return s
+}
+
+func (s *server) handle(w http.ResponseWriter, r *http.Request) {
+	s.handlers.Add(1)
+	defer s.handlers.Add(-1)
+	s.proxy.ServeHTTP(w, r)
+}
+
+// awaitHandlers returns when no handler runs any more, or ctx ends.
+func (s *server) awaitHandlers(ctx context.Context) {
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for s.handlers.Load() > 0 {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // serve serves until ctx ends or a listener fails, then stops everything and
@@ -223,10 +245,13 @@ func (s *server) stop() {
 		s.logger.Warn("requests were cut off", "error", err)
 	}
 	s.close("proxy", s.proxy.Close())
-	s.close("http", s.requests.Close())
 
 	last, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
+	s.awaitHandlers(last)
+	if s.requests.Shutdown(last) != nil {
+		s.close("http", s.requests.Close())
+	}
 	if s.commands.Shutdown(last) != nil {
 		s.close("control", s.commands.Close())
 	}

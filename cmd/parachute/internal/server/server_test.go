@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -136,21 +137,45 @@ func TestStopWaitsForRequestsAndClosesStreams(t *testing.T) {
 	is.Equal(string(events), "data: 1\n\n")
 }
 
-func TestStopCutsOffWhatTakesTooLong(t *testing.T) {
+func TestStopCutsOffWhatTakesTooLongAndSaysSo(t *testing.T) {
 	is := is.New(t)
 	c := newConfig(t)
 	c.ShutdownTimeout = -1
 	app := newApp(t)
 	p := start(t, c)
 	deploy(t, c, app.Listener.Addr().String())
-	answer := make(chan string, 1)
-	go func() { answer <- p.get("/hold") }()
-	<-app.entered
+	const requests = 5
+	answers := make(chan string, requests)
+	for range requests {
+		go func() { answers <- p.get("/hold") }()
+		<-app.entered
+	}
+	tunnel := upgrade(t, p.address)
+	defer tunnel.Close()
 
-	is.NoErr(p.stop(t)) // although the app keeps the request
-	is.True(!strings.HasPrefix(<-answer, "200"))
+	is.NoErr(p.stop(t)) // although the app keeps the requests
+	for range requests {
+		is.Equal(<-answers, "504 504 Gateway Timeout") // each gets its answer
+		app.release <- struct{}{}
+	}
+	is.Equal(strings.Count(p.log.String(), `"status":504`), requests) // and its line
+	is.Equal(strings.Count(p.log.String(), `"status":101`), 1)        // so does what was upgraded
 	is.True(strings.Contains(p.log.String(), "requests were cut off"))
-	app.release <- struct{}{}
+}
+
+// upgrade opens an upgraded connection.
+func upgrade(t *testing.T, address string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(conn, "GET /upgrade HTTP/1.1\r\nHost: any.test\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil || !strings.HasPrefix(line, "HTTP/1.1 101 ") {
+		t.Fatalf("no upgrade: %q %v", line, err)
+	}
+	return conn
 }
 
 // A process is a proxy that runs.
@@ -291,6 +316,15 @@ func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/hold":
 		a.entered <- struct{}{}
 		<-a.release
+	case "/upgrade":
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		defer conn.Close()
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		io.Copy(conn, conn)
+		return
 	case "/events":
 		w.Header().Set("Content-Type", "text/event-stream")
 		io.WriteString(w, "data: 1\n\n")
