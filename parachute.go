@@ -303,7 +303,8 @@ func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // next sends all new requests for these hosts to the new targets. Then it
 // waits for the previous targets to answer what was sent to them before, for
 // at most d.Timeouts.Drain, and for their streams, for at most
-// d.Timeouts.Stream, and cuts off what is left.
+// d.Timeouts.Stream more, and cuts off what is left, which it gives a moment to
+// end.
 //
 // An error means that nothing was changed: ErrInvalid, ErrConflict,
 // ErrUnhealthy, ErrClosed, what Commit or ctx said, or ErrSuperseded where a
