@@ -441,9 +441,9 @@ func (p *Proxy) Services() []Status {
 
 // Restore brings back what Commit was last given: all of it at once, without
 // waiting for health. It must come once and before the first Deploy or Remove;
-// otherwise it is ErrInvalid, or ErrClosed, and nothing happens. Requests wait for the first
-// health check of a restored service, at most one second, and are then sent on
-// whatever it said.
+// otherwise it is ErrInvalid, or ErrClosed, and nothing happens. Requests wait
+// for the first health check of a restored service, at most one second, and are
+// then sent on whatever it said.
 //
 // A service that cannot be restored does not keep the others from it: it stays
 // as StateFailed with its hosts, whose requests are answered 503, until it is
