@@ -120,39 +120,6 @@ func (v *version) pick(tried []*target) *lane {
 	return a
 }
 
-// A hold is the patience of one request with a service that no connection can
-// be made to. It begins with the first wait.
-type hold struct {
-	until time.Time
-	pause time.Duration // before the next look
-}
-
-// wait waits before the next look at the service: 50, 100, 200 ms and so on up
-// to 1 s. It reports false, at once, if there is no more waiting: the time of
-// Timeouts.Hold is up, max others wait already, ctx has ended, or done was
-// closed.
-func (h *hold) wait(ctx context.Context, v *version, max int64, done <-chan struct{}) bool {
-	now := time.Now()
-	if h.until.IsZero() {
-		h.until = now.Add(v.status.Deployment.Timeouts.Hold)
-		h.pause = 50 * time.Millisecond
-	}
-	defer v.held.Add(-1)
-	if v.held.Add(1) > max || !now.Before(h.until) {
-		return false
-	}
-	timer := time.NewTimer(min(h.pause, h.until.Sub(now)))
-	defer timer.Stop()
-	h.pause = min(2*h.pause, time.Second)
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-	case <-done:
-	}
-	return false
-}
-
 func (v *version) candidates(wantHealthy bool, tried []*target) int {
 	n := 0
 	for _, l := range v.lanes {
@@ -196,6 +163,39 @@ func (v *version) inFlight() (requests, streams int64) {
 		streams += s
 	}
 	return requests, streams
+}
+
+// A hold is the patience of one request with a service that no connection can
+// be made to. It begins with the first wait.
+type hold struct {
+	until time.Time
+	pause time.Duration // before the next look
+}
+
+// wait waits before the next look at the service: 50, 100, 200 ms and so on up
+// to 1 s. It reports false, at once, if there is no more waiting: the time of
+// Timeouts.Hold is up, max others wait already, ctx has ended, or done was
+// closed.
+func (h *hold) wait(ctx context.Context, v *version, max int64, done <-chan struct{}) bool {
+	now := time.Now()
+	if h.until.IsZero() {
+		h.until = now.Add(v.status.Deployment.Timeouts.Hold)
+		h.pause = 50 * time.Millisecond
+	}
+	defer v.held.Add(-1)
+	if v.held.Add(1) > max || !now.Before(h.until) {
+		return false
+	}
+	timer := time.NewTimer(min(h.pause, h.until.Sub(now)))
+	defer timer.Stop()
+	h.pause = min(2*h.pause, time.Second)
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+	case <-done:
+	}
+	return false
 }
 
 // retire lets nobody into v any more and waits for those inside, as gate.Drain

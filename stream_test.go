@@ -293,6 +293,22 @@ func TestShutdownEndsWithItsContext(t *testing.T) {
 	})
 }
 
+func TestShutdownThatGivesUpCutsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.slow("slow", "slow.test:80", 5*time.Second)
+		is.NoErr(h.deploy("web", "slow.test:80"))
+		answer := make(chan string)
+		go func() { answer <- h.get("any.test") }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		is.True(errors.Is(h.Shutdown(ctx), context.DeadlineExceeded))
+		is.Equal(<-answer, "200 slow") // to cut is for Close
+	})
+}
+
 func TestCloseEndsDeploysThatWaitOrDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

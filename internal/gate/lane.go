@@ -125,8 +125,10 @@ func Drain(lanes []*Lane, limits Limits, cut func(), done <-chan struct{}) (requ
 		for _, l := range lanes {
 			requests += l.requests.Inside()
 		}
-		cut()
-		allClosed(idle, leaveLimit, done)
+		if !isClosed(done) {
+			cut()
+			allClosed(idle, leaveLimit, done)
+		}
 	}
 	switch {
 	case limits.Streams == 0:
@@ -160,7 +162,7 @@ func endStreams(lanes []*Lane, after, span time.Duration, done <-chan struct{}) 
 	}
 	slices.SortFunc(due, func(a, b appointment) int { return cmp.Compare(a.at, b.at) })
 	for _, d := range due {
-		if allClosed(idle, d.at-time.Since(begin), done) {
+		if allClosed(idle, d.at-time.Since(begin), done) || isClosed(done) {
 			return closed
 		}
 		if d.passage.lane.forget(d.passage) {
@@ -187,4 +189,13 @@ func allClosed(channels []<-chan struct{}, limit time.Duration, done <-chan stru
 		}
 	}
 	return true
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }

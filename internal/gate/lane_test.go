@@ -118,9 +118,23 @@ func TestDrainEndsWhenDone(t *testing.T) {
 		done := make(chan struct{})
 		time.AfterFunc(time.Second, func() { close(done) })
 		begin := time.Now()
-		requests, _ := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, func() {}, done)
+		cut := func() { t.Error("who gives up waiting does not cut") }
+		requests, _ := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, cut, done)
 		is.Equal(time.Since(begin), time.Second)
 		is.Equal(requests, int64(1))
+	})
+}
+
+func TestDrainThatIsDoneClosesNoStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var l gate.Lane
+		stream := open(t, &l)
+		done := make(chan struct{})
+		time.AfterFunc(time.Second, func() { close(done) })
+		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: time.Hour}, func() {}, done)
+		is.Equal(closed, int64(0))
+		is.True(stream.at.IsZero())
 	})
 }
 
