@@ -200,6 +200,32 @@ func TestExchangeEndsAtOnce(t *testing.T) {
 	}
 }
 
+// TestClientThatLeavesEarlyIsNoticedSoon has it leave before the exchange has
+// lasted long enough to be worth a closer look.
+func TestClientThatLeavesEarlyIsNoticedSoon(t *testing.T) {
+	for _, after := range []time.Duration{-1, 0, time.Millisecond, 11 * time.Millisecond, 19 * time.Millisecond} {
+		t.Run(after.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				g := newTarget(t, upstream.Options{}, once(""))
+				ctx, cancel := context.WithTimeoutCause(t.Context(), after, errors.New("gone home"))
+				defer cancel()
+				time.Sleep(3 * time.Millisecond)
+				start := time.Now()
+				_, err := g.send(requestWith(ctx, "GET", nil, 0))
+				why, repeatable := reason(err)
+				is.Equal(why, upstream.Gone)
+				is.Equal(repeatable, false)
+				is.True(strings.HasSuffix(err.Error(), "gone home")) // the context's cause
+				is.True(time.Since(start) <= 20*time.Millisecond)    // time it took
+				is.True(after > 0 || time.Since(start) == 0)         // no time for who is gone
+				g.Close()
+				is.Equal(g.conns(), 0) // connections left
+			})
+		})
+	}
+}
+
 func TestCloseEndsUploads(t *testing.T) {
 	for name, body := range map[string]io.Reader{
 		"to a target that reads":      waitingReader{},

@@ -30,6 +30,7 @@ const (
 // answer's body. Who wants to end it before that calls cut.
 type exchange struct {
 	pool    *Pool
+	ctx     context.Context // of the request
 	request request
 	sender  *sender // sends a body too large for request.wire; nil: not started
 	fresh   bool    // a connection that was used before has failed this request
@@ -45,16 +46,19 @@ type exchange struct {
 	answered bool               // the final head has been read
 	ended    bool               // it has left the Pool
 
-	prev, next *exchange // guarded by the Pool's mu
+	// Guarded by the Pool's mu.
+	prev, next *exchange
+	seen       int // in how many looks for exchanges that last
 }
 
 // Exchange sends a request to the target and returns its final answer.
 //
 // Of r it uses Method, Host, Body, ContentLength, Trailer and the context,
-// whose end ends the exchange. The target is written as it is. So is header,
-// except for Content-Length, Transfer-Encoding and Trailer, which follow from
-// r; a Host in it comes before r.Host. All of these are the caller's again
-// when Exchange has returned, but for a body that is still being sent.
+// whose end ends the exchange: at once, or within 20 ms where it is younger
+// than that. The target is written as it is. So is header, except for
+// Content-Length, Transfer-Encoding and Trailer, which follow from r; a Host in
+// it comes before r.Host. All of these are the caller's again when Exchange has
+// returned, but for a body that is still being sent.
 //
 // A body of at most 16 KiB is read before a connection is taken. Any other is
 // read on a goroutine once the head is written; with Expect: 100-continue, once
@@ -75,7 +79,7 @@ type exchange struct {
 //
 // Every error is an [*Error], those of the body as well.
 func (p *Pool) Exchange(r *http.Request, target string, header http.Header, interim func(status int, h http.Header)) (*http.Response, error) {
-	x := &exchange{pool: p}
+	x := &exchange{pool: p, ctx: r.Context()}
 	err := x.request.prepare(r, target, header)
 	if err == nil {
 		err = x.run(interim)
@@ -89,7 +93,10 @@ func (p *Pool) Exchange(r *http.Request, target string, header http.Header, inte
 
 // run carries the exchange as far as the head of the final answer.
 func (x *exchange) run(interim func(int, http.Header)) *Error {
-	if !x.begin() {
+	if x.ctx.Err() != nil {
+		return &Error{Reason: Gone, Err: context.Cause(x.ctx)}
+	}
+	if !x.pool.enter(x) {
 		return &Error{Reason: Cut, Repeatable: true, Err: errPoolClosed}
 	}
 	for {
@@ -106,28 +113,6 @@ func (x *exchange) run(interim func(int, http.Header)) *Error {
 		x.end(false)
 		return err
 	}
-}
-
-// begin makes x known to the Pool and watches the request's context. It
-// reports false if the Pool is closed.
-func (x *exchange) begin() bool {
-	ctx := x.request.r.Context()
-	watched := ctx.Done() != nil
-	if !x.pool.enter(x, watched) {
-		return false
-	}
-	if watched {
-		unwatch := context.AfterFunc(ctx, func() { x.gone(ctx) })
-		x.mu.Lock()
-		x.unwatch = unwatch
-		x.mu.Unlock()
-	}
-	return true
-}
-
-func (x *exchange) gone(ctx context.Context) {
-	defer x.pool.running.Done()
-	x.cut(Gone, context.Cause(ctx))
 }
 
 // cut makes whatever the exchange waits for return, and what failed because of
@@ -167,12 +152,6 @@ func (x *exchange) end(reusable bool) {
 	x.pool.leave(x, c)
 }
 
-func (x *exchange) stop(unwatch func() bool) {
-	if unwatch != nil && unwatch() {
-		x.pool.running.Done()
-	}
-}
-
 // readFailure is failure for an error of reading from c.
 func (x *exchange) readFailure(c *conn, err error) *Error {
 	switch {
@@ -199,7 +178,7 @@ func (x *exchange) connect() (*conn, *Error) {
 			return c, x.adopt(c)
 		}
 	}
-	ctx, cancel := withTimeout(x.request.r.Context(), x.pool.o.DialTimeout)
+	ctx, cancel := withTimeout(x.ctx, x.pool.o.DialTimeout)
 	defer cancel()
 	x.mu.Lock()
 	x.dialing = cancel
@@ -209,8 +188,8 @@ func (x *exchange) connect() (*conn, *Error) {
 		return nil, x.untouched(Cut, nil)
 	}
 	c, err := x.pool.dial(ctx)
-	if client := x.request.r.Context(); err != nil && client.Err() != nil {
-		return nil, x.untouched(Gone, context.Cause(client))
+	if err != nil && x.ctx.Err() != nil {
+		return nil, x.untouched(Gone, context.Cause(x.ctx))
 	}
 	if err != nil {
 		return nil, x.untouched(Dial, err)

@@ -66,16 +66,19 @@ const (
 type Pool struct {
 	o Options
 
-	// running counts the goroutines of the Pool: body senders, the sweep, and
-	// those that notice the end of a request's context. It grows only with mu
-	// held and closed false.
+	// running counts the goroutines of the Pool: body senders, the sweep, the
+	// look for exchanges that last, and those that notice the end of a
+	// request's context. It grows only with mu held and closed false.
 	running sync.WaitGroup
 
 	mu     sync.Mutex  // guards the fields below, and links of exchanges
 	closed bool        // for good
-	active *exchange   // the first of those that are between begin and leave
+	active *exchange   // the newest of those that are between enter and leave
 	idle   []*conn     // the one used last at the end
 	sweep  *time.Timer // closes what is idle for too long; nil: not set
+
+	look    *time.Timer // calls watch; nil: never set yet
+	looking bool        // it is set
 }
 
 // New returns a Pool for the target that o describes. Nothing is dialled yet.
@@ -127,6 +130,10 @@ func (p *Pool) Close() {
 		p.running.Done()
 	}
 	p.sweep = nil
+	if p.looking && p.look.Stop() {
+		p.running.Done()
+	}
+	p.looking = false
 	active := p.activeLocked()
 	p.mu.Unlock()
 
@@ -159,17 +166,15 @@ func (p *Pool) activeLocked() []*exchange {
 	return active
 }
 
-// enter makes x one of the active exchanges, and counts its watcher if it has
-// one. It reports false if the Pool is closed.
-func (p *Pool) enter(x *exchange, watched bool) bool {
+// enter makes x one of the active exchanges. It reports false if the Pool is
+// closed.
+func (p *Pool) enter(x *exchange) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return false
 	}
-	if watched {
-		p.running.Add(1)
-	}
+	p.watchLaterLocked()
 	if p.active != nil {
 		p.active.prev = x
 	}

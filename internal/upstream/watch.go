@@ -1,0 +1,79 @@
+package upstream
+
+import (
+	"context"
+	"time"
+)
+
+// watchStep is how often a Pool looks for exchanges that last. One that is
+// seen twice has its request's context watched from then on. To watch that of
+// every exchange would cost more than all else that is done to have an end to
+// it, and nearly all are over before it could matter.
+const watchStep = 10 * time.Millisecond
+
+// watchLaterLocked has the next look taken, unless it is to be already.
+func (p *Pool) watchLaterLocked() {
+	if p.looking {
+		return
+	}
+	p.looking = true
+	p.running.Add(1)
+	if p.look == nil {
+		p.look = time.AfterFunc(watchStep, p.watch)
+	} else {
+		p.look.Reset(watchStep)
+	}
+}
+
+// watch takes a look.
+func (p *Pool) watch() {
+	defer p.running.Done()
+	for _, x := range p.lasting() {
+		x.watch()
+	}
+}
+
+// lasting returns the exchanges that are seen for the second time. Each has
+// been counted as one that is watched.
+func (p *Pool) lasting() []*exchange {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.looking = false
+	if p.closed {
+		return nil
+	}
+	var lasting []*exchange
+	// Those behind one that was seen twice are older, and were seen, too.
+	for x := p.active; x != nil && x.seen < 2; x = x.next {
+		if x.seen++; x.seen == 1 {
+			p.watchLaterLocked()
+			continue
+		}
+		p.running.Add(1)
+		lasting = append(lasting, x)
+	}
+	return lasting
+}
+
+// watch has the end of the request's context end x, if that has not ended yet.
+func (x *exchange) watch() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ended || x.reason != 0 {
+		x.pool.running.Done()
+		return
+	}
+	x.unwatch = context.AfterFunc(x.ctx, x.gone)
+}
+
+func (x *exchange) gone() {
+	defer x.pool.running.Done()
+	x.cut(Gone, context.Cause(x.ctx))
+}
+
+// stop ends the watching of a context, if there was any.
+func (x *exchange) stop(unwatch func() bool) {
+	if unwatch != nil && unwatch() {
+		x.pool.running.Done()
+	}
+}
