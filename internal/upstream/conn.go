@@ -38,6 +38,9 @@ type conn struct {
 	peeked error // what peeker found
 	one    [1]byte
 
+	turn   turn
+	unsent bool // see ask
+
 	room int64 // how many more bytes Read may return
 	err  error // what ended reading
 
@@ -60,6 +63,7 @@ func newConn(raw net.Conn, secured *tls.Conn) *conn {
 		c.sys, _ = socket.SyscallConn()
 	}
 	c.peeker = c.peek
+	c.turn.step = c.stepTurn
 	c.br = bufio.NewReader(c)
 	c.text.R = c.br
 	return c
@@ -75,7 +79,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		p = p[:c.room]
 	}
 	for {
-		n, err := c.nc.Read(p)
+		n, err := c.read(p)
 		if n == 0 && err != nil && !c.isDue(err) {
 			continue
 		}
@@ -85,6 +89,13 @@ func (c *conn) Read(p []byte) (int, error) {
 		}
 		return n, err
 	}
+}
+
+func (c *conn) read(p []byte) (int, error) {
+	if c.turn.on {
+		return c.takeTurn(p)
+	}
+	return c.nc.Read(p)
 }
 
 // readBy makes reads give up at t; zero: never.

@@ -106,7 +106,7 @@ func (x *exchange) run(interim func(int, http.Header)) *Error {
 				return nil
 			}
 			if err.Repeatable && c.reused && x.drop() {
-				x.fresh = true
+				x.fresh = err.Err != errStale
 				continue
 			}
 		}
@@ -174,7 +174,7 @@ func (x *exchange) untouched(reason Reason, err error) *Error {
 // connect gets x a connection: from the Pool, or a new one.
 func (x *exchange) connect() (*conn, *Error) {
 	if !x.fresh {
-		if c := x.pool.take(x.request.repeatable); c != nil {
+		if c := x.pool.take(&x.request); c != nil {
 			return c, x.adopt(c)
 		}
 	}
@@ -221,8 +221,9 @@ func (x *exchange) drop() bool {
 
 // attempt writes the request to c and reads heads up to the final one.
 func (x *exchange) attempt(c *conn, interim func(int, http.Header)) *Error {
-	n, err := c.nc.Write(x.request.wire)
-	if err != nil && n == 0 {
+	if !x.request.streamed && c.takesTurns() {
+		c.ask(x.request.wire)
+	} else if n, err := c.nc.Write(x.request.wire); err != nil && n == 0 {
 		return x.untouched(Broken, err)
 	}
 	// Where only a part was written there may be an answer that tells why.
@@ -246,7 +247,8 @@ func (x *exchange) attempt(c *conn, interim func(int, http.Header)) *Error {
 			continue
 		} else if err != nil {
 			e := x.readFailure(c, err)
-			e.Repeatable = e.Reason == Broken && x.request.repeatable && interims == 0
+			lost := e.Reason == Broken && x.request.repeatable && interims == 0
+			e.Repeatable = lost || c.unsent && e.Reason != Gone
 			return e
 		}
 		if err := c.readHead(x.request.r.Method, &x.response, &x.body); err != nil {

@@ -260,15 +260,16 @@ func (p *Pool) closeExpired() {
 }
 
 // take returns a connection that was used before and seems to be alive, or
-// nil. If it turns out to be lost, a repeatable request needs another attempt,
-// but any other is lost, too, and so gets none that is not fresh.
-func (p *Pool) take(repeatable bool) *conn {
+// nil; one that takes q as a turn is only looked at then. If it turns out to be
+// lost, a repeatable request needs another attempt, but any other is lost, too,
+// and so gets none that is not fresh.
+func (p *Pool) take(q *request) *conn {
 	for {
-		c, usable := p.pop(repeatable)
+		c, usable := p.pop(q.repeatable)
 		if c == nil {
 			return nil
 		}
-		if usable && c.quiet() {
+		if usable && (!q.streamed && c.takesTurns() || c.quiet()) {
 			c.reused = true
 			return c
 		}

@@ -6,9 +6,8 @@ import (
 )
 
 // watchStep is how often a Pool looks for exchanges that last. One that is
-// seen twice has its request's context watched from then on. To watch that of
-// every exchange would cost more than all else that is done to have an end to
-// it, and nearly all are over before it could matter.
+// seen twice has its request's context watched from then on. Most are over too
+// soon for that to be worth what it costs: several objects and locks.
 const watchStep = 10 * time.Millisecond
 
 // watchLaterLocked has the next look taken, unless it is to be already.

@@ -1,0 +1,222 @@
+package upstream_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/proxytest"
+	"github.com/shahnk19/parachute/internal/upstream"
+)
+
+// TestTurnTellsWhatHappened has the first connection end in each way.
+func TestTurnTellsWhatHappened(t *testing.T) {
+	reset := func(conn net.Conn) { conn.(*net.TCPConn).SetLinger(0) }
+	for name, tt := range map[string]struct {
+		end   func(conn net.Conn)
+		cause error
+	}{
+		"closed": {func(net.Conn) {}, io.ErrUnexpectedEOF},
+		"reset":  {reset, syscall.ECONNRESET},
+	} {
+		for _, method := range []string{"GET", "POST"} {
+			t.Run(name+"/"+method, func(t *testing.T) {
+				is := is.New(t)
+				pool := newSocketTarget(t, "tcp", "127.0.0.1:0", upstream.Options{}, func(conn net.Conn, _ int) {
+					proxytest.ReadHead(conn)
+					tt.end(conn)
+				})
+				_, err := pool.Exchange(request(method, nil, 0), "/", nil, nil)
+				why, repeatable := reason(err)
+				is.Equal(why, upstream.Broken)
+				is.Equal(repeatable, method == "GET")
+				is.True(errors.Is(err, tt.cause)) // the cause is kept
+				is.True(tt.cause == io.ErrUnexpectedEOF || strings.Contains(err.Error(), "read tcp 127.0.0.1:"))
+			})
+		}
+	}
+}
+
+func TestTurnThatCannotBeginIsRepeatable(t *testing.T) {
+	is := is.New(t)
+	pool := newSocketTarget(t, "tcp", "127.0.0.1:0", upstream.Options{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err == nil {
+			err = conn.(*net.TCPConn).CloseWrite()
+		}
+		return conn, err
+	}}, func(conn net.Conn, _ int) { io.Copy(io.Discard, conn) })
+	_, err := pool.Exchange(post("hello"), "/", nil, nil)
+	why, repeatable := reason(err)
+	is.Equal(why, upstream.Broken)
+	is.True(repeatable)                    // although it is a POST
+	is.True(errors.Is(err, syscall.EPIPE)) // the cause is kept
+}
+
+// TestTurnPassesOverSocketsThatAreNotQuiet spoils the newest two of three.
+func TestTurnPassesOverSocketsThatAreNotQuiet(t *testing.T) {
+	for name, spoil := range map[string]func(conn net.Conn){
+		"closed":     func(conn net.Conn) { conn.Close() },
+		"written to": func(conn net.Conn) { io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			far, near := make(chan net.Conn, 4), make(chan net.Conn, 4)
+			dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+				conn, err := new(net.Dialer).DialContext(ctx, network, address)
+				near <- conn
+				return conn, err
+			}
+			pool := newSocketTarget(t, "tcp", "127.0.0.1:0", upstream.Options{Dial: dial}, func(conn net.Conn, n int) {
+				far <- conn
+				always(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d", n))(conn, n)
+			})
+			var held []*http.Response
+			for n := range 3 {
+				resp, err := pool.Exchange(request("GET", nil, 0), "/", nil, nil)
+				is.NoErr(err)
+				held = append(held, resp)
+				conn := <-near
+				if spoilt := <-far; n > 0 {
+					spoil(spoilt)
+					awaitReadable(t, conn)
+				}
+			}
+			for _, resp := range held {
+				_, err := readAll(resp, nil)
+				is.NoErr(err)
+			}
+			body, err := readAll(pool.Exchange(request("GET", nil, 0), "/", nil, nil))
+			is.NoErr(err)
+			is.Equal(body, "0")    // which connection
+			is.Equal(len(near), 0) // dials since then
+		})
+	}
+}
+
+// awaitReadable waits until there are bytes to be read from conn, or their end.
+func awaitReadable(t *testing.T, conn net.Conn) {
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = raw.Read(func(fd uintptr) bool {
+		_, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		return err != syscall.EAGAIN
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTurnIsEndedAtOnce(t *testing.T) {
+	for name, want := range map[string]upstream.Reason{
+		"pool": upstream.Cut, "client": upstream.Gone, "time-out": upstream.Timeout,
+	} {
+		for _, network := range []string{"tcp", "unix"} {
+			t.Run(name+"/"+network, func(t *testing.T) {
+				is := is.New(t)
+				address := "127.0.0.1:0"
+				if network == "unix" {
+					address = filepath.Join(t.TempDir(), "s")
+				}
+				var o upstream.Options
+				if want == upstream.Timeout {
+					o.ResponseTimeout = 200 * time.Millisecond
+				}
+				asked := make(chan bool, 1)
+				pool := newSocketTarget(t, network, address, o, func(conn net.Conn, _ int) {
+					proxytest.ReadHead(conn)
+					asked <- true
+					io.Copy(io.Discard, conn)
+				})
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				results := make(chan error)
+				go func() {
+					_, err := pool.Exchange(requestWith(ctx, "GET", nil, 0), "/", nil, nil)
+					results <- err
+				}()
+				<-asked
+				switch want {
+				case upstream.Cut:
+					go pool.Close()
+				case upstream.Gone:
+					cancel()
+				}
+				why, repeatable := reason(<-results)
+				is.Equal(why, want)
+				is.Equal(repeatable, false)
+			})
+		}
+	}
+}
+
+// TestTurnWritesWhatHasNoRoom has a target that begins to read when a time-out
+// would have passed if it had begun to run before the request was written. It
+// then has as long again to answer.
+func TestTurnWritesWhatHasNoRoom(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	const limit = 3 * time.Second
+	small := func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err == nil {
+			err = conn.(*net.TCPConn).SetWriteBuffer(4096)
+		}
+		return conn, err
+	}
+	long := strings.Repeat("x", 4<<20)
+	want := "GET / HTTP/1.1\r\nHost: app.test\r\nLong: " + long + "\r\n\r\n"
+	pool := newSocketTarget(t, "tcp", "127.0.0.1:0", upstream.Options{Dial: small, ResponseTimeout: limit}, func(conn net.Conn, n int) {
+		time.Sleep(limit + limit/10)
+		for head := make([]byte, len(want)); n == 0; {
+			if _, err := io.ReadFull(conn, head); err != nil || string(head) != want {
+				return // which fails the test
+			}
+			io.WriteString(conn, ok)
+		}
+	})
+	for range 2 { // on a new connection, and on that again
+		body, err := readAll(pool.Exchange(request("GET", nil, 0), "/", http.Header{"Long": {long}}, nil))
+		is.NoErr(err)
+		is.Equal(body, "ok")
+	}
+}
+
+// TestTurnOutlivesADeadlineThatWasLeft is about the second that a body waits
+// for a 100, which is not taken back while nothing waits for the target.
+func TestTurnOutlivesADeadlineThatWasLeft(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	pool := newSocketTarget(t, "tcp", "127.0.0.1:0", upstream.Options{}, func(conn net.Conn, n int) {
+		if n > 0 {
+			return // which fails the test
+		}
+		proxytest.ReadHead(conn)
+		io.WriteString(conn, "HTTP/1.1 100 Continue\r\n\r\n")
+		readTo(conn, "hello")
+		io.WriteString(conn, ok)
+		head, _ := proxytest.ReadHead(conn)
+		time.Sleep(1100 * time.Millisecond)
+		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(head), head)
+		if head, _ := proxytest.ReadHead(conn); head != "" {
+			t.Errorf("asked once more: %q", head)
+		}
+	})
+	_, err := readAll(pool.Exchange(post("hello"), "/", http.Header{"Expect": {"100-continue"}}, nil))
+	is.NoErr(err)
+	head, err := readAll(pool.Exchange(request("GET", nil, 0), "/last", nil, nil))
+	is.NoErr(err)
+	is.True(strings.HasPrefix(head, "GET /last HTTP/1.1\r\n")) // what the target got
+}
