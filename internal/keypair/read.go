@@ -1,0 +1,144 @@
+package keypair
+
+import (
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+)
+
+// maxSize bounds each file. A long chain has some ten thousand bytes.
+const maxSize = 1 << 20
+
+// read returns what the two files hold if both are well-formed and fit each
+// other.
+func read(certFile, keyFile string) (*tls.Certificate, error) {
+	chain, err := readChain(certFile)
+	if err != nil {
+		return nil, err
+	}
+	key, err := readKey(keyFile)
+	if err != nil {
+		return nil, err
+	}
+	switch i := slices.IndexFunc(chain, func(c *x509.Certificate) bool { return fits(key, c) }); {
+	case i < 0:
+		return nil, fmt.Errorf("the key in %s does not fit the certificate in %s: want the one that the certificate was issued for", keyFile, certFile)
+	case i > 0:
+		return nil, fmt.Errorf("the key in %s fits certificate %d in %s: want that one first, and those of its issuers behind it", keyFile, i+1, certFile)
+	}
+	cert := &tls.Certificate{PrivateKey: key, Leaf: chain[0]}
+	for _, c := range chain {
+		cert.Certificate = append(cert.Certificate, c.Raw)
+	}
+	return cert, nil
+}
+
+func fits(key crypto.Signer, cert *x509.Certificate) bool {
+	public, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && public.Equal(key.Public())
+}
+
+// readChain returns the certificates in a file: at least one.
+func readChain(name string) ([]*x509.Certificate, error) {
+	data, err := readFile(name)
+	if err != nil {
+		return nil, err
+	}
+	var chain []*x509.Certificate
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %d in %s is damaged: %w: want it as it was issued", len(chain)+1, name, err)
+		}
+		chain = append(chain, cert)
+	}
+	if len(chain) == 0 {
+		return nil, fmt.Errorf("%s has no certificate in PEM form: want one that begins with -----BEGIN CERTIFICATE-----", name)
+	}
+	return chain, nil
+}
+
+// readKey returns the first private key in a file.
+func readKey(name string) (crypto.Signer, error) {
+	data, err := readFile(name)
+	if err != nil {
+		return nil, err
+	}
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "PRIVATE KEY" && !strings.HasSuffix(block.Type, " PRIVATE KEY") {
+			continue
+		}
+		// PKCS #8 says it in the type, the older forms in a header (RFC 1421,
+		// section 4.6.1.1).
+		if block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
+			return nil, fmt.Errorf("the key in %s is encrypted, and nobody is there to give its passphrase: want it decrypted, as by openssl pkey", name)
+		}
+		if key := parseKey(block.Bytes); key != nil {
+			return key, nil
+		}
+		return nil, fmt.Errorf("the key in %s (%s) cannot be used: want an RSA, ECDSA or Ed25519 key as PKCS #8, PKCS #1 or SEC 1 have it", name, block.Type)
+	}
+	return nil, fmt.Errorf("%s has no private key in PEM form: want one that begins with -----BEGIN PRIVATE KEY-----", name)
+}
+
+// parseKey returns the key that der is in any of its forms, or nil. The type of
+// a PEM block is not always the right one.
+func parseKey(der []byte) crypto.Signer {
+	if key, err := x509.ParsePKCS8PrivateKey(der); err == nil {
+		signer, _ := key.(crypto.Signer) // nil: a key for something else
+		return signer
+	}
+	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
+		return key
+	}
+	if key, err := x509.ParseECPrivateKey(der); err == nil {
+		return key
+	}
+	return nil
+}
+
+// readFile returns what a file holds. It opens no pipe, for that would wait for
+// its other end.
+func readFile(name string) ([]byte, error) {
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s does not exist: want a file in PEM form there", name)
+	case err != nil:
+		return nil, unreadable(name, err)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is no regular file: want one in PEM form there", name)
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, unreadable(name, err)
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxSize+1))
+	switch {
+	case err != nil:
+		return nil, unreadable(name, err)
+	case len(data) > maxSize:
+		return nil, fmt.Errorf("%s has more than 1 MiB: want a certificate or a key, which have some thousand bytes", name)
+	}
+	return data, nil
+}
+
+// unreadable says that a file could not be read for err, which names it too.
+func unreadable(name string, err error) error {
+	if at, ok := errors.AsType[*fs.PathError](err); ok {
+		err = at.Err
+	}
+	return fmt.Errorf("%s cannot be read: %w: want a file that uid %d may read", name, err, os.Geteuid())
+}
