@@ -2,6 +2,7 @@ package proxytest
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
@@ -14,6 +15,7 @@ import (
 type Backend struct {
 	net      *Net
 	t        testing.TB
+	tls      *tls.Config // nil: it is plain HTTP
 	handler  http.Handler
 	requests atomic.Int64
 	probes   atomic.Int64
@@ -33,7 +35,18 @@ type Backend struct {
 // GET /up itself.
 func (n *Net) Serve(t testing.TB, address string, handler http.Handler) *Backend {
 	t.Helper()
-	b := &Backend{net: n, t: t, handler: handler, address: address}
+	return n.serve(t, address, nil, handler)
+}
+
+// ServeTLS is Serve for HTTPS, and for HTTP/2 where config offers it.
+func (n *Net) ServeTLS(t testing.TB, address string, config *tls.Config, handler http.Handler) *Backend {
+	t.Helper()
+	return n.serve(t, address, config, handler)
+}
+
+func (n *Net) serve(t testing.TB, address string, config *tls.Config, handler http.Handler) *Backend {
+	t.Helper()
+	b := &Backend{net: n, t: t, tls: config, handler: handler, address: address}
 	b.SetHealth(http.StatusOK)
 	b.Start()
 	t.Cleanup(b.close)
@@ -82,7 +95,14 @@ func (b *Backend) Start() {
 		ConnState:   b.count,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
-	b.running.Go(func() { server.Serve(l) })
+	b.running.Go(func() { server.Serve(b.listen(l)) })
+}
+
+func (b *Backend) listen(l net.Listener) net.Listener {
+	if b.tls == nil {
+		return l
+	}
+	return tls.NewListener(l, b.tls)
 }
 
 func (b *Backend) close() {

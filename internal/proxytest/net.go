@@ -1,6 +1,7 @@
 // Package proxytest holds what tests of a reverse proxy need to run in one
 // process and in fake time: a network in memory, servers on it that behave
-// well or byte for byte as told, and a client. Only tests import it.
+// well or byte for byte as told, a client, and a certificate authority. Only
+// tests import it.
 //
 // Everything here may be used inside a testing/synctest bubble: whatever
 // waits is durably blocked. A Net belongs to the bubble it is used in and
