@@ -1,0 +1,329 @@
+package issuer
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/acme"
+)
+
+// lockLimit bounds the wait for another machine that orders the same
+// certificate.
+const lockLimit = 5 * time.Minute
+
+// ErrClosed is why a Name has no certificate once its Issuer is closed.
+var ErrClosed = errors.New("closed")
+
+var errStale = errors.New("its certificate has expired, and a new one was not to be had")
+
+// A Name is one that a certificate is for.
+type Name struct {
+	issuer  *Issuer
+	name    string
+	current atomic.Pointer[tls.Certificate]
+
+	users   int           // guarded by the issuer's mu
+	dropped chan struct{} // likewise; closed when the goroutine that obtains is of no use; nil: there is none
+
+	mu         sync.Mutex    // guards what follows
+	ordered    bool          // an attempt is running or waits for its turn
+	attempting bool          // it is with autocert
+	failed     time.Time     // when the last attempt did; zero: it did not
+	next       time.Time     // when there will be another, if not ordered
+	err        error         // of the last attempt, renewal or write to the cache; nil: it went well
+	changed    chan struct{} // closed when something of the above or the certificate is new; nil: nobody waits
+}
+
+// Status is what is known of a Name.
+type Status struct {
+	Certificate *tls.Certificate // nil: there is none; its Leaf is set
+	Next        time.Time        // about when it is renewed, or the next attempt is made; zero: that is now
+	Err         error            // why the last attempt or renewal came to nothing
+}
+
+// Certificate returns the certificate, or nil while there is none that is
+// valid. Its Leaf is set.
+func (n *Name) Certificate() *tls.Certificate {
+	c := n.current.Load()
+	if c == nil || time.Now().After(c.Leaf.NotAfter) {
+		return nil
+	}
+	return c
+}
+
+// Status returns what is known of n.
+func (n *Name) Status() Status {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s := Status{Certificate: n.Certificate(), Err: n.err}
+	switch {
+	case s.Certificate != nil:
+		leaf := s.Certificate.Leaf
+		s.Next = leaf.NotAfter.Add(-min(leaf.NotAfter.Sub(leaf.NotBefore)/3, 30*24*time.Hour))
+	case !n.ordered:
+		s.Next = n.next
+	}
+	return s
+}
+
+// Release says that one who wanted n does so no longer. When nobody does, no
+// new attempt is made.
+func (n *Name) Release() {
+	n.issuer.mu.Lock()
+	defer n.issuer.mu.Unlock()
+	if n.users--; n.users == 0 {
+		n.dropLocked()
+	}
+}
+
+func (n *Name) dropLocked() {
+	if n.dropped != nil {
+		close(n.dropped)
+		n.dropped = nil
+	}
+}
+
+// wantedLocked counts one who wants n, and starts to obtain what it lacks. A
+// pause between two attempts begins anew with the shortest.
+func (n *Name) wantedLocked() {
+	n.users++
+	if n.issuer.closed || n.Certificate() != nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ordered && n.dropped != nil {
+		return
+	}
+	n.dropLocked()
+	n.dropped = make(chan struct{})
+	n.next = time.Now()
+	if !n.failed.IsZero() {
+		n.next = n.failed.Add(firstPause)
+	}
+	n.ordered = !n.next.After(time.Now())
+	n.issuer.running.Add(1)
+	go n.obtain(n.dropped, n.next)
+}
+
+// obtain attempts to get a certificate, at the time at first and then again
+// and again, until it has one or nobody wants it.
+func (n *Name) obtain(dropped <-chan struct{}, at time.Time) {
+	defer n.issuer.running.Done()
+	for pause := firstPause; n.sleep(dropped, time.Until(at)); pause = min(2*pause, lastPause) {
+		err := n.attempt(dropped)
+		// Those that failed together do not come back together.
+		at = time.Now().Add(max(pause, retryAfter(err)) + rand.N(pause/10))
+		n.settle(dropped, err, at)
+		if err == nil || !n.isWanted(dropped) {
+			return
+		}
+		n.issuer.o.Notify(n.name, err)
+	}
+}
+
+// sleep reports false if there is no more to be done.
+func (n *Name) sleep(dropped <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		n.mu.Lock()
+		n.ordered = true
+		n.mu.Unlock()
+		return true
+	case <-dropped:
+	case <-n.issuer.closing:
+	}
+	return false
+}
+
+func (n *Name) isWanted(dropped <-chan struct{}) bool {
+	select {
+	case <-dropped:
+		return false
+	case <-n.issuer.closing:
+		return false
+	default:
+		return true
+	}
+}
+
+// attempt obtains a certificate from the cache or the authority.
+func (n *Name) attempt(dropped <-chan struct{}) error {
+	i := n.issuer
+	select {
+	case i.slots <- struct{}{}:
+	case <-dropped:
+		return nil
+	case <-i.closing:
+		return ErrClosed
+	}
+	defer func() { <-i.slots }()
+	unlock := n.lock()
+	defer unlock()
+	n.setAttempting(true)
+	defer n.setAttempting(false)
+	i.transport.forgive(n.name)
+	cert, err := i.manager.GetCertificate(&tls.ClientHelloInfo{
+		ServerName: n.name,
+		// Without it the certificate would have an RSA key.
+		CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
+	})
+	if err != nil {
+		return i.transport.explain(n.name, err)
+	}
+	if n.set(cert); n.Certificate() == nil {
+		return errStale // autocert goes on trying by itself
+	}
+	return nil
+}
+
+func (n *Name) setAttempting(attempting bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.attempting = attempting
+}
+
+// isAttempting reports whether autocert looks into the cache because of an
+// attempt. Otherwise it does so to renew what it has.
+func (n *Name) isAttempting() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.attempting
+}
+
+// lock waits for its turn among those that share the cache.
+func (n *Name) lock() (unlock func()) {
+	ctx, cancel := context.WithTimeout(context.Background(), lockLimit)
+	defer cancel()
+	forget, open := n.issuer.transport.onClose(cancel)
+	if !open {
+		return func() {}
+	}
+	defer forget()
+	return n.issuer.lock(ctx, n.name)
+}
+
+// set makes cert the current certificate, unless it is already.
+func (n *Name) set(cert *tls.Certificate) {
+	for {
+		old := n.current.Load()
+		if old != nil && (bytes.Equal(old.Certificate[0], cert.Certificate[0]) || old.Leaf.NotAfter.After(cert.Leaf.NotAfter)) {
+			return
+		}
+		if n.current.CompareAndSwap(old, cert) {
+			n.report(nil)
+			return
+		}
+	}
+}
+
+// settle notes how an attempt ended, and when there will be another if it
+// failed. If n has been dropped since, another goroutine may obtain by now, and
+// speaks for n.
+func (n *Name) settle(dropped <-chan struct{}, err error, next time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.failed = (time.Time{}); err != nil {
+		n.failed, n.err = time.Now(), err
+	} else {
+		next = time.Time{}
+	}
+	if n.isWanted(dropped) {
+		n.ordered, n.next = false, next
+		n.wakeLocked()
+	}
+}
+
+// report notes and tells of a new certificate (err is nil), or of trouble with
+// one.
+func (n *Name) report(err error) {
+	n.mu.Lock()
+	n.err = err
+	n.wakeLocked()
+	n.mu.Unlock()
+	n.issuer.o.Notify(n.name, err)
+}
+
+// wakeLocked has those who await n look again.
+func (n *Name) wakeLocked() {
+	if n.changed != nil {
+		close(n.changed)
+		n.changed = nil
+	}
+}
+
+// Await returns the certificate as soon as there is one. It gives up with an
+// error when ctx ends, or as soon as an attempt has failed and there will be no
+// other before ctx's deadline.
+func (n *Name) Await(ctx context.Context) (*tls.Certificate, error) {
+	for {
+		cert, changed, err := n.look(ctx)
+		if cert != nil || err != nil {
+			return cert, err
+		}
+		select {
+		case <-changed:
+		case <-n.issuer.closing:
+			return nil, ErrClosed
+		case <-ctx.Done():
+			return nil, n.late(ctx)
+		}
+	}
+}
+
+// look returns the certificate, or why it is of no use to wait for one, or else
+// a channel that is closed when there is something new.
+func (n *Name) look(ctx context.Context) (cert *tls.Certificate, changed <-chan struct{}, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if cert := n.Certificate(); cert != nil {
+		return cert, nil, nil
+	}
+	deadline, limited := ctx.Deadline()
+	if !n.ordered && (n.next.IsZero() || limited && n.next.After(deadline)) {
+		return nil, nil, cmp.Or(n.err, errStale)
+	}
+	if n.changed == nil {
+		n.changed = make(chan struct{})
+	}
+	return nil, n.changed, nil
+}
+
+// late says why nothing came in time.
+func (n *Name) late(ctx context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.err != nil {
+		return n.err
+	}
+	return fmt.Errorf("the authority has not issued it yet: %w", context.Cause(ctx))
+}
+
+// retryAfter returns how long the authority wants to be left alone.
+func retryAfter(err error) time.Duration {
+	var problem *acme.Error
+	if !errors.As(err, &problem) {
+		return 0
+	}
+	value := problem.Header.Get("Retry-After")
+	if seconds, err := strconv.Atoi(value); err == nil {
+		return time.Duration(min(seconds, int(lastPause/time.Second))) * time.Second
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	return min(time.Until(at), lastPause)
+}
