@@ -2,6 +2,7 @@ package parachute
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"net/url"
 	"testing"
 
+	"github.com/shahnk19/parachute/internal/keypair"
 	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
@@ -57,7 +59,7 @@ func serving(n int) (*Proxy, string) {
 		host = name + ".example.com"
 		t := &target{address: "web-1:3000", exchange: nothing()}
 		t.healthy.Store(true)
-		services[name] = newVersion(Status{Service: name, Generation: 1}, []string{host}, []*target{t})
+		services[name] = newVersion(Status{Service: name, Generation: 1}, []claim{{host: host}}, []*target{t})
 	}
 	p.router.restore(services, 1)
 	return p, host
@@ -87,6 +89,59 @@ func BenchmarkServeNothing(b *testing.B) {
 			Transport: roundTripper(func(r *http.Request) (*http.Response, error) { return exchange(r, "", nil, nil) }),
 		}, visitor("app.example.com"))
 	})
+}
+
+// guarding returns the TLS of a Proxy with n hosts that have a certificate each,
+// and a client's for one of them.
+func guarding(b *testing.B, n int) (server, client *tls.Config) {
+	ca := proxytest.NewCA()
+	certFile, keyFile := ca.WritePair(b, b.TempDir(), "*.example.com")
+	loaded, err := keypair.Load(certFile, keyFile)
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := New(Options{})
+	services := make(map[string]*version, n)
+	var host string
+	for i := range n {
+		name := fmt.Sprintf("service-%d", i)
+		host = name + ".example.com"
+		v := newVersion(Status{Service: name}, []claim{{host: host}}, nil)
+		v.policy.tls.Mode = TLSFiles
+		v.holding = &holding{pair: &pair{Pair: loaded}}
+		services[name] = v
+	}
+	p.router.restore(services, 1)
+	return p.TLSConfig(), &tls.Config{ServerName: host, RootCAs: ca.Pool()}
+}
+
+// The whole handshake, both sides of it.
+func BenchmarkHandshake(b *testing.B) {
+	for _, n := range []int{1, 10_000} {
+		b.Run(fmt.Sprintf("certificates=%d", n), func(b *testing.B) {
+			server, client := guarding(b, n)
+			b.ReportAllocs()
+			for b.Loop() {
+				handshake(b, server, client)
+			}
+		})
+	}
+}
+
+func handshake(b *testing.B, server, client *tls.Config) {
+	near, far := net.Pipe()
+	defer near.Close()
+	defer far.Close()
+	done := make(chan error, 1)
+	go func() { done <- tls.Server(far, server).Handshake() }()
+	secured := tls.Client(near, client)
+	if err := secured.Handshake(); err != nil {
+		b.Fatal(err)
+	}
+	go io.Copy(io.Discard, near) // what the server says after the client is done
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
 }
 
 // A whole request, with a target in the same process: in memory, which tells

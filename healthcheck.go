@@ -48,13 +48,18 @@ func newProber(at endpoint, u upstream.Options, d Deployment, agent string) *pro
 	case u.TLS != nil:
 		scheme = "https"
 	}
+	header := http.Header{"User-Agent": {agent}, "Connection": {"close"}}
+	if policyOf(d).isSecure() {
+		// An app that insists on TLS would redirect the probe otherwise.
+		header["X-Forwarded-Proto"] = []string{"https"}
+	}
 	return &prober{
 		endpoint: at,
 		upstream: u,
 		url:      scheme + "://" + authority + d.HealthCheck.Path,
 		path:     d.HealthCheck.Path,
 		host:     cmp.Or(d.HealthCheck.Host, authority),
-		header:   http.Header{"User-Agent": {agent}, "Connection": {"close"}},
+		header:   header,
 		timeout:  d.HealthCheck.Timeout,
 	}
 }

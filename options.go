@@ -3,6 +3,7 @@ package parachute
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +17,9 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/crypto/acme"
+	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/wire"
@@ -45,8 +49,9 @@ type Options struct {
 	// where it happened, so it must not block, nor call the Proxy.
 	Notify func(Event)
 
-	// Dial connects to targets, for requests and health checks alike. If
-	// nil, a net.Dialer does.
+	// Dial opens every connection that the Proxy makes: to targets, for
+	// requests and health checks alike, to where a TLS.AskURL leads, and to
+	// the ACME directory. If nil, a net.Dialer does.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// UserAgent is sent with health checks. If empty, "parachute/" and the
@@ -66,6 +71,60 @@ type Options struct {
 	// are believed and passed on; from everybody else they are replaced. If
 	// nil, loopback and private addresses are trusted; if empty, nobody is.
 	TrustedProxies []netip.Prefix
+
+	// HTTPSPort is the port that redirects to https:// name, which is where
+	// clients reach what serves TLSConfig. If 0, 443.
+	HTTPSPort int
+
+	// NoHTTPS, if not nil, says why nothing serves TLSConfig: a Deployment
+	// that asks for TLS is refused with it, and restored services are served
+	// without. If nil, it is taken that something does.
+	NoHTTPS error
+
+	// ACME says where automatic certificates come from.
+	ACME ACME
+}
+
+// ACME says how certificates are obtained from a certificate authority that
+// speaks ACME (RFC 8555). The zero value asks Let's Encrypt and keeps nothing
+// beyond the life of the Proxy. To deploy with automatic TLS is to agree to the
+// authority's terms of service.
+//
+// A certificate is renewed when a third of its life is left, or 30 days,
+// whichever is less. A name that was obtained once is renewed until the process
+// ends, even when no service has it any more.
+type ACME struct {
+	// Cache keeps certificates, the account's key and answers to challenges,
+	// and may be shared by several machines: each then answers for all. If
+	// nil, they are kept in memory. What belongs to another Directory than
+	// Let's Encrypt's has the directory's host and a "+" before its key.
+	//
+	// If Cache also has the method
+	//
+	//	Lock(ctx context.Context, name string) (unlock func(), err error)
+	//
+	// that is called before a certificate for name is ordered, so that of
+	// those who share the Cache only one does. An error is reported, and the
+	// order made all the same.
+	Cache autocert.Cache
+
+	// CacheAt opens the folder that a TLS.CacheDir names. If nil, it is an
+	// [autocert.DirCache].
+	CacheAt func(dir string) autocert.Cache
+
+	// Directory is the URL of the authority. If empty, Let's Encrypt's.
+	Directory string
+
+	// Email is where the authority writes to about problems. It may be empty.
+	Email string
+
+	// ExternalAccount binds the account to one that the authority knows by
+	// other means (RFC 8555, section 7.3.4). If nil, it is not bound.
+	ExternalAccount *acme.ExternalAccountBinding
+
+	// RootCAs are whom the authority's own server is verified by. If nil,
+	// the system's.
+	RootCAs *x509.CertPool
 }
 
 // A Deployment is what Deploy is asked to bring into service. It is plain
@@ -91,6 +150,25 @@ type Deployment struct {
 	// means every host that no other service claims.
 	Hosts []string `json:"hosts,omitempty"`
 
+	// PathPrefixes narrow the service down to the paths below them: /api has
+	// /api and /api/x, but not /apiary. Of the services that share a host, a
+	// request goes to the one with the longest prefix that it is below.
+	// Prefixes are compared segment by segment, each with its escapes
+	// decoded. Empty means every path of the hosts.
+	PathPrefixes []string `json:"path_prefixes,omitempty"`
+
+	// KeepPrefix has the target see the path as the client sent it. Otherwise
+	// the prefix is cut off, and sent in X-Forwarded-Prefix.
+	KeepPrefix bool `json:"keep_prefix,omitempty"`
+
+	// TLS says how the service's hosts are served over HTTPS.
+	TLS TLS `json:"tls,omitzero"`
+
+	// CanonicalHost is the one of Hosts that requests for the others are
+	// redirected to. If empty, there is none, or the one that another service
+	// with the same host names.
+	CanonicalHost string `json:"canonical_host,omitempty"`
+
 	// HealthCheck says how to ask a target whether it is healthy.
 	HealthCheck HealthCheck `json:"health_check,omitzero"`
 
@@ -99,6 +177,69 @@ type Deployment struct {
 
 	// Force switches to the targets without waiting for them to be healthy.
 	Force bool `json:"force,omitempty"`
+}
+
+// TLSMode says where the certificates of a service's hosts come from.
+type TLSMode string
+
+const (
+	TLSInherit   TLSMode = ""          // as the other services of the host say; if none does, there is no TLS
+	TLSOff       TLSMode = "off"       // there is no TLS
+	TLSAutomatic TLSMode = "automatic" // from Options.ACME, at the deploy
+	TLSFiles     TLSMode = "files"     // from TLS.CertFile and TLS.KeyFile
+	TLSOnDemand  TLSMode = "on-demand" // from Options.ACME, at the first visit to a name that TLS.AskURL allows
+)
+
+// TLS says how hosts are served over HTTPS. It holds for the host, whichever
+// of the services that share the host it was deployed with; services that
+// contradict each other are an ErrConflict.
+type TLS struct {
+	// Mode says where the certificates come from. With TLSAutomatic and
+	// TLSFiles the service must have Hosts, with TLSOnDemand it must have
+	// none. A host with a "*" or of a single label, and an address, cannot be
+	// TLSAutomatic.
+	Mode TLSMode `json:"mode,omitempty"`
+
+	// Staging asks Let's Encrypt's staging directory, whose certificates no
+	// browser trusts, in place of ACME.Directory.
+	Staging bool `json:"staging,omitempty"`
+
+	// CacheDir is the absolute path of a folder that takes the place of
+	// ACME.Cache.
+	CacheDir string `json:"cache_dir,omitempty"`
+
+	// CertFile and KeyFile are the absolute paths of a certificate, with the
+	// intermediate ones behind it, and its key, in PEM form. They are read
+	// when the service is deployed and when it is restored. When they change,
+	// the new pair is in use within about 5 s, if it is sound; otherwise the
+	// one before stays.
+	CertFile string `json:"cert_file,omitempty"`
+	KeyFile  string `json:"key_file,omitempty"`
+
+	// AskURL decides which names may have a certificate on demand: GET with
+	// the name in the parameter "host", and 200 allows it. It is a URL, or a
+	// path that the service itself is asked for. The answer, no redirect, has
+	// to come within 2 s.
+	AskURL string `json:"ask_url,omitempty"`
+
+	// NoRedirect has plain requests served. Otherwise they are redirected to
+	// https:// as soon as the host has a certificate.
+	NoRedirect bool `json:"no_redirect,omitempty"`
+
+	// Wait makes Deploy wait for the certificates of all Hosts before it
+	// switches, within Timeouts.Deploy. Without them it returns
+	// ErrNoCertificate.
+	Wait bool `json:"wait,omitempty"`
+}
+
+// A Certificate is what a Proxy knows of one that it serves, or wants to.
+type Certificate struct {
+	Host    string    `json:"host"`             // the name or wildcard that it is for
+	Source  TLSMode   `json:"source"`           // TLSAutomatic, TLSFiles or TLSOnDemand
+	Issuer  string    `json:"issuer,omitempty"` // who signed it; empty: there is none yet
+	Expires time.Time `json:"expires,omitzero"`
+	Renews  time.Time `json:"renews,omitzero"` // about when it will be renewed, or ordered again after an error; zero: not by the Proxy
+	Error   string    `json:"error,omitempty"` // why the last attempt to get a new one came to nothing; empty: it did not
 }
 
 // TargetTLS says how the targets that speak TLS are verified. If it is zero,
@@ -117,7 +258,8 @@ type TargetTLS struct {
 }
 
 // A HealthCheck says how targets are probed. A probe is a GET on a connection
-// of its own that follows no redirect; any 2xx passes.
+// of its own that follows no redirect; any 2xx passes. Where the service asks
+// for TLS, a probe says X-Forwarded-Proto: https, as most requests will.
 type HealthCheck struct {
 	// Path is the request target of a probe; if empty, "/up".
 	Path string `json:"path,omitempty"`
@@ -192,6 +334,7 @@ type Status struct {
 func (s Status) clone() Status {
 	s.Deployment.Targets = slices.Clone(s.Deployment.Targets)
 	s.Deployment.Hosts = slices.Clone(s.Deployment.Hosts)
+	s.Deployment.PathPrefixes = slices.Clone(s.Deployment.PathPrefixes)
 	return s
 }
 
@@ -283,6 +426,9 @@ const (
 	EventDrained   EventKind = "drained"   // it has ended; Requests and Streams are what had to be cut off
 	EventRemoved   EventKind = "removed"   // the service takes no requests any more
 	EventFailed    EventKind = "failed"    // a deploy was refused, or a service could not be restored; Err tells why
+
+	EventCertificate   EventKind = "certificate"    // Host has a new certificate
+	EventNoCertificate EventKind = "no certificate" // a new certificate for Host was not to be had, or could not be kept; Err tells why
 )
 
 // An Event is something that happened to a service.
@@ -292,6 +438,7 @@ type Event struct {
 	Generation uint64 // of the deploy or removal that it belongs to
 	Kind       EventKind
 	Target     string // the one concerned, if it is one
+	Host       string // in EventCertificate and EventNoCertificate, which have neither Service nor Generation
 	Probe      *Probe // in EventProbed, EventHealthy and EventUnhealthy
 	Requests   int64  // in EventDraining and EventDrained
 	Streams    int64  // likewise: upgraded connections and event streams
@@ -307,19 +454,31 @@ var (
 	ErrNotFound   = errors.New("no such service")
 	ErrSuperseded = errors.New("superseded")   // a newer change of the service came first
 	ErrClosed     = errors.New("proxy closed") // by Shutdown or Close
+
+	ErrNoCertificate = errors.New("no certificate") // TLS.Wait was asked for in vain
 )
 
-// A ConflictError says which service has the host. It wraps ErrConflict.
+// A ConflictError says which service has what was asked for. It wraps
+// ErrConflict.
 type ConflictError struct {
-	Host  string `json:"host"`  // "" is any host
-	Owner string `json:"owner"` // serves it, or is being deployed to
+	Host    string `json:"host"`              // "" is any host
+	Prefix  string `json:"prefix,omitempty"`  // "" is every path
+	Owner   string `json:"owner"`             // serves it, or is being deployed to
+	Dispute string `json:"dispute,omitempty"` // what the owner, with which the host would be shared, does otherwise; "": it has the host for itself
 }
 
 func (e *ConflictError) Error() string {
-	if e.Host == "" {
-		return fmt.Sprintf("requests for any host go to service %s already: name the hosts of this one, or remove %[1]s first", e.Owner)
+	below := ""
+	if e.Prefix != "" {
+		below = " below " + e.Prefix
 	}
-	return fmt.Sprintf("host %s is used by another service: %s; remove that one first", e.Host, e.Owner)
+	if e.Dispute != "" {
+		return fmt.Sprintf("host %s is shared with service %s, which %s: deploy both alike, or one of them without a say in it", cmp.Or(e.Host, "any"), e.Owner, e.Dispute)
+	}
+	if e.Host == "" {
+		return fmt.Sprintf("requests for any host%s go to service %s already: name the hosts of this one, or remove %[2]s first", below, e.Owner)
+	}
+	return fmt.Sprintf("host %s%s is used by another service: %s; remove that one first", e.Host, below, e.Owner)
 }
 
 func (e *ConflictError) Unwrap() error { return ErrConflict }
@@ -380,6 +539,10 @@ func (o Options) normalize() Options {
 	if o.TrustedProxies == nil {
 		o.TrustedProxies = forward.NearbyPrefixes()
 	}
+	o.HTTPSPort = cmp.Or(o.HTTPSPort, 443)
+	if o.ACME.CacheAt == nil {
+		o.ACME.CacheAt = defaultCache
+	}
 	return o
 }
 
@@ -408,8 +571,24 @@ func (d Deployment) normalize() (Deployment, error) {
 		}
 	}
 	d.Hosts = hosts
+	prefixes := make([]string, 0, len(d.PathPrefixes))
+	for _, prefix := range d.PathPrefixes {
+		if _, err := canonicalPrefix(prefix); err != nil {
+			return d, err
+		}
+		if !slices.Contains(prefixes, prefix) {
+			prefixes = append(prefixes, prefix)
+		}
+	}
+	d.PathPrefixes = prefixes
+	if err := d.TLS.check(d.Hosts); err != nil {
+		return d, err
+	}
 
 	var err error
+	if d.CanonicalHost, err = canonicalAmong(d.CanonicalHost, d.Hosts); err != nil {
+		return d, err
+	}
 	if d.HealthCheck, err = d.HealthCheck.normalize(); err != nil {
 		return d, err
 	}
@@ -445,6 +624,23 @@ func (d Deployment) checkTargets() error {
 		return faultf(ErrInvalid, "target CA %s: it is of no use where targets are not verified", d.TargetTLS.CAFile)
 	}
 	return nil
+}
+
+// canonicalAmong returns a CanonicalHost as it stands among hosts.
+func canonicalAmong(host string, hosts []string) (string, error) {
+	if host == "" {
+		return "", nil
+	}
+	name, err := canonicalPattern(host)
+	switch {
+	case err != nil:
+		return "", err
+	case strings.HasPrefix(name, "*."):
+		return "", faultf(ErrInvalid, "canonical host %q: want one name, not a wildcard", host)
+	case !slices.Contains(hosts, name):
+		return "", faultf(ErrInvalid, "canonical host %s is not among the hosts of the service: name it there too", name)
+	}
+	return name, nil
 }
 
 func (h HealthCheck) normalize() (HealthCheck, error) {

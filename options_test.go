@@ -23,7 +23,20 @@ var fullDeployment = parachute.Deployment{
 		ServerName: "app.internal",
 		Insecure:   true,
 	},
-	Hosts: []string{"app1.example.com", "*.example.com"},
+	Hosts:        []string{"app1.example.com", "*.example.com"},
+	PathPrefixes: []string{"/api", "/admin"},
+	KeepPrefix:   true,
+	TLS: parachute.TLS{
+		Mode:       parachute.TLSAutomatic,
+		Staging:    true,
+		CacheDir:   "/var/certs",
+		CertFile:   "/etc/cert.pem",
+		KeyFile:    "/etc/key.pem",
+		AskURL:     "/allowed",
+		NoRedirect: true,
+		Wait:       true,
+	},
+	CanonicalHost: "app1.example.com",
 	HealthCheck: parachute.HealthCheck{
 		Path:     "/healthz?full=1",
 		Port:     3001,
@@ -47,6 +60,9 @@ const fullDeploymentJSON = `{"service":"web",` +
 	`"targets":["10.0.0.7:3000","[::1]:3000"],` +
 	`"target_tls":{"ca_file":"/etc/ca.pem","server_name":"app.internal","insecure":true},` +
 	`"hosts":["app1.example.com","*.example.com"],` +
+	`"path_prefixes":["/api","/admin"],"keep_prefix":true,` +
+	`"tls":{"mode":"automatic","staging":true,"cache_dir":"/var/certs","cert_file":"/etc/cert.pem","key_file":"/etc/key.pem",` +
+	`"ask_url":"/allowed","no_redirect":true,"wait":true},"canonical_host":"app1.example.com",` +
 	`"health_check":{"path":"/healthz?full=1","port":3001,"host":"app1.example.com","rise":2,"fall":3,"interval":"2s","timeout":"1.5s"},` +
 	`"timeouts":{"deploy":"1m0s","drain":"1m30s","stream":"1h0m0s","response":"-1ns","hold":"5s"},` +
 	`"force":true}`
@@ -63,7 +79,7 @@ func TestDeploymentTravelsAsJSON(t *testing.T) {
 }
 
 func TestEveryFieldOfADeploymentIsTried(t *testing.T) {
-	for _, part := range []any{fullDeployment, fullDeployment.TargetTLS, fullDeployment.HealthCheck, fullDeployment.Timeouts} {
+	for _, part := range []any{fullDeployment, fullDeployment.TargetTLS, fullDeployment.TLS, fullDeployment.HealthCheck, fullDeployment.Timeouts} {
 		v := reflect.ValueOf(part)
 		for field, value := range v.Fields() {
 			if value.IsZero() {

@@ -25,15 +25,20 @@ package parachute
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/crypto/acme"
 
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
@@ -44,8 +49,9 @@ import (
 // time and from any goroutine, but not from within its hooks. Make one with
 // New.
 type Proxy struct {
-	options Options // normalized
-	router  *router
+	options      Options // normalized
+	router       *router
+	certificates *certificates
 
 	stopping     chan struct{} // closed by Shutdown and Close
 	stoppingOnce sync.Once
@@ -58,20 +64,29 @@ type Proxy struct {
 // New returns a Proxy without services. Nothing runs until the first Deploy or
 // Restore.
 func New(opts Options) *Proxy {
-	return &Proxy{
+	p := &Proxy{
 		options:  opts.normalize(),
 		router:   newRouter(opts.Commit),
 		stopping: make(chan struct{}),
 		done:     make(chan struct{}),
 	}
+	p.certificates = newCertificates(p.options, p.emit)
+	return p
 }
 
-// ServeHTTP sends r to a target of the service that claims its host and
-// returns when the answer has gone out.
+// ServeHTTP sends r to a target of the service that claims its host and path,
+// and returns when the answer has gone out.
 //
-// What the proxy has to answer itself is 400 for a request that cannot be
-// passed on as it is, 404 (or Options.NotFound) where no service claims the
-// host, 405 for CONNECT and TRACE, 502 where no target gave an answer that can
+// Plain requests are redirected to https:// where the host has a certificate
+// and TLS.NoRedirect does not say otherwise, and those for other hosts than
+// Deployment.CanonicalHost to that: with 301 for GET and HEAD, with 308 for
+// every other method, never health checks. Challenges of the certificate
+// authority are answered.
+//
+// What else the proxy has to answer itself is 400 for a request that cannot be
+// passed on as it is, 404 (or Options.NotFound) where no service claims host
+// and path, 405 for CONNECT and TRACE, 421 where the connection's TLS is that of
+// another host with other settings (RFC 9110, section 15.5.20), 502 where no target gave an answer that can
 // be passed on, 503 where the service has failed or the Proxy is closed, and
 // 504 where the target took longer than Timeouts.Response, or the request was
 // cut off before its answer began. An answer that breaks off makes ServeHTTP
@@ -93,6 +108,7 @@ type visit struct {
 	r       *http.Request
 	start   time.Time
 	client  forward.Client
+	target  string // the request target that the service sees
 	outcome Outcome
 	served  bool // ServeHTTP did not panic
 
@@ -104,6 +120,9 @@ type visit struct {
 
 func (v *visit) serve() {
 	r := v.r
+	if r.TLS != nil && r.TLS.NegotiatedProtocol == acme.ALPNProto {
+		v.abort("challenge", errors.New("a request on a connection for a TLS-ALPN-01 challenge")) // RFC 8737, section 3
+	}
 	target, err := forward.Target(r, "")
 	switch {
 	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
@@ -120,16 +139,23 @@ func (v *visit) serve() {
 	}
 	for {
 		table := v.proxy.router.routes.Load()
-		version := table.lookup(r.Host)
-		switch {
-		case table.closed:
+		if table.closed {
 			v.refuse(http.StatusServiceUnavailable, "closed", ErrClosed)
 			return
-		case version == nil:
+		}
+		site := table.lookup(r.Host)
+		if v.isMisdirected(table, site) {
+			v.refuse(http.StatusMisdirectedRequest, "misdirected", nil)
+			return
+		}
+		version := v.route(site, target)
+		if v.answerChallenge(target) || v.redirect(site, version, target) {
+			return
+		}
+		if version == nil {
 			v.notFound()
 			return
 		}
-		v.outcome.Service, v.outcome.Generation = version.status.Service, version.status.Generation
 		if version.settling() {
 			if !version.settle(r.Context()) {
 				v.abort("gone", r.Context().Err())
@@ -148,22 +174,88 @@ func (v *visit) serve() {
 			continue
 		}
 		passage, ok := lane.Enter()
-		if ok && v.forward(lane.target, passage, target) {
+		if ok && v.forward(lane.target, passage) {
 			return
 		}
 		// Otherwise a newer table is there, or the target could not take it.
 	}
 }
 
+// route finds the version that answers for a request target, or returns nil.
+func (v *visit) route(s *site, target string) *version {
+	if s == nil {
+		return nil
+	}
+	version, prefix, rest := s.route(target)
+	if version == nil {
+		return nil
+	}
+	o := &v.outcome
+	o.Service, o.Generation = version.status.Service, version.status.Generation
+	o.Prefix, v.target = prefix, rest
+	if version.status.Deployment.KeepPrefix {
+		o.Prefix, v.target = "", target
+	}
+	return version
+}
+
+// isMisdirected reports whether the request came over a connection that was
+// made to another host, and may not be for that of s.
+func (v *visit) isMisdirected(t *table, s *site) bool {
+	if v.r.TLS == nil || v.r.TLS.ServerName == "" {
+		return false
+	}
+	sni, name := canonicalHost(v.r.TLS.ServerName), canonicalHost(v.r.Host)
+	return sni != name && !s.isFor(name, t.lookup(sni), sni)
+}
+
+// answerChallenge answers a request of a certificate authority that wants to
+// see that the host is ours.
+func (v *visit) answerChallenge(target string) bool {
+	if !strings.HasPrefix(target, challengePath) {
+		return false
+	}
+	answer, ok := v.proxy.certificates.token(v.r.Context(), canonicalHost(v.r.Host), target)
+	if ok {
+		v.outcome.Reason = "challenge"
+		v.reply(http.StatusOK, string(answer))
+	}
+	return ok
+}
+
+// redirect answers a request that belongs elsewhere. version, which may be nil,
+// is what it is for.
+func (v *visit) redirect(s *site, version *version, target string) bool {
+	if s == nil || s.policy.canonical == "" && !s.policy.isSecure() {
+		return false
+	}
+	if version != nil && version.isHealthCheck(v.target) {
+		return false
+	}
+	secure := v.r.TLS != nil || v.client.Trusted && strings.EqualFold(v.r.Header.Get("X-Forwarded-Proto"), "https")
+	origin, ok := s.redirect(v.r.Host, secure, v.proxy.options.HTTPSPort)
+	if !ok {
+		return false
+	}
+	status := http.StatusPermanentRedirect
+	if v.r.Method == http.MethodGet || v.r.Method == http.MethodHead {
+		status = http.StatusMovedPermanently
+	}
+	v.w.Header()["Location"] = []string{origin + target}
+	v.refuse(status, "redirect", nil)
+	return true
+}
+
 // forward sends the request to t and leaves. It reports whether that is the
 // end of it; otherwise it may go to another target.
-func (v *visit) forward(t *target, passage *gate.Passage, requestTarget string) bool {
+func (v *visit) forward(t *target, passage *gate.Passage) bool {
 	defer passage.Leave() // also when the answer breaks off, which panics
 	if v.last != nil {
 		v.outcome.Retries++
 	}
 	res, err := forward.Forward(v.w, v.r, t.exchange, forward.Options{
-		Target:    requestTarget,
+		Target:    v.target,
+		Prefix:    v.outcome.Prefix,
 		Client:    v.client,
 		RequestID: v.outcome.RequestID,
 		Start:     v.start,
@@ -238,14 +330,19 @@ func (v *visit) fail(err error) {
 }
 
 func (v *visit) refuse(status int, reason string, err error) {
-	page := fmt.Sprintf("%d %s\n", status, http.StatusText(status))
+	v.outcome.Reason, v.outcome.Err = reason, err
+	v.reply(status, fmt.Sprintf("%d %s\n", status, http.StatusText(status)))
+}
+
+// reply answers with a page of the proxy's own.
+func (v *visit) reply(status int, page string) {
 	h := v.w.Header()
 	h["Content-Type"] = []string{"text/plain; charset=utf-8"}
 	h["Content-Length"] = []string{strconv.Itoa(len(page))}
 	h["X-Content-Type-Options"] = []string{"nosniff"}
 	v.w.WriteHeader(status)
 	o := &v.outcome
-	o.Status, o.Reason, o.Err, o.Header = status, reason, err, h
+	o.Status, o.Header = status, h
 	if v.r.Method != http.MethodHead {
 		n, _ := io.WriteString(v.w, page) // an error is the client's, who has left
 		o.BytesOut = int64(n)
@@ -298,8 +395,9 @@ func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // Deploy brings d into service, in place of what its service served before.
 //
-// It takes d's hosts at once, or returns ErrConflict; waits until every target
-// is healthy; has Options.Commit keep the change; and from one moment to the
+// It takes d's hosts at once, or returns ErrConflict; begins to obtain the
+// certificates that they lack; waits until every target is healthy and, if
+// d.TLS.Wait says so, the certificates are there; has Options.Commit keep the change; and from one moment to the
 // next sends all new requests for these hosts to the new targets. Then it
 // waits for the previous targets to answer what was sent to them before, for
 // at most d.Timeouts.Drain, and for their streams, for at most
@@ -307,8 +405,8 @@ func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // end.
 //
 // An error means that nothing was changed: ErrInvalid, ErrConflict,
-// ErrUnhealthy, ErrClosed, what Commit or ctx said, or ErrSuperseded where a
-// newer Deploy or Remove of the service came before the switch. When Deploy
+// ErrUnhealthy, ErrNoCertificate, ErrClosed, what Commit or ctx said, or
+// ErrSuperseded where a newer Deploy or Remove of the service came before the switch. When Deploy
 // returns nil, d is in service and the previous targets get nothing more,
 // unless a later deploy names them again.
 //
@@ -323,7 +421,10 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment) error {
 	if err != nil {
 		return err
 	}
-	res, ctx, err := p.router.reserve(ctx, d.Service, claims(d))
+	if policyOf(d).isSecure() && p.options.NoHTTPS != nil {
+		return faultf(ErrInvalid, "TLS is not to be had here: %v", p.options.NoHTTPS)
+	}
+	res, ctx, err := p.router.reserve(ctx, d.Service, claims(d), p.policyOf(d))
 	if err != nil {
 		return err
 	}
@@ -343,30 +444,29 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment) error {
 
 // replace publishes d as soon as it may, and returns what it replaced.
 func (p *Proxy) replace(ctx context.Context, res *reservation, d Deployment) (previous *version, err error) {
-	targets, w, err := p.start(d, res.generation, !d.Force)
+	status := Status{Service: d.Service, Generation: res.generation, State: StateServing, Deployment: d}
+	v, w, err := p.start(status, res.claims, !d.Force)
 	if err != nil {
 		return nil, err
 	}
-	if !d.Force {
-		err = w.awaitHealthy(ctx, targets, d.Timeouts.Deploy)
-	}
-	if err == nil {
-		status := Status{Service: d.Service, Generation: res.generation, State: StateServing, Deployment: d}
-		previous, err = p.router.publish(ctx, res, newVersion(status, res.hosts, targets), func() {
+	if err = p.await(ctx, v, w); err == nil {
+		previous, err = p.router.publish(ctx, res, v, func() {
 			p.emit(Event{Kind: EventSwitched, Service: d.Service, Generation: res.generation})
 		})
 	}
 	if err != nil {
-		closeAll(targets)
+		v.close()
 	}
 	return previous, err
 }
 
-// start makes the targets of d and begins to probe them. While a deploy waits
-// for them every probe is an event.
-func (p *Proxy) start(d Deployment, generation uint64, waiting bool) ([]*target, *watch, error) {
+// start makes a version that is not published yet, begins to obtain its
+// certificates, and to probe its targets. While a deploy waits for them every
+// probe is an event.
+func (p *Proxy) start(s Status, claims []claim, waiting bool) (*version, *watch, error) {
+	d := s.Deployment
 	w := newWatch(len(d.Targets), waiting, func(kind EventKind, t *target, saw *Probe) {
-		p.emit(Event{Kind: kind, Service: d.Service, Generation: generation, Target: t.address, Probe: saw})
+		p.emit(Event{Kind: kind, Service: s.Service, Generation: s.Generation, Target: t.address, Probe: saw})
 	})
 	var targets []*target
 	for _, address := range d.Targets {
@@ -376,10 +476,49 @@ func (p *Proxy) start(d Deployment, generation uint64, waiting bool) ([]*target,
 		}
 		targets = append(targets, t)
 	}
+	v := newVersion(s, claims, targets)
+	v.policy = p.policyOf(d)
+	var err error
+	if v.holding, err = p.certificates.acquire(d, v.ask); err != nil {
+		return nil, nil, err
+	}
 	for _, t := range targets {
 		t.start()
 	}
-	return targets, w, nil
+	return v, w, nil
+}
+
+// await returns nil when v has what its Deployment wants it to have before it
+// serves, all within Timeouts.Deploy.
+func (p *Proxy) await(ctx context.Context, v *version, w *watch) error {
+	d := v.status.Deployment
+	limited, cancel := ctx, context.CancelFunc(func() {})
+	if d.Timeouts.Deploy >= 0 {
+		limited, cancel = context.WithTimeout(ctx, d.Timeouts.Deploy)
+	}
+	defer cancel()
+	if !d.Force {
+		if err := w.awaitHealthy(ctx, v.targets(), d.Timeouts.Deploy); err != nil {
+			return err
+		}
+	}
+	if !d.TLS.Wait {
+		return nil
+	}
+	err := v.holding.await(limited)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// policyOf is that of d's hosts as they are served here.
+func (p *Proxy) policyOf(d Deployment) policy {
+	of := policyOf(d)
+	if p.options.NoHTTPS != nil {
+		of.tls = TLS{}
+	}
+	return of
 }
 
 // retire waits for the end of a version that was replaced by the change res,
@@ -393,7 +532,7 @@ func (p *Proxy) retire(v *version, res *reservation, limits Timeouts) {
 	p.emit(e)
 	e.Kind = EventDrained
 	e.Requests, e.Streams = v.retire(gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, p.done)
-	closeAll(v.targets())
+	v.close()
 	p.emit(e)
 }
 
@@ -409,7 +548,7 @@ func (p *Proxy) Remove(ctx context.Context, service string) error {
 }
 
 func (p *Proxy) remove(ctx context.Context, service string) error {
-	res, ctx, err := p.router.reserve(ctx, service, nil)
+	res, ctx, err := p.router.reserve(ctx, service, nil, policy{})
 	if err != nil {
 		return err
 	}
@@ -439,6 +578,59 @@ func (p *Proxy) Services() []Status {
 	return all
 }
 
+// Certificates returns what is known of the certificate of every host that is
+// served over TLS, sorted by host. Those on demand are there once somebody came
+// to their name.
+func (p *Proxy) Certificates() []Certificate {
+	all := []Certificate{}
+	for s := range p.router.routes.Load().sites() {
+		if s.holding != nil {
+			all = append(all, s.holding.known(s.host)...)
+		}
+	}
+	slices.SortFunc(all, func(a, b Certificate) int { return strings.Compare(a.Host, b.Host) })
+	return all
+}
+
+// UnknownNames returns how many handshakes were refused because they named a
+// host that has no certificate.
+func (p *Proxy) UnknownNames() uint64 { return p.certificates.unknown.Load() }
+
+// TLSConfig returns how a server has to speak TLS for the Proxy: with the
+// certificates of its hosts, and with answers to the TLS-ALPN-01 challenges of
+// the certificate authority. A client that names no host gets the certificate
+// of the first one in the order of their names; one that names a host without a
+// certificate gets the alert unrecognized_name. A handshake waits up to 10 s for
+// a certificate that is being obtained. The caller may change what is returned.
+func (p *Proxy) TLSConfig() *tls.Config {
+	return &tls.Config{
+		GetCertificate: p.certificate,
+		NextProtos:     []string{"h2", "http/1.1", acme.ALPNProto},
+		MinVersion:     tls.VersionTLS12,
+	}
+}
+
+// certificate finds the certificate for a handshake. Without one it returns no
+// error either, for that would be told to the client as an internal one.
+func (p *Proxy) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	name := canonicalHost(hello.ServerName)
+	if isChallenge(hello) {
+		return p.certificates.challenge(hello, name), nil
+	}
+	t := p.router.routes.Load()
+	s := t.unnamed
+	if name != "" {
+		s = t.lookup(name)
+	}
+	if s != nil && s.holding != nil {
+		if c := s.holding.awaitCertificate(hello, s.host, name); c != nil {
+			return c, nil
+		}
+	}
+	p.certificates.unknown.Add(1)
+	return nil, nil
+}
+
 // Restore brings back what Commit was last given: all of it at once, without
 // waiting for health. It must come once and before the first Deploy or Remove;
 // otherwise it is ErrInvalid, or ErrClosed, and nothing happens. Requests wait
@@ -454,12 +646,12 @@ func (p *Proxy) Restore(services []Status) error {
 	}
 	defer p.router.changes.Leave()
 	restored := make(map[string]*version, len(services))
-	claimed := make(map[string]string)
+	byHost := make(map[string][]*version)
 	var generation uint64
 	var errs []error
 	for _, s := range services {
 		generation = max(generation, s.Generation)
-		v, err := p.restore(s, restored, claimed)
+		v, err := p.restore(s, restored, byHost)
 		if err != nil {
 			err = describe("restore", s.Service, err)
 			errs = append(errs, err)
@@ -467,11 +659,14 @@ func (p *Proxy) Restore(services []Status) error {
 		}
 		if v != nil {
 			restored[s.Service] = v
+			for _, c := range v.claims {
+				byHost[c.host] = append(byHost[c.host], v)
+			}
 		}
 	}
 	if !p.router.restore(restored, generation) {
 		for _, v := range restored {
-			closeAll(v.targets())
+			v.close()
 		}
 		return describe("restore", "", faultf(ErrInvalid, "want it once, and before anything is deployed"))
 	}
@@ -480,8 +675,8 @@ func (p *Proxy) Restore(services []Status) error {
 
 // restore returns the version that serves s, or one that has failed together
 // with the reason, or no version at all for a name that cannot be or was there
-// before.
-func (p *Proxy) restore(s Status, others map[string]*version, claimed map[string]string) (*version, error) {
+// before. The others were restored before; byHost has them by what they claim.
+func (p *Proxy) restore(s Status, others map[string]*version, byHost map[string][]*version) (*version, error) {
 	before := s.Error
 	s.Live, s.Error, s.State = nil, "", StateServing
 	if err := checkServiceName(s.Service); err != nil {
@@ -497,26 +692,27 @@ func (p *Proxy) restore(s Status, others map[string]*version, claimed map[string
 	if err == nil && d.Service != s.Service {
 		err = faultf(ErrInvalid, "the deployment is of service %s", d.Service)
 	}
-	var hosts []string
-	for _, host := range claims(d) {
-		if owner, taken := claimed[host]; !taken {
-			claimed[host] = s.Service
-			hosts = append(hosts, host)
-		} else if err == nil {
-			err = &ConflictError{Host: host, Owner: owner}
+	var own []claim
+	for _, c := range claims(d) {
+		conflict := c.beside(byHost[c.host], s.Service, p.policyOf(d))
+		if conflict == nil || conflict.Dispute != "" {
+			own = append(own, c)
+		}
+		if conflict != nil && err == nil {
+			err = conflict
 		}
 	}
-	var targets []*target
+	restored := s
+	restored.Deployment = d
+	var v *version
 	var w *watch
 	if err == nil {
-		targets, w, err = p.start(d, s.Generation, false)
+		v, w, err = p.start(restored, own, false)
 	}
 	if err != nil {
 		s.State, s.Error = StateFailed, err.Error()
-		return newVersion(s, hosts, nil), err
+		return newVersion(s, own, nil), err
 	}
-	s.Deployment = d
-	v := newVersion(s, hosts, targets)
 	v.settled, v.settledBy = w.settled, time.Now().Add(time.Second)
 	return v, nil
 }
@@ -561,9 +757,10 @@ func (p *Proxy) close() {
 	served := p.router.close()
 	close(p.done)
 	for _, v := range served {
-		closeAll(v.targets())
+		v.close()
 	}
 	<-changed
+	p.certificates.close()
 }
 
 // stop lets go of what waits and lets no change begin any more. The returned
@@ -592,18 +789,32 @@ func (p *Proxy) idle() bool {
 	return true
 }
 
-// claims returns the hosts of d as a table has them, leaving out what is none.
-func claims(d Deployment) []string {
-	if len(d.Hosts) == 0 {
-		return []string{anyHost}
-	}
-	var hosts []string
-	for _, h := range d.Hosts {
-		if host, err := canonicalPattern(h); err == nil {
-			hosts = append(hosts, host)
+// claims returns what d asks for, leaving out what cannot be.
+func claims(d Deployment) []claim {
+	hosts, prefixes := []string{anyHost}, []string{""}
+	if len(d.Hosts) > 0 {
+		hosts = nil
+		for _, given := range d.Hosts {
+			if host, err := canonicalPattern(given); err == nil {
+				hosts = append(hosts, host)
+			}
 		}
 	}
-	return hosts
+	if len(d.PathPrefixes) > 0 {
+		prefixes = nil
+		for _, given := range d.PathPrefixes {
+			if prefix, err := canonicalPrefix(given); err == nil && !slices.Contains(prefixes, prefix) {
+				prefixes = append(prefixes, prefix)
+			}
+		}
+	}
+	all := make([]claim, 0, len(hosts)*len(prefixes))
+	for _, host := range hosts {
+		for _, prefix := range prefixes {
+			all = append(all, claim{host, prefix})
+		}
+	}
+	return all
 }
 
 // describe says in front of an error what was being done, and to what.
@@ -632,7 +843,13 @@ func (p *Proxy) emit(e Event) {
 
 func (p *Proxy) log(e Event) {
 	level := slog.LevelInfo
-	attrs := []slog.Attr{slog.String("service", e.Service), slog.Uint64("generation", e.Generation)}
+	var attrs []slog.Attr
+	if e.Service != "" {
+		attrs = append(attrs, slog.String("service", e.Service), slog.Uint64("generation", e.Generation))
+	}
+	if e.Host != "" {
+		attrs = append(attrs, slog.String("host", e.Host))
+	}
 	if e.Target != "" {
 		attrs = append(attrs, slog.String("target", e.Target))
 	}
@@ -646,6 +863,9 @@ func (p *Proxy) log(e Event) {
 		level = slog.LevelWarn
 	case EventFailed:
 		level = slog.LevelError
+		attrs = append(attrs, slog.Any("error", e.Err))
+	case EventNoCertificate:
+		level = slog.LevelWarn
 		attrs = append(attrs, slog.Any("error", e.Err))
 	case EventDraining:
 		attrs = append(attrs, slog.Int64("requests", e.Requests), slog.Int64("streams", e.Streams))

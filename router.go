@@ -2,8 +2,10 @@ package parachute
 
 import (
 	"context"
+	"iter"
 	"maps"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -11,43 +13,91 @@ import (
 
 	"golang.org/x/net/idna"
 
+	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
 )
 
-// A table says which version of which service answers for a host. It never
-// changes once it is published.
+// A table says which version of which service answers for a host and a path.
+// It never changes once it is published.
 type table struct {
 	services map[string]*version // by name
-	exact    map[string]*version // by host
-	wildcard map[string]*version // by what follows "*." in the host
-	any      *version            // what claims no host; nil: requests for unknown hosts are nobody's
+	exact    map[string]*site    // by host
+	wildcard map[string]*site    // by what follows "*." in the host
+	any      *site               // what claims no host; nil: requests for unknown hosts are nobody's
+	unnamed  *site               // has the certificate for clients that name no host; nil: they get none
 	closed   bool                // nobody is served any more
 }
 
-// newTable returns the table of these versions, no two of which claim one host.
+// A site is what answers for one host, or for all that one wildcard stands for.
+type site struct {
+	host    string   // as a claim has it
+	routes  []route  // the longest prefix first
+	policy  policy   // of all its services
+	holding *holding // of its certificates; nil: it is not served over TLS
+}
+
+// A route says which version answers for the paths below a prefix.
+type route struct {
+	prefix  string // as a claim has it
+	written string // the same with escapes, as it may stand in a header
+	version *version
+}
+
+// A claim is what a service asks for, and what no two services have.
+type claim struct {
+	host   string // as canonicalPattern returns it, or anyHost
+	prefix string // as canonicalPrefix returns it
+}
+
+// newTable returns the table of these versions, no two of which have one claim.
 func newTable(services map[string]*version) *table {
 	t := &table{
 		services: services,
-		exact:    make(map[string]*version),
-		wildcard: make(map[string]*version),
+		exact:    make(map[string]*site),
+		wildcard: make(map[string]*site),
 	}
-	for _, v := range services {
-		for _, host := range v.hosts {
-			if host == anyHost {
-				t.any = v
-			} else if parent, ok := strings.CutPrefix(host, "*."); ok {
-				t.wildcard[parent] = v
-			} else {
-				t.exact[host] = v
+	for _, name := range slices.Sorted(maps.Keys(services)) {
+		v := services[name]
+		for _, c := range v.claims {
+			s := t.site(c.host)
+			if s == nil {
+				s = &site{host: c.host}
+				t.add(s)
 			}
+			s.add(c.prefix, v)
+		}
+	}
+	for s := range t.sites() {
+		slices.SortFunc(s.routes, func(a, b route) int { return len(b.prefix) - len(a.prefix) })
+		if s.holding != nil && s != t.any && (t.unnamed == nil || s.host < t.unnamed.host) {
+			t.unnamed = s
 		}
 	}
 	return t
 }
 
-// owner returns the version that claims host, as it stands in a Deployment, or
-// nil.
-func (t *table) owner(host string) *version {
+// add gives v what is below a prefix.
+func (s *site) add(prefix string, v *version) {
+	written := (&url.URL{Path: prefix}).EscapedPath()
+	s.routes = append(s.routes, route{prefix, written, v})
+	s.policy, _ = s.policy.with(v.policy)
+	if s.holding == nil && v.policy.isSecure() {
+		s.holding = v.holding
+	}
+}
+
+func (t *table) add(s *site) {
+	if s.host == anyHost {
+		t.any = s
+	} else if parent, ok := strings.CutPrefix(s.host, "*."); ok {
+		t.wildcard[parent] = s
+	} else {
+		t.exact[s.host] = s
+	}
+}
+
+// site returns the site of a claim's host, or nil.
+func (t *table) site(host string) *site {
 	if host == anyHost {
 		return t.any
 	}
@@ -57,19 +107,59 @@ func (t *table) owner(host string) *version {
 	return t.exact[host]
 }
 
-// lookup returns the version that answers for a Host header, or nil. The exact
-// host goes before its wildcard, and that before a service without hosts.
-func (t *table) lookup(host string) *version {
+// sites yields all of them, in no order.
+func (t *table) sites() iter.Seq[*site] {
+	return func(yield func(*site) bool) {
+		for _, s := range t.exact {
+			if !yield(s) {
+				return
+			}
+		}
+		for _, s := range t.wildcard {
+			if !yield(s) {
+				return
+			}
+		}
+		if t.any != nil {
+			yield(t.any)
+		}
+	}
+}
+
+// lookup returns the site that answers for a Host header or the like, or nil.
+// The exact host goes before its wildcard, and that before a service without
+// hosts.
+func (t *table) lookup(host string) *site {
 	name := canonicalHost(host)
-	if v := t.exact[name]; v != nil {
-		return v
+	if s := t.exact[name]; s != nil {
+		return s
 	}
 	if _, parent, ok := strings.Cut(name, "."); ok {
-		if v := t.wildcard[parent]; v != nil {
-			return v
+		if s := t.wildcard[parent]; s != nil {
+			return s
 		}
 	}
 	return t.any
+}
+
+// route returns the version that answers for a request target, or nil, with
+// the prefix that the target is below, and the target without that.
+func (s *site) route(target string) (v *version, prefix, rest string) {
+	for _, r := range s.routes {
+		if rest, ok := forward.Below(target, r.prefix); ok {
+			return r.version, r.written, rest
+		}
+	}
+	return nil, "", ""
+}
+
+// versions returns all that answer for paths of s.
+func (s *site) versions() []*version {
+	var all []*version
+	for _, r := range s.routes {
+		all = append(all, r.version)
+	}
+	return all
 }
 
 // statuses returns what a restart must restore, by name.
@@ -83,7 +173,7 @@ func statuses(services map[string]*version) []Status {
 
 // A router publishes tables: readers load the newest one, and each change
 // takes its turn to replace it. It hands out generations and keeps two changes
-// from claiming one host.
+// from having one claim.
 type router struct {
 	routes  atomic.Pointer[table]
 	commit  func([]Status) error
@@ -100,11 +190,12 @@ type router struct {
 }
 
 // A reservation is a change of one service on its way to be published. It
-// holds the hosts that the service asks for.
+// has what the service asks for.
 type reservation struct {
 	service    string
 	generation uint64
-	hosts      []string
+	claims     []claim
+	policy     policy
 	supersedes bool                    // it ended another change of the service
 	end        context.CancelCauseFunc // ends its context; only the first call counts
 	committing bool                    // guarded by router.mu: it is too late to end it
@@ -117,21 +208,22 @@ func newRouter(commit func([]Status) error) *router {
 }
 
 // reserve begins a change of a service. It fails at once, and has changed
-// nothing, where a host belongs to another service or is reserved for one.
+// nothing, where a claim is another service's or reserved for one, or where the
+// services of a host would contradict each other.
 // Otherwise it ends every change of the same service that has not got as far
 // as its commit. The returned context ends with ctx and, with the cause, when
 // the reservation is ended. The caller must call leave when all is done.
-func (r *router) reserve(ctx context.Context, service string, hosts []string) (*reservation, context.Context, error) {
+func (r *router) reserve(ctx context.Context, service string, claims []claim, mine policy) (*reservation, context.Context, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.conflictLocked(service, hosts); err != nil {
+	if err := r.conflictLocked(service, claims, mine); err != nil {
 		return nil, nil, err
 	}
 	if !r.changes.Enter() {
 		return nil, nil, ErrClosed
 	}
 	r.generation++
-	res := &reservation{service: service, generation: r.generation, hosts: hosts}
+	res := &reservation{service: service, generation: r.generation, claims: claims, policy: mine}
 	for other := range r.pending {
 		if other.service == service && !other.committing {
 			res.supersedes = true
@@ -143,22 +235,50 @@ func (r *router) reserve(ctx context.Context, service string, hosts []string) (*
 	return res, ctx, nil
 }
 
-func (r *router) conflictLocked(service string, hosts []string) error {
+func (r *router) conflictLocked(service string, claims []claim, mine policy) error {
 	served := r.routes.Load()
-	for _, host := range hosts {
-		if v := served.owner(host); v != nil && v.status.Service != service {
-			return &ConflictError{Host: host, Owner: v.status.Service}
+	for _, c := range claims {
+		if s := served.site(c.host); s != nil {
+			if conflict := c.beside(s.versions(), service, mine); conflict != nil {
+				return conflict
+			}
 		}
 		for other := range r.pending {
-			if other.service != service && slices.Contains(other.hosts, host) {
-				return &ConflictError{Host: host, Owner: other.service}
+			if conflict := c.against(other.claims, other.service, other.policy, service, mine); conflict != nil {
+				return conflict
 			}
 		}
 	}
 	return nil
 }
 
-// endLocked lets the hosts of a reservation go, and keeps it from publishing.
+// beside returns why a service with the policy mine cannot have c besides what
+// others have, or nil.
+func (c claim) beside(others []*version, service string, mine policy) *ConflictError {
+	for _, v := range others {
+		if conflict := c.against(v.claims, v.status.Service, v.policy, service, mine); conflict != nil {
+			return conflict
+		}
+	}
+	return nil
+}
+
+// against is beside for what one owner has.
+func (c claim) against(claims []claim, owner string, theirs policy, service string, mine policy) *ConflictError {
+	shared := func(other claim) bool { return other.host == c.host }
+	switch {
+	case owner == service:
+	case slices.Contains(claims, c):
+		return &ConflictError{Host: c.host, Prefix: c.prefix, Owner: owner}
+	case slices.ContainsFunc(claims, shared):
+		if _, dispute := theirs.with(mine); dispute != "" {
+			return &ConflictError{Host: c.host, Owner: owner, Dispute: dispute}
+		}
+	}
+	return nil
+}
+
+// endLocked lets the claims of a reservation go, and keeps it from publishing.
 func (r *router) endLocked(res *reservation, cause error) {
 	delete(r.pending, res)
 	res.end(cause)
@@ -175,8 +295,8 @@ func (r *router) leave(res *reservation) {
 // publish commits next as what its service serves, or with nil that there is
 // no such service any more, and then stores the table that says so; the
 // reservation ends with that. It calls announce before the next change has its
-// turn. It returns the version that was replaced, if there was one. After an error, which may be the cause of ctx's end, nothing
-// has changed.
+// turn. It returns the version that was replaced, if there was one. After an
+// error, which may be the cause of ctx's end, nothing has changed.
 func (r *router) publish(ctx context.Context, res *reservation, next *version, announce func()) (previous *version, err error) {
 	r.publishing.Lock()
 	defer r.publishing.Unlock()
@@ -359,4 +479,31 @@ func isHostName(name string) bool {
 		}
 	}
 	return true
+}
+
+// canonicalPrefix returns a path prefix of a Deployment with its escapes
+// decoded and without a slash at the end, "" where every path is below it.
+func canonicalPrefix(prefix string) (string, error) {
+	decoded, err := url.PathUnescape(prefix)
+	switch {
+	case !strings.HasPrefix(prefix, "/"):
+		return "", faultf(ErrInvalid, "path prefix %q: want one that begins with '/', such as /api", prefix)
+	case err != nil:
+		return "", faultf(ErrInvalid, "path prefix %q: %v; write a '%%' of its own as %%25", prefix, err)
+	case strings.ContainsAny(prefix, "?#"):
+		return "", faultf(ErrInvalid, "path prefix %q: want a path alone, such as /api", prefix)
+	case strings.Count(decoded, "/") != strings.Count(prefix, "/"):
+		return "", faultf(ErrInvalid, "path prefix %q: an encoded '/' is part of a name, which a prefix cannot end; write it as '/'", prefix)
+	}
+	decoded = strings.TrimSuffix(decoded, "/")
+	for segment := range strings.SplitSeq(strings.TrimPrefix(decoded, "/"), "/") {
+		switch {
+		case decoded == "":
+		case segment == "":
+			return "", faultf(ErrInvalid, "path prefix %q has an empty segment: want one slash between names, as in /api/v1", prefix)
+		case segment == "." || segment == "..":
+			return "", faultf(ErrInvalid, "path prefix %q: no request with a segment %q is served", prefix, segment)
+		}
+	}
+	return decoded, nil
 }

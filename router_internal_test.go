@@ -14,7 +14,7 @@ func tableOf(n int) (*table, []string) {
 	for i := range n {
 		name := fmt.Sprintf("service-%d", i)
 		host := name + ".example.com"
-		services[name] = newVersion(Status{Service: name}, []string{host}, nil)
+		services[name] = newVersion(Status{Service: name}, []claim{{host: host}}, nil)
 		hosts = append(hosts, host)
 	}
 	return newTable(services), hosts
@@ -24,7 +24,7 @@ func TestLookupFindsEachOfManyHosts(t *testing.T) {
 	is := is.New(t)
 	table, hosts := tableOf(1000)
 	for i, host := range hosts {
-		is.Equal(table.lookup(host+":443").status.Service, fmt.Sprintf("service-%d", i))
+		is.Equal(table.lookup(host + ":443").routes[0].version.status.Service, fmt.Sprintf("service-%d", i))
 	}
 	is.True(table.lookup("service-1000.example.com") == nil)
 }
@@ -33,7 +33,7 @@ func TestLookupFindsEachOfManyHosts(t *testing.T) {
 func TestShutdownClosesTheGatesOfIdleVersionsToo(t *testing.T) {
 	is := is.New(t)
 	p := New(Options{})
-	v := newVersion(Status{Service: "web"}, []string{anyHost}, []*target{{address: "web-1:3000"}})
+	v := newVersion(Status{Service: "web"}, []claim{{}}, []*target{{address: "web-1:3000"}})
 	is.True(p.router.restore(map[string]*version{"web": v}, 1))
 	lane := v.pick(nil)
 	is.NoErr(p.Shutdown(t.Context()))

@@ -1,9 +1,14 @@
 package parachute
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
+	"net/http"
+	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -13,9 +18,11 @@ import (
 // A version is what one service serves from one publication to the next. What
 // requests read of it never changes.
 type version struct {
-	status Status   // as Commit gets it
-	hosts  []string // canonical; anyHost where the service names none
-	lanes  []*lane  // one for each target; none if the service failed
+	status  Status   // as Commit gets it
+	claims  []claim  // what it answers for
+	policy  policy   // of its hosts
+	holding *holding // of its certificates; nil if the service failed
+	lanes   []*lane  // one for each target; none if the service failed
 
 	// Requests wait until settled is closed, for the first probes, but no
 	// longer than until settledBy. It is nil where they never do: after a
@@ -33,8 +40,8 @@ type lane struct {
 	gate.Lane
 }
 
-func newVersion(status Status, hosts []string, targets []*target) *version {
-	v := &version{status: status, hosts: hosts}
+func newVersion(status Status, claims []claim, targets []*target) *version {
+	v := &version{status: status, claims: claims}
 	for _, t := range targets {
 		v.lanes = append(v.lanes, &lane{target: t})
 	}
@@ -43,9 +50,18 @@ func newVersion(status Status, hosts []string, targets []*target) *version {
 
 // renewed returns the same version with gates of its own.
 func (v *version) renewed() *version {
-	next := newVersion(v.status, v.hosts, v.targets())
+	next := newVersion(v.status, v.claims, v.targets())
+	next.policy, next.holding = v.policy, v.holding
 	next.settled, next.settledBy = v.settled, v.settledBy
 	return next
+}
+
+// close cuts off what goes on in v and lets go of what it has.
+func (v *version) close() {
+	closeAll(v.targets())
+	if v.holding != nil {
+		v.holding.release()
+	}
 }
 
 func (v *version) targets() []*target {
@@ -81,6 +97,90 @@ func (v *version) settle(ctx context.Context) bool {
 		return false
 	}
 	return true
+}
+
+// ask asks one of v's targets whether a name may have a certificate.
+func (v *version) ask(ctx context.Context, requestTarget string) error {
+	t := v.pick(nil).target
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+t.prober.host, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := t.exchange(r, requestTarget, t.prober.header, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	return allowed(resp)
+}
+
+// isHealthCheck reports whether a request target is the path that v's targets
+// are probed at.
+func (v *version) isHealthCheck(requestTarget string) bool {
+	asked, _, _ := strings.Cut(requestTarget, "?")
+	probed, _, _ := strings.Cut(v.status.Deployment.HealthCheck.Path, "?")
+	return asked == probed
+}
+
+// redirect returns where a request with that Host header goes instead, if it
+// goes elsewhere: to https, to the canonical host, or to both in one step.
+// secure says that it came over TLS.
+func (s *site) redirect(asked string, secure bool, httpsPort int) (origin string, ok bool) {
+	name := canonicalHost(asked)
+	host := cmp.Or(s.policy.canonical, name)
+	toHTTPS := !secure && s.policy.isSecure() && !s.policy.tls.NoRedirect && s.isReady(name)
+	if host == name && !toHTTPS {
+		return "", false
+	}
+	// What the client says is only repeated where nothing else is known.
+	if s.policy.canonical == "" && s.host != anyHost && !strings.HasPrefix(s.host, "*.") {
+		host = s.host
+	}
+	switch addr, err := netip.ParseAddr(host); {
+	case err == nil && addr.Is6():
+		host = "[" + host + "]"
+	case err != nil && !isHostName(host):
+		return "", false
+	}
+	switch {
+	case toHTTPS && httpsPort == 443:
+		return "https://" + host, true
+	case toHTTPS:
+		return "https://" + host + ":" + strconv.Itoa(httpsPort), true
+	case secure:
+		return "https://" + host + portOf(asked), true
+	}
+	return "http://" + host + portOf(asked), true
+}
+
+// portOf returns the port in a Host header, with the colon, or "".
+func portOf(host string) string {
+	i := strings.LastIndexByte(host, ':')
+	if i < 0 {
+		return ""
+	}
+	if _, err := strconv.ParseUint(host[i+1:], 10, 16); err != nil {
+		return "" // of an address in brackets, or nonsense
+	}
+	return host[i:]
+}
+
+// isReady reports whether a client that comes back over TLS is likely to be
+// served. Whether a certificate on demand can be had is seen when one asks.
+func (s *site) isReady(name string) bool {
+	return s.policy.tls.Mode == TLSOnDemand || s.holding.certificate(s.host, name) != nil
+}
+
+// isFor reports whether what came over a connection to sni may be for name,
+// whose site s is, too. other is the site of sni.
+func (s *site) isFor(name string, other *site, sni string) bool {
+	if s == nil || other == nil || s.policy.tls != other.policy.tls {
+		return s == other
+	}
+	if s.holding == nil || other.holding == nil {
+		return s.holding == other.holding
+	}
+	return sameCertificate(s.holding.certificate(s.host, name), other.holding.certificate(other.host, sni))
 }
 
 // live returns what goes on in v now.

@@ -1,10 +1,629 @@
 package parachute
 
 import (
+	"bytes"
+	"cmp"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/acme"
+	"golang.org/x/crypto/acme/autocert"
+
+	"github.com/shahnk19/parachute/internal/admission"
+	"github.com/shahnk19/parachute/internal/issuer"
+	"github.com/shahnk19/parachute/internal/keypair"
 )
+
+const (
+	// stagingDirectory is Let's Encrypt's for tries.
+	stagingDirectory = "https://acme-staging-v02.api.letsencrypt.org/directory"
+
+	// handshakeLimit bounds how long a handshake waits for a certificate that
+	// is being ordered.
+	handshakeLimit = 10 * time.Second
+
+	// pairInterval is the pause between two looks at certificate files.
+	pairInterval = 5 * time.Second
+
+	// askLimit bounds a question whether a name may have a certificate.
+	askLimit = 2 * time.Second
+)
+
+// A policy is what the services that share a host have to agree on.
+type policy struct {
+	tls       TLS    // without Wait; Mode is TLSInherit where the service leaves it to others
+	canonical string // likewise ""
+}
+
+func policyOf(d Deployment) policy {
+	p := policy{d.TLS, d.CanonicalHost}
+	p.tls.Wait = false
+	return p
+}
+
+// with returns what two services that share a host agree on, and in dispute
+// what they do not, for the end of a sentence about the first.
+func (p policy) with(q policy) (agreed policy, dispute string) {
+	agreed = policy{p.tls, cmp.Or(p.canonical, q.canonical)}
+	if p.tls.Mode == TLSInherit {
+		agreed.tls = q.tls
+	}
+	switch {
+	case p.canonical != "" && q.canonical != "" && p.canonical != q.canonical:
+		return p, fmt.Sprintf("redirects to the canonical host %s, and this one to %s", p.canonical, q.canonical)
+	case p.tls.Mode == TLSInherit || q.tls.Mode == TLSInherit || p.tls == q.tls:
+		return agreed, ""
+	case p.tls.Mode != q.tls.Mode:
+		return p, fmt.Sprintf("has TLS mode %q, and this one %q", p.tls.Mode, q.tls.Mode)
+	case p.tls.NoRedirect != q.tls.NoRedirect:
+		return p, "says otherwise whether plain requests are redirected to https"
+	}
+	return p, fmt.Sprintf("has its certificates for TLS mode %q from elsewhere", p.tls.Mode)
+}
+
+// isSecure reports whether hosts of this policy are served over TLS.
+func (p policy) isSecure() bool { return p.tls.Mode != TLSInherit && p.tls.Mode != TLSOff }
+
+// check returns why the hosts of a service, which are canonical, cannot be
+// served over TLS like that.
+func (t TLS) check(hosts []string) error {
+	switch t.Mode {
+	case TLSInherit, TLSOff:
+		if (t != TLS{Mode: t.Mode}) {
+			return faultf(ErrInvalid, "TLS settings with TLS mode %q: they are of no use unless it is %q, %q or %q", t.Mode, TLSAutomatic, TLSFiles, TLSOnDemand)
+		}
+		return nil
+	case TLSAutomatic, TLSFiles:
+		if len(hosts) == 0 {
+			return faultf(ErrInvalid, "TLS without a host: name the hosts that the certificates are for")
+		}
+	case TLSOnDemand:
+		if len(hosts) > 0 {
+			return faultf(ErrInvalid, "TLS on demand with host %s: certificates on demand are for the names of visitors, so name no host, or get those of the hosts automatically", hosts[0])
+		}
+		if err := checkAskURL(t.AskURL); err != nil {
+			return err
+		}
+	default:
+		return faultf(ErrInvalid, "TLS mode %q: want %q, %q, %q or %q", t.Mode, TLSOff, TLSAutomatic, TLSFiles, TLSOnDemand)
+	}
+	switch {
+	case t.Mode != TLSOnDemand && t.AskURL != "":
+		return faultf(ErrInvalid, "ask URL %s: it is of use with TLS mode %q alone", t.AskURL, TLSOnDemand)
+	case t.Mode != TLSFiles && t.CertFile+t.KeyFile != "":
+		return faultf(ErrInvalid, "certificate file %s: it is of use with TLS mode %q alone", cmp.Or(t.CertFile, t.KeyFile), TLSFiles)
+	case t.Mode == TLSFiles && (t.Staging || t.CacheDir != ""):
+		return faultf(ErrInvalid, "TLS mode %q asks no authority: leave out what says which, and where to keep what it issues", TLSFiles)
+	case t.Mode == TLSFiles && !(filepath.IsAbs(t.CertFile) && filepath.IsAbs(t.KeyFile)):
+		return faultf(ErrInvalid, "certificate file %q and key file %q: want an absolute path of each", t.CertFile, t.KeyFile)
+	case t.CacheDir != "" && !filepath.IsAbs(t.CacheDir):
+		return faultf(ErrInvalid, "certificate cache %q: want an absolute path", t.CacheDir)
+	case t.Mode == TLSAutomatic:
+		return checkNames(hosts)
+	}
+	return nil
+}
+
+// checkNames returns why no public authority would issue a certificate for one
+// of hosts by the challenges that we can answer.
+func checkNames(hosts []string) error {
+	for _, host := range hosts {
+		_, err := netip.ParseAddr(host)
+		switch {
+		case strings.HasPrefix(host, "*."):
+			return faultf(ErrInvalid, "host %s: a certificate for a wildcard is not to be had automatically: give its files", host)
+		case err == nil:
+			return faultf(ErrInvalid, "host %s: a certificate for an address is not to be had automatically: give its files", host)
+		case !strings.Contains(host, "."):
+			return faultf(ErrInvalid, "host %s: a certificate for a name of one label is not to be had automatically: give its files", host)
+		}
+	}
+	return nil
+}
+
+func checkAskURL(ask string) error {
+	u, err := url.Parse(ask)
+	switch {
+	case ask == "":
+		return faultf(ErrInvalid, "TLS on demand without an ask URL: anybody could have certificates made; name one that answers 200 for the names that may have one")
+	case err != nil || u.Fragment != "" || u.User != nil || !isRequestTarget(ask):
+	case strings.HasPrefix(ask, "/"):
+		return nil
+	case (u.Scheme == "http" || u.Scheme == "https") && u.Host != "":
+		return nil
+	}
+	return faultf(ErrInvalid, "ask URL %q: want a URL such as https://example.com/allowed, or a path of the service such as /allowed", ask)
+}
+
+// certificates are those of one Proxy, with what obtains them and keeps them
+// fresh. close ends that.
+type certificates struct {
+	o       Options
+	notify  func(Event)
+	client  *http.Client  // asks about names
+	unknown atomic.Uint64 // handshakes for names without a certificate
+	closing chan struct{}
+	running sync.WaitGroup // grows only with mu held and closed false
+
+	mu      sync.Mutex // guards what follows
+	closed  bool
+	issuers map[authority]*issuer.Issuer
+	pairs   map[*pair]struct{} // those in use; if there ever were any, a goroutine keeps them fresh
+	looking bool               // it has been started
+}
+
+// An authority is whom certificates come from, and the folder where they are
+// kept; "" is the Proxy's own cache.
+type authority struct{ directory, cacheDir string }
+
+// newCertificates returns the certificates of a Proxy with these options, which
+// are normalized. Nothing runs before the first is acquired.
+func newCertificates(o Options, notify func(Event)) *certificates {
+	return &certificates{
+		o:      o,
+		notify: notify,
+		client: &http.Client{
+			Transport:     &http.Transport{DialContext: o.Dial, DisableKeepAlives: true},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		closing: make(chan struct{}),
+		issuers: make(map[authority]*issuer.Issuer),
+		pairs:   make(map[*pair]struct{}),
+	}
+}
+
+func (c *certificates) close() {
+	c.mu.Lock()
+	if !c.closed {
+		c.closed = true
+		close(c.closing)
+	}
+	issuers := c.issuers
+	c.mu.Unlock()
+	for _, i := range issuers {
+		i.Close()
+	}
+	c.running.Wait()
+}
+
+// A holding is what one version has of the certificates. Whoever acquires it
+// releases it, once.
+type holding struct {
+	certificates *certificates
+	hosts        []string                // sorted
+	names        map[string]*issuer.Name // by host, TLSAutomatic
+	pair         *pair                   // TLSFiles
+	demand       *demand                 // TLSOnDemand
+}
+
+// acquire sees to the certificates that a normalized Deployment asks for. ask
+// asks the service itself which names may have one on demand: 200 allows it. An
+// error is ErrInvalid.
+func (c *certificates) acquire(d Deployment, ask func(ctx context.Context, requestTarget string) error) (*holding, error) {
+	h := &holding{certificates: c, hosts: slices.Sorted(slices.Values(d.Hosts))}
+	if c.o.NoHTTPS != nil {
+		return h, nil
+	}
+	switch d.TLS.Mode {
+	case TLSAutomatic:
+		from := c.issuer(d.TLS)
+		h.names = make(map[string]*issuer.Name, len(h.hosts))
+		for _, host := range h.hosts {
+			h.names[host] = from.Want(host)
+		}
+	case TLSFiles:
+		loaded, err := keypair.Load(d.TLS.CertFile, d.TLS.KeyFile)
+		for _, host := range h.hosts {
+			if err == nil {
+				err = loaded.Covers(host)
+			}
+		}
+		if err != nil {
+			return nil, faultf(ErrInvalid, "%v", err)
+		}
+		h.pair = &pair{Pair: loaded, hosts: h.hosts}
+		c.keepFresh(h.pair)
+	case TLSOnDemand:
+		h.demand = &demand{issuer: c.issuer(d.TLS)}
+		h.demand.control = admission.New(admission.Options{
+			Timeout: askLimit,
+			Ask:     func(ctx context.Context, name string) error { return c.ask(ctx, d.TLS.AskURL, name, ask) },
+		})
+	}
+	return h, nil
+}
+
+// issuer returns who obtains the certificates for t.
+func (c *certificates) issuer(t TLS) *issuer.Issuer {
+	from := authority{c.o.ACME.Directory, t.CacheDir}
+	if t.Staging {
+		from.directory = stagingDirectory
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := c.issuers[from]; i != nil {
+		return i
+	}
+	o := issuer.Options{
+		Directory:       from.directory,
+		Email:           c.o.ACME.Email,
+		ExternalAccount: c.o.ACME.ExternalAccount,
+		Cache:           c.o.ACME.Cache,
+		Transport:       c.o.ACME.transport(c.o.Dial),
+		UserAgent:       c.o.UserAgent,
+		Notify:          c.issued,
+	}
+	if from.cacheDir != "" {
+		o.Cache = c.o.ACME.CacheAt(from.cacheDir)
+	}
+	i := issuer.New(o)
+	if c.closed {
+		i.Close()
+	}
+	c.issuers[from] = i
+	return i
+}
+
+// transport returns what reaches the authority's server.
+func (a ACME) transport(dial func(ctx context.Context, network, address string) (net.Conn, error)) http.RoundTripper {
+	return &http.Transport{
+		DialContext:         dial,
+		TLSClientConfig:     &tls.Config{RootCAs: a.RootCAs},
+		TLSHandshakeTimeout: 10 * time.Second,
+		ForceAttemptHTTP2:   true,
+		IdleConnTimeout:     30 * time.Second,
+	}
+}
+
+// issued tells of a new certificate, or why there is none.
+func (c *certificates) issued(name string, err error) {
+	e := Event{Kind: EventCertificate, Host: name, Err: err}
+	if err != nil {
+		e.Kind = EventNoCertificate
+	}
+	c.notify(e)
+}
+
+// release lets go of what was acquired.
+func (h *holding) release() {
+	for _, n := range h.names {
+		n.Release()
+	}
+	if h.pair != nil {
+		h.certificates.forget(h.pair)
+	}
+	if h.demand != nil {
+		h.demand.release()
+	}
+}
+
+// await returns nil when every host has its certificate, or why one has none.
+func (h *holding) await(ctx context.Context) error {
+	for _, host := range h.hosts {
+		if n := h.names[host]; n != nil {
+			if _, err := n.Await(ctx); err != nil {
+				return faultf(ErrNoCertificate, "no certificate for %s: %v", host, err)
+			}
+		}
+	}
+	return nil
+}
+
+// certificate returns the one for a name that host, as it was acquired, stands
+// for; nil if there is none that is valid.
+func (h *holding) certificate(host, name string) *tls.Certificate {
+	switch {
+	case h.names[host] != nil:
+		return h.names[host].Certificate()
+	case h.pair != nil:
+		return h.pair.Certificate()
+	case h.demand != nil:
+		return h.demand.certificate(name)
+	}
+	return nil
+}
+
+// awaitCertificate is certificate for a handshake, which waits for one that is
+// on its way.
+func (h *holding) awaitCertificate(hello *tls.ClientHelloInfo, host, name string) *tls.Certificate {
+	if c := h.certificate(host, name); c != nil {
+		return c
+	}
+	ctx, cancel := context.WithTimeout(hello.Context(), handshakeLimit)
+	defer cancel()
+	var n *issuer.Name
+	switch {
+	case h.names[host] != nil:
+		n = h.names[host]
+	case h.demand != nil:
+		client, _ := netip.ParseAddrPort(hello.Conn.RemoteAddr().String())
+		n = h.demand.name(ctx, name, client.Addr())
+	}
+	if n == nil {
+		return nil
+	}
+	c, _ := n.Await(ctx) // Status tells why there is none
+	return c
+}
+
+// known returns what is known of the certificates for host.
+func (h *holding) known(host string) []Certificate {
+	switch {
+	case h.names[host] != nil:
+		return []Certificate{certificateOf(host, TLSAutomatic, h.names[host].Status())}
+	case h.pair != nil:
+		leaf := h.pair.Certificate().Leaf
+		c := Certificate{Host: host, Source: TLSFiles, Issuer: issuedBy(leaf), Expires: leaf.NotAfter}
+		if err := h.pair.Err(); err != nil {
+			c.Error = err.Error()
+		}
+		return []Certificate{c}
+	case h.demand != nil:
+		return h.demand.known()
+	}
+	return nil
+}
+
+func certificateOf(host string, source TLSMode, s issuer.Status) Certificate {
+	c := Certificate{Host: host, Source: source, Renews: s.Next}
+	if s.Certificate != nil {
+		c.Issuer, c.Expires = issuedBy(s.Certificate.Leaf), s.Certificate.Leaf.NotAfter
+	}
+	if s.Err != nil {
+		c.Error = s.Err.Error()
+	}
+	return c
+}
+
+// issuedBy names who signed a certificate.
+func issuedBy(leaf *x509.Certificate) string {
+	by := leaf.Issuer
+	if len(by.Organization) == 0 || by.CommonName == "" {
+		return cmp.Or(by.CommonName, by.String())
+	}
+	return by.CommonName + ", " + by.Organization[0]
+}
+
+// A pair is a certificate from files that are looked at from time to time.
+type pair struct {
+	*keypair.Pair
+	hosts []string
+}
+
+// keepFresh has p looked at until forget.
+func (c *certificates) keepFresh(p *pair) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pairs[p] = struct{}{}
+	if !c.looking && !c.closed {
+		c.looking = true
+		c.running.Go(c.look)
+	}
+}
+
+func (c *certificates) forget(p *pair) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.pairs, p)
+}
+
+// look keeps the pairs fresh.
+func (c *certificates) look() {
+	ticker := time.NewTicker(pairInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-c.closing:
+			return
+		case <-ticker.C:
+		}
+		c.mu.Lock()
+		pairs := make([]*pair, 0, len(c.pairs))
+		for p := range c.pairs {
+			pairs = append(pairs, p)
+		}
+		c.mu.Unlock()
+		for _, p := range pairs {
+			c.refresh(p)
+		}
+	}
+}
+
+func (c *certificates) refresh(p *pair) {
+	changed, err := p.Refresh(p.hosts)
+	if !changed && err == nil {
+		return
+	}
+	for _, host := range p.hosts {
+		c.issued(host, err)
+	}
+}
+
+// A demand obtains certificates for whatever names visitors come to, if they
+// are admitted. A name is not asked about again while it has a certificate.
+type demand struct {
+	issuer   *issuer.Issuer
+	control  *admission.Control
+	names    sync.Map // *issuer.Name by name
+	released atomic.Bool
+}
+
+func (d *demand) certificate(name string) *tls.Certificate {
+	if n, ok := d.names.Load(name); ok {
+		return n.(*issuer.Name).Certificate()
+	}
+	return nil
+}
+
+// name returns a name that may have a certificate, or nil.
+func (d *demand) name(ctx context.Context, name string, client netip.Addr) *issuer.Name {
+	if n, ok := d.names.Load(name); ok {
+		return n.(*issuer.Name)
+	}
+	if !isHostName(name) || checkNames([]string{name}) != nil {
+		return nil
+	}
+	if !d.issuer.Has(ctx, name) && d.control.Admit(ctx, name, client) != nil {
+		return nil
+	}
+	wanted := d.issuer.Want(name)
+	if n, loaded := d.names.LoadOrStore(name, wanted); loaded {
+		wanted.Release()
+		return n.(*issuer.Name)
+	}
+	if d.released.Load() {
+		d.releaseName(name)
+	}
+	return wanted
+}
+
+func (d *demand) known() []Certificate {
+	var all []Certificate
+	for name, n := range d.names.Range {
+		all = append(all, certificateOf(name.(string), TLSOnDemand, n.(*issuer.Name).Status()))
+	}
+	return all
+}
+
+// release lets go of the names. A handshake that is on its way may still add
+// one, and lets go of that itself.
+func (d *demand) release() {
+	d.control.Close()
+	d.released.Store(true)
+	for name := range d.names.Range {
+		d.releaseName(name)
+	}
+}
+
+func (d *demand) releaseName(name any) {
+	if n, ok := d.names.LoadAndDelete(name); ok {
+		n.(*issuer.Name).Release()
+	}
+}
+
+// ask asks whether name may have a certificate: a URL or, if that is a path, the
+// service. That nothing came of it is told, for the visitor does not learn it.
+func (c *certificates) ask(ctx context.Context, url, name string, service func(ctx context.Context, requestTarget string) error) error {
+	question := askFor(url, name)
+	var err error
+	if strings.HasPrefix(url, "/") {
+		err = service(ctx, question)
+	} else {
+		err = c.askURL(ctx, question)
+	}
+	if err == nil || errors.Is(err, admission.ErrRefused) {
+		return err
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = fmt.Errorf("no answer within %v", askLimit)
+	}
+	err = fmt.Errorf("whether it may have one could not be found out: GET %s: %w", question, err)
+	c.issued(name, err)
+	return err
+}
+
+func (c *certificates) askURL(ctx context.Context, url string) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("User-Agent", c.o.UserAgent)
+	resp, err := c.client.Do(r)
+	if err != nil {
+		return errors.Unwrap(err) // a url.Error, whose URL goes without saying
+	}
+	defer resp.Body.Close()
+	return allowed(resp)
+}
+
+// askFor returns the URL or request target of the question for name.
+func askFor(ask, name string) string {
+	separator := "?"
+	if strings.Contains(ask, "?") {
+		separator = "&"
+	}
+	return ask + separator + "host=" + url.QueryEscape(name)
+}
+
+// allowed returns what an answer says to the question whether a name may have a
+// certificate: 200 that it may, any other status below 500 that it may not.
+func allowed(resp *http.Response) error {
+	switch {
+	case resp.StatusCode == http.StatusOK:
+		return nil
+	case resp.StatusCode >= 500:
+		return fmt.Errorf("answered %d", resp.StatusCode)
+	}
+	return admission.ErrRefused
+}
+
+// challenge returns the certificate that a TLS-ALPN-01 challenge asks for, or
+// nil. It may be for a service that is not published yet.
+func (c *certificates) challenge(hello *tls.ClientHelloInfo, name string) *tls.Certificate {
+	for _, i := range c.all() {
+		if cert := i.Challenge(hello, name); cert != nil {
+			return cert
+		}
+	}
+	return nil
+}
+
+// challengePath is where a certificate authority asks for a token (RFC 8555,
+// section 8.3).
+const challengePath = "/.well-known/acme-challenge/"
+
+// token returns the answer to the challenge that a request target is, if it is
+// one for that name.
+func (c *certificates) token(ctx context.Context, name, target string) (answer []byte, ok bool) {
+	token, ok := strings.CutPrefix(target, challengePath)
+	if !ok {
+		return nil, false
+	}
+	for _, i := range c.all() {
+		if answer, ok := i.Token(ctx, name, token); ok {
+			return answer, true
+		}
+	}
+	return nil, false
+}
+
+func (c *certificates) all() []*issuer.Issuer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make([]*issuer.Issuer, 0, len(c.issuers))
+	for _, i := range c.issuers {
+		all = append(all, i)
+	}
+	return all
+}
+
+// isChallenge reports whether a hello is a challenge of a certificate authority
+// (RFC 8737, section 3).
+func isChallenge(hello *tls.ClientHelloInfo) bool {
+	return len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == acme.ALPNProto
+}
+
+// sameCertificate reports whether a and b are one.
+func sameCertificate(a, b *tls.Certificate) bool {
+	return a == b || a != nil && b != nil && bytes.Equal(a.Certificate[0], b.Certificate[0])
+}
+
+// defaultCache is ACME.CacheAt where that is nil.
+func defaultCache(dir string) autocert.Cache { return autocert.DirCache(dir) }
 
 // config returns how targets are spoken to that are verified as o says. The
 // file with the certificate authorities is read here.

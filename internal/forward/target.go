@@ -13,6 +13,7 @@ var (
 	errMethod   = errors.New("request line: the method is not a token")
 	errForm     = errors.New("request line: the target is neither a path nor an absolute http URL")
 	errBytes    = errors.New("request line: the target has a '#', a space or a control character")
+	errDots     = errors.New("request line: the path has a segment '.' or '..', which the target would resolve, but we do not")
 	errNotBelow = errors.New("request line: the target is not below the prefix")
 )
 
@@ -22,14 +23,13 @@ var (
 // handler changed the path or the query in r.URL, as http.StripPrefix does,
 // that part is r.URL's.
 //
-// A prefix that is not empty is cut off, up to a '/' or the end of the path;
-// it is compared with the path's decoded bytes, except that no %2F stands for
-// a '/'. One slash is left in front of what follows, whatever there was.
+// A prefix that is not empty is cut off, as Below does.
 //
 // An error means that no request line can be made of r, and that the answer is
 // 400: the method is no token; the target is empty, opaque, '*', or does not
-// start with '/'; it has a '#', a space or a control character; or it is not
-// below the prefix. OPTIONS *, CONNECT and TRACE are the caller's to answer.
+// start with '/'; it has a '#', a space or a control character; a segment of
+// its path is "." or "..", however encoded; or it is not below the prefix.
+// OPTIONS *, CONNECT and TRACE are the caller's to answer.
 func Target(r *http.Request, prefix string) (string, error) {
 	if !isToken(r.Method) {
 		return "", errMethod
@@ -47,9 +47,12 @@ func Target(r *http.Request, prefix string) (string, error) {
 		return "", errForm
 	case !isWritable(target):
 		return "", errBytes
+	case hasDots(target):
+		return "", errDots
 	}
-	if prefix = strings.TrimSuffix(prefix, "/"); prefix != "" {
-		return below(target, prefix)
+	target, ok := Below(target, prefix)
+	if !ok {
+		return "", errNotBelow
 	}
 	return target, nil
 }
@@ -114,29 +117,63 @@ func decodesTo(raw, path string) bool {
 	return err == nil && decoded == path
 }
 
-// below returns target as it is seen from prefix.
-func below(target, prefix string) (string, error) {
+// Below returns what [Target] returned as it is seen from prefix, a path, and
+// reports whether it is below that: up to a '/' or to the end of its path, its
+// decoded bytes are prefix, except that no %2F stands for a '/'. One slash is
+// left in front of what follows, whatever there was. Every target is below ""
+// and "/", and stays as it is.
+func Below(target, prefix string) (rest string, ok bool) {
+	prefix = strings.TrimSuffix(prefix, "/")
+	if prefix == "" {
+		return target, true
+	}
 	at := 0
 	for i := range len(prefix) {
 		c, size := decode(target[at:])
 		if size == 0 || c != prefix[i] || size > 1 && c == '/' {
-			return "", errNotBelow
+			return "", false
 		}
 		at += size
 	}
-	rest := target[at:]
+	rest = target[at:]
 	switch {
 	case rest == "" || rest[0] == '?':
-		return "/" + rest, nil
+		return "/" + rest, true
 	case rest[0] != '/':
-		return "", errNotBelow
+		return "", false
 	}
 	// "//evil.test/" would be read as another host's address by whoever takes
 	// it for a reference.
 	for len(rest) > 1 && rest[1] == '/' {
 		rest = rest[1:]
 	}
-	return rest, nil
+	return rest, true
+}
+
+// hasDots reports whether a segment of target's path decodes to "." or "..".
+func hasDots(target string) bool {
+	if strings.IndexByte(target, '.') < 0 && strings.IndexByte(target, '%') < 0 {
+		return false
+	}
+	dots, other := 0, false // of the segment so far
+	for {
+		c, size := decode(target)
+		switch {
+		case size == 0 || size == 1 && c == '/':
+			if !other && (dots == 1 || dots == 2) {
+				return true
+			}
+			dots, other = 0, false
+		case c == '.':
+			dots++
+		default:
+			other = true
+		}
+		if size == 0 {
+			return false
+		}
+		target = target[size:]
+	}
 }
 
 // decode returns the first byte of a path and how many characters it takes

@@ -25,8 +25,8 @@ func read(t *testing.T, method, target string) *http.Request {
 func TestTargetGoesOnAsItCame(t *testing.T) {
 	for _, target := range []string{
 		"/", "/a", "/a?", "/a??", "/a?b=c&d", "/a%2Fb{}", "/a%2fb", "/a%20b", "/%41", "/a;params=1", `/a\b`, "/a?%zz",
-		"/a?b{}|^`\"<>", "//api/x", "/a//b/", "/./a/../b", "/\xff\xfe", "/a?\xff", "/*", "/a+b?c+d", "/a:80", "/a%25b", "/a%2541",
-		"/%2e%2e/x", "/http://evil.test/", "/a?http://evil.test/",
+		"/a?b{}|^`\"<>", "//api/x", "/a//b/", "/.a/..b/...", "/a/?../.", "/%2e%2e%2e/a.", "/\xff\xfe", "/a?\xff", "/*", "/a+b?c+d", "/a:80", "/a%25b", "/a%2541",
+		"/..%2fx", "/http://evil.test/", "/a?http://evil.test/",
 	} {
 		t.Run(target, func(t *testing.T) {
 			is := is.New(t)
@@ -67,6 +67,20 @@ func TestTargetRefusesWhatIsNoPath(t *testing.T) {
 			got, err := forward.Target(read(t, "GET", target), "")
 			is.True(err != nil) // refused
 			is.Equal(got, "")
+		})
+	}
+}
+
+// Whoever resolves them sees another path than the one that was routed.
+func TestTargetRefusesDotSegments(t *testing.T) {
+	for _, target := range []string{
+		"/.", "/..", "/./a", "/../a", "/a/.", "/a/..", "/a/./b", "/a/../b", "/a//../b", "/a/..?b",
+		"/%2e", "/%2E%2e/a", "/.%2e/a", "/a/%2e.?b", "http://app.test/a/../b",
+	} {
+		t.Run(target, func(t *testing.T) {
+			is := is.New(t)
+			_, err := forward.Target(read(t, "GET", target), "")
+			is.True(err != nil) // refused
 		})
 	}
 }
