@@ -34,6 +34,13 @@ func (c *Client) Services(ctx context.Context) ([]parachute.Status, error) {
 	return services, err
 }
 
+// Certificates returns what parachute.Proxy.Certificates does.
+func (c *Client) Certificates(ctx context.Context) ([]parachute.Certificate, error) {
+	var certificates []parachute.Certificate
+	err := c.ask(ctx, "/v1/certificates", &certificates)
+	return certificates, err
+}
+
 // Version returns who answers.
 func (c *Client) Version(ctx context.Context) (Version, error) {
 	var v Version

@@ -32,6 +32,7 @@ func codes() []code {
 		{"conflict", http.StatusConflict, parachute.ErrConflict},
 		{"unhealthy", http.StatusUnprocessableEntity, parachute.ErrUnhealthy},
 		{"not_found", http.StatusNotFound, parachute.ErrNotFound},
+		{"no_certificate", http.StatusUnprocessableEntity, parachute.ErrNoCertificate},
 		{"superseded", http.StatusConflict, parachute.ErrSuperseded},
 		{"closed", http.StatusServiceUnavailable, parachute.ErrClosed},
 		{"canceled", statusGaveUp, context.Canceled},

@@ -176,7 +176,7 @@ func saysAll(text string, parts ...string) bool {
 func sentinels() []error {
 	return []error{
 		parachute.ErrInvalid, parachute.ErrConflict, parachute.ErrUnhealthy, parachute.ErrNotFound,
-		parachute.ErrSuperseded, parachute.ErrClosed, context.Canceled, context.DeadlineExceeded,
+		parachute.ErrNoCertificate, parachute.ErrSuperseded, parachute.ErrClosed, context.Canceled, context.DeadlineExceeded,
 	}
 }
 

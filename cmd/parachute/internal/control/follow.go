@@ -10,7 +10,8 @@ import (
 // followers hand the events of the proxy to the changes that they belong to.
 // Every change comes through here, which is how each learns its number: one at
 // a time begins, and the first event of the kind that a change begins with is
-// of the one whose turn it is.
+// of the one whose turn it is. What happens to the certificate of a host belongs
+// to every change that has its number and deploys to the host.
 type followers struct {
 	turn chan struct{} // has an element while a change has begun that has no number yet
 
@@ -29,6 +30,7 @@ func newFollowers() *followers {
 // A follower gets the events of one change.
 type follower struct {
 	service string
+	hosts   map[string]bool     // that are deployed to, in the spelling of events
 	begins  parachute.EventKind // the first event, from the goroutine of the change
 	wake    chan struct{}       // has an element if there is something new
 
@@ -41,13 +43,18 @@ type follower struct {
 // follow returns a follower of a change that the caller must now begin. It
 // waits until those that were begun before have their numbers, or ctx ends.
 // The caller must unfollow.
-func (s *followers) follow(ctx context.Context, service string, begins parachute.EventKind) (*follower, error) {
+func (s *followers) follow(ctx context.Context, t task) (*follower, error) {
 	select {
 	case s.turn <- struct{}{}:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	f := &follower{service: service, begins: begins, wake: make(chan struct{}, 1)}
+	f := &follower{
+		service: t.service,
+		hosts:   canonicalHosts(t.hosts),
+		begins:  t.begins,
+		wake:    make(chan struct{}, 1),
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.beginning = f
@@ -85,6 +92,20 @@ func (s *followers) notify(e parachute.Event) {
 	if f := s.numbered[e.Generation]; f != nil {
 		f.addLocked(e)
 	}
+	if e.Host != "" {
+		s.notifyHostLocked(e)
+	}
+}
+
+// notifyHostLocked hands an event of a host to the changes that deploy to it,
+// as one of theirs.
+func (s *followers) notifyHostLocked(e parachute.Event) {
+	for generation, f := range s.numbered {
+		if f.hosts[e.Host] {
+			e.Service, e.Generation = f.service, generation
+			f.addLocked(e)
+		}
+	}
 }
 
 // maxWaiting is about how many events may wait for a client that does not read
@@ -92,8 +113,8 @@ func (s *followers) notify(e parachute.Event) {
 const maxWaiting = 256
 
 // addLocked keeps e for take. Where many wait already, what there can be any
-// number of is dropped: probes and changes of health. Of all others a change
-// has a handful.
+// number of is dropped: probes, changes of health, and certificates. Of all
+// others a change has a handful.
 func (f *follower) addLocked(e parachute.Event) {
 	if len(f.waiting) >= maxWaiting && isFrequent(e) {
 		return
@@ -107,7 +128,8 @@ func (f *follower) addLocked(e parachute.Event) {
 
 func isFrequent(e parachute.Event) bool {
 	switch e.Kind {
-	case parachute.EventProbed, parachute.EventHealthy, parachute.EventUnhealthy:
+	case parachute.EventProbed, parachute.EventHealthy, parachute.EventUnhealthy,
+		parachute.EventCertificate, parachute.EventNoCertificate:
 		return true
 	}
 	return false

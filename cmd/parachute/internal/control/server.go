@@ -68,6 +68,7 @@ func (s *Server) Handler(p *parachute.Proxy) http.Handler {
 		{"GET", "/v1/services", c.list},
 		{"PUT", "/v1/services/{name}", c.deploy},
 		{"DELETE", "/v1/services/{name}", c.remove},
+		{"GET", "/v1/certificates", c.certificates},
 		{"GET", "/v1/version", c.tellVersion},
 	}
 }
@@ -142,7 +143,7 @@ type plane struct {
 }
 
 func (c *plane) tellVersion(w http.ResponseWriter, r *http.Request) {
-	answer(w, http.StatusOK, Version{Version: c.server.version, PID: os.Getpid()})
+	answer(w, http.StatusOK, Version{Version: c.server.version, PID: os.Getpid(), UnknownNames: c.proxy.UnknownNames()})
 }
 
 func (c *plane) list(w http.ResponseWriter, r *http.Request) {
@@ -166,17 +167,24 @@ func (c *plane) deploy(w http.ResponseWriter, r *http.Request) {
 		fail(w, fmt.Errorf("parachute: deploy %s: %w", name, err))
 		return
 	}
-	c.carryOut(w, r, task{"deploy", name, parachute.EventDeploying, func() error { return c.proxy.Deploy(r.Context(), d) }})
+	c.carryOut(w, r, task{
+		verb: "deploy", service: name, hosts: d.Hosts, begins: parachute.EventDeploying,
+		do: func() error { return c.proxy.Deploy(r.Context(), d) },
+	})
 }
 
 func (c *plane) remove(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
-	c.carryOut(w, r, task{"remove", name, parachute.EventRemoved, func() error { return c.proxy.Remove(r.Context(), name) }})
+	c.carryOut(w, r, task{
+		verb: "remove", service: name, begins: parachute.EventRemoved,
+		do: func() error { return c.proxy.Remove(r.Context(), name) },
+	})
 }
 
 // A task is a change to be made.
 type task struct {
 	verb, service string
+	hosts         []string            // of a deploy
 	begins        parachute.EventKind // the first event that do brings about, on its goroutine
 	do            func() error
 }
@@ -189,7 +197,7 @@ func (c *plane) carryOut(w http.ResponseWriter, r *http.Request, t task) {
 		return
 	}
 	followers := c.server.followers
-	f, err := followers.follow(r.Context(), t.service, t.begins)
+	f, err := followers.follow(r.Context(), t)
 	if err != nil {
 		fail(w, fmt.Errorf("parachute: %s %s: %w", t.verb, t.service, err))
 		return
@@ -203,11 +211,20 @@ func (c *plane) carryOut(w http.ResponseWriter, r *http.Request, t task) {
 	case err != nil:
 		fail(w, err)
 	case acceptsLines(r):
-		result := followers.result(f)
+		result := c.result(f)
 		lines.write(line{Result: &result})
 	default:
-		answer(w, http.StatusOK, followers.result(f))
+		answer(w, http.StatusOK, c.result(f))
 	}
+}
+
+// result returns how a change ended that has taken effect.
+func (c *plane) result(f *follower) Result {
+	result := c.server.followers.result(f)
+	if len(f.hosts) > 0 {
+		result.Certificate = c.certificateState(f.service)
+	}
+	return result
 }
 
 func acceptsLines(r *http.Request) bool {

@@ -164,7 +164,7 @@ func TestCurlCanDeploy(t *testing.T) {
 
 	status, answer = p.request(t, "GET", "/v1/version", "")
 	is.Equal(status, 200)
-	is.Equal(answer, fmt.Sprintf(`{"version":"v1.2.3","pid":%d}`+"\n", os.Getpid()))
+	is.Equal(answer, fmt.Sprintf(`{"version":"v1.2.3","pid":%d,"unknown_names":0}`+"\n", os.Getpid()))
 	version, err := p.client.Version(t.Context())
 	is.NoErr(err)
 	is.Equal(version, control.Version{Version: "v1.2.3", PID: os.Getpid()})

@@ -21,7 +21,18 @@ const contentLines = "application/x-ndjson"
 type Version struct {
 	Version string `json:"version"`
 	PID     int    `json:"pid"`
+
+	// UnknownNames is what parachute.Proxy.UnknownNames returns.
+	UnknownNames uint64 `json:"unknown_names"`
 }
+
+// CertificateState says of a service with TLS whether it has its certificates.
+type CertificateState string
+
+const (
+	CertificateReady   CertificateState = "ready"   // every host has one that is valid
+	CertificatePending CertificateState = "pending" // not every host has
+)
 
 // A Result is how a change ended that has taken effect.
 type Result struct {
@@ -30,6 +41,11 @@ type Result struct {
 	Requests   int64  `json:"requests_cut"`         // cut off when the drain time-out had passed
 	Streams    int64  `json:"streams_closed"`       // upgraded connections and event streams
 	Warning    string `json:"warning,omitempty"`    // what the operator is to be told; empty: nothing
+
+	// Certificate is how a deploy left the certificates of its hosts. It is
+	// empty if they have no TLS, or if which hosts there are is not known
+	// before they are asked for.
+	Certificate CertificateState `json:"certificate,omitempty"`
 }
 
 // A line is one of an answer in lines. Exactly one of its fields is set; the
@@ -48,6 +64,7 @@ type event struct {
 	Generation uint64              `json:"generation"`
 	Kind       parachute.EventKind `json:"kind"`
 	Target     string              `json:"target,omitempty"`
+	Host       string              `json:"host,omitempty"`
 	Probe      json.RawMessage     `json:"probe,omitempty"`
 	Requests   int64               `json:"requests,omitempty"`
 	Streams    int64               `json:"streams,omitempty"`
@@ -61,6 +78,7 @@ func eventOf(e parachute.Event) *event {
 		Generation: e.Generation,
 		Kind:       e.Kind,
 		Target:     e.Target,
+		Host:       e.Host,
 		Requests:   e.Requests,
 		Streams:    e.Streams,
 	}
@@ -82,6 +100,7 @@ func (w *event) event() parachute.Event {
 		Generation: w.Generation,
 		Kind:       w.Kind,
 		Target:     w.Target,
+		Host:       w.Host,
 		Requests:   w.Requests,
 		Streams:    w.Streams,
 	}

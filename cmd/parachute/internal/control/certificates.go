@@ -1,0 +1,60 @@
+package control
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/shahnk19/parachute"
+	"golang.org/x/net/idna"
+)
+
+func (c *plane) certificates(w http.ResponseWriter, r *http.Request) {
+	certificates := c.proxy.Certificates()
+	if certificates == nil {
+		certificates = []parachute.Certificate{}
+	}
+	answer(w, http.StatusOK, certificates)
+}
+
+// certificateState returns Result.Certificate of a service.
+func (c *plane) certificateState(service string) CertificateState {
+	for _, s := range c.proxy.Services() {
+		if s.Service == service {
+			return certificateStateOf(s.Deployment.Hosts, c.proxy.Certificates(), time.Now())
+		}
+	}
+	return ""
+}
+
+// certificateStateOf is certificateState for those hosts. All certificates of
+// hosts with TLS are among the certificates, also those that are yet to come.
+func certificateStateOf(hosts []string, certificates []parachute.Certificate, now time.Time) CertificateState {
+	valid := make(map[string]bool, len(certificates)) // by host with TLS
+	for _, c := range certificates {
+		valid[c.Host] = c.Issuer != "" && now.Before(c.Expires)
+	}
+	var state CertificateState
+	for _, host := range hosts {
+		switch ready, secure := valid[host]; {
+		case secure && !ready:
+			return CertificatePending
+		case secure:
+			state = CertificateReady
+		}
+	}
+	return state
+}
+
+// canonicalHosts returns those hosts in the spelling of events.
+func canonicalHosts(hosts []string) map[string]bool {
+	canonical := make(map[string]bool, len(hosts))
+	for _, host := range hosts {
+		host = strings.TrimSuffix(host, ".")
+		if ascii, err := idna.Lookup.ToASCII(host); err == nil {
+			host = ascii
+		}
+		canonical[strings.ToLower(host)] = true
+	}
+	return canonical
+}
