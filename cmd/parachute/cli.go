@@ -14,12 +14,13 @@ import (
 
 // A grammar is the command line as kong reads it.
 type grammar struct {
-	Run     runCommand     `cmd:"" help:"Run the proxy."`
-	Deploy  deployCommand  `cmd:"" help:"Bring targets into service, in place of those that a service has now."`
-	Remove  removeCommand  `cmd:"" aliases:"rm" help:"Take a service out of the proxy, when its requests are done."`
-	List    listCommand    `cmd:"" aliases:"ls" help:"List the services."`
-	Version versionCommand `cmd:"" help:"Print the version."`
-	Help    helpCommand    `cmd:"" help:"Show help for a command."`
+	Run          runCommand          `cmd:"" help:"Run the proxy."`
+	Deploy       deployCommand       `cmd:"" help:"Bring targets into service, in place of those that a service has now."`
+	Remove       removeCommand       `cmd:"" aliases:"rm" help:"Take a service out of the proxy, when its requests are done."`
+	List         listCommand         `cmd:"" aliases:"ls" help:"List the services."`
+	Certificates certificatesCommand `cmd:"" aliases:"certs" help:"List the certificates."`
+	Version      versionCommand      `cmd:"" help:"Print the version."`
+	Help         helpCommand         `cmd:"" help:"Show help for a command."`
 }
 
 const description = `A reverse proxy whose deploys cost nobody a request.

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -14,9 +15,22 @@ import (
 type deployCommand struct {
 	Service string `arg:"" name:"service|host:port" help:"The service to deploy, with --target; or its only target, without."`
 
-	Target list `placeholder:"HOST:PORT" help:"Target to send requests to: HOST:PORT or unix:/PATH, or https://HOST:PORT for TLS, or h2c://HOST:PORT for HTTP/2 without TLS. May be repeated, or several be separated by commas."`
-	Host   list `placeholder:"HOST" help:"Host that the service answers for, or *.HOST for one label below it; if none is given, every host that no other service claims. May be repeated, or several be separated by commas."`
-	Force  bool `negatable:"" help:"Switch to the targets without waiting for them to be healthy."`
+	Target          list   `placeholder:"HOST:PORT" help:"Target to send requests to: HOST:PORT or unix:/PATH, or https://HOST:PORT for TLS, or h2c://HOST:PORT for HTTP/2 without TLS. May be repeated, or several be separated by commas."`
+	Host            list   `placeholder:"HOST" help:"Host that the service answers for, or *.HOST for one label below it; if none is given, every host that no other service claims. May be repeated, or several be separated by commas."`
+	PathPrefix      list   `placeholder:"/PATH" help:"Path that the service answers below, so that several can share a host; if none is given, every one. May be repeated, or several be separated by commas."`
+	StripPathPrefix bool   `default:"true" negatable:"" help:"Cut the prefix off before the target sees the path."`
+	CanonicalHost   string `placeholder:"HOST" help:"The one of the hosts that requests for the others are redirected to."`
+
+	Force bool `negatable:"" help:"Switch to the targets without waiting for them to be healthy."`
+
+	TLS                *bool  `group:"TLS:" negatable:"" help:"Serve the hosts over HTTPS, or not; if neither is given, as the other services of the hosts say. The certificates come from Let's Encrypt, or where the flags below and those of run say."`
+	TLSStaging         bool   `group:"TLS:" negatable:"" help:"Get them from Let's Encrypt's staging directory, which no browser trusts, to try it out."`
+	TLSCertificatePath string `group:"TLS:" placeholder:"FILE" help:"Take the certificate, with the intermediate ones behind it, from a file in PEM form, which is read again when it changes."`
+	TLSPrivateKeyPath  string `group:"TLS:" placeholder:"FILE" help:"The file with its key, in PEM form."`
+	TLSOnDemandURL     string `name:"tls-on-demand-url" group:"TLS:" placeholder:"URL" help:"Get a certificate at the first visit to a name, if GET URL?host=NAME answers 200. A path is asked of the service itself. For a service without --host."`
+	TLSACMECachePath   string `name:"tls-acme-cache-path" group:"TLS:" placeholder:"FOLDER" help:"Keep the certificates of this service in a folder of its own."`
+	TLSRedirect        bool   `group:"TLS:" default:"true" negatable:"" help:"Redirect plain requests to https as soon as there is a certificate."`
+	WaitCertificate    bool   `group:"TLS:" negatable:"" help:"Switch when the certificates are there, within --deploy-timeout, or not at all."`
 
 	TargetCA         string `name:"target-ca" group:"Targets over TLS:" placeholder:"FILE" help:"Certificate authorities, in PEM form, that https:// targets are verified by, in place of the system's."`
 	TargetServerName string `group:"Targets over TLS:" placeholder:"NAME" help:"Name that their certificates must have, in place of the target's host."`
@@ -43,7 +57,9 @@ func (deployCommand) Help() string {
 
 The command returns when the targets serve and the previous ones get no request any more: those may be stopped then. If the targets do not become healthy, nothing has changed.
 
-Exit codes: 0 the targets serve, also where requests had to be cut off; 1 the proxy refused, for instance because a target or host is not well formed; 2 the command line was not understood; 4 a newer change of the service came first; 5 no proxy answered. After all but 0 what served before serves on.`
+With --tls the service answers over HTTPS as well, and a certificate is obtained and renewed by itself. The deploy does not wait for that, unless --wait-certificate has it do so; plain requests are redirected to https from when the certificate is there.
+
+Exit codes: 0 the targets serve, also where requests had to be cut off; 1 the proxy refused, for instance because a target or host is not well formed, or a certificate was to be waited for and is not to be had; 2 the command line was not understood; 4 a newer change of the service came first; 5 no proxy answered. After all but 0 what served before serves on.`
 }
 
 func (c *deployCommand) Run(ctx context.Context, p *program) error {
@@ -67,6 +83,10 @@ func (c *deployCommand) deployment() (parachute.Deployment, error) {
 	if err != nil {
 		return parachute.Deployment{}, err
 	}
+	tls, err := c.tls()
+	if err != nil {
+		return parachute.Deployment{}, err
+	}
 	d := parachute.Deployment{
 		Service: c.Service,
 		Targets: c.Target,
@@ -75,7 +95,11 @@ func (c *deployCommand) deployment() (parachute.Deployment, error) {
 			ServerName: c.TargetServerName,
 			Insecure:   c.TargetInsecure,
 		},
-		Hosts: c.Host,
+		Hosts:         c.Host,
+		PathPrefixes:  c.PathPrefix,
+		KeepPrefix:    !c.StripPathPrefix,
+		TLS:           tls,
+		CanonicalHost: c.CanonicalHost,
 		HealthCheck: parachute.HealthCheck{
 			Path:     c.HealthCheckPath,
 			Port:     int(c.HealthCheckPort),
@@ -105,6 +129,77 @@ func (c *deployCommand) deployment() (parachute.Deployment, error) {
 			"%q is a service, because it has no colon, and there is no --target: want either SERVICE --target HOST:PORT, or HOST:PORT alone", c.Service)}
 	}
 	return d, nil
+}
+
+// tls returns how the hosts are to be served over HTTPS.
+func (c *deployCommand) tls() (parachute.TLS, error) {
+	if err := c.contradiction(); err != nil {
+		return parachute.TLS{}, &usageError{"deploy", err}
+	}
+	t := parachute.TLS{
+		Staging:    c.TLSStaging,
+		AskURL:     c.TLSOnDemandURL,
+		NoRedirect: !c.TLSRedirect,
+		Wait:       c.WaitCertificate,
+	}
+	switch {
+	case c.TLS == nil:
+		t.Mode = parachute.TLSInherit
+	case !*c.TLS:
+		t.Mode = parachute.TLSOff
+	case c.TLSCertificatePath != "":
+		t.Mode = parachute.TLSFiles
+	case c.TLSOnDemandURL != "":
+		t.Mode = parachute.TLSOnDemand
+	default:
+		t.Mode = parachute.TLSAutomatic
+	}
+	for _, path := range []struct {
+		given string
+		into  *string
+	}{
+		{c.TLSCertificatePath, &t.CertFile},
+		{c.TLSPrivateKeyPath, &t.KeyFile},
+		{c.TLSACMECachePath, &t.CacheDir},
+	} {
+		var err error
+		if *path.into, err = absolute(path.given); err != nil {
+			return t, err
+		}
+	}
+	return t, nil
+}
+
+// contradiction returns what cannot be meant of the flags about TLS.
+func (c *deployCommand) contradiction() error {
+	for _, f := range []struct {
+		flag  string
+		given bool
+	}{
+		{"--tls-staging", c.TLSStaging},
+		{"--tls-certificate-path", c.TLSCertificatePath != ""},
+		{"--tls-private-key-path", c.TLSPrivateKeyPath != ""},
+		{"--tls-on-demand-url", c.TLSOnDemandURL != ""},
+		{"--tls-acme-cache-path", c.TLSACMECachePath != ""},
+		{"--tls-redirect=false", !c.TLSRedirect},
+		{"--wait-certificate", c.WaitCertificate},
+	} {
+		switch {
+		case f.given && c.TLS == nil:
+			return fmt.Errorf("%s says how to serve HTTPS, and there is no --tls that asks for it: add --tls, or leave it out", f.flag)
+		case f.given && !*c.TLS:
+			return fmt.Errorf("%s says how to serve HTTPS, and --tls=false that it is not served: want one of them", f.flag)
+		}
+	}
+	switch {
+	case c.TLSCertificatePath != "" && c.TLSPrivateKeyPath == "":
+		return errors.New("--tls-certificate-path is there without --tls-private-key-path: want both, or neither for a certificate that is obtained")
+	case c.TLSCertificatePath == "" && c.TLSPrivateKeyPath != "":
+		return errors.New("--tls-private-key-path is there without --tls-certificate-path: want both, or neither for a certificate that is obtained")
+	case c.TLSCertificatePath != "" && c.TLSOnDemandURL != "":
+		return errors.New("--tls-certificate-path and --tls-on-demand-url exclude each other: want a certificate from a file, or such as are obtained on demand")
+	}
+	return nil
 }
 
 // absolute returns a path that means the same to the proxy, whose working

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/matryer/is"
+	"github.com/shahnk19/parachute"
 )
 
 func TestLimitIsNoneAtZeroAndNeverNegative(t *testing.T) {
@@ -40,9 +41,7 @@ func TestLimitIsNoneAtZeroAndNeverNegative(t *testing.T) {
 
 func TestUnsetLimitIsTheDefaultOfTheLibrary(t *testing.T) {
 	is := is.New(t)
-	var c deployCommand
-	c.Service = "web-1:3000"
-	d, err := c.deployment()
+	d, err := deploymentOf("web-1:3000")
 	is.NoErr(err)
 	is.Equal(d.Timeouts.Drain, time.Duration(0)) // which normalize takes for 30 s
 }
@@ -71,8 +70,7 @@ func TestTargetCAIsAnAbsolutePathForTheProxy(t *testing.T) {
 	is := is.New(t)
 	wd, err := os.Getwd()
 	is.NoErr(err)
-	c := deployCommand{Service: "web", Target: list{"https://web-1:443"}, TargetCA: "ca.pem"}
-	d, err := c.deployment()
+	d, err := deploymentOf("web", "--target", "https://web-1:443", "--target-ca", "ca.pem")
 	is.NoErr(err)
 	is.Equal(d.TargetTLS.CAFile, filepath.Join(wd, "ca.pem"))
 }
@@ -119,6 +117,15 @@ func TestPrefixesTellNobodyFromNothingSaid(t *testing.T) {
 	is.True(none != nil && len(none) == 0)                         // nobody is trusted
 	is.Equal(some[0], netip.MustParsePrefix("10.0.0.0/8"))         // the bits of a host do not matter
 	is.Equal(some[1:], prefixes{netip.MustParsePrefix("::1/128")}) // an address is a network of one
+}
+
+// deploymentOf returns what deploy asks a proxy for.
+func deploymentOf(args ...string) (parachute.Deployment, error) {
+	command, _, err := parse(nil, append([]string{"deploy"}, args...)...)
+	if err != nil {
+		return parachute.Deployment{}, err
+	}
+	return command.Deploy.deployment()
 }
 
 // refused is about an error that must say want, or not be there if want is "".

@@ -65,6 +65,8 @@ func hint(err error) string {
 		return fmt.Sprintf("parachute list shows the hosts of every service; parachute remove %s frees those of that one", conflict.Owner)
 	case errors.As(err, &unhealthy):
 		return hintUnhealthy(unhealthy)
+	case errors.Is(err, parachute.ErrNoCertificate):
+		return "what served before serves on; see parachute certificates, and whether the host's DNS leads here and port 80 or 443 can be reached from the internet, or deploy without --wait-certificate"
 	case errors.Is(err, parachute.ErrSuperseded):
 		return "parachute list shows what serves now"
 	case errors.Is(err, parachute.ErrNotFound):

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -26,9 +27,7 @@ func (c *listCommand) Run(ctx context.Context, p *program) error {
 		return &remoteError{fmt.Errorf("list: %w", err)}
 	}
 	if c.JSON {
-		out := json.NewEncoder(p.stdout)
-		out.SetIndent("", "  ")
-		return out.Encode(services)
+		return p.printJSON(services)
 	}
 	if len(services) == 0 {
 		fmt.Fprintln(p.stderr, "nothing is deployed yet: see parachute help deploy")
@@ -40,10 +39,11 @@ func (c *listCommand) Run(ctx context.Context, p *program) error {
 // table prints a row for each service, and below them why some have failed.
 func (p *program) table(services []parachute.Status) error {
 	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "SERVICE\tSTATE\tHOSTS\tTARGETS\tGENERATION")
+	fmt.Fprintln(w, "SERVICE\tSTATE\tHOSTS\tTLS\tTARGETS\tGENERATION")
+	modes := tlsModes(services)
 	for _, s := range services {
-		hosts := cmp.Or(strings.Join(s.Deployment.Hosts, ","), "any")
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\n", s.Service, s.State, hosts, targets(s), s.Generation)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\n", s.Service, s.State,
+			strings.Join(claims(s.Deployment), ","), modes.of(s.Deployment), targets(s), s.Generation)
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -54,6 +54,65 @@ func (p *program) table(services []parachute.Status) error {
 		}
 	}
 	return nil
+}
+
+// printJSON prints v for programs.
+func (p *program) printJSON(v any) error {
+	out := json.NewEncoder(p.stdout)
+	out.SetIndent("", "  ")
+	return out.Encode(v)
+}
+
+// claims tells which hosts a service answers for, and below which paths.
+func claims(d parachute.Deployment) []string {
+	hosts := d.Hosts
+	if len(hosts) == 0 {
+		hosts = []string{"any"}
+	}
+	if len(d.PathPrefixes) == 0 {
+		return hosts
+	}
+	var all []string
+	for _, host := range hosts {
+		for _, prefix := range d.PathPrefixes {
+			all = append(all, host+prefix)
+		}
+	}
+	return all
+}
+
+// hostModes tells by host where its certificate comes from: that belongs to
+// the host, whichever of its services says so.
+type hostModes map[string]parachute.TLSMode
+
+func tlsModes(services []parachute.Status) hostModes {
+	modes := make(hostModes)
+	for _, s := range services {
+		for _, host := range s.Deployment.Hosts {
+			if mode := s.Deployment.TLS.Mode; mode != parachute.TLSInherit {
+				modes[host] = mode
+			}
+		}
+	}
+	return modes
+}
+
+// of tells how the hosts of d are served over HTTPS.
+func (m hostModes) of(d parachute.Deployment) string {
+	modes := []parachute.TLSMode{d.TLS.Mode}
+	if d.TLS.Mode == parachute.TLSInherit {
+		modes = nil
+		for _, host := range d.Hosts {
+			modes = append(modes, m[host])
+		}
+	}
+	var each []string
+	for _, mode := range modes {
+		if name := string(cmp.Or(mode, parachute.TLSOff)); !slices.Contains(each, name) {
+			each = append(each, name)
+		}
+	}
+	return cmp.Or(strings.Join(each, ","), string(parachute.TLSOff))
 }
 
 // targets tells the targets of a service and how they are, if that is known.

@@ -20,7 +20,7 @@ type progress struct {
 	service string
 	targets string
 	began   time.Time
-	seen    map[string]string // by target, what kind of probe was printed last
+	seen    map[string]string // what was printed last: by target, of which kind the probe was; by host, why there is no certificate
 }
 
 // newProgress returns the progress of a deploy of d, or of the removal of its
@@ -48,6 +48,13 @@ func (p *progress) show(e parachute.Event) {
 		p.printf("%s is healthy", e.Target)
 	case parachute.EventSwitched:
 		p.printf("switched to %s", p.targets)
+	case parachute.EventCertificate:
+		p.printf("%s has its certificate", e.Host)
+	case parachute.EventNoCertificate:
+		if reason := fmt.Sprint(e.Err); p.seen[e.Host] != reason {
+			p.seen[e.Host] = reason
+			p.printf("%s has no certificate yet: %s", e.Host, strings.TrimPrefix(reason, "parachute: "))
+		}
 	case parachute.EventRemoved:
 		p.printf("removed, takes no more requests")
 	case parachute.EventDraining:
@@ -106,6 +113,12 @@ func (p *program) conclude(ctx context.Context, command string, change *progress
 		return nil
 	}
 	change.printf("done in %v", time.Since(change.began).Round(time.Millisecond))
+	switch result.Certificate {
+	case control.CertificateReady:
+		change.printf("certificate: ready")
+	case control.CertificatePending:
+		change.printf("certificate: pending, see parachute certificates")
+	}
 	return nil
 }
 

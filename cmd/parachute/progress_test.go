@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 	"github.com/shahnk19/parachute"
@@ -75,6 +77,7 @@ func TestOutcomeOfAChangeDecidesTheExitCode(t *testing.T) {
 			stderr: "parachute: warning: draining\n"},
 		{name: "superseded", ctx: alive, err: fmt.Errorf("deploy: %w", parachute.ErrSuperseded), want: 4},
 		{name: "no proxy", ctx: alive, err: &control.NoProxyError{}, want: 5},
+		{name: "no certificate", ctx: alive, err: fmt.Errorf("deploy: %w", parachute.ErrNoCertificate), want: 1},
 		{name: "refused", ctx: alive, err: &parachute.ConflictError{Owner: "other"}, want: 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -88,6 +91,42 @@ func TestOutcomeOfAChangeDecidesTheExitCode(t *testing.T) {
 			is.True(err == nil || hint(err) != "") // says what to do about it
 		})
 	}
+}
+
+func TestCertificateIsTheLastThingToBeTold(t *testing.T) {
+	for state, want := range map[control.CertificateState]string{
+		"":                         "",
+		control.CertificateReady:   "web: certificate: ready\n",
+		control.CertificatePending: "web: certificate: pending, see parachute certificates\n",
+	} {
+		t.Run(string(state), func(t *testing.T) {
+			is := is.New(t)
+			var out bytes.Buffer
+			change := newProgress(&out, parachute.Deployment{Service: "web"})
+			is.NoErr(new(program).conclude(t.Context(), "deploy", change, control.Result{Certificate: state}, nil))
+			_, last, _ := strings.Cut(out.String(), "\n")
+			is.Equal(last, want)
+		})
+	}
+}
+
+func TestWaitForACertificateIsToldOncePerReason(t *testing.T) {
+	is := is.New(t)
+	var out bytes.Buffer
+	p := newProgress(&out, parachute.Deployment{Service: "web"})
+	refused := errors.New("acme: the CA cannot reach a.test")
+	for _, e := range []parachute.Event{
+		{Kind: parachute.EventNoCertificate, Host: "a.test", Err: refused},
+		{Kind: parachute.EventNoCertificate, Host: "a.test", Err: refused},
+		{Kind: parachute.EventCertificate, Host: "b.test"},
+		{Kind: parachute.EventNoCertificate, Host: "a.test", Err: errors.New("acme: too many orders")},
+	} {
+		p.show(e)
+	}
+	is.Equal(out.String(), `web: a.test has no certificate yet: acme: the CA cannot reach a.test
+web: b.test has its certificate
+web: a.test has no certificate yet: acme: too many orders
+`)
 }
 
 func TestInterruptionIsOnlyCalledHarmlessWhereItWas(t *testing.T) {
@@ -121,11 +160,53 @@ func TestTableShowsWhyAServiceHasFailed(t *testing.T) {
 		{Service: "web", Generation: 3, State: parachute.StateFailed, Error: "certificate is gone",
 			Deployment: parachute.Deployment{Targets: []string{"10.0.0.9:3000"}}, Live: &parachute.Live{}},
 	}))
-	is.Equal(out.String(), `SERVICE  STATE    HOSTS          TARGETS                                             GENERATION
-api      serving  a.test,b.test  10.0.0.7:3000 (healthy), 10.0.0.8:3000 (unhealthy)  12
-web      failed   any            10.0.0.9:3000                                       3
+	is.Equal(out.String(), `SERVICE  STATE    HOSTS          TLS  TARGETS                                             GENERATION
+api      serving  a.test,b.test  off  10.0.0.7:3000 (healthy), 10.0.0.8:3000 (unhealthy)  12
+web      failed   any            off  10.0.0.9:3000                                       3
 web: certificate is gone
 `)
+}
+
+func TestTableShowsPathsAndTheTLSOfTheHost(t *testing.T) {
+	is := is.New(t)
+	var out bytes.Buffer
+	p := &program{stdout: &out}
+	service := func(name string, mode parachute.TLSMode, hosts, prefixes []string) parachute.Status {
+		return parachute.Status{Service: name, State: parachute.StateServing, Deployment: parachute.Deployment{
+			Hosts: hosts, PathPrefixes: prefixes, Targets: []string{"a:1"}, TLS: parachute.TLS{Mode: mode},
+		}}
+	}
+	is.NoErr(p.table([]parachute.Status{
+		service("api", parachute.TLSInherit, []string{"a.test"}, []string{"/api", "/v1"}),
+		service("both", parachute.TLSInherit, []string{"a.test", "c.test"}, []string{"/both"}),
+		service("certs", parachute.TLSFiles, []string{"*.b.test"}, nil),
+		service("rest", parachute.TLSOnDemand, nil, nil),
+		service("web", parachute.TLSAutomatic, []string{"a.test"}, nil),
+	}))
+	is.Equal(out.String(), `SERVICE  STATE    HOSTS                    TLS            TARGETS  GENERATION
+api      serving  a.test/api,a.test/v1     automatic      a:1      0
+both     serving  a.test/both,c.test/both  automatic,off  a:1      0
+certs    serving  *.b.test                 files          a:1      0
+rest     serving  any                      on-demand      a:1      0
+web      serving  a.test                   automatic      a:1      0
+`)
+}
+
+func TestCertificatesAreShownWithWhyTheyCouldNotBeHad(t *testing.T) {
+	is := is.New(t)
+	var out bytes.Buffer
+	p := &program{stdout: &out}
+	expires := time.Date(2026, 5, 30, 11, 59, 59, 0, time.FixedZone("", 2*60*60))
+	is.NoErr(p.certificateTable([]parachute.Certificate{
+		{Host: "a.test", Source: parachute.TLSAutomatic, Issuer: "R3", Expires: expires, Renews: expires.AddDate(0, -1, 0)},
+		{Host: "b.test", Source: parachute.TLSAutomatic, Renews: expires, Error: "acme: \x1b rate limited"},
+		{Host: "*.c.test", Source: parachute.TLSFiles, Issuer: "Our own CA", Expires: expires},
+	}))
+	is.Equal(out.String(), "HOST      ISSUER      SOURCE     EXPIRES               RENEWS\n"+
+		"a.test    R3          automatic  2026-05-30 09:59 UTC  2026-04-30 09:59 UTC\n"+
+		"b.test    -           automatic  -                     2026-05-30 09:59 UTC\n"+
+		"*.c.test  Our own CA  files      2026-05-30 09:59 UTC  -\n"+
+		"b.test: acme: \uFFFD rate limited\n")
 }
 
 func probed(target string, saw parachute.Probe) parachute.Event {

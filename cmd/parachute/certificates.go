@@ -1,0 +1,72 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/shahnk19/parachute"
+)
+
+type certificatesCommand struct {
+	JSON bool `name:"json" help:"Print all that is known of them, as JSON."`
+	remote
+}
+
+// Help says what the columns mean.
+func (certificatesCommand) Help() string {
+	return `There is a row for each host that has TLS, also while its certificate is yet to come. Below them stands why the last attempt to get one came to nothing. It is made again at the time in the column RENEWS.`
+}
+
+func (c *certificatesCommand) Run(ctx context.Context, p *program) error {
+	client, err := c.client(p)
+	if err != nil {
+		return err
+	}
+	certificates, err := client.Certificates(ctx)
+	if err != nil {
+		return &remoteError{fmt.Errorf("certificates: %w", err)}
+	}
+	if c.JSON {
+		return p.printJSON(certificates)
+	}
+	if len(certificates) == 0 {
+		fmt.Fprintln(p.stderr, "no service has TLS yet: see parachute help deploy")
+	} else if err := p.certificateTable(certificates); err != nil {
+		return err
+	}
+	version, err := client.Version(ctx)
+	if err == nil && version.UnknownNames > 0 {
+		fmt.Fprintf(p.stdout, "%s refused, to hosts that have no certificate\n", count(int64(version.UnknownNames), "TLS handshake"))
+	}
+	return nil
+}
+
+// certificateTable prints a row for each certificate, and below them why some
+// could not be had.
+func (p *program) certificateTable(certificates []parachute.Certificate) error {
+	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "HOST\tISSUER\tSOURCE\tEXPIRES\tRENEWS")
+	for _, c := range certificates {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", c.Host, printable(cmp.Or(c.Issuer, "-")), c.Source, moment(c.Expires), moment(c.Renews))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, c := range certificates {
+		if c.Error != "" {
+			fmt.Fprintf(p.stdout, "%s: %s\n", c.Host, printable(c.Error))
+		}
+	}
+	return nil
+}
+
+// moment tells a time to the minute.
+func moment(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02 15:04 UTC")
+}
