@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io/fs"
+	"math"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -151,4 +152,47 @@ func (f *logFormat) UnmarshalText(text []byte) error {
 		return nil
 	}
 	return fmt.Errorf("%q is no log format: want json or text", text)
+}
+
+// A size is a number of bytes that cannot be none.
+type size int
+
+func (s *size) UnmarshalText(text []byte) error {
+	digits, unit := string(text), 1
+	for _, u := range []struct {
+		suffix string
+		bytes  int
+	}{
+		{"KiB", 1 << 10},
+		{"MiB", 1 << 20},
+		{"GiB", 1 << 30},
+	} {
+		if number, ok := strings.CutSuffix(digits, u.suffix); ok {
+			digits, unit = number, u.bytes
+			break
+		}
+	}
+	n, err := strconv.ParseUint(digits, 10, 31)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%q is no size: want a number of bytes, such as 1048576, 64KiB or 1MiB", text)
+	case n == 0:
+		return fmt.Errorf("%q is too small: want more than nothing, such as 64KiB", text)
+	case n > math.MaxInt32/uint64(unit):
+		return fmt.Errorf("%q is too large: want less than 2GiB", text)
+	}
+	*s = size(int(n) * unit)
+	return nil
+}
+
+// An amount is a number that cannot be none.
+type amount int
+
+func (a *amount) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 10, 31)
+	if err != nil || n == 0 {
+		return fmt.Errorf("%q is not what is wanted: a number of at least 1, such as 100", text)
+	}
+	*a = amount(n)
+	return nil
 }

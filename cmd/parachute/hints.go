@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"syscall"
 
 	"github.com/shahnk19/parachute"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/server"
 )
 
 // The exit codes answer one question: which version serves now.
@@ -50,7 +50,7 @@ func hint(err error) string {
 		usage     *usageError
 		conflict  *parachute.ConflictError
 		unhealthy *parachute.UnhealthyError
-		op        *net.OpError
+		listen    *server.ListenError
 		remote    *remoteError
 	)
 	switch {
@@ -77,8 +77,8 @@ func hint(err error) string {
 		return "nothing was changed; see parachute help"
 	case errors.Is(err, control.ErrNoProxy):
 		return hintNoProxy(err)
-	case errors.As(err, &op) && op.Op == "listen" && op.Net == "tcp":
-		return hintListen(err)
+	case errors.As(err, &listen):
+		return hintListen(listen)
 	case errors.Is(err, fs.ErrPermission):
 		return "run it as a user who may, or name other places with --data-dir and --socket"
 	case errors.As(err, &remote):
@@ -103,12 +103,16 @@ func hintNoProxy(err error) string {
 	return "start a proxy with parachute run, or name the socket of one with --socket or PARACHUTE_SOCKET"
 }
 
-func hintListen(err error) string {
+func hintListen(err *server.ListenError) string {
+	flag := "--https-port"
+	if err.Protocol == "http" {
+		flag = "--http-port"
+	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return "stop what listens there, or choose another port with --http-port; 0 is any free one"
+		return fmt.Sprintf("stop what listens there, or choose another port with %s; 0 is any free one", flag)
 	case errors.Is(err, fs.ErrPermission):
-		return "ports below 1024 take a privilege (CAP_NET_BIND_SERVICE); choose a higher one with --http-port"
+		return fmt.Sprintf("ports below 1024 take a privilege (CAP_NET_BIND_SERVICE); choose a higher one with %s", flag)
 	}
-	return "choose another address with --bind, or another port with --http-port"
+	return fmt.Sprintf("choose another address with --bind, or another port with %s", flag)
 }

@@ -66,6 +66,7 @@ func newEnvironment(t *testing.T) environment {
 		"PARACHUTE_DATA_DIR": filepath.Join(dir, "data"),
 		"PARACHUTE_BIND":     "127.0.0.1",
 		"HTTP_PORT":          "0",
+		"HTTPS_PORT":         "-1",
 	}
 }
 

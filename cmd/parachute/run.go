@@ -2,19 +2,24 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"time"
 
+	"golang.org/x/crypto/acme"
+
+	"github.com/shahnk19/parachute"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/accesslog"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/server"
 )
 
 type runCommand struct {
-	HTTPPort  port    `name:"http-port" envar:"both" default:"80" help:"Port for HTTP; 0 is any free one, and the log says which."`
-	HTTPSPort port    `name:"https-port" envar:"both" default:"443" help:"Port for HTTPS, which is not served yet."`
-	Bind      address `envar:"both" placeholder:"ADDRESS" help:"Address to listen on; if none is given, every one."`
+	HTTPPort  port      `name:"http-port" envar:"both" default:"80" help:"Port for HTTP; 0 is any free one, and the log says which."`
+	HTTPSPort httpsPort `name:"https-port" envar:"both" placeholder:"443" help:"Port for HTTPS; 0 is any free one, -1 is none. If not given, and 443 cannot be had, HTTPS is not served, with a warning."`
+	HTTP3     bool      `name:"http3" envar:"both" negatable:"" help:"Serve HTTP/3 beside HTTPS, on the UDP port of the same number."`
+	Bind      address   `envar:"both" placeholder:"ADDRESS" help:"Address to listen on; if none is given, every one."`
 
 	TrustedProxies prefixes `envar:"both" placeholder:"CIDR,..." help:"Networks of the proxies in front of this one, whose X-Forwarded headers are believed, or none; if not given, loopback and private ones."`
 
@@ -26,6 +31,18 @@ type runCommand struct {
 	Socket      string `envar:"prefixed" placeholder:"PATH" help:"Control socket; if none is given, /run/parachute/parachute.sock for root, else one below $$XDG_RUNTIME_DIR or the temporary directory."`
 	SocketMode  mode   `envar:"both" placeholder:"0600" help:"Permissions of the control socket: who may write to it may deploy."`
 	SocketGroup string `envar:"both" placeholder:"GROUP" help:"Group of the control socket; if none is given, that of the process."`
+
+	TLSMinVersion  tlsVersion `envar:"both" group:"TLS:" placeholder:"1.2" help:"Oldest version of TLS that clients may speak, 1.2 or 1.3."`
+	ACMEDirectory  directory  `name:"acme-directory" envar:"both" group:"TLS:" placeholder:"URL" help:"Directory of the ACME server that automatic certificates come from; if none is given, that of Let's Encrypt."`
+	ACMEEmail      string     `name:"acme-email" envar:"both" group:"TLS:" placeholder:"ADDRESS" help:"Where the certificate authority writes to about problems."`
+	ACMEEABKID     string     `name:"acme-eab-kid" envar:"both" group:"TLS:" placeholder:"ID" help:"Identifier of the key that binds the ACME account to one at the certificate authority."`
+	ACMEEABHMACKey secret     `name:"acme-eab-hmac-key" envar:"both" group:"TLS:" placeholder:"KEY" help:"That key, in base64url. In a variable it is not seen in the list of processes."`
+	ACMECARoot     string     `name:"acme-ca-root" envar:"both" group:"TLS:" placeholder:"FILE" help:"Certificate authorities, in PEM form, by which the ACME server itself is verified, beside the system's."`
+
+	ReadHeaderTimeout limit  `envar:"both" group:"Limits for clients:" placeholder:"10s" help:"How long the head of a request may take; 0 is no limit."`
+	IdleTimeout       limit  `envar:"both" group:"Limits for clients:" placeholder:"75s" help:"How long a connection without a request is kept; 0 is no limit."`
+	MaxHeaderBytes    size   `envar:"both" group:"Limits for clients:" placeholder:"64KiB" help:"How large the head of a request may be."`
+	HTTP2MaxStreams   amount `name:"http2-max-streams" envar:"both" group:"Limits for clients:" placeholder:"100" help:"How many requests may run at once on a connection of HTTP/2 or HTTP/3."`
 
 	LogFormat   logFormat `envar:"both" default:"json" help:"Form of the log on standard output, json or text."`
 	NoAccessLog bool      `envar:"both" negatable:"access-log" help:"Leave out the line for each request."`
@@ -42,25 +59,54 @@ SIGTERM and SIGINT end the proxy when running requests are done, exit code 0. A 
 func (c *runCommand) Run(ctx context.Context, p *program) error {
 	config, err := c.config(p)
 	if err != nil {
-		return fmt.Errorf("run: %w", err)
+		return startError(err)
 	}
 	for _, w := range p.environ.warnings() {
 		p.warnf("%s", w)
 	}
 	if err := server.Run(ctx, config); err != nil {
-		return fmt.Errorf("run: %w", err)
+		return startError(err)
 	}
 	return nil
 }
 
+// startError says in front of an error what was being done, unless it does so
+// itself.
+func startError(err error) error {
+	var usage *usageError
+	if errors.As(err, &usage) {
+		return err
+	}
+	return fmt.Errorf("run: %w", err)
+}
+
 func (c *runCommand) config(p *program) (server.Config, error) {
+	if c.HTTP3 && c.HTTPSPort.number < 0 {
+		return server.Config{}, &usageError{"run", errors.New(
+			"--http3 goes with HTTPS, and --https-port -1 turns that off: want one of them")}
+	}
+	authority, err := c.acme()
+	if err != nil {
+		return server.Config{}, &usageError{"run", err}
+	}
 	config := server.Config{
-		Version:         versionName(),
-		DataDir:         c.DataDir,
-		Socket:          c.Socket,
-		SocketOptions:   control.SocketOptions{Mode: fs.FileMode(c.SocketMode), Group: c.SocketGroup},
-		Bind:            c.Bind.Addr,
-		HTTPPort:        uint16(c.HTTPPort),
+		Version:       versionName(),
+		DataDir:       c.DataDir,
+		Socket:        c.Socket,
+		SocketOptions: control.SocketOptions{Mode: fs.FileMode(c.SocketMode), Group: c.SocketGroup},
+		Bind:          c.Bind.Addr,
+		HTTPPort:      uint16(c.HTTPPort),
+		HTTPSPort:     c.HTTPSPort.orDefault(),
+		HTTPSOptional: !c.HTTPSPort.asked,
+		HTTP3:         c.HTTP3,
+		MinTLSVersion: uint16(c.TLSMinVersion),
+		ACME:          authority,
+		Limits: server.Limits{
+			ReadHeader:  time.Duration(c.ReadHeaderTimeout),
+			Idle:        time.Duration(c.IdleTimeout),
+			HeaderBytes: int(c.MaxHeaderBytes),
+			Streams:     int(c.HTTP2MaxStreams),
+		},
 		ShutdownTimeout: time.Duration(c.ShutdownTimeout),
 		TrustedProxies:  c.TrustedProxies,
 		MaxHeld:         int(c.MaxHeld),
@@ -69,7 +115,6 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 		NoAccessLog:     c.NoAccessLog,
 		Debug:           c.Debug,
 	}
-	var err error
 	if config.DataDir == "" {
 		if config.DataDir, err = p.places.dataDir(); err != nil {
 			return config, err
@@ -79,4 +124,22 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 		config.Socket, err = p.places.socket()
 	}
 	return config, err
+}
+
+// acme returns where automatic certificates come from.
+func (c *runCommand) acme() (parachute.ACME, error) {
+	a := parachute.ACME{Directory: string(c.ACMEDirectory), Email: c.ACMEEmail}
+	switch {
+	case c.ACMEEABKID != "" && len(c.ACMEEABHMACKey) == 0:
+		return a, errors.New("--acme-eab-kid is there without --acme-eab-hmac-key: want both, as the certificate authority gave them, or neither")
+	case c.ACMEEABKID == "" && len(c.ACMEEABHMACKey) > 0:
+		return a, errors.New("--acme-eab-hmac-key is there without --acme-eab-kid: want both, as the certificate authority gave them, or neither")
+	case c.ACMEEABKID != "":
+		a.ExternalAccount = &acme.ExternalAccountBinding{KID: c.ACMEEABKID, Key: c.ACMEEABHMACKey}
+	}
+	var err error
+	if a.RootCAs, err = rootCAs(c.ACMECARoot); err != nil {
+		return a, fmt.Errorf("--acme-ca-root: %w", err)
+	}
+	return a, nil
 }

@@ -139,9 +139,12 @@ func first(h http.Header, name string) string {
 	return ""
 }
 
-// localPort returns the port where a net/http server accepted r, or 0.
+// localPort returns the port where a server accepted r, or 0.
 func localPort(r *http.Request) int64 {
-	if a, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+	switch a := r.Context().Value(http.LocalAddrContextKey).(type) {
+	case *net.TCPAddr:
+		return int64(a.Port)
+	case *net.UDPAddr:
 		return int64(a.Port)
 	}
 	return 0

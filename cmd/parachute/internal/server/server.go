@@ -5,20 +5,22 @@ package server
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
-	"strconv"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/crypto/acme/autocert"
+
 	"github.com/shahnk19/parachute"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/accesslog"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/certstore"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/state"
 )
@@ -44,6 +46,26 @@ type Config struct {
 	// HTTPPort is the port for HTTP; 0 is any free one.
 	HTTPPort uint16
 
+	// HTTPSPort is the port for HTTPS; 0 is any free one, and a negative one
+	// is none. With HTTPSOptional, one that cannot be had is none as well, and
+	// the log says so.
+	HTTPSPort     int
+	HTTPSOptional bool
+
+	// HTTP3 serves HTTP/3 beside HTTPS, on the UDP port of the same number.
+	HTTP3 bool
+
+	// MinTLSVersion is the oldest version of TLS that is spoken with clients,
+	// as crypto/tls has it; if 0, TLS 1.2.
+	MinTLSVersion uint16
+
+	// ACME says where automatic certificates come from. They are kept in
+	// DataDir, whatever Cache and CacheAt say.
+	ACME parachute.ACME
+
+	// Limits are what clients meet.
+	Limits Limits
+
 	// ShutdownTimeout bounds how long running requests may take once Run was
 	// told to stop. If 0, 30 s; if negative, they are cut off at once.
 	ShutdownTimeout time.Duration
@@ -62,25 +84,8 @@ type Config struct {
 	Debug       bool
 }
 
-// Limits of the server that the clients meet. It sets none on bodies and
-// answers: an upload or an event stream may take its time.
-const (
-	// A head comes in one packet or a few. Who needs longer for it is on a
-	// line too bad to be served, or holds connections open on purpose.
-	readHeaderTimeout = 10 * time.Second
-
-	// Longer than the minute after which common load balancers close their
-	// idle connections: were ours the shorter, they would send a request on
-	// a connection that we are just closing.
-	idleTimeout = 2 * time.Minute
-
-	maxHeaderBytes = 64 << 10
-)
-
-// farewell bounds what is left to be said when everything has ended: handlers
-// that were cut off answer 504 and write a line to the log, and the control
-// plane tells how changes ended.
-const farewell = 2 * time.Second
+// certificatesName is the folder of the certificates in DataDir.
+const certificatesName = "certificates"
 
 // Run runs the proxy until ctx ends, or until a listener fails, whose error it
 // returns. Either way running requests finish first, for as long as
@@ -94,11 +99,15 @@ func Run(ctx context.Context, c Config) (err error) {
 	defer func() { err = errors.Join(err, store.Close()) }()
 	log := accesslog.New(c.Output, c.LogFormat)
 	defer func() { err = errors.Join(err, log.Close()) }()
-	s := newServer(c, log, store)
+	logger := slog.New(log.Handler(c.logLevel()))
 	services, warnings, err := store.Load()
 	for _, w := range warnings {
-		s.logger.Warn(w)
+		logger.Warn(w)
 	}
+	if err != nil {
+		return err
+	}
+	certificates, err := certstore.Open(filepath.Join(c.DataDir, certificatesName))
 	if err != nil {
 		return err
 	}
@@ -107,33 +116,39 @@ func Run(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	defer commands.Close()
-	requests, err := listen(c.Bind, c.HTTPPort)
+	l, err := listenAll(c)
 	if err != nil {
 		return err
 	}
-	defer requests.Close()
-
-	if err := s.proxy.Restore(services); err != nil {
-		s.logger.Error("not every service could be restored", "error", err)
+	defer l.close()
+	if l.noHTTPS != nil && c.HTTPSOptional {
+		logger.Warn(l.noHTTPS.Error())
 	}
-	s.logger.Info("started", "version", c.Version, "pid", os.Getpid(),
+
+	s := newServer(c, parts{log, logger, store, certificates, l})
+	if err := s.proxy.Restore(services); err != nil {
+		logger.Error("not every service could be restored", "error", err)
+	}
+	logger.Info("started", "version", c.Version, "pid", os.Getpid(),
 		"socket", c.Socket, "data_dir", c.DataDir, "services", len(services))
-	s.logger.Info("listening", "protocol", "http", "address", requests.Addr().String())
-	return s.serve(ctx, commands, requests)
+	l.log(logger)
+	return s.serve(ctx, commands)
 }
 
-// listen returns a bare TCP listener: only the *net.TCPConn that it accepts
-// can be spliced to a target's.
-func listen(ip netip.Addr, port uint16) (net.Listener, error) {
-	host := ""
-	if ip.IsValid() {
-		host = ip.String()
+func (c Config) logLevel() slog.Level {
+	if c.Debug {
+		return slog.LevelDebug
 	}
-	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
-	if err != nil {
-		return nil, fmt.Errorf("http: %w", err)
-	}
-	return l, nil
+	return slog.LevelInfo
+}
+
+// parts are what a server is made of. It closes none of them.
+type parts struct {
+	log          *accesslog.Log
+	logger       *slog.Logger // to log
+	store        *state.Store
+	certificates *certstore.Folder
+	listeners    *listeners
 }
 
 // server is what Run runs. Until serve is called nothing does.
@@ -143,44 +158,75 @@ type server struct {
 	proxy           *parachute.Proxy
 	control         *control.Server
 	commands        *http.Server // serves control
-	requests        *http.Server // serves proxy
+	fronts          []front      // serve proxy
+	altSvc          []string     // what HTTPS says of HTTP/3; nil: there is none
 	handlers        atomic.Int64 // that run, also those of hijacked connections
 }
 
-func newServer(c Config, log *accesslog.Log, store *state.Store) *server {
-	level := slog.LevelInfo
-	if c.Debug {
-		level = slog.LevelDebug
+// A front is one way for clients to the proxy.
+type front struct {
+	protocol string
+	serve    func() error // until it fails or the server is told to stop
+	server   interface {
+		Shutdown(ctx context.Context) error
+		Close() error
 	}
-	handler := log.Handler(level)
+}
+
+func newServer(c Config, p parts) *server {
 	s := &server{
 		shutdownTimeout: cmp.Or(c.ShutdownTimeout, 30*time.Second),
-		logger:          slog.New(handler),
+		logger:          p.logger,
 		control:         control.NewServer(c.Version),
 	}
 	options := parachute.Options{
 		Logger:         s.logger,
-		Commit:         store.Save,
+		Commit:         p.store.Save,
 		Notify:         s.control.Notify,
 		UserAgent:      "parachute/" + c.Version,
 		TrustedProxies: c.TrustedProxies,
 		MaxHeld:        c.MaxHeld,
+		HTTPSPort:      p.listeners.httpsPort(),
+		NoHTTPS:        p.listeners.noHTTPS,
+		ACME:           c.ACME,
 	}
+	options.ACME.Cache = p.certificates
+	options.ACME.CacheAt = func(dir string) autocert.Cache { return certstore.At(dir) }
 	if !c.NoAccessLog {
-		options.Observe = log.Observe
+		options.Observe = p.log.Observe
 	}
 	s.proxy = parachute.New(options)
 	s.commands = s.control.HTTPServer(s.proxy)
-	s.commands.ErrorLog = slog.NewLogLogger(handler, slog.LevelError)
-	s.requests = &http.Server{
-		Handler:           http.HandlerFunc(s.handle),
-		ReadHeaderTimeout: readHeaderTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		// What it says is about clients, and any client can make it say so.
-		ErrorLog: slog.NewLogLogger(handler, slog.LevelDebug),
-	}
+	s.commands.ErrorLog = slog.NewLogLogger(p.logger.Handler(), slog.LevelError)
+	s.addFronts(c, p)
 	return s
+}
+
+// addFronts makes the servers of what there are listeners for.
+func (s *server) addFronts(c Config, p parts) {
+	limits, l := c.Limits.normalize(), p.listeners
+	// What they say is about clients, and any client can make them say so.
+	errorLog := slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug)
+	plain := &http.Server{Handler: http.HandlerFunc(s.handle), ErrorLog: errorLog}
+	limits.apply(plain)
+	s.fronts = append(s.fronts, front{"http", func() error { return plain.Serve(l.http) }, plain})
+	if l.https == nil {
+		return
+	}
+	config := s.proxy.TLSConfig().Clone()
+	config.MinVersion = cmp.Or(c.MinTLSVersion, tls.VersionTLS12)
+	secure := &http.Server{Handler: http.HandlerFunc(s.handleTLS), TLSConfig: config, ErrorLog: errorLog}
+	limits.apply(secure)
+	s.fronts = append(s.fronts, front{"https", func() error { return secure.ServeTLS(l.https, "", "") }, secure})
+	if l.quic == nil {
+		return
+	}
+	s.altSvc = altSvc(l.httpsPort())
+	quic := newQUICServer(s.handle)
+	quic.server.TLSConfig = config.Clone()
+	quic.server.Logger = p.logger
+	limits.applyQUIC(quic.server)
+	s.fronts = append(s.fronts, front{"http3", func() error { return quic.serve(l.quic) }, quic})
 }
 
 func (s *server) handle(w http.ResponseWriter, r *http.Request) {
@@ -189,82 +235,10 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) {
 	s.proxy.ServeHTTP(w, r)
 }
 
-// awaitHandlers returns when no handler runs any more, or ctx ends.
-func (s *server) awaitHandlers(ctx context.Context) {
-	look := time.NewTicker(5 * time.Millisecond)
-	defer look.Stop()
-	for s.handlers.Load() > 0 {
-		select {
-		case <-look.C:
-		case <-ctx.Done():
-			return
-		}
+// handleTLS is handle for requests over TLS and TCP.
+func (s *server) handleTLS(w http.ResponseWriter, r *http.Request) {
+	if s.altSvc != nil {
+		w.Header()["Alt-Svc"] = s.altSvc
 	}
-}
-
-// serve serves until ctx ends or a listener fails, then stops everything and
-// waits for it.
-func (s *server) serve(ctx context.Context, commands, requests net.Listener) error {
-	ended := make(chan error, 2)
-	go accept(s.commands, commands, ended)
-	go accept(s.requests, requests, ended)
-
-	var err error
-	running := 2
-	select {
-	case <-ctx.Done():
-		s.logger.Info("stopping", "shutdown_timeout", max(s.shutdownTimeout, 0).String())
-	case err = <-ended:
-		running--
-		s.logger.Error("stopping", "error", err)
-	}
-	s.stop()
-	for range running {
-		<-ended
-	}
-	s.logger.Info("stopped")
-	return err
-}
-
-// accept serves l until that fails or server is shut down.
-func accept(server *http.Server, l net.Listener, ended chan<- error) {
-	ended <- server.Serve(l)
-}
-
-// stop ends everything, requests first.
-func (s *server) stop() {
-	s.control.Refuse()
-	ctx, cancel := context.WithTimeout(context.Background(), max(s.shutdownTimeout, 0))
-	defer cancel()
-	// One waits for connections, the other for what the first does not see
-	// or would wait for in vain: hijacked connections and event streams.
-	drained := make(chan error, 1)
-	go shutdown(ctx, s.proxy, drained)
-	err := errors.Join(s.requests.Shutdown(ctx), <-drained)
-	if err != nil {
-		s.logger.Warn("requests were cut off", "error", err)
-	}
-	s.close("proxy", s.proxy.Close())
-
-	last, cancel := context.WithTimeout(context.Background(), farewell)
-	defer cancel()
-	s.awaitHandlers(last)
-	if s.requests.Shutdown(last) != nil {
-		s.close("http", s.requests.Close())
-	}
-	if s.commands.Shutdown(last) != nil {
-		s.close("control", s.commands.Close())
-	}
-}
-
-func shutdown(ctx context.Context, p *parachute.Proxy, done chan<- error) {
-	done <- p.Shutdown(ctx)
-}
-
-// close says that something could not be closed in good order. There is
-// nothing else to be done about it: the process ends.
-func (s *server) close(what string, err error) {
-	if err != nil {
-		s.logger.Warn("closing", "what", what, "error", err)
-	}
+	s.handle(w, r)
 }

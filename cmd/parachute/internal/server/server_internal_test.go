@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/matryer/is"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/accesslog"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/certstore"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/state"
 )
 
@@ -31,16 +33,23 @@ func TestFirstListenerThatFailsStopsAll(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
-			store, err := state.Open(filepath.Join(t.TempDir(), "data"))
+			dir := t.TempDir()
+			store, err := state.Open(filepath.Join(dir, "data"))
 			is.NoErr(err)
 			defer store.Close()
 			log := accesslog.New(io.Discard, accesslog.JSON)
 			defer log.Close()
 			commands, requests := loopback(t), loopback(t)
 
-			s := newServer(Config{}, log, store)
 			c, r := broken(commands, requests)
-			is.True(errors.Is(s.serve(t.Context(), c, r), errBroken))
+			s := newServer(Config{}, parts{
+				log:          log,
+				logger:       slog.New(slog.DiscardHandler),
+				store:        store,
+				certificates: certstore.At(dir),
+				listeners:    &listeners{http: r},
+			})
+			is.True(errors.Is(s.serve(t.Context(), c), errBroken))
 			for _, l := range []net.Listener{commands, requests} {
 				_, err := net.Dial("tcp", l.Addr().String())
 				is.True(err != nil) // closed, the one that was well too

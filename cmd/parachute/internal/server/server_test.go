@@ -199,6 +199,8 @@ func newConfig(t testing.TB) server.Config {
 		DataDir: filepath.Join(dir, "data"),
 		Socket:  filepath.Join(dir, "s"),
 		Bind:    netip.MustParseAddr("127.0.0.1"),
+
+		HTTPSPort: -1,
 	}
 }
 

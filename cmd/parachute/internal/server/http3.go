@@ -1,0 +1,105 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quic-go/quic-go/http3"
+)
+
+// altSvc is what tells clients of TLS that there is HTTP/3 (RFC 7838). They
+// believe it for a day.
+func altSvc(port int) []string {
+	return []string{fmt.Sprintf(`h3=":%d"; ma=86400`, port)}
+}
+
+// A quicServer is a http3.Server that ends as an http.Server does: once nobody
+// waits for an answer, and not only once every client has hung up.
+type quicServer struct {
+	server   *http3.Server
+	handler  http.HandlerFunc
+	handlers atomic.Int64 // that run
+
+	leaving sync.Once
+	leave   context.CancelFunc // hangs up on whoever is left; set by leaving
+	left    chan struct{}      // closed when nobody is; only then, if leaving was begun
+}
+
+// newQUICServer returns one with that handler, whose server is still to get its
+// limits and its TLSConfig.
+func newQUICServer(handler http.HandlerFunc) *quicServer {
+	q := &quicServer{handler: handler, left: make(chan struct{})}
+	q.server = &http3.Server{Handler: http.HandlerFunc(q.handle)}
+	return q
+}
+
+func (q *quicServer) handle(w http.ResponseWriter, r *http.Request) {
+	q.handlers.Add(1)
+	defer q.handlers.Add(-1)
+	q.handler(w, r)
+}
+
+// serve serves c until it is told to stop. It does not close c.
+func (q *quicServer) serve(c net.PacketConn) error { return q.server.Serve(c) }
+
+// parting is how long clients may take to hang up when they have been told that
+// no request will be answered any more. What they were sent last is still on
+// its way.
+const parting = time.Second
+
+// Shutdown lets no more requests come, tells the clients so, and returns when
+// all of them have gone; those that stay although they have not been owed an
+// answer for a while are hung up on. When ctx ends it returns its error and
+// leaves things as they are: it may be called again.
+func (q *quicServer) Shutdown(ctx context.Context) error {
+	q.beginLeaving()
+	look := time.NewTicker(lookInterval)
+	defer look.Stop()
+	idleSince := time.Now()
+	for {
+		select {
+		case <-q.left:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case now := <-look.C:
+			if q.handlers.Load() > 0 {
+				idleSince = now
+			} else if now.Sub(idleSince) >= parting {
+				q.leave()
+			}
+		}
+	}
+}
+
+// Close hangs up on everybody. Handlers that run are waited for, but not long.
+func (q *quicServer) Close() error {
+	q.beginLeaving()
+	q.leave()
+	select {
+	case <-q.left:
+		return nil
+	case <-time.After(parting):
+		return errors.New("some requests do not end")
+	}
+}
+
+func (q *quicServer) beginLeaving() {
+	q.leaving.Do(func() {
+		var ctx context.Context
+		ctx, q.leave = context.WithCancel(context.Background())
+		go q.runLeaving(ctx)
+	})
+}
+
+// runLeaving tells the clients, and waits for them until ctx ends.
+func (q *quicServer) runLeaving(ctx context.Context) {
+	defer close(q.left)
+	_ = q.server.Shutdown(ctx) // that it had to hang up is no news
+}

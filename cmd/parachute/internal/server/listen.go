@@ -1,0 +1,126 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+)
+
+// A ListenError says that Run could not listen for a protocol.
+type ListenError struct {
+	Protocol string // http, https or http3
+	Err      error
+}
+
+func (e *ListenError) Error() string { return e.Protocol + ": " + e.Err.Error() }
+func (e *ListenError) Unwrap() error { return e.Err }
+
+// listeners are where clients connect.
+type listeners struct {
+	http  net.Listener
+	https net.Listener   // nil: there is no HTTPS
+	quic  net.PacketConn // nil: there is no HTTP/3
+
+	noHTTPS error // why there is no HTTPS
+}
+
+// listenAll returns the listeners that c asks for, or none and an error.
+func listenAll(c Config) (*listeners, error) {
+	l := new(listeners)
+	var err error
+	if l.http, err = listen(c.Bind, int(c.HTTPPort)); err != nil {
+		return nil, &ListenError{"http", err}
+	}
+	if c.HTTPSPort < 0 {
+		l.noHTTPS = errors.New("HTTPS is turned off by --https-port -1")
+		return l, nil
+	}
+	err = l.listenTLS(c)
+	var refused *ListenError
+	if c.HTTPSOptional && errors.As(err, &refused) && refused.Protocol == "https" {
+		l.noHTTPS = fmt.Errorf("HTTPS is not served, for port %d could not be had when the proxy started (%w): choose one with run --https-port", c.HTTPSPort, refused.Err)
+		return l, nil
+	}
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// freeAttempts is how often a port is looked for that is free for TCP and UDP
+// alike: the system only knows of one that is free for TCP.
+const freeAttempts = 10
+
+// listenTLS listens for HTTPS, and for HTTP/3 on the same port.
+func (l *listeners) listenTLS(c Config) error {
+	for attempt := 1; ; attempt++ {
+		https, err := listen(c.Bind, c.HTTPSPort)
+		if err != nil {
+			return &ListenError{"https", err}
+		}
+		if !c.HTTP3 {
+			l.https = https
+			return nil
+		}
+		quic, err := net.ListenPacket("udp", join(c.Bind, portOf(https)))
+		if err == nil {
+			l.https, l.quic = https, quic
+			return nil
+		}
+		https.Close()
+		if c.HTTPSPort != 0 || attempt == freeAttempts || !errors.Is(err, syscall.EADDRINUSE) {
+			return &ListenError{"http3", err}
+		}
+	}
+}
+
+// listen returns a bare TCP listener: only the *net.TCPConn that it accepts
+// can be spliced to a target's.
+func listen(ip netip.Addr, port int) (net.Listener, error) {
+	return net.Listen("tcp", join(ip, port))
+}
+
+func join(ip netip.Addr, port int) string {
+	host := ""
+	if ip.IsValid() {
+		host = ip.String()
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port))
+}
+
+func portOf(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
+
+// httpsPort returns where HTTPS is served, or 0 if it is not.
+func (l *listeners) httpsPort() int {
+	if l.https == nil {
+		return 0
+	}
+	return portOf(l.https)
+}
+
+// log tells where clients may connect.
+func (l *listeners) log(logger *slog.Logger) {
+	logger.Info("listening", "protocol", "http", "address", l.http.Addr().String())
+	if l.https != nil {
+		logger.Info("listening", "protocol", "https", "address", l.https.Addr().String())
+	}
+	if l.quic != nil {
+		logger.Info("listening", "protocol", "http3", "address", l.quic.LocalAddr().String())
+	}
+}
+
+// close closes what there is of them, also what has been closed before.
+func (l *listeners) close() {
+	l.http.Close()
+	if l.https != nil {
+		l.https.Close()
+	}
+	if l.quic != nil {
+		l.quic.Close()
+	}
+}

@@ -1,0 +1,110 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+)
+
+// serve serves until ctx ends or a listener fails, then stops everything and
+// waits for it.
+func (s *server) serve(ctx context.Context, commands net.Listener) error {
+	running := 1 + len(s.fronts)
+	ended := make(chan error, running)
+	go accept(func() error { return s.commands.Serve(commands) }, ended)
+	for _, f := range s.fronts {
+		go accept(f.serve, ended)
+	}
+
+	var err error
+	select {
+	case <-ctx.Done():
+		s.logger.Info("stopping", "shutdown_timeout", max(s.shutdownTimeout, 0).String())
+	case err = <-ended:
+		running--
+		s.logger.Error("stopping", "error", err)
+	}
+	s.stop()
+	for range running {
+		<-ended
+	}
+	s.logger.Info("stopped")
+	return err
+}
+
+// accept serves a listener until that fails or its server is shut down.
+func accept(serve func() error, ended chan<- error) { ended <- serve() }
+
+// farewell bounds what is left to be said when everything has ended: handlers
+// that were cut off answer 504 and write a line to the log, and the control
+// plane tells how changes ended.
+const farewell = 2 * time.Second
+
+// stop ends everything, requests first.
+func (s *server) stop() {
+	s.control.Refuse()
+	ctx, cancel := context.WithTimeout(context.Background(), max(s.shutdownTimeout, 0))
+	defer cancel()
+	if err := s.drain(ctx); err != nil {
+		s.logger.Warn("requests were cut off", "error", err)
+	}
+	s.close("proxy", s.proxy.Close())
+
+	last, cancel := context.WithTimeout(context.Background(), farewell)
+	defer cancel()
+	s.awaitHandlers(last)
+	for _, f := range s.fronts {
+		if f.server.Shutdown(last) != nil {
+			s.close(f.protocol, f.server.Close())
+		}
+	}
+	if s.commands.Shutdown(last) != nil {
+		s.close("control", s.commands.Close())
+	}
+}
+
+// drain lets no more requests come and returns when those that run have ended,
+// or with ctx's error when that ends. The servers wait for connections, the
+// proxy for what they do not see or would wait for in vain: hijacked
+// connections and event streams.
+func (s *server) drain(ctx context.Context) error {
+	drained := make(chan error, 1+len(s.fronts))
+	go shutdown(ctx, s.proxy.Shutdown, drained)
+	for _, f := range s.fronts {
+		go shutdown(ctx, f.server.Shutdown, drained)
+	}
+	var errs []error
+	for range cap(drained) {
+		errs = append(errs, <-drained)
+	}
+	return errors.Join(errs...)
+}
+
+func shutdown(ctx context.Context, do func(context.Context) error, done chan<- error) {
+	done <- do(ctx)
+}
+
+// lookInterval is the pause between two looks at a number of handlers.
+const lookInterval = 5 * time.Millisecond
+
+// awaitHandlers returns when no handler runs any more, or ctx ends.
+func (s *server) awaitHandlers(ctx context.Context) {
+	look := time.NewTicker(lookInterval)
+	defer look.Stop()
+	for s.handlers.Load() > 0 {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// close says that something could not be closed in good order. There is
+// nothing else to be done about it: the process ends.
+func (s *server) close(what string, err error) {
+	if err != nil {
+		s.logger.Warn("closing", "what", what, "error", err)
+	}
+}
