@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 )
 
@@ -26,15 +29,24 @@ type quicServer struct {
 	handler  http.HandlerFunc
 	handlers atomic.Int64 // that run
 
+	served  chan struct{} // closed when serve has returned
 	leaving sync.Once
 	leave   context.CancelFunc // hangs up on whoever is left; set by leaving
 	left    chan struct{}      // closed when nobody is; only then, if leaving was begun
+
+	mu    sync.Mutex // guards conns
+	conns map[*quic.Conn]struct{}
 }
 
 // newQUICServer returns one with that handler, whose server is still to get its
 // limits and its TLSConfig.
 func newQUICServer(handler http.HandlerFunc) *quicServer {
-	q := &quicServer{handler: handler, left: make(chan struct{})}
+	q := &quicServer{
+		handler: handler,
+		served:  make(chan struct{}),
+		left:    make(chan struct{}),
+		conns:   make(map[*quic.Conn]struct{}),
+	}
 	q.server = &http3.Server{Handler: http.HandlerFunc(q.handle)}
 	return q
 }
@@ -46,7 +58,51 @@ func (q *quicServer) handle(w http.ResponseWriter, r *http.Request) {
 }
 
 // serve serves c until it is told to stop. It does not close c.
-func (q *quicServer) serve(c net.PacketConn) error { return q.server.Serve(c) }
+func (q *quicServer) serve(c net.PacketConn) error {
+	defer close(q.served)
+	l, err := quic.ListenEarly(c, http3.ConfigureTLSConfig(q.server.TLSConfig), q.server.QUICConfig)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	return q.server.ServeListener(&quicListener{l, q})
+}
+
+// A quicListener makes its connections known to the quicServer. The
+// http3.Server itself loses one that it accepts as it is told to stop.
+type quicListener struct {
+	*quic.EarlyListener
+	server *quicServer
+}
+
+func (l *quicListener) Accept(ctx context.Context) (*quic.Conn, error) {
+	c, err := l.EarlyListener.Accept(ctx)
+	if err == nil {
+		l.server.know(c)
+	}
+	return c, err
+}
+
+// know remembers c until it is closed.
+func (q *quicServer) know(c *quic.Conn) {
+	q.mu.Lock()
+	q.conns[c] = struct{}{}
+	q.mu.Unlock()
+	context.AfterFunc(c.Context(), func() { q.forget(c) })
+}
+
+func (q *quicServer) forget(c *quic.Conn) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.conns, c)
+}
+
+// known returns the connections that are open.
+func (q *quicServer) known() []*quic.Conn {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Collect(maps.Keys(q.conns))
+}
 
 // parting is how long clients may take to hang up when they have been told that
 // no request will be answered any more. What they were sent last is still on
@@ -102,4 +158,8 @@ func (q *quicServer) beginLeaving() {
 func (q *quicServer) runLeaving(ctx context.Context) {
 	defer close(q.left)
 	_ = q.server.Shutdown(ctx) // that it had to hang up is no news
+	<-q.served
+	for _, c := range q.known() {
+		_ = c.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/matryer/is"
@@ -65,6 +66,28 @@ func TestListenerHandsOutBareTCPConnections(t *testing.T) {
 	defer l.Close()
 	_, bare := l.(*net.TCPListener)
 	is.True(bare) // a wrapped connection is not spliced
+}
+
+func TestPortOfHTTP3ThatCannotBeHadIsAnError(t *testing.T) {
+	is := is.New(t)
+	tcp := loopback(t)
+	udp, err := net.ListenPacket("udp", tcp.Addr().String())
+	is.NoErr(err)
+	defer udp.Close()
+	is.NoErr(tcp.Close())
+	_, err = listenAll(Config{
+		Bind:          netip.MustParseAddr("127.0.0.1"),
+		HTTPSPort:     portOf(tcp),
+		HTTPSOptional: true, // but HTTP/3 was asked for
+		HTTP3:         true,
+	})
+	var refused *ListenError
+	is.True(errors.As(err, &refused))
+	is.Equal(refused.Protocol, "http3")
+	is.True(errors.Is(err, syscall.EADDRINUSE))
+	free, err := net.Listen("tcp", tcp.Addr().String())
+	is.NoErr(err) // nothing is left behind
+	is.NoErr(free.Close())
 }
 
 func loopback(t *testing.T) net.Listener {

@@ -199,6 +199,7 @@ func newConfig(t testing.TB) server.Config {
 		DataDir: filepath.Join(dir, "data"),
 		Socket:  filepath.Join(dir, "s"),
 		Bind:    netip.MustParseAddr("127.0.0.1"),
+		Output:  io.Discard,
 
 		HTTPSPort: -1,
 	}
@@ -240,7 +241,11 @@ func (p *process) stop(t *testing.T) error {
 
 func (p *process) get(path string) string {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
-	res, err := client.Get("http://" + p.address + path)
+	return answerOf(client.Get("http://" + p.address + path))
+}
+
+// answerOf returns the status and the body of an answer, or what was wrong.
+func answerOf(res *http.Response, err error) string {
 	if err != nil {
 		return err.Error()
 	}
@@ -327,6 +332,14 @@ func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 		io.Copy(conn, conn)
 		return
+	case "/echo":
+		w.Header().Set("Trailer", "X-Sum")
+		n, err := io.Copy(w, r.Body)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		w.Header().Set("X-Sum", fmt.Sprint(n))
+		return
 	case "/events":
 		w.Header().Set("Content-Type", "text/event-stream")
 		io.WriteString(w, "data: 1\n\n")
@@ -334,6 +347,7 @@ func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 		return
 	}
+	w.Header().Set("X-Scheme", r.Header.Get("X-Forwarded-Proto"))
 	io.WriteString(w, "hello")
 }
 

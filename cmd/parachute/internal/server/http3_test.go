@@ -1,0 +1,143 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+)
+
+func TestStopLetsRequestsOverTLSFinish(t *testing.T) {
+	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0", "HTTP/3.0"} {
+		t.Run(proto, func(t *testing.T) {
+			is := is.New(t)
+			c := newConfig(t)
+			c.HTTP3 = true
+			s := startSite(t, c)
+			client := s.clients(t)[proto]
+			events := bufio.NewReader(s.request(t, client, "GET", "/events", nil).Body)
+			first, err := events.ReadString('\n')
+			is.NoErr(err)
+			is.Equal(first, "data: 1\n")
+			answers := s.hold(t, client)
+
+			s.cancel()
+			s.await(t, `"msg":"stopping"`)
+			s.app.release <- struct{}{}
+			is.Equal(<-answers, "200 hello")
+			is.NoErr(s.stop(t)) // although the client does not hang up
+			is.True(!strings.Contains(s.log.String(), "cut off"))
+			_, _ = io.Copy(io.Discard, events) // ends, although the app never ends it
+		})
+	}
+}
+
+func TestStopAnswersWhatItCutsOffOverTLS(t *testing.T) {
+	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0", "HTTP/3.0"} {
+		t.Run(proto, func(t *testing.T) {
+			is := is.New(t)
+			c := newConfig(t)
+			c.HTTP3 = true
+			c.ShutdownTimeout = -1
+			s := startSite(t, c)
+			answers := s.hold(t, s.clients(t)[proto])
+			is.NoErr(s.stop(t)) // although the app keeps the request
+			is.Equal(<-answers, "504 504 Gateway Timeout")
+			is.True(strings.Contains(s.log.String(), "requests were cut off"))
+			s.app.release <- struct{}{}
+		})
+	}
+}
+
+// hold sends a request that the app keeps until it is released, and returns
+// when it has arrived. The answer is sent to the channel.
+func (s *site) hold(t *testing.T, client *http.Client) <-chan string {
+	t.Helper()
+	answers := make(chan string, 1)
+	go func() { answers <- ask(client, s.secure, "/hold") }()
+	select {
+	case <-s.app.entered:
+	case answer := <-answers:
+		t.Fatal(answer)
+	}
+	return answers
+}
+
+// ask returns the status and the body of what is at a path of the site.
+func ask(client *http.Client, address, path string) string {
+	r, err := http.NewRequest("GET", "https://"+address+path, nil)
+	if err != nil {
+		return err.Error()
+	}
+	r.Host = host
+	return answerOf(client.Do(r))
+}
+
+func TestHTTP3ClientThatDoesNotHangUpIsHungUpOn(t *testing.T) {
+	is := is.New(t)
+	c := newConfig(t)
+	c.HTTP3 = true
+	s := startSite(t, c)
+	config := s.trust()
+	config.NextProtos = []string{http3.NextProtoH3}
+	conn, err := quic.DialAddr(t.Context(), s.secure, config, nil)
+	is.NoErr(err)
+	is.NoErr(s.stop(t)) // which takes less than the time for requests
+	_, err = conn.AcceptUniStream(t.Context())
+	for err == nil { // the streams that HTTP/3 begins with
+		_, err = conn.AcceptUniStream(t.Context())
+	}
+	var closed *quic.ApplicationError
+	is.True(errors.As(err, &closed)) // it was told, and did not have to find out
+	free, err := net.ListenPacket("udp", s.secure)
+	is.NoErr(err) // the port is given back
+	is.NoErr(free.Close())
+}
+
+func TestStreamsOfAnHTTP3ConnectionHaveTheirLimit(t *testing.T) {
+	is := is.New(t)
+	c := newConfig(t)
+	c.HTTP3 = true
+	c.Limits.Streams = 7
+	s := startSite(t, c)
+	config := s.trust()
+	config.NextProtos = []string{http3.NextProtoH3}
+	conn, err := quic.DialAddr(t.Context(), s.secure, config, nil)
+	is.NoErr(err)
+	defer conn.CloseWithError(0, "")
+	for range 7 {
+		_, err := conn.OpenStream()
+		is.NoErr(err)
+	}
+	_, err = conn.OpenStream()
+	var limit *quic.StreamLimitReachedError
+	is.True(errors.As(err, &limit))
+}
+
+func TestHTTP3IdleConnectionIsClosed(t *testing.T) {
+	is := is.New(t)
+	c := newConfig(t)
+	c.HTTP3 = true
+	c.Limits.Idle = 50 * time.Millisecond
+	s := startSite(t, c)
+	config := s.trust()
+	config.NextProtos = []string{http3.NextProtoH3}
+	conn, err := quic.DialAddr(t.Context(), s.secure, config, nil)
+	is.NoErr(err)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	select {
+	case <-conn.Context().Done():
+	case <-ctx.Done():
+		t.Fatal("it is kept")
+	}
+}

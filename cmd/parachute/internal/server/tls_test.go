@@ -1,0 +1,403 @@
+package server_test
+
+import (
+	"bufio"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+	"github.com/quic-go/quic-go/http3"
+	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/server"
+	"github.com/shahnk19/parachute/internal/proxytest"
+	"golang.org/x/net/http2"
+)
+
+const host = "app1.example.com"
+
+// A site is a proxy that serves an app over TLS.
+type site struct {
+	*process
+	app    *app
+	ca     *proxytest.CA
+	secure string // the address of HTTPS
+}
+
+// startSite starts a proxy with HTTPS on any free port, and deploys an app to
+// it with a certificate of its own.
+func startSite(t *testing.T, c server.Config) *site {
+	t.Helper()
+	s := &site{app: newApp(t), ca: proxytest.NewCA()}
+	c.HTTPSPort = 0
+	s.process = start(t, c)
+	s.secure = s.listening(t, "https")
+	certFile, keyFile := s.ca.WritePair(t, t.TempDir(), host)
+	client := &control.Client{Sockets: []string{c.Socket}}
+	result, err := client.Deploy(t.Context(), parachute.Deployment{
+		Service: "web",
+		Targets: []string{s.app.Listener.Addr().String()},
+		Hosts:   []string{host},
+		TLS:     parachute.TLS{Mode: parachute.TLSFiles, CertFile: certFile, KeyFile: keyFile, NoRedirect: true},
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result.Certificate != control.CertificateReady {
+		t.Fatalf("the certificate is %q", result.Certificate)
+	}
+	return s
+}
+
+// listening returns where a protocol is served.
+func (p *process) listening(t testing.TB, protocol string) string {
+	t.Helper()
+	line := p.await(t, fmt.Sprintf(`"msg":"listening","protocol":%q`, protocol))
+	var listening struct{ Address string }
+	if err := json.Unmarshal([]byte(line), &listening); err != nil {
+		t.Fatalf("it does not listen for %s: %v", protocol, p.err)
+	}
+	return listening.Address
+}
+
+// trust returns a config for a client of the site.
+func (s *site) trust() *tls.Config {
+	return &tls.Config{RootCAs: s.ca.Pool(), ServerName: host}
+}
+
+// clients returns one for each version of HTTP.
+func (s *site) clients(t *testing.T) map[string]*http.Client {
+	one := &http.Transport{TLSClientConfig: s.trust()}
+	two := &http.Transport{TLSClientConfig: s.trust(), ForceAttemptHTTP2: true}
+	three := &http3.Transport{TLSClientConfig: s.trust()}
+	one.TLSClientConfig.NextProtos = []string{"http/1.1"}
+	t.Cleanup(func() {
+		one.CloseIdleConnections()
+		two.CloseIdleConnections()
+		three.Close()
+	})
+	all := make(map[string]*http.Client)
+	for proto, transport := range map[string]http.RoundTripper{"HTTP/1.1": one, "HTTP/2.0": two, "HTTP/3.0": three} {
+		all[proto] = &http.Client{Transport: transport, Timeout: patience}
+	}
+	return all
+}
+
+// request asks the site over TLS.
+func (s *site) request(t *testing.T, client *http.Client, method, path string, body io.Reader) *http.Response {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, "https://"+s.secure+path, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Host = host
+	res, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { res.Body.Close() })
+	return res
+}
+
+func TestEveryVersionOfHTTPIsServedOverTLS(t *testing.T) {
+	c := newConfig(t)
+	c.HTTP3 = true
+	s := startSite(t, c)
+	for proto, client := range s.clients(t) {
+		t.Run(proto, func(t *testing.T) {
+			is := is.New(t)
+			res := s.request(t, client, "GET", "/", nil)
+			is.Equal(res.Proto, proto)
+			is.Equal(bodyOf(t, res), "hello")
+			is.Equal(res.Header.Get("X-Scheme"), "https") // what the app was told
+
+			large := strings.Repeat("0123456789abcdef", 1<<18) // 4 MiB
+			res = s.request(t, client, "POST", "/echo", strings.NewReader(large))
+			is.True(bodyOf(t, res) == large)              // there and back
+			is.Equal(res.Trailer.Get("X-Sum"), "4194304") // with what comes after it
+
+			events := s.request(t, client, "GET", "/events", nil)
+			line, err := bufio.NewReader(events.Body).ReadString('\n')
+			is.NoErr(err)
+			is.Equal(line, "data: 1\n") // at once, although the stream goes on
+			is.NoErr(events.Body.Close())
+		})
+	}
+	is.New(t).NoErr(s.stop(t))
+}
+
+func bodyOf(t *testing.T, res *http.Response) string {
+	t.Helper()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+func TestHTTP3IsToldOfOverTLSAlone(t *testing.T) {
+	is := is.New(t)
+	c := newConfig(t)
+	c.HTTP3 = true
+	s := startSite(t, c)
+	_, port, err := net.SplitHostPort(s.secure)
+	is.NoErr(err)
+	is.Equal(s.listening(t, "http3"), s.secure) // the same address
+	want := []string{fmt.Sprintf(`h3=":%s"; ma=86400`, port)}
+	for proto, client := range s.clients(t) {
+		got := s.request(t, client, "GET", "/", nil).Header["Alt-Svc"]
+		if proto == "HTTP/3.0" {
+			is.Equal(got, nil) // it is there already
+		} else {
+			is.Equal(got, want)
+		}
+	}
+	res, err := http.Get("http://" + s.address)
+	is.NoErr(err)
+	defer res.Body.Close()
+	is.Equal(res.Header["Alt-Svc"], nil) // anybody could have said that
+
+	without := startSite(t, newConfig(t))
+	is.Equal(without.request(t, without.clients(t)["HTTP/2.0"], "GET", "/", nil).Header["Alt-Svc"], nil)
+}
+
+func TestPlainRequestToThePortOfHTTPSIsToldSo(t *testing.T) {
+	is := is.New(t)
+	c := newConfig(t)
+	c.HTTPSPort = 0
+	p := start(t, c)
+	res, err := http.Get("http://" + p.listening(t, "https"))
+	is.NoErr(err)
+	defer res.Body.Close()
+	is.Equal(res.StatusCode, http.StatusBadRequest)
+	is.True(strings.Contains(bodyOf(t, res), "HTTP request to an HTTPS server"))
+}
+
+func TestHandshakesThatFailAreDebugMessages(t *testing.T) {
+	for _, debug := range []bool{false, true} {
+		t.Run(fmt.Sprint("debug ", debug), func(t *testing.T) {
+			is := is.New(t)
+			c := newConfig(t)
+			c.Debug = debug
+			s := startSite(t, c)
+			unknown := s.trust()
+			unknown.ServerName = "unknown.example.com"
+			_, err := tls.Dial("tcp", s.secure, unknown)
+			is.True(err != nil)
+			is.True(strings.Contains(err.Error(), "unrecognized name"))
+			is.NoErr(s.stop(t))
+			is.Equal(strings.Contains(s.log.String(), "TLS handshake error"), debug)
+		})
+	}
+}
+
+func TestOldestVersionOfTLSIsKeptTo(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		min, max uint16
+		ok       bool
+	}{
+		{"1.2 where nothing is said", 0, tls.VersionTLS12, true},
+		{"1.1 where nothing is said", 0, tls.VersionTLS11, false},
+		{"1.2 where 1.3 is wanted", tls.VersionTLS13, tls.VersionTLS12, false},
+		{"1.3 where 1.3 is wanted", tls.VersionTLS13, tls.VersionTLS13, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			is := is.New(t)
+			c := newConfig(t)
+			c.MinTLSVersion = test.min
+			s := startSite(t, c)
+			config := s.trust()
+			config.MinVersion, config.MaxVersion = tls.VersionTLS10, test.max
+			conn, err := tls.Dial("tcp", s.secure, config)
+			is.Equal(err == nil, test.ok)
+			if err == nil {
+				is.NoErr(conn.Close())
+			}
+		})
+	}
+}
+
+func TestPortOfHTTPSThatCannotBeHad(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	c := newConfig(t)
+	c.HTTPSPort = taken.Addr().(*net.TCPAddr).Port
+
+	t.Run("was asked for", func(t *testing.T) {
+		is := is.New(t)
+		err := server.Run(t.Context(), c)
+		is.True(errors.Is(err, syscall.EADDRINUSE))
+		var refused *server.ListenError
+		is.True(errors.As(err, &refused))
+		is.Equal(refused.Protocol, "https")
+		_, err = os.Lstat(c.Socket)
+		is.True(errors.Is(err, os.ErrNotExist)) // nothing is left behind
+	})
+	t.Run("was not", func(t *testing.T) {
+		is := is.New(t)
+		c.HTTPSOptional = true
+		p := start(t, c)
+		reason := fmt.Sprintf("HTTPS is not served, for port %d could not be had when the proxy started", c.HTTPSPort)
+		is.True(strings.Contains(p.await(t, `"level":"WARN"`), reason)) // a warning
+		is.Equal(p.get("/"), "404 404 Not Found")                       // and plain HTTP
+		client := &control.Client{Sockets: []string{c.Socket}}
+		_, err := client.Deploy(t.Context(), parachute.Deployment{
+			Service: "web", Targets: []string{"127.0.0.1:1"}, Hosts: []string{host},
+			TLS: parachute.TLS{Mode: parachute.TLSAutomatic}, Force: true,
+		}, nil)
+		is.True(errors.Is(err, parachute.ErrInvalid))
+		is.True(strings.Contains(err.Error(), reason)) // says so
+	})
+}
+
+func TestHTTPSThatIsTurnedOffIsNotThere(t *testing.T) {
+	is := is.New(t)
+	c := newConfig(t)
+	p := start(t, c)
+	client := &control.Client{Sockets: []string{c.Socket}}
+	_, err := client.Deploy(t.Context(), parachute.Deployment{
+		Service: "web", Targets: []string{"127.0.0.1:1"}, Hosts: []string{host},
+		TLS: parachute.TLS{Mode: parachute.TLSAutomatic}, Force: true,
+	}, nil)
+	is.True(errors.Is(err, parachute.ErrInvalid))
+	is.True(strings.Contains(err.Error(), "turned off by --https-port -1"))
+	is.NoErr(p.stop(t))
+	is.True(!strings.Contains(p.log.String(), `"protocol":"https"`))
+}
+
+func TestFolderOfCertificatesThatCannotBeMadeIsAnErrorAtTheStart(t *testing.T) {
+	is := is.New(t)
+	c := newConfig(t)
+	is.NoErr(os.MkdirAll(c.DataDir, 0o700))
+	is.NoErr(os.WriteFile(filepath.Join(c.DataDir, "certificates"), nil, 0o600))
+	err := server.Run(t.Context(), c)
+	is.True(err != nil)
+	is.True(strings.HasPrefix(err.Error(), "certificate folder "+c.DataDir))
+	_, err = os.Lstat(c.Socket)
+	is.True(errors.Is(err, os.ErrNotExist)) // nothing is left behind
+}
+
+func TestHeadOfMoreThanTheLimitIsRefusedInEveryVersion(t *testing.T) {
+	c := newConfig(t)
+	c.HTTP3 = true
+	c.Limits.HeaderBytes = 16 << 10
+	s := startSite(t, c)
+	for proto, client := range s.clients(t) {
+		t.Run(proto, func(t *testing.T) {
+			is := is.New(t)
+			r, err := http.NewRequest("GET", "https://"+s.secure, nil)
+			is.NoErr(err)
+			r.Host = host
+			r.Header.Set("X-Large", strings.Repeat("x", 8<<10))
+			res, err := client.Do(r)
+			is.NoErr(err)
+			is.Equal(bodyOf(t, res), "hello") // below the limit
+			is.NoErr(res.Body.Close())
+
+			r.Header.Set("X-Large", strings.Repeat("x", 32<<10))
+			res, err = client.Do(r)
+			if err == nil {
+				is.Equal(res.StatusCode, http.StatusRequestHeaderFieldsTooLarge)
+				is.NoErr(res.Body.Close())
+				return
+			}
+			// A client that was told the limit does not even try.
+			is.True(strings.Contains(err.Error(), "header") && strings.Contains(err.Error(), "larger"))
+		})
+	}
+}
+
+func TestConnectionsHaveTheirLimits(t *testing.T) {
+	is := is.New(t)
+	c := newConfig(t)
+	c.Limits.Streams = 7
+	c.Limits.HeaderBytes = 32 << 10
+	s := startSite(t, c)
+	got := s.settings(t)
+	is.Equal(got[http2.SettingMaxConcurrentStreams], uint32(7))
+	is.True(got[http2.SettingMaxHeaderListSize] >= 32<<10)
+	is.True(got[http2.SettingMaxHeaderListSize] < 33<<10) // net/http adds a little
+
+	got = startSite(t, newConfig(t)).settings(t)
+	is.Equal(got[http2.SettingMaxConcurrentStreams], uint32(100)) // where nothing is said
+	is.True(got[http2.SettingMaxHeaderListSize] < 65<<10)
+}
+
+// settings returns what an HTTP/2 client is told about its connection.
+func (s *site) settings(t *testing.T) map[http2.SettingID]uint32 {
+	t.Helper()
+	config := s.trust()
+	config.NextProtos = []string{"h2"}
+	conn, err := tls.Dial("tcp", s.secure, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, http2.ClientPreface)
+	framer := http2.NewFramer(conn, conn)
+	framer.WriteSettings()
+	frame, err := framer.ReadFrame()
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings, ok := frame.(*http2.SettingsFrame)
+	if !ok {
+		t.Fatalf("the first frame is %v", frame)
+	}
+	all := make(map[http2.SettingID]uint32)
+	settings.ForeachSetting(func(s http2.Setting) error {
+		all[s.ID] = s.Val
+		return nil
+	})
+	return all
+}
+
+func TestConnectionsThatAreSlowOrIdleAreClosed(t *testing.T) {
+	c := newConfig(t)
+	c.Limits.ReadHeader = 50 * time.Millisecond
+	c.Limits.Idle = 50 * time.Millisecond
+	s := startSite(t, c)
+	plain := func() (net.Conn, error) { return net.Dial("tcp", s.address) }
+	secure := func() (net.Conn, error) {
+		config := s.trust()
+		return tls.Dial("tcp", s.secure, config)
+	}
+	for name, test := range map[string]struct {
+		dial func() (net.Conn, error)
+		sent string
+	}{
+		"no head":                {plain, ""},
+		"half a head":            {plain, "GET / HTTP/1.1\r\nHost:"},
+		"half a head over TLS":   {secure, "GET / HTTP/1.1\r\nHost:"},
+		"no second request":      {plain, "GET / HTTP/1.1\r\nHost: " + host + "\r\n\r\n"},
+		"no second one over TLS": {secure, "GET / HTTP/1.1\r\nHost: " + host + "\r\n\r\n"},
+		"no handshake":           {func() (net.Conn, error) { return net.Dial("tcp", s.secure) }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			conn, err := test.dial()
+			is.NoErr(err)
+			defer conn.Close()
+			_, err = io.WriteString(conn, test.sent)
+			is.NoErr(err)
+			is.NoErr(conn.SetReadDeadline(time.Now().Add(patience)))
+			_, err = io.Copy(io.Discard, conn) // until it is hung up on
+			is.True(!errors.Is(err, os.ErrDeadlineExceeded))
+		})
+	}
+}
