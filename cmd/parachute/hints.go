@@ -61,6 +61,8 @@ func hint(err error) string {
 		return "see parachute help " + usage.command
 	case errors.Is(err, errInterrupted):
 		return "what served before serves on"
+	case errors.As(err, &conflict) && conflict.Dispute != "":
+		return "TLS and the canonical host belong to the host, not to one of its services; parachute list --json shows what each says"
 	case errors.As(err, &conflict):
 		return fmt.Sprintf("parachute list shows the hosts of every service; parachute remove %s frees those of that one", conflict.Owner)
 	case errors.As(err, &unhealthy):

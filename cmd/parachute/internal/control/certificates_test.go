@@ -9,13 +9,18 @@ import (
 	"github.com/matryer/is"
 	"github.com/shahnk19/parachute"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
-func TestDeployIsToldOfTheCertificatesOfItsHosts(t *testing.T) {
+func TestDeployIsToldOfTheCertificatesThatItWaitsFor(t *testing.T) {
 	is := is.New(t)
 	p := newPlane(t, parachute.Options{})
 	sick, heal := newSickTarget(t)
-	d := parachute.Deployment{Service: "web", Targets: []string{sick}, Hosts: []string{"APP1.example.com.", "bücher.example"}}
+	certFile, keyFile := proxytest.NewCA().WritePair(t, t.TempDir(), "app1.example.com", "xn--bcher-kva.example")
+	d := parachute.Deployment{
+		Service: "web", Targets: []string{sick}, Hosts: []string{"APP1.example.com.", "bücher.example"},
+		TLS: parachute.TLS{Mode: parachute.TLSFiles, CertFile: certFile, KeyFile: keyFile, Wait: true},
+	}
 	var events []parachute.Event
 	var result control.Result
 	ended := make(chan error)
@@ -47,7 +52,7 @@ func TestDeployIsToldOfTheCertificatesOfItsHosts(t *testing.T) {
 		is.Equal(e.Service, "web") // they are the deploy's own
 		is.Equal(e.Generation, generation)
 	}
-	is.Equal(result.Generation, generation)
+	is.Equal(result, control.Result{Service: "web", Generation: generation, Certificate: control.CertificateReady})
 }
 
 func TestResultTellsWhetherTheCertificatesAreThere(t *testing.T) {

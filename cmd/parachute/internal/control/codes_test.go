@@ -36,6 +36,8 @@ func TestErrorsAreTheSameOnBothSides(t *testing.T) {
 		errors.New("no space left on device"),
 		&parachute.ConflictError{Host: "app1.example.com", Owner: "shop"},
 		&parachute.ConflictError{Owner: "shop"},
+		&parachute.ConflictError{Host: "app1.example.com", Prefix: "/api", Owner: "shop"},
+		&parachute.ConflictError{Host: "app1.example.com", Owner: "shop", Dispute: "has no TLS"},
 		unhealthy,
 		fmt.Errorf("commit: %w", unhealthy),
 	}

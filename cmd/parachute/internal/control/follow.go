@@ -11,7 +11,7 @@ import (
 // Every change comes through here, which is how each learns its number: one at
 // a time begins, and the first event of the kind that a change begins with is
 // of the one whose turn it is. What happens to the certificate of a host belongs
-// to every change that has its number and deploys to the host.
+// to every change that waits for it.
 type followers struct {
 	turn chan struct{} // has an element while a change has begun that has no number yet
 
@@ -30,7 +30,7 @@ func newFollowers() *followers {
 // A follower gets the events of one change.
 type follower struct {
 	service string
-	hosts   map[string]bool     // that are deployed to, in the spelling of events
+	awaited map[string]bool     // hosts whose certificates are waited for, in the spelling of events
 	begins  parachute.EventKind // the first event, from the goroutine of the change
 	wake    chan struct{}       // has an element if there is something new
 
@@ -51,7 +51,7 @@ func (s *followers) follow(ctx context.Context, t task) (*follower, error) {
 	}
 	f := &follower{
 		service: t.service,
-		hosts:   canonicalHosts(t.hosts),
+		awaited: canonicalHosts(t.awaited),
 		begins:  t.begins,
 		wake:    make(chan struct{}, 1),
 	}
@@ -97,11 +97,11 @@ func (s *followers) notify(e parachute.Event) {
 	}
 }
 
-// notifyHostLocked hands an event of a host to the changes that deploy to it,
-// as one of theirs.
+// notifyHostLocked hands an event of a host to the changes that wait for its
+// certificate, as one of theirs.
 func (s *followers) notifyHostLocked(e parachute.Event) {
 	for generation, f := range s.numbered {
-		if f.hosts[e.Host] {
+		if f.awaited[e.Host] {
 			e.Service, e.Generation = f.service, generation
 			f.addLocked(e)
 		}

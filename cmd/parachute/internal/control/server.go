@@ -167,10 +167,14 @@ func (c *plane) deploy(w http.ResponseWriter, r *http.Request) {
 		fail(w, fmt.Errorf("parachute: deploy %s: %w", name, err))
 		return
 	}
-	c.carryOut(w, r, task{
-		verb: "deploy", service: name, hosts: d.Hosts, begins: parachute.EventDeploying,
+	t := task{
+		verb: "deploy", service: name, begins: parachute.EventDeploying,
 		do: func() error { return c.proxy.Deploy(r.Context(), d) },
-	})
+	}
+	if d.TLS.Wait {
+		t.awaited = d.Hosts
+	}
+	c.carryOut(w, r, t)
 }
 
 func (c *plane) remove(w http.ResponseWriter, r *http.Request) {
@@ -184,7 +188,7 @@ func (c *plane) remove(w http.ResponseWriter, r *http.Request) {
 // A task is a change to be made.
 type task struct {
 	verb, service string
-	hosts         []string            // of a deploy
+	awaited       []string            // hosts whose certificates it waits for
 	begins        parachute.EventKind // the first event that do brings about, on its goroutine
 	do            func() error
 }
@@ -221,7 +225,7 @@ func (c *plane) carryOut(w http.ResponseWriter, r *http.Request, t task) {
 // result returns how a change ended that has taken effect.
 func (c *plane) result(f *follower) Result {
 	result := c.server.followers.result(f)
-	if len(f.hosts) > 0 {
+	if f.begins == parachute.EventDeploying {
 		result.Certificate = c.certificateState(f.service)
 	}
 	return result
