@@ -33,8 +33,10 @@ COPY --from=build --chown=65532:65532 /out/folders/ /run/
 ENV PATH=/usr/local/bin \
     PARACHUTE_DATA_DIR=/var/lib/parachute \
     PARACHUTE_SOCKET=/run/parachute/parachute.sock
+# The certificates and their keys are in the first.
 VOLUME ["/var/lib/parachute", "/run/parachute"]
 # Docker lets any user in a container listen below 1024.
-EXPOSE 80
+# 443/udp is for HTTP/3, which is off unless PARACHUTE_HTTP3 is set.
+EXPOSE 80 443 443/udp
 USER 65532:65532
 CMD ["parachute", "run"]

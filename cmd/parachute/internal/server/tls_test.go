@@ -134,7 +134,16 @@ func TestEveryVersionOfHTTPIsServedOverTLS(t *testing.T) {
 			is.NoErr(events.Body.Close())
 		})
 	}
-	is.New(t).NoErr(s.stop(t))
+	is := is.New(t)
+	is.NoErr(s.stop(t))
+	_, port, err := net.SplitHostPort(s.secure)
+	is.NoErr(err)
+	for line := range strings.Lines(s.log.String()) {
+		if strings.Contains(line, `"msg":"Request"`) {
+			is.True(strings.Contains(line, `"port":`+port+`,`)) // also that of UDP
+			is.True(strings.Contains(line, `"scheme":"https"`))
+		}
+	}
 }
 
 func bodyOf(t *testing.T, res *http.Response) string {
