@@ -30,7 +30,8 @@ const (
 	ruleRoot      = "the root stands on the standard library, golang.org/x/crypto, golang.org/x/net/idna and internal/*: an embedder pulls in nothing else"
 	ruleBinary    = "cmd/parachute/internal/* stands on the root and what it needs from outside, never on each other; server alone assembles the others"
 	ruleCommand   = "cmd/parachute stands on cmd/parachute/internal/*, the root and internal/*"
-	ruleEmbedder  = "examples and internal/e2e stand on the root and what they need from outside, as any embedder does"
+	ruleEmbedder  = "examples and internal/e2e stand on the root and what they need from outside, as any embedder does; tests may import internal/proxytest"
+	ruleEndToEnd  = "nobody imports internal/e2e, which is a module of its own"
 	ruleKong      = "only cmd/parachute imports kong"
 	ruleTestsOnly = "only tests import internal/proxytest"
 	rulePlace     = "packages live at the root and in cmd/parachute, cmd/parachute/internal, internal and examples"
@@ -113,8 +114,8 @@ type file struct {
 
 func (f file) isTest() bool { return strings.HasSuffix(f.path, "_test.go") }
 
-// load returns all Go files of the module. Modules of their own inside it are
-// not part of it, nor is what the go command ignores.
+// load returns all Go files of the repository, those of internal/e2e among
+// them, except what the go command ignores.
 func load() ([]file, error) {
 	var files []file
 	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
@@ -123,9 +124,6 @@ func load() ([]file, error) {
 			return err
 		case d.IsDir():
 			if strings.HasPrefix(d.Name(), ".") || strings.HasPrefix(d.Name(), "_") || d.Name() == "testdata" {
-				return filepath.SkipDir
-			}
-			if _, err := os.Stat(filepath.Join(name, "go.mod")); err == nil {
 				return filepath.SkipDir
 			}
 			return nil
@@ -172,10 +170,12 @@ func broken(dir, imp string, test bool) string {
 		return ruleKong
 	case within(imp, module+"/internal/proxytest") && !test:
 		return ruleTestsOnly
+	case within(imp, module+"/internal/e2e"):
+		return ruleEndToEnd
 	}
 	switch {
 	case within(dir, "examples"), within(dir, "internal/e2e"):
-		return unless(!within(imp, module) || imp == module, ruleEmbedder)
+		return unless(!within(imp, module) || imp == module || within(imp, module+"/internal/proxytest"), ruleEmbedder)
 	case dir == "cmd/parachute":
 		return unless(!within(imp, module+"/examples"), ruleCommand)
 	case within(dir, "cmd/parachute/internal"):
@@ -310,6 +310,10 @@ func TestEachImportRuleCanBeBroken(t *testing.T) {
 		{"examples/demo", ours + "internal/gate", true, ruleEmbedder},
 		{"examples/embed", kong, false, ruleKong},
 		{"internal/e2e", ours + "internal/gate", false, ruleEmbedder},
+		{"internal/e2e", "github.com/quic-go/quic-go", true, ""},
+		{"internal/e2e", ours + "internal/proxytest", true, ""},
+		{"internal/e2e", ours + "internal/proxytest", false, ruleTestsOnly},
+		{"internal/gate", ours + "internal/e2e", true, ruleEndToEnd},
 
 		{"pkg/extra", "fmt", false, rulePlace},
 		{"cmd/other", "fmt", false, rulePlace},
