@@ -18,15 +18,19 @@ build: ## Build bin/parachute (the default)
 
 # Never with -trimpath: the tests' assertions find their messages by file name.
 # The race detector allocates, so claims about allocations are behind
-# //go:build !race and are named ...Allocat...; the second pass is theirs.
-test: ## Run all tests with the race detector (needs a C compiler), then the allocation claims without it
+# //go:build !race and are named ...Allocat...; the second pass is theirs. The
+# third is of a module of its own.
+test: ## Run all tests with the race detector (needs a C compiler), then the allocation claims without it, then those against a real CA
 	$(GO) test -race ./...
 	$(GO) test -run Allocat $(call packages,^//go:build !race)
+	cd internal/e2e && $(GO) test -race ./...
 
 check: ## Check formatting, go vet, staticcheck, and the layout of the tree
 	@echo 'gofmt -l .'; files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not formatted:"; echo "$$files"; exit 1; }
 	$(GO) vet ./...
+	cd internal/e2e && $(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+	cd internal/e2e && $(GO) run $(STATICCHECK) ./...
 	$(GO) test ./internal/layout
 
 bench: ## Run the benchmarks

@@ -1,0 +1,35 @@
+module github.com/shahnk19/parachute/internal/e2e
+
+go 1.26.0
+
+replace github.com/shahnk19/parachute => ../..
+
+tool github.com/summerwind/h2spec/cmd/h2spec
+
+require (
+	github.com/letsencrypt/pebble/v2 v2.10.1
+	github.com/matryer/is v1.4.1
+	github.com/miekg/dns v1.1.62
+	github.com/quic-go/quic-go v0.65.0
+	github.com/shahnk19/parachute v0.0.0-00010101000000-000000000000
+)
+
+require (
+	github.com/fatih/color v1.19.0 // indirect
+	github.com/go-jose/go-jose/v4 v4.1.4 // indirect
+	github.com/inconshreveable/mousetrap v1.1.0 // indirect
+	github.com/letsencrypt/challtestsrv v1.4.2 // indirect
+	github.com/mattn/go-colorable v0.1.14 // indirect
+	github.com/mattn/go-isatty v0.0.20 // indirect
+	github.com/quic-go/qpack v0.6.0 // indirect
+	github.com/spf13/cobra v1.10.2 // indirect
+	github.com/spf13/pflag v1.0.9 // indirect
+	github.com/summerwind/h2spec v2.2.1+incompatible // indirect
+	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/mod v0.41.0 // indirect
+	golang.org/x/net v0.62.0 // indirect
+	golang.org/x/sync v0.24.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
+	golang.org/x/tools v0.51.0 // indirect
+)
