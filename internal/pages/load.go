@@ -1,0 +1,143 @@
+package pages
+
+import (
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// maxSize bounds each file of a folder.
+const maxSize = 1 << 20
+
+// Load returns the Set with the pages in the folder dir, and those of s for
+// what dir lacks: a 4xx.html in dir goes before a 404.html in s.
+//
+// Each file is a template of html/template by itself, named and executed as
+// New says. Files that do not end in .html, and those whose names begin with a
+// dot, are left alone. It is an error if dir cannot be read or has no page, if
+// a file has a name that is no page's or is larger than 1 MiB, and if a
+// template is broken: each is executed for every status that may come to it,
+// with a message and without. An error says which file it is, and what would
+// be right. Load reads each file once: later changes are for the next call.
+func (s *Set) Load(dir string) (*Set, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("the folder of error pages %s cannot be read: %w: want a folder that uid %d may read", dir, cause(err), os.Geteuid())
+	}
+	own := make(map[string]*template.Template)
+	for _, entry := range entries {
+		name := entry.Name()
+		if !strings.EqualFold(filepath.Ext(name), ".html") || strings.HasPrefix(name, ".") {
+			continue
+		}
+		if own[name], err = load(filepath.Join(dir, name)); err != nil {
+			return nil, err
+		}
+	}
+	if len(own) == 0 {
+		return nil, fmt.Errorf("the folder of error pages %s has none: want files such as 404.html or 5xx.html", dir)
+	}
+	loaded := *s
+	loaded.put(func(name string) *template.Template { return own[name] })
+	return &loaded, nil
+}
+
+// load returns the page in a file.
+func load(file string) (*template.Template, error) {
+	name := filepath.Base(file)
+	first, last, ok := statuses(name)
+	if !ok {
+		return nil, fmt.Errorf("%s is named as no error page is: want 404.html or another status from 400 to 599, 4xx.html or 5xx.html", file)
+	}
+	data, err := read(file)
+	if err != nil {
+		return nil, err
+	}
+	t, err := template.New(name).Parse(data)
+	if err == nil {
+		err = try(t, first, last)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s cannot be used: %w: want an html/template that needs no more than .Status, .Title, .Text, .Message and .RequestID", file, err)
+	}
+	return t, nil
+}
+
+// statuses returns which statuses a file is for by its name.
+func statuses(name string) (first, last int, ok bool) {
+	switch base := strings.TrimSuffix(name, ".html"); base {
+	case "4xx":
+		return 400, 499, true
+	case "5xx":
+		return 500, 599, true
+	default:
+		status, err := strconv.Atoi(base)
+		ok = err == nil && status >= minStatus && status <= maxStatus && name == strconv.Itoa(status)+".html"
+		return status, status, ok
+	}
+}
+
+// try executes t as it may come to be.
+func try(t *template.Template, first, last int) error {
+	for status := first; status <= last; status++ {
+		// A range has many statuses that nobody sends.
+		if first != last && http.StatusText(status) == "" {
+			continue
+		}
+		for _, p := range []Page{
+			{Status: status},
+			{Status: status, Message: "Back at five.", RequestID: "0123456789abcdef"},
+		} {
+			if err := t.Execute(io.Discard, p.view()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// read returns what a file holds. It opens no pipe, for that would wait for
+// its other end.
+func read(name string) (string, error) {
+	info, err := os.Stat(name)
+	if err == nil && !info.Mode().IsRegular() {
+		return "", fmt.Errorf("%s is no regular file: want an error page there", name)
+	}
+	var data []byte
+	if err == nil {
+		data, err = readSome(name)
+	}
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("%s cannot be read: %w: want a file that uid %d may read", name, cause(err), os.Geteuid())
+	case len(data) > maxSize:
+		return "", fmt.Errorf("%s has more than 1 MiB: want a smaller page", name)
+	}
+	return string(data), nil
+}
+
+// readSome returns what a file holds, up to one byte more than it may.
+func readSome(name string) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, maxSize+1))
+}
+
+// cause returns what went wrong with a file, without the name, which our own
+// errors have.
+func cause(err error) error {
+	if at, ok := errors.AsType[*fs.PathError](err); ok {
+		return at.Err
+	}
+	return err
+}
