@@ -1,0 +1,286 @@
+package buffer
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+)
+
+// A Body is what is kept of one request or response. Write and ReadFrom add to
+// its end, Read reads on from where the last Read or Seek left off, so that it
+// can be sent more than once. One of them may run at a time, while Close may be
+// called at any time and from any goroutine.
+//
+// When ErrTooLarge or ErrSpool is returned, or Close was called, a Body gives
+// back all that it has, as soon as no other method is running. From then on
+// the methods return that error, or os.ErrClosed.
+type Body struct {
+	store  *Store
+	memory int64 // how many bytes may be in pieces
+	limit  int64 // how many bytes there may be at all; 0: any number
+	large  bool  // it will not fit into a small piece
+
+	pieces  [][]byte // the first bytes; all but the last piece are full
+	file    *os.File // what follows them; nil: nothing
+	taken   int64    // bytes of the Store's memory
+	spooled int64    // bytes of the Store's spool
+	size    int64
+	offset  int64 // where the next Read begins
+
+	mu    sync.Mutex // guards using and err, and is held while all is given back
+	using int        // methods that use pieces and file
+	err   error      // what every method returns from now on
+}
+
+// NewBody returns an empty Body, which has to be closed.
+func (s *Store) NewBody(l Limits) *Body {
+	return &Body{store: s, memory: cmp.Or(l.Memory, 1<<20), limit: max(l.Size, 0)}
+}
+
+// Len returns how many bytes the Body has, read or not.
+func (b *Body) Len() int64 { return b.size }
+
+// Write adds p. If that is too much, it adds nothing.
+func (b *Body) Write(p []byte) (n int, err error) {
+	if err := b.begin(); err != nil {
+		return 0, err
+	}
+	defer b.end()
+	if !b.fits(len(p)) {
+		return 0, b.fail(ErrTooLarge)
+	}
+	for n < len(p) {
+		room := b.room()
+		if room == nil {
+			err := b.writeFile(p[n:])
+			if err == nil {
+				n = len(p)
+			}
+			return n, err
+		}
+		n += b.took(copy(room, p[n:]))
+	}
+	return n, nil
+}
+
+// ReadFrom adds what r holds up to its end. An error of r is returned as it is,
+// and what was read before is kept.
+func (b *Body) ReadFrom(r io.Reader) (n int64, err error) {
+	start := b.size
+	for err == nil {
+		err = b.fill(r)
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	return b.size - start, err
+}
+
+// fill adds what one Read of r returns.
+func (b *Body) fill(r io.Reader) error {
+	if err := b.begin(); err != nil {
+		return err
+	}
+	defer b.end()
+	room := b.room()
+	if room == nil {
+		return b.fillFile(r)
+	}
+	n, err := r.Read(room)
+	if !b.fits(n) {
+		return b.fail(ErrTooLarge)
+	}
+	b.took(n)
+	return err
+}
+
+func (b *Body) fillFile(r io.Reader) error {
+	large := b.store.memory.take(largePiece)
+	if large {
+		defer b.store.memory.give(largePiece)
+	}
+	piece := newPiece(large)
+	defer freePiece(piece)
+	n, end := r.Read(piece[:cap(piece)])
+	if !b.fits(n) {
+		return b.fail(ErrTooLarge)
+	}
+	if err := b.writeFile(piece[:n]); err != nil {
+		return err
+	}
+	return end
+}
+
+// fits reports whether n more bytes are not too many.
+func (b *Body) fits(n int) bool {
+	return b.limit == 0 || int64(n) <= b.limit-b.size
+}
+
+// room returns where in memory the next bytes belong; nil: in the file.
+func (b *Body) room() []byte {
+	left := b.memory - b.size
+	if b.file != nil || left <= 0 || !b.hasRoom() && !b.grow() {
+		return nil
+	}
+	last := b.pieces[len(b.pieces)-1]
+	free := last[len(last):cap(last)]
+	return free[:min(int64(len(free)), left)]
+}
+
+// hasRoom reports whether the last piece has any.
+func (b *Body) hasRoom() bool {
+	i := len(b.pieces) - 1
+	return i >= 0 && len(b.pieces[i]) < cap(b.pieces[i])
+}
+
+// grow adds a piece, unless the Store has no memory for it.
+func (b *Body) grow() bool {
+	size, large := int64(smallPiece), b.large || len(b.pieces) > 0
+	if large {
+		size = largePiece
+	}
+	if !b.store.memory.take(size) {
+		return false
+	}
+	b.taken += size
+	b.pieces = append(b.pieces, newPiece(large))
+	return true
+}
+
+// took counts n bytes that were put where room said, and returns n.
+func (b *Body) took(n int) int {
+	last := &b.pieces[len(b.pieces)-1]
+	*last = (*last)[:len(*last)+n]
+	b.size += int64(n)
+	return n
+}
+
+// writeFile adds p to the file, which it makes if there is none.
+func (b *Body) writeFile(p []byte) (err error) {
+	if len(p) == 0 {
+		return nil
+	}
+	s := b.store
+	if !s.spool.take(int64(len(p))) {
+		return b.fail(fmt.Errorf("%w: it would pass the limit of %d bytes for all bodies: want a higher one, or fewer bodies at a time", ErrSpool, s.spool.limit))
+	}
+	b.spooled += int64(len(p))
+	if b.file == nil {
+		if b.file, err = s.create(); err != nil {
+			return b.fail(err)
+		}
+	}
+	if _, err := b.file.Write(p); err != nil {
+		return b.fail(fmt.Errorf("%w: a file in %s cannot be written: %w: want more room there", ErrSpool, s.dir, cause(err)))
+	}
+	b.size += int64(len(p))
+	return nil
+}
+
+// Read returns what follows, and io.EOF at the end of what there is.
+func (b *Body) Read(p []byte) (n int, err error) {
+	if err := b.begin(); err != nil {
+		return 0, err
+	}
+	defer b.end()
+	p = p[:min(int64(len(p)), max(b.size-b.offset, 0))]
+	start := b.size - b.spooled // of the file
+	switch {
+	case len(p) > 0 && b.offset < start:
+		n = copy(p, b.at(b.offset))
+	case len(p) > 0:
+		if n, err = b.file.ReadAt(p, b.offset-start); err != nil {
+			return 0, b.fail(fmt.Errorf("%w: a file in %s cannot be read back: %w: want a disk that works", ErrSpool, b.store.dir, cause(err)))
+		}
+	case b.offset >= b.size:
+		return 0, io.EOF
+	}
+	b.offset += int64(n)
+	return n, nil
+}
+
+// at returns what the piece that holds a byte has from there on.
+func (b *Body) at(offset int64) []byte {
+	first := b.pieces[0]
+	if offset < int64(len(first)) {
+		return first[offset:]
+	}
+	offset -= int64(len(first))
+	return b.pieces[1+offset/largePiece][offset%largePiece:]
+}
+
+// Seek sets where the next Read begins, as io.Seeker says.
+func (b *Body) Seek(offset int64, whence int) (int64, error) {
+	if err := b.begin(); err != nil {
+		return 0, err
+	}
+	defer b.end()
+	switch whence {
+	case io.SeekStart:
+	case io.SeekCurrent:
+		offset += b.offset
+	case io.SeekEnd:
+		offset += b.size
+	default:
+		return 0, errors.New("seek from an unknown place")
+	}
+	if offset < 0 {
+		return 0, errors.New("seek to before the start")
+	}
+	b.offset = offset
+	return offset, nil
+}
+
+// Close gives back the memory and the file. To call it again does nothing.
+func (b *Body) Close() error {
+	b.fail(os.ErrClosed)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.releaseLocked()
+	return nil
+}
+
+// begin keeps pieces and file until end is called.
+func (b *Body) begin() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err == nil {
+		b.using++
+	}
+	return b.err
+}
+
+func (b *Body) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.using--
+	b.releaseLocked()
+}
+
+// fail makes err what every method returns, if there is none yet, and returns
+// err.
+func (b *Body) fail(err error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.err = cmp.Or(b.err, err)
+	return err
+}
+
+// releaseLocked gives back what there is, if nobody may use it any more.
+func (b *Body) releaseLocked() {
+	if b.err == nil || b.using > 0 {
+		return
+	}
+	for _, piece := range b.pieces {
+		freePiece(piece)
+	}
+	if b.file != nil {
+		b.file.Close() // it has no name, so nothing is lost that was not written
+	}
+	b.store.memory.give(b.taken)
+	b.store.spool.give(b.spooled)
+	b.pieces, b.file, b.taken, b.spooled = nil, nil, 0, 0
+}
