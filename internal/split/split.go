@@ -1,0 +1,89 @@
+// Package split decides which visitors of a service go to its second version.
+package split
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"strings"
+)
+
+// The cookies that a visitor is known by. Either may be the app's; only the
+// first is ever set here.
+const (
+	Cookie      = "parachute-rollout"
+	KamalCookie = "kamal-rollout"
+)
+
+// A Split is those who go to the second version. It never changes, and any
+// number of goroutines may use it.
+type Split struct {
+	percent uint64
+	list    map[string]bool
+}
+
+// New returns the Split of so many percent of the visitors, and of those whose
+// cookie has one of the values in list. With 0 and an empty list that is
+// nobody.
+func New(percent int, list []string) (*Split, error) {
+	if percent < 0 || percent > 100 {
+		return nil, fmt.Errorf("%d percent of the visitors: want 0 to 100", percent)
+	}
+	s := &Split{percent: uint64(percent), list: make(map[string]bool, len(list))}
+	for _, value := range list {
+		if value == "" || value != strings.TrimSpace(value) || strings.ContainsFunc(value, isForeign) {
+			return nil, fmt.Errorf("visitor %q: want what a cookie can hold: visible ASCII but for quotes, semicolons and backslashes, and no space around it", value)
+		}
+		s.list[value] = true
+	}
+	return s, nil
+}
+
+func isForeign(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == ';' || c == '\\' }
+
+// Second reports whether a visitor goes to the second version. What tells is
+// the value of KamalCookie in their request, kamal, or else that of Cookie,
+// own; an empty one is none. In this order, since the former is always the
+// app's choice, and the latter may be no more than what was set here before
+// the app knew who it is.
+//
+// Whoever has a value of the list is in. Of all others the percentage is, by
+// the value alone: everywhere and at any time the same are, and they still are
+// when it grows. Of those without a cookie so many are too, and to stay where
+// they are they have to get the one in setCookie, the value of a Set-Cookie
+// field; otherwise that is empty. secure says that the request came over TLS,
+// and so must the cookie then.
+func (s *Split) Second(kamal, own string, secure bool) (second bool, setCookie string) {
+	if s.list[kamal] || s.list[own] {
+		return true, ""
+	}
+	if s.percent == 0 {
+		return false, ""
+	}
+	value := kamal
+	if value == "" {
+		value = own
+	}
+	if value == "" {
+		value = fresh()
+		setCookie = Cookie + "=" + value + "; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax"
+		if secure {
+			setCookie += "; Secure"
+		}
+	}
+	return bucket(value) < s.percent, setCookie
+}
+
+// fresh returns a random value. A million of them are enough for any
+// percentage, and too few to tell every visitor from all others.
+func fresh() string { return rand.Text()[:4] }
+
+// bucket returns a number below 100, which is the first 8 bytes of the SHA-256
+// of value modulo 100. Each is equally likely however much alike values are,
+// which does not hold for the simpler hashes.
+func bucket(value string) uint64 {
+	var short [128]byte // lest it be allocated
+	sum := sha256.Sum256(append(short[:0], value...))
+	return binary.BigEndian.Uint64(sum[:]) % 100
+}
