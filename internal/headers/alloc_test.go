@@ -1,0 +1,24 @@
+//go:build !race
+
+package headers_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/headers"
+)
+
+func TestApplyAllocatesNothing(t *testing.T) {
+	is := is.New(t)
+	rules, err := headers.ParseResponse([]string{"set X-A: 1", "del X-B", "set X-C: 2"})
+	is.NoErr(err)
+	h := http.Header{}
+	was := []string{"0"}
+	is.Equal(testing.AllocsPerRun(100, func() {
+		h["X-A"], h["X-B"] = was, was
+		rules.Apply(h)
+	}), 0.0)
+}
