@@ -1,0 +1,129 @@
+package credentials
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// maxFile bounds a file of users: some ten thousand are in it.
+const maxFile = 1 << 20
+
+// maxName is htpasswd's own bound.
+const maxName = 255
+
+// maxCost bounds what a check costs. At 14 it takes a core for a second or two,
+// and each more doubles that: a few who mistype their password would keep
+// everybody else waiting, and the machine from its work.
+const maxCost = 14
+
+// Load returns the Users in a file as htpasswd -B makes it: a line for each,
+// NAME:HASH, where HASH is by bcrypt and of a cost of at most 14. Empty lines
+// do not count, nor those that begin with '#'. Errors name the file and the
+// line, and never what stands there for a password.
+//
+// checks bounds how many passwords are checked at once, by all Users that it is
+// given to: a check occupies a place in its buffer. One place for each core is
+// what a machine can take.
+func Load(file string, checks chan struct{}) (*Users, error) {
+	data, err := read(file)
+	if err != nil {
+		return nil, err
+	}
+	hashes := make(map[string]string)
+	number := 0
+	for line := range strings.Lines(data) {
+		number++
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		name, hash, err := parseLine(line)
+		if err == nil && hashes[name] != "" {
+			err = fmt.Errorf("%q is there already: want one line for each user", name)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s, line %d: %w", file, number, err)
+		}
+		hashes[name] = hash
+	}
+	if len(hashes) == 0 {
+		return nil, fmt.Errorf("%s has no users: want a line for each, as htpasswd -B makes them", file)
+	}
+	return newUsers(hashes, checks), nil
+}
+
+// read returns what a file holds. It opens no pipe, which would wait for
+// somebody to write.
+func read(file string) (string, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return "", unreadable(err)
+	}
+	if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("%s is no regular file: want one that htpasswd -B has made", file)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return "", unreadable(err)
+	}
+	defer f.Close()
+	var b strings.Builder
+	if _, err := io.Copy(&b, io.LimitReader(f, maxFile+1)); err != nil {
+		return "", unreadable(err)
+	}
+	if b.Len() > maxFile {
+		return "", fmt.Errorf("%s has more than 1 MiB: want a file of users, with some sixty bytes for each", file)
+	}
+	return b.String(), nil
+}
+
+// unreadable is for an error that names the file.
+func unreadable(err error) error {
+	return fmt.Errorf("%w: want a file that htpasswd -B has made and uid %d may read", err, os.Geteuid())
+}
+
+func parseLine(line string) (name, hash string, err error) {
+	name, hash, ok := strings.Cut(line, ":")
+	if !ok || name == "" {
+		return "", "", errors.New("want NAME:HASH, as htpasswd -B makes it")
+	}
+	if len(name) > maxName {
+		return "", "", fmt.Errorf("the name %q is too long: want at most %d bytes", name, maxName)
+	}
+	if kind := foreign(hash); kind != "" {
+		return "", "", fmt.Errorf("the password of %q is %s: want one hashed by bcrypt, as htpasswd -B does", name, kind)
+	}
+	digits := hash[len("$2y$"):len("$2y$10")]
+	if cost, err := strconv.ParseUint(digits, 10, 8); err != nil || cost < uint64(bcrypt.MinCost) || cost > maxCost {
+		return "", "", fmt.Errorf("the password of %q is hashed with cost %s: want %d to %d, as with htpasswd -B -C 10",
+			name, digits, bcrypt.MinCost, maxCost)
+	}
+	return name, hash, nil
+}
+
+// foreign says what hash is if it is none by bcrypt.
+func foreign(hash string) string {
+	const alphabet = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	prefix, _, _ := strings.Cut(strings.TrimPrefix(hash, "$"), "$")
+	switch {
+	case strings.HasPrefix(hash, "{SHA}"):
+		return "hashed by SHA-1"
+	case !strings.HasPrefix(hash, "$"):
+		return "hashed by crypt, or not at all"
+	case prefix == "apr1" || prefix == "1":
+		return "hashed by MD5"
+	case prefix == "5" || prefix == "6":
+		return "hashed by SHA-2"
+	case prefix != "2a" && prefix != "2b" && prefix != "2y":
+		return "hashed by something else"
+	case len(hash) != 60 || hash[6] != '$' || strings.Trim(hash[7:], alphabet) != "":
+		return "hashed by bcrypt, but not whole"
+	}
+	return ""
+}
