@@ -59,7 +59,7 @@ func serving(n int) (*Proxy, string) {
 		host = name + ".example.com"
 		t := &target{address: "web-1:3000", exchange: nothing()}
 		t.healthy.Store(true)
-		services[name] = newVersion(Status{Service: name, Generation: 1}, []claim{{host: host}}, []*target{t})
+		services[name] = newVersion(Status{Service: name, Generation: 1}, []claim{{host: host}}, newGroup([]*target{t}, nil))
 	}
 	p.router.restore(services, 1)
 	return p, host
@@ -106,7 +106,7 @@ func guarding(b *testing.B, n int) (server, client *tls.Config) {
 	for i := range n {
 		name := fmt.Sprintf("service-%d", i)
 		host = name + ".example.com"
-		v := newVersion(Status{Service: name}, []claim{{host: host}}, nil)
+		v := newVersion(Status{Service: name}, []claim{{host: host}}, group{})
 		v.policy.tls.Mode = TLSFiles
 		v.holding = &holding{pair: &pair{Pair: loaded}}
 		services[name] = v

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/crypto/acme/autocert"
+
 	"github.com/shahnk19/parachute"
 )
 
@@ -90,4 +92,56 @@ func ExampleProxy_Restore() {
 	if err := p.Restore(kept); err != nil {
 		log.Print(err) // of some services; the others serve
 	}
+}
+
+// HTTPS takes a second server. The certificate is obtained at the deploy, and
+// kept in a folder; the proxy answers the questions of the authority itself, on
+// either port.
+func ExampleProxy_TLSConfig() {
+	p := parachute.New(parachute.Options{
+		ACME: parachute.ACME{Cache: autocert.DirCache("/var/lib/app/certificates"), Email: "ops@example.com"},
+	})
+	defer p.Close()
+	go http.ListenAndServe(":80", p)
+	go (&http.Server{Addr: ":443", Handler: p, TLSConfig: p.TLSConfig()}).ListenAndServeTLS("", "")
+
+	err := p.Deploy(context.Background(), parachute.Deployment{
+		Service: "web",
+		Targets: []string{"10.0.0.7:3000"},
+		Hosts:   []string{"app1.example.com"},
+		TLS:     parachute.TLS{Mode: parachute.TLSAutomatic},
+	})
+	if err != nil {
+		log.Print(err)
+	}
+}
+
+// A rollout runs beside the service, for a share of its visitors.
+func ExampleProxy_Rollout() {
+	app := func(name string) *httptest.Server {
+		return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, name) }))
+	}
+	one, two := app("one"), app("two")
+	defer one.Close()
+	defer two.Close()
+	p := parachute.New(parachute.Options{})
+	defer p.Close()
+	ctx := context.Background()
+	err := p.Deploy(ctx, parachute.Deployment{Service: "web", Targets: []string{one.Listener.Addr().String()}})
+	if err == nil {
+		err = p.Rollout(ctx, "web", parachute.Rollout{
+			Targets: []string{two.Listener.Addr().String()},
+			Split:   parachute.Split{List: []string{"colleague"}}, // in the cookie parachute-rollout
+		})
+	}
+	if err == nil {
+		err = p.SetSplit(ctx, "web", parachute.Split{Percent: 100, List: []string{"colleague"}})
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	p.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	fmt.Println(w.Body)
+	// Output: two
 }

@@ -28,6 +28,8 @@ type prober struct {
 	path     string
 	host     string
 	header   http.Header
+	first    int // of the statuses that pass
+	last     int
 	timeout  time.Duration
 }
 
@@ -53,8 +55,15 @@ func newProber(at endpoint, u upstream.Options, d Deployment, agent string) *pro
 		// An app that insists on TLS would redirect the probe otherwise.
 		header["X-Forwarded-Proto"] = []string{"https"}
 	}
+	for _, h := range d.HealthCheck.Headers {
+		name, value, _ := strings.Cut(h, ":")
+		header.Add(name, strings.TrimSpace(value))
+	}
+	first, last, _ := d.HealthCheck.passing()
 	return &prober{
 		endpoint: at,
+		first:    first,
+		last:     last,
 		upstream: u,
 		url:      scheme + "://" + authority + d.HealthCheck.Path,
 		path:     d.HealthCheck.Path,
@@ -91,7 +100,7 @@ func (p *prober) ask(ctx context.Context, saw *Probe) {
 	defer resp.Body.Close()
 	saw.Status = resp.StatusCode
 	saw.Location = resp.Header.Get("Location")
-	saw.Passed = resp.StatusCode/100 == 2
+	saw.Passed = p.first <= resp.StatusCode && resp.StatusCode <= p.last
 	// What comes after is read too, within reason, so that the target does
 	// not log a connection that broke.
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
@@ -172,6 +181,7 @@ func (t *target) learn(saw Probe) (n news) {
 	now, needed := HealthUnhealthy, t.check.Fall
 	if saw.Passed {
 		now, needed = HealthHealthy, t.check.Rise
+		t.recovered()
 	}
 	if now == t.health || t.streak < needed {
 		return n

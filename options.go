@@ -7,12 +7,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html/template"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -22,6 +25,8 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/shahnk19/parachute/internal/forward"
+	"github.com/shahnk19/parachute/internal/headers"
+	"github.com/shahnk19/parachute/internal/split"
 	"github.com/shahnk19/parachute/internal/wire"
 )
 
@@ -58,13 +63,22 @@ type Options struct {
 	// version of this module as the program was built with it.
 	UserAgent string
 
-	// NotFound answers requests that no service claims. If nil, they get a
-	// plain 404.
+	// NotFound answers requests that no service claims. If nil, they get the
+	// page for 404.
 	NotFound http.Handler
 
-	// MaxHeld is how many requests of one service may wait as Timeouts.Hold
-	// says; those above are answered 502 at once. If 0, 1000; if negative,
-	// none may.
+	// ErrorPages are the proxy's own pages, where a service has none in
+	// Deployment.ErrorPages: templates named 404.html, 5xx.html and the like,
+	// which are given .Status, .Message and .RequestID. If nil, or where it
+	// lacks one, there is a built-in page.
+	ErrorPages *template.Template
+
+	// Spool says where and how much may be buffered.
+	Spool Spool
+
+	// MaxHeld is how many requests of one service may wait, for targets as
+	// Timeouts.Hold says, or because the service is paused; those above are
+	// answered at once, with 502 and 503. If 0, 1000; if negative, none may.
 	MaxHeld int
 
 	// TrustedProxies are the peers whose X-Forwarded-For, -Proto and -Host
@@ -83,6 +97,22 @@ type Options struct {
 
 	// ACME says where automatic certificates come from.
 	ACME ACME
+}
+
+// Spool says where bodies that are buffered go, and bounds them over all
+// requests.
+type Spool struct {
+	// Dir is the folder of the files that hold what Buffer.Memory does not.
+	// They have no names there. If empty, that of temporary files.
+	Dir string
+
+	// MaxMemory bounds the bytes in memory, above which files are used. If 0,
+	// 64 MiB; if negative, there is no limit.
+	MaxMemory int64
+
+	// MaxSpool bounds the bytes in files, above which requests are answered
+	// 503. If 0, 4 GiB; if negative, there is no limit.
+	MaxSpool int64
 }
 
 // ACME says how certificates are obtained from a certificate authority that
@@ -141,6 +171,15 @@ type Deployment struct {
 	// Required; a deploy succeeds when all of them are healthy.
 	Targets []string `json:"targets"`
 
+	// ReadTargets are more of them, which get GET and HEAD alone: those of
+	// clients that have written nothing within Timeouts.WriterAffinity. Where
+	// none of them is healthy, Targets serve.
+	ReadTargets []string `json:"read_targets,omitempty"`
+
+	// ReadWebSockets has ReadTargets get WebSockets as well, which begin with
+	// a GET.
+	ReadWebSockets bool `json:"read_websockets,omitempty"`
+
 	// TargetTLS says how https:// targets are verified.
 	TargetTLS TargetTLS `json:"target_tls,omitzero"`
 
@@ -169,14 +208,160 @@ type Deployment struct {
 	// with the same host names.
 	CanonicalHost string `json:"canonical_host,omitempty"`
 
+	// Redirects send requests for a path of the service elsewhere.
+	Redirects []Redirect `json:"redirects,omitempty"`
+
 	// HealthCheck says how to ask a target whether it is healthy.
 	HealthCheck HealthCheck `json:"health_check,omitzero"`
 
 	// Timeouts bound each phase of the deploy and of a request.
 	Timeouts Timeouts `json:"timeouts,omitzero"`
 
+	// Buffer says what of a request waits until all of it is there.
+	Buffer Buffer `json:"buffer,omitzero"`
+
+	// MaxRequestBody and MaxResponseBody bound bodies, in bytes, buffered or
+	// not. A request above is answered 413, a response 502, or is cut off
+	// where it has begun. If 0, there is no limit.
+	MaxRequestBody  int64 `json:"max_request_body,omitempty"`
+	MaxResponseBody int64 `json:"max_response_body,omitempty"`
+
+	// Access says who may use the service.
+	Access Access `json:"access,omitzero"`
+
+	// Forwarded says whom to believe what a request has been through.
+	Forwarded Forwarded `json:"forwarded,omitzero"`
+
+	// Headers says what to change in the headers of requests and answers.
+	Headers Headers `json:"headers,omitzero"`
+
+	// ErrorPages is the absolute path of a folder with the pages that the
+	// proxy answers with in the service's place: 404.html, 5xx.html and the
+	// like, as Options.ErrorPages. They are read when the service is deployed,
+	// and when it is restored.
+	ErrorPages string `json:"error_pages,omitempty"`
+
+	// Report says what of the requests is reported. The Proxy does nothing
+	// with it but hand it to Observe, in Outcome.Deployment.
+	Report Report `json:"report,omitzero"`
+
 	// Force switches to the targets without waiting for them to be healthy.
 	Force bool `json:"force,omitempty"`
+}
+
+// A Redirect sends requests for one path elsewhere: with 301 for GET and HEAD,
+// with 308 for every other method.
+type Redirect struct {
+	From string `json:"from"` // a path as the client sends it, without query
+	To   string `json:"to"`   // a path or an absolute URL; the query is kept where it has none
+}
+
+// Buffer says what is kept until all of it is there, so that a slow client
+// does not occupy a target.
+type Buffer struct {
+	Requests  bool `json:"requests,omitempty"`
+	Responses bool `json:"responses,omitempty"` // but for event streams, answers of unknown length, gRPC and those that say X-Accel-Buffering: no
+
+	// Memory is how much of a body is kept in memory, in bytes; what is above
+	// goes to a file. If 0, 1 MiB; if negative, all of it goes there.
+	Memory int64 `json:"memory,omitempty"`
+}
+
+// Access says who may use a service. Health checks, and challenges of the
+// certificate authority, are everybody's.
+type Access struct {
+	// Allow and Deny are networks such as "10.0.0.0/8", or addresses. If Allow
+	// is not empty, only what it has gets in; what Deny has never does. The
+	// address is that of the connection, or where Options.TrustedProxies is
+	// not nil, that of the client as those tell it.
+	Allow []string `json:"allow,omitempty"`
+	Deny  []string `json:"deny,omitempty"`
+
+	// BasicAuthFile is the absolute path of an htpasswd file with bcrypt
+	// hashes. It is read when the service is deployed, and when it is
+	// restored. If empty, no password is asked for.
+	BasicAuthFile string `json:"basic_auth_file,omitempty"`
+}
+
+// Trust says whose X-Forwarded-For, -Proto and -Host are believed.
+type Trust string
+
+const (
+	TrustProxies   Trust = ""          // those of Options.TrustedProxies
+	TrustEverybody Trust = "everybody" // anybody's
+	TrustNobody    Trust = "nobody"    // nobody's
+)
+
+// Forwarded says whom a service believes what a request has been through.
+type Forwarded struct {
+	Trust Trust `json:"trust,omitempty"`
+
+	// ClientHeader names a header in which a trusted peer tells the client's
+	// address, such as CF-Connecting-IP. It goes before X-Forwarded-For.
+	ClientHeader string `json:"client_header,omitempty"`
+}
+
+// Headers says what to change in headers. A rule is "set NAME: VALUE" or "del
+// NAME"; they are followed in order. What the proxy has to say itself cannot be
+// changed.
+type Headers struct {
+	Request  []string `json:"request,omitempty"`
+	Response []string `json:"response,omitempty"`
+
+	// HSTS is sent as Strict-Transport-Security over TLS (RFC 6797), such as
+	// "max-age=31536000". If empty, what the target sends is passed on.
+	HSTS string `json:"hsts,omitempty"`
+
+	// ScopeCookies puts the stripped prefix in front of the Path of cookies.
+	ScopeCookies bool `json:"scope_cookies,omitempty"`
+}
+
+// Report says what of the requests of a service is reported.
+type Report struct {
+	RequestHeaders      []string `json:"request_headers,omitempty"`       // to be logged
+	ResponseHeaders     []string `json:"response_headers,omitempty"`      // likewise
+	ExcludeMetricsPaths []string `json:"exclude_metrics_paths,omitempty"` // not to be counted, as the target sees them
+}
+
+// A Rollout is a second version of a service, beside the first. What it does
+// not have follows the service's Deployment.
+type Rollout struct {
+	Targets     []string `json:"targets"`
+	ReadTargets []string `json:"read_targets,omitempty"`
+
+	// Timeouts are for bringing it into service, and for ending it. A field
+	// that is 0 is the service's.
+	Timeouts Timeouts `json:"timeouts,omitzero"`
+
+	// Split says who goes to it. The zero value is what was set before, or
+	// nobody.
+	Split Split `json:"split,omitzero"`
+}
+
+// A Split says which visitors of a service go to its rollout: those whose
+// cookie parachute-rollout (or kamal-rollout) has one of the values in List, and
+// Percent of the rest, by a hash of the cookie. Visitors without one are given
+// one, so that they stay where they are.
+type Split struct {
+	Percent int      `json:"percent,omitempty"` // 0 to 100
+	List    []string `json:"list,omitempty"`
+}
+
+// A Pause holds the requests of a service.
+type Pause struct {
+	// Max is how long a request is held before it is answered 504. If 0,
+	// 30 s; if negative, as long as the client waits.
+	Max time.Duration `json:"max,omitzero"`
+
+	// Drain is how long running requests may take before they are cut off. If
+	// 0, 30 s; if negative, they are cut off at once.
+	Drain time.Duration `json:"drain,omitzero"`
+}
+
+// A Stop answers the requests of a service with 503.
+type Stop struct {
+	Message string        `json:"message,omitempty"` // on the page; if empty, there is none
+	Drain   time.Duration `json:"drain,omitzero"`    // as in Pause
 }
 
 // TLSMode says where the certificates of a service's hosts come from.
@@ -278,6 +463,13 @@ type HealthCheck struct {
 	// Timeout bounds a probe from dialling to its answer. If 0, 5 s.
 	Timeout time.Duration `json:"timeout,omitzero"`
 
+	// Headers are sent with a probe, "NAME: VALUE" each.
+	Headers []string `json:"headers,omitempty"`
+
+	// Status is what passes: a status, or a range such as "200-399". If empty,
+	// "200-299".
+	Status string `json:"status,omitempty"`
+
 	// Rise is how many probes in a row must pass to make a target healthy,
 	// Fall how many must fail to make it unhealthy. If 0, 1.
 	Rise int `json:"rise,omitempty"`
@@ -309,6 +501,12 @@ type Timeouts struct {
 	// be made to, such as one whose only target is being restarted, before
 	// it is answered 502. If 0, 5 s; if negative, it does not wait.
 	Hold time.Duration `json:"hold,omitzero"`
+
+	// WriterAffinity is how long a client's requests go to Targets after it
+	// has written something there, other than with GET or HEAD; an answer with
+	// X-Writer-Affinity: false says that it has not. If 0, 1 s; if negative,
+	// there is no such time.
+	WriterAffinity time.Duration `json:"writer_affinity,omitzero"`
 }
 
 // State says what a service does with its requests.
@@ -316,6 +514,8 @@ type State string
 
 const (
 	StateServing State = "serving" // they go to its targets
+	StatePaused  State = "paused"  // they wait
+	StateStopped State = "stopped" // they are answered 503
 	StateFailed  State = "failed"  // it could not be restored; they are answered 503
 )
 
@@ -326,26 +526,47 @@ type Status struct {
 	Generation uint64     `json:"generation"` // the number of the deploy that it serves; higher is newer, across all services
 	State      State      `json:"state"`
 	Deployment Deployment `json:"deployment"`
-	Error      string     `json:"error,omitempty"` // why State is StateFailed
-	Live       *Live      `json:"live,omitempty"`  // nil in what Commit gets; ignored by Restore
+	Rollout    *Rollout   `json:"rollout,omitempty"` // nil: there is none
+	Pause      *Pause     `json:"pause,omitempty"`   // while State is StatePaused
+	Stop       *Stop      `json:"stop,omitempty"`    // while State is StateStopped
+	Error      string     `json:"error,omitempty"`   // why State is StateFailed
+	Live       *Live      `json:"live,omitempty"`    // nil in what Commit gets; ignored by Restore
 }
 
 // clone returns a Status that shares no memory with s but for Live.
 func (s Status) clone() Status {
-	s.Deployment.Targets = slices.Clone(s.Deployment.Targets)
-	s.Deployment.Hosts = slices.Clone(s.Deployment.Hosts)
-	s.Deployment.PathPrefixes = slices.Clone(s.Deployment.PathPrefixes)
+	s.Deployment = s.Deployment.clone()
+	if s.Rollout != nil {
+		r := *s.Rollout
+		r.Targets, r.ReadTargets, r.Split.List = slices.Clone(r.Targets), slices.Clone(r.ReadTargets), slices.Clone(r.Split.List)
+		s.Rollout = &r
+	}
 	return s
+}
+
+// clone returns a Deployment that shares no memory with d.
+func (d Deployment) clone() Deployment {
+	for _, list := range []*[]string{
+		&d.Targets, &d.ReadTargets, &d.Hosts, &d.PathPrefixes, &d.HealthCheck.Headers, &d.Access.Allow, &d.Access.Deny,
+		&d.Headers.Request, &d.Headers.Response, &d.Report.RequestHeaders, &d.Report.ResponseHeaders, &d.Report.ExcludeMetricsPaths,
+	} {
+		*list = slices.Clone(*list)
+	}
+	d.Redirects = slices.Clone(d.Redirects)
+	return d
 }
 
 // Live is what goes on in a service at the moment of asking.
 type Live struct {
 	Targets []TargetStatus `json:"targets"`
+	Held    int64          `json:"held"` // requests that wait
 }
 
 // TargetStatus is the present state of one target.
 type TargetStatus struct {
 	Address  string `json:"address"`
+	Reads    bool   `json:"reads,omitempty"`   // it is one of ReadTargets
+	Rollout  bool   `json:"rollout,omitempty"` // it is one of the Rollout's
 	Health   Health `json:"health"`
 	Requests int64  `json:"requests"`        // in flight, streams aside
 	Streams  int64  `json:"streams"`         // upgraded connections and event streams that are open
@@ -411,6 +632,8 @@ type Outcome struct {
 	RequestID  string        // as sent to the target in X-Request-ID
 	Header     http.Header   // of the answer
 	Err        error         // what went wrong
+
+	Deployment *Deployment // of the service, which nobody may change; nil: no service claimed the request
 }
 
 // EventKind says what an Event is about.
@@ -425,6 +648,10 @@ const (
 	EventDraining  EventKind = "draining"  // the replaced generation is being waited for
 	EventDrained   EventKind = "drained"   // it has ended; Requests and Streams are what had to be cut off
 	EventRemoved   EventKind = "removed"   // the service takes no requests any more
+	EventPaused    EventKind = "paused"    // its requests wait
+	EventStopped   EventKind = "stopped"   // its requests are answered 503
+	EventResumed   EventKind = "resumed"   // its requests are served again
+	EventSplit     EventKind = "split"     // its requests are split otherwise between it and its rollout
 	EventFailed    EventKind = "failed"    // a deploy was refused, or a service could not be restored; Err tells why
 
 	EventCertificate   EventKind = "certificate"    // Host has a new certificate
@@ -559,7 +786,7 @@ func (d Deployment) normalize() (Deployment, error) {
 	if err := d.checkTargets(); err != nil {
 		return d, err
 	}
-	d.Targets = slices.Clone(d.Targets)
+	d = d.clone()
 	hosts := make([]string, 0, len(d.Hosts))
 	for _, h := range d.Hosts {
 		name, err := canonicalPattern(h)
@@ -584,6 +811,9 @@ func (d Deployment) normalize() (Deployment, error) {
 	if err := d.TLS.check(d.Hosts); err != nil {
 		return d, err
 	}
+	if err := d.checkRequests(); err != nil {
+		return d, err
+	}
 
 	var err error
 	if d.CanonicalHost, err = canonicalAmong(d.CanonicalHost, d.Hosts); err != nil {
@@ -596,18 +826,51 @@ func (d Deployment) normalize() (Deployment, error) {
 	d.Timeouts.Drain = cmp.Or(d.Timeouts.Drain, 30*time.Second)
 	d.Timeouts.Response = cmp.Or(d.Timeouts.Response, 30*time.Second)
 	d.Timeouts.Hold = cmp.Or(d.Timeouts.Hold, 5*time.Second)
+	d.Timeouts.WriterAffinity = cmp.Or(d.Timeouts.WriterAffinity, time.Second)
 	return d, nil
+}
+
+// of returns d with r in place of its targets, complete.
+func (r Rollout) of(d Deployment) (Deployment, error) {
+	if err := r.Split.check(); err != nil {
+		return d, err
+	}
+	d.Targets, d.ReadTargets = r.Targets, r.ReadTargets
+	d.Timeouts = r.Timeouts.over(d.Timeouts)
+	return d.normalize()
+}
+
+// over returns t with what it leaves open as in others.
+func (t Timeouts) over(others Timeouts) Timeouts {
+	return Timeouts{
+		Deploy:         cmp.Or(t.Deploy, others.Deploy),
+		Drain:          cmp.Or(t.Drain, others.Drain),
+		Stream:         cmp.Or(t.Stream, others.Stream),
+		Response:       cmp.Or(t.Response, others.Response),
+		Hold:           cmp.Or(t.Hold, others.Hold),
+		WriterAffinity: cmp.Or(t.WriterAffinity, others.WriterAffinity),
+	}
+}
+
+func (s Split) isZero() bool { return s.Percent == 0 && len(s.List) == 0 }
+
+func (s Split) check() error {
+	if _, err := split.New(s.Percent, s.List); err != nil {
+		return faultf(ErrInvalid, "%v", err)
+	}
+	return nil
 }
 
 // checkTargets returns why the targets, or what is said of them all, cannot be.
 func (d Deployment) checkTargets() error {
 	var unix, secure bool
-	for i, t := range d.Targets {
+	all := slices.Concat(d.Targets, d.ReadTargets)
+	for i, t := range all {
 		at, err := parseTarget(t)
 		if err != nil {
 			return err
 		}
-		if slices.Contains(d.Targets[:i], t) {
+		if slices.Contains(all[:i], t) {
 			return faultf(ErrInvalid, "target %s is named twice: name each once", t)
 		}
 		unix = unix || at.network == "unix"
@@ -622,6 +885,37 @@ func (d Deployment) checkTargets() error {
 		return faultf(ErrInvalid, "target CA %q: want an absolute path", d.TargetTLS.CAFile)
 	case d.TargetTLS.CAFile != "" && d.TargetTLS.Insecure:
 		return faultf(ErrInvalid, "target CA %s: it is of no use where targets are not verified", d.TargetTLS.CAFile)
+	}
+	return nil
+}
+
+// checkRequests returns why what d says of requests cannot be. Rules, networks
+// and files are checked where they are read.
+func (d Deployment) checkRequests() error {
+	for _, r := range d.Redirects {
+		to, err := url.Parse(r.To)
+		switch {
+		case !strings.HasPrefix(r.From, "/") || strings.Contains(r.From, "?") || !isRequestTarget(r.From):
+			return faultf(ErrInvalid, "redirect from %q: want a path without query, such as /old", r.From)
+		case err != nil || !isRequestTarget(r.To) || strings.HasPrefix(r.To, "//") || !strings.HasPrefix(r.To, "/") && (to.Scheme != "http" && to.Scheme != "https" || to.Host == ""):
+			return faultf(ErrInvalid, "redirect to %q: want a path such as /new, or a URL such as https://app1.example.com/new", r.To)
+		}
+	}
+	switch {
+	case d.MaxRequestBody < 0 || d.MaxResponseBody < 0:
+		return faultf(ErrInvalid, "at most %d bytes in a request and %d in a response: want 0 for no limit, or more", d.MaxRequestBody, d.MaxResponseBody)
+	case d.ErrorPages != "" && !filepath.IsAbs(d.ErrorPages):
+		return faultf(ErrInvalid, "error pages %q: want an absolute path of their folder", d.ErrorPages)
+	case d.Access.BasicAuthFile != "" && !filepath.IsAbs(d.Access.BasicAuthFile):
+		return faultf(ErrInvalid, "basic auth file %q: want an absolute path", d.Access.BasicAuthFile)
+	case !slices.Contains([]Trust{TrustProxies, TrustEverybody, TrustNobody}, d.Forwarded.Trust):
+		return faultf(ErrInvalid, "trust in forwarded headers %q: want %q, %q, or nothing for the trusted proxies", d.Forwarded.Trust, TrustEverybody, TrustNobody)
+	case d.Forwarded.ClientHeader != "" && !isHeader(d.Forwarded.ClientHeader, ""):
+		return faultf(ErrInvalid, "client header %q: want the name of a header, such as CF-Connecting-IP", d.Forwarded.ClientHeader)
+	case d.Headers.HSTS != "" && headers.CheckHSTS(d.Headers.HSTS) != nil:
+		return faultf(ErrInvalid, "%v", headers.CheckHSTS(d.Headers.HSTS))
+	case len(d.ReadTargets) == 0 && d.ReadWebSockets:
+		return faultf(ErrInvalid, "WebSockets for read targets: the service has none")
 	}
 	return nil
 }
@@ -648,6 +942,15 @@ func (h HealthCheck) normalize() (HealthCheck, error) {
 	h.Interval = cmp.Or(h.Interval, time.Second)
 	h.Timeout = cmp.Or(h.Timeout, 5*time.Second)
 	h.Rise, h.Fall = cmp.Or(h.Rise, 1), cmp.Or(h.Fall, 1)
+	h.Status = cmp.Or(h.Status, "200-299")
+	for _, header := range h.Headers {
+		if name, value, ok := strings.Cut(header, ":"); !ok || !isHeader(name, value) {
+			return h, faultf(ErrInvalid, "health check header %q: want NAME: VALUE, such as X-Probe: yes", header)
+		}
+	}
+	if _, _, ok := h.passing(); !ok {
+		return h, faultf(ErrInvalid, "health check status %q: want a status such as 204, or a range such as 200-399", h.Status)
+	}
 	switch {
 	case h.Path[0] != '/':
 		return h, faultf(ErrInvalid, "health check path %q: want one that begins with '/', such as /up", h.Path)
@@ -663,6 +966,33 @@ func (h HealthCheck) normalize() (HealthCheck, error) {
 		return h, faultf(ErrInvalid, "health check rise %d and fall %d: want at least 1", h.Rise, h.Fall)
 	}
 	return h, nil
+}
+
+// passing returns the first and the last status that pass.
+func (h HealthCheck) passing() (first, last int, ok bool) {
+	from, to, isRange := strings.Cut(h.Status, "-")
+	if !isRange {
+		to = from
+	}
+	first, err := strconv.Atoi(from)
+	if err != nil {
+		return 0, 0, false
+	}
+	last, err = strconv.Atoi(to)
+	return first, last, err == nil && 100 <= first && first <= last && last <= 599
+}
+
+// isHeader reports whether there can be a header field of that name and value.
+// Those that frame a message, or name its host, cannot be chosen.
+func isHeader(name, value string) bool {
+	if name == "" || strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune("()<>@,;:\\\"/[]?={}", c) }) {
+		return false
+	}
+	switch http.CanonicalHeaderKey(name) {
+	case "Host", "Connection", "Content-Length", "Transfer-Encoding":
+		return false
+	}
+	return !strings.ContainsFunc(value, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f })
 }
 
 // isRequestTarget reports whether path can stand in a request line as it is.
@@ -702,6 +1032,10 @@ func (h HealthCheck) MarshalJSON() ([]byte, error)     { return json.Marshal(h.v
 func (h *HealthCheck) UnmarshalJSON(b []byte) error    { return wire.Unmarshal(b, h.view()) }
 func (t Timeouts) MarshalJSON() ([]byte, error)        { return json.Marshal(t.view()) }
 func (t *Timeouts) UnmarshalJSON(b []byte) error       { return wire.Unmarshal(b, t.view()) }
+func (p Pause) MarshalJSON() ([]byte, error)           { return json.Marshal(p.view()) }
+func (p *Pause) UnmarshalJSON(b []byte) error          { return wire.Unmarshal(b, p.view()) }
+func (s Stop) MarshalJSON() ([]byte, error)            { return json.Marshal(s.view()) }
+func (s *Stop) UnmarshalJSON(b []byte) error           { return wire.Unmarshal(b, s.view()) }
 func (p Probe) MarshalJSON() ([]byte, error)           { return json.Marshal(p.view()) }
 func (p *Probe) UnmarshalJSON(b []byte) error          { return wire.Unmarshal(b, p.view()) }
 func (e UnhealthyError) MarshalJSON() ([]byte, error)  { return json.Marshal(e.view()) }
@@ -723,10 +1057,26 @@ func (t *Timeouts) view() any {
 		Stream   *wire.Duration `json:"stream,omitzero"`
 		Response *wire.Duration `json:"response,omitzero"`
 		Hold     *wire.Duration `json:"hold,omitzero"`
+		Affinity *wire.Duration `json:"writer_affinity,omitzero"`
 	}{
 		(*wire.Duration)(&t.Deploy), (*wire.Duration)(&t.Drain), (*wire.Duration)(&t.Stream),
-		(*wire.Duration)(&t.Response), (*wire.Duration)(&t.Hold),
+		(*wire.Duration)(&t.Response), (*wire.Duration)(&t.Hold), (*wire.Duration)(&t.WriterAffinity),
 	}
+}
+
+func (p *Pause) view() any {
+	return &struct {
+		Max   *wire.Duration `json:"max,omitzero"`
+		Drain *wire.Duration `json:"drain,omitzero"`
+	}{(*wire.Duration)(&p.Max), (*wire.Duration)(&p.Drain)}
+}
+
+func (s *Stop) view() any {
+	type plain Stop
+	return &struct {
+		*plain
+		Drain *wire.Duration `json:"drain,omitzero"`
+	}{(*plain)(s), (*wire.Duration)(&s.Drain)}
 }
 
 func (p *Probe) view() any {

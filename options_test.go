@@ -18,6 +18,9 @@ import (
 var fullDeployment = parachute.Deployment{
 	Service: "web",
 	Targets: []string{"10.0.0.7:3000", "[::1]:3000"},
+
+	ReadTargets:    []string{"10.0.0.8:3000"},
+	ReadWebSockets: true,
 	TargetTLS: parachute.TargetTLS{
 		CAFile:     "/etc/ca.pem",
 		ServerName: "app.internal",
@@ -37,14 +40,34 @@ var fullDeployment = parachute.Deployment{
 		Wait:       true,
 	},
 	CanonicalHost: "app1.example.com",
+	Redirects:     []parachute.Redirect{{From: "/old", To: "/new"}},
 	HealthCheck: parachute.HealthCheck{
 		Path:     "/healthz?full=1",
 		Port:     3001,
 		Host:     "app1.example.com",
 		Interval: 2 * time.Second,
 		Timeout:  1500 * time.Millisecond,
+		Headers:  []string{"X-Probe: yes"},
+		Status:   "200-399",
 		Rise:     2,
 		Fall:     3,
+	},
+	Buffer:          parachute.Buffer{Requests: true, Responses: true, Memory: 1 << 16},
+	MaxRequestBody:  1 << 20,
+	MaxResponseBody: 1 << 21,
+	Access:          parachute.Access{Allow: []string{"10.0.0.0/8"}, Deny: []string{"10.0.0.9"}, BasicAuthFile: "/etc/htpasswd"},
+	Forwarded:       parachute.Forwarded{Trust: parachute.TrustEverybody, ClientHeader: "CF-Connecting-IP"},
+	Headers: parachute.Headers{
+		Request:      []string{"set X-A: b"},
+		Response:     []string{"del X-C"},
+		HSTS:         "max-age=1",
+		ScopeCookies: true,
+	},
+	ErrorPages: "/etc/pages",
+	Report: parachute.Report{
+		RequestHeaders:      []string{"X-D"},
+		ResponseHeaders:     []string{"X-E"},
+		ExcludeMetricsPaths: []string{"/up"},
 	},
 	Timeouts: parachute.Timeouts{
 		Deploy:   time.Minute,
@@ -52,19 +75,28 @@ var fullDeployment = parachute.Deployment{
 		Stream:   time.Hour,
 		Response: -1,
 		Hold:     5 * time.Second,
+
+		WriterAffinity: 2 * time.Second,
 	},
 	Force: true,
 }
 
 const fullDeploymentJSON = `{"service":"web",` +
-	`"targets":["10.0.0.7:3000","[::1]:3000"],` +
+	`"targets":["10.0.0.7:3000","[::1]:3000"],"read_targets":["10.0.0.8:3000"],"read_websockets":true,` +
 	`"target_tls":{"ca_file":"/etc/ca.pem","server_name":"app.internal","insecure":true},` +
 	`"hosts":["app1.example.com","*.example.com"],` +
 	`"path_prefixes":["/api","/admin"],"keep_prefix":true,` +
 	`"tls":{"mode":"automatic","staging":true,"cache_dir":"/var/certs","cert_file":"/etc/cert.pem","key_file":"/etc/key.pem",` +
 	`"ask_url":"/allowed","no_redirect":true,"wait":true},"canonical_host":"app1.example.com",` +
-	`"health_check":{"path":"/healthz?full=1","port":3001,"host":"app1.example.com","rise":2,"fall":3,"interval":"2s","timeout":"1.5s"},` +
-	`"timeouts":{"deploy":"1m0s","drain":"1m30s","stream":"1h0m0s","response":"-1ns","hold":"5s"},` +
+	`"redirects":[{"from":"/old","to":"/new"}],` +
+	`"health_check":{"path":"/healthz?full=1","port":3001,"host":"app1.example.com","headers":["X-Probe: yes"],"status":"200-399","rise":2,"fall":3,"interval":"2s","timeout":"1.5s"},` +
+	`"timeouts":{"deploy":"1m0s","drain":"1m30s","stream":"1h0m0s","response":"-1ns","hold":"5s","writer_affinity":"2s"},` +
+	`"buffer":{"requests":true,"responses":true,"memory":65536},"max_request_body":1048576,"max_response_body":2097152,` +
+	`"access":{"allow":["10.0.0.0/8"],"deny":["10.0.0.9"],"basic_auth_file":"/etc/htpasswd"},` +
+	`"forwarded":{"trust":"everybody","client_header":"CF-Connecting-IP"},` +
+	`"headers":{"request":["set X-A: b"],"response":["del X-C"],"hsts":"max-age=1","scope_cookies":true},` +
+	`"error_pages":"/etc/pages",` +
+	`"report":{"request_headers":["X-D"],"response_headers":["X-E"],"exclude_metrics_paths":["/up"]},` +
 	`"force":true}`
 
 func TestDeploymentTravelsAsJSON(t *testing.T) {
@@ -79,7 +111,8 @@ func TestDeploymentTravelsAsJSON(t *testing.T) {
 }
 
 func TestEveryFieldOfADeploymentIsTried(t *testing.T) {
-	for _, part := range []any{fullDeployment, fullDeployment.TargetTLS, fullDeployment.TLS, fullDeployment.HealthCheck, fullDeployment.Timeouts} {
+	for _, part := range []any{fullDeployment, fullDeployment.TargetTLS, fullDeployment.TLS, fullDeployment.HealthCheck, fullDeployment.Timeouts,
+		fullDeployment.Buffer, fullDeployment.Access, fullDeployment.Forwarded, fullDeployment.Headers, fullDeployment.Report} {
 		v := reflect.ValueOf(part)
 		for field, value := range v.Fields() {
 			if value.IsZero() {
@@ -96,6 +129,9 @@ func TestStatusTravelsAsJSON(t *testing.T) {
 		Generation: 1 << 60, // more than a float64 can tell apart
 		State:      parachute.StateFailed,
 		Deployment: fullDeployment,
+		Rollout:    &parachute.Rollout{Targets: []string{"10.0.0.9:3000"}, Timeouts: parachute.Timeouts{Drain: time.Second}, Split: parachute.Split{Percent: 5, List: []string{"b"}}},
+		Pause:      &parachute.Pause{Max: time.Minute, Drain: time.Second},
+		Stop:       &parachute.Stop{Message: "moving", Drain: time.Second},
 		Error:      "no such certificate",
 		Live: &parachute.Live{Targets: []parachute.TargetStatus{{
 			Address:  "10.0.0.7:3000",

@@ -19,39 +19,48 @@
 // were asked before, and returns: then those can be stopped. If it returns an
 // error, nothing has changed.
 //
+// A server that is given the Proxy's TLSConfig serves HTTPS as well, for the
+// services that ask for it with Deployment.TLS: certificates are obtained, and
+// renewed, by the Proxy.
+//
 // A Proxy owns no listener, no file and no signal. Two of them in one process
 // share nothing.
 package parachute
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"net/http"
+	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/crypto/acme"
 
+	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
-	"github.com/shahnk19/parachute/internal/upstream"
+	"github.com/shahnk19/parachute/internal/pages"
 )
 
 // A Proxy serves what is deployed to it. All its methods may be called at any
 // time and from any goroutine, but not from within its hooks. Make one with
 // New.
 type Proxy struct {
-	options      Options // normalized
-	router       *router
-	certificates *certificates
+	options          Options // normalized
+	trustsExplicitly bool    // Options.TrustedProxies was given
+	router           *router
+	certificates     *certificates
+	pages            *pages.Set // where a service has none of its own
+	spool            *buffer.Store
+	checks           chan struct{} // a place for each password that may be checked at once
 
 	stopping     chan struct{} // closed by Shutdown and Close
 	stoppingOnce sync.Once
@@ -65,11 +74,15 @@ type Proxy struct {
 // Restore.
 func New(opts Options) *Proxy {
 	p := &Proxy{
-		options:  opts.normalize(),
-		router:   newRouter(opts.Commit),
-		stopping: make(chan struct{}),
-		done:     make(chan struct{}),
+		options:          opts.normalize(),
+		trustsExplicitly: opts.TrustedProxies != nil,
+		router:           newRouter(opts.Commit),
+		pages:            pages.New(opts.ErrorPages),
+		checks:           make(chan struct{}, runtime.GOMAXPROCS(0)),
+		stopping:         make(chan struct{}),
+		done:             make(chan struct{}),
 	}
+	p.spool = buffer.New(buffer.Options(p.options.Spool))
 	p.certificates = newCertificates(p.options, p.emit)
 	return p
 }
@@ -83,17 +96,21 @@ func New(opts Options) *Proxy {
 // every other method, never health checks. Challenges of the certificate
 // authority are answered.
 //
-// What else the proxy has to answer itself is 400 for a request that cannot be
-// passed on as it is, 404 (or Options.NotFound) where no service claims host
-// and path, 405 for CONNECT and TRACE, 421 where the connection's TLS is that of
-// another host with other settings (RFC 9110, section 15.5.20), 502 where no target gave an answer that can
-// be passed on, 503 where the service has failed or the Proxy is closed, and
-// 504 where the target took longer than Timeouts.Response, or the request was
-// cut off before its answer began. An answer that breaks off makes ServeHTTP
-// panic with http.ErrAbortHandler, so that the client does not take what came
-// for all of it.
+// What else the proxy has to answer itself is a page, with X-Parachute-Error
+// where that tells more than the status: 400 for a request that cannot be passed
+// on as it is; 401 and 403 as Deployment.Access says; 404 (or Options.NotFound)
+// where no service claims host and path; 405 for CONNECT and TRACE; 413 for a
+// body above Deployment.MaxRequestBody; 421 where the connection's TLS is that
+// of another host with other settings (RFC 9110, section 15.5.20); 502 where no
+// target gave an answer that can be passed on; 503 where the service is stopped
+// or has failed, there is no room to wait or to buffer, or the Proxy is closed;
+// and 504 where the target took longer than Timeouts.Response, the service was
+// paused for too long, or the request was cut off before its answer began.
+//
+// An answer that breaks off makes ServeHTTP panic with http.ErrAbortHandler, so
+// that the client does not take what came for all of it.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	v := visit{proxy: p, w: w, r: r, start: time.Now(), client: forward.ClientOf(r, p.options.TrustedProxies)}
+	v := visit{proxy: p, w: w, r: r, sent: r, start: time.Now(), client: forward.ClientOf(r, p.options.TrustedProxies, "")}
 	v.outcome.Client = v.client.Addr
 	v.outcome.RequestID = forward.RequestID(r.Header)
 	defer v.end()
@@ -101,308 +118,17 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v.served = true
 }
 
-// A visit is one request on its way through the Proxy.
-type visit struct {
-	proxy   *Proxy
-	w       http.ResponseWriter
-	r       *http.Request
-	start   time.Time
-	client  forward.Client
-	target  string // the request target that the service sees
-	outcome Outcome
-	served  bool // ServeHTTP did not panic
-
-	tried []*target // that could not take the request
-	last  error     // why the last of them could not
-	lost  int       // how many of them had it, and went away
-	hold  hold
-}
-
-func (v *visit) serve() {
-	r := v.r
-	if r.TLS != nil && r.TLS.NegotiatedProtocol == acme.ALPNProto {
-		v.abort("challenge", errors.New("a request on a connection for a TLS-ALPN-01 challenge")) // RFC 8737, section 3
-	}
-	target, err := forward.Target(r, "")
-	switch {
-	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
-		v.w.Header().Set("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")
-		v.refuse(http.StatusMethodNotAllowed, "method", nil)
-		return
-	case r.Method == http.MethodOptions && r.RequestURI == "*":
-		v.outcome.Status = http.StatusOK
-		v.w.WriteHeader(http.StatusOK)
-		return
-	case err != nil:
-		v.refuse(http.StatusBadRequest, "request", err)
-		return
-	}
-	for {
-		table := v.proxy.router.routes.Load()
-		if table.closed {
-			v.refuse(http.StatusServiceUnavailable, "closed", ErrClosed)
-			return
-		}
-		site := table.lookup(r.Host)
-		if v.isMisdirected(table, site) {
-			v.refuse(http.StatusMisdirectedRequest, "misdirected", nil)
-			return
-		}
-		version := v.route(site, target)
-		if v.answerChallenge(target) || v.redirect(site, version, target) {
-			return
-		}
-		if version == nil {
-			v.notFound()
-			return
-		}
-		if version.settling() {
-			if !version.settle(r.Context()) {
-				v.abort("gone", r.Context().Err())
-			}
-			continue
-		}
-		lane := version.pick(v.tried)
-		switch {
-		case len(version.lanes) == 0:
-			v.refuse(http.StatusServiceUnavailable, "failed", errors.New(version.status.Error))
-			return
-		case lane == nil:
-			if !v.waitForTarget(version) {
-				return
-			}
-			continue
-		}
-		passage, ok := lane.Enter()
-		if ok && v.forward(lane.target, passage) {
-			return
-		}
-		// Otherwise a newer table is there, or the target could not take it.
-	}
-}
-
-// route finds the version that answers for a request target, or returns nil.
-func (v *visit) route(s *site, target string) *version {
-	if s == nil {
-		return nil
-	}
-	version, prefix, rest := s.route(target)
-	if version == nil {
-		return nil
-	}
-	o := &v.outcome
-	o.Service, o.Generation = version.status.Service, version.status.Generation
-	o.Prefix, v.target = prefix, rest
-	if version.status.Deployment.KeepPrefix {
-		o.Prefix, v.target = "", target
-	}
-	return version
-}
-
-// isMisdirected reports whether the request came over a connection that was
-// made to another host, and may not be for that of s.
-func (v *visit) isMisdirected(t *table, s *site) bool {
-	if v.r.TLS == nil || v.r.TLS.ServerName == "" {
-		return false
-	}
-	sni, name := canonicalHost(v.r.TLS.ServerName), canonicalHost(v.r.Host)
-	return sni != name && !s.isFor(name, t.lookup(sni), sni)
-}
-
-// answerChallenge answers a request of a certificate authority that wants to
-// see that the host is ours.
-func (v *visit) answerChallenge(target string) bool {
-	if !strings.HasPrefix(target, challengePath) {
-		return false
-	}
-	answer, ok := v.proxy.certificates.token(v.r.Context(), canonicalHost(v.r.Host), target)
-	if ok {
-		v.outcome.Reason = "challenge"
-		v.reply(http.StatusOK, string(answer))
-	}
-	return ok
-}
-
-// redirect answers a request that belongs elsewhere. version, which may be nil,
-// is what it is for.
-func (v *visit) redirect(s *site, version *version, target string) bool {
-	if s == nil || s.policy.canonical == "" && !s.policy.isSecure() {
-		return false
-	}
-	if version != nil && version.isHealthCheck(v.target) {
-		return false
-	}
-	secure := v.r.TLS != nil || v.client.Trusted && strings.EqualFold(v.r.Header.Get("X-Forwarded-Proto"), "https")
-	origin, ok := s.redirect(v.r.Host, secure, v.proxy.options.HTTPSPort)
-	if !ok {
-		return false
-	}
-	status := http.StatusPermanentRedirect
-	if v.r.Method == http.MethodGet || v.r.Method == http.MethodHead {
-		status = http.StatusMovedPermanently
-	}
-	v.w.Header()["Location"] = []string{origin + target}
-	v.refuse(status, "redirect", nil)
-	return true
-}
-
-// forward sends the request to t and leaves. It reports whether that is the
-// end of it; otherwise it may go to another target.
-func (v *visit) forward(t *target, passage *gate.Passage) bool {
-	defer passage.Leave() // also when the answer breaks off, which panics
-	if v.last != nil {
-		v.outcome.Retries++
-	}
-	res, err := forward.Forward(v.w, v.r, t.exchange, forward.Options{
-		Target:    v.target,
-		Prefix:    v.outcome.Prefix,
-		Client:    v.client,
-		RequestID: v.outcome.RequestID,
-		Start:     v.start,
-		Stream:    passage.BecomeStream,
-	})
-	o := &v.outcome
-	o.Target = t.address
-	o.Status, o.Header = res.Status, res.Header
-	o.BytesIn, o.BytesOut = res.BytesIn, res.BytesOut
-	if !res.FirstByte.IsZero() {
-		o.FirstByte = res.FirstByte.Sub(v.start)
-	}
-	var failure *upstream.Error
-	isTarget := errors.As(err, &failure)
-	switch {
-	case err == nil:
-		return true
-	case isTarget && (res.Status != 0 || failure.Reason == upstream.Gone):
-		v.abort(failure.Reason.String(), err)
-	case res.Status != 0:
-		v.abort("client", err)
-	case isTarget && failure.Repeatable && !res.BodyRead:
-		v.tried = append(v.tried, t)
-		v.last = err
-		if failure.Reason == upstream.Broken {
-			v.lost++
-		}
-		return false
-	}
-	v.fail(err)
-	return true
-}
-
-// waitForTarget waits before all targets of a service are tried again, and
-// reports false if it answered the request instead. An app that went away with
-// the request, as one does that is killed, gets it once more: it may be the
-// request that it died of.
-func (v *visit) waitForTarget(version *version) bool {
-	failure := (*upstream.Error)(nil)
-	again := errors.As(v.last, &failure) && (failure.Reason == upstream.Dial || failure.Reason == upstream.Broken) && v.lost < 2
-	if again && v.hold.wait(v.r.Context(), version, int64(v.proxy.options.MaxHeld), v.proxy.stopping) {
-		v.tried = v.tried[:0]
-		return true
-	}
-	switch {
-	case v.r.Context().Err() != nil:
-		v.abort("gone", v.last)
-	case v.proxy.isStopping():
-		v.refuse(http.StatusServiceUnavailable, "closed", v.last)
-	default:
-		v.fail(v.last)
-	}
-	return false
-}
-
-// fail answers for a target that gave no answer which could be passed on.
-func (v *visit) fail(err error) {
-	status, reason := http.StatusBadGateway, "target"
-	if errors.Is(err, forward.ErrRefused) {
-		status, reason = http.StatusGatewayTimeout, upstream.Cut.String()
-	}
-	if e := (*upstream.Error)(nil); errors.As(err, &e) {
-		reason = e.Reason.String()
-		switch e.Reason {
-		case upstream.Timeout, upstream.Cut:
-			status = http.StatusGatewayTimeout
-		case upstream.ClientBody, upstream.BadRequest:
-			status = http.StatusBadRequest
-		}
-	}
-	v.refuse(status, reason, err)
-}
-
-func (v *visit) refuse(status int, reason string, err error) {
-	v.outcome.Reason, v.outcome.Err = reason, err
-	v.reply(status, fmt.Sprintf("%d %s\n", status, http.StatusText(status)))
-}
-
-// reply answers with a page of the proxy's own.
-func (v *visit) reply(status int, page string) {
-	h := v.w.Header()
-	h["Content-Type"] = []string{"text/plain; charset=utf-8"}
-	h["Content-Length"] = []string{strconv.Itoa(len(page))}
-	h["X-Content-Type-Options"] = []string{"nosniff"}
-	v.w.WriteHeader(status)
-	o := &v.outcome
-	o.Status, o.Header = status, h
-	if v.r.Method != http.MethodHead {
-		n, _ := io.WriteString(v.w, page) // an error is the client's, who has left
-		o.BytesOut = int64(n)
-	}
-}
-
-// abort ends the request without an answer, or in the middle of one.
-func (v *visit) abort(reason string, err error) {
-	v.outcome.Reason, v.outcome.Err = reason, err
-	panic(http.ErrAbortHandler)
-}
-
-func (v *visit) notFound() {
-	if v.proxy.options.NotFound == nil {
-		v.refuse(http.StatusNotFound, "no service", nil)
-		return
-	}
-	v.outcome.Reason = "no service"
-	w := &statusWriter{ResponseWriter: v.w, status: http.StatusOK}
-	v.proxy.options.NotFound.ServeHTTP(w, v.r)
-	v.outcome.Status = w.status
-}
-
-// end tells Observe of the request, also while it panics.
-func (v *visit) end() {
-	o := &v.outcome
-	if !v.served && o.Err == nil {
-		o.Reason, o.Err = "panic", errors.New("panic while serving")
-	}
-	if v.proxy.options.Observe != nil {
-		o.Duration = time.Since(v.start)
-		v.proxy.options.Observe(v.r, *o)
-	}
-}
-
-// A statusWriter keeps the status that a handler answers with.
-type statusWriter struct {
-	http.ResponseWriter
-	status int
-}
-
-func (w *statusWriter) WriteHeader(status int) {
-	if status >= 200 {
-		w.status = status
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
 // Deploy brings d into service, in place of what its service served before.
 //
 // It takes d's hosts at once, or returns ErrConflict; begins to obtain the
 // certificates that they lack; waits until every target is healthy and, if
-// d.TLS.Wait says so, the certificates are there; has Options.Commit keep the change; and from one moment to the
-// next sends all new requests for these hosts to the new targets. Then it
-// waits for the previous targets to answer what was sent to them before, for
-// at most d.Timeouts.Drain, and for their streams, for at most
-// d.Timeouts.Stream more, and cuts off what is left, which it gives a moment to
-// end.
+// d.TLS.Wait says so, the certificates are there; has Options.Commit keep the
+// change; and from one moment to the next sends all new requests for these hosts
+// to the new targets. Then it waits for the previous targets to answer what was
+// sent to them before, for at most d.Timeouts.Drain, and for their streams, for
+// at most d.Timeouts.Stream more, and cuts off what is left, which it gives a
+// moment to end. A service that was paused or stopped stays so, and its rollout
+// goes on.
 //
 // An error means that nothing was changed: ErrInvalid, ErrConflict,
 // ErrUnhealthy, ErrNoCertificate, ErrClosed, what Commit or ctx said, or
@@ -424,40 +150,55 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment) error {
 	if policyOf(d).isSecure() && p.options.NoHTTPS != nil {
 		return faultf(ErrInvalid, "TLS is not to be had here: %v", p.options.NoHTTPS)
 	}
-	res, ctx, err := p.router.reserve(ctx, d.Service, claims(d), p.policyOf(d))
+	res, ctx, err := p.router.reserve(ctx, d.Service, scopeMain, claims(d), p.policyOf(d))
 	if err != nil {
 		return err
 	}
 	defer p.router.leave(res)
 	p.emit(Event{Kind: EventDeploying, Service: d.Service, Generation: res.generation})
 
-	previous, err := p.replace(ctx, res, d)
+	previous, next, err := p.replace(ctx, res, d)
 	if err != nil {
 		p.emit(Event{Kind: EventFailed, Service: d.Service, Generation: res.generation, Err: err})
 		return err
 	}
-	if previous != nil {
-		p.retire(previous, res, d.Timeouts)
-	}
+	p.retire(res, previous, next, d.Timeouts)
 	return nil
 }
 
 // replace publishes d as soon as it may, and returns what it replaced.
-func (p *Proxy) replace(ctx context.Context, res *reservation, d Deployment) (previous *version, err error) {
+func (p *Proxy) replace(ctx context.Context, res *reservation, d Deployment) (previous, next *version, err error) {
 	status := Status{Service: d.Service, Generation: res.generation, State: StateServing, Deployment: d}
 	v, w, err := p.start(status, res.claims, !d.Force)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err = p.await(ctx, v, w); err == nil {
-		previous, err = p.router.publish(ctx, res, v, func() {
+		previous, next, err = p.router.publish(ctx, res, d.Service, v.succeed, func(next *version) {
 			p.emit(Event{Kind: EventSwitched, Service: d.Service, Generation: res.generation})
 		})
 	}
 	if err != nil {
+		v.rollout = nil // which goes on as it was
 		v.close()
 	}
-	return previous, err
+	return previous, next, err
+}
+
+// succeed is the change to v, which was deployed: what else there is of the
+// service stays as it is.
+func (v *version) succeed(current *version) (*version, error) {
+	if current == nil {
+		return v, nil
+	}
+	v.held = current.held
+	v.rollout, v.split, v.leaving = current.rollout, current.split, current.stillLeaving()
+	s, c := &v.status, current.status
+	s.Rollout, s.Pause, s.Stop = c.Rollout, c.Pause, c.Stop
+	if c.State == StatePaused || c.State == StateStopped {
+		s.State = c.State
+	}
+	return v, nil
 }
 
 // start makes a version that is not published yet, begins to obtain its
@@ -465,27 +206,39 @@ func (p *Proxy) replace(ctx context.Context, res *reservation, d Deployment) (pr
 // probe is an event.
 func (p *Proxy) start(s Status, claims []claim, waiting bool) (*version, *watch, error) {
 	d := s.Deployment
-	w := newWatch(len(d.Targets), waiting, func(kind EventKind, t *target, saw *Probe) {
-		p.emit(Event{Kind: kind, Service: s.Service, Generation: s.Generation, Target: t.address, Probe: saw})
-	})
-	var targets []*target
-	for _, address := range d.Targets {
-		t, err := newTarget(address, d, p.options, w)
-		if err != nil {
-			return nil, nil, err
-		}
-		targets = append(targets, t)
+	main, w, err := p.newGroup(s, d.Targets, d.ReadTargets, waiting)
+	if err != nil {
+		return nil, nil, err
 	}
-	v := newVersion(s, claims, targets)
+	v := newVersion(s, claims, main)
 	v.policy = p.policyOf(d)
-	var err error
+	if v.conduct, err = newConduct(d, p.options, p.pages, p.checks); err != nil {
+		return nil, nil, err
+	}
 	if v.holding, err = p.certificates.acquire(d, v.ask); err != nil {
 		return nil, nil, err
 	}
-	for _, t := range targets {
+	for _, t := range v.targets() {
 		t.start()
 	}
 	return v, w, nil
+}
+
+// newGroup returns the group of the targets, which are not probed yet but
+// otherwise as the deployment of s says.
+func (p *Proxy) newGroup(s Status, writers, readers []string, waiting bool) (group, *watch, error) {
+	w := newWatch(len(writers)+len(readers), waiting, func(kind EventKind, t *target, saw *Probe) {
+		p.emit(Event{Kind: kind, Service: s.Service, Generation: s.Generation, Target: t.address, Probe: saw})
+	})
+	var targets []*target
+	for _, address := range slices.Concat(writers, readers) {
+		t, err := newTarget(address, s.Deployment, p.options, w)
+		if err != nil {
+			return group{}, nil, err
+		}
+		targets = append(targets, t)
+	}
+	return newGroup(targets[:len(writers)], targets[len(writers):]), w, nil
 }
 
 // await returns nil when v has what its Deployment wants it to have before it
@@ -521,19 +274,40 @@ func (p *Proxy) policyOf(d Deployment) policy {
 	return of
 }
 
-// retire waits for the end of a version that was replaced by the change res,
-// and lets go of its targets.
-func (p *Proxy) retire(v *version, res *reservation, limits Timeouts) {
-	for _, l := range v.lanes {
-		l.target.stopProbes()
+// retire waits for the end of what a change has replaced: of the requests to
+// targets that the next version does not have, if there is one. Then it lets go
+// of them.
+func (p *Proxy) retire(res *reservation, previous, next *version, limits Timeouts) {
+	if previous == nil {
+		return
 	}
-	e := Event{Kind: EventDraining, Service: res.service, Generation: res.generation}
-	e.Requests, e.Streams = v.inFlight()
+	var kept []*target
+	if next != nil {
+		kept = next.targets()
+	}
+	isKept := func(t *target) bool { return slices.Contains(kept, t) }
+	gone := slices.DeleteFunc(previous.targets(), isKept)
+	lanes := slices.DeleteFunc(slices.Concat(previous.lanes(), previous.leaving), func(l *lane) bool { return isKept(l.target) })
+	for _, t := range gone {
+		t.stopProbes()
+	}
+	e := p.drain(Event{Service: res.service, Generation: res.generation}, lanes, limits, p.done)
+	closeAll(gone)
+	if previous.holding != nil && (next == nil || next.holding != previous.holding) {
+		previous.holding.release()
+	}
+	p.emit(e)
+}
+
+// drain waits for the end of the requests inside of lanes, which it closes, and
+// cuts off what is late. The event says on account of what.
+func (p *Proxy) drain(e Event, lanes []*lane, limits Timeouts, done <-chan struct{}) Event {
+	e.Kind = EventDraining
+	e.Requests, e.Streams = inFlight(lanes)
 	p.emit(e)
 	e.Kind = EventDrained
-	e.Requests, e.Streams = v.retire(gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, p.done)
-	v.close()
-	p.emit(e)
+	e.Requests, e.Streams = drain(lanes, gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
+	return e
 }
 
 // Remove takes a service out: its hosts are free again and requests for them
@@ -541,19 +315,20 @@ func (p *Proxy) retire(v *version, res *reservation, limits Timeouts) {
 // service's own Timeouts.Drain and Timeouts.Stream.
 //
 // An error means that nothing was changed: ErrNotFound, ErrClosed, what Commit
-// or ctx said, or ErrSuperseded. Remove ends a running Deploy of the service,
-// which returns ErrSuperseded.
+// or ctx said, or ErrSuperseded. Remove ends a running Deploy or Rollout of the
+// service, which returns ErrSuperseded.
 func (p *Proxy) Remove(ctx context.Context, service string) error {
 	return describe("remove", service, p.remove(ctx, service))
 }
 
 func (p *Proxy) remove(ctx context.Context, service string) error {
-	res, ctx, err := p.router.reserve(ctx, service, nil, policy{})
+	res, ctx, err := p.router.reserve(ctx, service, scopeAll, nil, policy{})
 	if err != nil {
 		return err
 	}
 	defer p.router.leave(res)
-	previous, err := p.router.publish(ctx, res, nil, func() {
+	nothing := func(*version) (*version, error) { return nil, nil }
+	previous, _, err := p.router.publish(ctx, res, service, nothing, func(*version) {
 		p.emit(Event{Kind: EventRemoved, Service: service, Generation: res.generation})
 	})
 	switch {
@@ -564,7 +339,212 @@ func (p *Proxy) remove(ctx context.Context, service string) error {
 	case previous == nil:
 		return nil
 	}
-	p.retire(previous, res, previous.status.Deployment.Timeouts)
+	p.retire(res, previous, nil, previous.status.Deployment.Timeouts)
+	return nil
+}
+
+// Pause holds the requests of a service from now on, until Resume or Stop, and
+// those of a deploy that comes meanwhile too: they wait for at most how.Max, and
+// are then answered 504. At most Options.MaxHeld wait; others are answered 503.
+// Health checks from outside are answered 200. Pause returns when the requests
+// that were running have ended, after how.Drain and Timeouts.Stream at most, or
+// the service has been resumed.
+//
+// An error means that nothing was changed: ErrNotFound, ErrClosed, ErrInvalid
+// where the service could not be restored, or what Commit or ctx said. Ctx is
+// not looked at once requests are held. Pause neither waits for a running deploy
+// nor ends it.
+func (p *Proxy) Pause(ctx context.Context, service string, how Pause) error {
+	how.Max = cmp.Or(how.Max, 30*time.Second)
+	how.Drain = cmp.Or(how.Drain, 30*time.Second)
+	return describe("pause", service, p.halt(ctx, service, EventPaused, how.Drain, func(s *Status) {
+		s.State, s.Pause, s.Stop = StatePaused, &how, nil
+	}))
+}
+
+// Stop answers the requests of a service with 503 from now on, with how.Message
+// on the page, until Resume or Pause, and those of a deploy that comes meanwhile
+// too. Health checks from outside are answered 200. It returns, and fails, as
+// Pause does.
+func (p *Proxy) Stop(ctx context.Context, service string, how Stop) error {
+	how.Drain = cmp.Or(how.Drain, 30*time.Second)
+	return describe("stop", service, p.halt(ctx, service, EventStopped, how.Drain, func(s *Status) {
+		s.State, s.Stop, s.Pause = StateStopped, &how, nil
+	}))
+}
+
+// halt publishes the service with the status that set makes of its own, and
+// waits for the requests that run.
+func (p *Proxy) halt(ctx context.Context, service string, kind EventKind, limit time.Duration, set func(*Status)) error {
+	if !p.router.changes.Enter() {
+		return ErrClosed
+	}
+	defer p.router.changes.Leave()
+	previous, next, err := p.alter(ctx, nil, service, kind, func(v *version) (*version, error) {
+		s := v.status
+		set(&s)
+		return v.renewed(s), nil
+	})
+	if err != nil {
+		return err
+	}
+	d := previous.status.Deployment
+	limits := Timeouts{Drain: limit, Stream: d.Timeouts.Stream}
+	p.emit(p.drain(Event{Service: service, Generation: next.status.Generation}, previous.lanes(), limits, next.replaced))
+	return nil
+}
+
+// Resume serves the requests of a service that was paused or stopped, those
+// that wait first. An error means that nothing was changed: as for Pause. To
+// resume what serves changes nothing.
+func (p *Proxy) Resume(ctx context.Context, service string) error {
+	if !p.router.changes.Enter() {
+		return describe("resume", service, ErrClosed)
+	}
+	defer p.router.changes.Leave()
+	_, _, err := p.alter(ctx, nil, service, EventResumed, func(v *version) (*version, error) {
+		s := v.status
+		s.State, s.Pause, s.Stop = StateServing, nil, nil
+		return v.as(s), nil
+	})
+	return describe("resume", service, err)
+}
+
+// alter publishes what make makes of a service that is there and has not
+// failed.
+func (p *Proxy) alter(ctx context.Context, res *reservation, service string, kind EventKind, make func(*version) (*version, error)) (previous, next *version, err error) {
+	change := func(current *version) (*version, error) {
+		switch {
+		case current == nil:
+			return nil, ErrNotFound
+		case current.status.State == StateFailed:
+			return nil, faultf(ErrInvalid, "the service could not be restored: %s; deploy it first", current.status.Error)
+		}
+		return make(current)
+	}
+	return p.router.publish(ctx, res, service, change, func(next *version) {
+		e := Event{Kind: kind, Service: service, Generation: next.status.Generation}
+		if res != nil {
+			e.Generation = res.generation
+		}
+		p.emit(e)
+	})
+}
+
+// Rollout brings r into service beside what the service has, in place of the
+// rollout that it had, and returns when that has ended. Who goes to it, r.Split
+// and SetSplit say; it stays when the service is deployed anew, until
+// EndRollout.
+//
+// An error means that nothing was changed: as for Deploy, or ErrNotFound. A
+// newer Rollout of the service ends an older one that has not switched yet, and
+// so do EndRollout and Remove.
+func (p *Proxy) Rollout(ctx context.Context, service string, r Rollout) error {
+	return describe("roll out", service, p.rollOut(ctx, service, r))
+}
+
+func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
+	res, ctx, err := p.router.reserve(ctx, service, scopeRollout, nil, policy{})
+	if err != nil {
+		return err
+	}
+	defer p.router.leave(res)
+	p.emit(Event{Kind: EventDeploying, Service: service, Generation: res.generation})
+	previous, next, err := p.replaceRollout(ctx, res, r)
+	if err != nil {
+		p.emit(Event{Kind: EventFailed, Service: service, Generation: res.generation, Err: err})
+		return err
+	}
+	p.retire(res, previous, next, r.Timeouts.over(next.status.Deployment.Timeouts))
+	return nil
+}
+
+// replaceRollout publishes r as soon as it may.
+func (p *Proxy) replaceRollout(ctx context.Context, res *reservation, r Rollout) (previous, next *version, err error) {
+	current := p.router.routes.Load().services[res.service]
+	if current == nil {
+		return nil, nil, ErrNotFound
+	}
+	status := current.status
+	status.Generation = res.generation
+	status.Deployment, err = r.of(status.Deployment)
+	if err != nil {
+		return nil, nil, err
+	}
+	d := status.Deployment
+	second, w, err := p.newGroup(status, d.Targets, d.ReadTargets, true)
+	if err != nil {
+		return nil, nil, err
+	}
+	targets := slices.Concat(targetsOf(second.writers), targetsOf(second.readers))
+	for _, t := range targets {
+		t.start()
+	}
+	if err = w.awaitHealthy(ctx, targets, d.Timeouts.Deploy); err == nil {
+		previous, next, err = p.alter(ctx, res, res.service, EventSwitched, func(v *version) (*version, error) {
+			return v.with(r, &second)
+		})
+	}
+	if err != nil {
+		closeAll(targets)
+	}
+	return previous, next, err
+}
+
+// SetSplit says who goes to the rollout of a service from now on. An error
+// means that nothing was changed: as for Pause, or ErrInvalid where there is no
+// rollout.
+func (p *Proxy) SetSplit(ctx context.Context, service string, s Split) error {
+	return describe("split", service, p.setSplit(ctx, service, s))
+}
+
+func (p *Proxy) setSplit(ctx context.Context, service string, who Split) error {
+	if err := who.check(); err != nil {
+		return err
+	}
+	if !p.router.changes.Enter() {
+		return ErrClosed
+	}
+	defer p.router.changes.Leave()
+	_, _, err := p.alter(ctx, nil, service, EventSplit, func(v *version) (*version, error) {
+		if v.rollout == nil {
+			return nil, errNoRollout
+		}
+		rollout := *v.status.Rollout
+		rollout.Split = who
+		return v.without().with(rollout, v.rollout) // what was set before does not count
+	})
+	return err
+}
+
+// errNoRollout is why there is nothing to be split or ended.
+var errNoRollout = faultf(ErrInvalid, "the service has no rollout: deploy one first")
+
+// EndRollout sends everybody to the first version of a service again, and
+// returns when the requests on the second have ended. An error means that
+// nothing was changed: as for SetSplit, or ErrSuperseded.
+func (p *Proxy) EndRollout(ctx context.Context, service string) error {
+	return describe("end rollout", service, p.endRollout(ctx, service))
+}
+
+func (p *Proxy) endRollout(ctx context.Context, service string) error {
+	res, ctx, err := p.router.reserve(ctx, service, scopeRollout, nil, policy{})
+	if err != nil {
+		return err
+	}
+	defer p.router.leave(res)
+	var limits Timeouts
+	previous, next, err := p.alter(ctx, res, service, EventSplit, func(v *version) (*version, error) {
+		if v.rollout == nil {
+			return nil, errNoRollout
+		}
+		limits = v.status.Rollout.Timeouts.over(v.status.Deployment.Timeouts)
+		return v.without(), nil
+	})
+	if err != nil {
+		return err
+	}
+	p.retire(res, previous, next, limits)
 	return nil
 }
 
@@ -678,7 +658,10 @@ func (p *Proxy) Restore(services []Status) error {
 // before. The others were restored before; byHost has them by what they claim.
 func (p *Proxy) restore(s Status, others map[string]*version, byHost map[string][]*version) (*version, error) {
 	before := s.Error
-	s.Live, s.Error, s.State = nil, "", StateServing
+	s.Live, s.Error = nil, ""
+	if s.State != StatePaused && s.State != StateStopped {
+		s.State = StateServing
+	}
 	if err := checkServiceName(s.Service); err != nil {
 		return nil, err
 	}
@@ -709,12 +692,42 @@ func (p *Proxy) restore(s Status, others map[string]*version, byHost map[string]
 	if err == nil {
 		v, w, err = p.start(restored, own, false)
 	}
+	if err == nil && s.Rollout != nil {
+		v, err = p.restoreRollout(v)
+	}
 	if err != nil {
+		if v != nil {
+			v.close()
+		}
 		s.State, s.Error = StateFailed, err.Error()
-		return newVersion(s, own, nil), err
+		return newVersion(s, own, group{}), err
 	}
 	v.settled, v.settledBy = w.settled, time.Now().Add(time.Second)
 	return v, nil
+}
+
+// restoreRollout returns v, which is not published yet, with its rollout. After
+// an error it returns v as it was.
+func (p *Proxy) restoreRollout(v *version) (*version, error) {
+	s := v.status
+	rollout := *s.Rollout
+	d, err := rollout.of(s.Deployment)
+	if err != nil {
+		return v, err
+	}
+	s.Deployment = d
+	second, _, err := p.newGroup(s, d.Targets, d.ReadTargets, false)
+	if err != nil {
+		return v, err
+	}
+	next, err := v.with(rollout, &second)
+	if err != nil {
+		return v, err
+	}
+	for _, l := range slices.Concat(second.writers, second.readers) {
+		l.target.start()
+	}
+	return next, nil
 }
 
 // Shutdown prepares for the end: changes are refused with ErrClosed from now
@@ -728,7 +741,7 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 		var retired sync.WaitGroup
 		for _, v := range p.router.renew() {
 			limits := gate.Limits{Requests: math.MaxInt64, Streams: v.status.Deployment.Timeouts.Stream}
-			retired.Go(func() { v.retire(limits, ctx.Done()) })
+			retired.Go(func() { drain(slices.Concat(v.lanes(), v.leaving), limits, ctx.Done()) })
 		}
 		retired.Wait()
 		select {
@@ -782,7 +795,7 @@ func (p *Proxy) isStopping() bool {
 // idle reports whether nobody is inside of what is served.
 func (p *Proxy) idle() bool {
 	for _, v := range p.router.routes.Load().services {
-		if requests, streams := v.inFlight(); requests+streams > 0 {
+		if requests, streams := inFlight(slices.Concat(v.lanes(), v.leaving)); requests+streams > 0 {
 			return false
 		}
 	}

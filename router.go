@@ -193,6 +193,7 @@ type router struct {
 // has what the service asks for.
 type reservation struct {
 	service    string
+	scope      scope
 	generation uint64
 	claims     []claim
 	policy     policy
@@ -200,6 +201,19 @@ type reservation struct {
 	end        context.CancelCauseFunc // ends its context; only the first call counts
 	committing bool                    // guarded by router.mu: it is too late to end it
 }
+
+// A scope is what of a service a change is about. Changes end those before them
+// that have not got as far as their commit and are about the same, or a part of
+// it.
+type scope int
+
+const (
+	scopeMain    scope = iota // its first version
+	scopeRollout              // its second
+	scopeAll
+)
+
+func (s scope) covers(other scope) bool { return s == other || s == scopeAll }
 
 func newRouter(commit func([]Status) error) *router {
 	r := &router{commit: commit, pending: make(map[*reservation]struct{})}
@@ -210,10 +224,10 @@ func newRouter(commit func([]Status) error) *router {
 // reserve begins a change of a service. It fails at once, and has changed
 // nothing, where a claim is another service's or reserved for one, or where the
 // services of a host would contradict each other.
-// Otherwise it ends every change of the same service that has not got as far
-// as its commit. The returned context ends with ctx and, with the cause, when
+// Otherwise it ends the changes of the same service that its scope covers and
+// that have not got as far as their commit. The returned context ends with ctx and, with the cause, when
 // the reservation is ended. The caller must call leave when all is done.
-func (r *router) reserve(ctx context.Context, service string, claims []claim, mine policy) (*reservation, context.Context, error) {
+func (r *router) reserve(ctx context.Context, service string, scope scope, claims []claim, mine policy) (*reservation, context.Context, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.conflictLocked(service, claims, mine); err != nil {
@@ -223,9 +237,9 @@ func (r *router) reserve(ctx context.Context, service string, claims []claim, mi
 		return nil, nil, ErrClosed
 	}
 	r.generation++
-	res := &reservation{service: service, generation: r.generation, claims: claims, policy: mine}
+	res := &reservation{service: service, scope: scope, generation: r.generation, claims: claims, policy: mine}
 	for other := range r.pending {
-		if other.service == service && !other.committing {
+		if other.service == service && scope.covers(other.scope) && !other.committing {
 			res.supersedes = true
 			r.endLocked(other, faultf(ErrSuperseded, "superseded by generation %d of the service, which was asked for later", res.generation))
 		}
@@ -292,35 +306,45 @@ func (r *router) leave(res *reservation) {
 	r.changes.Leave()
 }
 
-// publish commits next as what its service serves, or with nil that there is
-// no such service any more, and then stores the table that says so; the
-// reservation ends with that. It calls announce before the next change has its
-// turn. It returns the version that was replaced, if there was one. After an
+// A change makes the next version of a service of the current one, which is nil
+// where there is none; nil takes the service out. Its error refuses the change.
+type change func(current *version) (next *version, err error)
+
+// publish makes a change of a service, has the outcome committed, and then
+// stores the table that says so; the reservation, if there is one, ends with
+// that. It calls announce before the next change has its turn. It returns what
+// was replaced and what it was replaced with, nil where there is none. After an
 // error, which may be the cause of ctx's end, nothing has changed.
-func (r *router) publish(ctx context.Context, res *reservation, next *version, announce func()) (previous *version, err error) {
+func (r *router) publish(ctx context.Context, res *reservation, service string, c change, announce func(next *version)) (previous, next *version, err error) {
 	r.publishing.Lock()
 	defer r.publishing.Unlock()
 	if err := r.beginCommit(ctx, res); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	services := maps.Clone(r.routes.Load().services)
-	previous = services[res.service]
+	previous = services[service]
+	if next, err = c(previous); err != nil {
+		return nil, nil, err
+	}
 	switch {
 	case next != nil:
-		services[res.service] = next
+		services[service] = next
 	case previous != nil:
-		delete(services, res.service)
+		delete(services, service)
 	default:
-		return nil, nil
+		return nil, nil, nil
 	}
 	if r.commit != nil {
 		if err := r.commit(statuses(services)); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	r.store(newTable(services), res)
-	announce()
-	return previous, nil
+	if previous != nil {
+		close(previous.replaced)
+	}
+	announce(next)
+	return previous, next, nil
 }
 
 // store publishes t, with which res ends.
@@ -328,7 +352,9 @@ func (r *router) store(t *table, res *reservation) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.routes.Store(t)
-	r.endLocked(res, context.Canceled)
+	if res != nil {
+		r.endLocked(res, context.Canceled)
+	}
 }
 
 // beginCommit is the point from which no other change ends this one.
@@ -338,7 +364,9 @@ func (r *router) beginCommit(ctx context.Context, res *reservation) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	res.committing = true
+	if res != nil {
+		res.committing = true
+	}
 	return nil
 }
 
@@ -369,10 +397,10 @@ func (r *router) renew() []*version {
 	}
 	services := make(map[string]*version, len(old.services))
 	for name, v := range old.services {
-		services[name] = v.renewed()
+		services[name] = v.renewed(v.status)
 	}
 	r.routes.Store(newTable(services))
-	return slices.Collect(maps.Values(old.services))
+	return old.retired()
 }
 
 // refuse lets no change begin any more and ends those that have not got as far
@@ -396,7 +424,15 @@ func (r *router) close() []*version {
 	defer r.publishing.Unlock()
 	old := r.routes.Load()
 	r.routes.Store(&table{closed: true})
-	return slices.Collect(maps.Values(old.services))
+	return old.retired()
+}
+
+// retired returns the versions of a table that another has replaced.
+func (t *table) retired() []*version {
+	for _, v := range t.services {
+		close(v.replaced)
+	}
+	return slices.Collect(maps.Values(t.services))
 }
 
 // anyHost stands for every host that no other service claims.

@@ -14,7 +14,7 @@ func tableOf(n int) (*table, []string) {
 	for i := range n {
 		name := fmt.Sprintf("service-%d", i)
 		host := name + ".example.com"
-		services[name] = newVersion(Status{Service: name}, []claim{{host: host}}, nil)
+		services[name] = newVersion(Status{Service: name}, []claim{{host: host}}, group{})
 		hosts = append(hosts, host)
 	}
 	return newTable(services), hosts
@@ -33,9 +33,9 @@ func TestLookupFindsEachOfManyHosts(t *testing.T) {
 func TestShutdownClosesTheGatesOfIdleVersionsToo(t *testing.T) {
 	is := is.New(t)
 	p := New(Options{})
-	v := newVersion(Status{Service: "web"}, []claim{{}}, []*target{{address: "web-1:3000"}})
+	v := newVersion(Status{Service: "web"}, []claim{{}}, newGroup([]*target{{address: "web-1:3000"}}, nil))
 	is.True(p.router.restore(map[string]*version{"web": v}, 1))
-	lane := v.pick(nil)
+	lane := v.main.pick(nil, false)
 	is.NoErr(p.Shutdown(t.Context()))
 	_, ok := lane.Enter()
 	is.True(!ok) // it looks again, and finds the newer version

@@ -93,7 +93,8 @@ func TestObserveIsCalledOnceForEveryRequest(t *testing.T) {
 		o := observed()
 		is.Equal(o.Header.Get("X-App"), "yes")
 		is.Equal(o.Client.String(), "127.0.0.1")
-		o.Header = nil
+		is.Equal(o.Deployment.Hosts, []string{"app.test"})
+		o.Header, o.Deployment = nil, nil
 		o.Client = parachute.Outcome{}.Client
 		is.Equal(o, parachute.Outcome{Service: "web", Target: "app.test:80", Generation: 1, Status: 418, BytesIn: 5, BytesOut: 1,
 			Duration: 2 * time.Second, FirstByte: 2 * time.Second, RequestID: "abc"})

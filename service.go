@@ -3,6 +3,9 @@ package parachute
 import (
 	"cmp"
 	"context"
+	"errors"
+	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -12,17 +15,37 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/crypto/acme"
+
+	"github.com/shahnk19/parachute/internal/buffer"
+	"github.com/shahnk19/parachute/internal/cookies"
+	"github.com/shahnk19/parachute/internal/credentials"
+	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
+	"github.com/shahnk19/parachute/internal/headers"
+	"github.com/shahnk19/parachute/internal/networks"
+	"github.com/shahnk19/parachute/internal/pages"
+	"github.com/shahnk19/parachute/internal/split"
+	"github.com/shahnk19/parachute/internal/upstream"
 )
 
 // A version is what one service serves from one publication to the next. What
 // requests read of it never changes.
 type version struct {
-	status  Status   // as Commit gets it
-	claims  []claim  // what it answers for
-	policy  policy   // of its hosts
-	holding *holding // of its certificates; nil if the service failed
-	lanes   []*lane  // one for each target; none if the service failed
+	status  Status       // as Commit gets it
+	claims  []claim      // what it answers for
+	policy  policy       // of its hosts
+	holding *holding     // of its certificates; nil if the service failed
+	conduct *conduct     // what its Deployment says of each request; nil if the service failed
+	main    group        // empty if the service failed
+	rollout *group       // of the second version; nil: there is none
+	split   *split.Split // who goes there; nil: nobody
+
+	// Lanes of versions before, on targets that are still in use, whose
+	// requests may not have ended yet.
+	leaving []*lane
+
+	replaced chan struct{} // closed when a newer version is published
 
 	// Requests wait until settled is closed, for the first probes, but no
 	// longer than until settledBy. It is nil where they never do: after a
@@ -30,7 +53,70 @@ type version struct {
 	settled   <-chan struct{}
 	settledBy time.Time
 
-	held atomic.Int64 // requests that wait for a target to be there again
+	held *atomic.Int64 // requests that wait, over all versions of the service
+}
+
+// A conduct is what a Deployment says of each request, ready to be followed.
+type conduct struct {
+	pages     *pages.Set // nil: the Proxy's
+	networks  networks.Rules
+	users     *credentials.Users // nil: no password is asked for
+	redirects map[string]string  // by path
+	trusted   []netip.Prefix     // who is believed what a request has been through
+	request   func(http.Header)  // changes what goes to a target; nil: nothing does
+	response  headers.Rules
+	hsts      []string // the value of Strict-Transport-Security; nil: the target's
+	answers   bool     // something of answers is to be changed, kept or counted
+}
+
+// newConduct returns the conduct that a normalized Deployment asks for. Pages
+// that the service has not are those of standard; checks has room for as many
+// passwords as are checked at once. An error is ErrInvalid.
+func newConduct(d Deployment, o Options, standard *pages.Set, checks chan struct{}) (*conduct, error) {
+	c := &conduct{trusted: o.TrustedProxies}
+	switch d.Forwarded.Trust {
+	case TrustEverybody:
+		c.trusted = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+	case TrustNobody:
+		c.trusted = nil
+	}
+	if len(d.Redirects) > 0 {
+		c.redirects = make(map[string]string, len(d.Redirects))
+		for _, r := range d.Redirects {
+			c.redirects[r.From] = r.To
+		}
+	}
+	if d.Headers.HSTS != "" {
+		c.hsts = []string{d.Headers.HSTS}
+	}
+	rules, err := headers.ParseRequest(d.Headers.Request)
+	if err == nil && len(d.Headers.Request) > 0 {
+		c.request = rules.Apply
+	}
+	if err == nil {
+		c.response, err = headers.ParseResponse(d.Headers.Response)
+	}
+	if err == nil {
+		c.networks, err = networks.Parse(d.Access.Allow, d.Access.Deny)
+	}
+	if err == nil && d.Access.BasicAuthFile != "" {
+		c.users, err = credentials.Load(d.Access.BasicAuthFile, checks)
+	}
+	if err == nil && d.ErrorPages != "" {
+		c.pages, err = standard.Load(d.ErrorPages)
+	}
+	if err != nil {
+		return nil, faultf(ErrInvalid, "%v", err)
+	}
+	h := d.Headers
+	c.answers = len(h.Response) > 0 || h.HSTS != "" || h.ScopeCookies || len(d.ReadTargets) > 0 || d.Buffer.Responses || d.MaxResponseBody > 0
+	return c, nil
+}
+
+// A group is the ways to the targets that came with one deploy.
+type group struct {
+	writers []*lane
+	readers []*lane // for requests that only read
 }
 
 // A lane is the way to one target in one version. Its gates tell how much of
@@ -40,21 +126,105 @@ type lane struct {
 	gate.Lane
 }
 
-func newVersion(status Status, claims []claim, targets []*target) *version {
-	v := &version{status: status, claims: claims}
-	for _, t := range targets {
-		v.lanes = append(v.lanes, &lane{target: t})
+func newVersion(status Status, claims []claim, main group) *version {
+	return &version{
+		status:   status,
+		claims:   claims,
+		conduct:  new(conduct),
+		main:     main,
+		replaced: make(chan struct{}),
+		held:     new(atomic.Int64),
 	}
-	return v
 }
 
-// renewed returns the same version with gates of its own.
-func (v *version) renewed() *version {
-	next := newVersion(v.status, v.claims, v.targets())
-	next.policy, next.holding = v.policy, v.holding
-	next.settled, next.settledBy = v.settled, v.settledBy
+// newGroup returns a group with gates of its own.
+func newGroup(writers, readers []*target) group {
+	return group{newLanes(writers), newLanes(readers)}
+}
+
+func newLanes(targets []*target) []*lane {
+	var lanes []*lane
+	for _, t := range targets {
+		lanes = append(lanes, &lane{target: t})
+	}
+	return lanes
+}
+
+// renewed returns the same group with gates of its own.
+func (g group) renewed() group { return newGroup(targetsOf(g.writers), targetsOf(g.readers)) }
+
+func targetsOf(lanes []*lane) []*target {
+	var targets []*target
+	for _, l := range lanes {
+		targets = append(targets, l.target)
+	}
+	return targets
+}
+
+// as returns the next version of the service, with the same lanes, for a new
+// status.
+func (v *version) as(status Status) *version {
+	next := *v
+	next.status, next.replaced = status, make(chan struct{})
+	return &next
+}
+
+// with is as for a service with r as its rollout, whose targets are in second.
+// A split that r leaves open is as it was.
+func (v *version) with(r Rollout, second *group) (*version, error) {
+	status := v.status
+	if status.Rollout != nil && r.Split.isZero() {
+		r.Split = status.Rollout.Split
+	}
+	status.Rollout = &r
+	next := v.as(status)
+	next.rollout, next.split, next.leaving = second, nil, v.stillLeaving()
+	if r.Split.isZero() {
+		return next, nil
+	}
+	var err error
+	if next.split, err = split.New(r.Split.Percent, r.Split.List); err != nil {
+		return nil, faultf(ErrInvalid, "%v", err)
+	}
+	return next, nil
+}
+
+// without is as for a service without a rollout.
+func (v *version) without() *version {
+	status := v.status
+	status.Rollout = nil
+	next := v.as(status)
+	next.rollout, next.split, next.leaving = nil, nil, v.stillLeaving()
 	return next
 }
+
+// renewed is as for a version with gates of its own.
+func (v *version) renewed(status Status) *version {
+	next := v.as(status)
+	next.main = v.main.renewed()
+	if v.rollout != nil {
+		renewed := v.rollout.renewed()
+		next.rollout = &renewed
+	}
+	next.leaving = slices.Concat(v.stillLeaving(), v.lanes())
+	return next
+}
+
+// stillLeaving returns the lanes of versions before that are not empty yet.
+func (v *version) stillLeaving() []*lane {
+	return slices.DeleteFunc(slices.Clone(v.leaving), func(l *lane) bool { return l.inFlight() == 0 })
+}
+
+// lanes returns all that lead into v.
+func (v *version) lanes() []*lane {
+	lanes := slices.Concat(v.main.writers, v.main.readers)
+	if v.rollout != nil {
+		lanes = slices.Concat(lanes, v.rollout.writers, v.rollout.readers)
+	}
+	return lanes
+}
+
+func (v *version) targets() []*target { return targetsOf(v.lanes()) }
 
 // close cuts off what goes on in v and lets go of what it has.
 func (v *version) close() {
@@ -62,14 +232,6 @@ func (v *version) close() {
 	if v.holding != nil {
 		v.holding.release()
 	}
-}
-
-func (v *version) targets() []*target {
-	var targets []*target
-	for _, l := range v.lanes {
-		targets = append(targets, l.target)
-	}
-	return targets
 }
 
 // settling reports whether requests have to wait before they are sent on.
@@ -101,7 +263,7 @@ func (v *version) settle(ctx context.Context) bool {
 
 // ask asks one of v's targets whether a name may have a certificate.
 func (v *version) ask(ctx context.Context, requestTarget string) error {
-	t := v.pick(nil).target
+	t := v.main.pick(nil, false).target
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+t.prober.host, nil)
 	if err != nil {
 		return err
@@ -185,56 +347,78 @@ func (s *site) isFor(name string, other *site, sni string) bool {
 
 // live returns what goes on in v now.
 func (v *version) live() *Live {
-	live := &Live{Targets: make([]TargetStatus, 0, len(v.lanes))}
-	for _, l := range v.lanes {
-		s := l.target.status()
-		s.Requests, s.Streams = l.Inside()
-		live.Targets = append(live.Targets, s)
+	live := &Live{Targets: make([]TargetStatus, 0, len(v.lanes())), Held: v.held.Load()}
+	add := func(g group, rollout bool) {
+		for i, l := range slices.Concat(g.writers, g.readers) {
+			s := l.target.status()
+			s.Requests, s.Streams = v.inside(l.target)
+			s.Reads, s.Rollout = i >= len(g.writers), rollout
+			live.Targets = append(live.Targets, s)
+		}
+	}
+	add(v.main, false)
+	if v.rollout != nil {
+		add(*v.rollout, true)
 	}
 	return live
 }
 
+// inside returns how many requests and streams are on their way to t.
+func (v *version) inside(t *target) (requests, streams int64) {
+	for _, l := range slices.Concat(v.lanes(), v.leaving) {
+		if l.target == t {
+			r, s := l.Inside()
+			requests += r
+			streams += s
+		}
+	}
+	return requests, streams
+}
+
 // pick returns the lane to use, passing over targets that were tried: of two
-// healthy ones at random that with fewer in flight. Where none is healthy all
-// are candidates, for a check may be wrong, and an answer beats none. It
-// returns nil if no lane is left.
-func (v *version) pick(tried []*target) *lane {
-	wantHealthy := true
-	n := v.candidates(wantHealthy, tried)
-	if n == 0 {
-		wantHealthy = false
-		n = v.candidates(wantHealthy, tried)
+// healthy ones at random that with fewer in flight. What only reads goes to
+// readers where one of them is healthy. Where no writer is healthy all are
+// candidates, for a check may be wrong, and an answer beats none. It returns nil
+// if no lane is left.
+func (g *group) pick(tried []*target, reading bool) *lane {
+	if reading {
+		if l := pick(g.readers, tried, true); l != nil {
+			return l
+		}
+	}
+	if l := pick(g.writers, tried, true); l != nil {
+		return l
+	}
+	return pick(g.writers, tried, false)
+}
+
+func pick(lanes []*lane, tried []*target, wantHealthy bool) *lane {
+	n := 0
+	for _, l := range lanes {
+		if l.suits(wantHealthy, tried) {
+			n++
+		}
 	}
 	switch n {
 	case 0:
 		return nil
 	case 1:
-		return v.candidate(0, wantHealthy, tried)
+		return candidate(lanes, 0, wantHealthy, tried)
 	}
 	i := rand.IntN(n)
-	a := v.candidate(i, wantHealthy, tried)
-	b := v.candidate((i+1+rand.IntN(n-1))%n, wantHealthy, tried)
+	a := candidate(lanes, i, wantHealthy, tried)
+	b := candidate(lanes, (i+1+rand.IntN(n-1))%n, wantHealthy, tried)
 	if b.inFlight() < a.inFlight() {
 		return b
 	}
 	return a
 }
 
-func (v *version) candidates(wantHealthy bool, tried []*target) int {
-	n := 0
-	for _, l := range v.lanes {
-		if l.suits(wantHealthy, tried) {
-			n++
-		}
-	}
-	return n
-}
-
 // candidate returns the i-th lane that suits. Health may have changed since
 // they were counted; then the last one that still suits, or any, will do.
-func (v *version) candidate(i int, wantHealthy bool, tried []*target) *lane {
-	found := v.lanes[0]
-	for _, l := range v.lanes {
+func candidate(lanes []*lane, i int, wantHealthy bool, tried []*target) *lane {
+	found := lanes[0]
+	for _, l := range lanes {
 		if l.suits(wantHealthy, tried) {
 			found = l
 			if i == 0 {
@@ -247,7 +431,7 @@ func (v *version) candidate(i int, wantHealthy bool, tried []*target) *lane {
 }
 
 func (l *lane) suits(wantHealthy bool, tried []*target) bool {
-	return (!wantHealthy || l.target.healthy.Load()) && !slices.Contains(tried, l.target)
+	return (!wantHealthy || l.target.isHealthy()) && !slices.Contains(tried, l.target)
 }
 
 func (l *lane) inFlight() int64 {
@@ -255,9 +439,9 @@ func (l *lane) inFlight() int64 {
 	return requests + streams
 }
 
-// inFlight returns how many requests and streams are inside v.
-func (v *version) inFlight() (requests, streams int64) {
-	for _, l := range v.lanes {
+// inFlight returns how many requests and streams are inside lanes.
+func inFlight(lanes []*lane) (requests, streams int64) {
+	for _, l := range lanes {
 		r, s := l.Inside()
 		requests += r
 		streams += s
@@ -298,18 +482,708 @@ func (h *hold) wait(ctx context.Context, v *version, max int64, done <-chan stru
 	return false
 }
 
-// retire lets nobody into v any more and waits for those inside, as gate.Drain
-// does; it cuts off the requests that are late.
-func (v *version) retire(limits gate.Limits, done <-chan struct{}) (requests, streams int64) {
-	lanes := make([]*gate.Lane, len(v.lanes))
-	for i, l := range v.lanes {
-		lanes[i] = &l.Lane
+// drain lets nobody into lanes any more and waits for those inside, as
+// gate.Drain does; it cuts off the requests that are late.
+func drain(lanes []*lane, limits gate.Limits, done <-chan struct{}) (requests, streams int64) {
+	gates := make([]*gate.Lane, len(lanes))
+	for i, l := range lanes {
+		gates[i] = &l.Lane
 	}
-	return gate.Drain(lanes, limits, v.cutRequests, done)
+	cut := func() {
+		for _, l := range lanes {
+			l.target.conns.CutRequests()
+		}
+	}
+	return gate.Drain(gates, limits, cut, done)
 }
 
-func (v *version) cutRequests() {
-	for _, l := range v.lanes {
-		l.target.conns.CutRequests()
+// A visit is one request on its way through the Proxy.
+type visit struct {
+	proxy   *Proxy
+	w       http.ResponseWriter
+	r       *http.Request
+	sent    *http.Request // r, or with a body that is limited or buffered
+	body    *buffer.Body  // of sent, if it is buffered
+	start   time.Time
+	client  forward.Client
+	version *version // that is to answer
+	group   *group   // of version
+	asked   string   // the request target as the client sent it
+	target  string   // the same as version sees it
+	decided bool     // which group the visitor belongs to
+	second  bool     // it is that of the rollout
+	outcome Outcome
+	served  bool // ServeHTTP did not panic
+
+	tried []*target // that could not take the request
+	last  error     // why the last of them could not
+	lost  int       // how many of them had it, and went away
+	hold  hold
+}
+
+func (v *visit) serve() {
+	r := v.r
+	if r.TLS != nil && r.TLS.NegotiatedProtocol == acme.ALPNProto {
+		v.abort("challenge", errors.New("a request on a connection for a TLS-ALPN-01 challenge")) // RFC 8737, section 3
+	}
+	target, err := forward.Target(r, "")
+	switch {
+	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
+		v.w.Header().Set("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")
+		v.refuse(http.StatusMethodNotAllowed, "method", nil)
+		return
+	case r.Method == http.MethodOptions && r.RequestURI == "*":
+		v.outcome.Status = http.StatusOK
+		v.w.WriteHeader(http.StatusOK)
+		return
+	case err != nil:
+		v.refuse(http.StatusBadRequest, "request", err)
+		return
+	}
+	for {
+		table := v.proxy.router.routes.Load()
+		if table.closed {
+			v.refuse(http.StatusServiceUnavailable, "closed", ErrClosed)
+			return
+		}
+		site := table.lookup(r.Host)
+		if v.isMisdirected(table, site) {
+			v.refuse(http.StatusMisdirectedRequest, "misdirected", nil)
+			return
+		}
+		v.version = v.route(site, target)
+		if v.answerChallenge(target) || v.redirect(site, target) {
+			return
+		}
+		if v.version == nil {
+			v.notFound()
+			return
+		}
+		if again := v.pass(); !again {
+			return
+		}
 	}
 }
+
+// pass sends the request through v.version. It reports true if there is a newer
+// version to look for, or another target to try; otherwise it is answered.
+func (v *visit) pass() (again bool) {
+	version := v.version
+	switch {
+	case version.status.State == StateFailed:
+		v.refuse(http.StatusServiceUnavailable, "failed", errors.New(version.status.Error))
+		return false
+	case !v.isAdmitted():
+		return false
+	case version.status.State == StatePaused || version.status.State == StateStopped:
+		return v.waitForResume()
+	case version.settling():
+		if !version.settle(v.r.Context()) {
+			v.abort("gone", v.r.Context().Err())
+		}
+		return true
+	case !v.takeBody():
+		return false
+	}
+	v.group = v.choose()
+	lane := v.group.pick(v.tried, v.isReading())
+	if lane == nil {
+		return v.waitForTarget()
+	}
+	passage, ok := lane.Enter()
+	// If not ok, a newer table is there.
+	return !ok || !v.forward(lane, passage)
+}
+
+// route finds the version that answers for a request target, or returns nil.
+func (v *visit) route(s *site, target string) *version {
+	if s == nil {
+		return nil
+	}
+	version, prefix, rest := s.route(target)
+	if version == nil {
+		return nil
+	}
+	o := &v.outcome
+	o.Service, o.Generation, o.Deployment = version.status.Service, version.status.Generation, &version.status.Deployment
+	o.Prefix, v.asked, v.target = prefix, target, rest
+	if version.status.Deployment.KeepPrefix {
+		o.Prefix, v.target = "", target
+	}
+	return version
+}
+
+// isMisdirected reports whether the request came over a connection that was
+// made to another host, and may not be for that of s.
+func (v *visit) isMisdirected(t *table, s *site) bool {
+	if v.r.TLS == nil || v.r.TLS.ServerName == "" {
+		return false
+	}
+	sni, name := canonicalHost(v.r.TLS.ServerName), canonicalHost(v.r.Host)
+	return sni != name && !s.isFor(name, t.lookup(sni), sni)
+}
+
+// answerChallenge answers a request of a certificate authority that wants to
+// see that the host is ours.
+func (v *visit) answerChallenge(target string) bool {
+	if !strings.HasPrefix(target, challengePath) {
+		return false
+	}
+	answer, ok := v.proxy.certificates.token(v.r.Context(), canonicalHost(v.r.Host), target)
+	if ok {
+		v.outcome.Reason = "challenge"
+		v.reply(http.StatusOK, string(answer))
+	}
+	return ok
+}
+
+// redirect answers a request that belongs on another host, or on https.
+func (v *visit) redirect(s *site, target string) bool {
+	if s == nil || s.policy.canonical == "" && !s.policy.isSecure() {
+		return false
+	}
+	if v.version != nil && v.version.isHealthCheck(v.target) {
+		return false
+	}
+	origin, ok := s.redirect(v.r.Host, v.isSecure(), v.proxy.options.HTTPSPort)
+	if ok {
+		v.moved(origin + target)
+	}
+	return ok
+}
+
+// isSecure reports whether the request came over TLS, if only to a proxy in
+// front of this one.
+func (v *visit) isSecure() bool {
+	return v.r.TLS != nil || v.client.Trusted && strings.EqualFold(v.r.Header.Get("X-Forwarded-Proto"), "https")
+}
+
+func (v *visit) moved(location string) {
+	status := http.StatusPermanentRedirect
+	if v.r.Method == http.MethodGet || v.r.Method == http.MethodHead {
+		status = http.StatusMovedPermanently
+	}
+	v.w.Header()["Location"] = []string{location}
+	v.refuse(status, "redirect", nil)
+}
+
+// isAdmitted reports whether the request may go on to the service; otherwise it
+// is answered.
+func (v *visit) isAdmitted() bool {
+	c, d := v.version.conduct, &v.version.status.Deployment
+	if d.Forwarded != (Forwarded{}) {
+		v.client = forward.ClientOf(v.r, c.trusted, d.Forwarded.ClientHeader)
+		v.outcome.Client = v.client.Addr
+	}
+	if v.version.isHealthCheck(v.target) {
+		return true
+	}
+	if !c.networks.Allows(v.address()) {
+		v.refuse(http.StatusForbidden, "denied", nil)
+		return false
+	}
+	if c.users != nil && !v.isKnown(c.users) {
+		return false
+	}
+	if len(c.redirects) == 0 {
+		return true
+	}
+	path, query, asked := strings.Cut(v.target, "?")
+	to, ok := c.redirects[path]
+	if ok {
+		if asked && !strings.Contains(to, "?") {
+			to += "?" + query
+		}
+		v.moved(to)
+	}
+	return !ok
+}
+
+// isKnown reports whether the request has the password of one of users;
+// otherwise it is answered.
+func (v *visit) isKnown(users *credentials.Users) bool {
+	ctx, cancel := context.WithTimeout(v.r.Context(), passwordLimit)
+	defer cancel()
+	known, err := users.Allows(ctx, v.r.Header)
+	switch {
+	case v.r.Context().Err() != nil:
+		v.abort("gone", v.r.Context().Err())
+	case err != nil:
+		v.w.Header()["Retry-After"] = []string{retryAfter}
+		v.refuse(http.StatusServiceUnavailable, "busy", err)
+	case !known:
+		v.w.Header()["Www-Authenticate"] = []string{`Basic realm="restricted", charset="UTF-8"`}
+		v.refuse(http.StatusUnauthorized, "unauthorized", nil)
+	}
+	return known && err == nil
+}
+
+// passwordLimit bounds the wait for a password to be checked, which takes its
+// turn among others.
+const passwordLimit = 10 * time.Second
+
+// address is the one that Access judges by.
+func (v *visit) address() netip.Addr {
+	if v.proxy.trustsExplicitly {
+		return v.client.Addr
+	}
+	return forward.ClientOf(v.r, nil, "").Addr
+}
+
+// waitForResume holds the request while the service is paused, and answers it
+// if that takes too long or the service is stopped. It reports whether there is
+// a newer version to look at.
+func (v *visit) waitForResume() (again bool) {
+	if v.version.isHealthCheck(v.target) {
+		v.outcome.Reason = "halted"
+		v.reply(http.StatusOK, "halted\n")
+		return false
+	}
+	status := &v.version.status
+	if status.Stop != nil {
+		v.w.Header()["Retry-After"] = []string{retryAfter}
+		v.refusePage(http.StatusServiceUnavailable, "stopped", status.Stop.Message, nil)
+		return false
+	}
+	held := v.version.held
+	defer held.Add(-1)
+	if held.Add(1) > int64(v.proxy.options.MaxHeld) {
+		v.w.Header()["Retry-After"] = []string{retryAfter}
+		v.refuse(http.StatusServiceUnavailable, "paused", nil)
+		return false
+	}
+	var late <-chan time.Time
+	if status.Pause.Max >= 0 {
+		timer := time.NewTimer(status.Pause.Max - time.Since(v.start))
+		defer timer.Stop()
+		late = timer.C
+	}
+	select {
+	case <-v.version.replaced:
+		return true
+	case <-late:
+		v.refuse(http.StatusGatewayTimeout, "paused", nil)
+	case <-v.r.Context().Done():
+		v.abort("gone", v.r.Context().Err())
+	case <-v.proxy.stopping:
+		v.refuse(http.StatusServiceUnavailable, "closed", ErrClosed)
+	}
+	return false
+}
+
+// retryAfter is when a client may ask again that came to a service which takes
+// nothing for the moment, in seconds.
+const retryAfter = "5"
+
+// takeBody sees to the limits of the request's body, and reads it if it is to
+// be buffered. It reports false if it answered the request instead.
+func (v *visit) takeBody() bool {
+	d := &v.version.status.Deployment
+	if v.sent != v.r || v.r.ContentLength == 0 || d.MaxRequestBody == 0 && !d.Buffer.Requests {
+		return true
+	}
+	if d.MaxRequestBody > 0 && v.r.ContentLength > d.MaxRequestBody {
+		v.refuseBody(http.StatusRequestEntityTooLarge, "too large", buffer.ErrTooLarge)
+		return false
+	}
+	sent := *v.r
+	v.sent = &sent
+	if !d.Buffer.Requests {
+		sent.Body = buffer.Limit(v.r.Body, d.MaxRequestBody)
+		return true
+	}
+	limits := buffer.Limits{Memory: d.Buffer.Memory, Size: d.MaxRequestBody}
+	body, err := v.proxy.spool.ReadAll(forward.Patient(v.w, v.r.Body), v.r.ContentLength, limits)
+	switch {
+	case errors.Is(err, buffer.ErrTooLarge):
+		v.refuseBody(http.StatusRequestEntityTooLarge, "too large", err)
+	case errors.Is(err, buffer.ErrSpool):
+		v.refuseBody(http.StatusServiceUnavailable, "spool", err)
+	case err != nil:
+		v.refuseBody(http.StatusBadRequest, "client body", err)
+	default:
+		v.body = body
+		sent.Body, sent.ContentLength, sent.TransferEncoding = body, body.Len(), nil
+		sent.Header = maps.Clone(v.r.Header)
+		delete(sent.Header, "Expect") // its body is here
+		return true
+	}
+	return false
+}
+
+// refuseBody is refuse for a request of whose body nothing more is wanted: the
+// server would read on before it answers.
+func (v *visit) refuseBody(status int, reason string, err error) {
+	if v.r.ProtoMajor == 1 {
+		v.w.Header()["Connection"] = []string{"close"}
+	}
+	v.refuse(status, reason, err)
+}
+
+// choose returns the group that the visitor belongs to.
+func (v *visit) choose() *group {
+	who := v.version.split
+	if who == nil {
+		return &v.version.main
+	}
+	if !v.decided {
+		v.decided = true
+		kamal, _ := cookies.Value(v.r.Header, split.KamalCookie)
+		own, _ := cookies.Value(v.r.Header, split.Cookie)
+		var cookie string
+		if v.second, cookie = who.Second(kamal, own, v.isSecure()); cookie != "" {
+			v.w.Header().Add("Set-Cookie", cookie)
+		}
+	}
+	if v.second {
+		return v.version.rollout
+	}
+	return &v.version.main
+}
+
+// isReading reports whether the request may go to a target that only reads.
+func (v *visit) isReading() bool {
+	if len(v.group.readers) == 0 || v.r.Method != http.MethodGet && v.r.Method != http.MethodHead {
+		return false
+	}
+	if len(v.r.Header["Upgrade"]) > 0 && !v.version.status.Deployment.ReadWebSockets {
+		return false
+	}
+	return !hasWritten(v.r.Header, v.start)
+}
+
+// forward sends the request to l's target and leaves. It reports whether that
+// is the end of it; otherwise it may go to another target.
+func (v *visit) forward(l *lane, passage *gate.Passage) bool {
+	defer passage.Leave() // also when the answer breaks off, which panics
+	if v.last != nil {
+		v.outcome.Retries++
+	}
+	t := l.target
+	res, err := forward.Forward(v.w, v.sent, t.exchange, forward.Options{
+		Target:    v.target,
+		Prefix:    v.outcome.Prefix,
+		Client:    v.client,
+		RequestID: v.outcome.RequestID,
+		Start:     v.start,
+		Stream:    passage.BecomeStream,
+		Request:   v.version.conduct.request,
+		Answer:    v.amend(),
+	})
+	o := &v.outcome
+	o.Target = t.address
+	o.Status, o.Header = res.Status, res.Header
+	o.BytesIn, o.BytesOut = res.BytesIn, res.BytesOut
+	if !res.FirstByte.IsZero() {
+		o.FirstByte = res.FirstByte.Sub(v.start)
+	}
+	var failure *upstream.Error
+	isTarget := errors.As(err, &failure)
+	v.judge(l, err, failure)
+	switch {
+	case err == nil:
+		return true
+	case isTarget && (res.Status != 0 || failure.Reason == upstream.Gone):
+		v.abort(failure.Reason.String(), err)
+	case res.Status != 0:
+		v.abort("client", err)
+	case isTarget && failure.Repeatable && v.rewind(!res.BodyRead):
+		v.tried = append(v.tried, t)
+		v.last = err
+		if failure.Reason == upstream.Broken {
+			v.lost++
+		}
+		return false
+	}
+	v.fail(err)
+	return true
+}
+
+// rewind reports whether the request's body can be sent again: it is untouched,
+// or all of it is here.
+func (v *visit) rewind(untouched bool) bool {
+	if untouched || v.body == nil {
+		return untouched
+	}
+	_, err := v.body.Seek(0, io.SeekStart)
+	v.sent.Body = v.body
+	return err == nil
+}
+
+// judge draws its conclusions for l's target from how an exchange with it
+// ended: after several in a row that came to nothing it gets no requests until
+// a probe passes, if there is another.
+func (v *visit) judge(l *lane, err error, failure *upstream.Error) {
+	t := l.target
+	switch {
+	case err == nil:
+		t.succeeded()
+	case failure == nil:
+	case failure.Reason == upstream.Dial || failure.Reason == upstream.Broken || failure.Reason == upstream.Timeout:
+		if t.failed() && v.group.pick(append(slices.Clone(v.tried), t), v.isReading()) != nil && t.ejected.CompareAndSwap(false, true) {
+			v.proxy.emit(Event{Kind: EventUnhealthy, Service: v.outcome.Service, Generation: v.outcome.Generation, Target: t.address, Err: err})
+		}
+	}
+}
+
+// amend returns what has to be done with an answer before it is passed on, nil:
+// nothing.
+func (v *visit) amend() func(*http.Response) error {
+	if !v.version.conduct.answers && len(v.group.readers) == 0 {
+		return nil
+	}
+	// Were this a method of v, every visit would have to be allocated.
+	a := &amendment{
+		conduct:    v.version.conduct,
+		deployment: &v.version.status.Deployment,
+		spool:      v.proxy.spool,
+		method:     v.r.Method,
+		prefix:     v.outcome.Prefix,
+		asked:      v.asked,
+		secure:     v.isSecure(),
+		hasReaders: len(v.group.readers) > 0,
+	}
+	return a.make
+}
+
+// An amendment is what is done with the answer to one request.
+type amendment struct {
+	conduct    *conduct
+	deployment *Deployment
+	spool      *buffer.Store
+	method     string
+	prefix     string // that was stripped
+	asked      string // the request target as the client sent it
+	secure     bool   // it came over TLS
+	hasReaders bool
+}
+
+func (a *amendment) make(res *http.Response) error {
+	c := a.conduct
+	if a.deployment.Headers.ScopeCookies && a.prefix != "" {
+		cookies.Scope(res.Header, a.prefix, a.asked)
+	}
+	if a.hasReaders {
+		a.noteWriter(res.Header)
+	}
+	if c.hsts != nil && a.secure {
+		res.Header["Strict-Transport-Security"] = c.hsts
+	}
+	c.response.Apply(res.Header)
+	return a.limit(res)
+}
+
+// Cookies that tell until when their client has just written something.
+const (
+	writerCookie      = "parachute-writer"
+	kamalWriterCookie = "kamal-writer"
+)
+
+// noteWriter has the client's requests go where it has written, for a while.
+func (a *amendment) noteWriter(h http.Header) {
+	optedOut := strings.EqualFold(h.Get("X-Writer-Affinity"), "false")
+	delete(h, "X-Writer-Affinity")
+	affinity := a.deployment.Timeouts.WriterAffinity
+	if optedOut || affinity <= 0 || a.method == http.MethodGet || a.method == http.MethodHead {
+		return
+	}
+	cookie := http.Cookie{
+		Name:     writerCookie,
+		Value:    strconv.FormatInt(time.Now().Add(affinity).UnixMilli(), 10),
+		Path:     "/",
+		MaxAge:   int((affinity + time.Second - 1) / time.Second),
+		HttpOnly: true,
+		SameSite: http.SameSiteLaxMode,
+		Secure:   a.secure,
+	}
+	h["Set-Cookie"] = append(slices.Clip(h["Set-Cookie"]), cookie.String())
+}
+
+// hasWritten reports whether the client that sent h has just written something.
+func hasWritten(h http.Header, now time.Time) bool {
+	for _, name := range []string{writerCookie, kamalWriterCookie} {
+		value, ok := cookies.Value(h, name)
+		if !ok {
+			continue
+		}
+		until, err := strconv.ParseInt(value, 10, 64)
+		if err != nil || now.Before(time.UnixMilli(until)) {
+			return true
+		}
+	}
+	return false
+}
+
+// limit sees to the limit of the answer's body, and reads it if it is to be
+// buffered.
+func (a *amendment) limit(res *http.Response) error {
+	d := a.deployment
+	most := d.MaxResponseBody
+	media, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
+	media = strings.ToLower(strings.TrimSpace(media))
+	switch {
+	case media == "text/event-stream" || a.method == http.MethodHead:
+	case most > 0 && res.ContentLength > most:
+		return buffer.ErrTooLarge
+	case res.ContentLength < 0 && most > 0:
+		res.Body = buffer.Limit(res.Body, most)
+	case d.Buffer.Responses && res.ContentLength > 0 && !strings.HasPrefix(media, "application/grpc") &&
+		!strings.EqualFold(res.Header.Get("X-Accel-Buffering"), "no"):
+		body, err := a.spool.ReadAll(res.Body, res.ContentLength, buffer.Limits{Memory: d.Buffer.Memory, Size: most})
+		if err != nil {
+			return err
+		}
+		res.Body.Close()
+		res.Body = body
+	}
+	return nil
+}
+
+// waitForTarget waits before all targets of a service are tried again, and
+// reports false if it answered the request instead. An app that went away with
+// the request, as one does that is killed, gets it once more: it may be the
+// request that it died of.
+func (v *visit) waitForTarget() (again bool) {
+	failure := (*upstream.Error)(nil)
+	again = errors.As(v.last, &failure) && (failure.Reason == upstream.Dial || failure.Reason == upstream.Broken) && v.lost < 2
+	if again && v.hold.wait(v.r.Context(), v.version, int64(v.proxy.options.MaxHeld), v.proxy.stopping) {
+		v.tried = v.tried[:0]
+		return true
+	}
+	switch {
+	case v.r.Context().Err() != nil:
+		v.abort("gone", v.last)
+	case v.proxy.isStopping():
+		v.refuse(http.StatusServiceUnavailable, "closed", v.last)
+	default:
+		v.fail(v.last)
+	}
+	return false
+}
+
+// fail answers for a target that gave no answer which could be passed on.
+func (v *visit) fail(err error) {
+	status, reason := http.StatusBadGateway, "target"
+	if errors.Is(err, forward.ErrRefused) {
+		status, reason = http.StatusGatewayTimeout, upstream.Cut.String()
+	}
+	if e := (*upstream.Error)(nil); errors.As(err, &e) {
+		reason = e.Reason.String()
+		switch e.Reason {
+		case upstream.Timeout, upstream.Cut:
+			status = http.StatusGatewayTimeout
+		case upstream.ClientBody, upstream.BadRequest:
+			status = http.StatusBadRequest
+		}
+	}
+	switch sending := status == http.StatusBadRequest; {
+	case errors.Is(err, buffer.ErrTooLarge) && sending:
+		status, reason = http.StatusRequestEntityTooLarge, "too large"
+	case errors.Is(err, buffer.ErrTooLarge):
+		status, reason = http.StatusBadGateway, "too large"
+	case errors.Is(err, buffer.ErrSpool):
+		status, reason = http.StatusServiceUnavailable, "spool"
+	}
+	v.refuse(status, reason, err)
+}
+
+func (v *visit) refuse(status int, reason string, err error) {
+	v.refusePage(status, reason, "", err)
+}
+
+// refusePage answers with a page of the proxy's own, that has message on it.
+func (v *visit) refusePage(status int, reason, message string, err error) {
+	o := &v.outcome
+	o.Reason, o.Err = reason, err
+	h := v.w.Header()
+	if part := partOf(reason); part != "" {
+		h["X-Parachute-Error"] = []string{part}
+	}
+	set := v.proxy.pages
+	if v.version != nil && v.version.conduct.pages != nil {
+		set = v.version.conduct.pages
+	}
+	o.Status, o.Header = status, h
+	o.BytesOut = set.Write(v.w, v.r, pages.Page{Status: status, Message: message, RequestID: o.RequestID})
+}
+
+// partOf tells in X-Parachute-Error which part of the proxy answered.
+func partOf(reason string) string {
+	switch reason {
+	case "no service":
+		return "no-route"
+	case "failed":
+		return "no-healthy-target"
+	case "dial", "timeout", "stopped":
+		return reason
+	case "cut", "closed":
+		return "draining"
+	case "paused":
+		return "stopped"
+	case "too large":
+		return "too-large"
+	}
+	return ""
+}
+
+// reply answers with a line of plain text.
+func (v *visit) reply(status int, text string) {
+	h := v.w.Header()
+	h["Content-Type"] = []string{"text/plain; charset=utf-8"}
+	h["Content-Length"] = []string{strconv.Itoa(len(text))}
+	h["X-Content-Type-Options"] = []string{"nosniff"}
+	v.w.WriteHeader(status)
+	o := &v.outcome
+	o.Status, o.Header = status, h
+	if v.r.Method != http.MethodHead {
+		n, _ := io.WriteString(v.w, text) // an error is the client's, who has left
+		o.BytesOut = int64(n)
+	}
+}
+
+// abort ends the request without an answer, or in the middle of one.
+func (v *visit) abort(reason string, err error) {
+	v.outcome.Reason, v.outcome.Err = reason, err
+	panic(http.ErrAbortHandler)
+}
+
+func (v *visit) notFound() {
+	if v.proxy.options.NotFound == nil {
+		v.refuse(http.StatusNotFound, "no service", nil)
+		return
+	}
+	v.outcome.Reason = "no service"
+	w := &statusWriter{ResponseWriter: v.w, status: http.StatusOK}
+	v.proxy.options.NotFound.ServeHTTP(w, v.r)
+	v.outcome.Status = w.status
+}
+
+// end tells Observe of the request, also while it panics.
+func (v *visit) end() {
+	if v.body != nil {
+		v.body.Close()
+	}
+	o := &v.outcome
+	if !v.served && o.Err == nil {
+		o.Reason, o.Err = "panic", errors.New("panic while serving")
+	}
+	if v.proxy.options.Observe != nil {
+		o.Duration = time.Since(v.start)
+		v.proxy.options.Observe(v.r, *o)
+	}
+}
+
+// A statusWriter keeps the status that a handler answers with.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if status >= 200 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -25,7 +25,9 @@ type target struct {
 	prober   *prober
 	watch    *watch
 
-	healthy atomic.Bool // as requests see it
+	healthy  atomic.Bool  // as the probes have it
+	failures atomic.Int32 // requests in a row that came to nothing since the last probe passed
+	ejected  atomic.Bool  // because of those; until a probe passes
 
 	stop    context.CancelFunc
 	stopped chan struct{} // closed when the probing has ended
@@ -94,11 +96,39 @@ func closeAll(targets []*target) {
 	}
 }
 
+// isHealthy reports whether requests may be sent to t.
+func (t *target) isHealthy() bool { return t.healthy.Load() && !t.ejected.Load() }
+
+// maxFailures is how many requests in a row must come to nothing for a target
+// to be taken out although its probes pass.
+const maxFailures = 3
+
+// failed notes that a request came to nothing, and reports whether that was one
+// too many.
+func (t *target) failed() bool { return t.failures.Add(1) >= maxFailures && !t.ejected.Load() }
+
+// succeeded notes that a request was answered.
+func (t *target) succeeded() {
+	if t.failures.Load() > 0 {
+		t.failures.Store(0)
+	}
+}
+
+// recovered ends what failed requests have done to t.
+func (t *target) recovered() {
+	t.failures.Store(0)
+	t.ejected.Store(false)
+}
+
 // status returns what is known of the target, but for what is in flight.
 func (t *target) status() TargetStatus {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return TargetStatus{Address: t.address, Health: t.health, Probe: t.last}
+	s := TargetStatus{Address: t.address, Health: t.health, Probe: t.last}
+	if t.ejected.Load() {
+		s.Health = HealthUnhealthy
+	}
+	return s
 }
 
 // An endpoint is where a target is and what is spoken there.

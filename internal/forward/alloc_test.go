@@ -24,7 +24,7 @@ func TestAllocationsOfTargetAndClientAreNone(t *testing.T) {
 		if _, err := forward.Target(c.r, "/api"); err != nil {
 			t.Fatal(err)
 		}
-		forward.ClientOf(c.r, trusted)
+		forward.ClientOf(c.r, trusted, "")
 	})
 	if n > 0 {
 		t.Errorf("%v allocations, want none", n)

@@ -36,6 +36,11 @@ func (y *relay) answer(res *http.Response) error {
 		y.body.wait()
 	}
 	removeHopByHop(res.Header)
+	if y.o.Answer != nil {
+		if err := y.o.Answer(res); err != nil {
+			return err
+		}
+	}
 	y.result.Header = res.Header
 	a := answer{relay: y, res: res}
 	a.empty = y.r.Method == http.MethodHead ||

@@ -119,7 +119,7 @@ func BenchmarkForward(b *testing.B) {
 		trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.0/24")}
 		b.ReportAllocs()
 		for b.Loop() {
-			forward.ClientOf(c.r, trusted)
+			forward.ClientOf(c.r, trusted, "")
 		}
 	})
 }

@@ -223,3 +223,20 @@ func (b *body) copyTrailer() {
 		}
 	}
 }
+
+// Patient returns a reader of the client's body that gives the client 60 s for
+// each Read, as Forward does, for whoever reads it before. w is the request's.
+func Patient(w http.ResponseWriter, body io.Reader) io.Reader {
+	return &patient{http.NewResponseController(w), body}
+}
+
+type patient struct {
+	rc   *http.ResponseController
+	body io.Reader
+}
+
+func (p *patient) Read(b []byte) (int, error) {
+	p.rc.SetReadDeadline(time.Now().Add(idleLimit))
+	defer p.rc.SetReadDeadline(time.Time{})
+	return p.body.Read(b)
+}

@@ -33,16 +33,23 @@ func NearbyPrefixes() []netip.Prefix {
 }
 
 // ClientOf tells who sent r: the peer, r.RemoteAddr, or, where that is one of
-// trusted, the address found by walking X-Forwarded-For from the right, past
+// trusted, the address in the header of that name ("": none is asked for), or
+// else the one found by walking X-Forwarded-For from the right, past
 // those that are trusted too. What is not an address there ends the walk. If
 // all are trusted the client is the leftmost.
-func ClientOf(r *http.Request, trusted []netip.Prefix) Client {
+func ClientOf(r *http.Request, trusted []netip.Prefix, header string) Client {
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
 	c := Client{Addr: plain(peer.Addr())}
 	if !within(c.Addr, trusted) {
 		return c
 	}
 	c.Trusted = true
+	if header != "" {
+		if addr, ok := parseHop(r.Header.Get(header)); ok {
+			c.Addr = addr
+			return c
+		}
+	}
 	hops := r.Header["X-Forwarded-For"]
 	for i := len(hops) - 1; i >= 0; i-- {
 		for list, more := hops[i], true; more; {

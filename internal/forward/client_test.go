@@ -38,7 +38,7 @@ func TestClientIsFoundBehindTrustedPeers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			is := is.New(t)
 			r := &http.Request{RemoteAddr: tt.peer, Header: http.Header{"X-Forwarded-For": tt.lists}}
-			c := forward.ClientOf(r, trusted)
+			c := forward.ClientOf(r, trusted, "")
 			is.Equal(c.Addr.String(), tt.want)
 			is.Equal(c.Trusted, tt.trusted)
 		})
@@ -48,5 +48,5 @@ func TestClientIsFoundBehindTrustedPeers(t *testing.T) {
 func TestNobodyIsTrustedByDefault(t *testing.T) {
 	is := is.New(t)
 	r := &http.Request{RemoteAddr: "127.0.0.1:1000", Header: http.Header{"X-Forwarded-For": {"192.0.2.1"}}}
-	is.Equal(forward.ClientOf(r, nil), forward.Client{Addr: netip.MustParseAddr("127.0.0.1")})
+	is.Equal(forward.ClientOf(r, nil, ""), forward.Client{Addr: netip.MustParseAddr("127.0.0.1")})
 }

@@ -41,6 +41,18 @@ type Options struct {
 	RequestID string    // sent as X-Request-ID; "": none is, whatever the client sent
 	Start     time.Time // sent as X-Request-Start: t=<ms since 1970>; zero: none is of ours
 
+	// Request, if not nil, may change the header that goes out, but not the
+	// slices of values in it, which are shared. Host and what frames the body
+	// are not in it.
+	Request func(header http.Header)
+
+	// Answer, if not nil, may change the header of a final answer that is not
+	// 101, without what was meant for the proxy, and put another Body in the
+	// place of its own, which it then closes. It is called before anything is
+	// passed on; an error keeps the answer from that, and is what Forward
+	// returns.
+	Answer func(answer *http.Response) error
+
 	// Stream, if not nil, is called once, before the head is passed on, when
 	// the answer is 101 or an event stream. Closing stream, from any goroutine
 	// and at any time, ends the transfer; after that it does nothing. If
@@ -135,11 +147,14 @@ func (y *relay) run(exchange Exchange) error {
 	}
 	upgrade := upgradeOf(y.r, y.body != nil)
 	y.out.compose(y.r, &y.o, y.body != nil, upgrade)
+	if y.o.Request != nil {
+		y.o.Request(y.out.header)
+	}
 	res, err := exchange(sent, y.o.Target, y.out.header, y.interim)
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close()
+	defer func() { res.Body.Close() }() // which may be another by then
 	y.result.FirstByte = time.Now()
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return y.tunnel(res, upgrade)

@@ -54,7 +54,7 @@ func FuzzRequest(f *testing.F) {
 				}
 				result, err := forward.Forward(w, r, pool.Exchange, forward.Options{
 					Target:    target,
-					Client:    forward.ClientOf(r, nil),
+					Client:    forward.ClientOf(r, nil, ""),
 					RequestID: s.sent(r.Method + " " + target),
 				})
 				switch {

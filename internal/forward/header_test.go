@@ -43,7 +43,7 @@ func TestForwardedForIsThePeersAddress(t *testing.T) {
 		is := is.New(t)
 		r := read(t, "GET", "/")
 		r.RemoteAddr = peer
-		is.Equal(outgoing(t, r, forward.Options{Client: forward.ClientOf(r, nil)})["X-Forwarded-For"], want)
+		is.Equal(outgoing(t, r, forward.Options{Client: forward.ClientOf(r, nil, "")})["X-Forwarded-For"], want)
 	}
 }
 

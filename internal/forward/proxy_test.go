@@ -58,7 +58,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	result, err := forward.Forward(w, r, p.exchange, forward.Options{
 		Target:    target,
 		Prefix:    p.prefix,
-		Client:    forward.ClientOf(r, p.trusted),
+		Client:    forward.ClientOf(r, p.trusted, ""),
 		RequestID: "our-id",
 		Start:     start,
 		Stream:    p.opened,

@@ -1,0 +1,227 @@
+package parachute_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute"
+)
+
+// ask sends a GET of / on host as get does, and returns where its answer comes.
+func (h *house) ask(host string) <-chan string {
+	answer := make(chan string, 1)
+	go func() { answer <- h.get(host) }()
+	synctest.Wait()
+	return answer
+}
+
+func TestPausedRequestsWaitForResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		app := h.app("web", "web.test:80")
+		is.NoErr(h.deploy("web", "web.test:80"))
+		is.NoErr(h.Pause(t.Context(), "web", parachute.Pause{}))
+		is.Equal(h.Services()[0].State, parachute.StatePaused)
+		waiting := []<-chan string{h.ask("any.test"), h.ask("any.test")}
+		time.Sleep(20 * time.Second)
+		is.Equal(app.Requests(), 0)
+		is.Equal(h.Services()[0].Live.Held, int64(2))
+		is.NoErr(h.Resume(t.Context(), "web"))
+		for _, answer := range waiting {
+			is.Equal(<-answer, "200 web")
+		}
+		is.Equal(h.get("any.test"), "200 web")
+		is.Equal(h.Services()[0].State, parachute.StateServing)
+		is.Equal(h.Services()[0].Live.Held, int64(0))
+	})
+}
+
+func TestPausedRequestsDoNotWaitForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{MaxHeld: 1})
+		h.app("web", "web.test:80")
+		is.NoErr(h.deploy("web", "web.test:80"))
+		is.NoErr(h.Pause(t.Context(), "web", parachute.Pause{Max: 10 * time.Second}))
+		began := time.Now()
+		first := h.ask("any.test")
+		is.True(strings.HasPrefix(h.get("any.test"), "503 ")) // one more than may wait
+		is.Equal(time.Since(began), time.Duration(0))
+		is.True(strings.HasPrefix(<-first, "504 "))
+		is.Equal(time.Since(began), 10*time.Second)
+	})
+}
+
+func TestClientThatLeavesFreesItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{MaxHeld: 1})
+		h.app("web", "web.test:80")
+		is.NoErr(h.deploy("web", "web.test:80"))
+		is.NoErr(h.Pause(t.Context(), "web", parachute.Pause{}))
+		conn, err := h.net.Dial(t.Context(), "tcp", "proxy.test:80")
+		is.NoErr(err)
+		conn.Write([]byte("GET / HTTP/1.1\r\nHost: any.test\r\n\r\n"))
+		synctest.Wait()
+		is.Equal(h.Services()[0].Live.Held, int64(1))
+		conn.Close()
+		synctest.Wait()
+		is.Equal(h.Services()[0].Live.Held, int64(0))
+	})
+}
+
+func TestPauseWaitsForWhatRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.slow("web", "web.test:80", 5*time.Second)
+		is.NoErr(h.deploy("web", "web.test:80"))
+		running := h.ask("any.test")
+		began := time.Now()
+		is.NoErr(h.Pause(t.Context(), "web", parachute.Pause{}))
+		is.Equal(time.Since(began), 5*time.Second)
+		is.Equal(<-running, "200 web")
+
+		is.NoErr(h.Resume(t.Context(), "web"))
+		late := h.ask("any.test")
+		began = time.Now()
+		is.NoErr(h.Stop(t.Context(), "web", parachute.Stop{Drain: time.Second}))
+		is.Equal(time.Since(began), time.Second)
+		is.True(strings.HasPrefix(<-late, "504 ")) // cut off
+	})
+}
+
+// Its targets are those that resume uses: what a pause gives up must not cut
+// what came after it.
+func TestResumeEndsTheDrainOfAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.slow("web", "web.test:80", 20*time.Second)
+		is.NoErr(h.deploy("web", "web.test:80"))
+		before := h.ask("any.test")
+		paused := make(chan error, 1)
+		go func() { paused <- h.Pause(t.Context(), "web", parachute.Pause{Drain: 10 * time.Second}) }()
+		time.Sleep(5 * time.Second)
+		is.NoErr(h.Resume(t.Context(), "web"))
+		is.NoErr(<-paused)
+		after := h.ask("any.test")
+		is.Equal(<-before, "200 web")
+		is.Equal(<-after, "200 web")
+	})
+}
+
+func TestDeployDrainsWhatRanBeforeAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.slow("old", "old.test:80", 20*time.Second)
+		h.app("new", "new.test:80")
+		is.NoErr(h.deploy("web", "old.test:80"))
+		before := h.ask("any.test")
+		paused := make(chan error, 1)
+		go func() { paused <- h.Pause(t.Context(), "web", parachute.Pause{}) }()
+		time.Sleep(time.Second)
+		began := time.Now()
+		is.NoErr(h.deploy("web", "new.test:80"))
+		is.Equal(time.Since(began), 19*time.Second)
+		is.Equal(<-before, "200 old")
+		is.NoErr(<-paused)
+		is.Equal(h.Services()[0].State, parachute.StatePaused) // it never resumes
+		waiting := h.ask("any.test")
+		is.NoErr(h.Resume(t.Context(), "web"))
+		is.Equal(<-waiting, "200 new")
+	})
+}
+
+func TestStoppedServiceAnswersWithItsMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("web", "web.test:80")
+		is.NoErr(h.deploy("web", "web.test:80"))
+		is.NoErr(h.Pause(t.Context(), "web", parachute.Pause{}))
+		held := h.ask("any.test")
+		is.NoErr(h.Stop(t.Context(), "web", parachute.Stop{Message: "<script>back at noon</script>"}))
+		is.True(strings.HasPrefix(<-held, "503 ")) // those that waited are told too
+
+		r, err := http.NewRequest("GET", "http://proxy.test/", nil)
+		is.NoErr(err)
+		r.Header.Set("Accept", "text/html")
+		resp, err := h.client.Do(r)
+		is.NoErr(err)
+		resp.Body.Close()
+		is.Equal(resp.Header.Get("Retry-After"), "5")
+		is.Equal(resp.Header.Get("X-Parachute-Error"), "stopped")
+		page := h.do(r)
+		is.True(strings.Contains(page, "&lt;script&gt;back at noon&lt;/script&gt;"))
+		is.NoErr(h.Resume(t.Context(), "web"))
+		is.Equal(h.get("any.test"), "200 web")
+	})
+}
+
+func TestOuterHealthChecksPassWhileAServiceIsHalted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("web", "web.test:80")
+		is.NoErr(h.deploy("web", "web.test:80"))
+		is.NoErr(h.Pause(t.Context(), "web", parachute.Pause{}))
+		is.Equal(h.getPath("any.test", "/up?x"), "200 halted")
+		is.NoErr(h.Stop(t.Context(), "web", parachute.Stop{}))
+		is.Equal(h.getPath("any.test", "/up"), "200 halted")
+	})
+}
+
+func TestHaltedServicesAreRestoredSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var mu sync.Mutex
+		var saved []parachute.Status
+		h := newHouse(t, parachute.Options{Commit: func(all []parachute.Status) error {
+			mu.Lock()
+			defer mu.Unlock()
+			saved = all
+			return nil
+		}})
+		h.app("web", "web.test:80")
+		h.app("shop", "shop.test:80")
+		is.NoErr(h.deploy("web", "web.test:80"))
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "shop", Targets: []string{"shop.test:80"}, Hosts: []string{"shop.test"}}))
+		is.NoErr(h.Pause(t.Context(), "web", parachute.Pause{Max: time.Minute}))
+		is.NoErr(h.Stop(t.Context(), "shop", parachute.Stop{Message: "moving"}))
+
+		again := parachute.New(parachute.Options{Dial: h.net.Dial})
+		defer again.Close()
+		is.NoErr(again.Restore(saved))
+		is.Equal(again.Services()[0].State, parachute.StateStopped)
+		is.Equal(again.Services()[0].Stop.Message, "moving")
+		is.Equal(again.Services()[1].State, parachute.StatePaused)
+		is.Equal(again.Services()[1].Pause.Max, time.Minute)
+		is.NoErr(again.Resume(t.Context(), "web"))
+		is.Equal(again.Services()[1].State, parachute.StateServing)
+	})
+}
+
+func TestWhatIsNotThereCannotBeHalted(t *testing.T) {
+	is := is.New(t)
+	p := parachute.New(parachute.Options{})
+	is.True(errors.Is(p.Pause(t.Context(), "web", parachute.Pause{}), parachute.ErrNotFound))
+	is.True(errors.Is(p.Stop(t.Context(), "web", parachute.Stop{}), parachute.ErrNotFound))
+	err := p.Resume(t.Context(), "web")
+	is.True(errors.Is(err, parachute.ErrNotFound))
+	is.Equal(err.Error(), "parachute: resume web: no such service")
+	is.True(errors.Is(p.SetSplit(t.Context(), "web", parachute.Split{Percent: 10}), parachute.ErrNotFound))
+	is.True(errors.Is(p.EndRollout(t.Context(), "web"), parachute.ErrNotFound))
+	p.Close()
+	is.True(errors.Is(p.Pause(t.Context(), "web", parachute.Pause{}), parachute.ErrClosed))
+	is.True(errors.Is(p.Resume(t.Context(), "web"), parachute.ErrClosed))
+}

@@ -1,0 +1,257 @@
+package parachute_test
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute"
+)
+
+// visit sends a GET on host with a cookie ("": none), and returns the answer,
+// and the cookie that came with it.
+func (h *house) visit(method, host, cookie string) (answer, set string) {
+	r, err := http.NewRequest(method, "http://proxy.test/", nil)
+	if err != nil {
+		return err.Error(), ""
+	}
+	r.Host = host
+	if cookie != "" {
+		r.Header.Set("Cookie", cookie)
+	}
+	resp, err := h.client.Do(r)
+	if err != nil {
+		return err.Error(), ""
+	}
+	defer resp.Body.Close()
+	set = strings.Join(resp.Header["Set-Cookie"], "; ")
+	name := make([]byte, 32)
+	n, _ := resp.Body.Read(name)
+	return string(name[:n]), set
+}
+
+// rolled returns a house with a service that has a rollout for nobody.
+func rolled(t *testing.T) *house {
+	t.Helper()
+	h := newHouse(t, parachute.Options{})
+	h.app("one", "one.test:80")
+	h.app("two", "two.test:80")
+	is := is.New(t)
+	is.NoErr(h.deploy("web", "one.test:80"))
+	is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"two.test:80"}}))
+	return h
+}
+
+func TestRolloutServesWhomTheSplitSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := rolled(t)
+		answer, set := h.visit("GET", "any.test", "")
+		is.Equal(answer, "one") // nobody yet
+		is.Equal(set, "")       // so nobody has to be known again
+
+		is.NoErr(h.SetSplit(t.Context(), "web", parachute.Split{List: []string{"beta"}}))
+		for cookie, want := range map[string]string{
+			"parachute-rollout=beta": "two", "kamal-rollout=beta": "two", "parachute-rollout=other": "one", "": "one",
+		} {
+			answer, _ = h.visit("GET", "any.test", cookie)
+			is.Equal(answer, want) // cookie
+		}
+
+		is.NoErr(h.SetSplit(t.Context(), "web", parachute.Split{Percent: 100}))
+		answer, _ = h.visit("GET", "any.test", "")
+		is.Equal(answer, "two")
+		is.NoErr(h.EndRollout(t.Context(), "web"))
+		answer, _ = h.visit("GET", "any.test", "")
+		is.Equal(answer, "one")
+		is.Equal(h.Services()[0].Rollout, nil)
+	})
+}
+
+func TestVisitorsStayWhereTheyAre(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := rolled(t)
+		is.NoErr(h.SetSplit(t.Context(), "web", parachute.Split{Percent: 50}))
+		count := map[string]int{}
+		for range 100 {
+			answer, set := h.visit("GET", "any.test", "")
+			cookie, _, _ := strings.Cut(set, ";")
+			is.True(strings.HasPrefix(cookie, "parachute-rollout="))
+			count[answer]++
+			again, set := h.visit("GET", "any.test", cookie)
+			is.Equal(again, answer)
+			is.Equal(set, "") // they have it
+		}
+		is.True(count["one"] > 20 && count["two"] > 20)
+	})
+}
+
+func TestRolloutOutlivesADeployOfTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("one", "one.test:80")
+		h.app("three", "three.test:80")
+		h.slow("two", "two.test:80", 5*time.Second)
+		is.NoErr(h.deploy("web", "one.test:80"))
+		is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"two.test:80"}, Split: parachute.Split{List: []string{"b"}}}))
+		running := make(chan string, 1)
+		go func() { answer, _ := h.visit("GET", "any.test", "parachute-rollout=b"); running <- answer }()
+		synctest.Wait()
+		began := time.Now()
+		is.NoErr(h.deploy("web", "three.test:80"))
+		is.Equal(time.Since(began), time.Duration(0)) // the rollout's requests are not waited for
+		is.Equal(<-running, "two")
+		answer, _ := h.visit("GET", "any.test", "")
+		is.Equal(answer, "three")
+		answer, _ = h.visit("GET", "any.test", "parachute-rollout=b")
+		is.Equal(answer, "two")
+
+		go func() { answer, _ := h.visit("GET", "any.test", "parachute-rollout=b"); running <- answer }()
+		synctest.Wait()
+		began = time.Now()
+		is.NoErr(h.EndRollout(t.Context(), "web"))
+		is.Equal(time.Since(began).Round(time.Millisecond), 5*time.Second)
+		is.Equal(<-running, "two")
+	})
+}
+
+func TestRolloutGoesOnWhenADeployIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		full := false
+		h := newHouse(t, parachute.Options{Commit: func([]parachute.Status) error {
+			if full {
+				return errors.New("disk full")
+			}
+			return nil
+		}})
+		h.app("one", "one.test:80")
+		h.app("two", "two.test:80")
+		is.NoErr(h.deploy("web", "one.test:80"))
+		is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"two.test:80"}, Split: parachute.Split{Percent: 100}}))
+		full = true
+		is.True(h.deploy("web", "one.test:80") != nil)
+		is.True(h.Pause(t.Context(), "web", parachute.Pause{}) != nil)
+		is.True(h.EndRollout(t.Context(), "web") != nil)
+		is.Equal(h.get("any.test"), "200 two")
+	})
+}
+
+func TestRolloutIsReplacedByTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := rolled(t)
+		is.NoErr(h.SetSplit(t.Context(), "web", parachute.Split{List: []string{"b"}}))
+		h.app("next", "next.test:80")
+		is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"next.test:80"}}))
+		answer, _ := h.visit("GET", "any.test", "parachute-rollout=b")
+		is.Equal(answer, "next") // for the same visitors
+		err := h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"gone.test:80"}, Timeouts: parachute.Timeouts{Deploy: time.Second}})
+		is.True(errors.Is(err, parachute.ErrUnhealthy))
+		answer, _ = h.visit("GET", "any.test", "parachute-rollout=b")
+		is.Equal(answer, "next")
+	})
+}
+
+func TestRolloutIsRestored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("one", "one.test:80")
+		h.app("two", "two.test:80")
+		s := status("web", 1, "one.test:80")
+		s.Rollout = &parachute.Rollout{Targets: []string{"two.test:80"}, Split: parachute.Split{List: []string{"b"}}}
+		is.NoErr(h.Restore([]parachute.Status{s}))
+		answer, _ := h.visit("GET", "any.test", "parachute-rollout=b")
+		is.Equal(answer, "two")
+		answer, _ = h.visit("GET", "any.test", "")
+		is.Equal(answer, "one")
+	})
+}
+
+func TestRolloutsThatCannotBeAreRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("one", "one.test:80")
+		err := h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"two.test:80"}})
+		is.True(errors.Is(err, parachute.ErrNotFound))
+		is.NoErr(h.deploy("web", "one.test:80"))
+		err = h.SetSplit(t.Context(), "web", parachute.Split{Percent: 10})
+		is.Equal(err.Error(), "parachute: split web: the service has no rollout: deploy one first")
+		err = h.SetSplit(t.Context(), "web", parachute.Split{Percent: 130})
+		is.Equal(err.Error(), "parachute: split web: 130 percent of the visitors: want 0 to 100")
+		is.True(errors.Is(h.EndRollout(t.Context(), "web"), parachute.ErrInvalid))
+		err = h.Rollout(t.Context(), "web", parachute.Rollout{})
+		is.True(errors.Is(err, parachute.ErrInvalid))
+	})
+}
+
+func TestReadersGetWhatOnlyReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		optOut := false
+		h.net.Serve(t, "writer.test:80", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if optOut {
+				w.Header().Set("X-Writer-Affinity", "false")
+			}
+			w.Write([]byte("writer"))
+		}))
+		reader := h.app("reader", "reader.test:80")
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{
+			Service: "web", Targets: []string{"writer.test:80"}, ReadTargets: []string{"reader.test:80"},
+		}))
+		answer, set := h.visit("GET", "any.test", "")
+		is.Equal(answer+set, "reader")
+		answer, set = h.visit("POST", "any.test", "")
+		is.Equal(answer, "writer")
+		cookie, _, _ := strings.Cut(set, ";")
+		is.True(strings.HasPrefix(cookie, "parachute-writer="))
+		answer, _ = h.visit("GET", "any.test", cookie)
+		is.Equal(answer, "writer") // it shall see what it has written
+		answer, _ = h.visit("GET", "any.test", "kamal-writer="+strconv.FormatInt(time.Now().Add(time.Second).UnixMilli(), 10))
+		is.Equal(answer, "writer")
+		time.Sleep(2 * time.Second)
+		answer, _ = h.visit("GET", "any.test", cookie)
+		is.Equal(answer, "reader")
+
+		optOut = true
+		answer, set = h.visit("POST", "any.test", "")
+		is.Equal(answer+set, "writer")
+
+		reader.Stop()
+		time.Sleep(2 * time.Second)
+		answer, _ = h.visit("GET", "any.test", "")
+		is.Equal(answer, "writer") // which serve where no reader is healthy
+	})
+}
+
+func TestFailingRequestsTakeATargetOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("good", "good.test:80")
+		bad := h.net.Serve(t, "bad.test:80", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			panic(http.ErrAbortHandler) // which its health checks do not tell
+		}))
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{
+			Service: "web", Targets: []string{"good.test:80", "bad.test:80"}, HealthCheck: parachute.HealthCheck{Interval: time.Hour},
+		}))
+		for range 40 {
+			is.Equal(h.get("any.test"), "200 good") // GET is sent again
+		}
+		is.Equal(bad.Requests(), 3)
+		is.Equal(h.Services()[0].Live.Targets[1].Health, parachute.HealthUnhealthy)
+		time.Sleep(time.Hour + time.Second)
+		is.Equal(h.Services()[0].Live.Targets[1].Health, parachute.HealthHealthy) // its probe has passed
+	})
+}
