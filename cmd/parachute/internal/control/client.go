@@ -180,6 +180,7 @@ func (c *Client) Remove(ctx context.Context, service string, events func(parachu
 type change struct {
 	verb, method string
 	service      string
+	below        string   // the end of the path, behind that of the service
 	targets      []string // of a deploy
 	body         []byte
 	effect       parachute.EventKind // from which on it has happened
@@ -193,14 +194,14 @@ func (ch *change) describe(err error) error {
 	return fmt.Errorf("parachute: %s %s: %w", ch.verb, ch.service, err)
 }
 
-// path returns that of the service. Its name is for the proxy to judge, so it
+// path returns that of the change. The name of the service is for the proxy to judge, so it
 // must arrive there whatever it is.
 func (ch *change) path() string {
 	name := url.PathEscape(ch.service)
 	if strings.Trim(name, ".") == "" {
 		name = strings.ReplaceAll(name, ".", "%2E")
 	}
-	return "/v1/services/" + name
+	return "/v1/services/" + name + ch.below
 }
 
 func (c *Client) change(ctx context.Context, ch *change) (Result, error) {

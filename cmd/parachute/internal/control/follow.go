@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/shahnk19/parachute"
@@ -10,20 +11,22 @@ import (
 // followers hand the events of the proxy to the changes that they belong to.
 // Every change comes through here, which is how each learns its number: one at
 // a time begins, and the first event of the kind that a change begins with is
-// of the one whose turn it is. What happens to the certificate of a host belongs
-// to every change that waits for it.
+// of the one whose turn it is. Changes that alter what a deploy has brought
+// about, such as a pause, have the number of that deploy, so that several may have
+// the same. What happens to the certificate of a host belongs to every change
+// that waits for it.
 type followers struct {
 	turn chan struct{} // has an element while a change has begun that has no number yet
 
-	mu        sync.Mutex           // guards what follows, and the fields of every follower
-	beginning *follower            // whose turn it is
-	numbered  map[uint64]*follower // by generation
+	mu        sync.Mutex             // guards what follows, and the fields of every follower
+	beginning *follower              // whose turn it is
+	numbered  map[uint64][]*follower // by generation
 }
 
 func newFollowers() *followers {
 	return &followers{
 		turn:     make(chan struct{}, 1),
-		numbered: make(map[uint64]*follower),
+		numbered: make(map[uint64][]*follower),
 	}
 }
 
@@ -68,7 +71,8 @@ func (s *followers) unfollow(f *follower) {
 	if s.beginning == f {
 		s.endTurnLocked()
 	}
-	if s.numbered[f.generation] == f {
+	rest := slices.DeleteFunc(s.numbered[f.generation], func(other *follower) bool { return other == f })
+	if s.numbered[f.generation] = rest; len(rest) == 0 {
 		delete(s.numbered, f.generation)
 	}
 	f.ended = true
@@ -86,10 +90,10 @@ func (s *followers) notify(e parachute.Event) {
 	defer s.mu.Unlock()
 	if f := s.beginning; f != nil && f.service == e.Service && f.begins == e.Kind {
 		f.generation = e.Generation
-		s.numbered[e.Generation] = f
+		s.numbered[e.Generation] = append(s.numbered[e.Generation], f)
 		s.endTurnLocked()
 	}
-	if f := s.numbered[e.Generation]; f != nil {
+	for _, f := range s.numbered[e.Generation] {
 		f.addLocked(e)
 	}
 	if e.Host != "" {
@@ -100,10 +104,12 @@ func (s *followers) notify(e parachute.Event) {
 // notifyHostLocked hands an event of a host to the changes that wait for its
 // certificate, as one of theirs.
 func (s *followers) notifyHostLocked(e parachute.Event) {
-	for generation, f := range s.numbered {
-		if f.awaited[e.Host] {
-			e.Service, e.Generation = f.service, generation
-			f.addLocked(e)
+	for generation, followers := range s.numbered {
+		for _, f := range followers {
+			if f.awaited[e.Host] {
+				e.Service, e.Generation = f.service, generation
+				f.addLocked(e)
+			}
 		}
 	}
 }

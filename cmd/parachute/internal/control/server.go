@@ -68,6 +68,12 @@ func (s *Server) Handler(p *parachute.Proxy) http.Handler {
 		{"GET", "/v1/services", c.list},
 		{"PUT", "/v1/services/{name}", c.deploy},
 		{"DELETE", "/v1/services/{name}", c.remove},
+		{"POST", "/v1/services/{name}/pause", c.pause},
+		{"POST", "/v1/services/{name}/stop", c.stop},
+		{"POST", "/v1/services/{name}/resume", c.resume},
+		{"PUT", "/v1/services/{name}/rollout", c.rollOut},
+		{"DELETE", "/v1/services/{name}/rollout", c.endRollout},
+		{"PUT", "/v1/services/{name}/rollout/split", c.split},
 		{"GET", "/v1/certificates", c.certificates},
 		{"GET", "/v1/version", c.tellVersion},
 	}
@@ -156,7 +162,7 @@ func (c *plane) list(w http.ResponseWriter, r *http.Request) {
 
 func (c *plane) deploy(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
-	d, err := readDeployment(w, r)
+	d, err := read[parachute.Deployment](w, r, deploymentWanted)
 	if d.Service == "" {
 		d.Service = name
 	}

@@ -67,6 +67,18 @@ func judgeRemove(ch *change, services []parachute.Status) verdict {
 	return happened
 }
 
+// judgeBy returns what says by the status of a service whether it was changed.
+func judgeBy(changed func(parachute.Status) bool) func(*change, []parachute.Status) verdict {
+	return func(ch *change, services []parachute.Status) verdict {
+		for _, s := range services {
+			if s.Service == ch.service && changed(s) {
+				return happened
+			}
+		}
+		return notHappened
+	}
+}
+
 // settle finds out what became of a change whose connection was lost before it
 // had been heard to take effect. It goes on when ctx has ended, for that is one
 // of the ways in which a connection is lost.

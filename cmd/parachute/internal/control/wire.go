@@ -1,14 +1,9 @@
 package control
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"reflect"
-	"strings"
 	"time"
 
 	"github.com/shahnk19/parachute"
@@ -111,76 +106,6 @@ func (w *event) event() parachute.Event {
 		e.Err = w.Error.err()
 	}
 	return e
-}
-
-// maxBody is what a request may bring: a deployment with ten thousand hosts
-// has a third of it.
-const maxBody = 1 << 20
-
-// readDeployment reads the body of r. What is wrong with it is ErrInvalid, and
-// said together with what would be right.
-func readDeployment(w http.ResponseWriter, r *http.Request) (d parachute.Deployment, err error) {
-	// The server lifts the deadline when it has seen the end of the body.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return d, invalid(err, "the body has more than %d bytes, which is the most", maxBody)
-	case err != nil:
-		return d, invalid(err, "the body could not be read: %v", err)
-	case len(bytes.TrimSpace(data)) == 0:
-		return d, invalid(nil, "there is no body: %s", wanted)
-	}
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&d); err != nil {
-		return d, undecodable(err)
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return d, invalid(nil, "there is more in the body than one deployment: %s", wanted)
-	}
-	return d, nil
-}
-
-const wanted = `want a deployment in JSON, such as {"targets":["10.0.0.7:3000"],"hosts":["app1.example.com"]}`
-
-// undecodable returns what to say of an error of encoding/json.
-func undecodable(err error) error {
-	var (
-		syntax *json.SyntaxError
-		kind   *json.UnmarshalTypeError
-	)
-	text := strings.TrimPrefix(err.Error(), "json: ")
-	switch {
-	case errors.As(err, &syntax), errors.Is(err, io.ErrUnexpectedEOF):
-		return invalid(nil, "the body is not JSON: %s: %s", text, wanted)
-	case errors.As(err, &kind) && kind.Field == "":
-		return invalid(nil, "the body is a JSON %s: %s", kind.Value, wanted)
-	case errors.As(err, &kind):
-		return invalid(nil, "%s cannot be a JSON %s: %s", kind.Field, kind.Value, wanted)
-	case strings.HasPrefix(text, "unknown field"): // it has no type of its own
-		fields := fieldsOf(reflect.TypeFor[parachute.Deployment](), "")
-		return invalid(nil, "%s: want one of %s", text, strings.Join(fields, ", "))
-	}
-	return invalid(nil, "%s", text) // of the library's own UnmarshalJSON
-}
-
-// fieldsOf returns the names that the fields of a struct have in JSON, those
-// of its own structs too.
-func fieldsOf(t reflect.Type, prefix string) []string {
-	var names []string
-	for f := range t.Fields() {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		switch {
-		case name == "" || name == "-":
-		case f.Type.Kind() == reflect.Struct:
-			names = append(names, fieldsOf(f.Type, prefix+name+".")...)
-		default:
-			names = append(names, prefix+name)
-		}
-	}
-	return names
 }
 
 // invalid returns an ErrInvalid with that text that is err as well.

@@ -1,0 +1,107 @@
+package control
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"reflect"
+	"strings"
+	"time"
+)
+
+// maxBody is what a request may bring: a deployment with ten thousand hosts
+// has a third of it.
+const maxBody = 1 << 20
+
+// What the bodies of requests are, and one of each.
+const (
+	deploymentWanted = `a deployment in JSON, such as {"targets":["10.0.0.7:3000"],"hosts":["app1.example.com"]}`
+	pauseWanted      = `how to pause in JSON, such as {"max":"30s"}`
+	stopWanted       = `how to stop in JSON, such as {"message":"Back at noon"}`
+	rolloutWanted    = `a rollout in JSON, such as {"targets":["10.0.0.8:3000"]}`
+	splitWanted      = `a split in JSON, such as {"percent":10}`
+)
+
+// read reads the body of r as a T. What is wrong with it is ErrInvalid, and said
+// together with what is wanted.
+func read[T any](w http.ResponseWriter, r *http.Request, wanted string) (v T, err error) {
+	data, err := readBody(w, r)
+	switch {
+	case err != nil:
+		return v, err
+	case len(data) == 0:
+		return v, invalid(nil, "there is no body: want %s", wanted)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&v); err != nil {
+		return v, undecodable(err, reflect.TypeFor[T](), wanted)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return v, invalid(nil, "there is more in the body than one JSON object: want %s", wanted)
+	}
+	return v, nil
+}
+
+// readOptional is read for a body that need not be there.
+func readOptional[T any](w http.ResponseWriter, r *http.Request, wanted string) (v T, err error) {
+	if r.ContentLength == 0 {
+		return v, nil
+	}
+	return read[T](w, r, wanted)
+}
+
+// readBody reads the body of r, but for white space around it.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	// The server lifts the deadline when it has seen the end of the body.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, invalid(err, "the body has more than %d bytes, which is the most", maxBody)
+	case err != nil:
+		return nil, invalid(err, "the body could not be read: %v", err)
+	}
+	return bytes.TrimSpace(data), nil
+}
+
+// undecodable returns what to say of an error of encoding/json about a body that
+// should have been a t.
+func undecodable(err error, t reflect.Type, wanted string) error {
+	var (
+		syntax *json.SyntaxError
+		kind   *json.UnmarshalTypeError
+	)
+	text := strings.TrimPrefix(err.Error(), "json: ")
+	switch {
+	case errors.As(err, &syntax), errors.Is(err, io.ErrUnexpectedEOF):
+		return invalid(nil, "the body is not JSON: %s: want %s", text, wanted)
+	case errors.As(err, &kind) && kind.Field == "":
+		return invalid(nil, "the body is a JSON %s: want %s", kind.Value, wanted)
+	case errors.As(err, &kind):
+		return invalid(nil, "%s cannot be a JSON %s: want %s", kind.Field, kind.Value, wanted)
+	case strings.HasPrefix(text, "unknown field"): // it has no type of its own
+		return invalid(nil, "%s: want one of %s", text, strings.Join(fieldsOf(t, ""), ", "))
+	}
+	return invalid(nil, "%s", text) // of the library's own UnmarshalJSON
+}
+
+// fieldsOf returns the names that the fields of a struct have in JSON, those
+// of its own structs too.
+func fieldsOf(t reflect.Type, prefix string) []string {
+	var names []string
+	for f := range t.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case name == "" || name == "-":
+		case f.Type.Kind() == reflect.Struct:
+			names = append(names, fieldsOf(f.Type, prefix+name+".")...)
+		default:
+			names = append(names, prefix+name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,93 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/shahnk19/parachute"
+)
+
+// Pause has the proxy do what parachute.Proxy.Pause does. All that is said of
+// Deploy holds for it, and for the other changes here, too: an error means that
+// nothing was changed.
+func (c *Client) Pause(ctx context.Context, service string, how parachute.Pause, events func(parachute.Event)) (Result, error) {
+	return c.operate(ctx, how, &change{
+		verb: "pause", service: service,
+		method: http.MethodPost, below: "/pause",
+		effect: parachute.EventPaused,
+		judge:  judgeBy(func(s parachute.Status) bool { return s.State == parachute.StatePaused }),
+		events: events,
+	})
+}
+
+// Stop has the proxy do what parachute.Proxy.Stop does.
+func (c *Client) Stop(ctx context.Context, service string, how parachute.Stop, events func(parachute.Event)) (Result, error) {
+	return c.operate(ctx, how, &change{
+		verb: "stop", service: service,
+		method: http.MethodPost, below: "/stop",
+		effect: parachute.EventStopped,
+		judge:  judgeBy(func(s parachute.Status) bool { return s.State == parachute.StateStopped }),
+		events: events,
+	})
+}
+
+// Resume has the proxy do what parachute.Proxy.Resume does.
+func (c *Client) Resume(ctx context.Context, service string, events func(parachute.Event)) (Result, error) {
+	return c.change(ctx, &change{
+		verb: "resume", service: service,
+		method: http.MethodPost, below: "/resume",
+		effect: parachute.EventResumed,
+		judge:  judgeBy(func(s parachute.Status) bool { return s.State == parachute.StateServing }),
+		events: events,
+	})
+}
+
+// Rollout has the proxy do what parachute.Proxy.Rollout does.
+func (c *Client) Rollout(ctx context.Context, service string, r parachute.Rollout, events func(parachute.Event)) (Result, error) {
+	return c.operate(ctx, r, &change{
+		verb: "rollout", service: service,
+		method: http.MethodPut, below: "/rollout",
+		effect: parachute.EventSwitched,
+		judge: judgeBy(func(s parachute.Status) bool {
+			return s.Rollout != nil && slices.Equal(s.Rollout.Targets, r.Targets)
+		}),
+		events: events,
+	})
+}
+
+// SetSplit has the proxy do what parachute.Proxy.SetSplit does.
+func (c *Client) SetSplit(ctx context.Context, service string, split parachute.Split, events func(parachute.Event)) (Result, error) {
+	return c.operate(ctx, split, &change{
+		verb: "split", service: service,
+		method: http.MethodPut, below: "/rollout/split",
+		effect: parachute.EventSplit,
+		judge: judgeBy(func(s parachute.Status) bool {
+			return s.Rollout != nil && s.Rollout.Split.Percent == split.Percent && slices.Equal(s.Rollout.Split.List, split.List)
+		}),
+		events: events,
+	})
+}
+
+// EndRollout has the proxy do what parachute.Proxy.EndRollout does.
+func (c *Client) EndRollout(ctx context.Context, service string, events func(parachute.Event)) (Result, error) {
+	return c.change(ctx, &change{
+		verb: "end rollout", service: service,
+		method: http.MethodDelete, below: "/rollout",
+		effect: parachute.EventSplit,
+		judge:  judgeBy(func(s parachute.Status) bool { return s.Rollout == nil }),
+		events: events,
+	})
+}
+
+// operate asks for a change that v says more of.
+func (c *Client) operate(ctx context.Context, v any, ch *change) (Result, error) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return Result{}, ch.describe(fmt.Errorf("it cannot be sent: %w", err))
+	}
+	ch.body = body
+	return c.change(ctx, ch)
+}
