@@ -64,8 +64,10 @@ func (l *Log) Close() error { return l.buffer.close() }
 //
 // The fields are those of kamal-proxy: duration is in nanoseconds, client_addr
 // and client_port are the peer's, and remote_addr is what X-Forwarded-For said,
-// true or not, or else the peer's address. After them come error and retries,
-// where there are any. A value of more than 2,048 bytes is cut to that, the
+// true or not, or else the peer's address. After them come the headers that the
+// service wants to be logged, as req_ and resp_ with their names in lower case
+// and '_' for whatever is neither letter nor digit, and error and retries, where
+// there are any. A value of more than 2,048 bytes is cut to that, the
 // last three of them dots.
 func (l *Log) Observe(r *http.Request, o parachute.Outcome) {
 	s := l.lines.Get().(*line)
@@ -112,6 +114,10 @@ func (s *line) request(r *http.Request, o *parachute.Outcome) {
 	s.str("proto", r.Proto)
 	s.str("scheme", scheme)
 	s.str("query", r.URL.RawQuery)
+	if d := o.Deployment; d != nil {
+		s.headers("req_", d.Report.RequestHeaders, r.Header)
+		s.headers("resp_", d.Report.ResponseHeaders, o.Header)
+	}
 	if o.Err != nil {
 		s.str("error", o.Err.Error())
 	} else if o.Reason != "" {

@@ -87,6 +87,38 @@ func TestRequestHasKamalProxysFields(t *testing.T) {
 	}) // exactly these fields
 }
 
+// newDeployment returns one that has headers logged.
+func newDeployment() *parachute.Deployment {
+	return &parachute.Deployment{Report: parachute.Report{
+		RequestHeaders:  []string{"User-Agent", "X-Not-There"},
+		ResponseHeaders: []string{"Content-Type"},
+	}}
+}
+
+func TestHeadersThatTheServiceWantsAreLogged(t *testing.T) {
+	is := is.New(t)
+	r, o := newRequest(), newOutcome()
+	r.Header["X-Tags"] = []string{"a", "b\""}
+	o.Header.Set("Cache-Control", "no-store")
+	o.Deployment = &parachute.Deployment{Report: parachute.Report{
+		RequestHeaders:  []string{"user-agent", "X-Tags", "X-Not-There", `x"\y`},
+		ResponseHeaders: []string{"Cache-Control", "Content-Type"},
+	}}
+	for _, f := range []accesslog.Format{accesslog.JSON, accesslog.Text} {
+		line := observe(t, f, r, o)
+		if f == accesslog.Text {
+			is.True(strings.Contains(line, ` req_user_agent="curl/8.5.0 (test)" req_x_tags="a,b\"" req_x_not_there="" req_x__y="" resp_cache_control=no-store`))
+			continue
+		}
+		fields := decode(t, line)
+		is.Equal(fields["req_user_agent"], "curl/8.5.0 (test)")
+		is.Equal(fields["req_x_tags"], `a,b"`) // all values
+		is.Equal(fields["req_x_not_there"], "")
+		is.Equal(fields["req_x__y"], "") // nothing of a name can end the field's
+		is.Equal(fields["resp_cache_control"], "no-store")
+	}
+}
+
 func TestRequestTellsWhatWentWrong(t *testing.T) {
 	for name, test := range map[string]struct {
 		outcome func(*parachute.Outcome)

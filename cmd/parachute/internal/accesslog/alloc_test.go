@@ -17,6 +17,7 @@ func TestObserveAllocatesNothing(t *testing.T) {
 			log := accesslog.New(io.Discard, f)
 			defer log.Close()
 			r, o := newRequest(), newOutcome()
+			o.Deployment = newDeployment()
 			for range 1000 {
 				log.Observe(r, o)
 			}

@@ -1,7 +1,9 @@
 package accesslog
 
 import (
+	"net/http"
 	"strconv"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -43,15 +45,25 @@ func (s *line) end() {
 }
 
 func (s *line) key(name string) {
+	s.beginKey()
+	s.b = append(s.b, name...)
+	s.endKey()
+}
+
+func (s *line) beginKey() {
 	if s.text {
 		s.b = append(s.b, ' ')
-		s.b = append(s.b, name...)
-		s.b = append(s.b, '=')
-		return
+	} else {
+		s.b = append(s.b, `,"`...)
 	}
-	s.b = append(s.b, `,"`...)
-	s.b = append(s.b, name...)
-	s.b = append(s.b, `":`...)
+}
+
+func (s *line) endKey() {
+	if s.text {
+		s.b = append(s.b, '=')
+	} else {
+		s.b = append(s.b, `":`...)
+	}
 }
 
 func (s *line) int(name string, v int64) {
@@ -61,6 +73,10 @@ func (s *line) int(name string, v int64) {
 
 func (s *line) str(name, v string) {
 	s.key(name)
+	s.value(v)
+}
+
+func (s *line) value(v string) {
 	v = cut(v)
 	switch {
 	case !s.text:
@@ -70,6 +86,31 @@ func (s *line) str(name, v string) {
 	default:
 		s.b = strconv.AppendQuote(s.b, v)
 	}
+}
+
+// headers writes those headers, several values of one with commas between them.
+func (s *line) headers(prefix string, names []string, h http.Header) {
+	for _, name := range names {
+		s.beginKey()
+		s.b = append(s.b, prefix...)
+		for i := range len(name) {
+			s.b = append(s.b, fieldByte(name[i]))
+		}
+		s.endKey()
+		s.value(strings.Join(h[http.CanonicalHeaderKey(name)], ","))
+	}
+}
+
+// fieldByte returns what stands for a byte of a header's name in that of a
+// field.
+func fieldByte(c byte) byte {
+	switch {
+	case 'A' <= c && c <= 'Z':
+		return c - 'A' + 'a'
+	case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		return c
+	}
+	return '_'
 }
 
 // maxValue is the size of the longest value, for one request can bring
