@@ -1,0 +1,135 @@
+package metrics
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/shahnk19/parachute"
+)
+
+// A collector reads everything when Prometheus asks.
+type collector struct{ metrics *Metrics }
+
+// describe returns the description of a metric.
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("parachute_"+name, help, labels, nil)
+}
+
+var (
+	requestsDesc = describe("requests_total", "Requests that have ended.", "service", "method", "status")
+	durationDesc = describe("request_duration_seconds", "How long requests took in all, but for upgraded connections.", "service")
+	bytesInDesc  = describe("request_body_bytes_total", "Bytes of the bodies of requests.", "service")
+	bytesOutDesc = describe("response_body_bytes_total", "Bytes of the bodies of answers.", "service")
+	retriesDesc  = describe("retries_total", "How often requests were sent again.", "service")
+	inFlightDesc = describe("requests_in_flight", "Requests that targets are answering, streams aside.", "service")
+	streamsDesc  = describe("streams_open", "Upgraded connections and event streams.", "service")
+	heldDesc     = describe("requests_held", "Requests that wait because their service is paused, or its targets cannot be reached.", "service")
+	probesDesc   = describe("probes_total", "Health checks while a deploy waited, and others that changed the health of a target.", "service", "result")
+	healthDesc   = describe("target_healthy", "Whether a target passed its last health checks. One that has not been checked is missing.", "service", "target", "role")
+	deploysDesc  = describe("deploys_total", "Deploys, and those of rollouts, by how they ended.", "service", "outcome")
+	drainsDesc   = describe("drain_duration_seconds", "How long drains took, until the last request was answered or cut off.", "service")
+	expiryDesc   = describe("certificate_expiry_timestamp_seconds", "When a certificate expires.", "host", "source")
+	unknownDesc  = describe("tls_unknown_names_total", "TLS handshakes with names that have no certificate.")
+)
+
+// Describe sends nothing: what there is depends on what is deployed.
+func (c collector) Describe(chan<- *prometheus.Desc) {}
+
+func (c collector) Collect(out chan<- prometheus.Metric) {
+	proxy := c.metrics.proxy
+	services := c.metrics.refresh()
+	sink := sink(out)
+	for name, s := range *c.metrics.services.Load() {
+		sink.series(name, s)
+	}
+	for _, s := range services {
+		sink.live(s)
+	}
+	for _, certificate := range proxy.Certificates() {
+		if !certificate.Expires.IsZero() {
+			sink.gauge(expiryDesc, float64(certificate.Expires.Unix()), certificate.Host, string(certificate.Source))
+		}
+	}
+	sink.counter(unknownDesc, proxy.UnknownNames())
+}
+
+// A sink takes what is collected.
+type sink chan<- prometheus.Metric
+
+func (out sink) counter(desc *prometheus.Desc, v uint64, labels ...string) {
+	out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(v), labels...)
+}
+
+func (out sink) gauge(desc *prometheus.Desc, v float64, labels ...string) {
+	out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v, labels...)
+}
+
+func (out sink) histogram(desc *prometheus.Desc, bounds []time.Duration, buckets []atomic.Uint64, sum *atomic.Int64, service string) {
+	cumulative := make(map[float64]uint64, len(bounds))
+	var n uint64
+	for i, bound := range bounds {
+		n += buckets[i].Load()
+		cumulative[bound.Seconds()] = n
+	}
+	n += buckets[len(bounds)].Load()
+	out <- prometheus.MustNewConstHistogram(desc, n, time.Duration(sum.Load()).Seconds(), cumulative, service)
+}
+
+// series sends what was counted for a service. What has not happened yet, of
+// which there are many, is left out.
+func (out sink) series(service string, s *series) {
+	for i, method := range methodNames() {
+		for j, status := range classNames() {
+			if n := s.requests[i][j].Load(); n > 0 {
+				out.counter(requestsDesc, n, service, method, status)
+			}
+		}
+	}
+	for i, outcome := range outcomeNames() {
+		if n := s.deploys[i].Load(); n > 0 {
+			out.counter(deploysDesc, n, service, outcome)
+		}
+	}
+	out.histogram(durationDesc, requestBounds[:], s.duration.buckets[:], &s.duration.sum, service)
+	out.histogram(drainsDesc, drainBounds[:], s.drains.buckets[:], &s.drains.sum, service)
+	out.counter(bytesInDesc, s.in.Load(), service)
+	out.counter(bytesOutDesc, s.out.Load(), service)
+	out.counter(retriesDesc, s.retries.Load(), service)
+	out.counter(probesDesc, s.probes[0].Load(), service, "failed")
+	out.counter(probesDesc, s.probes[1].Load(), service, "passed")
+}
+
+// live sends how a service is.
+func (out sink) live(s parachute.Status) {
+	if s.Live == nil {
+		return
+	}
+	var requests, streams int64
+	for _, t := range s.Live.Targets {
+		requests += t.Requests
+		streams += t.Streams
+		switch t.Health {
+		case parachute.HealthHealthy:
+			out.gauge(healthDesc, 1, s.Service, t.Address, roleOf(t))
+		case parachute.HealthUnhealthy:
+			out.gauge(healthDesc, 0, s.Service, t.Address, roleOf(t))
+		}
+	}
+	out.gauge(inFlightDesc, float64(requests), s.Service)
+	out.gauge(streamsDesc, float64(streams), s.Service)
+	out.gauge(heldDesc, float64(s.Live.Held), s.Service)
+}
+
+// roleOf tells targets of the same address apart.
+func roleOf(t parachute.TargetStatus) string {
+	role := "write"
+	if t.Reads {
+		role = "read"
+	}
+	if t.Rollout {
+		role = "rollout_" + role
+	}
+	return role
+}

@@ -1,0 +1,192 @@
+// Package metrics counts what happens to requests, targets and services, and
+// tells Prometheus. Everything is told by service, and nothing by path.
+package metrics
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/shahnk19/parachute"
+)
+
+// Metrics are those of one Proxy. Observe and Notify are made for
+// parachute.Options, so they are made before the Proxy, and Watch says which it
+// is.
+//
+// What is counted for a service is forgotten when the service is removed. What
+// belongs to no service, such as requests for a host that is nobody's, or a first
+// deploy that came to nothing, is counted for the service "".
+type Metrics struct {
+	proxy    *parachute.Proxy
+	services atomic.Pointer[map[string]*series] // by name; never changed, but replaced
+
+	mu        sync.Mutex             // is held while services is replaced; guards what follows
+	deploying map[uint64]bool        // generations that have not switched yet
+	draining  map[draining]time.Time // since when
+}
+
+// A draining is a drain that goes on.
+type draining struct {
+	service    string
+	generation uint64
+}
+
+// New returns Metrics of nothing yet.
+func New() *Metrics {
+	m := &Metrics{deploying: make(map[uint64]bool), draining: make(map[draining]time.Time)}
+	m.services.Store(&map[string]*series{"": new(series)})
+	return m
+}
+
+// Watch says whose metrics they are. It must be called once, before the Proxy
+// serves and before anybody asks for the metrics.
+func (m *Metrics) Watch(p *parachute.Proxy) { m.proxy = p }
+
+// Handler returns what answers Prometheus.
+func (m *Metrics) Handler() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collector{m})
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+}
+
+// Observe counts a request that has ended, unless its path is among those that
+// its service excludes. It keeps nothing of what it is handed.
+func (m *Metrics) Observe(r *http.Request, o parachute.Outcome) {
+	if o.Deployment != nil && len(o.Deployment.Report.ExcludeMetricsPaths) > 0 && excluded(r, &o) {
+		return
+	}
+	s := (*m.services.Load())[o.Service]
+	if s == nil {
+		if s = m.meet(o.Service); s == nil {
+			return // a request that outlived its service
+		}
+	}
+	s.request(r.Method, &o)
+}
+
+// excluded reports whether the target saw a path that its service does not want
+// to be counted.
+func excluded(r *http.Request, o *parachute.Outcome) bool {
+	path := r.URL.Path
+	if o.Prefix != "" {
+		prefix, err := url.PathUnescape(o.Prefix)
+		if err != nil {
+			return false
+		}
+		path = "/" + strings.TrimLeft(strings.TrimPrefix(path, prefix), "/")
+	}
+	return slices.Contains(o.Deployment.Report.ExcludeMetricsPaths, path)
+}
+
+// meet returns the series of a service that had none, or nil if the Proxy knows
+// no such service.
+func (m *Metrics) meet(service string) *series {
+	m.refresh()
+	return (*m.services.Load())[service]
+}
+
+// refresh brings the series in line with the services that there are, which may
+// have been restored, and returns these.
+func (m *Metrics) refresh() []parachute.Status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	services := m.proxy.Services() // no older than what Notify has heard
+	known := *m.services.Load()
+	next := map[string]*series{"": known[""]}
+	for _, s := range services {
+		if next[s.Service] = known[s.Service]; next[s.Service] == nil {
+			next[s.Service] = new(series)
+		}
+	}
+	m.services.Store(&next)
+	return services
+}
+
+// Notify counts what has happened to a service.
+func (m *Metrics) Notify(e parachute.Event) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch e.Kind {
+	case parachute.EventDeploying:
+		m.deploying[e.Generation] = true
+	case parachute.EventProbed:
+		m.ofLocked(e.Service).probe(e.Probe)
+	case parachute.EventHealthy, parachute.EventUnhealthy:
+		if !m.deploying[e.Generation] { // else it was an EventProbed as well
+			m.ofLocked(e.Service).probe(e.Probe)
+		}
+	case parachute.EventSwitched:
+		m.addLocked(e.Service)
+		m.deployedLocked(e, switched)
+	case parachute.EventFailed:
+		m.deployedLocked(e, outcomeOf(e.Err))
+	case parachute.EventDraining:
+		m.draining[draining{e.Service, e.Generation}] = e.Time
+	case parachute.EventDrained:
+		d := draining{e.Service, e.Generation}
+		if since, ok := m.draining[d]; ok {
+			delete(m.draining, d)
+			m.ofLocked(e.Service).drains.observe(e.Time.Sub(since))
+		}
+	case parachute.EventRemoved:
+		m.dropLocked(e.Service)
+	}
+}
+
+// deployedLocked counts the end of a deploy. What was no deploy, such as a
+// service that could not be restored, is none.
+func (m *Metrics) deployedLocked(e parachute.Event, how outcome) {
+	if m.deploying[e.Generation] {
+		delete(m.deploying, e.Generation)
+		m.ofLocked(e.Service).deploys[how].Add(1)
+	}
+}
+
+// outcomeOf tells how a deploy ended that was refused.
+func outcomeOf(err error) outcome {
+	switch {
+	case errors.Is(err, parachute.ErrUnhealthy):
+		return unhealthy
+	case errors.Is(err, parachute.ErrSuperseded):
+		return superseded
+	case errors.Is(err, context.Canceled):
+		return canceled
+	}
+	return failed
+}
+
+// ofLocked returns the series of a service, or those of none.
+func (m *Metrics) ofLocked(service string) *series {
+	known := *m.services.Load()
+	if s := known[service]; s != nil {
+		return s
+	}
+	return known[""]
+}
+
+func (m *Metrics) addLocked(service string) {
+	known := *m.services.Load()
+	if known[service] != nil {
+		return
+	}
+	next := maps.Clone(known)
+	next[service] = new(series)
+	m.services.Store(&next)
+}
+
+func (m *Metrics) dropLocked(service string) {
+	next := maps.Clone(*m.services.Load())
+	delete(next, service)
+	m.services.Store(&next)
+}
