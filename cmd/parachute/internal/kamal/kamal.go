@@ -1,0 +1,243 @@
+// Package kamal reads what kamal-proxy has written down of its services, so that
+// parachute can serve them in its place.
+//
+// It was written against the state of kamal-proxy v0.9: a JSON list of services,
+// each with name, active_targets, active_readers, rollout_targets,
+// rollout_readers, options, target_options, pause_controller and
+// rollout_controller, and against active_target, rollout_target, hosts and
+// path_prefixes of older versions. Durations are nanoseconds. Names are compared
+// without regard to case, '_' and '-', so that another spelling of a known name
+// is understood as well.
+package kamal
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/shahnk19/parachute"
+)
+
+// FileName is that of the state in kamal-proxy's folder.
+const FileName = "kamal-proxy.state"
+
+// maxSize is more than any state needs.
+const maxSize = 64 << 20
+
+// Read returns the services of the file at path as parachute.Proxy.Restore takes
+// them, and what is to be said about them aloud: each of warnings is a sentence
+// that names something that was not taken over. The file is left as it is. The
+// error, which wraps fs.ErrNotExist where there is no file, says that nothing of
+// it could be read.
+func Read(path string) (services []parachute.Status, warnings []string, err error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	var entries []json.RawMessage
+	if err := json.Unmarshal(data, &entries); err != nil {
+		return nil, nil, fmt.Errorf("%s is not a state of kamal-proxy: %w", path, err)
+	}
+	warn := func(about, format string, args ...any) {
+		warnings = append(warnings, fmt.Sprintf("%s: %s: ", path, about)+fmt.Sprintf(format, args...))
+	}
+	for i, entry := range entries {
+		o := newObject(entry, fmt.Sprintf("service number %d", i+1), warn)
+		name := o.text("name")
+		if name == "" {
+			warn(o.about, "it has no name and is left out")
+			continue
+		}
+		o.about = "service " + name
+		s := service(o, name)
+		s.Generation = uint64(len(services) + 1)
+		services = append(services, s)
+	}
+	return services, warnings, nil
+}
+
+// readFile reads a file that must be one: no link to another, and nothing that
+// an open could wait for.
+func readFile(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is no regular file", path)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err == nil && len(data) > maxSize {
+		err = errors.New("it is larger than any state")
+	}
+	return data, err
+}
+
+// service returns what is told of one service.
+func service(o *object, name string) parachute.Status {
+	d := parachute.Deployment{
+		Service:     name,
+		Targets:     o.either("active_targets", "active_target"),
+		ReadTargets: o.list("active_readers"),
+		Hosts:       o.list("hosts"),
+
+		PathPrefixes: o.list("path_prefixes"),
+	}
+	serviceOptions(o.object("options"), &d)
+	targetOptions(o.object("target_options"), &d)
+	s := parachute.Status{Service: name, State: parachute.StateServing, Deployment: d}
+	pause(o.object("pause_controller"), &s)
+	rollout(o, &s)
+	o.end()
+	return s
+}
+
+func serviceOptions(o *object, d *parachute.Deployment) {
+	if hosts := o.list("hosts"); len(hosts) > 0 {
+		d.Hosts = hosts
+	}
+	if prefixes := o.list("path_prefixes"); len(prefixes) > 0 {
+		d.PathPrefixes = prefixes
+	}
+	d.KeepPrefix = !o.boolean("strip_prefix", true)
+	d.CanonicalHost = o.text("canonical_host")
+	d.ErrorPages = o.path("error_page_path")
+	d.Timeouts.WriterAffinity = o.limit("writer_affinity_timeout")
+	d.ReadWebSockets = o.boolean("read_targets_accept_websockets", false) && len(d.ReadTargets) > 0
+	tls(o, d)
+	o.end()
+}
+
+// stagingHost is in the URL of Let's Encrypt's directory for trials.
+const stagingHost = "acme-staging"
+
+// letsEncrypt is Let's Encrypt's other directory, which is the default.
+const letsEncrypt = "acme-v02.api.letsencrypt.org"
+
+func tls(o *object, d *parachute.Deployment) {
+	enabled := o.boolean("tls_enabled", false)
+	t := parachute.TLS{
+		Mode:       parachute.TLSAutomatic,
+		CertFile:   o.path("tls_certificate_path"),
+		KeyFile:    o.path("tls_private_key_path"),
+		AskURL:     o.text("tls_on_demand_url"),
+		NoRedirect: !o.boolean("tls_redirect", true),
+		CacheDir:   o.path("acme_cache_path"),
+	}
+	directory := o.text("acme_directory")
+	if !enabled {
+		return // the rest is there in any case
+	}
+	switch {
+	case strings.Contains(directory, stagingHost):
+		t.Staging = true
+	case directory != "" && !strings.Contains(directory, letsEncrypt):
+		o.warn(o.about, "acme_directory %s is not taken over: name it with run --acme-directory", directory)
+	}
+	switch {
+	case t.CertFile != "":
+		t.Mode, t.CacheDir = parachute.TLSFiles, ""
+	case t.AskURL != "":
+		t.Mode = parachute.TLSOnDemand
+	}
+	d.TLS = t
+}
+
+func targetOptions(o *object, d *parachute.Deployment) {
+	health := o.object("health_check_config")
+	d.HealthCheck = parachute.HealthCheck{
+		Path:     health.text("path"),
+		Port:     int(health.number("port")),
+		Host:     health.text("host"),
+		Interval: health.duration("interval"),
+		Timeout:  health.duration("timeout"),
+	}
+	health.end()
+	d.Timeouts.Response = o.limit("response_timeout")
+	d.Buffer = parachute.Buffer{
+		Requests:  o.boolean("buffer_requests", false),
+		Responses: o.boolean("buffer_responses", false),
+		Memory:    o.number("max_memory_buffer_size"),
+	}
+	d.MaxRequestBody = o.number("max_request_body_size")
+	d.MaxResponseBody = o.number("max_response_body_size")
+	d.Report.RequestHeaders = o.list("log_request_headers")
+	d.Report.ResponseHeaders = o.list("log_response_headers")
+	d.Report.ExcludeMetricsPaths = o.list("exclude_metrics_paths")
+	d.Headers.ScopeCookies = o.boolean("scope_cookie_paths", false)
+	if o.has("forward_headers") {
+		d.Forwarded.Trust = parachute.TrustNobody
+		if o.boolean("forward_headers", false) {
+			d.Forwarded.Trust = parachute.TrustEverybody
+		}
+	}
+	o.end()
+}
+
+func pause(o *object, s *parachute.Status) {
+	state, message, longest := o.state("state"), o.text("stop_message"), o.duration("fail_after")
+	switch state {
+	case parachute.StatePaused:
+		s.State, s.Pause = state, &parachute.Pause{Max: longest}
+	case parachute.StateStopped:
+		s.State, s.Stop = state, &parachute.Stop{Message: message}
+	}
+	o.end()
+}
+
+func rollout(o *object, s *parachute.Status) {
+	targets, readers := o.either("rollout_targets", "rollout_target"), o.list("rollout_readers")
+	c := o.object("rollout_controller")
+	split := parachute.Split{Percent: int(c.number("percentage")), List: c.list("allowlist")}
+	c.drop("percentage_split_point") // follows from the percentage
+	c.end()
+	if len(targets) > 0 {
+		s.Rollout = &parachute.Rollout{Targets: targets, ReadTargets: readers, Split: split}
+	}
+}
+
+// path returns a path that is told, if it is absolute: nobody knows any more what
+// others are relative to.
+func (o *object) path(name string) string {
+	p := o.text(name)
+	if p != "" && !filepath.IsAbs(p) {
+		o.warn(o.about, "%s %s is not taken over: want an absolute path", name, p)
+		return ""
+	}
+	return p
+}
+
+// limit returns a time limit as the library has it, where a negative one is
+// none.
+func (o *object) limit(name string) time.Duration {
+	there := o.has(name)
+	d := o.duration(name)
+	if there && d == 0 {
+		return -1
+	}
+	return d
+}
+
+// either returns a list, or what an older version had in its place, which is one
+// text.
+func (o *object) either(name, older string) []string {
+	one := o.text(older)
+	if list := o.list(name); len(list) > 0 {
+		return list
+	}
+	if one != "" {
+		return []string{one}
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+package kamal
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/shahnk19/parachute"
+)
+
+// An object is a JSON object that is read member by member. What cannot be read,
+// and what nobody has asked for at the end, is warned of.
+type object struct {
+	about   string // what it is, for warnings
+	warn    func(about, format string, args ...any)
+	members map[string]member // by canonical name; read ones are gone
+}
+
+type member struct {
+	name  string // as it is written
+	value json.RawMessage
+}
+
+// newObject returns data as an object; one without members where it is none.
+func newObject(data json.RawMessage, about string, warn func(about, format string, args ...any)) *object {
+	o := &object{about: about, warn: warn, members: make(map[string]member)}
+	if isZero(data) {
+		return o
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(data, &members); err != nil {
+		warn(about, "it cannot be read: %v", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if value := members[name]; string(value) != "null" {
+			o.members[canonical(name)] = member{name, value}
+		}
+	}
+	return o
+}
+
+// canonical returns a name without what different versions spell differently.
+func canonical(name string) string {
+	return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(name))
+}
+
+func (o *object) has(name string) bool {
+	_, ok := o.members[canonical(name)]
+	return ok
+}
+
+func (o *object) drop(name string) { delete(o.members, canonical(name)) }
+
+// read decodes a member into v, which is left alone where it is not there.
+func (o *object) read(name string, v any) {
+	m, ok := o.members[canonical(name)]
+	if !ok {
+		return
+	}
+	o.drop(name)
+	if err := json.Unmarshal(m.value, v); err != nil {
+		o.warn(o.about, "%s cannot be read and is not taken over: %v", m.name, err)
+	}
+}
+
+func (o *object) text(name string) (s string) {
+	o.read(name, &s)
+	return s
+}
+
+// list returns the texts of a list that are not empty.
+func (o *object) list(name string) (list []string) {
+	o.read(name, &list)
+	list = slices.DeleteFunc(list, func(s string) bool { return s == "" })
+	return slices.Clip(list)
+}
+
+func (o *object) boolean(name string, otherwise bool) bool {
+	o.read(name, &otherwise)
+	return otherwise
+}
+
+func (o *object) number(name string) (n int64) {
+	o.read(name, &n)
+	return n
+}
+
+// duration returns one that is written in nanoseconds, or as "30s".
+func (o *object) duration(name string) (d time.Duration) {
+	m, ok := o.members[canonical(name)]
+	if ok && strings.HasPrefix(string(m.value), `"`) {
+		s := o.text(name)
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			o.warn(o.about, "%s cannot be read and is not taken over: %v", m.name, err)
+		}
+		return d
+	}
+	o.read(name, &d)
+	return d
+}
+
+// state returns what a service does with its requests, which is written as a
+// number or in words.
+func (o *object) state(name string) parachute.State {
+	m, ok := o.members[canonical(name)]
+	if !ok {
+		return parachute.StateServing
+	}
+	o.drop(name)
+	switch strings.ToLower(strings.Trim(string(m.value), `"`)) {
+	case "0", "running", "":
+		return parachute.StateServing
+	case "1", "paused":
+		return parachute.StatePaused
+	case "2", "stopped":
+		return parachute.StateStopped
+	}
+	o.warn(o.about, "%s %s is not known: the service is served", m.name, m.value)
+	return parachute.StateServing
+}
+
+// object returns a member that is one itself.
+func (o *object) object(name string) *object {
+	var data json.RawMessage
+	o.read(name, &data)
+	return newObject(data, o.about+": "+name, o.warn)
+}
+
+// end warns of the members that nobody has asked for and that say something.
+func (o *object) end() {
+	for _, name := range slices.Sorted(maps.Keys(o.members)) {
+		if m := o.members[name]; !isZero(m.value) {
+			o.warn(o.about, "%s is not known here and not taken over: %s", m.name, m.value)
+		}
+	}
+}
+
+// isZero reports whether a value is what Go writes where nothing was asked for.
+func isZero(value json.RawMessage) bool {
+	switch string(value) {
+	case "", "null", "false", "0", `""`, "[]", "{}":
+		return true
+	}
+	return false
+}
