@@ -12,7 +12,7 @@ import (
 
 // A ListenError says that Run could not listen for a protocol.
 type ListenError struct {
-	Protocol string // http, https or http3
+	Protocol string // http, https, http3 or metrics
 	Err      error
 }
 
@@ -25,21 +25,22 @@ type listeners struct {
 	https net.Listener   // nil: there is no HTTPS
 	quic  net.PacketConn // nil: there is no HTTP/3
 
+	metrics net.Listener // nil: there are none
+
 	noHTTPS error // why there is no HTTPS
 }
 
 // listenAll returns the listeners that c asks for, or none and an error.
 func listenAll(c Config) (*listeners, error) {
 	l := new(listeners)
-	var err error
-	if l.http, err = listen(c.Bind, int(c.HTTPPort)); err != nil {
-		return nil, &ListenError{"http", err}
-	}
-	if c.HTTPSPort < 0 {
+	err := l.listenPlain(c)
+	if err == nil && c.HTTPSPort < 0 {
 		l.noHTTPS = errors.New("HTTPS is turned off by --https-port -1")
 		return l, nil
 	}
-	err = l.listenTLS(c)
+	if err == nil {
+		err = l.listenTLS(c)
+	}
 	var refused *ListenError
 	if c.HTTPSOptional && errors.As(err, &refused) && refused.Protocol == "https" {
 		l.noHTTPS = fmt.Errorf("HTTPS is not served, for port %d could not be had when the proxy started (%w): choose one with run --https-port", c.HTTPSPort, refused.Err)
@@ -50,6 +51,21 @@ func listenAll(c Config) (*listeners, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// listenPlain listens for HTTP, and on the metrics port.
+func (l *listeners) listenPlain(c Config) error {
+	var err error
+	if l.http, err = listen(c.Bind, int(c.HTTPPort)); err != nil {
+		return &ListenError{"http", err}
+	}
+	if c.MetricsPort == 0 {
+		return nil
+	}
+	if l.metrics, err = listen(c.Bind, max(c.MetricsPort, 0)); err != nil {
+		return &ListenError{"metrics", err}
+	}
+	return nil
 }
 
 // freeAttempts is how often a port is looked for that is free for TCP and UDP
@@ -112,11 +128,19 @@ func (l *listeners) log(logger *slog.Logger) {
 	if l.quic != nil {
 		logger.Info("listening", "protocol", "http3", "address", l.quic.LocalAddr().String())
 	}
+	if l.metrics != nil {
+		logger.Info("listening", "protocol", "metrics", "address", l.metrics.Addr().String())
+	}
 }
 
 // close closes what there is of them, also what has been closed before.
 func (l *listeners) close() {
-	l.http.Close()
+	if l.http != nil {
+		l.http.Close()
+	}
+	if l.metrics != nil {
+		l.metrics.Close()
+	}
 	if l.https != nil {
 		l.https.Close()
 	}

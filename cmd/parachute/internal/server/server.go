@@ -7,8 +7,11 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -22,6 +25,8 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/accesslog"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/certstore"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/kamal"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/metrics"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/state"
 )
 
@@ -55,6 +60,11 @@ type Config struct {
 	// HTTP3 serves HTTP/3 beside HTTPS, on the UDP port of the same number.
 	HTTP3 bool
 
+	// MetricsPort is the port for metrics and for questions about health, of
+	// this process and of its services; 0 is none, and a negative one is any
+	// free one.
+	MetricsPort int
+
 	// MinTLSVersion is the oldest version of TLS that is spoken with clients,
 	// as crypto/tls has it; if 0, TLS 1.2.
 	MinTLSVersion uint16
@@ -74,6 +84,10 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	MaxHeld        int
 
+	// SpoolDir is the folder of the files for bodies that are buffered; it is
+	// made if it is missing. If empty, one in DataDir.
+	SpoolDir string
+
 	// Output gets the log, lines in LogFormat.
 	Output    io.Writer
 	LogFormat accesslog.Format
@@ -84,8 +98,11 @@ type Config struct {
 	Debug       bool
 }
 
-// certificatesName is the folder of the certificates in DataDir.
-const certificatesName = "certificates"
+// The folders in DataDir.
+const (
+	certificatesName = "certificates"
+	spoolName        = "spool"
+)
 
 // Run runs the proxy until ctx ends, or until a listener fails, whose error it
 // returns. Either way running requests finish first, for as long as
@@ -100,16 +117,17 @@ func Run(ctx context.Context, c Config) (err error) {
 	log := accesslog.New(c.Output, c.LogFormat)
 	defer func() { err = errors.Join(err, log.Close()) }()
 	logger := slog.New(log.Handler(c.logLevel()))
-	services, warnings, err := store.Load()
-	for _, w := range warnings {
-		logger.Warn(w)
-	}
+	services, err := load(store, c.DataDir, logger)
 	if err != nil {
 		return err
 	}
 	certificates, err := certstore.Open(filepath.Join(c.DataDir, certificatesName))
 	if err != nil {
 		return err
+	}
+	c.SpoolDir = cmp.Or(c.SpoolDir, filepath.Join(c.DataDir, spoolName))
+	if err := os.MkdirAll(c.SpoolDir, 0o700); err != nil {
+		return fmt.Errorf("folder for bodies: %w", err)
 	}
 	commands, err := control.Listen(c.Socket, c.SocketOptions)
 	if err != nil {
@@ -133,6 +151,36 @@ func Run(ctx context.Context, c Config) (err error) {
 		"socket", c.Socket, "data_dir", c.DataDir, "services", len(services))
 	l.log(logger)
 	return s.serve(ctx, commands)
+}
+
+// load returns what the store has, or if nothing was ever saved there, what
+// kamal-proxy left in the same folder.
+func load(store *state.Store, dir string, logger *slog.Logger) ([]parachute.Status, error) {
+	isNew, err := store.IsNew()
+	if err != nil {
+		return nil, err
+	}
+	services, warnings, err := store.Load()
+	for _, w := range warnings {
+		logger.Warn(w)
+	}
+	if err != nil || !isNew {
+		return services, err
+	}
+	path := filepath.Join(dir, kamal.FileName)
+	services, warnings, err = kamal.Read(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		logger.Warn("what kamal-proxy has served is not taken over: deploy it again", "error", err)
+		return nil, nil
+	}
+	for _, w := range warnings {
+		logger.Warn(w)
+	}
+	logger.Info("taking over from kamal-proxy", "file", path, "services", len(services))
+	return services, nil
 }
 
 func (c Config) logLevel() slog.Level {
@@ -161,6 +209,10 @@ type server struct {
 	fronts          []front      // serve proxy
 	altSvc          []string     // what HTTPS says of HTTP/3; nil: there is none
 	handlers        atomic.Int64 // that run, also those of hijacked connections
+
+	monitoring *http.Server // on the metrics port; nil: there is none
+	monitored  net.Listener // likewise
+	stopping   atomic.Bool
 }
 
 // A front is one way for clients to the proxy.
@@ -190,12 +242,22 @@ func newServer(c Config, p parts) *server {
 		NoHTTPS:        p.listeners.noHTTPS,
 		ACME:           c.ACME,
 	}
+	options.Spool.Dir = c.SpoolDir
 	options.ACME.Cache = p.certificates
 	options.ACME.CacheAt = func(dir string) autocert.Cache { return certstore.At(dir) }
 	if !c.NoAccessLog {
 		options.Observe = p.log.Observe
 	}
+	var m *metrics.Metrics
+	if p.listeners.metrics != nil {
+		m = metrics.New()
+		measure(m, &options)
+	}
 	s.proxy = parachute.New(options)
+	if m != nil {
+		m.Watch(s.proxy)
+		s.addMonitoring(c, p, m)
+	}
 	s.commands = s.control.HTTPServer(s.proxy)
 	s.commands.ErrorLog = slog.NewLogLogger(p.logger.Handler(), slog.LevelError)
 	s.addFronts(c, p)

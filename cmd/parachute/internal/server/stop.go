@@ -10,11 +10,17 @@ import (
 // serve serves until ctx ends or a listener fails, then stops everything and
 // waits for it.
 func (s *server) serve(ctx context.Context, commands net.Listener) error {
-	running := 1 + len(s.fronts)
-	ended := make(chan error, running)
-	go accept(func() error { return s.commands.Serve(commands) }, ended)
+	serve := []func() error{func() error { return s.commands.Serve(commands) }}
+	if s.monitoring != nil {
+		serve = append(serve, func() error { return s.monitoring.Serve(s.monitored) })
+	}
 	for _, f := range s.fronts {
-		go accept(f.serve, ended)
+		serve = append(serve, f.serve)
+	}
+	running := len(serve)
+	ended := make(chan error, running)
+	for _, f := range serve {
+		go accept(f, ended)
 	}
 
 	var err error
@@ -41,8 +47,10 @@ func accept(serve func() error, ended chan<- error) { ended <- serve() }
 // plane tells how changes ended.
 const farewell = 2 * time.Second
 
-// stop ends everything, requests first.
+// stop ends everything: first it says so on the metrics port, then requests
+// end, and last whatever tells of it.
 func (s *server) stop() {
+	s.stopping.Store(true)
 	s.control.Refuse()
 	ctx, cancel := context.WithTimeout(context.Background(), max(s.shutdownTimeout, 0))
 	defer cancel()
@@ -58,6 +66,9 @@ func (s *server) stop() {
 		if f.server.Shutdown(last) != nil {
 			s.close(f.protocol, f.server.Close())
 		}
+	}
+	if s.monitoring != nil && s.monitoring.Shutdown(last) != nil {
+		s.close("metrics", s.monitoring.Close())
 	}
 	if s.commands.Shutdown(last) != nil {
 		s.close("control", s.commands.Close())

@@ -120,6 +120,21 @@ func (s *Store) fsync() error {
 	return d.Sync()
 }
 
+// IsNew reports whether nothing was ever saved in the directory, or set aside.
+// That is to be asked before the first Load.
+func (s *Store) IsNew() (bool, error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return false, fmt.Errorf("data directory %s: %w", s.dir, err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), currentName) || e.Name() == previousName {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
 // Close gives the directory back. What has been saved stays. It may be called
 // again.
 func (s *Store) Close() error {
