@@ -16,6 +16,10 @@ import (
 type grammar struct {
 	Run          runCommand          `cmd:"" help:"Run the proxy."`
 	Deploy       deployCommand       `cmd:"" help:"Bring targets into service, in place of those that a service has now."`
+	Pause        pauseCommand        `cmd:"" help:"Hold the requests of a service."`
+	Stop         stopCommand         `cmd:"" help:"Answer the requests of a service with 503."`
+	Resume       resumeCommand       `cmd:"" help:"Serve the requests of a service that was paused or stopped."`
+	Rollout      rolloutCommand      `cmd:"" help:"Send some visitors of a service to a second version of it."`
 	Remove       removeCommand       `cmd:"" aliases:"rm" help:"Take a service out of the proxy, when its requests are done."`
 	List         listCommand         `cmd:"" aliases:"ls" help:"List the services."`
 	Certificates certificatesCommand `cmd:"" aliases:"certs" help:"List the certificates."`
@@ -120,10 +124,18 @@ func usageErrorOf(err error) error {
 	if errors.As(err, &parse) {
 		usage.err = explained(parse.Unwrap())
 		if node := parse.Context.Selected(); node != nil {
-			usage.command = node.Name
+			usage.command = pathOf(node)
 		}
 	}
 	return usage
+}
+
+// pathOf returns how a command is called, such as "rollout set".
+func pathOf(node *kong.Node) string {
+	if node.Parent == nil || node.Parent.Type == kong.ApplicationNode {
+		return node.Name
+	}
+	return pathOf(node.Parent) + " " + node.Name
 }
 
 // flagAsValue is what kong says of a value that looks like a flag.

@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 )
 
 type deployCommand struct {
@@ -36,17 +36,19 @@ type deployCommand struct {
 	TargetServerName string `group:"Targets over TLS:" placeholder:"NAME" help:"Name that their certificates must have, in place of the target's host."`
 	TargetInsecure   bool   `group:"Targets over TLS:" negatable:"" help:"Accept any certificate."`
 
-	HealthCheckPath     string `group:"Health checks:" placeholder:"/up" help:"Path that a healthy target answers with 2xx."`
-	HealthCheckPort     port   `group:"Health checks:" placeholder:"PORT" help:"Port to probe; if none is given, the target's own."`
-	HealthCheckHost     string `group:"Health checks:" placeholder:"HOST" help:"Host header of the probes; if none is given, the target's address."`
-	HealthCheckInterval period `group:"Health checks:" placeholder:"1s" help:"Pause between probes; while a deploy waits it begins with shorter ones."`
-	HealthCheckTimeout  period `group:"Health checks:" placeholder:"5s" help:"Longest wait for the answer to a probe."`
+	healthFlags
 
 	DeployTimeout      limit `group:"Time limits:" placeholder:"30s" help:"Longest wait for the targets to become healthy; 0 is no limit."`
 	DrainTimeout       limit `group:"Time limits:" placeholder:"30s" help:"How long requests running on the previous targets may take before they are cut off; 0 cuts them off at once."`
 	StreamDrainTimeout limit `group:"Time limits:" placeholder:"DURATION" help:"How long upgraded connections and event streams may outlive those requests; if not given, they are closed when the requests are done; 0 closes them at the switch."`
 	TargetTimeout      limit `group:"Time limits:" placeholder:"30s" help:"Longest wait for a target's answer to begin; 0 is no limit."`
 	Hold               limit `group:"Time limits:" placeholder:"5s" help:"How long a request waits while no target can be connected to, as when the only one is restarted; 0 is not at all."`
+
+	readerFlags
+	bufferFlags
+	answerFlags
+	accessFlags
+	reportFlags
 
 	remote
 }
@@ -67,13 +69,10 @@ func (c *deployCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	client, err := c.client(p)
-	if err != nil {
-		return err
-	}
-	progress := newProgress(p.stdout, d)
-	result, err := client.Deploy(ctx, d, progress.show)
-	return p.conclude(ctx, "deploy", progress, result, err)
+	return c.change(ctx, p, "deploy", newProgress(p.stdout, d),
+		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
+			return client.Deploy(ctx, d, events)
+		})
 }
 
 // deployment returns what is asked for. Whether that can be is for the library
@@ -87,9 +86,19 @@ func (c *deployCommand) deployment() (parachute.Deployment, error) {
 	if err != nil {
 		return parachute.Deployment{}, err
 	}
+	access, err := c.access()
+	if err != nil {
+		return parachute.Deployment{}, err
+	}
+	pages, err := absolute(c.ErrorPages)
+	if err != nil {
+		return parachute.Deployment{}, err
+	}
 	d := parachute.Deployment{
-		Service: c.Service,
-		Targets: c.Target,
+		Service:        c.Service,
+		Targets:        c.Target,
+		ReadTargets:    c.ReadTarget,
+		ReadWebSockets: c.ReadTargetWebsockets,
 		TargetTLS: parachute.TargetTLS{
 			CAFile:     ca,
 			ServerName: c.TargetServerName,
@@ -100,21 +109,26 @@ func (c *deployCommand) deployment() (parachute.Deployment, error) {
 		KeepPrefix:    !c.StripPathPrefix,
 		TLS:           tls,
 		CanonicalHost: c.CanonicalHost,
-		HealthCheck: parachute.HealthCheck{
-			Path:     c.HealthCheckPath,
-			Port:     int(c.HealthCheckPort),
-			Host:     c.HealthCheckHost,
-			Interval: time.Duration(c.HealthCheckInterval),
-			Timeout:  time.Duration(c.HealthCheckTimeout),
-		},
+		Redirects:     c.Redirect,
+		HealthCheck:   c.healthCheck(),
 		Timeouts: parachute.Timeouts{
 			Deploy:   time.Duration(c.DeployTimeout),
 			Drain:    time.Duration(c.DrainTimeout),
 			Stream:   time.Duration(c.StreamDrainTimeout),
 			Response: time.Duration(c.TargetTimeout),
 			Hold:     time.Duration(c.Hold),
+
+			WriterAffinity: time.Duration(c.WriterAffinityTimeout),
 		},
-		Force: c.Force,
+		Buffer:          c.buffer(),
+		MaxRequestBody:  c.MaxRequestBody.number,
+		MaxResponseBody: c.MaxResponseBody.number,
+		Access:          access,
+		Forwarded:       c.forwarded(),
+		Headers:         c.headers(),
+		ErrorPages:      pages,
+		Report:          c.report(),
+		Force:           c.Force,
 	}
 	isTarget := strings.Contains(c.Service, ":")
 	switch {
@@ -139,7 +153,7 @@ func (c *deployCommand) tls() (parachute.TLS, error) {
 	t := parachute.TLS{
 		Staging:    c.TLSStaging,
 		AskURL:     c.TLSOnDemandURL,
-		NoRedirect: !c.TLSRedirect,
+		NoRedirect: !c.TLSRedirect && c.TLS != nil && *c.TLS,
 		Wait:       c.WaitCertificate,
 	}
 	switch {
@@ -170,7 +184,9 @@ func (c *deployCommand) tls() (parachute.TLS, error) {
 	return t, nil
 }
 
-// contradiction returns what cannot be meant of the flags about TLS.
+// contradiction returns what cannot be meant of the flags about TLS. There is
+// nothing wrong with --tls-redirect=false where there is no HTTPS to redirect to:
+// Kamal says so of applications that have none.
 func (c *deployCommand) contradiction() error {
 	for _, f := range []struct {
 		flag  string
@@ -181,7 +197,6 @@ func (c *deployCommand) contradiction() error {
 		{"--tls-private-key-path", c.TLSPrivateKeyPath != ""},
 		{"--tls-on-demand-url", c.TLSOnDemandURL != ""},
 		{"--tls-acme-cache-path", c.TLSACMECachePath != ""},
-		{"--tls-redirect=false", !c.TLSRedirect},
 		{"--wait-certificate", c.WaitCertificate},
 	} {
 		switch {
@@ -200,15 +215,6 @@ func (c *deployCommand) contradiction() error {
 		return errors.New("--tls-certificate-path and --tls-on-demand-url exclude each other: want a certificate from a file, or such as are obtained on demand")
 	}
 	return nil
-}
-
-// absolute returns a path that means the same to the proxy, whose working
-// directory is another.
-func absolute(path string) (string, error) {
-	if path == "" {
-		return "", nil
-	}
-	return filepath.Abs(path)
 }
 
 // serviceOf names the service of the short form after its first host, whichever

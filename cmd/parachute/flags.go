@@ -158,31 +158,55 @@ func (f *logFormat) UnmarshalText(text []byte) error {
 type size int
 
 func (s *size) UnmarshalText(text []byte) error {
-	digits, unit := string(text), 1
+	n, err := parseSize(string(text))
+	switch {
+	case err != nil:
+		return err
+	case n == 0:
+		return fmt.Errorf("%q is too small: want more than nothing, such as 64KiB", text)
+	case n > math.MaxInt32:
+		return fmt.Errorf("%q is too large: want less than 2GiB", text)
+	}
+	*s = size(n)
+	return nil
+}
+
+// A byteCount is a number of bytes of which 0 is none, or no limit. Of the zero value
+// it is to be seen that nobody asked for it.
+type byteCount struct {
+	number int64
+	asked  bool
+}
+
+func (b *byteCount) UnmarshalText(text []byte) error {
+	n, err := parseSize(string(text))
+	*b = byteCount{n, true}
+	return err
+}
+
+func parseSize(s string) (int64, error) {
+	digits, unit := s, int64(1)
 	for _, u := range []struct {
 		suffix string
-		bytes  int
+		bytes  int64
 	}{
 		{"KiB", 1 << 10},
 		{"MiB", 1 << 20},
 		{"GiB", 1 << 30},
 	} {
-		if number, ok := strings.CutSuffix(digits, u.suffix); ok {
+		if number, ok := strings.CutSuffix(s, u.suffix); ok {
 			digits, unit = number, u.bytes
 			break
 		}
 	}
-	n, err := strconv.ParseUint(digits, 10, 31)
+	n, err := strconv.ParseInt(digits, 10, 64)
 	switch {
-	case err != nil:
-		return fmt.Errorf("%q is no size: want a number of bytes, such as 1048576, 64KiB or 1MiB", text)
-	case n == 0:
-		return fmt.Errorf("%q is too small: want more than nothing, such as 64KiB", text)
-	case n > math.MaxInt32/uint64(unit):
-		return fmt.Errorf("%q is too large: want less than 2GiB", text)
+	case err != nil || digits[0] == '-' || digits[0] == '+':
+		return 0, fmt.Errorf("%q is no size: want a number of bytes, such as 1048576, 64KiB or 1MiB", s)
+	case n > math.MaxInt64/unit:
+		return 0, fmt.Errorf("%q is too large: want at most 9223372036854775807 bytes", s)
 	}
-	*s = size(int(n) * unit)
-	return nil
+	return n * unit, nil
 }
 
 // An amount is a number that cannot be none.
@@ -194,5 +218,17 @@ func (a *amount) UnmarshalText(text []byte) error {
 		return fmt.Errorf("%q is not what is wanted: a number of at least 1, such as 100", text)
 	}
 	*a = amount(n)
+	return nil
+}
+
+// A percentage is a number. Whether that can be is for the library to say.
+type percentage int
+
+func (p *percentage) UnmarshalText(text []byte) error {
+	n, err := strconv.Atoi(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is no percentage: want a number from 0 to 100", text)
+	}
+	*p = percentage(n)
 	return nil
 }

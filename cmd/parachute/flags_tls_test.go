@@ -70,7 +70,7 @@ func TestSizesHaveUnitsOrAreBytes(t *testing.T) {
 		{text: "2GiB", err: "too large"},
 		{text: "2097152KiB", err: "too large"},
 		{text: "9999999999999999999999MiB", err: "no size"},
-		{text: "2147483648", err: "no size"},
+		{text: "2147483648", err: "too large"},
 		{text: "-1", err: "no size"},
 		{text: "1.5MiB", err: "no size"},
 		{text: "64 KiB", err: "no size"},

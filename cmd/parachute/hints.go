@@ -107,8 +107,11 @@ func hintNoProxy(err error) string {
 
 func hintListen(err *server.ListenError) string {
 	flag := "--https-port"
-	if err.Protocol == "http" {
+	switch err.Protocol {
+	case "http":
 		flag = "--http-port"
+	case "metrics":
+		flag = "--metrics-port"
 	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):

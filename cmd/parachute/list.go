@@ -13,7 +13,7 @@ import (
 )
 
 type listCommand struct {
-	JSON bool `name:"json" help:"Print all that is known of them, as JSON."`
+	JSON bool `name:"json" negatable:"" help:"Print all that is known of them, as JSON."`
 	remote
 }
 
@@ -36,21 +36,22 @@ func (c *listCommand) Run(ctx context.Context, p *program) error {
 	return p.table(services)
 }
 
-// table prints a row for each service, and below them why some have failed.
+// table prints a row for each service, and below them why some have failed, what
+// the pages of others say, and who goes to a rollout.
 func (p *program) table(services []parachute.Status) error {
 	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SERVICE\tSTATE\tHOSTS\tTLS\tTARGETS\tGENERATION")
 	modes := tlsModes(services)
 	for _, s := range services {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\n", s.Service, s.State,
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\n", s.Service, state(s),
 			strings.Join(claims(s.Deployment), ","), modes.of(s.Deployment), targets(s), s.Generation)
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
 	for _, s := range services {
-		if s.Error != "" {
-			fmt.Fprintf(p.stdout, "%s: %s\n", s.Service, printable(s.Error))
+		for _, note := range notes(s) {
+			fmt.Fprintf(p.stdout, "%s: %s\n", s.Service, printable(note))
 		}
 	}
 	return nil
@@ -118,11 +119,41 @@ func (m hostModes) of(d parachute.Deployment) string {
 // targets tells the targets of a service and how they are, if that is known.
 func targets(s parachute.Status) string {
 	if s.Live == nil || len(s.Live.Targets) == 0 {
-		return strings.Join(s.Deployment.Targets, ",")
+		return strings.Join(slices.Concat(s.Deployment.Targets, s.Deployment.ReadTargets), ",")
 	}
 	var each []string
 	for _, t := range s.Live.Targets {
-		each = append(each, fmt.Sprintf("%s (%s)", t.Address, t.Health))
+		about := string(t.Health)
+		if t.Reads {
+			about = "reads, " + about
+		}
+		if t.Rollout {
+			about = "rollout, " + about
+		}
+		each = append(each, fmt.Sprintf("%s (%s)", t.Address, about))
 	}
 	return strings.Join(each, ", ")
+}
+
+// state tells what a service does with its requests, and how many wait.
+func state(s parachute.Status) string {
+	if s.Live == nil || s.Live.Held == 0 {
+		return string(s.State)
+	}
+	return fmt.Sprintf("%s (%d held)", s.State, s.Live.Held)
+}
+
+// notes are what is to be said of a service that has no column.
+func notes(s parachute.Status) []string {
+	var all []string
+	if s.Error != "" {
+		all = append(all, s.Error)
+	}
+	if s.Stop != nil && s.Stop.Message != "" {
+		all = append(all, "stopped: "+s.Stop.Message)
+	}
+	if s.Rollout != nil {
+		all = append(all, "rollout for "+visitors(s.Rollout.Split))
+	}
+	return all
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -19,17 +20,20 @@ type progress struct {
 	out     io.Writer
 	service string
 	targets string
+	effect  string // what to say when requests go elsewhere
 	began   time.Time
 	seen    map[string]string // what was printed last: by target, of which kind the probe was; by host, why there is no certificate
 }
 
-// newProgress returns the progress of a deploy of d, or of the removal of its
+// newProgress returns the progress of a deploy of d, or of another change of its
 // service.
 func newProgress(out io.Writer, d parachute.Deployment) *progress {
+	targets := strings.Join(slices.Concat(d.Targets, d.ReadTargets), ", ")
 	return &progress{
 		out:     out,
 		service: d.Service,
-		targets: strings.Join(d.Targets, ", "),
+		targets: targets,
+		effect:  "switched to " + targets,
 		began:   time.Now(),
 		seen:    make(map[string]string),
 	}
@@ -46,8 +50,14 @@ func (p *progress) show(e parachute.Event) {
 		}
 	case parachute.EventHealthy:
 		p.printf("%s is healthy", e.Target)
-	case parachute.EventSwitched:
-		p.printf("switched to %s", p.targets)
+	case parachute.EventSwitched, parachute.EventSplit:
+		p.printf("%s", p.effect)
+	case parachute.EventPaused:
+		p.printf("paused, holds its requests")
+	case parachute.EventStopped:
+		p.printf("stopped, answers 503")
+	case parachute.EventResumed:
+		p.printf("resumed, serves its requests")
 	case parachute.EventCertificate:
 		p.printf("%s has its certificate", e.Host)
 	case parachute.EventNoCertificate:

@@ -1,6 +1,11 @@
 package main
 
-import "github.com/shahnk19/parachute/cmd/parachute/internal/control"
+import (
+	"context"
+
+	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
+)
 
 // remote is what the commands have in common that speak to a running proxy.
 type remote struct {
@@ -13,4 +18,15 @@ func (r remote) client(p *program) (*control.Client, error) {
 	}
 	sockets, err := p.places.sockets()
 	return &control.Client{Sockets: sockets}, err
+}
+
+// change has a running proxy make a change, and shows how it goes.
+func (r remote) change(ctx context.Context, p *program, command string, progress *progress,
+	do func(client *control.Client, events func(parachute.Event)) (control.Result, error)) error {
+	client, err := r.client(p)
+	if err != nil {
+		return err
+	}
+	result, err := do(client, progress.show)
+	return p.conclude(ctx, command, progress, result, err)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 )
 
 type removeCommand struct {
@@ -17,11 +18,8 @@ func (removeCommand) Help() string {
 }
 
 func (c *removeCommand) Run(ctx context.Context, p *program) error {
-	client, err := c.client(p)
-	if err != nil {
-		return err
-	}
-	progress := newProgress(p.stdout, parachute.Deployment{Service: c.Service})
-	result, err := client.Remove(ctx, c.Service, progress.show)
-	return p.conclude(ctx, "remove", progress, result, err)
+	return c.change(ctx, p, "remove", newProgress(p.stdout, parachute.Deployment{Service: c.Service}),
+		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
+			return client.Remove(ctx, c.Service, events)
+		})
 }

@@ -16,19 +16,21 @@ import (
 )
 
 type runCommand struct {
-	HTTPPort  port      `name:"http-port" envar:"both" default:"80" help:"Port for HTTP; 0 is any free one, and the log says which."`
-	HTTPSPort httpsPort `name:"https-port" envar:"both" placeholder:"443" help:"Port for HTTPS; 0 is any free one, -1 is none. If not given, and 443 cannot be had, HTTPS is not served, with a warning."`
-	HTTP3     bool      `name:"http3" envar:"both" negatable:"" help:"Serve HTTP/3 beside HTTPS, on the UDP port of the same number."`
-	Bind      address   `envar:"both" placeholder:"ADDRESS" help:"Address to listen on; if none is given, every one."`
+	HTTPPort    port      `name:"http-port" envar:"both" default:"80" help:"Port for HTTP; 0 is any free one, and the log says which."`
+	HTTPSPort   httpsPort `name:"https-port" envar:"both" placeholder:"443" help:"Port for HTTPS; 0 is any free one, -1 is none. If not given, and 443 cannot be had, HTTPS is not served, with a warning."`
+	HTTP3       bool      `name:"http3" envar:"both" negatable:"" help:"Serve HTTP/3 beside HTTPS, on the UDP port of the same number."`
+	MetricsPort port      `envar:"both" placeholder:"0" help:"Port for metrics, and for questions about health; 0 is none."`
+	Bind        address   `envar:"both" placeholder:"ADDRESS" help:"Address to listen on; if none is given, every one."`
 
 	TrustedProxies prefixes `envar:"both" placeholder:"CIDR,..." help:"Networks of the proxies in front of this one, whose X-Forwarded headers are believed, or none; if not given, loopback and private ones."`
 
-	MaxHeld quota `envar:"both" placeholder:"1000" help:"How many requests of one service may wait for its targets to be there again, see deploy --hold; 0 is none."`
+	MaxHeld quota `envar:"both" placeholder:"1000" help:"How many requests of one service may wait, because it is paused or for its targets to be there again, see deploy --hold; 0 is none."`
 
 	ShutdownTimeout limit `envar:"both" placeholder:"30s" help:"How long running requests may take after SIGTERM before they are cut off; 0 cuts them off at once."`
 
 	DataDir     string `envar:"prefixed" placeholder:"PATH" help:"Folder of the state; if none is given, /var/lib/parachute for root, else parachute below $$XDG_STATE_HOME or ~/.local/state."`
 	Socket      string `envar:"prefixed" placeholder:"PATH" help:"Control socket; if none is given, /run/parachute/parachute.sock for root, else one below $$XDG_RUNTIME_DIR or the temporary directory."`
+	SpoolDir    string `envar:"prefixed" placeholder:"PATH" help:"Folder of the files for bodies that are buffered and too large for memory; if none is given, one in the folder of the state."`
 	SocketMode  mode   `envar:"both" placeholder:"0600" help:"Permissions of the control socket: who may write to it may deploy."`
 	SocketGroup string `envar:"both" placeholder:"GROUP" help:"Group of the control socket; if none is given, that of the process."`
 
@@ -99,6 +101,7 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 		HTTPSPort:     c.HTTPSPort.orDefault(),
 		HTTPSOptional: !c.HTTPSPort.asked,
 		HTTP3:         c.HTTP3,
+		MetricsPort:   int(c.MetricsPort),
 		MinTLSVersion: uint16(c.TLSMinVersion),
 		ACME:          authority,
 		Limits: server.Limits{
@@ -109,6 +112,7 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 		},
 		ShutdownTimeout: time.Duration(c.ShutdownTimeout),
 		TrustedProxies:  c.TrustedProxies,
+		SpoolDir:        c.SpoolDir,
 		MaxHeld:         int(c.MaxHeld),
 		Output:          p.stdout,
 		LogFormat:       accesslog.Format(c.LogFormat),

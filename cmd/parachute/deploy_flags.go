@@ -1,0 +1,154 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/shahnk19/parachute"
+)
+
+// The flags of deploy that say what happens to requests on their way, by group.
+
+type readerFlags struct {
+	ReadTarget            list  `group:"Targets for reading:" placeholder:"HOST:PORT" help:"Target that gets GET and HEAD alone, from clients that have not just written something. May be repeated, or several be separated by commas."`
+	ReadTargetWebsockets  bool  `group:"Targets for reading:" negatable:"" help:"Send WebSockets there as well."`
+	WriterAffinityTimeout limit `group:"Targets for reading:" placeholder:"1s" help:"How long a client that wrote something is kept away from them; 0 is not at all."`
+}
+
+type bufferFlags struct {
+	BufferRequests  bool      `group:"Bodies:" negatable:"" help:"Take in the whole body of a request before a target gets it."`
+	BufferResponses bool      `group:"Bodies:" negatable:"" help:"Take in the whole body of an answer, so that a slow client does not occupy a target. Event streams, and answers of unknown length, are passed on at once."`
+	BufferMemory    byteCount `group:"Bodies:" placeholder:"1MiB" help:"How much of a buffered body is kept in memory; the rest goes to a file; 0 is all of it."`
+	MaxRequestBody  byteCount `group:"Bodies:" placeholder:"SIZE" help:"Largest body of a request, buffered or not; a larger one is answered 413; 0 is no limit, as if not given."`
+	MaxResponseBody byteCount `group:"Bodies:" placeholder:"SIZE" help:"Largest body of an answer, buffered or not; a larger one is answered 502, or cut off; 0 is no limit, as if not given."`
+}
+
+// buffer returns what of the bodies is kept. There a negative number is none.
+func (f bufferFlags) buffer() parachute.Buffer {
+	b := parachute.Buffer{
+		Requests:  f.BufferRequests,
+		Responses: f.BufferResponses,
+		Memory:    f.BufferMemory.number,
+	}
+	if f.BufferMemory.asked && b.Memory == 0 {
+		b.Memory = -1
+	}
+	return b
+}
+
+type accessFlags struct {
+	Allow          list   `group:"Access:" placeholder:"CIDR" help:"Network, or address, that may use the service, and no other may. May be repeated, or several be separated by commas."`
+	Deny           list   `group:"Access:" placeholder:"CIDR" help:"Network, or address, that may not, even if it is among those that may."`
+	BasicAuthFile  string `group:"Access:" placeholder:"FILE" help:"Ask for a name and a password that are in this htpasswd file, with bcrypt hashes (htpasswd -B)."`
+	ForwardHeaders *bool  `group:"Access:" negatable:"" help:"Believe the X-Forwarded headers of everybody, or of nobody; if neither is given, of those in run --trusted-proxies."`
+	ClientIPHeader string `name:"client-ip-header" group:"Access:" placeholder:"NAME" help:"Header in which a trusted proxy tells the address of the client, such as CF-Connecting-IP."`
+}
+
+func (f accessFlags) access() (parachute.Access, error) {
+	file, err := absolute(f.BasicAuthFile)
+	return parachute.Access{Allow: f.Allow, Deny: f.Deny, BasicAuthFile: file}, err
+}
+
+func (f accessFlags) forwarded() parachute.Forwarded {
+	w := parachute.Forwarded{ClientHeader: f.ClientIPHeader}
+	switch {
+	case f.ForwardHeaders == nil:
+	case *f.ForwardHeaders:
+		w.Trust = parachute.TrustEverybody
+	default:
+		w.Trust = parachute.TrustNobody
+	}
+	return w
+}
+
+type answerFlags struct {
+	Redirect         redirects `sep:"none" group:"Headers and pages:" placeholder:"FROM=TO" help:"Redirect requests for the path FROM to TO, which is a path or a URL. May be repeated."`
+	RequestHeader    []string  `sep:"none" group:"Headers and pages:" placeholder:"RULE" help:"Change of the headers that a target gets: 'set NAME: VALUE' or 'del NAME'. May be repeated; they are followed in order."`
+	ResponseHeader   []string  `sep:"none" group:"Headers and pages:" placeholder:"RULE" help:"Change of the headers that a client gets, likewise."`
+	HSTS             string    `name:"hsts" group:"Headers and pages:" placeholder:"VALUE" help:"Strict-Transport-Security to be sent over TLS, such as max-age=31536000."`
+	ScopeCookiePaths bool      `group:"Headers and pages:" negatable:"" help:"Put the path prefix that was cut off in front of the Path of cookies."`
+	ErrorPages       string    `group:"Headers and pages:" placeholder:"FOLDER" help:"Pages that the proxy answers with where a target does not: 404.html, 503.html, 5xx.html and the like, as Go templates with .Status, .Message and .RequestID."`
+}
+
+func (f answerFlags) headers() parachute.Headers {
+	return parachute.Headers{
+		Request:      f.RequestHeader,
+		Response:     f.ResponseHeader,
+		HSTS:         f.HSTS,
+		ScopeCookies: f.ScopeCookiePaths,
+	}
+}
+
+type reportFlags struct {
+	LogRequestHeader   list `group:"Logs and metrics:" placeholder:"NAME" help:"Header of requests that is logged, as req_NAME. May be repeated, or several be separated by commas."`
+	LogResponseHeader  list `group:"Logs and metrics:" placeholder:"NAME" help:"Header of answers that is logged, as resp_NAME, likewise."`
+	ExcludeMetricsPath list `group:"Logs and metrics:" placeholder:"/PATH" help:"Path, as the targets see it, whose requests are not counted in the metrics, likewise."`
+}
+
+func (f reportFlags) report() parachute.Report {
+	return parachute.Report{
+		RequestHeaders:      canonicalHeaders(f.LogRequestHeader),
+		ResponseHeaders:     canonicalHeaders(f.LogResponseHeader),
+		ExcludeMetricsPaths: f.ExcludeMetricsPath,
+	}
+}
+
+// canonicalHeaders returns names of headers in the form in which they need not
+// be converted for every request.
+func canonicalHeaders(names []string) []string {
+	var canonical []string
+	for _, name := range names {
+		canonical = append(canonical, http.CanonicalHeaderKey(name))
+	}
+	return canonical
+}
+
+// redirects is a flag that may be repeated, FROM=TO each.
+type redirects []parachute.Redirect
+
+func (r *redirects) UnmarshalText(text []byte) error {
+	from, to, ok := strings.Cut(string(text), "=")
+	if !ok || from == "" || to == "" {
+		return fmt.Errorf("%q is no redirect: want FROM=TO, such as /old=/new", text)
+	}
+	*r = append(*r, parachute.Redirect{From: from, To: to})
+	return nil
+}
+
+type healthFlags struct {
+	HealthCheckPath     string   `group:"Health checks:" placeholder:"/up" help:"Path that is asked."`
+	HealthCheckPort     port     `group:"Health checks:" placeholder:"PORT" help:"Port to probe; if none is given, the target's own."`
+	HealthCheckHost     string   `group:"Health checks:" placeholder:"HOST" help:"Host header of the probes; if none is given, the target's address."`
+	HealthCheckHeader   []string `sep:"none" group:"Health checks:" placeholder:"'NAME: VALUE'" help:"Header that is sent with a probe. May be repeated."`
+	HealthCheckStatus   string   `group:"Health checks:" placeholder:"200-299" help:"Status, or range of them, that a healthy target answers with."`
+	HealthCheckInterval period   `group:"Health checks:" placeholder:"1s" help:"Pause between probes; while a deploy waits it begins with shorter ones."`
+	HealthCheckTimeout  period   `group:"Health checks:" placeholder:"5s" help:"Longest wait for the answer to a probe."`
+	HealthCheckRise     amount   `group:"Health checks:" placeholder:"1" help:"How many probes in a row must pass until a target is healthy."`
+	HealthCheckFall     amount   `group:"Health checks:" placeholder:"1" help:"How many must fail until it is not."`
+}
+
+func (f healthFlags) healthCheck() parachute.HealthCheck {
+	return parachute.HealthCheck{
+		Path:     f.HealthCheckPath,
+		Port:     int(f.HealthCheckPort),
+		Host:     f.HealthCheckHost,
+		Headers:  f.HealthCheckHeader,
+		Status:   f.HealthCheckStatus,
+		Interval: time.Duration(f.HealthCheckInterval),
+		Timeout:  time.Duration(f.HealthCheckTimeout),
+		Rise:     int(f.HealthCheckRise),
+		Fall:     int(f.HealthCheckFall),
+	}
+}
+
+// absolute returns a path that means the same to the proxy, whose working
+// directory is another.
+func absolute(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	return filepath.Abs(path)
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
+)
+
+// The commands for a service that is deployed, and stays so.
+
+type pauseCommand struct {
+	Service string `arg:"" help:"The service to pause."`
+
+	MaxPause     limit `placeholder:"30s" help:"Longest time that a request is held before it is answered 504; 0 is as long as its client waits."`
+	DrainTimeout limit `placeholder:"30s" help:"How long running requests may take before they are cut off; 0 cuts them off at once."`
+	remote
+}
+
+// Help says what becomes of requests.
+func (pauseCommand) Help() string {
+	return `New requests are held from now on, until "resume" lets them go or they have waited for too long. The command returns when those that were running are done: nothing reaches the targets then. Health checks of load balancers in front are answered with 200. A deploy does not end a pause.`
+}
+
+func (c *pauseCommand) Run(ctx context.Context, p *program) error {
+	return c.change(ctx, p, "pause", newProgress(p.stdout, parachute.Deployment{Service: c.Service}),
+		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
+			how := parachute.Pause{Max: time.Duration(c.MaxPause), Drain: time.Duration(c.DrainTimeout)}
+			return client.Pause(ctx, c.Service, how, events)
+		})
+}
+
+type stopCommand struct {
+	Service string `arg:"" help:"The service to stop."`
+
+	Message      string `placeholder:"TEXT" help:"What the page says that visitors get meanwhile."`
+	DrainTimeout limit  `placeholder:"30s" help:"How long running requests may take before they are cut off; 0 cuts them off at once."`
+	remote
+}
+
+// Help says what becomes of requests.
+func (stopCommand) Help() string {
+	return `New requests are answered 503 from now on, until "resume". The command returns when those that were running are done. Health checks of load balancers in front are answered with 200. A deploy does not end a stop.`
+}
+
+func (c *stopCommand) Run(ctx context.Context, p *program) error {
+	return c.change(ctx, p, "stop", newProgress(p.stdout, parachute.Deployment{Service: c.Service}),
+		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
+			how := parachute.Stop{Message: c.Message, Drain: time.Duration(c.DrainTimeout)}
+			return client.Stop(ctx, c.Service, how, events)
+		})
+}
+
+type resumeCommand struct {
+	Service string `arg:"" help:"The service to resume."`
+	remote
+}
+
+func (c *resumeCommand) Run(ctx context.Context, p *program) error {
+	return c.change(ctx, p, "resume", newProgress(p.stdout, parachute.Deployment{Service: c.Service}),
+		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
+			return client.Resume(ctx, c.Service, events)
+		})
+}
+
+// rolloutCommand has a second version of a service serve beside the first.
+type rolloutCommand struct {
+	Deploy rolloutDeployCommand `cmd:"" help:"Bring a second version of a service into service, beside the first."`
+	Set    rolloutSetCommand    `cmd:"" help:"Say which visitors go to the second version."`
+	Stop   rolloutStopCommand   `cmd:"" help:"Take the second version out of service, when its requests are done."`
+}
+
+type rolloutDeployCommand struct {
+	Service string `arg:"" help:"The service, which is deployed already."`
+
+	Target        list  `required:"" placeholder:"HOST:PORT" help:"Target of the second version, as in deploy. May be repeated, or several be separated by commas."`
+	ReadTarget    list  `placeholder:"HOST:PORT" help:"Target of it for GET and HEAD alone, as in deploy."`
+	DeployTimeout limit `placeholder:"30s" help:"Longest wait for the targets to become healthy; 0 is no limit. If not given, that of the service."`
+	DrainTimeout  limit `placeholder:"30s" help:"How long requests running on the second version before may take, before they are cut off; 0 cuts them off at once. If not given, that of the service."`
+	remote
+}
+
+// Help says who gets the second version.
+func (rolloutDeployCommand) Help() string {
+	return `Nobody is sent to the second version before "rollout set" says who is, unless that was said before. All else it has from the service. It stays when the first is deployed anew.`
+}
+
+func (c *rolloutDeployCommand) Run(ctx context.Context, p *program) error {
+	progress := newProgress(p.stdout, parachute.Deployment{Service: c.Service, Targets: c.Target, ReadTargets: c.ReadTarget})
+	progress.effect = "has a rollout to " + progress.targets
+	return c.change(ctx, p, "rollout deploy", progress,
+		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
+			return client.Rollout(ctx, c.Service, parachute.Rollout{
+				Targets:     c.Target,
+				ReadTargets: c.ReadTarget,
+				Timeouts: parachute.Timeouts{
+					Deploy: time.Duration(c.DeployTimeout),
+					Drain:  time.Duration(c.DrainTimeout),
+				},
+			}, events)
+		})
+}
+
+type rolloutSetCommand struct {
+	Service string `arg:"" help:"The service."`
+
+	Percent *percentage `placeholder:"N" help:"How many in a hundred visitors go to the second version."`
+	List    list        `placeholder:"VALUE,..." help:"Values of the cookie parachute-rollout, or kamal-rollout, whose visitors go there in any case."`
+	remote
+}
+
+func (c *rolloutSetCommand) Run(ctx context.Context, p *program) error {
+	if c.Percent == nil && c.List == nil {
+		return &usageError{"rollout set", errors.New("it is not said who goes to the second version: want --percent, --list or both")}
+	}
+	split := parachute.Split{List: c.List}
+	if c.Percent != nil {
+		split.Percent = int(*c.Percent)
+	}
+	progress := newProgress(p.stdout, parachute.Deployment{Service: c.Service})
+	progress.effect = "rollout for " + visitors(split)
+	return c.change(ctx, p, "rollout set", progress,
+		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
+			return client.SetSplit(ctx, c.Service, split, events)
+		})
+}
+
+// visitors tells who goes to a rollout.
+func visitors(s parachute.Split) string {
+	switch {
+	case len(s.List) == 0 && s.Percent == 0:
+		return "nobody"
+	case len(s.List) == 0:
+		return fmt.Sprintf("%d %%", s.Percent)
+	case s.Percent == 0:
+		return strings.Join(s.List, ", ")
+	}
+	return fmt.Sprintf("%d %% and %s", s.Percent, strings.Join(s.List, ", "))
+}
+
+type rolloutStopCommand struct {
+	Service string `arg:"" help:"The service."`
+	remote
+}
+
+func (c *rolloutStopCommand) Run(ctx context.Context, p *program) error {
+	progress := newProgress(p.stdout, parachute.Deployment{Service: c.Service})
+	progress.effect = "rollout takes no more requests"
+	return c.change(ctx, p, "rollout stop", progress,
+		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
+			return client.EndRollout(ctx, c.Service, events)
+		})
+}
