@@ -1,5 +1,6 @@
 # docker build .                    the proxy (the last stage)
 # docker build --target backend .   the sample app of examples/backend
+# docker build --target kamal .     the proxy in the place of Kamal's
 
 FROM golang:1.26 AS build
 WORKDIR /src
@@ -19,6 +20,37 @@ ENV PATH=/usr/local/bin PORT=3000
 EXPOSE 3000
 USER 65532:65532
 CMD ["backend"]
+
+# Kamal calls kamal-proxy, as the user of that name, and mounts a volume with what
+# is deployed at its home. 1001 is the user's number in kamal-proxy's own image, so
+# that a volume from there can be read.
+FROM build AS kamal-files
+WORKDIR /out/kamal
+RUN mkdir -p etc usr/local/bin && \
+    cp /out/parachute usr/local/bin/parachute && \
+    ln -s parachute usr/local/bin/kamal-proxy && \
+    echo 'kamal-proxy:x:1001:1001::/home/kamal-proxy:/sbin/nologin' >etc/passwd && \
+    echo 'kamal-proxy:x:1001:' >etc/group
+RUN mkdir -p /out/kamal-home/kamal-proxy/.config/kamal-proxy && \
+    chmod 0700 /out/kamal-home/kamal-proxy/.config/kamal-proxy
+
+FROM scratch AS kamal
+# The title is what Kamal prunes old images by.
+LABEL org.opencontainers.image.title=kamal-proxy \
+      org.opencontainers.image.description="A reverse proxy for deploys without downtime, in the place of Kamal's" \
+      org.opencontainers.image.licenses=MIT
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=kamal-files /out/kamal/ /
+COPY --from=kamal-files --chown=1001:1001 /out/kamal-home/ /home/
+COPY --from=build --chown=1001:1001 /out/folders/ /run/
+ENV PATH=/usr/local/bin \
+    HOME=/home/kamal-proxy \
+    PARACHUTE_DATA_DIR=/home/kamal-proxy/.config/kamal-proxy \
+    PARACHUTE_SOCKET=/run/parachute/parachute.sock
+VOLUME ["/home/kamal-proxy/.config/kamal-proxy"]
+EXPOSE 80 443 443/udp
+USER kamal-proxy:kamal-proxy
+CMD ["kamal-proxy", "run"]
 
 FROM scratch AS proxy
 LABEL org.opencontainers.image.title=parachute \

@@ -51,8 +51,9 @@ demo: build ## Deploy back and forth under load, then leave the proxy up to play
 	$(GOBUILD) -o bin/ ./examples/backend ./examples/demo
 	@bin/demo
 
-docker: ## Build the image parachute (needs Docker)
+docker: ## Build the image parachute, and parachute-kamal to stand in for Kamal's (needs Docker)
 	docker build --build-arg VERSION=$(VERSION) --tag parachute .
+	docker build --build-arg VERSION=$(VERSION) --target kamal --tag parachute-kamal .
 
 clean: ## Remove what was built
 	rm -rf bin
