@@ -105,13 +105,13 @@ func TestPathsAreRedirected(t *testing.T) {
 		is := is.New(t)
 		h := newHouse(t, parachute.Options{})
 		is.NoErr(h.with(hello, parachute.Deployment{Redirects: []parachute.Redirect{
-			{From: "/old", To: "/new"}, {From: "/shop", To: "https://shop.test/?from=web"},
-		}}))
+			{From: "/app/old", To: "/app/new"}, {From: "/app/shop", To: "https://shop.test/?from=web"},
+		}, PathPrefixes: []string{"/app"}}))
 		for _, tt := range []struct{ method, path, want string }{
-			{"GET", "/old", "301 /new"},
-			{"POST", "/old?a=b", "308 /new?a=b"},
-			{"GET", "/shop?a=b", "301 https://shop.test/?from=web"},
-			{"GET", "/old/er", "200 "},
+			{"GET", "/app/old", "301 /app/new"},
+			{"POST", "/app/old?a=b", "308 /app/new?a=b"},
+			{"GET", "/app/shop?a=b", "301 https://shop.test/?from=web"},
+			{"GET", "/app/old/er", "200 "},
 		} {
 			resp, _ := h.answer(tt.method, tt.path, "")
 			is.Equal(fmt.Sprintf("%d %s", resp.StatusCode, resp.Header.Get("Location")), tt.want)

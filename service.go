@@ -688,7 +688,7 @@ func (v *visit) isAdmitted() bool {
 	if len(c.redirects) == 0 {
 		return true
 	}
-	path, query, asked := strings.Cut(v.target, "?")
+	path, query, asked := strings.Cut(v.asked, "?")
 	to, ok := c.redirects[path]
 	if ok {
 		if asked && !strings.Contains(to, "?") {
