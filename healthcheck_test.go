@@ -182,3 +182,19 @@ func TestFailedDeploySaysWhatTheTargetAnswered(t *testing.T) {
 		})
 	}
 }
+
+// What is between the machine and the internet is not between the proxy and its
+// targets.
+func TestProxyInTheEnvironmentDoesNotBendProbes(t *testing.T) {
+	t.Setenv("HTTP_PROXY", "http://elsewhere.test:80")
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		elsewhere := h.app("elsewhere", "elsewhere.test:80")
+		h.app("web", "web.test:80")
+		is.NoErr(h.deploy("web", "web.test:80"))
+		is.Equal(h.get("any.test"), "200 web")
+		is.Equal(elsewhere.Probes(), 0)
+		is.Equal(elsewhere.Requests(), 0)
+	})
+}
