@@ -33,7 +33,8 @@ func TestHundredDeploysUnderLoadCostNobodyARequest(t *testing.T) {
 	for i := range 100 {
 		next, previous := apps[(i+1)%2], apps[i%2]
 		next.retired.Store(false)
-		is.Equal(deploy(t, env, next), 0) // the deploy
+		// In this process: to start a hundred would take longer than to deploy.
+		is.Equal(inProcess(t, env, "deploy", next.address).wait(t), 0) // the deploy
 		previous.retired.Store(true)
 	}
 	served, errs := load.stop()
