@@ -255,3 +255,24 @@ func TestFailingRequestsTakeATargetOut(t *testing.T) {
 		is.Equal(h.Services()[0].Live.Targets[1].Health, parachute.HealthHealthy) // its probe has passed
 	})
 }
+
+func TestLastHealthyTargetIsNotTakenOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		sick := h.app("sick", "sick.test:80")
+		bad := h.net.Serve(t, "bad.test:80", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			panic(http.ErrAbortHandler)
+		}))
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{
+			Service: "web", Targets: []string{"bad.test:80", "sick.test:80"}, Timeouts: parachute.Timeouts{Hold: -1},
+		}))
+		sick.SetHealth(500)
+		time.Sleep(2 * time.Second)
+		for range 10 {
+			h.visit("POST", "any.test", "")
+		}
+		is.Equal(bad.Requests(), 10)
+		is.Equal(h.Services()[0].Live.Targets[0].Health, parachute.HealthHealthy)
+	})
+}

@@ -375,6 +375,14 @@ func (v *version) inside(t *target) (requests, streams int64) {
 	return requests, streams
 }
 
+// canSpare reports whether a healthy target would get t's requests.
+func (g *group) canSpare(t *target) bool {
+	isOther := func(l *lane) bool { return l.target != t && l.target.isHealthy() }
+	isT := func(l *lane) bool { return l.target == t }
+	return slices.ContainsFunc(g.writers, isOther) ||
+		slices.ContainsFunc(g.readers, isT) && slices.ContainsFunc(g.readers, isOther)
+}
+
 // pick returns the lane to use, passing over targets that were tried: of two
 // healthy ones at random that with fewer in flight. What only reads goes to
 // readers where one of them is healthy. Where no writer is healthy all are
@@ -920,7 +928,7 @@ func (v *visit) judge(l *lane, err error, failure *upstream.Error) {
 		t.succeeded()
 	case failure == nil:
 	case failure.Reason == upstream.Dial || failure.Reason == upstream.Broken || failure.Reason == upstream.Timeout:
-		if t.failed() && v.group.pick(append(slices.Clone(v.tried), t), v.isReading()) != nil && t.ejected.CompareAndSwap(false, true) {
+		if t.failed() && v.group.canSpare(t) && t.ejected.CompareAndSwap(false, true) {
 			v.proxy.emit(Event{Kind: EventUnhealthy, Service: v.outcome.Service, Generation: v.outcome.Generation, Target: t.address, Err: err})
 		}
 	}
