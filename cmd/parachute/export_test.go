@@ -1,4 +1,22 @@
 package main
 
+import (
+	"fmt"
+	"io"
+)
+
 // Run is run, for the tests that see the program from outside.
 var Run = run
+
+// DisplayOf tells what is known of w.
+func DisplayOf(getenv func(string) string, w io.Writer) string {
+	p := &program{environ: &environ{getenv: getenv}}
+	d := p.displayOf(w)
+	switch {
+	case d == display{}:
+		return "none"
+	case d.colour:
+		return fmt.Sprintf("%dx%d in colour", d.columns, d.rows)
+	}
+	return fmt.Sprintf("%dx%d", d.columns, d.rows)
+}
