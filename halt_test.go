@@ -14,14 +14,6 @@ import (
 	"github.com/shahnk19/parachute"
 )
 
-// ask sends a GET of / on host as get does, and returns where its answer comes.
-func (h *house) ask(host string) <-chan string {
-	answer := make(chan string, 1)
-	go func() { answer <- h.get(host) }()
-	synctest.Wait()
-	return answer
-}
-
 func TestPausedRequestsWaitForResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

@@ -95,6 +95,14 @@ func (h *house) get(host string) string {
 	return h.do(r)
 }
 
+// ask sends a GET of / on host as get does, and returns where its answer comes.
+func (h *house) ask(host string) <-chan string {
+	answer := make(chan string, 1)
+	go func() { answer <- h.get(host) }()
+	synctest.Wait()
+	return answer
+}
+
 func (h *house) do(r *http.Request) string {
 	resp, err := h.client.Do(r)
 	if err != nil {
@@ -160,9 +168,7 @@ func TestDeployWaitsForRequestsOnTheOldTarget(t *testing.T) {
 		h.app("new", "new.test:80")
 		is.NoErr(h.deploy("web", "old.test:80"))
 
-		answer := make(chan string)
-		go func() { answer <- h.get("any.test") }()
-		synctest.Wait()
+		answer := h.ask("any.test")
 		begin := time.Now()
 		is.NoErr(h.deploy("web", "new.test:80"))
 		is.Equal(time.Since(begin), 2*time.Second) // the deploy took as long as the request
@@ -180,9 +186,7 @@ func TestDrainTimeoutCutsWhatIsLeft(t *testing.T) {
 		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"old.test:80"},
 			Timeouts: parachute.Timeouts{Response: -1}}))
 
-		answer := make(chan string)
-		go func() { answer <- h.get("any.test") }()
-		synctest.Wait()
+		answer := h.ask("any.test")
 		begin := time.Now()
 		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"new.test:80"},
 			Timeouts: parachute.Timeouts{Drain: 3 * time.Second}}))
@@ -331,9 +335,7 @@ func TestRemoveDrainsAndThenForgets(t *testing.T) {
 		h := newHouse(t, parachute.Options{})
 		h.slow("app", "app.test:80", 2*time.Second)
 		is.NoErr(h.deploy("web", "app.test:80"))
-		answer := make(chan string)
-		go func() { answer <- h.get("any.test") }()
-		synctest.Wait()
+		answer := h.ask("any.test")
 		removed := make(chan error)
 		go func() { removed <- h.Remove(t.Context(), "web") }()
 		synctest.Wait()

@@ -235,10 +235,8 @@ func TestServiceThatStaysDownIsAnswered502AfterTheHold(t *testing.T) {
 		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"app.test:80"},
 			Timeouts: parachute.Timeouts{Hold: 3 * time.Second}}))
 		app.Stop()
-		answer := make(chan string)
 		begin := time.Now()
-		go func() { answer <- h.get("any.test") }()
-		synctest.Wait()
+		answer := h.ask("any.test")
 		is.Equal(h.get("any.test"), "502 502 Bad Gateway") // one waits already
 		is.Equal(time.Since(begin), time.Duration(0))
 		is.Equal(<-answer, "502 502 Bad Gateway")
@@ -277,9 +275,7 @@ func TestShutdownAnswersHeldRequests(t *testing.T) {
 		app := h.app("app", "app.test:80")
 		is.NoErr(h.deploy("web", "app.test:80"))
 		app.Stop()
-		answer := make(chan string)
-		go func() { answer <- h.get("any.test") }()
-		synctest.Wait()
+		answer := h.ask("any.test")
 		is.NoErr(h.Shutdown(t.Context()))
 		is.Equal(<-answer, "503 503 Service Unavailable")
 	})

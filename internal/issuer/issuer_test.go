@@ -51,6 +51,13 @@ func (s *scene) open(cache autocert.Cache, notify func(string, error)) *issuer.I
 	return i
 }
 
+// openAnswering returns an Issuer that answers the challenge of one type.
+func (s *scene) openAnswering(cache autocert.Cache, notify func(string, error)) *issuer.Issuer {
+	i := s.open(cache, notify)
+	s.answer(i, "tls-alpn-01")
+	return i
+}
+
 // answer has i answer challenges of the given types.
 func (s *scene) answer(i *issuer.Issuer, challenges ...string) {
 	s.t.Helper()
@@ -192,8 +199,7 @@ func TestWhoeverWantsANameGetsTheOneCertificate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := newScene(t)
-		i := s.open(nil, nil)
-		s.answer(i, "tls-alpn-01")
+		i := s.openAnswering(nil, nil)
 		var waiting sync.WaitGroup
 		for range 10 {
 			waiting.Go(func() {
@@ -216,8 +222,7 @@ func TestAuthorityThatIsDownIsAskedAgainWithGrowingPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s, told := newScene(t), new(diary)
-		i := s.open(nil, told.note)
-		s.answer(i, "tls-alpn-01")
+		i := s.openAnswering(nil, told.note)
 		s.ca.Down(true)
 		n := i.Want("app.test")
 		defer n.Release()
@@ -248,8 +253,7 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := newScene(t)
-		i := s.open(nil, nil)
-		s.answer(i, "tls-alpn-01")
+		i := s.openAnswering(nil, nil)
 		s.ca.RateLimit(3 * time.Hour)
 		n := i.Want("app.test")
 		defer n.Release()
@@ -281,8 +285,7 @@ func TestNameThatNobodyWantsIsNotTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := newScene(t)
-		i := s.open(nil, nil)
-		s.answer(i, "tls-alpn-01")
+		i := s.openAnswering(nil, nil)
 		s.ca.Down(true)
 		one, two := i.Want("app.test"), i.Want("app.test")
 		is.Equal(one, two)
@@ -309,8 +312,7 @@ func TestNameWantedAnewBeginsWithTheShortestPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := newScene(t)
-		i := s.open(nil, nil)
-		s.answer(i, "tls-alpn-01")
+		i := s.openAnswering(nil, nil)
 		s.ca.Down(true)
 		n := i.Want("app.test")
 		defer n.Release()
@@ -330,8 +332,7 @@ func TestCertificateIsRenewedWithoutAnybodyAsking(t *testing.T) {
 		is := is.New(t)
 		s := newScene(t)
 		s.ca.Lifetime = 90 * time.Hour
-		i := s.open(nil, nil)
-		s.answer(i, "tls-alpn-01")
+		i := s.openAnswering(nil, nil)
 		n := i.Want("app.test")
 		defer n.Release()
 		first, err := n.Await(within(t, time.Minute))
@@ -354,8 +355,7 @@ func TestExpiredCertificateIsNotUsed(t *testing.T) {
 		is := is.New(t)
 		s := newScene(t)
 		s.ca.Lifetime = 90 * time.Hour
-		i := s.open(nil, nil)
-		s.answer(i, "tls-alpn-01")
+		i := s.openAnswering(nil, nil)
 		n := i.Want("app.test")
 		defer n.Release()
 		_, err := n.Await(within(t, time.Minute))
@@ -375,8 +375,7 @@ func TestCachedCertificateIsNotOrderedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s, cache := newScene(t), new(memory)
-		first := s.open(cache, nil)
-		s.answer(first, "tls-alpn-01")
+		first := s.openAnswering(cache, nil)
 		n := first.Want("app.test")
 		cert, err := n.Await(within(t, time.Minute))
 		is.NoErr(err)
@@ -401,8 +400,7 @@ func TestAuthoritiesThatShareACacheDoNotShareKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s, cache := newScene(t), new(memory)
-		i := s.open(cache, nil)
-		s.answer(i, "tls-alpn-01")
+		i := s.openAnswering(cache, nil)
 		n := i.Want("app.test")
 		defer n.Release()
 		_, err := n.Await(within(t, time.Minute))
@@ -425,8 +423,7 @@ func TestGarbageInTheCacheIsPassedOver(t *testing.T) {
 			"ca.test:443+app.test":         []byte("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
 			"ca.test:443+acme_account+key": []byte("garbage"),
 		}}
-		i := s.open(cache, told.note)
-		s.answer(i, "tls-alpn-01")
+		i := s.openAnswering(cache, told.note)
 		n := i.Want("app.test")
 		defer n.Release()
 		_, err := n.Await(within(t, time.Minute))
@@ -489,8 +486,7 @@ func TestOrdersAtATimeAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := newScene(t)
-		i := s.open(nil, nil)
-		s.answer(i, "tls-alpn-01")
+		i := s.openAnswering(nil, nil)
 		s.ca.Slow(time.Second)
 		var names []*issuer.Name
 		for k := range 50 {
