@@ -857,7 +857,7 @@ func (v *visit) isReading() bool {
 	if len(v.r.Header["Upgrade"]) > 0 && !v.version.status.Deployment.ReadWebSockets {
 		return false
 	}
-	return !hasWritten(v.r.Header, v.start)
+	return !cookies.HasWritten(v.r.Header, v.start)
 }
 
 // forward sends the request to l's target and leaves. It reports whether that
@@ -981,45 +981,14 @@ func (a *amendment) make(res *http.Response) error {
 	return a.limit(res)
 }
 
-// Cookies that tell until when their client has just written something.
-const (
-	writerCookie      = "parachute-writer"
-	kamalWriterCookie = "kamal-writer"
-)
-
 // noteWriter has the client's requests go where it has written, for a while.
 func (a *amendment) noteWriter(h http.Header) {
 	optedOut := strings.EqualFold(h.Get("X-Writer-Affinity"), "false")
 	delete(h, "X-Writer-Affinity")
 	affinity := a.deployment.Timeouts.WriterAffinity
-	if optedOut || affinity <= 0 || a.method == http.MethodGet || a.method == http.MethodHead {
-		return
+	if !optedOut && affinity > 0 && a.method != http.MethodGet && a.method != http.MethodHead {
+		cookies.NoteWriter(h, time.Now(), affinity, a.secure)
 	}
-	cookie := http.Cookie{
-		Name:     writerCookie,
-		Value:    strconv.FormatInt(time.Now().Add(affinity).UnixMilli(), 10),
-		Path:     "/",
-		MaxAge:   int((affinity + time.Second - 1) / time.Second),
-		HttpOnly: true,
-		SameSite: http.SameSiteLaxMode,
-		Secure:   a.secure,
-	}
-	h["Set-Cookie"] = append(slices.Clip(h["Set-Cookie"]), cookie.String())
-}
-
-// hasWritten reports whether the client that sent h has just written something.
-func hasWritten(h http.Header, now time.Time) bool {
-	for _, name := range []string{writerCookie, kamalWriterCookie} {
-		value, ok := cookies.Value(h, name)
-		if !ok {
-			continue
-		}
-		until, err := strconv.ParseInt(value, 10, 64)
-		if err != nil || now.Before(time.UnixMilli(until)) {
-			return true
-		}
-	}
-	return false
 }
 
 // limit sees to the limit of the answer's body, and reads it if it is to be

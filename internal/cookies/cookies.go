@@ -1,5 +1,5 @@
-// Package cookies reads a cookie of a request, and narrows down those that an
-// answer sets (RFC 6265).
+// Package cookies reads a cookie of a request, narrows down those that an
+// answer sets, and remembers in one who has written (RFC 6265).
 package cookies
 
 import (
