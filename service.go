@@ -1,7 +1,6 @@
 package parachute
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -282,67 +281,6 @@ func (v *version) isHealthCheck(requestTarget string) bool {
 	asked, _, _ := strings.Cut(requestTarget, "?")
 	probed, _, _ := strings.Cut(v.status.Deployment.HealthCheck.Path, "?")
 	return asked == probed
-}
-
-// redirect returns where a request with that Host header goes instead, if it
-// goes elsewhere: to https, to the canonical host, or to both in one step.
-// secure says that it came over TLS.
-func (s *site) redirect(asked string, secure bool, httpsPort int) (origin string, ok bool) {
-	name := canonicalHost(asked)
-	host := cmp.Or(s.policy.canonical, name)
-	toHTTPS := !secure && s.policy.isSecure() && !s.policy.tls.NoRedirect && s.isReady(name)
-	if host == name && !toHTTPS {
-		return "", false
-	}
-	// What the client says is only repeated where nothing else is known.
-	if s.policy.canonical == "" && s.host != anyHost && !strings.HasPrefix(s.host, "*.") {
-		host = s.host
-	}
-	switch addr, err := netip.ParseAddr(host); {
-	case err == nil && addr.Is6():
-		host = "[" + host + "]"
-	case err != nil && !isHostName(host):
-		return "", false
-	}
-	switch {
-	case toHTTPS && httpsPort == 443:
-		return "https://" + host, true
-	case toHTTPS:
-		return "https://" + host + ":" + strconv.Itoa(httpsPort), true
-	case secure:
-		return "https://" + host + portOf(asked), true
-	}
-	return "http://" + host + portOf(asked), true
-}
-
-// portOf returns the port in a Host header, with the colon, or "".
-func portOf(host string) string {
-	i := strings.LastIndexByte(host, ':')
-	if i < 0 {
-		return ""
-	}
-	if _, err := strconv.ParseUint(host[i+1:], 10, 16); err != nil {
-		return "" // of an address in brackets, or nonsense
-	}
-	return host[i:]
-}
-
-// isReady reports whether a client that comes back over TLS is likely to be
-// served. Whether a certificate on demand can be had is seen when one asks.
-func (s *site) isReady(name string) bool {
-	return s.policy.tls.Mode == TLSOnDemand || s.holding.certificate(s.host, name) != nil
-}
-
-// isFor reports whether what came over a connection to sni may be for name,
-// whose site s is, too. other is the site of sni.
-func (s *site) isFor(name string, other *site, sni string) bool {
-	if s == nil || other == nil || s.policy.tls != other.policy.tls {
-		return s == other
-	}
-	if s.holding == nil || other.holding == nil {
-		return s.holding == other.holding
-	}
-	return sameCertificate(s.holding.certificate(s.host, name), other.holding.certificate(other.host, sni))
 }
 
 // live returns what goes on in v now.
