@@ -185,10 +185,7 @@ func (c *conn) look() error {
 }
 
 func (c *conn) peek(fd uintptr) bool {
-	n, _, err := syscall.Recvfrom(int(fd), c.one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	for err == syscall.EINTR {
-		n, _, err = syscall.Recvfrom(int(fd), c.one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	}
+	n, err := uninterrupted(peekNow, fd, c.one[:])
 	if err == nil && n == 0 {
 		err = io.EOF
 	}

@@ -71,7 +71,7 @@ func (c *conn) takeTurn(p []byte) (int, error) {
 func (c *conn) stepTurn(fd uintptr) bool {
 	t := &c.turn
 	if t.asked {
-		t.n, t.err = uninterrupted(syscall.Read, fd, t.into)
+		t.n, t.err = uninterrupted(readNow, fd, t.into)
 		return t.err != syscall.EAGAIN
 	}
 	t.asked = true
@@ -79,7 +79,7 @@ func (c *conn) stepTurn(fd uintptr) bool {
 		t.err = errStale
 		return true
 	}
-	n, _ := uninterrupted(syscall.Write, fd, t.wire)
+	n, _ := uninterrupted(writeNow, fd, t.wire)
 	c.unsent = n == 0
 	t.wire = t.wire[n:]
 	return len(t.wire) > 0
@@ -102,9 +102,9 @@ func (c *conn) takeLongTurn(p []byte) (int, error) {
 }
 
 // uninterrupted makes a system call that no signal ends.
-func uninterrupted(call func(fd int, p []byte) (int, error), fd uintptr, p []byte) (int, error) {
+func uninterrupted(call func(fd uintptr, p []byte) (int, error), fd uintptr, p []byte) (int, error) {
 	for {
-		n, err := call(int(fd), p)
+		n, err := call(fd, p)
 		if err != syscall.EINTR {
 			return max(n, 0), err
 		}

@@ -95,10 +95,12 @@ func (l *listeners) listenTLS(c Config) error {
 	}
 }
 
-// listen returns a bare TCP listener: only the *net.TCPConn that it accepts
-// can be spliced to a target's.
 func listen(ip netip.Addr, port int) (net.Listener, error) {
-	return net.Listen("tcp", join(ip, port))
+	l, err := net.Listen("tcp", join(ip, port))
+	if err != nil {
+		return nil, err
+	}
+	return promptListener{l}, nil
 }
 
 func join(ip netip.Addr, port int) string {

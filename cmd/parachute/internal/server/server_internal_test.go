@@ -59,15 +59,6 @@ func TestFirstListenerThatFailsStopsAll(t *testing.T) {
 	}
 }
 
-func TestListenerHandsOutBareTCPConnections(t *testing.T) {
-	is := is.New(t)
-	l, err := listen(netip.MustParseAddr("127.0.0.1"), 0)
-	is.NoErr(err)
-	defer l.Close()
-	_, bare := l.(*net.TCPListener)
-	is.True(bare) // a wrapped connection is not spliced
-}
-
 func TestPortOfHTTP3ThatCannotBeHadIsAnError(t *testing.T) {
 	is := is.New(t)
 	tcp := loopback(t)

@@ -1,0 +1,37 @@
+//go:build (amd64 || arm64) && !race
+
+package upstream
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+// The scheduler is not told of these system calls, as it is of all others. They
+// do not wait, for their sockets do not, and are over before another thread
+// could have taken the place of this one, which is what telling is for: where it
+// is tried, the scheduler's monitor wakes up for each, and hands its processor
+// on, and both cost more than the call.
+
+// readNow reads from a socket what is there.
+func readNow(fd uintptr, p []byte) (int, error) {
+	return result(syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p))))
+}
+
+// writeNow writes as much as a socket takes.
+func writeNow(fd uintptr, p []byte) (int, error) {
+	return result(syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p))))
+}
+
+// peekNow is readNow, but leaves what is there.
+func peekNow(fd uintptr, p []byte) (int, error) {
+	const flags = syscall.MSG_PEEK | syscall.MSG_DONTWAIT
+	return result(syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), flags, 0, 0))
+}
+
+func result(n, _ uintptr, errno syscall.Errno) (int, error) {
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}

@@ -1,0 +1,17 @@
+//go:build !linux || (!amd64 && !arm64) || race
+
+package upstream
+
+import "syscall"
+
+// readNow reads from a socket what is there.
+func readNow(fd uintptr, p []byte) (int, error) { return syscall.Read(int(fd), p) }
+
+// writeNow writes as much as a socket takes.
+func writeNow(fd uintptr, p []byte) (int, error) { return syscall.Write(int(fd), p) }
+
+// peekNow is readNow, but leaves what is there.
+func peekNow(fd uintptr, p []byte) (int, error) {
+	n, _, err := syscall.Recvfrom(int(fd), p, syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	return n, err
+}
