@@ -2,7 +2,9 @@
 # docker build --target backend .   the sample app of examples/backend
 # docker build --target kamal .     the proxy in the place of Kamal's
 
-FROM golang:1.26 AS build
+# Another with Go 1.26, such as a mirror's: --build-arg GO_IMAGE=...
+ARG GO_IMAGE=golang:1.26
+FROM $GO_IMAGE AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
