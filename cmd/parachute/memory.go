@@ -7,8 +7,12 @@ import (
 	"strings"
 )
 
-// cgroupLimit is where a container reads how much memory it may use.
-const cgroupLimit = "/sys/fs/cgroup/memory.max"
+// Where a container reads how much memory it may use, on hosts with version 2
+// of cgroups and with version 1.
+const (
+	cgroupLimit   = "/sys/fs/cgroup/memory.max"
+	cgroupV1Limit = "/sys/fs/cgroup/memory/memory.limit_in_bytes"
+)
 
 // tuneMemory sets the garbage collector to what suits a proxy, except where
 // GOGC or GOMEMLIMIT say otherwise.
@@ -27,18 +31,22 @@ func tuneMemory(getenv func(string) string) {
 	if getenv("GOMEMLIMIT") != "" {
 		return
 	}
-	if limit, ok := readLimit(cgroupLimit); ok {
+	if limit, ok := readLimit(cgroupLimit, cgroupV1Limit); ok {
 		debug.SetMemoryLimit(limit / 4 * 3)
 	}
 }
 
-// readLimit reads a number of bytes, and reports false where there is none,
-// which a cgroup calls max.
-func readLimit(path string) (int64, bool) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return 0, false
+// readLimit reads a number of bytes from the first of the files that there is,
+// and reports false where there is no number, which a cgroup calls max. Version
+// 1 calls it a number that no machine has.
+func readLimit(paths ...string) (int64, bool) {
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		limit, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+		return limit, err == nil
 	}
-	limit, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-	return limit, err == nil
+	return 0, false
 }

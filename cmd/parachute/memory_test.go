@@ -21,3 +21,16 @@ func TestMemoryLimitIsANumberOrNone(t *testing.T) {
 	is.True(ok)
 	is.Equal(limit, int64(256<<20))
 }
+
+func TestMemoryLimitIsTheFirstThatThereIs(t *testing.T) {
+	is := is.New(t)
+	dir := t.TempDir()
+	current, old := filepath.Join(dir, "memory.max"), filepath.Join(dir, "memory.limit_in_bytes")
+	is.NoErr(os.WriteFile(old, []byte("104857600\n"), 0o600))
+	limit, ok := readLimit(current, old)
+	is.True(ok)
+	is.Equal(limit, int64(100<<20)) // version 1 alone
+	is.NoErr(os.WriteFile(current, []byte("max\n"), 0o600))
+	_, ok = readLimit(current, old)
+	is.True(!ok) // version 2 counts where there are both
+}
