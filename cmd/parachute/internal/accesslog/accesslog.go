@@ -29,6 +29,9 @@ const (
 // A line reaches the output within 100 ms. What an output does not take is
 // offered again after as long; when 4 MiB wait for it, further lines are
 // dropped, and a line says how many once there is room.
+//
+// The last 500 lines of requests and the last 500 of the program are kept in
+// memory for Tail, whatever becomes of the output; of each no more than 1 MiB.
 type Log struct {
 	format Format
 	buffer *buffer
@@ -45,13 +48,14 @@ func New(out io.Writer, f Format) *Log {
 }
 
 // Handler returns a handler for the program's own lines of that level and
-// above.
+// above. A string attribute "service" says which one a line is about.
 func (l *Log) Handler(level slog.Leveler) slog.Handler {
 	o := &slog.HandlerOptions{Level: level}
+	out := &labelled{buffer: l.buffer}
 	if l.format == Text {
-		return slog.NewTextHandler(l.buffer, o)
+		return &handler{Handler: slog.NewTextHandler(out, o), out: out}
 	}
-	return slog.NewJSONHandler(l.buffer, o)
+	return &handler{Handler: slog.NewJSONHandler(out, o), out: out}
 }
 
 // Close writes what is in the buffer, returns the error of doing so, and leaves
@@ -74,7 +78,7 @@ func (l *Log) Observe(r *http.Request, o parachute.Outcome) {
 	s.begin(time.Now(), "INFO", "Request")
 	s.request(r, &o)
 	s.end()
-	l.buffer.Write(s.b)
+	l.buffer.add(request, o.Service, s.b)
 	if cap(s.b) <= maxPooled {
 		l.lines.Put(s)
 	}
@@ -130,8 +134,13 @@ func (s *line) request(r *http.Request, o *parachute.Outcome) {
 
 // appendDropped appends the line that stands for those that found no room.
 func (l *Log) appendDropped(dst []byte, lines int) []byte {
+	return l.appendCount(dst, "Log lines dropped: the output does not keep up", lines)
+}
+
+// appendCount appends a warning that tells a number of lines.
+func (l *Log) appendCount(dst []byte, msg string, lines int) []byte {
 	s := &line{b: dst, text: l.format == Text}
-	s.append(time.Now(), "WARN", "Log lines dropped: the output does not keep up")
+	s.append(time.Now(), "WARN", msg)
 	s.int("lines", int64(lines))
 	s.end()
 	return s.b

@@ -25,3 +25,18 @@ func TestObserveAllocatesNothing(t *testing.T) {
 		})
 	}
 }
+
+func TestFollowedObserveAllocatesNothing(t *testing.T) {
+	is := is.New(t)
+	log := accesslog.New(io.Discard, accesslog.JSON)
+	defer log.Close()
+	f := follow(log, "web", -1, make(chan struct{}))
+	r, o := newRequest(), newOutcome()
+	for range 1000 {
+		log.Observe(r, o)
+	}
+	<-f.asked                                                               // it reads no further
+	is.Equal(testing.AllocsPerRun(1000, func() { log.Observe(r, o) }), 0.0) // in steady state
+	close(f.gate)
+	f.stop(t)
+}

@@ -12,8 +12,8 @@ const (
 	holdSize      = 4 << 20  // as much may wait for an output that does not keep up
 )
 
-// A buffer takes whole lines, and writes them to its output from a goroutine of
-// its own.
+// A buffer takes whole lines, writes them to its output from a goroutine of its
+// own, and keeps the last of them.
 type buffer struct {
 	out io.Writer
 
@@ -35,6 +35,7 @@ type buffer struct {
 	writing int // bytes that run is writing
 	dropped int // lines since the last write that succeeded
 	closed  bool
+	history history
 }
 
 func newBuffer(out io.Writer, appendDropped func([]byte, int) []byte) *buffer {
@@ -50,11 +51,12 @@ func newBuffer(out io.Writer, appendDropped func([]byte, int) []byte) *buffer {
 	return b
 }
 
-// Write takes a line, or drops it; it never fails. After close it writes the
-// line itself.
-func (b *buffer) Write(line []byte) (int, error) {
+// add takes a line about a service for the output, or drops it, and keeps it in
+// any case. After close it writes the line itself.
+func (b *buffer) add(k kind, service string, line []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.history.add(k, service, line)
 	switch {
 	case b.closed:
 		_, _ = b.out.Write(line)
@@ -67,7 +69,31 @@ func (b *buffer) Write(line []byte) (int, error) {
 			wake(b.full)
 		}
 	}
-	return len(line), nil
+}
+
+// open returns a reader as history.open does.
+func (b *buffer) open(service string, n int) *reader {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.history.open(service, n)
+}
+
+func (b *buffer) leave(r *reader) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.history.leave(r)
+}
+
+func (b *buffer) take(r *reader, dst []byte, appendMissed func([]byte, int) []byte) (lines []byte, more bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.history.take(r, dst, appendMissed)
+}
+
+func (b *buffer) has(service string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.history.has(service)
 }
 
 func wake(c chan struct{}) {
@@ -135,7 +161,9 @@ func (b *buffer) flush() {
 // that came later either.
 func (b *buffer) reportDroppedLocked() {
 	if b.dropped > 0 {
+		whole := len(b.waiting)
 		b.waiting = b.appendDropped(b.waiting, b.dropped)
+		b.history.add(own, "", b.waiting[whole:])
 		b.dropped = 0
 		wake(b.filled)
 	}
