@@ -47,6 +47,14 @@ func New(out io.Writer, f Format) *Log {
 	return l
 }
 
+// ContentType returns the media type of the lines.
+func (l *Log) ContentType() string {
+	if l.format == Text {
+		return "text/plain; charset=utf-8"
+	}
+	return "application/x-ndjson"
+}
+
 // Handler returns a handler for the program's own lines of that level and
 // above. A string attribute "service" says which one a line is about.
 func (l *Log) Handler(level slog.Leveler) slog.Handler {

@@ -30,7 +30,7 @@ func TestFollowedObserveAllocatesNothing(t *testing.T) {
 	is := is.New(t)
 	log := accesslog.New(io.Discard, accesslog.JSON)
 	defer log.Close()
-	f := follow(log, "web", -1, make(chan struct{}))
+	f := follow(log, "web", 0, make(chan struct{}))
 	r, o := newRequest(), newOutcome()
 	for range 1000 {
 		log.Observe(r, o)

@@ -64,14 +64,17 @@ func (h *history) forget(k kind) {
 	ring.first++
 }
 
-// open returns a reader of the last n lines of a service, if negative of all that
-// are kept, and of those to come. It must be left.
+// open returns a reader of the last n lines about a service, if 0 of all that are
+// kept, if negative of none, and of those to come. It must be left.
 func (h *history) open(service string, n int) *reader {
 	r := &reader{service: service, wake: make(chan struct{}, 1)}
 	for k := range h.kept {
 		r.next[k] = h.kept[k].end
 	}
-	for n != 0 {
+	if n == 0 {
+		n = keptLines * int(kinds)
+	}
+	for n > 0 {
 		k, ok := h.before(r)
 		if !ok {
 			break

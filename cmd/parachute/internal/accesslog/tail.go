@@ -14,9 +14,9 @@ const (
 )
 
 // Tail hands to write the last n lines about a service, or with "" the last of
-// all lines; if n is negative, as many as are kept. With follow it goes on with
-// those that come, within about 10 ms, until ctx ends; what came before that is
-// handed over. Tail returns the error of write, and nil otherwise.
+// all lines; if n is 0, as many as are kept, and if negative, none. With follow
+// it goes on with those that come, within about 10 ms, until ctx ends; what came
+// before that is handed over. Tail returns the error of write, and nil otherwise.
 //
 // Write gets whole lines, one or several, and must not keep them. Nobody waits
 // for it: lines that are forgotten meanwhile are left out, and in their place

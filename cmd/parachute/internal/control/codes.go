@@ -34,6 +34,7 @@ func codes() []code {
 		{"not_found", http.StatusNotFound, parachute.ErrNotFound},
 		{"no_certificate", http.StatusUnprocessableEntity, parachute.ErrNoCertificate},
 		{"superseded", http.StatusConflict, parachute.ErrSuperseded},
+		{"busy", http.StatusTooManyRequests, errBusy},
 		{"closed", http.StatusServiceUnavailable, parachute.ErrClosed},
 		{"canceled", statusGaveUp, context.Canceled},
 		{"deadline", statusGaveUp, context.DeadlineExceeded},

@@ -22,6 +22,7 @@ type plane struct {
 	socket string
 	server *control.Server
 	proxy  *parachute.Proxy
+	http   *http.Server
 	client *control.Client
 
 	mu     sync.Mutex // guards events
@@ -40,12 +41,12 @@ func newPlane(t *testing.T, o parachute.Options) *plane {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := p.server.HTTPServer(p.proxy)
+	p.http = p.server.HTTPServer(p.proxy)
 	done := make(chan error)
-	go serve(srv, l, done)
+	go serve(p.http, l, done)
 	t.Cleanup(func() {
 		p.proxy.Close()
-		srv.Close()
+		p.http.Close()
 		<-done
 	})
 	return p

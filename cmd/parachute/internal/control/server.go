@@ -21,9 +21,14 @@ import (
 // Proxy that it serves, which has to call Notify for it. Every change of that
 // Proxy must come through the Server.
 type Server struct {
+	// Logs is what GET /v1/logs answers with. It is set before anything is
+	// served.
+	Logs Logs
+
 	version   string
 	followers *followers
 	refuses   atomic.Bool
+	tails     tails
 }
 
 // NewServer returns a Server of a program that has that version.
@@ -50,14 +55,17 @@ const (
 )
 
 // HTTPServer returns an http.Server with Handler and the limits that suit it,
-// ready to serve what Listen returns.
+// ready to serve what Listen returns. Its Shutdown ends the answers that follow
+// the log.
 func (s *Server) HTTPServer(p *parachute.Proxy) *http.Server {
-	return &http.Server{
+	server := &http.Server{
 		Handler:           s.Handler(p),
 		ReadHeaderTimeout: headTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHead,
 	}
+	server.RegisterOnShutdown(s.tails.end)
+	return server
 }
 
 // Handler returns the control plane of p. It leaves it to the connection to
@@ -75,6 +83,7 @@ func (s *Server) Handler(p *parachute.Proxy) http.Handler {
 		{"DELETE", "/v1/services/{name}/rollout", c.endRollout},
 		{"PUT", "/v1/services/{name}/rollout/split", c.split},
 		{"GET", "/v1/certificates", c.certificates},
+		{"GET", "/v1/logs", c.logs},
 		{"GET", "/v1/version", c.tellVersion},
 	}
 }

@@ -231,6 +231,7 @@ func newServer(c Config, p parts) *server {
 		logger:          p.logger,
 		control:         control.NewServer(c.Version),
 	}
+	s.control.Logs = logsOf(p.log)
 	options := parachute.Options{
 		Logger:         s.logger,
 		Commit:         p.store.Save,
@@ -262,6 +263,11 @@ func newServer(c Config, p parts) *server {
 	s.commands.ErrorLog = slog.NewLogLogger(p.logger.Handler(), slog.LevelError)
 	s.addFronts(c, p)
 	return s
+}
+
+// logsOf returns how the control plane comes by what log keeps.
+func logsOf(log *accesslog.Log) control.Logs {
+	return control.Logs{ContentType: log.ContentType(), Has: log.Has, Tail: log.Tail}
 }
 
 // addFronts makes the servers of what there are listeners for.

@@ -163,6 +163,33 @@ func TestStopCutsOffWhatTakesTooLongAndSaysSo(t *testing.T) {
 	is.True(strings.Contains(p.log.String(), "requests were cut off"))
 }
 
+func TestStopEndsThoseWhoFollowTheLog(t *testing.T) {
+	is := is.New(t)
+	c := newConfig(t)
+	p := start(t, c)
+	client := &control.Client{Sockets: []string{c.Socket}}
+	lines := make(chan string, 100)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- client.Logs(context.Background(), control.LogQuery{Follow: true}, func(line []byte) error {
+			lines <- string(line)
+			return nil
+		})
+	}()
+	is.True(strings.Contains(<-lines, `"msg":"started"`)) // it follows
+	is.Equal(p.get("/"), "404 404 Not Found")
+	is.NoErr(p.stop(t))
+	is.True(errors.Is(<-ended, control.ErrNoProxy))
+	close(lines)
+	var followed []string
+	for line := range lines {
+		followed = append(followed, line)
+	}
+	is.True(strings.Contains(followed[len(followed)-1], `"msg":"stopping"`)) // up to there
+	is.True(strings.Contains(p.log.String(), strings.Join(followed, "")))    // it was told what the log has
+	is.True(!strings.Contains(p.log.String(), `"msg":"closing"`))            // and went in good order
+}
+
 // upgrade opens an upgraded connection.
 func upgrade(t *testing.T, address string) net.Conn {
 	t.Helper()

@@ -1,0 +1,217 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/shahnk19/parachute"
+)
+
+// Logs are the lines of the log, as far as they are kept. The zero value is a
+// log of which none are.
+type Logs struct {
+	// ContentType is the media type of the lines.
+	ContentType string
+
+	// Has reports whether there is a line about that service.
+	Has func(service string) bool
+
+	// Tail hands whole lines to write: the last n about a service, or with
+	// "" the last of all; n as LogQuery.Lines. With follow it goes on with
+	// those that come. It returns when ctx has ended and what came before that
+	// is handed over, or with the error of write.
+	Tail func(ctx context.Context, service string, n int, follow bool, write func(lines []byte) error) error
+}
+
+// A LogQuery says which lines of the log are wanted.
+type LogQuery struct {
+	Service string // that they are about; "": all lines
+	Lines   int    // how many of the last; 0: as many as are kept; negative: none
+	Follow  bool   // whether those that come are wanted too
+}
+
+// path returns how q is asked.
+func (q LogQuery) path() string {
+	values := make(url.Values)
+	if q.Service != "" {
+		values.Set("service", q.Service)
+	}
+	if q.Lines != 0 {
+		values.Set("lines", strconv.Itoa(max(q.Lines, 0)))
+	}
+	if q.Follow {
+		values.Set("follow", "true")
+	}
+	if len(values) == 0 {
+		return "/v1/logs"
+	}
+	return "/v1/logs?" + values.Encode()
+}
+
+// logQueryOf returns what was asked by the query of a URL.
+func logQueryOf(query string) (q LogQuery, err error) {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return q, invalid(err, "the query cannot be read: %v", err)
+	}
+	for name, all := range values {
+		value := all[len(all)-1]
+		switch name {
+		case "service":
+			q.Service = value
+		case "lines":
+			n, err := strconv.ParseUint(value, 10, 31)
+			if err != nil {
+				return q, invalid(err, "lines=%q is no number: want one such as 100, or 0 for none", value)
+			}
+			if q.Lines = int(n); n == 0 {
+				q.Lines = -1
+			}
+		case "follow":
+			if q.Follow, err = strconv.ParseBool(value); err != nil {
+				return q, invalid(err, "follow=%q is neither true nor false", value)
+			}
+		default:
+			return q, invalid(nil, "unknown parameter %q: want one of service, lines, follow", name)
+		}
+	}
+	return q, nil
+}
+
+// logs answers with lines of the log, as they are there.
+func (c *plane) logs(w http.ResponseWriter, r *http.Request) {
+	q, err := logQueryOf(r.URL.RawQuery)
+	if err == nil && !c.knows(q.Service) {
+		err = fmt.Errorf("%s: %w", q.Service, &fault{"no such service, and no line about it", parachute.ErrNotFound})
+	}
+	if err != nil {
+		fail(w, fmt.Errorf("parachute: logs: %w", err))
+		return
+	}
+	out := &logWriter{w: w, rc: http.NewResponseController(w), follow: q.Follow}
+	ctx := r.Context()
+	if q.Follow {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		_ = out.rc.SetWriteDeadline(time.Time{})
+		done, err := c.server.tails.begin(func() { out.hurry(); cancel() })
+		if err != nil {
+			fail(w, fmt.Errorf("parachute: logs: %w", err))
+			return
+		}
+		defer done()
+	}
+	out.begin(cmp.Or(c.server.Logs.ContentType, contentLines))
+	c.server.tail(ctx, q, out)
+}
+
+// knows reports whether a service has lines, or might have.
+func (c *plane) knows(service string) bool {
+	if service == "" || c.server.Logs.Has != nil && c.server.Logs.Has(service) {
+		return true
+	}
+	for _, s := range c.proxy.Services() {
+		if s.Service == service {
+			return true
+		}
+	}
+	return false
+}
+
+// tail writes the lines that were asked for, until there are no more, nobody
+// reads them, or ctx ends.
+func (s *Server) tail(ctx context.Context, q LogQuery, out *logWriter) {
+	if s.Logs.Tail != nil {
+		_ = s.Logs.Tail(ctx, q.Service, q.Lines, q.Follow, out.write) // who does not read is not told why
+	} else if q.Follow {
+		<-ctx.Done()
+	}
+}
+
+// A logWriter is an answer in lines of the log. Who follows takes them when it
+// likes, until there is hurry; everybody else has the usual time.
+type logWriter struct {
+	w      http.ResponseWriter
+	rc     *http.ResponseController
+	follow bool
+}
+
+// begin sends the head, also where the first line is yet to come.
+func (l *logWriter) begin(contentType string) {
+	l.w.Header().Set("Content-Type", contentType)
+	_ = l.write(nil)
+}
+
+func (l *logWriter) write(lines []byte) error {
+	if !l.follow {
+		_ = l.rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+	}
+	if _, err := l.w.Write(lines); err != nil {
+		return err
+	}
+	return l.rc.Flush()
+}
+
+// lastWords bounds how long the last lines may take when the proxy ends.
+const lastWords = 500 * time.Millisecond
+
+func (l *logWriter) hurry() { _ = l.rc.SetWriteDeadline(time.Now().Add(lastWords)) }
+
+// maxTails is how many may follow the log at a time.
+const maxTails = 16
+
+// errBusy says that others have to go first.
+var errBusy = errors.New("busy")
+
+// tails are the answers that follow the log. They do not end by themselves, so
+// there may only be so many, and they are told to when the server is shut down.
+// The zero value has none.
+type tails struct {
+	mu    sync.Mutex        // guards what follows
+	ends  map[uint64]func() // how each is told to end
+	next  uint64            // key in ends
+	ended bool              // there must be no more
+}
+
+// begin adds an answer, which end tells to end soon, without waiting for it. The
+// caller must call done when it has.
+func (t *tails) begin(end func()) (done func(), err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.ended:
+		return nil, parachute.ErrClosed
+	case len(t.ends) == maxTails:
+		return nil, &fault{fmt.Sprintf("%d follow it already, which is the most: end one of them, or ask without follow", maxTails), errBusy}
+	case t.ends == nil:
+		t.ends = make(map[uint64]func())
+	}
+	key := t.next
+	t.next++
+	t.ends[key] = end
+	return func() { t.remove(key) }, nil
+}
+
+func (t *tails) remove(key uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.ends, key)
+}
+
+// end tells all that are there to end, and lets no more come.
+func (t *tails) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended = true
+	for _, end := range t.ends {
+		end()
+	}
+}

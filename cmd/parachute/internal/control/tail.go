@@ -1,0 +1,74 @@
+package control
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// Logs passes lines of the log to each, on the caller's goroutine, as they are
+// there, with their ends; each must not keep them. Logs returns an error of
+// each, or why there is no answer. With Follow it goes on until ctx ends, whose
+// cause it returns; if the proxy ends before, that is ErrNoProxy.
+func (c *Client) Logs(ctx context.Context, q LogQuery, each func(line []byte) error) error {
+	conn, err := dialFirst(ctx, c.Sockets)
+	if err != nil {
+		return fmt.Errorf("parachute: logs: %w", err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(questionTimeout))
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // a deadline might be lifted again
+	defer stop()
+	resp, err := conn.send(http.MethodGet, q.path(), nil)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		return conn.refusal(resp)
+	}
+	switch {
+	case err != nil:
+	case q.Follow:
+		_ = conn.SetDeadline(time.Time{})
+		return conn.follow(ctx, resp.Body, each)
+	default:
+		var text []byte
+		if text, err = io.ReadAll(resp.Body); err == nil { // all at once, for each may take its time
+			return passLines(text, each)
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("parachute: logs: no answer from the proxy on %s: %w", conn.socket, err)
+}
+
+// follow passes lines on until ctx or the answer ends.
+func (c *conn) follow(ctx context.Context, answer io.Reader, each func(line []byte) error) error {
+	lines := bufio.NewReader(answer)
+	for {
+		line, err := lines.ReadBytes('\n')
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, io.EOF):
+			return &fault{fmt.Sprintf("parachute: logs: the proxy on %s has ended", c.socket), ErrNoProxy}
+		case err != nil:
+			return &fault{fmt.Sprintf("parachute: logs: the connection to the proxy on %s was lost: %v", c.socket, err), errors.Join(ErrNoProxy, err)}
+		}
+		if err := each(line); err != nil {
+			return err
+		}
+	}
+}
+
+func passLines(text []byte, each func(line []byte) error) error {
+	for line := range bytes.Lines(text) {
+		if err := each(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
