@@ -8,6 +8,9 @@ import (
 // Run is run, for the tests that see the program from outside.
 var Run = run
 
+// Escaped is a line of the log as it is printed.
+func Escaped(line []byte) []byte { return escaped(line) }
+
 // DisplayOf tells what is known of w.
 func DisplayOf(getenv func(string) string, w io.Writer) string {
 	p := &program{environ: &environ{getenv: getenv}}

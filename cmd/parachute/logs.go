@@ -1,0 +1,89 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"syscall"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
+)
+
+type logsCommand struct {
+	Service string `arg:"" optional:"" help:"The service whose lines are wanted; if none, all lines are."`
+
+	Follow bool  `short:"f" help:"Go on with the lines that come, until interrupted."`
+	Lines  quota `short:"n" placeholder:"N" help:"How many lines to print, the last ones; 0 is none, if not given all that are kept."`
+	remote
+}
+
+// Help says which lines there are, and how the command ends.
+func (logsCommand) Help() string {
+	return `The proxy keeps the last 500 lines of requests in memory, and the last 500 of everything else: what happened to services, warnings and errors. They are those of its log on standard output, in the same form. With "run --no-access-log" there are none of requests. A restart forgets them all.
+
+With --follow a line stands in the place of those that could not be printed in time and says how many. An interrupt ends it with exit code 0; that the proxy ends, or is restarted, with 5.`
+}
+
+func (c *logsCommand) Run(ctx context.Context, p *program) error {
+	client, err := c.client(p)
+	if err != nil {
+		return err
+	}
+	printer := &linePrinter{out: p.stdout}
+	err = client.Logs(ctx, control.LogQuery{Service: c.Service, Lines: int(c.Lines), Follow: c.Follow}, printer.print)
+	switch {
+	case errors.Is(printer.err, syscall.EPIPE): // whoever reads has seen enough
+		return nil
+	case c.Follow && ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return nil
+	case err == nil && !printer.printed && c.Lines >= 0:
+		fmt.Fprintln(p.stderr, "no lines of it are kept any more")
+	}
+	return err
+}
+
+// A linePrinter prints lines of the log.
+type linePrinter struct {
+	out     io.Writer
+	printed bool  // it has printed one
+	err     error // of out
+}
+
+func (p *linePrinter) print(line []byte) error {
+	p.printed = true
+	_, p.err = p.out.Write(escaped(line))
+	return p.err
+}
+
+// escaped returns a line without what could take control of the terminal. Both
+// forms of the log have escaped most of it already. What JSON allows stands
+// within strings, where the escape means the same.
+func escaped(line []byte) []byte {
+	if !bytes.ContainsFunc(line, isUnprintable) {
+		return line
+	}
+	var b []byte
+	for _, r := range string(line) {
+		switch {
+		case !isUnprintable(r):
+			b = utf8.AppendRune(b, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			b = fmt.Appendf(b, `\u%04x\u%04x`, high, low)
+		default:
+			b = fmt.Appendf(b, `\u%04x`, r)
+		}
+	}
+	return b
+}
+
+// isUnprintable reports whether r is to be escaped. What is no UTF-8 is too: to
+// some terminals one such byte is a control character.
+func isUnprintable(r rune) bool {
+	return r == utf8.RuneError || r != '\n' && !unicode.IsPrint(r)
+}
