@@ -141,11 +141,13 @@ func TestLineThatIsTooLongIsLeftOut(t *testing.T) {
 	program.Info("before")
 	program.Info(strings.Repeat("x", 1<<20))
 	program.Info("after")
+	program.Info(strings.Repeat("y", 200<<10)) // is not
 	kept := tail(t, log, "", 0)
-	is.Equal(len(kept), 3)
+	is.Equal(len(kept), 4)
 	is.Equal(decode(t, kept[0])["msg"], "before") // for it nothing is forgotten
 	is.Equal(decode(t, kept[1])["lines"], 1.0)    // it is counted
 	is.Equal(decode(t, kept[2])["msg"], "after")
+	is.Equal(len(decode(t, kept[3])["msg"].(string)), 200<<10)
 }
 
 func TestTailHasLinesThatTheOutputDoesNotTake(t *testing.T) {
