@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"testing"
 
+	"github.com/shahnk19/parachute/internal/histogram"
 	"github.com/shahnk19/parachute/internal/keypair"
 	"github.com/shahnk19/parachute/internal/proxytest"
 )
@@ -57,7 +58,7 @@ func serving(n int) (*Proxy, string) {
 	for i := range n {
 		name := fmt.Sprintf("service-%d", i)
 		host = name + ".example.com"
-		t := &target{address: "web-1:3000", exchange: nothing()}
+		t := &target{address: "web-1:3000", exchange: nothing(), traffic: new(histogram.Histogram)}
 		t.healthy.Store(true)
 		services[name] = newVersion(Status{Service: name, Generation: 1}, []claim{{host: host}}, newGroup([]*target{t}, nil))
 	}

@@ -181,12 +181,12 @@ func (t *target) learn(saw Probe) (n news) {
 	now, needed := HealthUnhealthy, t.check.Fall
 	if saw.Passed {
 		now, needed = HealthHealthy, t.check.Rise
-		t.recovered()
+		t.recoveredLocked()
 	}
 	if now == t.health || t.streak < needed {
 		return n
 	}
-	t.health = now
+	t.health, t.since = now, time.Now()
 	t.healthy.Store(saw.Passed)
 	n.changed = true
 	return n

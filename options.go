@@ -558,19 +558,57 @@ func (d Deployment) clone() Deployment {
 
 // Live is what goes on in a service at the moment of asking.
 type Live struct {
-	Targets []TargetStatus `json:"targets"`
-	Held    int64          `json:"held"` // requests that wait
+	Since   time.Time      `json:"since"`             // when it got its Generation and State, or was restored
+	Targets []TargetStatus `json:"targets"`           // Deployment's, then the Rollout's; none where State is StateFailed
+	Held    int64          `json:"held"`              // requests that wait
+	Changes []Change       `json:"changes,omitempty"` // what is under way, the oldest first
+}
+
+// A Change is a part of a deploy, or of another change of a service, that takes
+// its time and has not ended.
+type Change struct {
+	Kind       EventKind `json:"kind"`               // EventDeploying: targets, or certificates, are waited for; EventDraining: requests and streams are
+	Generation uint64    `json:"generation"`         // of the deploy or removal that it belongs to, as in its events
+	Since      time.Time `json:"since"`              // when it began
+	Requests   int64     `json:"requests,omitempty"` // that are still waited for, streams aside
+	Streams    int64     `json:"streams,omitempty"`  // likewise
+}
+
+func changeOf(kind EventKind, generation uint64) Change {
+	return Change{Kind: kind, Generation: generation, Since: time.Now()}
 }
 
 // TargetStatus is the present state of one target.
 type TargetStatus struct {
-	Address  string `json:"address"`
-	Reads    bool   `json:"reads,omitempty"`   // it is one of ReadTargets
-	Rollout  bool   `json:"rollout,omitempty"` // it is one of the Rollout's
-	Health   Health `json:"health"`
-	Requests int64  `json:"requests"`        // in flight, streams aside
-	Streams  int64  `json:"streams"`         // upgraded connections and event streams that are open
-	Probe    *Probe `json:"probe,omitempty"` // the last one; nil before the first
+	Address  string    `json:"address"`
+	Reads    bool      `json:"reads,omitempty"`   // it is one of ReadTargets
+	Rollout  bool      `json:"rollout,omitempty"` // it is one of the Rollout's
+	Health   Health    `json:"health"`
+	Since    time.Time `json:"since"`           // when it got its Health
+	Requests int64     `json:"requests"`        // in flight, streams aside
+	Streams  int64     `json:"streams"`         // upgraded connections and event streams that are open
+	Probe    *Probe    `json:"probe,omitempty"` // the last one; nil before the first
+	Traffic  Traffic   `json:"traffic"`
+}
+
+// Traffic is what came of the requests to a target that have ended within the
+// last minute. A request counts for the target that it was sent to last. What
+// was counted is kept while deploys name the target again, but not over a
+// restart.
+//
+// A request is an error if it was answered with a status of 500 or above, by the
+// target or in its place, or broke off before its answer was complete; not if it
+// was the client who left, or sent what could not be passed on. A stream that is
+// closed at the end of a drain is none.
+//
+// A request takes as long as Outcome.Duration says; an upgraded connection or
+// event stream until its answer began. Percentiles are within 10 % of what they
+// would be if every time had been kept, between 66 µs and 68.7 s.
+type Traffic struct {
+	Rate      float64       `json:"requests_per_second"` // over that minute, or since the first request ever if that is shorter, but at least 1 s
+	ErrorRate float64       `json:"error_rate"`          // how much of the requests were errors: 0 to 1
+	P50       time.Duration `json:"p50"`                 // half of them took no longer; 0: there were none
+	P99       time.Duration `json:"p99"`                 // 99 % of them took no longer; likewise
 }
 
 // Health is what the probes of a target have shown.
@@ -1038,6 +1076,8 @@ func (s Stop) MarshalJSON() ([]byte, error)            { return json.Marshal(s.v
 func (s *Stop) UnmarshalJSON(b []byte) error           { return wire.Unmarshal(b, s.view()) }
 func (p Probe) MarshalJSON() ([]byte, error)           { return json.Marshal(p.view()) }
 func (p *Probe) UnmarshalJSON(b []byte) error          { return wire.Unmarshal(b, p.view()) }
+func (t Traffic) MarshalJSON() ([]byte, error)         { return json.Marshal(t.view()) }
+func (t *Traffic) UnmarshalJSON(b []byte) error        { return wire.Unmarshal(b, t.view()) }
 func (e UnhealthyError) MarshalJSON() ([]byte, error)  { return json.Marshal(e.view()) }
 func (e *UnhealthyError) UnmarshalJSON(b []byte) error { return wire.Unmarshal(b, e.view()) }
 
@@ -1085,6 +1125,15 @@ func (p *Probe) view() any {
 		*plain
 		Took *wire.Duration `json:"took"`
 	}{(*plain)(p), (*wire.Duration)(&p.Took)}
+}
+
+func (t *Traffic) view() any {
+	type plain Traffic
+	return &struct {
+		*plain
+		P50 *wire.Duration `json:"p50"`
+		P99 *wire.Duration `json:"p99"`
+	}{(*plain)(t), (*wire.Duration)(&t.P50), (*wire.Duration)(&t.P99)}
 }
 
 func (e *UnhealthyError) view() any {

@@ -133,9 +133,17 @@ func TestStatusTravelsAsJSON(t *testing.T) {
 		Pause:      &parachute.Pause{Max: time.Minute, Drain: time.Second},
 		Stop:       &parachute.Stop{Message: "moving", Drain: time.Second},
 		Error:      "no such certificate",
-		Live: &parachute.Live{Targets: []parachute.TargetStatus{{
+		Live: &parachute.Live{Since: time.Date(2026, 3, 4, 5, 0, 0, 0, time.UTC), Held: 4, Changes: []parachute.Change{{
+			Kind:       parachute.EventDraining,
+			Generation: 8,
+			Since:      time.Date(2026, 3, 4, 5, 6, 0, 0, time.UTC),
+			Requests:   5,
+			Streams:    6,
+		}}, Targets: []parachute.TargetStatus{{
 			Address:  "10.0.0.7:3000",
 			Health:   parachute.HealthUnhealthy,
+			Since:    time.Date(2026, 3, 4, 5, 6, 1, 0, time.UTC),
+			Traffic:  parachute.Traffic{Rate: 12.5, ErrorRate: 0.25, P50: 12 * time.Millisecond, P99: time.Second},
 			Requests: 3,
 			Streams:  2,
 			Probe: &parachute.Probe{
@@ -212,7 +220,8 @@ func TestZeroFieldsAreLeftOut(t *testing.T) {
 		{"status without live", parachute.Status{Service: "web", Generation: 7, State: parachute.StateServing,
 			Deployment: parachute.Deployment{Service: "web", Targets: []string{"a:1"}}},
 			`{"service":"web","generation":7,"state":"serving","deployment":{"service":"web","targets":["a:1"]}}`},
-		{"target never probed", parachute.TargetStatus{Address: "a:1", Health: parachute.HealthUnknown}, `{"address":"a:1","health":"unknown","requests":0,"streams":0}`},
+		{"target never probed", parachute.TargetStatus{Address: "a:1", Health: parachute.HealthUnknown},
+			`{"address":"a:1","health":"unknown","since":"0001-01-01T00:00:00Z","requests":0,"streams":0,"traffic":{"requests_per_second":0,"error_rate":0,"p50":"0s","p99":"0s"}}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -242,6 +251,8 @@ func TestUnknownFieldsAreRefusedAtEveryDepth(t *testing.T) {
 		{"live", status, `{"live":{"targets":[]%s}}`},
 		{"target", status, `{"live":{"targets":[{"address":"a:1"%s}]}}`},
 		{"probe", status, `{"live":{"targets":[{"probe":{"took":"1s"%s}}]}}`},
+		{"traffic", status, `{"live":{"targets":[{"traffic":{"p50":"1s"%s}}]}}`},
+		{"change", status, `{"live":{"changes":[{"kind":"draining"%s}]}}`},
 		{"unhealthy error", unhealthy, `{"waited":"1s"%s}`},
 		{"unhealthy target", unhealthy, `{"targets":[{"address":"a:1"%s}]}`},
 		{"its last probe", unhealthy, `{"targets":[{"last":{"status":500%s}}]}`},

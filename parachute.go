@@ -54,8 +54,9 @@ import (
 // time and from any goroutine, but not from within its hooks. Make one with
 // New.
 type Proxy struct {
-	options          Options // normalized
-	trustsExplicitly bool    // Options.TrustedProxies was given
+	options          Options   // normalized
+	began            time.Time // from which on the times of what is counted are told
+	trustsExplicitly bool      // Options.TrustedProxies was given
 	router           *router
 	certificates     *certificates
 	pages            *pages.Set // where a service has none of its own
@@ -75,6 +76,7 @@ type Proxy struct {
 func New(opts Options) *Proxy {
 	p := &Proxy{
 		options:          opts.normalize(),
+		began:            time.Now(),
 		trustsExplicitly: opts.TrustedProxies != nil,
 		router:           newRouter(opts.Commit),
 		pages:            pages.New(opts.ErrorPages),
@@ -168,6 +170,7 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment) error {
 
 // replace publishes d as soon as it may, and returns what it replaced.
 func (p *Proxy) replace(ctx context.Context, res *reservation, d Deployment) (previous, next *version, err error) {
+	defer p.router.begin(&ongoing{service: res.service, change: changeOf(EventDeploying, res.generation)})()
 	status := Status{Service: d.Service, Generation: res.generation, State: StateServing, Deployment: d}
 	v, w, err := p.start(status, res.claims, !d.Force)
 	if err != nil {
@@ -192,6 +195,7 @@ func (v *version) succeed(current *version) (*version, error) {
 		return v, nil
 	}
 	v.held = current.held
+	v.main.inherit(current.main)
 	v.rollout, v.split, v.leaving = current.rollout, current.split, current.stillLeaving()
 	s, c := &v.status, current.status
 	s.Rollout, s.Pause, s.Stop = c.Rollout, c.Pause, c.Stop
@@ -302,6 +306,7 @@ func (p *Proxy) retire(res *reservation, previous, next *version, limits Timeout
 // drain waits for the end of the requests inside of lanes, which it closes, and
 // cuts off what is late. The event says on account of what.
 func (p *Proxy) drain(e Event, lanes []*lane, limits Timeouts, done <-chan struct{}) Event {
+	defer p.router.begin(&ongoing{e.Service, changeOf(EventDraining, e.Generation), lanes})()
 	e.Kind = EventDraining
 	e.Requests, e.Streams = inFlight(lanes)
 	p.emit(e)
@@ -461,6 +466,7 @@ func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
 
 // replaceRollout publishes r as soon as it may.
 func (p *Proxy) replaceRollout(ctx context.Context, res *reservation, r Rollout) (previous, next *version, err error) {
+	defer p.router.begin(&ongoing{service: res.service, change: changeOf(EventDeploying, res.generation)})()
 	current := p.router.routes.Load().services[res.service]
 	if current == nil {
 		return nil, nil, ErrNotFound
@@ -548,12 +554,22 @@ func (p *Proxy) endRollout(ctx context.Context, service string) error {
 	return nil
 }
 
-// Services returns what is known of every service, sorted by name.
+// Services returns what is known of every service, sorted by name, with Live. A
+// service that is deployed for the first time is there from the switch on, and
+// one that is removed no more from then on.
+//
+// What is returned is what "parachute list --json" prints. The names in its JSON
+// form stay, and so does what they mean; there may be more of them in a later
+// version.
 func (p *Proxy) Services() []Status {
 	services := p.router.routes.Load().services
+	changes := p.router.underWay()
+	at := time.Since(p.began)
 	all := statuses(services)
 	for i := range all {
-		all[i].Live = services[all[i].Service].live()
+		s := &all[i]
+		s.Live = services[s.Service].live(at)
+		s.Live.Changes = changes[s.Service]
 	}
 	return all
 }

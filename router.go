@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/net/idna"
 
@@ -250,6 +251,44 @@ type router struct {
 	mu         sync.Mutex // guards what follows, and the table's agreement with pending
 	generation uint64     // the last one handed out
 	pending    map[*reservation]struct{}
+	ongoing    map[*ongoing]struct{}
+}
+
+// An ongoing is a part of a change of a service that takes its time.
+type ongoing struct {
+	service string
+	change  Change
+	lanes   []*lane // that are waited for
+}
+
+// begin has others know of o until end is called.
+func (r *router) begin(o *ongoing) (end func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ongoing[o] = struct{}{}
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.ongoing, o)
+	}
+}
+
+// underWay returns what goes on, by service, the oldest first.
+func (r *router) underWay() map[string][]Change {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make(map[string][]Change)
+	for o := range r.ongoing {
+		c := o.change
+		c.Requests, c.Streams = inFlight(o.lanes)
+		all[o.service] = append(all[o.service], c)
+	}
+	for _, changes := range all {
+		slices.SortFunc(changes, func(a, b Change) int {
+			return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Generation, b.Generation))
+		})
+	}
+	return all
 }
 
 // A reservation is a change of one service on its way to be published. It
@@ -279,7 +318,7 @@ const (
 func (s scope) covers(other scope) bool { return s == other || s == scopeAll }
 
 func newRouter(commit func([]Status) error) *router {
-	r := &router{commit: commit, pending: make(map[*reservation]struct{})}
+	r := &router{commit: commit, pending: make(map[*reservation]struct{}), ongoing: make(map[*ongoing]struct{})}
 	r.routes.Store(newTable(map[string]*version{}))
 	return r
 }
@@ -391,6 +430,9 @@ func (r *router) publish(ctx context.Context, res *reservation, service string, 
 	}
 	switch {
 	case next != nil:
+		if previous == nil || next.status.Generation != previous.status.Generation || next.status.State != previous.status.State {
+			next.since = time.Now()
+		}
 		services[service] = next
 	case previous != nil:
 		delete(services, service)

@@ -53,6 +53,8 @@ type version struct {
 	settledBy time.Time
 
 	held *atomic.Int64 // requests that wait, over all versions of the service
+
+	since time.Time // when the first version of this generation, in this state, was published
 }
 
 // A conduct is what a Deployment says of each request, ready to be followed.
@@ -133,6 +135,7 @@ func newVersion(status Status, claims []claim, main group) *version {
 		main:     main,
 		replaced: make(chan struct{}),
 		held:     new(atomic.Int64),
+		since:    time.Now(),
 	}
 }
 
@@ -151,6 +154,17 @@ func newLanes(targets []*target) []*lane {
 
 // renewed returns the same group with gates of its own.
 func (g group) renewed() group { return newGroup(targetsOf(g.writers), targetsOf(g.readers)) }
+
+// inherit has the targets of g, which are not published yet, go on with what was
+// counted for the same addresses in the group that g replaces.
+func (g group) inherit(previous group) {
+	was := targetsOf(slices.Concat(previous.writers, previous.readers))
+	for _, t := range targetsOf(slices.Concat(g.writers, g.readers)) {
+		if i := slices.IndexFunc(was, func(w *target) bool { return w.address == t.address }); i >= 0 {
+			t.traffic = was[i].traffic
+		}
+	}
+}
 
 func targetsOf(lanes []*lane) []*target {
 	var targets []*target
@@ -176,6 +190,9 @@ func (v *version) with(r Rollout, second *group) (*version, error) {
 		r.Split = status.Rollout.Split
 	}
 	status.Rollout = &r
+	if v.rollout != nil {
+		second.inherit(*v.rollout)
+	}
 	next := v.as(status)
 	next.rollout, next.split, next.leaving = second, nil, v.stillLeaving()
 	if r.Split.isZero() {
@@ -283,12 +300,13 @@ func (v *version) isHealthCheck(requestTarget string) bool {
 	return asked == probed
 }
 
-// live returns what goes on in v now.
-func (v *version) live() *Live {
-	live := &Live{Targets: make([]TargetStatus, 0, len(v.lanes())), Held: v.held.Load()}
+// live returns what goes on in v now, which is at so long after the Proxy was
+// made.
+func (v *version) live(at time.Duration) *Live {
+	live := &Live{Since: v.since, Targets: make([]TargetStatus, 0, len(v.lanes())), Held: v.held.Load()}
 	add := func(g group, rollout bool) {
 		for i, l := range slices.Concat(g.writers, g.readers) {
-			s := l.target.status()
+			s := l.target.status(at)
 			s.Requests, s.Streams = v.inside(l.target)
 			s.Reads, s.Rollout = i >= len(g.writers), rollout
 			live.Targets = append(live.Targets, s)
@@ -460,6 +478,9 @@ type visit struct {
 	second  bool     // it is that of the rollout
 	outcome Outcome
 	served  bool // ServeHTTP did not panic
+
+	sentTo   *target // that had it last; nil: none
+	isStream bool    // what came back from there
 
 	tried []*target // that could not take the request
 	last  error     // why the last of them could not
@@ -817,6 +838,7 @@ func (v *visit) forward(l *lane, passage *gate.Passage) bool {
 		Answer:    v.amend(),
 	})
 	o := &v.outcome
+	v.sentTo, v.isStream = t, passage.IsStream()
 	o.Target = t.address
 	o.Status, o.Header = res.Status, res.Header
 	o.BytesIn, o.BytesOut = res.BytesIn, res.BytesOut
@@ -866,7 +888,7 @@ func (v *visit) judge(l *lane, err error, failure *upstream.Error) {
 		t.succeeded()
 	case failure == nil:
 	case failure.Reason == upstream.Dial || failure.Reason == upstream.Broken || failure.Reason == upstream.Timeout:
-		if t.failed() && v.group.canSpare(t) && t.ejected.CompareAndSwap(false, true) {
+		if t.failed() && v.group.canSpare(t) && t.eject() {
 			v.proxy.emit(Event{Kind: EventUnhealthy, Service: v.outcome.Service, Generation: v.outcome.Generation, Target: t.address, Err: err})
 		}
 	}
@@ -1082,10 +1104,36 @@ func (v *visit) end() {
 	if !v.served && o.Err == nil {
 		o.Reason, o.Err = "panic", errors.New("panic while serving")
 	}
+	if v.sentTo == nil && v.proxy.options.Observe == nil {
+		return
+	}
+	o.Duration = time.Since(v.start)
+	if v.sentTo != nil {
+		v.count()
+	}
 	if v.proxy.options.Observe != nil {
-		o.Duration = time.Since(v.start)
 		v.proxy.options.Observe(v.r, *o)
 	}
+}
+
+// count counts the request for its target, as Traffic has it.
+func (v *visit) count() {
+	o := &v.outcome
+	took := o.Duration
+	if v.isStream {
+		took = o.FirstByte
+	}
+	v.sentTo.traffic.Observe(v.start.Sub(v.proxy.began)+o.Duration, took, o.isError())
+}
+
+// isError reports whether the request failed for another reason than its
+// client.
+func (o *Outcome) isError() bool {
+	switch o.Reason {
+	case upstream.Gone.String(), upstream.ClientBody.String(), upstream.BadRequest.String():
+		return false
+	}
+	return o.Status >= 500 || o.Status < 400 && o.Err != nil
 }
 
 // A statusWriter keeps the status that a handler answers with.

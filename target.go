@@ -10,8 +10,10 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/shahnk19/parachute/internal/forward"
+	"github.com/shahnk19/parachute/internal/histogram"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
 
@@ -24,18 +26,20 @@ type target struct {
 	check    HealthCheck
 	prober   *prober
 	watch    *watch
+	traffic  *histogram.Histogram // of the requests that were sent to the address, whichever deploy named it
 
-	healthy  atomic.Bool  // as the probes have it
-	failures atomic.Int32 // requests in a row that came to nothing since the last probe passed
-	ejected  atomic.Bool  // because of those; until a probe passes
+	healthy  atomic.Bool               // as the probes have it
+	failures atomic.Int32              // requests in a row that came to nothing since the last probe passed
+	ejected  atomic.Pointer[time.Time] // when it was, because of those, until a probe passes; nil: it is not
 
 	stop    context.CancelFunc
 	stopped chan struct{} // closed when the probing has ended
 
 	mu     sync.Mutex // guards what follows
 	health Health
-	streak int // how many probes in a row have ended as the last one did
-	probes int // how many have ended
+	since  time.Time // when health became what it is
+	streak int       // how many probes in a row have ended as the last one did
+	probes int       // how many have ended
 	last   *Probe
 }
 
@@ -63,7 +67,9 @@ func newTarget(address string, d Deployment, o Options, w *watch) (*target, erro
 		check:   d.HealthCheck,
 		prober:  newProber(at, u, d, o.UserAgent),
 		watch:   w,
+		traffic: new(histogram.Histogram),
 		health:  HealthUnknown,
+		since:   time.Now(),
 	}
 	t.exchange = t.conns.Exchange
 	return t, nil
@@ -97,7 +103,7 @@ func closeAll(targets []*target) {
 }
 
 // isHealthy reports whether requests may be sent to t.
-func (t *target) isHealthy() bool { return t.healthy.Load() && !t.ejected.Load() }
+func (t *target) isHealthy() bool { return t.healthy.Load() && t.ejected.Load() == nil }
 
 // maxFailures is how many requests in a row must come to nothing for a target
 // to be taken out although its probes pass.
@@ -105,7 +111,7 @@ const maxFailures = 3
 
 // failed notes that a request came to nothing, and reports whether that was one
 // too many.
-func (t *target) failed() bool { return t.failures.Add(1) >= maxFailures && !t.ejected.Load() }
+func (t *target) failed() bool { return t.failures.Add(1) >= maxFailures && t.ejected.Load() == nil }
 
 // succeeded notes that a request was answered.
 func (t *target) succeeded() {
@@ -114,21 +120,38 @@ func (t *target) succeeded() {
 	}
 }
 
-// recovered ends what failed requests have done to t.
-func (t *target) recovered() {
-	t.failures.Store(0)
-	t.ejected.Store(false)
+// eject takes t out because of failed requests, unless it is out already.
+func (t *target) eject() bool {
+	now := time.Now()
+	return t.ejected.CompareAndSwap(nil, &now)
 }
 
-// status returns what is known of the target, but for what is in flight.
-func (t *target) status() TargetStatus {
+// recoveredLocked ends what failed requests have done to t.
+func (t *target) recoveredLocked() {
+	t.failures.Store(0)
+	if t.ejected.Swap(nil) != nil {
+		t.since = time.Now()
+	}
+}
+
+// status returns what is known of the target at a time since the Proxy was made,
+// but for what is in flight.
+func (t *target) status(at time.Duration) TargetStatus {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := TargetStatus{Address: t.address, Health: t.health, Probe: t.last}
-	if t.ejected.Load() {
-		s.Health = HealthUnhealthy
+	s := TargetStatus{Address: t.address, Health: t.health, Since: t.since, Probe: t.last, Traffic: trafficOf(t.traffic.Minute(at))}
+	if ejected := t.ejected.Load(); ejected != nil && t.health == HealthHealthy {
+		s.Health, s.Since = HealthUnhealthy, *ejected
 	}
 	return s
+}
+
+func trafficOf(m histogram.Minute) Traffic {
+	t := Traffic{Rate: float64(m.Count) / m.Span.Seconds(), P50: m.P50, P99: m.P99}
+	if m.Count > 0 {
+		t.ErrorRate = float64(m.Failed) / float64(m.Count)
+	}
+	return t
 }
 
 // An endpoint is where a target is and what is spoken there.

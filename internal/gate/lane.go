@@ -54,9 +54,12 @@ func (p *Passage) BecomeStream(c io.Closer) bool {
 	return true
 }
 
+// IsStream reports whether BecomeStream has moved the exchange.
+func (p *Passage) IsStream() bool { return p.stream != nil }
+
 // Leave says that the exchange has ended.
 func (p *Passage) Leave() {
-	if p.stream == nil {
+	if !p.IsStream() {
 		p.lane.requests.Leave()
 		return
 	}
