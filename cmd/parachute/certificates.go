@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"text/tabwriter"
 	"time"
 
 	"github.com/shahnk19/parachute"
@@ -47,20 +46,21 @@ func (c *certificatesCommand) Run(ctx context.Context, p *program) error {
 // certificateTable prints a row for each certificate, and below them why some
 // could not be had.
 func (p *program) certificateTable(certificates []parachute.Certificate) error {
-	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "HOST\tISSUER\tSOURCE\tEXPIRES\tRENEWS")
+	all := table{header: []string{"HOST", "ISSUER", "SOURCE", "EXPIRES", "RENEWS"}}
+	var notes table
 	for _, c := range certificates {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", c.Host, printable(cmp.Or(c.Issuer, "-")), c.Source, moment(c.Expires), moment(c.Renews))
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	for _, c := range certificates {
+		all.rows = append(all.rows, []cell{
+			word(c.Host), words(cmp.Or(c.Issuer, "-")), word(string(c.Source)), words(moment(c.Expires)), words(moment(c.Renews)),
+		})
 		if c.Error != "" {
-			fmt.Fprintf(p.stdout, "%s: %s\n", c.Host, printable(c.Error))
+			notes.rows = append(notes.rows, []cell{words(c.Host + ": " + c.Error)})
 		}
 	}
-	return nil
+	columns := p.displayOf(p.stdout).columns
+	if err := all.write(p.stdout, columns); err != nil {
+		return err
+	}
+	return notes.write(p.stdout, columns)
 }
 
 // moment tells a time to the minute.

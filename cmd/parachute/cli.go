@@ -22,6 +22,7 @@ type grammar struct {
 	Rollout      rolloutCommand      `cmd:"" help:"Send some visitors of a service to a second version of it."`
 	Remove       removeCommand       `cmd:"" aliases:"rm" help:"Take a service out of the proxy, when its requests are done."`
 	List         listCommand         `cmd:"" aliases:"ls" help:"List the services."`
+	Status       statusCommand       `cmd:"" help:"Show how services are, and what goes on in them."`
 	Logs         logsCommand         `cmd:"" help:"Print the last lines of the log, and follow it."`
 	Certificates certificatesCommand `cmd:"" aliases:"certs" help:"List the certificates."`
 	Version      versionCommand      `cmd:"" help:"Print the version."`

@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/shahnk19/parachute"
 )
@@ -30,31 +30,35 @@ func (c *listCommand) Run(ctx context.Context, p *program) error {
 		return p.printJSON(services)
 	}
 	if len(services) == 0 {
-		fmt.Fprintln(p.stderr, "nothing is deployed yet: see parachute help deploy")
+		fmt.Fprintln(p.stderr, nothingYet)
 		return nil
 	}
 	return p.table(services)
 }
 
+// nothingYet is said where there is no service to tell of.
+const nothingYet = "nothing is deployed yet: see parachute help deploy"
+
 // table prints a row for each service, and below them why some have failed, what
 // the pages of others say, and who goes to a rollout.
 func (p *program) table(services []parachute.Status) error {
-	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "SERVICE\tSTATE\tHOSTS\tTLS\tTARGETS\tGENERATION")
+	all := table{header: []string{"SERVICE", "STATE", "HOSTS", "TLS", "TARGETS", "GENERATION"}, tallest: 4}
+	var below table
 	modes := tlsModes(services)
 	for _, s := range services {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\n", s.Service, state(s),
-			strings.Join(claims(s.Deployment), ","), modes.of(s.Deployment), targets(s), s.Generation)
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	for _, s := range services {
+		all.rows = append(all.rows, []cell{
+			word(s.Service), words(state(s)), listed(claims(s.Deployment), ","), words(modes.of(s.Deployment)), targets(s),
+			word(strconv.FormatUint(s.Generation, 10)),
+		})
 		for _, note := range notes(s) {
-			fmt.Fprintf(p.stdout, "%s: %s\n", s.Service, printable(note))
+			below.rows = append(below.rows, []cell{words(s.Service + ": " + note)})
 		}
 	}
-	return nil
+	columns := p.displayOf(p.stdout).columns
+	if err := all.write(p.stdout, columns); err != nil {
+		return err
+	}
+	return below.write(p.stdout, columns)
 }
 
 // printJSON prints v for programs.
@@ -117,22 +121,27 @@ func (m hostModes) of(d parachute.Deployment) string {
 }
 
 // targets tells the targets of a service and how they are, if that is known.
-func targets(s parachute.Status) string {
+func targets(s parachute.Status) cell {
 	if s.Live == nil || len(s.Live.Targets) == 0 {
-		return strings.Join(slices.Concat(s.Deployment.Targets, s.Deployment.ReadTargets), ",")
+		return listed(slices.Concat(s.Deployment.Targets, s.Deployment.ReadTargets), ",")
 	}
 	var each []string
 	for _, t := range s.Live.Targets {
-		about := string(t.Health)
-		if t.Reads {
-			about = "reads, " + about
-		}
-		if t.Rollout {
-			about = "rollout, " + about
-		}
-		each = append(each, fmt.Sprintf("%s (%s)", t.Address, about))
+		about := append(rolesOf(t), string(t.Health))
+		each = append(each, fmt.Sprintf("%s (%s)", t.Address, strings.Join(about, ", ")))
 	}
-	return strings.Join(each, ", ")
+	return listed(each, ", ")
+}
+
+// rolesOf tells what a target is for, if that is not a matter of course.
+func rolesOf(t parachute.TargetStatus) (roles []string) {
+	if t.Rollout {
+		roles = append(roles, "rollout")
+	}
+	if t.Reads {
+		roles = append(roles, "reads")
+	}
+	return roles
 }
 
 // state tells what a service does with its requests, and how many wait.

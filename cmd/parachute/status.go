@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
+)
+
+type statusCommand struct {
+	Service string `arg:"" optional:"" help:"The service; if none, all of them are shown."`
+
+	JSON  bool `name:"json" negatable:"" help:"Print what list --json prints, of that service alone; with --watch in one line each second."`
+	Watch bool `negatable:"" help:"Show it anew each second, until interrupted."`
+	remote
+}
+
+// Help says what the numbers are.
+func (statusCommand) Help() string {
+	return `REQ/S, ERRORS, P50 and P99 are of the requests that have ended within the last minute. Errors are answers of 500 and above, and requests that were cut off, other than by their client. Half of the requests took no longer than P50, 99 in a hundred no longer than P99; the time of a stream is that until it began.`
+}
+
+func (c *statusCommand) Run(ctx context.Context, p *program) error {
+	client, err := c.client(p)
+	if err != nil {
+		return err
+	}
+	if c.Watch {
+		return c.watch(ctx, p, client)
+	}
+	r, err := c.ask(ctx, client)
+	switch {
+	case err != nil:
+		return err
+	case c.JSON:
+		return p.printJSON(r.services)
+	case len(r.services) == 0:
+		fmt.Fprintln(p.stderr, nothingYet)
+		return nil
+	}
+	return r.write(p.stdout, p.displayOf(p.stdout).columns)
+}
+
+// watch shows the status each second, until ctx ends or it is not to be had.
+func (c *statusCommand) watch(ctx context.Context, p *program, client *control.Client) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for isFirst := true; ; isFirst = false {
+		r, err := c.ask(ctx, client)
+		if err == nil {
+			err = c.redraw(p, r, isFirst)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// redraw shows r in the place of what was shown before: on a terminal at the top
+// of it, elsewhere below.
+func (c *statusCommand) redraw(p *program, r *report, isFirst bool) error {
+	if c.JSON {
+		return json.NewEncoder(p.stdout).Encode(r.services)
+	}
+	d := p.displayOf(p.stdout)
+	var text bytes.Buffer
+	if d.columns == 0 && !isFirst {
+		text.WriteString("\n")
+	}
+	if len(r.services) == 0 {
+		text.WriteString(nothingYet + "\n")
+	}
+	if err := r.write(&text, d.columns); err != nil {
+		return err
+	}
+	shown := text.String()
+	if d.columns > 0 {
+		shown = frame(shown, d.rows)
+	}
+	_, err := io.WriteString(p.stdout, shown) // at once, so that nothing flickers
+	return err
+}
+
+// frame returns text so that it takes the place of all that is on a terminal of
+// so many rows. It ends at the begin of a row, for what comes when it is left.
+func frame(text string, rows int) string {
+	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	if most := max(rows-1, 1); len(lines) > most {
+		left := len(lines) - most + 1
+		lines = append(lines[:most-1], fmt.Sprintf("+%d lines", left))
+	}
+	const home, toEndOfLine, toEnd = "\x1b[H", "\x1b[K", "\x1b[J"
+	return home + strings.Join(lines, toEndOfLine+"\n") + toEndOfLine + "\n" + toEnd
+}
+
+// ask returns what there is to be told.
+func (c *statusCommand) ask(ctx context.Context, client *control.Client) (*report, error) {
+	r := &report{}
+	var err error
+	if r.services, err = client.Services(ctx); err != nil {
+		return nil, &remoteError{fmt.Errorf("status: %w", err)}
+	}
+	r.modes = tlsModes(r.services)
+	if c.Service != "" {
+		i := slices.IndexFunc(r.services, func(s parachute.Status) bool { return s.Service == c.Service })
+		if i < 0 {
+			return nil, &remoteError{fmt.Errorf("status %s: %w", c.Service, parachute.ErrNotFound)}
+		}
+		r.services = r.services[i : i+1]
+	}
+	if !c.JSON {
+		if r.certificates, err = client.Certificates(ctx); err != nil {
+			return nil, &remoteError{fmt.Errorf("status: %w", err)}
+		}
+	}
+	r.at = time.Now()
+	return r, nil
+}
