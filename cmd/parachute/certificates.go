@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/shahnk19/parachute"
@@ -57,10 +58,8 @@ func (p *program) certificateTable(certificates []parachute.Certificate) error {
 		}
 	}
 	columns := p.displayOf(p.stdout).columns
-	if err := all.write(p.stdout, columns); err != nil {
-		return err
-	}
-	return notes.write(p.stdout, columns)
+	_, err := io.WriteString(p.stdout, all.text(columns)+notes.text(columns))
+	return err
 }
 
 // moment tells a time to the minute.

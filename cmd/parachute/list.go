@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,10 +56,8 @@ func (p *program) table(services []parachute.Status) error {
 		}
 	}
 	columns := p.displayOf(p.stdout).columns
-	if err := all.write(p.stdout, columns); err != nil {
-		return err
-	}
-	return below.write(p.stdout, columns)
+	_, err := io.WriteString(p.stdout, all.text(columns)+below.text(columns))
+	return err
 }
 
 // printJSON prints v for programs.

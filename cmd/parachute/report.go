@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,34 +18,22 @@ type report struct {
 	at           time.Time
 }
 
-// write prints a paragraph on each service, and its targets, in lines of at most
+// text returns a paragraph on each service, and its targets, in lines of at most
 // so many columns; 0: of any length.
-func (r *report) write(w io.Writer, columns int) error {
-	var out bytes.Buffer
-	for i, s := range r.services {
-		if i > 0 {
-			out.WriteString("\n")
-		}
-		about := r.about(s)
-		if err := about.write(&out, columns); err != nil {
-			return err
-		}
-		if s.Live == nil || len(s.Live.Targets) == 0 {
-			continue
-		}
-		out.WriteString("\n")
-		targets := r.targets(s.Live.Targets)
-		if err := targets.write(&out, columns); err != nil {
-			return err
+func (r *report) text(columns int) string {
+	var all []string
+	for _, s := range r.services {
+		all = append(all, r.about(s).text(columns))
+		if s.Live != nil && len(s.Live.Targets) > 0 {
+			all = append(all, r.targets(s.Live.Targets).text(columns))
 		}
 	}
-	_, err := w.Write(out.Bytes())
-	return err
+	return strings.Join(all, "\n")
 }
 
 // about tells of a service what is no target's.
 func (r *report) about(s parachute.Status) *table {
-	t := &table{}
+	t := &table{tallest: 8}
 	row := func(name string, c cell) { t.rows = append(t.rows, []cell{word(name), c}) }
 	row("service", words(s.Service))
 	state := fmt.Sprintf("%s, generation %d", s.State, s.Generation)
@@ -189,12 +175,12 @@ func (r *report) from(t time.Time) string {
 }
 
 // span tells a duration in whole seconds, minutes, hours or days: the largest of
-// them that there is one of, but days from two on.
+// them that there are two of.
 func span(d time.Duration) string {
 	switch d = max(d, 0); {
-	case d < time.Minute:
+	case d < 2*time.Minute:
 		return fmt.Sprintf("%ds", d/time.Second)
-	case d < time.Hour:
+	case d < 2*time.Hour:
 		return fmt.Sprintf("%dm", d/time.Minute)
 	case d < 48*time.Hour:
 		return fmt.Sprintf("%dh", d/time.Hour)

@@ -169,7 +169,7 @@ var volatile = []struct {
 	pattern *regexp.Regexp
 	stands  string
 }{
-	{regexp.MustCompile(`done in \S+`), "done in TIME"},
+	{regexp.MustCompile(`\b(done in|since|healthy|200 in) \d[^\s,:]*`), "$1 TIME"},
 	{regexp.MustCompile(`\(\d+ probes?\)`), "(N probes)"},
 	{regexp.MustCompile(`pid \d+`), "pid PID"},
 	{regexp.MustCompile(`parachute \S+ \(go.*\)`), "parachute VERSION"},

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -45,7 +44,8 @@ func (c *statusCommand) Run(ctx context.Context, p *program) error {
 		fmt.Fprintln(p.stderr, nothingYet)
 		return nil
 	}
-	return r.write(p.stdout, p.displayOf(p.stdout).columns)
+	_, err = io.WriteString(p.stdout, r.text(p.displayOf(p.stdout).columns))
+	return err
 }
 
 // watch shows the status each second, until ctx ends or it is not to be had.
@@ -78,21 +78,17 @@ func (c *statusCommand) redraw(p *program, r *report, isFirst bool) error {
 		return json.NewEncoder(p.stdout).Encode(r.services)
 	}
 	d := p.displayOf(p.stdout)
-	var text bytes.Buffer
-	if d.columns == 0 && !isFirst {
-		text.WriteString("\n")
-	}
+	text := r.text(d.columns)
 	if len(r.services) == 0 {
-		text.WriteString(nothingYet + "\n")
+		text = nothingYet + "\n"
 	}
-	if err := r.write(&text, d.columns); err != nil {
-		return err
+	switch {
+	case d.columns > 0:
+		text = frame(text, d.rows)
+	case !isFirst:
+		text = "\n" + text
 	}
-	shown := text.String()
-	if d.columns > 0 {
-		shown = frame(shown, d.rows)
-	}
-	_, err := io.WriteString(p.stdout, shown) // at once, so that nothing flickers
+	_, err := io.WriteString(p.stdout, text) // at once, so that nothing flickers
 	return err
 }
 

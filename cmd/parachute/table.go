@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -47,20 +45,20 @@ func listed(items []string, separator string) cell {
 // inLine returns s as it can stand in a line.
 func inLine(s string) string { return strings.ReplaceAll(printable(s), "\n", " ") }
 
-// write prints the table so that no line has more than so many columns: cells
+// text returns the table so that no line has more than so many columns: cells
 // are broken into lines, and cut off where that is not enough. If columns is 0,
 // each row is one line.
-func (t *table) write(w io.Writer, columns int) error {
+func (t *table) text(columns int) string {
 	rows := t.rows
 	if t.header != nil {
 		header := make([]cell, len(t.header))
 		for i, name := range t.header {
-			header[i] = word(name)
+			header[i] = words(name)
 		}
 		rows = append([][]cell{header}, rows...)
 	}
 	widths := widthsOf(rows, columns)
-	var out bytes.Buffer
+	var out strings.Builder
 	for _, row := range rows {
 		for _, line := range linesOf(row, widths, t.tallest) {
 			if columns > 0 {
@@ -69,8 +67,7 @@ func (t *table) write(w io.Writer, columns int) error {
 			out.WriteString(line + "\n")
 		}
 	}
-	_, err := w.Write(out.Bytes())
-	return err
+	return out.String()
 }
 
 const gap = 2 // blanks between columns

@@ -1,0 +1,84 @@
+package main_test
+
+import (
+	"context"
+	"io"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/matryer/is"
+
+	main "github.com/shahnk19/parachute/cmd/parachute"
+)
+
+// onTerminal runs a command line in this process, whose output is a terminal of
+// so many columns and rows.
+func onTerminal(t *testing.T, env environment, columns, rows uint16, args ...string) *process {
+	t.Helper()
+	terminal, user := openTerminal(t, columns, rows)
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &process{stdout: newOutput(), stderr: newOutput(), interrupt: cancel, ended: make(chan struct{})}
+	shown := make(chan struct{})
+	go func() {
+		defer close(shown)
+		io.Copy(p.stdout, user) // ends with an error when the terminal is closed
+	}()
+	go func() {
+		defer close(p.ended)
+		p.code = main.Run(ctx, args, func(name string) string { return env[name] }, terminal, p.stderr)
+		terminal.Close()
+		<-shown
+	}()
+	t.Cleanup(func() { p.end(t) })
+	return p
+}
+
+func TestTablesFitTheTerminal(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	env := newEnvironment(t)
+	startProxy(t, inProcess, env)
+	a, b := newApp(t, "web-1"), newApp(t, "web-2")
+	deploy := []string{"deploy", "web", "--target", a.address, "--target", b.address}
+	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"} {
+		deploy = append(deploy, "--host", name+".some.example.com")
+	}
+	is.Equal(inProcess(t, env, deploy...).wait(t), 0)
+	is.Equal(inProcess(t, env, "stop", "web", "--message", strings.Repeat("We are back soon. ", 10)).wait(t), 0)
+
+	for _, columns := range []uint16{40, 80, 120} {
+		for _, command := range []string{"list", "status", "certificates"} {
+			p := onTerminal(t, env, columns, 50, command)
+			is.Equal(p.wait(t), 0)
+			for line := range strings.SplitSeq(p.stdout.String(), "\r\n") {
+				if utf8.RuneCountInString(line) > int(columns) {
+					t.Errorf("%s in %d columns: %q", command, columns, line)
+				}
+			}
+		}
+	}
+	p := onTerminal(t, env, 80, 50, "list")
+	is.Equal(p.wait(t), 0)
+	is.True(strings.Contains(p.stdout.String(), "+7 more")) // hosts
+	p = inProcess(t, env, "list")
+	is.Equal(p.wait(t), 0)
+	is.True(strings.Contains(p.stdout.String(), "i.some.example.com,j.some.example.com")) // nothing is cut
+}
+
+func TestStatusIsRedrawnOnATerminal(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	env := newEnvironment(t)
+	startProxy(t, inProcess, env)
+	p := onTerminal(t, env, 80, 8, "status", "--watch")
+	p.stdout.await(t, p, "\x1b[Hnothing is deployed yet")
+	a := newApp(t, "web-1")
+	is.Equal(inProcess(t, env, "deploy", "web", "--target", a.address).wait(t), 0)
+	p.stdout.await(t, p, "\x1b[J\x1b[Hservice  web") // from the top again
+	p.stdout.await(t, p, a.address)
+	p.interrupt()
+	is.Equal(p.wait(t), 0)
+	is.Equal(p.stderr.String(), "")
+	is.True(strings.HasSuffix(p.stdout.String(), "\x1b[K\r\n\x1b[J")) // what comes next has a row of its own
+}
