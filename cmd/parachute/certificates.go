@@ -20,6 +20,12 @@ func (certificatesCommand) Help() string {
 	return `There is a row for each host that has TLS, also while its certificate is yet to come. Below them stands why the last attempt to get one came to nothing. It is made again at the time in the column RENEWS.`
 }
 
+func (certificatesCommand) Examples() string {
+	return `
+# Show until when the certificates are good, and what keeps others away.
+parachute certificates`
+}
+
 func (c *certificatesCommand) Run(ctx context.Context, p *program) error {
 	client, err := c.client(p)
 	if err != nil {

@@ -14,19 +14,19 @@ import (
 
 // A grammar is the command line as kong reads it.
 type grammar struct {
-	Run          runCommand          `cmd:"" help:"Run the proxy."`
-	Deploy       deployCommand       `cmd:"" help:"Bring targets into service, in place of those that a service has now."`
-	Pause        pauseCommand        `cmd:"" help:"Hold the requests of a service."`
-	Stop         stopCommand         `cmd:"" help:"Answer the requests of a service with 503."`
-	Resume       resumeCommand       `cmd:"" help:"Serve the requests of a service that was paused or stopped."`
-	Rollout      rolloutCommand      `cmd:"" help:"Send some visitors of a service to a second version of it."`
-	Remove       removeCommand       `cmd:"" aliases:"rm" help:"Take a service out of the proxy, when its requests are done."`
-	List         listCommand         `cmd:"" aliases:"ls" help:"List the services."`
-	Status       statusCommand       `cmd:"" help:"Show how services are, and what goes on in them."`
-	Logs         logsCommand         `cmd:"" help:"Print the last lines of the log, and follow it."`
-	Certificates certificatesCommand `cmd:"" aliases:"certs" help:"List the certificates."`
-	Version      versionCommand      `cmd:"" help:"Print the version."`
-	Help         helpCommand         `cmd:"" help:"Show help for a command."`
+	Run          runCommand          `cmd:"" group:"Serving:" help:"Run the proxy."`
+	Deploy       deployCommand       `cmd:"" group:"Deploying:" help:"Bring targets into service, in place of those that a service has now."`
+	Pause        pauseCommand        `cmd:"" group:"Traffic:" help:"Hold the requests of a service."`
+	Stop         stopCommand         `cmd:"" group:"Traffic:" help:"Answer the requests of a service with 503."`
+	Resume       resumeCommand       `cmd:"" group:"Traffic:" help:"Serve the requests of a service that was paused or stopped."`
+	Rollout      rolloutCommand      `cmd:"" group:"Deploying:" help:"Send some visitors of a service to a second version of it."`
+	Remove       removeCommand       `cmd:"" group:"Deploying:" aliases:"rm" help:"Take a service out of the proxy, when its requests are done."`
+	List         listCommand         `cmd:"" group:"Seeing what is there:" aliases:"ls" help:"List the services."`
+	Status       statusCommand       `cmd:"" group:"Seeing what is there:" help:"Show how services are, and what goes on in them."`
+	Logs         logsCommand         `cmd:"" group:"Seeing what is there:" help:"Print the last lines of the log, and follow it."`
+	Certificates certificatesCommand `cmd:"" group:"Seeing what is there:" aliases:"certs" help:"List the certificates."`
+	Version      versionCommand      `cmd:"" group:"Other:" help:"Print the version."`
+	Help         helpCommand         `cmd:"" group:"Other:" help:"Show help for a command."`
 }
 
 const description = `A reverse proxy whose deploys cost nobody a request.
@@ -82,6 +82,7 @@ func (p *program) parse(args []string) (*kong.Context, error) {
 		kong.Resolvers(p.environ),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.ValueFormatter(helpWithVariables),
+		kong.Help(helpWithExamples),
 	)
 	if err != nil {
 		return nil, err
@@ -98,6 +99,12 @@ func (p *program) parse(args []string) (*kong.Context, error) {
 
 type helpCommand struct {
 	Command []string `arg:"" optional:"" help:"The command to show the help of; if none, there is a list of them."`
+}
+
+func (helpCommand) Examples() string {
+	return `
+# All options of deploy, by subject.
+parachute help deploy`
 }
 
 func (c *helpCommand) Run(p *program) error {

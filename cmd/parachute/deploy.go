@@ -64,6 +64,18 @@ With --tls the service answers over HTTPS as well, and a certificate is obtained
 Exit codes: 0 the targets serve, also where requests had to be cut off; 1 the proxy refused, for instance because a target or host is not well formed, or a certificate was to be waited for and is not to be had; 2 the command line was not understood; 4 a newer change of the service came first; 5 no proxy answered. After all but 0 what served before serves on.`
 }
 
+func (deployCommand) Examples() string {
+	return `
+# Have web-2:3000 serve in place of what the service web has now.
+parachute deploy web --target web-2:3000
+
+# Let the service answer for one host, also over HTTPS.
+parachute deploy web --target web-2:3000 --host app1.example.com --tls
+
+# The same, as a service that is named after the host.
+parachute deploy web-2:3000 --host app1.example.com --tls`
+}
+
 func (c *deployCommand) Run(ctx context.Context, p *program) error {
 	d, err := c.deployment()
 	if err != nil {

@@ -18,6 +18,15 @@ type listCommand struct {
 	remote
 }
 
+func (listCommand) Examples() string {
+	return `
+# Show what serves now.
+parachute list
+
+# Tell a program the same, and more.
+parachute list --json`
+}
+
 func (c *listCommand) Run(ctx context.Context, p *program) error {
 	client, err := c.client(p)
 	if err != nil {

@@ -29,6 +29,15 @@ func (logsCommand) Help() string {
 With --follow a line stands in the place of those that could not be printed in time and says how many. An interrupt ends it with exit code 0; that the proxy ends, or is restarted, with 5.`
 }
 
+func (logsCommand) Examples() string {
+	return `
+# See what was last logged about a service.
+parachute logs web
+
+# See its last ten lines, and those that come.
+parachute logs web -n 10 --follow`
+}
+
 func (c *logsCommand) Run(ctx context.Context, p *program) error {
 	client, err := c.client(p)
 	if err != nil {

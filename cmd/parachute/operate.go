@@ -26,6 +26,12 @@ func (pauseCommand) Help() string {
 	return `New requests are held from now on, until "resume" lets them go or they have waited for too long. The command returns when those that were running are done: nothing reaches the targets then. Health checks of load balancers in front are answered with 200. A deploy does not end a pause.`
 }
 
+func (pauseCommand) Examples() string {
+	return `
+# Hold requests while a database moves, each for a minute at most.
+parachute pause web --max-pause 1m`
+}
+
 func (c *pauseCommand) Run(ctx context.Context, p *program) error {
 	return c.change(ctx, p, "pause", newProgress(p.stdout, parachute.Deployment{Service: c.Service}),
 		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
@@ -47,6 +53,12 @@ func (stopCommand) Help() string {
 	return `New requests are answered 503 from now on, until "resume". The command returns when those that were running are done. Health checks of load balancers in front are answered with 200. A deploy does not end a stop.`
 }
 
+func (stopCommand) Examples() string {
+	return `
+# Show visitors a page for the time being.
+parachute stop web --message 'Back at noon'`
+}
+
 func (c *stopCommand) Run(ctx context.Context, p *program) error {
 	return c.change(ctx, p, "stop", newProgress(p.stdout, parachute.Deployment{Service: c.Service}),
 		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
@@ -58,6 +70,12 @@ func (c *stopCommand) Run(ctx context.Context, p *program) error {
 type resumeCommand struct {
 	Service string `arg:"" help:"The service to resume."`
 	remote
+}
+
+func (resumeCommand) Examples() string {
+	return `
+# Serve again.
+parachute resume web`
 }
 
 func (c *resumeCommand) Run(ctx context.Context, p *program) error {
@@ -74,6 +92,14 @@ type rolloutCommand struct {
 	Stop   rolloutStopCommand   `cmd:"" help:"Take the second version out of service, when its requests are done."`
 }
 
+func (rolloutCommand) Examples() string {
+	return `
+# Try a second version on every tenth visitor, then end that.
+parachute rollout deploy web --target web-2:3000
+parachute rollout set web --percent 10
+parachute rollout stop web`
+}
+
 type rolloutDeployCommand struct {
 	Service string `arg:"" help:"The service, which is deployed already."`
 
@@ -87,6 +113,12 @@ type rolloutDeployCommand struct {
 // Help says who gets the second version.
 func (rolloutDeployCommand) Help() string {
 	return `Nobody is sent to the second version before "rollout set" says who is, unless that was said before. All else it has from the service. It stays when the first is deployed anew.`
+}
+
+func (rolloutDeployCommand) Examples() string {
+	return `
+# Bring a second version up, for nobody as yet.
+parachute rollout deploy web --target web-2:3000`
 }
 
 func (c *rolloutDeployCommand) Run(ctx context.Context, p *program) error {
@@ -111,6 +143,12 @@ type rolloutSetCommand struct {
 	Percent *percentage `placeholder:"N" help:"How many in a hundred visitors go to the second version."`
 	List    list        `placeholder:"VALUE,..." help:"Values of the cookie parachute-rollout, or kamal-rollout, whose visitors go there in any case."`
 	remote
+}
+
+func (rolloutSetCommand) Examples() string {
+	return `
+# Send every tenth visitor there, and whoever's cookie says staff or testers.
+parachute rollout set web --percent 10 --list staff,testers`
 }
 
 func (c *rolloutSetCommand) Run(ctx context.Context, p *program) error {
@@ -145,6 +183,12 @@ func visitors(s parachute.Split) string {
 type rolloutStopCommand struct {
 	Service string `arg:"" help:"The service."`
 	remote
+}
+
+func (rolloutStopCommand) Examples() string {
+	return `
+# Send everybody to the first version again.
+parachute rollout stop web`
 }
 
 func (c *rolloutStopCommand) Run(ctx context.Context, p *program) error {

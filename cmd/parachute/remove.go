@@ -17,6 +17,12 @@ func (removeCommand) Help() string {
 	return `New requests for the service are refused at once. The command returns when those that were running are done, or its drain time-out has passed: its targets may be stopped then.`
 }
 
+func (removeCommand) Examples() string {
+	return `
+# Answer nothing for web any more.
+parachute remove web`
+}
+
 func (c *removeCommand) Run(ctx context.Context, p *program) error {
 	return c.change(ctx, p, "remove", newProgress(p.stdout, parachute.Deployment{Service: c.Service}),
 		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {

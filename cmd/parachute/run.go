@@ -58,6 +58,15 @@ func (runCommand) Help() string {
 SIGTERM and SIGINT end the proxy when running requests are done, exit code 0. A second one ends it at once, exit code 1.`
 }
 
+func (runCommand) Examples() string {
+	return `
+# Serve on ports 80 and 443.
+parachute run
+
+# Serve as an ordinary user, without HTTPS.
+parachute run --http-port 8080 --https-port=-1`
+}
+
 func (c *runCommand) Run(ctx context.Context, p *program) error {
 	config, err := c.config(p)
 	if err != nil {

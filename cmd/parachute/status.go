@@ -26,6 +26,15 @@ func (statusCommand) Help() string {
 	return `REQ/S, ERRORS, P50 and P99 are of the requests that have ended within the last minute. Errors are answers of 500 and above, and requests that were cut off, other than by their client. Half of the requests took no longer than P50, 99 in a hundred no longer than P99; the time of a stream is that until it began.`
 }
 
+func (statusCommand) Examples() string {
+	return `
+# See how a service is: its targets, and the requests of the last minute.
+parachute status web
+
+# Watch all of them.
+parachute status --watch`
+}
+
 func (c *statusCommand) Run(ctx context.Context, p *program) error {
 	client, err := c.client(p)
 	if err != nil {

@@ -8,6 +8,12 @@ import (
 
 type versionCommand struct{}
 
+func (versionCommand) Examples() string {
+	return `
+# Say what this is, as in a report about a problem.
+parachute version`
+}
+
 func (versionCommand) Run(p *program) error {
 	fmt.Fprintf(p.stdout, "parachute %s (%s %s/%s)\n", versionName(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return nil
