@@ -26,7 +26,11 @@ type grammar struct {
 	Logs         logsCommand         `cmd:"" group:"Seeing what is there:" help:"Print the last lines of the log, and follow it."`
 	Certificates certificatesCommand `cmd:"" group:"Seeing what is there:" aliases:"certs" help:"List the certificates."`
 	Version      versionCommand      `cmd:"" group:"Other:" help:"Print the version."`
+	Completion   completionCommand   `cmd:"" group:"Other:" help:"Print what completes command lines in a shell."`
 	Help         helpCommand         `cmd:"" group:"Other:" help:"Show help for a command."`
+
+	// What only scripts call.
+	Suggest suggestCommand `cmd:"" name:"__complete" hidden:"" passthrough:"" help:"Say what may come next on a command line."`
 }
 
 const description = `A reverse proxy whose deploys cost nobody a request.
@@ -74,16 +78,7 @@ func (p *program) run(ctx context.Context, args []string) error {
 // and there is no command to be run.
 func (p *program) parse(args []string) (*kong.Context, error) {
 	helped := false
-	parser, err := kong.New(&grammar{},
-		kong.Name("parachute"),
-		kong.Description(description),
-		kong.Writers(p.stdout, p.stderr),
-		kong.Exit(func(int) { helped = true }),
-		kong.Resolvers(p.environ),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
-		kong.ValueFormatter(helpWithVariables),
-		kong.Help(helpWithExamples),
-	)
+	parser, err := p.parser(func(int) { helped = true })
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +90,20 @@ func (p *program) parse(args []string) (*kong.Context, error) {
 		return nil, usageErrorOf(err)
 	}
 	return command, nil
+}
+
+// parser returns one of the grammar, which calls exit when it has printed help.
+func (p *program) parser(exit func(int)) (*kong.Kong, error) {
+	return kong.New(&grammar{},
+		kong.Name("parachute"),
+		kong.Description(description),
+		kong.Writers(p.stdout, p.stderr),
+		kong.Exit(exit),
+		kong.Resolvers(p.environ),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.ValueFormatter(helpWithVariables),
+		kong.Help(helpWithExamples),
+	)
 }
 
 type helpCommand struct {

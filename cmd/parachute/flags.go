@@ -154,6 +154,8 @@ func (f *logFormat) UnmarshalText(text []byte) error {
 	return fmt.Errorf("%q is no log format: want json or text", text)
 }
 
+func (logFormat) choices() []string { return []string{string(formatJSON), string(formatText)} }
+
 // A size is a number of bytes that cannot be none.
 type size int
 

@@ -62,6 +62,8 @@ func (v *tlsVersion) UnmarshalText(text []byte) error {
 	return nil
 }
 
+func (tlsVersion) choices() []string { return []string{"1.2", "1.3"} }
+
 // A directory is the URL of an ACME server's.
 type directory string
 

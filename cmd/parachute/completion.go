@@ -1,0 +1,150 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"embed"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// The scripts ask the hidden command below at every press of the key, so that
+// what they suggest is what this program takes, and what its proxy serves.
+//
+//go:embed completion
+var completionScripts embed.FS
+
+type completionCommand struct {
+	Shell string `arg:"" enum:"bash,zsh,fish" help:"The shell, which is bash, zsh or fish."`
+}
+
+// Help says what the script is good for.
+func (completionCommand) Help() string {
+	return `It prints a script that has the shell complete commands, flags and their values, and the names of the services that a proxy serves.`
+}
+
+func (completionCommand) Examples() string {
+	return `
+# In ~/.bashrc.
+eval "$(parachute completion bash)"
+
+# In ~/.zshrc, below compinit.
+eval "$(parachute completion zsh)"
+
+# In ~/.config/fish/config.fish.
+parachute completion fish | source`
+}
+
+func (c *completionCommand) Run(p *program) error {
+	script, err := completionScripts.ReadFile("completion/parachute." + c.Shell)
+	if err != nil {
+		return err
+	}
+	_, err = p.stdout.Write(script)
+	return err
+}
+
+// suggestTimeout is how long a key may do nothing while a proxy does not answer.
+const suggestTimeout = time.Second
+
+// suggestCommand says what may come next on a command line. The first line that
+// it prints is a kind, and each of the others a word in the form that the shell
+// wants. It fails at nothing, because nobody could do anything about that while
+// typing.
+type suggestCommand struct {
+	Words []string `arg:"" optional:"" sep:"none" help:"The shell, and the words in front of the cursor without the program's; the last one is being typed, and may be empty."`
+}
+
+func (c *suggestCommand) Run(ctx context.Context, p *program) error {
+	if len(c.Words) < 2 {
+		return nil
+	}
+	shell, words, cut := c.Words[0], c.Words[1:], 0
+	if shell == "bash" {
+		words, cut = joined(words)
+	}
+	parser, err := p.parser(func(int) {})
+	if err != nil {
+		return err
+	}
+	last := len(words) - 1
+	kind, suggestions := understand(parser.Model.Node, words[:last]).suggest(words[last], func(socket string) []string {
+		return p.serviceNames(ctx, socket)
+	})
+	fmt.Fprintln(p.stdout, kind)
+	for _, s := range suggestions {
+		fmt.Fprintln(p.stdout, s.forShell(shell, cut))
+	}
+	return nil
+}
+
+// serviceNames asks the proxy on a socket what it serves. If that is "", it is
+// the one that a command without --socket speaks to.
+func (p *program) serviceNames(ctx context.Context, socket string) []string {
+	ctx, cancel := context.WithTimeout(ctx, suggestTimeout)
+	defer cancel()
+	client, err := remote{Socket: cmp.Or(socket, p.environ.getenv(ours+"SOCKET"))}.client(p)
+	if err != nil {
+		return nil
+	}
+	services, err := client.Services(ctx)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, s := range services {
+		names = append(names, s.Service)
+	}
+	return names
+}
+
+// joined puts together again what bash takes apart at '=' and ':', as in
+// --log-format=json and web-1:3000. Of the last word bash replaces what is
+// behind such a character, so cut tells how many bytes are in front of that.
+func joined(words []string) (all []string, cut int) {
+	open := false // the next word belongs to the one before
+	for i, word := range words {
+		divides := word != "" && strings.Trim(word, "=:") == ""
+		if i > 0 && (divides || open && word != "") {
+			cut = len(all[len(all)-1])
+			all[len(all)-1] += word
+		} else {
+			cut = 0
+			all = append(all, word)
+		}
+		if open = divides; divides {
+			cut = len(all[len(all)-1])
+		}
+	}
+	return all, cut
+}
+
+// forShell returns a suggestion as the script for a shell reads it, without the
+// first bytes.
+func (s suggestion) forShell(shell string, cut int) string {
+	word, separator := s.word, "\t"
+	switch shell {
+	case "bash":
+		return quoted(word[cut:])
+	case "zsh":
+		word, separator = strings.ReplaceAll(word, ":", `\:`), ":"
+	}
+	if s.help == "" {
+		return word
+	}
+	return word + separator + s.help
+}
+
+// quoted returns a word so that bash, which puts it onto the command line as it
+// is, takes it for nothing else. A service may be called $(reboot).
+func quoted(word string) string {
+	var b strings.Builder
+	for _, c := range word {
+		if c < 0x80 && strings.ContainsRune("|&;<>()$`\\\"'*?[]{}#~!^", c) {
+			b.WriteByte('\\')
+		}
+		b.WriteRune(c)
+	}
+	return b.String()
+}
