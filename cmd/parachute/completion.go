@@ -1,12 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"embed"
 	"fmt"
 	"strings"
-	"time"
+
+	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 )
 
 // The scripts ask the hidden command below at every press of the key, so that
@@ -45,9 +45,6 @@ func (c *completionCommand) Run(p *program) error {
 	return err
 }
 
-// suggestTimeout is how long a key may do nothing while a proxy does not answer.
-const suggestTimeout = time.Second
-
 // suggestCommand says what may come next on a command line. The first line that
 // it prints is a kind, and each of the others a word in the form that the shell
 // wants. It fails at nothing, because nobody could do anything about that while
@@ -82,20 +79,17 @@ func (c *suggestCommand) Run(ctx context.Context, p *program) error {
 // serviceNames asks the proxy on a socket what it serves. If that is "", it is
 // the one that a command without --socket speaks to.
 func (p *program) serviceNames(ctx context.Context, socket string) []string {
-	ctx, cancel := context.WithTimeout(ctx, suggestTimeout)
-	defer cancel()
-	client, err := remote{Socket: cmp.Or(socket, p.environ.getenv(ours+"SOCKET"))}.client(p)
-	if err != nil {
-		return nil
-	}
-	services, err := client.Services(ctx)
-	if err != nil {
-		return nil
+	if socket == "" {
+		socket = p.environ.getenv(ours + "SOCKET")
 	}
 	var names []string
-	for _, s := range services {
-		names = append(names, s.Service)
-	}
+	_ = remote{Socket: socket}.glance(ctx, p, func(ctx context.Context, client *control.Client) error {
+		services, err := client.Services(ctx)
+		for _, s := range services {
+			names = append(names, s.Service)
+		}
+		return err
+	})
 	return names
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/shahnk19/parachute"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
@@ -18,6 +19,21 @@ func (r remote) client(p *program) (*control.Client, error) {
 	}
 	sockets, err := p.places.sockets()
 	return &control.Client{Sockets: sockets}, err
+}
+
+// glanceTimeout bounds the wait for what is good to know, but nothing that a
+// command could not do without.
+const glanceTimeout = time.Second
+
+// glance has ask learn something from a running proxy, if that can be had soon.
+func (r remote) glance(ctx context.Context, p *program, ask func(ctx context.Context, client *control.Client) error) error {
+	ctx, cancel := context.WithTimeout(ctx, glanceTimeout)
+	defer cancel()
+	client, err := r.client(p)
+	if err != nil {
+		return err
+	}
+	return ask(ctx, client)
 }
 
 // change has a running proxy make a change, and shows how it goes.

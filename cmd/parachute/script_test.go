@@ -172,7 +172,8 @@ var volatile = []struct {
 	{regexp.MustCompile(`\b(done in|since|healthy|200 in) \d[^\s,:]*`), "$1 TIME"},
 	{regexp.MustCompile(`\(\d+ probes?\)`), "(N probes)"},
 	{regexp.MustCompile(`pid \d+`), "pid PID"},
-	{regexp.MustCompile(`parachute \S+ \(go.*\)`), "parachute VERSION"},
+	{regexp.MustCompile(`parachute \S+ \((commit .*, )?go.*\)`), "parachute VERSION"},
+	{regexp.MustCompile(`proxy \S+ \(pid PID\)`), "proxy VERSION (pid PID)"},
 	{regexp.MustCompile(`(\S)  +`), "$1  "},
 }
 

@@ -1,12 +1,25 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 )
 
-type versionCommand struct{}
+type versionCommand struct {
+	JSON bool `name:"json" negatable:"" help:"Print it as JSON."`
+	remote
+}
+
+// Help says whose versions there are.
+func (versionCommand) Help() string {
+	return `The first line is about this program. If a proxy answers, there is a second one about the program that it was started with, which is another until it is restarted after an update.`
+}
 
 func (versionCommand) Examples() string {
 	return `
@@ -14,18 +27,100 @@ func (versionCommand) Examples() string {
 parachute version`
 }
 
-func (versionCommand) Run(p *program) error {
-	fmt.Fprintf(p.stdout, "parachute %s (%s %s/%s)\n", versionName(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+func (c *versionCommand) Run(ctx context.Context, p *program) error {
+	info, _ := debug.ReadBuildInfo()
+	b, proxy := buildOf(version, info), c.proxy(ctx, p)
+	if c.JSON {
+		return p.printJSON(struct {
+			build
+			Proxy *runningProxy `json:"proxy,omitempty"`
+		}{b, proxy})
+	}
+	fmt.Fprintln(p.stdout, b)
+	if proxy != nil {
+		fmt.Fprintf(p.stdout, "proxy %s (pid %d)\n", printable(proxy.Version), proxy.PID)
+	}
 	return nil
+}
+
+// A runningProxy is what a proxy says of itself.
+type runningProxy struct {
+	Version string `json:"version"`
+	PID     int    `json:"pid"`
+}
+
+// proxy returns who answers on the control socket, or nil if nobody does soon.
+func (c *versionCommand) proxy(ctx context.Context, p *program) *runningProxy {
+	var answer control.Version
+	err := c.glance(ctx, p, func(ctx context.Context, client *control.Client) (err error) {
+		answer, err = client.Version(ctx)
+		return err
+	})
+	if err != nil {
+		return nil
+	}
+	return &runningProxy{answer.Version, answer.PID}
 }
 
 // versionName is what the linker was told, else what Go knows of the module.
 func versionName() string {
-	if version != "" {
-		return version
+	info, _ := debug.ReadBuildInfo()
+	return buildOf(version, info).Version
+}
+
+// A build tells what a program was made from, and with what. Of the commit Go
+// knows only where it has built from a git repository.
+type build struct {
+	Version  string    `json:"version"`
+	Commit   string    `json:"commit,omitempty"`
+	Time     time.Time `json:"time,omitzero"`      // of the commit
+	Modified bool      `json:"modified,omitempty"` // there were changes that are not in it
+	Go       string    `json:"go"`
+	Platform string    `json:"platform"`
+}
+
+// buildOf returns what is known of a program from the version that the linker
+// was told, or "", and from what Go has written into it, or nil.
+func buildOf(version string, info *debug.BuildInfo) build {
+	b := build{
+		Version:  version,
+		Go:       runtime.Version(),
+		Platform: runtime.GOOS + "/" + runtime.GOARCH,
 	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
-		return info.Main.Version
+	if info == nil {
+		info = &debug.BuildInfo{}
 	}
-	return "devel"
+	if b.Version == "" && info.Main.Version != "(devel)" {
+		b.Version = info.Main.Version
+	}
+	if b.Version == "" {
+		b.Version = "devel"
+	}
+	for _, setting := range info.Settings {
+		switch setting.Key {
+		case "vcs.revision":
+			b.Commit = setting.Value
+		case "vcs.time":
+			b.Time, _ = time.Parse(time.RFC3339, setting.Value)
+		case "vcs.modified":
+			b.Modified = setting.Value == "true"
+		}
+	}
+	return b
+}
+
+func (b build) String() string {
+	var about []string
+	if b.Commit != "" {
+		commit := fmt.Sprintf("commit %.12s", b.Commit)
+		if !b.Time.IsZero() {
+			commit += b.Time.UTC().Format(" of 2006-01-02")
+		}
+		if b.Modified {
+			commit += " with changes"
+		}
+		about = append(about, commit)
+	}
+	about = append(about, b.Go, b.Platform)
+	return fmt.Sprintf("parachute %s (%s)", b.Version, strings.Join(about, ", "))
 }
