@@ -11,7 +11,7 @@ GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.version=$(VERSIO
 packages = $(sort $(dir $(shell grep -rl --include='*_test.go' '$(1)' .)))
 
 .DEFAULT_GOAL := build
-.PHONY: build test check bench pgo fuzz demo docker clean help
+.PHONY: build test check bench pgo fuzz demo man docker clean help
 
 build: ## Build bin/parachute (the default)
 	$(GOBUILD) -o bin/parachute ./cmd/parachute
@@ -50,6 +50,10 @@ fuzz: ## Fuzz each fuzz target for FUZZTIME (30s), one after another
 demo: build ## Deploy back and forth under load, then leave the proxy up to play with
 	$(GOBUILD) -o bin/ ./examples/backend ./examples/demo
 	@bin/demo
+
+man: build ## Write the manual page, bin/man/parachute.1
+	@mkdir -p bin/man
+	bin/parachute man >bin/man/parachute.1
 
 docker: ## Build the image parachute, and parachute-kamal to stand in for Kamal's (needs Docker)
 	docker build --build-arg VERSION=$(VERSION) --tag parachute .

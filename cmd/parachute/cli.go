@@ -29,7 +29,8 @@ type grammar struct {
 	Completion   completionCommand   `cmd:"" group:"Other:" help:"Print what completes command lines in a shell."`
 	Help         helpCommand         `cmd:"" group:"Other:" help:"Show help for a command."`
 
-	// What only scripts call.
+	// What only scripts call, and make.
+	Man     manCommand     `cmd:"" hidden:"" help:"Print the manual page."`
 	Suggest suggestCommand `cmd:"" name:"__complete" hidden:"" passthrough:"" help:"Say what may come next on a command line."`
 }
 

@@ -28,8 +28,7 @@ parachute version`
 }
 
 func (c *versionCommand) Run(ctx context.Context, p *program) error {
-	info, _ := debug.ReadBuildInfo()
-	b, proxy := buildOf(version, info), c.proxy(ctx, p)
+	b, proxy := thisBuild(), c.proxy(ctx, p)
 	if c.JSON {
 		return p.printJSON(struct {
 			build
@@ -63,10 +62,7 @@ func (c *versionCommand) proxy(ctx context.Context, p *program) *runningProxy {
 }
 
 // versionName is what the linker was told, else what Go knows of the module.
-func versionName() string {
-	info, _ := debug.ReadBuildInfo()
-	return buildOf(version, info).Version
-}
+func versionName() string { return thisBuild().Version }
 
 // A build tells what a program was made from, and with what. Of the commit Go
 // knows only where it has built from a git repository.
@@ -77,6 +73,12 @@ type build struct {
 	Modified bool      `json:"modified,omitempty"` // there were changes that are not in it
 	Go       string    `json:"go"`
 	Platform string    `json:"platform"`
+}
+
+// thisBuild tells of this program.
+func thisBuild() build {
+	info, _ := debug.ReadBuildInfo()
+	return buildOf(version, info)
 }
 
 // buildOf returns what is known of a program from the version that the linker
