@@ -11,7 +11,7 @@ GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.version=$(VERSIO
 packages = $(sort $(dir $(shell grep -rl --include='*_test.go' '$(1)' .)))
 
 .DEFAULT_GOAL := build
-.PHONY: build test check bench pgo fuzz demo man docker clean help
+.PHONY: build test check bench pgo fuzz demo man picture docker clean help
 
 build: ## Build bin/parachute (the default)
 	$(GOBUILD) -o bin/parachute ./cmd/parachute
@@ -54,6 +54,10 @@ demo: build ## Deploy back and forth under load, then leave the proxy up to play
 man: build ## Write the manual page, bin/man/parachute.1
 	@mkdir -p bin/man
 	bin/parachute man >bin/man/parachute.1
+
+picture: build ## Renew docs/deploy.svg, the picture of a deploy, from a real one (needs Linux and curl)
+	$(GOBUILD) -o bin/ ./examples/backend ./examples/picture
+	bin/picture -o docs/deploy.svg -title 'A deploy in a terminal, and one that fails' sh docs/picture.sh
 
 docker: ## Build the image parachute, and parachute-kamal to stand in for Kamal's (needs Docker)
 	docker build --build-arg VERSION=$(VERSION) --tag parachute .
