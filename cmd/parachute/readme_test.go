@@ -2,30 +2,186 @@ package main
 
 import (
 	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/alecthomas/kong"
 	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 )
 
-func TestReadmeHasEveryVariableAndEveryFlagOfDeploy(t *testing.T) {
+// documents returns the README and what is in docs/, by name.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
 	is := is.New(t)
-	readme, err := os.ReadFile("../../README.md")
+	names, err := filepath.Glob("../../docs/*.md")
 	is.NoErr(err)
+	is.True(len(names) > 0) // the folder was found
+	texts := make(map[string]string)
+	for _, name := range append(names, "../../README.md") {
+		text, err := os.ReadFile(name)
+		is.NoErr(err)
+		texts[strings.TrimPrefix(filepath.ToSlash(name), "../../")] = string(text)
+	}
+	return texts
+}
+
+// commands returns all commands, and those below them.
+func commands(t *testing.T) []*kong.Node {
+	t.Helper()
+	is := is.New(t)
 	parser, err := kong.New(&grammar{})
 	is.NoErr(err)
-	for _, command := range parser.Model.Children {
+	return below(parser.Model.Node)
+}
+
+func below(node *kong.Node) []*kong.Node {
+	var all []*kong.Node
+	for _, child := range node.Children {
+		all = append(append(all, child), below(child)...)
+	}
+	return all
+}
+
+func TestDocumentsHaveEveryFlagAndEveryVariable(t *testing.T) {
+	var all strings.Builder
+	for _, text := range documents(t) {
+		all.WriteString(text)
+	}
+	for _, command := range commands(t) {
 		for _, flag := range command.Flags {
-			wanted := variables(flag.Value)
-			if command.Name == "deploy" && flag.Name != "socket" {
-				wanted = []string{"--" + flag.Name}
-			}
-			for _, name := range wanted {
-				if !strings.Contains(string(readme), name) {
-					t.Errorf("README.md does not tell of %s of %s", name, command.Name)
+			for _, name := range append(variables(flag.Value), "`--"+flag.Name) {
+				if !strings.Contains(all.String(), name) {
+					t.Errorf("neither README.md nor docs/ tells of %s of %s", name, command.Path())
 				}
 			}
+		}
+	}
+}
+
+var flagName = regexp.MustCompile("(?:^|[\\s`(])--([a-z0-9.][a-z0-9.-]*)")
+
+func TestDocumentsNameOnlyFlagsThatThereAre(t *testing.T) {
+	known := map[string]bool{"help": true}
+	for _, of := range []string{
+		"build", "volumes", "name", "stop-timeout", // docker
+		"unix-socket", // curl
+		"system",      // useradd
+	} {
+		known[of] = true
+	}
+	for _, command := range commands(t) {
+		for _, flag := range command.Flags {
+			known[flag.Name] = true
+		}
+	}
+	for name, text := range documents(t) {
+		for _, match := range flagName.FindAllStringSubmatch(text, -1) {
+			family, isFamily := strings.CutSuffix(match[1], "...")
+			if !known[strings.TrimRight(match[1], ".")] && !(isFamily && startsOne(known, family)) {
+				t.Errorf("%s tells of --%s, which no command has", name, match[1])
+			}
+		}
+	}
+}
+
+// startsOne reports whether one of names begins so, as in --tls-...
+func startsOne(names map[string]bool, prefix string) bool {
+	for name := range names {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// linked finds the targets of links to files of ours, and to headings.
+var linked = regexp.MustCompile(`\]\(([^):#]*)(?:#([^)]*))?\)`)
+
+func TestLinksBetweenDocumentsLeadSomewhere(t *testing.T) {
+	texts := documents(t)
+	for name, text := range texts {
+		for _, match := range linked.FindAllStringSubmatch(text, -1) {
+			to := name
+			if match[1] != "" {
+				to = filepath.ToSlash(filepath.Join(filepath.Dir(name), match[1]))
+			}
+			if _, err := os.Stat("../../" + to); err != nil {
+				t.Errorf("%s: a link leads to %s, which is not there", name, to)
+			}
+			if match[2] != "" && !headings(texts[to])[match[2]] {
+				t.Errorf("%s: a link leads to %s#%s, a heading which is not there", name, to, match[2])
+			}
+		}
+	}
+}
+
+// headings returns how links name the headings of a text.
+func headings(text string) map[string]bool {
+	found := make(map[string]bool)
+	for line := range strings.Lines(text) {
+		if title := strings.TrimLeft(line, "#"); title != line {
+			title = strings.ToLower(strings.TrimSpace(title))
+			title = strings.Map(func(r rune) rune {
+				if strings.ContainsRune(",.:`()'/", r) {
+					return -1
+				}
+				return r
+			}, title)
+			found[strings.ReplaceAll(title, " ", "-")] = true
+		}
+	}
+	return found
+}
+
+func TestDocumentsHaveEveryFieldOfJSON(t *testing.T) {
+	text := documents(t)["docs/json.md"]
+	for _, v := range []any{
+		parachute.Status{}, parachute.Certificate{}, parachute.ConflictError{}, parachute.UnhealthyError{},
+		control.Result{}, control.Version{},
+	} {
+		for _, field := range jsonFields(reflect.TypeOf(v)) {
+			if !strings.Contains(text, "`"+field+"`") && !strings.Contains(text, `"`+field+`":`) {
+				t.Errorf("docs/json.md does not tell of %q of %T", field, v)
+			}
+		}
+	}
+}
+
+// jsonFields returns the names that the fields of a type have in JSON, and
+// those of the types below.
+func jsonFields(typ reflect.Type) []string {
+	switch typ.Kind() {
+	case reflect.Pointer, reflect.Slice:
+		return jsonFields(typ.Elem())
+	case reflect.Struct:
+	default:
+		return nil
+	}
+	var names []string
+	for field := range typ.Fields() {
+		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" && name != "-" {
+			names = append(append(names, name), jsonFields(field.Type)...)
+		}
+	}
+	return names
+}
+
+func TestDocumentsHaveEveryMetric(t *testing.T) {
+	is := is.New(t)
+	source, err := os.ReadFile("internal/metrics/collect.go")
+	is.NoErr(err)
+	metrics := regexp.MustCompile(`describe\("([a-z_]+)"`).FindAllStringSubmatch(string(source), -1)
+	is.True(len(metrics) > 0) // they were found
+	text := documents(t)["docs/metrics.md"]
+	for _, match := range metrics {
+		if !strings.Contains(text, "`parachute_"+match[1]+"`") {
+			t.Errorf("docs/metrics.md does not tell of parachute_%s", match[1])
 		}
 	}
 }
