@@ -443,8 +443,8 @@ type TargetTLS struct {
 }
 
 // A HealthCheck says how targets are probed. A probe is a GET on a connection
-// of its own that follows no redirect; any 2xx passes. Where the service asks
-// for TLS, a probe says X-Forwarded-Proto: https, as most requests will.
+// of its own that follows no redirect; what passes, Status says. Where the service
+// asks for TLS, a probe says X-Forwarded-Proto: https, as most requests will.
 type HealthCheck struct {
 	// Path is the request target of a probe; if empty, "/up".
 	Path string `json:"path,omitempty"`
@@ -710,8 +710,8 @@ type Event struct {
 	Err        error
 }
 
-// Errors of Deploy, Remove and Restore. What is returned wraps one of them and
-// says more; tell them apart by errors.Is.
+// Errors of a Proxy's methods. What is returned wraps one of them, or is what
+// Commit or a context said, and tells more; tell them apart by errors.Is.
 var (
 	ErrInvalid    = errors.New("invalid") // a value that cannot be: the message names the field
 	ErrConflict   = errors.New("host is used by another service")

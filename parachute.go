@@ -19,12 +19,29 @@
 // were asked before, and returns: then those can be stopped. If it returns an
 // error, nothing has changed.
 //
+// # What else there is
+//
+// A service is paused, stopped and resumed by the methods of these names, and
+// Rollout puts a second version beside it, for a share of the visitors. Services
+// tells what is deployed and how it is, Certificates what there is of those.
+//
 // A server that is given the Proxy's TLSConfig serves HTTPS as well, for the
 // services that ask for it with Deployment.TLS: certificates are obtained, and
 // renewed, by the Proxy.
 //
-// A Proxy owns no listener, no file and no signal. Two of them in one process
-// share nothing.
+// Options has the hooks: Commit is handed what has to outlive the process, which
+// Restore takes; Observe hears of every request, and Notify of every event.
+//
+// In all that is handed in, a zero is the default, and where something can be
+// turned off, a negative number or duration does so. Errors are told apart by
+// errors.Is.
+//
+// # What is left to the caller
+//
+// A Proxy owns no listener and no signal, and keeps nothing on disk but bodies that
+// it buffers, and certificates where a folder for them is named. To end in good
+// order, call Shutdown beside http.Server.Shutdown, and then Close. Two of them in
+// one process share nothing.
 package parachute
 
 import (
