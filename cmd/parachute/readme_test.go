@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/alecthomas/kong"
 	"github.com/matryer/is"
 
 	"github.com/shahnk19/parachute"
@@ -31,29 +30,12 @@ func documents(t *testing.T) map[string]string {
 	return texts
 }
 
-// commands returns all commands, and those below them.
-func commands(t *testing.T) []*kong.Node {
-	t.Helper()
-	is := is.New(t)
-	parser, err := kong.New(&grammar{})
-	is.NoErr(err)
-	return below(parser.Model.Node)
-}
-
-func below(node *kong.Node) []*kong.Node {
-	var all []*kong.Node
-	for _, child := range node.Children {
-		all = append(append(all, child), below(child)...)
-	}
-	return all
-}
-
 func TestDocumentsHaveEveryFlagAndEveryVariable(t *testing.T) {
 	var all strings.Builder
 	for _, text := range documents(t) {
 		all.WriteString(text)
 	}
-	for _, command := range commands(t) {
+	for command := range commands(t) {
 		for _, flag := range command.Flags {
 			for _, name := range append(variables(flag.Value), "`--"+flag.Name) {
 				if !strings.Contains(all.String(), name) {
@@ -75,7 +57,7 @@ func TestDocumentsNameOnlyFlagsThatThereAre(t *testing.T) {
 	} {
 		known[of] = true
 	}
-	for _, command := range commands(t) {
+	for command := range commands(t) {
 		for _, flag := range command.Flags {
 			known[flag.Name] = true
 		}
