@@ -3,17 +3,21 @@ package parachute
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/shahnk19/parachute/internal/upstream"
@@ -94,7 +98,7 @@ func (p *prober) ask(ctx context.Context, saw *Probe) {
 	defer conns.Close()
 	resp, err := conns.Exchange(r, p.path, p.header, func(int, http.Header) {})
 	if err != nil {
-		saw.Error = p.reason(ctx, err)
+		saw.Error, saw.Cause = p.reason(ctx, err)
 		return
 	}
 	defer resp.Body.Close()
@@ -105,17 +109,126 @@ func (p *prober) ask(ctx context.Context, saw *Probe) {
 	// not log a connection that broke.
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	saw.Body = strings.ToValidUTF8(string(body[:min(len(body), 200)]), "\uFFFD")
+	if !saw.Passed {
+		saw.Cause = causeOf(resp.StatusCode, saw.Location, saw.Body)
+	}
 }
 
 // reason tells why there was no answer.
-func (p *prober) reason(ctx context.Context, err error) string {
+func (p *prober) reason(ctx context.Context, err error) (string, Cause) {
 	if ctx.Err() != nil {
-		return fmt.Sprintf("none within %v", p.timeout)
+		return fmt.Sprintf("none within %v", p.timeout), CauseTimeout
 	}
+	cause := causeOfError(err)
 	if e := (*upstream.Error)(nil); errors.As(err, &e) {
 		err = e.Err // its reason goes without saying
 	}
-	return err.Error()
+	return err.Error(), cause
+}
+
+// causeOfError tells by an error of an exchange why there was no answer.
+func causeOfError(err error) Cause {
+	var (
+		failure *upstream.Error
+		name    *net.DNSError
+		record  tls.RecordHeaderError
+		verify  *tls.CertificateVerificationError
+	)
+	switch isFailure := errors.As(err, &failure); {
+	case errors.As(err, &name):
+		return CauseUnknownHost
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist): // of a unix socket
+		return CauseRefused
+	case errors.As(err, &record):
+		return CauseSpeaksPlain
+	case errors.As(err, &verify):
+		return CauseCertificate
+	case errors.Is(err, upstream.ErrTLS):
+		return CauseSpeaksTLS
+	case isFailure && failure.Reason == upstream.Dial:
+		return CauseUnreachable
+	case isFailure && failure.Reason == upstream.Malformed:
+		return CauseMalformed
+	}
+	return CauseNoAnswer
+}
+
+// causeOf tells why an answer did not pass.
+func causeOf(status int, location, body string) Cause {
+	switch {
+	case status == http.StatusBadRequest && wantsTLS.MatchString(body):
+		return CauseSpeaksTLS
+	case location != "" && 300 <= status && status <= 399:
+		return CauseRedirect
+	case status == http.StatusUnauthorized:
+		return CauseUnauthorized
+	case status == http.StatusForbidden:
+		return CauseForbidden
+	case status == http.StatusNotFound:
+		return CauseNotFound
+	case status >= 500:
+		return CauseServerError
+	}
+	return CauseStatus
+}
+
+// wantsTLS matches what net/http, nginx and Apache answer on a port for TLS to
+// who does not speak it.
+var wantsTLS = regexp.MustCompile(`(?i)(HTTP request to an HTTPS server|HTTP request was sent to HTTPS port|speaking plain HTTP to an SSL-enabled)`)
+
+// hint says what to try for the target of a service that has that host.
+func (t UnhealthyTarget) hint(host string) string {
+	if t.Last == nil {
+		return "the deploy ended before the first answer: give --deploy-timeout more than --health-check-timeout, or see why the target takes so long"
+	}
+	path := pathOf(t.Last.URL)
+	switch t.Last.Cause {
+	case CauseRefused:
+		return fmt.Sprintf("nothing listens on %s: see whether the app runs, and listens on that port for others than localhost", t.Address)
+	case CauseUnknownHost:
+		return fmt.Sprintf("the proxy finds no address for the name in %s: see its spelling, and whether the proxy and the app are on one network", t.Address)
+	case CauseUnreachable:
+		return fmt.Sprintf("there is no way from the proxy to %s: see the address, and whether both are on one network", t.Address)
+	case CauseTimeout:
+		return "the target takes the request and does not answer, or something in between swallows it: look at the app's log and at firewalls, or give it longer with --health-check-timeout"
+	case CauseNoAnswer:
+		return "the target hangs up without an answer: look at the app's log, and see whether that is its port for HTTP"
+	case CauseSpeaksTLS:
+		return fmt.Sprintf("the target speaks TLS: deploy it as https://%s", t.Address)
+	case CauseSpeaksPlain:
+		return fmt.Sprintf("the target does not speak TLS: deploy it as %s", strings.TrimPrefix(t.Address, "https://"))
+	case CauseCertificate:
+		return "the target's certificate is not trusted: name who vouches for it with --target-ca, or the name in it with --target-server-name, or accept any with --target-insecure"
+	case CauseMalformed:
+		return "what answers there does not speak HTTP/1.1: see whether that is the app's port for HTTP"
+	case CauseRedirect:
+		if strings.HasPrefix(t.Last.Location, "https://") {
+			return fmt.Sprintf("the app redirects plain requests; exclude %s from force_ssl, or use --health-check-path", path)
+		}
+		return fmt.Sprintf("the app redirects %s: name a path that it answers itself with --health-check-path, or let redirects pass with --health-check-status 200-399", path)
+	case CauseUnauthorized:
+		return fmt.Sprintf("the app wants a password for %s: exempt it from that, name another with --health-check-path, or send one with --health-check-header", path)
+	case CauseForbidden:
+		return fmt.Sprintf("the app refuses the request, perhaps because of its host, %s: allow that in the app, or send another with --health-check-host %s", t.Last.Host, cmp.Or(host, "HOST"))
+	case CauseNotFound:
+		return fmt.Sprintf("the app has nothing at %s: add that, or name another path with --health-check-path", path)
+	case CauseServerError:
+		return "the app fails: look at its log; if it only takes longer to start, give it longer with --deploy-timeout"
+	}
+	return "the app answers, but not with what counts as healthy: see --health-check-status and --health-check-path"
+}
+
+// answer tells what the target answered, but not to what.
+func (p *Probe) answer() string {
+	switch {
+	case p.Status == 0:
+		return "none: " + p.Error
+	case p.Location != "":
+		return fmt.Sprintf("%d to %s", p.Status, p.Location)
+	case p.Body != "":
+		return fmt.Sprintf("%d %q", p.Status, p.Body)
+	}
+	return strconv.Itoa(p.Status)
 }
 
 // agentName returns the User-Agent of probes: parachute and the version that
@@ -163,7 +276,7 @@ func (t *target) probe(ctx context.Context) {
 
 // news is what a probe tells that was not known.
 type news struct {
-	first   bool // it is the target's first
+	probes  int  // how many of the target have ended
 	changed bool // the target's health is another now
 }
 
@@ -177,7 +290,7 @@ func (t *target) learn(saw Probe) (n news) {
 	t.last = &saw
 	t.probes++
 	t.streak++
-	n.first = t.probes == 1
+	n.probes = t.probes
 	now, needed := HealthUnhealthy, t.check.Fall
 	if saw.Passed {
 		now, needed = HealthHealthy, t.check.Rise
@@ -194,7 +307,9 @@ func (t *target) learn(saw Probe) (n news) {
 
 // A watch follows the probes of the targets that one deploy brought.
 type watch struct {
-	notify  func(kind EventKind, t *target, saw *Probe)
+	notify  func(Event)
+	began   time.Time
+	limit   time.Duration // of the wait; 0: there is none
 	waiting atomic.Bool   // a deploy waits, so every probe is an event
 	changed chan struct{} // has room for one: some target's health has changed
 
@@ -205,8 +320,8 @@ type watch struct {
 	unprobed atomic.Int64 // targets of which no probe has ended
 }
 
-func newWatch(targets int, waiting bool, notify func(EventKind, *target, *Probe)) *watch {
-	w := &watch{notify: notify, changed: make(chan struct{}, 1), settled: make(chan struct{})}
+func newWatch(targets int, waiting bool, limit time.Duration, notify func(Event)) *watch {
+	w := &watch{notify: notify, began: time.Now(), limit: max(limit, 0), changed: make(chan struct{}, 1), settled: make(chan struct{})}
 	w.waiting.Store(waiting)
 	w.unprobed.Store(int64(targets))
 	return w
@@ -217,16 +332,20 @@ func (w *watch) settle() { w.settling.Do(func() { close(w.settled) }) }
 // saw is told of each probe of t, by the goroutine that sent it.
 func (w *watch) saw(t *target, saw Probe, n news) {
 	waiting := w.waiting.Load()
+	e := Event{Kind: EventProbed, Target: t.address, Probe: &saw}
 	if waiting {
-		w.notify(EventProbed, t, &saw)
+		e.Probes, e.Elapsed, e.Limit = n.probes, time.Since(w.began), w.limit
+		w.notify(e)
 	}
-	switch {
+	switch e.Limit = 0; {
 	case n.changed && saw.Passed:
-		w.notify(EventHealthy, t, &saw)
+		e.Kind = EventHealthy
+		w.notify(e)
 	case n.changed && !waiting:
-		w.notify(EventUnhealthy, t, &saw)
+		e.Kind = EventUnhealthy
+		w.notify(e)
 	}
-	if n.first && w.unprobed.Add(-1) == 0 || saw.Passed {
+	if n.probes == 1 && w.unprobed.Add(-1) == 0 || saw.Passed {
 		w.settle()
 	}
 	select {
@@ -236,10 +355,11 @@ func (w *watch) saw(t *target, saw Probe, n news) {
 }
 
 // awaitHealthy returns nil as soon as all targets are healthy at once, an
-// *UnhealthyError when limit has passed, or the cause of ctx's end. A negative
-// limit is none.
-func (w *watch) awaitHealthy(ctx context.Context, targets []*target, limit time.Duration) error {
+// *UnhealthyError when d's Timeouts.Deploy has passed, or the cause of ctx's
+// end.
+func (w *watch) awaitHealthy(ctx context.Context, targets []*target, d Deployment) error {
 	defer w.waiting.Store(false)
+	limit := d.Timeouts.Deploy
 	var timeout <-chan time.Time
 	if limit >= 0 {
 		timer := time.NewTimer(limit)
@@ -250,7 +370,7 @@ func (w *watch) awaitHealthy(ctx context.Context, targets []*target, limit time.
 		select {
 		case <-w.changed:
 		case <-timeout:
-			if err := unhealthy(targets, limit); len(err.Targets) > 0 {
+			if err := unhealthy(targets, d); len(err.Targets) > 0 {
 				return err
 			}
 			return nil // the last one made it just now
@@ -265,9 +385,12 @@ func allHealthy(targets []*target) bool {
 	return !slices.ContainsFunc(targets, func(t *target) bool { return !t.healthy.Load() })
 }
 
-// unhealthy tells what was seen of the targets that are not healthy.
-func unhealthy(targets []*target, waited time.Duration) *UnhealthyError {
-	err := &UnhealthyError{Waited: waited}
+// unhealthy tells what was seen of the targets of d that are not healthy.
+func unhealthy(targets []*target, d Deployment) *UnhealthyError {
+	err := &UnhealthyError{Waited: d.Timeouts.Deploy}
+	if i := slices.IndexFunc(d.Hosts, func(host string) bool { return !strings.HasPrefix(host, "*.") }); i >= 0 {
+		err.Host = d.Hosts[i]
+	}
 	for _, t := range targets {
 		if u, ok := t.unhealthy(); ok {
 			err.Targets = append(err.Targets, u)

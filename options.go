@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -630,18 +631,36 @@ type Probe struct {
 	Location string        `json:"location,omitempty"` // of the answer
 	Body     string        `json:"body,omitempty"`     // the first 200 bytes of the answer's
 	Error    string        `json:"error,omitempty"`    // why there was no answer
+	Cause    Cause         `json:"cause,omitempty"`    // why it did not pass; empty: it did
 	Passed   bool          `json:"passed"`
 }
+
+// A Cause is a reason for which a probe did not pass, as an operator would tell
+// them apart.
+type Cause string
+
+const (
+	CauseRefused      Cause = "refused"      // nothing listens at the target's address
+	CauseUnknownHost  Cause = "unknown_host" // the target's name has no address
+	CauseUnreachable  Cause = "unreachable"  // it could not be connected to, for another reason
+	CauseTimeout      Cause = "timeout"      // there was no answer within HealthCheck.Timeout
+	CauseNoAnswer     Cause = "no_answer"    // the connection was closed before there was one
+	CauseSpeaksTLS    Cause = "speaks_tls"   // it was asked without TLS, and wants it
+	CauseSpeaksPlain  Cause = "speaks_plain" // it was asked over TLS, and does not speak it
+	CauseCertificate  Cause = "certificate"  // its certificate is not one that TargetTLS accepts
+	CauseMalformed    Cause = "malformed"    // what it answered is not HTTP
+	CauseRedirect     Cause = "redirect"     // it answered 301, 302, 303, 307 or 308
+	CauseUnauthorized Cause = "unauthorized" // 401
+	CauseForbidden    Cause = "forbidden"    // 403
+	CauseNotFound     Cause = "not_found"    // 404
+	CauseServerError  Cause = "server_error" // 500 to 599
+	CauseStatus       Cause = "status"       // another status that does not pass
+)
 
 // String tells what the target answered, as the end of a sentence: "GET /up
 // answered 301 to https://app1.example.com/up".
 func (p Probe) String() string {
-	path := p.URL
-	if _, rest, ok := strings.Cut(path, "://"); ok {
-		if i := strings.IndexByte(rest, '/'); i >= 0 {
-			path = rest[i:]
-		}
-	}
+	path := pathOf(p.URL)
 	switch {
 	case p.Status == 0:
 		return fmt.Sprintf("GET %s got no answer: %s", path, p.Error)
@@ -651,6 +670,16 @@ func (p Probe) String() string {
 		return fmt.Sprintf("GET %s answered %d %q", path, p.Status, p.Body)
 	}
 	return fmt.Sprintf("GET %s answered %d", path, p.Status)
+}
+
+// pathOf returns what of a URL is asked for.
+func pathOf(url string) string {
+	if _, rest, ok := strings.Cut(url, "://"); ok {
+		if i := strings.IndexByte(rest, '/'); i >= 0 {
+			return rest[i:]
+		}
+	}
+	return url
 }
 
 // An Outcome is how a request ended.
@@ -683,7 +712,7 @@ const (
 	EventHealthy   EventKind = "healthy"   // a target became healthy
 	EventUnhealthy EventKind = "unhealthy" // a target in service stopped being healthy
 	EventSwitched  EventKind = "switched"  // all new requests go to this generation
-	EventDraining  EventKind = "draining"  // the replaced generation is being waited for
+	EventDraining  EventKind = "draining"  // the replaced generation is being waited for; again while it is, once a second at most, when Requests or Streams are others than before
 	EventDrained   EventKind = "drained"   // it has ended; Requests and Streams are what had to be cut off
 	EventRemoved   EventKind = "removed"   // the service takes no requests any more
 	EventPaused    EventKind = "paused"    // its requests wait
@@ -708,6 +737,20 @@ type Event struct {
 	Requests   int64  // in EventDraining and EventDrained
 	Streams    int64  // likewise: upgraded connections and event streams
 	Err        error
+
+	// How far it is, for who shows it. Probes is how many of the target have
+	// ended, in EventProbed, and in EventHealthy while a deploy waits; Elapsed is
+	// the time since the deploy began, in these, or the drain, in EventDraining
+	// (0 in the first) and EventDrained; Limit is how long a deploy or a drain
+	// may take, in EventDeploying, EventProbed and EventDraining; 0: as long as
+	// it likes.
+	Probes  int
+	Elapsed time.Duration
+	Limit   time.Duration
+
+	// Unused are the replaced targets, in EventDrained, that may be stopped: no
+	// service has them any more, and no deploy waits for them.
+	Unused []string
 }
 
 // Errors of a Proxy's methods. What is returned wraps one of them, or is what
@@ -748,10 +791,24 @@ func (e *ConflictError) Error() string {
 
 func (e *ConflictError) Unwrap() error { return ErrConflict }
 
+// Format writes e as Error does, and for %+v Hint on a line of its own below.
+func (e *ConflictError) Format(s fmt.State, verb rune) {
+	formatError(s, verb, e, e.Error()+"\n  "+e.Hint())
+}
+
+// Hint says what an operator can do about it.
+func (e *ConflictError) Hint() string {
+	if e.Dispute != "" {
+		return "TLS and the canonical host belong to the host, not to one of its services; parachute list --json shows what each says"
+	}
+	return fmt.Sprintf("parachute list shows the hosts of every service; parachute remove %s frees those of that one", e.Owner)
+}
+
 // An UnhealthyError says what each target that did not become healthy in time
 // answered. It wraps ErrUnhealthy.
 type UnhealthyError struct {
 	Waited  time.Duration     `json:"waited"`
+	Host    string            `json:"host,omitempty"` // the first of the service's that is no wildcard; empty: there is none
 	Targets []UnhealthyTarget `json:"targets"`
 }
 
@@ -779,6 +836,69 @@ func (e *UnhealthyError) Error() string {
 }
 
 func (e *UnhealthyError) Unwrap() error { return ErrUnhealthy }
+
+// Format writes e as Error does, and for %+v all that is known of each target on
+// lines of their own below: what it was asked, what it answered, and what to do.
+func (e *UnhealthyError) Format(s fmt.State, verb rune) {
+	var names []string
+	var below strings.Builder
+	for _, t := range e.Targets {
+		names = append(names, t.Address)
+		if t.Last == nil {
+			fmt.Fprintf(&below, "\n  no probe of %s has ended", t.Address)
+		} else {
+			fmt.Fprintf(&below, "\n  GET %s  Host: %s   %d probes\n  last answer: %s", t.Last.URL, t.Last.Host, t.Probes, t.Last.answer())
+		}
+		fmt.Fprintf(&below, "\n  %s", t.hint(e.Host))
+	}
+	formatError(s, verb, e, fmt.Sprintf("%s did not become healthy in %v%s", strings.Join(names, ", "), e.Waited, &below))
+}
+
+// Hint says what an operator can try, for each target on a line of its own.
+func (e *UnhealthyError) Hint() string {
+	var hints []string
+	for _, t := range e.Targets {
+		if h := t.hint(e.Host); !slices.Contains(hints, h) {
+			hints = append(hints, h)
+		}
+	}
+	return strings.Join(hints, "\n")
+}
+
+// A changeError says in front of an error what was being done, and to what.
+type changeError struct {
+	verb, service string // service is "" if it cannot be one
+	err           error
+	unchanged     string // what is as it was, which %+v ends with; "": that is not known
+}
+
+func (e *changeError) Error() string { return e.doing() + e.err.Error() }
+func (e *changeError) Unwrap() error { return e.err }
+
+func (e *changeError) Format(s fmt.State, verb rune) {
+	full := fmt.Sprintf("%s%+v", e.doing(), e.err)
+	if e.unchanged != "" {
+		full += "\n  " + e.unchanged
+	}
+	formatError(s, verb, e, full)
+}
+
+func (e *changeError) doing() string {
+	if e.service == "" {
+		return "parachute: " + e.verb + ": "
+	}
+	return "parachute: " + e.verb + " " + e.service + ": "
+}
+
+// formatError is the Format of an error of which there is more to be said than
+// Error does: full is for %+v.
+func formatError(s fmt.State, verb rune, err error, full string) {
+	if verb == 'v' && s.Flag('+') {
+		io.WriteString(s, full)
+		return
+	}
+	fmt.Fprintf(s, fmt.FormatString(s, verb), err.Error())
+}
 
 // fault is one of the sentinels with a sentence of its own in its place.
 type fault struct {

@@ -49,7 +49,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math"
 	"net/http"
@@ -78,6 +77,7 @@ type Proxy struct {
 	certificates     *certificates
 	pages            *pages.Set // where a service has none of its own
 	spool            *buffer.Store
+	roll             *roll
 	checks           chan struct{} // a place for each password that may be checked at once
 
 	stopping     chan struct{} // closed by Shutdown and Close
@@ -97,6 +97,7 @@ func New(opts Options) *Proxy {
 		trustsExplicitly: opts.TrustedProxies != nil,
 		router:           newRouter(opts.Commit),
 		pages:            pages.New(opts.ErrorPages),
+		roll:             newRoll(),
 		checks:           make(chan struct{}, runtime.GOMAXPROCS(0)),
 		stopping:         make(chan struct{}),
 		done:             make(chan struct{}),
@@ -158,7 +159,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Ending ctx before the switch ends the deploy; afterwards ctx is not looked
 // at. While one deploy drains, the next of the same service may go on.
 func (p *Proxy) Deploy(ctx context.Context, d Deployment) error {
-	return describe("deploy", d.Service, p.deploy(ctx, d))
+	return p.refuse("deploy", d.Service, p.deploy(ctx, d))
 }
 
 func (p *Proxy) deploy(ctx context.Context, d Deployment) error {
@@ -174,7 +175,7 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment) error {
 		return err
 	}
 	defer p.router.leave(res)
-	p.emit(Event{Kind: EventDeploying, Service: d.Service, Generation: res.generation})
+	p.emit(Event{Kind: EventDeploying, Service: d.Service, Generation: res.generation, Limit: max(d.Timeouts.Deploy, 0)})
 
 	previous, next, err := p.replace(ctx, res, d)
 	if err != nil {
@@ -248,12 +249,13 @@ func (p *Proxy) start(s Status, claims []claim, waiting bool) (*version, *watch,
 // newGroup returns the group of the targets, which are not probed yet but
 // otherwise as the deployment of s says.
 func (p *Proxy) newGroup(s Status, writers, readers []string, waiting bool) (group, *watch, error) {
-	w := newWatch(len(writers)+len(readers), waiting, func(kind EventKind, t *target, saw *Probe) {
-		p.emit(Event{Kind: kind, Service: s.Service, Generation: s.Generation, Target: t.address, Probe: saw})
+	w := newWatch(len(writers)+len(readers), waiting, s.Deployment.Timeouts.Deploy, func(e Event) {
+		e.Service, e.Generation = s.Service, s.Generation
+		p.emit(e)
 	})
 	var targets []*target
 	for _, address := range slices.Concat(writers, readers) {
-		t, err := newTarget(address, s.Deployment, p.options, w)
+		t, err := newTarget(address, s.Deployment, p.options, w, p.roll)
 		if err != nil {
 			return group{}, nil, err
 		}
@@ -272,7 +274,7 @@ func (p *Proxy) await(ctx context.Context, v *version, w *watch) error {
 	}
 	defer cancel()
 	if !d.Force {
-		if err := w.awaitHealthy(ctx, v.targets(), d.Timeouts.Deploy); err != nil {
+		if err := w.awaitHealthy(ctx, v.targets(), d); err != nil {
 			return err
 		}
 	}
@@ -314,6 +316,7 @@ func (p *Proxy) retire(res *reservation, previous, next *version, limits Timeout
 	}
 	e := p.drain(Event{Service: res.service, Generation: res.generation}, lanes, limits, p.done)
 	closeAll(gone)
+	e.Unused = p.roll.without(gone)
 	if previous.holding != nil && (next == nil || next.holding != previous.holding) {
 		previous.holding.release()
 	}
@@ -326,10 +329,38 @@ func (p *Proxy) drain(e Event, lanes []*lane, limits Timeouts, done <-chan struc
 	defer p.router.begin(&ongoing{e.Service, changeOf(EventDraining, e.Generation), lanes})()
 	e.Kind = EventDraining
 	e.Requests, e.Streams = inFlight(lanes)
+	// What is cut off has a second to end.
+	e.Limit = max(max(limits.Drain, 0)+max(limits.Stream, 0), time.Second)
+	begin := time.Now()
 	p.emit(e)
-	e.Kind = EventDrained
-	e.Requests, e.Streams = drain(lanes, gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
-	return e
+	var counting sync.WaitGroup
+	drained := make(chan struct{})
+	counting.Go(func() { p.countDown(e, begin, lanes, drained) })
+	requests, streams := drain(lanes, gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
+	close(drained)
+	counting.Wait()
+	return Event{
+		Kind: EventDrained, Service: e.Service, Generation: e.Generation,
+		Requests: requests, Streams: streams, Elapsed: time.Since(begin),
+	}
+}
+
+// countDown emits e, which has been emitted for what was inside of lanes at the
+// beginning, again when that has changed, until they are drained.
+func (p *Proxy) countDown(e Event, begin time.Time, lanes []*lane, drained <-chan struct{}) {
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	for {
+		select {
+		case <-drained:
+			return
+		case <-second.C:
+		}
+		if requests, streams := inFlight(lanes); requests != e.Requests || streams != e.Streams {
+			e.Requests, e.Streams, e.Elapsed = requests, streams, time.Since(begin)
+			p.emit(e)
+		}
+	}
 }
 
 // Remove takes a service out: its hosts are free again and requests for them
@@ -340,7 +371,7 @@ func (p *Proxy) drain(e Event, lanes []*lane, limits Timeouts, done <-chan struc
 // or ctx said, or ErrSuperseded. Remove ends a running Deploy or Rollout of the
 // service, which returns ErrSuperseded.
 func (p *Proxy) Remove(ctx context.Context, service string) error {
-	return describe("remove", service, p.remove(ctx, service))
+	return p.refuse("remove", service, p.remove(ctx, service))
 }
 
 func (p *Proxy) remove(ctx context.Context, service string) error {
@@ -379,7 +410,7 @@ func (p *Proxy) remove(ctx context.Context, service string) error {
 func (p *Proxy) Pause(ctx context.Context, service string, how Pause) error {
 	how.Max = cmp.Or(how.Max, 30*time.Second)
 	how.Drain = cmp.Or(how.Drain, 30*time.Second)
-	return describe("pause", service, p.halt(ctx, service, EventPaused, how.Drain, func(s *Status) {
+	return p.refuse("pause", service, p.halt(ctx, service, EventPaused, how.Drain, func(s *Status) {
 		s.State, s.Pause, s.Stop = StatePaused, &how, nil
 	}))
 }
@@ -390,7 +421,7 @@ func (p *Proxy) Pause(ctx context.Context, service string, how Pause) error {
 // Pause does.
 func (p *Proxy) Stop(ctx context.Context, service string, how Stop) error {
 	how.Drain = cmp.Or(how.Drain, 30*time.Second)
-	return describe("stop", service, p.halt(ctx, service, EventStopped, how.Drain, func(s *Status) {
+	return p.refuse("stop", service, p.halt(ctx, service, EventStopped, how.Drain, func(s *Status) {
 		s.State, s.Stop, s.Pause = StateStopped, &how, nil
 	}))
 }
@@ -421,7 +452,7 @@ func (p *Proxy) halt(ctx context.Context, service string, kind EventKind, limit 
 // resume what serves changes nothing.
 func (p *Proxy) Resume(ctx context.Context, service string) error {
 	if !p.router.changes.Enter() {
-		return describe("resume", service, ErrClosed)
+		return p.refuse("resume", service, ErrClosed)
 	}
 	defer p.router.changes.Leave()
 	_, _, err := p.alter(ctx, nil, service, EventResumed, func(v *version) (*version, error) {
@@ -429,7 +460,7 @@ func (p *Proxy) Resume(ctx context.Context, service string) error {
 		s.State, s.Pause, s.Stop = StateServing, nil, nil
 		return v.as(s), nil
 	})
-	return describe("resume", service, err)
+	return p.refuse("resume", service, err)
 }
 
 // alter publishes what make makes of a service that is there and has not
@@ -462,7 +493,7 @@ func (p *Proxy) alter(ctx context.Context, res *reservation, service string, kin
 // newer Rollout of the service ends an older one that has not switched yet, and
 // so do EndRollout and Remove.
 func (p *Proxy) Rollout(ctx context.Context, service string, r Rollout) error {
-	return describe("roll out", service, p.rollOut(ctx, service, r))
+	return p.refuse("roll out", service, p.rollOut(ctx, service, r))
 }
 
 func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
@@ -471,8 +502,13 @@ func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
 		return err
 	}
 	defer p.router.leave(res)
-	p.emit(Event{Kind: EventDeploying, Service: service, Generation: res.generation})
-	previous, next, err := p.replaceRollout(ctx, res, r)
+	limit := r.Timeouts.Deploy
+	current := p.router.routes.Load().services[service]
+	if current != nil {
+		limit = cmp.Or(limit, current.status.Deployment.Timeouts.Deploy)
+	}
+	p.emit(Event{Kind: EventDeploying, Service: service, Generation: res.generation, Limit: max(limit, 0)})
+	previous, next, err := p.replaceRollout(ctx, res, current, r)
 	if err != nil {
 		p.emit(Event{Kind: EventFailed, Service: service, Generation: res.generation, Err: err})
 		return err
@@ -481,10 +517,10 @@ func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
 	return nil
 }
 
-// replaceRollout publishes r as soon as it may.
-func (p *Proxy) replaceRollout(ctx context.Context, res *reservation, r Rollout) (previous, next *version, err error) {
+// replaceRollout publishes r, for what the service is at present, as soon as it
+// may.
+func (p *Proxy) replaceRollout(ctx context.Context, res *reservation, current *version, r Rollout) (previous, next *version, err error) {
 	defer p.router.begin(&ongoing{service: res.service, change: changeOf(EventDeploying, res.generation)})()
-	current := p.router.routes.Load().services[res.service]
 	if current == nil {
 		return nil, nil, ErrNotFound
 	}
@@ -503,7 +539,7 @@ func (p *Proxy) replaceRollout(ctx context.Context, res *reservation, r Rollout)
 	for _, t := range targets {
 		t.start()
 	}
-	if err = w.awaitHealthy(ctx, targets, d.Timeouts.Deploy); err == nil {
+	if err = w.awaitHealthy(ctx, targets, d); err == nil {
 		previous, next, err = p.alter(ctx, res, res.service, EventSwitched, func(v *version) (*version, error) {
 			return v.with(r, &second)
 		})
@@ -518,7 +554,7 @@ func (p *Proxy) replaceRollout(ctx context.Context, res *reservation, r Rollout)
 // means that nothing was changed: as for Pause, or ErrInvalid where there is no
 // rollout.
 func (p *Proxy) SetSplit(ctx context.Context, service string, s Split) error {
-	return describe("split", service, p.setSplit(ctx, service, s))
+	return p.refuse("split", service, p.setSplit(ctx, service, s))
 }
 
 func (p *Proxy) setSplit(ctx context.Context, service string, who Split) error {
@@ -547,7 +583,7 @@ var errNoRollout = faultf(ErrInvalid, "the service has no rollout: deploy one fi
 // returns when the requests on the second have ended. An error means that
 // nothing was changed: as for SetSplit, or ErrSuperseded.
 func (p *Proxy) EndRollout(ctx context.Context, service string) error {
-	return describe("end rollout", service, p.endRollout(ctx, service))
+	return p.refuse("end rollout", service, p.endRollout(ctx, service))
 }
 
 func (p *Proxy) endRollout(ctx context.Context, service string) error {
@@ -865,13 +901,36 @@ func claims(d Deployment) []claim {
 
 // describe says in front of an error what was being done, and to what.
 func describe(verb, service string, err error) error {
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case checkServiceName(service) != nil:
-		return fmt.Errorf("parachute: %s: %w", verb, err)
 	}
-	return fmt.Errorf("parachute: %s %s: %w", verb, service, err)
+	if checkServiceName(service) != nil {
+		service = ""
+	}
+	return &changeError{verb: verb, service: service, err: err}
+}
+
+// refuse is describe for a change that has changed nothing.
+func (p *Proxy) refuse(verb, service string, err error) error {
+	if err == nil {
+		return nil
+	}
+	refused := describe(verb, service, err)
+	if errors.Is(err, ErrSuperseded) || errors.Is(err, ErrClosed) || errors.Is(err, ErrNotFound) {
+		return refused // it says what it is that has come in between
+	}
+	e := refused.(*changeError)
+	v := p.router.routes.Load().services[service]
+	switch e.unchanged = "nothing was changed"; {
+	case v == nil && e.service != "":
+		e.unchanged += "; " + service + " is not deployed"
+	case v == nil:
+	case v.status.State == StateServing:
+		e.unchanged += "; " + service + " still serves " + strings.Join(v.addresses(), ", ")
+	default:
+		e.unchanged += "; " + service + " is still " + string(v.status.State)
+	}
+	return e
 }
 
 // emit tells Notify and the log what has happened.
@@ -914,6 +973,9 @@ func (p *Proxy) log(e Event) {
 		level = slog.LevelWarn
 		attrs = append(attrs, slog.Any("error", e.Err))
 	case EventDraining:
+		if e.Elapsed > 0 {
+			level = slog.LevelDebug // it was told that it has begun
+		}
 		attrs = append(attrs, slog.Int64("requests", e.Requests), slog.Int64("streams", e.Streams))
 	case EventDrained:
 		attrs = append(attrs, slog.Int64("requests_cut", e.Requests), slog.Int64("streams_closed", e.Streams))

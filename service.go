@@ -242,6 +242,11 @@ func (v *version) lanes() []*lane {
 
 func (v *version) targets() []*target { return targetsOf(v.lanes()) }
 
+// addresses returns those of v's first version.
+func (v *version) addresses() []string {
+	return slices.Concat(v.status.Deployment.Targets, v.status.Deployment.ReadTargets)
+}
+
 // close cuts off what goes on in v and lets go of what it has.
 func (v *version) close() {
 	closeAll(v.targets())

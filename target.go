@@ -27,6 +27,7 @@ type target struct {
 	prober   *prober
 	watch    *watch
 	traffic  *histogram.Histogram // of the requests that were sent to the address, whichever deploy named it
+	roll     *roll
 
 	healthy  atomic.Bool               // as the probes have it
 	failures atomic.Int32              // requests in a row that came to nothing since the last probe passed
@@ -43,7 +44,7 @@ type target struct {
 	last   *Probe
 }
 
-func newTarget(address string, d Deployment, o Options, w *watch) (*target, error) {
+func newTarget(address string, d Deployment, o Options, w *watch, r *roll) (*target, error) {
 	at, err := parseTarget(address)
 	if err != nil {
 		return nil, err
@@ -68,6 +69,7 @@ func newTarget(address string, d Deployment, o Options, w *watch) (*target, erro
 		prober:  newProber(at, u, d, o.UserAgent),
 		watch:   w,
 		traffic: new(histogram.Histogram),
+		roll:    r,
 		health:  HealthUnknown,
 		since:   time.Now(),
 	}
@@ -77,6 +79,7 @@ func newTarget(address string, d Deployment, o Options, w *watch) (*target, erro
 
 // start begins to probe the target.
 func (t *target) start() {
+	t.roll.enter(t.prober.endpoint)
 	ctx, stop := context.WithCancel(context.Background())
 	t.stop, t.stopped = stop, make(chan struct{})
 	go t.probe(ctx)
@@ -94,6 +97,41 @@ func (t *target) stopProbes() {
 func (t *target) close() {
 	t.stopProbes()
 	t.conns.Close()
+	t.roll.leave(t.prober.endpoint)
+}
+
+// A roll counts the targets that are in use, by where they are: several
+// versions, of several services, may have one.
+type roll struct {
+	mu    sync.Mutex // guards inUse
+	inUse map[endpoint]int
+}
+
+func newRoll() *roll { return &roll{inUse: make(map[endpoint]int)} }
+
+func (r *roll) enter(at endpoint) { r.add(at, 1) }
+func (r *roll) leave(at endpoint) { r.add(at, -1) }
+
+func (r *roll) add(at endpoint, n int) {
+	at.scheme = "" // what is spoken there does not matter
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.inUse[at] += n; r.inUse[at] == 0 {
+		delete(r.inUse, at)
+	}
+}
+
+// without returns the addresses of those targets that nobody uses.
+func (r *roll) without(targets []*target) (unused []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range targets {
+		at := t.prober.endpoint
+		if at.scheme = ""; r.inUse[at] == 0 {
+			unused = append(unused, t.address)
+		}
+	}
+	return unused
 }
 
 func closeAll(targets []*target) {

@@ -66,6 +66,10 @@ func TestErrorsTellWhatHappenedAndWhetherToTryAgain(t *testing.T) {
 			get, once("HTTP/1.1 200 " + strings.Repeat("b", 300<<10)),
 			upstream.Error{Reason: upstream.Malformed}, "",
 		},
+		"alert of TLS": {
+			get, thenClose("\x15\x03\x03\x00\x02\x02\x46"),
+			upstream.Error{Reason: upstream.Malformed}, "malformed: an alert of TLS, which was not spoken",
+		},
 		"nine interim answers": {
 			get, once(strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 9) + ok),
 			upstream.Error{Reason: upstream.Malformed}, "malformed: more than 8 interim answers",

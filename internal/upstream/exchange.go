@@ -157,6 +157,8 @@ func (x *exchange) readFailure(c *conn, err error) *Error {
 	switch {
 	case c.err == nil || c.err == errHeadTooLarge:
 		return x.failure(Malformed, cmp.Or(c.err, err))
+	case err == ErrTLS:
+		return x.failure(Malformed, err) // whatever came behind it
 	case errors.Is(c.err, os.ErrDeadlineExceeded):
 		return x.failure(Timeout, c.err)
 	}

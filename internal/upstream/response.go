@@ -17,6 +17,9 @@ import (
 // maxQuoted bounds an error that quotes a line of the target.
 const maxQuoted = 200
 
+// ErrTLS is the answer of a target that was asked without TLS, and wants it.
+var ErrTLS = errors.New("an alert of TLS, which was not spoken")
+
 var (
 	errStatusLine = errors.New("not a status line of HTTP/1.0 or HTTP/1.1")
 	errFieldName  = errors.New("white space in the name of a header")
@@ -51,6 +54,9 @@ func (c *conn) timedOut() bool {
 // and into b how its body is to be read.
 func (c *conn) readHead(method string, r *http.Response, b *body) error {
 	line, err := c.br.ReadSlice('\n')
+	if isAlert(line) {
+		return ErrTLS
+	}
 	if err != nil && err != bufio.ErrBufferFull {
 		return noEOF(err)
 	}
@@ -124,6 +130,10 @@ func isPlain(s string) bool {
 	}
 	return true
 }
+
+// isAlert reports whether the target answered in a record of TLS, with an alert
+// (RFC 8446, section 5.1).
+func isAlert(line []byte) bool { return bytes.HasPrefix(line, []byte{21, 3}) }
 
 // parseStatusLine fills in r's version and status code. The reason phrase is
 // nobody's business (RFC 9112, section 4).

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 
 	"github.com/shahnk19/parachute"
@@ -12,6 +14,7 @@ import (
 // Codes of errors that are no sentinel of the library.
 const (
 	codeNoRoute  = "no_route" // of a request for which there is nothing
+	codeNoProxy  = "no_proxy" // of a client's own, as a Printer has it
 	codeInternal = "internal" // of everything else
 )
 
@@ -42,10 +45,11 @@ func codes() []code {
 }
 
 // A problem is an error as it travels. Message is complete: it reads as the
-// error does where it comes from.
+// error does where it comes from, and Detail as it does there for %+v.
 type problem struct {
 	Code      string          `json:"code"`
 	Message   string          `json:"message"`
+	Detail    string          `json:"detail,omitempty"` // empty: there is no more to be said
 	Hint      string          `json:"hint,omitempty"`
 	Conflict  json.RawMessage `json:"conflict,omitempty"`  // the fields of a ConflictError
 	Unhealthy json.RawMessage `json:"unhealthy,omitempty"` // likewise
@@ -54,6 +58,9 @@ type problem struct {
 // problemOf returns err as it travels, and the status of an answer with it.
 func problemOf(err error) (*problem, int) {
 	p := &problem{Code: codeInternal, Message: err.Error()}
+	if full := fmt.Sprintf("%+v", err); full != p.Message {
+		p.Detail = full
+	}
 	status := http.StatusInternalServerError
 	for _, c := range codes() {
 		if errors.Is(err, c.sentinel) {
@@ -90,6 +97,14 @@ func detail(v any) json.RawMessage {
 // err returns the error that p was made of, as far as errors.Is and errors.As
 // can tell. Details that a newer proxy has put in another way are left out.
 func (p *problem) err() error {
+	if p.Detail != "" {
+		return &detailed{p.cause(), p.Detail}
+	}
+	return p.cause()
+}
+
+// cause is err without the detail.
+func (p *problem) cause() error {
 	text := p.Message
 	if p.Hint != "" {
 		text += ": " + p.Hint
@@ -117,3 +132,19 @@ type fault struct {
 
 func (f *fault) Error() string { return f.text }
 func (f *fault) Unwrap() error { return f.cause }
+
+// A detailed error has more to say for %+v.
+type detailed struct {
+	error
+	full string
+}
+
+func (d *detailed) Unwrap() error { return d.error }
+
+func (d *detailed) Format(s fmt.State, verb rune) {
+	if verb == 'v' && s.Flag('+') {
+		io.WriteString(s, d.full)
+		return
+	}
+	fmt.Fprintf(s, fmt.FormatString(s, verb), d.Error())
+}

@@ -50,8 +50,9 @@ func TestErrorsAreTheSameOnBothSides(t *testing.T) {
 			p := answering(t, want)
 			local := p.proxy.Deploy(t.Context(), deployment("web"))
 			_, remote := p.client.Deploy(t.Context(), deployment("web"), nil)
-			is.Equal(textOf(remote), textOf(local))   // it reads the same
-			is.Equal(whichOf(remote), whichOf(local)) // it is the same sentinel
+			is.Equal(textOf(remote), textOf(local))                         // it reads the same
+			is.Equal(fmt.Sprintf("%+v", remote), fmt.Sprintf("%+v", local)) // in full too
+			is.Equal(whichOf(remote), whichOf(local))                       // it is the same sentinel
 
 			var conflict, wantConflict *parachute.ConflictError
 			is.Equal(errors.As(remote, &conflict), errors.As(local, &wantConflict))

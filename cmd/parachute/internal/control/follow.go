@@ -119,8 +119,8 @@ func (s *followers) notifyHostLocked(e parachute.Event) {
 const maxWaiting = 256
 
 // addLocked keeps e for take. Where many wait already, what there can be any
-// number of is dropped: probes, changes of health, and certificates. Of all
-// others a change has a handful.
+// number of is dropped: probes, changes of health, certificates, and how a
+// drain goes on. Of all others a change has a handful.
 func (f *follower) addLocked(e parachute.Event) {
 	if len(f.waiting) >= maxWaiting && isFrequent(e) {
 		return
@@ -137,6 +137,8 @@ func isFrequent(e parachute.Event) bool {
 	case parachute.EventProbed, parachute.EventHealthy, parachute.EventUnhealthy,
 		parachute.EventCertificate, parachute.EventNoCertificate:
 		return true
+	case parachute.EventDraining:
+		return e.Elapsed > 0
 	}
 	return false
 }

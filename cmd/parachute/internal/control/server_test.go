@@ -70,6 +70,9 @@ func TestDeployTellsItsEvents(t *testing.T) {
 	for _, e := range events {
 		is.Equal(e.Generation, uint64(2)) // all are of this deploy
 	}
+	told := p.told()
+	is.Equal(inUTC(events), inUTC(told[len(told)-len(events):])) // each with everything that is in it
+	is.Equal(events[len(events)-1].Unused, []string{first})
 
 	services, err := p.client.Services(t.Context())
 	is.NoErr(err)

@@ -63,7 +63,22 @@ type event struct {
 	Probe      json.RawMessage     `json:"probe,omitempty"`
 	Requests   int64               `json:"requests,omitempty"`
 	Streams    int64               `json:"streams,omitempty"`
+	Probes     int                 `json:"probes,omitempty"`
+	Elapsed    duration            `json:"elapsed,omitzero"`
+	Limit      duration            `json:"limit,omitzero"`
+	Unused     []string            `json:"unused,omitempty"`
 	Error      *problem            `json:"error,omitempty"`
+}
+
+// A duration travels as a string such as "1.2s".
+type duration time.Duration
+
+func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+func (d *duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	*d = duration(v)
+	return err
 }
 
 func eventOf(e parachute.Event) *event {
@@ -76,6 +91,10 @@ func eventOf(e parachute.Event) *event {
 		Host:       e.Host,
 		Requests:   e.Requests,
 		Streams:    e.Streams,
+		Probes:     e.Probes,
+		Elapsed:    duration(e.Elapsed),
+		Limit:      duration(e.Limit),
+		Unused:     e.Unused,
 	}
 	if e.Probe != nil {
 		w.Probe = detail(e.Probe)
@@ -98,6 +117,10 @@ func (w *event) event() parachute.Event {
 		Host:       w.Host,
 		Requests:   w.Requests,
 		Streams:    w.Streams,
+		Probes:     w.Probes,
+		Elapsed:    time.Duration(w.Elapsed),
+		Limit:      time.Duration(w.Limit),
+		Unused:     w.Unused,
 	}
 	if probe := new(parachute.Probe); w.Probe != nil && json.Unmarshal(w.Probe, probe) == nil {
 		e.Probe = probe

@@ -132,7 +132,9 @@ func (m *Metrics) Notify(e parachute.Event) {
 	case parachute.EventFailed:
 		m.deployedLocked(e, outcomeOf(e.Err))
 	case parachute.EventDraining:
-		m.draining[draining{e.Service, e.Generation}] = e.Time
+		if e.Elapsed == 0 { // else it was heard of when it began
+			m.draining[draining{e.Service, e.Generation}] = e.Time
+		}
 	case parachute.EventDrained:
 		d := draining{e.Service, e.Generation}
 		if since, ok := m.draining[d]; ok {
