@@ -847,7 +847,11 @@ func (e *UnhealthyError) Format(s fmt.State, verb rune) {
 		if t.Last == nil {
 			fmt.Fprintf(&below, "\n  no probe of %s has ended", t.Address)
 		} else {
-			fmt.Fprintf(&below, "\n  GET %s  Host: %s   %d probes\n  last answer: %s", t.Last.URL, t.Last.Host, t.Probes, t.Last.answer())
+			probes := "1 probe"
+			if t.Probes != 1 {
+				probes = fmt.Sprintf("%d probes", t.Probes)
+			}
+			fmt.Fprintf(&below, "\n  GET %s  Host: %s   %s\n  last answer: %s", t.Last.URL, t.Last.Host, probes, t.Last.answer())
 		}
 		fmt.Fprintf(&below, "\n  %s", t.hint(e.Host))
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 )
 
 // A grammar is the command line as kong reads it.
@@ -43,6 +45,7 @@ type program struct {
 	stdout, stderr io.Writer
 	environ        *environ
 	places         places
+	printer        *control.Printer // for --json; nil: it was not asked for
 }
 
 // run runs one command line and returns its exit code. When ctx ends, so does
@@ -56,14 +59,23 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	err := p.run(ctx, args)
 	if err != nil {
-		// What comes from the library says that name already.
-		message := strings.TrimPrefix(err.Error(), "parachute: ")
-		fmt.Fprintf(stderr, "parachute: %s\n", printable(message))
-		if h := hint(err); h != "" {
-			fmt.Fprintf(stderr, "hint: %s\n", printable(h))
-		}
+		p.fail(err)
 	}
 	return exitCode(err)
+}
+
+// fail tells all that is known of an error, and what to do about it.
+func (p *program) fail(err error) {
+	// What comes from the library says that name already.
+	message := strings.TrimPrefix(fmt.Sprintf("%+v", err), "parachute: ")
+	fmt.Fprintf(p.stderr, "parachute: %s\n", printable(message))
+	h, told := hint(err)
+	if h != "" && !told {
+		fmt.Fprintf(p.stderr, "  %s\n", printable(h))
+	}
+	if p.printer != nil {
+		p.printer.Error(err, codeOf(err), h)
+	}
 }
 
 func (p *program) run(ctx context.Context, args []string) error {
@@ -72,7 +84,8 @@ func (p *program) run(ctx context.Context, args []string) error {
 		return err
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
-	return command.Run(p)
+	// Run would join the error to those of hooks, and lose what it has for %+v.
+	return command.RunNode(command.Selected(), p)
 }
 
 // parse reads a command line. If it asked for help, parse has printed that,
@@ -101,6 +114,7 @@ func (p *program) parser(exit func(int)) (*kong.Kong, error) {
 		kong.Writers(p.stdout, p.stderr),
 		kong.Exit(exit),
 		kong.Resolvers(p.environ),
+		kong.Bind(p),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.ValueFormatter(helpWithVariables),
 		kong.Help(helpWithExamples),

@@ -50,7 +50,7 @@ type deployCommand struct {
 	accessFlags
 	reportFlags
 
-	remote
+	changing
 }
 
 // Help tells the two forms of the command apart.
@@ -81,7 +81,7 @@ func (c *deployCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	return c.change(ctx, p, "deploy", newProgress(p.stdout, d),
+	return c.change(ctx, p, "deploy", newStory(d),
 		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
 			return client.Deploy(ctx, d, events)
 		})

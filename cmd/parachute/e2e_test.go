@@ -54,7 +54,7 @@ func TestRunningRequestIsAnsweredByTheOldTargetWhileTheDeployWaits(t *testing.T)
 
 	slow := hold(t, address, old)
 	waiting := asBinary(t, env, "deploy", next.address)
-	waiting.stdout.await(t, waiting, "draining 1 request")
+	waiting.stdout.await(t, waiting, "1 request left")
 	answer, err := get(newClient(t), address, "localhost", "/")
 	is.NoErr(err)
 	is.Equal(answer, "200 next") // new requests go to the new target
@@ -72,7 +72,7 @@ func TestNewerDeployOfAServiceWins(t *testing.T) {
 	sick.probe.Store(http.StatusServiceUnavailable)
 
 	older := asBinary(t, env, "deploy", sick.address)
-	older.stdout.await(t, older, "answered 503")
+	older.stdout.await(t, older, "GET /up 503")
 	is.Equal(deploy(t, env, well), 0)
 	is.Equal(older.wait(t), 4)
 	is.True(strings.Contains(older.stderr.String(), "superseded"))
@@ -252,7 +252,7 @@ func TestDeployInterruptedBeforeTheSwitchChangesNothing(t *testing.T) {
 	is.Equal(deploy(t, env, old), 0)
 
 	waiting := asBinary(t, env, "deploy", sick.address)
-	waiting.stdout.await(t, waiting, "answered 503")
+	waiting.stdout.await(t, waiting, "GET /up 503")
 	is.NoErr(waiting.signal(os.Interrupt))
 	is.Equal(waiting.wait(t), 1)
 	is.True(strings.Contains(waiting.stderr.String(), "nothing was changed"))
@@ -272,7 +272,7 @@ func TestDeployInterruptedAfterTheSwitchIsDone(t *testing.T) {
 	running := hold(t, address, old)
 
 	draining := asBinary(t, env, "deploy", next.address)
-	draining.stdout.await(t, draining, "draining 1 request")
+	draining.stdout.await(t, draining, "1 request left")
 	is.NoErr(draining.signal(os.Interrupt))
 	is.Equal(draining.wait(t), 0) // for the new version serves
 	is.True(strings.Contains(draining.stderr.String(), "still being drained"))

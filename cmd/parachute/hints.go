@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/netip"
 	"syscall"
 
 	"github.com/shahnk19/parachute"
@@ -26,6 +29,10 @@ type remoteError struct{ err error }
 func (e *remoteError) Error() string { return e.err.Error() }
 func (e *remoteError) Unwrap() error { return e.err }
 
+func (e *remoteError) Format(s fmt.State, verb rune) {
+	fmt.Fprintf(s, fmt.FormatString(s, verb), e.err)
+}
+
 // errInterrupted is the end of a change that was given up in time.
 var errInterrupted = errors.New("interrupted before it took effect: nothing was changed")
 
@@ -44,14 +51,34 @@ func exitCode(err error) int {
 	return exitRefused
 }
 
-// hint returns what to do about err, or "" where err says so itself.
-func hint(err error) string {
+// codeOf returns what --json calls an error that is none of a proxy, or "".
+func codeOf(err error) string {
+	var usage *usageError
+	switch {
+	case errors.As(err, &usage):
+		return "usage"
+	case errors.Is(err, errInterrupted):
+		return "canceled"
+	}
+	return ""
+}
+
+// hint returns what to do about err, or "" where err says so itself, and whether
+// %+v of err has told that already.
+func hint(err error) (text string, told bool) {
+	var own interface{ Hint() string } // of the library
+	if errors.As(err, &own) {
+		return own.Hint(), true
+	}
+	return hintOf(err), false
+}
+
+// hintOf is hint for what the library has no hint for.
+func hintOf(err error) string {
 	var (
-		usage     *usageError
-		conflict  *parachute.ConflictError
-		unhealthy *parachute.UnhealthyError
-		listen    *server.ListenError
-		remote    *remoteError
+		usage  *usageError
+		listen *server.ListenError
+		remote *remoteError
 	)
 	switch {
 	case errors.As(err, &usage):
@@ -61,14 +88,8 @@ func hint(err error) string {
 		return "see parachute help " + usage.command
 	case errors.Is(err, errInterrupted):
 		return "what served before serves on"
-	case errors.As(err, &conflict) && conflict.Dispute != "":
-		return "TLS and the canonical host belong to the host, not to one of its services; parachute list --json shows what each says"
-	case errors.As(err, &conflict):
-		return fmt.Sprintf("parachute list shows the hosts of every service; parachute remove %s frees those of that one", conflict.Owner)
-	case errors.As(err, &unhealthy):
-		return hintUnhealthy(unhealthy)
 	case errors.Is(err, parachute.ErrNoCertificate):
-		return "what served before serves on; see parachute certificates, and whether the host's DNS leads here and port 80 or 443 can be reached from the internet, or deploy without --wait-certificate"
+		return "see parachute certificates, and whether the host's DNS leads here and port 80 or 443 can be reached from the internet, or deploy without --wait-certificate"
 	case errors.Is(err, parachute.ErrSuperseded):
 		return "parachute list shows what serves now"
 	case errors.Is(err, parachute.ErrNotFound):
@@ -76,7 +97,7 @@ func hint(err error) string {
 	case errors.Is(err, parachute.ErrClosed):
 		return "the proxy is stopping: try again when it is back"
 	case errors.Is(err, parachute.ErrInvalid):
-		return "nothing was changed; see parachute help"
+		return "see parachute help"
 	case errors.Is(err, control.ErrNoProxy):
 		return hintNoProxy(err)
 	case errors.As(err, &listen):
@@ -87,15 +108,6 @@ func hint(err error) string {
 		return "the log of the proxy may tell more; parachute list shows what serves now"
 	}
 	return ""
-}
-
-func hintUnhealthy(err *parachute.UnhealthyError) string {
-	for _, t := range err.Targets {
-		if t.Last != nil && t.Last.Location != "" {
-			return "what served before serves on; let the app answer the health check without a redirect, or see --health-check-path and --health-check-host"
-		}
-	}
-	return "what served before serves on; look at the app's log, or see --health-check-path, --health-check-port and --deploy-timeout"
 }
 
 func hintNoProxy(err error) string {
@@ -115,9 +127,20 @@ func hintListen(err *server.ListenError) string {
 	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Sprintf("stop what listens there, or choose another port with %s; 0 is any free one", flag)
+		return fmt.Sprintf("stop %s, or choose another port with %s; 0 is any free one", listenerAt(err), flag)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Sprintf("ports below 1024 take a privilege (CAP_NET_BIND_SERVICE); choose a higher one with %s", flag)
 	}
 	return fmt.Sprintf("choose another address with --bind, or another port with %s", flag)
+}
+
+// listenerAt names what keeps a proxy from listening, as far as that can be seen.
+func listenerAt(err error) string {
+	var refused *net.OpError
+	if errors.As(err, &refused) {
+		if at, ok := refused.Addr.(interface{ AddrPort() netip.AddrPort }); ok {
+			return cmp.Or(holder(refused.Net, at.AddrPort()), "what listens there")
+		}
+	}
+	return "what listens there"
 }

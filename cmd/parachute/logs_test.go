@@ -72,7 +72,7 @@ func TestLogsFollowsUntilItIsInterrupted(t *testing.T) {
 	is.Equal(staying.wait(t), 5) // no proxy answers any more
 	is.True(strings.Contains(staying.stdout.String(), `"msg":"stopping"`))
 	is.True(!strings.Contains(staying.stdout.String(), `"msg":"started"`)) // of those that were there, one
-	is.True(strings.HasPrefix(staying.stderr.String(), "parachute: logs: the proxy on "+env["PARACHUTE_SOCKET"]+" has ended\nhint: "))
+	is.True(strings.HasPrefix(staying.stderr.String(), "parachute: logs: the proxy on "+env["PARACHUTE_SOCKET"]+" has ended\n  "))
 }
 
 func TestLogsOfAProxyWithoutAccessLogAreItsOwn(t *testing.T) {
@@ -90,7 +90,7 @@ func TestLogsOfAProxyWithoutAccessLogAreItsOwn(t *testing.T) {
 	is.True(!strings.Contains(logs.stdout.String(), `"msg":"Request"`))
 	unknown := inProcess(t, env, "logs", "shop")
 	is.Equal(unknown.wait(t), 1)
-	is.Equal(unknown.stderr.String(), "parachute: logs: shop: no such service, and no line about it\nhint: parachute list shows what is deployed\n")
+	is.Equal(unknown.stderr.String(), "parachute: logs: shop: no such service, and no line about it\n  parachute list shows what is deployed\n")
 }
 
 // A closedPipe is output that nobody reads any more.

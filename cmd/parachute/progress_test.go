@@ -14,42 +14,104 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 )
 
-func TestProbesOfOneKindArePrintedOnce(t *testing.T) {
+// told returns what is printed of events where there is no terminal.
+func told(d parachute.Deployment, events ...parachute.Event) string {
+	var out bytes.Buffer
+	change := (&program{stdout: &out}).newProgress(newStory(d), false)
+	defer change.stop()
+	for _, e := range events {
+		change.hear(e)
+	}
+	return out.String()
+}
+
+func TestDeployIsToldInColumns(t *testing.T) {
 	is := is.New(t)
 	var out bytes.Buffer
-	p := newProgress(&out, parachute.Deployment{Service: "web", Targets: []string{"a:1", "b:1"}})
-	for port := range 30 {
-		refused := fmt.Sprintf("read tcp 10.0.0.1:%d->10.0.0.7:1: connection reset by peer", 40000+port)
-		p.show(probed("a:1", parachute.Probe{URL: "http://a:1/up", Error: refused}))
-		p.show(probed("b:1", parachute.Probe{URL: "http://b:1/up", Status: 503, Body: fmt.Sprint("boot step ", port)}))
+	s := newStory(parachute.Deployment{Service: "web", Targets: []string{"10.0.0.7:3000"}, Hosts: []string{"a.test", "b.test", "c.test"}})
+	change := (&program{stdout: &out}).newProgress(s, false)
+	defer change.stop()
+	const target, limit = "10.0.0.7:3000", 30 * time.Second
+	for _, e := range []parachute.Event{
+		{Kind: parachute.EventDeploying, Limit: limit},
+		{Kind: parachute.EventProbed, Target: target, Probes: 4, Elapsed: 1200 * time.Millisecond, Limit: limit,
+			Probe: &parachute.Probe{URL: "http://10.0.0.7:3000/up", Error: "dial tcp 10.0.0.7:3000: connect: connection refused", Cause: parachute.CauseRefused}},
+		{Kind: parachute.EventProbed, Target: target, Probes: 7, Elapsed: 2400 * time.Millisecond, Limit: limit,
+			Probe: &parachute.Probe{URL: "http://10.0.0.7:3000/up", Status: 503, Body: "boot", Cause: parachute.CauseServerError}},
+		{Kind: parachute.EventHealthy, Target: target, Probes: 8, Elapsed: 3400 * time.Millisecond,
+			Probe: &parachute.Probe{URL: "http://10.0.0.7:3000/up", Status: 200, Passed: true, Took: 12 * time.Millisecond}},
+		{Kind: parachute.EventSwitched, Generation: 42},
+		{Kind: parachute.EventDraining, Requests: 18, Streams: 3, Limit: limit},
+		{Kind: parachute.EventDraining, Requests: 17, Streams: 3, Elapsed: 2100 * time.Millisecond, Limit: limit},
+		{Kind: parachute.EventDrained, Streams: 3, Elapsed: 2800 * time.Millisecond, Unused: []string{"10.0.0.6:3000"}},
+	} {
+		change.hear(e)
 	}
-	p.show(probed("a:1", parachute.Probe{URL: "http://a:1/up", Status: 503}))
-	p.show(probed("a:1", parachute.Probe{URL: "http://a:1/up", Status: 200, Passed: true}))
-	is.Equal(out.String(), `web: a:1: GET /up got no answer: read tcp 10.0.0.1:40000->10.0.0.7:1: connection reset by peer
-web: b:1: GET /up answered 503 "boot step 0"
-web: a:1: GET /up answered 503
+	change.show(s.done(6200 * time.Millisecond))
+	is.Equal(out.String(), `web  10.0.0.7:3000  connecting ...
+web  10.0.0.7:3000  connecting ...            refused (4 probes, 1.2s of 30s)
+web  10.0.0.7:3000  waiting ...               GET /up 503 "boot" (7 probes, 2.4s of 30s)
+web  10.0.0.7:3000  healthy after 3.4s        GET /up 200 in 12ms
+web  switched       3 hosts, generation 42
+web  draining       18 requests, 3 streams left
+web  draining       17 requests, 3 streams left (2.1s of 30s)
+web  drained        in 2.8s, 3 streams closed
+web  done in 6.2s   old target 10.0.0.6:3000 may be removed
+`)
+}
+
+func TestProbesOfOneKindArePrintedOnce(t *testing.T) {
+	is := is.New(t)
+	var events []parachute.Event
+	for port := range 30 {
+		reset := fmt.Sprintf("read tcp 10.0.0.1:%d->10.0.0.7:1: connection reset by peer", 40000+port)
+		events = append(events,
+			probed("a:1", parachute.Probe{URL: "http://a:1/up", Error: reset, Cause: parachute.CauseNoAnswer}),
+			probed("b:1", parachute.Probe{URL: "http://b:1/up", Status: 503, Body: fmt.Sprint("boot step ", port)}))
+	}
+	events = append(events,
+		probed("a:1", parachute.Probe{URL: "http://a:1/up", Status: 503}),
+		probed("a:1", parachute.Probe{URL: "http://a:1/up", Status: 200, Passed: true}))
+	is.Equal(told(parachute.Deployment{Service: "web", Targets: []string{"a:1", "b:1"}}, events...),
+		`web  a:1            connecting ...            hung up without an answer (1 probe)
+web  b:1            waiting ...               GET /up 503 "boot step 0" (1 probe)
+web  a:1            waiting ...               GET /up 503 (1 probe)
 `)
 }
 
 func TestDrainingIsToldWhereThereIsSomethingToWaitFor(t *testing.T) {
 	is := is.New(t)
-	var out bytes.Buffer
-	p := newProgress(&out, parachute.Deployment{Service: "web"})
-	for _, e := range []parachute.Event{
-		{Kind: parachute.EventDraining},
-		{Kind: parachute.EventDraining, Requests: 1},
-		{Kind: parachute.EventDraining, Streams: 2},
-		{Kind: parachute.EventDraining, Requests: 3, Streams: 1},
-		{Kind: parachute.EventDrained},
-		{Kind: parachute.EventDrained, Streams: 2},
-	} {
-		p.show(e)
-	}
-	is.Equal(out.String(), `web: draining 1 request
-web: draining 2 streams
-web: draining 3 requests and 1 stream
-web: closed 2 streams
+	is.Equal(told(parachute.Deployment{Service: "web"},
+		parachute.Event{Kind: parachute.EventDraining},
+		parachute.Event{Kind: parachute.EventDrained},
+		parachute.Event{Kind: parachute.EventDraining, Requests: 1},
+		parachute.Event{Kind: parachute.EventDraining, Streams: 2},
+		parachute.Event{Kind: parachute.EventDrained, Elapsed: time.Second},
+	), `web  draining       1 request left
+web  draining       2 streams left
 `)
+	is.Equal(told(parachute.Deployment{Service: "web"},
+		parachute.Event{Kind: parachute.EventDrained, Streams: 2, Requests: 1, Elapsed: time.Second},
+	), "web  drained        in 1s, 2 streams closed, 1 request cut off\n")
+}
+
+func TestWhatMayBeRemovedIsNamed(t *testing.T) {
+	is := is.New(t)
+	s := newStory(parachute.Deployment{Service: "web"})
+	is.Equal(s.done(time.Second).detail, "")
+	s.hear(parachute.Event{Kind: parachute.EventDrained, Unused: []string{"a:1", "b:1"}})
+	is.Equal(s.done(time.Second).detail, "old targets a:1, b:1 may be removed")
+}
+
+func TestOutcomeForProgramsIsTheLastLine(t *testing.T) {
+	is := is.New(t)
+	var out, stderr bytes.Buffer
+	p := &program{stdout: &out, stderr: &stderr, printer: control.NewPrinter(&out)}
+	change := p.newProgress(newStory(parachute.Deployment{Service: "web"}), false)
+	defer change.stop()
+	is.NoErr(p.conclude(t.Context(), "deploy", change, control.Result{Service: "web", Generation: 2, Requests: 1}, nil))
+	is.Equal(out.String(), `{"result":{"service":"web","generation":2,"requests_cut":1,"streams_closed":0}}`+"\n")
+	is.Equal(stderr.String(), "parachute: warning: 1 request cut off when the drain time-out had passed\n")
 }
 
 func TestOutcomeOfAChangeDecidesTheExitCode(t *testing.T) {
@@ -84,11 +146,13 @@ func TestOutcomeOfAChangeDecidesTheExitCode(t *testing.T) {
 			is := is.New(t)
 			var out, stderr bytes.Buffer
 			p := &program{stdout: &out, stderr: &stderr}
-			change := newProgress(&out, parachute.Deployment{Service: "web"})
+			change := p.newProgress(newStory(parachute.Deployment{Service: "web"}), false)
+			defer change.stop()
 			err := p.conclude(test.ctx, "deploy", change, test.result, test.err)
 			is.Equal(exitCode(err), test.want)
 			is.Equal(stderr.String(), test.stderr)
-			is.True(err == nil || hint(err) != "") // says what to do about it
+			text, _ := hint(err)
+			is.True(err == nil || text != "") // says what to do about it
 		})
 	}
 }
@@ -96,14 +160,16 @@ func TestOutcomeOfAChangeDecidesTheExitCode(t *testing.T) {
 func TestCertificateIsTheLastThingToBeTold(t *testing.T) {
 	for state, want := range map[control.CertificateState]string{
 		"":                         "",
-		control.CertificateReady:   "web: certificate: ready\n",
-		control.CertificatePending: "web: certificate: pending, see parachute certificates\n",
+		control.CertificateReady:   "web  certificate    ready\n",
+		control.CertificatePending: "web  certificate    pending, see parachute certificates\n",
 	} {
 		t.Run(string(state), func(t *testing.T) {
 			is := is.New(t)
 			var out bytes.Buffer
-			change := newProgress(&out, parachute.Deployment{Service: "web"})
-			is.NoErr(new(program).conclude(t.Context(), "deploy", change, control.Result{Certificate: state}, nil))
+			p := &program{stdout: &out}
+			change := p.newProgress(newStory(parachute.Deployment{Service: "web"}), false)
+			defer change.stop()
+			is.NoErr(p.conclude(t.Context(), "deploy", change, control.Result{Certificate: state}, nil))
 			_, last, _ := strings.Cut(out.String(), "\n")
 			is.Equal(last, want)
 		})
@@ -112,20 +178,15 @@ func TestCertificateIsTheLastThingToBeTold(t *testing.T) {
 
 func TestWaitForACertificateIsToldOncePerReason(t *testing.T) {
 	is := is.New(t)
-	var out bytes.Buffer
-	p := newProgress(&out, parachute.Deployment{Service: "web"})
 	refused := errors.New("acme: the CA cannot reach a.test")
-	for _, e := range []parachute.Event{
-		{Kind: parachute.EventNoCertificate, Host: "a.test", Err: refused},
-		{Kind: parachute.EventNoCertificate, Host: "a.test", Err: refused},
-		{Kind: parachute.EventCertificate, Host: "b.test"},
-		{Kind: parachute.EventNoCertificate, Host: "a.test", Err: errors.New("acme: too many orders")},
-	} {
-		p.show(e)
-	}
-	is.Equal(out.String(), `web: a.test has no certificate yet: acme: the CA cannot reach a.test
-web: b.test has its certificate
-web: a.test has no certificate yet: acme: too many orders
+	is.Equal(told(parachute.Deployment{Service: "web"},
+		parachute.Event{Kind: parachute.EventNoCertificate, Host: "a.test", Err: refused},
+		parachute.Event{Kind: parachute.EventNoCertificate, Host: "a.test", Err: refused},
+		parachute.Event{Kind: parachute.EventCertificate, Host: "b.test"},
+		parachute.Event{Kind: parachute.EventNoCertificate, Host: "a.test", Err: errors.New("acme: too many\norders")},
+	), `web  a.test         no certificate yet        acme: the CA cannot reach a.test
+web  b.test         certificate obtained
+web  a.test         no certificate yet        acme: too many orders
 `)
 }
 
@@ -133,7 +194,8 @@ func TestInterruptionIsOnlyCalledHarmlessWhereItWas(t *testing.T) {
 	is := is.New(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	p, change := &program{}, newProgress(nil, parachute.Deployment{Service: "web"})
+	p := &program{}
+	change := p.newProgress(newStory(parachute.Deployment{Service: "web"}), true)
 	err := p.conclude(ctx, "deploy", change, control.Result{}, context.Canceled)
 	is.Equal(err.Error(), "deploy web: interrupted before it took effect: nothing was changed")
 	lost := errors.New("whether it has taken effect is not known")
@@ -210,5 +272,5 @@ func TestCertificatesAreShownWithWhyTheyCouldNotBeHad(t *testing.T) {
 }
 
 func probed(target string, saw parachute.Probe) parachute.Event {
-	return parachute.Event{Kind: parachute.EventProbed, Target: target, Probe: &saw}
+	return parachute.Event{Kind: parachute.EventProbed, Target: target, Probe: &saw, Probes: 1}
 }

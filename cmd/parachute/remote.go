@@ -36,13 +36,30 @@ func (r remote) glance(ctx context.Context, p *program, ask func(ctx context.Con
 	return ask(ctx, client)
 }
 
+// changing is what the commands have in common that change something there.
+type changing struct {
+	JSON  bool `name:"json" xor:"output" help:"Print a line of JSON for each event, and at last one for the result or the error."`
+	Quiet bool `xor:"output" help:"Print nothing but what went wrong."`
+	remote
+}
+
+// AfterApply is called by kong when it has read the command line.
+func (c changing) AfterApply(p *program) error {
+	if c.JSON {
+		p.printer = control.NewPrinter(p.stdout)
+	}
+	return nil
+}
+
 // change has a running proxy make a change, and shows how it goes.
-func (r remote) change(ctx context.Context, p *program, command string, progress *progress,
+func (c changing) change(ctx context.Context, p *program, command string, s *story,
 	do func(client *control.Client, events func(parachute.Event)) (control.Result, error)) error {
-	client, err := r.client(p)
+	client, err := c.client(p)
 	if err != nil {
 		return err
 	}
-	result, err := do(client, progress.show)
-	return p.conclude(ctx, command, progress, result, err)
+	change := p.newProgress(s, c.Quiet)
+	defer change.stop()
+	result, err := do(client, change.hear)
+	return p.conclude(ctx, command, change, result, err)
 }

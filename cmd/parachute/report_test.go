@@ -61,10 +61,10 @@ now      draining since 4s: 3 streams
          1 request held
 note     rollout for 10 %
 
-TARGET                          HEALTH         LAST PROBE                                 IN FLIGHT                  REQ/S  ERRORS  P50    P99
-10.0.0.7:3000                   healthy 2d     200 in 12ms                                17 requests and 2 streams  120    0.2%    12ms   1.2s
-10.0.0.8:3000 (rollout, reads)  unhealthy 90m  GET /up got no answer: connection refused  0                          <0.1   100%    250µs  30s
-10.0.0.6:3000                   unknown 1s     -                                          0                          0      -       -      -
+TARGET                          HEALTH         LAST PROBE                                 IN FLIGHT               REQ/S  ERRORS  P50    P99
+10.0.0.7:3000                   healthy 2d     200 in 12ms                                17 requests, 2 streams  120    0.2%    12ms   1.2s
+10.0.0.8:3000 (rollout, reads)  unhealthy 90m  GET /up got no answer: connection refused  0                       <0.1   100%    250µs  30s
+10.0.0.6:3000                   unknown 1s     -                                          0                       0      -       -      -
 `)
 }
 

@@ -18,7 +18,7 @@ var update = flag.Bool("update", false, "have the scripts say what their command
 //
 //	# A comment.
 //	$ VARIABLE=value parachute deploy 'web' --target web-1:3000
-//	web: connecting to web-1:3000
+//	web  web-1:3000  connecting ...
 //	! parachute: what went to standard error
 //	[1]
 //
@@ -169,8 +169,10 @@ var volatile = []struct {
 	pattern *regexp.Regexp
 	stands  string
 }{
-	{regexp.MustCompile(`\b(done in|since|healthy|200 in) \d[^\s,:]*`), "$1 TIME"},
-	{regexp.MustCompile(`\(\d+ probes?\)`), "(N probes)"},
+	{regexp.MustCompile(`\b(done in|since|healthy|healthy after) \d[^\s,:]*`), "$1 TIME"},
+	{regexp.MustCompile(`(GET \S+ \d+|200) in \d\S*`), "$1 in TIME"},
+	{regexp.MustCompile(`\d+ probes?, \S+ of`), "N probes, TIME of"},
+	{regexp.MustCompile(`\d+ probes?\b`), "N probes"},
 	{regexp.MustCompile(`pid \d+`), "pid PID"},
 	{regexp.MustCompile(`parachute \S+ \((commit .*, )?go.*\)`), "parachute VERSION"},
 	{regexp.MustCompile(`proxy \S+ \(pid PID\)`), "proxy VERSION (pid PID)"},

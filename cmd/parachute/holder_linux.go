@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bufio"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// holder names the process whose socket keeps others from listening at an
+// address, such as "nginx (pid 312), which listens there"; or its user, where
+// only that may be seen; or returns "".
+func holder(network string, at netip.AddrPort) string {
+	table := "tcp"
+	if strings.HasPrefix(network, "udp") {
+		table = "udp"
+	}
+	for _, file := range []string{table, table + "6"} {
+		found, ok := findSocket(filepath.Join("/proc/net", file), at)
+		if !ok {
+			continue
+		}
+		if name := processWith(found.inode); name != "" {
+			return name + ", which listens there"
+		}
+		return fmt.Sprintf("the process of user %s that listens there", found.uid)
+	}
+	return ""
+}
+
+// A boundSocket is one, as the system lists it.
+type boundSocket struct{ uid, inode string }
+
+// findSocket returns the one in a list of the system that excludes another at an
+// address (proc_net_tcp(5)): it has the same port, and the same address, or one
+// of the two is every address.
+func findSocket(list string, at netip.AddrPort) (s boundSocket, ok bool) {
+	f, err := os.Open(list)
+	if err != nil {
+		return s, false
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 10 || !slices.Contains([]string{listening, unconnected}, fields[3]) {
+			continue
+		}
+		bound, err := parseBound(fields[1])
+		if err != nil || bound.Port() != at.Port() {
+			continue
+		}
+		a, b := bound.Addr().Unmap(), at.Addr().Unmap()
+		if a == b || a.IsUnspecified() || !b.IsValid() || b.IsUnspecified() {
+			return boundSocket{uid: fields[7], inode: fields[9]}, true
+		}
+	}
+	return s, false
+}
+
+// States of sockets that belong to no connection.
+const (
+	listening   = "0A" // TCP
+	unconnected = "07" // UDP
+)
+
+// parseBound reads an address as the lists have it: its 32-bit words in the
+// order of the machine, which is little-endian on all that we are built for, and
+// the port, all in hexadecimal.
+func parseBound(text string) (netip.AddrPort, error) {
+	words, port, _ := strings.Cut(text, ":")
+	n, err := strconv.ParseUint(port, 16, 16)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	b, err := hex.DecodeString(words)
+	if err != nil || len(b)%4 != 0 {
+		return netip.AddrPort{}, fmt.Errorf("no address: %q", text)
+	}
+	for word := range slices.Chunk(b, 4) {
+		slices.Reverse(word)
+	}
+	addr, ok := netip.AddrFromSlice(b)
+	if !ok {
+		return netip.AddrPort{}, fmt.Errorf("no address: %q", text)
+	}
+	return netip.AddrPortFrom(addr, uint16(n)), nil
+}
+
+// processWith names the process that has a socket open, or returns "".
+func processWith(inode string) string {
+	files, err := filepath.Glob("/proc/[0-9]*/fd/*")
+	if err != nil {
+		return ""
+	}
+	for _, file := range files {
+		if to, err := os.Readlink(file); err != nil || to != "socket:["+inode+"]" {
+			continue
+		}
+		process := filepath.Dir(filepath.Dir(file))
+		name, err := os.ReadFile(filepath.Join(process, "comm"))
+		if err != nil {
+			continue
+		}
+		return fmt.Sprintf("%s (pid %s)", strings.TrimSpace(string(name)), filepath.Base(process))
+	}
+	return ""
+}

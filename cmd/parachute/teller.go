@@ -1,0 +1,168 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+)
+
+// A teller shows the lines of a story: on a terminal each in the place of the one
+// before of the same key, with a clock that runs, until it is told that they are
+// settled; elsewhere only those that have news. Who has made one must call stop.
+type teller struct {
+	out     io.Writer
+	service string
+	width   int            // of the column of targets
+	display func() display // that of out, which may be resized
+
+	ticking sync.WaitGroup
+	stopped chan struct{}
+
+	mu    sync.Mutex // guards what follows, and is held while out is written to
+	lines []shown    // that may change, the last ones before the cursor
+	runs  bool       // tick does
+}
+
+// shown is a line and when it was.
+type shown struct {
+	storyLine
+	at time.Time
+}
+
+// The widths of columns: of targets at least as much as "done in 12.3s" takes,
+// and of what is told of one.
+const (
+	leastWidth = 13
+	whatWidth  = 24
+)
+
+func newTeller(out io.Writer, s *story, ask func() display) *teller {
+	t := &teller{out: out, service: s.service, width: leastWidth, display: ask, stopped: make(chan struct{})}
+	for _, target := range s.targets {
+		t.width = max(t.width, utf8.RuneCountInString(target))
+	}
+	return t
+}
+
+// tickInterval is how often clocks move.
+const tickInterval = 100 * time.Millisecond
+
+// show shows a line.
+func (t *teller) show(r storyLine) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d := t.display()
+	if d.rows == 0 {
+		if r.news {
+			io.WriteString(t.out, t.text(r, 0, display{})+"\n")
+		}
+		return
+	}
+	drawn := len(t.lines)
+	at := 0
+	for at < drawn && t.lines[at].key != r.key {
+		at++
+	}
+	if at == drawn && drawn+1 >= d.rows {
+		t.lines, drawn, at = nil, 0, 0 // what has left the terminal cannot be changed
+	}
+	if at == len(t.lines) {
+		t.lines = append(t.lines, shown{})
+	}
+	t.lines[at] = shown{r, time.Now()}
+	t.drawLocked(d, drawn)
+	if r.moving && !t.runs {
+		t.runs = true
+		t.ticking.Go(t.tick)
+	}
+}
+
+// settle leaves what is shown as it is: what comes goes below.
+func (t *teller) settle() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lines = nil
+}
+
+// stop ends the clocks.
+func (t *teller) stop() {
+	t.settle()
+	close(t.stopped)
+	t.ticking.Wait()
+}
+
+// tick moves the clocks.
+func (t *teller) tick() {
+	ticker := time.NewTicker(tickInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-t.stopped:
+			return
+		case <-ticker.C:
+		}
+		t.mu.Lock()
+		if len(t.lines) > 0 {
+			t.drawLocked(t.display(), len(t.lines))
+		}
+		t.mu.Unlock()
+	}
+}
+
+// Besides colours, a terminal has to know how to erase a line from the cursor on,
+// and how to go up.
+const (
+	eraseLine = "\x1b[K"
+	goUp      = "\x1b[%dA"
+)
+
+// drawLocked draws the lines, of which some were drawn before: it goes up to the
+// first of these, and ends below the last.
+func (t *teller) drawLocked(d display, drawn int) {
+	var b strings.Builder
+	if drawn > 0 {
+		fmt.Fprintf(&b, goUp, drawn)
+	}
+	for _, line := range t.lines {
+		b.WriteString("\r" + eraseLine + t.text(line.storyLine, time.Since(line.at), d) + "\n")
+	}
+	io.WriteString(t.out, b.String())
+}
+
+// text returns a line in columns that fits into d, if that is a terminal.
+func (t *teller) text(r storyLine, later time.Duration, d display) string {
+	before := t.service + "  "
+	what := fmt.Sprintf("%-*s  ", t.width, r.what)
+	if r.target != "" {
+		before += fmt.Sprintf("%-*s  ", t.width, r.target)
+		what = fmt.Sprintf("%-*s  ", whatWidth, r.what)
+	}
+	details := strings.Join(strings.Fields(r.details(later)), " ") // an error may have several lines
+	line := []string{printable(before), printable(what), printable(details)}
+	if line[2] == "" {
+		line[1] = strings.TrimRight(line[1], " ")
+	}
+	if d.columns > 0 {
+		fit(line, d.columns-1) // in the last column some terminals begin a new line
+	}
+	if colour := colours[r.tone]; d.colour && colour != "" {
+		line[1] = colour + line[1] + "\x1b[0m"
+	}
+	return strings.Join(line, "")
+}
+
+// colours of tones.
+var colours = [...]string{tonePlain: "", toneGood: "\x1b[32m", toneWaiting: "\x1b[33m", toneBad: "\x1b[31m"}
+
+// fit cuts off what of the parts of a line goes beyond a number of columns.
+func fit(parts []string, columns int) {
+	for i, part := range parts {
+		runes := []rune(part)
+		n := min(len(runes), max(columns, 0))
+		parts[i] = string(runes[:n])
+		columns -= n
+	}
+}
