@@ -154,7 +154,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // ErrUnhealthy, ErrNoCertificate, ErrClosed, what Commit or ctx said, or
 // ErrSuperseded where a newer Deploy or Remove of the service came before the switch. When Deploy
 // returns nil, d is in service and the previous targets get nothing more,
-// unless a later deploy names them again.
+// unless a later deploy names them again. Of an error, %+v writes all that is
+// known, in several lines, the last of which tells what serves still.
 //
 // Ending ctx before the switch ends the deploy; afterwards ctx is not looked
 // at. While one deploy drains, the next of the same service may go on.

@@ -91,22 +91,26 @@ func parseBound(text string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(addr, uint16(n)), nil
 }
 
-// processWith names the process that has a socket open, or returns "".
+// processWith names the process that has a socket open, or returns "". Of several
+// it is the first one by number, which is likely to have started the others.
 func processWith(inode string) string {
 	files, err := filepath.Glob("/proc/[0-9]*/fd/*")
 	if err != nil {
 		return ""
 	}
+	first := 0
 	for _, file := range files {
 		if to, err := os.Readlink(file); err != nil || to != "socket:["+inode+"]" {
 			continue
 		}
-		process := filepath.Dir(filepath.Dir(file))
-		name, err := os.ReadFile(filepath.Join(process, "comm"))
-		if err != nil {
-			continue
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(file))))
+		if err == nil && (first == 0 || pid < first) {
+			first = pid
 		}
-		return fmt.Sprintf("%s (pid %s)", strings.TrimSpace(string(name)), filepath.Base(process))
 	}
-	return ""
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", first))
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%s (pid %d)", strings.TrimSpace(string(name)), first)
 }

@@ -36,6 +36,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	if err := os.Chmod(dir, 0o711); err != nil { // for the tests that run it as another user
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	binary = sync.OnceValues(func() (string, error) {
 		path := filepath.Join(dir, "parachute")
 		out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
@@ -106,11 +110,19 @@ func inProcess(t *testing.T, env environment, args ...string) *process {
 // asBinary runs a command line with the program itself.
 func asBinary(t *testing.T, env environment, args ...string) *process {
 	t.Helper()
+	return start(t, nil, env, args)
+}
+
+// start runs a command line with the program itself, as a process that has those
+// attributes.
+func start(t *testing.T, attributes *syscall.SysProcAttr, env environment, args []string) *process {
+	t.Helper()
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(path, args...)
+	cmd.SysProcAttr = attributes
 	cmd.Env = []string{}
 	for name, value := range env {
 		cmd.Env = append(cmd.Env, name+"="+value)
