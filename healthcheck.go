@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"regexp"
 	"runtime/debug"
 	"slices"
@@ -181,14 +182,17 @@ func (t UnhealthyTarget) hint(host string) string {
 	if t.Last == nil {
 		return "the deploy ended before the first answer: give --deploy-timeout more than --health-check-timeout, or see why the target takes so long"
 	}
-	path := pathOf(t.Last.URL)
+	path, at := pathOf(t.Last.URL), t.Address
+	if asked, err := url.Parse(t.Last.URL); err == nil && !strings.HasPrefix(at, "unix:") {
+		at = asked.Host // its port may be another
+	}
 	switch t.Last.Cause {
 	case CauseRefused:
-		return fmt.Sprintf("nothing listens on %s: see whether the app runs, and listens on that port for others than localhost", t.Address)
+		return fmt.Sprintf("nothing listens on %s: see whether the app runs, and listens on that port for others than localhost", at)
 	case CauseUnknownHost:
-		return fmt.Sprintf("the proxy finds no address for the name in %s: see its spelling, and whether the proxy and the app are on one network", t.Address)
+		return fmt.Sprintf("the proxy finds no address for the name in %s: see its spelling, and whether the proxy and the app are on one network", at)
 	case CauseUnreachable:
-		return fmt.Sprintf("there is no way from the proxy to %s: see the address, and whether both are on one network", t.Address)
+		return fmt.Sprintf("there is no way from the proxy to %s: see the address, and whether both are on one network", at)
 	case CauseTimeout:
 		return "the target takes the request and does not answer, or something in between swallows it: look at the app's log and at firewalls, or give it longer with --health-check-timeout"
 	case CauseNoAnswer:

@@ -233,6 +233,19 @@ func TestProbeTellsWhyItDidNotPass(t *testing.T) {
 	}
 }
 
+func TestHintNamesThePortThatIsProbed(t *testing.T) {
+	is := is.New(t)
+	for address, want := range map[string]string{
+		"app.test:80":            "nothing listens on app.test:3001",
+		"https://app.test:80":    "nothing listens on app.test:3001",
+		"unix:/run/web/web.sock": "nothing listens on unix:/run/web/web.sock",
+	} {
+		err := &parachute.UnhealthyError{Targets: []parachute.UnhealthyTarget{{Address: address, Probes: 1,
+			Last: &parachute.Probe{URL: "http://app.test:3001/up", Cause: parachute.CauseRefused}}}}
+		is.True(strings.HasPrefix(err.Hint(), want+":"))
+	}
+}
+
 func TestNameWithoutAnAddressIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
