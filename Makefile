@@ -5,13 +5,17 @@ FUZZTIME    ?= 30s
 VERSION     ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
+# What make dist builds for, and the tar for that.
+PLATFORMS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
+TAR         ?= tar
+
 GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.version=$(VERSION)"
 
 # packages returns those whose tests have a line that matches.
 packages = $(sort $(dir $(shell grep -rl --include='*_test.go' '$(1)' .)))
 
 .DEFAULT_GOAL := build
-.PHONY: build test check bench pgo fuzz demo man picture docker clean help
+.PHONY: build test check bench pgo fuzz demo man picture dist docker clean help
 
 build: ## Build bin/parachute (the default)
 	$(GOBUILD) -o bin/parachute ./cmd/parachute
@@ -58,6 +62,34 @@ man: build ## Write the manual page, bin/man/parachute.1
 picture: build ## Renew docs/deploy.svg, the picture of a deploy, from a real one (needs Linux and curl)
 	$(GOBUILD) -o bin/ ./examples/backend ./examples/picture
 	bin/picture -o docs/deploy.svg -title 'A deploy in a terminal, and one that fails' sh docs/picture.sh
+
+# The same commit and the same Go give the same bytes, wherever and whenever they
+# are built: nothing in them is of the folder, the clock, the user or the
+# environment. Without a git repository there is no commit, which -buildvcs minds.
+GORELEASE = GOFLAGS= GOEXPERIMENT= GOAMD64=v1 GOARM64=v8.0 CGO_ENABLED=0 \
+	$(GO) build -trimpath -buildvcs=true -ldflags "-buildid= -X main.version=$(VERSION)"
+
+dist: ## Build the archives of a release for Linux and macOS into bin/dist, each time the same (needs git and GNU tar)
+	@$(TAR) --version 2>/dev/null | grep -q GNU || { echo "make dist needs GNU tar: name it as in make dist TAR=gtar" >&2; exit 1; }
+	rm -rf bin/dist
+	$(GORELEASE) -o bin/dist/ ./cmd/parachute
+	bin/dist/parachute man >bin/dist/parachute.1
+	@set -e; time=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)}; \
+	for platform in $(PLATFORMS); do \
+		os=$${platform%/*}; arch=$${platform#*/}; name=parachute_$(VERSION)_$${os}_$$arch; dir=bin/dist/$$name; \
+		echo "bin/dist/$$name.tar.gz"; \
+		mkdir -p $$dir/completion; \
+		GOOS=$$os GOARCH=$$arch $(GORELEASE) -o $$dir/ ./cmd/parachute; \
+		cp README.md LICENSE CHANGELOG.md bin/dist/parachute.1 $$dir; \
+		cp cmd/parachute/completion/parachute.bash cmd/parachute/completion/parachute.fish $$dir/completion; \
+		cp cmd/parachute/completion/parachute.zsh $$dir/completion/_parachute; \
+		$(TAR) -C bin/dist --format=ustar --sort=name --mtime=@$$time --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
+			-I 'gzip -9n' -cf bin/dist/$$name.tar.gz $$name; \
+		rm -r $$dir; \
+	done
+	@rm bin/dist/parachute bin/dist/parachute.1
+	@cd bin/dist && { command -v sha256sum >/dev/null && sha256sum *.tar.gz || shasum -a 256 *.tar.gz; } >SHA256SUMS
+	@cat bin/dist/SHA256SUMS
 
 docker: ## Build the image parachute, and parachute-kamal to stand in for Kamal's (needs Docker)
 	docker build --build-arg VERSION=$(VERSION) --tag parachute .
