@@ -1,7 +1,6 @@
 package main_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +21,7 @@ import (
 	"time"
 
 	main "github.com/shahnk19/parachute/cmd/parachute"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // patience is how long something may take that is bound to happen.
@@ -42,11 +42,7 @@ func TestMain(m *testing.M) {
 	}
 	binary = sync.OnceValues(func() (string, error) {
 		path := filepath.Join(dir, "parachute")
-		out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
-		if err != nil {
-			return "", fmt.Errorf("go build: %w\n%s", err, out)
-		}
-		return path, nil
+		return path, proxytest.Build(path, ".", ".")
 	})
 	code := m.Run()
 	os.RemoveAll(dir)
@@ -183,52 +179,18 @@ func startProxy(t *testing.T, launch launcher, env environment, args ...string) 
 }
 
 // An output collects what a process says.
-type output struct {
-	mu   sync.Mutex // guards what follows
-	b    bytes.Buffer
-	more chan struct{} // closed when there is more
-}
+type output struct{ proxytest.Output }
 
-func newOutput() *output { return &output{more: make(chan struct{})} }
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	close(o.more)
-	o.more = make(chan struct{})
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	s, _ := o.read()
-	return s
-}
-
-func (o *output) read() (string, <-chan struct{}) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String(), o.more
-}
+func newOutput() *output { return new(output) }
 
 // await returns the first whole line that has s in it.
 func (o *output) await(t *testing.T, p *process, s string) string {
 	t.Helper()
-	late := time.After(patience)
-	for {
-		said, more := o.read()
-		for line := range strings.Lines(said) {
-			if strings.Contains(line, s) && strings.HasSuffix(line, "\n") {
-				return line
-			}
-		}
-		select {
-		case <-more:
-		case <-p.ended:
-			t.Fatalf("it ended with %d and never said %q, but:\n%s%s", p.code, s, p.stdout, p.stderr)
-		case <-late:
-			t.Fatalf("it did not say %q, but:\n%s%s", s, p.stdout, p.stderr)
-		}
+	line, err := o.Await(p.ended, patience, func(line string) bool { return strings.Contains(line, s) })
+	if err != nil {
+		t.Fatalf("%v and never said %q, but:\n%s%s", err, s, p.stdout, p.stderr)
 	}
+	return line
 }
 
 // An app is a target.

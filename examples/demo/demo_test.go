@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 func TestDemoLosesNothingAndLeavesNothing(t *testing.T) {
@@ -19,10 +20,6 @@ func TestDemoLosesNothingAndLeavesNothing(t *testing.T) {
 	}
 	is := is.New(t)
 	bin := t.TempDir()
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", bin, "../../cmd/parachute", "../backend")
-	build.Stderr = os.Stderr
-	is.NoErr(build.Run())
-
 	var out bytes.Buffer
 	s := &stage{
 		parachute: filepath.Join(bin, "parachute"),
@@ -31,6 +28,8 @@ func TestDemoLosesNothingAndLeavesNothing(t *testing.T) {
 		out:       &out,
 		pace:      50 * time.Millisecond,
 	}
+	is.NoErr(proxytest.Build(s.parachute, ".", "../../cmd/parachute"))
+	is.NoErr(proxytest.Build(s.backend, ".", "../backend"))
 	is.NoErr(s.play(t.Context(), true))
 
 	is.True(regexp.MustCompile(`\n[1-9]\d* requests, 0 failed, 6 deploys, slowest \d+ms\n$`).Match(out.Bytes())) // the summary is the last line

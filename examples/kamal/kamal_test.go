@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // patience is how long something may take that is bound to happen.
@@ -40,9 +42,7 @@ func testMain(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	program = filepath.Join(dir, "kamal-proxy")
-	build := exec.Command("go", "build", "-o", program, "github.com/shahnk19/parachute/cmd/parachute")
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	if err := build.Run(); err != nil {
+	if err := proxytest.Build(program, ".", "../../cmd/parachute"); err != nil {
 		panic(err)
 	}
 	return m.Run()

@@ -1,17 +1,16 @@
 package e2e_test
 
 import (
-	"bytes"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // patience is how long something may take that is bound to happen.
@@ -34,23 +33,12 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	if binary, err = build(dir, "../..", "./cmd/parachute", raceFlags()...); err != nil {
+	binary = filepath.Join(dir, "parachute")
+	if err := proxytest.Build(binary, "../..", "./cmd/parachute", raceFlags()...); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
-}
-
-// build builds a command of the module that is in from, into dir, and returns
-// its path.
-func build(dir, from, command string, flags ...string) (string, error) {
-	path := filepath.Join(dir, filepath.Base(command))
-	cmd := exec.Command("go", slices.Concat([]string{"build", "-o", path}, flags, []string{command})...)
-	cmd.Dir = from
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build %s: %w\n%s", command, err, out)
-	}
-	return path, nil
 }
 
 // raceFlags returns what builds the binary with the race detector if these
@@ -76,32 +64,4 @@ func eventually(t *testing.T, what string, ok func() bool) {
 			t.Fatalf("after %v still not true: %s", patience, what)
 		}
 	}
-}
-
-// An output collects what is written to it.
-type output struct {
-	mu   sync.Mutex // guards what follows
-	b    bytes.Buffer
-	more chan struct{} // closed when there is more
-}
-
-func newOutput() *output { return &output{more: make(chan struct{})} }
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	close(o.more)
-	o.more = make(chan struct{})
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	s, _ := o.read()
-	return s
-}
-
-func (o *output) read() (string, <-chan struct{}) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String(), o.more
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // A proxy is the binary that runs, with a data directory and a socket of its
@@ -23,7 +24,7 @@ type proxy struct {
 
 	// Of the process that runs now.
 	cmd   *exec.Cmd
-	said  *output
+	said  *proxytest.Output
 	ended chan struct{}
 
 	http, https, http3 string // addresses; http3 may be empty
@@ -50,7 +51,7 @@ func startProxy(t *testing.T, ca *authority, args ...string) *proxy {
 
 func (p *proxy) start(t *testing.T) {
 	t.Helper()
-	p.said, p.ended = newOutput(), make(chan struct{})
+	p.said, p.ended = new(proxytest.Output), make(chan struct{})
 	p.cmd = exec.Command(binary, p.args...)
 	p.cmd.Env = []string{}
 	p.cmd.Stdout, p.cmd.Stderr = p.said, p.said
@@ -107,23 +108,19 @@ func (p *proxy) address(t *testing.T, protocol string) string {
 // await returns the first line of the log that matches.
 func (p *proxy) await(t *testing.T, matches func(line map[string]any) bool) map[string]any {
 	t.Helper()
-	late := time.After(patience)
-	for {
-		said, more := p.said.read()
-		for text := range strings.Lines(said) {
-			var line map[string]any
-			if json.Unmarshal([]byte(text), &line) == nil && matches(line) {
-				return line
-			}
+	var found map[string]any
+	_, err := p.said.Await(p.ended, patience, func(text string) bool {
+		var line map[string]any
+		if json.Unmarshal([]byte(text), &line) != nil || !matches(line) {
+			return false
 		}
-		select {
-		case <-more:
-		case <-p.ended:
-			t.Fatalf("the proxy ended; it said:\n%s", p.said)
-		case <-late:
-			t.Fatalf("the proxy said no such line, but:\n%s", p.said)
-		}
+		found = line
+		return true
+	})
+	if err != nil {
+		t.Fatalf("%v and said no such line, but:\n%s", err, p.said)
 	}
+	return found
 }
 
 // command runs a command against the proxy and returns what it printed, errors

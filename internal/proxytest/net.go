@@ -1,6 +1,7 @@
 // Package proxytest holds what tests of a reverse proxy need to run in one
 // process and in fake time: a network in memory, servers on it that behave
-// well or byte for byte as told, a client, and a certificate authority. Only
+// well or byte for byte as told, a client, and a certificate authority. For
+// tests that run a program beside them it builds that, and listens to it. Only
 // tests import it.
 //
 // Everything here may be used inside a testing/synctest bubble: whatever

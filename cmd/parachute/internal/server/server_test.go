@@ -15,7 +15,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -25,6 +24,7 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/server"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/state"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // patience is how long something may take that is bound to happen.
@@ -207,7 +207,7 @@ func upgrade(t *testing.T, address string) net.Conn {
 
 // A process is a proxy that runs.
 type process struct {
-	log     *log
+	log     *proxytest.Output
 	address string
 	cancel  context.CancelFunc
 	ended   chan struct{} // closed when Run has returned
@@ -235,7 +235,7 @@ func newConfig(t testing.TB) server.Config {
 func start(t testing.TB, c server.Config) *process {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &process{log: &log{more: make(chan struct{})}, cancel: cancel, ended: make(chan struct{})}
+	p := &process{log: new(proxytest.Output), cancel: cancel, ended: make(chan struct{})}
 	c.Output = p.log
 	go func() {
 		defer close(p.ended)
@@ -284,51 +284,14 @@ func answerOf(res *http.Response, err error) string {
 	return fmt.Sprintf("%d %s", res.StatusCode, strings.TrimSpace(string(body)))
 }
 
-// A log keeps what is logged.
-type log struct {
-	mu   sync.Mutex // guards what follows
-	b    bytes.Buffer
-	more chan struct{} // closed when there is more
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	close(l.more)
-	l.more = make(chan struct{})
-	return l.b.Write(p)
-}
-
-func (l *log) read() (string, <-chan struct{}) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String(), l.more
-}
-
 // await returns the first line with s in it, or "" if the proxy ends first.
 func (p *process) await(t testing.TB, s string) string {
 	t.Helper()
-	late := time.After(patience)
-	for {
-		said, more := p.log.read()
-		for line := range strings.Lines(said) {
-			if strings.Contains(line, s) {
-				return line
-			}
-		}
-		select {
-		case <-more:
-		case <-p.ended:
-			return ""
-		case <-late:
-			t.Fatalf("it does not say %q, but:\n%s", s, said)
-		}
+	line, err := p.log.Await(p.ended, patience, func(line string) bool { return strings.Contains(line, s) })
+	if err == proxytest.ErrLate {
+		t.Fatalf("it does not say %q, but:\n%s", s, p.log)
 	}
-}
-
-func (l *log) String() string {
-	said, _ := l.read()
-	return said
+	return line
 }
 
 type app struct {
