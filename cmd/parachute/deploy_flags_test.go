@@ -16,6 +16,10 @@ func TestEveryFlagOfDeployHasItsField(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	plain, err := deploymentOf("web", "--target", "a:1")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		args string // separated by '|'
 		want parachute.Deployment
@@ -62,8 +66,6 @@ func TestEveryFlagOfDeployHasItsField(t *testing.T) {
 	} {
 		t.Run(test.args, func(t *testing.T) {
 			is := is.New(t)
-			plain, err := deploymentOf("web", "--target", "a:1")
-			is.NoErr(err)
 			d, err := deploymentOf(append([]string{"web", "--target", "a:1"}, strings.Split(test.args, "|")...)...)
 			is.NoErr(err)
 			want := test.want

@@ -25,16 +25,15 @@ func TestHundredDeploysUnderLoadCostNobodyARequest(t *testing.T) {
 	_, address := startProxy(t, asBinary, env)
 	apps := []*app{newApp(t, "web-0"), newApp(t, "web-1")}
 	for _, a := range apps {
-		a.pause = 20 * time.Millisecond // so that every connection is busy at every switch
+		a.pause = 50 * time.Millisecond // so that every connection is busy at every switch
 	}
 	is.Equal(deploy(t, env, apps[0]), 0)
 
-	load := startLoad(newClient(t), address, 32)
+	load := startLoad(address, 32)
 	for i := range 100 {
 		next, previous := apps[(i+1)%2], apps[i%2]
 		next.retired.Store(false)
-		// In this process: to start a hundred would take longer than to deploy.
-		is.Equal(inProcess(t, env, "deploy", next.address).wait(t), 0) // the deploy
+		is.Equal(deploy(t, env, next), 0)
 		previous.retired.Store(true)
 	}
 	served, errs := load.stop()
@@ -296,10 +295,11 @@ func TestDeployThatCutsRequestsOffSaysHowMany(t *testing.T) {
 	old.release <- struct{}{}
 }
 
-// deploy deploys a as the service without hosts and returns the exit code.
+// deploy deploys a as the service without hosts and returns the exit code. Like
+// list it is for what a test does on the way, and costs no process.
 func deploy(t *testing.T, env environment, a *app) int {
 	t.Helper()
-	p := asBinary(t, env, "deploy", a.address)
+	p := inProcess(t, env, "deploy", a.address)
 	code := p.wait(t)
 	if code != 0 {
 		t.Logf("deploy of %s:\n%s%s", a.name, p.stdout, p.stderr)
@@ -310,7 +310,7 @@ func deploy(t *testing.T, env environment, a *app) int {
 // list returns what "parachute list" says.
 func list(t *testing.T, env environment) (services []parachute.Status) {
 	t.Helper()
-	p := asBinary(t, env, "list", "--json")
+	p := inProcess(t, env, "list", "--json")
 	if p.wait(t) != 0 {
 		t.Fatal(p.stderr)
 	}
