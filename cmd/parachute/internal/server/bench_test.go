@@ -3,6 +3,7 @@ package server_test
 import (
 	"bufio"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -31,6 +32,8 @@ func TestMain(m *testing.M) {
 	case roleClients:
 		sendRequests(os.Args[1], os.Args[2])
 	default:
+		// These tests wait more than they work; an explicit -parallel wins.
+		flag.Set("test.parallel", "8")
 		os.Exit(m.Run())
 	}
 }

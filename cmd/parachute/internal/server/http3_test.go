@@ -17,8 +17,10 @@ import (
 )
 
 func TestStopLetsRequestsOverTLSFinish(t *testing.T) {
+	t.Parallel()
 	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0", "HTTP/3.0"} {
 		t.Run(proto, func(t *testing.T) {
+			t.Parallel()
 			is := is.New(t)
 			c := newConfig(t)
 			c.HTTP3 = true
@@ -42,8 +44,10 @@ func TestStopLetsRequestsOverTLSFinish(t *testing.T) {
 }
 
 func TestStopAnswersWhatItCutsOffOverTLS(t *testing.T) {
+	t.Parallel()
 	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0", "HTTP/3.0"} {
 		t.Run(proto, func(t *testing.T) {
+			t.Parallel()
 			is := is.New(t)
 			c := newConfig(t)
 			c.HTTP3 = true
@@ -104,6 +108,7 @@ func TestHTTP3ClientThatDoesNotHangUpIsHungUpOn(t *testing.T) {
 }
 
 func TestStreamsOfAnHTTP3ConnectionHaveTheirLimit(t *testing.T) {
+	t.Parallel()
 	is := is.New(t)
 	c := newConfig(t)
 	c.HTTP3 = true
@@ -124,10 +129,11 @@ func TestStreamsOfAnHTTP3ConnectionHaveTheirLimit(t *testing.T) {
 }
 
 func TestHTTP3IdleConnectionIsClosed(t *testing.T) {
+	t.Parallel()
 	is := is.New(t)
 	c := newConfig(t)
 	c.HTTP3 = true
-	c.Limits.Idle = 50 * time.Millisecond
+	c.Limits.Idle = 500 * time.Millisecond
 	s := startSite(t, c)
 	config := s.trust()
 	config.NextProtos = []string{http3.NextProtoH3}

@@ -16,6 +16,7 @@ import (
 )
 
 func TestHeadOfMoreThanTheLimitIsRefusedInEveryVersion(t *testing.T) {
+	t.Parallel()
 	c := newConfig(t)
 	c.HTTP3 = true
 	c.Limits.HeaderBytes = 16 << 10
@@ -92,8 +93,8 @@ func (s *site) settings(t *testing.T) map[http2.SettingID]uint32 {
 
 func TestConnectionsThatAreSlowOrIdleAreClosed(t *testing.T) {
 	c := newConfig(t)
-	c.Limits.ReadHeader = 50 * time.Millisecond
-	c.Limits.Idle = 50 * time.Millisecond
+	c.Limits.ReadHeader = 500 * time.Millisecond // for a handshake as well, which must not be too slow for it
+	c.Limits.Idle = 500 * time.Millisecond
 	s := startSite(t, c)
 	plain := func() (net.Conn, error) { return net.Dial("tcp", s.address) }
 	secure := func() (net.Conn, error) {
@@ -112,6 +113,7 @@ func TestConnectionsThatAreSlowOrIdleAreClosed(t *testing.T) {
 		"no handshake":           {func() (net.Conn, error) { return net.Dial("tcp", s.secure) }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			is := is.New(t)
 			conn, err := test.dial()
 			is.NoErr(err)

@@ -100,6 +100,7 @@ func TestRunThatCannotHaveItsSocketLeavesNoLock(t *testing.T) {
 }
 
 func TestHeadOfMoreThanTheLimitIsRefused(t *testing.T) {
+	t.Parallel()
 	is := is.New(t)
 	p := start(t, newConfig(t))
 	r, err := http.NewRequest(http.MethodGet, "http://"+p.address, nil)
@@ -112,6 +113,7 @@ func TestHeadOfMoreThanTheLimitIsRefused(t *testing.T) {
 }
 
 func TestStopWaitsForRequestsAndClosesStreams(t *testing.T) {
+	t.Parallel()
 	is := is.New(t)
 	c := newConfig(t)
 	app := newApp(t)
@@ -138,6 +140,7 @@ func TestStopWaitsForRequestsAndClosesStreams(t *testing.T) {
 }
 
 func TestStopCutsOffWhatTakesTooLongAndSaysSo(t *testing.T) {
+	t.Parallel()
 	is := is.New(t)
 	c := newConfig(t)
 	c.ShutdownTimeout = -1
