@@ -61,8 +61,8 @@ func TestTargetKilledUnderLoadFailsNoGet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		h := newHouse(t, parachute.Options{})
-		one := h.slow("one", "one.test:80", 20*time.Millisecond)
-		h.slow("two", "two.test:80", 20*time.Millisecond)
+		one := h.slow("one", "one.test:80", 50*time.Millisecond)
+		h.slow("two", "two.test:80", 50*time.Millisecond)
 		is.NoErr(h.deploy("web", "one.test:80", "two.test:80"))
 		end := load(t, 12, func(int) string { return h.get("any.test") })
 		for range 3 {
@@ -81,7 +81,7 @@ func TestAppRestartedInPlaceUnderLoadGivesNoError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		h := newHouse(t, parachute.Options{})
-		app := h.slow("app", "app.test:80", 20*time.Millisecond)
+		app := h.slow("app", "app.test:80", 50*time.Millisecond)
 		is.NoErr(h.deploy("web", "app.test:80"))
 		end := load(t, 12, func(int) string { return h.get("any.test") })
 		for range 2 {

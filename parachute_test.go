@@ -205,8 +205,8 @@ func TestSwitchIsSeenByEveryRequestAfterDeployReturned(t *testing.T) {
 		is := is.New(t)
 		h := newHouse(t, parachute.Options{})
 		apps := map[string]*proxytest.Backend{
-			"one": h.slow("one", "one.test:80", 3*time.Millisecond),
-			"two": h.slow("two", "two.test:80", 3*time.Millisecond),
+			"one": h.slow("one", "one.test:80", 8*time.Millisecond),
+			"two": h.slow("two", "two.test:80", 8*time.Millisecond),
 		}
 		is.NoErr(h.deploy("web", "one.test:80"))
 

@@ -298,7 +298,7 @@ func TestStaticPairIsServedAndSwappedWhenItChanges(t *testing.T) {
 		is.Equal(k.getTLS("app.test", "app.test", "/"), "200 web") // the old one stays
 		is.True(strings.Contains(k.Certificates()[0].Error, keyFile))
 
-		time.Sleep(time.Hour)
+		time.Sleep(time.Minute)
 		_, _ = k.ca.WritePair(t, dir, "app.test", "*.app.test")
 		old := k.Certificates()[0].Expires
 		time.Sleep(6 * time.Second)
@@ -562,7 +562,7 @@ func TestCertificatesOnDemandAreForNamesThatAreAllowed(t *testing.T) {
 					case "key=1&host=hangs.test":
 						<-r.Context().Done()
 					default:
-						http.Error(w, strings.Repeat("no", 5<<20), http.StatusForbidden)
+						http.Error(w, strings.Repeat("no", 1<<19), http.StatusForbidden)
 					}
 				})
 				k.net.Serve(t, "web.internal:80", app)

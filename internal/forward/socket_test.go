@@ -22,7 +22,7 @@ import (
 )
 
 // pattern is what bodies are cut from.
-var pattern = bytes.Repeat([]byte("The quick brown fox jumps over the lazy dog. 0123456789\n"), 40000)
+var pattern = bytes.Repeat([]byte("The quick brown fox jumps over the lazy dog. 0123456789\n"), 24000)
 
 // app answers with as many bytes as it is asked for, counted or not, or with
 // the sum of what it is sent.
@@ -68,7 +68,7 @@ func TestBodiesAreWholeOnRealSockets(t *testing.T) {
 			var clients sync.WaitGroup
 			for range 2 {
 				clients.Go(func() {
-					for _, n := range []int{0, 1, 2000, 5000, 50000, 1000000, len(pattern)} {
+					for _, n := range []int{0, 1, 2000, 5000, 50000, len(pattern)} {
 						if err := roundTrips(front.Client(), front.URL, n); err != nil {
 							t.Errorf("%d bytes: %v", n, err)
 							return

@@ -117,7 +117,7 @@ func TestATunnelMayBeSilent(t *testing.T) {
 
 func TestATunnelTakesMuchBothWaysAtOnce(t *testing.T) {
 	tunnelled(t, func(is *is.I, u *tunnel) {
-		data := bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
+		data := bytes.Repeat([]byte("0123456789abcdef"), 1<<17)
 		want := sha256.Sum256(data)
 		sums := make(chan [32]byte, 2)
 		for _, end := range []halfCloser{u.client, u.target} {

@@ -489,7 +489,7 @@ func TestOrdersAtATimeAreBounded(t *testing.T) {
 		i := s.openAnswering(nil, nil)
 		s.ca.Slow(time.Second)
 		var names []*issuer.Name
-		for k := range 50 {
+		for k := range 30 {
 			names = append(names, i.Want(string(rune('a'+k/10))+string(rune('a'+k%10))+".test"))
 		}
 		time.Sleep(500 * time.Millisecond)

@@ -96,10 +96,10 @@ func newPasser(t *testing.T, pool *upstream.Pool) (*passer, *httptest.Server) {
 }
 
 func TestBodiesAreTheSameOverSockets(t *testing.T) {
-	big := blob(3<<20 + 17)
+	big := blob(1<<20 + 17)
 	for name, network := range map[string]string{"tcp": "tcp", "unix": "unix"} {
 		for framing, head := range map[string]string{
-			"counted":       "Content-Length: 3145745\r\n",
+			"counted":       "Content-Length: 1048593\r\n",
 			"up to the end": "Connection: close\r\n",
 		} {
 			t.Run(name+"/"+framing, func(t *testing.T) {

@@ -168,7 +168,7 @@ func TestTurnIsEndedAtOnce(t *testing.T) {
 func TestTurnWritesWhatHasNoRoom(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	const limit = 3 * time.Second
+	const limit = 2 * time.Second
 	small := func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, address)
 		if err == nil {
@@ -176,7 +176,7 @@ func TestTurnWritesWhatHasNoRoom(t *testing.T) {
 		}
 		return conn, err
 	}
-	long := strings.Repeat("x", 4<<20)
+	long := strings.Repeat("x", 1<<20)
 	want := "GET / HTTP/1.1\r\nHost: app.test\r\nLong: " + long + "\r\n\r\n"
 	pool := newSocketTarget(t, "tcp", "127.0.0.1:0", upstream.Options{Dial: small, ResponseTimeout: limit}, func(conn net.Conn, n int) {
 		time.Sleep(limit + limit/10)
