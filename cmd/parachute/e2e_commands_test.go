@@ -245,7 +245,7 @@ func TestPauseStopAndRolloutSurviveARestart(t *testing.T) {
 		"deploy split --target A --host split.test", "rollout deploy split --target B", "rollout set split --percent 100",
 	} {
 		args := strings.Fields(strings.NewReplacer(" A", " "+a.address, " B", " "+b.address).Replace(command))
-		is.Equal(asBinary(t, env, args...).wait(t), 0)
+		is.Equal(inProcess(t, env, args...).wait(t), 0)
 	}
 	is.NoErr(proxy.signal(os.Kill))
 	proxy.wait(t)
@@ -257,7 +257,7 @@ func TestPauseStopAndRolloutSurviveARestart(t *testing.T) {
 		is.NoErr(err)
 		is.True(strings.HasPrefix(answer, want))
 	}
-	is.Equal(asBinary(t, env, "resume", "paused").wait(t), 0)
+	is.Equal(inProcess(t, env, "resume", "paused").wait(t), 0)
 	answer, err := get(client, address, "paused.test", "/")
 	is.NoErr(err)
 	is.Equal(answer, "200 web-1")
@@ -272,8 +272,8 @@ func TestServiceThatCannotBeRestoredIsKeptForABetterDay(t *testing.T) {
 	is.NoErr(os.WriteFile(filepath.Join(pages, "5xx.html"), []byte("{{.Status}}"), 0o600))
 	a := newApp(t, "web-1")
 	proxy, _ := startProxy(t, asBinary, env)
-	is.Equal(asBinary(t, env, "deploy", "broken", "--target", a.address, "--host", "broken.test", "--error-pages", pages).wait(t), 0)
-	is.Equal(asBinary(t, env, "deploy", "well", "--target", a.address, "--host", "well.test").wait(t), 0)
+	is.Equal(inProcess(t, env, "deploy", "broken", "--target", a.address, "--host", "broken.test", "--error-pages", pages).wait(t), 0)
+	is.Equal(inProcess(t, env, "deploy", "well", "--target", a.address, "--host", "well.test").wait(t), 0)
 	proxy.interrupt()
 	is.Equal(proxy.wait(t), 0)
 
@@ -286,7 +286,7 @@ func TestServiceThatCannotBeRestoredIsKeptForABetterDay(t *testing.T) {
 		is.True(strings.HasPrefix(answer, want)) // the others serve
 	}
 	is.Equal(list(t, env)[0].State, parachute.StateFailed)
-	is.Equal(asBinary(t, env, "deploy", "another", "--target", a.address, "--host", "another.test").wait(t), 0) // which saves the state
+	is.Equal(inProcess(t, env, "deploy", "another", "--target", a.address, "--host", "another.test").wait(t), 0) // which saves the state
 	proxy.interrupt()
 	is.Equal(proxy.wait(t), 0)
 
