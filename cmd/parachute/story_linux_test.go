@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"github.com/matryer/is"
@@ -52,18 +51,12 @@ func shownBy(text string) []string {
 // awaitShown returns when the terminal of p shows something that matches.
 func awaitShown(t *testing.T, p *process, pattern string) {
 	t.Helper()
-	late := time.After(patience)
-	for wanted := regexp.MustCompile(pattern); ; {
-		text, more := p.stdout.read()
-		shown := strings.Join(shownBy(text), "\n")
-		if wanted.MatchString(shown) {
-			return
-		}
-		select {
-		case <-more:
-		case <-late:
-			t.Fatalf("%s is not shown, but:\n%s", pattern, shown)
-		}
+	wanted := regexp.MustCompile(pattern)
+	err := p.stdout.AwaitAll(p.ended, patience, func(said string) bool {
+		return wanted.MatchString(strings.Join(shownBy(said), "\n"))
+	})
+	if err != nil {
+		t.Fatalf("%v and never showed %s, but:\n%s", err, pattern, strings.Join(shownBy(p.stdout.String()), "\n"))
 	}
 }
 
@@ -79,7 +72,7 @@ func TestDeployAtATerminalHasALineForEachPhaseThatMoves(t *testing.T) {
 
 	p := onTerminal(t, env, 120, 24, "deploy", "default", "--target", one.address, "--target", two.address)
 	awaitShown(t, p, `waiting \.\.\. +GET /up 503 "starting" \(\d+ probes?, \d\S* of 30s\)\ndefault  \S+ +healthy after`)
-	awaitShown(t, p, `waiting \.\.\. +GET /up 503 "starting" \(\d+ probes, 1\.\d\S* of 30s\)`) // probes come twice a second by then
+	awaitShown(t, p, `waiting \.\.\. +GET /up 503 "starting" \(\d+ probes, [1-9][\d.]*s of 30s\)`) // probes come twice a second by then
 	one.probe.Store(http.StatusOK)
 	awaitShown(t, p, `draining +1 request left \(\d\S* of 30s\)`) // although there was one event
 	old.release <- struct{}{}

@@ -32,7 +32,7 @@ func Build(path, dir, pkg string, flags ...string) error {
 	return nil
 }
 
-// Why Await does not return a line.
+// Why there was nothing to be returned by Await.
 var (
 	ErrEnded = errors.New("it ended")
 	ErrLate  = errors.New("it took too long")
@@ -64,28 +64,42 @@ func (o *Output) String() string {
 	return o.b.String()
 }
 
-// Await returns the first whole line that matches, which it waits for. It is
-// ErrEnded if there is none and ended is closed, which is to happen after the
-// last Write, and ErrLate if there is none after patience.
+// Await returns the first whole line that matches, which it waits for as
+// AwaitAll does.
 func (o *Output) Await(ended <-chan struct{}, patience time.Duration, matches func(line string) bool) (string, error) {
+	var found string
+	err := o.AwaitAll(ended, patience, func(said string) bool {
+		for line := range strings.Lines(said) {
+			if strings.HasSuffix(line, "\n") && matches(line) {
+				found = line
+				return true
+			}
+		}
+		return false
+	})
+	return found, err
+}
+
+// AwaitAll returns when all that has been said matches. It is ErrEnded if that
+// does not and ended is closed, which is to happen after the last Write, and
+// ErrLate if it does not after patience.
+func (o *Output) AwaitAll(ended <-chan struct{}, patience time.Duration, matches func(said string) bool) error {
 	late := time.NewTimer(patience)
 	defer late.Stop()
 	for over := false; ; {
 		said, more := o.read()
-		for line := range strings.Lines(said) {
-			if strings.HasSuffix(line, "\n") && matches(line) {
-				return line, nil
-			}
-		}
-		if over {
-			return "", ErrEnded
+		switch {
+		case matches(said):
+			return nil
+		case over:
+			return ErrEnded
 		}
 		select {
 		case <-more:
 		case <-ended:
 			over = true // and what was said last is looked at
 		case <-late.C:
-			return "", ErrLate
+			return ErrLate
 		}
 	}
 }
