@@ -962,6 +962,9 @@ func (p *Proxy) log(e Event) {
 	if e.Probe != nil {
 		attrs = append(attrs, slog.String("probe", e.Probe.String()))
 	}
+	if e.Err != nil {
+		attrs = append(attrs, slog.String("error", e.Err.Error())) // as a sentence, also where it has a form of JSON
+	}
 	switch e.Kind {
 	case EventProbed:
 		level = slog.LevelDebug
@@ -969,10 +972,8 @@ func (p *Proxy) log(e Event) {
 		level = slog.LevelWarn
 	case EventFailed:
 		level = slog.LevelError
-		attrs = append(attrs, slog.Any("error", e.Err))
 	case EventNoCertificate:
 		level = slog.LevelWarn
-		attrs = append(attrs, slog.Any("error", e.Err))
 	case EventDraining:
 		if e.Elapsed > 0 {
 			level = slog.LevelDebug // it was told that it has begun

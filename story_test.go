@@ -1,11 +1,14 @@
 package parachute_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -320,4 +323,19 @@ func TestEveryTargetThatIsNotHealthyIsTold(t *testing.T) {
   no probe of c:1 has ended
   the deploy ended before the first answer: give --deploy-timeout more than --health-check-timeout, or see why the target takes so long`)
 	is.Equal(strings.Count(err.Hint(), "\n"), 2) // one for each
+}
+
+func TestFailureIsLoggedAsASentence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var log bytes.Buffer
+		h := newHouse(t, parachute.Options{Logger: slog.New(slog.NewJSONHandler(&log, nil))})
+		err := h.deploy("web", "nobody.test:80")
+		is.True(errors.Is(err, parachute.ErrUnhealthy))
+		var line struct{ Msg, Error string }
+		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+		is.NoErr(json.Unmarshal([]byte(lines[len(lines)-1]), &line))
+		is.Equal(line.Msg, "failed")
+		is.True(strings.HasPrefix(line.Error, "nobody.test:80 did not become healthy in 30s: "))
+	})
 }
