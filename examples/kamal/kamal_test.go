@@ -91,6 +91,7 @@ func steps() []step {
 }
 
 func TestEveryCommandLineOfKamalWorks(t *testing.T) {
+	t.Parallel()
 	b := boot(t, `kamal-proxy run --http-port="0" --https-port="0" --metrics-port="`+freePort(t)+`" --debug`)
 	for _, s := range steps() {
 		t.Run(s.command, func(t *testing.T) {
@@ -109,6 +110,7 @@ func TestEveryCommandLineOfKamalWorks(t *testing.T) {
 }
 
 func TestDeployOfWhatIsNotHealthyFailsAsKamalExpects(t *testing.T) {
+	t.Parallel()
 	is := is.New(t)
 	b := boot(t, `kamal-proxy run --http-port="0" --https-port="-1"`)
 	_, err := b.shell(t, `kamal-proxy deploy app-web --target="`+net.JoinHostPort("127.0.0.1", freePort(t))+`" --deploy-timeout="1s"`)
