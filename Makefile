@@ -21,11 +21,13 @@ build: ## Build bin/parachute (the default)
 	$(GOBUILD) -o bin/parachute ./cmd/parachute
 
 # Never with -trimpath: the tests' assertions find their messages by file name.
+# The detector has each program sleep for a second at its end, lest one of its
+# threads has something to report, and there are as many programs as packages.
 # The race detector allocates, so claims about allocations are behind
 # //go:build !race and are named ...Allocat...; the second pass is theirs. The
 # third is of a module of its own.
 test: ## Run all tests with the race detector (needs a C compiler), then the allocation claims without it, then those against a real CA
-	$(GO) test -race ./...
+	GORACE='atexit_sleep_ms=0' $(GO) test -race ./...
 	$(GO) test -run Allocat $(call packages,^//go:build !race)
 	cd internal/e2e && $(GO) test -race ./...
 
