@@ -649,7 +649,7 @@ const (
 	CauseSpeaksPlain  Cause = "speaks_plain" // it was asked over TLS, and does not speak it
 	CauseCertificate  Cause = "certificate"  // its certificate is not one that TargetTLS accepts
 	CauseMalformed    Cause = "malformed"    // what it answered is not HTTP
-	CauseRedirect     Cause = "redirect"     // it answered 301, 302, 303, 307 or 308
+	CauseRedirect     Cause = "redirect"     // it answered 3xx with a Location
 	CauseUnauthorized Cause = "unauthorized" // 401
 	CauseForbidden    Cause = "forbidden"    // 403
 	CauseNotFound     Cause = "not_found"    // 404
@@ -1188,7 +1188,8 @@ func checkServiceName(name string) error {
 }
 
 // The types that hold a duration travel through a view of themselves in which
-// it is a wire.Duration.
+// it is a wire.Duration. Those that are asked for refuse fields that they do not
+// know, which are misspelled; those that are told pass them over, which are newer.
 
 func (h HealthCheck) MarshalJSON() ([]byte, error)     { return json.Marshal(h.view()) }
 func (h *HealthCheck) UnmarshalJSON(b []byte) error    { return wire.Unmarshal(b, h.view()) }
@@ -1199,11 +1200,11 @@ func (p *Pause) UnmarshalJSON(b []byte) error          { return wire.Unmarshal(b
 func (s Stop) MarshalJSON() ([]byte, error)            { return json.Marshal(s.view()) }
 func (s *Stop) UnmarshalJSON(b []byte) error           { return wire.Unmarshal(b, s.view()) }
 func (p Probe) MarshalJSON() ([]byte, error)           { return json.Marshal(p.view()) }
-func (p *Probe) UnmarshalJSON(b []byte) error          { return wire.Unmarshal(b, p.view()) }
+func (p *Probe) UnmarshalJSON(b []byte) error          { return json.Unmarshal(b, p.view()) }
 func (t Traffic) MarshalJSON() ([]byte, error)         { return json.Marshal(t.view()) }
-func (t *Traffic) UnmarshalJSON(b []byte) error        { return wire.Unmarshal(b, t.view()) }
+func (t *Traffic) UnmarshalJSON(b []byte) error        { return json.Unmarshal(b, t.view()) }
 func (e UnhealthyError) MarshalJSON() ([]byte, error)  { return json.Marshal(e.view()) }
-func (e *UnhealthyError) UnmarshalJSON(b []byte) error { return wire.Unmarshal(b, e.view()) }
+func (e *UnhealthyError) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, e.view()) }
 
 func (h *HealthCheck) view() any {
 	type plain HealthCheck

@@ -393,7 +393,7 @@ func clientOf(t *testing.T, answer string) *control.Client {
 func TestNewerProxyIsUnderstoodAsFarAsPossible(t *testing.T) {
 	is := is.New(t)
 	c := clientOf(t, "HTTP/1.1 422 Unprocessable Entity\r\nConnection: close\r\n\r\n"+
-		`{"error":{"code":"unhealthy","message":"parachute: deploy web: sick","unhealthy":{"mood":"bad"},"since":"monday"}}`)
+		`{"error":{"code":"unhealthy","message":"parachute: deploy web: sick","unhealthy":{"waited":5},"since":"monday"}}`)
 	_, err := c.Deploy(t.Context(), deployment("web"), nil)
 	is.True(errors.Is(err, parachute.ErrUnhealthy)) // without its details
 	is.Equal(err.Error(), "parachute: deploy web: sick")
@@ -404,12 +404,14 @@ func TestNewerProxyIsUnderstoodAsFarAsPossible(t *testing.T) {
 	is.Equal(err.Error(), "parachute: deploy web: later: try again tomorrow") // without its code
 
 	c = clientOf(t, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"+
-		`{"event":{"service":"web","generation":7,"kind":"pondering","probe":{"mood":"good"}}}`+"\n"+
+		`{"event":{"service":"web","generation":7,"kind":"pondering","probe":{"status":"good"}}}`+"\n"+
+		`{"event":{"service":"web","generation":7,"kind":"probed","probe":{"status":200,"mood":"good"}}}`+"\n"+
 		`{"weather":"fine"}`+"\n"+`{"result":{"service":"web","generation":7,"mood":"good"}}`+"\n")
 	var events []parachute.Event
 	result, err := c.Deploy(t.Context(), deployment("web"), func(e parachute.Event) { events = append(events, e) })
 	is.NoErr(err)
 	is.Equal(result.Generation, uint64(7))
-	is.Equal(len(events), 1) // without its probe
-	is.True(events[0].Probe == nil)
+	is.Equal(len(events), 2)
+	is.True(events[0].Probe == nil)       // it has a form that nobody knew
+	is.Equal(events[1].Probe.Status, 200) // and all that is known of this one
 }
