@@ -25,10 +25,12 @@ build: ## Build bin/parachute (the default)
 # threads has something to report, and there are as many programs as packages.
 # The race detector allocates, so claims about allocations are behind
 # //go:build !race and are named ...Allocat...; the second pass is theirs. The
-# third is of a module of its own.
+# third is for system calls that the detector does not know (call_linux.go); the
+# last is of a module of its own.
 test: ## Run all tests with the race detector (needs a C compiler), then the allocation claims without it, then those against a real CA
 	GORACE='atexit_sleep_ms=0' $(GO) test -race ./...
 	$(GO) test -run Allocat $(call packages,^//go:build !race)
+	$(GO) test ./internal/upstream ./cmd/parachute/internal/server
 	cd internal/e2e && $(GO) test -race ./...
 
 check: ## Check formatting, go vet, staticcheck, and the layout of the tree
