@@ -72,10 +72,10 @@ func (b *buffer) add(k kind, service string, line []byte) {
 }
 
 // open returns a reader as history.open does.
-func (b *buffer) open(service string, n int) *reader {
+func (b *buffer) open(service string, n int, follow bool) *reader {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.history.open(service, n)
+	return b.history.open(service, n, follow)
 }
 
 func (b *buffer) leave(r *reader) {

@@ -1,6 +1,9 @@
 package accesslog
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // A kind of lines is what is kept by itself: a busy minute is not to push out
 // why a deploy has failed.
@@ -26,6 +29,7 @@ type reader struct {
 	service string        // "": lines of all, and of none
 	wake    chan struct{} // has an element if a line has come
 	next    [kinds]uint64 // number of the line to be looked at; at least the ring's first
+	end     uint64        // order of the first line that it does not get
 	missed  int           // lines since the last take
 }
 
@@ -65,9 +69,12 @@ func (h *history) forget(k kind) {
 }
 
 // open returns a reader of the last n lines about a service, if 0 of all that are
-// kept, if negative of none, and of those to come. It must be left.
-func (h *history) open(service string, n int) *reader {
-	r := &reader{service: service, wake: make(chan struct{}, 1)}
+// kept, if negative of none, and if it follows of those to come. It must be left.
+func (h *history) open(service string, n int, follow bool) *reader {
+	r := &reader{service: service, wake: make(chan struct{}, 1), end: h.order}
+	if follow {
+		r.end = math.MaxUint64
+	}
 	for k := range h.kept {
 		r.next[k] = h.kept[k].end
 	}
@@ -137,6 +144,8 @@ func (h *history) take(r *reader, dst []byte, appendMissed func(dst []byte, line
 		ring := &h.kept[k]
 		l := ring.line(r.next[k])
 		switch {
+		case l.order >= r.end:
+			return dst, false
 		case !r.wants(l.service):
 		case l.size == 0:
 			dst = appendMissed(dst, 1)

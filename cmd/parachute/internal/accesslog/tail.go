@@ -22,7 +22,7 @@ const (
 // for it: lines that are forgotten meanwhile are left out, and in their place
 // stands a line that says how many.
 func (l *Log) Tail(ctx context.Context, service string, n int, follow bool, write func(lines []byte) error) error {
-	r := l.buffer.open(service, n)
+	r := l.buffer.open(service, n, follow)
 	defer l.buffer.leave(r)
 	chunk := make([]byte, 0, tailSize)
 	for {

@@ -275,6 +275,24 @@ func TestFollowerOfAQuietServiceMissesNothing(t *testing.T) {
 	})
 }
 
+// Nobody who only wants to see what there is waits for what is written meanwhile.
+func TestTailEndsWithWhatWasThereWhenItBegan(t *testing.T) {
+	is := is.New(t)
+	log := accesslog.New(io.Discard, accesslog.JSON)
+	defer log.Close()
+	program := slog.New(log.Handler(slog.LevelInfo))
+	program.Info(strings.Repeat("x", 40<<10))
+	program.Info(strings.Repeat("y", 40<<10))
+	var times int
+	is.NoErr(log.Tail(t.Context(), "", 0, false, func(lines []byte) error {
+		times++
+		program.Info("z")
+		is.True(!bytes.Contains(lines, []byte("z")))
+		return nil
+	}))
+	is.Equal(times, 2) // in two pieces, for they are long
+}
+
 func TestTailEndsWithTheErrorOfItsReader(t *testing.T) {
 	is := is.New(t)
 	log := accesslog.New(io.Discard, accesslog.JSON)
