@@ -111,7 +111,7 @@ func (p *prober) ask(ctx context.Context, saw *Probe) {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	saw.Body = strings.ToValidUTF8(string(body[:min(len(body), 200)]), "\uFFFD")
 	if !saw.Passed {
-		saw.Cause = causeOf(resp.StatusCode, saw.Location, saw.Body)
+		saw.Cause = causeOf(resp.StatusCode, saw.Location, string(body))
 	}
 }
 
@@ -149,6 +149,8 @@ func causeOfError(err error) Cause {
 	case isFailure && failure.Reason == upstream.Dial:
 		return CauseUnreachable
 	case isFailure && failure.Reason == upstream.Malformed:
+		return CauseMalformed
+	case strings.Contains(err.Error(), "looked like an HTTP/1.1 header"): // of net/http, where HTTP/2 was asked
 		return CauseMalformed
 	}
 	return CauseNoAnswer
@@ -196,7 +198,7 @@ func (t UnhealthyTarget) hint(host string) string {
 	case CauseTimeout:
 		return "the target takes the request and does not answer, or something in between swallows it: look at the app's log and at firewalls, or give it longer with --health-check-timeout"
 	case CauseNoAnswer:
-		return "the target hangs up without an answer: look at the app's log, and see whether that is its port for HTTP"
+		return fmt.Sprintf("the target hangs up without an answer: look at the app's log, and see whether that is its port for HTTP; if it speaks TLS there, deploy it as https://%s", strings.TrimPrefix(t.Address, "https://"))
 	case CauseSpeaksTLS:
 		return fmt.Sprintf("the target speaks TLS: deploy it as https://%s", t.Address)
 	case CauseSpeaksPlain:
@@ -204,6 +206,9 @@ func (t UnhealthyTarget) hint(host string) string {
 	case CauseCertificate:
 		return "the target's certificate is not trusted: name who vouches for it with --target-ca, or the name in it with --target-server-name, or accept any with --target-insecure"
 	case CauseMalformed:
+		if plain, ok := strings.CutPrefix(t.Address, "h2c://"); ok {
+			return fmt.Sprintf("the target does not speak HTTP/2 without TLS: deploy it as %s", plain)
+		}
 		return "what answers there does not speak HTTP/1.1: see whether that is the app's port for HTTP"
 	case CauseRedirect:
 		if strings.HasPrefix(t.Last.Location, "https://") {
@@ -219,12 +224,17 @@ func (t UnhealthyTarget) hint(host string) string {
 	case CauseServerError:
 		return "the app fails: look at its log; if it only takes longer to start, give it longer with --deploy-timeout"
 	}
+	if t.Last.Status == 0 {
+		return "there was no answer: see whether the app runs, and can be reached from the proxy"
+	}
 	return "the app answers, but not with what counts as healthy: see --health-check-status and --health-check-path"
 }
 
 // answer tells what the target answered, but not to what.
 func (p *Probe) answer() string {
 	switch {
+	case p.Cause == CauseTimeout:
+		return p.Error
 	case p.Status == 0:
 		return "none: " + p.Error
 	case p.Location != "":

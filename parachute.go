@@ -331,7 +331,9 @@ func (p *Proxy) drain(e Event, lanes []*lane, limits Timeouts, done <-chan struc
 	e.Kind = EventDraining
 	e.Requests, e.Streams = inFlight(lanes)
 	// What is cut off has a second to end.
-	e.Limit = max(max(limits.Drain, 0)+max(limits.Stream, 0), time.Second)
+	e.Limit = max(limits.Drain, 0)
+	e.Limit += min(max(limits.Stream, 0), math.MaxInt64-e.Limit)
+	e.Limit = max(e.Limit, time.Second)
 	begin := time.Now()
 	p.emit(e)
 	var counting sync.WaitGroup

@@ -197,7 +197,7 @@ func TestProbeTellsWhyItDidNotPass(t *testing.T) {
 		{"an alert of TLS, and more", raw("\x15\x03\x03\x00\x02\x02\x0a\n\n"), "", parachute.CauseSpeaksTLS, "https://app.test:80"},
 		{"net/http wants TLS", badRequest("Client sent an HTTP request to an HTTPS server.\n"), "", parachute.CauseSpeaksTLS, "https://app.test:80"},
 		{"nginx wants TLS", badRequest("<h1>The plain HTTP request was sent to HTTPS port</h1>"), "", parachute.CauseSpeaksTLS, "https://app.test:80"},
-		{"Apache wants TLS", badRequest("You're speaking plain HTTP to an SSL-enabled server port."), "", parachute.CauseSpeaksTLS, "https://app.test:80"},
+		{"Apache wants TLS", badRequest(strings.Repeat("<p>a long page</p>\n", 20) + "You're speaking plain HTTP to an SSL-enabled server port."), "", parachute.CauseSpeaksTLS, "https://app.test:80"},
 		{"another 400", badRequest("bad host"), "", parachute.CauseStatus, "--health-check-status"},
 		{"no TLS", func(t *testing.T, h *house) {
 			h.net.Script(t, target, func(conn net.Conn, n int) {
@@ -319,7 +319,7 @@ func TestEveryTargetThatIsNotHealthyIsTold(t *testing.T) {
   the app fails: look at its log; if it only takes longer to start, give it longer with --deploy-timeout
   GET http://b:1/up  Host: b:1   4 probes
   last answer: none: EOF
-  the target hangs up without an answer: look at the app's log, and see whether that is its port for HTTP
+  the target hangs up without an answer: look at the app's log, and see whether that is its port for HTTP; if it speaks TLS there, deploy it as https://b:1
   no probe of c:1 has ended
   the deploy ended before the first answer: give --deploy-timeout more than --health-check-timeout, or see why the target takes so long`)
 	is.Equal(strings.Count(err.Hint(), "\n"), 2) // one for each

@@ -25,7 +25,7 @@ func (l promptListener) Accept() (net.Conn, error) {
 	tcp := accepted.(*net.TCPConn)
 	sys, err := tcp.SyscallConn()
 	if err != nil {
-		return nil, err
+		return tcp, nil // whoever reads will see what is the matter
 	}
 	c := &promptConn{TCPConn: tcp, sys: sys}
 	c.in.step, c.out.step = c.read, c.write
