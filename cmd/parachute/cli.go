@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"regexp"
 	"strings"
+	"syscall"
 
 	"github.com/alecthomas/kong"
 
@@ -46,6 +48,7 @@ type program struct {
 	environ        *environ
 	places         places
 	printer        *control.Printer // for --json; nil: it was not asked for
+	command        string           // that runs, such as "rollout set"
 }
 
 // run runs one command line and returns its exit code. When ctx ends, so does
@@ -58,10 +61,20 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		places:  places{uid: os.Getuid(), getenv: getenv},
 	}
 	err := p.run(ctx, args)
+	if hasLeft(err) {
+		return exitDone
+	}
 	if err != nil {
 		p.fail(err)
 	}
 	return exitCode(err)
+}
+
+// hasLeft reports whether err is that whoever reads the output has seen enough
+// of it. No change of anything fails by that.
+func hasLeft(err error) bool {
+	var file *fs.PathError
+	return errors.As(err, &file) && errors.Is(file, syscall.EPIPE)
 }
 
 // fail tells all that is known of an error, and what to do about it.
@@ -69,7 +82,7 @@ func (p *program) fail(err error) {
 	// What comes from the library says that name already.
 	message := strings.TrimPrefix(fmt.Sprintf("%+v", err), "parachute: ")
 	fmt.Fprintf(p.stderr, "parachute: %s\n", printable(message))
-	h, told := hint(err)
+	h, told := hint(err, p.command)
 	if h != "" && !told {
 		fmt.Fprintf(p.stderr, "  %s\n", printable(h))
 	}
@@ -84,6 +97,7 @@ func (p *program) run(ctx context.Context, args []string) error {
 		return err
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
+	p.command = pathOf(command.Selected())
 	// Run would join the error to those of hooks, and lose what it has for %+v.
 	return command.RunNode(command.Selected(), p)
 }

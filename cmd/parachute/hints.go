@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 
 	"github.com/shahnk19/parachute"
@@ -63,18 +64,19 @@ func codeOf(err error) string {
 	return ""
 }
 
-// hint returns what to do about err, or "" where err says so itself, and whether
-// %+v of err has told that already.
-func hint(err error) (text string, told bool) {
+// hint returns what to do about an error of a command, or "" where that says so
+// itself, and whether %+v of it has told that already.
+func hint(err error, command string) (text string, told bool) {
 	var own interface{ Hint() string } // of the library
 	if errors.As(err, &own) {
-		return own.Hint(), true
+		text = own.Hint()
+		return text, strings.Contains(fmt.Sprintf("%+v", err), text)
 	}
-	return hintOf(err), false
+	return hintOf(err, command), false
 }
 
 // hintOf is hint for what the library has no hint for.
-func hintOf(err error) string {
+func hintOf(err error, command string) string {
 	var (
 		usage  *usageError
 		listen *server.ListenError
@@ -97,7 +99,7 @@ func hintOf(err error) string {
 	case errors.Is(err, parachute.ErrClosed):
 		return "the proxy is stopping: try again when it is back"
 	case errors.Is(err, parachute.ErrInvalid):
-		return "see parachute help"
+		return "see parachute help " + command
 	case errors.Is(err, control.ErrNoProxy):
 		return hintNoProxy(err)
 	case errors.As(err, &listen):

@@ -106,7 +106,7 @@ func TestEveryProblemHasAHint(t *testing.T) {
 	}{
 		{"refused", gone, "", []string{"connection refused", "nothing listens on " + gone}},
 		{"a name without an address", "app..example:3000", "", []string{"no such host", "finds no address for the name in app..example:3000"}},
-		{"time-out", silent, "--health-check-timeout 50ms", []string{"last answer: none: none within 50ms", "--health-check-timeout"}},
+		{"time-out", silent, "--health-check-timeout 50ms", []string{"last answer: none within 50ms", "--health-check-timeout"}},
 		{"301 to https", status(301, "Location: https://app1.example.com/up\r\n"), "",
 			[]string{"last answer: 301 to https://app1.example.com/up", "exclude /up from force_ssl, or use --health-check-path"}},
 		{"302 elsewhere", status(302, "Location: /login\r\n"), "", []string{"last answer: 302 to /login", "--health-check-status 200-399"}},

@@ -136,9 +136,12 @@ func targets(s parachute.Status) cell {
 	var each []string
 	for _, t := range s.Live.Targets {
 		about := append(rolesOf(t), string(t.Health))
-		each = append(each, fmt.Sprintf("%s (%s)", t.Address, strings.Join(about, ", ")))
+		each = append(each, t.Address+" ", "("+strings.Join(about, ", ")+"), ")
 	}
-	return listed(each, ", ")
+	each[len(each)-1] = strings.TrimSuffix(each[len(each)-1], ", ")
+	c := listed(each, "")
+	c.each = 2
+	return c
 }
 
 // rolesOf tells what a target is for, if that is not a matter of course.

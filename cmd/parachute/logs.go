@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"syscall"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -46,7 +45,7 @@ func (c *logsCommand) Run(ctx context.Context, p *program) error {
 	printer := &linePrinter{out: p.stdout}
 	err = client.Logs(ctx, control.LogQuery{Service: c.Service, Lines: int(c.Lines), Follow: c.Follow}, printer.print)
 	switch {
-	case errors.Is(printer.err, syscall.EPIPE): // whoever reads has seen enough
+	case hasLeft(printer.err):
 		return nil
 	case c.Follow && ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return nil

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"io/fs"
 	"strings"
 	"syscall"
 	"testing"
@@ -96,16 +97,22 @@ func TestLogsOfAProxyWithoutAccessLogAreItsOwn(t *testing.T) {
 // A closedPipe is output that nobody reads any more.
 type closedPipe struct{}
 
-func (closedPipe) Write([]byte) (int, error) { return 0, syscall.EPIPE }
+func (closedPipe) Write([]byte) (int, error) {
+	return 0, &fs.PathError{Op: "write", Path: "/dev/stdout", Err: syscall.EPIPE}
+}
 
-func TestLogsEndsWhenNobodyReadsIt(t *testing.T) {
+func TestCommandEndsQuietlyWhenNobodyReadsIt(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	env := newEnvironment(t)
 	startProxy(t, inProcess, env)
+	a := newApp(t, "web")
+	is.Equal(inProcess(t, env, "deploy", a.address).wait(t), 0)
 	stderr := newOutput()
 	getenv := func(name string) string { return env[name] }
-	is.Equal(main.Run(t.Context(), []string{"logs", "-f"}, getenv, closedPipe{}, stderr), 0)
+	for _, command := range [][]string{{"logs", "-f"}, {"list"}, {"list", "--json"}, {"status", "--watch"}, {"help"}, {"deploy", "--help"}} {
+		is.Equal(main.Run(t.Context(), command, getenv, closedPipe{}, stderr), 0) // command
+	}
 	is.Equal(stderr.String(), "")
 }
 

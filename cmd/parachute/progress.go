@@ -58,6 +58,13 @@ func (p *progress) stop() {
 	}
 }
 
+// settle leaves what is shown as it is, so that something else can be said.
+func (p *progress) settle() {
+	if p.teller != nil {
+		p.teller.settle()
+	}
+}
+
 // conclude tells how a change ended, and returns the error that decides the
 // exit code.
 func (p *program) conclude(ctx context.Context, command string, change *progress, result control.Result, err error) error {
@@ -70,6 +77,7 @@ func (p *program) conclude(ctx context.Context, command string, change *progress
 	if p.printer != nil {
 		p.printer.Result(result)
 	}
+	change.settle()
 	if result.Requests > 0 {
 		p.warnf("%s cut off when the drain time-out had passed", count(result.Requests, "request"))
 	}

@@ -25,6 +25,14 @@ func told(d parachute.Deployment, events ...parachute.Event) string {
 	return out.String()
 }
 
+// A probe of a newer proxy may have a form that is not known here.
+func TestProbeThatCannotBeReadIsNotTold(t *testing.T) {
+	is := is.New(t)
+	d := parachute.Deployment{Service: "web", Targets: []string{"a:1"}}
+	is.Equal(told(d, parachute.Event{Kind: parachute.EventProbed, Target: "a:1", Probes: 1},
+		parachute.Event{Kind: parachute.EventHealthy, Target: "a:1", Probes: 2}), "")
+}
+
 func TestDeployIsToldInColumns(t *testing.T) {
 	is := is.New(t)
 	var out bytes.Buffer
@@ -151,7 +159,7 @@ func TestOutcomeOfAChangeDecidesTheExitCode(t *testing.T) {
 			err := p.conclude(test.ctx, "deploy", change, test.result, test.err)
 			is.Equal(exitCode(err), test.want)
 			is.Equal(stderr.String(), test.stderr)
-			text, _ := hint(err)
+			text, _ := hint(err, "deploy")
 			is.True(err == nil || text != "") // says what to do about it
 		})
 	}

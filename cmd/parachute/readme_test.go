@@ -54,6 +54,7 @@ func TestDocumentsNameOnlyFlagsThatThereAre(t *testing.T) {
 		"build", "volumes", "name", "stop-timeout", // docker
 		"unix-socket", // curl
 		"system",      // useradd
+		"port",        // examples/backend
 	} {
 		known[of] = true
 	}

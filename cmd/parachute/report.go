@@ -154,10 +154,10 @@ func decimal(x float64) string {
 	return strconv.FormatFloat(x, 'f', 1, 64)
 }
 
-// brief tells a duration to two digits or so.
+// brief tells a duration to two digits or so, and to the second.
 func brief(d time.Duration) string {
 	unit := time.Duration(1)
-	for d >= 100*unit {
+	for d >= 100*unit && unit < time.Second {
 		unit *= 10
 	}
 	return d.Round(unit).String()

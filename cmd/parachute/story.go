@@ -70,8 +70,8 @@ func (s *story) hear(e parachute.Event) []storyLine {
 	case parachute.EventDeploying:
 		return s.begin(e)
 	case parachute.EventProbed, parachute.EventHealthy:
-		if e.Probes == 0 || s.healthy[e.Target] && e.Probe.Passed {
-			return nil // nobody waits for it
+		if e.Probe == nil || e.Probes == 0 || s.healthy[e.Target] && e.Probe.Passed {
+			return nil // it cannot be read, or nobody waits for it
 		}
 		return []storyLine{s.probed(e)}
 	case parachute.EventSwitched:
@@ -168,8 +168,8 @@ func (s *story) done(after time.Duration) storyLine {
 	return r
 }
 
-// details returns what stands in the last column of r so long after it was told.
-func (r storyLine) details(later time.Duration) string {
+// clock returns how far it is with r so long after it was told, or "".
+func (r storyLine) clock(later time.Duration) string {
 	elapsed := r.elapsed
 	if r.moving {
 		elapsed += later
@@ -179,18 +179,15 @@ func (r storyLine) details(later time.Duration) string {
 		if clock != "" {
 			clock += ", "
 		}
-		clock += brief(elapsed)
+		clock += brief(elapsed.Truncate(time.Millisecond))
 		if r.limit > 0 {
 			clock += " of " + r.limit.String()
 		}
 	}
-	switch {
-	case clock == "":
-		return r.detail
-	case r.detail == "":
-		return "(" + clock + ")"
+	if clock == "" {
+		return ""
 	}
-	return r.detail + " (" + clock + ")"
+	return "(" + clock + ")"
 }
 
 // seenBy tells in a few words what a probe has seen.
@@ -209,8 +206,15 @@ func seenBy(p *parachute.Probe) string {
 	case p.Passed:
 		return strings.Replace(p.String(), " answered ", " ", 1) + " in " + brief(p.Took)
 	}
-	return strings.Replace(p.String(), " answered ", " ", 1)
+	short := *p
+	if runes := []rune(p.Body); len(runes) > bodyShown {
+		short.Body = string(runes[:bodyShown]) + ellipsis // the error has all of it
+	}
+	return strings.Replace(short.String(), " answered ", " ", 1)
 }
+
+// bodyShown is how much a line tells of the body of an answer, in characters.
+const bodyShown = 40
 
 // kindOf tells probes apart that an operator would: not by the port that this
 // end of the connection had, nor by the time in a page.

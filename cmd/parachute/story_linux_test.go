@@ -2,7 +2,9 @@ package main_test
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -95,6 +97,25 @@ func TestDeployAtATerminalHasALineForEachPhaseThatMoves(t *testing.T) {
 	}
 	is.Equal(len(lines), 6)                                               // whatever moved, moved in its place
 	is.True(strings.Contains(p.stdout.String(), "\x1b[32mhealthy after")) // in colour
+}
+
+func TestWarningAtATerminalIsNotDrawnOver(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	env := newEnvironment(t)
+	_, address := startProxy(t, inProcess, env)
+	old, one := newApp(t, "old"), newApp(t, "one")
+	is.Equal(inProcess(t, env, "deploy", old.address).wait(t), 0)
+	running := hold(t, address, old)
+	p := withTerminal(t, env, 120, 24, func(terminal *os.File) io.Writer { return terminal }, newOutput(),
+		"deploy", one.address, "--drain-timeout", "50ms")
+	is.Equal(p.wait(t), 0)
+	is.True(strings.HasPrefix(<-running, "504 "))
+	lines := shownBy(p.stdout.String())
+	for i, want := range []string{"healthy after", "switched", "drained", "warning: 1 request cut off", "done in"} {
+		is.True(strings.Contains(lines[i], want)) // in this order, each once
+	}
+	old.release <- struct{}{}
 }
 
 func TestLinesFitIntoTheTerminalAndHaveNoColourWhereNoneIsWanted(t *testing.T) {

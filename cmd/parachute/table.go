@@ -21,7 +21,7 @@ type table struct {
 // separates a piece from the next stands at its end.
 type cell struct {
 	pieces []string
-	isList bool // so where some are left out, it tells how many
+	each   int // how many pieces an item has, so that where some are left out it tells how many; 0: it is no list
 }
 
 // word is a cell that is not broken.
@@ -32,7 +32,7 @@ func words(s string) cell { return cell{pieces: strings.SplitAfter(inLine(s), " 
 
 // listed is a cell that is broken between items.
 func listed(items []string, separator string) cell {
-	c := cell{isList: true}
+	c := cell{each: 1}
 	for i, item := range items {
 		if i < len(items)-1 {
 			item += separator
@@ -105,8 +105,9 @@ func (c cell) lines(room, tallest int) []string {
 	if tallest > 1 && len(lines) > tallest {
 		lines = lines[:tallest]
 		last := &lines[tallest-1]
-		if *last = strings.TrimRight(*last, " ") + ellipsis; c.isList {
-			*last = fmt.Sprintf("+%d more", len(c.pieces)-ends[tallest-2])
+		if *last = strings.TrimRight(*last, " ") + ellipsis; c.each > 0 {
+			left := len(c.pieces) - ends[tallest-2]
+			*last = fmt.Sprintf("+%d more", (left+c.each-1)/c.each)
 		}
 	}
 	for i := range lines {

@@ -140,11 +140,15 @@ func (t *teller) text(r storyLine, later time.Duration, d display) string {
 		before += fmt.Sprintf("%-*s  ", t.width, r.target)
 		what = fmt.Sprintf("%-*s  ", whatWidth, r.what)
 	}
-	details := strings.Join(strings.Fields(r.details(later)), " ") // an error may have several lines
-	line := []string{printable(before), printable(what), printable(details)}
-	if line[2] == "" {
-		line[1] = strings.TrimRight(line[1], " ")
+	detail := strings.Join(strings.Fields(r.detail), " ") // an error may have several lines
+	clock := r.clock(later)
+	if detail != "" && clock != "" {
+		clock = " " + clock
 	}
+	if detail+clock == "" {
+		what = strings.TrimRight(what, " ")
+	}
+	line := []string{printable(before), printable(what), printable(detail), clock}
 	if d.columns > 0 {
 		fit(line, d.columns-1) // in the last column some terminals begin a new line
 	}
@@ -157,8 +161,14 @@ func (t *teller) text(r storyLine, later time.Duration, d display) string {
 // colours of tones.
 var colours = [...]string{tonePlain: "", toneGood: "\x1b[32m", toneWaiting: "\x1b[33m", toneBad: "\x1b[31m"}
 
-// fit cuts off what of the parts of a line goes beyond a number of columns.
+// fit cuts off what of the parts of a line goes beyond a number of columns: of
+// the last but one if that is enough, for the last has the clock.
 func fit(parts []string, columns int) {
+	clock := len(parts) - 1
+	before := width(strings.Join(parts[:clock-1], ""))
+	if room := columns - before - width(parts[clock]); room >= 0 && parts[clock-1] != "" {
+		parts[clock-1] = clip(parts[clock-1], max(room, 1))
+	}
 	for i, part := range parts {
 		runes := []rune(part)
 		n := min(len(runes), max(columns, 0))

@@ -3,6 +3,7 @@ package main_test
 import (
 	"context"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -16,9 +17,16 @@ import (
 // so many columns and rows.
 func onTerminal(t *testing.T, env environment, columns, rows uint16, args ...string) *process {
 	t.Helper()
+	stderr := newOutput()
+	return withTerminal(t, env, columns, rows, func(*os.File) io.Writer { return stderr }, stderr, args...)
+}
+
+// withTerminal is onTerminal with what standard error is.
+func withTerminal(t *testing.T, env environment, columns, rows uint16, stderrOf func(terminal *os.File) io.Writer, stderr *output, args ...string) *process {
+	t.Helper()
 	terminal, user := openTerminal(t, columns, rows)
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &process{stdout: newOutput(), stderr: newOutput(), interrupt: cancel, ended: make(chan struct{})}
+	p := &process{stdout: newOutput(), stderr: stderr, interrupt: cancel, ended: make(chan struct{})}
 	shown := make(chan struct{})
 	go func() {
 		defer close(shown)
@@ -26,7 +34,7 @@ func onTerminal(t *testing.T, env environment, columns, rows uint16, args ...str
 	}()
 	go func() {
 		defer close(p.ended)
-		p.code = main.Run(ctx, args, func(name string) string { return env[name] }, terminal, p.stderr)
+		p.code = main.Run(ctx, args, func(name string) string { return env[name] }, terminal, stderrOf(terminal))
 		terminal.Close()
 		<-shown
 	}()
