@@ -120,6 +120,7 @@ func TestEveryProblemHasAHint(t *testing.T) {
 		{"no TLS on a target over TLS", "https://" + old.address, "", []string{"does not speak TLS: deploy it as " + old.address}},
 		{"a certificate that nobody vouches for", "https://" + answeringTLS(t), "--deploy-timeout 4s", // for the proxy reads whom the system trusts
 			[]string{"--target-ca", "--target-insecure"}},
+		{"no HTTP of version 2", "h2c://" + old.address, "", []string{"does not speak HTTP/2 without TLS: deploy it as " + old.address}},
 		{"no HTTP", answering(t, "SSH-2.0-OpenSSH_9.2\r\n"), "", []string{"does not speak HTTP/1.1"}},
 		{"another status", status(418, ""), "", []string{"last answer: 418", "--health-check-status"}},
 		{"no answer in time", silent, "--deploy-timeout 50ms", []string{"no probe of " + silent + " has ended", "--deploy-timeout"}},
