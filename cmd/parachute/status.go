@@ -92,6 +92,8 @@ func (c *statusCommand) redraw(p *program, r *report, isFirst bool) error {
 		text = nothingYet + "\n"
 	}
 	switch {
+	case d.columns > 0 && isFirst:
+		text = strings.Repeat("\n", d.rows) + frame(text, d.rows) // what stood there can be scrolled back to
 	case d.columns > 0:
 		text = frame(text, d.rows)
 	case !isFirst:

@@ -81,6 +81,7 @@ func TestStatusIsRedrawnOnATerminal(t *testing.T) {
 	startProxy(t, inProcess, env)
 	p := onTerminal(t, env, 80, 8, "status", "--watch")
 	p.stdout.await(t, p, "\x1b[Hnothing is deployed yet")
+	is.True(strings.HasPrefix(p.stdout.String(), strings.Repeat("\r\n", 8)+"\x1b[H")) // what stood there has gone up
 	a := newApp(t, "web-1")
 	is.Equal(inProcess(t, env, "deploy", "web", "--target", a.address).wait(t), 0)
 	p.stdout.await(t, p, "\x1b[J\x1b[Hservice  web") // from the top again
