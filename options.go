@@ -598,7 +598,7 @@ type TargetStatus struct {
 // restart.
 //
 // A request is an error if it was answered with a status of 500 or above, by the
-// target or in its place, or broke off before its answer was complete; not if it
+// target or in its place, or below 400 with an answer that broke off; not if it
 // was the client who left, or sent what could not be passed on. A stream that is
 // closed at the end of a drain is none.
 //
