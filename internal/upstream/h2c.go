@@ -66,10 +66,10 @@ func (p *H2C) Close() {
 	p.active, p.conns = nil, nil
 	p.mu.Unlock()
 
-	p.stop()
 	for x := range active {
 		x.cut(Cut, errPoolClosed)
 	}
+	p.stop() // then, lest a dial that this ends is taken for one that failed
 	for c := range conns {
 		c.Conn.Close()
 	}
