@@ -12,14 +12,9 @@ import (
 	"time"
 )
 
-const (
-	// spliceSize is how much is spliced under one deadline.
-	spliceSize = 256 << 10
-
-	// spliceMin is how much has to be left for a pipe and its system calls to
-	// cost less than copying.
-	spliceMin = 32 << 10
-)
+// spliceMin is how much has to be left for a pipe and its system calls to cost
+// less than copying.
+const spliceMin = 32 << 10
 
 // An ending is how the end of a body is told.
 type ending int
@@ -248,7 +243,7 @@ func (b *body) splice(k *client, to io.ReaderFrom) (n int64, err error) {
 		if k.limit > 0 {
 			c.readNowBy(time.Now().Add(k.limit / 2))
 		}
-		piece := min(b.left, spliceSize)
+		piece := min(b.left, answerSize)
 		b.piece = io.LimitedReader{R: c.raw, N: piece}
 		m, err := to.ReadFrom(&b.piece)
 		n += m
@@ -258,8 +253,7 @@ func (b *body) splice(k *client, to io.ReaderFrom) (n int64, err error) {
 		case err == nil:
 			c.err = io.EOF
 			return n, b.fail(io.ErrUnexpectedEOF)
-		case errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(k.until) && b.x.cutFor() == 0:
-			// It was the target's.
+		case isTargetsDeadline(err, k.until) && b.x.cutFor() == 0:
 		default:
 			return n, b.spliceFailed(err)
 		}
@@ -269,7 +263,20 @@ func (b *body) splice(k *client, to io.ReaderFrom) (n int64, err error) {
 	return n, nil
 }
 
-// spliceFailed finds out whose error err is. A splice does not tell; but after
+// isTargetsDeadline reports whether the error of a splice is the expiry of the
+// target's deadline. Where it does not tell, the client's is later.
+func isTargetsDeadline(err error, clients time.Time) bool {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && (op.Op == "read" || op.Op == "write") {
+		return op.Op == "read"
+	}
+	return time.Now().Before(clients)
+}
+
+// spliceFailed finds out whose error err is. Where a splice does not tell, after
 // an error of the target's nothing can be read from it any more.
 func (b *body) spliceFailed(err error) error {
 	var op *net.OpError
@@ -296,7 +303,7 @@ func (t *tunnel) Read(p []byte) (int, error) {
 
 // Write writes to the target. It may be called beside Read.
 func (t *tunnel) Write(p []byte) (int, error) {
-	n, err := t.body.conn.nc.Write(p)
+	n, err := t.body.conn.write(p)
 	if err != nil {
 		err = t.body.x.failure(Broken, err)
 	}

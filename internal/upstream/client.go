@@ -65,7 +65,7 @@ type source interface {
 // is, if that is known. If it is eager, nothing that has come waits for what
 // comes later.
 func (k *client) copy(src source, n int64, eager bool) (written int64, err error) {
-	piece := borrowPiece(n)
+	piece := borrowPiece(n, answerPieces)
 	defer func() { piece.giveBack() }()
 	for {
 		if src.waits() {

@@ -34,6 +34,7 @@ type conn struct {
 	text textproto.Reader // reads br
 
 	sys    syscall.RawConn // of raw; nil: it is no socket
+	bare   bool            // nc is a socket, which is read and written through sys
 	peeker func(fd uintptr) bool
 	peeked error // what peeker found
 	one    [1]byte
@@ -61,6 +62,10 @@ func newConn(raw net.Conn, secured *tls.Conn) *conn {
 	}
 	if socket, ok := raw.(syscall.Conn); ok {
 		c.sys, _ = socket.SyscallConn()
+	}
+	switch c.nc.(type) {
+	case *net.TCPConn, *net.UnixConn: // what only embeds one may have a Read and a Write of its own
+		c.bare = c.sys != nil
 	}
 	c.peeker = c.peek
 	c.turn.step = c.stepTurn
@@ -92,10 +97,49 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 func (c *conn) read(p []byte) (int, error) {
-	if c.turn.on {
+	if c.bare {
 		return c.takeTurn(p)
 	}
 	return c.nc.Read(p)
+}
+
+// write is the Write of what is spoken on.
+func (c *conn) write(p []byte) (int, error) {
+	if !c.bare {
+		return c.nc.Write(p)
+	}
+	var n int
+	var failed error
+	err := c.sys.Write(func(fd uintptr) bool {
+		for n < len(p) {
+			var m int
+			m, failed = uninterrupted(writeNow, fd, p[n:])
+			n += m
+			if failed != nil {
+				return failed != syscall.EAGAIN
+			}
+		}
+		return true
+	})
+	if err == nil && n < len(p) {
+		err = failed
+	}
+	if err != nil {
+		return n, c.socketError("write", err)
+	}
+	return n, nil
+}
+
+// socketError returns err as c.nc would; an errno is of a call of the same name.
+func (c *conn) socketError(op string, err error) error {
+	var raw *net.OpError
+	if errors.As(err, &raw) {
+		err = raw.Err
+	} else if errno, ok := err.(syscall.Errno); ok {
+		err = os.NewSyscallError(op, errno)
+	}
+	local := c.raw.LocalAddr()
+	return &net.OpError{Op: op, Net: local.Network(), Source: local, Addr: c.raw.RemoteAddr(), Err: err}
 }
 
 // readBy makes reads give up at t; zero: never.

@@ -223,9 +223,9 @@ func (x *exchange) drop() bool {
 
 // attempt writes the request to c and reads heads up to the final one.
 func (x *exchange) attempt(c *conn, interim func(int, http.Header)) *Error {
-	if !x.request.streamed && c.takesTurns() {
+	if !x.request.streamed && c.bare {
 		c.ask(x.request.wire)
-	} else if n, err := c.nc.Write(x.request.wire); err != nil && n == 0 {
+	} else if n, err := c.write(x.request.wire); err != nil && n == 0 {
 		return x.untouched(Broken, err)
 	}
 	// Where only a part was written there may be an answer that tells why.

@@ -1,6 +1,7 @@
 package upstream_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -134,6 +135,54 @@ func TestBodiesAreTheSameOverSockets(t *testing.T) {
 	}
 }
 
+// Each upload is several times what the sockets hold, so it is written in parts.
+func TestUploadsAreTheSameOverSockets(t *testing.T) {
+	big := blob(2<<20 + 17)
+	for _, network := range []string{"tcp", "unix"} {
+		for framing, length := range map[string]int64{"counted": int64(len(big)), "in chunks": -1} {
+			t.Run(network+"/"+framing, func(t *testing.T) {
+				is := is.New(t)
+				address := "127.0.0.1:0"
+				if network == "unix" {
+					address = filepath.Join(t.TempDir(), "app.sock")
+				}
+				got := make(chan []byte, 2)
+				pool := newSocketTarget(t, network, address, upstream.Options{}, func(conn net.Conn, _ int) {
+					conn.(interface{ SetReadBuffer(int) error }).SetReadBuffer(32 << 10)
+					br := bufio.NewReader(conn)
+					for {
+						r, err := http.ReadRequest(br)
+						if err != nil {
+							return
+						}
+						body, _ := io.ReadAll(r.Body)
+						got <- body
+						io.WriteString(conn, ok)
+					}
+				})
+				for range 2 {
+					_, err := readAll(pool.Exchange(request("POST", bytes.NewReader(big), length), "/", nil, nil))
+					is.NoErr(err)
+					is.True(bytes.Equal(<-got, big)) // what arrived
+				}
+			})
+		}
+	}
+}
+
+// A target that goes away in the middle of an upload has that said of it.
+func TestUploadThatATargetDoesNotTakeIsBroken(t *testing.T) {
+	is := is.New(t)
+	big := blob(12 << 20)
+	pool := newSocketTarget(t, "tcp", "127.0.0.1:0", upstream.Options{}, func(conn net.Conn, _ int) {
+		io.ReadFull(conn, make([]byte, 1<<20))
+	})
+	_, err := pool.Exchange(request("POST", bytes.NewReader(big), int64(len(big))), "/", nil, nil)
+	why, repeatable := reason(err)
+	is.Equal(why, upstream.Broken)
+	is.True(!repeatable)
+}
+
 // A splicer is a ResponseWriter that notes what ReadFrom is called with.
 type splicer struct {
 	recorder
@@ -231,6 +280,43 @@ func TestSplicedBodyThatTheClientLeavesIsTheWritersError(t *testing.T) {
 	reset := &net.OpError{Op: "readfrom", Net: "tcp", Err: os.NewSyscallError("splice", syscall.ECONNRESET)}
 	_, err = resp.Body.(io.WriterTo).WriteTo(&splicer{err: reset})
 	is.Equal(err, error(reset))
+}
+
+// A slowSplicer is a splicer whose client takes longer than a deadline, which
+// its server puts off. Meanwhile that of the source passes.
+type slowSplicer struct {
+	splicer
+	limit time.Duration
+	late  func() // called when it has
+}
+
+func (s *slowSplicer) ReadFrom(r io.Reader) (int64, error) {
+	n, err := s.splicer.ReadFrom(r)
+	if err != nil {
+		time.Sleep(s.limit)
+		s.late()
+	}
+	return n, err
+}
+
+func TestSpliceGoesOnForASlowClient(t *testing.T) {
+	is := is.New(t)
+	big := blob(600 << 10)
+	const limit = 20 * time.Millisecond
+	goOn := make(chan struct{})
+	pool := newSocketTarget(t, "tcp", "127.0.0.1:0", upstream.Options{WriteTimeout: limit}, func(conn net.Conn, _ int) {
+		proxytest.ReadHead(conn)
+		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", len(big))
+		conn.Write(big[:len(big)/2])
+		<-goOn
+		conn.Write(big[len(big)/2:])
+	})
+	resp, err := pool.Exchange(request("GET", nil, 0), "/", nil, nil)
+	is.NoErr(err)
+	w := slowSplicer{limit: limit, late: sync.OnceFunc(func() { close(goOn) })}
+	_, err = resp.Body.(io.WriterTo).WriteTo(&w)
+	is.NoErr(err)
+	is.True(bytes.Equal(w.got, big)) // body
 }
 
 func TestSpliceGivesUpAStalledClient(t *testing.T) {

@@ -3,32 +3,48 @@ package upstream
 import "sync"
 
 // The sizes of a piece: a small one may wait long for a body that comes little
-// by little, of which there may be many; a large one saves system calls.
+// by little, of which there may be many; a large one saves system calls. One of
+// an answer is written under one deadline. A client that takes less in that time
+// counts as one that takes nothing, unless its server puts deadlines off.
 const (
-	smallPiece = 4 << 10
-	largePiece = 256 << 10
+	smallSize  = 4 << 10
+	answerSize = 256 << 10
+	uploadSize = 512 << 10
 )
 
 var (
-	smallPieces = sync.Pool{New: func() any { return newPiece(smallPiece) }}
-	largePieces = sync.Pool{New: func() any { return newPiece(largePiece) }}
+	smallPieces  = newPieces(smallSize)
+	answerPieces = newPieces(answerSize)
+	uploadPieces = newPieces(uploadSize)
 )
 
-func newPiece(size int) *[]byte {
-	b := make([]byte, size)
-	return &b
+func newPieces(size int) *sync.Pool {
+	return &sync.Pool{New: func() any {
+		b := make([]byte, size)
+		return &b
+	}}
 }
 
 // A piece is a borrowed buffer for a body on its way through.
-type piece struct{ buf *[]byte }
+type piece struct {
+	buf   *[]byte
+	large *sync.Pool
+	small bool // buf is from smallPieces; else from large
+}
 
 // borrowPiece returns a piece for a body of which n bytes are to come; negative:
-// nobody knows.
-func borrowPiece(n int64) piece {
-	if n > smallPiece {
-		return piece{largePieces.Get().(*[]byte)}
+// nobody knows. It is large, or may become so, as those of a pool are.
+func borrowPiece(n int64, large *sync.Pool) piece {
+	p := piece{large: large, small: n <= smallSize}
+	p.buf = p.pool().Get().(*[]byte)
+	return p
+}
+
+func (p *piece) pool() *sync.Pool {
+	if p.small {
+		return smallPieces
 	}
-	return piece{smallPieces.Get().(*[]byte)}
+	return p.large
 }
 
 func (p *piece) bytes() []byte { return *p.buf }
@@ -36,20 +52,11 @@ func (p *piece) bytes() []byte { return *p.buf }
 // fit makes the next piece large if n filled this one, and small if n would
 // have had room in such a one.
 func (p *piece) fit(n int) {
-	switch isLarge := len(*p.buf) == largePiece; {
-	case !isLarge && n >= smallPiece-chunkOverhead:
+	if small := n < smallSize-chunkOverhead; small != p.small {
 		p.giveBack()
-		p.buf = largePieces.Get().(*[]byte)
-	case isLarge && n < smallPiece-chunkOverhead:
-		p.giveBack()
-		p.buf = smallPieces.Get().(*[]byte)
+		p.small = small
+		p.buf = p.pool().Get().(*[]byte)
 	}
 }
 
-func (p *piece) giveBack() {
-	if len(*p.buf) == largePiece {
-		largePieces.Put(p.buf)
-	} else {
-		smallPieces.Put(p.buf)
-	}
-}
+func (p *piece) giveBack() { p.pool().Put(p.buf) }

@@ -269,7 +269,7 @@ func (p *Pool) take(q *request) *conn {
 		if c == nil {
 			return nil
 		}
-		if usable && (!q.streamed && c.takesTurns() || c.quiet()) {
+		if usable && (!q.streamed && c.bare || c.quiet()) {
 			c.reused = true
 			return c
 		}

@@ -258,7 +258,7 @@ func (s *sender) run() {
 	body := s.r.Body
 	defer body.Close()
 	defer close(s.done)
-	piece := borrowPiece(s.left)
+	piece := borrowPiece(s.left, uploadPieces)
 	if s.left < 0 {
 		s.err = s.sendChunks(body, &piece)
 	} else {
@@ -337,7 +337,7 @@ func (s *sender) write(p []byte, last bool) error {
 	if last {
 		s.last.Store(true)
 	}
-	_, err := s.conn.nc.Write(p)
+	_, err := s.conn.write(p)
 	s.refused = err != nil
 	return err
 }
