@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"strconv"
 	"syscall"
+
+	"github.com/shahnk19/parachute/cmd/parachute/internal/tcp"
 )
 
 // A ListenError says that Run could not listen for a protocol.
@@ -96,11 +98,7 @@ func (l *listeners) listenTLS(c Config) error {
 }
 
 func listen(ip netip.Addr, port int) (net.Listener, error) {
-	l, err := net.Listen("tcp", join(ip, port))
-	if err != nil {
-		return nil, err
-	}
-	return promptListener{l}, nil
+	return tcp.Listen(join(ip, port))
 }
 
 func join(ip netip.Addr, port int) string {

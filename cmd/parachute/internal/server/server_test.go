@@ -112,6 +112,31 @@ func TestHeadOfMoreThanTheLimitIsRefused(t *testing.T) {
 	is.Equal(res.StatusCode, http.StatusRequestHeaderFieldsTooLarge)
 }
 
+// On HTTP/1.0 the end of the connection is the end of the answer, so one that
+// broke off has to be reset.
+func TestBrokenAnswerToHTTP10IsReset(t *testing.T) {
+	is := is.New(t)
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/up" {
+			return
+		}
+		io.WriteString(w, "hello")
+		http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}))
+	defer app.Close()
+	c := newConfig(t)
+	p := start(t, c)
+	deploy(t, c, app.Listener.Addr().String())
+	client, err := net.Dial("tcp", p.address)
+	is.NoErr(err)
+	defer client.Close()
+	_, err = io.WriteString(client, "GET / HTTP/1.0\r\nHost: app.test\r\n\r\n")
+	is.NoErr(err)
+	_, err = io.ReadAll(client)
+	is.True(errors.Is(err, syscall.ECONNRESET))
+}
+
 func TestStopWaitsForRequestsAndClosesStreams(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)

@@ -1,11 +1,17 @@
 //go:build (amd64 || arm64) && !race
 
-package server
+package tcp
 
 import (
 	"syscall"
 	"unsafe"
 )
+
+// The scheduler is not told of these system calls, as it is of all others. They
+// do not wait, for their sockets do not, and are over before another thread
+// could have taken the place of this one, which is what telling is for: where it
+// is tried, the scheduler's monitor wakes up for each, and hands its processor
+// on, and both cost more than the call.
 
 // readNow reads from a socket what is there.
 func readNow(fd uintptr, p []byte) (int, error) { return callNow(syscall.SYS_READ, fd, p) }

@@ -1,0 +1,209 @@
+package tcp
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// callMost is how much one system call copies at most: while it does, nobody
+// can stop its thread, as the garbage collector wants to from time to time.
+const callMost = 512 << 10
+
+// A conn is a connection that was accepted. tcp is read and written only by in
+// and out: the deadlines that it has itself are not the ones that were asked for.
+type conn struct {
+	tcp     *net.TCPConn
+	pipes   *sync.Pool // see listener
+	in, out transfer
+}
+
+// A transfer is one direction of a conn.
+type transfer struct {
+	deadline deadline
+	call     func(step func(fd uintptr) (done bool)) error // RawConn's Read or Write
+	control  func(f func(fd uintptr)) error                // RawConn's Control
+
+	mu      sync.Mutex // is held by the operation under way, and guards what follows
+	step    func(fd uintptr) (done bool)
+	p       []byte    // what is read into, or written
+	n       int       // how much was
+	err     error     // an errno
+	waiting bool      // for room to write
+	since   time.Time // when that began, or got on
+}
+
+func newConn(tcp *net.TCPConn, sys syscall.RawConn, pipes *sync.Pool) *conn {
+	c := &conn{tcp: tcp, pipes: pipes}
+	c.in.step, c.out.step = c.read, c.write
+	c.in.call, c.out.call = sys.Read, sys.Write
+	c.in.control, c.out.control = sys.Control, sys.Control
+	c.in.deadline.set, c.out.deadline.set = tcp.SetReadDeadline, tcp.SetWriteDeadline
+	c.out.deadline.patient = true
+	return c
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	t := &c.in
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(p) == 1 {
+		if err := t.deadline.pause(); err != nil {
+			return 0, err // unwrapped, for it is how most of these end
+		}
+	}
+	t.p = p[:min(len(p), callMost)]
+	err := t.run(t.step)
+	t.p = nil
+	if err != nil {
+		return 0, failure("read", "read", c, err)
+	}
+	if t.n == 0 {
+		return 0, io.EOF
+	}
+	return t.n, nil
+}
+
+// read does what can be done now, and reports whether that is all.
+func (c *conn) read(fd uintptr) bool {
+	t := &c.in
+	t.n, t.err = readNow(fd, t.p)
+	for t.err == syscall.EINTR {
+		t.n, t.err = readNow(fd, t.p)
+	}
+	return t.err != syscall.EAGAIN
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	t := &c.out
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.p, t.n = p, 0
+	err := t.run(t.step)
+	t.p = nil
+	if err != nil {
+		return t.n, failure("write", "write", c, err)
+	}
+	return t.n, nil
+}
+
+// write does what can be done now, and reports whether that is all.
+func (c *conn) write(fd uintptr) bool {
+	t := &c.out
+	start := t.n
+	for t.err = nil; t.n < len(t.p) && t.err == nil; {
+		var n int
+		n, t.err = writeNow(fd, t.p[t.n:min(t.n+callMost, len(t.p))])
+		t.n += max(n, 0)
+		if t.err == syscall.EINTR {
+			t.err = nil
+		}
+	}
+	return t.wrote(t.n > start)
+}
+
+// wrote reports whether nothing is left to be waited for, where something was
+// written or not, and notes since when the client has taken nothing.
+func (t *transfer) wrote(something bool) (done bool) {
+	done = t.err != syscall.EAGAIN
+	if !done && (something || !t.waiting) {
+		t.since = time.Now()
+	}
+	t.waiting = !done
+	return done
+}
+
+// run takes steps until one is done, which says in err how, or the deadline has
+// passed.
+func (t *transfer) run(step func(fd uintptr) (done bool)) error {
+	t.deadline.begin()
+	t.waiting = false
+	for begun := false; ; begun = true {
+		err := t.call(step)
+		if err == nil {
+			return t.err
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		if !begun && !t.waiting {
+			t.since = time.Now() // when it had not been tried yet
+		}
+		if t.waiting && t.look(step) {
+			return t.err
+		}
+		if t.deadline.expired(t.since) {
+			return err
+		}
+	}
+}
+
+// look takes a step though nobody was told that there is room: the system tells
+// only of a third of its buffer, which may be more than a slow client takes in
+// the time of a deadline.
+func (t *transfer) look(step func(fd uintptr) bool) (done bool) {
+	err := t.control(func(fd uintptr) { done = step(fd) })
+	return err == nil && done
+}
+
+// A socket is what can be spliced.
+type socket interface {
+	net.Conn
+	syscall.Conn
+}
+
+// errNoSplice says that nothing can be spliced, and nothing was.
+var errNoSplice = errors.New("cannot be spliced")
+
+// ReadFrom writes what r holds. An error of a target whose answer is spliced
+// is a [net.OpError] of reading.
+func (c *conn) ReadFrom(r io.Reader) (int64, error) {
+	if limited, ok := r.(*io.LimitedReader); ok {
+		switch src := limited.R.(type) {
+		case *net.TCPConn, *net.UnixConn:
+			if n, err := c.splice(src.(socket), limited); err != errNoSplice {
+				return n, err
+			}
+		}
+	}
+	return io.Copy(struct{ io.Writer }{c}, r)
+}
+
+func (c *conn) Close() error         { return c.tcp.Close() }
+func (c *conn) LocalAddr() net.Addr  { return c.tcp.LocalAddr() }
+func (c *conn) RemoteAddr() net.Addr { return c.tcp.RemoteAddr() }
+
+// CloseWrite tells the client that nothing more will come.
+func (c *conn) CloseWrite() error { return c.tcp.CloseWrite() }
+
+// SetLinger says what Close does with what was not sent yet; 0: it resets.
+func (c *conn) SetLinger(seconds int) error { return c.tcp.SetLinger(seconds) }
+
+func (c *conn) SetReadDeadline(t time.Time) error  { return c.in.deadline.ask(t) }
+func (c *conn) SetWriteDeadline(t time.Time) error { return c.out.deadline.ask(t) }
+
+func (c *conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// failure returns err as a TCPConn does; call is what an errno is of.
+func failure(op, call string, c net.Conn, err error) error {
+	var raw *net.OpError
+	if errors.As(err, &raw) {
+		err = raw.Err
+	} else if errno, ok := err.(syscall.Errno); ok {
+		err = os.NewSyscallError(call, errno)
+	}
+	local := c.LocalAddr()
+	return &net.OpError{Op: op, Net: local.Network(), Source: local, Addr: c.RemoteAddr(), Err: err}
+}

@@ -1,0 +1,132 @@
+package tcp
+
+import (
+	"io"
+	"runtime"
+	"syscall"
+)
+
+// A pipe is what is spliced through: the kernel moves pages from a socket into
+// it, and from it to another.
+type pipe struct {
+	in, out int // file descriptors
+	cleanup runtime.Cleanup
+}
+
+const (
+	// pipeSize is how much a pipe is to hold. What comes from a network fills
+	// its pages by a third only. An unprivileged user can have 128 of this size.
+	pipeSize = 512 << 10
+
+	// spliceSize is how much is moved at once without the scheduler being told.
+	spliceSize = 256 << 10
+
+	setPipeSize    = 1031 // F_SETPIPE_SZ
+	spliceNonblock = 2    // SPLICE_F_NONBLOCK
+)
+
+// newPipe returns a *pipe, or nil if there is none to be had that is worth it.
+func newPipe() any {
+	var fds [2]int
+	if err := syscall.Pipe2(fds[:], syscall.O_CLOEXEC|syscall.O_NONBLOCK); err != nil {
+		return nil
+	}
+	// Where a user has too many, this fails, and the pipe has room for two pages:
+	// to copy costs less.
+	if _, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fds[0]), setPipeSize, pipeSize); errno != 0 {
+		closePipe(fds)
+		return nil
+	}
+	p := &pipe{in: fds[1], out: fds[0]}
+	p.cleanup = runtime.AddCleanup(p, closePipe, fds)
+	return p
+}
+
+func closePipe(fds [2]int) {
+	syscall.Close(fds[0])
+	syscall.Close(fds[1])
+}
+
+// close is for a pipe that cannot be used again.
+func (p *pipe) close() {
+	p.cleanup.Stop()
+	closePipe([2]int{p.out, p.in})
+}
+
+// splice is ReadFrom where the kernel moves what is read. An error of src is an
+// [net.OpError] of reading, any other one of writing.
+func (c *conn) splice(src socket, limited *io.LimitedReader) (written int64, err error) {
+	from, err := src.SyscallConn()
+	if err != nil {
+		return 0, errNoSplice
+	}
+	p, ok := c.pipes.Get().(*pipe)
+	if !ok {
+		return 0, errNoSplice
+	}
+	for limited.N > 0 {
+		n, err := p.fill(from, int(min(limited.N, spliceSize)))
+		if err == syscall.EINVAL && written == 0 {
+			err = errNoSplice
+		} else if err != nil {
+			err = failure("read", "splice", src, err)
+		}
+		if err != nil || n == 0 {
+			c.pipes.Put(p)
+			return written, err
+		}
+		limited.N -= int64(n)
+		n, err = c.drain(p, n)
+		written += int64(n)
+		if err != nil {
+			p.close()
+			return written, failure("write", "splice", c, err)
+		}
+	}
+	c.pipes.Put(p)
+	return written, nil
+}
+
+// fill moves at most limit bytes into p, which is empty: none at the end.
+func (p *pipe) fill(from syscall.RawConn, limit int) (n int, err error) {
+	failed := from.Read(func(fd uintptr) bool {
+		n, err = spliceNow(int(fd), p.in, limit)
+		return err != syscall.EAGAIN
+	})
+	if failed != nil {
+		return 0, failed
+	}
+	return n, err
+}
+
+// drain moves the n bytes that are in p to c.
+func (c *conn) drain(p *pipe, n int) (written int, err error) {
+	t := &c.out
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.n = 0
+	err = t.run(func(fd uintptr) bool {
+		start := t.n
+		for t.err = nil; t.n < n && t.err == nil; {
+			var m int
+			m, t.err = spliceNow(p.out, int(fd), n-t.n)
+			t.n += m
+		}
+		return t.wrote(t.n > start)
+	})
+	return t.n, err
+}
+
+// spliceNow moves what can be moved without waiting. The scheduler is not told,
+// as it is not of the other calls.
+func spliceNow(from, to, limit int) (int, error) {
+	for {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(limit), spliceNonblock)
+		if errno == 0 {
+			return int(n), nil
+		}
+		if errno != syscall.EINTR {
+			return 0, errno
+		}
+	}
+}
