@@ -132,7 +132,10 @@ func (p *prefixes) UnmarshalText(text []byte) error {
 		if err != nil {
 			return fmt.Errorf("%q is no network: want CIDRs separated by commas, such as 10.0.0.0/8,fd00::/8, or none", s)
 		}
-		*p = append(*p, network.Masked())
+		if network != network.Masked() {
+			return fmt.Errorf("%q has bits behind its prefix: want %v for the network, or %v for the address alone", s, network.Masked(), network.Addr())
+		}
+		*p = append(*p, network)
 	}
 	return nil
 }
