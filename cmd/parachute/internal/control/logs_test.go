@@ -171,8 +171,9 @@ func TestShutdownEndsThoseWhoFollow(t *testing.T) {
 	r := p.follow("")
 	<-r.lines
 	is.NoErr(p.http.Shutdown(t.Context())) // which waits for them
-	is.Equal(<-r.lines, "last\n")          // not before they have had everything
 	err := <-r.ended
+	close(r.lines)
+	is.Equal(<-r.lines, "last\n") // not before they have had everything
 	is.True(errors.Is(err, control.ErrNoProxy))
 	is.True(strings.Contains(err.Error(), "has ended"))
 }
