@@ -42,12 +42,12 @@ func (j *journal) logs() control.Logs {
 
 func (j *journal) tail(ctx context.Context, asked string, follow bool, write func([]byte) error) error {
 	err := write([]byte(asked + j.lines))
-	for follow && err == nil && ctx.Err() == nil {
+	for follow && err == nil {
 		select {
 		case lines := <-j.come:
 			err = write([]byte(lines))
 		case <-ctx.Done():
-			err = write([]byte("last\n"))
+			return write([]byte("last\n"))
 		}
 	}
 	return err
