@@ -254,6 +254,7 @@ func (b *body) splice(k *client, to io.ReaderFrom) (n int64, err error) {
 			c.err = io.EOF
 			return n, b.fail(io.ErrUnexpectedEOF)
 		case isTargetsDeadline(err, k.until) && b.x.cutFor() == 0:
+			// What is left goes on, with new deadlines.
 		default:
 			return n, b.spliceFailed(err)
 		}

@@ -53,7 +53,7 @@ func (p *pipe) close() {
 	closePipe([2]int{p.out, p.in})
 }
 
-// splice is ReadFrom where the kernel moves what is read. An error of src is an
+// splice is ReadFrom where the kernel moves what is read. An error of src is a
 // [net.OpError] of reading, any other one of writing.
 func (c *conn) splice(src socket, limited *io.LimitedReader) (written int64, err error) {
 	from, err := src.SyscallConn()
