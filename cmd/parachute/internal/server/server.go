@@ -28,6 +28,7 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/kamal"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/metrics"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/state"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/tcp"
 )
 
 // A Config says what to run.
@@ -275,7 +276,7 @@ func (s *server) addFronts(c Config, p parts) {
 	limits, l := c.Limits.normalize(), p.listeners
 	// What they say is about clients, and any client can make them say so.
 	errorLog := slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug)
-	plain := &http.Server{Handler: http.HandlerFunc(s.handle), ErrorLog: errorLog}
+	plain := &http.Server{Handler: http.HandlerFunc(s.handle), ConnContext: tcp.ConnContext, ErrorLog: errorLog}
 	limits.apply(plain)
 	s.fronts = append(s.fronts, front{"http", func() error { return plain.Serve(l.http) }, plain})
 	if l.https == nil {

@@ -137,6 +137,24 @@ func TestBrokenAnswerToHTTP10IsReset(t *testing.T) {
 	is.True(errors.Is(err, syscall.ECONNRESET))
 }
 
+func TestClientThatLeavesEndsItsRequest(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	c := newConfig(t)
+	app := newApp(t)
+	p := start(t, c)
+	deploy(t, c, app.Listener.Addr().String())
+	client, err := net.Dial("tcp", p.address)
+	is.NoErr(err)
+	defer client.Close()
+	fmt.Fprint(client, "GET /hold HTTP/1.1\r\nHost: app.test\r\n\r\n")
+	<-app.entered
+	is.NoErr(client.Close())
+	line := p.await(t, `"msg":"Request"`) // although the app keeps it
+	app.release <- struct{}{}
+	is.True(strings.Contains(line, `"error":"gone: `))
+}
+
 func TestStopWaitsForRequestsAndClosesStreams(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)

@@ -20,6 +20,7 @@ type conn struct {
 	tcp     *net.TCPConn
 	pipes   *sync.Pool // see listener
 	in, out transfer
+	watch   watch
 }
 
 // A transfer is one direction of a conn.
@@ -51,14 +52,12 @@ func (c *conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	if c.takeOver(len(p)) {
+		return 0, nil
+	}
 	t := &c.in
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(p) == 1 {
-		if err := t.deadline.pause(); err != nil {
-			return 0, err // unwrapped, for it is how most of these end
-		}
-	}
 	t.p = p[:min(len(p), callMost)]
 	err := t.run(t.step)
 	t.p = nil
@@ -126,7 +125,6 @@ func (t *transfer) wrote(something bool) (done bool) {
 // run takes steps until one is done, which says in err how, or the deadline has
 // passed.
 func (t *transfer) run(step func(fd uintptr) (done bool)) error {
-	t.deadline.begin()
 	t.waiting = false
 	for begun := false; ; begun = true {
 		err := t.call(step)
@@ -179,7 +177,16 @@ func (c *conn) ReadFrom(r io.Reader) (int64, error) {
 	return io.Copy(struct{ io.Writer }{c}, r)
 }
 
-func (c *conn) Close() error         { return c.tcp.Close() }
+// Close ends the context of ConnContext as well.
+func (c *conn) Close() error {
+	err := c.tcp.Close()
+	c.endWatch()
+	if c.watch.left != nil {
+		c.watch.left()
+	}
+	return err
+}
+
 func (c *conn) LocalAddr() net.Addr  { return c.tcp.LocalAddr() }
 func (c *conn) RemoteAddr() net.Addr { return c.tcp.RemoteAddr() }
 
@@ -192,7 +199,10 @@ func (c *conn) SetLinger(seconds int) error { return c.tcp.SetLinger(seconds) }
 func (c *conn) SetReadDeadline(t time.Time) error  { return c.in.deadline.ask(t) }
 func (c *conn) SetWriteDeadline(t time.Time) error { return c.out.deadline.ask(t) }
 
+// SetDeadline is called by a server when it hands the connection to somebody
+// else, and ends the watch.
 func (c *conn) SetDeadline(t time.Time) error {
+	c.endWatch()
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 

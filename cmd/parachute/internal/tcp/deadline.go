@@ -1,7 +1,6 @@
 package tcp
 
 import (
-	"os"
 	"sync"
 	"time"
 )
@@ -23,11 +22,6 @@ type deadline struct {
 	asked  time.Time     // zero: never
 	given  time.Duration // how far off that was, of a patient one
 	socket time.Time     // what the socket has
-	unset  bool          // asked came in a pause, and the socket is still to get it
-
-	paused bool        // there is a Read that pauses
-	timer  *time.Timer // ends the pause; nil: there never was one
-	goOn   chan error  // gets how it ends
 }
 
 // ask makes t the deadline of what goes on and of what begins from now on.
@@ -38,30 +32,23 @@ func (d *deadline) ask(t time.Time) error {
 	if d.patient && !t.IsZero() {
 		d.given = time.Until(t)
 	}
-	earlier := !t.IsZero() && (d.socket.IsZero() || t.Before(d.socket))
-	if d.paused && isPast(t) {
-		d.unset = earlier
-		d.resumeLocked(os.ErrDeadlineExceeded)
-		return nil
-	}
-	if d.unset = false; earlier {
+	if !t.IsZero() && (d.socket.IsZero() || t.Before(d.socket)) {
 		return d.setLocked(t)
 	}
 	return nil
 }
 
-func (d *deadline) setLocked(t time.Time) error {
-	d.socket, d.unset = t, false
-	return d.set(t)
-}
-
-// begin is called when an operation begins.
-func (d *deadline) begin() {
+// cut ends what goes on, and leaves what was asked for: an operation that is to
+// go on does.
+func (d *deadline) cut() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.unset {
-		d.setLocked(d.asked)
-	}
+	d.setLocked(time.Unix(1, 0))
+}
+
+func (d *deadline) setLocked(t time.Time) error {
+	d.socket = t
+	return d.set(t)
 }
 
 // expired is called when the socket's deadline has ended what has waited since
@@ -78,44 +65,3 @@ func (d *deadline) expired(since time.Time) bool {
 }
 
 func isPast(t time.Time) bool { return !t.IsZero() && !time.Now().Before(t) }
-
-// pauseTime is how long a Read into a single byte waits before it looks for one.
-// Such a Read is how net/http notices that a client leaves: it begins one with
-// every request, and takes it back by a deadline in the past when the request
-// is answered. Most are before they are worth a look, which is a system call, a
-// wait and two deadlines of the socket.
-const pauseTime = 10 * time.Millisecond
-
-// pause returns after pauseTime, or with an error as soon as the deadline is in
-// the past. It is called by one goroutine at a time.
-func (d *deadline) pause() error {
-	d.mu.Lock()
-	if isPast(d.asked) {
-		d.mu.Unlock()
-		return os.ErrDeadlineExceeded
-	}
-	if d.timer == nil {
-		d.goOn = make(chan error, 1)
-		d.timer = time.AfterFunc(pauseTime, d.resume)
-	} else {
-		d.timer.Reset(pauseTime)
-	}
-	d.paused = true
-	d.mu.Unlock()
-	return <-d.goOn
-}
-
-// resume ends a pause, or the next one if the timer fired too late for its own.
-func (d *deadline) resume() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.paused {
-		d.resumeLocked(nil)
-	}
-}
-
-func (d *deadline) resumeLocked(err error) {
-	d.timer.Stop()
-	d.paused = false
-	d.goOn <- err
-}

@@ -12,10 +12,10 @@ import (
 //
 // What it accepts has, besides the methods of a [net.Conn], CloseWrite and
 // SetLinger, and a ReadFrom that has the kernel move what an [io.LimitedReader]
-// reads from a socket. It differs from a [net.TCPConn] in three ways. A write
-// deadline that passes ends only what the client's side has taken nothing of for
-// as long as that had given. A Read into a single byte looks at the connection
-// after 10 ms. To set a deadline of a connection that is closed may be no error.
+// reads from a socket. It differs from a [net.TCPConn] in two ways, and in what
+// [ConnContext] says. A write deadline that passes ends only what the client's
+// side has taken nothing of for as long as that had given. To set a deadline of
+// a connection that is closed may be no error.
 func Listen(address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
