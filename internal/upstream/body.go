@@ -230,31 +230,37 @@ func (b *body) waits() bool { return b.conn.br.Buffered() == 0 }
 // splice hands the rest of the body to a server that, where both ends are
 // sockets, has the kernel move it. Nothing tells beforehand which of the two a
 // call will wait for, and a client must not pay for a slow target: so the
-// target's deadline, which does no harm, comes long before the client's, and
-// what was left of the piece gets new ones.
+// target's deadline, which does no harm, comes long before the client's, which
+// is set anew for each piece. When it passes, what was left of the piece gets
+// new ones.
 func (b *body) splice(k *client, to io.ReaderFrom) (n int64, err error) {
 	if err := k.flush(); err != nil {
 		return 0, b.x.writeError(err)
 	}
 	c := b.conn
-	for b.left > 0 {
+	var size int64 = answerSize
+	for late := true; b.left > 0; {
+		start := time.Now()
 		k.until = time.Time{}
 		k.arm()
-		if k.limit > 0 {
-			c.readNowBy(time.Now().Add(k.limit / 2))
+		if late && k.limit > 0 {
+			c.readNowBy(start.Add(k.limit / 2))
+			late = false
 		}
-		piece := min(b.left, answerSize)
+		piece := min(b.left, size)
 		b.piece = io.LimitedReader{R: c.raw, N: piece}
 		m, err := to.ReadFrom(&b.piece)
 		n += m
 		b.left -= m
+		size = answerSize
 		switch {
 		case err == nil && m == piece:
+			size = sizeAfter(time.Since(start), k.limit)
 		case err == nil:
 			c.err = io.EOF
 			return n, b.fail(io.ErrUnexpectedEOF)
 		case isTargetsDeadline(err, k.until) && b.x.cutFor() == 0:
-			// What is left goes on, with new deadlines.
+			late = true
 		default:
 			return n, b.spliceFailed(err)
 		}

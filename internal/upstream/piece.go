@@ -1,6 +1,9 @@
 package upstream
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // The sizes of a piece: a small one may wait long for a body that comes little
 // by little, of which there may be many; a large one saves system calls. One of
@@ -9,8 +12,19 @@ import "sync"
 const (
 	smallSize  = 4 << 10
 	answerSize = 256 << 10
+	spliceSize = 512 << 10 // see sizeAfter
 	uploadSize = 512 << 10
 )
+
+// sizeAfter returns how large the next piece of a splice is, if the client took
+// that long for the one before, of limit; not positive: for ever. One that is
+// far from its limit is given more at once.
+func sizeAfter(took, limit time.Duration) int64 {
+	if limit <= 0 || took < limit/8 {
+		return spliceSize
+	}
+	return answerSize
+}
 
 var (
 	smallPieces  = newPieces(smallSize)

@@ -11,15 +11,23 @@ import (
 type pipe struct {
 	in, out int // file descriptors
 	cleanup runtime.Cleanup
+
+	fillStep, drainStep func(fd uintptr) (done bool)
+
+	want int       // how many bytes are to be moved
+	n    int       // how many fill has moved
+	err  error     // an errno of it
+	to   *transfer // what drain is of
 }
 
 const (
-	// pipeSize is how much a pipe is to hold. What comes from a network fills
-	// its pages by a third only. An unprivileged user can have 128 of this size.
-	pipeSize = 512 << 10
+	// pipeSize is how much a pipe is to hold, if its pages are full. What comes
+	// from a network fills a third of each. An unprivileged user can have 64 of
+	// this size, which is also the largest that one may ask for.
+	pipeSize = 1 << 20
 
 	// spliceSize is how much is moved at once without the scheduler being told.
-	spliceSize = 256 << 10
+	spliceSize = 512 << 10
 
 	setPipeSize    = 1031 // F_SETPIPE_SZ
 	spliceNonblock = 2    // SPLICE_F_NONBLOCK
@@ -38,6 +46,7 @@ func newPipe() any {
 		return nil
 	}
 	p := &pipe{in: fds[1], out: fds[0]}
+	p.fillStep, p.drainStep = p.moveIn, p.moveOut
 	p.cleanup = runtime.AddCleanup(p, closePipe, fds)
 	return p
 }
@@ -88,15 +97,17 @@ func (c *conn) splice(src socket, limited *io.LimitedReader) (written int64, err
 }
 
 // fill moves at most limit bytes into p, which is empty: none at the end.
-func (p *pipe) fill(from syscall.RawConn, limit int) (n int, err error) {
-	failed := from.Read(func(fd uintptr) bool {
-		n, err = spliceNow(int(fd), p.in, limit)
-		return err != syscall.EAGAIN
-	})
-	if failed != nil {
-		return 0, failed
+func (p *pipe) fill(from syscall.RawConn, limit int) (int, error) {
+	p.want = limit
+	if err := from.Read(p.fillStep); err != nil {
+		return 0, err
 	}
-	return n, err
+	return p.n, p.err
+}
+
+func (p *pipe) moveIn(fd uintptr) bool {
+	p.n, p.err = spliceNow(int(fd), p.in, p.want)
+	return p.err != syscall.EAGAIN
 }
 
 // drain moves the n bytes that are in p to c.
@@ -104,17 +115,22 @@ func (c *conn) drain(p *pipe, n int) (written int, err error) {
 	t := &c.out
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.n = 0
-	err = t.run(func(fd uintptr) bool {
-		start := t.n
-		for t.err = nil; t.n < n && t.err == nil; {
-			var m int
-			m, t.err = spliceNow(p.out, int(fd), n-t.n)
-			t.n += m
-		}
-		return t.wrote(t.n > start)
-	})
+	p.to, p.want, t.n = t, n, 0
+	err = t.run(p.drainStep)
+	p.to = nil
 	return t.n, err
+}
+
+// moveOut does what can be done now, and reports whether that is all.
+func (p *pipe) moveOut(fd uintptr) bool {
+	t := p.to
+	start := t.n
+	for t.err = nil; t.n < p.want && t.err == nil; {
+		var n int
+		n, t.err = spliceNow(p.out, int(fd), p.want-t.n)
+		t.n += n
+	}
+	return t.wrote(t.n > start)
 }
 
 // spliceNow moves what can be moved without waiting. The scheduler is not told,
