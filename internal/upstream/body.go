@@ -231,8 +231,8 @@ func (b *body) waits() bool { return b.conn.br.Buffered() == 0 }
 // sockets, has the kernel move it. Nothing tells beforehand which of the two a
 // call will wait for, and a client must not pay for a slow target: so the
 // target's deadline, which does no harm, comes long before the client's, which
-// is set anew for each piece. When it passes, what was left of the piece gets
-// new ones.
+// is set anew for each piece. When the target's passes, both are, and what was
+// left of the piece goes on.
 func (b *body) splice(k *client, to io.ReaderFrom) (n int64, err error) {
 	if err := k.flush(); err != nil {
 		return 0, b.x.writeError(err)

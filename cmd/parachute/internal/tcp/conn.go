@@ -49,10 +49,7 @@ func newConn(tcp *net.TCPConn, sys syscall.RawConn, pipes *sync.Pool) *conn {
 }
 
 func (c *conn) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	if c.takeOver(len(p)) {
+	if len(p) == 0 || c.takeOver(len(p)) {
 		return 0, nil
 	}
 	t := &c.in
