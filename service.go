@@ -19,6 +19,7 @@ import (
 	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/cookies"
 	"github.com/shahnk19/parachute/internal/credentials"
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/headers"
@@ -961,15 +962,13 @@ func (a *amendment) noteWriter(h http.Header) {
 func (a *amendment) limit(res *http.Response) error {
 	d := a.deployment
 	most := d.MaxResponseBody
-	media, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
-	media = strings.ToLower(strings.TrimSpace(media))
 	switch {
-	case media == "text/event-stream" || a.method == http.MethodHead:
+	case field.IsEventStream(res.Header) || a.method == http.MethodHead:
 	case most > 0 && res.ContentLength > most:
 		return buffer.ErrTooLarge
 	case res.ContentLength < 0 && most > 0:
 		res.Body = buffer.Limit(res.Body, most)
-	case d.Buffer.Responses && res.ContentLength > 0 && !strings.HasPrefix(media, "application/grpc") &&
+	case d.Buffer.Responses && res.ContentLength > 0 && !field.IsGRPC(res.Header) &&
 		!strings.EqualFold(res.Header.Get("X-Accel-Buffering"), "no"):
 		body, err := a.spool.ReadAll(res.Body, res.ContentLength, buffer.Limits{Memory: d.Buffer.Memory, Size: most})
 		if err != nil {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/shahnk19/parachute/internal/field"
 )
 
 // An answer is a final answer on its way to the client.
@@ -47,7 +49,7 @@ func (y *relay) answer(res *http.Response) error {
 		res.StatusCode == http.StatusNoContent || res.StatusCode == http.StatusNotModified
 	_, a.counted = res.Header["Content-Length"]
 	a.chunked = !a.empty && !a.counted && y.r.ProtoMajor == 1 && y.r.ProtoMinor > 0
-	a.events = !a.empty && isEventStream(res.Header)
+	a.events = !a.empty && field.IsEventStream(res.Header)
 	if a.events && y.o.Stream != nil {
 		return a.stream()
 	}

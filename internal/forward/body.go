@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/shahnk19/parachute/internal/field"
 )
 
 const (
@@ -59,7 +61,7 @@ func newBody(w http.ResponseWriter, r *http.Request) *body {
 		client: r,
 		sent:   r.WithContext(r.Context()),
 		duplex: r.ProtoMajor > 1 || http.NewResponseController(w).EnableFullDuplex() == nil,
-		held:   r.ProtoMajor == 1 && r.ProtoMinor > 0 && hasToken(r.Header["Expect"], "100-continue"),
+		held:   r.ProtoMajor == 1 && r.ProtoMinor > 0 && field.HasToken(r.Header["Expect"], "100-continue"),
 	}
 	b.sent.Body = b
 	b.sent.Trailer = nil

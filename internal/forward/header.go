@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/shahnk19/parachute/internal/field"
 )
 
 // A kind says what a proxy does with a header field.
@@ -58,7 +60,7 @@ func passes(name string, trusted bool) bool {
 // silence it.
 func removeNamed(h http.Header, connection []string) {
 	for _, list := range connection {
-		for token := range tokens(list) {
+		for token := range field.Elements(list) {
 			switch token {
 			case "keep-alive", "close", "Upgrade": // nearly always, and no fields
 				continue
@@ -88,31 +90,6 @@ func share(h, answer http.Header) {
 		}
 		h[name] = values
 	}
-}
-
-// tokens yields the elements of a list with commas that are not empty.
-func tokens(list string) func(yield func(string) bool) {
-	return func(yield func(string) bool) {
-		for more := true; more; {
-			var token string
-			token, list, more = strings.Cut(list, ",")
-			if token = strings.Trim(token, " \t"); token != "" && !yield(token) {
-				return
-			}
-		}
-	}
-}
-
-// hasToken reports whether one of the lists has token, in whatever case.
-func hasToken(lists []string, token string) bool {
-	for _, list := range lists {
-		for t := range tokens(list) {
-			if strings.EqualFold(t, token) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // An outgoing is the header of the request to the target. It shares the values
@@ -163,7 +140,7 @@ func (o *outgoing) compose(r *http.Request, how *Options, body bool, upgrade str
 		o.set("Connection", "Upgrade")
 		o.set("Upgrade", upgrade)
 	}
-	if hasToken(r.Header["Te"], "trailers") {
+	if field.HasToken(r.Header["Te"], "trailers") {
 		o.set("Te", "trailers")
 	}
 	// Without a body there is nothing to wait with, and a 100 is unknown to
@@ -218,7 +195,7 @@ func peerOf(remote string) string {
 // body would have to go first.
 func upgradeOf(r *http.Request, body bool) string {
 	asked := r.Header["Upgrade"]
-	if len(asked) == 0 || body || r.ProtoMajor != 1 || r.ProtoMinor < 1 || !hasToken(r.Header["Connection"], "upgrade") {
+	if len(asked) == 0 || body || r.ProtoMajor != 1 || r.ProtoMinor < 1 || !field.HasToken(r.Header["Connection"], "upgrade") {
 		return ""
 	}
 	if len(asked) == 1 && isProtocol(asked[0]) {
@@ -226,7 +203,7 @@ func upgradeOf(r *http.Request, body bool) string {
 	}
 	var protocols []string
 	for _, list := range asked {
-		protocols = slices.AppendSeq(protocols, tokens(list))
+		protocols = slices.AppendSeq(protocols, field.Elements(list))
 	}
 	return strings.Join(slices.DeleteFunc(protocols, isNoProtocol), ", ")
 }
@@ -238,7 +215,7 @@ func isNoProtocol(s string) bool { return !isProtocol(s) }
 // we never see, and a change to TLS would hide them from us.
 func isProtocol(s string) bool {
 	name, version, versioned := strings.Cut(s, "/")
-	if !isToken(name) || versioned && !isToken(version) {
+	if !field.IsToken(name) || versioned && !field.IsToken(version) {
 		return false
 	}
 	switch strings.ToLower(name) {
@@ -252,7 +229,7 @@ func isProtocol(s string) bool {
 // on framing, routing, authentication or how the message is to be handled may
 // not (RFC 9110, section 6.5.1): it came too late for those that decide by it.
 func isTrailer(name string) bool {
-	if !isToken(name) {
+	if !field.IsToken(name) {
 		return false
 	}
 	name = textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
@@ -278,13 +255,3 @@ func announced(t http.Header) []string {
 }
 
 func isNoTrailer(name string) bool { return !isTrailer(name) }
-
-// isEventStream reports whether h is the head of a stream of server-sent events.
-func isEventStream(h http.Header) bool {
-	t := h["Content-Type"]
-	if len(t) == 0 {
-		return false
-	}
-	media, _, _ := strings.Cut(t[0], ";")
-	return strings.EqualFold(strings.Trim(media, " \t"), "text/event-stream")
-}

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/shahnk19/parachute/internal/field"
 )
 
 // Why there is no target: what the client asked for cannot stand in a request
@@ -31,7 +33,7 @@ var (
 // its path is "." or "..", however encoded; or it is not below the prefix.
 // OPTIONS *, CONNECT and TRACE are the caller's to answer.
 func Target(r *http.Request, prefix string) (string, error) {
-	if !isToken(r.Method) {
+	if !field.IsToken(r.Method) {
 		return "", errMethod
 	}
 	if r.URL == nil || r.URL.Opaque != "" {
@@ -212,18 +214,4 @@ func isWritable(target string) bool {
 		}
 	}
 	return true
-}
-
-// isToken reports whether s is a token (RFC 9110, section 5.6.2).
-func isToken(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		switch {
-		case 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', '0' <= c && c <= '9':
-		case strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0:
-		default:
-			return false
-		}
-	}
-	return s != ""
 }

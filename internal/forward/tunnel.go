@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+
+	"github.com/shahnk19/parachute/internal/field"
 )
 
 // tunnelBuffer is small because a tunnel holds two of them while nobody sends.
@@ -66,7 +68,7 @@ func (y *relay) tunnel(res *http.Response, asked string) error {
 // those that it was asked for.
 func chosen(h http.Header, asked string) (string, error) {
 	protocol := strings.Join(h["Upgrade"], ", ")
-	if !hasToken([]string{asked}, protocol) || !hasToken(h["Connection"], "upgrade") {
+	if !field.HasToken([]string{asked}, protocol) || !field.HasToken(h["Connection"], "upgrade") {
 		return "", fmt.Errorf("switching protocols: asked for %q, the target chose %q", asked, protocol)
 	}
 	return protocol, nil

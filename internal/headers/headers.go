@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/textproto"
 	"strings"
+
+	"github.com/shahnk19/parachute/internal/field"
 )
 
 // Rules change the header of a message. Nil changes nothing. They never change
@@ -77,7 +79,7 @@ func parse(rules []string, refuse func(name string, set bool) error) (Rules, err
 func parseRule(s string) (rule, error) {
 	verb, rest, _ := strings.Cut(s, " ")
 	name, value, colon := strings.Cut(textproto.TrimString(rest), ":")
-	if !isToken(name) || !(verb == "set" && colon || verb == "del" && !colon) {
+	if !field.IsToken(name) || !(verb == "set" && colon || verb == "del" && !colon) {
 		return rule{}, errForm
 	}
 	r := rule{name: textproto.CanonicalMIMEHeaderKey(name)}
@@ -113,14 +115,3 @@ func refuseResponse(name string, _ bool) error {
 }
 
 func isControl(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
-
-// isToken reports whether s is a name (RFC 9110, section 5.6.2).
-func isToken(s string) bool { return s != "" && !strings.ContainsFunc(s, isNoTokenChar) }
-
-func isNoTokenChar(c rune) bool {
-	switch {
-	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		return false
-	}
-	return !strings.ContainsRune("!#$%&'*+-.^_`|~", c)
-}

@@ -26,9 +26,9 @@ const (
 // The house has four floors, and imports point down: cmd/parachute, then
 // cmd/parachute/internal, then the root, then internal.
 const (
-	ruleMechanism = "internal/* stands on the standard library and golang.org/x/crypto, and never on each other"
+	ruleMechanism = "internal/* stands on the standard library and golang.org/x/crypto, and of each other only on leaves, which import nothing of ours"
 	ruleRoot      = "the root stands on the standard library, golang.org/x/crypto, golang.org/x/net/idna and internal/*: an embedder pulls in nothing else"
-	ruleBinary    = "cmd/parachute/internal/* stands on the root and what it needs from outside, never on each other; server alone assembles the others"
+	ruleBinary    = "cmd/parachute/internal/* stands on the root, leaves of internal, and what it needs from outside, never on each other; server alone assembles the others"
 	ruleCommand   = "cmd/parachute stands on cmd/parachute/internal/*, the root and internal/*"
 	ruleEmbedder  = "examples and internal/e2e stand on the root and what they need from outside, as any embedder does; tests may import internal/proxytest"
 	ruleEndToEnd  = "nobody imports internal/e2e, which is a module of its own"
@@ -57,9 +57,11 @@ func TestImportsPointDown(t *testing.T) {
 	files, err := load()
 	is.NoErr(err)
 	is.True(len(files) > 0) // the tree was found
+	leaves := leavesOf(files)
+	is.True(leaves[module+"/internal/field"]) // one that others import
 	for _, f := range files {
 		for _, imp := range f.imports {
-			if rule := broken(path.Dir(f.path), imp, f.isTest()); rule != "" {
+			if rule := broken(path.Dir(f.path), imp, f.isTest(), leaves[imp]); rule != "" {
 				t.Errorf("%s imports %s\n\trule: %s", f.path, imp, rule)
 			}
 		}
@@ -163,8 +165,27 @@ func read(name string) (file, error) {
 	return f, nil
 }
 
-// broken returns the rule that is broken when a file in dir imports imp, or "".
-func broken(dir, imp string, test bool) string {
+// leavesOf returns the packages below internal that import nothing of ours,
+// tests aside.
+func leavesOf(files []file) map[string]bool {
+	leaves := make(map[string]bool)
+	for _, f := range files {
+		if dir := path.Dir(f.path); within(dir, "internal") && !f.isTest() {
+			leaves[module+"/"+dir] = true
+		}
+	}
+	for _, f := range files {
+		isOurs := func(imp string) bool { return within(imp, module) }
+		if !f.isTest() && slices.ContainsFunc(f.imports, isOurs) {
+			delete(leaves, module+"/"+path.Dir(f.path))
+		}
+	}
+	return leaves
+}
+
+// broken returns the rule that is broken when a file in dir imports imp, which
+// may be a leaf, or "".
+func broken(dir, imp string, test, leaf bool) string {
 	switch {
 	case within(imp, "github.com/alecthomas/kong") && dir != "cmd/parachute":
 		return ruleKong
@@ -179,11 +200,11 @@ func broken(dir, imp string, test bool) string {
 	case dir == "cmd/parachute":
 		return unless(!within(imp, module+"/examples"), ruleCommand)
 	case within(dir, "cmd/parachute/internal"):
-		return unless(test || mayBinary(dir, imp), ruleBinary)
+		return unless(test || leaf || mayBinary(dir, imp), ruleBinary)
 	case dir == ".":
 		return unless(test || mayRoot(imp), ruleRoot)
 	case within(dir, "internal"):
-		return unless(test || standard(imp) || within(imp, "golang.org/x/crypto"), ruleMechanism)
+		return unless(test || leaf || standard(imp) || within(imp, "golang.org/x/crypto"), ruleMechanism)
 	}
 	return rulePlace
 }
@@ -230,7 +251,7 @@ func foreign(dep string) bool {
 
 var (
 	notUnderRace = regexp.MustCompile(`(?m)^//go:build .*!race\b`)
-	testFunc     = regexp.MustCompile(`(?m)^func (Test\w+)`)
+	testFunc     = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)`)
 )
 
 // unrunClaims returns the tests of a file that neither pass of make test runs.
@@ -275,6 +296,7 @@ func TestEachImportRuleCanBeBroken(t *testing.T) {
 		{"internal/forward/deep", ours + "internal/gate", false, ruleMechanism},
 		{"internal/gate", module, false, ruleMechanism},
 		{"internal/proxytest", ours + "internal/gate", false, ruleMechanism},
+		{"internal/forward", ours + "internal/field", false, ""},
 		{"internal/gate", ours + "internal/proxytest", false, ruleTestsOnly},
 		{"internal/gate", ours + "internal/proxytest", true, ""},
 
@@ -292,6 +314,7 @@ func TestEachImportRuleCanBeBroken(t *testing.T) {
 		{"cmd/parachute/internal/state", module, false, ""},
 		{"cmd/parachute/internal/state", "github.com/google/renameio/v2", false, ""},
 		{"cmd/parachute/internal/state", ours + "internal/gate", false, ruleBinary},
+		{"cmd/parachute/internal/state", ours + "internal/field", false, ""},
 		{"cmd/parachute/internal/state", ours + "cmd/parachute/internal/control", false, ruleBinary},
 		{"cmd/parachute/internal/state", ours + "cmd/parachute/internal/control", true, ""},
 		{"cmd/parachute/internal/server", ours + "cmd/parachute/internal/control", false, ""},
@@ -322,7 +345,7 @@ func TestEachImportRuleCanBeBroken(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.dir+" "+tt.imp, func(t *testing.T) {
 			is := is.New(t)
-			is.Equal(broken(tt.dir, tt.imp, tt.test), tt.want)
+			is.Equal(broken(tt.dir, tt.imp, tt.test, tt.imp == ours+"internal/field"), tt.want)
 		})
 	}
 }
@@ -364,3 +387,49 @@ func TestAllocationClaimsThatNobodyRunsAreSeen(t *testing.T) {
 	is.Equal(unrunClaims("//go:build !race\n\n"+body), []string{"TestLookupIsFree"})
 	is.Equal(unrunClaims("//go:build linux && !race\n\n"+body), []string{"TestLookupIsFree"})
 }
+
+func TestLeavesImportNothingOfOurs(t *testing.T) {
+	is := is.New(t)
+	leaves := leavesOf([]file{
+		{path: "internal/field/field.go", imports: []string{"strings"}},
+		{path: "internal/field/field_test.go", imports: []string{module + "/internal/proxytest"}}, // a test may
+		{path: "internal/forward/header.go", imports: []string{"net/http"}},
+		{path: "internal/forward/body.go", imports: []string{module + "/internal/field"}},
+		{path: "router.go"},
+	})
+	is.Equal(leaves, map[string]bool{module + "/internal/field": true})
+}
+
+// A row of docs/cases.md names, in its last column, the tests of the case.
+func TestCasesNameTestsThatThereAre(t *testing.T) {
+	is := is.New(t)
+	text, err := os.ReadFile(root + "/docs/cases.md")
+	is.NoErr(err)
+	files, err := load()
+	is.NoErr(err)
+	there := make(map[string]bool)
+	for _, f := range files {
+		for _, match := range testFunc.FindAllStringSubmatch(f.source, -1) {
+			there[match[1]] = true
+		}
+	}
+	named := 0
+	for row := range strings.Lines(string(text)) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(row), "|"), "|")
+		if len(cells) != 3 || !strings.HasPrefix(row, "|") || strings.HasPrefix(row, "|--") || strings.TrimSpace(cells[2]) == "test" {
+			continue
+		}
+		names := testName.FindAllString(cells[2], -1)
+		if named += len(names); len(names) == 0 {
+			t.Errorf("docs/cases.md names no test of %s", cells[0])
+		}
+		for _, name := range names {
+			if !there[name] {
+				t.Errorf("docs/cases.md names %s, which is no test", name)
+			}
+		}
+	}
+	is.True(named > 0) // the rows were found
+}
+
+var testName = regexp.MustCompile(`\b(Test|Fuzz)\w+`)

@@ -10,6 +10,8 @@ import (
 	"net/http/httputil"
 	"os"
 	"time"
+
+	"github.com/shahnk19/parachute/internal/field"
 )
 
 // spliceMin is how much has to be left for a pipe and its system calls to cost
@@ -190,7 +192,7 @@ func (b *body) WriteTo(w io.Writer) (n int64, err error) {
 		return 0, b.fail(nil)
 	}
 	defer k.close()
-	eager := b.ending != atLength || isEventStream(&b.x.response)
+	eager := b.ending != atLength || field.IsEventStream(b.x.response.Header)
 	if !eager {
 		n, err = b.writeBuffered(&k)
 		if err != nil || b.err != nil {

@@ -4,8 +4,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 	"time"
+
+	"github.com/shahnk19/parachute/internal/field"
 )
 
 // A client is the one that a WriteTo writes to.
@@ -97,12 +98,7 @@ func (k *client) copy(src source, n int64, eager bool) (written int64, err error
 
 // isLasting reports whether r lasts until somebody closes it.
 func isLasting(r *http.Response) bool {
-	return r.StatusCode == http.StatusSwitchingProtocols || isEventStream(r)
-}
-
-// isEventStream reports whether r is one; each event is wanted at once.
-func isEventStream(r *http.Response) bool {
-	return strings.HasPrefix(r.Header.Get("Content-Type"), "text/event-stream")
+	return r.StatusCode == http.StatusSwitchingProtocols || field.IsEventStream(r.Header)
 }
 
 // flush sends what is held back, the head above all.

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/shahnk19/parachute/internal/field"
 )
 
 const (
@@ -44,7 +46,7 @@ func (q *request) prepare(r *http.Request, target string, header http.Header) *E
 		closeBody(r)
 		return &Error{Reason: BadRequest, Err: err}
 	}
-	q.held = length != 0 && hasToken(header["Expect"], "100-continue")
+	q.held = length != 0 && field.HasToken(header["Expect"], "100-continue")
 	q.streamed = length < 0 || length > maxSmall || q.held
 	if q.streamed {
 		return nil
@@ -115,7 +117,7 @@ func isIdempotent(method string) bool {
 // ends nowhere but at its end and has no line that was not asked for.
 func appendHead(b []byte, r *http.Request, target string, header http.Header, length int64) ([]byte, error) {
 	host := hostOf(r, header)
-	if !isToken(r.Method) || !isWord(target) || target == "" || !isWord(host) {
+	if !field.IsToken(r.Method) || !isWord(target) || target == "" || !isWord(host) {
 		return b, fmt.Errorf("cannot be sent: %q %q to host %q", r.Method, target, host)
 	}
 	b = append(b, r.Method...)
@@ -129,7 +131,7 @@ func appendHead(b []byte, r *http.Request, target string, header http.Header, le
 			continue
 		}
 		for _, value := range values {
-			if !isToken(name) || !isValue(value) {
+			if !field.IsToken(name) || !isValue(value) {
 				return b, fmt.Errorf("cannot be sent: header %q: %q", name, value)
 			}
 			b = appendLine(b, name, value)
@@ -158,7 +160,7 @@ func hostOf(r *http.Request, header http.Header) string {
 func appendAnnouncement(b []byte, trailer http.Header) []byte {
 	separator := "Trailer: "
 	for name := range trailer {
-		if !isToken(name) || isDerived(name) {
+		if !field.IsToken(name) || isDerived(name) {
 			continue
 		}
 		b = append(b, separator...)
@@ -191,22 +193,6 @@ func isDerived(name string) bool {
 		return strings.EqualFold(name, "Transfer-Encoding")
 	}
 	return false
-}
-
-// isToken reports whether s is a token of RFC 9110, section 5.6.2.
-func isToken(s string) bool {
-	const others uint64 = 1<<'!' | 1<<'#' | 1<<'$' | 1<<'%' | 1<<'&' | 1<<'\'' | 1<<'*' | 1<<'+' | 1<<'-' | 1<<'.'
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		switch {
-		case 'a' <= c|0x20 && c|0x20 <= 'z', '0' <= c && c <= '9':
-		case c < 64 && others>>c&1 == 1:
-		case c == '^', c == '_', c == '`', c == '|', c == '~':
-		default:
-			return false
-		}
-	}
-	return s != ""
 }
 
 // isWord reports whether s has neither white space nor control characters.
@@ -389,7 +375,7 @@ func appendTrailer(b []byte, trailer http.Header) ([]byte, error) {
 			continue
 		}
 		for _, value := range values {
-			if !isToken(name) || !isValue(value) {
+			if !field.IsToken(name) || !isValue(value) {
 				return b, fmt.Errorf("cannot be sent: trailer %q: %q", name, value)
 			}
 			b = appendLine(b, name, value)

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/shahnk19/parachute/internal/field"
 )
 
 // maxQuoted bounds an error that quotes a line of the target.
@@ -107,7 +109,7 @@ func (c *conn) plainFields() (http.Header, bool) {
 		line, rest, _ := strings.Cut(text, "\n")
 		name, value, _ := strings.Cut(line, ":")
 		value, whole := strings.CutSuffix(value, "\r")
-		if text = rest; !whole || !isToken(name) || !isPlain(value) {
+		if text = rest; !whole || !field.IsToken(name) || !isPlain(value) {
 			return nil, false
 		}
 		name, values[i] = http.CanonicalHeaderKey(name), strings.Trim(value, " \t")
@@ -193,7 +195,7 @@ func (b *body) frame(method string, r *http.Response) error {
 	}
 
 	connection := h["Connection"]
-	b.keep = !hasToken(connection, "close") && (r.ProtoMinor > 0 || hasToken(connection, "keep-alive"))
+	b.keep = !field.HasToken(connection, "close") && (r.ProtoMinor > 0 || field.HasToken(connection, "keep-alive"))
 	r.ContentLength = length
 	status := r.StatusCode
 	switch {
@@ -276,18 +278,6 @@ func keepAlive(values []string) time.Duration {
 		}
 	}
 	return idleLimit
-}
-
-// hasToken reports whether a list of values holds the token, in any case.
-func hasToken(values []string, token string) bool {
-	for _, value := range values {
-		for element := range strings.SplitSeq(value, ",") {
-			if strings.EqualFold(textproto.TrimString(element), token) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // noEOF is for where an end is a surprise.

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/shahnk19/parachute/internal/field"
 )
 
 // A stream is an exchange of an H2C, and the body of its answer.
@@ -227,7 +229,7 @@ func (x *stream) WriteTo(w io.Writer) (int64, error) {
 	}
 	defer k.close()
 	length := x.response.ContentLength
-	return k.copy(x, length, length < 0 || isEventStream(x.response))
+	return k.copy(x, length, length < 0 || field.IsEventStream(x.response.Header))
 }
 
 // Close ends the exchange, and its upload if there is one.

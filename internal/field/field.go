@@ -1,0 +1,84 @@
+// Package field reads the values of header fields: tokens, lists of them, and
+// media types (RFC 9110, sections 5.6 and 8.3). What it reads is told apart
+// without regard to case, and nothing is allocated.
+package field
+
+import (
+	"iter"
+	"net/http"
+	"strings"
+)
+
+// IsToken reports whether s is a token, as the name of a field and a method
+// are.
+func IsToken(s string) bool {
+	const punctuation uint64 = 1<<'!' | 1<<'#' | 1<<'$' | 1<<'%' | 1<<'&' | 1<<'\'' | 1<<'*' | 1<<'+' | 1<<'-' | 1<<'.'
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case 'a' <= c|0x20 && c|0x20 <= 'z', '0' <= c && c <= '9':
+		case c < 64 && punctuation>>c&1 == 1:
+		case c == '^', c == '_', c == '`', c == '|', c == '~':
+		default:
+			return false
+		}
+	}
+	return s != ""
+}
+
+// Elements yields the elements of a list that commas separate, without the
+// white space around them and without empty ones.
+func Elements(list string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for more := true; more; {
+			var element string
+			element, list, more = strings.Cut(list, ",")
+			if element = trim(element); element != "" && !yield(element) {
+				return
+			}
+		}
+	}
+}
+
+// HasToken reports whether one of the lists, the values of one field, has
+// token as an element.
+func HasToken(lists []string, token string) bool {
+	for _, list := range lists {
+		for element := range Elements(list) {
+			if strings.EqualFold(element, token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// MediaType returns the media type of a Content-Type without its parameters,
+// as it was sent: "" where h has none.
+func MediaType(h http.Header) string {
+	values := h["Content-Type"]
+	if len(values) == 0 {
+		return ""
+	}
+	media, _, _ := strings.Cut(values[0], ";")
+	return trim(media)
+}
+
+// IsEventStream reports whether h is the head of a stream of server-sent
+// events.
+func IsEventStream(h http.Header) bool {
+	return strings.EqualFold(MediaType(h), "text/event-stream")
+}
+
+// IsGRPC reports whether h is the head of a gRPC request or answer, whatever
+// its messages are written in (application/grpc, application/grpc+proto).
+// gRPC-Web, which ends with its body, is not meant.
+func IsGRPC(h http.Header) bool {
+	const grpc = "application/grpc"
+	media := MediaType(h)
+	return len(media) >= len(grpc) && strings.EqualFold(media[:len(grpc)], grpc) &&
+		(len(media) == len(grpc) || media[len(grpc)] == '+')
+}
+
+// trim removes the white space that may surround an element.
+func trim(s string) string { return strings.Trim(s, " \t") }

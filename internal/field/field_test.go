@@ -1,0 +1,80 @@
+package field_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/field"
+)
+
+func TestTokenIsMadeOfTokenCharacters(t *testing.T) {
+	const others = "!#$%&'*+-.^_`|~"
+	for c := range 256 {
+		s := string([]byte{byte(c)})
+		isLetter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		if want := isLetter || c < 128 && strings.Contains(others, s); field.IsToken(s) != want {
+			t.Errorf("IsToken(%q) = %v", s, !want)
+		}
+	}
+}
+
+func TestEmptyStringIsNoToken(t *testing.T) {
+	is := is.New(t)
+	is.True(!field.IsToken(""))
+	is.True(field.IsToken("X-Request-ID"))
+	is.True(!field.IsToken("X Y"))
+}
+
+func TestElementsAreTrimmedAndNeverEmpty(t *testing.T) {
+	is := is.New(t)
+	is.Equal(slices.Collect(field.Elements(" a,\tb ,, c d,")), []string{"a", "b", "c d"})
+	is.Equal(slices.Collect(field.Elements("")), nil)
+}
+
+func TestTokenIsFoundInAnyListAndCase(t *testing.T) {
+	is := is.New(t)
+	lists := []string{"keep-alive", "x, UPGRADE"}
+	is.True(field.HasToken(lists, "upgrade"))
+	is.True(field.HasToken(lists, "Keep-Alive"))
+	is.True(!field.HasToken(lists, "grade")) // a part of one
+	is.True(!field.HasToken(nil, "upgrade"))
+}
+
+func TestMediaTypesAreKnownInAnyCaseAndWithParameters(t *testing.T) {
+	tests := []struct {
+		contentType  string
+		events, grpc bool
+	}{
+		{"text/event-stream", true, false},
+		{"Text/Event-Stream; charset=utf-8", true, false},
+		{" text/event-stream ;x", true, false},
+		{"text/event-streams", false, false},
+		{"text/html", false, false},
+		{"application/grpc", false, true},
+		{"Application/gRPC", false, true},
+		{"application/grpc+proto", false, true},
+		{"application/grpc;charset=x", false, true},
+		{"application/grpc-web", false, false},
+		{"application/grpcx", false, false},
+		{"application/grp", false, false},
+		{"", false, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.contentType, func(t *testing.T) {
+			is := is.New(t)
+			h := http.Header{"Content-Type": {tt.contentType}}
+			is.Equal(field.IsEventStream(h), tt.events)
+			is.Equal(field.IsGRPC(h), tt.grpc)
+		})
+	}
+}
+
+func TestHeadWithoutContentTypeHasNoMediaType(t *testing.T) {
+	is := is.New(t)
+	is.Equal(field.MediaType(nil), "")
+	is.Equal(field.MediaType(http.Header{"Content-Type": {"A/B ; q=1"}}), "A/B")
+}
