@@ -500,7 +500,9 @@ type Timeouts struct {
 
 	// Hold is how long a request waits for a service that no connection can
 	// be made to, such as one whose only target is being restarted, before
-	// it is answered 502. If 0, 5 s; if negative, it does not wait.
+	// it is answered 502. Time in which a target had the request, or the
+	// service was paused, does not count. If 0, 5 s; if negative, it does not
+	// wait.
 	Hold time.Duration `json:"hold,omitzero"`
 
 	// WriterAffinity is how long a client's requests go to Targets after it
@@ -598,9 +600,10 @@ type TargetStatus struct {
 // restart.
 //
 // A request is an error if it was answered with a status of 500 or above, by the
-// target or in its place, or below 400 with an answer that broke off; not if it
-// was the client who left, or sent what could not be passed on. A stream that is
-// closed at the end of a drain is none.
+// target or in its place, or with an answer that broke off, or was cut off, as at
+// the end of a drain or for its length; not if it was the client who left, or sent
+// what could not be passed on. A stream that is closed at the end of a drain is
+// none.
 //
 // A request takes as long as Outcome.Duration says; an upgraded connection or
 // event stream until its answer began. Percentiles are within 10 % of what they
@@ -683,12 +686,18 @@ func pathOf(url string) string {
 }
 
 // An Outcome is how a request ended.
+//
+// Its Status is the one that the client got. Where no answer began it says why:
+// 499 if the client had left, 421 if the connection was one for a TLS-ALPN-01
+// challenge, where nothing may be said, and else 0, which is the fault of the
+// program: a handler or hook has panicked. So those from 500 up, and 0, are errors
+// of the service, and those from 400 to 499 are its clients'.
 type Outcome struct {
 	Service    string        // empty: no service claimed it
 	Target     string        // empty: it was sent to none
 	Prefix     string        // the path prefix that was stripped
 	Generation uint64        // of the service
-	Status     int           // as the client got it; 0: no answer began
+	Status     int           // as the client got it, or 499, 421 or 0: no answer began
 	Reason     string        // why the proxy answered itself or cut the request off; empty: neither
 	BytesIn    int64         // of the request's body
 	BytesOut   int64         // of the answer's body

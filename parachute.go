@@ -119,16 +119,18 @@ func New(opts Options) *Proxy {
 // What else the proxy has to answer itself is a page, with X-Parachute-Error
 // where that tells more than the status: 400 for a request that cannot be passed
 // on as it is; 401 and 403 as Deployment.Access says; 404 (or Options.NotFound)
-// where no service claims host and path; 405 for CONNECT and TRACE; 413 for a
-// body above Deployment.MaxRequestBody; 421 where the connection's TLS is that
-// of another host with other settings (RFC 9110, section 15.5.20); 502 where no
-// target gave an answer that can be passed on; 503 where the service is stopped
-// or has failed, there is no room to wait or to buffer, or the Proxy is closed;
-// and 504 where the target took longer than Timeouts.Response, the service was
-// paused for too long, or the request was cut off before its answer began.
+// where no service claims host and path; 405 for CONNECT and TRACE; 408 for a
+// body of which nothing has come for a minute; 413 for one above
+// Deployment.MaxRequestBody; 421 where the connection's TLS is that of another
+// host with other settings (RFC 9110, section 15.5.20); 502 where no target gave
+// an answer that can be passed on; 503, with Retry-After, where the service is
+// stopped or has failed, there is no room to wait or to buffer, or the Proxy is
+// closed; and 504 where the target took longer than Timeouts.Response, the service
+// was paused for too long, or the request was cut off before its answer began.
 //
 // An answer that breaks off makes ServeHTTP panic with http.ErrAbortHandler, so
-// that the client does not take what came for all of it.
+// that the client does not take what came for all of it. So does a client that
+// has left.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := visit{proxy: p, w: w, r: r, sent: r, start: time.Now(), client: forward.ClientOf(r, p.options.TrustedProxies, "")}
 	v.outcome.Client = v.client.Addr

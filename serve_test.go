@@ -331,7 +331,7 @@ func TestClientThatGoesAwayEndsItsExchange(t *testing.T) {
 		conn.Close()
 		o := <-outcomes
 		is.Equal(o.Reason, "gone")
-		is.Equal(o.Status, 0)
+		is.Equal(o.Status, 499)
 		is.Equal(h.Services()[0].Live.Targets[0].Requests, int64(0))
 	})
 }

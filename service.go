@@ -1,13 +1,16 @@
 package parachute
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +28,7 @@ import (
 	"github.com/shahnk19/parachute/internal/headers"
 	"github.com/shahnk19/parachute/internal/networks"
 	"github.com/shahnk19/parachute/internal/pages"
+	"github.com/shahnk19/parachute/internal/reason"
 	"github.com/shahnk19/parachute/internal/split"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
@@ -420,27 +424,35 @@ func inFlight(lanes []*lane) (requests, streams int64) {
 }
 
 // A hold is the patience of one request with a service that no connection can
-// be made to. It begins with the first wait.
+// be made to. It begins with the first wait, and what counts is the time that is
+// spent waiting, for connections too: not that in which a target had the request,
+// nor that of a pause.
 type hold struct {
-	until time.Time
-	pause time.Duration // before the next look
+	began  time.Time     // zero: it has not
+	exempt time.Duration // since then, that does not count
+	pause  time.Duration // before the next look
 }
+
+// hasBegun reports whether time is counted.
+func (h *hold) hasBegun() bool { return !h.began.IsZero() }
+
+// exclude says that d, which has just passed, does not count.
+func (h *hold) exclude(d time.Duration) { h.exempt += d }
 
 // wait waits before the next look at the service: 50, 100, 200 ms and so on up
 // to 1 s. It reports false, at once, if there is no more waiting: the time of
 // Timeouts.Hold is up, max others wait already, ctx has ended, or done was
 // closed.
 func (h *hold) wait(ctx context.Context, v *version, max int64, done <-chan struct{}) bool {
-	now := time.Now()
-	if h.until.IsZero() {
-		h.until = now.Add(v.status.Deployment.Timeouts.Hold)
-		h.pause = 50 * time.Millisecond
+	if !h.hasBegun() {
+		*h = hold{began: time.Now(), pause: 50 * time.Millisecond}
 	}
+	left := v.status.Deployment.Timeouts.Hold - (time.Since(h.began) - h.exempt)
 	defer v.held.Add(-1)
-	if v.held.Add(1) > max || !now.Before(h.until) {
+	if v.held.Add(1) > max || left <= 0 {
 		return false
 	}
-	timer := time.NewTimer(min(h.pause, h.until.Sub(now)))
+	timer := time.NewTimer(min(h.pause, left))
 	defer timer.Stop()
 	h.pause = min(2*h.pause, time.Second)
 	select {
@@ -483,45 +495,48 @@ type visit struct {
 	decided bool     // which group the visitor belongs to
 	second  bool     // it is that of the rollout
 	outcome Outcome
-	served  bool // ServeHTTP did not panic
+	reason  reason.Reason // that of outcome
+	served  bool          // ServeHTTP did not panic
 
 	sentTo   *target // that had it last; nil: none
 	isStream bool    // what came back from there
 
-	tried []*target // that could not take the request
-	last  error     // why the last of them could not
-	lost  int       // how many of them had it, and went away
-	hold  hold
+	tried  []*target     // that could not take the request
+	last   error         // why the last of them could not
+	why    reason.Reason // the same
+	lost   int           // how many of them had it, and went away
+	hold   hold
+	paused time.Duration // how long it has waited for a resume
 }
 
 func (v *visit) serve() {
 	r := v.r
 	if r.TLS != nil && r.TLS.NegotiatedProtocol == acme.ALPNProto {
-		v.abort("challenge", errors.New("a request on a connection for a TLS-ALPN-01 challenge")) // RFC 8737, section 3
+		v.abort(reason.NoHTTP, errors.New("a request on a connection for a TLS-ALPN-01 challenge")) // RFC 8737, section 3
 	}
 	target, err := forward.Target(r, "")
 	switch {
 	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
 		v.w.Header().Set("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")
-		v.refuse(http.StatusMethodNotAllowed, "method", nil)
+		v.refuse(reason.Method, nil)
 		return
 	case r.Method == http.MethodOptions && r.RequestURI == "*":
 		v.outcome.Status = http.StatusOK
 		v.w.WriteHeader(http.StatusOK)
 		return
 	case err != nil:
-		v.refuse(http.StatusBadRequest, "request", err)
+		v.refuse(reason.BadRequest, err)
 		return
 	}
 	for {
 		table := v.proxy.router.routes.Load()
 		if table.closed {
-			v.refuse(http.StatusServiceUnavailable, "closed", ErrClosed)
+			v.refuse(reason.Closed, ErrClosed)
 			return
 		}
 		site := table.lookup(r.Host)
 		if v.isMisdirected(table, site) {
-			v.refuse(http.StatusMisdirectedRequest, "misdirected", nil)
+			v.refuse(reason.Misdirected, nil)
 			return
 		}
 		v.version = v.route(site, target)
@@ -544,7 +559,7 @@ func (v *visit) pass() (again bool) {
 	version := v.version
 	switch {
 	case version.status.State == StateFailed:
-		v.refuse(http.StatusServiceUnavailable, "failed", errors.New(version.status.Error))
+		v.refuse(reason.Failed, errors.New(version.status.Error))
 		return false
 	case !v.isAdmitted():
 		return false
@@ -552,7 +567,7 @@ func (v *visit) pass() (again bool) {
 		return v.waitForResume()
 	case version.settling():
 		if !version.settle(v.r.Context()) {
-			v.abort("gone", v.r.Context().Err())
+			v.abort(reason.Gone, v.r.Context().Err())
 		}
 		return true
 	case !v.takeBody():
@@ -604,8 +619,7 @@ func (v *visit) answerChallenge(target string) bool {
 	}
 	answer, ok := v.proxy.certificates.token(v.r.Context(), canonicalHost(v.r.Host), target)
 	if ok {
-		v.outcome.Reason = "challenge"
-		v.reply(http.StatusOK, string(answer))
+		v.reply(reason.Challenge, string(answer))
 	}
 	return ok
 }
@@ -632,12 +646,12 @@ func (v *visit) isSecure() bool {
 }
 
 func (v *visit) moved(location string) {
-	status := http.StatusPermanentRedirect
+	how := reason.MovedOn
 	if v.r.Method == http.MethodGet || v.r.Method == http.MethodHead {
-		status = http.StatusMovedPermanently
+		how = reason.Moved
 	}
 	v.w.Header()["Location"] = []string{location}
-	v.refuse(status, "redirect", nil)
+	v.refuse(how, nil)
 }
 
 // isAdmitted reports whether the request may go on to the service; otherwise it
@@ -652,7 +666,7 @@ func (v *visit) isAdmitted() bool {
 		return true
 	}
 	if !c.networks.Allows(v.address()) {
-		v.refuse(http.StatusForbidden, "denied", nil)
+		v.refuse(reason.Denied, nil)
 		return false
 	}
 	if c.users != nil && !v.isKnown(c.users) {
@@ -680,13 +694,12 @@ func (v *visit) isKnown(users *credentials.Users) bool {
 	known, err := users.Allows(ctx, v.r.Header)
 	switch {
 	case v.r.Context().Err() != nil:
-		v.abort("gone", v.r.Context().Err())
+		v.abort(reason.Gone, v.r.Context().Err())
 	case err != nil:
-		v.w.Header()["Retry-After"] = []string{retryAfter}
-		v.refuse(http.StatusServiceUnavailable, "busy", err)
+		v.refuse(reason.Busy, err)
 	case !known:
 		v.w.Header()["Www-Authenticate"] = []string{`Basic realm="restricted", charset="UTF-8"`}
-		v.refuse(http.StatusUnauthorized, "unauthorized", nil)
+		v.refuse(reason.Unauthorized, nil)
 	}
 	return known && err == nil
 }
@@ -708,45 +721,42 @@ func (v *visit) address() netip.Addr {
 // a newer version to look at.
 func (v *visit) waitForResume() (again bool) {
 	if v.version.isHealthCheck(v.target) {
-		v.outcome.Reason = "halted"
-		v.reply(http.StatusOK, "halted\n")
+		v.reply(reason.Halted, "halted\n")
 		return false
 	}
 	status := &v.version.status
 	if status.Stop != nil {
-		v.w.Header()["Retry-After"] = []string{retryAfter}
-		v.refusePage(http.StatusServiceUnavailable, "stopped", status.Stop.Message, nil)
+		v.refusePage(reason.Stopped, status.Stop.Message, nil)
 		return false
 	}
 	held := v.version.held
 	defer held.Add(-1)
 	if held.Add(1) > int64(v.proxy.options.MaxHeld) {
-		v.w.Header()["Retry-After"] = []string{retryAfter}
-		v.refuse(http.StatusServiceUnavailable, "paused", nil)
+		v.refuse(reason.PausedFull, nil)
 		return false
 	}
 	var late <-chan time.Time
 	if status.Pause.Max >= 0 {
-		timer := time.NewTimer(status.Pause.Max - time.Since(v.start))
+		timer := time.NewTimer(status.Pause.Max - v.paused)
 		defer timer.Stop()
 		late = timer.C
 	}
+	began := time.Now()
 	select {
 	case <-v.version.replaced:
+		waited := time.Since(began)
+		v.paused += waited
+		v.hold.exclude(waited)
 		return true
 	case <-late:
-		v.refuse(http.StatusGatewayTimeout, "paused", nil)
+		v.refuse(reason.PausedLong, nil)
 	case <-v.r.Context().Done():
-		v.abort("gone", v.r.Context().Err())
+		v.abort(reason.Gone, v.r.Context().Err())
 	case <-v.proxy.stopping:
-		v.refuse(http.StatusServiceUnavailable, "closed", ErrClosed)
+		v.refuse(reason.Closed, ErrClosed)
 	}
 	return false
 }
-
-// retryAfter is when a client may ask again that came to a service which takes
-// nothing for the moment, in seconds.
-const retryAfter = "5"
 
 // takeBody sees to the limits of the request's body, and reads it if it is to
 // be buffered. It reports false if it answered the request instead.
@@ -756,7 +766,7 @@ func (v *visit) takeBody() bool {
 		return true
 	}
 	if d.MaxRequestBody > 0 && v.r.ContentLength > d.MaxRequestBody {
-		v.refuseBody(http.StatusRequestEntityTooLarge, "too large", buffer.ErrTooLarge)
+		v.refuseBody(reason.RequestTooLarge, buffer.ErrTooLarge)
 		return false
 	}
 	sent := *v.r
@@ -767,30 +777,24 @@ func (v *visit) takeBody() bool {
 	}
 	limits := buffer.Limits{Memory: d.Buffer.Memory, Size: d.MaxRequestBody}
 	body, err := v.proxy.spool.ReadAll(forward.Patient(v.w, v.r.Body), v.r.ContentLength, limits)
-	switch {
-	case errors.Is(err, buffer.ErrTooLarge):
-		v.refuseBody(http.StatusRequestEntityTooLarge, "too large", err)
-	case errors.Is(err, buffer.ErrSpool):
-		v.refuseBody(http.StatusServiceUnavailable, "spool", err)
-	case err != nil:
-		v.refuseBody(http.StatusBadRequest, "client body", err)
-	default:
-		v.body = body
-		sent.Body, sent.ContentLength, sent.TransferEncoding = body, body.Len(), nil
-		sent.Header = maps.Clone(v.r.Header)
-		delete(sent.Header, "Expect") // its body is here
-		return true
+	if err != nil {
+		v.refuseBody(v.whyBody(err, reason.BufferedBody), err)
+		return false
 	}
-	return false
+	v.body = body
+	sent.Body, sent.ContentLength, sent.TransferEncoding = body, body.Len(), nil
+	sent.Header = maps.Clone(v.r.Header)
+	delete(sent.Header, "Expect") // its body is here
+	return true
 }
 
 // refuseBody is refuse for a request of whose body nothing more is wanted: the
 // server would read on before it answers.
-func (v *visit) refuseBody(status int, reason string, err error) {
+func (v *visit) refuseBody(why reason.Reason, err error) {
 	if v.r.ProtoMajor == 1 {
 		v.w.Header()["Connection"] = []string{"close"}
 	}
-	v.refuse(status, reason, err)
+	v.refuse(why, err)
 }
 
 // choose returns the group that the visitor belongs to.
@@ -832,6 +836,10 @@ func (v *visit) forward(l *lane, passage *gate.Passage) bool {
 	if v.last != nil {
 		v.outcome.Retries++
 	}
+	var began time.Time
+	if v.hold.hasBegun() { // else nobody wants to know
+		began = time.Now()
+	}
 	t := l.target
 	res, err := forward.Forward(v.w, v.sent, t.exchange, forward.Options{
 		Target:    v.target,
@@ -851,26 +859,101 @@ func (v *visit) forward(l *lane, passage *gate.Passage) bool {
 	if !res.FirstByte.IsZero() {
 		o.FirstByte = res.FirstByte.Sub(v.start)
 	}
-	var failure *upstream.Error
-	isTarget := errors.As(err, &failure)
-	v.judge(l, err, failure)
+	why := v.whyFailed(err, &res)
+	v.judge(l, why, err)
+	if why == reason.Broken {
+		v.lost++
+		if !began.IsZero() {
+			v.hold.exclude(time.Since(began))
+		}
+	}
 	switch {
 	case err == nil:
 		return true
-	case isTarget && (res.Status != 0 || failure.Reason == upstream.Gone):
-		v.abort(failure.Reason.String(), err)
 	case res.Status != 0:
-		v.abort("client", err)
-	case isTarget && failure.Repeatable && v.rewind(!res.BodyRead):
+		v.abort(why, err)
+	case v.lost < maxLost && isRepeatable(err) && v.rewind(!res.BodyRead):
 		v.tried = append(v.tried, t)
-		v.last = err
-		if failure.Reason == upstream.Broken {
-			v.lost++
-		}
+		v.last, v.why = err, why
 		return false
 	}
-	v.fail(err)
+	v.refuse(why, err)
 	return true
+}
+
+// maxLost is how many targets a request may be lost with: it is sent again twice
+// at most after a target had it and went away. That happens by chance, and in a
+// deploy that restarts one instance after the other it happens twice. A request
+// that is there when a third one dies is most likely what they die of, and it
+// must neither go through the whole fleet nor, when that is up again, begin anew.
+const maxLost = 3
+
+// isRepeatable reports whether a request that an exchange failed with err may be
+// sent again.
+func isRepeatable(err error) bool {
+	failure, ok := errors.AsType[*upstream.Error](err)
+	return ok && failure.Repeatable
+}
+
+// whyFailed returns the reason for err, which Forward returned with res.
+func (v *visit) whyFailed(err error, res *forward.Result) reason.Reason {
+	if err == nil {
+		return reason.None
+	}
+	failure, ok := errors.AsType[*upstream.Error](err)
+	switch {
+	case ok && failure.Reason == reason.ClientBody:
+		return v.whyBody(failure.Err, reason.ClientBody)
+	case ok && failure.Reason == reason.Gone && res.BodyErr != nil:
+		// An HTTP/1 server takes whatever ends a Read for the end of the client.
+		return v.whyBody(res.BodyErr, reason.Gone)
+	case res.Status != 0 && (errors.Is(err, forward.ErrCut) || ok && failure.Reason == reason.Cut && v.isStream):
+		return reason.StreamClosed
+	case ok:
+		return failure.Reason
+	case errors.Is(err, forward.ErrRefused):
+		return reason.Cut
+	case errors.Is(err, buffer.ErrTooLarge):
+		return reason.AnswerTooLarge
+	case errors.Is(err, buffer.ErrSpool):
+		return reason.Spool
+	case res.Status != 0:
+		return reason.Untaken // what else fails then is to write to the client
+	}
+	return reason.Target
+}
+
+// whyBody returns the reason for an error of reading the request's body:
+// otherwise, unless it tells more.
+func (v *visit) whyBody(err error, otherwise reason.Reason) reason.Reason {
+	switch {
+	case errors.Is(err, buffer.ErrTooLarge):
+		return reason.RequestTooLarge
+	case errors.Is(err, buffer.ErrSpool):
+		return reason.Spool
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return reason.Stalled
+	case v.hasLeft():
+		return reason.Gone
+	}
+	return otherwise
+}
+
+// hasLeft reports whether the client is gone whose body could not be read. Then
+// a server of HTTP/1 has ended the request's context before. Those of HTTP/2 and 3
+// do it a moment later, or not at all where a client has reset its body alone and
+// waits for an answer.
+func (v *visit) hasLeft() bool {
+	ctx := v.r.Context()
+	if v.r.ProtoMajor > 1 {
+		moment := time.NewTimer(10 * time.Millisecond)
+		defer moment.Stop()
+		select {
+		case <-ctx.Done():
+		case <-moment.C:
+		}
+	}
+	return ctx.Err() != nil
 }
 
 // rewind reports whether the request's body can be sent again: it is untouched,
@@ -887,16 +970,16 @@ func (v *visit) rewind(untouched bool) bool {
 // judge draws its conclusions for l's target from how an exchange with it
 // ended: after several in a row that came to nothing it gets no requests until
 // a probe passes, if there is another.
-func (v *visit) judge(l *lane, err error, failure *upstream.Error) {
+//
+// A stream that breaks off tells nothing: it had come to something.
+func (v *visit) judge(l *lane, why reason.Reason, err error) {
 	t := l.target
 	switch {
 	case err == nil:
 		t.succeeded()
-	case failure == nil:
-	case failure.Reason == upstream.Dial || failure.Reason == upstream.Broken || failure.Reason == upstream.Timeout:
-		if t.failed() && v.group.canSpare(t) && t.eject() {
-			v.proxy.emit(Event{Kind: EventUnhealthy, Service: v.outcome.Service, Generation: v.outcome.Generation, Target: t.address, Err: err})
-		}
+	case !why.IsUnhealthy() || v.isStream:
+	case t.failed() && v.group.canSpare(t) && t.eject():
+		v.proxy.emit(Event{Kind: EventUnhealthy, Service: v.outcome.Service, Generation: v.outcome.Generation, Target: t.address, Err: err})
 	}
 }
 
@@ -981,101 +1064,69 @@ func (a *amendment) limit(res *http.Response) error {
 }
 
 // waitForTarget waits before all targets of a service are tried again, and
-// reports false if it answered the request instead. An app that went away with
-// the request, as one does that is killed, gets it once more: it may be the
-// request that it died of.
+// reports false if it answered the request instead.
 func (v *visit) waitForTarget() (again bool) {
-	failure := (*upstream.Error)(nil)
-	again = errors.As(v.last, &failure) && (failure.Reason == upstream.Dial || failure.Reason == upstream.Broken) && v.lost < 2
+	again = v.why == reason.Dial || v.why == reason.Broken
 	if again && v.hold.wait(v.r.Context(), v.version, int64(v.proxy.options.MaxHeld), v.proxy.stopping) {
 		v.tried = v.tried[:0]
 		return true
 	}
 	switch {
 	case v.r.Context().Err() != nil:
-		v.abort("gone", v.last)
+		v.abort(reason.Gone, fmt.Errorf("%w while it waited: %w", v.r.Context().Err(), v.last))
 	case v.proxy.isStopping():
-		v.refuse(http.StatusServiceUnavailable, "closed", v.last)
+		v.refuse(reason.Closed, v.last)
 	default:
-		v.fail(v.last)
+		v.refuse(v.why, v.last)
 	}
 	return false
 }
 
-// fail answers for a target that gave no answer which could be passed on.
-func (v *visit) fail(err error) {
-	status, reason := http.StatusBadGateway, "target"
-	if errors.Is(err, forward.ErrRefused) {
-		status, reason = http.StatusGatewayTimeout, upstream.Cut.String()
-	}
-	if e := (*upstream.Error)(nil); errors.As(err, &e) {
-		reason = e.Reason.String()
-		switch e.Reason {
-		case upstream.Timeout, upstream.Cut:
-			status = http.StatusGatewayTimeout
-		case upstream.ClientBody, upstream.BadRequest:
-			status = http.StatusBadRequest
-		}
-	}
-	switch sending := status == http.StatusBadRequest; {
-	case errors.Is(err, buffer.ErrTooLarge) && sending:
-		status, reason = http.StatusRequestEntityTooLarge, "too large"
-	case errors.Is(err, buffer.ErrTooLarge):
-		status, reason = http.StatusBadGateway, "too large"
-	case errors.Is(err, buffer.ErrSpool):
-		status, reason = http.StatusServiceUnavailable, "spool"
-	}
-	v.refuse(status, reason, err)
-}
-
-func (v *visit) refuse(status int, reason string, err error) {
-	v.refusePage(status, reason, "", err)
-}
+func (v *visit) refuse(why reason.Reason, err error) { v.refusePage(why, "", err) }
 
 // refusePage answers with a page of the proxy's own, that has message on it.
-func (v *visit) refusePage(status int, reason, message string, err error) {
-	o := &v.outcome
-	o.Reason, o.Err = reason, err
+// Nobody is there to be answered who has left.
+func (v *visit) refusePage(why reason.Reason, message string, err error) {
+	if why == reason.Gone {
+		v.abort(why, err)
+	}
+	v.tell(why, err)
 	h := v.w.Header()
-	if part := partOf(reason); part != "" {
+	if part := why.Part(); part != "" {
 		h["X-Parachute-Error"] = []string{part}
+	}
+	if why.RetryAfter() {
+		h["Retry-After"] = []string{retryAfter}
 	}
 	set := v.proxy.pages
 	if v.version != nil && v.version.conduct.pages != nil {
 		set = v.version.conduct.pages
 	}
-	o.Status, o.Header = status, h
-	o.BytesOut = set.Write(v.w, v.r, pages.Page{Status: status, Message: message, RequestID: o.RequestID})
+	o := &v.outcome
+	o.Status, o.Header = why.Status(), h
+	o.BytesOut = set.Write(v.w, v.r, pages.Page{Status: o.Status, Message: message, RequestID: o.RequestID})
 }
 
-// partOf tells in X-Parachute-Error which part of the proxy answered.
-func partOf(reason string) string {
-	switch reason {
-	case "no service":
-		return "no-route"
-	case "failed":
-		return "no-healthy-target"
-	case "dial", "timeout", "stopped":
-		return reason
-	case "cut", "closed":
-		return "draining"
-	case "paused":
-		return "stopped"
-	case "too large":
-		return "too-large"
-	}
-	return ""
+// retryAfter is when a client may ask again, in seconds.
+const retryAfter = "5"
+
+// tell has the outcome say why the request ended otherwise than by its target's
+// answer.
+func (v *visit) tell(why reason.Reason, err error) {
+	v.reason = why
+	v.outcome.Reason, v.outcome.Err = why.String(), err
 }
 
 // reply answers with a line of plain text.
-func (v *visit) reply(status int, text string) {
+func (v *visit) reply(why reason.Reason, text string) {
+	v.tell(why, nil)
 	h := v.w.Header()
 	h["Content-Type"] = []string{"text/plain; charset=utf-8"}
 	h["Content-Length"] = []string{strconv.Itoa(len(text))}
 	h["X-Content-Type-Options"] = []string{"nosniff"}
-	v.w.WriteHeader(status)
 	o := &v.outcome
-	o.Status, o.Header = status, h
+	o.Status, o.Header = why.Status(), h
+	v.w.WriteHeader(o.Status)
 	if v.r.Method != http.MethodHead {
 		n, _ := io.WriteString(v.w, text) // an error is the client's, who has left
 		o.BytesOut = int64(n)
@@ -1083,20 +1134,24 @@ func (v *visit) reply(status int, text string) {
 }
 
 // abort ends the request without an answer, or in the middle of one.
-func (v *visit) abort(reason string, err error) {
-	v.outcome.Reason, v.outcome.Err = reason, err
+func (v *visit) abort(why reason.Reason, err error) {
+	v.tell(why, err)
+	if o := &v.outcome; o.Status == 0 {
+		o.Status = why.Status()
+	}
 	panic(http.ErrAbortHandler)
 }
 
 func (v *visit) notFound() {
 	if v.proxy.options.NotFound == nil {
-		v.refuse(http.StatusNotFound, "no service", nil)
+		v.refuse(reason.NoService, nil)
 		return
 	}
-	v.outcome.Reason = "no service"
-	w := &statusWriter{ResponseWriter: v.w, status: http.StatusOK}
+	v.tell(reason.NoService, nil)
+	w := &statusWriter{ResponseWriter: v.w}
+	defer func() { v.outcome.Status = w.status }() // also where it panics
 	v.proxy.options.NotFound.ServeHTTP(w, v.r)
-	v.outcome.Status = w.status
+	w.status = cmp.Or(w.status, http.StatusOK)
 }
 
 // end tells Observe of the request, also while it panics.
@@ -1106,7 +1161,7 @@ func (v *visit) end() {
 	}
 	o := &v.outcome
 	if !v.served && o.Err == nil {
-		o.Reason, o.Err = "panic", errors.New("panic while serving")
+		v.tell(reason.Panic, errors.New("panic while serving"))
 	}
 	if v.sentTo == nil && v.proxy.options.Observe == nil {
 		return
@@ -1127,20 +1182,20 @@ func (v *visit) count() {
 	if v.isStream {
 		took = o.FirstByte
 	}
-	v.sentTo.traffic.Observe(v.start.Sub(v.proxy.began)+o.Duration, took, o.isError())
+	v.sentTo.traffic.Observe(v.start.Sub(v.proxy.began)+o.Duration, took, v.isError())
 }
 
-// isError reports whether the request failed for another reason than its
-// client.
-func (o *Outcome) isError() bool {
-	switch o.Reason {
-	case upstream.Gone.String(), upstream.ClientBody.String(), upstream.BadRequest.String():
-		return false
+// isError reports whether the request failed, and that is the fault of nobody but
+// the service and the proxy.
+func (v *visit) isError() bool {
+	if v.reason == reason.None {
+		return v.outcome.Status >= 500
 	}
-	return o.Status >= 500 || o.Status < 400 && o.Err != nil
+	return v.reason.Fault() == reason.Server
 }
 
-// A statusWriter keeps the status that a handler answers with.
+// A statusWriter keeps the status that a handler answers with; 0: it has said
+// none.
 type statusWriter struct {
 	http.ResponseWriter
 	status int
@@ -1151,6 +1206,11 @@ func (w *statusWriter) WriteHeader(status int) {
 		w.status = status
 	}
 	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(p []byte) (int, error) {
+	w.status = cmp.Or(w.status, http.StatusOK)
+	return w.ResponseWriter.Write(p)
 }
 
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

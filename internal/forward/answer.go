@@ -65,7 +65,7 @@ func (a *answer) stream() error {
 	}
 	err := a.pass()
 	if cut := s.end(); cut {
-		return errCut
+		return ErrCut
 	}
 	return err
 }

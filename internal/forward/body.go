@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -48,6 +49,7 @@ type body struct {
 	begun   bool          // a Read was begun
 	whole   bool          // all was read, and nothing was wrong with it
 	err     error         // what every Read returns from now on
+	failed  error         // what was wrong with the client's body; nil: nothing that is known
 	reading bool          // a Read is running
 	settled chan struct{} // if not nil: closed once err is set and no Read is running
 	given   bool          // the answer is there
@@ -108,9 +110,12 @@ func (b *body) done(n int, err error) error {
 	case err == io.EOF && b.n < b.client.ContentLength:
 		err = io.ErrUnexpectedEOF
 	}
-	if err == io.EOF {
+	switch {
+	case err == io.EOF:
 		b.whole = true
 		b.copyTrailer()
+	case err != nil && !b.wasStoppedLocked(err):
+		b.failed = err
 	}
 	// At the end of the body, an HTTP/1 server reads on to notice a client
 	// that leaves. On HTTP/2, a deadline ends a body that nobody reads.
@@ -196,6 +201,12 @@ func (b *body) stop(running, after time.Duration) {
 		b.limit(after)
 	}
 	b.mu.Unlock()
+}
+
+// wasStoppedLocked reports whether err, of a Read that was running when nobody
+// wanted it any more, came of that: by itself it would have gone on.
+func (b *body) wasStoppedLocked(err error) bool {
+	return b.err != nil && errors.Is(err, os.ErrDeadlineExceeded) && (b.expires.IsZero() || time.Now().Before(b.expires))
 }
 
 // linger is how long a Read that runs when the client has its answer may take.

@@ -68,16 +68,16 @@ type Result struct {
 	BytesOut  int64       // of the answer's body, or to the client through a tunnel
 	FirstByte time.Time   // when the final answer's head had come; zero: it did not
 	BodyRead  bool        // something of the client's body is gone, so the request cannot be sent again from here
+	BodyErr   error       // why the client's body could not be read to its end; nil: it could, or nobody wanted it
 }
 
-// ErrRefused is what Forward returns where Options.Stream returned false.
-var ErrRefused = errors.New("the stream was refused")
-
-// What else Forward itself finds wrong. Other errors are the Exchange's or its
-// Body's, or come from writing to the client; they are returned as they are.
+// What Forward itself finds wrong. Other errors are the Exchange's or its
+// Body's, or come from the client; they are returned as they are.
 var (
+	ErrRefused = errors.New("the stream was refused") // Options.Stream returned false
+	ErrCut     = errors.New("the stream was closed")  // as it may be that Options.Stream was called with
+
 	errStatus = errors.New("the target's answer has no valid status")
-	errCut    = errors.New("the stream was closed")
 )
 
 // maxInterim is how many 1xx answers are passed on.
@@ -176,7 +176,7 @@ func (y *relay) end() Result {
 		default:
 			b.stop(0, 0)
 		}
-		y.result.BytesIn, y.result.BodyRead = b.n, b.begun
+		y.result.BytesIn, y.result.BodyRead, y.result.BodyErr = b.n, b.begun, b.failed
 		if b.sent.Body != b && b.whole && y.result.Status == 0 {
 			y.r.Body, y.result.BodyRead = b.sent.Body, false
 		}

@@ -145,6 +145,6 @@ func (t *tunnel) end(err error) error {
 
 // Close cuts the tunnel.
 func (t *tunnel) Close() error {
-	t.end(errCut)
+	t.end(ErrCut)
 	return nil
 }

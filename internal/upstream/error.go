@@ -4,32 +4,24 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/shahnk19/parachute/internal/reason"
 )
 
-// A Reason says what ended an exchange.
-type Reason int
+// A Reason says what ended an exchange: it is one of those below.
+type Reason = reason.Reason
 
-// The reasons and their names.
+// The reasons that an exchange may end for.
 const (
-	Dial       Reason = iota + 1 // "dial": no connection to the target
-	Timeout                      // "timeout": Options.ResponseTimeout has passed
-	Cut                          // "cut": the Pool or the answer's body was closed
-	Gone                         // "gone": the request's context has ended
-	ClientBody                   // "client": the client's body could not be read
-	Broken                       // "broken": closed or reset before the answer was complete
-	Malformed                    // "malformed": the target's answer is not as HTTP has it
-	BadRequest                   // "request": this request cannot be written as HTTP
+	Dial       = reason.Dial       // no connection to the target
+	Timeout    = reason.Timeout    // Options.ResponseTimeout has passed
+	Cut        = reason.Cut        // the Pool or the answer's body was closed
+	Gone       = reason.Gone       // the request's context has ended
+	ClientBody = reason.ClientBody // the client's body could not be read
+	Broken     = reason.Broken     // closed or reset before the answer was complete
+	Malformed  = reason.Malformed  // the target's answer is not as HTTP has it
+	BadRequest = reason.BadRequest // this request cannot be written as HTTP
 )
-
-var reasonNames = [...]string{"unknown", "dial", "timeout", "cut", "gone", "client", "broken", "malformed", "request"}
-
-// String returns the reason's name, for logs.
-func (r Reason) String() string {
-	if r < 0 || int(r) >= len(reasonNames) {
-		r = 0
-	}
-	return reasonNames[r]
-}
 
 // An Error tells why an exchange failed.
 type Error struct {
@@ -53,7 +45,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // because of it.
 type fate struct {
 	mu      sync.Mutex // guards the fields below, and what else an exchange says
-	reason  Reason     // 0: it was not cut
+	reason  Reason     // reason.None: it was not cut
 	cause   error
 	client  http.ResponseController
 	writing bool // a WriteTo is running, and its client is to be stopped by a cut
@@ -78,7 +70,7 @@ func (f *fate) isLasting() bool {
 	return f.lasting
 }
 
-// cutFor returns the reason of the cut; 0: there was none.
+// cutFor returns the reason of the cut; reason.None: there was none.
 func (f *fate) cutFor() Reason {
 	f.mu.Lock()
 	defer f.mu.Unlock()
