@@ -2,6 +2,7 @@ package parachute_test
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -109,6 +110,112 @@ func TestResumeEndsTheDrainOfAPause(t *testing.T) {
 		is.Equal(<-before, "200 web")
 		is.Equal(<-after, "200 web")
 	})
+}
+
+// "Move the database now" must not be said while something still writes to it.
+func TestHaltWaitsForWhatRanBeforeEarlierChanges(t *testing.T) {
+	pause := func(h *house) error { return h.Pause(h.t.Context(), "web", parachute.Pause{}) }
+	stop := func(h *house) error { return h.Stop(h.t.Context(), "web", parachute.Stop{}) }
+	resume := func(h *house) error { return h.Resume(h.t.Context(), "web") }
+	deploy := func(h *house) error { return h.deploy("web", "new.test:80") }
+	rollout := func(h *house) error {
+		return h.Rollout(h.t.Context(), "web", parachute.Rollout{Targets: []string{"new.test:80"}})
+	}
+	split := func(h *house) error { return h.SetSplit(h.t.Context(), "web", parachute.Split{Percent: 50}) }
+	end := func(h *house) error { return h.EndRollout(h.t.Context(), "web") }
+	remove := func(h *house) error { return h.Remove(h.t.Context(), "web") }
+	for name, changes := range map[string][]func(*house) error{
+		"pause, resume, pause":                 {pause, resume, pause},
+		"pause, stop":                          {pause, stop},
+		"stop, pause":                          {stop, pause},
+		"pause, pause":                         {pause, pause},
+		"pause, resume, deploy, pause":         {pause, resume, deploy, pause},
+		"deploy, pause":                        {deploy, pause},
+		"deploy, stop":                         {deploy, stop},
+		"rollout, deploy, split, stop":         {rollout, deploy, split, stop},
+		"rollout, deploy, end, pause":          {rollout, deploy, end, pause},
+		"deploy, pause, resume, stop":          {deploy, pause, resume, stop},
+		"pause, resume, remove":                {pause, resume, remove},
+		"deploy, remove":                       {deploy, remove},
+		"pause, rollout, resume, split, pause": {pause, rollout, resume, split, pause},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				h := newHouse(t, parachute.Options{})
+				h.slow("old", "old.test:80", 20*time.Second)
+				h.app("new", "new.test:80")
+				is.NoErr(h.deploy("web", "old.test:80"))
+				began := time.Now()
+				before := h.ask("any.test")
+				errs := make(chan error, len(changes))
+				for i, change := range changes {
+					if i == len(changes)-1 {
+						is.NoErr(change(h))
+						break
+					}
+					go func() { errs <- change(h) }()
+					time.Sleep(time.Second)
+				}
+				is.Equal(time.Since(began), 20*time.Second) // when the last of old's has ended
+				is.Equal(<-before, "200 old")
+				for range len(changes) - 1 {
+					is.NoErr(<-errs)
+				}
+			})
+		})
+	}
+}
+
+func TestPauseEndsOnlyWithItsDrainOrWithResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.slow("old", "old.test:80", 20*time.Second)
+		h.app("new", "new.test:80")
+		is.NoErr(h.deploy("web", "old.test:80"))
+		before := h.ask("any.test")
+		began := time.Now()
+		paused := make(chan time.Duration, 1)
+		go func() {
+			h.Pause(t.Context(), "web", parachute.Pause{})
+			paused <- time.Since(began)
+		}()
+		time.Sleep(time.Second)
+		is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"new.test:80"}}))
+		is.NoErr(h.SetSplit(t.Context(), "web", parachute.Split{Percent: 50}))
+		go h.Stop(t.Context(), "web", parachute.Stop{})
+		is.Equal(<-paused, 20*time.Second)
+		is.Equal(<-before, "200 old")
+	})
+}
+
+func TestPauseThatIsResumedEarlyCutsNothingAndSaysSo(t *testing.T) {
+	for _, limit := range []time.Duration{-1, 0, time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			h := newHouse(t, parachute.Options{})
+			h.net.Serve(t, "web.test:80", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				time.Sleep(5 * time.Second) // the app's work
+				w.Header().Set("Content-Type", "text/event-stream")
+				http.NewResponseController(w).Flush()
+				time.Sleep(time.Hour)
+				io.WriteString(w, "data: last")
+			}))
+			is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"web.test:80"},
+				Timeouts: parachute.Timeouts{Stream: limit}}))
+			events := h.ask("any.test")
+			paused := make(chan error, 1)
+			go func() { paused <- h.Pause(t.Context(), "web", parachute.Pause{}) }()
+			time.Sleep(time.Second)
+			is.NoErr(h.Resume(t.Context(), "web"))
+			is.NoErr(<-paused)
+			drained := h.of(parachute.EventDrained)
+			is.Equal(drained[len(drained)-1].Requests, int64(0))
+			is.Equal(drained[len(drained)-1].Streams, int64(0))
+			is.Equal(<-events, "200 data: last")
+		})
+	}
 }
 
 func TestDeployDrainsWhatRanBeforeAPause(t *testing.T) {

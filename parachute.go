@@ -217,7 +217,7 @@ func (v *version) succeed(current *version) (*version, error) {
 	}
 	v.held = current.held
 	v.main.inherit(current.main)
-	v.rollout, v.split, v.leaving = current.rollout, current.split, current.stillLeaving()
+	v.rollout, v.split = current.rollout, current.split
 	s, c := &v.status, current.status
 	s.Rollout, s.Pause, s.Stop = c.Rollout, c.Pause, c.Stop
 	if c.State == StatePaused || c.State == StateStopped {
@@ -301,19 +301,19 @@ func (p *Proxy) policyOf(d Deployment) policy {
 }
 
 // retire waits for the end of what a change has replaced: of the requests to
-// targets that the next version does not have, if there is one. Then it lets go
-// of them.
+// those of the previous version's targets that the next one does not have or,
+// if there is no next one, of all that the service has. Then it lets go of the
+// targets.
 func (p *Proxy) retire(res *reservation, previous, next *version, limits Timeouts) {
 	if previous == nil {
 		return
 	}
-	var kept []*target
+	gone, lanes := previous.targets(), previous.left(next)
 	if next != nil {
-		kept = next.targets()
+		kept := next.targets()
+		gone = slices.DeleteFunc(gone, func(t *target) bool { return slices.Contains(kept, t) })
+		lanes = slices.DeleteFunc(lanes, func(l *lane) bool { return !slices.Contains(gone, l.target) })
 	}
-	isKept := func(t *target) bool { return slices.Contains(kept, t) }
-	gone := slices.DeleteFunc(previous.targets(), isKept)
-	lanes := slices.DeleteFunc(slices.Concat(previous.lanes(), previous.leaving), func(l *lane) bool { return isKept(l.target) })
 	for _, t := range gone {
 		t.stopProbes()
 	}
@@ -404,9 +404,10 @@ func (p *Proxy) remove(ctx context.Context, service string) error {
 // Pause holds the requests of a service from now on, until Resume or Stop, and
 // those of a deploy that comes meanwhile too: they wait for at most how.Max, and
 // are then answered 504. At most Options.MaxHeld wait; others are answered 503.
-// Health checks from outside are answered 200. Pause returns when the requests
-// that were running have ended, after how.Drain and Timeouts.Stream at most, or
-// the service has been resumed.
+// Health checks from outside are answered 200. Pause returns when nothing of the
+// service runs any more, whatever version it was sent to: after how.Drain and
+// Timeouts.Stream at most, by when it has cut off what was late. Where Resume
+// comes before that it returns, too, and has cut off nothing.
 //
 // An error means that nothing was changed: ErrNotFound, ErrClosed, ErrInvalid
 // where the service could not be restored, or what Commit or ctx said. Ctx is
@@ -448,7 +449,7 @@ func (p *Proxy) halt(ctx context.Context, service string, kind EventKind, limit 
 	}
 	d := previous.status.Deployment
 	limits := Timeouts{Drain: limit, Stream: d.Timeouts.Stream}
-	p.emit(p.drain(Event{Service: service, Generation: next.status.Generation}, previous.lanes(), limits, next.replaced))
+	p.emit(p.drain(Event{Service: service, Generation: next.status.Generation}, next.leaving, limits, next.resumed))
 	return nil
 }
 

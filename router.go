@@ -433,6 +433,7 @@ func (r *router) publish(ctx context.Context, res *reservation, service string, 
 		if previous == nil || next.status.Generation != previous.status.Generation || next.status.State != previous.status.State {
 			next.since = time.Now()
 		}
+		next.follow(previous)
 		services[service] = next
 	case previous != nil:
 		delete(services, service)
@@ -446,7 +447,7 @@ func (r *router) publish(ctx context.Context, res *reservation, service string, 
 	}
 	r.store(newTable(services), res)
 	if previous != nil {
-		close(previous.replaced)
+		previous.end(next)
 	}
 	announce(next)
 	return previous, next, nil
@@ -502,10 +503,15 @@ func (r *router) renew() []*version {
 	}
 	services := make(map[string]*version, len(old.services))
 	for name, v := range old.services {
-		services[name] = v.renewed(v.status)
+		next := v.renewed(v.status)
+		next.follow(v)
+		services[name] = next
 	}
 	r.routes.Store(newTable(services))
-	return old.retired()
+	for name, v := range old.services {
+		v.end(services[name])
+	}
+	return slices.Collect(maps.Values(old.services))
 }
 
 // refuse lets no change begin any more and ends those that have not got as far
@@ -529,15 +535,13 @@ func (r *router) close() []*version {
 	defer r.publishing.Unlock()
 	old := r.routes.Load()
 	r.routes.Store(&table{closed: true})
-	return old.retired()
-}
-
-// retired returns the versions of a table that another has replaced.
-func (t *table) retired() []*version {
-	for _, v := range t.services {
-		close(v.replaced)
+	for _, v := range old.services {
+		v.end(nil)
+		if v.isHalted() {
+			close(v.resumed) // nothing is waited for any more
+		}
 	}
-	return slices.Collect(maps.Values(t.services))
+	return slices.Collect(maps.Values(old.services))
 }
 
 // anyHost stands for every host that no other service claims.

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/upstream"
 )
 
 // tableOf returns a table of n services with a host each.
@@ -33,7 +35,7 @@ func TestLookupFindsEachOfManyHosts(t *testing.T) {
 func TestShutdownClosesTheGatesOfIdleVersionsToo(t *testing.T) {
 	is := is.New(t)
 	p := New(Options{})
-	v := newVersion(Status{Service: "web"}, []claim{{}}, newGroup([]*target{{address: "web-1:3000"}}, nil))
+	v := newVersion(Status{Service: "web"}, []claim{{}}, newGroup([]*target{{address: "web-1:3000", conns: upstream.New(upstream.Options{})}}, nil))
 	is.True(p.router.restore(map[string]*version{"web": v}, 1))
 	lane := v.main.pick(nil, false)
 	is.NoErr(p.Shutdown(t.Context()))

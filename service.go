@@ -45,11 +45,12 @@ type version struct {
 	rollout *group       // of the second version; nil: there is none
 	split   *split.Split // who goes there; nil: nobody
 
-	// Lanes of versions before, on targets that are still in use, whose
-	// requests may not have ended yet.
+	// The lanes of all versions before, and not of this one, that somebody may
+	// still be inside of. Set by follow.
 	leaving []*lane
 
 	replaced chan struct{} // closed when a newer version is published
+	resumed  chan struct{} // closed when a version that is not halted has taken the place of one that is, or the Proxy is closed
 
 	// Requests wait until settled is closed, for the first probes, but no
 	// longer than until settledBy. It is nil where they never do: after a
@@ -128,7 +129,9 @@ type group struct {
 // A lane is the way to one target in one version. Its gates tell how much of
 // that version is still under way.
 type lane struct {
-	target *target
+	target    *target
+	exchanges *upstream.Group  // those of the requests inside
+	exchange  forward.Exchange // of exchanges
 	gate.Lane
 }
 
@@ -139,6 +142,7 @@ func newVersion(status Status, claims []claim, main group) *version {
 		conduct:  new(conduct),
 		main:     main,
 		replaced: make(chan struct{}),
+		resumed:  make(chan struct{}),
 		held:     new(atomic.Int64),
 		since:    time.Now(),
 	}
@@ -152,7 +156,8 @@ func newGroup(writers, readers []*target) group {
 func newLanes(targets []*target) []*lane {
 	var lanes []*lane
 	for _, t := range targets {
-		lanes = append(lanes, &lane{target: t})
+		exchanges := t.conns.Group()
+		lanes = append(lanes, &lane{target: t, exchanges: exchanges, exchange: exchanges.Exchange})
 	}
 	return lanes
 }
@@ -183,7 +188,7 @@ func targetsOf(lanes []*lane) []*target {
 // status.
 func (v *version) as(status Status) *version {
 	next := *v
-	next.status, next.replaced = status, make(chan struct{})
+	next.status, next.replaced, next.resumed = status, make(chan struct{}), make(chan struct{})
 	return &next
 }
 
@@ -199,7 +204,7 @@ func (v *version) with(r Rollout, second *group) (*version, error) {
 		second.inherit(*v.rollout)
 	}
 	next := v.as(status)
-	next.rollout, next.split, next.leaving = second, nil, v.stillLeaving()
+	next.rollout, next.split = second, nil
 	if r.Split.isZero() {
 		return next, nil
 	}
@@ -215,7 +220,7 @@ func (v *version) without() *version {
 	status := v.status
 	status.Rollout = nil
 	next := v.as(status)
-	next.rollout, next.split, next.leaving = nil, nil, v.stillLeaving()
+	next.rollout, next.split = nil, nil
 	return next
 }
 
@@ -227,13 +232,45 @@ func (v *version) renewed(status Status) *version {
 		renewed := v.rollout.renewed()
 		next.rollout = &renewed
 	}
-	next.leaving = slices.Concat(v.stillLeaving(), v.lanes())
 	return next
 }
 
-// stillLeaving returns the lanes of versions before that are not empty yet.
-func (v *version) stillLeaving() []*lane {
-	return slices.DeleteFunc(slices.Clone(v.leaving), func(l *lane) bool { return l.inFlight() == 0 })
+// follow makes v, which is about to be published, the version after previous,
+// which is nil where v is the first.
+func (v *version) follow(previous *version) {
+	if previous == nil {
+		return
+	}
+	v.leaving = previous.left(v)
+	if v.isHalted() && previous.isHalted() {
+		v.resumed = previous.resumed
+	}
+}
+
+// end tells whoever waits that next, which is nil where the service was taken
+// out, has taken v's place.
+func (v *version) end(next *version) {
+	close(v.replaced)
+	if v.isHalted() && next != nil && !next.isHalted() {
+		close(v.resumed)
+	}
+}
+
+// left returns the lanes that next, which may be nil, has not any more, and
+// those that v had not any more, unless nobody is inside of them.
+func (v *version) left(next *version) []*lane {
+	left := slices.DeleteFunc(slices.Clone(v.leaving), func(l *lane) bool { return l.IsDeserted() })
+	left = append(left, v.lanes()...)
+	if next != nil {
+		kept := next.lanes()
+		left = slices.DeleteFunc(left, func(l *lane) bool { return slices.Contains(kept, l) })
+	}
+	return left
+}
+
+// isHalted reports whether requests are not sent on, on somebody's demand.
+func (v *version) isHalted() bool {
+	return v.status.State == StatePaused || v.status.State == StateStopped
 }
 
 // lanes returns all that lead into v.
@@ -465,16 +502,18 @@ func (h *hold) wait(ctx context.Context, v *version, max int64, done <-chan stru
 }
 
 // drain lets nobody into lanes any more and waits for those inside, as
-// gate.Drain does; it cuts off the requests that are late.
+// gate.Drain does; it cuts off the requests that are late. Nobody else's
+// exchanges with the same targets are touched.
 func drain(lanes []*lane, limits gate.Limits, done <-chan struct{}) (requests, streams int64) {
 	gates := make([]*gate.Lane, len(lanes))
 	for i, l := range lanes {
 		gates[i] = &l.Lane
 	}
-	cut := func() {
+	cut := func() (cut int64) {
 		for _, l := range lanes {
-			l.target.conns.CutRequests()
+			cut += l.exchanges.CutRequests()
 		}
+		return cut
 	}
 	return gate.Drain(gates, limits, cut, done)
 }
@@ -563,7 +602,7 @@ func (v *visit) pass() (again bool) {
 		return false
 	case !v.isAdmitted():
 		return false
-	case version.status.State == StatePaused || version.status.State == StateStopped:
+	case version.isHalted():
 		return v.waitForResume()
 	case version.settling():
 		if !version.settle(v.r.Context()) {
@@ -841,7 +880,7 @@ func (v *visit) forward(l *lane, passage *gate.Passage) bool {
 		began = time.Now()
 	}
 	t := l.target
-	res, err := forward.Forward(v.w, v.sent, t.exchange, forward.Options{
+	res, err := forward.Forward(v.w, v.sent, l.exchange, forward.Options{
 		Target:    v.target,
 		Prefix:    v.outcome.Prefix,
 		Client:    v.client,
@@ -911,8 +950,6 @@ func (v *visit) whyFailed(err error, res *forward.Result) reason.Reason {
 		return reason.StreamClosed
 	case ok:
 		return failure.Reason
-	case errors.Is(err, forward.ErrRefused):
-		return reason.Cut
 	case errors.Is(err, buffer.ErrTooLarge):
 		return reason.AnswerTooLarge
 	case errors.Is(err, buffer.ErrSpool):

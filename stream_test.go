@@ -202,7 +202,8 @@ func TestLateRequestsAreCutAtTheirLimitThoughStreamsMayLast(t *testing.T) {
 	})
 }
 
-func TestAnswerThatTurnsOutAStreamWhenNoneMayBeginIs504(t *testing.T) {
+// It began before the switch, so nobody but its target can answer it.
+func TestAnswerThatTurnsOutAStreamInADrainHasItsHeadPassedOnAndIsThenEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		outcomes := make(chan parachute.Outcome, 1)
@@ -211,17 +212,28 @@ func TestAnswerThatTurnsOutAStreamWhenNoneMayBeginIs504(t *testing.T) {
 			time.Sleep(time.Second) // the app's work
 			w.Header().Set("Content-Type", "text/event-stream")
 			http.NewResponseController(w).Flush()
+			<-r.Context().Done()
 		}))
 		h.app("new", "new.test:80")
 		is.NoErr(h.deploy("web", "old.test:80"))
-		answer := h.ask("any.test")
-		go h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"new.test:80"},
-			Timeouts: parachute.Timeouts{Stream: -1}})
-		is.Equal(<-answer, "504 504 Gateway Timeout")
-		o := <-outcomes
-		is.Equal(o.Reason, "cut")
-		is.Equal(o.Header.Get("Content-Type"), "text/plain; charset=utf-8") // our answer's
-		is.Equal(o.BytesOut, int64(len("504 Gateway Timeout\n")))
+		answer := make(chan ending, 1)
+		go func() {
+			begin := time.Now()
+			resp, err := h.client.Get("http://proxy.test/")
+			if err == nil && resp.StatusCode == http.StatusOK {
+				_, err = io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+			}
+			answer <- ending{time.Since(begin), err}
+		}()
+		synctest.Wait()
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"new.test:80"},
+			Timeouts: parachute.Timeouts{Stream: -1}}))
+		is.Equal(<-answer, ending{time.Second, io.ErrUnexpectedEOF}) // the head of a 200, and no proper end
+		is.Equal((<-outcomes).Status, 200)
+		drained := h.of(parachute.EventDrained)
+		is.Equal(drained[len(drained)-1].Streams, int64(1)) // counted as a stream that was closed
+		is.Equal(drained[len(drained)-1].Requests, int64(0))
 	})
 }
 

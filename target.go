@@ -22,7 +22,7 @@ import (
 type target struct {
 	address  string
 	conns    transport
-	exchange forward.Exchange // of conns
+	exchange forward.Exchange // of conns, for what is no request of a client's
 	check    HealthCheck
 	prober   *prober
 	watch    *watch
@@ -203,7 +203,7 @@ type endpoint struct {
 // upstream.Pool say.
 type transport interface {
 	Exchange(r *http.Request, target string, header http.Header, interim func(status int, h http.Header)) (*http.Response, error)
-	CutRequests()
+	Group() *upstream.Group
 	Close()
 }
 

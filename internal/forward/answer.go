@@ -20,7 +20,8 @@ type answer struct {
 	empty     bool     // no body follows, whatever the head says (RFC 9112, section 6.3)
 	counted   bool     // the target said how long the body is
 	chunked   bool     // the client gets it in chunks
-	events    bool     // it is a stream of events: nobody is timed
+	events    bool     // it is a stream of events
+	lasting   bool     // the head of a stream has been passed on: nobody is timed
 	early     bool     // the client is still sending
 	announced []string // trailer fields that the head names
 }
@@ -50,33 +51,18 @@ func (y *relay) answer(res *http.Response) error {
 	_, a.counted = res.Header["Content-Length"]
 	a.chunked = !a.empty && !a.counted && y.r.ProtoMajor == 1 && y.r.ProtoMinor > 0
 	a.events = !a.empty && field.IsEventStream(res.Header)
-	if a.events && y.o.Stream != nil {
-		return a.stream()
-	}
 	return a.pass()
-}
-
-// stream passes on events until somebody closes the stream.
-func (a *answer) stream() error {
-	s := &eventStream{rc: a.rc, body: a.res.Body}
-	if !a.o.Stream(s) {
-		s.end()
-		return ErrRefused
-	}
-	err := a.pass()
-	if cut := s.end(); cut {
-		return ErrCut
-	}
-	return err
 }
 
 func (a *answer) pass() error {
 	a.early = a.body != nil && a.body.answered()
-	if a.events {
-		a.rc.SetWriteDeadline(time.Time{})
-	}
 	a.head()
-	err := a.content()
+	var err error
+	if a.events {
+		err = a.stream()
+	} else {
+		err = a.content()
+	}
 	if err == nil && a.early {
 		err = a.flush() // the client may go on sending until it has all of it
 	}
@@ -113,6 +99,22 @@ func (a *answer) head() {
 	a.w.WriteHeader(a.res.StatusCode)
 }
 
+// stream passes on events until somebody closes the stream.
+func (a *answer) stream() error {
+	if err := a.flush(); err != nil {
+		return err
+	}
+	a.lasting, a.expires = true, time.Time{}
+	a.rc.SetWriteDeadline(a.expires)
+	s := &eventStream{rc: a.rc, body: a.res.Body}
+	a.becomeStream(s)
+	err := a.content()
+	if cut := s.end(); cut {
+		return ErrCut
+	}
+	return err
+}
+
 // content passes on the body.
 func (a *answer) content() error {
 	to, direct := a.res.Body.(io.WriterTo)
@@ -121,7 +123,7 @@ func (a *answer) content() error {
 	// A WriteTo flushes before it waits for the target, so that the head can
 	// leave together with what is at hand. But a body that is all at hand
 	// would be counted by the server, unless it is chunked.
-	if prompt && !(direct && a.chunked && !a.early) {
+	if prompt && !a.lasting && !(direct && a.chunked && !a.early) {
 		if err := a.flush(); err != nil {
 			return err
 		}
@@ -198,7 +200,7 @@ func (a *answer) flush() error {
 
 // allow gives the client time to take what is written next.
 func (a *answer) allow() {
-	if a.events {
+	if a.lasting {
 		return
 	}
 	if now := time.Now(); a.expires.Sub(now) < idleLimit-deadlineStep {

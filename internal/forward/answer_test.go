@@ -239,10 +239,7 @@ func TestAnEventStreamIsWatched(t *testing.T) {
 			x := newExchange()
 			p := newProxy(x.Exchange)
 			opened := make(chan io.Closer, 2)
-			p.stream = func(stream io.Closer) bool {
-				opened <- stream
-				return true
-			}
+			p.stream = func(stream io.Closer) { opened <- stream }
 			serve(t, n, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path == "/other" {
 					w.WriteHeader(http.StatusNoContent)
@@ -308,20 +305,24 @@ func TestAnEventStreamIsWatched(t *testing.T) {
 	})
 }
 
-func TestARefusedStreamIsNotPassedOn(t *testing.T) {
+// As it is where it comes when all others have been closed: its request was let
+// in, so its head is passed on.
+func TestAStreamThatIsClosedAsItOpensHasItsHeadPassedOn(t *testing.T) {
 	played(t, get+"\r\n", func(t *testing.T, client net.Conn, p *proxy, c call) {
 		is := is.New(t)
-		p.stream = func(io.Closer) bool { return false }
+		p.stream = func(s io.Closer) { s.Close() }
 		res, out := piped(response(200, ""))
 		res.Header.Set("Content-Type", "text/event-stream")
 		c.answer <- answer{res: res}
 		o := <-p.outcomes
-		is.True(o.err != nil)
-		is.Equal(o.Status, 0)
+		is.Equal(o.err.Error(), "the stream was closed")
+		is.Equal(o.Status, 200)
 		_, err := io.WriteString(out, "data: 1\n\n")
 		is.Equal(err, io.ErrClosedPipe) // the target's body was closed
-		got, _ := hear(client, time.Second)
-		is.True(strings.HasPrefix(got, "HTTP/1.1 502 "))
+		got, state := hear(client, time.Second)
+		is.True(strings.HasPrefix(got, "HTTP/1.1 200 "))
+		is.True(strings.HasSuffix(got, "\r\n\r\n")) // and no last chunk
+		is.Equal(state, "closed")
 	})
 }
 
@@ -332,7 +333,7 @@ func TestAnEventStreamWithoutABodyIsNone(t *testing.T) {
 	}{{"HEAD", 200}, {"GET", 204}, {"GET", 304}} {
 		played(t, tt.method+" / HTTP/1.1\r\nHost: app.test\r\n\r\n", func(t *testing.T, client net.Conn, p *proxy, c call) {
 			is := is.New(t)
-			p.stream = func(io.Closer) bool { panic("no stream") }
+			p.stream = func(io.Closer) { panic("no stream") }
 			res := response(tt.status, "")
 			res.Header.Set("Content-Type", "text/event-stream")
 			c.answer <- answer{res: res}

@@ -31,6 +31,8 @@ import (
 // that: it flushes w before it waits for a body whose length is not known, and
 // sees to a client that takes nothing. The Body of a 101 is an
 // io.ReadWriteCloser, and has a CloseWrite() error where it can be half-closed.
+// Where the Body has a BecomeStream method, that is called before
+// Options.Stream is.
 type Exchange func(r *http.Request, target string, header http.Header, interim func(status int, h http.Header)) (*http.Response, error)
 
 // Options are what Forward has to know beside the request.
@@ -53,11 +55,10 @@ type Options struct {
 	// returns.
 	Answer func(answer *http.Response) error
 
-	// Stream, if not nil, is called once, before the head is passed on, when
-	// the answer is 101 or an event stream. Closing stream, from any goroutine
-	// and at any time, ends the transfer; after that it does nothing. If
-	// Stream returns false, the answer is not passed on.
-	Stream func(stream io.Closer) bool
+	// Stream, if not nil, is called once, when the head of a 101 or of an event
+	// stream has been passed on. Closing stream, from any goroutine and at any
+	// time, ends the transfer; after that it does nothing.
+	Stream func(stream io.Closer)
 }
 
 // A Result is what became of a request.
@@ -74,8 +75,7 @@ type Result struct {
 // What Forward itself finds wrong. Other errors are the Exchange's or its
 // Body's, or come from the client; they are returned as they are.
 var (
-	ErrRefused = errors.New("the stream was refused") // Options.Stream returned false
-	ErrCut     = errors.New("the stream was closed")  // as it may be that Options.Stream was called with
+	ErrCut = errors.New("the stream was closed") // as it may be that Options.Stream was called with
 
 	errStatus = errors.New("the target's answer has no valid status")
 )
@@ -127,6 +127,7 @@ type relay struct {
 	interim  func(status int, h http.Header)
 	interims int       // how many were there
 	expires  time.Time // the client's write deadline; zero: none of ours
+	answered io.Closer // the exchange's Body
 	complete bool      // the answer was passed on to its end
 	result   Result
 }
@@ -155,6 +156,7 @@ func (y *relay) run(exchange Exchange) error {
 		return err
 	}
 	defer func() { res.Body.Close() }() // which may be another by then
+	y.answered = res.Body
 	y.result.FirstByte = time.Now()
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return y.tunnel(res, upgrade)
@@ -186,6 +188,18 @@ func (y *relay) end() Result {
 	*y = relay{out: y.out, interim: y.interim}
 	relays.Put(y)
 	return result
+}
+
+// becomeStream says that what follows the head, which has been passed on, is a
+// stream that ends when s is closed.
+func (y *relay) becomeStream(s io.Closer) {
+	if y.o.Stream == nil {
+		return
+	}
+	if b, ok := y.answered.(interface{ BecomeStream() }); ok {
+		b.BecomeStream()
+	}
+	y.o.Stream(s)
 }
 
 func (y *relay) passInterim(status int, h http.Header) {

@@ -316,10 +316,7 @@ func TestHTTP2ClientThatSendsNothingForAMinuteIsGivenUp(t *testing.T) {
 func TestHTTP2EventStreamIsCut(t *testing.T) {
 	visited(t, func(is *is.I, v *visit) {
 		streams := make(chan io.Closer, 1)
-		v.p.stream = func(s io.Closer) bool {
-			streams <- s
-			return true
-		}
+		v.p.stream = func(s io.Closer) { streams <- s }
 		v.out.Close()
 		res, out := piped(response(200, ""))
 		res.Header.Set("Content-Type", "text/event-stream")

@@ -36,8 +36,8 @@ type proxy struct {
 	exchange forward.Exchange
 	trusted  []netip.Prefix
 	prefix   string
-	stream   func(io.Closer) bool // nil: any is welcome
-	outcomes chan outcome         // one for each request that was forwarded
+	stream   func(io.Closer) // nil: nobody wants to know
+	outcomes chan outcome    // one for each request that was forwarded
 }
 
 type outcome struct {
@@ -72,7 +72,11 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (p *proxy) opened(stream io.Closer) bool { return p.stream == nil || p.stream(stream) }
+func (p *proxy) opened(stream io.Closer) {
+	if p.stream != nil {
+		p.stream(stream)
+	}
+}
 
 // serve puts a handler behind a real http.Server.
 func serve(t *testing.T, n *proxytest.Net, h http.Handler) {

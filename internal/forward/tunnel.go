@@ -42,9 +42,6 @@ func (y *relay) tunnel(res *http.Response, asked string) error {
 	y.result.Header = res.Header
 	t := &tunnel{target: target}
 	defer t.end(io.EOF)
-	if y.o.Stream != nil && !y.o.Stream(t) {
-		return ErrRefused
-	}
 	client, buffered, err := y.rc.Hijack()
 	if err != nil {
 		return fmt.Errorf("switching protocols: %w", err)
@@ -56,6 +53,7 @@ func (y *relay) tunnel(res *http.Response, asked string) error {
 	if err := writeSwitching(buffered.Writer, head, protocol); err != nil {
 		return t.end(err)
 	}
+	y.becomeStream(t)
 	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
 	up := make(chan int64)
 	go t.up(early, up)

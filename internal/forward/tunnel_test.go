@@ -52,10 +52,7 @@ func tunnelled(t *testing.T, test func(is *is.I, u *tunnel)) {
 		defer close(done)
 		p := newProxy(newPool(t, n).Exchange)
 		streams := make(chan io.Closer, 1)
-		p.stream = func(s io.Closer) bool {
-			streams <- s
-			return true
-		}
+		p.stream = func(s io.Closer) { streams <- s }
 		serve(t, n, p)
 		client := dial(t, n)
 		io.WriteString(client, upgrade)
@@ -186,42 +183,7 @@ func TestATunnelEndsWithEitherSide(t *testing.T) {
 	}
 }
 
-func TestARefusedTunnelIsNotOpened(t *testing.T) {
-	for name, stream := range map[string]func(io.Closer) bool{
-		"refused": func(io.Closer) bool { return false },
-		"closed and refused": func(s io.Closer) bool {
-			s.Close()
-			return false
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				is := is.New(t)
-				n := new(proxytest.Net)
-				left := make(chan string, 1)
-				n.Script(t, targetAddr, func(conn net.Conn, _ int) {
-					proxytest.ReadHead(conn)
-					io.WriteString(conn, switching)
-					_, state := hear(conn, time.Minute)
-					left <- state
-				})
-				p := newProxy(newPool(t, n).Exchange)
-				p.stream = stream
-				serve(t, n, p)
-				client := dial(t, n)
-				io.WriteString(client, upgrade)
-				got, state := hear(client, time.Second)
-				is.True(strings.HasPrefix(got, "HTTP/1.1 502 "))
-				is.Equal(state, "open")
-				is.Equal((<-p.outcomes).Status, 0)
-				is.True(<-left != "open") // the target is told
-			})
-		})
-	}
-}
-
-// The closer may be used before there is anything to close.
-func TestATunnelClosedAsItOpensDoesNotOpen(t *testing.T) {
+func TestATunnelThatIsClosedAsItOpensHasItsHeadPassedOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		n := new(proxytest.Net)
@@ -231,19 +193,16 @@ func TestATunnelClosedAsItOpensDoesNotOpen(t *testing.T) {
 			hear(conn, time.Minute)
 		})
 		p := newProxy(newPool(t, n).Exchange)
-		p.stream = func(s io.Closer) bool {
-			s.Close()
-			return true
-		}
+		p.stream = func(s io.Closer) { s.Close() }
 		serve(t, n, p)
 		client := dial(t, n)
 		io.WriteString(client, upgrade)
 		got, state := hear(client, time.Second)
-		is.Equal(got, "")
+		is.Equal(got, switching)
 		is.Equal(state, "closed")
 		o := <-p.outcomes
 		is.True(o.err != nil)
-		is.True(o.Status != 0) // the caller cannot answer any more
+		is.Equal(o.Status, 101)
 	})
 }
 

@@ -58,6 +58,9 @@ func (g *Gate) Inside() int64 {
 	return n
 }
 
+// IsDeserted reports whether g is closed and nobody is inside, nor ever will be.
+func (g *Gate) IsDeserted() bool { return g.count.Load() == closed }
+
 func (g *Gate) close() {
 	g.idle = make(chan struct{})
 	if g.count.Add(closed) == closed {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,14 +17,16 @@ type Lane struct {
 	requests Gate
 	streams  Gate
 
-	mu   sync.Mutex // guards open, and is held while streams is entered or closed
-	open map[*Passage]struct{}
+	mu     sync.Mutex // guards the fields below, and is held while streams is entered or closed
+	open   map[*Passage]struct{}
+	ending *atomic.Int64 // not nil: streams are closed as they come, and counted here
 }
 
 // A Passage is one exchange on its way through a Lane.
 type Passage struct {
-	lane   *Lane
-	stream io.Closer // nil: it counts among the requests
+	lane     *Lane
+	stream   io.Closer // what ends it; nil: BecomeStream was not called
+	isStream bool      // it counts among the streams
 }
 
 // Enter lets an exchange in, among the requests, unless the Lane is closed to
@@ -36,30 +39,38 @@ func (l *Lane) Enter() (*Passage, bool) {
 }
 
 // BecomeStream moves the exchange among the streams; Drain may end it by
-// closing c. It reports false, and changes nothing, where no stream may begin
-// any more. It must be called at most once, and before Leave.
-func (p *Passage) BecomeStream(c io.Closer) bool {
+// closing c. Where a Drain has ended the Lane's streams already, c is closed at
+// once, for this one has come late. It must be called at most once, and before
+// Leave.
+func (p *Passage) BecomeStream(c io.Closer) {
 	l := p.lane
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.streams.Enter() {
-		return false
-	}
 	p.stream = c
-	if l.open == nil {
-		l.open = make(map[*Passage]struct{})
+	ending := l.ending
+	// Where the streams have been waited for, it stays among the requests,
+	// which have been cut.
+	if p.isStream = l.streams.Enter(); p.isStream {
+		if ending == nil {
+			if l.open == nil {
+				l.open = make(map[*Passage]struct{})
+			}
+			l.open[p] = struct{}{}
+		}
+		l.requests.Leave()
 	}
-	l.open[p] = struct{}{}
-	l.requests.Leave()
-	return true
+	l.mu.Unlock()
+	if ending != nil {
+		ending.Add(1)
+		c.Close()
+	}
 }
 
-// IsStream reports whether BecomeStream has moved the exchange.
+// IsStream reports whether BecomeStream was called.
 func (p *Passage) IsStream() bool { return p.stream != nil }
 
 // Leave says that the exchange has ended.
 func (p *Passage) Leave() {
-	if !p.IsStream() {
+	if !p.isStream {
 		p.lane.requests.Leave()
 		return
 	}
@@ -73,6 +84,12 @@ func (l *Lane) Inside() (requests, streams int64) {
 	return l.requests.Inside(), l.streams.Inside()
 }
 
+// IsDeserted reports whether nobody is inside, nor ever will be.
+func (l *Lane) IsDeserted() bool {
+	// In this order: who becomes a stream is one before it leaves the requests.
+	return l.requests.IsDeserted() && l.streams.Inside() == 0
+}
+
 // forget takes p from the open streams and reports whether it was one.
 func (l *Lane) forget(p *Passage) bool {
 	l.mu.Lock()
@@ -82,15 +99,35 @@ func (l *Lane) forget(p *Passage) bool {
 	return open
 }
 
-// closeStreams lets no stream begin any more. It returns those that are open,
-// and a channel that is closed when they have left.
-func (l *Lane) closeStreams() (open []*Passage, idle <-chan struct{}) {
+// closeLate has streams that come from now on closed at once, counted in late,
+// unless another Drain does that already. It returns those that are open.
+func (l *Lane) closeLate(late *atomic.Int64) (open []*Passage) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.ending == nil {
+		l.ending = late
+	}
 	for p := range l.open {
 		open = append(open, p)
 	}
-	return open, l.streams.Close()
+	return open
+}
+
+// keepLate undoes closeLate.
+func (l *Lane) keepLate(late *atomic.Int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ending == late {
+		l.ending = nil
+	}
+}
+
+// closeStreams lets no stream begin any more. The returned channel is closed
+// when those that have begun have left.
+func (l *Lane) closeStreams() (idle <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.streams.Close()
 }
 
 // Limits say how long a Drain waits.
@@ -103,69 +140,78 @@ type Limits struct {
 	// their limit is up: if 0, they are closed then, spread over at most one
 	// second of what is left of Requests; if positive, the closes are spread
 	// over its last tenth; if negative, they are closed before the requests
-	// are waited for.
+	// are waited for, and those that come later as they come.
 	Streams time.Duration
 }
 
 // leaveLimit is how long those that were ended are waited for.
 const leaveLimit = time.Second
 
-// Drain closes lanes to everybody new and returns when those inside have left,
-// or were ended when their limits were up, or done is closed. The requests that
-// are late it ends by calling cut, the streams by closing them; both it gives a
-// second at most to leave. It returns how many requests were late, and how many
-// streams it closed.
-func Drain(lanes []*Lane, limits Limits, cut func(), done <-chan struct{}) (requests, streams int64) {
+// Drain closes lanes to everybody new and waits until nobody is inside. Who is
+// late is ended: requests when their limit is up, by a call of cut, which
+// returns how many it ended; streams when theirs is, by closing them. Both have
+// a second at most to leave. It returns how many of each it ended itself. Lanes
+// may be drained by several at once; each goes by its own limits.
+//
+// Once done is closed, Drain returns and ends nobody: who is inside then goes on
+// until another Drain.
+func Drain(lanes []*Lane, limits Limits, cut func() int64, done <-chan struct{}) (requests, streams int64) {
 	begin := time.Now()
-	var idle []<-chan struct{}
+	var requestsLeft []<-chan struct{}
 	for _, l := range lanes {
-		idle = append(idle, l.requests.Close())
+		requestsLeft = append(requestsLeft, l.requests.Close())
 	}
+	var late atomic.Int64
 	if limits.Streams < 0 {
-		streams = endStreams(lanes, 0, 0, done)
+		streams = endStreams(lanes, &late, 0, 0, nil, done)
 	}
-	if !allClosed(idle, max(limits.Requests, 0), done) {
+	if !allClosed(requestsLeft, max(limits.Requests, 0), done) && !isClosed(done) {
+		requests = cut()
+		allClosed(requestsLeft, leaveLimit, done)
+	}
+	if isClosed(done) {
 		for _, l := range lanes {
-			requests += l.requests.Inside()
+			l.keepLate(&late)
 		}
-		if !isClosed(done) {
-			cut()
-			allClosed(idle, leaveLimit, done)
-		}
+		return requests, streams + late.Load()
+	}
+	var streamsLeft []<-chan struct{}
+	for _, l := range lanes {
+		streamsLeft = append(streamsLeft, l.closeStreams())
 	}
 	switch {
 	case limits.Streams == 0:
 		left := max(limits.Requests-time.Since(begin), 0)
-		streams = endStreams(lanes, 0, min(time.Second, left), done)
+		streams += endStreams(lanes, &late, 0, min(time.Second, left), streamsLeft, done)
 	case limits.Streams > 0:
 		spread := limits.Streams / 10
-		streams = endStreams(lanes, limits.Streams-spread, spread, done)
+		streams += endStreams(lanes, &late, limits.Streams-spread, spread, streamsLeft, done)
 	}
-	return requests, streams
+	allClosed(streamsLeft, leaveLimit, done)
+	return requests, streams + late.Load()
 }
 
-// endStreams lets no stream begin any more, waits for the time of after, and
-// closes those that are open then one by one, at random moments of the span
-// that follows, lest all their clients come back at once. It returns how many
-// it closed, when all have left; early, if done is closed.
-func endStreams(lanes []*Lane, after, span time.Duration, done <-chan struct{}) (closed int64) {
+// endStreams waits for the time of after, and closes the streams that are open
+// one by one, at random moments of the span that follows, lest all their clients
+// come back at once; those that come later are closed at once, and counted in
+// late. It returns how many it closed: early, if all channels of left are
+// closed, or done is.
+func endStreams(lanes []*Lane, late *atomic.Int64, after, span time.Duration, left []<-chan struct{}, done <-chan struct{}) (closed int64) {
 	type appointment struct {
 		passage *Passage
 		at      time.Duration
 	}
 	begin := time.Now()
 	var due []appointment
-	var idle []<-chan struct{}
 	for _, l := range lanes {
-		open, left := l.closeStreams()
-		idle = append(idle, left)
-		for _, p := range open {
+		for _, p := range l.closeLate(late) {
 			due = append(due, appointment{p, after + rand.N(max(span, 1))})
 		}
 	}
 	slices.SortFunc(due, func(a, b appointment) int { return cmp.Compare(a.at, b.at) })
 	for _, d := range due {
-		if allClosed(idle, d.at-time.Since(begin), done) || isClosed(done) {
+		wait := d.at - time.Since(begin)
+		if wait > 0 && allClosed(left, wait, done) || isClosed(done) {
 			return closed
 		}
 		if d.passage.lane.forget(d.passage) {
@@ -173,7 +219,6 @@ func endStreams(lanes []*Lane, after, span time.Duration, done <-chan struct{}) 
 			closed++
 		}
 	}
-	allClosed(idle, leaveLimit, done)
 	return closed
 }
 

@@ -21,6 +21,9 @@ func enter(t *testing.T, l *gate.Lane, d time.Duration) *gate.Passage {
 	return p
 }
 
+// spare is a cut of requests of which none can be ended.
+func spare() int64 { return 0 }
+
 // A closer leaves its lane when it is closed, as a stream does, and remembers
 // when that was.
 type closer struct {
@@ -42,9 +45,7 @@ func open(t *testing.T, l *gate.Lane) *closer {
 		t.Fatal("the lane is closed")
 	}
 	c := &closer{passage: p}
-	if !p.BecomeStream(c) {
-		t.Fatal("no stream may begin")
-	}
+	p.BecomeStream(c)
 	return c
 }
 
@@ -55,7 +56,7 @@ func TestDrainLetsNobodyInAndWaitsForRequests(t *testing.T) {
 		enter(t, &a, time.Second)
 		enter(t, &b, 3*time.Second)
 		begin := time.Now()
-		requests, streams := gate.Drain([]*gate.Lane{&a, &b}, gate.Limits{Requests: time.Minute}, func() {}, nil)
+		requests, streams := gate.Drain([]*gate.Lane{&a, &b}, gate.Limits{Requests: time.Minute}, spare, nil)
 		is.Equal(time.Since(begin), 3*time.Second)
 		is.Equal(requests, int64(0))
 		is.Equal(streams, int64(0))
@@ -73,9 +74,10 @@ func TestDrainCutsTheRequestsThatTakeTooLongBeforeItWaitsForStreams(t *testing.T
 		open(t, &l)
 		begin := time.Now()
 		var cutAt time.Duration
-		cut := func() {
+		cut := func() int64 {
 			cutAt = time.Since(begin)
 			late.Leave()
+			return 1
 		}
 		requests, streams := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: time.Hour}, cut, nil)
 		is.Equal(cutAt, time.Minute)
@@ -94,7 +96,10 @@ func TestDrainWaitsForThoseThatItEnded(t *testing.T) {
 		slow := &slowCloser{}
 		slow.passage, _ = l.Enter()
 		slow.passage.BecomeStream(slow)
-		cut := func() { time.AfterFunc(20*time.Millisecond, late.Leave) }
+		cut := func() int64 {
+			time.AfterFunc(20*time.Millisecond, late.Leave)
+			return 1
+		}
 		gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Second}, cut, nil)
 		requests, streams := l.Inside()
 		is.Equal(requests, int64(0))
@@ -118,10 +123,13 @@ func TestDrainEndsWhenDone(t *testing.T) {
 		done := make(chan struct{})
 		time.AfterFunc(time.Second, func() { close(done) })
 		begin := time.Now()
-		cut := func() { t.Error("who gives up waiting does not cut") }
+		cut := func() int64 {
+			t.Error("who gives up waiting does not cut")
+			return 1
+		}
 		requests, _ := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, cut, done)
 		is.Equal(time.Since(begin), time.Second)
-		is.Equal(requests, int64(1))
+		is.Equal(requests, int64(0)) // which still run, and are nobody's loss
 	})
 }
 
@@ -132,7 +140,7 @@ func TestDrainThatIsDoneClosesNoStream(t *testing.T) {
 		stream := open(t, &l)
 		done := make(chan struct{})
 		time.AfterFunc(time.Second, func() { close(done) })
-		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: time.Hour}, func() {}, done)
+		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: time.Hour}, spare, done)
 		is.Equal(closed, int64(0))
 		is.True(stream.at.IsZero())
 	})
@@ -148,7 +156,7 @@ func TestStreamsAreClosedAfterTheRequestsHaveLeft(t *testing.T) {
 		is.Equal(requests, int64(1)) // a stream is no request any more
 		is.Equal(streams, int64(1))
 		begin := time.Now()
-		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, func() {}, nil)
+		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, spare, nil)
 		is.Equal(closed, int64(1))
 		after := stream.at.Sub(begin)
 		is.True(after >= 3*time.Second && after <= 4*time.Second) // within the second that follows
@@ -164,7 +172,7 @@ func TestStreamsAreClosedInTheLastTenthOfTheirTime(t *testing.T) {
 			streams = append(streams, open(t, &l))
 		}
 		begin := time.Now()
-		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: 100 * time.Second}, func() {}, nil)
+		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: 100 * time.Second}, spare, nil)
 		is.Equal(closed, int64(20))
 		moments := make(map[time.Duration]bool)
 		for _, s := range streams {
@@ -180,18 +188,70 @@ func TestStreamsAreClosedFirstWhereTheirLimitIsNegative(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		var l gate.Lane
-		late, _ := l.Enter()
-		time.AfterFunc(time.Second, func() {
-			if late.BecomeStream(nil) {
-				t.Error("a stream began in a lane that is closed to them")
-			}
-			late.Leave()
-		})
+		enter(t, &l, time.Second)
 		stream := open(t, &l)
 		begin := time.Now()
-		gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: -1}, func() {}, nil)
+		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: -1}, spare, nil)
 		is.True(stream.at.Sub(begin) < time.Millisecond)
 		is.Equal(time.Since(begin), time.Second) // and the requests waited for
+		is.Equal(closed, int64(1))
+	})
+}
+
+func TestStreamThatBeginsWhenAllAreClosedIsClosedAsItBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var l gate.Lane
+		late, _ := l.Enter()
+		c := &slowCloser{passage: late}
+		begin := time.Now()
+		time.AfterFunc(time.Second, func() { late.BecomeStream(c) })
+		requests, streams := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: -1}, spare, nil)
+		is.Equal(time.Since(begin), time.Second+20*time.Millisecond) // until it has left
+		is.Equal(requests, int64(0))
+		is.Equal(streams, int64(1))
+		is.True(l.IsDeserted())
+	})
+}
+
+// A pause that is resumed has closed the lanes of those inside, but they are
+// none of its business any more.
+func TestStreamThatBeginsAfterADrainWasGivenUpGoesOn(t *testing.T) {
+	for _, limit := range []time.Duration{-1, 0, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			var l gate.Lane
+			late, _ := l.Enter()
+			done := make(chan struct{})
+			time.AfterFunc(time.Second, func() { close(done) })
+			requests, streams := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: limit}, spare, done)
+			is.Equal(requests, int64(0))
+			is.Equal(streams, int64(0))
+			c := &closer{passage: late}
+			late.BecomeStream(c)
+			is.True(c.at.IsZero())
+			is.True(!l.IsDeserted())
+			_, streams = gate.Drain([]*gate.Lane{&l}, gate.Limits{}, spare, nil) // until the next one
+			is.Equal(streams, int64(1))
+			is.True(l.IsDeserted())
+		})
+	}
+}
+
+func TestEachOfTwoDrainsCountsWhatItEndedItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var l gate.Lane
+		open(t, &l)
+		first := make(chan int64)
+		go func() {
+			_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: time.Hour}, spare, nil)
+			first <- closed
+		}()
+		time.Sleep(time.Second)
+		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, spare, nil)
+		is.Equal(closed, int64(1))
+		is.Equal(<-first, int64(0))
 	})
 }
 
@@ -202,7 +262,7 @@ func TestRequestThatBecomesAStreamDuringADrainIsClosedLikeTheOthers(t *testing.T
 		late, _ := l.Enter()
 		c := &closer{passage: late}
 		time.AfterFunc(time.Second, func() { late.BecomeStream(c) })
-		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, func() {}, nil)
+		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, spare, nil)
 		is.Equal(closed, int64(1))
 		is.True(!c.at.IsZero())
 	})
@@ -215,7 +275,7 @@ func TestStreamsThatEndByThemselvesAreNotClosed(t *testing.T) {
 		stream := open(t, &l)
 		time.AfterFunc(time.Second, func() { stream.passage.Leave() })
 		begin := time.Now()
-		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: time.Hour}, func() {}, nil)
+		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: time.Hour}, spare, nil)
 		is.Equal(time.Since(begin), time.Second)
 		is.Equal(closed, int64(0))
 		is.True(stream.at.IsZero())

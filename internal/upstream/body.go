@@ -44,7 +44,7 @@ type body struct {
 // answer completes the response once its head has been read.
 func (x *exchange) answer(c *conn) *Error {
 	x.mu.Lock()
-	x.answered, x.lasting = true, isLasting(&x.response)
+	x.answered = true
 	x.mu.Unlock()
 	c.readBy(time.Time{})
 	c.room = math.MaxInt64
@@ -84,6 +84,9 @@ func (b *body) reusable() bool {
 	}
 	return true
 }
+
+// BecomeStream exempts the exchange from Group.CutRequests.
+func (b *body) BecomeStream() { b.x.becomeStream() }
 
 func (b *body) Read(p []byte) (n int, err error) {
 	if b.err != nil || len(p) == 0 {
@@ -301,6 +304,9 @@ func (b *body) spliceFailed(err error) error {
 
 // A tunnel is the body of a 101: the connection itself.
 type tunnel struct{ body *body }
+
+// BecomeStream exempts the exchange from Group.CutRequests.
+func (t *tunnel) BecomeStream() { t.body.x.becomeStream() }
 
 func (t *tunnel) Read(p []byte) (int, error) {
 	n, err := t.body.conn.br.Read(p)

@@ -5,8 +5,6 @@ import (
 	"io"
 	"net/http"
 	"time"
-
-	"github.com/shahnk19/parachute/internal/field"
 )
 
 // A client is the one that a WriteTo writes to.
@@ -94,11 +92,6 @@ func (k *client) copy(src source, n int64, eager bool) (written int64, err error
 		}
 		piece.fit(n)
 	}
-}
-
-// isLasting reports whether r lasts until somebody closes it.
-func isLasting(r *http.Response) bool {
-	return r.StatusCode == http.StatusSwitchingProtocols || field.IsEventStream(r.Header)
 }
 
 // flush sends what is held back, the head above all.

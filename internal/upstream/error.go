@@ -49,7 +49,7 @@ type fate struct {
 	cause   error
 	client  http.ResponseController
 	writing bool // a WriteTo is running, and its client is to be stopped by a cut
-	lasting bool // the answer lasts until somebody closes it
+	stream  bool // BecomeStream was called
 }
 
 // cutLocked gives the exchange its reason, unless it had one before, and ends
@@ -63,11 +63,17 @@ func (f *fate) cutLocked(reason Reason, cause error) {
 	}
 }
 
-// isLasting reports whether the exchange has an answer that lasts.
-func (f *fate) isLasting() bool {
+// becomeStream exempts the exchange from CutRequests.
+func (f *fate) becomeStream() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.lasting
+	f.stream = true
+}
+
+func (f *fate) isStream() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.stream
 }
 
 // cutFor returns the reason of the cut; reason.None: there was none.

@@ -30,6 +30,7 @@ const (
 // answer's body. Who wants to end it before that calls cut.
 type exchange struct {
 	pool    *Pool
+	group   *Group          // that it is of; nil: none
 	ctx     context.Context // of the request
 	request request
 	sender  *sender // sends a body too large for request.wire; nil: not started
@@ -79,7 +80,11 @@ type exchange struct {
 //
 // Every error is an [*Error], those of the body as well.
 func (p *Pool) Exchange(r *http.Request, target string, header http.Header, interim func(status int, h http.Header)) (*http.Response, error) {
-	x := &exchange{pool: p, ctx: r.Context()}
+	return p.exchange(nil, r, target, header, interim)
+}
+
+func (p *Pool) exchange(g *Group, r *http.Request, target string, header http.Header, interim func(status int, h http.Header)) (*http.Response, error) {
+	x := &exchange{pool: p, group: g, ctx: r.Context()}
 	err := x.request.prepare(r, target, header)
 	if err == nil {
 		err = x.run(interim)
@@ -116,9 +121,11 @@ func (x *exchange) run(interim func(int, http.Header)) *Error {
 }
 
 // cut makes whatever the exchange waits for return, and what failed because of
-// that be reported with this reason, unless there was one before.
-func (x *exchange) cut(reason Reason, cause error) {
+// that be reported with this reason, unless there was one before. It reports
+// whether that ended an exchange of which the target may have got something.
+func (x *exchange) cut(reason Reason, cause error) (lost bool) {
 	x.mu.Lock()
+	lost = x.reason == 0 && x.conn != nil
 	x.cutLocked(reason, cause)
 	if x.conn != nil {
 		x.conn.raw.Close()
@@ -129,6 +136,7 @@ func (x *exchange) cut(reason Reason, cause error) {
 	unwatch := x.unwatch
 	x.mu.Unlock()
 	x.stop(unwatch)
+	return lost
 }
 
 // end lets go of the connection, which is kept if it can be used again, and of

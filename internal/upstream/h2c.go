@@ -77,16 +77,17 @@ func (p *H2C) Close() {
 	p.running.Wait()
 }
 
-// CutRequests is the CutRequests of a Pool.
-func (p *H2C) CutRequests() {
+func (p *H2C) cutRequests(g *Group) (cut int64) {
 	p.mu.Lock()
+	g.cut = true
 	active := slices.Collect(maps.Keys(p.active))
 	p.mu.Unlock()
 	for _, x := range active {
-		if !x.isLasting() {
-			x.cut(Cut, errTooLate)
+		if x.group == g && !x.isStream() && x.cut(Cut, errTooLate) {
+			cut++
 		}
 	}
+	return cut
 }
 
 // enter counts a goroutine, or what has to be over when Close returns, until
@@ -134,7 +135,7 @@ func (p *H2C) dial(ctx, dial context.Context) (net.Conn, error) {
 func (p *H2C) begin(x *stream) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.closed || !x.group.isOpen() {
 		return false
 	}
 	p.running.Add(2)
@@ -163,12 +164,17 @@ func (c *h2cConn) Close() error {
 
 // Exchange is the Exchange of a Pool.
 func (p *H2C) Exchange(r *http.Request, target string, header http.Header, interim func(status int, h http.Header)) (*http.Response, error) {
+	return p.exchange(nil, r, target, header, interim)
+}
+
+func (p *H2C) exchange(g *Group, r *http.Request, target string, header http.Header, interim func(status int, h http.Header)) (*http.Response, error) {
 	if err := checkStream(r, target, header); err != nil {
 		closeBody(r)
 		return nil, &Error{Reason: BadRequest, Err: err}
 	}
 	x := &stream{
 		pool:     p,
+		group:    g,
 		interims: make(chan interimHead, maxInterims),
 		sent:     make(chan struct{}, 1),
 		result:   make(chan error, 1),

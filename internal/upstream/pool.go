@@ -144,18 +144,17 @@ func (p *Pool) Close() {
 	p.running.Wait()
 }
 
-// CutRequests ends every exchange with the reason Cut, except those that have
-// an answer which lasts until somebody closes it: a 101, or an event stream.
-// The Pool stays open.
-func (p *Pool) CutRequests() {
+func (p *Pool) cutRequests(g *Group) (cut int64) {
 	p.mu.Lock()
+	g.cut = true
 	active := p.activeLocked()
 	p.mu.Unlock()
 	for _, x := range active {
-		if !x.isLasting() {
-			x.cut(Cut, errTooLate)
+		if x.group == g && !x.isStream() && x.cut(Cut, errTooLate) {
+			cut++
 		}
 	}
+	return cut
 }
 
 func (p *Pool) activeLocked() []*exchange {
@@ -167,11 +166,11 @@ func (p *Pool) activeLocked() []*exchange {
 }
 
 // enter makes x one of the active exchanges. It reports false if the Pool is
-// closed.
+// closed, or the Group of x cut.
 func (p *Pool) enter(x *exchange) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.closed || !x.group.isOpen() {
 		return false
 	}
 	p.watchLaterLocked()

@@ -391,7 +391,7 @@ func TestCloseIdleLeavesExchangesAlone(t *testing.T) {
 	})
 }
 
-func TestCutRequestsSparesWhatLasts(t *testing.T) {
+func TestCutRequestsSparesWhatHasBecomeAStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		g := newTarget(t, upstream.Options{}, func(conn net.Conn, n int) {
@@ -401,16 +401,18 @@ func TestCutRequestsSparesWhatLasts(t *testing.T) {
 			}
 			io.Copy(io.Discard, conn)
 		})
-		stream, err := g.send(request("GET", nil, 0))
+		group := g.Group()
+		stream, err := group.Exchange(request("GET", nil, 0), "/", nil, nil)
 		is.NoErr(err)
 		defer stream.Body.Close()
+		stream.Body.(interface{ BecomeStream() }).BecomeStream()
 		result := make(chan error, 1)
 		go func() {
-			_, err := g.get()
+			_, err := group.Exchange(request("GET", nil, 0), "/", nil, nil)
 			result <- err
 		}()
 		synctest.Wait()
-		g.CutRequests()
+		is.Equal(group.CutRequests(), int64(1))
 		failure := new(upstream.Error)
 		is.True(errors.As(<-result, &failure))
 		is.Equal(failure.Reason, upstream.Cut)
@@ -418,5 +420,45 @@ func TestCutRequestsSparesWhatLasts(t *testing.T) {
 		_, err = io.ReadFull(stream.Body, event)
 		is.NoErr(err)
 		is.Equal(string(event), "data: one\n\n") // the stream goes on
+	})
+}
+
+func TestCutRequestsReachesNoOtherGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		g := newTarget(t, upstream.Options{}, func(conn net.Conn, n int) {
+			proxytest.ReadHead(conn)
+			time.Sleep(time.Second)
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		})
+		one, other := g.Group(), g.Group()
+		result := make(chan error, 1)
+		go func() {
+			resp, err := other.Exchange(request("GET", nil, 0), "/", nil, nil)
+			if err == nil {
+				_, err = readAll(resp, nil)
+			}
+			result <- err
+		}()
+		synctest.Wait()
+		is.Equal(one.CutRequests(), int64(0))
+		is.NoErr(<-result)
+	})
+}
+
+// A request that was let in just before the cut has not been sent yet.
+func TestNoExchangeOfAGroupBeginsAfterItIsCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		g := newTarget(t, upstream.Options{}, func(conn net.Conn, n int) {
+			t.Error("the target was asked")
+		})
+		group := g.Group()
+		is.Equal(group.CutRequests(), int64(0))
+		_, err := group.Exchange(request("GET", nil, 0), "/", nil, nil)
+		failure := new(upstream.Error)
+		is.True(errors.As(err, &failure))
+		is.Equal(failure.Reason, upstream.Cut)
+		is.True(failure.Repeatable) // elsewhere
 	})
 }

@@ -18,6 +18,7 @@ import (
 // A stream is an exchange of an H2C, and the body of its answer.
 type stream struct {
 	pool     *H2C
+	group    *Group             // that it is of; nil: none
 	cancel   context.CancelFunc // ends the round trip, and what follows it
 	upload   *upload            // the request's body; nil: it has none
 	response *http.Response
@@ -84,9 +85,6 @@ func (x *stream) run(ctx context.Context, r, out *http.Request, interim func(int
 		e.Repeatable = e.Reason != Gone && unread && (lost || !x.written.Load())
 		return e
 	}
-	x.mu.Lock()
-	x.lasting = isLasting(x.response)
-	x.mu.Unlock()
 	x.answer = x.response.Body
 	if x.answer == http.NoBody {
 		x.end()
@@ -148,13 +146,15 @@ func (x *stream) gone(client context.Context) {
 }
 
 // cut is the cut of an exchange.
-func (x *stream) cut(reason Reason, cause error) {
+func (x *stream) cut(reason Reason, cause error) (lost bool) {
 	x.mu.Lock()
+	lost = x.reason == 0 && !x.ended && x.written.Load()
 	x.cutLocked(reason, cause)
 	unwatch := x.unwatch
 	x.mu.Unlock()
 	x.cancel()
 	x.stop(unwatch)
+	return lost
 }
 
 // end lets go of the stream and of the H2C. Only the first call does anything.
@@ -195,6 +195,9 @@ func (x *stream) failed(err error) *Error {
 	}
 	return x.failure(Broken, err)
 }
+
+// BecomeStream exempts the exchange from Group.CutRequests.
+func (x *stream) BecomeStream() { x.becomeStream() }
 
 func (x *stream) Read(p []byte) (n int, err error) {
 	if x.err != nil {
