@@ -58,9 +58,11 @@ func serving(n int) (*Proxy, string) {
 	for i := range n {
 		name := fmt.Sprintf("service-%d", i)
 		host = name + ".example.com"
-		t := &target{address: "web-1:3000", exchange: nothing(), traffic: new(histogram.Histogram)}
+		t := idle()
 		t.healthy.Store(true)
-		services[name] = newVersion(Status{Service: name, Generation: 1}, []claim{{host: host}}, newGroup([]*target{t}, nil))
+		main := newGroup([]*target{t}, nil)
+		main.writers[0].exchange = nothing()
+		services[name] = newVersion(Status{Service: name, Generation: 1}, []claim{{host: host}}, main)
 	}
 	p.router.restore(services, 1)
 	return p, host

@@ -6,6 +6,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute/internal/histogram"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
 
@@ -22,6 +23,11 @@ func tableOf(n int) (*table, []string) {
 	return newTable(services), hosts
 }
 
+// idle returns a target that is not probed and to which nothing is sent.
+func idle() *target {
+	return &target{address: "web-1:3000", conns: upstream.New(upstream.Options{}), traffic: new(histogram.Histogram)}
+}
+
 func TestLookupFindsEachOfManyHosts(t *testing.T) {
 	is := is.New(t)
 	table, hosts := tableOf(1000)
@@ -35,7 +41,7 @@ func TestLookupFindsEachOfManyHosts(t *testing.T) {
 func TestShutdownClosesTheGatesOfIdleVersionsToo(t *testing.T) {
 	is := is.New(t)
 	p := New(Options{})
-	v := newVersion(Status{Service: "web"}, []claim{{}}, newGroup([]*target{{address: "web-1:3000", conns: upstream.New(upstream.Options{})}}, nil))
+	v := newVersion(Status{Service: "web"}, []claim{{}}, newGroup([]*target{idle()}, nil))
 	is.True(p.router.restore(map[string]*version{"web": v}, 1))
 	lane := v.main.pick(nil, false)
 	is.NoErr(p.Shutdown(t.Context()))
