@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"testing"
 
-	"github.com/shahnk19/parachute/internal/histogram"
 	"github.com/shahnk19/parachute/internal/keypair"
 	"github.com/shahnk19/parachute/internal/proxytest"
 )
