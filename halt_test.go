@@ -268,15 +268,78 @@ func TestStoppedServiceAnswersWithItsMessage(t *testing.T) {
 }
 
 func TestOuterHealthChecksPassWhileAServiceIsHalted(t *testing.T) {
+	for name, tt := range map[string]struct {
+		probed string // "": what is probed if nothing is said
+		prefix string
+		method string
+		path   string
+		passes bool
+	}{
+		"GET":                          {method: "GET", path: "/up", passes: true},
+		"HEAD":                         {method: "HEAD", path: "/up", passes: true},
+		"POST":                         {method: "POST", path: "/up"},
+		"OPTIONS":                      {method: "OPTIONS", path: "/up"},
+		"DELETE":                       {method: "DELETE", path: "/up"},
+		"with a query":                 {method: "GET", path: "/up?x"},
+		"below it":                     {method: "GET", path: "/up/load"},
+		"with the query that is asked": {probed: "/check?full=1", method: "GET", path: "/check?full=1", passes: true},
+		"with another query":           {probed: "/check?full=1", method: "GET", path: "/check?full=2"},
+		"without the query":            {probed: "/check?full=1", method: "GET", path: "/check"},
+		"below a prefix":               {prefix: "/api", method: "GET", path: "/api/up", passes: true},
+		"the front page":               {probed: "/", method: "GET", path: "/"},
+		"the front page of a prefix":   {probed: "/", prefix: "/api", method: "HEAD", path: "/api"},
+		"the front page with a query":  {probed: "/?probe", method: "GET", path: "/?probe"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				h := newHouse(t, parachute.Options{})
+				d := parachute.Deployment{HealthCheck: parachute.HealthCheck{Path: tt.probed}}
+				if tt.prefix != "" {
+					d.PathPrefixes = []string{tt.prefix}
+				}
+				is.NoErr(h.with(hello, d))
+				pausedAs, stoppedAs := 504, 503
+				if tt.passes {
+					pausedAs, stoppedAs = 200, 200
+				}
+				is.NoErr(h.Pause(t.Context(), "web", parachute.Pause{}))
+				resp, _ := h.answer(tt.method, tt.path, "")
+				is.Equal(resp.StatusCode, pausedAs)
+				is.NoErr(h.Stop(t.Context(), "web", parachute.Stop{}))
+				resp, body := h.answer(tt.method, tt.path, "")
+				is.Equal(resp.StatusCode, stoppedAs)
+				is.Equal(body == "halted\n", tt.passes && tt.method == "GET")
+			})
+		})
+	}
+}
+
+func TestRequestThatOnlyLooksLikeAHealthCheckIsNotLostInAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		h := newHouse(t, parachute.Options{})
-		h.app("web", "web.test:80")
-		is.NoErr(h.deploy("web", "web.test:80"))
+		is.NoErr(h.with(func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) }, parachute.Deployment{}))
 		is.NoErr(h.Pause(t.Context(), "web", parachute.Pause{}))
-		is.Equal(h.getPath("any.test", "/up?x"), "200 halted")
+		answer := make(chan string, 1)
+		go func() {
+			_, body := h.answer("POST", "/up", "an order")
+			answer <- body
+		}()
+		synctest.Wait()
+		is.NoErr(h.Resume(t.Context(), "web"))
+		is.Equal(<-answer, "an order")
+	})
+}
+
+func TestHealthChecksOfAHaltedServiceAreForThoseWhoMayComeIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		is.NoErr(h.with(hello, parachute.Deployment{Access: parachute.Access{Deny: []string{"127.0.0.1"}}}))
 		is.NoErr(h.Stop(t.Context(), "web", parachute.Stop{}))
-		is.Equal(h.getPath("any.test", "/up"), "200 halted")
+		resp, _ := h.answer("GET", "/up", "")
+		is.Equal(resp.StatusCode, 403)
 	})
 }
 

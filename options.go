@@ -268,8 +268,8 @@ type Buffer struct {
 	Memory int64 `json:"memory,omitempty"`
 }
 
-// Access says who may use a service. Health checks, and challenges of the
-// certificate authority, are everybody's.
+// Access says who may use a service. Challenges of the certificate authority
+// are everybody's; health checks of the Proxy itself do not come this way.
 type Access struct {
 	// Allow and Deny are networks such as "10.0.0.0/8", or addresses. If Allow
 	// is not empty, only what it has gets in; what Deny has never does. The
@@ -293,7 +293,8 @@ const (
 	TrustNobody    Trust = "nobody"    // nobody's
 )
 
-// Forwarded says whom a service believes what a request has been through.
+// Forwarded says whom a service believes what a request has been through: for
+// what its targets are told, and whether a request came over TLS.
 type Forwarded struct {
 	Trust Trust `json:"trust,omitempty"`
 

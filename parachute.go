@@ -56,6 +56,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/acme"
@@ -79,6 +80,7 @@ type Proxy struct {
 	spool            *buffer.Store
 	roll             *roll
 	checks           chan struct{} // a place for each password that may be checked at once
+	speaksTLS        atomic.Bool   // TLSConfig was called: requests over TLS are on connections of that
 
 	stopping     chan struct{} // closed by Shutdown and Close
 	stoppingOnce sync.Once
@@ -113,8 +115,7 @@ func New(opts Options) *Proxy {
 // Plain requests are redirected to https:// where the host has a certificate
 // and TLS.NoRedirect does not say otherwise, and those for other hosts than
 // Deployment.CanonicalHost to that: with 301 for GET and HEAD, with 308 for
-// every other method, never health checks. Challenges of the certificate
-// authority are answered.
+// every other method. Challenges of the certificate authority are answered.
 //
 // What else the proxy has to answer itself is a page, with X-Parachute-Error
 // where that tells more than the status: 400 for a request that cannot be passed
@@ -122,11 +123,12 @@ func New(opts Options) *Proxy {
 // where no service claims host and path; 405 for CONNECT and TRACE; 408 for a
 // body of which nothing has come for a minute; 413 for one above
 // Deployment.MaxRequestBody; 421 where the connection's TLS is that of another
-// host with other settings (RFC 9110, section 15.5.20); 502 where no target gave
-// an answer that can be passed on; 503, with Retry-After, where the service is
-// stopped or has failed, there is no room to wait or to buffer, or the Proxy is
-// closed; and 504 where the target took longer than Timeouts.Response, the service
-// was paused for too long, or the request was cut off before its answer began.
+// host with other settings, or the host has no TLS any more (RFC 9110, section
+// 15.5.20); 502 where no target gave an answer that can be passed on; 503, with
+// Retry-After, where the service is stopped or has failed, there is no room to
+// wait or to buffer, or the Proxy is closed; and 504 where the target took longer
+// than Timeouts.Response, the service was paused for too long, or the request was
+// cut off before its answer began.
 //
 // An answer that breaks off makes ServeHTTP panic with http.ErrAbortHandler, so
 // that the client does not take what came for all of it. So does a client that
@@ -404,10 +406,11 @@ func (p *Proxy) remove(ctx context.Context, service string) error {
 // Pause holds the requests of a service from now on, until Resume or Stop, and
 // those of a deploy that comes meanwhile too: they wait for at most how.Max, and
 // are then answered 504. At most Options.MaxHeld wait; others are answered 503.
-// Health checks from outside are answered 200. Pause returns when nothing of the
-// service runs any more, whatever version it was sent to: after how.Drain and
-// Timeouts.Stream at most, by when it has cut off what was late. Where Resume
-// comes before that it returns, too, and has cut off nothing.
+// Health checks from outside are answered 200: GET and HEAD of HealthCheck.Path,
+// unless that is "/". Pause returns when nothing of the service runs any more,
+// whatever version it was sent to: after how.Drain and Timeouts.Stream at most, by
+// when it has cut off what was late. Where Resume comes before that it returns,
+// too, and has cut off nothing.
 //
 // An error means that nothing was changed: ErrNotFound, ErrClosed, ErrInvalid
 // where the service could not be restored, or what Commit or ctx said. Ctx is
@@ -423,8 +426,8 @@ func (p *Proxy) Pause(ctx context.Context, service string, how Pause) error {
 
 // Stop answers the requests of a service with 503 from now on, with how.Message
 // on the page, until Resume or Pause, and those of a deploy that comes meanwhile
-// too. Health checks from outside are answered 200. It returns, and fails, as
-// Pause does.
+// too. Health checks from outside are answered as in a pause. It returns, and
+// fails, as Pause does.
 func (p *Proxy) Stop(ctx context.Context, service string, how Stop) error {
 	how.Drain = cmp.Or(how.Drain, 30*time.Second)
 	return p.refuse("stop", service, p.halt(ctx, service, EventStopped, how.Drain, func(s *Status) {
@@ -653,15 +656,33 @@ func (p *Proxy) UnknownNames() uint64 { return p.certificates.unknown.Load() }
 
 // TLSConfig returns how a server has to speak TLS for the Proxy: with the
 // certificates of its hosts, and with answers to the TLS-ALPN-01 challenges of
-// the certificate authority. A client that names no host gets the certificate
+// the certificate authority. It speaks TLS 1.3, and TLS 1.2 with ephemeral keys
+// and authenticated encryption alone. A client that names no host gets the certificate
 // of the first one in the order of their names; one that names a host without a
 // certificate gets the alert unrecognized_name. A handshake waits up to 10 s for
-// a certificate that is being obtained. The caller may change what is returned.
+// a certificate that is being obtained.
+//
+// From then on, a request that comes over TLS for a host that has none, or has
+// none any more, is answered 421, as on a connection that outlived the deploy
+// which turned it off. So a Proxy whose TLSConfig is used serves TLS by that
+// alone. The caller may change what is returned.
 func (p *Proxy) TLSConfig() *tls.Config {
+	p.speaksTLS.Store(true)
 	return &tls.Config{
 		GetCertificate: p.certificate,
 		NextProtos:     []string{"h2", "http/1.1", acme.ALPNProto},
 		MinVersion:     tls.VersionTLS12,
+		// For TLS 1.2: those of RFC 9325, section 4.2, whose keys are ephemeral
+		// and whose encryption is authenticated. CBC has had too many padding
+		// oracles. TLS 1.3 has no others.
+		CipherSuites: []uint16{
+			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+			tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+			tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+			tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+		},
 	}
 }
 

@@ -339,14 +339,6 @@ func (v *version) ask(ctx context.Context, requestTarget string) error {
 	return allowed(resp)
 }
 
-// isHealthCheck reports whether a request target is the path that v's targets
-// are probed at.
-func (v *version) isHealthCheck(requestTarget string) bool {
-	asked, _, _ := strings.Cut(requestTarget, "?")
-	probed, _, _ := strings.Cut(v.status.Deployment.HealthCheck.Path, "?")
-	return asked == probed
-}
-
 // live returns what goes on in v now, which is at so long after the Proxy was
 // made.
 func (v *version) live(at time.Duration) *Live {
@@ -537,6 +529,8 @@ type visit struct {
 	reason  reason.Reason // that of outcome
 	served  bool          // ServeHTTP did not panic
 
+	believed Forwarded // what of a Deployment client was found by
+
 	sentTo   *target // that had it last; nil: none
 	isStream bool    // what came back from there
 
@@ -575,7 +569,7 @@ func (v *visit) serve() {
 		}
 		site := table.lookup(r.Host)
 		if v.isMisdirected(table, site) {
-			v.refuse(reason.Misdirected, nil)
+			v.refuseBody(reason.Misdirected, nil)
 			return
 		}
 		v.version = v.route(site, target)
@@ -637,13 +631,33 @@ func (v *visit) route(s *site, target string) *version {
 	if version.status.Deployment.KeepPrefix {
 		o.Prefix, v.target = "", target
 	}
+	v.believe(version)
 	return version
 }
 
+// believe has v.client be the client as a service sees it, for it may say itself
+// whom to believe.
+func (v *visit) believe(version *version) {
+	if f := version.status.Deployment.Forwarded; f != v.believed {
+		v.believed = f
+		v.client = forward.ClientOf(v.r, version.conduct.trusted, f.ClientHeader)
+		v.outcome.Client = v.client.Addr
+	}
+}
+
 // isMisdirected reports whether the request came over a connection that was
-// made to another host, and may not be for that of s.
+// made to another host, and may not be for that of s; or that could not be made
+// any more, since s, which is nil where there is no service, has no TLS now: what
+// a change forbids holds for connections that were there before.
 func (v *visit) isMisdirected(t *table, s *site) bool {
-	if v.r.TLS == nil || v.r.TLS.ServerName == "" {
+	if v.r.TLS == nil {
+		return false
+	}
+	isNamed := v.r.TLS.ServerName != ""
+	if v.proxy.speaksTLS.Load() && (s == nil && isNamed || s != nil && s.holding == nil) {
+		return true
+	}
+	if !isNamed {
 		return false
 	}
 	sni, name := canonicalHost(v.r.TLS.ServerName), canonicalHost(v.r.Host)
@@ -668,9 +682,6 @@ func (v *visit) redirect(s *site, target string) bool {
 	if s == nil || s.policy.canonical == "" && !s.policy.isSecure() {
 		return false
 	}
-	if v.version != nil && v.version.isHealthCheck(v.target) {
-		return false
-	}
 	origin, ok := s.redirect(v.r.Host, v.isSecure(), v.proxy.options.HTTPSPort)
 	if ok {
 		v.moved(origin + target)
@@ -680,9 +691,7 @@ func (v *visit) redirect(s *site, target string) bool {
 
 // isSecure reports whether the request came over TLS, if only to a proxy in
 // front of this one.
-func (v *visit) isSecure() bool {
-	return v.r.TLS != nil || v.client.Trusted && strings.EqualFold(v.r.Header.Get("X-Forwarded-Proto"), "https")
-}
+func (v *visit) isSecure() bool { return v.client.IsSecure(v.r) }
 
 func (v *visit) moved(location string) {
 	how := reason.MovedOn
@@ -696,14 +705,7 @@ func (v *visit) moved(location string) {
 // isAdmitted reports whether the request may go on to the service; otherwise it
 // is answered.
 func (v *visit) isAdmitted() bool {
-	c, d := v.version.conduct, &v.version.status.Deployment
-	if d.Forwarded != (Forwarded{}) {
-		v.client = forward.ClientOf(v.r, c.trusted, d.Forwarded.ClientHeader)
-		v.outcome.Client = v.client.Addr
-	}
-	if v.version.isHealthCheck(v.target) {
-		return true
-	}
+	c := v.version.conduct
 	if !c.networks.Allows(v.address()) {
 		v.refuse(reason.Denied, nil)
 		return false
@@ -759,7 +761,7 @@ func (v *visit) address() netip.Addr {
 // if that takes too long or the service is stopped. It reports whether there is
 // a newer version to look at.
 func (v *visit) waitForResume() (again bool) {
-	if v.version.isHealthCheck(v.target) {
+	if v.isHealthCheck() {
 		v.reply(reason.Halted, "halted\n")
 		return false
 	}
@@ -795,6 +797,18 @@ func (v *visit) waitForResume() (again bool) {
 		v.refuse(reason.Closed, ErrClosed)
 	}
 	return false
+}
+
+// isHealthCheck reports whether the request is a health check of somebody in
+// front, as far as that can be told: it reads just what v.version's targets are
+// probed at. The front page is for visitors, even if it is that.
+func (v *visit) isHealthCheck() bool {
+	if v.r.Method != http.MethodGet && v.r.Method != http.MethodHead {
+		return false
+	}
+	probed := v.version.status.Deployment.HealthCheck.Path
+	path, _, _ := strings.Cut(probed, "?")
+	return v.target == probed && path != "/"
 }
 
 // takeBody sees to the limits of the request's body, and reads it if it is to

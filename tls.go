@@ -617,9 +617,9 @@ func isChallenge(hello *tls.ClientHelloInfo) bool {
 	return len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == acme.ALPNProto
 }
 
-// sameCertificate reports whether a and b are one.
+// sameCertificate reports whether a and b are one, which none is not.
 func sameCertificate(a, b *tls.Certificate) bool {
-	return a == b || a != nil && b != nil && bytes.Equal(a.Certificate[0], b.Certificate[0])
+	return a != nil && b != nil && (a == b || bytes.Equal(a.Certificate[0], b.Certificate[0]))
 }
 
 // defaultCache is ACME.CacheAt where that is nil.

@@ -438,8 +438,10 @@ func TestPlainRequestsAreRedirected(t *testing.T) {
 		"to the port that is served":    {port: 8443, host: "app.test:8080", target: "/", want: "301 https://app.test:8443/"},
 		"to the canonical host at once": {canonical: "app.test", host: "www.app.test", target: "/x", want: "301 https://app.test/x"},
 		"of a wildcard by its own name": {hosts: []string{"*.app.test"}, host: "X.app.test", target: "/", want: "301 https://x.app.test/"},
-		"unless it is the health check": {host: "app.test", target: "/up?x", want: "200"},
+		"also what may be a probe":      {host: "app.test", target: "/up", want: "301 https://app.test/up"},
 		"unless it came over https":     {host: "app.test", target: "/", header: []string{"X-Forwarded-Proto", "https"}, want: "200"},
+		"or is a WebSocket over TLS":    {host: "app.test", target: "/", header: []string{"X-Forwarded-Proto", "wss"}, want: "200"},
+		"or came through two proxies":   {host: "app.test", target: "/", header: []string{"X-Forwarded-Proto", "https,http"}, want: "200"},
 		"also if that was over http":    {host: "app.test", target: "/", header: []string{"X-Forwarded-Proto", "http"}, want: "301 https://app.test/"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -472,6 +474,30 @@ func TestOnlyATrustedPeerIsBelievedThatItCameOverTLS(t *testing.T) {
 		is.NoErr(k.secure("web", k.files("app.test"), "app.test"))
 		is.Equal(k.location("GET", "app.test", "/", "X-Forwarded-Proto", "https"), "301 https://app.test/")
 	})
+}
+
+func TestWhetherItCameOverTLSIsBelievedAsTheServiceSays(t *testing.T) {
+	for name, tt := range map[string]struct {
+		trust   parachute.Trust
+		trusted []netip.Prefix
+		want    string
+	}{
+		"of everybody": {parachute.TrustEverybody, []netip.Prefix{}, "200"},
+		"of nobody":    {parachute.TrustNobody, nil, "301 https://app.test/"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				k := newKeep(t, parachute.Options{TrustedProxies: tt.trusted})
+				k.app("web", "web.internal:80")
+				is.NoErr(k.Deploy(t.Context(), parachute.Deployment{
+					Service: "web", Targets: []string{"web.internal:80"}, Hosts: []string{"app.test"},
+					TLS: k.files("app.test"), Forwarded: parachute.Forwarded{Trust: tt.trust},
+				}))
+				is.Equal(k.location("GET", "app.test", "/", "X-Forwarded-Proto", "https"), tt.want)
+			})
+		})
+	}
 }
 
 func TestCanonicalHostNeedsNoTLS(t *testing.T) {

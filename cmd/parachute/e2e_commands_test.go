@@ -96,7 +96,7 @@ func TestEveryFlagOfDeployDoesWhatItSays(t *testing.T) {
 		{"--request-header|set X-Color: red, blue|--request-header|del X-Secret", []exchange{{request: "GET /", header: "X-Secret: 1", want: "200 X-Color=red, blue"}}},
 		{"--response-header|set X-Color: red, blue|--response-header|del X-Name", []exchange{{request: "GET /", want: "200 X-Color: red, blue"}}},
 		{"--basic-auth-file|" + filepath.Join(dir, "users"), []exchange{
-			{request: "GET /", want: "401 Basic"}, {request: "GET /", header: "Authorization: Basic YW5uOnNlY3JldA==", want: "200"}, {request: "GET /up", want: "200"},
+			{request: "GET /", want: "401 Basic"}, {request: "GET /", header: "Authorization: Basic YW5uOnNlY3JldA==", want: "200"}, {request: "GET /up", want: "401"},
 		}},
 		{"--deny|127.0.0.0/8", []exchange{{request: "GET /", want: "403"}}},
 		{"--allow|10.0.0.0/8", []exchange{{request: "GET /", want: "403"}}},

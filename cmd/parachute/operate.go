@@ -23,7 +23,7 @@ type pauseCommand struct {
 
 // Help says what becomes of requests.
 func (pauseCommand) Help() string {
-	return `New requests are held from now on, until "resume" lets them go or they have waited for too long. The command returns when those that were running are done: nothing reaches the targets then. Health checks of load balancers in front are answered with 200. A deploy does not end a pause.`
+	return `New requests are held from now on, until "resume" lets them go or they have waited for too long. The command returns when those that were running are done: nothing reaches the targets then. GET and HEAD of the health path are answered with 200, unless that is "/". A deploy does not end a pause.`
 }
 
 func (pauseCommand) Examples() string {
@@ -50,7 +50,7 @@ type stopCommand struct {
 
 // Help says what becomes of requests.
 func (stopCommand) Help() string {
-	return `New requests are answered 503 from now on, until "resume". The command returns when those that were running are done. Health checks of load balancers in front are answered with 200. A deploy does not end a stop.`
+	return `New requests are answered 503 from now on, until "resume". The command returns when those that were running are done. GET and HEAD of the health path are answered with 200, unless that is "/". A deploy does not end a stop.`
 }
 
 func (stopCommand) Examples() string {

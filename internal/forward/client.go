@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"github.com/shahnk19/parachute/internal/field"
 )
 
 // A Client is where a request comes from.
@@ -66,6 +68,22 @@ func ClientOf(r *http.Request, trusted []netip.Prefix, header string) Client {
 		}
 	}
 	return c
+}
+
+// IsSecure reports whether the client of r came over TLS: r did itself, or a
+// trusted peer says so in X-Forwarded-Proto. Proxies in a row may leave a list
+// there, as in "https, http": the first one that is in it is where the client
+// came. Some name the schemes of WebSockets, wss being that of TLS.
+func (c Client) IsSecure(r *http.Request) bool {
+	if r.TLS != nil || !c.Trusted {
+		return r.TLS != nil
+	}
+	for _, list := range r.Header["X-Forwarded-Proto"] {
+		for scheme := range field.Elements(list) {
+			return strings.EqualFold(scheme, "https") || strings.EqualFold(scheme, "wss")
+		}
+	}
+	return false
 }
 
 // cutLast takes the last element off a list with commas.

@@ -1,6 +1,7 @@
 package forward_test
 
 import (
+	"crypto/tls"
 	"net/http"
 	"net/netip"
 	"testing"
@@ -49,4 +50,40 @@ func TestNobodyIsTrustedByDefault(t *testing.T) {
 	is := is.New(t)
 	r := &http.Request{RemoteAddr: "127.0.0.1:1000", Header: http.Header{"X-Forwarded-For": {"192.0.2.1"}}}
 	is.Equal(forward.ClientOf(r, nil, ""), forward.Client{Addr: netip.MustParseAddr("127.0.0.1")})
+}
+
+func TestClientCameOverTLSIfItsFirstProxySaysSo(t *testing.T) {
+	for name, tt := range map[string]struct {
+		proto     []string
+		tls       bool
+		untrusted bool
+		want      bool
+	}{
+		"over TLS itself":                {tls: true, want: true},
+		"over TLS to the peer":           {proto: []string{"https"}, want: true},
+		"in capitals":                    {proto: []string{"HTTPS"}, want: true},
+		"a WebSocket":                    {proto: []string{"wss"}, want: true},
+		"a WebSocket without TLS":        {proto: []string{"ws"}},
+		"over TLS to the first of two":   {proto: []string{"https,http"}, want: true},
+		"over TLS to both":               {proto: []string{"https, https"}, want: true},
+		"over TLS to the second alone":   {proto: []string{"http, https"}},
+		"two that write lines":           {proto: []string{"https", "http"}, want: true},
+		"two that write lines, plain":    {proto: []string{"http", "https"}},
+		"nothing at the beginning":       {proto: []string{" ,wss , http"}, want: true},
+		"nothing at all":                 {proto: []string{"", " , "}},
+		"another scheme":                 {proto: []string{"httpsx"}},
+		"over TLS, from a plain client":  {proto: []string{"http"}, tls: true, want: true}, // the answer is for the peer
+		"somebody says so":               {proto: []string{"https"}, untrusted: true},
+		"somebody says so of WebSockets": {proto: []string{"wss"}, untrusted: true},
+		"somebody over TLS says nothing": {untrusted: true, tls: true, want: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			r := &http.Request{Header: http.Header{"X-Forwarded-Proto": tt.proto}}
+			if tt.tls {
+				r.TLS = new(tls.ConnectionState)
+			}
+			is.Equal(forward.Client{Trusted: !tt.untrusted}.IsSecure(r), tt.want)
+		})
+	}
 }

@@ -30,7 +30,7 @@ const (
 	NoService       // nobody has the host and path
 	Method          // it is none that is passed on
 	RequestTooLarge // its body is
-	Misdirected     // its connection was made to somebody else
+	Misdirected     // its connection is not, or no more, for that host
 	NoHTTP          // its connection is for a challenge, and nothing may be said on it
 	Gone            // it left
 	Untaken         // it left, or took nothing, while it was being answered
