@@ -26,11 +26,6 @@ func writeNow(fd uintptr, p []byte) (int, error) {
 	return callNow(syscall.SYS_SENDTO, fd, p, syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL)
 }
 
-// peekNow is readNow, but leaves what is there.
-func peekNow(fd uintptr, p []byte) (int, error) {
-	return callNow(syscall.SYS_RECVFROM, fd, p, syscall.MSG_DONTWAIT|syscall.MSG_PEEK)
-}
-
 func callNow(number, fd uintptr, p []byte, flags uintptr) (int, error) {
 	n, _, errno := syscall.RawSyscall6(number, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), flags, 0, 0)
 	if errno != 0 {

@@ -9,9 +9,3 @@ func readNow(fd uintptr, p []byte) (int, error) { return syscall.Read(int(fd), p
 
 // writeNow writes as much as a socket takes.
 func writeNow(fd uintptr, p []byte) (int, error) { return syscall.Write(int(fd), p) }
-
-// peekNow is readNow, but leaves what is there.
-func peekNow(fd uintptr, p []byte) (int, error) {
-	n, _, err := syscall.Recvfrom(int(fd), p, syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	return n, err
-}

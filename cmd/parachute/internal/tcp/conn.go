@@ -193,7 +193,13 @@ func (c *conn) CloseWrite() error { return c.tcp.CloseWrite() }
 // SetLinger says what Close does with what was not sent yet; 0: it resets.
 func (c *conn) SetLinger(seconds int) error { return c.tcp.SetLinger(seconds) }
 
-func (c *conn) SetReadDeadline(t time.Time) error  { return c.in.deadline.ask(t) }
+func (c *conn) SetReadDeadline(t time.Time) error {
+	if t.IsZero() {
+		c.watch.cleared()
+	}
+	return c.in.deadline.ask(t)
+}
+
 func (c *conn) SetWriteDeadline(t time.Time) error { return c.out.deadline.ask(t) }
 
 // SetDeadline is called by a server when it hands the connection to somebody

@@ -43,7 +43,7 @@ func (d *deadline) ask(t time.Time) error {
 func (d *deadline) cut() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.setLocked(time.Unix(1, 0))
+	d.setLocked(longAgo)
 }
 
 func (d *deadline) setLocked(t time.Time) error {
@@ -55,13 +55,21 @@ func (d *deadline) setLocked(t time.Time) error {
 // then. It reports whether that is the end of it. If not, the socket gets the
 // time when it will be.
 func (d *deadline) expired(since time.Time) bool {
+	_, renewed := d.renew(since)
+	return !renewed
+}
+
+// renew sets the socket's deadline to when what has waited since then is to end,
+// and returns that; zero: never. If it has passed already, or the socket takes
+// none any more, the deadline is not renewed.
+func (d *deadline) renew(since time.Time) (until time.Time, renewed bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	until := d.asked
+	until = d.asked
 	if late := since.Add(d.given); !until.IsZero() && late.After(until) {
 		until = late
 	}
-	return isPast(until) || d.setLocked(until) != nil
+	return until, !isPast(until) && d.setLocked(until) == nil
 }
 
 func isPast(t time.Time) bool { return !t.IsZero() && !time.Now().Before(t) }
