@@ -405,12 +405,14 @@ type TLS struct {
 
 	// AskURL decides which names may have a certificate on demand: GET with
 	// the name in the parameter "host", and 200 allows it. It is a URL, or a
-	// path that the service itself is asked for. The answer, no redirect, has
-	// to come within 2 s.
+	// path that the service itself is asked for, with the name as Host. The
+	// answer, no redirect, has to come within 2 s; one that allows nothing is
+	// an EventNoCertificate.
 	AskURL string `json:"ask_url,omitempty"`
 
 	// NoRedirect has plain requests served. Otherwise they are redirected to
-	// https:// as soon as the host has a certificate.
+	// https:// as soon as the host has a certificate; on demand, as soon as
+	// AskURL has allowed the name one, unless it was not to be had.
 	NoRedirect bool `json:"no_redirect,omitempty"`
 
 	// Wait makes Deploy wait for the certificates of all Hosts before it

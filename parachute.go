@@ -61,6 +61,7 @@ import (
 
 	"golang.org/x/crypto/acme"
 
+	"github.com/shahnk19/parachute/internal/admission"
 	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
@@ -112,8 +113,8 @@ func New(opts Options) *Proxy {
 // ServeHTTP sends r to a target of the service that claims its host and path,
 // and returns when the answer has gone out.
 //
-// Plain requests are redirected to https:// where the host has a certificate
-// and TLS.NoRedirect does not say otherwise, and those for other hosts than
+// Plain requests are redirected to https:// where the host has a certificate, or
+// may have one on demand, and TLS.NoRedirect does not say otherwise, and those for other hosts than
 // Deployment.CanonicalHost to that: with 301 for GET and HEAD, with 308 for
 // every other method. Challenges of the certificate authority are answered.
 //
@@ -1000,6 +1001,9 @@ func (p *Proxy) log(e Event) {
 		level = slog.LevelError
 	case EventNoCertificate:
 		level = slog.LevelWarn
+		if errors.Is(e.Err, admission.ErrRefused) {
+			level = slog.LevelInfo // anybody can come to a name that is none of ours
+		}
 	case EventDraining:
 		if e.Elapsed > 0 {
 			level = slog.LevelDebug // it was told that it has begun

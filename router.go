@@ -5,6 +5,7 @@ import (
 	"context"
 	"iter"
 	"maps"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -156,13 +157,16 @@ func (s *site) route(target string) (v *version, prefix, rest string) {
 	return nil, "", ""
 }
 
-// redirect returns where a request with that Host header goes instead, if it
-// goes elsewhere: to https, to the canonical host, or to both in one step.
-// secure says that it came over TLS.
-func (s *site) redirect(asked string, secure bool, httpsPort int) (origin string, ok bool) {
-	name := canonicalHost(asked)
-	host := cmp.Or(s.policy.canonical, name)
-	toHTTPS := !secure && s.policy.isSecure() && !s.policy.tls.NoRedirect && s.isReady(name)
+// redirect returns where a request for s goes instead, if it goes elsewhere: to
+// https, to the canonical host, or to both in one step. It goes to https only
+// where it is likely to be served: that may have to be asked.
+func (t *table) redirect(r *http.Request, s *site, client forward.Client, httpsPort int) (origin string, ok bool) {
+	name, secure := canonicalHost(r.Host), client.IsSecure(r)
+	host, to := name, s
+	if canonical := s.policy.canonical; canonical != "" && canonical != name {
+		host, to = canonical, t.lookup(canonical)
+	}
+	toHTTPS := !secure && to.isRedirected() && to.holding.expects(r.Context(), to.host, host, client.Addr)
 	if host == name && !toHTTPS {
 		return "", false
 	}
@@ -182,10 +186,13 @@ func (s *site) redirect(asked string, secure bool, httpsPort int) (origin string
 	case toHTTPS:
 		return "https://" + host + ":" + strconv.Itoa(httpsPort), true
 	case secure:
-		return "https://" + host + portOf(asked), true
+		return "https://" + host + portOf(r.Host), true
 	}
-	return "http://" + host + portOf(asked), true
+	return "http://" + host + portOf(r.Host), true
 }
+
+// isRedirected reports whether plain requests for s are to go to https.
+func (s *site) isRedirected() bool { return s.policy.isSecure() && !s.policy.tls.NoRedirect }
 
 // portOf returns the port in a Host header, with the colon, or "".
 func portOf(host string) string {
@@ -197,12 +204,6 @@ func portOf(host string) string {
 		return "" // of an address in brackets, or nonsense
 	}
 	return host[i:]
-}
-
-// isReady reports whether a client that comes back over TLS is likely to be
-// served. Whether a certificate on demand can be had is seen when one asks.
-func (s *site) isReady(name string) bool {
-	return s.policy.tls.Mode == TLSOnDemand || s.holding.certificate(s.host, name) != nil
 }
 
 // isFor reports whether what came over a connection to sni may be for name,

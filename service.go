@@ -324,10 +324,11 @@ func (v *version) settle(ctx context.Context) bool {
 	return true
 }
 
-// ask asks one of v's targets whether a name may have a certificate.
-func (v *version) ask(ctx context.Context, requestTarget string) error {
+// ask asks one of v's targets whether a name may have a certificate, as a visitor
+// to that name would: by Host alone an app with many of them may tell.
+func (v *version) ask(ctx context.Context, name, requestTarget string) error {
 	t := v.main.pick(nil, false).target
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+t.prober.host, nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+name, nil)
 	if err != nil {
 		return err
 	}
@@ -573,7 +574,7 @@ func (v *visit) serve() {
 			return
 		}
 		v.version = v.route(site, target)
-		if v.answerChallenge(target) || v.redirect(site, target) {
+		if v.answerChallenge(target) || v.redirect(table, site, target) {
 			return
 		}
 		if v.version == nil {
@@ -678,11 +679,11 @@ func (v *visit) answerChallenge(target string) bool {
 }
 
 // redirect answers a request that belongs on another host, or on https.
-func (v *visit) redirect(s *site, target string) bool {
+func (v *visit) redirect(t *table, s *site, target string) bool {
 	if s == nil || s.policy.canonical == "" && !s.policy.isSecure() {
 		return false
 	}
-	origin, ok := s.redirect(v.r.Host, v.isSecure(), v.proxy.options.HTTPSPort)
+	origin, ok := t.redirect(v.r, s, v.client, v.proxy.options.HTTPSPort)
 	if ok {
 		v.moved(origin + target)
 	}

@@ -213,7 +213,7 @@ type holding struct {
 // acquire sees to the certificates that a normalized Deployment asks for. ask
 // asks the service itself which names may have one on demand: 200 allows it. An
 // error is ErrInvalid.
-func (c *certificates) acquire(d Deployment, ask func(ctx context.Context, requestTarget string) error) (*holding, error) {
+func (c *certificates) acquire(d Deployment, ask func(ctx context.Context, name, requestTarget string) error) (*holding, error) {
 	h := &holding{certificates: c, hosts: slices.Sorted(slices.Values(d.Hosts))}
 	if c.o.NoHTTPS != nil {
 		return h, nil
@@ -335,6 +335,14 @@ func (h *holding) certificate(host, name string) *tls.Certificate {
 		return h.demand.certificate(name)
 	}
 	return nil
+}
+
+// expects reports whether a client that comes to name over TLS is likely to be
+// served, as far as that can be told: there is a certificate, or there will be
+// one that was asked for on demand. That may have to be asked, for which ctx and
+// client, its address, are.
+func (h *holding) expects(ctx context.Context, host, name string, client netip.Addr) bool {
+	return h.certificate(host, name) != nil || h.demand != nil && h.demand.expects(ctx, name, client)
 }
 
 // awaitCertificate is certificate for a handshake, which waits for one that is
@@ -477,6 +485,9 @@ func (d *demand) name(ctx context.Context, name string, client netip.Addr) *issu
 	if !isHostName(name) || checkNames([]string{name}) != nil {
 		return nil
 	}
+	if err, ok := d.control.Recall(name); ok && err != nil {
+		return nil // without a look into the cache, which may be far away
+	}
 	if !d.issuer.Has(ctx, name) && d.control.Admit(ctx, name, client) != nil {
 		return nil
 	}
@@ -489,6 +500,15 @@ func (d *demand) name(ctx context.Context, name string, client netip.Addr) *issu
 		d.releaseName(name)
 	}
 	return wanted
+}
+
+// expects reports whether there will be a certificate for name, from who it may
+// have one: it begins to obtain it.
+func (d *demand) expects(ctx context.Context, name string, client netip.Addr) bool {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	n := d.name(ctx, name, client)
+	return n != nil && n.Status().Err == nil
 }
 
 func (d *demand) known() []Certificate {
@@ -516,22 +536,26 @@ func (d *demand) releaseName(name any) {
 }
 
 // ask asks whether name may have a certificate: a URL or, if that is a path, the
-// service. That nothing came of it is told, for the visitor does not learn it.
-func (c *certificates) ask(ctx context.Context, url, name string, service func(ctx context.Context, requestTarget string) error) error {
+// service. Why not is told, for the visitor does not learn it; as what was
+// refused is remembered, not more than once in a minute for each name.
+func (c *certificates) ask(ctx context.Context, url, name string, service func(ctx context.Context, name, requestTarget string) error) error {
 	question := askFor(url, name)
 	var err error
 	if strings.HasPrefix(url, "/") {
-		err = service(ctx, question)
+		err = service(ctx, name, question)
 	} else {
 		err = c.askURL(ctx, question)
 	}
-	if err == nil || errors.Is(err, admission.ErrRefused) {
-		return err
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, admission.ErrRefused):
+		err = fmt.Errorf("GET %s: %w", question, err)
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		err = fmt.Errorf("whether it may have one could not be found out: GET %s: no answer within %v", question, askLimit)
+	default:
+		err = fmt.Errorf("whether it may have one could not be found out: GET %s: %w", question, err)
 	}
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		err = fmt.Errorf("no answer within %v", askLimit)
-	}
-	err = fmt.Errorf("whether it may have one could not be found out: GET %s: %w", question, err)
 	c.issued(name, err)
 	return err
 }
@@ -562,13 +586,17 @@ func askFor(ask, name string) string {
 // allowed returns what an answer says to the question whether a name may have a
 // certificate: 200 that it may, any other status below 500 that it may not.
 func allowed(resp *http.Response) error {
-	switch {
-	case resp.StatusCode == http.StatusOK:
+	if resp.StatusCode == http.StatusOK {
 		return nil
-	case resp.StatusCode >= 500:
-		return fmt.Errorf("answered %d", resp.StatusCode)
 	}
-	return admission.ErrRefused
+	answer := fmt.Sprintf("answered %d", resp.StatusCode)
+	if to := resp.Header.Get("Location"); to != "" {
+		answer += fmt.Sprintf(" to %.200s", to)
+	}
+	if resp.StatusCode >= 500 {
+		return errors.New(answer)
+	}
+	return fmt.Errorf("%s: %w", answer, admission.ErrRefused)
 }
 
 // challenge returns the certificate that a TLS-ALPN-01 challenge asks for, or

@@ -139,6 +139,18 @@ func (c *Control) Admit(ctx context.Context, name string, client netip.Addr) err
 	}
 }
 
+// Recall returns the answer that is remembered for name, and false if there is
+// none. It asks nobody.
+func (c *Control) Recall(name string) (answer error, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	q := c.names[name]
+	if q == nil || q.place == nil || !time.Now().Before(q.expires) {
+		return nil, false
+	}
+	return q.err, true
+}
+
 // Close ends the questions under way, whose answer is then the error that Ask
 // returns, and returns when no call of Ask is left. Nothing is admitted any
 // more. It may be called more than once.

@@ -261,3 +261,27 @@ func TestCloseEndsQuestionsAndWaitsForThem(t *testing.T) {
 		c.Close()
 	})
 }
+
+func TestRecallAsksNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		e := &endpoint{delay: time.Second, answer: admission.ErrRefused}
+		c := open(t, admission.Options{Ask: e.ask})
+		_, ok := c.Recall("a.example.com")
+		is.True(!ok)
+		is.Equal(e.asked.Load(), int64(0))
+		answer := make(chan error, 1)
+		go func() { answer <- c.Admit(context.Background(), "a.example.com", client) }()
+		synctest.Wait()
+		_, ok = c.Recall("a.example.com")
+		is.True(!ok) // it is being asked
+		is.Equal(<-answer, admission.ErrRefused)
+		err, ok := c.Recall("a.example.com")
+		is.True(ok)
+		is.Equal(err, admission.ErrRefused)
+		time.Sleep(time.Minute)
+		_, ok = c.Recall("a.example.com")
+		is.True(!ok) // it is forgotten
+		is.Equal(e.asked.Load(), int64(1))
+	})
+}
