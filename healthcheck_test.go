@@ -70,6 +70,21 @@ func TestProbeIsAPlainGetOnAConnectionOfItsOwn(t *testing.T) {
 	})
 }
 
+func TestProbePassesWithAsManyInterimAnswersAsTheAppLikes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.net.Script(t, "app.test:80", func(conn net.Conn, n int) {
+			proxytest.ReadHead(conn)
+			io.WriteString(conn, strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: </app.css>\r\n\r\n", 9))
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			io.Copy(io.Discard, conn)
+		})
+		is.NoErr(h.deploy("web", "app.test:80"))
+		is.Equal(h.Services()[0].Live.Targets[0].Probe.Status, 200)
+	})
+}
+
 func TestLoneUnhealthyTargetStaysInService(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

@@ -24,7 +24,8 @@ import (
 // another in its place that reads the same, for the request to be sent again.
 //
 // interim is called for every 1xx answer but 101, on the Exchange's own
-// goroutine, at most 8 times. It does not keep h.
+// goroutine. That they do not go on without end is the Exchange's business: it
+// bounds them as it does a head, by their bytes. interim does not keep h.
 //
 // The Body may be closed by any goroutine and at any time, which makes it fail
 // promptly. Where it has a WriteTo, all but event streams are passed on with
@@ -80,9 +81,6 @@ var (
 	errStatus = errors.New("the target's answer has no valid status")
 )
 
-// maxInterim is how many 1xx answers are passed on.
-const maxInterim = 8
-
 // Forward passes r on with exchange, and the answer back to w. It returns when
 // the answer is complete or broken; from then on nothing touches r or w.
 //
@@ -125,7 +123,6 @@ type relay struct {
 	out      outgoing
 	body     *body // nil: the request has none
 	interim  func(status int, h http.Header)
-	interims int       // how many were there
 	expires  time.Time // the client's write deadline; zero: none of ours
 	answered io.Closer // the exchange's Body
 	complete bool      // the answer was passed on to its end
@@ -205,9 +202,6 @@ func (y *relay) becomeStream(s io.Closer) {
 func (y *relay) passInterim(status int, h http.Header) {
 	if status < 100 || status > 199 || status == http.StatusSwitchingProtocols ||
 		!y.r.ProtoAtLeast(1, 1) { // which knows no 1xx (RFC 9110, section 15.2)
-		return
-	}
-	if y.interims++; y.interims > maxInterim {
 		return
 	}
 	if b := y.body; b != nil {

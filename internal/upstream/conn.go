@@ -14,10 +14,11 @@ import (
 	"time"
 )
 
-// maxHead bounds the head of an answer.
+// maxHead bounds the head of an answer, together with those of the interim
+// answers before it.
 const maxHead = 256 << 10
 
-var errHeadTooLarge = errors.New("head larger than 256 KiB")
+var errHeadTooLarge = errors.New("head larger than 256 KiB, interim answers included")
 
 // A conn is a connection to the target. It belongs to one exchange at a time,
 // or to the Pool while it is idle.

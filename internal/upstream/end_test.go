@@ -56,11 +56,11 @@ func TestErrorsTellWhatHappenedAndWhetherToTryAgain(t *testing.T) {
 		},
 		"endless header": {
 			get, once("HTTP/1.1 200 OK\r\n" + strings.Repeat("A: b\r\n", 50_000)),
-			upstream.Error{Reason: upstream.Malformed}, "malformed: head larger than 256 KiB",
+			upstream.Error{Reason: upstream.Malformed}, "malformed: head larger than 256 KiB, interim answers included",
 		},
 		"endless header line": {
 			get, once("HTTP/1.1 200 OK\r\nA: " + strings.Repeat("b", 300<<10)),
-			upstream.Error{Reason: upstream.Malformed}, "malformed: head larger than 256 KiB",
+			upstream.Error{Reason: upstream.Malformed}, "malformed: head larger than 256 KiB, interim answers included",
 		},
 		"endless status line": {
 			get, once("HTTP/1.1 200 " + strings.Repeat("b", 300<<10)),
@@ -70,9 +70,13 @@ func TestErrorsTellWhatHappenedAndWhetherToTryAgain(t *testing.T) {
 			get, thenClose("\x15\x03\x03\x00\x02\x02\x46"),
 			upstream.Error{Reason: upstream.Malformed}, "malformed: an alert of TLS, which was not spoken",
 		},
-		"nine interim answers": {
-			get, once(strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 9) + ok),
-			upstream.Error{Reason: upstream.Malformed}, "malformed: more than 8 interim answers",
+		"endless interim answers": {
+			get, once(strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 10_000) + ok),
+			upstream.Error{Reason: upstream.Malformed}, "malformed: head larger than 256 KiB, interim answers included",
+		},
+		"large interim answers": {
+			get, once(strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: "+strings.Repeat("b", 100<<10)+"\r\n\r\n", 3) + ok),
+			upstream.Error{Reason: upstream.Malformed}, "malformed: head larger than 256 KiB, interim answers included",
 		},
 		"other protocol before the body was sent": {
 			request("POST", slowReader(1), -1), once("HTTP/1.1 101 Switching Protocols\r\n\r\n"),

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"time"
@@ -13,18 +12,12 @@ import (
 var (
 	errPoolClosed = errors.New("the target's connections were closed")
 	errTooLate    = errors.New("the request was given up: it took too long")
-	errInterims   = fmt.Errorf("more than %d interim answers", maxInterims)
 	errEarlyTurn  = errors.New("switched protocols before the request was complete")
 )
 
-const (
-	// maxInterims bounds the 1xx before a final answer.
-	maxInterims = 8
-
-	// continueLimit is how long a body that the client holds back waits for
-	// the target's 100: RFC 9110, section 10.1.1 has nobody wait for ever.
-	continueLimit = time.Second
-)
+// continueLimit is how long a body that the client holds back waits for the
+// target's 100: RFC 9110, section 10.1.1 has nobody wait for ever.
+const continueLimit = time.Second
 
 // An exchange is one request on its way and its answer, up to the end of the
 // answer's body. Who wants to end it before that calls cut.
@@ -69,7 +62,8 @@ type exchange struct {
 // open: r.Body then reads it from its start, and may be another than before.
 //
 // Each 1xx but 101 is given to interim (nil: nobody wants it), on this
-// goroutine; there may be eight.
+// goroutine. There may be as many as fit into the 256 KiB that they and the
+// final head have together.
 // Where a connection that was used before turns out to be lost, a Repeatable
 // request is sent again on a new one.
 //
@@ -248,6 +242,7 @@ func (x *exchange) attempt(c *conn, interim func(int, http.Header)) *Error {
 	default:
 		x.wasSent(c)
 	}
+	c.room = maxHead // for all heads together
 	for interims := 0; ; {
 		if err := c.await(); err != nil && holding && c.timedOut() {
 			holding = false
@@ -268,9 +263,7 @@ func (x *exchange) attempt(c *conn, interim func(int, http.Header)) *Error {
 		if status/100 != 1 || status == http.StatusSwitchingProtocols {
 			return x.answer(c)
 		}
-		if interims++; interims > maxInterims {
-			return x.failure(Malformed, errInterims)
-		}
+		interims++
 		if interim != nil {
 			interim(status, x.response.Header)
 		}

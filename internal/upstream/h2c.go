@@ -175,7 +175,7 @@ func (p *H2C) exchange(g *Group, r *http.Request, target string, header http.Hea
 	x := &stream{
 		pool:     p,
 		group:    g,
-		interims: make(chan interimHead, maxInterims),
+		interims: newInterims(),
 		sent:     make(chan struct{}, 1),
 		result:   make(chan error, 1),
 	}

@@ -38,7 +38,6 @@ var (
 
 // await waits for the first byte of a head.
 func (c *conn) await() error {
-	c.room = maxHead
 	_, err := c.br.Peek(1)
 	return noEOF(err)
 }

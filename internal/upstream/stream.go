@@ -25,21 +25,15 @@ type stream struct {
 	answer   io.ReadCloser // what the body of response is read from
 	err      error         // what Read returns from now on
 
-	written  atomic.Bool      // part of the request was sent
-	heard    atomic.Bool      // part of an answer has come
-	sent     chan struct{}    // told when all of it was
-	interims chan interimHead // from the connection's goroutine
-	count    int              // of interims; for that goroutine
-	result   chan error       // of the round trip
+	written  atomic.Bool   // part of the request was sent
+	heard    atomic.Bool   // part of an answer has come
+	sent     chan struct{} // told when all of it was
+	interims *interims     // from the connection's goroutine
+	result   chan error    // of the round trip
 
 	fate                // its mu guards the fields below, too
 	unwatch func() bool // stops watching the request's context
 	ended   bool        // it has left the H2C
-}
-
-type interimHead struct {
-	status int
-	header http.Header
 }
 
 func (x *stream) wroteRequest(info httptrace.WroteRequestInfo) {
@@ -55,14 +49,10 @@ func (x *stream) wroteRequest(info httptrace.WroteRequestInfo) {
 // got1xx hands an interim answer to Exchange. It does not wait for that, for
 // other exchanges of the connection would wait, too.
 func (x *stream) got1xx(status int, header textproto.MIMEHeader) error {
-	if x.count++; x.count > maxInterims {
-		return errInterims
-	}
 	if status == http.StatusContinue && x.upload != nil {
 		x.upload.asked.Store(true)
 	}
-	x.interims <- interimHead{status, http.Header(header)}
-	return nil
+	return x.interims.put(interimHead{status, http.Header(header)})
 }
 
 // run carries the exchange as far as the head of the final answer.
@@ -113,16 +103,14 @@ func (x *stream) await(interim func(int, http.Header)) error {
 		select {
 		case <-x.sent:
 			timed = limit > 0
-		case head := <-x.interims:
-			x.pass(head, interim)
+		case <-x.interims.told:
+			x.pass(interim)
 		case <-late.C:
 			x.cut(Timeout, os.ErrDeadlineExceeded)
 			timed = false
 		case err := <-x.result:
 			late.Stop()
-			for len(x.interims) > 0 {
-				x.pass(<-x.interims, interim)
-			}
+			x.pass(interim)
 			return err
 		}
 		if timed {
@@ -131,12 +119,15 @@ func (x *stream) await(interim func(int, http.Header)) error {
 	}
 }
 
-func (x *stream) pass(head interimHead, interim func(int, http.Header)) {
-	if interim != nil {
-		interim(head.status, head.header)
-	}
-	if head.status == http.StatusContinue && x.upload != nil {
-		x.upload.pass()
+// pass hands over the interim answers that have come.
+func (x *stream) pass(interim func(int, http.Header)) {
+	for _, head := range x.interims.take() {
+		if interim != nil {
+			interim(head.status, head.header)
+		}
+		if head.status == http.StatusContinue && x.upload != nil {
+			x.upload.pass()
+		}
 	}
 }
 
@@ -186,8 +177,8 @@ func (x *stream) failed(err error) *Error {
 	switch {
 	case errors.As(err, &dial):
 		return x.failure(Dial, dial.error)
-	case x.count > maxInterims:
-		return x.failure(Malformed, errInterims)
+	case x.interims.tooLarge():
+		return x.failure(Malformed, errHeadTooLarge)
 	case x.upload != nil && x.upload.failure() != nil:
 		return x.failure(ClientBody, x.upload.failure())
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
