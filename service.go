@@ -25,6 +25,7 @@ import (
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
+	"github.com/shahnk19/parachute/internal/grpc"
 	"github.com/shahnk19/parachute/internal/headers"
 	"github.com/shahnk19/parachute/internal/networks"
 	"github.com/shahnk19/parachute/internal/pages"
@@ -816,7 +817,10 @@ func (v *visit) isHealthCheck() bool {
 // be buffered. It reports false if it answered the request instead.
 func (v *visit) takeBody() bool {
 	d := &v.version.status.Deployment
-	if v.sent != v.r || v.r.ContentLength == 0 || d.MaxRequestBody == 0 && !d.Buffer.Requests {
+	// A gRPC call may wait for the answer to its first message before it sends
+	// the next one.
+	whole := d.Buffer.Requests && !field.IsGRPC(v.r.Header)
+	if v.sent != v.r || v.r.ContentLength == 0 || d.MaxRequestBody == 0 && !whole {
 		return true
 	}
 	if d.MaxRequestBody > 0 && v.r.ContentLength > d.MaxRequestBody {
@@ -825,7 +829,7 @@ func (v *visit) takeBody() bool {
 	}
 	sent := *v.r
 	v.sent = &sent
-	if !d.Buffer.Requests {
+	if !whole {
 		sent.Body = buffer.Limit(v.r.Body, d.MaxRequestBody)
 		return true
 	}
@@ -923,6 +927,10 @@ func (v *visit) forward(l *lane, passage *gate.Passage) bool {
 	}
 	switch {
 	case err == nil:
+		return true
+	case res.Open && why.Status() != reason.ClientClosed:
+		v.tell(why, err)
+		callStatus(why, "").End(v.w)
 		return true
 	case res.Status != 0:
 		v.abort(why, err)
@@ -1136,8 +1144,9 @@ func (v *visit) waitForTarget() (again bool) {
 
 func (v *visit) refuse(why reason.Reason, err error) { v.refusePage(why, "", err) }
 
-// refusePage answers with a page of the proxy's own, that has message on it.
-// Nobody is there to be answered who has left.
+// refusePage answers with a page of the proxy's own, that has message on it. A
+// gRPC client, which reads no pages, gets a status of its own kind. Nobody is
+// there to be answered who has left.
 func (v *visit) refusePage(why reason.Reason, message string, err error) {
 	if why == reason.Gone {
 		v.abort(why, err)
@@ -1150,17 +1159,40 @@ func (v *visit) refusePage(why reason.Reason, message string, err error) {
 	if why.RetryAfter() {
 		h["Retry-After"] = []string{retryAfter}
 	}
+	o := &v.outcome
+	o.Status, o.Header = why.Status(), h
+	if field.IsGRPC(v.r.Header) && o.Status >= 400 {
+		callStatus(why, message).Answer(v.w)
+		return
+	}
 	set := v.proxy.pages
 	if v.version != nil && v.version.conduct.pages != nil {
 		set = v.version.conduct.pages
 	}
-	o := &v.outcome
-	o.Status, o.Header = why.Status(), h
 	o.BytesOut = set.Write(v.w, v.r, pages.Page{Status: o.Status, Message: message, RequestID: o.RequestID})
 }
 
 // retryAfter is when a client may ask again, in seconds.
 const retryAfter = "5"
+
+// callStatus returns how a gRPC call ends for its client that ends because of
+// why. message is for people.
+func callStatus(why reason.Reason, message string) grpc.Status {
+	if message != "" {
+		message = ": " + message
+	}
+	status := why.Status()
+	switch {
+	case why == reason.AnswerTooLarge:
+		return grpc.Status{Code: grpc.ResourceExhausted, Message: "parachute: the answer is too large" + message}
+	case status == 0:
+		return grpc.Status{Code: grpc.Unavailable, Message: fmt.Sprintf("parachute: the call was ended (%v)%s", why, message)}
+	}
+	return grpc.Status{
+		Code:    grpc.CodeOf(status),
+		Message: fmt.Sprintf("parachute: %d %s (%v)%s", status, http.StatusText(status), why, message),
+	}
+}
 
 // tell has the outcome say why the request ended otherwise than by its target's
 // answer.

@@ -24,6 +24,7 @@ type answer struct {
 	lasting   bool     // the head of a stream has been passed on: nobody is timed
 	early     bool     // the client is still sending
 	announced []string // trailer fields that the head names
+	rpc       *call    // what is written to; nil: the answer is not that of a gRPC call
 }
 
 // chunks is the value of a Transfer-Encoding header. It keeps the server from
@@ -51,7 +52,32 @@ func (y *relay) answer(res *http.Response) error {
 	_, a.counted = res.Header["Content-Length"]
 	a.chunked = !a.empty && !a.counted && y.r.ProtoMajor == 1 && y.r.ProtoMinor > 0
 	a.events = !a.empty && field.IsEventStream(res.Header)
+	if !a.empty && !a.counted && y.r.ProtoAtLeast(1, 1) && field.IsGRPC(res.Header) {
+		return a.call()
+	}
 	return a.pass()
+}
+
+// call passes on the answer of a gRPC call. Whatever ends it early, the client
+// has to get what came before.
+func (a *answer) call() error {
+	c := a.newCall()
+	a.rpc = c
+	err := a.pass()
+	cut, open := c.end()
+	if err == nil {
+		return nil
+	}
+	if open {
+		c.rc.SetWriteDeadline(time.Now().Add(lingerLimit))
+		open = c.rc.Flush() == nil
+		c.rc.SetWriteDeadline(time.Time{})
+	}
+	a.result.Open = open
+	if cut {
+		return ErrCut
+	}
+	return err
 }
 
 func (a *answer) pass() error {
@@ -136,7 +162,7 @@ func (a *answer) content() error {
 		n, err := to.WriteTo(a.w)
 		a.result.BytesOut = n
 		a.expires = time.Time{} // it had deadlines of its own
-		if err = a.whole(err); err != nil {
+		if err = a.whole(err); err != nil && a.rpc == nil {
 			// What there was still goes on, if the client takes it.
 			a.rc.SetWriteDeadline(time.Now().Add(lingerLimit))
 			a.rc.Flush()

@@ -40,6 +40,7 @@ type body struct {
 	client *http.Request // whose Trailer the server fills
 	sent   *http.Request // a copy with this body, for the exchange
 	duplex bool          // w takes an answer while src is read
+	call   bool          // of a gRPC call: nobody is owed the next message
 
 	// mu guards what follows, and the writing of heads to w: the first Read
 	// of a body that the client holds back writes a 100.
@@ -63,6 +64,7 @@ func newBody(w http.ResponseWriter, r *http.Request) *body {
 		client: r,
 		sent:   r.WithContext(r.Context()),
 		duplex: r.ProtoMajor > 1 || http.NewResponseController(w).EnableFullDuplex() == nil,
+		call:   field.IsGRPC(r.Header),
 		held:   r.ProtoMajor == 1 && r.ProtoMinor > 0 && field.HasToken(r.Header["Expect"], "100-continue"),
 	}
 	b.sent.Body = b
@@ -92,7 +94,7 @@ func (b *body) begin() error {
 		writeInterim(b.w, http.StatusContinue, nil)
 	}
 	// This is done under mu so that the deadline which stop sets is the last.
-	if now := time.Now(); !b.given && b.expires.Sub(now) < idleLimit-deadlineStep {
+	if now := time.Now(); !b.given && !b.call && b.expires.Sub(now) < idleLimit-deadlineStep {
 		b.expireLocked(now.Add(idleLimit))
 	}
 	b.begun, b.reading = true, true
@@ -124,6 +126,13 @@ func (b *body) done(n int, err error) error {
 	}
 	b.endLocked(err)
 	return err
+}
+
+// isWhole reports whether all of the body was read.
+func (b *body) isWhole() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.whole
 }
 
 // answered reports whether the client is still sending now that there is an

@@ -57,8 +57,11 @@ type Options struct {
 	Answer func(answer *http.Response) error
 
 	// Stream, if not nil, is called once, when the head of a 101 or of an event
-	// stream has been passed on. Closing stream, from any goroutine and at any
-	// time, ends the transfer; after that it does nothing.
+	// stream has been passed on; for a gRPC call when that has shown to be none
+	// of a single answer, perhaps on another goroutine, but not after Forward
+	// has returned. Closing stream, from any goroutine and at any time, ends the
+	// transfer; after that it does nothing. A message of gRPC that is on its way
+	// then has half a second to be complete.
 	Stream func(stream io.Closer)
 }
 
@@ -71,6 +74,7 @@ type Result struct {
 	FirstByte time.Time   // when the final answer's head had come; zero: it did not
 	BodyRead  bool        // something of the client's body is gone, so the request cannot be sent again from here
 	BodyErr   error       // why the client's body could not be read to its end; nil: it could, or nobody wanted it
+	Open      bool        // the answer of a gRPC call broke off, but its trailer section can still be written
 }
 
 // What Forward itself finds wrong. Other errors are the Exchange's or its
@@ -94,12 +98,13 @@ var (
 // takes that for the end of the client, and cancels r's context.
 //
 // An error with another Status means that the answer broke off. The caller
-// must abort the connection: panic(http.ErrAbortHandler).
+// must abort the connection: panic(http.ErrAbortHandler). Only if Result.Open
+// may it say so in the trailer section, by names with [http.TrailerPrefix].
 //
 // While the client owes something, w's deadlines are Forward's: a client that
 // sends no byte of its body, or takes none of the answer, for 60 s makes it
-// fail. There is no limit in event streams and tunnels, or while the target
-// thinks.
+// fail. There is no limit in event streams, tunnels and gRPC calls, or while the
+// target thinks.
 //
 // An answer that comes before all of the client's body was read is passed on
 // at once, and says Connection: close. Only where w refuses full duplex, it

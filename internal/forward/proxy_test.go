@@ -65,6 +65,8 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	})
 	p.outcomes <- outcome{result, err}
 	switch {
+	case result.Open:
+		w.Header()[http.TrailerPrefix+"Grpc-Status"] = []string{"14"}
 	case err != nil && result.Status == 0:
 		http.Error(w, err.Error(), http.StatusBadGateway)
 	case err != nil:

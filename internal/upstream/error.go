@@ -20,6 +20,7 @@ const (
 	ClientBody = reason.ClientBody // the client's body could not be read
 	Broken     = reason.Broken     // closed or reset before the answer was complete
 	Malformed  = reason.Malformed  // the target's answer is not as HTTP has it
+	Target     = reason.Target     // what is asked cannot be done with such a target
 	BadRequest = reason.BadRequest // this request cannot be written as HTTP
 )
 

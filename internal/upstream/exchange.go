@@ -293,7 +293,7 @@ func (x *exchange) wasHeard(c *conn) {
 }
 
 func (x *exchange) expectLocked(c *conn) {
-	if limit := x.pool.o.ResponseTimeout; limit > 0 && x.sent && !x.answered {
+	if limit := x.pool.o.ResponseTimeout; limit > 0 && x.sent && !x.answered && !x.request.call {
 		c.readBy(time.Now().Add(limit))
 	}
 }

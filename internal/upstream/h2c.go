@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/shahnk19/parachute/internal/field"
 )
 
 // An H2C does what a Pool does, with a target that speaks HTTP/2 without TLS
@@ -20,8 +22,9 @@ import (
 // [http.Transport], which has goroutines for each connection and exchange.
 //
 // What a Pool promises holds here, too, except that a request's body is always
-// read by a goroutine, that protocols are never switched, and that Close does
-// not wait for the goroutines of a connection that it has closed.
+// read by a goroutine, that protocols are never switched (to ask for that is an
+// error of the Reason Target), and that Close does not wait for the goroutines
+// of a connection that it has closed.
 type H2C struct {
 	o         Options
 	transport *http.Transport
@@ -172,7 +175,11 @@ func (p *H2C) exchange(g *Group, r *http.Request, target string, header http.Hea
 		closeBody(r)
 		return nil, &Error{Reason: BadRequest, Err: err}
 	}
+	if protocol := header["Upgrade"]; len(protocol) > 0 {
+		return nil, &Error{Reason: Target, Repeatable: true, Err: fmt.Errorf("switching protocols: %s is asked for, which HTTP/2 has no upgrade to: deploy the target without h2c://", strings.Join(protocol, ", "))}
+	}
 	x := &stream{
+		call:     field.IsGRPC(header),
 		pool:     p,
 		group:    g,
 		interims: newInterims(),

@@ -73,7 +73,7 @@ func TestH2CPassesRequestsAndAnswersOn(t *testing.T) {
 		for _, length := range []int64{-1, int64(len(long))} {
 			r := request("PUT", bytes.NewReader(long), length)
 			r.Trailer = http.Header{"X-Sum": {"5"}}
-			resp, err := g.Exchange(r, "//a%2Fb{}?q=%zz;", http.Header{"A": {"1", "2"}, "Te": {"trailers"}, "Connection": {"upgrade"}, "Upgrade": {"x"}}, nil)
+			resp, err := g.Exchange(r, "//a%2Fb{}?q=%zz;", http.Header{"A": {"1", "2"}, "Te": {"trailers"}, "Connection": {"x"}, "Keep-Alive": {"x"}}, nil)
 			is.NoErr(err)
 			answer, err := readAll(resp, nil)
 			is.NoErr(err)

@@ -38,7 +38,9 @@ type Options struct {
 	DialTimeout time.Duration
 
 	// ResponseTimeout runs from the last byte of the request written to the
-	// head of the final answer; a 1xx starts it anew. 0 or negative: none.
+	// head of the final answer; a 1xx starts it anew. 0 or negative: none. A
+	// gRPC call has none: its head may come with the first message that there
+	// is to tell, and grpc-timeout is for the rest.
 	ResponseTimeout time.Duration
 
 	// WriteTimeout is how long a client may let an answer's bytes wait in the

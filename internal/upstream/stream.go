@@ -19,6 +19,7 @@ import (
 type stream struct {
 	pool     *H2C
 	group    *Group             // that it is of; nil: none
+	call     bool               // of gRPC: its own client knows how long it may take
 	cancel   context.CancelFunc // ends the round trip, and what follows it
 	upload   *upload            // the request's body; nil: it has none
 	response *http.Response
@@ -96,6 +97,9 @@ func (x *stream) roundTrip(out *http.Request) {
 // and timed.
 func (x *stream) await(interim func(int, http.Header)) error {
 	limit := x.pool.o.ResponseTimeout
+	if x.call {
+		limit = 0
+	}
 	late := time.NewTimer(limit)
 	late.Stop()
 	timed := false

@@ -1,0 +1,68 @@
+package upstream_test
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/upstream"
+)
+
+func TestH2CHasNoUpgradeAndSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		asked := false
+		g := newH2CTarget(t, upstream.Options{}, func(http.ResponseWriter, *http.Request) { asked = true })
+		body := &countedBody{Reader: strings.NewReader("x")}
+		_, err := g.Exchange(request("POST", body, 1), "/", http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}}, nil)
+		why, repeatable := reason(err)
+		is.Equal(why, upstream.Target)
+		is.True(repeatable)                                              // another target may be able to
+		is.Equal(body.closed, 0)                                         // so the body is left for that
+		is.True(strings.Contains(err.Error(), "websocket is asked for")) // it tells what the matter is
+		is.True(!asked)                                                  // the target
+	})
+}
+
+// The time that a call may take is its client's to say: grpc-timeout.
+func TestResponseTimeoutIsNotForGRPC(t *testing.T) {
+	limit := upstream.Options{ResponseTimeout: time.Second}
+	call := http.Header{"Content-Type": {"application/grpc+proto"}}
+	t.Run("h2c", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			g := newH2CTarget(t, limit, func(_ http.ResponseWriter, r *http.Request) {
+				io.ReadAll(r.Body)
+				select {
+				case <-time.After(time.Hour):
+				case <-r.Context().Done():
+				}
+			})
+			resp, err := g.Exchange(post("x"), "/", call, nil)
+			is.NoErr(err)
+			is.NoErr(resp.Body.Close())
+			_, err = g.send(post("x"))
+			why, _ := reason(err)
+			is.Equal(why, upstream.Timeout) // of any other request
+		})
+	})
+	t.Run("HTTP/1", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			g := newTarget(t, limit, func(c net.Conn, _ int) {
+				io.ReadAll(io.LimitReader(c, 1))
+				time.Sleep(time.Hour)
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+			})
+			got, err := readAll(g.Exchange(post("x"), "/", call, nil))
+			is.NoErr(err)
+			is.Equal(got, "ok")
+		})
+	})
+}
