@@ -539,6 +539,46 @@ type Status struct {
 	Live       *Live      `json:"live,omitempty"`    // nil in what Commit gets; ignored by Restore
 }
 
+// demanded returns the state that was asked for last: as it is where s serves,
+// and as it is to be once the service can be restored again.
+func (s Status) demanded() State {
+	switch {
+	case s.Stop != nil:
+		return StateStopped
+	case s.Pause != nil:
+		return StatePaused
+	}
+	return StateServing
+}
+
+// normalize returns s, which was kept by somebody else, with a State that is
+// its demanded one, and with all that this State wants.
+func (s Status) normalize() Status {
+	s.Live = nil
+	switch s.State {
+	case StateFailed: // Pause and Stop say what it was before
+	case StatePaused:
+		s.Pause, s.Stop = cmp.Or(s.Pause, new(Pause)), nil
+	case StateStopped:
+		s.Pause, s.Stop = nil, cmp.Or(s.Stop, new(Stop))
+	default:
+		s.Pause, s.Stop = nil, nil
+	}
+	if s.Pause != nil {
+		pause := s.Pause.normalize()
+		s.Pause = &pause
+	}
+	s.State = s.demanded()
+	return s
+}
+
+// normalize returns p with its defaults.
+func (p Pause) normalize() Pause {
+	p.Max = cmp.Or(p.Max, 30*time.Second)
+	p.Drain = cmp.Or(p.Drain, 30*time.Second)
+	return p
+}
+
 // clone returns a Status that shares no memory with s but for Live.
 func (s Status) clone() Status {
 	s.Deployment = s.Deployment.clone()
@@ -546,6 +586,14 @@ func (s Status) clone() Status {
 		r := *s.Rollout
 		r.Targets, r.ReadTargets, r.Split.List = slices.Clone(r.Targets), slices.Clone(r.ReadTargets), slices.Clone(r.Split.List)
 		s.Rollout = &r
+	}
+	if s.Pause != nil {
+		p := *s.Pause
+		s.Pause = &p
+	}
+	if s.Stop != nil {
+		stop := *s.Stop
+		s.Stop = &stop
 	}
 	return s
 }
@@ -1004,7 +1052,8 @@ func (d Deployment) normalize() (Deployment, error) {
 	return d, nil
 }
 
-// of returns d with r in place of its targets, complete.
+// of returns d with r in place of its targets, complete. An error says that r
+// cannot be a rollout of a service that is deployed so.
 func (r Rollout) of(d Deployment) (Deployment, error) {
 	if err := r.Split.check(); err != nil {
 		return d, err

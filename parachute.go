@@ -49,6 +49,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"net/http"
@@ -153,7 +154,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // sent to them before, for at most d.Timeouts.Drain, and for their streams, for
 // at most d.Timeouts.Stream more, and cuts off what is left, which it gives a
 // moment to end. A service that was paused or stopped stays so, and its rollout
-// goes on.
+// goes on; where that does not go with d it is ErrInvalid.
 //
 // An error means that nothing was changed: ErrInvalid, ErrConflict,
 // ErrUnhealthy, ErrNoCertificate, ErrClosed, what Commit or ctx said, or
@@ -195,6 +196,9 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment) error {
 // replace publishes d as soon as it may, and returns what it replaced.
 func (p *Proxy) replace(ctx context.Context, res *reservation, d Deployment) (previous, next *version, err error) {
 	defer p.router.begin(&ongoing{service: res.service, change: changeOf(EventDeploying, res.generation)})()
+	if err := p.router.routes.Load().services[d.Service].admits(d); err != nil {
+		return nil, nil, err // now, and not when everybody has waited for health
+	}
 	status := Status{Service: d.Service, Generation: res.generation, State: StateServing, Deployment: d}
 	v, w, err := p.start(status, res.claims, !d.Force)
 	if err != nil {
@@ -218,15 +222,32 @@ func (v *version) succeed(current *version) (*version, error) {
 	if current == nil {
 		return v, nil
 	}
+	if err := current.admits(v.status.Deployment); err != nil {
+		return nil, err
+	}
 	v.held = current.held
 	v.main.inherit(current.main)
-	v.rollout, v.split = current.rollout, current.split
 	s, c := &v.status, current.status
-	s.Rollout, s.Pause, s.Stop = c.Rollout, c.Pause, c.Stop
-	if c.State == StatePaused || c.State == StateStopped {
-		s.State = c.State
+	if current.rollout != nil { // else it could not be restored
+		v.rollout, v.split, s.Rollout = current.rollout, current.split, c.Rollout
 	}
+	s.Pause, s.Stop = c.Pause, c.Stop
+	s.State = s.demanded()
 	return v, nil
+}
+
+// admits returns why d cannot take the place of v, which may be nil, or nil: the
+// rollout goes on, and after a restart it would be one of d.
+func (v *version) admits(d Deployment) error {
+	if v == nil || v.rollout == nil {
+		return nil
+	}
+	rollout := v.status.Rollout
+	if _, err := rollout.of(d); err != nil {
+		return faultf(ErrInvalid, "the rollout to %s goes on, but not with this deployment: %v; end the rollout first, or deploy what it can be part of",
+			strings.Join(rollout.Targets, ", "), err)
+	}
+	return nil
 }
 
 // start makes a version that is not published yet, begins to obtain its
@@ -418,8 +439,7 @@ func (p *Proxy) remove(ctx context.Context, service string) error {
 // not looked at once requests are held. Pause neither waits for a running deploy
 // nor ends it.
 func (p *Proxy) Pause(ctx context.Context, service string, how Pause) error {
-	how.Max = cmp.Or(how.Max, 30*time.Second)
-	how.Drain = cmp.Or(how.Drain, 30*time.Second)
+	how = how.normalize()
 	return p.refuse("pause", service, p.halt(ctx, service, EventPaused, how.Drain, func(s *Status) {
 		s.State, s.Pause, s.Stop = StatePaused, &how, nil
 	}))
@@ -551,6 +571,9 @@ func (p *Proxy) replaceRollout(ctx context.Context, res *reservation, current *v
 	}
 	if err = w.awaitHealthy(ctx, targets, d); err == nil {
 		previous, next, err = p.alter(ctx, res, res.service, EventSwitched, func(v *version) (*version, error) {
+			if _, err := r.of(v.status.Deployment); err != nil { // which may be another by now
+				return nil, err
+			}
 			return v.with(r, &second)
 		})
 	}
@@ -716,7 +739,8 @@ func (p *Proxy) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error
 //
 // A service that cannot be restored does not keep the others from it: it stays
 // as StateFailed with its hosts, whose requests are answered 503, until it is
-// deployed again or removed. The error tells of all of them.
+// deployed again or removed. One whose rollout alone cannot be restored serves
+// without that. The error tells of all of them.
 func (p *Proxy) Restore(services []Status) error {
 	if !p.router.changes.Enter() {
 		return describe("restore", "", ErrClosed)
@@ -755,10 +779,8 @@ func (p *Proxy) Restore(services []Status) error {
 // before. The others were restored before; byHost has them by what they claim.
 func (p *Proxy) restore(s Status, others map[string]*version, byHost map[string][]*version) (*version, error) {
 	before := s.Error
-	s.Live, s.Error = nil, ""
-	if s.State != StatePaused && s.State != StateStopped {
-		s.State = StateServing
-	}
+	s = s.normalize()
+	s.Error = ""
 	if err := checkServiceName(s.Service); err != nil {
 		return nil, err
 	}
@@ -789,37 +811,37 @@ func (p *Proxy) restore(s Status, others map[string]*version, byHost map[string]
 	if err == nil {
 		v, w, err = p.start(restored, own, false)
 	}
-	if err == nil && s.Rollout != nil {
-		v, err = p.restoreRollout(v)
-	}
 	if err != nil {
-		if v != nil {
-			v.close()
-		}
 		s.State, s.Error = StateFailed, err.Error()
 		return newVersion(s, own, group{}), err
 	}
 	v.settled, v.settledBy = w.settled, time.Now().Add(time.Second)
-	return v, nil
+	if s.Rollout == nil {
+		return v, nil
+	}
+	next, err := p.restoreRollout(v)
+	if err != nil {
+		return v.without(), fmt.Errorf("the service serves without its rollout to %s: %w", strings.Join(s.Rollout.Targets, ", "), err)
+	}
+	return next, nil
 }
 
-// restoreRollout returns v, which is not published yet, with its rollout. After
-// an error it returns v as it was.
+// restoreRollout returns v, which is not published yet, with its rollout.
 func (p *Proxy) restoreRollout(v *version) (*version, error) {
 	s := v.status
 	rollout := *s.Rollout
 	d, err := rollout.of(s.Deployment)
 	if err != nil {
-		return v, err
+		return nil, err
 	}
 	s.Deployment = d
 	second, _, err := p.newGroup(s, d.Targets, d.ReadTargets, false)
 	if err != nil {
-		return v, err
+		return nil, err
 	}
 	next, err := v.with(rollout, &second)
 	if err != nil {
-		return v, err
+		return nil, err
 	}
 	for _, l := range slices.Concat(second.writers, second.readers) {
 		l.target.start()
