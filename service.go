@@ -1223,6 +1223,8 @@ func (v *visit) abort(why reason.Reason, err error) {
 	if o := &v.outcome; o.Status == 0 {
 		o.Status = why.Status()
 	}
+	// Or the server would wait for what is left of the request's body.
+	http.NewResponseController(v.w).SetReadDeadline(time.Unix(1, 0))
 	panic(http.ErrAbortHandler)
 }
 

@@ -324,3 +324,36 @@ func TestAPanickingExchangeLeavesNoReader(t *testing.T) {
 		read.Wait()
 	})
 }
+
+// It tells what was wrong with a body apart from what Forward did to it, whoever
+// notices first: the exchange, or the context, which a server ends as well.
+func TestResultTellsWhatWasWrongWithTheClientsBody(t *testing.T) {
+	for name, tt := range map[string]struct {
+		then func(client net.Conn) // nil: the exchange fails by itself
+		want error
+	}{
+		"the client leaves":   {func(client net.Conn) { client.Close() }, io.ErrUnexpectedEOF},
+		"the client stalls":   {func(net.Conn) { time.Sleep(time.Minute) }, os.ErrDeadlineExceeded},
+		"nobody wants it now": {nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			played(t, countedUpload, func(t *testing.T, client net.Conn, p *proxy, c call) {
+				is := is.New(t)
+				ended := make(chan struct{})
+				go func() {
+					defer close(ended)
+					io.Copy(io.Discard, c.r.Body)
+				}()
+				synctest.Wait()
+				if tt.then != nil {
+					tt.then(client)
+					<-c.r.Context().Done()
+				}
+				c.answer <- answer{err: errors.New("broken")}
+				result := (<-p.outcomes).Result
+				is.True(errors.Is(result.BodyErr, tt.want))
+				<-ended
+			})
+		})
+	}
+}
