@@ -361,6 +361,8 @@ func TestWhoNamesNoHostGetsTheFirstCertificate(t *testing.T) {
 		defer conn.Close()
 		is.Equal(conn.ConnectionState().PeerCertificates[0].DNSNames, []string{"a.test"})
 		is.Equal(k.getTLS("", "c.test", "/"), "200 third") // whatever it asks for then
+		is.NoErr(k.secure("plain", parachute.TLS{}))
+		is.Equal(k.getTLS("", "192.0.2.1", "/"), "421 421 Misdirected Request") // if that has TLS
 	})
 }
 
