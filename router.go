@@ -132,9 +132,12 @@ func (t *table) sites() iter.Seq[*site] {
 
 // lookup returns the site that answers for a Host header or the like, or nil.
 // The exact host goes before its wildcard, and that before a service without
-// hosts.
+// hosts. A name that is too long for one is nobody's.
 func (t *table) lookup(host string) *site {
 	name := canonicalHost(host)
+	if len(name) > maxHostName {
+		return nil
+	}
 	if s := t.exact[name]; s != nil {
 		return s
 	}
@@ -548,9 +551,15 @@ func (r *router) close() []*version {
 // anyHost stands for every host that no other service claims.
 const anyHost = ""
 
+// maxHostName is how long a host name may be, in whatever form (RFC 1035, section
+// 2.3.4). Clients may send longer ones in a request target and as SNI.
+const maxHostName = 253
+
 // canonicalHost returns a Host header's name as it stands in a table: without
 // port and final dot, in lower case, an international name in its ASCII form.
-// It allocates nothing where the name is so already.
+// One that is too long it returns as it is: to find its ASCII form takes time
+// that grows with the square of its length. It allocates nothing where the name
+// is so already.
 func canonicalHost(host string) string {
 	name := host
 	if strings.HasPrefix(name, "[") {
@@ -559,6 +568,9 @@ func canonicalHost(host string) string {
 		name = name[:i]
 	}
 	name = strings.TrimSuffix(name, ".")
+	if len(name) > maxHostName {
+		return name
+	}
 	for i := range len(name) {
 		if c := name[i]; c >= 0x80 || 'A' <= c && c <= 'Z' {
 			return lowerHost(name)
@@ -611,7 +623,7 @@ func canonicalPattern(host string) (string, error) {
 // isHostName reports whether name is made of labels as RFC 1123 section 2.1
 // has them, the underscore too, which is met in private networks.
 func isHostName(name string) bool {
-	if len(name) > 253 {
+	if len(name) > maxHostName {
 		return false
 	}
 	for label := range strings.SplitSeq(name, ".") {

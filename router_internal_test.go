@@ -2,6 +2,7 @@ package parachute
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/matryer/is"
@@ -35,6 +36,21 @@ func TestLookupFindsEachOfManyHosts(t *testing.T) {
 		is.Equal(table.lookup(host + ":443").routes[0].version.status.Service, fmt.Sprintf("service-%d", i))
 	}
 	is.True(table.lookup("service-1000.example.com") == nil)
+}
+
+// It takes seconds to find out what it would be in ASCII.
+func TestNameThatIsTooLongForOneIsNobodys(t *testing.T) {
+	is := is.New(t)
+	v := newVersion(Status{Service: "web"}, []claim{{host: anyHost}, {host: "*.test"}}, group{})
+	table := newTable(map[string]*version{"web": v})
+	for _, letter := range []string{"a", "A", "ü", "中"} {
+		name := strings.Repeat(letter, 253/len(letter))
+		is.True(table.lookup(name+":443") == table.any) // as long as may be
+		for _, name := range []string{name + letter, name + "a" + letter + ".test", strings.Repeat(letter, 20000)} {
+			is.Equal(table.lookup(name+".:443"), nil)
+			is.Equal(canonicalHost(name+".:443"), name) // nobody has looked at it
+		}
+	}
 }
 
 // A request may have chosen its lane just before Shutdown looks.

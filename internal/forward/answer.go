@@ -254,12 +254,19 @@ func (a *answer) trailer() {
 	for name, values := range a.res.Trailer {
 		switch {
 		case !isTrailer(name):
-		case slices.Contains(a.announced, name):
+		case a.isAnnounced(name):
 			h[name] = values // also if there are none: what the head had is not a trailer
 		default:
 			h[http.TrailerPrefix+name] = values
 		}
 	}
+}
+
+// isAnnounced reports whether the head named a trailer field, of which there may
+// be thousands.
+func (a *answer) isAnnounced(name string) bool {
+	_, ok := slices.BinarySearch(a.announced, name)
+	return ok
 }
 
 // reset ends an HTTP/1.0 answer whose end is the connection's in a way that
