@@ -159,23 +159,26 @@ func TestPauseDuringTheDrainOfADeployHasItsOwnEvents(t *testing.T) {
 	is.NoErr(p.proxy.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{app.address}}))
 	go p.serve("/slow")
 	<-app.arrived
-	switched, deployed := make(chan struct{}), make(chan error, 1)
+	draining, deployed := make(chan struct{}), make(chan error, 1)
+	var once sync.Once // the drain of the pause has the same number
 	go func() {
 		_, err := p.client.Deploy(context.WithoutCancel(t.Context()), parachute.Deployment{Service: "web", Targets: []string{newTarget(t)}}, func(e parachute.Event) {
 			if e.Kind == parachute.EventDraining && e.Requests == 1 {
-				close(switched)
+				once.Do(func() { close(draining) })
 			}
 		})
 		deployed <- err
 	}()
-	<-switched
+	<-draining
 	paused := false
 	_, err := p.client.Pause(t.Context(), "web", parachute.Pause{}, func(e parachute.Event) {
-		paused = paused || e.Kind == parachute.EventPaused
+		if e.Kind == parachute.EventPaused {
+			paused = true
+			close(app.finish) // which the pause waits for, too
+		}
 	})
 	is.NoErr(err)
-	is.True(paused) // although the deploy goes on, whose number it has
-	close(app.finish)
+	is.True(paused) // although the deploy went on, whose number it has
 	is.NoErr(<-deployed)
 }
 
