@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"testing"
 
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/keypair"
 	"github.com/shahnk19/parachute/internal/proxytest"
 )
@@ -36,10 +37,10 @@ func (h *hello) Read(p []byte) (int, error) {
 func (h *hello) Close() error { return nil }
 
 // nothing is an exchange without a target: what remains is our own.
-func nothing() func(*http.Request, string, http.Header, func(int, http.Header)) (*http.Response, error) {
+func nothing() func(*http.Request, string, field.View, func(int, http.Header)) (*http.Response, error) {
 	answer := &http.Response{StatusCode: 200, ProtoMajor: 1, ProtoMinor: 1, ContentLength: 5,
 		Header: http.Header{"Content-Length": {"5"}, "Content-Type": {"text/plain"}}, Body: new(hello)}
-	return func(*http.Request, string, http.Header, func(int, http.Header)) (*http.Response, error) {
+	return func(*http.Request, string, field.View, func(int, http.Header)) (*http.Response, error) {
 		return answer, nil
 	}
 }
@@ -88,7 +89,7 @@ func BenchmarkServeNothing(b *testing.B) {
 		exchange := nothing()
 		benchServe(b, &httputil.ReverseProxy{
 			Rewrite:   rewriteTo("web-1:3000"),
-			Transport: roundTripper(func(r *http.Request) (*http.Response, error) { return exchange(r, "", nil, nil) }),
+			Transport: roundTripper(func(r *http.Request) (*http.Response, error) { return exchange(r, "", field.View{}, nil) }),
 		}, visitor("app.example.com"))
 	})
 }

@@ -21,6 +21,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
 
@@ -97,7 +98,7 @@ func (p *prober) ask(ctx context.Context, saw *Probe) {
 	r.Host = p.host
 	conns := p.endpoint.open(p.upstream)
 	defer conns.Close()
-	resp, err := conns.Exchange(r, p.path, p.header, func(int, http.Header) {})
+	resp, err := conns.Exchange(r, p.path, field.ViewOf(p.header), func(int, http.Header) {})
 	if err != nil {
 		saw.Error, saw.Cause = p.reason(ctx, err)
 		return

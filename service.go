@@ -333,7 +333,7 @@ func (v *version) ask(ctx context.Context, name, requestTarget string) error {
 	if err != nil {
 		return err
 	}
-	resp, err := t.exchange(r, requestTarget, t.prober.header, nil)
+	resp, err := t.exchange(r, requestTarget, field.ViewOf(t.prober.header), nil)
 	if err != nil {
 		return err
 	}

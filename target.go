@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/histogram"
 	"github.com/shahnk19/parachute/internal/upstream"
@@ -202,7 +203,7 @@ type endpoint struct {
 // A transport carries the exchanges with a target, as the methods of
 // upstream.Pool say.
 type transport interface {
-	Exchange(r *http.Request, target string, header http.Header, interim func(status int, h http.Header)) (*http.Response, error)
+	Exchange(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error)
 	Group() *upstream.Group
 	Close()
 }

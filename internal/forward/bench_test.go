@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
 )
 
@@ -53,7 +54,7 @@ func newCost(tb testing.TB, raw string) *cost {
 	}
 }
 
-func (c *cost) exchange(r *http.Request, _ string, _ http.Header, _ func(int, http.Header)) (*http.Response, error) {
+func (c *cost) exchange(r *http.Request, _ string, _ field.View, _ func(int, http.Header)) (*http.Response, error) {
 	if r != c.r {
 		io.Copy(io.Discard, r.Body)
 	}
@@ -128,7 +129,7 @@ func BenchmarkForward(b *testing.B) {
 func BenchmarkReference(b *testing.B) {
 	c := newCost(b, "GET / HTTP/1.1\r\n"+browser)
 	proxy := reference(roundTripper(func(r *http.Request) (*http.Response, error) {
-		return c.exchange(c.r, "", nil, nil)
+		return c.exchange(c.r, "", field.View{}, nil)
 	})).(*httputil.ReverseProxy)
 	b.ReportAllocs()
 	for b.Loop() {

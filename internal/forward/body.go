@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -91,7 +92,7 @@ func (b *body) begin() error {
 		// The server would do this itself, but without regard for a head that
 		// Forward's goroutine is writing.
 		b.held = false
-		writeInterim(b.w, http.StatusContinue, nil)
+		writeInterim(b.w, b.client, http.StatusContinue, nil)
 	}
 	// This is done under mu so that the deadline which stop sets is the last.
 	if now := time.Now(); !b.given && !b.call && b.expires.Sub(now) < idleLimit-deadlineStep {
@@ -233,15 +234,16 @@ func (b *body) limit(d time.Duration) {
 	http.NewResponseController(b.w).SetReadDeadline(time.Now().Add(d))
 }
 
-// copyTrailer takes over what may be sent of the client's trailer section: the
-// announced names at first, the values at the end.
+// copyTrailer copies what may be sent of the client's trailer section: the
+// announced names at first, the values at the end. What reads them may last
+// longer than Forward.
 func (b *body) copyTrailer() {
 	for name, values := range b.client.Trailer {
 		if isTrailer(name) {
 			if b.sent.Trailer == nil {
 				b.sent.Trailer = make(http.Header)
 			}
-			b.sent.Trailer[name] = values
+			b.sent.Trailer[name] = slices.Clone(values)
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/proxytest"
 )
@@ -113,7 +114,7 @@ func TestABodyThatWasKeptCanBeSentAgain(t *testing.T) {
 	})
 }
 
-func keeping(r *http.Request, _ string, _ http.Header, _ func(int, http.Header)) (*http.Response, error) {
+func keeping(r *http.Request, _ string, _ field.View, _ func(int, http.Header)) (*http.Response, error) {
 	b, err := io.ReadAll(r.Body)
 	if err == nil {
 		r.Body = io.NopCloser(strings.NewReader(string(b)))
@@ -134,11 +135,11 @@ func TestABodyThatWasKeptInPartCannotBeSentAgain(t *testing.T) {
 	})
 }
 
-func failing(*http.Request, string, http.Header, func(int, http.Header)) (*http.Response, error) {
+func failing(*http.Request, string, field.View, func(int, http.Header)) (*http.Response, error) {
 	return nil, errors.New("no target")
 }
 
-func echoing(r *http.Request, _ string, _ http.Header, _ func(int, http.Header)) (*http.Response, error) {
+func echoing(r *http.Request, _ string, _ field.View, _ func(int, http.Header)) (*http.Response, error) {
 	b, err := io.ReadAll(r.Body)
 	return response(200, string(b), "Content-Length", strconv.Itoa(len(b))), err
 }
@@ -273,7 +274,7 @@ func TestABodyOfAnotherHandlerCounts(t *testing.T) {
 			// It tells its end by itself, where the server's body tells it with the last byte.
 			r.Body, r.ContentLength = io.NopCloser(strings.NewReader(tt.body)), tt.length
 			var err error
-			result, _ := forward.Forward(&nowhere{make(http.Header)}, r, func(r *http.Request, _ string, _ http.Header, _ func(int, http.Header)) (*http.Response, error) {
+			result, _ := forward.Forward(&nowhere{make(http.Header)}, r, func(r *http.Request, _ string, _ field.View, _ func(int, http.Header)) (*http.Response, error) {
 				_, err = io.ReadAll(r.Body)
 				return response(204, ""), nil
 			}, forward.Options{})
@@ -288,7 +289,7 @@ func TestABodyNeedNotBeReadToItsEndToBeWhole(t *testing.T) {
 	r := read(t, "POST", "/")
 	r.Body, r.ContentLength = io.NopCloser(strings.NewReader("hello")), 5
 	w := &nowhere{make(http.Header)}
-	_, err := forward.Forward(w, r, func(r *http.Request, _ string, _ http.Header, _ func(int, http.Header)) (*http.Response, error) {
+	_, err := forward.Forward(w, r, func(r *http.Request, _ string, _ field.View, _ func(int, http.Header)) (*http.Response, error) {
 		_, err := io.ReadFull(r.Body, make([]byte, 5))
 		return response(204, ""), err
 	}, forward.Options{})
@@ -300,7 +301,7 @@ func TestWithoutABodyTheRequestIsNotCopied(t *testing.T) {
 	is := is.New(t)
 	r := read(t, "GET", "/")
 	r.Body = io.NopCloser(strings.NewReader("not to be sent")) // ContentLength is 0
-	_, err := forward.Forward(&nowhere{make(http.Header)}, r, func(sent *http.Request, _ string, _ http.Header, _ func(int, http.Header)) (*http.Response, error) {
+	_, err := forward.Forward(&nowhere{make(http.Header)}, r, func(sent *http.Request, _ string, _ field.View, _ func(int, http.Header)) (*http.Response, error) {
 		is.True(sent == r)
 		return response(204, ""), nil
 	}, forward.Options{})
@@ -312,7 +313,7 @@ func TestAPanickingExchangeLeavesNoReader(t *testing.T) {
 		is := is.New(t)
 		n := new(proxytest.Net)
 		var read sync.WaitGroup
-		serve(t, n, newProxy(func(r *http.Request, _ string, _ http.Header, _ func(int, http.Header)) (*http.Response, error) {
+		serve(t, n, newProxy(func(r *http.Request, _ string, _ field.View, _ func(int, http.Header)) (*http.Response, error) {
 			read.Go(func() { io.Copy(io.Discard, r.Body) })
 			panic(http.ErrAbortHandler)
 		}))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/proxytest"
 )
@@ -221,7 +222,7 @@ func TestClientOfACallMayBeSilentBeforeItIsAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		n := new(proxytest.Net)
-		p := newProxy(func(r *http.Request, _ string, _ http.Header, _ func(int, http.Header)) (*http.Response, error) {
+		p := newProxy(func(r *http.Request, _ string, _ field.View, _ func(int, http.Header)) (*http.Response, error) {
 			b, err := io.ReadAll(r.Body)
 			return response(200, string(b)), err
 		})

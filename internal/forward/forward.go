@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/shahnk19/parachute/internal/field"
 )
 
 // An Exchange sends a request to the target and returns the head of its final
@@ -34,7 +36,7 @@ import (
 // io.ReadWriteCloser, and has a CloseWrite() error where it can be half-closed.
 // Where the Body has a BecomeStream method, that is called before
 // Options.Stream is.
-type Exchange func(r *http.Request, target string, header http.Header, interim func(status int, h http.Header)) (*http.Response, error)
+type Exchange func(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error)
 
 // Options are what Forward has to know beside the request.
 type Options struct {
@@ -153,7 +155,7 @@ func (y *relay) run(exchange Exchange) error {
 	if y.o.Request != nil {
 		y.o.Request(y.out.header)
 	}
-	res, err := exchange(sent, y.o.Target, y.out.header, y.interim)
+	res, err := exchange(sent, y.o.Target, field.ViewOf(y.out.header), y.interim)
 	if err != nil {
 		return err
 	}
@@ -219,17 +221,24 @@ func (y *relay) passInterim(status int, h http.Header) {
 			b.held = false
 		}
 	}
-	writeInterim(y.w, status, h)
+	writeInterim(y.w, y.r, status, h)
 }
 
-// writeInterim writes a 1xx head with h alone: what w.Header() holds is for the
-// final answer.
-func writeInterim(w http.ResponseWriter, status int, h http.Header) {
+// writeInterim writes a 1xx head to r's client, with h alone: what w.Header()
+// holds is for the final answer.
+func writeInterim(w http.ResponseWriter, r *http.Request, status int, h http.Header) {
 	head := w.Header()
 	final := maps.Clone(head)
 	clear(head)
 	maps.Copy(head, h)
 	removeHopByHop(head)
+	delete(head, "Content-Length") // RFC 9110, section 8.6
+	if r.ProtoMajor == 2 {
+		// When the client resets its stream, net/http's server returns while a
+		// goroutine of its own still reads the map. Where it has a length to
+		// leave out, that reads a copy.
+		head["Content-Length"] = nil
+	}
 	rc := http.NewResponseController(w)
 	rc.SetWriteDeadline(time.Now().Add(idleLimit))
 	w.WriteHeader(status)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
 )
 
@@ -15,7 +16,7 @@ import (
 func outgoing(t *testing.T, r *http.Request, o forward.Options) http.Header {
 	t.Helper()
 	var got http.Header
-	_, err := forward.Forward(&nowhere{make(http.Header)}, r, func(_ *http.Request, _ string, h http.Header, _ func(int, http.Header)) (*http.Response, error) {
+	_, err := forward.Forward(&nowhere{make(http.Header)}, r, func(_ *http.Request, _ string, h field.View, _ func(int, http.Header)) (*http.Response, error) {
 		got = h.Clone()
 		return response(204, ""), nil
 	}, o)

@@ -1,6 +1,7 @@
 package forward_test
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/matryer/is"
+	"golang.org/x/net/http2"
 
 	"github.com/shahnk19/parachute/internal/proxytest"
 )
@@ -130,4 +132,28 @@ func TestAnInterimAnswerIsNotWrittenForEver(t *testing.T) {
 		is.Equal(time.Since(begun), time.Minute)
 		<-p.outcomes
 	})
+}
+
+// A server that has lost the stream returns from the writing of a head while it
+// still reads that. (The race detector watches; without it, the runtime ends the
+// program.)
+func TestInterimHeadIsLeftAloneWhenTheClientLeaves(t *testing.T) {
+	long := make(http.Header)
+	for i := range 2000 {
+		long[fmt.Sprintf("X-%d", i)] = []string{"v"}
+	}
+	for range 20 {
+		var n proxytest.Net
+		x := newExchange()
+		p := newProxy(x.Exchange)
+		serve2(t, &n, p)
+		client := dialFrames(t, &n)
+		id := client.ask("GET", false)
+		call := <-x.calls
+		go client.WriteRSTStream(id, http2.ErrCodeCancel)
+		call.interim(103, long)
+		call.answer <- answer{res: response(204, "")}
+		<-p.outcomes
+		client.conn.Close()
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/proxytest"
 	"github.com/shahnk19/parachute/internal/upstream"
@@ -107,7 +108,7 @@ func newTransport(t *testing.T, n *proxytest.Net) *http.Transport {
 
 // answering is an Exchange without a target.
 func answering(res func() *http.Response) forward.Exchange {
-	return func(*http.Request, string, http.Header, func(int, http.Header)) (*http.Response, error) {
+	return func(*http.Request, string, field.View, func(int, http.Header)) (*http.Response, error) {
 		return res(), nil
 	}
 }
@@ -164,7 +165,7 @@ type interimHead struct {
 func newExchange() *exchange { return &exchange{calls: make(chan call)} }
 
 // Exchange runs interim on this goroutine, as it must.
-func (x *exchange) Exchange(r *http.Request, _ string, _ http.Header, interim func(int, http.Header)) (*http.Response, error) {
+func (x *exchange) Exchange(r *http.Request, _ string, _ field.View, interim func(int, http.Header)) (*http.Response, error) {
 	answers := make(chan answer)
 	heads := make(chan interimHead)
 	later := func(status int, h http.Header) { heads <- interimHead{status, h} }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
 
@@ -21,7 +22,7 @@ func TestSmallExchangeAllocatesLittle(t *testing.T) {
 	defer cancel()
 	header := smallHeader()
 	n := testing.AllocsPerRun(1000, func() {
-		resp, err := p.Exchange(r, "/", header, nil)
+		resp, err := p.Exchange(r, "/", field.ViewOf(header), nil)
 		if err != nil {
 			panic(err)
 		}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
 
@@ -84,7 +85,7 @@ func benchmarkExchange(b *testing.B, o upstream.Options) {
 	header := smallHeader()
 	b.ReportAllocs()
 	for b.Loop() {
-		resp, err := p.Exchange(r, "/", header, nil)
+		resp, err := p.Exchange(r, "/", field.ViewOf(header), nil)
 		if err != nil {
 			b.Fatal(err)
 		}

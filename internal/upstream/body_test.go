@@ -13,6 +13,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/proxytest"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
@@ -226,7 +227,7 @@ func TestInterimAnswersAreHandedOverAndNotMerged(t *testing.T) {
 		hints := strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", 1000)
 		g := newTarget(t, upstream.Options{}, always("HTTP/1.1 100 Continue\r\n\r\n"+hints+ok))
 		var got []string
-		resp, err := g.Exchange(request("GET", nil, 0), "/", nil, func(status int, h http.Header) {
+		resp, err := g.Exchange(request("GET", nil, 0), "/", field.View{}, func(status int, h http.Header) {
 			got = append(got, fmt.Sprint(status, h["Link"]))
 		})
 		is.NoErr(err)
@@ -313,7 +314,7 @@ func TestTunnel(t *testing.T) {
 					io.WriteString(conn, switching+"first")
 					tt.play(conn)
 				})
-				resp, err := g.Exchange(request("GET", nil, 0), "/", http.Header{"Upgrade": {"x"}, "Connection": {"Upgrade"}}, nil)
+				resp, err := g.Exchange(request("GET", nil, 0), "/", field.ViewOf(http.Header{"Upgrade": {"x"}, "Connection": {"Upgrade"}}), nil)
 				is.NoErr(err)
 				is.Equal(resp.StatusCode, 101)
 				tunnel, ok := resp.Body.(tunnel)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
 
@@ -20,7 +21,7 @@ func TestH2CHasNoUpgradeAndSaysSo(t *testing.T) {
 		asked := false
 		g := newH2CTarget(t, upstream.Options{}, func(http.ResponseWriter, *http.Request) { asked = true })
 		body := &countedBody{Reader: strings.NewReader("x")}
-		_, err := g.Exchange(request("POST", body, 1), "/", http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}}, nil)
+		_, err := g.Exchange(request("POST", body, 1), "/", field.ViewOf(http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}}), nil)
 		why, repeatable := reason(err)
 		is.Equal(why, upstream.Target)
 		is.True(repeatable)                                              // another target may be able to
@@ -44,7 +45,7 @@ func TestResponseTimeoutIsNotForGRPC(t *testing.T) {
 				case <-r.Context().Done():
 				}
 			})
-			resp, err := g.Exchange(post("x"), "/", call, nil)
+			resp, err := g.Exchange(post("x"), "/", field.ViewOf(call), nil)
 			is.NoErr(err)
 			is.NoErr(resp.Body.Close())
 			_, err = g.send(post("x"))
@@ -60,7 +61,7 @@ func TestResponseTimeoutIsNotForGRPC(t *testing.T) {
 				time.Sleep(time.Hour)
 				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 			})
-			got, err := readAll(g.Exchange(post("x"), "/", call, nil))
+			got, err := readAll(g.Exchange(post("x"), "/", field.ViewOf(call), nil))
 			is.NoErr(err)
 			is.Equal(got, "ok")
 		})

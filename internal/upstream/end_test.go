@@ -14,6 +14,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/proxytest"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
@@ -125,7 +126,7 @@ func TestDialErrorIsRepeatable(t *testing.T) {
 		var network proxytest.Net
 		p := upstream.New(upstream.Options{Network: "tcp", Address: "127.0.0.1:1", Dial: network.Dial})
 		defer p.Close()
-		_, err := p.Exchange(request("POST", strings.NewReader("x"), -1), "/", nil, nil)
+		_, err := p.Exchange(request("POST", strings.NewReader("x"), -1), "/", field.View{}, nil)
 		why, repeatable := reason(err)
 		is.Equal(why, upstream.Dial)
 		is.True(repeatable)
@@ -152,7 +153,7 @@ func TestDialIsGivenUp(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 				defer cancel()
 				start := time.Now()
-				_, err := p.Exchange(requestWith(ctx, "GET", nil, 0), "/", nil, nil)
+				_, err := p.Exchange(requestWith(ctx, "GET", nil, 0), "/", field.View{}, nil)
 				why, repeatable := reason(err)
 				is.Equal(why, tt.reason)                         // reason
 				is.Equal(repeatable, tt.reason != upstream.Gone) // for whom would it be
@@ -453,7 +454,7 @@ func TestUploadIsNotTimed(t *testing.T) {
 			io.WriteString(conn, ok)
 		})
 		hints := 0
-		_, err := readAll(g.Exchange(request("POST", slowReader(5), -1), "/", nil, func(int, http.Header) { hints++ }))
+		_, err := readAll(g.Exchange(request("POST", slowReader(5), -1), "/", field.View{}, func(int, http.Header) { hints++ }))
 		is.NoErr(err)
 		is.Equal(hints, 1)
 	})

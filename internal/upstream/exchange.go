@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"os"
 	"time"
+
+	"github.com/shahnk19/parachute/internal/field"
 )
 
 var (
@@ -73,11 +75,11 @@ type exchange struct {
 // Header is as sent, less Transfer-Encoding and Trailer; Status is empty.
 //
 // Every error is an [*Error], those of the body as well.
-func (p *Pool) Exchange(r *http.Request, target string, header http.Header, interim func(status int, h http.Header)) (*http.Response, error) {
+func (p *Pool) Exchange(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
 	return p.exchange(nil, r, target, header, interim)
 }
 
-func (p *Pool) exchange(g *Group, r *http.Request, target string, header http.Header, interim func(status int, h http.Header)) (*http.Response, error) {
+func (p *Pool) exchange(g *Group, r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
 	x := &exchange{pool: p, group: g, ctx: r.Context()}
 	err := x.request.prepare(r, target, header)
 	if err == nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/proxytest"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
@@ -75,7 +76,7 @@ func TestHeadHasWhatWasAskedForAndNothingElse(t *testing.T) {
 					io.WriteString(conn, ok)
 					io.Copy(io.Discard, conn)
 				})
-				_, err := readAll(g.Exchange(tt.r, tt.target, tt.header, nil))
+				_, err := readAll(g.Exchange(tt.r, tt.target, field.ViewOf(tt.header), nil))
 				is.NoErr(err)
 				is.Equal(sortedHead(<-heads), tt.want) // request head
 			})
@@ -119,7 +120,7 @@ func TestWhatCannotBeARequestIsRefusedBeforeDialing(t *testing.T) {
 				body := &countedBody{Reader: strings.NewReader("hello")}
 				r := request("POST", body, 5)
 				r.Method, r.Host = in.method, in.host
-				_, err := g.Exchange(r, in.target, in.header, nil)
+				_, err := g.Exchange(r, in.target, field.ViewOf(in.header), nil)
 				why, repeatable := reason(err)
 				is.Equal(why, upstream.BadRequest) // reason
 				is.True(!repeatable)               // it will not get better
@@ -188,7 +189,7 @@ func exchangeMany(p *upstream.Pool, n int) error {
 		if givenUp {
 			time.AfterFunc(time.Duration(random.IntN(10_000))*time.Microsecond, cancel)
 		}
-		got, err := readAll(p.Exchange(requestWith(ctx, "POST", strings.NewReader(sent), length), "/", nil, nil))
+		got, err := readAll(p.Exchange(requestWith(ctx, "POST", strings.NewReader(sent), length), "/", field.View{}, nil))
 		cancel()
 		if err != nil && !givenUp {
 			return err

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
 
@@ -59,7 +60,7 @@ func readOurs(method string, raw []byte) (reading, bool) {
 	}})
 	defer p.Close()
 	var got reading
-	resp, err := p.Exchange(request(method, nil, 0), "/", nil, func(status int, h http.Header) {
+	resp, err := p.Exchange(request(method, nil, 0), "/", field.View{}, func(status int, h http.Header) {
 		got.interims = append(got.interims, status)
 	})
 	if err != nil {

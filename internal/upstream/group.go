@@ -1,6 +1,10 @@
 package upstream
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/shahnk19/parachute/internal/field"
+)
 
 // A Group is some of the exchanges with one target: those that can be cut
 // without the others. Its methods may be called from any goroutine.
@@ -11,7 +15,7 @@ type Group struct {
 
 // An exchanger is a Pool or an H2C.
 type exchanger interface {
-	exchange(g *Group, r *http.Request, target string, header http.Header, interim func(int, http.Header)) (*http.Response, error)
+	exchange(g *Group, r *http.Request, target string, header field.View, interim func(int, http.Header)) (*http.Response, error)
 	cutRequests(g *Group) (cut int64)
 }
 
@@ -22,7 +26,7 @@ func (p *Pool) Group() *Group { return &Group{of: p} }
 func (p *H2C) Group() *Group { return &Group{of: p} }
 
 // Exchange is the Exchange of a Pool, for an exchange of the Group.
-func (g *Group) Exchange(r *http.Request, target string, header http.Header, interim func(status int, h http.Header)) (*http.Response, error) {
+func (g *Group) Exchange(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
 	return g.of.exchange(g, r, target, header, interim)
 }
 

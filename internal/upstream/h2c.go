@@ -166,20 +166,20 @@ func (c *h2cConn) Close() error {
 }
 
 // Exchange is the Exchange of a Pool.
-func (p *H2C) Exchange(r *http.Request, target string, header http.Header, interim func(status int, h http.Header)) (*http.Response, error) {
+func (p *H2C) Exchange(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
 	return p.exchange(nil, r, target, header, interim)
 }
 
-func (p *H2C) exchange(g *Group, r *http.Request, target string, header http.Header, interim func(status int, h http.Header)) (*http.Response, error) {
+func (p *H2C) exchange(g *Group, r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
 	if err := checkStream(r, target, header); err != nil {
 		closeBody(r)
 		return nil, &Error{Reason: BadRequest, Err: err}
 	}
-	if protocol := header["Upgrade"]; len(protocol) > 0 {
-		return nil, &Error{Reason: Target, Repeatable: true, Err: fmt.Errorf("switching protocols: %s is asked for, which HTTP/2 has no upgrade to: deploy the target without h2c://", strings.Join(protocol, ", "))}
+	if protocol := header.Get("Upgrade"); protocol != "" {
+		return nil, &Error{Reason: Target, Repeatable: true, Err: fmt.Errorf("switching protocols: %s is asked for, which HTTP/2 has no upgrade to: deploy the target without h2c://", protocol)}
 	}
 	x := &stream{
-		call:     field.IsGRPC(header),
+		call:     header.IsGRPC(),
 		pool:     p,
 		group:    g,
 		interims: newInterims(),
@@ -200,7 +200,7 @@ func (p *H2C) exchange(g *Group, r *http.Request, target string, header http.Hea
 }
 
 // checkStream reports what cannot be sent.
-func checkStream(r *http.Request, target string, header http.Header) error {
+func checkStream(r *http.Request, target string, header field.View) error {
 	if target != "*" && !strings.HasPrefix(target, "/") {
 		return fmt.Errorf("cannot be sent: %q %q", r.Method, target)
 	}
@@ -212,19 +212,27 @@ func checkStream(r *http.Request, target string, header http.Header) error {
 // is not the target's address.
 const unknownHost = "unknown.invalid"
 
-// outgoing makes the request for the transport.
-func (x *stream) outgoing(ctx context.Context, r *http.Request, target string, header http.Header) *http.Request {
-	fields := make(http.Header, len(header)+1)
-	fields["User-Agent"] = nil // unless there is one: the transport's own is not wanted
-	for name, values := range header {
-		switch name {
-		case "Connection", "Keep-Alive", "Proxy-Connection", "Upgrade":
-			// RFC 9113, section 8.2.2
-		default:
-			if !isDerived(name) {
-				fields[name] = values
-			}
+// goesInStreams reports whether a request's field is one of HTTP/2 (RFC 9113,
+// section 8.2.2), and not written by the transport itself.
+func goesInStreams(name string) bool {
+	switch name {
+	case "Connection", "Keep-Alive", "Proxy-Connection", "Upgrade":
+		return false
+	}
+	return !isDerived(name)
+}
+
+// outgoing makes the request for the transport, which has it to itself: when a
+// round trip is given up, it returns while another goroutine still encodes it.
+func (x *stream) outgoing(ctx context.Context, r *http.Request, target string, header field.View) *http.Request {
+	fields := header.Clone()
+	for name := range fields {
+		if !goesInStreams(name) {
+			delete(fields, name)
 		}
+	}
+	if _, ok := fields["User-Agent"]; !ok {
+		fields["User-Agent"] = nil // the transport's own is not wanted
 	}
 	host := cmp.Or(hostOf(r, header), unknownHost)
 	path := target

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/proxytest"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
@@ -51,7 +53,7 @@ func newH2CTarget(t *testing.T, o upstream.Options, handler http.HandlerFunc) *h
 }
 
 func (g *h2cTarget) send(r *http.Request) (*http.Response, error) {
-	return g.Exchange(r, "/", nil, nil)
+	return g.Exchange(r, "/", field.View{}, nil)
 }
 
 func TestH2CPassesRequestsAndAnswersOn(t *testing.T) {
@@ -73,7 +75,7 @@ func TestH2CPassesRequestsAndAnswersOn(t *testing.T) {
 		for _, length := range []int64{-1, int64(len(long))} {
 			r := request("PUT", bytes.NewReader(long), length)
 			r.Trailer = http.Header{"X-Sum": {"5"}}
-			resp, err := g.Exchange(r, "//a%2Fb{}?q=%zz;", http.Header{"A": {"1", "2"}, "Te": {"trailers"}, "Connection": {"x"}, "Keep-Alive": {"x"}}, nil)
+			resp, err := g.Exchange(r, "//a%2Fb{}?q=%zz;", field.ViewOf(http.Header{"A": {"1", "2"}, "Te": {"trailers"}, "Connection": {"x"}, "Keep-Alive": {"x"}}), nil)
 			is.NoErr(err)
 			answer, err := readAll(resp, nil)
 			is.NoErr(err)
@@ -96,6 +98,35 @@ func TestH2CPassesRequestsAndAnswersOn(t *testing.T) {
 	})
 }
 
+// The transport's goroutine goes on with its encoding when a round trip is given
+// up, and the caller goes on to another request with the same memory.
+func TestH2CHeaderIsTheCallersAgainWhenExchangeReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		arrived := make(chan http.Header, 1)
+		g := newH2CTarget(t, upstream.Options{}, func(w http.ResponseWriter, r *http.Request) { arrived <- r.Header })
+		ctx, cancel := context.WithCancel(t.Context())
+		changed := make(chan struct{})
+		encoding := &httptrace.ClientTrace{WroteHeaderField: func(name string, _ []string) {
+			if name == ":authority" { // the first
+				cancel()
+				<-changed
+			}
+		}}
+		values := []string{"mine", "also mine"}
+		header := http.Header{"X-Request-Id": values[:1:1], "X-Forwarded-For": values[1:]}
+		_, err := g.Exchange(requestWith(httptrace.WithClientTrace(ctx, encoding), "GET", nil, 0), "/", field.ViewOf(header), nil)
+		why, _ := reason(err)
+		is.Equal(why, upstream.Gone)
+		clear(values)
+		clear(header)
+		values[0] = "another's"
+		header["X-Request-Id"], header["Cookie"] = values[:1], []string{"another's"}
+		close(changed)
+		is.Equal(<-arrived, http.Header{"X-Request-Id": {"mine"}, "X-Forwarded-For": {"also mine"}})
+	})
+}
+
 func TestH2CRefusesWhatCannotBeARequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -108,7 +139,7 @@ func TestH2CRefusesWhatCannotBeARequest(t *testing.T) {
 			"/a":             {"A ": {"1"}},
 		} {
 			body := &countedBody{Reader: strings.NewReader("x")}
-			_, err := g.Exchange(request("POST", body, 1), target, header, nil)
+			_, err := g.Exchange(request("POST", body, 1), target, field.ViewOf(header), nil)
 			why, repeatable := reason(err)
 			is.Equal(why, upstream.BadRequest)
 			is.True(!repeatable)
@@ -170,7 +201,7 @@ func TestH2CHandsInterimAnswersOver(t *testing.T) {
 					}
 				})
 				hints := 0
-				_, err := readAll(g.Exchange(request("GET", nil, 0), "/", nil, func(status int, h http.Header) {
+				_, err := readAll(g.Exchange(request("GET", nil, 0), "/", field.View{}, func(status int, h http.Header) {
 					if status == 103 && h.Get("Link") == link {
 						hints++
 					}
@@ -183,6 +214,25 @@ func TestH2CHandsInterimAnswersOver(t *testing.T) {
 	}
 }
 
+// The target goes on to send them while the exchange finds out how it has ended.
+// (The race detector watches.)
+func TestH2CInterimAnswersMayComeWhenNobodyIsLeft(t *testing.T) {
+	for range 20 {
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			g := newH2CTarget(t, upstream.Options{}, func(w http.ResponseWriter, r *http.Request) {
+				for r.Context().Err() == nil {
+					w.WriteHeader(http.StatusEarlyHints)
+				}
+			})
+			ctx, cancel := context.WithCancel(t.Context())
+			_, err := g.Exchange(requestWith(ctx, "GET", nil, 0), "/", field.View{}, func(int, http.Header) { cancel() })
+			why, _ := reason(err)
+			is.True(why == upstream.Gone || why == upstream.Malformed)
+		})
+	}
+}
+
 func TestH2CHeldBodyIsReadWhenThe100WasPassedOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -191,7 +241,7 @@ func TestH2CHeldBodyIsReadWhenThe100WasPassedOn(t *testing.T) {
 		})
 		var order journal
 		body := noteReads{strings.NewReader("hello"), &order}
-		text, err := readAll(g.Exchange(request("POST", body, 5), "/", http.Header{"Expect": {"100-continue"}}, func(status int, _ http.Header) {
+		text, err := readAll(g.Exchange(request("POST", body, 5), "/", field.ViewOf(http.Header{"Expect": {"100-continue"}}), func(status int, _ http.Header) {
 			time.Sleep(time.Second)
 			order.note(http.StatusText(status))
 		}))
@@ -209,7 +259,7 @@ func TestH2CErrorsTellWhatHappened(t *testing.T) {
 			p := upstream.NewH2C(upstream.Options{Network: "tcp", Address: "127.0.0.1:1", Dial: network.Dial})
 			defer p.Close()
 			body := &countedBody{Reader: strings.NewReader("hello")}
-			_, err := p.Exchange(request("POST", body, -1), "/", nil, nil)
+			_, err := p.Exchange(request("POST", body, -1), "/", field.View{}, nil)
 			why, repeatable := reason(err)
 			is.Equal(why, upstream.Dial)
 			is.True(repeatable)
@@ -225,7 +275,7 @@ func TestH2CErrorsTellWhatHappened(t *testing.T) {
 			p := upstream.NewH2C(upstream.Options{Network: "tcp", Address: "127.0.0.1:1", Dial: network.Dial})
 			defer p.Close()
 			start := time.Now()
-			_, err := p.Exchange(request("GET", nil, 0), "/", nil, nil)
+			_, err := p.Exchange(request("GET", nil, 0), "/", field.View{}, nil)
 			why, repeatable := reason(err)
 			is.Equal(why, upstream.Dial)
 			is.True(repeatable)
@@ -261,12 +311,12 @@ func TestH2CErrorsTellWhatHappened(t *testing.T) {
 			p := upstream.NewH2C(upstream.Options{Network: "tcp", Address: script.Addr(), Dial: network.Dial})
 			defer p.Close()
 			for method, again := range map[string]bool{"GET": true, "DELETE": true, "POST": false} {
-				_, err := p.Exchange(request(method, nil, 0), "/", nil, nil)
+				_, err := p.Exchange(request(method, nil, 0), "/", field.View{}, nil)
 				why, repeatable := reason(err)
 				is.Equal(why, upstream.Broken)
 				is.Equal(repeatable, again)
 			}
-			_, err := p.Exchange(request("PUT", strings.NewReader("x"), 1), "/", nil, nil)
+			_, err := p.Exchange(request("PUT", strings.NewReader("x"), 1), "/", field.View{}, nil)
 			why, repeatable := reason(err)
 			is.Equal(why, upstream.Broken)
 			is.True(!repeatable)

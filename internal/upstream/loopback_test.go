@@ -22,6 +22,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/proxytest"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
@@ -72,7 +73,7 @@ type passer struct {
 }
 
 func (p *passer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	resp, err := p.pool.Exchange(r, "/", nil, nil)
+	resp, err := p.pool.Exchange(r, "/", field.View{}, nil)
 	if err != nil {
 		p.results <- err
 		return
@@ -161,7 +162,7 @@ func TestUploadsAreTheSameOverSockets(t *testing.T) {
 					}
 				})
 				for range 2 {
-					_, err := readAll(pool.Exchange(request("POST", bytes.NewReader(big), length), "/", nil, nil))
+					_, err := readAll(pool.Exchange(request("POST", bytes.NewReader(big), length), "/", field.View{}, nil))
 					is.NoErr(err)
 					is.True(bytes.Equal(<-got, big)) // what arrived
 				}
@@ -177,7 +178,7 @@ func TestUploadThatATargetDoesNotTakeIsBroken(t *testing.T) {
 	pool := newSocketTarget(t, "tcp", "127.0.0.1:0", upstream.Options{}, func(conn net.Conn, _ int) {
 		io.ReadFull(conn, make([]byte, 1<<20))
 	})
-	_, err := pool.Exchange(request("POST", bytes.NewReader(big), int64(len(big))), "/", nil, nil)
+	_, err := pool.Exchange(request("POST", bytes.NewReader(big), int64(len(big))), "/", field.View{}, nil)
 	why, repeatable := reason(err)
 	is.Equal(why, upstream.Broken)
 	is.True(!repeatable)
@@ -228,7 +229,7 @@ func TestLongCountedBodyIsSplicedInPieces(t *testing.T) {
 		}
 	})
 	for range 2 {
-		resp, err := pool.Exchange(request("GET", nil, 0), "/", nil, nil)
+		resp, err := pool.Exchange(request("GET", nil, 0), "/", field.View{}, nil)
 		is.NoErr(err)
 		_, err = io.ReadFull(resp.Body, make([]byte, 100)) // so that something is buffered
 		is.NoErr(err)
@@ -274,7 +275,7 @@ func TestSplicedBodyThatTheClientLeavesIsTheWritersError(t *testing.T) {
 		io.WriteString(conn, endlessCounted+"\r\n")
 		io.Copy(conn, zeroReader{})
 	})
-	resp, err := pool.Exchange(request("GET", nil, 0), "/", nil, nil)
+	resp, err := pool.Exchange(request("GET", nil, 0), "/", field.View{}, nil)
 	is.NoErr(err)
 	defer resp.Body.Close()
 	reset := &net.OpError{Op: "readfrom", Net: "tcp", Err: os.NewSyscallError("splice", syscall.ECONNRESET)}
@@ -311,7 +312,7 @@ func TestSpliceGoesOnForASlowClient(t *testing.T) {
 		<-goOn
 		conn.Write(big[len(big)/2:])
 	})
-	resp, err := pool.Exchange(request("GET", nil, 0), "/", nil, nil)
+	resp, err := pool.Exchange(request("GET", nil, 0), "/", field.View{}, nil)
 	is.NoErr(err)
 	w := slowSplicer{limit: limit, late: sync.OnceFunc(func() { close(goOn) })}
 	_, err = resp.Body.(io.WriterTo).WriteTo(&w)
@@ -352,7 +353,7 @@ func TestCutEndsASplice(t *testing.T) {
 				defer cancel()
 				results := make(chan error, 1)
 				server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					resp, err := pool.Exchange(r.WithContext(ctx), "/", nil, nil)
+					resp, err := pool.Exchange(r.WithContext(ctx), "/", field.View{}, nil)
 					if err != nil {
 						results <- err
 						return
@@ -396,11 +397,11 @@ func TestStaleSocketIsFoundBeforeItIsUsed(t *testing.T) {
 		}
 		always(ok)(conn, n)
 	})
-	_, err := readAll(pool.Exchange(request("GET", nil, 0), "/", nil, nil))
+	_, err := readAll(pool.Exchange(request("GET", nil, 0), "/", field.View{}, nil))
 	is.NoErr(err)
 	<-closed
 	for range 3 {
-		body, err := readAll(pool.Exchange(post(""), "/", nil, nil))
+		body, err := readAll(pool.Exchange(post(""), "/", field.View{}, nil))
 		is.NoErr(err)
 		is.Equal(body, "ok")
 	}
@@ -431,13 +432,13 @@ func TestTLS(t *testing.T) {
 	defer pool.Close()
 	big := blob(1 << 20)
 	for range 3 {
-		got, err := readAll(pool.Exchange(request("POST", bytes.NewReader(big), int64(len(big))), "/", nil, nil))
+		got, err := readAll(pool.Exchange(request("POST", bytes.NewReader(big), int64(len(big))), "/", field.View{}, nil))
 		is.NoErr(err)
 		is.True(got == string(big)) // body
 	}
 	dialled := len(connections)
 	for range 3 { // which may use a connection that was idle for longer than half a second
-		_, err := readAll(pool.Exchange(request("GET", nil, 0), "/", nil, nil))
+		_, err := readAll(pool.Exchange(request("GET", nil, 0), "/", field.View{}, nil))
 		is.NoErr(err)
 	}
 	is.Equal(requests, 6)               // requests
@@ -446,7 +447,7 @@ func TestTLS(t *testing.T) {
 	o.TLS = &tls.Config{RootCAs: roots, ServerName: "other.test"}
 	other := upstream.New(o)
 	defer other.Close()
-	_, err := other.Exchange(request("GET", nil, 0), "/", nil, nil)
+	_, err := other.Exchange(request("GET", nil, 0), "/", field.View{}, nil)
 	why, repeatable := reason(err)
 	is.Equal(why, upstream.Dial)
 	is.True(repeatable)
@@ -474,11 +475,11 @@ func TestDeadlineLeftOnASocketHarmsNobody(t *testing.T) {
 			time.Sleep(later)
 			io.WriteString(conn, ok)
 		})
-		resp, err := pool.Exchange(request("GET", nil, 0), "/", nil, nil)
+		resp, err := pool.Exchange(request("GET", nil, 0), "/", field.View{}, nil)
 		is.NoErr(err)
 		_, err = resp.Body.(io.WriterTo).WriteTo(new(splicer))
 		is.NoErr(err)
-		_, err = readAll(pool.Exchange(request("GET", nil, 0), "/", nil, nil))
+		_, err = readAll(pool.Exchange(request("GET", nil, 0), "/", field.View{}, nil))
 		is.NoErr(err)
 	})
 	t.Run("expired while idle", func(t *testing.T) {
@@ -488,7 +489,7 @@ func TestDeadlineLeftOnASocketHarmsNobody(t *testing.T) {
 			always(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d", n))(conn, n)
 		})
 		for range 2 {
-			text, err := readAll(pool.Exchange(request("GET", nil, 0), "/", nil, nil))
+			text, err := readAll(pool.Exchange(request("GET", nil, 0), "/", field.View{}, nil))
 			is.NoErr(err)
 			is.Equal(text, "0") // which connection
 			time.Sleep(later)
@@ -504,9 +505,9 @@ func TestDeadlineLeftOnASocketHarmsNobody(t *testing.T) {
 			readTo(conn, "hello")
 			io.WriteString(conn, ok)
 		})
-		_, err := readAll(pool.Exchange(request("GET", nil, 0), "/", nil, nil))
+		_, err := readAll(pool.Exchange(request("GET", nil, 0), "/", field.View{}, nil))
 		is.NoErr(err)
-		_, err = readAll(pool.Exchange(post("hello"), "/", http.Header{"Expect": {"100-continue"}}, nil))
+		_, err = readAll(pool.Exchange(post("hello"), "/", field.ViewOf(http.Header{"Expect": {"100-continue"}}), nil))
 		is.NoErr(err) // for ever, if the body is not sent
 	})
 }

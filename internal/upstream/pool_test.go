@@ -16,6 +16,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/proxytest"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
@@ -336,7 +337,7 @@ func TestRequestThatWasNotWrittenIsRepeatedWhateverItIs(t *testing.T) {
 				})
 				defer p.Close()
 				for range 2 {
-					body, err := readAll(p.Exchange(request("POST", strings.NewReader(tt.body), tt.length), "/", nil, nil))
+					body, err := readAll(p.Exchange(request("POST", strings.NewReader(tt.body), tt.length), "/", field.View{}, nil))
 					is.NoErr(err)
 					is.Equal(body, tt.body)
 				}
@@ -360,7 +361,7 @@ func TestBodyOfARepeatableFailureCanBeReadAgain(t *testing.T) {
 				body := &countedBody{Reader: strings.NewReader(tt.body)}
 				r := request("POST", body, tt.length)
 				for range 2 {
-					_, err := p.Exchange(r, "/", nil, nil)
+					_, err := p.Exchange(r, "/", field.View{}, nil)
 					why, repeatable := reason(err)
 					is.Equal(why, upstream.Dial)
 					is.True(repeatable) // nothing was sent
@@ -402,13 +403,13 @@ func TestCutRequestsSparesWhatHasBecomeAStream(t *testing.T) {
 			io.Copy(io.Discard, conn)
 		})
 		group := g.Group()
-		stream, err := group.Exchange(request("GET", nil, 0), "/", nil, nil)
+		stream, err := group.Exchange(request("GET", nil, 0), "/", field.View{}, nil)
 		is.NoErr(err)
 		defer stream.Body.Close()
 		stream.Body.(interface{ BecomeStream() }).BecomeStream()
 		result := make(chan error, 1)
 		go func() {
-			_, err := group.Exchange(request("GET", nil, 0), "/", nil, nil)
+			_, err := group.Exchange(request("GET", nil, 0), "/", field.View{}, nil)
 			result <- err
 		}()
 		synctest.Wait()
@@ -434,7 +435,7 @@ func TestCutRequestsReachesNoOtherGroup(t *testing.T) {
 		one, other := g.Group(), g.Group()
 		result := make(chan error, 1)
 		go func() {
-			resp, err := other.Exchange(request("GET", nil, 0), "/", nil, nil)
+			resp, err := other.Exchange(request("GET", nil, 0), "/", field.View{}, nil)
 			if err == nil {
 				_, err = readAll(resp, nil)
 			}
@@ -455,7 +456,7 @@ func TestNoExchangeOfAGroupBeginsAfterItIsCut(t *testing.T) {
 		})
 		group := g.Group()
 		is.Equal(group.CutRequests(), int64(0))
-		_, err := group.Exchange(request("GET", nil, 0), "/", nil, nil)
+		_, err := group.Exchange(request("GET", nil, 0), "/", field.View{}, nil)
 		failure := new(upstream.Error)
 		is.True(errors.As(err, &failure))
 		is.Equal(failure.Reason, upstream.Cut)

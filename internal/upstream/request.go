@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -37,7 +38,7 @@ type request struct {
 }
 
 // prepare makes the wire. Small bodies are read here.
-func (q *request) prepare(r *http.Request, target string, header http.Header) *Error {
+func (q *request) prepare(r *http.Request, target string, header field.View) *Error {
 	q.r = r
 	q.pooled = wires.Get().(*[]byte)
 	length := bodyLength(r)
@@ -47,8 +48,8 @@ func (q *request) prepare(r *http.Request, target string, header http.Header) *E
 		closeBody(r)
 		return &Error{Reason: BadRequest, Err: err}
 	}
-	q.held = length != 0 && field.HasToken(header["Expect"], "100-continue")
-	q.call = length != 0 && field.IsGRPC(header)
+	q.held = length != 0 && header.HasToken("Expect", "100-continue")
+	q.call = length != 0 && header.IsGRPC()
 	q.streamed = length < 0 || length > maxSmall || q.held
 	if q.streamed {
 		return nil
@@ -117,7 +118,7 @@ func isIdempotent(method string) bool {
 
 // appendHead appends a request's head to b. Whatever it is given, the head
 // ends nowhere but at its end and has no line that was not asked for.
-func appendHead(b []byte, r *http.Request, target string, header http.Header, length int64) ([]byte, error) {
+func appendHead(b []byte, r *http.Request, target string, header field.View, length int64) ([]byte, error) {
 	host := hostOf(r, header)
 	if !field.IsToken(r.Method) || !isWord(target) || target == "" || !isWord(host) {
 		return b, fmt.Errorf("cannot be sent: %q %q to host %q", r.Method, target, host)
@@ -128,16 +129,14 @@ func appendHead(b []byte, r *http.Request, target string, header http.Header, le
 	b = append(b, " HTTP/1.1\r\nHost: "...)
 	b = append(b, host...)
 	b = append(b, "\r\n"...)
-	for name, values := range header {
+	for name, value := range header.All() {
 		if isDerived(name) {
 			continue
 		}
-		for _, value := range values {
-			if !field.IsToken(name) || !isValue(value) {
-				return b, fmt.Errorf("cannot be sent: header %q: %q", name, value)
-			}
-			b = appendLine(b, name, value)
+		if !field.IsToken(name) || !isValue(value) {
+			return b, fmt.Errorf("cannot be sent: header %q: %q", name, value)
 		}
+		b = appendLine(b, name, value)
 	}
 	switch {
 	case length < 0:
@@ -151,12 +150,7 @@ func appendHead(b []byte, r *http.Request, target string, header http.Header, le
 	return append(b, "\r\n"...), nil
 }
 
-func hostOf(r *http.Request, header http.Header) string {
-	if own := header["Host"]; len(own) > 0 {
-		return own[0]
-	}
-	return r.Host
-}
+func hostOf(r *http.Request, header field.View) string { return cmp.Or(header.Get("Host"), r.Host) }
 
 // appendAnnouncement appends the names of trailers that will be sent.
 func appendAnnouncement(b []byte, trailer http.Header) []byte {

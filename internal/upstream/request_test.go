@@ -15,6 +15,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/proxytest"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
@@ -65,7 +66,7 @@ func TestSmallBodyLeavesWithTheHeadInOneWrite(t *testing.T) {
 		p := upstream.New(upstream.Options{Network: "tcp", Address: script.Addr(), Dial: countWrites(network.Dial, &writes)})
 		defer p.Close()
 		sent := strings.Repeat("x", 16<<10-3) + "end"
-		_, err := readAll(p.Exchange(post(sent), "/", nil, nil))
+		_, err := readAll(p.Exchange(post(sent), "/", field.View{}, nil))
 		is.NoErr(err)
 		is.Equal(<-bodies, sent)        // body
 		is.Equal(int(writes.Load()), 1) // writes
@@ -120,7 +121,7 @@ func TestLongBodiesAreFramedAsTheClientDid(t *testing.T) {
 				for range 2 {
 					r := request("POST", strings.NewReader(long), tt.length)
 					r.Trailer = tt.trailer
-					_, err := readAll(p.Exchange(r, "/", nil, nil))
+					_, err := readAll(p.Exchange(r, "/", field.View{}, nil))
 					is.NoErr(err)
 					is.Equal(got.ContentLength, tt.length) // length at the target
 					is.True(body == long)                  // the body is the same
@@ -284,7 +285,7 @@ func TestAnswerThatIsFasterThanTheLastWriteIsNotEarly(t *testing.T) {
 		})
 		defer p.Close()
 		for range 3 {
-			_, err := readAll(p.Exchange(request("POST", strings.NewReader("x"), -1), "/", nil, nil))
+			_, err := readAll(p.Exchange(request("POST", strings.NewReader("x"), -1), "/", field.View{}, nil))
 			is.NoErr(err)
 		}
 		is.Equal(network.Dials(backend.Addr()), 1) // the connection is used again
@@ -388,7 +389,7 @@ func TestHeldBodyWaitsForTheTargets100(t *testing.T) {
 			interim := func(status int, _ http.Header) { order.note(http.StatusText(status)) }
 			done := make(chan error)
 			go func() {
-				_, err := readAll(g.Exchange(request("POST", body, 5), "/", http.Header{"Expect": {"100-Continue"}}, interim))
+				_, err := readAll(g.Exchange(request("POST", body, 5), "/", field.ViewOf(http.Header{"Expect": {"100-Continue"}}), interim))
 				done <- err
 			}()
 			<-asked
@@ -445,7 +446,7 @@ func TestHeldBodyIsSentAfterASecondWithoutAnswer(t *testing.T) {
 		})
 		_, err := g.get() // leaves a later deadline behind
 		is.NoErr(err)
-		text, err := readAll(g.Exchange(post("hello"), "/", http.Header{"Expect": {"100-continue"}}, nil))
+		text, err := readAll(g.Exchange(post("hello"), "/", field.ViewOf(http.Header{"Expect": {"100-continue"}}), nil))
 		is.NoErr(err)
 		is.Equal(text, "ok")
 		is.Equal(after, time.Second) // when the body came
@@ -458,7 +459,7 @@ func TestHeldBodyIsNotSentAfterAFinalAnswer(t *testing.T) {
 		is := is.New(t)
 		g := newTarget(t, upstream.Options{}, once("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n"))
 		body := &countedBody{Reader: strings.NewReader("hello")}
-		resp, err := g.Exchange(request("POST", body, 5), "/", http.Header{"Expect": {"100-continue"}}, nil)
+		resp, err := g.Exchange(request("POST", body, 5), "/", field.ViewOf(http.Header{"Expect": {"100-continue"}}), nil)
 		is.NoErr(err)
 		resp.Body.Close()
 		is.Equal(resp.StatusCode, 417) // status
@@ -473,7 +474,7 @@ func TestExpectWithoutABodyHoldsNothing(t *testing.T) {
 		is := is.New(t)
 		start := time.Now()
 		g := newTarget(t, upstream.Options{}, always(ok))
-		_, err := readAll(g.Exchange(request("GET", nil, 0), "/", http.Header{"Expect": {"100-continue"}}, nil))
+		_, err := readAll(g.Exchange(request("GET", nil, 0), "/", field.ViewOf(http.Header{"Expect": {"100-continue"}}), nil))
 		is.NoErr(err)
 		is.Equal(time.Since(start), 0*time.Second) // time it took
 		is.Equal(g.conns(), 1)                     // the connection is kept

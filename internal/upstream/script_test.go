@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/proxytest"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
@@ -40,7 +41,7 @@ func (g *target) conns() int { return g.net.Conns(g.script.Addr()) }
 
 // send makes an exchange without headers, at the target "/".
 func (g *target) send(r *http.Request) (*http.Response, error) {
-	return g.Exchange(r, "/", nil, func(int, http.Header) {})
+	return g.Exchange(r, "/", field.View{}, func(int, http.Header) {})
 }
 
 // get makes a GET exchange and reads its body.

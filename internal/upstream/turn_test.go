@@ -15,6 +15,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/proxytest"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
@@ -36,7 +37,7 @@ func TestTurnTellsWhatHappened(t *testing.T) {
 					proxytest.ReadHead(conn)
 					tt.end(conn)
 				})
-				_, err := pool.Exchange(request(method, nil, 0), "/", nil, nil)
+				_, err := pool.Exchange(request(method, nil, 0), "/", field.View{}, nil)
 				why, repeatable := reason(err)
 				is.Equal(why, upstream.Broken)
 				is.Equal(repeatable, method == "GET")
@@ -56,7 +57,7 @@ func TestTurnThatCannotBeginIsRepeatable(t *testing.T) {
 		}
 		return conn, err
 	}}, func(conn net.Conn, _ int) { io.Copy(io.Discard, conn) })
-	_, err := pool.Exchange(post("hello"), "/", nil, nil)
+	_, err := pool.Exchange(post("hello"), "/", field.View{}, nil)
 	why, repeatable := reason(err)
 	is.Equal(why, upstream.Broken)
 	is.True(repeatable)                    // although it is a POST
@@ -83,7 +84,7 @@ func TestTurnPassesOverSocketsThatAreNotQuiet(t *testing.T) {
 			})
 			var held []*http.Response
 			for n := range 3 {
-				resp, err := pool.Exchange(request("GET", nil, 0), "/", nil, nil)
+				resp, err := pool.Exchange(request("GET", nil, 0), "/", field.View{}, nil)
 				is.NoErr(err)
 				held = append(held, resp)
 				conn := <-near
@@ -96,7 +97,7 @@ func TestTurnPassesOverSocketsThatAreNotQuiet(t *testing.T) {
 				_, err := readAll(resp, nil)
 				is.NoErr(err)
 			}
-			body, err := readAll(pool.Exchange(request("GET", nil, 0), "/", nil, nil))
+			body, err := readAll(pool.Exchange(request("GET", nil, 0), "/", field.View{}, nil))
 			is.NoErr(err)
 			is.Equal(body, "0")    // which connection
 			is.Equal(len(near), 0) // dials since then
@@ -144,7 +145,7 @@ func TestTurnIsEndedAtOnce(t *testing.T) {
 				defer cancel()
 				results := make(chan error)
 				go func() {
-					_, err := pool.Exchange(requestWith(ctx, "GET", nil, 0), "/", nil, nil)
+					_, err := pool.Exchange(requestWith(ctx, "GET", nil, 0), "/", field.View{}, nil)
 					results <- err
 				}()
 				<-asked
@@ -188,7 +189,7 @@ func TestTurnWritesWhatHasNoRoom(t *testing.T) {
 		}
 	})
 	for range 2 { // on a new connection, and on that again
-		body, err := readAll(pool.Exchange(request("GET", nil, 0), "/", http.Header{"Long": {long}}, nil))
+		body, err := readAll(pool.Exchange(request("GET", nil, 0), "/", field.ViewOf(http.Header{"Long": {long}}), nil))
 		is.NoErr(err)
 		is.Equal(body, "ok")
 	}
@@ -214,9 +215,9 @@ func TestTurnOutlivesADeadlineThatWasLeft(t *testing.T) {
 			t.Errorf("asked once more: %q", head)
 		}
 	})
-	_, err := readAll(pool.Exchange(post("hello"), "/", http.Header{"Expect": {"100-continue"}}, nil))
+	_, err := readAll(pool.Exchange(post("hello"), "/", field.ViewOf(http.Header{"Expect": {"100-continue"}}), nil))
 	is.NoErr(err)
-	head, err := readAll(pool.Exchange(request("GET", nil, 0), "/last", nil, nil))
+	head, err := readAll(pool.Exchange(request("GET", nil, 0), "/last", field.View{}, nil))
 	is.NoErr(err)
 	is.True(strings.HasPrefix(head, "GET /last HTTP/1.1\r\n")) // what the target got
 }
