@@ -1,6 +1,7 @@
 package parachute
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
@@ -22,6 +23,7 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute/internal/field"
+	"github.com/shahnk19/parachute/internal/grpc"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
 
@@ -34,7 +36,8 @@ type prober struct {
 	path     string
 	host     string
 	header   http.Header
-	first    int // of the statuses that pass
+	call     []byte // what is sent to a gRPC server; nil: it is a GET
+	first    int    // of the statuses that pass
 	last     int
 	timeout  time.Duration
 }
@@ -65,14 +68,20 @@ func newProber(at endpoint, u upstream.Options, d Deployment, agent string) *pro
 		name, value, _ := strings.Cut(h, ":")
 		header.Add(name, strings.TrimSpace(value))
 	}
+	path := d.HealthCheck.Path
+	var call []byte
+	if d.HealthCheck.GRPC {
+		path, call = grpc.HealthPath, grpc.HealthRequest(d.HealthCheck.GRPCService)
+	}
 	first, last, _ := d.HealthCheck.passing()
 	return &prober{
 		endpoint: at,
 		first:    first,
 		last:     last,
 		upstream: u,
-		url:      scheme + "://" + authority + d.HealthCheck.Path,
-		path:     d.HealthCheck.Path,
+		call:     call,
+		url:      scheme + "://" + authority + path,
+		path:     path,
 		host:     cmp.Or(d.HealthCheck.Host, authority),
 		header:   header,
 		timeout:  d.HealthCheck.Timeout,
@@ -90,7 +99,11 @@ func (p *prober) probe(ctx context.Context) Probe {
 }
 
 func (p *prober) ask(ctx context.Context, saw *Probe) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url, nil)
+	method, header := http.MethodGet, p.header
+	if p.call != nil {
+		method, header = http.MethodPost, p.callHeader()
+	}
+	r, err := http.NewRequestWithContext(ctx, method, p.url, bytes.NewReader(p.call))
 	if err != nil {
 		saw.Error = err.Error()
 		return
@@ -98,22 +111,82 @@ func (p *prober) ask(ctx context.Context, saw *Probe) {
 	r.Host = p.host
 	conns := p.endpoint.open(p.upstream)
 	defer conns.Close()
-	resp, err := conns.Exchange(r, p.path, field.ViewOf(p.header), func(int, http.Header) {})
+	resp, err := conns.Exchange(r, p.path, field.ViewOf(header), func(int, http.Header) {})
 	if err != nil {
 		saw.Error, saw.Cause = p.reason(ctx, err)
 		return
 	}
 	defer resp.Body.Close()
 	saw.Status = resp.StatusCode
+	if p.call != nil && resp.StatusCode == http.StatusOK && field.IsGRPC(resp.Header) {
+		p.askedCall(ctx, resp, saw)
+		return
+	}
 	saw.Location = resp.Header.Get("Location")
 	saw.Passed = p.first <= resp.StatusCode && resp.StatusCode <= p.last
 	// What comes after is read too, within reason, so that the target does
 	// not log a connection that broke.
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	saw.Body = strings.ToValidUTF8(string(body[:min(len(body), 200)]), "\uFFFD")
-	if !saw.Passed {
+	if p.call != nil {
+		saw.Passed, saw.Cause = false, CauseNotGRPC
+	} else if !saw.Passed {
 		saw.Cause = causeOf(resp.StatusCode, saw.Location, string(body))
 	}
+}
+
+// callHeader returns the header of a gRPC call.
+func (p *prober) callHeader() http.Header {
+	h := p.header.Clone()
+	h["Content-Type"] = []string{grpc.ContentType}
+	h["Te"] = []string{"trailers"}
+	if ms := p.timeout.Milliseconds(); ms > 0 && ms < 1e8 { // eight digits are the most
+		h["Grpc-Timeout"] = []string{strconv.FormatInt(ms, 10) + "m"}
+	}
+	return h
+}
+
+// askedCall sees what a gRPC server has answered.
+func (p *prober) askedCall(ctx context.Context, resp *http.Response, saw *Probe) {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil {
+		saw.Status = 0
+		saw.Error, saw.Cause = p.reason(ctx, err)
+		return
+	}
+	status, ok := grpc.StatusOf(resp.Header, resp.Trailer)
+	if !ok {
+		saw.GRPC, saw.Cause = "no grpc-status", CauseNotGRPC
+		return
+	}
+	if status.Code != grpc.OK {
+		saw.GRPC, saw.Cause = status.String(), causeOfCode(status.Code)
+		return
+	}
+	health, err := grpc.ParseHealth(body)
+	switch {
+	case err != nil:
+		saw.GRPC, saw.Cause = err.Error(), CauseNotGRPC
+	case health == grpc.HealthServing:
+		saw.GRPC, saw.Passed = health.String(), true
+	default:
+		saw.GRPC, saw.Cause = health.String(), CauseNotServing
+	}
+}
+
+// causeOfCode tells why a gRPC server did not say how it is.
+func causeOfCode(code grpc.Code) Cause {
+	switch code {
+	case grpc.Unimplemented:
+		return CauseNoHealth
+	case grpc.NotFound:
+		return CauseUnknownService
+	case grpc.Unauthenticated:
+		return CauseUnauthorized
+	case grpc.PermissionDenied:
+		return CauseForbidden
+	}
+	return CauseServerError
 }
 
 // reason tells why there was no answer.
@@ -122,6 +195,9 @@ func (p *prober) reason(ctx context.Context, err error) (string, Cause) {
 		return fmt.Sprintf("none within %v", p.timeout), CauseTimeout
 	}
 	cause := causeOfError(err)
+	if p.call != nil && cause == CauseMalformed {
+		cause = CauseNotGRPC
+	}
 	if e := (*upstream.Error)(nil); errors.As(err, &e) {
 		err = e.Err // its reason goes without saying
 	}
@@ -139,6 +215,8 @@ func causeOfError(err error) Cause {
 	switch isFailure := errors.As(err, &failure); {
 	case errors.As(err, &name):
 		return CauseUnknownHost
+	case errors.Is(err, upstream.ErrNoHTTP2):
+		return CauseNotGRPC
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist): // of a unix socket
 		return CauseRefused
 	case errors.As(err, &record):
@@ -184,6 +262,11 @@ var wantsTLS = regexp.MustCompile(`(?i)(HTTP request to an HTTPS server|HTTP req
 func (t UnhealthyTarget) hint(host string) string {
 	if t.Last == nil {
 		return "the deploy ended before the first answer: give --deploy-timeout more than --health-check-timeout, or see why the target takes so long"
+	}
+	if t.Last.method() == http.MethodPost {
+		if hint := t.Last.callHint(); hint != "" {
+			return hint
+		}
 	}
 	path, at := pathOf(t.Last.URL), t.Address
 	if asked, err := url.Parse(t.Last.URL); err == nil && !strings.HasPrefix(at, "unix:") {
@@ -231,6 +314,25 @@ func (t UnhealthyTarget) hint(host string) string {
 	return "the app answers, but not with what counts as healthy: see --health-check-status and --health-check-path"
 }
 
+// callHint is hint for what only a gRPC health check sees; "": it was something else.
+func (p *Probe) callHint() string {
+	switch p.Cause {
+	case CauseNotGRPC:
+		return "what answers there does not speak gRPC: see whether that is the app's port for it, or check the app without --health-check-grpc"
+	case CauseNoAnswer:
+		return "the target hangs up without an answer: look at the app's log, and see whether that is its port for gRPC; if it speaks TLS there, deploy it as https://, and otherwise as h2c://"
+	case CauseNotServing:
+		return "the app says that it is not ready: look at its log; if it only takes longer to start, give it longer with --deploy-timeout"
+	case CauseNoHealth:
+		return "the server has no grpc.health.v1.Health: register the health service of your gRPC library in it"
+	case CauseUnknownService:
+		return "the server keeps no health of that service: have it set one, see the spelling, or give --health-check-grpc no name, which asks for the server as a whole"
+	case CauseUnauthorized, CauseForbidden:
+		return fmt.Sprintf("the app does not let everybody ask for its health: exempt %s from that, or send what it wants with --health-check-header", grpc.HealthPath)
+	}
+	return ""
+}
+
 // answer tells what the target answered, but not to what.
 func (p *Probe) answer() string {
 	switch {
@@ -238,9 +340,11 @@ func (p *Probe) answer() string {
 		return p.Error
 	case p.Status == 0:
 		return "none: " + p.Error
+	case p.GRPC != "":
+		return p.GRPC
 	case p.Location != "":
 		return fmt.Sprintf("%d to %s", p.Status, p.Location)
-	case p.Body != "":
+	case p.Body != "" && !p.Passed:
 		return fmt.Sprintf("%d %q", p.Status, p.Body)
 	}
 	return strconv.Itoa(p.Status)

@@ -26,6 +26,7 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/shahnk19/parachute/internal/forward"
+	"github.com/shahnk19/parachute/internal/grpc"
 	"github.com/shahnk19/parachute/internal/headers"
 	"github.com/shahnk19/parachute/internal/split"
 	"github.com/shahnk19/parachute/internal/wire"
@@ -446,9 +447,10 @@ type TargetTLS struct {
 	Insecure bool `json:"insecure,omitempty"`
 }
 
-// A HealthCheck says how targets are probed. A probe is a GET on a connection
-// of its own that follows no redirect; what passes, Status says. Where the service
-// asks for TLS, a probe says X-Forwarded-Proto: https, as most requests will.
+// A HealthCheck says how targets are probed. A probe is a GET, or a gRPC call, on
+// a connection of its own that follows no redirect; what passes, Status says. Where
+// the service asks for TLS, a probe says X-Forwarded-Proto: https, as most requests
+// will.
 type HealthCheck struct {
 	// Path is the request target of a probe; if empty, "/up".
 	Path string `json:"path,omitempty"`
@@ -478,6 +480,14 @@ type HealthCheck struct {
 	// Fall how many must fail to make it unhealthy. If 0, 1.
 	Rise int `json:"rise,omitempty"`
 	Fall int `json:"fall,omitempty"`
+
+	// GRPC has a target asked as gRPC servers are, with a call of
+	// grpc.health.v1.Health/Check, which passes if the answer is SERVING.
+	// Targets must then be h2c:// or https:// ones, and Path and Status be
+	// empty. GRPCService is the service whose health is asked for; if empty,
+	// that of the server as a whole.
+	GRPC        bool   `json:"grpc,omitempty"`
+	GRPCService string `json:"grpc_service,omitempty"`
 }
 
 // Timeouts are the time limits of a Deployment.
@@ -682,6 +692,7 @@ type Probe struct {
 	URL      string        `json:"url"`                // what was asked
 	Host     string        `json:"host"`               // the Host header that was sent
 	Status   int           `json:"status,omitempty"`   // of the answer; 0: there was none
+	GRPC     string        `json:"grpc,omitempty"`     // what a gRPC server answered: SERVING or another health, or the code and the message of an error
 	Location string        `json:"location,omitempty"` // of the answer
 	Body     string        `json:"body,omitempty"`     // the first 200 bytes of the answer's
 	Error    string        `json:"error,omitempty"`    // why there was no answer
@@ -709,21 +720,29 @@ const (
 	CauseNotFound     Cause = "not_found"    // 404
 	CauseServerError  Cause = "server_error" // 500 to 599
 	CauseStatus       Cause = "status"       // another status that does not pass
+
+	CauseNotGRPC        Cause = "not_grpc"        // it does not speak HTTP/2, or answers what is no gRPC
+	CauseNotServing     Cause = "not_serving"     // its health is another than SERVING
+	CauseNoHealth       Cause = "no_health"       // the server has no grpc.health.v1.Health
+	CauseUnknownService Cause = "unknown_service" // the server knows no HealthCheck.GRPCService
 )
 
 // String tells what the target answered, as the end of a sentence: "GET /up
 // answered 301 to https://app1.example.com/up".
 func (p Probe) String() string {
-	path := pathOf(p.URL)
-	switch {
-	case p.Status == 0:
-		return fmt.Sprintf("GET %s got no answer: %s", path, p.Error)
-	case p.Location != "":
-		return fmt.Sprintf("GET %s answered %d to %s", path, p.Status, p.Location)
-	case p.Body != "" && !p.Passed:
-		return fmt.Sprintf("GET %s answered %d %q", path, p.Status, p.Body)
+	asked := p.method() + " " + pathOf(p.URL)
+	if p.Status == 0 {
+		return fmt.Sprintf("%s got no answer: %s", asked, p.Error)
 	}
-	return fmt.Sprintf("GET %s answered %d", path, p.Status)
+	return asked + " answered " + p.answer()
+}
+
+// method returns that of the probe's request.
+func (p Probe) method() string {
+	if pathOf(p.URL) == grpc.HealthPath {
+		return http.MethodPost
+	}
+	return http.MethodGet
 }
 
 // pathOf returns what of a URL is asked for.
@@ -748,7 +767,7 @@ type Outcome struct {
 	Target     string        // empty: it was sent to none
 	Prefix     string        // the path prefix that was stripped
 	Generation uint64        // of the service
-	Status     int           // as the client got it, or 499, 421 or 0: no answer began
+	Status     int           // as the client got it, or 499, 421 or 0: no answer began; gRPC clients get a code of theirs where the proxy answers with an error
 	Reason     string        // why the proxy answered itself or cut the request off; empty: neither
 	BytesIn    int64         // of the request's body
 	BytesOut   int64         // of the answer's body
@@ -911,7 +930,7 @@ func (e *UnhealthyError) Format(s fmt.State, verb rune) {
 			if t.Probes != 1 {
 				probes = fmt.Sprintf("%d probes", t.Probes)
 			}
-			fmt.Fprintf(&below, "\n  GET %s  Host: %s   %s\n  last answer: %s", t.Last.URL, t.Last.Host, probes, t.Last.answer())
+			fmt.Fprintf(&below, "\n  %s %s  Host: %s   %s\n  last answer: %s", t.Last.method(), t.Last.URL, t.Last.Host, probes, t.Last.answer())
 		}
 		fmt.Fprintf(&below, "\n  %s", t.hint(e.Host))
 	}
@@ -1096,6 +1115,9 @@ func (d Deployment) checkTargets() error {
 		if slices.Contains(all[:i], t) {
 			return faultf(ErrInvalid, "target %s is named twice: name each once", t)
 		}
+		if d.HealthCheck.GRPC && at.scheme == "http" {
+			return faultf(ErrInvalid, "target %s: a gRPC health check takes HTTP/2: name it h2c://web-1:3000, or https://web-1:3000 if it speaks TLS, or check it without gRPC", t)
+		}
 		unix = unix || at.network == "unix"
 		secure = secure || at.scheme == "https"
 	}
@@ -1161,21 +1183,30 @@ func canonicalAmong(host string, hosts []string) (string, error) {
 }
 
 func (h HealthCheck) normalize() (HealthCheck, error) {
-	h.Path = cmp.Or(h.Path, "/up")
+	switch {
+	case h.GRPC && (h.Path != "" || h.Status != ""):
+		return h, faultf(ErrInvalid, "health check path %q and status %q: a gRPC health check has neither", h.Path, h.Status)
+	case !h.GRPC && h.GRPCService != "":
+		return h, faultf(ErrInvalid, "health check of the gRPC service %q: ask for a gRPC health check, too", h.GRPCService)
+	case !utf8.ValidString(h.GRPCService) || len(h.GRPCService) > 1024:
+		return h, faultf(ErrInvalid, "health check of the gRPC service %q: want at most 1024 bytes of UTF-8, such as web.v1.Web", h.GRPCService)
+	case !h.GRPC:
+		h.Path = cmp.Or(h.Path, "/up")
+		h.Status = cmp.Or(h.Status, "200-299")
+	}
 	h.Interval = cmp.Or(h.Interval, time.Second)
 	h.Timeout = cmp.Or(h.Timeout, 5*time.Second)
 	h.Rise, h.Fall = cmp.Or(h.Rise, 1), cmp.Or(h.Fall, 1)
-	h.Status = cmp.Or(h.Status, "200-299")
 	for _, header := range h.Headers {
 		if name, value, ok := strings.Cut(header, ":"); !ok || !isHeader(name, value) {
 			return h, faultf(ErrInvalid, "health check header %q: want NAME: VALUE, such as X-Probe: yes", header)
 		}
 	}
-	if _, _, ok := h.passing(); !ok {
+	if _, _, ok := h.passing(); !ok && !h.GRPC {
 		return h, faultf(ErrInvalid, "health check status %q: want a status such as 204, or a range such as 200-399", h.Status)
 	}
 	switch {
-	case h.Path[0] != '/':
+	case !h.GRPC && h.Path[0] != '/':
 		return h, faultf(ErrInvalid, "health check path %q: want one that begins with '/', such as /up", h.Path)
 	case !isRequestTarget(h.Path):
 		return h, faultf(ErrInvalid, "health check path %q: write a space, a '#' and what is not ASCII as %%xx, as in /up%%20now", h.Path)

@@ -51,6 +51,9 @@ var fullDeployment = parachute.Deployment{
 		Status:   "200-399",
 		Rise:     2,
 		Fall:     3,
+
+		GRPC:        true,
+		GRPCService: "web.v1.Web",
 	},
 	Buffer:          parachute.Buffer{Requests: true, Responses: true, Memory: 1 << 16},
 	MaxRequestBody:  1 << 20,
@@ -89,7 +92,7 @@ const fullDeploymentJSON = `{"service":"web",` +
 	`"tls":{"mode":"automatic","staging":true,"cache_dir":"/var/certs","cert_file":"/etc/cert.pem","key_file":"/etc/key.pem",` +
 	`"ask_url":"/allowed","no_redirect":true,"wait":true},"canonical_host":"app1.example.com",` +
 	`"redirects":[{"from":"/old","to":"/new"}],` +
-	`"health_check":{"path":"/healthz?full=1","port":3001,"host":"app1.example.com","headers":["X-Probe: yes"],"status":"200-399","rise":2,"fall":3,"interval":"2s","timeout":"1.5s"},` +
+	`"health_check":{"path":"/healthz?full=1","port":3001,"host":"app1.example.com","headers":["X-Probe: yes"],"status":"200-399","rise":2,"fall":3,"grpc":true,"grpc_service":"web.v1.Web","interval":"2s","timeout":"1.5s"},` +
 	`"timeouts":{"deploy":"1m0s","drain":"1m30s","stream":"1h0m0s","response":"-1ns","hold":"5s","writer_affinity":"2s"},` +
 	`"buffer":{"requests":true,"responses":true,"memory":65536},"max_request_body":1048576,"max_response_body":2097152,` +
 	`"access":{"allow":["10.0.0.0/8"],"deny":["10.0.0.9"],"basic_auth_file":"/etc/htpasswd"},` +
@@ -152,6 +155,7 @@ func TestStatusTravelsAsJSON(t *testing.T) {
 				URL:      "http://10.0.0.7:3000/up",
 				Host:     "app1.example.com",
 				Status:   301,
+				GRPC:     "SERVING",
 				Location: "https://app1.example.com/up",
 				Body:     "moved",
 				Error:    "cut",

@@ -764,7 +764,11 @@ func (v *visit) address() netip.Addr {
 // a newer version to look at.
 func (v *visit) waitForResume() (again bool) {
 	if v.isHealthCheck() {
-		v.reply(reason.Halted, "halted\n")
+		if v.isCallForHealth() {
+			v.replyServing()
+		} else {
+			v.reply(reason.Halted, "halted\n")
+		}
 		return false
 	}
 	status := &v.version.status
@@ -805,12 +809,20 @@ func (v *visit) waitForResume() (again bool) {
 // front, as far as that can be told: it reads just what v.version's targets are
 // probed at. The front page is for visitors, even if it is that.
 func (v *visit) isHealthCheck() bool {
+	if v.isCallForHealth() {
+		return true
+	}
 	if v.r.Method != http.MethodGet && v.r.Method != http.MethodHead {
 		return false
 	}
 	probed := v.version.status.Deployment.HealthCheck.Path
 	path, _, _ := strings.Cut(probed, "?")
 	return v.target == probed && path != "/"
+}
+
+// isCallForHealth is isHealthCheck for a service whose targets speak gRPC.
+func (v *visit) isCallForHealth() bool {
+	return v.version.status.Deployment.HealthCheck.GRPC && v.target == grpc.HealthPath && field.IsGRPC(v.r.Header)
 }
 
 // takeBody sees to the limits of the request's body, and reads it if it is to
@@ -1215,6 +1227,17 @@ func (v *visit) reply(why reason.Reason, text string) {
 		n, _ := io.WriteString(v.w, text) // an error is the client's, who has left
 		o.BytesOut = int64(n)
 	}
+}
+
+// replyServing answers a gRPC call that asks for health.
+func (v *visit) replyServing() {
+	v.tell(reason.Halted, nil)
+	o, h := &v.outcome, v.w.Header()
+	o.Status, o.Header = reason.Halted.Status(), h
+	h["Content-Type"] = []string{grpc.ContentType}
+	n, _ := v.w.Write(grpc.HealthAnswer(grpc.HealthServing))
+	o.BytesOut = int64(n)
+	grpc.Status{Code: grpc.OK}.End(v.w)
 }
 
 // abort ends the request without an answer, or in the middle of one.

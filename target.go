@@ -210,8 +210,11 @@ type transport interface {
 
 // open returns a transport for what is spoken at the endpoint.
 func (e endpoint) open(o upstream.Options) transport {
-	if e.scheme == "h2c" {
+	switch e.scheme {
+	case "h2c":
 		return upstream.NewH2C(o)
+	case "https":
+		return upstream.NewSecure(o)
 	}
 	return upstream.New(o)
 }

@@ -119,6 +119,7 @@ func (r *redirects) UnmarshalText(text []byte) error {
 }
 
 type healthFlags struct {
+	HealthCheckGRPC     callee   `name:"health-check-grpc" group:"Health checks:" placeholder:"SERVICE" help:"Ask as gRPC servers are asked, by grpc.health.v1.Health/Check, for the health of SERVICE, as in --health-check-grpc=web.v1.Web, or if none is named, of the server as a whole."`
 	HealthCheckPath     string   `group:"Health checks:" placeholder:"/up" help:"Path that is asked."`
 	HealthCheckPort     port     `group:"Health checks:" placeholder:"PORT" help:"Port to probe; if none is given, the target's own."`
 	HealthCheckHost     string   `group:"Health checks:" placeholder:"HOST" help:"Host header of the probes; if none is given, the target's address."`
@@ -141,6 +142,9 @@ func (f healthFlags) healthCheck() parachute.HealthCheck {
 		Timeout:  time.Duration(f.HealthCheckTimeout),
 		Rise:     int(f.HealthCheckRise),
 		Fall:     int(f.HealthCheckFall),
+
+		GRPC:        f.HealthCheckGRPC.asked,
+		GRPCService: f.HealthCheckGRPC.service,
 	}
 }
 

@@ -62,6 +62,11 @@ func TestEveryFlagOfDeployHasItsField(t *testing.T) {
 
 		{"--health-check-header|Accept: a, b|--health-check-header|X: y", parachute.Deployment{HealthCheck: parachute.HealthCheck{Headers: []string{"Accept: a, b", "X: y"}}}},
 		{"--health-check-status|200-399", parachute.Deployment{HealthCheck: parachute.HealthCheck{Status: "200-399"}}},
+		{"--health-check-grpc", parachute.Deployment{HealthCheck: parachute.HealthCheck{GRPC: true}}},
+		{"--health-check-grpc=web.v1.Web", parachute.Deployment{HealthCheck: parachute.HealthCheck{GRPC: true, GRPCService: "web.v1.Web"}}},
+		{"--health-check-grpc=web.v1.Web|--health-check-grpc", parachute.Deployment{HealthCheck: parachute.HealthCheck{GRPC: true}}},
+		{"--health-check-grpc|--health-check-grpc=false", parachute.Deployment{}},
+		{"--health-check-grpc|--health-check-fall|3", parachute.Deployment{HealthCheck: parachute.HealthCheck{GRPC: true, Fall: 3}}},
 		{"--health-check-rise|2|--health-check-fall|3", parachute.Deployment{HealthCheck: parachute.HealthCheck{Rise: 2, Fall: 3}}},
 	} {
 		t.Run(test.args, func(t *testing.T) {
@@ -106,6 +111,7 @@ func TestBadValuesOfDeploysFlagsAreUsageErrors(t *testing.T) {
 		{"--redirect|/old", "FROM=TO"},
 		{"--redirect|=/new", "FROM=TO"},
 		{"--health-check-rise|0", "at least 1"},
+		{"--health-check-grpc=", "such as web.v1.Web"},
 		{"--health-check-fall|x", "at least 1"},
 		{"--writer-affinity-timeout|1", "such as 30s"},
 		{"--buffer-requests=maybe", "bool value must be true"},

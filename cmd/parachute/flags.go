@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"math"
@@ -8,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/alecthomas/kong"
 )
 
 // The types of flag values. What they refuse is a usage error; everything
@@ -225,6 +228,36 @@ func (a *amount) UnmarshalText(text []byte) error {
 	*a = amount(n)
 	return nil
 }
+
+// A callee is a flag that may stand alone, or have the name of a gRPC service
+// behind an equals sign: without that the next word is not its value. Where it is
+// said "true" or "false", it is a boolean.
+type callee struct {
+	asked   bool
+	service string
+}
+
+// Decode and IsBool make it a kong.BoolMapperValue.
+func (c *callee) Decode(ctx *kong.DecodeContext) error {
+	*c = callee{asked: true}
+	if ctx.Scan.Peek().Type != kong.FlagValueToken {
+		return nil
+	}
+	switch value := fmt.Sprint(ctx.Scan.Pop().Value); value {
+	case "true":
+	case "false":
+		c.asked = false
+	case "":
+		return errors.New("its value is empty: want the name of a gRPC service, such as web.v1.Web, or no equals sign for the server as a whole")
+	default:
+		c.service = value
+	}
+	return nil
+}
+
+func (*callee) IsBool() bool { return true }
+
+func (callee) choices() []string { return nil }
 
 // A percentage is a number. Whether that can be is for the library to say.
 type percentage int

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -114,7 +115,7 @@ func (r *report) targets(targets []parachute.TargetStatus) *table {
 		}
 		switch {
 		case s.Probe != nil && s.Probe.Passed:
-			probe = fmt.Sprintf("%d in %s", s.Probe.Status, brief(s.Probe.Took))
+			probe = fmt.Sprintf("%s in %s", cmp.Or(s.Probe.GRPC, strconv.Itoa(s.Probe.Status)), brief(s.Probe.Took))
 		case s.Probe != nil:
 			probe = s.Probe.String()
 		}

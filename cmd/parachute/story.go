@@ -218,7 +218,7 @@ const bodyShown = 40
 
 // kindOf tells probes apart that an operator would: not by the port that this
 // end of the connection had, nor by the time in a page.
-func kindOf(p *parachute.Probe) string { return fmt.Sprint(p.Status, p.Location, p.Cause) }
+func kindOf(p *parachute.Probe) string { return fmt.Sprint(p.Status, p.GRPC, p.Location, p.Cause) }
 
 func inFlight(requests, streams int64) string {
 	switch {

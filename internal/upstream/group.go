@@ -9,11 +9,12 @@ import (
 // A Group is some of the exchanges with one target: those that can be cut
 // without the others. Its methods may be called from any goroutine.
 type Group struct {
-	of  exchanger
-	cut bool // guarded by the exchanger's mu: nothing may begin any more
+	of    exchanger
+	calls *Group // of gRPC, where of is a Secure; nil: it is not
+	cut   bool   // guarded by the exchanger's mu: nothing may begin any more
 }
 
-// An exchanger is a Pool or an H2C.
+// An exchanger is a Pool, an H2C or a Secure.
 type exchanger interface {
 	exchange(g *Group, r *http.Request, target string, header field.View, interim func(int, http.Header)) (*http.Response, error)
 	cutRequests(g *Group) (cut int64)

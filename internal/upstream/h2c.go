@@ -3,6 +3,8 @@ package upstream
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -17,9 +19,9 @@ import (
 	"github.com/shahnk19/parachute/internal/field"
 )
 
-// An H2C does what a Pool does, with a target that speaks HTTP/2 without TLS
-// (RFC 9113, section 3.3): that is how gRPC servers are run. It stands on
-// [http.Transport], which has goroutines for each connection and exchange.
+// An H2C does what a Pool does, with a target that speaks HTTP/2: without TLS
+// (RFC 9113, section 3.3), as gRPC servers are often run, or with it, where the
+// Options have some. It stands on [http.Transport], which has goroutines for each connection and exchange.
 //
 // What a Pool promises holds here, too, except that a request's body is always
 // read by a goroutine, that protocols are never switched (to ask for that is an
@@ -27,6 +29,7 @@ import (
 // of a connection that it has closed.
 type H2C struct {
 	o         Options
+	scheme    string
 	transport *http.Transport
 	stop      context.CancelFunc // ends dials
 	running   sync.WaitGroup     // round trips, dials, reads of bodies; grows only under mu, while closed is false
@@ -37,12 +40,13 @@ type H2C struct {
 	conns  map[*h2cConn]struct{}
 }
 
-// NewH2C returns an H2C for the target that o describes, whose TLS is ignored.
-// Nothing is dialled yet.
+// NewH2C returns an H2C for the target that o describes. Nothing is dialled yet.
 func NewH2C(o Options) *H2C {
 	o.setDefaults()
+	o.setServerName()
 	ctx, stop := context.WithCancel(context.Background())
 	p := &H2C{o: o, stop: stop, active: make(map[*stream]struct{}), conns: make(map[*h2cConn]struct{})}
+	dial := func(dial context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx, dial) }
 	p.transport = &http.Transport{
 		Protocols:              new(http.Protocols),
 		DisableCompression:     true,
@@ -50,13 +54,20 @@ func NewH2C(o Options) *H2C {
 		IdleConnTimeout:        time.Minute,
 		MaxResponseHeaderBytes: maxHead,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: time.Minute},
-		DialContext: func(dial context.Context, _, _ string) (net.Conn, error) {
-			return p.dial(ctx, dial)
-		},
+		DialContext:            dial,
+		DialTLSContext:         dial,
 	}
-	p.transport.Protocols.SetUnencryptedHTTP2(true)
+	if p.scheme = "http"; o.TLS != nil {
+		p.scheme = "https"
+		p.o.TLS.NextProtos = []string{protocolHTTP2}
+	}
+	p.transport.Protocols.SetHTTP2(o.TLS != nil)
+	p.transport.Protocols.SetUnencryptedHTTP2(o.TLS == nil)
 	return p
 }
+
+// protocolHTTP2 is the name of HTTP/2 in a TLS handshake (RFC 9113, section 3.2).
+const protocolHTTP2 = "h2"
 
 // CloseIdle closes the connections that no exchange uses.
 func (p *H2C) CloseIdle() { p.transport.CloseIdleConnections() }
@@ -105,6 +116,10 @@ func (p *H2C) enter() bool {
 	return true
 }
 
+// ErrNoHTTP2 is the error of an exchange whose target has answered a TLS handshake,
+// but speaks no HTTP/2 over it.
+var ErrNoHTTP2 = errors.New("the target does not speak HTTP/2 over TLS")
+
 // A dialError is an error of a dial, as opposed to one of a round trip.
 type dialError struct{ error }
 
@@ -124,14 +139,43 @@ func (p *H2C) dial(ctx, dial context.Context) (net.Conn, error) {
 		return nil, dialError{err}
 	}
 	c := &h2cConn{Conn: raw, pool: p}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
+	if !p.adopt(c) {
 		raw.Close()
 		return nil, dialError{errPoolClosed}
 	}
-	p.conns[c] = struct{}{}
-	return c, nil
+	if p.o.TLS == nil {
+		return c, nil
+	}
+	secured, err := p.secure(dial, c)
+	if err != nil {
+		c.Close()
+		return nil, dialError{err}
+	}
+	return secured, nil
+}
+
+// adopt makes c one that p closes, and reports false if p is closed.
+func (p *H2C) adopt(c *h2cConn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.conns[c] = struct{}{}
+	}
+	return !p.closed
+}
+
+func (p *H2C) secure(ctx context.Context, c net.Conn) (*tls.Conn, error) {
+	secured := tls.Client(c, p.o.TLS)
+	err := secured.HandshakeContext(ctx)
+	switch {
+	case err != nil && strings.HasSuffix(err.Error(), "no application protocol"): // RFC 7301, section 3.2
+		return nil, fmt.Errorf("%w: %w", ErrNoHTTP2, err)
+	case err != nil:
+		return nil, err
+	case secured.ConnectionState().NegotiatedProtocol != protocolHTTP2:
+		return nil, ErrNoHTTP2
+	}
+	return secured, nil
 }
 
 // begin is enter for x: for its round trip and its watcher.
@@ -242,7 +286,7 @@ func (x *stream) outgoing(ctx context.Context, r *http.Request, target string, h
 	}
 	out := &http.Request{
 		Method:  r.Method,
-		URL:     &url.URL{Scheme: "http", Host: unknownHost, Opaque: path},
+		URL:     &url.URL{Scheme: x.pool.scheme, Host: unknownHost, Opaque: path},
 		Host:    host,
 		Header:  fields,
 		Trailer: r.Trailer,

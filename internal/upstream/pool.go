@@ -86,15 +86,23 @@ type Pool struct {
 // New returns a Pool for the target that o describes. Nothing is dialled yet.
 func New(o Options) *Pool {
 	o.setDefaults()
-	if o.TLS != nil && o.TLS.ServerName == "" {
+	o.setServerName()
+	return &Pool{o: o}
+}
+
+// setServerName makes TLS, if there is any, a copy that verifies somebody.
+func (o *Options) setServerName() {
+	if o.TLS == nil {
+		return
+	}
+	o.TLS = o.TLS.Clone()
+	if o.TLS.ServerName == "" {
 		host, _, err := net.SplitHostPort(o.Address)
 		if err != nil {
 			host = o.Address
 		}
-		o.TLS = o.TLS.Clone()
 		o.TLS.ServerName = host
 	}
-	return &Pool{o: o}
 }
 
 func (o *Options) setDefaults() {

@@ -1,0 +1,52 @@
+package upstream
+
+import (
+	"net/http"
+
+	"github.com/shahnk19/parachute/internal/field"
+)
+
+// A Secure does what a Pool does, with a target that speaks TLS: over HTTP/2 for
+// gRPC calls, which know nothing else, over HTTP/1 for all other requests.
+type Secure struct {
+	pool  *Pool
+	calls *H2C
+}
+
+// NewSecure returns a Secure for the target that o describes, which has TLS.
+// Nothing is dialled yet.
+func NewSecure(o Options) *Secure { return &Secure{New(o), NewH2C(o)} }
+
+// Exchange is the Exchange of a Pool.
+func (s *Secure) Exchange(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
+	if header.IsGRPC() {
+		return s.calls.Exchange(r, target, header, interim)
+	}
+	return s.pool.Exchange(r, target, header, interim)
+}
+
+// Group returns a Group without exchanges.
+func (s *Secure) Group() *Group { return &Group{of: s, calls: s.calls.Group()} }
+
+func (s *Secure) exchange(g *Group, r *http.Request, target string, header field.View, interim func(int, http.Header)) (*http.Response, error) {
+	if header.IsGRPC() {
+		return s.calls.exchange(g.calls, r, target, header, interim)
+	}
+	return s.pool.exchange(g, r, target, header, interim)
+}
+
+func (s *Secure) cutRequests(g *Group) (cut int64) {
+	return s.pool.cutRequests(g) + s.calls.cutRequests(g.calls)
+}
+
+// CloseIdle is the CloseIdle of a Pool.
+func (s *Secure) CloseIdle() {
+	s.pool.CloseIdle()
+	s.calls.CloseIdle()
+}
+
+// Close is the Close of a Pool.
+func (s *Secure) Close() {
+	s.pool.Close()
+	s.calls.Close()
+}
