@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"math"
@@ -136,27 +135,20 @@ func (b *body) fail(err error) error {
 
 // readTrailer reads what follows the last chunk, and returns io.EOF after it.
 func (b *body) readTrailer() error {
-	br := b.conn.br
-	if end, _ := br.Peek(2); string(end) == "\r\n" {
-		br.Discard(2)
+	if end, _ := b.conn.br.Peek(2); string(end) == "\r\n" {
+		b.conn.br.Discard(2)
 		return io.EOF
 	}
-	// Only trailers that fit the buffer are taken, and only with the end that
-	// everybody else would see, too.
-	for n := 4; ; n = br.Buffered() + 1 {
-		_, err := br.Peek(n)
-		p, _ := br.Peek(br.Buffered())
-		if bytes.Contains(p, []byte("\r\n\r\n")) {
-			break
-		}
-		if err != nil {
-			return noEOF(err)
-		}
+	b.conn.room = maxHead
+	h, err := b.conn.readFields(trailer)
+	if b.conn.err == errHeadTooLarge {
+		b.conn.err = nil
+		return errTrailers
 	}
-	h, err := b.conn.readFields()
 	if err != nil {
 		return err
 	}
+	b.conn.room = math.MaxInt64
 	r := &b.x.response
 	if r.Trailer == nil {
 		r.Trailer = make(http.Header, len(h))

@@ -39,6 +39,14 @@ var answers = map[string]answer{
 		raw:    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
 		status: 200, length: 5, body: "hello",
 	},
+	"counted, same length twice in one line": {
+		raw:    "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello",
+		status: 200, length: 5, body: "hello",
+	},
+	"counted, same length in two lines and three lists": {
+		raw:    "HTTP/1.1 200 OK\r\nContent-Length: 5,05 \r\nContent-Length: 5\r\nContent-Length:\t5 ,5\r\n\r\nhello",
+		status: 200, length: 5, body: "hello",
+	},
 	"counted, cut short": {
 		raw:    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell",
 		status: 200, length: 5, body: "hell", fails: upstream.Broken,
@@ -55,6 +63,22 @@ var answers = map[string]answer{
 		raw:    "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n",
 		status: 200,
 	},
+	"long reason phrase": {
+		raw:    "HTTP/1.1 200 " + strings.Repeat("x", 10_000) + "\r\nContent-Length: 0\r\n\r\n",
+		status: 200,
+	},
+	"no reason phrase, but its space": {
+		raw:    "HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n",
+		status: 200,
+	},
+	"spaces before the status": {
+		raw:    "HTTP/1.1   200 OK\r\nContent-Length: 0\r\n\r\n",
+		status: 200,
+	},
+	"HTTP/1.2": {
+		raw:    "HTTP/1.2 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+		status: 200, length: -1, body: "x",
+	},
 	"status beyond all classes": {
 		raw:    "HTTP/1.1 999 Odd\r\nContent-Length: 1\r\n\r\nx",
 		status: 999, length: 1, body: "x",
@@ -63,6 +87,26 @@ var answers = map[string]answer{
 		raw:    "HTTP/1.1 200 OK\nA: b\nContent-Length: 1\n\nx",
 		status: 200, length: 1, header: http.Header{"A": {"b"}}, body: "x",
 	},
+	"folded lines": {
+		raw:    "HTTP/1.1 200 OK\r\nA: b\r\n  c\r\n\td\r\nContent-Length:\r\n 1\r\n\r\nx",
+		status: 200, length: 1, header: http.Header{"A": {"b c d"}}, body: "x",
+	},
+	"a line longer than the buffer": {
+		raw:    "HTTP/1.1 200 OK\r\nA: " + strings.Repeat("b", 10_000) + "\r\n c\r\nContent-Length: 0\r\n\r\n",
+		status: 200, header: http.Header{"A": {strings.Repeat("b", 10_000) + " c"}},
+	},
+	"names that are no tokens": {
+		raw:    "HTTP/1.1 200 OK\r\nA: b\r\nX[a]: b\r\n c\r\nGr\xf6\xdfe: 5\r\nContent-Length/: 2\r\nContent-Length: 1\r\n\r\nx",
+		status: 200, length: 1, header: http.Header{"A": {"b"}}, body: "x",
+	},
+	"control characters in a value": {
+		raw:    "HTTP/1.1 200 OK\r\nA: \x01b\x1b\x7f\xff\r\nContent-Length: 0\r\n\r\n",
+		status: 200, header: http.Header{"A": {"\x01b\x1b\x7f\xff"}},
+	},
+	"white space around values": {
+		raw:    "HTTP/1.1 200 OK\r\nA:b\r\nB: \t b \t\r\nC:\r\nContent-Length:  0\t\r\n\r\n",
+		status: 200, header: http.Header{"A": {"b"}, "B": {"b"}, "C": {""}},
+	},
 	"chunked": {
 		raw:    "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n5;x=y\r\nhello\r\n1\r\n!\r\n0\r\n\r\n",
 		status: 200, length: -1, body: "hello!",
@@ -70,6 +114,22 @@ var answers = map[string]answer{
 	"chunked, trailers": {
 		raw:    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum, x-none\r\n\r\n1\r\n!\r\n0\r\nX-Sum: 1\r\nX-Other: 2\r\nX-Sum: 3\r\n\r\n",
 		status: 200, length: -1, body: "!", trailer: http.Header{"X-Sum": {"1", "3"}, "X-None": nil, "X-Other": {"2"}},
+	},
+	"chunked and counted": {
+		raw:    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nhello!\r\n0\r\n\r\n",
+		status: 200, length: -1, body: "hello!",
+	},
+	"chunked, names that frame a message among the announced ones": {
+		raw:    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: content-length,, Transfer-Encoding, trailer,x-sum\r\n\r\n0\r\n\r\n",
+		status: 200, length: -1, trailer: http.Header{"X-Sum": nil},
+	},
+	"chunked, trailers as long as a head": {
+		raw:    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Sum: " + strings.Repeat("x", 250<<10) + "\r\nX-More: 1\r\n\r\n",
+		status: 200, length: -1, trailer: http.Header{"X-Sum": {strings.Repeat("x", 250<<10)}, "X-More": {"1"}},
+	},
+	"chunked, bare LF in trailers": {
+		raw:    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b\n\nHTTP/1.1\r\n\r\n",
+		status: 200, length: -1, fails: upstream.Malformed,
 	},
 	"chunked, cut short in a chunk": {
 		raw:    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhell",
@@ -84,7 +144,7 @@ var answers = map[string]answer{
 		status: 200, length: -1, body: "hello", fails: upstream.Broken,
 	},
 	"chunked, endless trailers": {
-		raw:    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + strings.Repeat("A: b\r\n", 1000) + "\r\n",
+		raw:    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + strings.Repeat("A: b\r\n", 256<<10/6+1000) + "\r\n",
 		status: 200, length: -1, fails: upstream.Malformed,
 	},
 	"chunked, space in the name of a trailer": {
@@ -101,6 +161,10 @@ var answers = map[string]answer{
 	},
 	"up to the end": {
 		raw:    "HTTP/1.1 200 OK\r\n\r\nhello",
+		status: 200, length: -1, body: "hello",
+	},
+	"identity": {
+		raw:    "HTTP/1.1 200 OK\r\nTransfer-Encoding: Identity\r\n\r\nhello",
 		status: 200, length: -1, body: "hello",
 	},
 	"HTTP/1.0": {
@@ -136,33 +200,39 @@ var answers = map[string]answer{
 		status: 200, header: http.Header{"Connection": {"close, X-Secret"}, "X-Secret": {"1"}, "Set-Cookie": {"b", "a"}, "Pragma": {"no-cache"}},
 	},
 
-	"two lengths":                {raw: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", fails: upstream.Malformed},
-	"a list of lengths":          {raw: "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello", fails: upstream.Malformed},
-	"a signed length":            {raw: "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello", fails: upstream.Malformed},
-	"a negative length":          {raw: "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nhello", fails: upstream.Malformed},
-	"an empty length":            {raw: "HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\nhello", fails: upstream.Malformed},
-	"a length of 20 digits":      {raw: "HTTP/1.1 200 OK\r\nContent-Length: 10000000000000000000\r\n\r\nhello", fails: upstream.Malformed},
-	"length and chunks":          {raw: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", fails: upstream.Malformed},
-	"unknown coding":             {raw: "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", fails: upstream.Malformed},
-	"chunked twice":              {raw: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", fails: upstream.Malformed},
-	"chunks in HTTP/1.0":         {raw: "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", fails: upstream.Malformed},
-	"a length among trailers":    {raw: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: content-length\r\n\r\n0\r\n\r\n", fails: upstream.Malformed},
-	"space before a colon":       {raw: "HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\nhello", fails: upstream.Malformed},
-	"no colon":                   {raw: "HTTP/1.1 200 OK\r\nhello\r\n\r\n", fails: upstream.Malformed},
-	"no name":                    {raw: "HTTP/1.1 200 OK\r\n: x\r\n\r\n", fails: upstream.Malformed},
-	"space before the first":     {raw: "HTTP/1.1 200 OK\r\n A: x\r\n\r\n", fails: upstream.Malformed},
-	"NUL in a value":             {raw: "HTTP/1.1 200 OK\r\nA: \x00\r\n\r\n", fails: upstream.Malformed},
-	"CR in a value":              {raw: "HTTP/1.1 200 OK\r\nA: x\ry\r\n\r\n", fails: upstream.Malformed},
-	"HTTP/0.9":                   {raw: "hello", fails: upstream.Broken},
-	"HTTP/2":                     {raw: "HTTP/2.0 200 OK\r\n\r\n", fails: upstream.Malformed},
-	"HTTP/1.2":                   {raw: "HTTP/1.2 200 OK\r\n\r\n", fails: upstream.Malformed},
-	"status of two digits":       {raw: "HTTP/1.1 20 OK\r\n\r\n", fails: upstream.Malformed},
-	"status of four digits":      {raw: "HTTP/1.1 2000 OK\r\n\r\n", fails: upstream.Malformed},
-	"status with a sign":         {raw: "HTTP/1.1 +20 OK\r\n\r\n", fails: upstream.Malformed},
-	"status below all classes":   {raw: "HTTP/1.1 099 OK\r\n\r\n", fails: upstream.Malformed},
-	"nothing":                    {raw: "", fails: upstream.Broken},
-	"nothing but a line end":     {raw: "\r\n", fails: upstream.Malformed},
-	"line end before the answer": {raw: "\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", fails: upstream.Malformed},
+	"two lengths":                   {raw: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", fails: upstream.Malformed},
+	"a signed length":               {raw: "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello", fails: upstream.Malformed},
+	"a negative length":             {raw: "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nhello", fails: upstream.Malformed},
+	"an empty length":               {raw: "HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\nhello", fails: upstream.Malformed},
+	"a length of 20 digits":         {raw: "HTTP/1.1 200 OK\r\nContent-Length: 10000000000000000000\r\n\r\nhello", fails: upstream.Malformed},
+	"lengths, of which one is none": {raw: "HTTP/1.1 200 OK\r\nContent-Length: 5,\r\n\r\nhello", fails: upstream.Malformed},
+	"two lengths in a list":         {raw: "HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\nhello", fails: upstream.Malformed},
+	"two lengths and chunks":        {raw: "HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", fails: upstream.Malformed},
+	"identity and a length":         {raw: "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 5\r\n\r\nhello", fails: upstream.Malformed},
+	"identity and chunks":           {raw: "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n", fails: upstream.Malformed},
+	"unknown coding":                {raw: "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", fails: upstream.Malformed},
+	"chunked twice":                 {raw: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", fails: upstream.Malformed},
+	"chunks in HTTP/1.0":            {raw: "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", fails: upstream.Malformed},
+	"space before a colon":          {raw: "HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\nhello", fails: upstream.Malformed},
+	"no colon":                      {raw: "HTTP/1.1 200 OK\r\nhello\r\n\r\n", fails: upstream.Malformed},
+	"no name":                       {raw: "HTTP/1.1 200 OK\r\n: x\r\n\r\n", fails: upstream.Malformed},
+	"space before the first":        {raw: "HTTP/1.1 200 OK\r\n A: x\r\n\r\n", fails: upstream.Malformed},
+	"space in a name":               {raw: "HTTP/1.1 200 OK\r\nA b: x\r\n\r\n", fails: upstream.Malformed},
+	"control character in a name":   {raw: "HTTP/1.1 200 OK\r\nA\x01: x\r\n\r\n", fails: upstream.Malformed},
+	"NUL in a value":                {raw: "HTTP/1.1 200 OK\r\nA: \x00\r\n\r\n", fails: upstream.Malformed},
+	"CR in a value":                 {raw: "HTTP/1.1 200 OK\r\nA: x\ry\r\n\r\n", fails: upstream.Malformed},
+	"HTTP/0.9":                      {raw: "hello", fails: upstream.Broken},
+	"HTTP/2":                        {raw: "HTTP/2.0 200 OK\r\n\r\n", fails: upstream.Malformed},
+	"HTTP/1.12":                     {raw: "HTTP/1.12 200 OK\r\n\r\n", fails: upstream.Malformed},
+	"lower case":                    {raw: "http/1.1 200 OK\r\n\r\n", fails: upstream.Malformed},
+	"no status":                     {raw: "HTTP/1.1\r\n\r\n", fails: upstream.Malformed},
+	"status of two digits":          {raw: "HTTP/1.1 20 OK\r\n\r\n", fails: upstream.Malformed},
+	"status of four digits":         {raw: "HTTP/1.1 2000 OK\r\n\r\n", fails: upstream.Malformed},
+	"status with a sign":            {raw: "HTTP/1.1 +20 OK\r\n\r\n", fails: upstream.Malformed},
+	"status below all classes":      {raw: "HTTP/1.1 099 OK\r\n\r\n", fails: upstream.Malformed},
+	"nothing":                       {raw: "", fails: upstream.Broken},
+	"nothing but a line end":        {raw: "\r\n", fails: upstream.Malformed},
+	"line end before the answer":    {raw: "\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", fails: upstream.Malformed},
 }
 
 func TestAnswers(t *testing.T) {

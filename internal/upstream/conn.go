@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"net"
-	"net/textproto"
 	"os"
 	"sync"
 	"syscall"
@@ -15,7 +14,7 @@ import (
 )
 
 // maxHead bounds the head of an answer, together with those of the interim
-// answers before it.
+// answers before it, and its trailers for themselves.
 const maxHead = 256 << 10
 
 var errHeadTooLarge = errors.New("head larger than 256 KiB, interim answers included")
@@ -29,10 +28,9 @@ var errHeadTooLarge = errors.New("head larger than 256 KiB, interim answers incl
 // is wanted later, and a read that it ends wrongly sets the right one and goes
 // on.
 type conn struct {
-	raw  net.Conn         // as it was dialled; closing it ends whatever goes on
-	nc   net.Conn         // what is spoken on: raw, or TLS over it
-	br   *bufio.Reader    // reads through Read
-	text textproto.Reader // reads br
+	raw net.Conn      // as it was dialled; closing it ends whatever goes on
+	nc  net.Conn      // what is spoken on: raw, or TLS over it
+	br  *bufio.Reader // reads through Read
 
 	sys    syscall.RawConn // of raw; nil: it is no socket
 	bare   bool            // nc is a socket, which is read and written through sys
@@ -71,7 +69,6 @@ func newConn(raw net.Conn, secured *tls.Conn) *conn {
 	c.peeker = c.peek
 	c.turn.step = c.stepTurn
 	c.br = bufio.NewReader(c)
-	c.text.R = c.br
 	return c
 }
 

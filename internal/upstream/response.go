@@ -24,17 +24,24 @@ var ErrTLS = errors.New("an alert of TLS, which was not spoken")
 
 var (
 	errStatusLine = errors.New("not a status line of HTTP/1.0 or HTTP/1.1")
-	errFieldName  = errors.New("white space in the name of a header")
-	errEncoding   = errors.New("transfer coding other than chunked")
+	errField      = errors.New("neither a field nor the end of them")
+	errTrailers   = errors.New("trailers larger than 256 KiB")
+	errLineEnd    = errors.New("a line of the trailers that ends without CR")
+	errEncoding   = errors.New("transfer coding other than chunked, or one in HTTP/1.0")
 	errTwoLengths = errors.New("two lengths that contradict each other")
 	errLength     = errors.New("invalid Content-Length")
-	errTrailers   = errors.New("invalid trailers")
 )
 
-// The readers of http.ReadResponse are used one by one here, for it takes a
-// Connection with "close" out of the header, and with it the names of other
-// fields that are not to be passed on; it adds a Cache-Control to a Pragma;
-// and it hides that a message had two lengths.
+// Heads are read here and not by http.ReadResponse, which takes a Connection
+// with "close" out of the header, and with it the names of other fields that
+// are not to be passed on; adds a Cache-Control to a Pragma; hides that a
+// message had two lengths; and refuses what every other proxy takes.
+//
+// What targets write is taken leniently where it can mean but one thing: any
+// version 1.x; a length that is said more than once; folded lines (RFC 9112,
+// section 5.2) and lines that end without CR; control characters in values
+// (RFC 9110, section 5.5); and names that are no tokens, whose fields are left
+// out. It is refused where two readers could see two messages in it.
 
 // await waits for the first byte of a head.
 func (c *conn) await() error {
@@ -55,45 +62,102 @@ func (c *conn) timedOut() bool {
 // and into b how its body is to be read.
 func (c *conn) readHead(method string, r *http.Response, b *body) error {
 	line, err := c.br.ReadSlice('\n')
-	if isAlert(line) {
+	switch {
+	case isAlert(line):
 		return ErrTLS
-	}
-	if err != nil && err != bufio.ErrBufferFull {
+	case err != nil && err != bufio.ErrBufferFull:
 		return noEOF(err)
-	}
-	if !parseStatusLine(r, line) {
+	case !parseStatusLine(r, line):
 		return fmt.Errorf("%w: %q", errStatusLine, line[:min(len(line), maxQuoted)])
 	}
-	r.Header, err = c.readFields()
+	for err == bufio.ErrBufferFull { // of the reason phrase
+		_, err = c.br.ReadSlice('\n')
+	}
+	if err != nil {
+		return noEOF(err)
+	}
+	r.Header, err = c.readFields(header)
 	if err != nil {
 		return err
 	}
 	return b.frame(method, r)
 }
 
-// readFields reads header or trailer fields up to the empty line.
-func (c *conn) readFields() (http.Header, error) {
+// A section says which fields are read.
+type section int
+
+const (
+	header section = iota
+	trailer
+)
+
+// readFields reads the fields of a section up to the empty line.
+func (c *conn) readFields(where section) (http.Header, error) {
 	if h, ok := c.plainFields(); ok {
 		return h, nil
 	}
-	h, err := c.text.ReadMIMEHeader()
-	if malformed, ok := err.(textproto.ProtocolError); ok && len(malformed) > maxQuoted {
-		return nil, malformed[:maxQuoted] + "..."
+	h := make(http.Header)
+	var last []byte // the field that may go on in the next line
+	for {
+		line, err := c.readLine(where)
+		if err != nil {
+			return nil, err
+		}
+		if len(last) > 0 && len(line) > 0 && (line[0] == ' ' || line[0] == '\t') {
+			last = append(append(last, ' '), bytes.Trim(line, " \t")...)
+			continue
+		}
+		if len(last) > 0 {
+			if err := addField(h, last); err != nil {
+				return nil, err
+			}
+		}
+		if len(line) == 0 {
+			return h, nil
+		}
+		last = append(last[:0], line...)
+	}
+}
+
+// readLine returns the next line without its end. It is valid until more is
+// read. A LF alone ends a line of a header, as it does for everybody; but in
+// trailers some would look for the end elsewhere.
+func (c *conn) readLine(where section) ([]byte, error) {
+	line, err := c.br.ReadSlice('\n')
+	if err == bufio.ErrBufferFull {
+		var rest []byte
+		line = bytes.Clone(line)
+		rest, err = c.br.ReadBytes('\n')
+		line = append(line, rest...)
 	}
 	if err != nil {
 		return nil, noEOF(err)
 	}
-	for name := range h {
-		if strings.IndexByte(name, ' ') >= 0 {
-			return nil, errFieldName
-		}
+	line = line[:len(line)-1]
+	line, whole := bytes.CutSuffix(line, []byte("\r"))
+	if where == trailer && !whole {
+		return nil, errLineEnd
 	}
-	return http.Header(h), nil
+	return line, nil
+}
+
+// addField adds the field in line to h.
+func addField(h http.Header, line []byte) error {
+	name, value, ok := strings.Cut(string(line), ":")
+	switch {
+	case !ok || name == "" || !isWord(name) || !isValue(value):
+		return fmt.Errorf("%w: %q", errField, line[:min(len(line), maxQuoted)])
+	case !field.IsToken(name):
+		return nil
+	}
+	name = http.CanonicalHeaderKey(name)
+	h[name] = append(h[name], strings.Trim(value, " \t"))
+	return nil
 }
 
 // plainFields reads fields as readFields does. It reports false, and has read
-// nothing, unless all of them are in br's buffer, on a line each and without a
-// byte that calls for a closer look. Nearly all heads are like that, and this
+// nothing, unless all of them are in br's buffer, on a line each and with nothing
+// that calls for a closer look. Nearly all heads are like that, and this
 // makes three objects of one where the standard library makes one per field.
 func (c *conn) plainFields() (http.Header, bool) {
 	buffered, _ := c.br.Peek(c.br.Buffered())
@@ -108,7 +172,7 @@ func (c *conn) plainFields() (http.Header, bool) {
 		line, rest, _ := strings.Cut(text, "\n")
 		name, value, _ := strings.Cut(line, ":")
 		value, whole := strings.CutSuffix(value, "\r")
-		if text = rest; !whole || !field.IsToken(name) || !isPlain(value) {
+		if text = rest; !whole || !field.IsToken(name) || !isValue(value) {
 			return nil, false
 		}
 		name, values[i] = http.CanonicalHeaderKey(name), strings.Trim(value, " \t")
@@ -122,39 +186,30 @@ func (c *conn) plainFields() (http.Header, bool) {
 	return h, true
 }
 
-// isPlain reports whether s has no control characters but tabs.
-func isPlain(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] < ' ' && s[i] != '\t' || s[i] == 0x7f {
-			return false
-		}
-	}
-	return true
-}
-
 // isAlert reports whether the target answered in a record of TLS, with an alert
 // (RFC 8446, section 5.1).
 func isAlert(line []byte) bool { return bytes.HasPrefix(line, []byte{21, 3}) }
 
-// parseStatusLine fills in r's version and status code. The reason phrase is
-// nobody's business (RFC 9112, section 4).
+// parseStatusLine fills in r's version and status code. A version above 1.1 is
+// to be taken for that (RFC 9110, section 2.5). The reason phrase is nobody's
+// business (RFC 9112, section 4).
 func parseStatusLine(r *http.Response, line []byte) bool {
-	const form = "HTTP/1.x 200"
 	line = bytes.TrimSuffix(line, []byte("\n"))
 	line = bytes.TrimSuffix(line, []byte("\r"))
-	if len(line) < len(form) || len(line) > len(form) && line[len(form)] != ' ' {
+	version, rest, _ := bytes.Cut(line, []byte(" "))
+	minor, ok := bytes.CutPrefix(version, []byte("HTTP/1."))
+	if !ok || len(minor) != 1 || minor[0] < '0' || minor[0] > '9' {
 		return false
 	}
-	switch string(line[:len("HTTP/1.x ")]) {
-	case "HTTP/1.1 ":
-		r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1
-	case "HTTP/1.0 ":
-		r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.0", 1, 0
-	default:
+	if r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1; minor[0] == '0' {
+		r.Proto, r.ProtoMinor = "HTTP/1.0", 0
+	}
+	status, _, _ := bytes.Cut(bytes.TrimLeft(rest, " "), []byte(" "))
+	if len(status) != len("200") {
 		return false
 	}
 	code := 0
-	for _, digit := range line[len("HTTP/1.x "):len(form)] {
+	for _, digit := range status {
 		if digit < '0' || digit > '9' {
 			return false
 		}
@@ -166,35 +221,35 @@ func parseStatusLine(r *http.Response, line []byte) bool {
 
 // frame finds out where r's body ends (RFC 9112, section 6.3) and whether the
 // connection may be used again after it (section 9.3). Where the target is at
-// odds with itself about the first, r is refused.
+// odds with itself about the first, r is refused, unless it says chunked beside
+// a length: that is what everybody reads.
 func (b *body) frame(method string, r *http.Response) error {
 	h := r.Header
-	lengths, encodings := h["Content-Length"], h["Transfer-Encoding"]
-	length, err := parseLength(lengths)
+	length, err := takeLength(h)
 	if err != nil {
 		return err
 	}
-	if len(lengths) > 1 {
-		h["Content-Length"] = lengths[:1:1]
+	coded := len(h["Transfer-Encoding"]) > 0
+	chunked, err := isChunked(h["Transfer-Encoding"])
+	both := coded && length >= 0
+	switch {
+	case err != nil:
+		return err
+	case coded && r.ProtoMinor == 0: // some would not know the field
+		return errEncoding
+	case both && !chunked:
+		return errTwoLengths
+	case both:
+		delete(h, "Content-Length")
+		length = -1
 	}
-	chunked := len(encodings) > 0
-	if chunked {
-		if len(encodings) > 1 || !strings.EqualFold(encodings[0], "chunked") || r.ProtoMinor == 0 {
-			return errEncoding
-		}
-		if len(lengths) > 0 {
-			return errTwoLengths
-		}
-		delete(h, "Transfer-Encoding")
-	}
+	delete(h, "Transfer-Encoding")
 	if r.Trailer = nil; chunked {
-		if err := announceTrailers(r); err != nil {
-			return err
-		}
+		announceTrailers(r)
 	}
 
 	connection := h["Connection"]
-	b.keep = !field.HasToken(connection, "close") && (r.ProtoMinor > 0 || field.HasToken(connection, "keep-alive"))
+	b.keep = !both && !field.HasToken(connection, "close") && (r.ProtoMinor > 0 || field.HasToken(connection, "keep-alive"))
 	r.ContentLength = length
 	status := r.StatusCode
 	switch {
@@ -221,44 +276,62 @@ func (b *body) frame(method string, r *http.Response) error {
 	return nil
 }
 
-// parseLength returns the value of Content-Length, -1 where there is none.
-func parseLength(values []string) (int64, error) {
-	if len(values) == 0 {
-		return -1, nil
-	}
-	for _, other := range values[1:] {
-		if other != values[0] {
-			return 0, errTwoLengths
+// takeLength returns the length that h tells, -1 where there is none, and has h
+// tell it once: one that is repeated, in a list or in lines of its own, is valid
+// (RFC 9110, section 8.6).
+func takeLength(h http.Header) (int64, error) {
+	values := h["Content-Length"]
+	length, times := int64(-1), 0
+	for _, value := range values {
+		for element := range strings.SplitSeq(value, ",") {
+			n, err := strconv.ParseUint(textproto.TrimString(element), 10, 63)
+			switch {
+			case err != nil:
+				return 0, errLength
+			case times > 0 && int64(n) != length:
+				return 0, errTwoLengths
+			}
+			length = int64(n)
+			times++
 		}
 	}
-	n, err := strconv.ParseUint(values[0], 10, 63)
-	if err != nil {
-		return 0, errLength
+	if times > 1 {
+		h["Content-Length"] = []string{strconv.FormatInt(length, 10)}
 	}
-	return int64(n), nil
+	return length, nil
+}
+
+// isChunked reports whether the values of Transfer-Encoding say so. The only
+// other coding that is known is the one that says nothing: identity, of which
+// HTTP was rid in 2014.
+func isChunked(codings []string) (bool, error) {
+	switch {
+	case len(codings) == 0:
+		return false, nil
+	case len(codings) == 1 && strings.EqualFold(codings[0], "chunked"):
+		return true, nil
+	case len(codings) == 1 && strings.EqualFold(codings[0], "identity"):
+		return false, nil
+	}
+	return false, errEncoding
 }
 
 // announceTrailers makes the Trailer of the header r's own, without values.
-func announceTrailers(r *http.Response) error {
+// What frames a message cannot be in there.
+func announceTrailers(r *http.Response) {
 	values, announced := r.Header["Trailer"]
 	if !announced {
-		return nil
+		return
 	}
 	delete(r.Header, "Trailer")
 	r.Trailer = make(http.Header)
 	for _, value := range values {
-		for name := range strings.SplitSeq(value, ",") {
-			name = http.CanonicalHeaderKey(textproto.TrimString(name))
-			switch name {
-			case "":
-			case "Transfer-Encoding", "Trailer", "Content-Length":
-				return errTrailers
-			default:
-				r.Trailer[name] = nil
+		for name := range field.Elements(value) {
+			if !isDerived(name) {
+				r.Trailer[http.CanonicalHeaderKey(name)] = nil
 			}
 		}
 	}
-	return nil
 }
 
 // keepAlive returns how long a connection may be idle after an answer with
@@ -266,8 +339,8 @@ func announceTrailers(r *http.Response) error {
 // not the target that gives it up first, and less than a minute.
 func keepAlive(values []string) time.Duration {
 	for _, value := range values {
-		for parameter := range strings.SplitSeq(value, ",") {
-			name, seconds, _ := strings.Cut(textproto.TrimString(parameter), "=")
+		for parameter := range field.Elements(value) {
+			name, seconds, _ := strings.Cut(parameter, "=")
 			if !strings.EqualFold(name, "timeout") {
 				continue
 			}
