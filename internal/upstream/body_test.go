@@ -88,7 +88,7 @@ var answers = map[string]answer{
 		status: 200, length: 1, header: http.Header{"A": {"b"}}, body: "x",
 	},
 	"folded lines": {
-		raw:    "HTTP/1.1 200 OK\r\nA: b\r\n  c\r\n\td\r\nContent-Length:\r\n 1\r\n\r\nx",
+		raw:    "HTTP/1.1 200 OK\r\nA: b \r\n  c\r\n\td\r\nContent-Length:\r\n 1\r\n\r\nx",
 		status: 200, length: 1, header: http.Header{"A": {"b c d"}}, body: "x",
 	},
 	"a line longer than the buffer": {

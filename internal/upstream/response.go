@@ -104,7 +104,7 @@ func (c *conn) readFields(where section) (http.Header, error) {
 			return nil, err
 		}
 		if len(last) > 0 && len(line) > 0 && (line[0] == ' ' || line[0] == '\t') {
-			last = append(append(last, ' '), bytes.Trim(line, " \t")...)
+			last = append(append(bytes.TrimRight(last, " \t"), ' '), bytes.Trim(line, " \t")...)
 			continue
 		}
 		if len(last) > 0 {
