@@ -18,6 +18,7 @@ type answer struct {
 	*relay
 	res       *http.Response
 	empty     bool     // no body follows, whatever the head says (RFC 9112, section 6.3)
+	over      bool     // nothing at all follows the target's head
 	counted   bool     // the target said how long the body is
 	chunked   bool     // the client gets it in chunks
 	events    bool     // it is a stream of events
@@ -49,9 +50,10 @@ func (y *relay) answer(res *http.Response) error {
 	a := answer{relay: y, res: res}
 	a.empty = y.r.Method == http.MethodHead ||
 		res.StatusCode == http.StatusNoContent || res.StatusCode == http.StatusNotModified
+	a.over = a.empty || res.Body == http.NoBody
 	_, a.counted = res.Header["Content-Length"]
-	a.chunked = !a.empty && !a.counted && y.r.ProtoMajor == 1 && y.r.ProtoMinor > 0
-	a.events = !a.empty && field.IsEventStream(res.Header)
+	a.chunked = !a.over && !a.counted && y.r.ProtoMajor == 1 && y.r.ProtoMinor > 0
+	a.events = !a.over && field.IsEventStream(res.Header)
 	if !a.empty && !a.counted && y.r.ProtoAtLeast(1, 1) && field.IsGRPC(res.Header) {
 		return a.call()
 	}
@@ -89,7 +91,7 @@ func (a *answer) pass() error {
 	} else {
 		err = a.content()
 	}
-	if err == nil && a.early {
+	if err == nil && a.early && a.r.ProtoMajor == 1 {
 		err = a.flush() // the client may go on sending until it has all of it
 	}
 	if err != nil {
@@ -115,7 +117,13 @@ func (a *answer) head() {
 	if a.chunked {
 		h["Transfer-Encoding"] = chunks
 	}
-	if a.announced = announced(a.res.Trailer); len(a.announced) > 0 && a.r.ProtoAtLeast(1, 1) {
+	if !a.counted && a.r.ProtoMajor > 1 {
+		h["Content-Length"] = nil // and count what is all there when the request is done
+	}
+	if !a.over || a.r.Method == http.MethodHead {
+		a.announced = announced(a.res.Trailer)
+	}
+	if len(a.announced) > 0 && a.r.ProtoAtLeast(1, 1) {
 		h["Trailer"] = []string{strings.Join(a.announced, ", ")}
 	}
 	if a.early {
@@ -141,11 +149,16 @@ func (a *answer) stream() error {
 	return err
 }
 
-// content passes on the body.
+// content passes on the body. Where there is none, nothing is flushed: the head
+// that the server writes when the request is done is the end as well, which
+// gRPC's trailers-only answers have to be.
 func (a *answer) content() error {
+	if a.over {
+		return nil
+	}
 	to, direct := a.res.Body.(io.WriterTo)
 	direct = direct && !a.events // which would be timed
-	prompt := a.early || !a.counted && !a.empty
+	prompt := a.early && a.res.ContentLength != 0 || !a.counted
 	// A WriteTo flushes before it waits for the target, so that the head can
 	// leave together with what is at hand. But a body that is all at hand
 	// would be counted by the server, unless it is chunked.
@@ -154,9 +167,6 @@ func (a *answer) content() error {
 			return err
 		}
 		a.rest()
-	}
-	if a.empty {
-		return nil
 	}
 	if direct {
 		n, err := to.WriteTo(a.w)
@@ -247,7 +257,7 @@ func (a *answer) rest() {
 // trailer passes on the trailer section, which the server writes when the
 // request is done.
 func (a *answer) trailer() {
-	if a.empty || len(a.res.Trailer) == 0 || !a.r.ProtoAtLeast(1, 1) {
+	if a.over || len(a.res.Trailer) == 0 || !a.r.ProtoAtLeast(1, 1) {
 		return
 	}
 	h := a.w.Header()

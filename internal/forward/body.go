@@ -107,8 +107,9 @@ func (b *body) done(n int, err error) error {
 	defer b.mu.Unlock()
 	b.reading = false
 	b.n += int64(n)
+	counted := b.n == b.client.ContentLength
 	switch {
-	case b.n == b.client.ContentLength:
+	case counted && (err != nil || b.sent.Trailer == nil):
 		err = io.EOF
 	case err == io.EOF && b.n < b.client.ContentLength:
 		err = io.ErrUnexpectedEOF
@@ -117,6 +118,8 @@ func (b *body) done(n int, err error) error {
 	case err == io.EOF:
 		b.whole = true
 		b.copyTrailer()
+	case err == nil && counted:
+		b.whole = true // but for the trailers, which another Read may wait for
 	case err != nil && !b.wasStoppedLocked(err):
 		b.failed = err
 	}

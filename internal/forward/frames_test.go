@@ -48,15 +48,20 @@ func (c *frameClient) ask(method string, body bool, fields ...string) uint32 {
 	c.t.Helper()
 	id := 2*c.streams + 1
 	c.streams++
+	c.fields(id, !body, append([]string{":method", method, ":scheme", "http", ":authority", "app.test", ":path", "/"}, fields...)...)
+	return id
+}
+
+// fields sends a HEADERS frame.
+func (c *frameClient) fields(id uint32, end bool, fields ...string) {
+	c.t.Helper()
 	c.head.Reset()
-	fields = append([]string{":method", method, ":scheme", "http", ":authority", "app.test", ":path", "/"}, fields...)
 	for i := 0; i < len(fields); i += 2 {
 		c.must(c.encoder.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]}))
 	}
 	c.must(c.WriteHeaders(http2.HeadersFrameParam{
-		StreamID: id, BlockFragment: c.head.Bytes(), EndHeaders: true, EndStream: !body,
+		StreamID: id, BlockFragment: c.head.Bytes(), EndHeaders: true, EndStream: end,
 	}))
-	return id
 }
 
 // next returns the next frame of a stream, as in

@@ -77,12 +77,21 @@ func (x *stream) run(ctx context.Context, r, out *http.Request, interim func(int
 		return e
 	}
 	x.answer = x.response.Body
-	if x.answer == http.NoBody {
+	if isOver(x.response, r.Method) {
 		x.end()
+		x.response.Body = http.NoBody
 		return nil
 	}
 	x.response.Body = x
 	return nil
+}
+
+// isOver reports whether the answer to a request with that method has ended with
+// its head. The transport does not say so, but tells a length where the target
+// has told none only then.
+func isOver(r *http.Response, method string) bool {
+	_, counted := r.Header["Content-Length"]
+	return method == http.MethodHead || r.ContentLength == 0 && !counted
 }
 
 // roundTrip is the goroutine of x up to the head of the final answer.
