@@ -219,6 +219,13 @@ type Deployment struct {
 	// Timeouts bound each phase of the deploy and of a request.
 	Timeouts Timeouts `json:"timeouts,omitzero"`
 
+	// NoWebSocketClose has WebSockets cut where they are closed by the Proxy.
+	// Otherwise client and target each get a Close frame with status 1001
+	// (going away) before, between two frames, and have a second to answer it:
+	// then the client knows that it may come back. It holds for what is
+	// replaced by the Deployment as well, and for what was opened under it.
+	NoWebSocketClose bool `json:"no_websocket_close,omitempty"`
+
 	// Buffer says what of a request waits until all of it is there.
 	Buffer Buffer `json:"buffer,omitzero"`
 

@@ -55,6 +55,8 @@ var fullDeployment = parachute.Deployment{
 		GRPC:        true,
 		GRPCService: "web.v1.Web",
 	},
+	NoWebSocketClose: true,
+
 	Buffer:          parachute.Buffer{Requests: true, Responses: true, Memory: 1 << 16},
 	MaxRequestBody:  1 << 20,
 	MaxResponseBody: 1 << 21,
@@ -93,7 +95,7 @@ const fullDeploymentJSON = `{"service":"web",` +
 	`"ask_url":"/allowed","no_redirect":true,"wait":true},"canonical_host":"app1.example.com",` +
 	`"redirects":[{"from":"/old","to":"/new"}],` +
 	`"health_check":{"path":"/healthz?full=1","port":3001,"host":"app1.example.com","headers":["X-Probe: yes"],"status":"200-399","rise":2,"fall":3,"grpc":true,"grpc_service":"web.v1.Web","interval":"2s","timeout":"1.5s"},` +
-	`"timeouts":{"deploy":"1m0s","drain":"1m30s","stream":"1h0m0s","response":"-1ns","hold":"5s","writer_affinity":"2s"},` +
+	`"timeouts":{"deploy":"1m0s","drain":"1m30s","stream":"1h0m0s","response":"-1ns","hold":"5s","writer_affinity":"2s"},"no_websocket_close":true,` +
 	`"buffer":{"requests":true,"responses":true,"memory":65536},"max_request_body":1048576,"max_response_body":2097152,` +
 	`"access":{"allow":["10.0.0.0/8"],"deny":["10.0.0.9"],"basic_auth_file":"/etc/htpasswd"},` +
 	`"forwarded":{"trust":"everybody","client_header":"CF-Connecting-IP"},` +

@@ -341,6 +341,7 @@ func (p *Proxy) retire(res *reservation, previous, next *version, limits Timeout
 	for _, t := range gone {
 		t.stopProbes()
 	}
+	mute(lanes, previous, next)
 	e := p.drain(Event{Service: res.service, Generation: res.generation}, lanes, limits, p.done)
 	closeAll(gone)
 	e.Unused = p.roll.without(gone)
@@ -473,6 +474,7 @@ func (p *Proxy) halt(ctx context.Context, service string, kind EventKind, limit 
 	}
 	d := previous.status.Deployment
 	limits := Timeouts{Drain: limit, Stream: d.Timeouts.Stream}
+	mute(next.leaving, next)
 	p.emit(p.drain(Event{Service: service, Generation: next.status.Generation}, next.leaving, limits, next.resumed))
 	return nil
 }
@@ -860,7 +862,9 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 		var retired sync.WaitGroup
 		for _, v := range p.router.renew() {
 			limits := gate.Limits{Requests: math.MaxInt64, Streams: v.status.Deployment.Timeouts.Stream}
-			retired.Go(func() { drain(slices.Concat(v.lanes(), v.leaving), limits, ctx.Done()) })
+			lanes := slices.Concat(v.lanes(), v.leaving)
+			mute(lanes, v)
+			retired.Go(func() { drain(lanes, limits, ctx.Done()) })
 		}
 		retired.Wait()
 		select {

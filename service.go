@@ -133,6 +133,7 @@ type lane struct {
 	target    *target
 	exchanges *upstream.Group  // those of the requests inside
 	exchange  forward.Exchange // of exchanges
+	mute      atomic.Bool      // nobody is told when the streams inside are closed
 	gate.Lane
 }
 
@@ -493,6 +494,19 @@ func (h *hold) wait(ctx context.Context, v *version, max int64, done <-chan stru
 	case <-done:
 	}
 	return false
+}
+
+// mute has the WebSockets inside of lanes cut when they are closed, if one of the
+// versions, nil or not, is deployed so.
+func mute(lanes []*lane, versions ...*version) {
+	for _, v := range versions {
+		if v == nil || !v.status.Deployment.NoWebSocketClose {
+			continue
+		}
+		for _, l := range lanes {
+			l.mute.Store(true)
+		}
+	}
 }
 
 // drain lets nobody into lanes any more and waits for those inside, as
@@ -918,6 +932,7 @@ func (v *visit) forward(l *lane, passage *gate.Passage) bool {
 		RequestID: v.outcome.RequestID,
 		Start:     v.start,
 		Stream:    passage.BecomeStream,
+		Mute:      &l.mute,
 		Request:   v.version.conduct.request,
 		Answer:    v.amend(),
 	})

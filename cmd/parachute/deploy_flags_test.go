@@ -33,6 +33,9 @@ func TestEveryFlagOfDeployHasItsField(t *testing.T) {
 
 		{"--buffer-requests|--buffer-responses", parachute.Deployment{Buffer: parachute.Buffer{Requests: true, Responses: true}}},
 		{"--buffer-requests=false|--no-buffer-responses", parachute.Deployment{}},
+		{"--websocket-close=false", parachute.Deployment{NoWebSocketClose: true}},
+		{"--no-websocket-close", parachute.Deployment{NoWebSocketClose: true}},
+		{"--websocket-close", parachute.Deployment{}},
 		{"--buffer-memory|1048576", parachute.Deployment{Buffer: parachute.Buffer{Memory: 1 << 20}}},
 		{"--buffer-memory|64KiB", parachute.Deployment{Buffer: parachute.Buffer{Memory: 64 << 10}}},
 		{"--buffer-memory|0", parachute.Deployment{Buffer: parachute.Buffer{Memory: -1}}},
@@ -84,7 +87,7 @@ func TestEveryBooleanOfDeployCanBeTurnedOff(t *testing.T) {
 	is := is.New(t)
 	booleans := []string{
 		"strip-path-prefix", "force", "tls", "tls-staging", "tls-redirect", "wait-certificate", "target-insecure",
-		"read-target-websockets", "buffer-requests", "buffer-responses", "scope-cookie-paths", "forward-headers",
+		"read-target-websockets", "buffer-requests", "buffer-responses", "scope-cookie-paths", "forward-headers", "websocket-close",
 	}
 	for _, name := range booleans {
 		for _, spelling := range []string{"--" + name + "=false", "--no-" + name} {

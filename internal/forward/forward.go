@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/shahnk19/parachute/internal/field"
@@ -63,8 +64,13 @@ type Options struct {
 	// of a single answer, perhaps on another goroutine, but not after Forward
 	// has returned. Closing stream, from any goroutine and at any time, ends the
 	// transfer; after that it does nothing. A message of gRPC that is on its way
-	// then has half a second to be complete.
+	// then has half a second to be complete, and the ends of a WebSocket are told
+	// before, which takes less than a second and is not waited for; see Mute.
 	Stream func(stream io.Closer)
+
+	// Mute, if not nil, is asked when the stream is closed: where it is true,
+	// the ends of a WebSocket are not told, and it is cut at once.
+	Mute *atomic.Bool
 }
 
 // A Result is what became of a request.

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,7 +39,8 @@ type proxy struct {
 	trusted  []netip.Prefix
 	prefix   string
 	stream   func(io.Closer) // nil: nobody wants to know
-	outcomes chan outcome    // one for each request that was forwarded
+	mute     atomic.Bool
+	outcomes chan outcome // one for each request that was forwarded
 }
 
 type outcome struct {
@@ -63,6 +65,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		RequestID: "our-id",
 		Start:     start,
 		Stream:    p.opened,
+		Mute:      &p.mute,
 	})
 	p.outcomes <- outcome{result, err}
 	switch {

@@ -10,8 +10,11 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/shahnk19/parachute/internal/field"
+	"github.com/shahnk19/parachute/internal/websocket"
 )
 
 // tunnelBuffer is small because a tunnel holds two of them while nobody sends.
@@ -20,11 +23,15 @@ const tunnelBuffer = 8 << 10
 // A tunnel joins a client and a target that speak a protocol of their own. It
 // is what [Options.Stream] is called with for a 101.
 type tunnel struct {
-	target io.ReadWriteCloser
+	up, down way // to the target, and to the client
 
-	mu     sync.Mutex // guards client and err
-	client net.Conn   // nil: not there yet
-	err    error      // why both ends were closed; nil: they were not
+	telling sync.WaitGroup // the goroutines that farewells begin with
+
+	mu    sync.Mutex   // guards the fields below, and those of the ways that say so; is not held while an end is waited for
+	tells bool         // frames are passing, so that the ends may be told
+	mute  *atomic.Bool // whether they must not be, all the same; nil: no
+	late  *time.Timer  // ends what is leaving; nil: it is not
+	err   error        // why both ends were closed; nil: they were not
 }
 
 // tunnel passes on a 101 to a client that asked for the protocols asked, and
@@ -40,26 +47,38 @@ func (y *relay) tunnel(res *http.Response, asked string) error {
 	}
 	removeHopByHop(res.Header)
 	y.result.Header = res.Header
-	t := &tunnel{target: target}
-	defer t.end(io.EOF)
 	client, buffered, err := y.rc.Hijack()
 	if err != nil {
 		return fmt.Errorf("switching protocols: %w", err)
 	}
-	t.join(client)
+	t := newTunnel(client, target, buffered.Reader)
+	defer t.end(io.EOF)
 	y.result.Status = res.StatusCode
 	head := y.w.Header()
 	share(head, res.Header)
 	if err := writeSwitching(buffered.Writer, head, protocol); err != nil {
 		return t.end(err)
 	}
+	if strings.EqualFold(protocol, "websocket") {
+		t.count(y.o.Mute)
+	}
 	y.becomeStream(t)
-	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
-	up := make(chan int64)
-	go t.up(early, up)
-	y.result.BytesOut = t.copy(client, target)
-	y.result.BytesIn = <-up
-	return t.end(nil)
+	up := make(chan struct{})
+	go t.up.carry(up)
+	t.down.carry(nil)
+	<-up
+	y.result.BytesIn, y.result.BytesOut = t.up.n, t.down.n
+	return t.leave()
+}
+
+// newTunnel returns a tunnel to a client of whom the server may have read more
+// than the request.
+func newTunnel(client net.Conn, target io.ReadWriteCloser, read *bufio.Reader) *tunnel {
+	early, _ := read.Peek(read.Buffered())
+	t := new(tunnel)
+	t.up = way{tunnel: t, back: &t.down, src: io.MultiReader(bytes.NewReader(early), client), dst: target}
+	t.down = way{tunnel: t, back: &t.up, src: target, dst: client}
+	return t
 }
 
 // chosen returns the protocol that the target switches to, which must be one of
@@ -82,24 +101,56 @@ func writeSwitching(w *bufio.Writer, h http.Header, protocol string) error {
 	return w.Flush()
 }
 
-// up carries to the target what the server had read of the client already, and
-// then what comes.
-func (t *tunnel) up(early []byte, sum chan<- int64) {
-	sum <- t.copy(t.target, io.MultiReader(bytes.NewReader(early), t.client))
+// A way is one direction of a tunnel.
+type way struct {
+	tunnel *tunnel
+	back   *way // the other one
+	src    io.Reader
+	dst    io.WriteCloser
+	n      int64             // how much was passed on
+	frames *websocket.Frames // that src sends; nil: it sends something else
+	farewell
 }
 
-// copy carries what src sends until it ends, which dst is told, or until
-// something fails, which ends the tunnel.
-func (t *tunnel) copy(dst io.WriteCloser, src io.Reader) int64 {
-	// Without the wrappers, each connection would use a larger buffer of its own.
-	n, err := io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{src}, make([]byte, tunnelBuffer))
-	if err == nil {
-		err = closeWrite(dst)
+// carry passes on what src sends until it ends, which dst is told, or until
+// something fails, which ends the tunnel. Then it closes done, unless that is
+// nil.
+func (w *way) carry(done chan<- struct{}) {
+	buffer := make([]byte, tunnelBuffer)
+	var err error
+	for err == nil {
+		var n int
+		n, err = w.src.Read(buffer)
+		if failed := w.pass(buffer[:n]); failed != nil {
+			err = failed
+		}
+	}
+	if err == io.EOF {
+		err = w.close()
 	}
 	if err != nil {
-		t.end(err)
+		w.tunnel.end(err)
 	}
-	return n
+	if done != nil {
+		close(done)
+	}
+}
+
+// pass passes on p.
+func (w *way) pass(p []byte) error {
+	if w.frames != nil {
+		return w.passFrames(p)
+	}
+	return w.write(p)
+}
+
+func (w *way) write(p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
+	n, err := w.dst.Write(p)
+	w.n += int64(n)
+	return err
 }
 
 // closeWrite tells c that nothing more will be written. Where that is not to
@@ -113,36 +164,24 @@ func closeWrite(c io.Closer) error {
 	return io.EOF
 }
 
-// join gives t the client, which is closed if t was.
-func (t *tunnel) join(client net.Conn) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.client = client
-	if t.err != nil {
-		client.Close()
-	}
-}
-
 // end closes both ends, unless err is nil, and returns why they were closed:
 // nil if that was the proper end.
 func (t *tunnel) end(err error) error {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.err == nil && err != nil {
-		t.err = err
-		t.target.Close()
-		if t.client != nil {
-			t.client.Close()
+	first := t.err == nil && err != nil
+	if first {
+		if t.err = err; t.late != nil {
+			t.err = ErrCut // whichever end was the first to go
 		}
 	}
-	if t.err == io.EOF {
+	why := t.err
+	t.mu.Unlock()
+	if first {
+		t.up.dst.Close()
+		t.down.dst.Close()
+	}
+	if why == io.EOF {
 		return nil
 	}
-	return t.err
-}
-
-// Close cuts the tunnel.
-func (t *tunnel) Close() error {
-	t.end(ErrCut)
-	return nil
+	return why
 }

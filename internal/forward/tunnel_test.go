@@ -36,8 +36,16 @@ type halfCloser interface {
 	CloseWrite() error
 }
 
-// tunnelled runs test with an open tunnel.
+// tunnelled runs test with an open tunnel of a WebSocket.
 func tunnelled(t *testing.T, test func(is *is.I, u *tunnel)) {
+	t.Helper()
+	tunnelledFor(t, "websocket", test)
+}
+
+// tunnelledFor runs test with an open tunnel of a protocol.
+func tunnelledFor(t *testing.T, protocol string, test func(is *is.I, u *tunnel)) {
+	t.Helper()
+	upgrade, switching := strings.Replace(upgrade, "websocket", protocol, 1), strings.Replace(switching, "websocket", protocol, 1)
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		n := new(proxytest.Net)
@@ -198,7 +206,7 @@ func TestATunnelThatIsClosedAsItOpensHasItsHeadPassedOn(t *testing.T) {
 		client := dial(t, n)
 		io.WriteString(client, upgrade)
 		got, state := hear(client, time.Second)
-		is.Equal(got, switching)
+		is.Equal(got, switching+goingAway) // as it is a WebSocket
 		is.Equal(state, "closed")
 		o := <-p.outcomes
 		is.True(o.err != nil)
