@@ -22,7 +22,6 @@ type answer struct {
 	counted   bool     // the target said how long the body is
 	chunked   bool     // the client gets it in chunks
 	events    bool     // it is a stream of events
-	lasting   bool     // the head of a stream has been passed on: nobody is timed
 	early     bool     // the client is still sending
 	announced []string // trailer fields that the head names
 	rpc       *call    // what is written to; nil: the answer is not that of a gRPC call
@@ -149,26 +148,20 @@ func (a *answer) stream() error {
 	return err
 }
 
-// content passes on the body. Where there is none, nothing is flushed: the head
-// that the server writes when the request is done is the end as well, which
-// gRPC's trailers-only answers have to be.
+// content passes on the body. Nothing that has come waits for what comes later:
+// before the target is waited for, the client gets it. An answer that is all at
+// hand leaves in one piece, when the request is done. Where nothing follows its
+// head, that piece is its end as well, which gRPC's trailers-only answers have to be.
 func (a *answer) content() error {
 	if a.over {
 		return nil
 	}
-	to, direct := a.res.Body.(io.WriterTo)
-	direct = direct && !a.events // which would be timed
-	prompt := a.early && a.res.ContentLength != 0 || !a.counted
-	// A WriteTo flushes before it waits for the target, so that the head can
-	// leave together with what is at hand. But a body that is all at hand
-	// would be counted by the server, unless it is chunked.
-	if prompt && !a.lasting && !(direct && a.chunked && !a.early) {
-		if err := a.flush(); err != nil {
+	if !a.counted && !a.r.ProtoAtLeast(1, 1) {
+		if err := a.flush(); err != nil { // else the server counts a short answer
 			return err
 		}
-		a.rest()
 	}
-	if direct {
+	if to, ok := a.res.Body.(io.WriterTo); ok && !a.events { // which would be timed
 		n, err := to.WriteTo(a.w)
 		a.result.BytesOut = n
 		a.expires = time.Time{} // it had deadlines of its own
@@ -181,17 +174,25 @@ func (a *answer) content() error {
 	}
 	buffer := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(buffer)
-	return a.whole(a.copy(buffer[:], prompt))
+	return a.whole(a.copy(buffer[:]))
 }
 
 const bufferSize = 32 << 10
 
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-// copy passes the body on piece by piece. The last one is not flushed: the
-// server does that, together with the end of the answer.
-func (a *answer) copy(buffer []byte, prompt bool) error {
+// copy passes the body on piece by piece.
+func (a *answer) copy(buffer []byte) error {
+	waiting, tells := a.answered.(interface{ BeforeWait(f func() error) })
+	if tells {
+		waiting.BeforeWait(a.waiting)
+	}
 	for {
+		if !tells && !(a.counted && a.result.BytesOut == a.res.ContentLength) {
+			if err := a.beforeWait(); err != nil {
+				return err
+			}
+		}
 		n, err := a.res.Body.Read(buffer)
 		if n > 0 {
 			a.allow()
@@ -201,20 +202,24 @@ func (a *answer) copy(buffer []byte, prompt bool) error {
 				return err
 			}
 		}
-		if err == io.EOF {
+		switch {
+		case a.failed != nil:
+			return a.failed
+		case err == io.EOF:
 			return nil
-		}
-		// A read that did not fill the buffer says that there is no more yet.
-		if prompt || n < len(buffer) && a.result.BytesOut < a.res.ContentLength {
-			if err := a.flush(); err != nil {
-				return err
-			}
-		}
-		if err != nil {
+		case err != nil:
+			a.flush() // what there was still goes on
 			return err
 		}
-		a.rest()
 	}
+}
+
+// beforeWait sends what is held back.
+func (y *relay) beforeWait() error {
+	if y.failed = y.flush(); y.failed == nil {
+		y.rest()
+	}
+	return y.failed
 }
 
 // whole returns err or, if a body of known length ended without one, whether
@@ -226,31 +231,31 @@ func (a *answer) whole(err error) error {
 	return err
 }
 
-func (a *answer) flush() error {
-	a.allow()
-	if err := a.rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+func (y *relay) flush() error {
+	y.allow()
+	if err := y.rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
 	return nil
 }
 
 // allow gives the client time to take what is written next.
-func (a *answer) allow() {
-	if a.lasting {
+func (y *relay) allow() {
+	if y.lasting {
 		return
 	}
-	if now := time.Now(); a.expires.Sub(now) < idleLimit-deadlineStep {
-		a.expires = now.Add(idleLimit)
-		a.rc.SetWriteDeadline(a.expires)
+	if now := time.Now(); y.expires.Sub(now) < idleLimit-deadlineStep {
+		y.expires = now.Add(idleLimit)
+		y.rc.SetWriteDeadline(y.expires)
 	}
 }
 
 // rest is the opposite of allow: for now, nothing is written. HTTP/1 does not
 // mind a deadline then, but HTTP/2 ends the stream.
-func (a *answer) rest() {
-	if a.r.ProtoMajor > 1 && !a.expires.IsZero() {
-		a.expires = time.Time{}
-		a.rc.SetWriteDeadline(a.expires)
+func (y *relay) rest() {
+	if y.r.ProtoMajor > 1 && !y.expires.IsZero() {
+		y.expires = time.Time{}
+		y.rc.SetWriteDeadline(y.expires)
 	}
 }
 

@@ -32,9 +32,11 @@ import (
 //
 // The Body may be closed by any goroutine and at any time, which makes it fail
 // promptly. Where it has a WriteTo, all but event streams are passed on with
-// that: it flushes w before it waits for a body whose length is not known, and
-// sees to a client that takes nothing. The Body of a 101 is an
-// io.ReadWriteCloser, and has a CloseWrite() error where it can be half-closed.
+// that: it flushes w before it waits for the target, and sees to a client that
+// takes nothing. Where it has a BeforeWait(f func() error), f is called when a
+// Read is about to wait, which fails if f does; without one, every Read is taken
+// for one that waits. The Body of a 101 is an io.ReadWriteCloser, and has a
+// CloseWrite() error where it can be half-closed.
 // Where the Body has a BecomeStream method, that is called before
 // Options.Stream is.
 type Exchange func(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error)
@@ -136,15 +138,18 @@ type relay struct {
 	out      outgoing
 	body     *body // nil: the request has none
 	interim  func(status int, h http.Header)
-	expires  time.Time // the client's write deadline; zero: none of ours
-	answered io.Closer // the exchange's Body
-	complete bool      // the answer was passed on to its end
+	waiting  func() error // beforeWait
+	lasting  bool         // the head of a stream has been passed on: nobody is timed
+	failed   error        // of a flush, before the target was to be waited for
+	expires  time.Time    // the client's write deadline; zero: none of ours
+	answered io.Closer    // the exchange's Body
+	complete bool         // the answer was passed on to its end
 	result   Result
 }
 
 var relays = sync.Pool{New: func() any {
 	y := new(relay)
-	y.interim = y.passInterim // bound here once, and not for each request
+	y.interim, y.waiting = y.passInterim, y.beforeWait // bound here once, and not for each request
 	y.out.reset()
 	return y
 }}
@@ -195,7 +200,7 @@ func (y *relay) end() Result {
 	}
 	result := y.result
 	y.out.reset()
-	*y = relay{out: y.out, interim: y.interim}
+	*y = relay{out: y.out, interim: y.interim, waiting: y.waiting}
 	relays.Put(y)
 	return result
 }

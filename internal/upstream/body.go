@@ -9,8 +9,6 @@ import (
 	"net/http/httputil"
 	"os"
 	"time"
-
-	"github.com/shahnk19/parachute/internal/field"
 )
 
 // spliceMin is how much has to be left for a pipe and its system calls to cost
@@ -36,6 +34,8 @@ type body struct {
 	left   int64            // of a body that ends atLength
 	chunks io.Reader        // of one that ends atLastChunk
 	piece  io.LimitedReader // of a splice
+	waiter waiter           // is told before Read waits; nil: nobody is
+	to     client           // that a WriteTo writes to
 	keep   bool             // the answer lets the connection be used again
 	err    error            // what Read returns from now on
 }
@@ -94,6 +94,7 @@ func (b *body) Read(p []byte) (n int, err error) {
 	if b.x.cutFor() != 0 {
 		return 0, b.fail(nil)
 	}
+	b.conn.waiter = b.waiter
 	switch b.ending {
 	case atLength:
 		n, err = b.conn.br.Read(p[:min(b.left, int64(len(p)))])
@@ -111,6 +112,7 @@ func (b *body) Read(p []byte) (n int, err error) {
 	default:
 		n, err = b.conn.br.Read(p)
 	}
+	b.conn.waiter = nil
 	switch err {
 	case nil:
 		return n, nil
@@ -167,14 +169,19 @@ func (b *body) Close() error {
 	return nil
 }
 
+// BeforeWait has f called whenever a Read is about to wait for the target, by
+// whoever reads: what was passed on so far must not wait as well. If f fails, so
+// does the Read. WriteTo sees to that itself.
+func (b *body) BeforeWait(f func() error) { b.waiter = waiterFunc(f) }
+
 // WriteTo passes the rest of the body on to w. An error of w is returned as it
 // is, unless the Pool or the body was closed; any other is an [*Error].
 //
-// Where w is an [http.ResponseWriter], a body whose end the target does not
-// tell beforehand, and any event stream, is flushed as it comes in. Whenever
-// its bytes wait for the client they do so for Options.WriteTimeout at most;
-// the target may be silent as long as it likes. The write deadline is used for
-// this, and cleared.
+// Where w is an [http.ResponseWriter], it is flushed before the target is waited
+// for, so that nothing that has come waits for what comes later. Whenever its
+// bytes wait for the client they do so for Options.WriteTimeout at most; the
+// target may be silent as long as it likes. The write deadline is used for this,
+// and cleared.
 func (b *body) WriteTo(w io.Writer) (n int64, err error) {
 	if b.err == io.EOF {
 		return 0, nil
@@ -182,24 +189,36 @@ func (b *body) WriteTo(w io.Writer) (n int64, err error) {
 	if b.err != nil {
 		return 0, b.err
 	}
-	k := client{f: &b.x.fate, w: w, limit: b.x.pool.o.WriteTimeout}
+	k := &b.to
+	*k = client{f: &b.x.fate, w: w, limit: b.x.pool.o.WriteTimeout}
 	if !k.open() {
 		return 0, b.fail(nil)
 	}
 	defer k.close()
-	eager := b.ending != atLength || field.IsEventStream(b.x.response.Header)
-	if !eager {
-		n, err = b.writeBuffered(&k)
+	if b.ending == atLength {
+		n, err = b.writeBuffered(k)
 		if err != nil || b.err != nil {
 			return n, err
 		}
-		if from, ok := w.(io.ReaderFrom); ok && k.web && b.conn.nc == b.conn.raw && b.left > spliceMin {
-			m, err := b.splice(&k, from)
+		if to := b.spliceable(w); to != nil {
+			m, err := b.splice(k, to)
 			return n + m, err
 		}
 	}
-	m, err := k.copy(b, b.left, eager)
+	b.waiter = k
+	m, err := k.copy(b, b.left)
 	return n + m, err
+}
+
+// spliceable returns what can move the rest of the body by itself; nil: nothing,
+// or it is not worth it. A server that speaks TLS would copy, and hold back what
+// comes little by little.
+func (b *body) spliceable(w io.Writer) io.ReaderFrom {
+	if !b.to.web || b.conn.nc != b.conn.raw || b.left <= spliceMin || b.x.secret {
+		return nil
+	}
+	to, _ := w.(io.ReaderFrom)
+	return to
 }
 
 // writeBuffered writes what has been read together with the head: often that
@@ -220,9 +239,6 @@ func (b *body) writeBuffered(k *client) (n int64, err error) {
 	b.finish()
 	return int64(m), b.x.writeError(k.finish())
 }
-
-// waits reports whether a Read may have to wait for the target.
-func (b *body) waits() bool { return b.conn.br.Buffered() == 0 }
 
 // splice hands the rest of the body to a server that, where both ends are
 // sockets, has the kernel move it. Nothing tells beforehand which of the two a

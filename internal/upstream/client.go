@@ -16,6 +16,7 @@ type client struct {
 	until   time.Time     // its write deadline; zero: none
 	held    int           // how many bytes it may hold back
 	flushed bool          // its head is through
+	lost    error         // of a flush, before the target was to be waited for
 }
 
 // serverBuffer is what the ResponseWriters of net/http hold back before they
@@ -54,27 +55,12 @@ func (k *client) write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// A source is what a client is given to read.
-type source interface {
-	io.Reader    // whose errors are an io.EOF or an *Error
-	waits() bool // reports whether Read may have to wait for the target
-}
-
 // copy reads from src and writes to the client by turns; n is how much there
-// is, if that is known. If it is eager, nothing that has come waits for what
-// comes later.
-func (k *client) copy(src source, n int64, eager bool) (written int64, err error) {
+// is, if that is known. It is the waiter of src.
+func (k *client) copy(src io.Reader, n int64) (written int64, err error) {
 	piece := borrowPiece(n, answerPieces)
 	defer func() { piece.giveBack() }()
 	for {
-		if src.waits() {
-			if eager {
-				if err := k.flush(); err != nil {
-					return written, k.f.writeError(err)
-				}
-			}
-			k.rest()
-		}
 		buf := piece.bytes()
 		n, readErr := src.Read(buf)
 		if n > 0 {
@@ -84,6 +70,9 @@ func (k *client) copy(src source, n int64, eager bool) (written int64, err error
 				return written, k.f.writeError(err)
 			}
 		}
+		if k.lost != nil {
+			return written, k.f.writeError(k.lost)
+		}
 		if readErr == io.EOF {
 			return written, k.f.writeError(k.finish())
 		}
@@ -92,6 +81,14 @@ func (k *client) copy(src source, n int64, eager bool) (written int64, err error
 		}
 		piece.fit(n)
 	}
+}
+
+// beforeWait sends what is held back.
+func (k *client) beforeWait() error {
+	if k.lost = k.flush(); k.lost == nil {
+		k.rest()
+	}
+	return k.lost
 }
 
 // flush sends what is held back, the head above all.

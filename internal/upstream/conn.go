@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -41,6 +42,9 @@ type conn struct {
 	turn   turn
 	unsent bool // see ask
 
+	hand   hand
+	waiter waiter // is told before Read waits; nil: nobody is
+
 	room int64 // how many more bytes Read may return
 	err  error // what ended reading
 
@@ -53,12 +57,9 @@ type conn struct {
 	set time.Time  // the deadline that raw has
 }
 
-// newConn returns a conn on raw, with secured (nil: nothing) over it.
-func newConn(raw net.Conn, secured *tls.Conn) *conn {
+// newConn returns a conn on raw.
+func newConn(raw net.Conn) *conn {
 	c := &conn{raw: raw, nc: raw, room: math.MaxInt64, limit: idleLimit}
-	if secured != nil {
-		c.nc = secured
-	}
 	if socket, ok := raw.(syscall.Conn); ok {
 		c.sys, _ = socket.SyscallConn()
 	}
@@ -67,9 +68,17 @@ func newConn(raw net.Conn, secured *tls.Conn) *conn {
 		c.bare = c.sys != nil
 	}
 	c.peeker = c.peek
+	c.hand.step = c.hand.read
 	c.turn.step = c.stepTurn
 	c.br = bufio.NewReader(c)
 	return c
+}
+
+// secure has c speak TLS.
+func (c *conn) secure(ctx context.Context, config *tls.Config) error {
+	secured := tls.Client(&ciphertext{c.raw, c}, config)
+	c.nc, c.bare = secured, false
+	return secured.HandshakeContext(ctx)
 }
 
 // Read is what br reads from.
@@ -95,6 +104,11 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 func (c *conn) read(p []byte) (int, error) {
+	if c.nc == c.raw {
+		if n, err := c.readAtHand(p); err != errNothing {
+			return n, err
+		}
+	}
 	if c.bare {
 		return c.takeTurn(p)
 	}

@@ -30,6 +30,7 @@ type exchange struct {
 	request request
 	sender  *sender // sends a body too large for request.wire; nil: not started
 	fresh   bool    // a connection that was used before has failed this request
+	secret  bool    // the request came over TLS
 
 	response http.Response
 	body     body // of response
@@ -80,7 +81,7 @@ func (p *Pool) Exchange(r *http.Request, target string, header field.View, inter
 }
 
 func (p *Pool) exchange(g *Group, r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
-	x := &exchange{pool: p, group: g, ctx: r.Context()}
+	x := &exchange{pool: p, group: g, ctx: r.Context(), secret: r.TLS != nil}
 	err := x.request.prepare(r, target, header)
 	if err == nil {
 		err = x.run(interim)

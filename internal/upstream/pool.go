@@ -311,15 +311,15 @@ func (p *Pool) dial(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	c := newConn(raw)
 	if p.o.TLS == nil {
-		return newConn(raw, nil), nil
+		return c, nil
 	}
-	secured := tls.Client(raw, p.o.TLS)
-	if err := secured.HandshakeContext(ctx); err != nil {
+	if err := c.secure(ctx, p.o.TLS); err != nil {
 		raw.Close()
 		return nil, err
 	}
-	return newConn(raw, secured), nil
+	return c, nil
 }
 
 // withTimeout is [context.WithTimeout] where there is a limit.

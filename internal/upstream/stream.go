@@ -11,8 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/shahnk19/parachute/internal/field"
 )
 
 // A stream is an exchange of an H2C, and the body of its answer.
@@ -25,6 +23,8 @@ type stream struct {
 	response *http.Response
 	answer   io.ReadCloser // what the body of response is read from
 	err      error         // what Read returns from now on
+	waiter   waiter        // is told before Read may wait; nil: nobody is
+	to       client        // that a WriteTo writes to
 
 	written  atomic.Bool   // part of the request was sent
 	heard    atomic.Bool   // part of an answer has come
@@ -207,6 +207,11 @@ func (x *stream) Read(p []byte) (n int, err error) {
 	if x.err != nil {
 		return 0, x.err
 	}
+	if x.waiter != nil {
+		if err := x.waiter.beforeWait(); err != nil {
+			return 0, err
+		}
+	}
 	n, err = x.answer.Read(p)
 	switch err {
 	case nil:
@@ -219,8 +224,9 @@ func (x *stream) Read(p []byte) (n int, err error) {
 	return n, x.err
 }
 
-// waits tells that nobody knows.
-func (x *stream) waits() bool { return true }
+// BeforeWait is the BeforeWait of a body. Nobody knows whether a Read will wait,
+// so that f is called before each.
+func (x *stream) BeforeWait(f func() error) { x.waiter = waiterFunc(f) }
 
 // WriteTo is the WriteTo of a body.
 func (x *stream) WriteTo(w io.Writer) (int64, error) {
@@ -230,13 +236,16 @@ func (x *stream) WriteTo(w io.Writer) (int64, error) {
 	if x.err != nil {
 		return 0, x.err
 	}
-	k := client{f: &x.fate, w: w, limit: x.pool.o.WriteTimeout}
+	k := &x.to
+	*k = client{f: &x.fate, w: w, limit: x.pool.o.WriteTimeout}
 	if !k.open() {
 		return 0, x.failure(Cut, nil)
 	}
 	defer k.close()
-	length := x.response.ContentLength
-	return k.copy(x, length, length < 0 || field.IsEventStream(x.response.Header))
+	if x.response.ContentLength != 0 { // else nothing follows, which the transport does not say
+		x.waiter = k
+	}
+	return k.copy(x, x.response.ContentLength)
 }
 
 // Close ends the exchange, and its upload if there is one.

@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -346,7 +347,9 @@ type app struct {
 }
 
 // newApp returns a target. It holds requests for /hold until it is told to
-// release them, and never ends the answer to one for /events.
+// release them, and never ends the answer to one for /events. At /steps it waits
+// for that after the head of an answer, and after each of its three bytes. At
+// /status it answers with that alone.
 func newApp(t *testing.T) *app {
 	a := &app{entered: make(chan struct{}, 1), release: make(chan struct{}, 1)}
 	a.Server = httptest.NewServer(a)
@@ -381,6 +384,21 @@ func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, "data: 1\n\n")
 		http.NewResponseController(w).Flush()
 		<-r.Context().Done()
+		return
+	case "/steps":
+		if length := r.FormValue("length"); length != "" {
+			w.Header().Set("Content-Length", length)
+		}
+		w.Header().Set("X-Accel-Buffering", r.FormValue("buffering"))
+		for _, piece := range []string{"", "a", "b", "c"} {
+			io.WriteString(w, piece)
+			http.NewResponseController(w).Flush()
+			<-a.release
+		}
+		return
+	case "/status":
+		status, _ := strconv.Atoi(r.FormValue("status"))
+		w.WriteHeader(status)
 		return
 	}
 	w.Header().Set("X-Scheme", r.Header.Get("X-Forwarded-Proto"))
