@@ -146,7 +146,7 @@ func (c rpc) end() string {
 }
 
 // methods is a gRPC server: Echo gives back what it gets, Tick sends a message
-// each second, Slow and SlowAfterHead send one after ten seconds.
+// each second, Slow and SlowAfterHead send one after ten seconds, Large a large one.
 func methods(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/grpc")
 	flush := http.NewResponseController(w).Flush
@@ -176,6 +176,9 @@ func methods(w http.ResponseWriter, r *http.Request) {
 			flush()
 			wait(time.Second)
 		}
+	case "/Large":
+		io.WriteString(w, "\x00\x00\x80\x00\x00")
+		io.WriteString(w, strings.Repeat("x", 8<<20))
 	case "/SlowAfterHead":
 		io.Copy(io.Discard, r.Body)
 		flush()
@@ -299,6 +302,24 @@ func TestCallThatIsLateInADrainIsUnavailable(t *testing.T) {
 			is.True(o.Err != nil)
 		})
 	}
+}
+
+// It keeps the target from sending the end of its message.
+func TestUnaryCallWhoseClientTakesNothingIsCutWhenItIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h, c := called(t, parachute.Options{}, parachute.Deployment{})
+		call := c.call("/Large", message)
+		defer call.Body.Close()
+		call.in.Close() // or it would be no unary call
+		synctest.Wait()
+		begin := time.Now()
+		is.NoErr(h.Deploy(t.Context(), next(parachute.Timeouts{Drain: time.Minute})))
+		is.Equal(time.Since(begin), time.Minute) // a request, which had its time, and was gone at once then
+		_, err := io.ReadAll(call.Body)
+		is.True(err != nil)
+		is.Equal(h.net.Conns("one.test:80"), 0)
+	})
 }
 
 func TestGRPCClientsAreAnsweredInTheirOwnTerms(t *testing.T) {

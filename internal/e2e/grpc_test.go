@@ -222,7 +222,7 @@ func TestGRPCCallThatIsCutByADeployIsUnavailable(t *testing.T) {
 	is.Equal(code, 1)
 	is.True(strings.Contains(printed, "last answer: NOT_FOUND: unknown service"))
 
-	printed, code = p.command(t, "stop", "grpc", "--message", "at noon")
+	_, code = p.command(t, "stop", "grpc", "--message", "at noon")
 	is.Equal(code, 0) // stop
 	_, err = c.UnaryCall(ctx, new(pb.SimpleRequest))
 	is.Equal(status.Code(err), codes.Unavailable)

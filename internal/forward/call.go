@@ -60,7 +60,7 @@ func (y *relay) newCall() *call {
 	if c.isSending() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.setLocked(unaryLimit, c.last)
+		c.setLocked(unaryLimit, c.goesOn)
 	}
 	return c
 }
@@ -115,7 +115,7 @@ func (c *call) wrote(p []byte, err error) (many, stop bool) {
 	c.messages.Pass(p)
 	whole := c.messages.AreWhole()
 	if c.messages.Begun() == 1 && whole && len(p) > 0 && !c.isStream {
-		c.setLocked(unaryLimit, c.last)
+		c.setLocked(unaryLimit, c.become)
 	}
 	return c.messages.Begun() > 1 && !c.isStream, c.cut && whole
 }
@@ -130,12 +130,9 @@ func (c *call) setLocked(after time.Duration, do func()) {
 // isSending reports whether the client has not said all yet.
 func (c *call) isSending() bool { return c.sent != nil && !c.sent.isWhole() }
 
-// last is called when the call has lasted longer than a unary one.
-func (c *call) last() {
-	c.mu.Lock()
-	begun := c.messages.Begun() > 0
-	c.mu.Unlock()
-	if begun || c.isSending() {
+// goesOn is called when the head has been there for unaryLimit.
+func (c *call) goesOn() {
+	if c.isSending() {
 		c.become()
 	}
 }

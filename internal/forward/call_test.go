@@ -84,15 +84,22 @@ func (v *rpc) ends(is *is.I, rest string) {
 func TestCallWithASingleMessageIsNoStream(t *testing.T) {
 	called(t, func(is *is.I, v *rpc) {
 		v.halfClose(is)
-		time.Sleep(time.Hour) // however long its answer takes
 		io.WriteString(v.target, half)
-		time.Sleep(time.Hour) // and the message
+		time.Sleep(time.Hour) // however long its answer takes
 		io.WriteString(v.target, message[len(half):])
 		v.target.Close()
 		b, err := io.ReadAll(v.answer.Body)
 		is.NoErr(err)
 		is.Equal(string(b), message)
 		is.NoErr((<-v.p.outcomes).err)
+		is.Equal(len(v.streams), 0)
+	})
+}
+
+func TestCallWithoutAMessageIsNoStreamOnceItsClientHasSentAll(t *testing.T) {
+	called(t, func(is *is.I, v *rpc) {
+		v.halfClose(is)
+		time.Sleep(time.Hour)
 		is.Equal(len(v.streams), 0)
 	})
 }
@@ -115,7 +122,7 @@ func TestCallThatGoesOnAfterAMessageIsAStream(t *testing.T) {
 		io.WriteString(v.target, message)
 		time.Sleep(time.Second - 1)
 		is.Equal(len(v.streams), 0)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		is.Equal(len(v.streams), 1)
 	})
