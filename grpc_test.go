@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -17,6 +16,7 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // message is one of gRPC.
@@ -465,56 +465,51 @@ func TestGRPCHealthCheckSaysWhatItWants(t *testing.T) {
 
 // Over TLS, HTTP/2 is for calls alone.
 func TestTargetsThatSpeakTLSAreCalledByHTTP2(t *testing.T) {
-	is := is.New(t)
-	app := httptest.NewUnstartedServer(health(serving, done, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Proto", r.Proto)
-		if r.ProtoMajor == 2 {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		certificates := []tls.Certificate{proxytest.NewCA().Issue("app.test", "plain.test")}
+		h.net.ServeTLS(t, "app.test:443", &tls.Config{Certificates: certificates, NextProtos: []string{"h2", "http/1.1"}}, health(serving, done, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Proto", r.Proto)
 			methods(w, r)
+		}))
+		h.net.ServeTLS(t, "plain.test:443", &tls.Config{Certificates: certificates, NextProtos: []string{"http/1.1"}}, proto)
+		h.net.ServeTLS(t, "silent.test:443", &tls.Config{Certificates: certificates}, proto) // about protocols
+		deploy := func(target string, insecure bool) error {
+			return h.Deploy(t.Context(), parachute.Deployment{
+				Service: "web", Targets: []string{target}, Timeouts: parachute.Timeouts{Deploy: time.Second, Drain: time.Second},
+				TargetTLS: parachute.TargetTLS{Insecure: insecure}, HealthCheck: parachute.HealthCheck{GRPC: true},
+			})
 		}
-	}))
-	app.EnableHTTP2 = true
-	app.StartTLS()
-	defer app.Close()
-	p := parachute.New(parachute.Options{})
-	defer p.Close()
-	front := httptest.NewUnstartedServer(p)
-	front.EnableHTTP2 = true
-	front.StartTLS()
-	defer front.Close()
-	d := parachute.Deployment{
-		Service: "web", Targets: []string{"https://" + app.Listener.Addr().String()},
-		TargetTLS: parachute.TargetTLS{Insecure: true}, HealthCheck: parachute.HealthCheck{GRPC: true},
-	}
-	is.NoErr(p.Deploy(t.Context(), d))
+		is.NoErr(deploy("https://app.test:443", true))
+		c := h.caller()
+		call := c.call("/Echo", message)
+		is.Equal(call.Header.Get("X-Proto"), "HTTP/2.0")
+		is.Equal(call.next(), message)
+		call.in.Close()
+		is.Equal(call.end(), "200, 0 messages, 0 ")
+		resp, _ := h.answer("POST", "/Echo", "hello")
+		is.Equal(resp.Header.Get("X-Proto"), "HTTP/1.1")
+		late := make(chan string, 1)
+		go func() { late <- c.unary("/Slow") }()
+		synctest.Wait()
+		is.NoErr(deploy("https://app.test:443", true))
+		is.Equal(<-late, "200, 0 messages, 14 parachute: 504 Gateway Timeout (cut)")
 
-	for kind, proto := range map[string]string{"application/grpc": "HTTP/2.0", "text/plain": "HTTP/1.1"} {
-		resp, err := front.Client().Post(front.URL+"/Echo", kind, strings.NewReader(message))
-		is.NoErr(err)
-		is.Equal(resp.Header.Get("X-Proto"), proto)
-		b, err := io.ReadAll(resp.Body)
-		is.NoErr(err)
-		if kind == "application/grpc" {
-			is.Equal(string(b), message)
-			is.Equal(resp.Trailer.Get("Grpc-Status"), "0")
+		for target, cause := range map[string]parachute.Cause{
+			"https://plain.test:443":  parachute.CauseNotGRPC,
+			"https://silent.test:443": parachute.CauseNotGRPC,
+			"https://app.test:443":    parachute.CauseCertificate,
+		} {
+			err := deploy(target, cause == parachute.CauseNotGRPC)
+			unhealthy := new(parachute.UnhealthyError)
+			is.True(errors.As(err, &unhealthy))
+			is.Equal(unhealthy.Targets[0].Last.Cause, cause) // of that target
+			if cause == parachute.CauseNotGRPC {
+				is.True(strings.Contains(err.Error(), "the target does not speak HTTP/2 over TLS"))
+			}
 		}
-		resp.Body.Close()
-	}
-
-	plain := httptest.NewUnstartedServer(proto)
-	plain.TLS = &tls.Config{NextProtos: []string{"http/1.1"}}
-	plain.StartTLS()
-	defer plain.Close()
-	d.Targets, d.Timeouts.Deploy = []string{"https://" + plain.Listener.Addr().String()}, 100*time.Millisecond
-	err := p.Deploy(t.Context(), d)
-	unhealthy := new(parachute.UnhealthyError)
-	is.True(errors.As(err, &unhealthy))
-	is.Equal(unhealthy.Targets[0].Last.Cause, parachute.CauseNotGRPC) // no HTTP/2 there
-	is.True(strings.Contains(err.Error(), "the target does not speak HTTP/2 over TLS"))
-
-	d.Targets, d.TargetTLS.Insecure = []string{"https://" + app.Listener.Addr().String()}, false
-	err = p.Deploy(t.Context(), d)
-	is.True(errors.As(err, &unhealthy))
-	is.Equal(unhealthy.Targets[0].Last.Cause, parachute.CauseCertificate)
+	})
 }
 
 func TestGRPCHealthChecksThatCannotBeAreRefused(t *testing.T) {

@@ -180,6 +180,36 @@ func TestGRPCPassesAsItIs(t *testing.T) {
 	is.Equal(status.Code(err), codes.DeadlineExceeded)
 }
 
+// Their head is all that there is of them, and has to be their end as well.
+func TestGRPCAnswersWithoutAMessagePassAsTheyAre(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	_, c, _ := calls(t, newCallee(t, "one"))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+
+	empty, err := c.FullDuplexCall(ctx) // empty_stream
+	is.NoErr(err)
+	is.NoErr(empty.CloseSend())
+	_, err = empty.Recv()
+	is.Equal(err, io.EOF)
+
+	want := &pb.EchoStatus{Code: 2, Message: "test status message ü 100 %"} // status_code_and_message, special_status_message
+	_, err = c.UnaryCall(ctx, &pb.SimpleRequest{ResponseStatus: want})
+	is.Equal(status.Code(err), codes.Unknown)
+	is.Equal(status.Convert(err).Message(), want.Message)
+	failing, err := c.FullDuplexCall(ctx)
+	is.NoErr(err)
+	is.NoErr(failing.Send(&pb.StreamingOutputCallRequest{ResponseStatus: want}))
+	_, err = failing.Recv()
+	is.Equal(status.Code(err), codes.Unknown)
+	is.Equal(status.Convert(err).Message(), want.Message)
+
+	_, err = c.UnimplementedCall(ctx, new(pb.Empty)) // unimplemented_method
+	is.Equal(status.Code(err), codes.Unimplemented)
+	is.True(strings.Contains(status.Convert(err).Message(), "UnimplementedCall")) // the server's answer, not the proxy's
+}
+
 func TestGRPCCallThatIsCutByADeployIsUnavailable(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
