@@ -209,11 +209,27 @@ func (b *body) stop(running, after time.Duration) {
 		b.wait()
 		b.mu.Lock()
 	}
+	if a, ok := b.src.(*ahead); ok && !a.wait(0, nil) {
+		b.begun = true // nobody can tell any more what it has got
+		b.limit(0)
+		<-a.came
+	}
 	// HTTP/2 ends the stream without reading what is left.
 	if !b.whole && b.client.ProtoMajor == 1 {
 		b.limit(after)
 	}
 	b.mu.Unlock()
+}
+
+// settle gives a look ahead that nobody has come to read the time to end: the
+// request can be sent again then.
+func (b *body) settle() {
+	b.mu.Lock()
+	begun := b.begun
+	b.mu.Unlock()
+	if a, ok := b.src.(*ahead); ok && !begun {
+		a.wait(emptyLimit, b.client.Context().Done())
+	}
 }
 
 // wasStoppedLocked reports whether err, of a Read that was running when nobody

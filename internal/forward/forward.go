@@ -104,6 +104,10 @@ var (
 // of the client's body may be left in the connection, which therefore must be
 // closed: w.Header() then says so, and is to be left so.
 //
+// Where the head of a request over HTTP/2 or HTTP/3 leaves open whether it has a
+// body, its first byte or its end is waited for, though not for long: r.Body is
+// http.NoBody afterwards, or another that reads the same.
+//
 // Where a running read of the client's body had to be ended, net/http's server
 // takes that for the end of the client, and cancels r's context.
 //
@@ -158,8 +162,10 @@ func (y *relay) run(exchange Exchange) error {
 	sent := y.r
 	if r := y.r; r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
 		unmarkClose(y.w)
-		y.body = newBody(y.w, r)
-		sent = y.body.sent
+		if lookAhead(r); r.Body != http.NoBody {
+			y.body = newBody(y.w, r)
+			sent = y.body.sent
+		}
 	}
 	upgrade := upgradeOf(y.r, y.body != nil)
 	y.out.compose(y.r, &y.o, y.body != nil, upgrade)
@@ -186,6 +192,7 @@ func (y *relay) end() Result {
 		case y.complete:
 			b.stop(b.linger(), lingerLimit)
 		case y.result.Status == 0:
+			b.settle()
 			b.stop(0, lingerLimit)
 			if !b.whole {
 				markClose(y.w, y.r)

@@ -147,3 +147,50 @@ func TestHTTP3IdleConnectionIsClosed(t *testing.T) {
 		t.Fatal("it is kept")
 	}
 }
+
+// Over HTTP/3, the head of a request does not say that there is no body.
+func TestRequestWithoutABodyHasNoneOverTLS(t *testing.T) {
+	t.Parallel()
+	c := newConfig(t)
+	c.HTTP3 = true
+	s := startSite(t, c)
+	for proto, client := range s.clients(t) {
+		for method, want := range map[string]string{"GET": "0 []", "DELETE": "0 []", "POST": "0 []"} {
+			res := s.request(t, client, method, "/framing", nil)
+			got, err := io.ReadAll(res.Body)
+			is := is.New(t)
+			is.NoErr(err)
+			is.Equal(res.Proto, proto)
+			is.Equal(string(got), want)
+		}
+	}
+}
+
+func TestAnswerWithoutABodyHasNoneOverTLS(t *testing.T) {
+	t.Parallel()
+	c := newConfig(t)
+	c.HTTP3 = true
+	s := startSite(t, c)
+	for _, client := range s.clients(t) {
+		for _, tt := range []struct {
+			method, path string
+			status       int
+			length       int64
+		}{
+			{"GET", "/head?200", 200, 0},
+			{"GET", "/head?204", 204, 0},
+			{"GET", "/head?304", 304, 0},
+			{"HEAD", "/", 200, 5},
+		} {
+			is := is.New(t)
+			res := s.request(t, client, tt.method, tt.path, nil)
+			got, err := io.ReadAll(res.Body)
+			is.NoErr(err)
+			is.Equal(string(got), "")
+			is.Equal(res.StatusCode, tt.status)
+			if tt.status == 200 {
+				is.Equal(res.ContentLength, tt.length)
+			}
+		}
+	}
+}

@@ -379,6 +379,14 @@ func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		w.Header().Set("X-Sum", fmt.Sprint(n))
 		return
+	case "/framing":
+		fmt.Fprint(w, r.ContentLength, r.TransferEncoding)
+		return
+	case "/head": // an answer without a body
+		w.Header().Set("Content-Length", "0")
+		status, _ := strconv.Atoi(r.URL.RawQuery)
+		w.WriteHeader(status)
+		return
 	case "/events":
 		w.Header().Set("Content-Type", "text/event-stream")
 		io.WriteString(w, "data: 1\n\n")

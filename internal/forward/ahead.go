@@ -1,0 +1,106 @@
+package forward
+
+import (
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/shahnk19/parachute/internal/field"
+)
+
+// How long the first byte of a body of unknown length, or its end, is waited for
+// before the head goes out. A client that has one sends it with the head, or
+// right behind it. One that waits for the answer's head instead gets that later
+// by so much, and no more.
+const (
+	emptyLimit = time.Second            // where there is hardly ever a body
+	firstLimit = 100 * time.Millisecond // with any other method
+)
+
+// An ahead is a client's body whose first bytes are read before anybody asks
+// for them, to see whether there are any. Over HTTP/2 and HTTP/3 the head may
+// leave that open: a GET has a body of unknown length then until its stream
+// ends, and would go on in chunks of which there are none.
+type ahead struct {
+	io.ReadCloser
+
+	came  chan struct{} // closed when the fields below are set
+	first []byte        // what is still to be given to a Read
+	err   error         // what came with it
+}
+
+// lookAhead puts an ahead in the place of r's body if it is to be looked for, or
+// http.NoBody if there is none. It returns when that is known, but does not
+// wait for long. Called again, it goes on with the ahead that is there.
+func lookAhead(r *http.Request) {
+	a, begun := r.Body.(*ahead)
+	if !begun {
+		if !mayBeEmpty(r) {
+			return
+		}
+		a = &ahead{ReadCloser: r.Body, came: make(chan struct{})}
+		r.Body = a
+		go a.readFirst()
+	}
+	limit := firstLimit
+	switch r.Method {
+	case "GET", "HEAD", "OPTIONS", "DELETE":
+		limit = emptyLimit
+	}
+	if a.wait(limit, r.Context().Done()) && len(a.first) == 0 && a.err == io.EOF {
+		r.Body = http.NoBody
+	}
+}
+
+// mayBeEmpty reports whether only a look can tell if r has a body. Where the
+// client waits for a 100 before it sends one, or may wait for the answer, as that
+// of a gRPC call may, there is nothing to be seen. And trailers need a body that
+// they stand behind.
+func mayBeEmpty(r *http.Request) bool {
+	return r.ProtoMajor > 1 && r.ContentLength < 0 && len(r.Trailer) == 0 &&
+		!field.HasToken(r.Header["Expect"], "100-continue") && !field.IsGRPC(r.Header)
+}
+
+// readFirst is the goroutine of a, which lasts until something has come.
+func (a *ahead) readFirst() {
+	defer close(a.came)
+	p := make([]byte, 512)
+	n := 0
+	for n == 0 && a.err == nil {
+		n, a.err = a.ReadCloser.Read(p)
+	}
+	a.first = p[:n]
+}
+
+// wait reports whether something came in time.
+func (a *ahead) wait(limit time.Duration, done <-chan struct{}) bool {
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	select {
+	case <-a.came:
+	case <-late.C:
+	case <-done:
+	}
+	select {
+	case <-a.came:
+		return true
+	default:
+		return false
+	}
+}
+
+// Read waits for what comes first, and reads on from there.
+func (a *ahead) Read(p []byte) (n int, err error) {
+	<-a.came
+	if len(a.first) > 0 {
+		n = copy(p, a.first)
+		a.first = a.first[n:]
+	}
+	if len(a.first) > 0 || n > 0 && a.err == nil {
+		return n, nil
+	}
+	if a.err != nil {
+		return n, a.err
+	}
+	return a.ReadCloser.Read(p)
+}
