@@ -1,0 +1,321 @@
+// Package resolve finds the addresses of a host name and connects to them, also
+// while the name server is away. It knows what the name led to last, and so can
+// tell which connections lead where it does not lead any more.
+package resolve
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options say how a Name finds its addresses, and connects to them.
+type Options struct {
+	// Lookup returns the addresses of a host, the best first. Its error is a
+	// *net.DNSError with IsNotFound where the host has none; any other one says
+	// that nobody knows. It returns soon when ctx ends. If nil,
+	// net.DefaultResolver does.
+	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+
+	// Dial opens a connection to an address, "ip:port". If nil, a net.Dialer
+	// does.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Fall is how many probes of an address have to fail in a row for it to be
+	// given up while the name server is away. If 0, 1.
+	Fall int
+
+	// Logger is told, once a minute each, that the name server is away and that
+	// it does not know the name, while there are addresses from before. If nil,
+	// nothing is logged.
+	Logger *slog.Logger
+}
+
+const (
+	// lookupLimit is how long a look-up may take.
+	lookupLimit = 2 * time.Second
+
+	// patience is how long a look-up is waited for by who knows addresses from
+	// before. A name server that took longer last time is not waited for at all.
+	patience = 100 * time.Millisecond
+
+	// unknownLimit is how long the addresses of a name outlive it. Where names
+	// are given to containers, so are addresses, and soon to others.
+	unknownLimit = 30 * time.Second
+
+	// reportPause is the time between two reports of one kind.
+	reportPause = time.Minute
+)
+
+// A Name is a host name, and what is known of it. Every Dial looks it up anew.
+// While that gives no answer, what the last answer said is used: all the time
+// that the name server is away, but only what probes do not speak against; and
+// for half a minute after the name server has said that there is no such name.
+//
+// Its methods may be called from any goroutine. Whoever made it must call Close.
+type Name struct {
+	host    string
+	o       Options
+	running sync.WaitGroup // look-ups; grows only under mu, while closed is false
+
+	current atomic.Pointer[addresses] // that are dialled; never nil
+
+	mu           sync.Mutex // guards what follows, and changes of current
+	closed       bool
+	lookup       *lookup            // that is under way; nil: none
+	answer       []netip.Addr       // the last one
+	err          error              // of the last look-up
+	slow         bool               // the last look-up took longer than patience
+	unknownSince time.Time          // when the name had no addresses first, since answer; zero: it always had
+	failed       map[netip.Addr]int // how many probes of those of answer have failed in a row
+	told         [2]time.Time       // when it was reported last that it is away, and that it is unknown
+}
+
+// A set of addresses is never changed.
+type addresses struct {
+	list  []netip.Addr
+	until time.Time // they may be used; zero: for ever
+}
+
+// usable returns those that may be used now.
+func (a *addresses) usable() []netip.Addr {
+	if !a.until.IsZero() && !time.Now().Before(a.until) {
+		return nil
+	}
+	return a.list
+}
+
+// A lookup is one question to the name server, for all who want to know.
+type lookup struct {
+	began  time.Time
+	cancel context.CancelFunc
+	done   chan struct{} // closed when its Name knows what came of it
+}
+
+// New returns the Name of a host, of which nothing is known yet.
+func New(host string, o Options) *Name {
+	if o.Lookup == nil {
+		o.Lookup = lookupNetIP
+	}
+	if o.Dial == nil {
+		o.Dial = new(net.Dialer).DialContext
+	}
+	o.Fall = cmp.Or(o.Fall, 1)
+	n := &Name{host: host, o: o, failed: make(map[netip.Addr]int)}
+	n.current.Store(new(addresses))
+	return n
+}
+
+func lookupNetIP(ctx context.Context, host string) ([]netip.Addr, error) {
+	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+}
+
+// Close ends all look-ups, and returns when none is left. Those who wait for one
+// get an error, as everybody does from now on who wants to dial.
+func (n *Name) Close() {
+	n.mu.Lock()
+	n.closed = true
+	if n.lookup != nil {
+		n.lookup.cancel()
+	}
+	n.mu.Unlock()
+	n.running.Wait()
+}
+
+// Dial connects to the port of address, at an address of the name: at the first
+// that can be connected to, as connect says. The host in address does not matter.
+// Every error is a *net.OpError, with a *net.DNSError where there is no address.
+func (n *Name) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
+	}
+	addrs, l, err := n.lookUp(ctx)
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
+	}
+	conn, failed := n.connect(ctx, network, addrs, port)
+	if failed == nil || l == nil {
+		return conn, failed
+	}
+	// The name may lead elsewhere by now.
+	if n.await(ctx, l, lookupLimit) {
+		if latest := n.current.Load().usable(); len(latest) > 0 && !slices.Equal(latest, addrs) {
+			return n.connect(ctx, network, latest, port)
+		}
+	}
+	return nil, failed
+}
+
+// LookUp returns the addresses of the name as Dial would use them.
+func (n *Name) LookUp(ctx context.Context) ([]netip.Addr, error) {
+	addrs, _, err := n.lookUp(ctx)
+	return addrs, err
+}
+
+// lookUp returns at least one address. A look-up that it did not wait for to the
+// end, since there are some from before, is still under way; it is nil otherwise.
+func (n *Name) lookUp(ctx context.Context) ([]netip.Addr, *lookup, error) {
+	known := n.current.Load().usable()
+	l, limit := n.begin()
+	if l == nil {
+		return nil, nil, net.ErrClosed
+	}
+	if len(known) == 0 {
+		limit = lookupLimit
+	}
+	if !n.await(ctx, l, limit) {
+		if ctx.Err() != nil {
+			return nil, nil, context.Cause(ctx)
+		}
+		if known = n.current.Load().usable(); len(known) > 0 {
+			return known, l, nil
+		}
+		<-l.done // its time is up
+	}
+	if known = n.current.Load().usable(); len(known) > 0 {
+		return known, nil, nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return nil, nil, cmp.Or(n.err, net.ErrClosed)
+}
+
+// begin returns the look-up that is under way, which it begins unless there is
+// one, and how long it is waited for by who knows addresses. It returns nil if n
+// is closed.
+func (n *Name) begin() (*lookup, time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return nil, 0
+	}
+	if n.lookup == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), lookupLimit)
+		n.lookup = &lookup{time.Now(), cancel, make(chan struct{})}
+		n.running.Add(1)
+		go n.ask(ctx, n.lookup)
+	}
+	if n.slow {
+		return n.lookup, 0
+	}
+	return n.lookup, patience
+}
+
+// await waits for the end of a look-up, until that has taken limit or ctx ends.
+// It reports whether it has ended.
+func (n *Name) await(ctx context.Context, l *lookup, limit time.Duration) bool {
+	timer := time.NewTimer(limit - time.Since(l.began))
+	defer timer.Stop()
+	select {
+	case <-l.done:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// ask is the goroutine of a look-up.
+func (n *Name) ask(ctx context.Context, l *lookup) {
+	defer n.running.Done()
+	defer l.cancel()
+	addrs, err := n.o.Lookup(ctx, n.host)
+	if err == nil && len(addrs) == 0 {
+		err = &net.DNSError{Err: "no address", Name: n.host, IsNotFound: true}
+	}
+	n.learn(l, addrs, err)
+	close(l.done)
+}
+
+// learn keeps what came of a look-up.
+func (n *Name) learn(l *lookup, addrs []netip.Addr, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lookup = nil
+	if n.closed {
+		return
+	}
+	n.err, n.slow = err, time.Since(l.began) > patience
+	if err == nil {
+		n.answer, n.unknownSince = inOrder(addrs), time.Time{}
+		for addr := range n.failed {
+			if !slices.Contains(n.answer, addr) {
+				delete(n.failed, addr)
+			}
+		}
+	} else if isUnknown(err) && n.unknownSince.IsZero() && len(n.answer) > 0 {
+		n.unknownSince = time.Now()
+	}
+	n.updateLocked()
+	n.reportLocked()
+}
+
+// isUnknown reports whether err says that there is no such name.
+func isUnknown(err error) bool {
+	failure, ok := errors.AsType[*net.DNSError](err)
+	return ok && failure.IsNotFound
+}
+
+// updateLocked makes current what follows from the rest.
+func (n *Name) updateLocked() {
+	next := &addresses{list: n.answer}
+	if n.err != nil {
+		next.list = slices.DeleteFunc(slices.Clone(n.answer), n.isGivenUpLocked)
+	}
+	if !n.unknownSince.IsZero() {
+		next.until = n.unknownSince.Add(unknownLimit)
+	}
+	n.current.Store(next)
+}
+
+func (n *Name) isGivenUpLocked(addr netip.Addr) bool { return n.failed[addr] >= n.o.Fall }
+
+func (n *Name) reportLocked() {
+	if n.err == nil || len(n.answer) == 0 || n.o.Logger == nil {
+		return
+	}
+	told, message := &n.told[0], "the name server gives no answer for the name of a target: its last addresses are used"
+	if isUnknown(n.err) {
+		told, message = &n.told[1], "the name server does not know the name of a target any more: its last addresses are used for a moment"
+	}
+	if now := time.Now(); told.IsZero() || now.Sub(*told) >= reportPause {
+		*told = now
+		n.o.Logger.Warn(message, "addresses", n.current.Load().usable(), "error", n.err)
+	}
+}
+
+// Judge says how a probe ended that went to addr; the zero Addr: that could not
+// be connected to any. While the name server is away, an address is not used any
+// more whose probes fail: it may be somebody else's by now.
+func (n *Name) Judge(addr netip.Addr, passed bool) {
+	addr = addr.Unmap()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, known := range n.answer {
+		switch {
+		case addr.IsValid() && known != addr:
+		case passed:
+			delete(n.failed, known)
+		default:
+			n.failed[known]++
+		}
+	}
+	if n.err != nil {
+		n.updateLocked()
+	}
+}
+
+// IsCurrent reports whether the name leads to addr, as far as is known: a
+// connection to another address may be finished with, but not be used again. It
+// neither waits nor allocates.
+func (n *Name) IsCurrent(addr netip.Addr) bool {
+	return slices.Contains(n.current.Load().usable(), addr.Unmap())
+}
