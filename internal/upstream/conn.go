@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"syscall"
@@ -51,6 +52,7 @@ type conn struct {
 	limit  time.Duration // how long it may be idle
 	since  time.Time     // when it became idle
 	reused bool          // it has served another exchange
+	addr   netip.Addr    // of the other end, where Options.IsCurrent is to judge it; invalid: it is no IP address
 
 	mu  sync.Mutex // guards the fields below
 	due time.Time  // when a read is to be given up; zero: never

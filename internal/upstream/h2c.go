@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/shahnk19/parachute/internal/field"
 )
@@ -28,16 +27,17 @@ import (
 // error of the Reason Target), and that Close does not wait for the goroutines
 // of a connection that it has closed.
 type H2C struct {
-	o         Options
-	scheme    string
-	transport *http.Transport
-	stop      context.CancelFunc // ends dials
-	running   sync.WaitGroup     // round trips, dials, reads of bodies; grows only under mu, while closed is false
+	o       Options
+	scheme  string
+	renewed func() *carrier    // returns a new one
+	stop    context.CancelFunc // ends dials
+	running sync.WaitGroup     // round trips, dials, reads of bodies; grows only under mu, while closed is false
 
-	mu     sync.Mutex // guards the fields below
-	closed bool
-	active map[*stream]struct{}
-	conns  map[*h2cConn]struct{}
+	mu      sync.Mutex // guards the fields below, and those of carriers
+	closed  bool
+	active  map[*stream]struct{}
+	conns   map[*h2cConn]struct{} // of all carriers
+	carrier *carrier              // of exchanges that begin
 }
 
 // NewH2C returns an H2C for the target that o describes. Nothing is dialled yet.
@@ -46,23 +46,12 @@ func NewH2C(o Options) *H2C {
 	o.setServerName()
 	ctx, stop := context.WithCancel(context.Background())
 	p := &H2C{o: o, stop: stop, active: make(map[*stream]struct{}), conns: make(map[*h2cConn]struct{})}
-	dial := func(dial context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx, dial) }
-	p.transport = &http.Transport{
-		Protocols:              new(http.Protocols),
-		DisableCompression:     true,
-		ExpectContinueTimeout:  continueLimit,
-		IdleConnTimeout:        time.Minute,
-		MaxResponseHeaderBytes: maxHead,
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: time.Minute},
-		DialContext:            dial,
-		DialTLSContext:         dial,
-	}
 	if p.scheme = "http"; o.TLS != nil {
 		p.scheme = "https"
 		p.o.TLS.NextProtos = []string{protocolHTTP2}
 	}
-	p.transport.Protocols.SetHTTP2(o.TLS != nil)
-	p.transport.Protocols.SetUnencryptedHTTP2(o.TLS == nil)
+	p.renewed = func() *carrier { return p.newCarrier(ctx) }
+	p.carrier = p.renewed()
 	return p
 }
 
@@ -70,7 +59,12 @@ func NewH2C(o Options) *H2C {
 const protocolHTTP2 = "h2"
 
 // CloseIdle closes the connections that no exchange uses.
-func (p *H2C) CloseIdle() { p.transport.CloseIdleConnections() }
+func (p *H2C) CloseIdle() {
+	p.mu.Lock()
+	transport := p.carrier.transport
+	p.mu.Unlock()
+	transport.CloseIdleConnections()
+}
 
 // Close is the Close of a Pool.
 func (p *H2C) Close() {
@@ -87,7 +81,7 @@ func (p *H2C) Close() {
 	for c := range conns {
 		c.Conn.Close()
 	}
-	p.transport.CloseIdleConnections()
+	p.CloseIdle()
 	p.running.Wait()
 }
 
@@ -125,8 +119,8 @@ type dialError struct{ error }
 
 func (e dialError) Unwrap() error { return e.error }
 
-// dial opens a connection for as long as ctx, which is p's, lasts.
-func (p *H2C) dial(ctx, dial context.Context) (net.Conn, error) {
+// dial opens a connection of k for as long as ctx, which is p's, lasts.
+func (p *H2C) dial(ctx, dial context.Context, k *carrier) (net.Conn, error) {
 	if !p.enter() {
 		return nil, dialError{errPoolClosed}
 	}
@@ -138,7 +132,7 @@ func (p *H2C) dial(ctx, dial context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, dialError{err}
 	}
-	c := &h2cConn{Conn: raw, pool: p}
+	c := &h2cConn{Conn: raw, pool: p, of: k, addr: p.o.addrOf(raw)}
 	if !p.adopt(c) {
 		raw.Close()
 		return nil, dialError{errPoolClosed}
@@ -154,14 +148,16 @@ func (p *H2C) dial(ctx, dial context.Context) (net.Conn, error) {
 	return secured, nil
 }
 
-// adopt makes c one that p closes, and reports false if p is closed.
+// adopt makes c one that p closes, and reports false if p is closed, or nobody
+// wants c any more.
 func (p *H2C) adopt(c *h2cConn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.closed {
-		p.conns[c] = struct{}{}
+	if p.closed || c.of.isOverLocked() {
+		return false
 	}
-	return !p.closed
+	p.conns[c] = struct{}{}
+	return true
 }
 
 func (p *H2C) secure(ctx context.Context, c net.Conn) (*tls.Conn, error) {
@@ -181,32 +177,27 @@ func (p *H2C) secure(ctx context.Context, c net.Conn) (*tls.Conn, error) {
 // begin is enter for x: for its round trip and its watcher.
 func (p *H2C) begin(x *stream) bool {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.closed || !x.group.isOpen() {
+		p.mu.Unlock()
 		return false
 	}
 	p.running.Add(2)
 	p.active[x] = struct{}{}
+	unused := p.renewLocked()
+	x.carrier = p.carrier
+	x.carrier.active++
+	p.mu.Unlock()
+	closeUnused(unused)
 	return true
 }
 
 func (p *H2C) leave(x *stream) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	delete(p.active, x)
-}
-
-// An h2cConn is a connection that its pool can close.
-type h2cConn struct {
-	net.Conn
-	pool *H2C
-}
-
-func (c *h2cConn) Close() error {
-	c.pool.mu.Lock()
-	delete(c.pool.conns, c)
-	c.pool.mu.Unlock()
-	return c.Conn.Close()
+	x.carrier.active--
+	unused := p.unusedLocked(x.carrier)
+	p.mu.Unlock()
+	closeUnused(unused)
 }
 
 // Exchange is the Exchange of a Pool.

@@ -15,6 +15,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -28,6 +29,12 @@ type Options struct {
 	// Dial opens a connection; nil: a net.Dialer. A connection that is not a
 	// [syscall.Conn] takes a tenth of a millisecond longer to be used again.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// IsCurrent reports whether a connection to addr may be used for one more
+	// exchange; nil: every one may. It neither waits nor calls the Pool. Where
+	// it does not, the connection is closed when nobody uses it, as CloseStale
+	// says.
+	IsCurrent func(addr netip.Addr) bool
 
 	// TLS is the configuration for a target that speaks it; nil: plain.
 	// Where it has no ServerName, the host of Address is verified.
@@ -117,6 +124,16 @@ func (o *Options) setDefaults() {
 	}
 }
 
+// addrOf returns the IP address at the other end of raw, where IsCurrent is to
+// judge it; invalid: there is none.
+func (o *Options) addrOf(raw net.Conn) netip.Addr {
+	if o.IsCurrent == nil {
+		return netip.Addr{}
+	}
+	remote, _ := raw.RemoteAddr().(*net.TCPAddr)
+	return remote.AddrPort().Addr().Unmap() // nil is no address
+}
+
 // CloseIdle closes the connections that nobody uses. Exchanges go on.
 func (p *Pool) CloseIdle() {
 	p.mu.Lock()
@@ -124,6 +141,30 @@ func (p *Pool) CloseIdle() {
 	p.idle = nil
 	p.mu.Unlock()
 	closeAll(idle)
+}
+
+// CloseStale closes the connections that nobody uses and that are not current
+// any more, as Options.IsCurrent has it. Those in use are closed afterwards.
+func (p *Pool) CloseStale() {
+	var stale []*conn
+	p.mu.Lock()
+	kept := p.idle[:0]
+	for _, c := range p.idle {
+		if p.isCurrent(c) {
+			kept = append(kept, c)
+		} else {
+			stale = append(stale, c)
+		}
+	}
+	clear(p.idle[len(kept):])
+	p.idle = kept
+	p.mu.Unlock()
+	closeAll(stale)
+}
+
+// isCurrent reports whether c may be used for one more exchange.
+func (p *Pool) isCurrent(c *conn) bool {
+	return p.o.IsCurrent == nil || p.o.IsCurrent(c.addr)
 }
 
 // Close ends every exchange with the reason Cut, also while its request waits
@@ -192,8 +233,8 @@ func (p *Pool) enter(x *exchange) bool {
 	return true
 }
 
-// leave undoes enter and, unless the Pool is closed, keeps c for reuse. A nil
-// c is one that cannot be used again.
+// leave undoes enter and, unless the Pool is closed, keeps c for reuse if it is
+// current. A nil c is one that cannot be used again.
 func (p *Pool) leave(x *exchange, c *conn) {
 	p.mu.Lock()
 	if x.prev != nil {
@@ -205,7 +246,7 @@ func (p *Pool) leave(x *exchange, c *conn) {
 		x.next.prev = x.prev
 	}
 	x.prev, x.next = nil, nil
-	if c != nil && !p.closed && len(p.idle) < maxIdle {
+	if c != nil && !p.closed && len(p.idle) < maxIdle && p.isCurrent(c) {
 		p.keepLocked(c)
 		c = nil
 	}
@@ -302,7 +343,7 @@ func (p *Pool) pop(repeatable bool) (c *conn, usable bool) {
 	}
 	p.idle[last] = nil
 	p.idle = p.idle[:last]
-	return c, idle < c.limit
+	return c, idle < c.limit && p.isCurrent(c)
 }
 
 // dial opens a connection.
@@ -312,6 +353,7 @@ func (p *Pool) dial(ctx context.Context) (*conn, error) {
 		return nil, err
 	}
 	c := newConn(raw)
+	c.addr = p.o.addrOf(raw)
 	if p.o.TLS == nil {
 		return c, nil
 	}

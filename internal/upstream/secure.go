@@ -45,6 +45,12 @@ func (s *Secure) CloseIdle() {
 	s.calls.CloseIdle()
 }
 
+// CloseStale is the CloseStale of a Pool.
+func (s *Secure) CloseStale() {
+	s.pool.CloseStale()
+	s.calls.CloseStale()
+}
+
 // Close is the Close of a Pool.
 func (s *Secure) Close() {
 	s.pool.Close()

@@ -17,6 +17,7 @@ import (
 type stream struct {
 	pool     *H2C
 	group    *Group             // that it is of; nil: none
+	carrier  *carrier           // once it has begun
 	call     bool               // of gRPC: its own client knows how long it may take
 	cancel   context.CancelFunc // ends the round trip, and what follows it
 	upload   *upload            // the request's body; nil: it has none
@@ -98,7 +99,7 @@ func isOver(r *http.Response, method string) bool {
 func (x *stream) roundTrip(out *http.Request) {
 	defer x.pool.running.Done()
 	var err error
-	x.response, err = x.pool.transport.RoundTrip(out)
+	x.response, err = x.carrier.transport.RoundTrip(out)
 	x.result <- err
 }
 
