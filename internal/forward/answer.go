@@ -23,6 +23,7 @@ type answer struct {
 	chunked   bool     // the client gets it in chunks
 	events    bool     // it is a stream of events
 	early     bool     // the client is still sending
+	required  []string // protocols, one of which the target wants to be asked for
 	announced []string // trailer fields that the head names
 	rpc       *call    // what is written to; nil: the answer is not that of a gRPC call
 }
@@ -39,6 +40,7 @@ func (y *relay) answer(res *http.Response) error {
 	if y.body != nil && !y.body.duplex {
 		y.body.wait()
 	}
+	required := res.Header["Upgrade"]
 	removeHopByHop(res.Header)
 	if y.o.Answer != nil {
 		if err := y.o.Answer(res); err != nil {
@@ -47,6 +49,9 @@ func (y *relay) answer(res *http.Response) error {
 	}
 	y.result.Header = res.Header
 	a := answer{relay: y, res: res}
+	if res.StatusCode == http.StatusUpgradeRequired && canUpgrade(y.r) {
+		a.required = required
+	}
 	a.empty = y.r.Method == http.MethodHead ||
 		res.StatusCode == http.StatusNoContent || res.StatusCode == http.StatusNotModified
 	a.over = a.empty || res.Body == http.NoBody
@@ -127,6 +132,12 @@ func (a *answer) head() {
 	}
 	if a.early {
 		markClose(a.w, a.r)
+	}
+	if len(a.required) > 0 {
+		require(h, a.required, a.r)
+	}
+	if a.res.StatusCode == http.StatusNotModified && a.r.ProtoMajor == 1 {
+		describe(h)
 	}
 	a.result.Status = a.res.StatusCode
 	a.w.WriteHeader(a.res.StatusCode)

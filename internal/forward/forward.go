@@ -35,8 +35,9 @@ import (
 // that: it flushes w before it waits for the target, and sees to a client that
 // takes nothing. Where it has a BeforeWait(f func() error), f is called when a
 // Read is about to wait, which fails if f does; without one, every Read is taken
-// for one that waits. The Body of a 101 is an io.ReadWriteCloser, and has a
-// CloseWrite() error where it can be half-closed.
+// for one that waits. A 101 is returned when the whole body of the request has
+// been read; its Body is an io.ReadWriteCloser, and has a CloseWrite() error
+// where it can be half-closed.
 // Where the Body has a BecomeStream method, that is called before
 // Options.Stream is.
 type Exchange func(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error)
@@ -79,7 +80,7 @@ type Options struct {
 type Result struct {
 	Status    int         // of the final answer passed on; 0: none was, the caller may answer
 	Header    http.Header // of the target's final answer, without what was meant for the proxy; valid until the request is done
-	BytesIn   int64       // of the client's body, or from the client through a tunnel
+	BytesIn   int64       // of the client's body, and from the client through a tunnel
 	BytesOut  int64       // of the answer's body, or to the client through a tunnel
 	FirstByte time.Time   // when the final answer's head had come; zero: it did not
 	BodyRead  bool        // something of the client's body is gone, so the request cannot be sent again from here
@@ -167,7 +168,7 @@ func (y *relay) run(exchange Exchange) error {
 			sent = y.body.sent
 		}
 	}
-	upgrade := upgradeOf(y.r, y.body != nil)
+	upgrade := upgradeOf(y.r)
 	y.out.compose(y.r, &y.o, y.body != nil, upgrade)
 	if y.o.Request != nil {
 		y.o.Request(y.out.header)
@@ -200,7 +201,8 @@ func (y *relay) end() Result {
 		default:
 			b.stop(0, 0)
 		}
-		y.result.BytesIn, y.result.BodyRead, y.result.BodyErr = b.n, b.begun, b.failed
+		y.result.BytesIn += b.n
+		y.result.BodyRead, y.result.BodyErr = b.begun, b.failed
 		if b.sent.Body != b && b.whole && y.result.Status == 0 {
 			y.r.Body, y.result.BodyRead = b.sent.Body, false
 		}

@@ -82,6 +82,31 @@ func removeHopByHop(h http.Header) {
 	}
 }
 
+// require has the head h of a 426, the answer to r, say which protocols the
+// target requires, for that is what it is for (RFC 9110, section 15.5.22).
+func require(h http.Header, protocols []string, r *http.Request) {
+	h["Upgrade"] = protocols
+	if r.Close || field.HasToken(h["Connection"], "close") {
+		// The server puts its own close in the place of a field that has none
+		// in its first line, and closes if that says nothing else.
+		h["Connection"] = []string{"close", "Upgrade"}
+		return
+	}
+	h["Connection"] = []string{"Upgrade"}
+}
+
+// describe has the head h of a 304 keep what it tells of the answer that it
+// stands for. The server of net/http takes that out, by the canonical names; but
+// names are the same in any case (RFC 9110, section 5.1).
+func describe(h http.Header) {
+	for _, name := range [...]string{"Content-Length", "Content-Type"} {
+		if values := h[name]; len(values) > 0 {
+			delete(h, name)
+			h[strings.ToLower(name)] = values
+		}
+	}
+}
+
 // share adds the answer's fields to those that an outer handler has set.
 func share(h, answer http.Header) {
 	for name, values := range answer {
@@ -127,7 +152,9 @@ func (o *outgoing) setMissing(name, value string) {
 }
 
 // compose fills o, which is empty, for r. The request has a body or not;
-// upgrade is the protocols that are asked for, if any.
+// upgrade is the protocols that are asked for, if any. What is meant for the
+// target alone is named in Connection, so that it does not go further (RFC 9110,
+// section 7.6.1).
 func (o *outgoing) compose(r *http.Request, how *Options, body bool, upgrade string) {
 	trusted := how.Client.Trusted
 	for name, values := range r.Header {
@@ -136,11 +163,19 @@ func (o *outgoing) compose(r *http.Request, how *Options, body bool, upgrade str
 		}
 	}
 	removeNamed(o.header, r.Header["Connection"])
-	if upgrade != "" {
+	trailers := field.HasToken(r.Header["Te"], "trailers")
+	switch {
+	case upgrade != "" && trailers:
+		o.set("Connection", "Upgrade, TE")
+	case upgrade != "":
 		o.set("Connection", "Upgrade")
+	case trailers:
+		o.set("Connection", "TE")
+	}
+	if upgrade != "" {
 		o.set("Upgrade", upgrade)
 	}
-	if field.HasToken(r.Header["Te"], "trailers") {
+	if trailers {
 		o.set("Te", "trailers")
 	}
 	// Without a body there is nothing to wait with, and a 100 is unknown to
@@ -190,12 +225,15 @@ func peerOf(remote string) string {
 	return host
 }
 
+// canUpgrade reports whether r is of the version of HTTP that knows the way to
+// change to another protocol (RFC 9110, section 7.8).
+func canUpgrade(r *http.Request) bool { return r.ProtoMajor == 1 && r.ProtoMinor > 0 }
+
 // upgradeOf returns the protocols that r asks to change to and that can be
-// tunnelled, or "". Only HTTP/1.1 knows the way (RFC 9110, section 7.8), and a
-// body would have to go first.
-func upgradeOf(r *http.Request, body bool) string {
+// tunnelled, or "". A body of r goes first.
+func upgradeOf(r *http.Request) string {
 	asked := r.Header["Upgrade"]
-	if len(asked) == 0 || body || r.ProtoMajor != 1 || r.ProtoMinor < 1 || !field.HasToken(r.Header["Connection"], "upgrade") {
+	if len(asked) == 0 || !canUpgrade(r) || !field.HasToken(r.Header["Connection"], "upgrade") {
 		return ""
 	}
 	if len(asked) == 1 && isProtocol(asked[0]) {

@@ -13,6 +13,8 @@ const (
 	asItCame    = "the reference re-encodes the target"
 	ownTrust    = "ours knows trusted peers, and drops more of what others say about the client"
 	askedAnyway = "the reference asks for the body that is not wanted any more"
+	takenOut    = "the reference lets the server take length and type out"
+	namesOption = "the reference sends a TE that no connection option names (RFC 9110, section 10.1.4)"
 	earlyHangs  = "behind net/http's server, the reference waits for the client's body before it answers"
 
 	// Of these, the reference does sometimes one thing, sometimes another.
@@ -60,7 +62,13 @@ var table = []row{
 	},
 	{
 		name: "TE: trailers goes on", send: get + "TE: gzip, trailers\r\nConnection: TE\r\n\r\n", answer: ok,
-		arrives: []string{"Te: trailers"},
+		arrives: []string{"Te: trailers", "Connection: TE"},
+		differs: namesOption,
+	},
+	{
+		name: "and beside an upgrade", send: get + "TE: trailers\r\nConnection: TE, Upgrade\r\nUpgrade: foo\r\n\r\n", answer: ok,
+		arrives: []string{"Te: trailers", "Upgrade: foo", "Connection: Upgrade, TE"},
+		differs: namesOption,
 	},
 	{
 		name: "what an untrusted peer says about the client is replaced or dropped",
@@ -317,8 +325,46 @@ var table = []row{
 		gets: []string{"HTTP/1.1 204 No Content", "X-A: b", "!Content-Length: 0", "!Transfer-Encoding: chunked", "open"},
 	},
 	{
-		name: "304", send: get + "If-None-Match: x\r\n\r\n", answer: "HTTP/1.1 304 Not Modified\r\nEtag: x\r\nContent-Length: 500\r\n\r\n",
-		gets: []string{"HTTP/1.1 304 Not Modified", "Etag: x", "open"},
+		name: "304", send: get + "If-None-Match: x\r\n\r\n", answer: "HTTP/1.1 304 Not Modified\r\nEtag: x\r\nContent-Length: 500\r\nContent-Type: text/html\r\n\r\n",
+		gets:    []string{"HTTP/1.1 304 Not Modified", "Etag: x", "content-length: 500", "content-type: text/html", "open"},
+		differs: takenOut,
+	},
+	{
+		name: "304 for HEAD and HTTP/1.0", send: "HEAD / HTTP/1.0\r\nHost: app.test\r\n\r\n", answer: "HTTP/1.1 304 Not Modified\r\nContent-Length: 500\r\n\r\n",
+		gets:    []string{"HTTP/1.0 304 Not Modified", "content-length: 500", "!Content-Type: ", "!content-type: ", "closed"},
+		differs: takenOut,
+	},
+	{
+		name: "304 that tells nothing", send: get + "\r\n", answer: "HTTP/1.1 304 Not Modified\r\n\r\n",
+		gets: []string{"HTTP/1.1 304 Not Modified", "!content-length: 0", "!Content-Length: 0", "!content-type: ", "open"},
+	},
+	{
+		name: "426 keeps what it requires", send: get + "\r\n",
+		answer:  "HTTP/1.1 426 Upgrade Required\r\nUpgrade: HTTP/3.0, foo\r\nUpgrade: bar\r\nConnection: Upgrade, X-Secret\r\nX-Secret: a\r\nContent-Length: 2\r\n\r\nno",
+		gets:    []string{"HTTP/1.1 426 Upgrade Required", "Upgrade: HTTP/3.0, foo", "Upgrade: bar", "Connection: Upgrade", "!X-Secret: a", `"no" (2 of 2)`, "open"},
+		differs: "the reference takes it out",
+	},
+	{
+		name: "426 to a client that closes", send: get + "Connection: close\r\n\r\n",
+		answer:  "HTTP/1.1 426 Upgrade Required\r\nUpgrade: foo\r\nConnection: Upgrade\r\nContent-Length: 2\r\n\r\nno",
+		gets:    []string{"HTTP/1.1 426 Upgrade Required", "Upgrade: foo", "Connection: close", "Connection: Upgrade", "closed"},
+		differs: "the reference takes it out",
+	},
+	{
+		name: "426 to a client that is still sending", send: post + "Content-Length: 1000000\r\n\r\nhello",
+		answer:  "HTTP/1.1 426 Upgrade Required\r\nUpgrade: foo\r\nConnection: Upgrade\r\nContent-Length: 2\r\n\r\nno",
+		gets:    []string{"HTTP/1.1 426 Upgrade Required", "Upgrade: foo", "Connection: close", "Connection: Upgrade", "closed"},
+		differs: earlyHangs,
+	},
+	{
+		name: "426 to HTTP/1.0, which knows no upgrade", send: "GET / HTTP/1.0\r\nHost: app.test\r\n\r\n",
+		answer: "HTTP/1.1 426 Upgrade Required\r\nUpgrade: foo\r\nConnection: Upgrade\r\nContent-Type: a/b\r\nContent-Length: 2\r\n\r\nno",
+		gets:   []string{"HTTP/1.0 426 Upgrade Required", "!Upgrade: foo", "!Connection: Upgrade"},
+	},
+	{
+		name: "no other answer names protocols", send: get + "\r\n",
+		answer: "HTTP/1.1 400 Bad Request\r\nUpgrade: foo\r\nConnection: Upgrade\r\nContent-Type: a/b\r\nContent-Length: 2\r\n\r\nno",
+		gets:   []string{"HTTP/1.1 400 Bad Request", "!Upgrade: foo", "!Connection: Upgrade", "open"},
 	},
 	{
 		name: "205", send: get + "\r\n", answer: "HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n",
@@ -339,18 +385,21 @@ var table = []row{
 	},
 	{
 		name: "announced trailers", send: get + "TE: trailers\r\n\r\n",
-		answer: "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n",
-		gets:   []string{"Trailer: X-Sum", `"ok"`, "trailer X-Sum: 1", "open"},
+		answer:  "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n",
+		gets:    []string{"Trailer: X-Sum", `"ok"`, "trailer X-Sum: 1", "open"},
+		differs: namesOption,
 	},
 	{
 		name: "announced trailers after nothing", send: get + "TE: trailers\r\n\r\n",
-		answer: "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n0\r\nX-Sum: 1\r\n\r\n",
-		gets:   []string{"Trailer: X-Sum", `""`, "trailer X-Sum: 1", "open"},
+		answer:  "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n0\r\nX-Sum: 1\r\n\r\n",
+		gets:    []string{"Trailer: X-Sum", `""`, "trailer X-Sum: 1", "open"},
+		differs: namesOption,
 	},
 	{
 		name: "trailers that were not announced", send: get + "TE: trailers\r\n\r\n",
-		answer: "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n",
-		gets:   []string{"!Trailer: X-Sum", `"ok"`, "trailer X-Sum: 1", "open"},
+		answer:  "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n",
+		gets:    []string{"!Trailer: X-Sum", `"ok"`, "trailer X-Sum: 1", "open"},
+		differs: namesOption,
 	},
 	{
 		name: "of announced and unannounced ones, both", send: get + "TE: trailers\r\n\r\n",
@@ -444,8 +493,57 @@ var table = []row{
 		differs: "the reference passes it on",
 	},
 	{
-		name: "nor can a request with a body", send: post + "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n\r\nhello", until: "hello", answer: ok,
-		arrives: []string{"!Connection: Upgrade", "!Upgrade: websocket", `"hello" (5 of 5)`}, gets: []string{"HTTP/1.1 200 OK", "open"},
-		differs: "the reference passes it on",
+		name: "a protocol that is named twice", send: get + "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+		answer:  "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: WebSocket\r\n\r\nhello",
+		gets:    []string{"HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", "Upgrade: websocket", "!Upgrade: WebSocket", `broken head: "hello"`},
+		differs: "the reference passes both on",
+	},
+	{
+		name: "one that was asked for beside one that was not", send: get + "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+		answer:  "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n\r\n",
+		gets:    []string{"HTTP/1.1 502 Bad Gateway", "!HTTP/1.1 101 Switching Protocols", "open"},
+		differs: ownAnswer,
+	},
+	{
+		name: "an upgrade with a counted body", send: post + "Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 5\r\n\r\nhelloearly", after: " late", ends: true,
+		until:   "hello",
+		answer:  "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\nstream",
+		arrives: []string{"Connection: Upgrade", "Upgrade: tcp", "Content-Length: 5", `"hello" (5 of 5)`, `broken head: "early late"`},
+		gets:    []string{"HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", "Upgrade: tcp", "Content-Type: application/vnd.docker.raw-stream", `broken head: "stream"`, "closed"},
+		differs: "the reference loses what the client has sent ahead, and may leave the end of the body to the tunnel",
+	},
+	{
+		name: "and with one in chunks", send: post + "Connection: Upgrade\r\nUpgrade: tcp\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", after: "0\r\n\r\nlate", ends: true,
+		until:   "hello\r\n0\r\n\r\n",
+		answer:  "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nstream",
+		arrives: []string{"Connection: Upgrade", "Upgrade: tcp", "Transfer-Encoding: chunked", `"hello"`, `broken head: "late"`},
+		gets:    []string{"HTTP/1.1 101 Switching Protocols", "Upgrade: tcp", `broken head: "stream"`, "closed"},
+		differs: "the reference loses what the client has sent ahead, and may leave the end of the body to the tunnel",
+	},
+	{
+		name: "a switch that comes before the body", send: post + "Connection: Upgrade\r\nUpgrade: tcp\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", after: "0\r\n\r\nlate", ends: true,
+		answer:  "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nstream",
+		arrives: []string{"Upgrade: tcp", `"hello"`, `broken head: "late"`},
+		gets:    []string{"HTTP/1.1 101 Switching Protocols", "Upgrade: tcp", `broken head: "stream"`, "closed"},
+		differs: "the reference leaves the rest of the body to the tunnel",
+	},
+	{
+		name: "a switch, and a body that never comes", send: post + "Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 20000\r\n\r\nhello", ends: true,
+		answer:  "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nstream",
+		gets:    []string{"HTTP/1.1 502 Bad Gateway", "!HTTP/1.1 101 Switching Protocols", "closed"},
+		differs: ownAnswer,
+	},
+	{
+		name: "a refused upgrade with a body", send: post + "Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 5\r\n\r\nhello" + post + "X-Second: 2\r\nContent-Length: 5\r\n\r\nhello",
+		until: "hello", answer: ok,
+		arrives: []string{"Upgrade: tcp", "X-Second: 2", `"hello" (5 of 5)`}, gets: []string{"HTTP/1.1 200 OK", "open"},
+	},
+	{
+		name: "an upgrade with a body and its 100", send: post + "Connection: Upgrade\r\nUpgrade: tcp\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n", after: "hellolate", ends: true,
+		until:   "hello",
+		answer:  "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nstream",
+		arrives: []string{"Expect: 100-continue", `"hello" (5 of 5)`, `broken head: "late"`},
+		gets:    []string{"HTTP/1.1 100 Continue", "HTTP/1.1 101 Switching Protocols", `broken head: "stream"`},
+		differs: asksByChance,
 	},
 }

@@ -45,6 +45,9 @@ func (y *relay) tunnel(res *http.Response, asked string) error {
 	if !ok {
 		return errors.New("switching protocols: the target cannot be written to")
 	}
+	if y.body != nil && !y.body.isWhole() {
+		return errors.New("switching protocols: the request is not complete") // what follows is of its body
+	}
 	removeHopByHop(res.Header)
 	y.result.Header = res.Header
 	client, buffered, err := y.rc.Hijack()
@@ -81,14 +84,24 @@ func newTunnel(client net.Conn, target io.ReadWriteCloser, read *bufio.Reader) *
 	return t
 }
 
-// chosen returns the protocol that the target switches to, which must be one of
-// those that it was asked for.
+// chosen returns the protocol that the target switches to, or several that are
+// layered, each of which must be one of those that it was asked for. Some
+// targets name it twice.
 func chosen(h http.Header, asked string) (string, error) {
-	protocol := strings.Join(h["Upgrade"], ", ")
-	if !field.HasToken([]string{asked}, protocol) || !field.HasToken(h["Connection"], "upgrade") {
-		return "", fmt.Errorf("switching protocols: asked for %q, the target chose %q", asked, protocol)
+	var protocols []string
+	valid := field.HasToken(h["Connection"], "upgrade")
+	for _, list := range h["Upgrade"] {
+		for protocol := range field.Elements(list) {
+			valid = valid && field.HasToken([]string{asked}, protocol)
+			if !field.HasToken(protocols, protocol) {
+				protocols = append(protocols, protocol)
+			}
+		}
 	}
-	return protocol, nil
+	if !valid || len(protocols) == 0 {
+		return "", fmt.Errorf("switching protocols: asked for %q, the target chose %q", asked, strings.Join(h["Upgrade"], ", "))
+	}
+	return strings.Join(protocols, ", "), nil
 }
 
 func writeSwitching(w *bufio.Writer, h http.Header, protocol string) error {

@@ -42,6 +42,12 @@ type body struct {
 
 // answer completes the response once its head has been read.
 func (x *exchange) answer(c *conn) *Error {
+	switching := x.response.StatusCode == http.StatusSwitchingProtocols
+	if switching && x.request.streamed {
+		if err := x.finishSending(); err != nil {
+			return err
+		}
+	}
 	x.mu.Lock()
 	x.answered = true
 	x.mu.Unlock()
@@ -54,10 +60,7 @@ func (x *exchange) answer(c *conn) *Error {
 	b := &x.body
 	b.x, b.conn = x, c
 	switch {
-	case x.response.StatusCode == http.StatusSwitchingProtocols:
-		if x.request.streamed && (x.sender == nil || !x.sender.complete()) {
-			return x.failure(Malformed, errEarlyTurn)
-		}
+	case switching:
 		x.response.Body = &tunnel{b}
 	case b.ending == atOnce:
 		x.response.Body = http.NoBody

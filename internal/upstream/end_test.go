@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -79,9 +80,10 @@ func TestErrorsTellWhatHappenedAndWhetherToTryAgain(t *testing.T) {
 			get, once(strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: "+strings.Repeat("b", 100<<10)+"\r\n\r\n", 3) + ok),
 			upstream.Error{Reason: upstream.Malformed}, "malformed: head larger than 256 KiB, interim answers included",
 		},
-		"other protocol before the body was sent": {
-			request("POST", slowReader(1), -1), once("HTTP/1.1 101 Switching Protocols\r\n\r\n"),
-			upstream.Error{Reason: upstream.Malformed}, "malformed: switched protocols before the request was complete",
+		"other protocol, and the body never ends": {
+			request("POST", io.MultiReader(strings.NewReader("hel"), iotest.ErrReader(io.ErrUnexpectedEOF)), -1),
+			once("HTTP/1.1 101 Switching Protocols\r\n\r\n"),
+			upstream.Error{Reason: upstream.ClientBody}, "",
 		},
 		"no answer": {
 			get, once(""),

@@ -14,7 +14,7 @@ import (
 var (
 	errPoolClosed = errors.New("the target's connections were closed")
 	errTooLate    = errors.New("the request was given up: it took too long")
-	errEarlyTurn  = errors.New("switched protocols before the request was complete")
+	errEarlyTurn  = errors.New("switched protocols before it asked for the body that waits for its 100")
 )
 
 // continueLimit is how long a body that the client holds back waits for the
@@ -37,7 +37,7 @@ type exchange struct {
 
 	fate                        // its mu guards the fields below, too
 	conn     *conn              // what a cut closes; nil: none yet, or none any more
-	dialing  context.CancelFunc // what a cut calls; nil: nothing is being dialled
+	wake     context.CancelFunc // what a cut calls; nil: nobody waits for it
 	unwatch  func() bool        // stops watching the request's context
 	sent     bool               // the whole request is written
 	answered bool               // the final head has been read
@@ -127,8 +127,8 @@ func (x *exchange) cut(reason Reason, cause error) (lost bool) {
 	if x.conn != nil {
 		x.conn.raw.Close()
 	}
-	if x.dialing != nil {
-		x.dialing()
+	if x.wake != nil {
+		x.wake()
 	}
 	unwatch := x.unwatch
 	x.mu.Unlock()
@@ -187,11 +187,7 @@ func (x *exchange) connect() (*conn, *Error) {
 	}
 	ctx, cancel := withTimeout(x.ctx, x.pool.o.DialTimeout)
 	defer cancel()
-	x.mu.Lock()
-	x.dialing = cancel
-	cut := x.reason != 0
-	x.mu.Unlock()
-	if cut {
+	if !x.wakeBy(cancel) {
 		return nil, x.untouched(Cut, nil)
 	}
 	c, err := x.pool.dial(ctx)
@@ -207,13 +203,22 @@ func (x *exchange) connect() (*conn, *Error) {
 // adopt hands c to x; the error tells that x was cut in the meantime.
 func (x *exchange) adopt(c *conn) *Error {
 	x.mu.Lock()
-	x.conn, x.dialing = c, nil
+	x.conn, x.wake = c, nil
 	cut := x.reason != 0
 	x.mu.Unlock()
 	if cut {
 		return x.untouched(Cut, nil)
 	}
 	return nil
+}
+
+// wakeBy has a cut call wake from now on; nil: nothing. It reports false if x was
+// cut before.
+func (x *exchange) wakeBy(wake context.CancelFunc) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.wake = wake
+	return x.reason == 0
 }
 
 // drop closes the connection of a failed attempt. It reports whether x may

@@ -3,6 +3,7 @@ package upstream
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -338,6 +339,30 @@ func (s *sender) complete() bool {
 		s.conn.nc.SetWriteDeadline(time.Time{})
 	}
 	return s.err == nil
+}
+
+// finishSending returns when the body has been sent whole. A target may switch
+// protocols as soon as it knows enough, but what comes from the client is of the
+// body up to its end (RFC 9110, section 7.8).
+func (x *exchange) finishSending() *Error {
+	if x.sender == nil { // the client still waits for a 100
+		return x.failure(Malformed, errEarlyTurn)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if !x.wakeBy(cancel) {
+		return x.failure(Cut, nil)
+	}
+	defer x.wakeBy(nil)
+	select {
+	case <-x.sender.done:
+	case <-ctx.Done():
+		return x.failure(Cut, nil)
+	}
+	if x.sender.err != nil {
+		return x.failure(Broken, x.sender.err)
+	}
+	return nil
 }
 
 // bodyFailed makes sure that the target never takes for complete what the
