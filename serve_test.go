@@ -174,6 +174,54 @@ func TestWhatCannotBePassedOnIsRefused(t *testing.T) {
 	}
 }
 
+// RFC 9112, section 3.2.4: the last proxy of a chain makes it an asterisk.
+func TestOptionsOfAHostAloneGoesToTheServiceOfItsRoot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		lines := make(chan string, 1)
+		h.net.Script(t, "root.test:80", func(conn net.Conn, _ int) {
+			for {
+				head, err := proxytest.ReadHead(conn)
+				if err != nil {
+					return
+				}
+				if line, _, _ := strings.Cut(head, "\r\n"); !strings.HasPrefix(line, "GET ") { // of a probe
+					lines <- line
+				}
+				io.WriteString(conn, "HTTP/1.1 200 OK\r\nAllow: GET\r\nContent-Length: 0\r\n\r\n")
+			}
+		})
+		api := h.app("api", "api.test:80")
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "root", Targets: []string{"root.test:80"}, Hosts: []string{"app.test"}}))
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "api", Targets: []string{"api.test:80"}, Hosts: []string{"app.test", "api.test"}, PathPrefixes: []string{"/api"}}))
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "moved", Targets: []string{"api.test:80"}, Hosts: []string{"old.test", "new.test"}, CanonicalHost: "new.test"}))
+		probes := api.Requests()
+		options := func(target string) (status, head string) {
+			conn, err := h.net.Dial(t.Context(), "tcp", "proxy.test:80")
+			is.NoErr(err)
+			defer conn.Close()
+			io.WriteString(conn, "OPTIONS "+target+" HTTP/1.1\r\nHost: other.test\r\nConnection: close\r\n\r\n")
+			head, err = proxytest.ReadHead(conn)
+			is.NoErr(err)
+			return head[len("HTTP/1.1 "):][:3], head
+		}
+		status, head := options("http://app.test")
+		is.Equal(status, "200")
+		is.True(strings.Contains(head, "Allow: GET\r\n")) // the target's own answer
+		is.Equal(<-lines, "OPTIONS * HTTP/1.1")
+		status, _ = options("http://app.test/")
+		is.Equal(status, "200")
+		is.Equal(<-lines, "OPTIONS / HTTP/1.1")
+		status, _ = options("http://api.test") // where all that is served is below a prefix
+		is.Equal(status, "404")
+		status, head = options("http://old.test")
+		is.Equal(status, "308")
+		is.True(strings.Contains(head, "Location: http://new.test\r\n")) // not http://new.test*
+		is.Equal(api.Requests(), probes)
+	})
+}
+
 func TestRequestGoesToAnotherTargetWhereOneIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

@@ -700,7 +700,7 @@ func (v *visit) redirect(t *table, s *site, target string) bool {
 	}
 	origin, ok := t.redirect(v.r, s, v.client, v.proxy.options.HTTPSPort)
 	if ok {
-		v.moved(origin + target)
+		v.moved(origin + strings.TrimPrefix(target, "*")) // which has no path
 	}
 	return ok
 }

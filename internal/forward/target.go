@@ -23,7 +23,9 @@ var (
 // client's request line, byte for byte and never re-encoded, of an absolute
 // URL what follows the authority (RFC 9112, section 3.2). Where an outer
 // handler changed the path or the query in r.URL, as http.StripPrefix does,
-// that part is r.URL's.
+// that part is r.URL's. OPTIONS of an absolute URL with neither path nor query is
+// about the whole server, and goes on as '*' (section 3.2.4), which is below no
+// prefix but "" and "/".
 //
 // A prefix that is not empty is cut off, as Below does.
 //
@@ -45,6 +47,8 @@ func Target(r *http.Request, prefix string) (string, error) {
 	}
 	target = overrule(target, r.URL)
 	switch {
+	case isServerWide(r):
+		target = "*"
 	case target == "" || target[0] != '/':
 		return "", errForm
 	case !isWritable(target):
@@ -80,6 +84,14 @@ func originForm(r *http.Request) (string, error) {
 	default:
 		return rest[end:], nil
 	}
+}
+
+// isServerWide reports whether r, the target of which has an origin form, asks
+// about all of a server: in that form, no path is none.
+func isServerWide(r *http.Request) bool {
+	u := r.URL
+	return r.Method == http.MethodOptions && u.Path == "" && u.RawQuery == "" && !u.ForceQuery &&
+		r.RequestURI != "" && r.RequestURI[0] != '/'
 }
 
 // overrule returns target with that of path and query replaced in which u says

@@ -57,6 +57,37 @@ func TestTargetOfAbsoluteFormIsWhatFollowsTheAuthority(t *testing.T) {
 	}
 }
 
+func TestOptionsOfAnAuthorityAloneIsAboutTheWholeServer(t *testing.T) {
+	for target, want := range map[string]string{
+		"http://app.test":       "*",
+		"HTTPS://app.test:8443": "*",
+		"http://[::1]":          "*",
+		"http://app.test/":      "/",
+		"http://app.test?":      "/?",
+		"http://app.test?a":     "/?a",
+		"http://app.test/a":     "/a",
+		"/":                     "/",
+	} {
+		t.Run(target, func(t *testing.T) {
+			is := is.New(t)
+			r := read(t, "OPTIONS", target)
+			for _, prefix := range []string{"", "/"} {
+				got, err := forward.Target(r, prefix)
+				is.NoErr(err)
+				is.Equal(got, want)
+			}
+			if want == "*" {
+				_, err := forward.Target(r, "/api")
+				is.True(err != nil) // it is not below a prefix
+				r.URL.Path = "/api/a"
+				got, err := forward.Target(r, "/api")
+				is.NoErr(err)
+				is.Equal(got, "/a") // an outer handler has made a path of it
+			}
+		})
+	}
+}
+
 func TestTargetRefusesWhatIsNoPath(t *testing.T) {
 	for _, target := range []string{
 		"x:http://evil/admin", "http:.evil.test/", "http:/a", "http:///a", "ftp://app.test/a", "x://app.test/a", "mailto:a@b",

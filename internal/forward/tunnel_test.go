@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -329,6 +330,62 @@ func TestBothEndsOfATunnelAreClosed(t *testing.T) {
 				is.Equal(result.Status, 101)
 				is.Equal(ours.closed, 1)
 				is.True(theirs.closed > 0)
+			})
+		})
+	}
+}
+
+// What the client sends ahead is not of the body, nor does it come before the
+// 101, whenever that comes.
+func TestATunnelBeginsBehindTheBody(t *testing.T) {
+	const hello = "5\r\nhello\r\n0\r\n\r\n"
+	for _, early := range []bool{false, true} {
+		t.Run(fmt.Sprintf("early %t", early), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				n := new(proxytest.Net)
+				arrived := make(chan string, 3)
+				n.Script(t, targetAddr, func(conn net.Conn, _ int) {
+					proxytest.ReadHead(conn)
+					if early {
+						io.WriteString(conn, switching+"stream")
+					}
+					body := make([]byte, len(hello))
+					io.ReadFull(conn, body)
+					arrived <- string(body)
+					if !early {
+						ahead, _ := hear(conn, time.Second)
+						conn.SetReadDeadline(time.Time{})
+						arrived <- ahead
+						io.WriteString(conn, switching+"stream")
+					}
+					rest, _ := io.ReadAll(conn)
+					arrived <- string(rest)
+				})
+				p := newProxy(newPool(t, n).Exchange)
+				serve(t, n, p)
+				client := dial(t, n).(halfCloser)
+				io.WriteString(client, post+"Connection: Upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+				got, _ := hear(client, time.Second)
+				client.SetReadDeadline(time.Time{})
+				is.Equal(got, "") // no 101 before the end of the body
+				io.WriteString(client, "0\r\n\r\nlate")
+				is.Equal(<-arrived, hello)
+				if !early {
+					is.Equal(<-arrived, "") // nothing of the tunnel before the 101
+				}
+				head, err := proxytest.ReadHead(client)
+				is.NoErr(err)
+				is.Equal(head, switching)
+				is.NoErr(client.CloseWrite())
+				is.Equal(<-arrived, "late")
+				b, err := io.ReadAll(client)
+				is.NoErr(err)
+				is.Equal(string(b), "stream")
+				o := <-p.outcomes
+				is.NoErr(o.err)
+				is.Equal(o.Status, 101)
+				is.Equal(o.BytesIn, int64(len("hello")+len("late")))
 			})
 		})
 	}

@@ -149,6 +149,63 @@ func TestH2CRefusesWhatCannotBeARequest(t *testing.T) {
 	})
 }
 
+// What HTTP/2 does not need to find an end is what an HTTP/1 client goes by.
+func TestH2CLengthIsOneOrTheAnswerIsRefused(t *testing.T) {
+	for name, tt := range map[string]struct {
+		lengths []string
+		want    string // "": refused
+	}{
+		"once":           {[]string{"5"}, "5"},
+		"twice":          {[]string{"5", "5"}, "5"},
+		"in a list":      {[]string{"5, 5"}, "5"},
+		"contradicting":  {[]string{"5", "6"}, ""},
+		"no number":      {[]string{"+5"}, ""},
+		"a list of both": {[]string{"5, 6"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				g := newH2CTarget(t, upstream.Options{}, func(w http.ResponseWriter, r *http.Request) {
+					// The server takes out what it does not understand by its
+					// canonical name.
+					w.Header()["content-length"] = tt.lengths
+					io.WriteString(w, "hello")
+					http.NewResponseController(w).Flush()
+				})
+				resp, err := g.send(request("GET", nil, 0))
+				if tt.want == "" {
+					why, _ := reason(err)
+					is.Equal(why, upstream.Malformed)
+					return
+				}
+				is.NoErr(err)
+				is.Equal(resp.Header["Content-Length"], []string{tt.want})
+				is.Equal(resp.ContentLength, int64(5))
+				text, err := readAll(resp, nil)
+				is.NoErr(err)
+				is.Equal(text, "hello")
+			})
+		})
+	}
+}
+
+func TestH2CTrailersMayBeAsLongAsAHead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		long := strings.Repeat("x", 200<<10)
+		g := newH2CTarget(t, upstream.Options{}, func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, "hello")
+			w.Header().Set(http.TrailerPrefix+"X-Long", long)
+		})
+		resp, err := g.send(request("GET", nil, 0))
+		is.NoErr(err)
+		text, err := readAll(resp, nil)
+		is.NoErr(err)
+		is.Equal(text, "hello")
+		is.True(resp.Trailer.Get("X-Long") == long)
+	})
+}
+
 func TestH2CIsFullDuplex(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

@@ -78,6 +78,14 @@ func (x *stream) run(ctx context.Context, r, out *http.Request, interim func(int
 		return e
 	}
 	x.answer = x.response.Body
+	length, err := takeLength(x.response.Header)
+	if err != nil {
+		x.end()
+		return x.failure(Malformed, err)
+	}
+	if x.response.ContentLength < 0 {
+		x.response.ContentLength = length // the transport makes nothing of one that is repeated
+	}
 	if isOver(x.response, r.Method) {
 		x.end()
 		x.response.Body = http.NoBody
