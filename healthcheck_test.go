@@ -1,6 +1,7 @@
 package parachute_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -212,4 +213,51 @@ func TestProxyInTheEnvironmentDoesNotBendProbes(t *testing.T) {
 		is.Equal(elsewhere.Probes(), 0)
 		is.Equal(elsewhere.Requests(), 0)
 	})
+}
+
+// TestProbeOfAPortThatSpeaksFirstHasOneCause is about sockets: whether the
+// target or the probe is faster there is nobody's to say.
+func TestProbeOfAPortThatSpeaksFirstHasOneCause(t *testing.T) {
+	for name, tt := range map[string]struct {
+		says string
+		want parachute.Cause
+	}{
+		"out of workers": {"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n", parachute.CauseServerError},
+		"a mail server":  {"220 mail.test ESMTP\r\n", parachute.CauseMalformed},
+		"nothing":        {"", parachute.CauseNoAnswer},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			is.NoErr(err)
+			defer listener.Close()
+			go func() {
+				for {
+					conn, err := listener.Accept()
+					if err != nil {
+						return
+					}
+					io.WriteString(conn, tt.says)
+					conn.Close()
+				}
+			}()
+			ctx, cancel := context.WithCancel(t.Context())
+			causes := make(map[parachute.Cause]bool)
+			probes := 0
+			p := parachute.New(parachute.Options{Notify: func(e parachute.Event) {
+				if e.Kind != parachute.EventProbed {
+					return
+				}
+				causes[e.Probe.Cause] = true
+				if probes++; probes == 50 {
+					cancel()
+				}
+			}})
+			defer p.Close()
+			err = p.Deploy(ctx, parachute.Deployment{Service: "web", Targets: []string{listener.Addr().String()},
+				HealthCheck: parachute.HealthCheck{Interval: time.Millisecond}, Timeouts: parachute.Timeouts{Deploy: -1}})
+			is.True(errors.Is(err, context.Canceled))
+			is.Equal(causes, map[parachute.Cause]bool{tt.want: true})
+		})
+	}
 }

@@ -515,7 +515,9 @@ type Timeouts struct {
 	Stream time.Duration `json:"stream,omitzero"`
 
 	// Response bounds the wait for a target's answer to begin, from the last
-	// byte of the request sent. If 0, 30 s; if negative, there is no limit.
+	// byte of the request sent. Before that, it bounds how long a target may
+	// take not one byte of what it is sent. If 0, 30 s; if negative, there is
+	// no limit.
 	Response time.Duration `json:"response,omitzero"`
 
 	// Hold is how long a request waits for a service that no connection can

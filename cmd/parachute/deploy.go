@@ -42,7 +42,7 @@ type deployCommand struct {
 	DrainTimeout       limit `group:"Time limits:" placeholder:"30s" help:"How long requests running on the previous targets may take before they are cut off; 0 cuts them off at once."`
 	StreamDrainTimeout limit `group:"Time limits:" placeholder:"DURATION" help:"How long upgraded connections and event streams may outlive those requests; if not given, they are closed when the requests are done; 0 closes them at the switch."`
 	WebSocketClose     bool  `name:"websocket-close" group:"Time limits:" default:"true" negatable:"" help:"Tell clients and targets of WebSockets that are closed then, by a Close frame 1001 (going away); without it they are cut."`
-	TargetTimeout      limit `group:"Time limits:" placeholder:"30s" help:"Longest wait for a target's answer to begin; 0 is no limit."`
+	TargetTimeout      limit `group:"Time limits:" placeholder:"30s" help:"Longest wait for a target's answer to begin, or for it to take more of the request; 0 is no limit."`
 	Hold               limit `group:"Time limits:" placeholder:"5s" help:"How long a request waits while no target can be connected to, as when the only one is restarted; 0 is not at all."`
 
 	readerFlags

@@ -124,8 +124,9 @@ func (c canned) Read(p []byte) (int, error) {
 	return c.answers.Read(p)
 }
 
-func (canned) SetReadDeadline(time.Time) error { return nil }
-func (canned) Close() error                    { return nil }
+func (canned) SetReadDeadline(time.Time) error  { return nil }
+func (canned) SetWriteDeadline(time.Time) error { return nil }
+func (canned) Close() error                     { return nil }
 
 func dialCanned(context.Context, string, string) (net.Conn, error) {
 	answers := bytes.NewReader([]byte(smallAnswer))

@@ -28,16 +28,17 @@ const (
 // A body is what follows the head of an answer. One goroutine reads it; any
 // may close it.
 type body struct {
-	x      *exchange
-	conn   *conn
-	ending ending
-	left   int64            // of a body that ends atLength
-	chunks io.Reader        // of one that ends atLastChunk
-	piece  io.LimitedReader // of a splice
-	waiter waiter           // is told before Read waits; nil: nobody is
-	to     client           // that a WriteTo writes to
-	keep   bool             // the answer lets the connection be used again
-	err    error            // what Read returns from now on
+	x        *exchange
+	conn     *conn
+	ending   ending
+	left     int64            // of a body that ends atLength
+	chunks   io.Reader        // of one that ends atLastChunk
+	piece    io.LimitedReader // of a splice
+	waiter   waiter           // is told before Read waits; nil: nobody is
+	to       client           // that a WriteTo writes to
+	keep     bool             // the answer lets the connection be used again
+	doubtful bool             // a head told of a body that must not be
+	err      error            // what Read returns from now on
 }
 
 // answer completes the response once its head has been read.
@@ -53,6 +54,7 @@ func (x *exchange) answer(c *conn) *Error {
 	x.mu.Unlock()
 	c.readBy(time.Time{})
 	c.room = math.MaxInt64
+	c.patience.Store(0)
 	if c.limit = idleLimit; x.response.Header["Keep-Alive"] != nil {
 		c.limit = keepAlive(x.response.Header["Keep-Alive"])
 	}
@@ -78,7 +80,7 @@ func (x *exchange) answer(c *conn) *Error {
 // request: everything of this exchange has been sent and read, and nothing
 // besides.
 func (b *body) reusable() bool {
-	if !b.keep || b.conn.limit <= 0 || b.conn.err != nil || b.conn.br.Buffered() > 0 {
+	if !b.keep || b.conn.limit <= 0 || b.conn.err != nil || b.conn.spoke || b.conn.br.Buffered() > 0 {
 		return false
 	}
 	if b.x.request.streamed {
@@ -217,7 +219,7 @@ func (b *body) WriteTo(w io.Writer) (n int64, err error) {
 // or it is not worth it. A server that speaks TLS would copy, and hold back what
 // comes little by little.
 func (b *body) spliceable(w io.Writer) io.ReaderFrom {
-	if !b.to.web || b.conn.nc != b.conn.raw || b.left <= spliceMin || b.x.secret {
+	if !b.to.web || b.conn.secured || b.left <= spliceMin || b.x.secret {
 		return nil
 	}
 	to, _ := w.(io.ReaderFrom)

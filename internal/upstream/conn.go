@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -34,16 +35,11 @@ type conn struct {
 	nc  net.Conn      // what is spoken on: raw, or TLS over it
 	br  *bufio.Reader // reads through Read
 
-	sys    syscall.RawConn // of raw; nil: it is no socket
-	bare   bool            // nc is a socket, which is read and written through sys
-	peeker func(fd uintptr) bool
-	peeked error // what peeker found
-	one    [1]byte
+	secured bool            // nc is TLS
+	sys     syscall.RawConn // of raw; nil: it is no socket
+	socket  bool            // raw is read and written through sys
+	steps   steps           // within calls of sys, to ask and to read
 
-	turn   turn
-	unsent bool // see ask
-
-	hand   hand
 	waiter waiter // is told before Read waits; nil: nobody is
 
 	room int64 // how many more bytes Read may return
@@ -53,10 +49,16 @@ type conn struct {
 	since  time.Time     // when it became idle
 	reused bool          // it has served another exchange
 	addr   netip.Addr    // of the other end, where Options.IsCurrent is to judge it; invalid: it is no IP address
+	spoke  bool          // the target has, before it was asked anything
 
-	mu  sync.Mutex // guards the fields below
-	due time.Time  // when a read is to be given up; zero: never
-	set time.Time  // the deadline that raw has
+	writing  writing
+	patience atomic.Int64 // how many ns a write waits while no byte goes; not positive: for ever
+
+	mu       sync.Mutex // guards the fields below
+	due      time.Time  // when a read is to be given up; zero: never
+	set      time.Time  // the deadline for reads that raw has
+	writeDue time.Time  // when a write is to be given up, whatever goes; zero: never
+	writeSet time.Time  // the deadline for writes that raw has
 }
 
 // newConn returns a conn on raw.
@@ -65,23 +67,25 @@ func newConn(raw net.Conn) *conn {
 	if socket, ok := raw.(syscall.Conn); ok {
 		c.sys, _ = socket.SyscallConn()
 	}
-	switch c.nc.(type) {
+	switch raw.(type) {
 	case *net.TCPConn, *net.UnixConn: // what only embeds one may have a Read and a Write of its own
-		c.bare = c.sys != nil
+		c.socket = c.sys != nil
 	}
-	c.peeker = c.peek
-	c.hand.step = c.hand.read
-	c.turn.step = c.stepTurn
+	c.steps.bind()
+	c.writing.step = c.stepWrite
 	c.br = bufio.NewReader(c)
 	return c
 }
 
-// secure has c speak TLS.
+// secure has TLS spoken on c.
 func (c *conn) secure(ctx context.Context, config *tls.Config) error {
 	secured := tls.Client(&ciphertext{c.raw, c}, config)
-	c.nc, c.bare = secured, false
+	c.nc, c.secured = secured, true
 	return secured.HandshakeContext(ctx)
 }
+
+// isBare reports whether what is spoken on is a socket.
+func (c *conn) isBare() bool { return c.socket && !c.secured }
 
 // Read is what br reads from.
 func (c *conn) Read(p []byte) (int, error) {
@@ -106,45 +110,62 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 func (c *conn) read(p []byte) (int, error) {
-	if c.nc == c.raw {
+	if !c.secured {
 		if n, err := c.readAtHand(p); err != errNothing {
 			return n, err
 		}
 	}
-	if c.bare {
-		return c.takeTurn(p)
+	if !c.isBare() {
+		return c.nc.Read(p)
 	}
-	return c.nc.Read(p)
+	n, err := c.steps.read(c.sys, c.steps.reader, p)
+	if err != nil && err != io.EOF {
+		err = c.socketError("read", err)
+	}
+	return n, err
 }
 
-// write is the Write of what is spoken on.
-func (c *conn) write(p []byte) (int, error) {
-	if !c.bare {
-		return c.nc.Write(p)
+// ask writes wire, or as much of it as there is room for at once. Unless told
+// otherwise, it then waits until there is something to be read, or a Read would
+// return an error.
+//
+// Nothing is written where that is of no use: to a connection that is not quiet,
+// if it was used before, which is errStale, or that the target has closed. What
+// a target says on a new one before it was asked is for a Read to return.
+func (c *conn) ask(wire []byte, wait bool) (n int, err error) {
+	if !c.isBare() {
+		return c.write(wire)
 	}
-	var n int
-	var failed error
-	err := c.sys.Write(func(fd uintptr) bool {
-		for n < len(p) {
-			var m int
-			m, failed = uninterrupted(writeNow, fd, p[n:])
-			n += m
-			if failed != nil {
-				return failed != syscall.EAGAIN
-			}
+	s := &c.steps
+	s.begin(wire, c.reused, wait)
+	for err := c.sys.Read(s.asker); s.asking != nil; err = c.sys.Read(s.asker) {
+		if c.isDue(err) {
+			return 0, c.socketError("write", err)
 		}
-		return true
-	})
-	if err == nil && n < len(p) {
-		err = failed
 	}
-	if err != nil {
-		return n, c.socketError("write", err)
+	// What ended the wait, if not something to be read, a Read will find, too.
+	c.spoke = s.found == nil
+	switch s.failed {
+	case nil, syscall.EAGAIN:
+		return s.n, nil
+	case io.EOF:
+		return s.n, io.ErrUnexpectedEOF
+	case errStale:
+		return 0, errStale
 	}
-	return n, nil
+	return s.n, c.socketError("write", s.failed)
 }
 
-// socketError returns err as c.nc would; an errno is of a call of the same name.
+// hasSpoken reports whether there is something to be read, although nothing can
+// be written any more: a target that hangs up may have said why.
+func (c *conn) hasSpoken() bool {
+	c.readNowBy(time.Now().Add(lastLimit))
+	_, err := c.br.Peek(1)
+	c.readNowBy(time.Time{})
+	return err == nil
+}
+
+// socketError returns err as raw would; an errno is of a call of the same name.
 func (c *conn) socketError(op string, err error) error {
 	var raw *net.OpError
 	if errors.As(err, &raw) {
@@ -205,7 +226,7 @@ func (c *conn) quiet() bool {
 	if c.sys != nil && c.look() != syscall.EAGAIN {
 		return false
 	}
-	if c.sys != nil && c.nc == c.raw {
+	if c.sys != nil && !c.secured {
 		return true
 	}
 	// A deadline in the past still shows what TLS has read ahead.
@@ -214,7 +235,7 @@ func (c *conn) quiet() bool {
 		deadline = time.Now().Add(peekTime)
 	}
 	c.readNowBy(deadline)
-	_, err := c.nc.Read(c.one[:])
+	_, err := c.nc.Read(c.steps.one[:])
 	c.readNowBy(time.Time{})
 	return errors.Is(err, os.ErrDeadlineExceeded)
 }
@@ -231,24 +252,15 @@ func (c *conn) isAlive() bool {
 // look returns what a read would find now: nil (bytes), io.EOF, EAGAIN
 // (nothing), or what broke the connection. c must have a sys.
 func (c *conn) look() error {
-	err := c.sys.Read(c.peeker)
+	err := c.sys.Read(c.steps.looker)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		c.readNowBy(time.Time{})
-		err = c.sys.Read(c.peeker)
+		err = c.sys.Read(c.steps.looker)
 	}
 	if err != nil {
 		return err
 	}
-	return c.peeked
-}
-
-func (c *conn) peek(fd uintptr) bool {
-	n, err := uninterrupted(peekNow, fd, c.one[:])
-	if err == nil && n == 0 {
-		err = io.EOF
-	}
-	c.peeked = err
-	return true
+	return c.steps.found
 }
 
 // closeWrite tells the target that nothing more will come.

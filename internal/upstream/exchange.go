@@ -233,12 +233,11 @@ func (x *exchange) drop() bool {
 
 // attempt writes the request to c and reads heads up to the final one.
 func (x *exchange) attempt(c *conn, interim func(int, http.Header)) *Error {
-	if !x.request.streamed && c.bare {
-		c.ask(x.request.wire)
-	} else if n, err := c.write(x.request.wire); err != nil && n == 0 {
-		return x.untouched(Broken, err)
+	c.room = maxHead // for all heads together
+	x.body.doubtful = false
+	if err := x.ask(c); err != nil {
+		return err
 	}
-	// Where only a part was written there may be an answer that tells why.
 	holding := x.request.held
 	switch {
 	case holding:
@@ -247,10 +246,7 @@ func (x *exchange) attempt(c *conn, interim func(int, http.Header)) *Error {
 		if err := x.send(c); err != nil {
 			return err
 		}
-	default:
-		x.wasSent(c)
 	}
-	c.room = maxHead // for all heads together
 	for interims := 0; ; {
 		if err := c.await(); err != nil && holding && c.timedOut() {
 			holding = false
@@ -260,12 +256,15 @@ func (x *exchange) attempt(c *conn, interim func(int, http.Header)) *Error {
 			continue
 		} else if err != nil {
 			e := x.readFailure(c, err)
-			lost := e.Reason == Broken && x.request.repeatable && interims == 0
-			e.Repeatable = lost || c.unsent && e.Reason != Gone
+			e.Repeatable = e.Reason == Broken && x.request.repeatable && interims == 0
 			return e
 		}
 		if err := c.readHead(x.request.r.Method, &x.response, &x.body); err != nil {
-			return x.readFailure(c, err)
+			e := x.readFailure(c, err)
+			// This may be what is left of an answer to somebody else.
+			e.Repeatable = e.Reason == Malformed && x.request.repeatable && interims == 0 &&
+				c.reused && errors.Is(err, errStatusLine)
+			return e
 		}
 		status := x.response.StatusCode
 		if status/100 != 1 || status == http.StatusSwitchingProtocols {
@@ -285,6 +284,39 @@ func (x *exchange) attempt(c *conn, interim func(int, http.Header)) *Error {
 	}
 }
 
+// ask writes what is to be sent in one piece. The answer may be there when it
+// returns, also that of a target which did not want to be asked.
+func (x *exchange) ask(c *conn) *Error {
+	wire, streamed := x.request.wire, x.request.streamed
+	c.patience.Store(int64(x.responseTimeout()))
+	wait := !streamed && c.isBare()
+	if wait {
+		x.wasSent(c) // for as a rule all of it will be, at once
+	}
+	n, err := c.ask(wire, wait)
+	if err == nil && n < len(wire) {
+		var m int
+		m, err = c.write(wire[n:])
+		n, wait = n+m, false
+	}
+	stalled := errors.Is(err, errStalled)
+	switch {
+	case err == nil, n > 0 && !stalled: // of what was written in part, the answer tells why
+	case (n > 0 || !c.reused) && c.hasSpoken():
+		wait = false
+	case stalled:
+		e := x.failure(Timeout, err)
+		e.Repeatable = n == 0 && e.Reason != Gone
+		return e
+	default:
+		return x.untouched(Broken, err)
+	}
+	if !streamed && !wait {
+		x.wasSent(c)
+	}
+	return nil
+}
+
 // wasSent starts the time that the target has for its answer.
 func (x *exchange) wasSent(c *conn) {
 	x.mu.Lock()
@@ -301,7 +333,15 @@ func (x *exchange) wasHeard(c *conn) {
 }
 
 func (x *exchange) expectLocked(c *conn) {
-	if limit := x.pool.o.ResponseTimeout; limit > 0 && x.sent && !x.answered && !x.request.call {
+	if limit := x.responseTimeout(); limit > 0 && x.sent && !x.answered {
 		c.readBy(time.Now().Add(limit))
 	}
+}
+
+// responseTimeout returns the limit that holds for x; not positive: none.
+func (x *exchange) responseTimeout() time.Duration {
+	if x.request.call {
+		return 0
+	}
+	return x.pool.o.ResponseTimeout
 }

@@ -21,19 +21,6 @@ type waiterFunc func() error
 
 func (f waiterFunc) beforeWait() error { return f() }
 
-// A hand reads from a socket what is there already.
-type hand struct {
-	step func(fd uintptr) bool // read, bound once
-	into []byte
-	n    int
-	err  error
-}
-
-func (h *hand) read(fd uintptr) bool {
-	h.n, h.err = uninterrupted(readNow, fd, h.into)
-	return true
-}
-
 // readAtHand comes before a Read of the socket: where somebody wants to know
 // whether that will wait, it reads what is there. Otherwise, and when it has told
 // that there was nothing, it returns errNothing.
@@ -41,22 +28,14 @@ func (c *conn) readAtHand(p []byte) (int, error) {
 	if c.waiter == nil {
 		return 0, errNothing
 	}
-	if c.sys != nil {
-		h := &c.hand
-		h.into = p
-		err := c.sys.Read(h.step)
-		h.into = nil
+	if c.socket {
+		n, err := c.steps.read(c.sys, c.steps.taker, p)
 		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded): // which may be one that was left behind
-		case err != nil:
-			return 0, c.socketError("read", err)
-		case h.err == syscall.EAGAIN:
-		case h.err != nil:
-			return 0, c.socketError("read", h.err)
-		case h.n == 0:
-			return 0, io.EOF
+		case err == nil, err == io.EOF:
+			return n, err
+		case err == syscall.EAGAIN, errors.Is(err, os.ErrDeadlineExceeded): // which may be one that was left behind
 		default:
-			return h.n, nil
+			return 0, c.socketError("read", err)
 		}
 	}
 	if err := c.waiter.beforeWait(); err != nil {
@@ -65,7 +44,8 @@ func (c *conn) readAtHand(p []byte) (int, error) {
 	return 0, errNothing
 }
 
-// A ciphertext is what TLS reads from.
+// A ciphertext is what TLS is spoken over: raw, but for who waits for it, or for
+// room in it.
 type ciphertext struct {
 	net.Conn
 	c *conn
@@ -77,3 +57,5 @@ func (t *ciphertext) Read(p []byte) (int, error) {
 	}
 	return t.Conn.Read(p)
 }
+
+func (t *ciphertext) Write(p []byte) (int, error) { return t.c.writeRaw(p) }

@@ -45,9 +45,11 @@ type Options struct {
 	DialTimeout time.Duration
 
 	// ResponseTimeout runs from the last byte of the request written to the
-	// head of the final answer; a 1xx starts it anew. 0 or negative: none. A
-	// gRPC call has none: its head may come with the first message that there
-	// is to tell, and grpc-timeout is for the rest.
+	// head of the final answer; a 1xx starts it anew. Before that, it is how
+	// long the target may take no byte of what it is sent, if its answer has
+	// not begun. 0 or negative: none. A gRPC call has none: its head may come
+	// with the first message that there is to tell, and grpc-timeout is for the
+	// rest.
 	ResponseTimeout time.Duration
 
 	// WriteTimeout is how long a client may let an answer's bytes wait in the
@@ -310,16 +312,16 @@ func (p *Pool) closeExpired() {
 }
 
 // take returns a connection that was used before and seems to be alive, or
-// nil; one that takes q as a turn is only looked at then. If it turns out to be
-// lost, a repeatable request needs another attempt, but any other is lost, too,
-// and so gets none that is not fresh.
+// nil; a bare one is looked at when it is asked. If it turns out to be lost, a
+// repeatable request needs another attempt, but any other is lost, too, and so
+// gets none that is not fresh.
 func (p *Pool) take(q *request) *conn {
 	for {
 		c, usable := p.pop(q.repeatable)
 		if c == nil {
 			return nil
 		}
-		if usable && (!q.streamed && c.bare || c.quiet()) {
+		if usable && (c.isBare() || c.quiet()) {
 			c.reused = true
 			return c
 		}

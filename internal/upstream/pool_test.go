@@ -21,44 +21,6 @@ import (
 	"github.com/shahnk19/parachute/internal/upstream"
 )
 
-func TestConnectionIsUsedAgainOnlyWhereNothingCanBeLeftOnIt(t *testing.T) {
-	for answer, again := range map[string]bool{
-		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok":                                                 true,
-		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n":                                                   true,
-		"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok":                                              true,
-		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokay":                                               false,
-		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nokay":                                               false,
-		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n":                      true,
-		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nA: b\r\n\r\n":              true,
-		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nHTTP/":                 false,
-		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok!!0\r\n\r\n":                        false,
-		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n": false,
-		"HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n":           false,
-		"HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\nok":                                                 true,
-		"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok":                            false,
-		"HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 2\r\n\r\nok":                         false,
-		"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok":                                                 false,
-		"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok":                       true,
-		"HTTP/1.1 204 No Content\r\n\r\n":                                                                true,
-		"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n":                                           true,
-		"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n":                                           false,
-		"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n":                                  false,
-		"HTTP/1.1 304 Not Modified\r\nContent-Length: 100\r\n\r\n":                                       true,
-		"HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n":                                true,
-		"HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\nContent-Length: 2\r\n\r\nok":                        false,
-		"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok":                 true,
-	} {
-		t.Run(answer, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				is := is.New(t)
-				g := newTarget(t, upstream.Options{}, once(answer))
-				g.get()
-				is.Equal(g.conns() == 1, again) // the connection is kept
-			})
-		})
-	}
-}
-
 func TestAnswerReadInPartLosesItsConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -248,6 +249,10 @@ func (s *sender) run() {
 		s.err = s.sendCounted(body, &piece)
 	}
 	piece.giveBack()
+	if errors.Is(s.err, errStalled) {
+		s.x.stalled()
+		return
+	}
 	if s.err == nil || s.refused {
 		// A target that refuses more of the body has answered or will not.
 		s.x.wasSent(s.conn)
@@ -334,9 +339,9 @@ func (s *sender) complete() bool {
 		if !s.last.Load() {
 			return false
 		}
-		s.conn.nc.SetWriteDeadline(time.Now().Add(lastLimit))
+		s.conn.writeBy(time.Now().Add(lastLimit))
 		<-s.done
-		s.conn.nc.SetWriteDeadline(time.Time{})
+		s.conn.writeBy(time.Time{})
 	}
 	return s.err == nil
 }
@@ -363,6 +368,16 @@ func (x *exchange) finishSending() *Error {
 		return x.failure(Broken, x.sender.err)
 	}
 	return nil
+}
+
+// stalled ends x, whose target takes nothing more, unless it has answered.
+func (x *exchange) stalled() {
+	x.mu.Lock()
+	answered := x.answered
+	x.mu.Unlock()
+	if !answered {
+		x.cut(Timeout, errStalled)
+	}
 }
 
 // bodyFailed makes sure that the target never takes for complete what the

@@ -43,7 +43,7 @@ var (
 // (RFC 9110, section 5.5); and names that are no tokens, whose fields are left
 // out. It is refused where two readers could see two messages in it.
 
-// await waits for the first byte of a head.
+// await waits for the first byte of an answer.
 func (c *conn) await() error {
 	_, err := c.br.Peek(1)
 	return noEOF(err)
@@ -61,14 +61,15 @@ func (c *conn) timedOut() bool {
 // readHead reads the head of the answer to a request with that method into r,
 // and into b how its body is to be read.
 func (c *conn) readHead(method string, r *http.Response, b *body) error {
+	if err := c.expectHead(); err != nil {
+		return err
+	}
 	line, err := c.br.ReadSlice('\n')
 	switch {
-	case isAlert(line):
-		return ErrTLS
 	case err != nil && err != bufio.ErrBufferFull:
 		return noEOF(err)
 	case !parseStatusLine(r, line):
-		return fmt.Errorf("%w: %q", errStatusLine, line[:min(len(line), maxQuoted)])
+		return notStatusLine(line)
 	}
 	for err == bufio.ErrBufferFull { // of the reason phrase
 		_, err = c.br.ReadSlice('\n')
@@ -81,6 +82,34 @@ func (c *conn) readHead(method string, r *http.Response, b *body) error {
 		return err
 	}
 	return b.frame(method, r)
+}
+
+// expectHead waits until what comes can be seen to begin as a status line does.
+// What does not is no answer, and its line may never end.
+func (c *conn) expectHead() error {
+	const beginning = "HTTP/"
+	for n := 1; n <= len(beginning); n++ {
+		p, err := c.br.Peek(n)
+		if err != nil {
+			return noEOF(err)
+		}
+		if p[n-1] == beginning[n-1] {
+			continue
+		}
+		line, _ := c.br.Peek(c.br.Buffered())
+		if isAlert(line) {
+			return ErrTLS
+		}
+		if end := bytes.IndexByte(line, '\n'); end >= 0 {
+			line = line[:end+1]
+		}
+		return notStatusLine(line)
+	}
+	return nil
+}
+
+func notStatusLine(line []byte) error {
+	return fmt.Errorf("%w: %q", errStatusLine, line[:min(len(line), maxQuoted)])
 }
 
 // A section says which fields are read.
@@ -252,12 +281,16 @@ func (b *body) frame(method string, r *http.Response) error {
 	b.keep = !both && !field.HasToken(connection, "close") && (r.ProtoMinor > 0 || field.HasToken(connection, "keep-alive"))
 	r.ContentLength = length
 	status := r.StatusCode
+	bodiless := status < 200 || status == http.StatusNoContent || status == http.StatusNotModified || method == "HEAD"
+	if bodiless && (chunked || length > 0) {
+		// Where that is allowed it tells what another answer would have. But who
+		// sends it may as well send a body, now or later, and in that might be
+		// what looks like the next answer. An interim head tells for the final one.
+		b.doubtful = true
+	}
+	b.keep = b.keep && !b.doubtful
 	switch {
-	case status < 200, status == http.StatusNoContent:
-		// A length is forbidden here. Who sends one may well send a body.
-		b.keep = b.keep && !chunked && length <= 0
-		fallthrough
-	case status == http.StatusNotModified:
+	case status < 200, status == http.StatusNoContent, status == http.StatusNotModified:
 		if method != "HEAD" {
 			r.ContentLength = 0
 		}

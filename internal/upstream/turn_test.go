@@ -50,13 +50,15 @@ func TestTurnTellsWhatHappened(t *testing.T) {
 
 func TestTurnThatCannotBeginIsRepeatable(t *testing.T) {
 	is := is.New(t)
+	over := make(chan struct{})
 	pool := newSocketTarget(t, "tcp", "127.0.0.1:0", upstream.Options{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, address)
 		if err == nil {
 			err = conn.(*net.TCPConn).CloseWrite()
 		}
 		return conn, err
-	}}, func(conn net.Conn, _ int) { io.Copy(io.Discard, conn) })
+	}}, func(net.Conn, int) { <-over })
+	defer close(over)
 	_, err := pool.Exchange(post("hello"), "/", field.View{}, nil)
 	why, repeatable := reason(err)
 	is.Equal(why, upstream.Broken)
@@ -163,9 +165,9 @@ func TestTurnIsEndedAtOnce(t *testing.T) {
 	}
 }
 
-// TestTurnWritesWhatHasNoRoom has a target that begins to read when a time-out
-// would have passed if it had begun to run before the request was written. It
-// then has as long again to answer.
+// TestTurnWritesWhatHasNoRoom has a target that has not got all of the request
+// when a time-out would have passed if it had begun to run before that was
+// written. It then has as long again to answer.
 func TestTurnWritesWhatHasNoRoom(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -177,12 +179,17 @@ func TestTurnWritesWhatHasNoRoom(t *testing.T) {
 		}
 		return conn, err
 	}
-	long := strings.Repeat("x", 1<<20)
+	long := strings.Repeat("x", 4<<20)
 	want := "GET / HTTP/1.1\r\nHost: app.test\r\nLong: " + long + "\r\n\r\n"
 	pool := newSocketTarget(t, "tcp", "127.0.0.1:0", upstream.Options{Dial: small, ResponseTimeout: limit}, func(conn net.Conn, n int) {
-		time.Sleep(limit + limit/10)
+		conn.(*net.TCPConn).SetReadBuffer(32 << 10)
 		for head := make([]byte, len(want)); n == 0; {
-			if _, err := io.ReadFull(conn, head); err != nil || string(head) != want {
+			time.Sleep(limit * 6 / 10)
+			if _, err := io.ReadFull(conn, head[:len(head)/2]); err != nil {
+				return
+			}
+			time.Sleep(limit * 6 / 10)
+			if _, err := io.ReadFull(conn, head[len(head)/2:]); err != nil || string(head) != want {
 				return // which fails the test
 			}
 			io.WriteString(conn, ok)

@@ -1,0 +1,197 @@
+package upstream_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/field"
+	"github.com/shahnk19/parachute/internal/proxytest"
+	"github.com/shahnk19/parachute/internal/upstream"
+)
+
+// TestUploadToATargetThatStopsReadingTimesOut sends more than sockets hold.
+func TestUploadToATargetThatStopsReadingTimesOut(t *testing.T) {
+	ca := proxytest.NewCA()
+	certificate := ca.Issue("app.test")
+	const size = 20 << 20
+	for _, way := range []string{"tcp", "unix", "tls"} {
+		for framing, length := range map[string]int64{"counted": size, "in chunks": -1} {
+			t.Run(way+"/"+framing, func(t *testing.T) {
+				t.Parallel()
+				is := is.New(t)
+				network, address := "tcp", "127.0.0.1:0"
+				if way == "unix" {
+					network, address = "unix", filepath.Join(t.TempDir(), "s")
+				}
+				o := upstream.Options{ResponseTimeout: 500 * time.Millisecond}
+				if way == "tls" {
+					o.TLS = &tls.Config{RootCAs: ca.Pool(), ServerName: "app.test"}
+				}
+				over := make(chan struct{})
+				pool := newSocketTarget(t, network, address, o, func(conn net.Conn, _ int) {
+					if way == "tls" {
+						conn = tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{certificate}})
+					}
+					io.ReadFull(conn, make([]byte, 1<<20))
+					<-over
+				})
+				body := &countedBody{Reader: io.LimitReader(zeroReader{}, size)}
+				_, err := pool.Exchange(request("POST", body, length), "/", field.View{}, nil)
+				close(over)
+				why, repeatable := reason(err)
+				is.Equal(why, upstream.Timeout)
+				is.True(!repeatable)
+				is.Equal(err.Error(), "timeout: the target takes nothing more of the request")
+				pool.Close()
+				is.Equal(body.closed, 1)
+			})
+		}
+	}
+}
+
+// TestUploadToATargetThatReadsALittleIsNotTimedOut has one that reads so little
+// that its socket has no room to speak of for longer than the limit.
+func TestUploadToATargetThatReadsALittleIsNotTimedOut(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("what is on its way is not known here")
+	}
+	t.Parallel()
+	is := is.New(t)
+	const size = 2 << 20
+	o := upstream.Options{ResponseTimeout: time.Second}
+	pool := newSocketTarget(t, "unix", filepath.Join(t.TempDir(), "s"), o, func(conn net.Conn, _ int) {
+		proxytest.ReadHead(conn)
+		n := int64(0)
+		for ; n < 15*16<<10; n += 16 << 10 {
+			io.ReadFull(conn, make([]byte, 16<<10))
+			time.Sleep(200 * time.Millisecond)
+		}
+		io.CopyN(io.Discard, conn, size-n)
+		io.WriteString(conn, ok)
+	})
+	body, err := readAll(pool.Exchange(request("POST", io.LimitReader(zeroReader{}, size), size), "/", field.View{}, nil))
+	is.NoErr(err)
+	is.Equal(body, "ok")
+}
+
+func TestResponseTimeoutRunsWhileTheTargetTakesNothing(t *testing.T) {
+	const (
+		limit = 10 * time.Second
+		size  = 1 << 20 // of what is sent; a connection holds 64 KiB
+	)
+	long := http.Header{"Long": {strings.Repeat("x", size)}}
+	upload := func() *http.Request { return request("POST", io.LimitReader(zeroReader{}, size), size) }
+	// take reads n bytes at once, after a time.
+	take := func(conn net.Conn, after time.Duration, n int64) {
+		time.Sleep(after)
+		io.CopyN(io.Discard, conn, n)
+	}
+	for name, tt := range map[string]struct {
+		header http.Header
+		r      *http.Request
+		play   func(conn net.Conn)
+		after  time.Duration // 0: it is answered
+	}{
+		"an upload": {nil, upload(), func(conn net.Conn) { time.Sleep(time.Hour) }, limit},
+		"a head":    {long, request("GET", nil, 0), func(conn net.Conn) { time.Sleep(time.Hour) }, limit},
+		"an upload that goes on": {nil, upload(), func(conn net.Conn) {
+			take(conn, limit-time.Second, 1000)
+			take(conn, limit-time.Second, 1000)
+			take(conn, limit-time.Second, size-2000)
+			io.WriteString(conn, ok)
+		}, 0},
+		"a head that goes on": {long, request("GET", nil, 0), func(conn net.Conn) {
+			take(conn, limit-time.Second, 1000)
+			take(conn, limit-time.Second, 1000)
+			take(conn, limit-time.Second, size-2000)
+			time.Sleep(limit - time.Second)
+			io.WriteString(conn, ok)
+		}, 0},
+		"an upload that went on": {nil, upload(), func(conn net.Conn) {
+			take(conn, limit-time.Second, 1000)
+			time.Sleep(time.Hour)
+		}, 2*limit - time.Second},
+		"a head, which is answered": {long, request("GET", nil, 0), func(conn net.Conn) {
+			io.WriteString(conn, ok)
+			time.Sleep(time.Hour)
+		}, 0},
+		"an upload, which is answered": {nil, upload(), func(conn net.Conn) {
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
+			time.Sleep(10 * limit)
+			io.WriteString(conn, "k")
+			time.Sleep(time.Hour)
+		}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				g := newTarget(t, upstream.Options{ResponseTimeout: limit}, func(conn net.Conn, _ int) { tt.play(conn) })
+				start := time.Now()
+				body, err := readAll(g.Exchange(tt.r, "/", field.ViewOf(tt.header), nil))
+				if tt.after == 0 {
+					is.NoErr(err)
+					is.Equal(body, "ok")
+					return
+				}
+				why, repeatable := reason(err)
+				is.Equal(why, upstream.Timeout)
+				is.True(!repeatable)
+				// Whether something goes is seen to eight times per limit, and then
+				// a tenth of a second passes in which an answer might come.
+				late := time.Since(start) - tt.after
+				is.True(0 <= late && late <= limit/8+100*time.Millisecond) // when it was given up
+			})
+		})
+	}
+}
+
+func TestFullDuplexIsNotTimed(t *testing.T) {
+	const limit, size = time.Second, 1 << 20
+	for name, head := range map[string]string{
+		"an upload that was answered early": "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
+		"a tunnel":                          "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				big := blob(size)
+				g := newTarget(t, upstream.Options{ResponseTimeout: limit}, func(conn net.Conn, _ int) {
+					proxytest.ReadHead(conn)
+					io.WriteString(conn, head)
+					time.Sleep(10 * limit)
+					got := make([]byte, size)
+					io.ReadFull(conn, got)
+					if bytes.Equal(got, big) {
+						io.WriteString(conn, "ok")
+					}
+				})
+				r := request("POST", bytes.NewReader(big), size)
+				if name == "a tunnel" {
+					r = request("GET", nil, 0)
+				}
+				resp, err := g.Exchange(r, "/", field.View{}, nil)
+				is.NoErr(err)
+				defer resp.Body.Close()
+				if tunnel, ok := resp.Body.(io.Writer); ok {
+					_, err := tunnel.Write(big)
+					is.NoErr(err)
+				}
+				got := make([]byte, 2)
+				_, err = io.ReadFull(resp.Body, got)
+				is.NoErr(err)
+				is.Equal(string(got), "ok")
+			})
+		})
+	}
+}

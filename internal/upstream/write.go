@@ -1,0 +1,167 @@
+package upstream
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// errStalled is what a write fails with that has waited for too long.
+var errStalled = errors.New("the target takes nothing more of the request")
+
+// stallLooks is how often, in the time that a write waits, it is seen whether
+// something goes: so much later than it might it gives up at most.
+const stallLooks = 8
+
+// write writes p to the target. It waits for room as long as bytes that were
+// written before keep going, but no longer than the conn's patience while none
+// does: then it returns errStalled. Waiting for the one who calls it costs no
+// patience.
+func (c *conn) write(p []byte) (int, error) {
+	if !c.secured {
+		return c.writeRaw(p)
+	}
+	return c.nc.Write(p) // which writes by writeRaw
+}
+
+// writeRaw is write below TLS.
+func (c *conn) writeRaw(p []byte) (int, error) {
+	w := &c.writing
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rest, w.since = p, time.Time{}
+	for {
+		left := len(w.rest)
+		err := c.writeOn(w)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = c.goOn(w, len(w.rest) < left, err)
+		} else if err == nil || len(w.rest) == 0 {
+			return len(p), nil
+		}
+		if err != nil {
+			return len(p) - len(w.rest), err
+		}
+	}
+}
+
+// A writing is a write that goes on. What it waits for is room.
+type writing struct {
+	step func(fd uintptr) bool // bound once, lest each write makes an object
+
+	mu     sync.Mutex // held for as long as a write lasts; guards the fields below
+	rest   []byte
+	failed error
+	since  time.Time // when it was last seen that something went; zero: it does not wait
+	unsent int       // how much was on its way then
+}
+
+// writeOn goes on with w up to an error, which may be that it waits too long.
+func (c *conn) writeOn(w *writing) error {
+	if !c.socket {
+		if w.since.IsZero() {
+			c.wait(w, 0) // whether it does shows when it is too late to set a deadline
+		}
+		n, err := c.raw.Write(w.rest)
+		w.rest = w.rest[n:]
+		return err
+	}
+	err := c.sys.Write(w.step)
+	if err == nil {
+		err = w.failed
+	}
+	if err != nil {
+		return c.socketError("write", err)
+	}
+	return nil
+}
+
+// stepWrite writes what there is room for, within a RawConn.Write.
+func (c *conn) stepWrite(fd uintptr) bool {
+	w := &c.writing
+	for w.failed = nil; len(w.rest) > 0 && w.failed == nil; {
+		var n int
+		n, w.failed = uninterrupted(writeNow, fd, w.rest)
+		if w.rest = w.rest[n:]; n > 0 {
+			w.since = time.Time{}
+		}
+	}
+	if w.failed != syscall.EAGAIN {
+		return true
+	}
+	if w.since.IsZero() {
+		c.wait(w, unsent(fd))
+	}
+	return false
+}
+
+// wait begins a wait of w, with so much on its way.
+func (c *conn) wait(w *writing, unsent int) {
+	if c.patience.Load() > 0 {
+		w.since, w.unsent = time.Now(), unsent
+	}
+	c.lookAgain(w, w.since)
+}
+
+// goOn returns nil if w may last longer, although a deadline, which err tells,
+// has passed. If something was moved before that, its wait begins anew.
+func (c *conn) goOn(w *writing, moved bool, err error) error {
+	now := time.Now()
+	if left := c.unsent(); moved || left != w.unsent {
+		w.since, w.unsent = now, left
+	}
+	patience := time.Duration(c.patience.Load())
+	c.mu.Lock()
+	due := !c.writeDue.IsZero() && !now.Before(c.writeDue)
+	c.mu.Unlock()
+	switch {
+	case due:
+		return err
+	case patience > 0 && !w.since.IsZero() && now.Sub(w.since) >= patience:
+		return errStalled
+	}
+	return c.lookAgain(w, now)
+}
+
+// lookAgain sets the deadline for the next look at w. One that comes earlier
+// does no harm, and is let stand.
+func (c *conn) lookAgain(w *writing, now time.Time) error {
+	var at time.Time
+	if patience := time.Duration(c.patience.Load()); patience > 0 && !w.since.IsZero() {
+		at = now.Add(min(patience/stallLooks, patience-now.Sub(w.since)))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.writeDue.IsZero() && (at.IsZero() || c.writeDue.Before(at)) {
+		at = c.writeDue
+	}
+	early := c.writeSet.After(now) && !c.writeSet.After(at)
+	if early || at.IsZero() && c.writeSet.IsZero() {
+		return nil
+	}
+	return c.setWriteLocked(at)
+}
+
+func (c *conn) setWriteLocked(t time.Time) error {
+	c.writeSet = t
+	return c.raw.SetWriteDeadline(t)
+}
+
+// writeBy makes writes give up at t, whatever goes; zero: they may last.
+func (c *conn) writeBy(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.writeDue = t; !t.IsZero() {
+		c.setWriteLocked(t)
+	}
+}
+
+// unsent returns how much of what was written is on its way, as far as that can
+// be known.
+func (c *conn) unsent() (n int) {
+	if c.socket {
+		c.sys.Control(func(fd uintptr) { n = unsent(fd) })
+	}
+	return n
+}
