@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -223,6 +224,45 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	is.True(strings.HasPrefix(<-running, "error")) // it was cut off
 	a.release <- struct{}{}
 	startProxy(t, asBinary, env) // what the first one left is no hindrance
+}
+
+func TestSIGTERMEndsAProxyWhoseOutputIsAFullPipe(t *testing.T) {
+	for name, tt := range map[string]struct {
+		signals int
+		told    bool // standard error is read
+	}{
+		"once":       {1, true},
+		"once, both": {1, false},
+		"twice":      {2, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			is := is.New(t)
+			out, in, err := os.Pipe()
+			is.NoErr(err)
+			defer out.Close()
+			defer in.Close()
+			is.NoErr(in.SetWriteDeadline(time.Now().Add(50 * time.Millisecond)))
+			_, err = in.Write(make([]byte, 1<<20))
+			is.True(errors.Is(err, os.ErrDeadlineExceeded)) // it is full
+			env := newEnvironment(t)
+			stderr, said := io.Writer(in), newOutput()
+			if tt.told {
+				stderr = said
+			}
+			proxy := startWith(t, nil, env, []string{"run"}, in, stderr)
+			a := newApp(t, "web")
+			for deploy(t, env, a) != 0 { // until it is there
+			}
+			for range tt.signals {
+				is.NoErr(proxy.signal(syscall.SIGTERM))
+				for deploy(t, env, a) == 0 { // until it has heard that
+				}
+			}
+			is.Equal(proxy.wait(t), tt.signals-1)
+			is.Equal(strings.Contains(said.String(), "its last lines are lost"), tt.told)
+		})
+	}
 }
 
 func TestShutdownTimeoutCutsRequestsOff(t *testing.T) {

@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -24,15 +25,15 @@ func main() {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	ctx, stop := context.WithCancel(context.Background())
-	exit := make(chan int, 1)
-	go runArgs(ctx, exit)
+	exit, stderr := make(chan int, 1), &patient{w: os.Stderr}
+	go runArgs(ctx, stderr, exit)
 	for {
 		select {
 		case code := <-exit:
 			os.Exit(code)
 		case s := <-signals:
 			if ctx.Err() != nil {
-				fmt.Fprintf(os.Stderr, "parachute: %v again: ending at once\n", s)
+				fmt.Fprintf(stderr, "parachute: %v again: ending at once\n", s)
 				os.Exit(exitRefused)
 			}
 			stop()
@@ -41,6 +42,6 @@ func main() {
 }
 
 // runArgs runs the command line of the process.
-func runArgs(ctx context.Context, exit chan<- int) {
-	exit <- run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+func runArgs(ctx context.Context, stderr io.Writer, exit chan<- int) {
+	exit <- run(ctx, os.Args[1:], os.Getenv, os.Stdout, stderr)
 }

@@ -117,6 +117,15 @@ func asBinary(t *testing.T, env environment, args ...string) *process {
 // attributes.
 func start(t *testing.T, attributes *syscall.SysProcAttr, env environment, args []string) *process {
 	t.Helper()
+	stdout, stderr := newOutput(), newOutput()
+	p := startWith(t, attributes, env, args, stdout, stderr)
+	p.stdout, p.stderr = stdout, stderr
+	return p
+}
+
+// startWith is start with those outputs.
+func startWith(t *testing.T, attributes *syscall.SysProcAttr, env environment, args []string, stdout, stderr io.Writer) *process {
+	t.Helper()
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +137,7 @@ func start(t *testing.T, attributes *syscall.SysProcAttr, env environment, args 
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
 	p := &process{stdout: newOutput(), stderr: newOutput(), ended: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = p.stdout, p.stderr
+	cmd.Stdout, cmd.Stderr = stdout, stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

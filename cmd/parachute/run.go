@@ -124,6 +124,7 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 		SpoolDir:        c.SpoolDir,
 		MaxHeld:         int(c.MaxHeld),
 		Output:          p.stdout,
+		LogLost:         func(err error) { p.warnf("%v", err) },
 		LogFormat:       accesslog.Format(c.LogFormat),
 		NoAccessLog:     c.NoAccessLog,
 		Debug:           c.Debug,

@@ -67,8 +67,10 @@ func (l *Log) Handler(level slog.Leveler) slog.Handler {
 }
 
 // Close writes what is in the buffer, returns the error of doing so, and leaves
-// no goroutine behind. It takes as long as the output does. Lines that come
-// later are written at once. It may be called again.
+// no goroutine behind. Lines that come later are written at once. An output that
+// has not taken all of it within 2 s is given up, with the goroutine that waits
+// for it: the error is a [*LostError], and lines that come later are dropped.
+// Close may be called again.
 func (l *Log) Close() error { return l.buffer.close() }
 
 // Observe writes the line of a request that has ended. It is made for Observe

@@ -1,6 +1,8 @@
 package accesslog
 
 import (
+	"bytes"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -8,9 +10,20 @@ import (
 
 const (
 	flushInterval = 100 * time.Millisecond
-	flushSize     = 64 << 10 // as much is written before its time
-	holdSize      = 4 << 20  // as much may wait for an output that does not keep up
+	flushSize     = 64 << 10        // as much is written before its time
+	holdSize      = 4 << 20         // as much may wait for an output that does not keep up
+	closeLimit    = 2 * time.Second // a write may take at the end
 )
+
+// A LostError says that lines were not written: the output did not take them
+// within 2 s of Close.
+type LostError struct {
+	Lines int // one of them may have been written in part
+}
+
+func (e *LostError) Error() string {
+	return fmt.Sprintf("the output of the log took too little for %v: its last lines are lost, %d of them", closeLimit, e.Lines)
+}
 
 // A buffer takes whole lines, writes them to its output from a goroutine of its
 // own, and keeps the last of them.
@@ -24,17 +37,19 @@ type buffer struct {
 	full   chan struct{} // has one if waiting is not to wait any longer
 	quit   chan struct{}
 	done   chan struct{} // closed when run has returned
+	last   error         // of the last write, if that was once more tried in vain; set before done is closed
 
 	closing sync.Once
-	err     error // of the last write, guarded by closing
+	err     error // what close returns, guarded by closing
 
 	spare []byte // run's own, to take the place of waiting
 
 	mu      sync.Mutex // guards what follows
 	waiting []byte
-	writing int // bytes that run is writing
-	dropped int // lines since the last write that succeeded
-	closed  bool
+	writing []byte // what run is writing, as far as it was not taken yet
+	dropped int    // lines since the last write that succeeded
+	closed  bool   // all is written; what comes is written at once
+	lost    bool   // close did not wait any longer; what comes is dropped
 	history history
 }
 
@@ -60,7 +75,7 @@ func (b *buffer) add(k kind, service string, line []byte) {
 	switch {
 	case b.closed:
 		_, _ = b.out.Write(line)
-	case b.writing+len(b.waiting)+len(line) > holdSize:
+	case b.lost, len(b.writing)+len(b.waiting)+len(line) > holdSize:
 		b.dropped++
 	default:
 		b.waiting = append(b.waiting, line...)
@@ -104,56 +119,90 @@ func wake(c chan struct{}) {
 }
 
 // run writes what waits: 100 ms after the first line of it came, or when there
-// is much.
+// is much; and all of it at last.
 func (b *buffer) run() {
 	defer close(b.done)
 	due := time.NewTimer(flushInterval)
 	defer due.Stop()
-	for {
-		select {
-		case <-b.filled:
-		case <-b.quit:
-			return
-		}
-		due.Reset(flushInterval)
-		select {
-		case <-b.full:
-		case <-due.C:
-		case <-b.quit:
-			return
-		}
+	for b.gather(due) {
 		b.flush()
 	}
+	b.mu.Lock()
+	b.reportDroppedLocked()
+	b.mu.Unlock()
+	b.last = b.flush()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = !b.lost
+}
+
+// gather returns when there is something to be written. It reports false if that
+// is for the last time.
+func (b *buffer) gather(due *time.Timer) bool {
+	select {
+	case <-b.filled:
+	case <-b.quit:
+		return false
+	}
+	due.Reset(flushInterval)
+	select {
+	case <-b.full:
+	case <-due.C:
+	case <-b.quit:
+		return false
+	}
+	return true
 }
 
 // flush writes what waits. What the output did not take waits again, at its
 // old place.
-func (b *buffer) flush() {
+func (b *buffer) flush() error {
 	b.mu.Lock()
 	lines := b.waiting
 	b.waiting = b.spare[:0]
-	b.writing = len(lines)
+	b.writing = lines
 	b.mu.Unlock()
 
-	var n int
-	var err error
-	if len(lines) > 0 {
-		n, err = b.out.Write(lines)
-	}
+	left, err := b.write(lines)
 
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.writing = 0
+	b.writing = nil
 	if err != nil {
-		b.waiting, b.spare = append(lines[n:], b.waiting...), b.waiting
+		b.waiting, b.spare = append(left, b.waiting...), b.waiting
 		wake(b.filled)
-		return
+		return err
 	}
 	b.spare = nil
 	if cap(lines) <= 16*flushSize {
 		b.spare = lines
 	}
 	b.reportDroppedLocked()
+	return nil
+}
+
+// write writes lines, a part after another, so that it is known how far the
+// output has come. It returns what is left.
+func (b *buffer) write(lines []byte) (left []byte, err error) {
+	for len(lines) > 0 && err == nil {
+		part := lines
+		if len(part) > flushSize {
+			whole := bytes.LastIndexByte(part[:flushSize], '\n') + 1
+			if whole == 0 {
+				whole = bytes.IndexByte(part, '\n') + 1
+			}
+			part = part[:whole]
+		}
+		var n int
+		if n, err = b.out.Write(part); n < len(part) && err == nil {
+			err = io.ErrShortWrite
+		}
+		lines = lines[n:]
+		b.mu.Lock()
+		b.writing = lines
+		b.mu.Unlock()
+	}
+	return lines, err
 }
 
 // reportDroppedLocked puts the line that says how many were dropped where they
@@ -169,19 +218,23 @@ func (b *buffer) reportDroppedLocked() {
 	}
 }
 
-// close writes what waits, and ends run.
+// close has run write what waits, and end. Where the output does not let it, it
+// is left behind, with what it has not written.
 func (b *buffer) close() error {
 	b.closing.Do(func() {
 		close(b.quit)
-		<-b.done
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.closed = true
-		b.reportDroppedLocked()
-		if len(b.waiting) > 0 {
-			_, b.err = b.out.Write(b.waiting)
+		late := time.NewTimer(closeLimit)
+		defer late.Stop()
+		select {
+		case <-b.done:
+			b.err = b.last
+		case <-late.C:
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.lost = true
+			b.err = &LostError{bytes.Count(b.writing, []byte("\n")) + bytes.Count(b.waiting, []byte("\n")) + b.dropped}
+			b.waiting = nil
 		}
-		b.waiting = nil
 	})
 	return b.err
 }

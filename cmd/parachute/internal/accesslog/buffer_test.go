@@ -207,6 +207,43 @@ func TestStalledOutputHoldsNobodyUp(t *testing.T) {
 	})
 }
 
+func TestCloseGivesUpAnOutputThatTakesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		out := &output{gate: make(chan struct{})}
+		log := accesslog.New(out, accesslog.JSON)
+		program := slog.New(log.Handler(slog.LevelInfo))
+		program.Info("first")
+		time.Sleep(time.Second) // it is being written
+		program.Info("second")
+		start := time.Now()
+		err := log.Close()
+		is.Equal(time.Since(start), 2*time.Second)
+		var lost *accesslog.LostError
+		is.True(errors.As(err, &lost))
+		is.Equal(lost.Lines, 2)
+		program.Info("third") // does not wait
+		is.Equal(log.Close(), err)
+		is.Equal(time.Since(start), 2*time.Second)
+		close(out.gate)
+	})
+}
+
+func TestCloseWaitsForAnOutputThatIsSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		out := &output{gate: make(chan struct{})}
+		log := accesslog.New(out, accesslog.JSON)
+		program := slog.New(log.Handler(slog.LevelInfo))
+		for range 3 {
+			program.Info(strings.Repeat("x", 1<<20))
+		}
+		time.AfterFunc(1900*time.Millisecond, func() { close(out.gate) })
+		is.NoErr(log.Close())
+		is.Equal(strings.Count(out.String(), "\n"), 3) // all is there
+	})
+}
+
 func TestLinesAfterCloseAreWrittenAtOnce(t *testing.T) {
 	is := is.New(t)
 	var out bytes.Buffer

@@ -93,6 +93,11 @@ type Config struct {
 	Output    io.Writer
 	LogFormat accesslog.Format
 
+	// LogLost, if not nil, is told of lines that were still not written when the
+	// proxy had ended, because Output did not take them. Without it they are an
+	// error of Run.
+	LogLost func(error)
+
 	// NoAccessLog leaves out the line per request, and Debug puts in what
 	// helps to find out what is wrong.
 	NoAccessLog bool
@@ -116,7 +121,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	log := accesslog.New(c.Output, c.LogFormat)
-	defer func() { err = errors.Join(err, log.Close()) }()
+	defer func() { err = errors.Join(err, c.closeLog(log)) }()
 	logger := slog.New(log.Handler(c.logLevel()))
 	services, err := load(store, c.DataDir, logger)
 	if err != nil {
@@ -182,6 +187,16 @@ func load(store *state.Store, dir string, logger *slog.Logger) ([]parachute.Stat
 	}
 	logger.Info("taking over from kamal-proxy", "file", path, "services", len(services))
 	return services, nil
+}
+
+func (c Config) closeLog(log *accesslog.Log) error {
+	err := log.Close()
+	var lost *accesslog.LostError
+	if c.LogLost != nil && errors.As(err, &lost) {
+		c.LogLost(lost)
+		return nil
+	}
+	return err
 }
 
 func (c Config) logLevel() slog.Level {
