@@ -30,9 +30,10 @@ type Error struct {
 
 	// Repeatable says that the request may be sent again, here or to another
 	// target: the client's body can still be read from its start, and either
-	// not one byte of the request was written, or it is idempotent, has no
-	// body, and its connection was lost before the first byte of an answer, or
-	// had been used before and began with what is no answer.
+	// not one byte of the request was written, or the target has said that it
+	// has not begun with it, or the request is idempotent, has no body, and its
+	// connection was lost before the first byte of an answer, or had been used
+	// before and began with what is no answer.
 	Repeatable bool
 
 	Err error // never nil

@@ -1,11 +1,13 @@
 package upstream
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -22,10 +24,11 @@ import (
 // (RFC 9113, section 3.3), as gRPC servers are often run, or with it, where the
 // Options have some. It stands on [http.Transport], which has goroutines for each connection and exchange.
 //
-// What a Pool promises holds here, too, except that a request's body is always
-// read by a goroutine, that protocols are never switched (to ask for that is an
-// error of the Reason Target), and that Close does not wait for the goroutines
-// of a connection that it has closed.
+// What a Pool promises holds here, too, except that a request's body that is not
+// small is always read by a goroutine, that protocols are never switched (to ask
+// for that is an error of the Reason Target), and that Close does not wait for
+// the goroutines of a connection that it has closed. A request that the target
+// has not begun with, as it says, is sent again once.
 type H2C struct {
 	o       Options
 	scheme  string
@@ -213,25 +216,49 @@ func (p *H2C) exchange(g *Group, r *http.Request, target string, header field.Vi
 	if protocol := header.Get("Upgrade"); protocol != "" {
 		return nil, &Error{Reason: Target, Repeatable: true, Err: fmt.Errorf("switching protocols: %s is asked for, which HTTP/2 has no upgrade to: deploy the target without h2c://", protocol)}
 	}
-	x := &stream{
-		call:     header.IsGRPC(),
-		pool:     p,
-		group:    g,
-		interims: newInterims(),
-		sent:     make(chan struct{}, 1),
-		result:   make(chan error, 1),
-	}
-	ctx, cancel := context.WithCancel(r.Context())
-	x.cancel = cancel
-	out := x.outgoing(ctx, r, target, header)
-	err := x.run(ctx, r, out, interim)
-	if x.upload != nil {
-		x.upload.settle(err)
-	}
+	small, err := takeSmall(r, header)
 	if err != nil {
+		return nil, &Error{Reason: ClientBody, Err: err}
+	}
+	for again := false; ; again = true {
+		x := &stream{
+			call:     header.IsGRPC(),
+			pool:     p,
+			group:    g,
+			small:    small,
+			interims: newInterims(),
+			sent:     make(chan struct{}, 1),
+			result:   make(chan error, 1),
+		}
+		ctx, cancel := context.WithCancel(r.Context())
+		x.cancel = cancel
+		err := x.run(ctx, r, x.outgoing(ctx, r, target, header), interim)
+		if err == nil {
+			x.settle(nil)
+			return x.response, nil
+		}
+		if err.Repeatable && x.unprocessed && !again {
+			continue // on another connection, if it was this one that is going away
+		}
+		x.settle(err)
+		if err.Repeatable && len(small) > 0 {
+			r.Body = io.NopCloser(bytes.NewReader(small))
+		}
 		return nil, err
 	}
-	return x.response, nil
+}
+
+// takeSmall reads a body of at most maxSmall bytes, which can be sent in one
+// piece and more than once: an answer that comes early then has nobody who is
+// still sending, and a target that has not begun with the request is no loss.
+func takeSmall(r *http.Request, header field.View) ([]byte, error) {
+	length := bodyLength(r)
+	if length <= 0 || length > maxSmall || len(r.Trailer) > 0 || header.HasToken("Expect", "100-continue") {
+		return nil, nil
+	}
+	defer r.Body.Close()
+	small := make([]byte, length)
+	return small, readWhole(r.Body, small)
 }
 
 // checkStream reports what cannot be sent.
@@ -282,10 +309,13 @@ func (x *stream) outgoing(ctx context.Context, r *http.Request, target string, h
 		Header:  fields,
 		Trailer: r.Trailer,
 	}
-	if out.ContentLength = bodyLength(r); out.ContentLength != 0 {
+	switch out.ContentLength = bodyLength(r); {
+	case len(x.small) > 0:
+		out.Body = io.NopCloser(bytes.NewReader(x.small))
+	case out.ContentLength != 0:
 		x.upload = &upload{x: x, body: r.Body, passed: make(chan struct{}), ended: ctx.Done()}
 		out.Body = x.upload
-	} else {
+	default:
 		closeBody(r)
 	}
 	return out.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{

@@ -71,11 +71,13 @@ func (q *request) prepare(r *http.Request, target string, header field.View) *Er
 func (q *request) readSmall() error {
 	head := len(q.wire)
 	q.wire = append(q.wire, make([]byte, q.small)...)
-	_, err := io.ReadFull(q.r.Body, q.wire[head:])
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return err
+	return readWhole(q.r.Body, q.wire[head:])
+}
+
+// readWhole fills p.
+func readWhole(r io.Reader, p []byte) error {
+	_, err := io.ReadFull(r, p)
+	return noEOF(err)
 }
 
 // release ends the use of the wire. A body that nobody will read is closed,

@@ -8,6 +8,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,12 +21,15 @@ type stream struct {
 	carrier  *carrier           // once it has begun
 	call     bool               // of gRPC: its own client knows how long it may take
 	cancel   context.CancelFunc // ends the round trip, and what follows it
-	upload   *upload            // the request's body; nil: it has none
+	small    []byte             // the request's body, if that is small
+	upload   *upload            // the request's body, if it is not; nil: it has none
 	response *http.Response
 	answer   io.ReadCloser // what the body of response is read from
 	err      error         // what Read returns from now on
-	waiter   waiter        // is told before Read may wait; nil: nobody is
-	to       client        // that a WriteTo writes to
+
+	unprocessed bool   // the target has said that it has not begun with the request
+	waiter      waiter // is told before Read may wait; nil: nobody is
+	to          client // that a WriteTo writes to
 
 	written  atomic.Bool   // part of the request was sent
 	heard    atomic.Bool   // part of an answer has come
@@ -73,8 +77,9 @@ func (x *stream) run(ctx context.Context, r, out *http.Request, interim func(int
 		x.end()
 		e := x.failed(err)
 		unread := x.upload == nil || x.upload.stop()
-		lost := e.Reason == Broken && x.upload == nil && isIdempotent(r.Method) && !x.heard.Load()
-		e.Repeatable = e.Reason != Gone && unread && (lost || !x.written.Load())
+		lost := x.upload == nil && len(x.small) == 0 && isIdempotent(r.Method) && !x.heard.Load()
+		x.unprocessed = e.Reason == Broken && isUnprocessed(err)
+		e.Repeatable = e.Reason != Gone && unread && (e.Reason == Broken && lost || x.unprocessed || !x.written.Load())
 		return e
 	}
 	x.answer = x.response.Body
@@ -93,6 +98,24 @@ func (x *stream) run(ctx context.Context, r, out *http.Request, interim func(int
 	}
 	x.response.Body = x
 	return nil
+}
+
+// isUnprocessed reports whether err, of a round trip, says that the target has
+// not begun with the request: it has refused the stream, or gone away before
+// that (RFC 9113, section 8.7). Of a request with a body, the transport says so
+// in words alone.
+func isUnprocessed(err error) bool {
+	s := err.Error()
+	return strings.Contains(s, "; REFUSED_STREAM") ||
+		strings.Contains(s, "Transport received Server's graceful shutdown GOAWAY") ||
+		strings.Contains(s, "Transport received GOAWAY from server")
+}
+
+// settle says how Exchange ends: with err, or with an answer.
+func (x *stream) settle(err *Error) {
+	if x.upload != nil {
+		x.upload.settle(err)
+	}
 }
 
 // isOver reports whether the answer to a request with that method has ended with

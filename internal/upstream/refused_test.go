@@ -1,0 +1,132 @@
+package upstream_test
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/shahnk19/parachute/internal/field"
+	"github.com/shahnk19/parachute/internal/proxytest"
+	"github.com/shahnk19/parachute/internal/upstream"
+)
+
+// A frameTarget does one thing after the other with the requests that it gets,
+// whatever connection they come on: "answer" or "goaway", or the code of a reset.
+type frameTarget struct {
+	todo   []any
+	bodies []string // of the requests
+}
+
+func (f *frameTarget) serve(conn net.Conn, _ int) {
+	io.CopyN(io.Discard, conn, int64(len(http2.ClientPreface)))
+	framer := http2.NewFramer(conn, conn)
+	framer.WriteSettings()
+	var body bytes.Buffer
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			return
+		}
+		if data, ok := frame.(*http2.DataFrame); ok {
+			body.Write(data.Data())
+		}
+		kind := frame.Header().Type
+		if kind != http2.FrameData && kind != http2.FrameHeaders || !frame.Header().Flags.Has(http2.FlagDataEndStream) {
+			continue
+		}
+		f.bodies = append(f.bodies, body.String())
+		body.Reset()
+		do := f.todo[0]
+		f.todo = f.todo[1:]
+		switch id := frame.Header().StreamID; do {
+		case "answer":
+			var head bytes.Buffer
+			hpack.NewEncoder(&head).WriteField(hpack.HeaderField{Name: ":status", Value: "204"})
+			framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: head.Bytes(), EndHeaders: true, EndStream: true})
+		case "goaway":
+			framer.WriteGoAway(id-1, http2.ErrCodeNo, nil) // the stream is not one of those that are processed
+		case "goaway too late":
+			framer.WriteGoAway(id, http2.ErrCodeNo, nil)
+			return
+		default:
+			framer.WriteRSTStream(id, do.(http2.ErrCode))
+		}
+	}
+}
+
+func TestH2CSendsAgainWhatWasNotProcessed(t *testing.T) {
+	const refused = http2.ErrCodeRefusedStream
+	for name, tt := range map[string]struct {
+		todo       []any
+		repeatable bool // where it failed
+	}{
+		"refused":          {[]any{refused, "answer"}, false},
+		"goaway":           {[]any{"goaway", "answer"}, false},
+		"refused again":    {[]any{refused, refused}, true},
+		"goaway again":     {[]any{"goaway", "goaway"}, true},
+		"cancelled":        {[]any{http2.ErrCodeCancel}, false},
+		"misunderstood":    {[]any{http2.ErrCodeProtocol}, false},
+		"goaway too late":  {[]any{"goaway too late"}, false},
+		"goaway, then not": {[]any{"goaway", http2.ErrCodeInternal}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				var n proxytest.Net
+				f := &frameTarget{todo: tt.todo}
+				script := n.Script(t, "127.0.0.1:0", f.serve)
+				p := upstream.NewH2C(upstream.Options{Network: "tcp", Address: script.Addr(), Dial: n.Dial})
+				defer p.Close()
+				r := request("POST", strings.NewReader("hello"), 5)
+				begun := time.Now()
+				resp, err := p.Exchange(r, "/", field.View{}, nil)
+				is.Equal(time.Since(begun), time.Duration(0)) // without waiting
+				is.Equal(len(f.todo), 0)
+				for _, body := range f.bodies {
+					is.Equal(body, "hello")
+				}
+				if tt.todo[len(tt.todo)-1] == "answer" {
+					is.NoErr(err)
+					is.Equal(resp.StatusCode, 204)
+					return
+				}
+				why, repeatable := reason(err)
+				is.Equal(why, upstream.Broken)
+				is.Equal(repeatable, tt.repeatable)
+				if repeatable {
+					again, err := io.ReadAll(r.Body)
+					is.NoErr(err)
+					is.Equal(string(again), "hello")
+				}
+			})
+		})
+	}
+}
+
+func TestH2CReadsASmallBodyFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		f := &frameTarget{todo: []any{"answer"}}
+		var n proxytest.Net
+		p := upstream.NewH2C(upstream.Options{Network: "tcp", Address: n.Script(t, "127.0.0.1:0", f.serve).Addr(), Dial: n.Dial})
+		defer p.Close()
+		_, err := p.Exchange(request("POST", brokenAfter("hell"), 5), "/", field.View{}, nil)
+		why, repeatable := reason(err)
+		is.Equal(why, upstream.ClientBody)
+		is.True(!repeatable)
+		is.Equal(len(f.bodies), 0) // the target has got nothing
+		body := &countedBody{Reader: strings.NewReader("hello")}
+		_, err = p.Exchange(request("POST", body, 5), "/", field.View{}, nil)
+		is.NoErr(err)
+		is.Equal(body.closed, 1)
+		is.Equal(f.bodies, []string{"hello"})
+	})
+}
