@@ -14,7 +14,7 @@ func TestLookupAndPickAllocateNothing(t *testing.T) {
 	table, hosts := tableOf(1000)
 	is.Equal(testing.AllocsPerRun(100, func() { table.lookup(hosts[7]) }), 0.0)
 	v := newVersion(Status{}, nil, newGroup([]*target{idle(), idle(), idle()}, nil))
-	is.Equal(testing.AllocsPerRun(100, func() { v.main.pick(nil, false) }), 0.0)
+	is.Equal(testing.AllocsPerRun(100, func() { v.main.pick(0, nil, false) }), 0.0)
 }
 
 func TestServeAllocatesLittleOfItsOwn(t *testing.T) {

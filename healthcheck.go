@@ -413,7 +413,7 @@ func (t *target) learn(saw Probe) (n news) {
 	now, needed := HealthUnhealthy, t.check.Fall
 	if saw.Passed {
 		now, needed = HealthHealthy, t.check.Rise
-		t.recoveredLocked()
+		n.changed = t.recoverLocked()
 	}
 	if now == t.health || t.streak < needed {
 		return n

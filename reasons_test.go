@@ -442,8 +442,8 @@ func (h *house) serveHTTP2(conns chan<- net.Conn) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// Three requests in a row that come to nothing take a target out, if it was the
-// target that they came to nothing with.
+// Requests that come to nothing take a target out, if it was the target that they
+// came to nothing with, and they do not with another one.
 func TestOnlyItsOwnFailuresTakeATargetOut(t *testing.T) {
 	for name, tt := range map[string]struct {
 		request string
@@ -456,7 +456,7 @@ func TestOnlyItsOwnFailuresTakeATargetOut(t *testing.T) {
 		"closes during answer":      {request: getting("/half"), out: true},
 		"is silent":                 {request: getting("/silent"), then: goOn(time.Second), out: true},
 		"speaks no HTTP":            {request: getting("/garbage")},
-		"answers with an error":     {request: getting("/500")},
+		"answers with an error":     {request: getting("/500"), out: true},
 		"answers too much":          {request: getting("/larger")},
 		"loses a stream":            {request: getting("/lost-events")},
 		"client leaves":             {request: getting("/silent"), then: leave},
@@ -471,6 +471,9 @@ func TestOnlyItsOwnFailuresTakeATargetOut(t *testing.T) {
 				h := newHouse(t, parachute.Options{})
 				app := h.misbehaves("web.test:80")
 				h.net.Serve(t, "spare.test:80", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Path != "/events" {
+						return
+					}
 					w.Header().Set("Content-Type", "text/event-stream")
 					http.NewResponseController(w).Flush()
 					<-r.Context().Done()
@@ -478,7 +481,6 @@ func TestOnlyItsOwnFailuresTakeATargetOut(t *testing.T) {
 				is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"web.test:80", "spare.test:80"},
 					MaxResponseBody: 90, HealthCheck: parachute.HealthCheck{Interval: time.Hour}, Timeouts: parachute.Timeouts{Response: time.Second}}))
 				health := func() parachute.Health { return h.Services()[0].Live.Targets[0].Health }
-				busy := func() bool { return h.Services()[0].Live.Targets[1].Streams > 0 }
 				open := func(request string) net.Conn {
 					client, err := h.net.Dial(t.Context(), "tcp", "proxy.test:80")
 					is.NoErr(err)
@@ -486,17 +488,33 @@ func TestOnlyItsOwnFailuresTakeATargetOut(t *testing.T) {
 					synctest.Wait()
 					return client
 				}
-				for !busy() { // from then on the one that has nothing to do gets each request
-					client := open(get)
-					defer client.Close()
+				for range 40 {
+					is.Equal(strings.Fields(h.get("any.test"))[0], "200") // of one or the other
 				}
+				var streams []net.Conn
+				for range 120 {
+					client := open(getting("/events"))
+					defer client.Close()
+					streams = append(streams, client)
+				}
+				for _, client := range streams { // the spare keeps its own: the other has nothing to do then
+					client.SetReadDeadline(time.Now().Add(time.Millisecond))
+					if text, _ := io.ReadAll(client); strings.Contains(string(text), "data: 1") {
+						client.Close()
+					}
+				}
+				is.True(h.Services()[0].Live.Targets[1].Streams >= 60)
 				if tt.dead {
 					app.Stop()
 				}
-				for range 3 {
-					is.Equal(health(), parachute.HealthHealthy)
+				is.Equal(health(), parachute.HealthHealthy)
+				var clients []net.Conn
+				for range 50 {
 					client := open(tt.request)
 					defer client.Close()
+					clients = append(clients, client)
+				}
+				for _, client := range clients {
 					if tt.then != nil {
 						tt.then(h, client)
 					}

@@ -2,9 +2,11 @@ package parachute_test
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -239,18 +241,35 @@ func TestFailingRequestsTakeATargetOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		h := newHouse(t, parachute.Options{})
-		h.app("good", "good.test:80")
+		h.slow("good", "good.test:80", 10*time.Millisecond)
+		var failing atomic.Bool
 		bad := h.net.Serve(t, "bad.test:80", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !failing.Load() {
+				time.Sleep(10 * time.Millisecond) // the app's work
+				io.WriteString(w, "good")
+				return
+			}
 			panic(http.ErrAbortHandler) // which its health checks do not tell
 		}))
 		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{
 			Service: "web", Targets: []string{"good.test:80", "bad.test:80"}, HealthCheck: parachute.HealthCheck{Interval: time.Hour},
 		}))
-		for range 40 {
-			is.Equal(h.get("any.test"), "200 good") // GET is sent again
+		for _, fails := range []bool{false, true} {
+			failing.Store(fails)
+			asks := 20
+			if fails {
+				asks = 80
+			}
+			var answers []<-chan string
+			for range asks { // at once, so that both are asked
+				answers = append(answers, h.ask("any.test"))
+			}
+			for _, answer := range answers {
+				is.Equal(<-answer, "200 good") // GET is sent again
+			}
+			is.Equal(h.Services()[0].Live.Targets[1].Health == parachute.HealthUnhealthy, fails)
 		}
-		is.Equal(bad.Requests(), 3)
-		is.Equal(h.Services()[0].Live.Targets[1].Health, parachute.HealthUnhealthy)
+		is.True(bad.Requests() < 10+2*80) // once it was, it was asked no more
 		time.Sleep(time.Hour + time.Second)
 		is.Equal(h.Services()[0].Live.Targets[1].Health, parachute.HealthHealthy) // its probe has passed
 	})

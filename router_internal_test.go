@@ -59,7 +59,7 @@ func TestShutdownClosesTheGatesOfIdleVersionsToo(t *testing.T) {
 	p := New(Options{})
 	v := newVersion(Status{Service: "web"}, []claim{{}}, newGroup([]*target{idle()}, nil))
 	is.True(p.router.restore(map[string]*version{"web": v}, 1))
-	lane := v.main.pick(nil, false)
+	lane := v.main.pick(0, nil, false)
 	is.NoErr(p.Shutdown(t.Context()))
 	_, ok := lane.Enter()
 	is.True(!ok) // it looks again, and finds the newer version

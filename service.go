@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"os"
@@ -19,6 +18,7 @@ import (
 
 	"golang.org/x/crypto/acme"
 
+	"github.com/shahnk19/parachute/internal/balance"
 	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/cookies"
 	"github.com/shahnk19/parachute/internal/credentials"
@@ -329,7 +329,7 @@ func (v *version) settle(ctx context.Context) bool {
 // ask asks one of v's targets whether a name may have a certificate, as a visitor
 // to that name would: by Host alone an app with many of them may tell.
 func (v *version) ask(ctx context.Context, name, requestTarget string) error {
-	t := v.main.pick(nil, false).target
+	t := v.main.pick(0, nil, false).target
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+name, nil)
 	if err != nil {
 		return err
@@ -376,74 +376,74 @@ func (v *version) inside(t *target) (requests, streams int64) {
 // canSpare reports whether a healthy target would get t's requests.
 func (g *group) canSpare(t *target) bool {
 	isOther := func(l *lane) bool { return l.target != t && l.target.isHealthy() }
-	isT := func(l *lane) bool { return l.target == t }
 	return slices.ContainsFunc(g.writers, isOther) ||
-		slices.ContainsFunc(g.readers, isT) && slices.ContainsFunc(g.readers, isOther)
+		g.isReader(t) && slices.ContainsFunc(g.readers, isOther)
 }
 
-// pick returns the lane to use, passing over targets that were tried: of two
-// healthy ones at random that with fewer in flight. What only reads goes to
-// readers where one of them is healthy. Where no writer is healthy all are
-// candidates, for a check may be wrong, and an answer beats none. It returns nil
-// if no lane is left.
-func (g *group) pick(tried []*target, reading bool) *lane {
+func (g *group) isReader(t *target) bool {
+	return slices.ContainsFunc(g.readers, func(l *lane) bool { return l.target == t })
+}
+
+// siblings returns the lanes of the targets that have the same to do as t, and
+// its own.
+func (g *group) siblings(t *target) []*lane {
+	if g.isReader(t) {
+		return g.readers
+	}
+	return g.writers
+}
+
+// hasOutlier reports whether t fails so much more than its siblings that it is
+// to be taken out.
+func (g *group) hasOutlier(t *target, now time.Duration) bool {
+	return t.record.IsOutlier(func(yield func(*balance.Record) bool) {
+		for _, l := range g.siblings(t) {
+			if l.target != t && l.target.isHealthy() && !yield(&l.target.record) {
+				return
+			}
+		}
+	}, now)
+}
+
+// isHalfEjected reports whether more than half of t's siblings are taken out.
+func (g *group) isHalfEjected(t *target) bool {
+	all, ejected := g.siblings(t), 0
+	for _, l := range all {
+		if l.target.ejection.Load() != nil {
+			ejected++
+		}
+	}
+	return ejected > len(all)/2
+}
+
+// pick returns the lane to use, passing over targets that were tried: the better
+// one of two that are healthy, as balance has it. What only reads goes to readers
+// where one of them is healthy. Where no writer is healthy all are candidates, for
+// a check may be wrong, and an answer beats none. It returns nil if no lane is
+// left.
+func (g *group) pick(now time.Duration, tried []*target, reading bool) *lane {
+	isUntried := func(l *lane) bool { return !slices.Contains(tried, l.target) }
+	suits := func(l *lane) bool { return l.target.isHealthy() && isUntried(l) }
 	if reading {
-		if l := pick(g.readers, tried, true); l != nil {
+		if l, ok := balance.Pick(g.readers, now, suits); ok {
 			return l
 		}
 	}
-	if l := pick(g.writers, tried, true); l != nil {
+	if l, ok := balance.Pick(g.writers, now, suits); ok {
 		return l
 	}
-	return pick(g.writers, tried, false)
+	l, _ := balance.Pick(g.writers, now, isUntried)
+	return l
 }
 
-func pick(lanes []*lane, tried []*target, wantHealthy bool) *lane {
-	n := 0
-	for _, l := range lanes {
-		if l.suits(wantHealthy, tried) {
-			n++
-		}
-	}
-	switch n {
-	case 0:
-		return nil
-	case 1:
-		return candidate(lanes, 0, wantHealthy, tried)
-	}
-	i := rand.IntN(n)
-	a := candidate(lanes, i, wantHealthy, tried)
-	b := candidate(lanes, (i+1+rand.IntN(n-1))%n, wantHealthy, tried)
-	if b.inFlight() < a.inFlight() {
-		return b
-	}
-	return a
-}
-
-// candidate returns the i-th lane that suits. Health may have changed since
-// they were counted; then the last one that still suits, or any, will do.
-func candidate(lanes []*lane, i int, wantHealthy bool, tried []*target) *lane {
-	found := lanes[0]
-	for _, l := range lanes {
-		if l.suits(wantHealthy, tried) {
-			found = l
-			if i == 0 {
-				break
-			}
-			i--
-		}
-	}
-	return found
-}
-
-func (l *lane) suits(wantHealthy bool, tried []*target) bool {
-	return (!wantHealthy || l.target.isHealthy()) && !slices.Contains(tried, l.target)
-}
-
-func (l *lane) inFlight() int64 {
+// InFlight is that of a balance.Candidate.
+func (l *lane) InFlight() int64 {
 	requests, streams := l.Inside()
 	return requests + streams
 }
+
+// Record is that of a balance.Candidate.
+func (l *lane) Record() *balance.Record { return &l.target.record }
 
 // inFlight returns how many requests and streams are inside lanes.
 func inFlight(lanes []*lane) (requests, streams int64) {
@@ -623,7 +623,7 @@ func (v *visit) pass() (again bool) {
 		return false
 	}
 	v.group = v.choose()
-	lane := v.group.pick(v.tried, v.isReading())
+	lane := v.group.pick(v.start.Sub(v.proxy.began), v.tried, v.isReading())
 	if lane == nil {
 		return v.waitForTarget()
 	}
@@ -945,7 +945,7 @@ func (v *visit) forward(l *lane, passage *gate.Passage) bool {
 		o.FirstByte = res.FirstByte.Sub(v.start)
 	}
 	why := v.whyFailed(err, &res)
-	v.judge(l, why, err)
+	v.judge(l, why, res.Status, v.at(res.FirstByte), err)
 	if why == reason.Broken {
 		v.lost++
 		if !began.IsZero() {
@@ -1055,20 +1055,46 @@ func (v *visit) rewind(untouched bool) bool {
 }
 
 // judge draws its conclusions for l's target from how an exchange with it
-// ended: after several in a row that came to nothing it gets no requests until
-// a probe passes, if there is another.
+// ended, at that time. Where there is another target, one to which several
+// connections in a row could not be made gets no requests until a probe passes;
+// and one that fails where its siblings do not gets none for a while.
 //
 // A stream that breaks off tells nothing: it had come to something.
-func (v *visit) judge(l *lane, why reason.Reason, err error) {
+func (v *visit) judge(l *lane, why reason.Reason, status int, now time.Duration, err error) {
 	t := l.target
+	failed := why.IsUnhealthy() && why != reason.Dial && !v.isStream || why == reason.None && status >= 500
+	if failed || err == nil {
+		t.record.Note(now, failed)
+	}
+	if err == nil {
+		t.answered()
+	}
 	switch {
-	case err == nil:
-		t.succeeded()
-	case !why.IsUnhealthy() || v.isStream:
-	case t.failed() && v.group.canSpare(t) && t.eject():
+	case why == reason.Dial && t.refused():
+		v.eject(t, false, err)
+	case failed && v.group.hasOutlier(t, now):
+		v.eject(t, true, cmp.Or(err, errOutlier))
+	}
+}
+
+// eject takes t out, if another can do without it, and tells of that.
+func (v *visit) eject(t *target, outlier bool, err error) {
+	mayStay := func() bool { return v.group.canSpare(t) && !(outlier && v.group.isHalfEjected(t)) }
+	if t.eject(outlier, mayStay) {
 		v.proxy.emit(Event{Kind: EventUnhealthy, Service: v.outcome.Service, Generation: v.outcome.Generation, Target: t.address, Err: err})
 	}
 }
+
+// at returns how long after the Proxy was made a moment was; zero: now.
+func (v *visit) at(moment time.Time) time.Duration {
+	if moment.IsZero() {
+		moment = time.Now()
+	}
+	return moment.Sub(v.proxy.began)
+}
+
+// errOutlier is why a target is taken out that answers.
+var errOutlier = errors.New("it answers 5xx where its siblings do not")
 
 // amend returns what has to be done with an answer before it is passed on, nil:
 // nothing.

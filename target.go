@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/shahnk19/parachute/internal/balance"
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/histogram"
@@ -30,9 +31,10 @@ type target struct {
 	traffic  *histogram.Histogram // of the requests that were sent to the address, whichever deploy named it
 	roll     *roll
 
-	healthy  atomic.Bool               // as the probes have it
-	failures atomic.Int32              // requests in a row that came to nothing since the last probe passed
-	ejected  atomic.Pointer[time.Time] // when it was, because of those, until a probe passes; nil: it is not
+	healthy  atomic.Bool              // as the probes have it
+	record   balance.Record           // of the requests to it
+	refusals atomic.Int32             // connections in a row that could not be made since the last probe passed
+	ejection atomic.Pointer[ejection] // nil: it is not taken out
 
 	stop    context.CancelFunc
 	stopped chan struct{} // closed when the probing has ended
@@ -43,6 +45,8 @@ type target struct {
 	streak int       // how many probes in a row have ended as the last one did
 	probes int       // how many have ended
 	last   *Probe
+
+	outlier ejection // the last one as an outlier; zero: there was none lately
 }
 
 func newTarget(address string, d Deployment, o Options, w *watch, r *roll) (*target, error) {
@@ -142,35 +146,77 @@ func closeAll(targets []*target) {
 }
 
 // isHealthy reports whether requests may be sent to t.
-func (t *target) isHealthy() bool { return t.healthy.Load() && t.ejected.Load() == nil }
+func (t *target) isHealthy() bool { return t.healthy.Load() && t.ejection.Load() == nil }
 
-// maxFailures is how many requests in a row must come to nothing for a target
-// to be taken out although its probes pass.
-const maxFailures = 3
+// maxRefusals is how many connections in a row must fail for a target to be
+// taken out although its probes pass.
+const maxRefusals = 3
 
-// failed notes that a request came to nothing, and reports whether that was one
-// too many.
-func (t *target) failed() bool { return t.failures.Add(1) >= maxFailures && t.ejected.Load() == nil }
+// refused notes that no connection could be made, and reports whether that was
+// one too many.
+func (t *target) refused() bool { return t.refusals.Add(1) >= maxRefusals }
 
-// succeeded notes that a request was answered.
-func (t *target) succeeded() {
-	if t.failures.Load() > 0 {
-		t.failures.Store(0)
+// answered notes that a request was answered.
+func (t *target) answered() {
+	if t.refusals.Load() > 0 {
+		t.refusals.Store(0)
 	}
 }
 
-// eject takes t out because of failed requests, unless it is out already.
-func (t *target) eject() bool {
+// An ejection is a target taken out because of its requests: until a probe
+// passes after a time.
+type ejection struct {
+	since, until time.Time
+}
+
+// How long an outlier is taken out: the first time, and at most. Each time is
+// twice as long as the one before, unless it has served for maxEjection between
+// the two.
+const (
+	firstEjection = 5 * time.Second
+	maxEjection   = 5 * time.Minute
+)
+
+// eject takes t out, and reports false if it is out already: until the next
+// probe that passes or, as an outlier, for longer. Unless mayStay then says that
+// it may, t is back at once, and eject reports false, too.
+func (t *target) eject(outlier bool, mayStay func() bool) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ejection.Load() != nil {
+		return false
+	}
 	now := time.Now()
-	return t.ejected.CompareAndSwap(nil, &now)
+	e := &ejection{since: now, until: now}
+	if outlier {
+		if now.Sub(t.outlier.until) > maxEjection {
+			t.outlier = ejection{}
+		}
+		again := 2 * t.outlier.until.Sub(t.outlier.since)
+		e.until = now.Add(min(max(again, firstEjection), maxEjection))
+	}
+	t.ejection.Store(e)
+	if !mayStay() {
+		t.ejection.Store(nil)
+		return false
+	}
+	if outlier {
+		t.outlier = *e
+	}
+	return true
 }
 
-// recoveredLocked ends what failed requests have done to t.
-func (t *target) recoveredLocked() {
-	t.failures.Store(0)
-	if t.ejected.Swap(nil) != nil {
-		t.since = time.Now()
+// recoverLocked ends what requests have done to t, for a probe has passed. It
+// reports whether requests are sent to t again that were not.
+func (t *target) recoverLocked() bool {
+	t.refusals.Store(0)
+	now := time.Now()
+	if e := t.ejection.Load(); e == nil || now.Before(e.until) {
+		return false
 	}
+	t.ejection.Store(nil)
+	t.since = now
+	return t.health == HealthHealthy
 }
 
 // status returns what is known of the target at a time since the Proxy was made,
@@ -179,8 +225,8 @@ func (t *target) status(at time.Duration) TargetStatus {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := TargetStatus{Address: t.address, Health: t.health, Since: t.since, Probe: t.last, Traffic: trafficOf(t.traffic.Minute(at))}
-	if ejected := t.ejected.Load(); ejected != nil && t.health == HealthHealthy {
-		s.Health, s.Since = HealthUnhealthy, *ejected
+	if e := t.ejection.Load(); e != nil && t.health == HealthHealthy {
+		s.Health, s.Since = HealthUnhealthy, e.since
 	}
 	return s
 }

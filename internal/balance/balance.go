@@ -1,0 +1,69 @@
+// Package balance picks one of several candidates for a request: of two at random
+// ("the power of two choices", Mitzenmacher 2001) the one with fewer requests in
+// flight. By itself that has the traffic go to whoever fails at once, for he never
+// has anything in flight; so each request that failed lately makes those in
+// flight weigh more.
+package balance
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// A Candidate is one of those that are picked from.
+type Candidate interface {
+	// InFlight returns how many requests are under way to it.
+	InFlight() int64
+
+	// Record returns what has come of those before.
+	Record() *Record
+}
+
+// Pick returns one of the candidates that suit, and false if none does. It
+// allocates nothing if suits does not escape.
+func Pick[C Candidate](candidates []C, now time.Duration, suits func(C) bool) (picked C, ok bool) {
+	n := 0
+	for _, c := range candidates {
+		if suits(c) {
+			n++
+		}
+	}
+	switch n {
+	case 0:
+		return picked, false
+	case 1:
+		return nth(candidates, 0, suits), true
+	}
+	i := rand.IntN(n)
+	a := nth(candidates, i, suits)
+	b := nth(candidates, (i+1+rand.IntN(n-1))%n, suits)
+	if isBetter(b, a, now) {
+		return b, true
+	}
+	return a, true
+}
+
+// nth returns the i-th candidate that suits. Fewer may suit than when they were
+// counted; then the last one that still does, or any, will do.
+func nth[C Candidate](candidates []C, i int, suits func(C) bool) C {
+	found := candidates[0]
+	for _, c := range candidates {
+		if suits(c) {
+			found = c
+			if i == 0 {
+				break
+			}
+			i--
+		}
+	}
+	return found
+}
+
+// isBetter reports whether a is to be taken rather than b.
+func isBetter[C Candidate](a, b C, now time.Duration) bool {
+	mine, others := a.InFlight(), b.InFlight()
+	if a.Record().isClean() && b.Record().isClean() {
+		return mine < others
+	}
+	return float64(mine+1)*a.Record().weight(now) < float64(others+1)*b.Record().weight(now)
+}

@@ -1,0 +1,119 @@
+package balance
+
+import (
+	"iter"
+	"math"
+	"sync/atomic"
+	"time"
+)
+
+// A Record tells how many of the requests to one candidate have failed lately.
+// What was noted counts half as much after five seconds. The zero value knows
+// of nothing. Its methods may be called from any goroutine, and take no lock.
+//
+// Times are those since a moment that all Records of a program share.
+type Record struct {
+	state atomic.Uint64 // a tally
+}
+
+// A tally is how much a Record weighs, at one moment: 22 bits for all requests
+// and 22 for the failed ones, in 256ths, and 20 for the moment, in ticks.
+type tally uint64
+
+const (
+	tick     = 100 * time.Millisecond
+	halfLife = 50  // in ticks
+	lateness = 600 // how many ticks late somebody may be who notes something
+
+	one       = 256 // of the weights
+	weightMax = 1<<22 - 1
+	tickMask  = 1<<20 - 1
+)
+
+func newTally(total, failed uint64, at uint64) tally {
+	if total > weightMax {
+		total, failed = total/2, failed/2
+	}
+	return tally(total<<42 | failed<<20 | at&tickMask)
+}
+
+func (t tally) total() uint64  { return uint64(t) >> 42 }
+func (t tally) failed() uint64 { return uint64(t) >> 20 & weightMax }
+
+// at returns what is left of t at another moment.
+func (t tally) at(now uint64) tally {
+	passed := (now - uint64(t)) & tickMask
+	if passed == 0 || passed > tickMask-lateness { // who is late is taken for punctual
+		return t
+	}
+	left := math.Exp2(-float64(passed) / halfLife)
+	return newTally(uint64(float64(t.total())*left), uint64(float64(t.failed())*left), now)
+}
+
+// doubt is how many requests that came to something are added to those noted,
+// lest one that failed be all that is known.
+const doubt = 4 * one
+
+// share returns the share of requests that failed, and is the nearer to 0 the
+// less is known.
+func (t tally) share() float64 {
+	return float64(t.failed()) / float64(t.total()+doubt)
+}
+
+// Note notes a request that has ended.
+func (r *Record) Note(now time.Duration, failed bool) {
+	ticks := uint64(now / tick)
+	for {
+		old := r.state.Load()
+		t := tally(old).at(ticks)
+		total, bad := t.total()+one, t.failed()
+		if failed {
+			bad += one
+		}
+		if r.state.CompareAndSwap(old, uint64(newTally(total, bad, uint64(t)))) {
+			return
+		}
+	}
+}
+
+func (r *Record) now(now time.Duration) tally {
+	return tally(r.state.Load()).at(uint64(now / tick))
+}
+
+// isClean reports whether nothing has failed that still counts.
+func (r *Record) isClean() bool { return tally(r.state.Load()).failed() == 0 }
+
+// weight returns by how much a request to r costs more because of those that
+// failed: 1 where none did, 8 where half did, 1000 where nine of ten did.
+func (r *Record) weight(now time.Duration) float64 {
+	good := 1 - r.now(now).share()
+	return 1 / (good * good * good)
+}
+
+// What an outlier has to have.
+const (
+	outlierFailed = 4 * one // that failed, at least
+	outlierShare  = 0.5     // of its requests
+	outlierTimes  = 4       // as large a share as that of the others
+	othersTotal   = 5 * one // requests to the others, at least
+)
+
+// IsOutlier reports whether so many more of the requests to r fail than of those
+// to the others, at the same time, that it cannot be the requests: at least four,
+// and half of all, and four times the share that fails with the others taken
+// together, to whom there must have been five. So what fails wherever it is sent,
+// and whoever asks for that, makes no outlier.
+func (r *Record) IsOutlier(others iter.Seq[*Record], now time.Duration) bool {
+	mine := r.now(now)
+	if mine.failed() < outlierFailed || mine.share() < outlierShare {
+		return false
+	}
+	var total, failed uint64
+	for other := range others {
+		t := other.now(now)
+		total += t.total()
+		failed += t.failed()
+	}
+	theirs := float64(failed+one) / float64(total+doubt) // as if one more had failed
+	return total >= othersTotal && mine.share() >= outlierTimes*theirs
+}
