@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"runtime/debug"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/grpc"
+	"github.com/shahnk19/parachute/internal/resolve"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
 
@@ -31,6 +33,7 @@ import (
 // goes, but each on a connection of its own.
 type prober struct {
 	endpoint endpoint
+	name     *resolve.Name // of the host; nil: it has none to be looked up
 	upstream upstream.Options
 	url      string
 	path     string
@@ -43,8 +46,8 @@ type prober struct {
 }
 
 // newProber returns the prober of the target at an endpoint, whose traffic goes
-// as by u.
-func newProber(at endpoint, u upstream.Options, d Deployment, agent string) *prober {
+// as by u, to where name leads.
+func newProber(at endpoint, u upstream.Options, d Deployment, agent string, name *resolve.Name) *prober {
 	u.DialTimeout, u.ResponseTimeout = -1, 0 // the probe's own time-out is for all of it
 	authority := u.Address
 	if port := d.HealthCheck.Port; port != 0 {
@@ -76,6 +79,7 @@ func newProber(at endpoint, u upstream.Options, d Deployment, agent string) *pro
 	first, last, _ := d.HealthCheck.passing()
 	return &prober{
 		endpoint: at,
+		name:     name,
 		first:    first,
 		last:     last,
 		upstream: u,
@@ -93,12 +97,42 @@ func (p *prober) probe(ctx context.Context) Probe {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	saw := Probe{Time: time.Now(), URL: p.url, Host: p.host}
-	p.ask(ctx, &saw)
+	if p.name == nil {
+		p.ask(ctx, p.upstream, &saw)
+	} else {
+		p.askByName(ctx, &saw)
+	}
 	saw.Took = time.Since(saw.Time)
 	return saw
 }
 
-func (p *prober) ask(ctx context.Context, saw *Probe) {
+// askByName is ask for a target that has a name, and may have several addresses:
+// one of them is what was asked.
+func (p *prober) askByName(ctx context.Context, saw *Probe) {
+	asked := make(chan netip.Addr, 1)
+	u := p.upstream
+	u.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := p.upstream.Dial(ctx, network, address)
+		if err == nil {
+			remote, _ := conn.RemoteAddr().(*net.TCPAddr)
+			select {
+			case asked <- remote.AddrPort().Addr():
+			default: // the first connection counts
+			}
+		}
+		return conn, err
+	}
+	p.ask(ctx, u, saw)
+	var addr netip.Addr
+	select {
+	case addr = <-asked:
+	default:
+	}
+	p.name.Judge(addr, saw.Passed)
+}
+
+// ask asks the target that u leads to.
+func (p *prober) ask(ctx context.Context, u upstream.Options, saw *Probe) {
 	method, header := http.MethodGet, p.header
 	if p.call != nil {
 		method, header = http.MethodPost, p.callHeader()
@@ -109,7 +143,7 @@ func (p *prober) ask(ctx context.Context, saw *Probe) {
 		return
 	}
 	r.Host = p.host
-	conns := p.endpoint.open(p.upstream)
+	conns := p.endpoint.open(u)
 	defer conns.Close()
 	resp, err := conns.Exchange(r, p.path, field.ViewOf(header), func(int, http.Header) {})
 	if err != nil {
@@ -383,6 +417,9 @@ func (t *target) probe(ctx context.Context) {
 		saw := t.prober.probe(ctx)
 		if ctx.Err() != nil {
 			return // it tells nothing of the target
+		}
+		if t.name != nil {
+			t.conns.CloseStale() // the probe has looked it up
 		}
 		t.watch.saw(t, saw, t.learn(saw))
 		if t.healthy.Load() {

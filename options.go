@@ -58,7 +58,15 @@ type Options struct {
 
 	// Dial opens every connection that the Proxy makes: to targets, for
 	// requests and health checks alike, to where a TLS.AskURL leads, and to
-	// the ACME directory. If nil, a net.Dialer does.
+	// the ACME directory. The address is host:port as it was deployed, so Dial
+	// looks names up itself, and nobody but it knows where they lead: a
+	// connection is used again whatever its name leads to by then.
+	//
+	// If nil, a net.Dialer does, and the names of targets are looked up with
+	// net.DefaultResolver. A connection to an address that a target's name does
+	// not have any more is not used again. While no name server answers, the
+	// addresses of the last answer serve, each until its health checks fail;
+	// and for 30 s where a name is not known any more.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// UserAgent is sent with health checks. If empty, "parachute/" and the

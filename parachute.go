@@ -67,6 +67,7 @@ import (
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/pages"
+	"github.com/shahnk19/parachute/internal/resolve"
 )
 
 // A Proxy serves what is deployed to it. All its methods may be called at any
@@ -81,8 +82,9 @@ type Proxy struct {
 	pages            *pages.Set // where a service has none of its own
 	spool            *buffer.Store
 	roll             *roll
-	checks           chan struct{} // a place for each password that may be checked at once
-	speaksTLS        atomic.Bool   // TLSConfig was called: requests over TLS are on connections of that
+	names            *resolve.Options // of how names of targets are looked up; nil: Options.Dial does
+	checks           chan struct{}    // a place for each password that may be checked at once
+	speaksTLS        atomic.Bool      // TLSConfig was called: requests over TLS are on connections of that
 
 	stopping     chan struct{} // closed by Shutdown and Close
 	stoppingOnce sync.Once
@@ -105,6 +107,9 @@ func New(opts Options) *Proxy {
 		checks:           make(chan struct{}, runtime.GOMAXPROCS(0)),
 		stopping:         make(chan struct{}),
 		done:             make(chan struct{}),
+	}
+	if opts.Dial == nil {
+		p.names = &resolve.Options{Logger: opts.Logger}
 	}
 	p.spool = buffer.New(buffer.Options(p.options.Spool))
 	p.certificates = newCertificates(p.options, p.emit)
@@ -282,7 +287,7 @@ func (p *Proxy) newGroup(s Status, writers, readers []string, waiting bool) (gro
 	})
 	var targets []*target
 	for _, address := range slices.Concat(writers, readers) {
-		t, err := newTarget(address, s.Deployment, p.options, w, p.roll)
+		t, err := newTarget(address, s.Deployment, p.options, p.names, w, p.roll)
 		if err != nil {
 			return group{}, nil, err
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/histogram"
+	"github.com/shahnk19/parachute/internal/resolve"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
 
@@ -23,6 +25,7 @@ import (
 // it and what its probes have shown. Whoever calls start must call close.
 type target struct {
 	address  string
+	name     *resolve.Name // of the host in address; nil: it has none to be looked up
 	conns    transport
 	exchange forward.Exchange // of conns, for what is no request of a client's
 	check    HealthCheck
@@ -49,7 +52,9 @@ type target struct {
 	outlier ejection // the last one as an outlier; zero: there was none lately
 }
 
-func newTarget(address string, d Deployment, o Options, w *watch, r *roll) (*target, error) {
+// newTarget returns the target of d that has an address. Its name is looked up as
+// names say; nil: o.Dial does that.
+func newTarget(address string, d Deployment, o Options, names *resolve.Options, w *watch, r *roll) (*target, error) {
 	at, err := parseTarget(address)
 	if err != nil {
 		return nil, err
@@ -67,11 +72,16 @@ func newTarget(address string, d Deployment, o Options, w *watch, r *roll) (*tar
 		TLS:             secure,
 		ResponseTimeout: d.Timeouts.Response,
 	}
+	name := at.name(names, d, address)
+	if name != nil {
+		u.Dial, u.IsCurrent = name.Dial, name.IsCurrent
+	}
 	t := &target{
 		address: address,
+		name:    name,
 		conns:   at.open(u),
 		check:   d.HealthCheck,
-		prober:  newProber(at, u, d, o.UserAgent),
+		prober:  newProber(at, u, d, o.UserAgent, name),
 		watch:   w,
 		traffic: new(histogram.Histogram),
 		roll:    r,
@@ -102,6 +112,9 @@ func (t *target) stopProbes() {
 func (t *target) close() {
 	t.stopProbes()
 	t.conns.Close()
+	if t.name != nil {
+		t.name.Close()
+	}
 	t.roll.leave(t.prober.endpoint)
 }
 
@@ -251,6 +264,7 @@ type endpoint struct {
 type transport interface {
 	Exchange(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error)
 	Group() *upstream.Group
+	CloseStale()
 	Close()
 }
 
@@ -263,6 +277,25 @@ func (e endpoint) open(o upstream.Options) transport {
 		return upstream.NewSecure(o)
 	}
 	return upstream.New(o)
+}
+
+// name returns the name of the endpoint, which is a target of d, or nil where
+// there is nothing to look up. Of an outage it tells with the words that name the
+// target elsewhere in the log.
+func (e endpoint) name(names *resolve.Options, d Deployment, target string) *resolve.Name {
+	if names == nil || e.network == "unix" {
+		return nil
+	}
+	host, _, _ := net.SplitHostPort(e.address)
+	if _, err := netip.ParseAddr(host); err == nil {
+		return nil
+	}
+	o := *names
+	o.Fall = d.HealthCheck.Fall
+	if o.Logger != nil {
+		o.Logger = o.Logger.With("service", d.Service, "target", target)
+	}
+	return resolve.New(host, o)
 }
 
 // parseTarget reads a target of a Deployment.
