@@ -2,6 +2,7 @@ package upstream_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"io"
 	"net"
@@ -60,23 +61,36 @@ func TestUploadToATargetThatStopsReadingTimesOut(t *testing.T) {
 	}
 }
 
-// TestUploadToATargetThatReadsALittleIsNotTimedOut has one that reads so little
-// that its socket has no room to speak of for longer than the limit.
+// TestUploadToATargetThatReadsALittleIsNotTimedOut has a socket that holds more
+// than it may, as the system has it when memory is short: for longer than the
+// limit it has no room, although its target reads.
 func TestUploadToATargetThatReadsALittleIsNotTimedOut(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("what is on its way is not known here")
 	}
 	t.Parallel()
 	is := is.New(t)
-	const size = 2 << 20
-	o := upstream.Options{ResponseTimeout: time.Second}
-	pool := newSocketTarget(t, "unix", filepath.Join(t.TempDir(), "s"), o, func(conn net.Conn, _ int) {
-		proxytest.ReadHead(conn)
-		n := int64(0)
-		for ; n < 15*16<<10; n += 16 << 10 {
-			io.ReadFull(conn, make([]byte, 16<<10))
-			time.Sleep(200 * time.Millisecond)
+	const size = 20 << 20
+	near := make(chan *net.TCPConn, 1)
+	o := upstream.Options{ResponseTimeout: time.Second, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err == nil {
+			near <- conn.(*net.TCPConn)
 		}
+		return conn, err
+	}}
+	pool := newSocketTarget(t, "tcp", "127.0.0.1:0", o, func(conn net.Conn, _ int) {
+		conn.(*net.TCPConn).SetReadBuffer(128 << 10)
+		proxytest.ReadHead(conn)
+		time.Sleep(300 * time.Millisecond)
+		tight := <-near
+		tight.SetWriteBuffer(4 << 10)
+		n := int64(0)
+		for ; n < 20*64<<10; n += 64 << 10 {
+			io.CopyN(io.Discard, conn, 64<<10)
+			time.Sleep(150 * time.Millisecond)
+		}
+		tight.SetWriteBuffer(1 << 20)
 		io.CopyN(io.Discard, conn, size-n)
 		io.WriteString(conn, ok)
 	})
