@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/shahnk19/parachute/internal/forward"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // goingAway is the Close frame that a client gets.
@@ -465,5 +467,48 @@ func TestAWebSocketPassesUnchanged(t *testing.T) {
 		is.True(<-read)
 		is.True(<-read)
 		is.NoErr((<-u.p.outcomes).err)
+	})
+}
+
+// A hesitant connection writes when it is let, and does not mind who comes first.
+type hesitant struct {
+	halfCloser
+	let chan bool
+}
+
+func (c *hesitant) Write(p []byte) (int, error) {
+	if bytes.HasPrefix(p, []byte{textFrame}) {
+		<-c.let
+	}
+	return c.halfCloser.Write(p)
+}
+
+func TestAFrameThatIsBeingWrittenComesBeforeTheCloseFrame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		n := new(proxytest.Net)
+		client, server := pair(t, n, proxyAddr)
+		target, app := pair(t, n, targetAddr)
+		ours := &hesitant{server, make(chan bool)}
+		r := read(t, "GET", "/")
+		r.Header = http.Header{"Connection": {"upgrade"}, "Upgrade": {"websocket"}}
+		res := response(101, "", "Connection", "Upgrade", "Upgrade", "websocket")
+		res.Body = target
+		streams, ended := make(chan io.Closer, 1), make(chan error, 1)
+		go func() {
+			_, err := forward.Forward(&hijacked{nowhere{make(http.Header)}, ours}, r, answering(func() *http.Response { return res }),
+				forward.Options{Stream: func(s io.Closer) { streams <- s }})
+			ended <- err
+		}()
+		proxytest.ReadHead(client)
+		io.WriteString(app, fromTarget(textFrame, "hello"))
+		synctest.Wait()
+		(<-streams).Close()
+		synctest.Wait()
+		close(ours.let)
+		got, state := hear(client, time.Second)
+		is.Equal(got, fromTarget(textFrame, "hello")+goingAway)
+		is.Equal(state, "closed")
+		is.Equal(<-ended, forward.ErrCut)
 	})
 }
