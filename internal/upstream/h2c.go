@@ -313,7 +313,7 @@ func (x *stream) outgoing(ctx context.Context, r *http.Request, target string, h
 	case len(x.small) > 0:
 		out.Body = io.NopCloser(bytes.NewReader(x.small))
 	case out.ContentLength != 0:
-		x.upload = &upload{x: x, body: r.Body, passed: make(chan struct{}), ended: ctx.Done()}
+		x.upload = &upload{x: x, body: r.Body, moved: make(chan struct{}, 1), passed: make(chan struct{}), ended: ctx.Done()}
 		out.Body = x.upload
 	default:
 		closeBody(r)

@@ -209,3 +209,55 @@ func TestFullDuplexIsNotTimed(t *testing.T) {
 		})
 	}
 }
+
+func TestH2CUploadToATargetThatStopsReadingTimesOut(t *testing.T) {
+	const limit, size = 10 * time.Second, 20 << 20
+	for name, tt := range map[string]struct {
+		reads int64 // how much the target does, before it stops for as long as it can
+		slow  bool  // and half of that a little at a time
+		early bool  // it has begun to answer
+		want  upstream.Reason
+	}{
+		"nothing":           {want: upstream.Timeout},
+		"some":              {reads: 1 << 20, want: upstream.Timeout},
+		"all, slowly":       {reads: size, slow: true},
+		"some, and answers": {reads: 1 << 20, early: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				g := newH2CTarget(t, upstream.Options{ResponseTimeout: limit}, func(w http.ResponseWriter, r *http.Request) {
+					if tt.early {
+						http.NewResponseController(w).Flush()
+					}
+					step := tt.reads
+					if tt.slow {
+						step = size / 20
+					}
+					for n := int64(0); n < tt.reads; n += step {
+						io.CopyN(io.Discard, r.Body, step)
+						if tt.slow && n < size/2 {
+							time.Sleep(limit - time.Second)
+						}
+					}
+					if !tt.slow {
+						select {
+						case <-r.Context().Done():
+						case <-time.After(5 * limit):
+						}
+					}
+					io.WriteString(w, "ok")
+				})
+				body, err := readAll(g.send(request("POST", io.LimitReader(zeroReader{}, size), size)))
+				why, repeatable := reason(err)
+				is.Equal(why, tt.want)
+				is.True(!repeatable)
+				if tt.want == 0 {
+					is.Equal(body, "ok")
+				} else {
+					is.Equal(err.Error(), "timeout: the target takes nothing more of the request")
+				}
+			})
+		})
+	}
+}

@@ -141,17 +141,27 @@ func (x *stream) await(interim func(int, http.Header)) error {
 	if x.call {
 		limit = 0
 	}
+	var moved chan struct{}
+	if x.upload != nil {
+		moved = x.upload.moved
+	}
 	late := time.NewTimer(limit)
 	late.Stop()
 	timed := false
+	cause := errStalled
 	for {
 		select {
+		case <-moved:
+			if timed = limit > 0 && x.upload.waits.Load(); !timed {
+				late.Stop() // it is for the client to go on
+			}
 		case <-x.sent:
 			timed = limit > 0
+			moved, cause = nil, os.ErrDeadlineExceeded
 		case <-x.interims.told:
 			x.pass(interim)
 		case <-late.C:
-			x.cut(Timeout, os.ErrDeadlineExceeded)
+			x.cut(Timeout, cause)
 			timed = false
 		case err := <-x.result:
 			late.Stop()
@@ -287,6 +297,10 @@ func (x *stream) Close() error {
 	return nil
 }
 
+// uploadStep is how much of a body is read at once: what a target has to take in
+// the time that it has, lest it counts as one that takes nothing.
+const uploadStep = 64 << 10
+
 // An upload is a request's body as the transport gets it. The transport closes
 // it in any case; but it has to stay open, and unread, for another attempt.
 type upload struct {
@@ -296,6 +310,8 @@ type upload struct {
 	passed chan struct{}   // closed when that was passed on
 	once   sync.Once       // closes passed
 	ended  <-chan struct{} // closed when the exchange has ended
+	waits  atomic.Bool     // what was read last is for the target to take
+	moved  chan struct{}   // has room for one: waits has changed
 
 	mu      sync.Mutex // guards the fields below
 	read    bool       // Read has been called
@@ -318,7 +334,9 @@ func (u *upload) Read(p []byte) (int, error) {
 		return 0, http.ErrBodyReadAfterClose
 	}
 	defer u.x.pool.running.Done()
-	n, err := u.body.Read(p)
+	u.move(false)
+	n, err := u.body.Read(p[:min(len(p), uploadStep)])
+	u.move(n > 0)
 	if err != nil && err != io.EOF {
 		u.mu.Lock()
 		u.err = err
@@ -335,6 +353,15 @@ func (u *upload) start() bool {
 	}
 	u.read = true
 	return true
+}
+
+// move says whose turn it is.
+func (u *upload) move(targets bool) {
+	u.waits.Store(targets)
+	select {
+	case u.moved <- struct{}{}:
+	default:
+	}
 }
 
 func (u *upload) pass() { u.once.Do(func() { close(u.passed) }) }
