@@ -18,6 +18,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // with deploys app as the service web, with d for the rest.
@@ -394,5 +395,50 @@ func TestWhatCannotBeSaidOfRequestsIsRefused(t *testing.T) {
 			is.True(errors.Is(err, parachute.ErrInvalid))
 			is.True(strings.Contains(err.Error(), tt.want)) // tt.want
 		})
+	}
+}
+
+// That is how docker exec asks for a stream.
+func TestUpgradeGoesOnBehindABodyHoweverThatIsSent(t *testing.T) {
+	for name, d := range map[string]parachute.Deployment{
+		"as it comes": {},
+		"buffered":    {Buffer: parachute.Buffer{Requests: true}},
+		"limited":     {MaxRequestBody: 5},
+	} {
+		for framing, body := range map[string]string{
+			"counted": "Content-Length: 5\r\n\r\nhello",
+			"chunked": "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+		} {
+			t.Run(name+", "+framing, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					is := is.New(t)
+					h := newHouse(t, parachute.Options{})
+					is.NoErr(h.with(func(w http.ResponseWriter, r *http.Request) {
+						text, err := io.ReadAll(r.Body)
+						if err != nil || r.Header.Get("Upgrade") != "tcp" {
+							return
+						}
+						conn, rw, err := http.NewResponseController(w).Hijack()
+						if err != nil {
+							panic(err)
+						}
+						defer conn.Close()
+						io.WriteString(conn, "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"+string(text)+" ")
+						io.Copy(conn, rw)
+					}, d))
+					conn, err := h.net.Dial(t.Context(), "tcp", "proxy.test:80")
+					is.NoErr(err)
+					defer conn.Close()
+					io.WriteString(conn, "POST /exec HTTP/1.1\r\nHost: any.test\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"+body+"ahead")
+					head, err := proxytest.ReadHead(conn)
+					is.NoErr(err)
+					is.Equal(head, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+					is.NoErr(conn.(interface{ CloseWrite() error }).CloseWrite())
+					rest, err := io.ReadAll(conn)
+					is.NoErr(err)
+					is.Equal(string(rest), "hello ahead")
+				})
+			})
+		}
 	}
 }

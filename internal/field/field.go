@@ -60,7 +60,24 @@ func MediaType(h http.Header) string {
 	if len(values) == 0 {
 		return ""
 	}
-	media, _, _ := strings.Cut(values[0], ";")
+	return withoutParameters(values[0])
+}
+
+// HasMediaType reports whether one of the lists, the values of an Accept, names
+// media, with whatever parameters.
+func HasMediaType(lists []string, media string) bool {
+	for _, list := range lists {
+		for element := range Elements(list) {
+			if strings.EqualFold(withoutParameters(element), media) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func withoutParameters(media string) string {
+	media, _, _ = strings.Cut(media, ";")
 	return trim(media)
 }
 

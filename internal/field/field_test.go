@@ -73,6 +73,16 @@ func TestMediaTypesAreKnownInAnyCaseAndWithParameters(t *testing.T) {
 	}
 }
 
+func TestMediaTypeIsFoundInAnyListAndCase(t *testing.T) {
+	is := is.New(t)
+	lists := []string{"text/html", "*/*;q=0.1, Application/X-NDJSON ;q=0.5"}
+	is.True(field.HasMediaType(lists, "application/x-ndjson"))
+	is.True(!field.HasMediaType(lists, "application/x"))                                       // a part of one
+	is.True(!field.HasMediaType(lists, "application/json"))                                    // what */* stands for is not named
+	is.True(!field.HasMediaType([]string{"x/y;application/x-ndjson"}, "application/x-ndjson")) // a parameter
+	is.True(!field.HasMediaType(nil, "text/html"))
+}
+
 func TestHeadWithoutContentTypeHasNoMediaType(t *testing.T) {
 	is := is.New(t)
 	is.Equal(field.MediaType(nil), "")

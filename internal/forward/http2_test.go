@@ -234,6 +234,31 @@ func TestHTTP2NothingIsInvented(t *testing.T) {
 	})
 }
 
+func TestHTTP2KeepsWhatA304TellsAndNamesNoProtocols(t *testing.T) {
+	for status, want := range map[int]http.Header{
+		304: {"Content-Length": {"500"}, "Content-Type": {"a/b"}, "Date": {"today"}},
+		426: {"Content-Length": {"0"}, "Content-Type": {"a/b"}, "Date": {"today"}}, // HTTP/2 knows no upgrade (RFC 9113, section 8.2.2)
+	} {
+		visited(t, func(is *is.I, v *visit) {
+			v.out.Close()
+			res := response(status, "", "Date", "today")
+			if status == 304 {
+				res.Header["Content-Length"] = []string{"500"}
+			} else {
+				res.Header["Upgrade"], res.Header["Connection"] = []string{"foo"}, []string{"Upgrade"}
+				res.Header["Content-Length"] = []string{"0"}
+			}
+			v.call.answer <- answer{res: res}
+			got := <-v.got
+			is.NoErr(got.err)
+			got.Body.Close()
+			is.Equal(got.StatusCode, status)
+			is.Equal(got.Header, want)
+			v.isOpen(is)
+		})
+	}
+}
+
 func TestHTTP2BrokenAnswerIsReset(t *testing.T) {
 	visited(t, func(is *is.I, v *visit) {
 		v.out.Close()

@@ -100,8 +100,8 @@ var answers = map[string]answer{
 		status: 200, length: 1, header: http.Header{"A": {"b"}}, body: "x",
 	},
 	"control characters in a value": {
-		raw:    "HTTP/1.1 200 OK\r\nA: \x01b\x1b\x7f\xff\r\nContent-Length: 0\r\n\r\n",
-		status: 200, header: http.Header{"A": {"\x01b\x1b\x7f\xff"}},
+		raw:    "HTTP/1.1 200 OK\r\nA: \x01b\x1b[1m\tx\x7fc\xff\xc3\xa4\r\nContent-Length: 0\r\n\r\n",
+		status: 200, header: http.Header{"A": {"b [1m\tx c\xff\xc3\xa4"}},
 	},
 	"white space around values": {
 		raw:    "HTTP/1.1 200 OK\r\nA:b\r\nB: \t b \t\r\nC:\r\nContent-Length:  0\t\r\n\r\n",

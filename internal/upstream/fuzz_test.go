@@ -125,8 +125,9 @@ func readTheirs(method string, raw []byte) (reading, bool) {
 }
 
 // taken matches what we take and net/http refuses: lengths that are repeated,
-// identity, any Trailer, names that are no tokens, and control characters.
-var taken = regexp.MustCompile(`(?is)\ncontent-length:.*(,|\ncontent-length:)|\ntransfer-encoding:\s*identity|\ntrailer:|` +
+// identity, any Trailer, lines that are folded for nothing, names that are no
+// tokens, and control characters.
+var taken = regexp.MustCompile(`(?is)\ncontent-length:.*(,|\ncontent-length:)|\ntransfer-encoding:\s*identity|\ntrailer:|\n[ \t]|` +
 	"\n[^\n:]*[^-!#$%&'*+.^_`|~0-9a-z\n:][^\n:]*:|[\\x01-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f]")
 
 // FuzzAnswer checks that whatever is not refused is read as everybody who uses

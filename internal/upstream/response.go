@@ -39,9 +39,8 @@ var (
 //
 // What targets write is taken leniently where it can mean but one thing: any
 // version 1.x; a length that is said more than once; folded lines (RFC 9112,
-// section 5.2) and lines that end without CR; control characters in values
-// (RFC 9110, section 5.5); and names that are no tokens, whose fields are left
-// out. It is refused where two readers could see two messages in it.
+// section 5.2) and lines that end without CR; control characters in values,
+// which become spaces; and names that are no tokens, whose fields are left out. It is refused where two readers could see two messages in it.
 
 // await waits for the first byte of an answer.
 func (c *conn) await() error {
@@ -170,17 +169,23 @@ func (c *conn) readLine(where section) ([]byte, error) {
 	return line, nil
 }
 
-// addField adds the field in line to h.
+// addField adds the field in line, which it may change, to h.
 func addField(h http.Header, line []byte) error {
-	name, value, ok := strings.Cut(string(line), ":")
+	name, value, ok := bytes.Cut(line, []byte(":"))
+	key := string(name)
 	switch {
-	case !ok || name == "" || !isWord(name) || !isValue(value):
+	case !ok || key == "" || !isWord(key) || bytes.IndexByte(value, '\r') >= 0 || bytes.IndexByte(value, 0) >= 0:
 		return fmt.Errorf("%w: %q", errField, line[:min(len(line), maxQuoted)])
-	case !field.IsToken(name):
+	case !field.IsToken(key):
 		return nil
 	}
-	name = http.CanonicalHeaderKey(name)
-	h[name] = append(h[name], strings.Trim(value, " \t"))
+	for i, c := range value {
+		if c < ' ' && c != '\t' || c == 0x7f { // which no client of HTTP/2 takes
+			value[i] = ' '
+		}
+	}
+	key = http.CanonicalHeaderKey(key)
+	h[key] = append(h[key], string(bytes.Trim(value, " \t")))
 	return nil
 }
 
@@ -201,7 +206,7 @@ func (c *conn) plainFields() (http.Header, bool) {
 		line, rest, _ := strings.Cut(text, "\n")
 		name, value, _ := strings.Cut(line, ":")
 		value, whole := strings.CutSuffix(value, "\r")
-		if text = rest; !whole || !field.IsToken(name) || !isValue(value) {
+		if text = rest; !whole || !field.IsToken(name) || !isPlain(value) {
 			return nil, false
 		}
 		name, values[i] = http.CanonicalHeaderKey(name), strings.Trim(value, " \t")
@@ -213,6 +218,16 @@ func (c *conn) plainFields() (http.Header, bool) {
 	}
 	c.br.Discard(end + len("\r\n\r\n"))
 	return h, true
+}
+
+// isPlain reports whether s has no control characters but tabs.
+func isPlain(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' && s[i] != '\t' || s[i] == 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 // isAlert reports whether the target answered in a record of TLS, with an alert

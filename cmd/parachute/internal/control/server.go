@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/internal/field"
 )
 
 // A Server does what it is asked on the control socket. It is made before the
@@ -247,5 +248,5 @@ func (c *plane) result(f *follower) Result {
 }
 
 func acceptsLines(r *http.Request) bool {
-	return strings.Contains(r.Header.Get("Accept"), contentLines)
+	return field.HasMediaType(r.Header["Accept"], contentLines)
 }
