@@ -453,6 +453,8 @@ func TestGRPCHealthCheckSaysWhatItWants(t *testing.T) {
 		}))
 		is.Equal(string(body), "\x00\x00\x00\x00\x0c\x0a\x0aweb.v1.Web")
 		is.Equal(asked.Host, "grpc.test")
+		is.Equal(len(asked.Header["X-Parachute-Hop"]), 1) // by which the proxy would know its own
+		delete(asked.Header, "X-Parachute-Hop")
 		is.Equal(asked.Header, http.Header{
 			"Content-Type": {"application/grpc"}, "Te": {"trailers"}, "Grpc-Timeout": {"2500m"},
 			"User-Agent": {"probe"}, "X-Probe": {"yes"}, "Content-Length": {"17"},

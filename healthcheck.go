@@ -47,7 +47,7 @@ type prober struct {
 
 // newProber returns the prober of the target at an endpoint, whose traffic goes
 // as by u, to where name leads.
-func newProber(at endpoint, u upstream.Options, d Deployment, agent string, name *resolve.Name) *prober {
+func newProber(at endpoint, u upstream.Options, d Deployment, agent string, hop []string, name *resolve.Name) *prober {
 	u.DialTimeout, u.ResponseTimeout = -1, 0 // the probe's own time-out is for all of it
 	authority := u.Address
 	if port := d.HealthCheck.Port; port != 0 {
@@ -62,7 +62,7 @@ func newProber(at endpoint, u upstream.Options, d Deployment, agent string, name
 	case u.TLS != nil:
 		scheme = "https"
 	}
-	header := http.Header{"User-Agent": {agent}, "Connection": {"close"}}
+	header := http.Header{"User-Agent": {agent}, "Connection": {"close"}, "X-Parachute-Hop": hop}
 	if policyOf(d).isSecure() {
 		// An app that insists on TLS would redirect the probe otherwise.
 		header["X-Forwarded-Proto"] = []string{"https"}
@@ -340,6 +340,9 @@ func (t UnhealthyTarget) hint(host string) string {
 	case CauseNotFound:
 		return fmt.Sprintf("the app has nothing at %s: add that, or name another path with --health-check-path", path)
 	case CauseServerError:
+		if t.Last.Status == http.StatusLoopDetected {
+			return fmt.Sprintf("%s leads back to this proxy: name the address and port that the app itself listens on", at)
+		}
 		return "the app fails: look at its log; if it only takes longer to start, give it longer with --deploy-timeout"
 	}
 	if t.Last.Status == 0 {

@@ -69,6 +69,11 @@ type Options struct {
 	// and for 30 s where a name is not known any more.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
+	// Listening are the addresses that requests come to the Proxy by, as far as
+	// they are known; "0.0.0.0" and "::" stand for every address of the machine,
+	// the latter for those of IPv4, too. A target that is one of them is refused.
+	Listening []netip.AddrPort
+
 	// UserAgent is sent with health checks. If empty, "parachute/" and the
 	// version of this module as the program was built with it.
 	UserAgent string

@@ -82,6 +82,7 @@ type Proxy struct {
 	pages            *pages.Set // where a service has none of its own
 	spool            *buffer.Store
 	roll             *roll
+	hop              []string         // of one: what probes are known by that the Proxy sends
 	names            *resolve.Options // of how names of targets are looked up; nil: Options.Dial does
 	checks           chan struct{}    // a place for each password that may be checked at once
 	speaksTLS        atomic.Bool      // TLSConfig was called: requests over TLS are on connections of that
@@ -104,6 +105,7 @@ func New(opts Options) *Proxy {
 		router:           newRouter(opts.Commit),
 		pages:            pages.New(opts.ErrorPages),
 		roll:             newRoll(),
+		hop:              newHop(),
 		checks:           make(chan struct{}, runtime.GOMAXPROCS(0)),
 		stopping:         make(chan struct{}),
 		done:             make(chan struct{}),
@@ -135,7 +137,8 @@ func New(opts Options) *Proxy {
 // Retry-After, where the service is stopped or has failed, there is no room to
 // wait or to buffer, or the Proxy is closed; and 504 where the target took longer
 // than Timeouts.Response, the service was paused for too long, or the request was
-// cut off before its answer began.
+// cut off before its answer began; 508 where the request has been sent to the same
+// service before, and has come back (X-Parachute-Hop lists what it has passed).
 //
 // An answer that breaks off makes ServeHTTP panic with http.ErrAbortHandler, so
 // that the client does not take what came for all of it. So does a client that
@@ -177,6 +180,9 @@ func (p *Proxy) Deploy(ctx context.Context, d Deployment) error {
 func (p *Proxy) deploy(ctx context.Context, d Deployment) error {
 	d, err := d.normalize()
 	if err != nil {
+		return err
+	}
+	if err := p.checkElsewhere(ctx, slices.Concat(d.Targets, d.ReadTargets)); err != nil {
 		return err
 	}
 	if policyOf(d).isSecure() && p.options.NoHTTPS != nil {
@@ -265,7 +271,7 @@ func (p *Proxy) start(s Status, claims []claim, waiting bool) (*version, *watch,
 		return nil, nil, err
 	}
 	v := newVersion(s, claims, main)
-	v.policy = p.policyOf(d)
+	v.policy, v.hop = p.policyOf(d), p.hopOf(d.Service)
 	if v.conduct, err = newConduct(d, p.options, p.pages, p.checks); err != nil {
 		return nil, nil, err
 	}
@@ -287,7 +293,7 @@ func (p *Proxy) newGroup(s Status, writers, readers []string, waiting bool) (gro
 	})
 	var targets []*target
 	for _, address := range slices.Concat(writers, readers) {
-		t, err := newTarget(address, s.Deployment, p.options, p.names, w, p.roll)
+		t, err := newTarget(address, s.Deployment, p.options, p.names, p.hop, w, p.roll)
 		if err != nil {
 			return group{}, nil, err
 		}
@@ -534,6 +540,9 @@ func (p *Proxy) Rollout(ctx context.Context, service string, r Rollout) error {
 }
 
 func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
+	if err := p.checkElsewhere(ctx, slices.Concat(r.Targets, r.ReadTargets)); err != nil {
+		return err
+	}
 	res, ctx, err := p.router.reserve(ctx, service, scopeRollout, nil, policy{})
 	if err != nil {
 		return err

@@ -42,6 +42,7 @@ type version struct {
 	policy  policy       // of its hosts
 	holding *holding     // of its certificates; nil if the service failed
 	conduct *conduct     // what its Deployment says of each request; nil if the service failed
+	hop     []string     // of one: what its requests are known by; nil if the service failed
 	main    group        // empty if the service failed
 	rollout *group       // of the second version; nil: there is none
 	split   *split.Split // who goes there; nil: nobody
@@ -576,6 +577,9 @@ func (v *visit) serve() {
 	case err != nil:
 		v.refuse(reason.BadRequest, err)
 		return
+	case forward.HasPassed(r.Header, v.proxy.hop):
+		v.refuseBody(reason.Loop, errOwnProbe)
+		return
 	}
 	for {
 		table := v.proxy.router.routes.Load()
@@ -602,6 +606,12 @@ func (v *visit) serve() {
 	}
 }
 
+// What is told of a request that has been here before.
+var (
+	errLoop     = errors.New("the request has come back: a target of the service leads to this proxy")
+	errOwnProbe = errors.New("a health check has come back: a target leads to this proxy")
+)
+
 // pass sends the request through v.version. It reports true if there is a newer
 // version to look for, or another target to try; otherwise it is answered.
 func (v *visit) pass() (again bool) {
@@ -609,6 +619,9 @@ func (v *visit) pass() (again bool) {
 	switch {
 	case version.status.State == StateFailed:
 		v.refuse(reason.Failed, errors.New(version.status.Error))
+		return false
+	case forward.HasPassed(v.r.Header, version.hop):
+		v.refuseBody(reason.Loop, errLoop)
 		return false
 	case !v.isAdmitted():
 		return false
@@ -930,6 +943,7 @@ func (v *visit) forward(l *lane, passage *gate.Passage) bool {
 		Prefix:    v.outcome.Prefix,
 		Client:    v.client,
 		RequestID: v.outcome.RequestID,
+		Hop:       v.version.hop,
 		Start:     v.start,
 		Stream:    passage.BecomeStream,
 		Mute:      &l.mute,

@@ -3,6 +3,10 @@ package parachute
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -17,6 +21,7 @@ import (
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/histogram"
+	"github.com/shahnk19/parachute/internal/listening"
 	"github.com/shahnk19/parachute/internal/resolve"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
@@ -54,7 +59,7 @@ type target struct {
 
 // newTarget returns the target of d that has an address. Its name is looked up as
 // names say; nil: o.Dial does that.
-func newTarget(address string, d Deployment, o Options, names *resolve.Options, w *watch, r *roll) (*target, error) {
+func newTarget(address string, d Deployment, o Options, names *resolve.Options, hop []string, w *watch, r *roll) (*target, error) {
 	at, err := parseTarget(address)
 	if err != nil {
 		return nil, err
@@ -81,7 +86,7 @@ func newTarget(address string, d Deployment, o Options, names *resolve.Options, 
 		name:    name,
 		conns:   at.open(u),
 		check:   d.HealthCheck,
-		prober:  newProber(at, u, d, o.UserAgent, name),
+		prober:  newProber(at, u, d, o.UserAgent, hop, name),
 		watch:   w,
 		traffic: new(histogram.Histogram),
 		roll:    r,
@@ -277,6 +282,57 @@ func (e endpoint) open(o upstream.Options) transport {
 		return upstream.NewSecure(o)
 	}
 	return upstream.New(o)
+}
+
+// newHop returns a name that no other Proxy goes by.
+func newHop() []string {
+	return []string{fmt.Sprintf("%016x", rand.Uint64())}
+}
+
+// hopOf returns what the requests of a service are known by, whichever version
+// sends them. The services of one Proxy are told apart, for an app of one may well
+// ask another and pass on the header of its own request.
+func (p *Proxy) hopOf(service string) []string {
+	sum := fnv.New32a()
+	io.WriteString(sum, service)
+	return []string{fmt.Sprintf("%s-%08x", p.hop[0], sum.Sum32())}
+}
+
+// checkElsewhere returns ErrInvalid if one of the targets is the Proxy itself, as
+// far as that can be seen: not where an embedder's Dial looks names up, nor where
+// addresses are changed on the way.
+func (p *Proxy) checkElsewhere(ctx context.Context, targets []string) error {
+	for _, target := range targets {
+		at, err := parseTarget(target)
+		if err != nil || at.network == "unix" {
+			continue
+		}
+		host, port, _ := net.SplitHostPort(at.address)
+		n, _ := strconv.ParseUint(port, 10, 16)
+		if !listening.HasPort(p.options.Listening, uint16(n)) {
+			continue
+		}
+		for _, addr := range p.addressesOf(ctx, host) {
+			if own := netip.AddrPortFrom(addr, uint16(n)); listening.Reaches(p.options.Listening, own) {
+				return faultf(ErrInvalid, "target %q is this proxy itself, which listens on %v: name the address and port that the app listens on, such as web-1:3000", target, own)
+			}
+		}
+	}
+	return nil
+}
+
+// addressesOf returns those of a target's host; none where they are not known.
+func (p *Proxy) addressesOf(ctx context.Context, host string) []netip.Addr {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{addr}
+	}
+	if p.names == nil {
+		return nil
+	}
+	name := resolve.New(host, *p.names)
+	defer name.Close()
+	addrs, _ := name.LookUp(ctx) // its probes will tell of an error
+	return addrs
 }
 
 // name returns the name of the endpoint, which is a target of d, or nil where

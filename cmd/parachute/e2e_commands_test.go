@@ -180,7 +180,7 @@ func TestEveryCommandRunsWithTheBinary(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
 	a, b := newApp(t, "web-1"), newApp(t, "web-2")
-	startProxy(t, asBinary, env, "--debug", "--http-port", "0", "--https-port", "0", "--metrics-port", portOf(freeAddress(t)), "--http3")
+	_, address := startProxy(t, asBinary, env, "--debug", "--http-port", "0", "--https-port", "0", "--metrics-port", portOf(freeAddress(t)), "--http3")
 	for _, test := range []struct {
 		command string // with A and B for targets
 		code    int
@@ -191,6 +191,9 @@ func TestEveryCommandRunsWithTheBinary(t *testing.T) {
 		{"deploy web --target A", 0, "switched", parachute.StateServing},
 		{"deploy web --target A --target B", 0, "switched", parachute.StateServing},
 		{"deploy web --target A,B --host app1.example.com --canonical-host app2.example.com", 1, "is not among the hosts", parachute.StateServing},
+		{"deploy web --target " + address, 1, "is this proxy itself, which listens on " + address, parachute.StateServing},
+		{"deploy web --target https://localhost:" + portOf(address), 1, "is this proxy itself", parachute.StateServing},
+		{"rollout deploy web --target " + address, 1, "is this proxy itself", parachute.StateServing},
 		{"deploy web --target A --error-pages /nowhere", 1, "/nowhere", parachute.StateServing},
 		{"deploy web --target A --basic-auth-file /nowhere", 1, "/nowhere", parachute.StateServing},
 		{"deploy web --target A --allow 10.0.0.0/99", 1, "10.0.0.0/99", parachute.StateServing},

@@ -48,6 +48,7 @@ type Options struct {
 	Prefix    string    // what was stripped from it, sent as X-Forwarded-Prefix; "": nothing
 	Client    Client    // see [ClientOf]; without an Addr no X-Forwarded-For is sent
 	RequestID string    // sent as X-Request-ID; "": none is, whatever the client sent
+	Hop       []string  // of one, sent as X-Parachute-Hop behind those that the client sent, and shared; nil: none is; see [HasPassed]
 	Start     time.Time // sent as X-Request-Start: t=<ms since 1970>; zero: none is of ours
 
 	// Request, if not nil, may change the header that goes out, but not the

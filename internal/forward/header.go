@@ -27,7 +27,7 @@ func kindOf(name string) kind {
 	case "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 		"Http2-Settings", "Proxy-Authenticate", "Proxy-Authorization":
 		return hopByHop
-	case "Host", "Content-Length", "X-Request-Id",
+	case "Host", "Content-Length", "X-Request-Id", hopHeader,
 		"Proxy": // a CGI program would find it as HTTP_PROXY
 		return ours
 	case "Forwarded", "X-Real-Ip", "X-Request-Start":
@@ -72,9 +72,11 @@ func removeNamed(h http.Header, connection []string) {
 	}
 }
 
-// removeHopByHop deletes from the head of an answer what is meant for us.
+// removeHopByHop deletes from the head of an answer what is meant for us, or
+// nobody's business.
 func removeHopByHop(h http.Header) {
 	removeNamed(h, h["Connection"])
+	delete(h, hopHeader)
 	for name := range h {
 		if kindOf(name) == hopByHop {
 			delete(h, name)
@@ -184,6 +186,7 @@ func (o *outgoing) compose(r *http.Request, how *Options, body bool, upgrade str
 		delete(o.header, "Expect")
 	}
 	o.forwarded(r, how)
+	o.passed(r, how.Hop)
 }
 
 // forwarded says where r came from.

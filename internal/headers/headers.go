@@ -55,6 +55,7 @@ var (
 	errForm   = errors.New(`want "set NAME: VALUE" or "del NAME", such as "set X-Robots-Tag: noindex"`)
 	errValue  = errors.New("the value has a control character: want visible ones, spaces and tabs")
 	errFrames = errors.New("this field follows from the message and its connection: want no rule for it")
+	errHop    = errors.New("this field ends requests that go in circles: want no rule for it")
 	errOthers = errors.New("this field is another for each request: want del, or no rule for it")
 )
 
@@ -110,6 +111,8 @@ func refuseResponse(name string, _ bool) error {
 	case "Connection", "Content-Length", "Http2-Settings", "Keep-Alive", "Proxy-Connection", "Te", "Trailer",
 		"Transfer-Encoding", "Upgrade":
 		return errFrames
+	case "X-Parachute-Hop":
+		return errHop
 	}
 	return nil
 }

@@ -47,6 +47,7 @@ const (
 	Busy           // too many passwords are being checked
 	Spool          // there is no room for a body that is to be buffered
 	Closed         // the proxy is
+	Loop           // the request has been here before
 	PausedLong     // the service was paused for too long
 	Timeout        // the target took too long to answer
 	Cut            // a drain, or the end of the proxy, ended the request
@@ -109,6 +110,7 @@ var table = [...]struct {
 	Busy:           {"busy", 503, "", Server, false},
 	Spool:          {"spool", 503, "", Server, false},
 	Closed:         {"closed", 503, "draining", Server, false},
+	Loop:           {"loop", 508, "loop", Server, false},
 	PausedLong:     {"paused", 504, "stopped", Server, false},
 	Timeout:        {"timeout", 504, "timeout", Server, true},
 	Cut:            {"cut", 504, "draining", Server, false},

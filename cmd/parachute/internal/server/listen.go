@@ -119,6 +119,17 @@ func (l *listeners) httpsPort() int {
 	return portOf(l.https)
 }
 
+// addresses returns where requests for the proxy come to over TCP.
+func (l *listeners) addresses() []netip.AddrPort {
+	var addrs []netip.AddrPort
+	for _, of := range []net.Listener{l.http, l.https} {
+		if of != nil {
+			addrs = append(addrs, of.Addr().(*net.TCPAddr).AddrPort())
+		}
+	}
+	return addrs
+}
+
 // log tells where clients may connect.
 func (l *listeners) log(logger *slog.Logger) {
 	logger.Info("listening", "protocol", "http", "address", l.http.Addr().String())

@@ -255,6 +255,7 @@ func newServer(c Config, p parts) *server {
 		UserAgent:      "parachute/" + c.Version,
 		TrustedProxies: c.TrustedProxies,
 		MaxHeld:        c.MaxHeld,
+		Listening:      p.listeners.addresses(),
 		HTTPSPort:      p.listeners.httpsPort(),
 		NoHTTPS:        p.listeners.noHTTPS,
 		ACME:           c.ACME,

@@ -1,0 +1,65 @@
+package forward_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/forward"
+)
+
+func TestRequestTellsWhatItHasPassed(t *testing.T) {
+	long := strings.Repeat("x", 2000)
+	for name, tt := range map[string]struct{ before, want []string }{
+		"nothing":          {nil, []string{"me"}},
+		"one":              {[]string{"a"}, []string{"a, me"}},
+		"lists":            {[]string{"a, b", "c"}, []string{"a, b, c, me"}},
+		"one too long":     {[]string{long}, []string{"me"}},
+		"oldest too long":  {[]string{long + ", b", "c"}, []string{"b, c, me"}},
+		"newest too long":  {[]string{"b, " + long}, []string{"me"}},
+		"too many of them": {[]string{strings.Repeat("abcdefghijklmn, ", 100) + "z"}, []string{strings.Repeat("abcdefghijklmn, ", 63) + "z, me"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			r := read(t, "GET", "/")
+			r.Header["X-Parachute-Hop"] = tt.before
+			r.Header["Connection"] = []string{"x-parachute-hop"}
+			r.Header["X_parachute_hop"] = []string{"a stranger's"}
+			got := outgoing(t, r, forward.Options{Hop: []string{"me"}})
+			is.Equal(got["X-Parachute-Hop"], tt.want)
+			is.Equal(got["X_parachute_hop"], nil)
+			is.True(forward.HasPassed(got, []string{"me"}))
+		})
+	}
+}
+
+func TestWhoHasNoHopPassesNoneOn(t *testing.T) {
+	is := is.New(t)
+	r := read(t, "GET", "/")
+	r.Header["X-Parachute-Hop"] = []string{"a"}
+	is.Equal(outgoing(t, r, forward.Options{})["X-Parachute-Hop"], nil)
+}
+
+func TestHopIsSeenAnywhereInTheList(t *testing.T) {
+	is := is.New(t)
+	h := http.Header{"X-Parachute-Hop": {"a,b", " c , me-2"}}
+	for hop, want := range map[string]bool{"a": true, "b": true, "c": true, "me-2": true, "me": false, "A": false, "": false} {
+		is.Equal(forward.HasPassed(h, []string{hop}), want)
+	}
+	is.True(!forward.HasPassed(h, nil))
+	is.True(!forward.HasPassed(nil, []string{"a"}))
+}
+
+func TestAnswerDoesNotTellWhatRequestHasPassed(t *testing.T) {
+	is := is.New(t)
+	w := nowhere{make(http.Header)}
+	_, err := forward.Forward(&w, read(t, "GET", "/"), answering(func() *http.Response {
+		resp := response(204, "")
+		resp.Header.Set("X-Parachute-Hop", "a")
+		return resp
+	}), forward.Options{Hop: []string{"me"}})
+	is.NoErr(err)
+	is.Equal(w.Header()["X-Parachute-Hop"], nil)
+}
