@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,7 +23,7 @@ import (
 // FuzzRequest sends raw bytes through the proxy. What arrives at the target
 // must parse as exactly the requests that were forwarded, each of them once.
 func FuzzRequest(f *testing.F) {
-	for _, tt := range table {
+	for _, tt := range slices.Concat(table, upgrades) {
 		f.Add(tt.send + tt.after)
 	}
 	for _, send := range []string{

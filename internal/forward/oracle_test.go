@@ -49,7 +49,7 @@ type seen struct{ target, client string }
 // Every rule holds, and httputil.ReverseProxy over http.Transport agrees
 // unless the table knows better.
 func TestForwardDoesAsTheReference(t *testing.T) {
-	for _, tt := range table {
+	for _, tt := range slices.Concat(table, upgrades) {
 		t.Run(tt.name, func(t *testing.T) {
 			var got, want seen
 			t.Run("ours", func(t *testing.T) {

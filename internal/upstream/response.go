@@ -238,22 +238,26 @@ func isAlert(line []byte) bool { return bytes.HasPrefix(line, []byte{21, 3}) }
 // to be taken for that (RFC 9110, section 2.5). The reason phrase is nobody's
 // business (RFC 9112, section 4).
 func parseStatusLine(r *http.Response, line []byte) bool {
+	const version, status = "HTTP/1.", "200"
 	line = bytes.TrimSuffix(line, []byte("\n"))
 	line = bytes.TrimSuffix(line, []byte("\r"))
-	version, rest, _ := bytes.Cut(line, []byte(" "))
-	minor, ok := bytes.CutPrefix(version, []byte("HTTP/1."))
-	if !ok || len(minor) != 1 || minor[0] < '0' || minor[0] > '9' {
+	if len(line) < len("HTTP/1.x 200") || string(line[:len(version)]) != version || line[len("HTTP/1.x")] != ' ' {
 		return false
 	}
-	if r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1; minor[0] == '0' {
-		r.Proto, r.ProtoMinor = "HTTP/1.0", 0
+	switch minor := line[len(version)]; {
+	case minor == '0':
+		r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.0", 1, 0
+	case '1' <= minor && minor <= '9':
+		r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1
+	default:
+		return false
 	}
-	status, _, _ := bytes.Cut(bytes.TrimLeft(rest, " "), []byte(" "))
-	if len(status) != len("200") {
+	line = bytes.TrimLeft(line[len("HTTP/1.x"):], " ")
+	if len(line) < len(status) || len(line) > len(status) && line[len(status)] != ' ' {
 		return false
 	}
 	code := 0
-	for _, digit := range status {
+	for _, digit := range line[:len(status)] {
 		if digit < '0' || digit > '9' {
 			return false
 		}
@@ -273,8 +277,9 @@ func (b *body) frame(method string, r *http.Response) error {
 	if err != nil {
 		return err
 	}
-	coded := len(h["Transfer-Encoding"]) > 0
-	chunked, err := isChunked(h["Transfer-Encoding"])
+	codings := h["Transfer-Encoding"]
+	coded := len(codings) > 0
+	chunked, err := isChunked(codings)
 	both := coded && length >= 0
 	switch {
 	case err != nil:
@@ -287,7 +292,9 @@ func (b *body) frame(method string, r *http.Response) error {
 		delete(h, "Content-Length")
 		length = -1
 	}
-	delete(h, "Transfer-Encoding")
+	if coded {
+		delete(h, "Transfer-Encoding")
+	}
 	if r.Trailer = nil; chunked {
 		announceTrailers(r)
 	}
@@ -329,6 +336,14 @@ func (b *body) frame(method string, r *http.Response) error {
 // (RFC 9110, section 8.6).
 func takeLength(h http.Header) (int64, error) {
 	values := h["Content-Length"]
+	if len(values) == 0 {
+		return -1, nil
+	}
+	if len(values) == 1 { // as nearly all
+		if n, err := strconv.ParseUint(values[0], 10, 63); err == nil {
+			return int64(n), nil
+		}
+	}
 	length, times := int64(-1), 0
 	for _, value := range values {
 		for element := range strings.SplitSeq(value, ",") {
