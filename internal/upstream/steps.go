@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"syscall"
+
+	"github.com/shahnk19/parachute/internal/nowait"
 )
 
 var errStale = errors.New("the target has closed the connection, or sent on it what nobody asked for")
@@ -59,7 +61,7 @@ func (s *steps) ask(fd uintptr) bool {
 		s.failed = s.found
 		return true
 	}
-	s.n, s.failed = uninterrupted(writeNow, fd, wire)
+	s.n, s.failed = nowait.Write(fd, wire)
 	return !s.wait || s.n < len(wire) || s.found == nil
 }
 
@@ -81,7 +83,7 @@ func (s *steps) read(sys syscall.RawConn, step func(fd uintptr) bool, p []byte) 
 }
 
 func (s *steps) readNow(fd uintptr) bool {
-	s.n, s.failed = uninterrupted(readNow, fd, s.into)
+	s.n, s.failed = nowait.Read(fd, s.into)
 	return s.failed != syscall.EAGAIN
 }
 
@@ -93,20 +95,10 @@ func (s *steps) take(fd uintptr) bool {
 // look finds what a read would: nil (bytes), io.EOF, EAGAIN (nothing), or what
 // broke the connection.
 func (s *steps) look(fd uintptr) bool {
-	n, err := uninterrupted(peekNow, fd, s.one[:])
+	n, err := nowait.Peek(fd, s.one[:])
 	if err == nil && n == 0 {
 		err = io.EOF
 	}
 	s.found = err
 	return true
-}
-
-// uninterrupted makes a system call that no signal ends.
-func uninterrupted(call func(fd uintptr, p []byte) (int, error), fd uintptr, p []byte) (int, error) {
-	for {
-		n, err := call(fd, p)
-		if err != syscall.EINTR {
-			return max(n, 0), err
-		}
-	}
 }

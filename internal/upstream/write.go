@@ -6,6 +6,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/shahnk19/parachute/internal/nowait"
 )
 
 // errStalled is what a write fails with that has waited for too long.
@@ -82,7 +84,7 @@ func (c *conn) stepWrite(fd uintptr) bool {
 	w := &c.writing
 	for w.failed = nil; len(w.rest) > 0 && w.failed == nil; {
 		var n int
-		n, w.failed = uninterrupted(writeNow, fd, w.rest)
+		n, w.failed = nowait.Write(fd, w.rest)
 		if w.rest = w.rest[n:]; n > 0 {
 			w.since = time.Time{}
 		}
@@ -91,7 +93,7 @@ func (c *conn) stepWrite(fd uintptr) bool {
 		return true
 	}
 	if w.since.IsZero() {
-		c.wait(w, unsent(fd))
+		c.wait(w, nowait.Unsent(fd))
 	}
 	return false
 }
@@ -161,7 +163,7 @@ func (c *conn) writeBy(t time.Time) {
 // be known.
 func (c *conn) unsent() (n int) {
 	if c.socket {
-		c.sys.Control(func(fd uintptr) { n = unsent(fd) })
+		c.sys.Control(func(fd uintptr) { n = nowait.Unsent(fd) })
 	}
 	return n
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/shahnk19/parachute/internal/nowait"
 )
 
 // callMost is how much one system call copies at most: while it does, nobody
@@ -70,10 +72,7 @@ func (c *conn) Read(p []byte) (int, error) {
 // read does what can be done now, and reports whether that is all.
 func (c *conn) read(fd uintptr) bool {
 	t := &c.in
-	t.n, t.err = readNow(fd, t.p)
-	for t.err == syscall.EINTR {
-		t.n, t.err = readNow(fd, t.p)
-	}
+	t.n, t.err = nowait.Read(fd, t.p)
 	return t.err != syscall.EAGAIN
 }
 
@@ -99,11 +98,8 @@ func (c *conn) write(fd uintptr) bool {
 	start := t.n
 	for t.err = nil; t.n < len(t.p) && t.err == nil; {
 		var n int
-		n, t.err = writeNow(fd, t.p[t.n:min(t.n+callMost, len(t.p))])
-		t.n += max(n, 0)
-		if t.err == syscall.EINTR {
-			t.err = nil
-		}
+		n, t.err = nowait.Write(fd, t.p[t.n:min(t.n+callMost, len(t.p))])
+		t.n += n
 	}
 	return t.wrote(t.n > start)
 }

@@ -1,14 +1,14 @@
-package upstream
+package nowait
 
 import (
 	"syscall"
 	"unsafe"
 )
 
-// unsent returns how much of what was written to a socket its peer has not taken
+// Unsent returns how much of what was written to a socket its peer has not taken
 // yet. A socket tells that it has room only when it has a lot of it, which at a
 // slow peer takes time.
-func unsent(fd uintptr) int {
+func Unsent(fd uintptr) int {
 	var n int32
 	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&n))); errno != 0 {
 		return 0

@@ -1,6 +1,6 @@
 //go:build (amd64 || arm64) && !race
 
-package tcp
+package nowait
 
 import (
 	"syscall"
@@ -16,17 +16,22 @@ import (
 // Calls of sockets take a shorter way through the kernel than those of files, and
 // a peer that has left raises no signal.
 
-// readNow reads from a socket what is there.
-func readNow(fd uintptr, p []byte) (int, error) {
-	return callNow(syscall.SYS_RECVFROM, fd, p, syscall.MSG_DONTWAIT)
+// receive reads from a socket what is there.
+func receive(fd uintptr, p []byte) (int, error) {
+	return call(syscall.SYS_RECVFROM, fd, p, syscall.MSG_DONTWAIT)
 }
 
-// writeNow writes as much as a socket takes.
-func writeNow(fd uintptr, p []byte) (int, error) {
-	return callNow(syscall.SYS_SENDTO, fd, p, syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL)
+// send writes as much as a socket takes.
+func send(fd uintptr, p []byte) (int, error) {
+	return call(syscall.SYS_SENDTO, fd, p, syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL)
 }
 
-func callNow(number, fd uintptr, p []byte, flags uintptr) (int, error) {
+// peek is receive, but leaves what is there.
+func peek(fd uintptr, p []byte) (int, error) {
+	return call(syscall.SYS_RECVFROM, fd, p, syscall.MSG_DONTWAIT|syscall.MSG_PEEK)
+}
+
+func call(number, fd uintptr, p []byte, flags uintptr) (int, error) {
 	n, _, errno := syscall.RawSyscall6(number, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), flags, 0, 0)
 	if errno != 0 {
 		return 0, errno

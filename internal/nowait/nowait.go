@@ -1,0 +1,34 @@
+// Package nowait makes the system calls of sockets that do not wait. They are for
+// within a call of a [syscall.RawConn], which waits: where they would have to, they
+// fail with EAGAIN. None is ended by a signal.
+package nowait
+
+import "syscall"
+
+// Read reads what is there. At the end it reads nothing, and without an error.
+func Read(fd uintptr, p []byte) (int, error) {
+	for {
+		if n, err := receive(fd, p); err != syscall.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
+
+// Peek is Read, but leaves what is there.
+func Peek(fd uintptr, p []byte) (int, error) {
+	for {
+		if n, err := peek(fd, p); err != syscall.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
+
+// Write writes as much as there is room for, which may be less than p without an
+// error.
+func Write(fd uintptr, p []byte) (int, error) {
+	for {
+		if n, err := send(fd, p); err != syscall.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
