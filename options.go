@@ -125,8 +125,9 @@ type Spool struct {
 	// 64 MiB; if negative, there is no limit.
 	MaxMemory int64
 
-	// MaxSpool bounds the bytes in files, above which requests are answered
-	// 503. If 0, 4 GiB; if negative, there is no limit.
+	// MaxSpool bounds the bytes in files. What is more has no room: a request
+	// is answered 503, an answer passed on as it comes, see
+	// Outcome.Unbuffered. If 0, 4 GiB; if negative, there is no limit.
 	MaxSpool int64
 }
 
@@ -800,6 +801,7 @@ type Outcome struct {
 	RequestID  string        // as sent to the target in X-Request-ID
 	Header     http.Header   // of the answer
 	Err        error         // what went wrong
+	Unbuffered error         // why the answer was passed on as it came although Buffer.Responses has it wait; nil: it was not
 
 	Deployment *Deployment // of the service, which nobody may change; nil: no service claimed the request
 }

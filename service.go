@@ -869,7 +869,7 @@ func (v *visit) takeBody() bool {
 	sent := *v.r
 	v.sent = &sent
 	if !whole {
-		sent.Body = buffer.Limit(v.r.Body, d.MaxRequestBody)
+		sent.Body = buffer.Limit(trailed{v.r.Body, v.r, &sent}, d.MaxRequestBody)
 		return true
 	}
 	limits := buffer.Limits{Memory: d.Buffer.Memory, Size: d.MaxRequestBody}
@@ -880,9 +880,27 @@ func (v *visit) takeBody() bool {
 	}
 	v.body = body
 	sent.Body, sent.ContentLength, sent.TransferEncoding = body, body.Len(), nil
+	if sent.Trailer = v.r.Trailer; len(sent.Trailer) > 0 && v.r.ContentLength < 0 {
+		sent.ContentLength = -1 // a trailer section follows chunks alone (RFC 9112, section 7.1.2)
+	}
 	sent.Header = maps.Clone(v.r.Header)
 	delete(sent.Header, "Expect") // its body is here
 	return true
+}
+
+// A trailed is the body of a request, of which there is a copy. A server puts
+// trailers that were not announced into the request that it has made.
+type trailed struct {
+	io.ReadCloser
+	r, copy *http.Request
+}
+
+func (t trailed) Read(p []byte) (n int, err error) {
+	n, err = t.ReadCloser.Read(p)
+	if err == io.EOF {
+		t.copy.Trailer = t.r.Trailer
+	}
+	return n, err
 }
 
 // refuseBody is refuse for a request of whose body nothing more is wanted: the
@@ -938,6 +956,11 @@ func (v *visit) forward(l *lane, passage *gate.Passage) bool {
 		began = time.Now()
 	}
 	t := l.target
+	a := v.amend()
+	var answer func(*http.Response) error
+	if a != nil {
+		answer = a.make
+	}
 	res, err := forward.Forward(v.w, v.sent, l.exchange, forward.Options{
 		Target:    v.target,
 		Prefix:    v.outcome.Prefix,
@@ -948,13 +971,16 @@ func (v *visit) forward(l *lane, passage *gate.Passage) bool {
 		Stream:    passage.BecomeStream,
 		Mute:      &l.mute,
 		Request:   v.version.conduct.request,
-		Answer:    v.amend(),
+		Answer:    answer,
 	})
 	o := &v.outcome
 	v.sentTo, v.isStream = t, passage.IsStream()
 	o.Target = t.address
 	o.Status, o.Header = res.Status, res.Header
 	o.BytesIn, o.BytesOut = res.BytesIn, res.BytesOut
+	if a != nil {
+		o.Unbuffered = a.full
+	}
 	if !res.FirstByte.IsZero() {
 		o.FirstByte = res.FirstByte.Sub(v.start)
 	}
@@ -1112,12 +1138,12 @@ var errOutlier = errors.New("it answers 5xx where its siblings do not")
 
 // amend returns what has to be done with an answer before it is passed on, nil:
 // nothing.
-func (v *visit) amend() func(*http.Response) error {
+func (v *visit) amend() *amendment {
 	if !v.version.conduct.answers && len(v.group.readers) == 0 {
 		return nil
 	}
 	// Were this a method of v, every visit would have to be allocated.
-	a := &amendment{
+	return &amendment{
 		conduct:    v.version.conduct,
 		deployment: &v.version.status.Deployment,
 		spool:      v.proxy.spool,
@@ -1127,7 +1153,6 @@ func (v *visit) amend() func(*http.Response) error {
 		secure:     v.isSecure(),
 		hasReaders: len(v.group.readers) > 0,
 	}
-	return a.make
 }
 
 // An amendment is what is done with the answer to one request.
@@ -1140,6 +1165,8 @@ type amendment struct {
 	asked      string // the request target as the client sent it
 	secure     bool   // it came over TLS
 	hasReaders bool
+
+	full error // why the answer is not buffered although it is to be; nil: it is, or is not to be
 }
 
 func (a *amendment) make(res *http.Response) error {
@@ -1168,7 +1195,7 @@ func (a *amendment) noteWriter(h http.Header) {
 }
 
 // limit sees to the limit of the answer's body, and reads it if it is to be
-// buffered.
+// buffered, as far as there is room.
 func (a *amendment) limit(res *http.Response) error {
 	d := a.deployment
 	most := d.MaxResponseBody
@@ -1180,12 +1207,13 @@ func (a *amendment) limit(res *http.Response) error {
 		res.Body = buffer.Limit(res.Body, most)
 	case d.Buffer.Responses && res.ContentLength > 0 && !field.IsGRPC(res.Header) &&
 		!strings.EqualFold(res.Header.Get("X-Accel-Buffering"), "no"):
-		body, err := a.spool.ReadAll(res.Body, res.ContentLength, buffer.Limits{Memory: d.Buffer.Memory, Size: most})
+		// The app has done its work: a client that may have to be waited for is
+		// better than one that gets nothing.
+		body, full, err := a.spool.ReadAhead(res.Body, res.ContentLength, buffer.Limits{Memory: d.Buffer.Memory, Size: most})
 		if err != nil {
 			return err
 		}
-		res.Body.Close()
-		res.Body = body
+		res.Body, a.full = body, full
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package buffer
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -30,6 +31,11 @@ type Body struct {
 	size    int64
 	offset  int64 // where the next Read begins
 
+	// For ReadAhead, which goes on where a Body has no place for more.
+	spills   bool   // what has none is not lost
+	spill    []byte // of the last Read; nil: it had a place
+	spillEnd error  // what that Read has returned
+
 	mu    sync.Mutex // guards using and err, and is held while all is given back
 	using int        // methods that use pieces and file
 	err   error      // what every method returns from now on
@@ -55,11 +61,10 @@ func (b *Body) Write(p []byte) (n int, err error) {
 	for n < len(p) {
 		room := b.room()
 		if room == nil {
-			err := b.writeFile(p[n:])
-			if err == nil {
-				n = len(p)
+			if err := b.writeFile(p[n:]); err != nil {
+				return n, b.fail(err)
 			}
-			return n, err
+			return len(p), nil
 		}
 		n += b.took(copy(room, p[n:]))
 	}
@@ -108,10 +113,15 @@ func (b *Body) fillFile(r io.Reader) error {
 	if !b.fits(n) {
 		return b.fail(ErrTooLarge)
 	}
-	if err := b.writeFile(piece[:n]); err != nil {
+	err := b.writeFile(piece[:n])
+	switch {
+	case err == nil:
+		return end
+	case b.spills:
+		b.spill, b.spillEnd = bytes.Clone(piece[:n]), end
 		return err
 	}
-	return end
+	return b.fail(err)
 }
 
 // fits reports whether n more bytes are not too many.
@@ -158,24 +168,30 @@ func (b *Body) took(n int) int {
 	return n
 }
 
-// writeFile adds p to the file, which it makes if there is none.
+// writeFile adds p to the file, which it makes if there is none. After an error,
+// which is ErrSpool, the Body is as it was.
 func (b *Body) writeFile(p []byte) (err error) {
 	if len(p) == 0 {
 		return nil
 	}
 	s := b.store
 	if !s.spool.take(int64(len(p))) {
-		return b.fail(fmt.Errorf("%w: it would pass the limit of %d bytes for all bodies: want a higher one, or fewer bodies at a time", ErrSpool, s.spool.limit))
+		return fmt.Errorf("%w: it would pass the limit of %d bytes for all bodies: want a higher one, or fewer bodies at a time", ErrSpool, s.spool.limit)
 	}
-	b.spooled += int64(len(p))
+	defer func() {
+		if err != nil {
+			s.spool.give(int64(len(p)))
+		}
+	}()
 	if b.file == nil {
 		if b.file, err = s.create(); err != nil {
-			return b.fail(err)
+			return err
 		}
 	}
 	if _, err := b.file.Write(p); err != nil {
-		return b.fail(fmt.Errorf("%w: a file in %s cannot be written: %w: want more room there", ErrSpool, s.dir, cause(err)))
+		return fmt.Errorf("%w: a file in %s cannot be written: %w: want more room there", ErrSpool, s.dir, cause(err))
 	}
+	b.spooled += int64(len(p))
 	b.size += int64(len(p))
 	return nil
 }

@@ -34,7 +34,8 @@ type Options struct {
 	// MaxMemory is how many bytes of memory bodies may take, in pieces of 4
 	// and 32 KiB; what there is no memory for goes to spool files. If 0, 64
 	// MiB; if negative, there is no limit. While one is read into its spool
-	// file it may take 4 KiB beyond that.
+	// file it may take 4 KiB beyond that, and one that ReadAhead has found no
+	// place for 32 KiB.
 	MaxMemory int64
 
 	// MaxSpool is how many bytes spool files may have; more is ErrSpool. If 0,

@@ -263,7 +263,7 @@ func random(n int) []byte {
 }
 
 // rest returns what b has from where it stands.
-func rest(t *testing.T, b *buffer.Body) string {
+func rest(t *testing.T, b io.Reader) string {
 	t.Helper()
 	data, err := io.ReadAll(b)
 	if err != nil {

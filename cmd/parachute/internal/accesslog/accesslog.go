@@ -80,8 +80,8 @@ func (l *Log) Close() error { return l.buffer.close() }
 // and client_port are the peer's, and remote_addr is what X-Forwarded-For said,
 // true or not, or else the peer's address. After them come the headers that the
 // service wants to be logged, as req_ and resp_ with their names in lower case
-// and '_' for whatever is neither letter nor digit, and error and retries, where
-// there are any. A value of more than 2,048 bytes is cut to that, the
+// and '_' for whatever is neither letter nor digit, and error, retries and
+// unbuffered, where there are any. A value of more than 2,048 bytes is cut to that, the
 // last three of them dots.
 func (l *Log) Observe(r *http.Request, o parachute.Outcome) {
 	s := l.lines.Get().(*line)
@@ -139,6 +139,9 @@ func (s *line) request(r *http.Request, o *parachute.Outcome) {
 	}
 	if o.Retries > 0 {
 		s.int("retries", int64(o.Retries))
+	}
+	if o.Unbuffered != nil {
+		s.str("unbuffered", o.Unbuffered.Error())
 	}
 }
 

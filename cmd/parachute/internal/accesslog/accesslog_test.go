@@ -124,7 +124,7 @@ func TestRequestTellsWhatWentWrong(t *testing.T) {
 		outcome func(*parachute.Outcome)
 		want    map[string]any
 	}{
-		"nothing": {func(o *parachute.Outcome) {}, map[string]any{"error": nil, "retries": nil}},
+		"nothing": {func(o *parachute.Outcome) {}, map[string]any{"error": nil, "retries": nil, "unbuffered": nil}},
 		"an error": {
 			func(o *parachute.Outcome) { o.Err, o.Reason = errors.New("dial refused"), "unreachable" },
 			map[string]any{"error": "dial refused", "retries": nil},
@@ -136,6 +136,10 @@ func TestRequestTellsWhatWentWrong(t *testing.T) {
 		"retries": {
 			func(o *parachute.Outcome) { o.Retries = 2 },
 			map[string]any{"error": nil, "retries": 2.0},
+		},
+		"no room": {
+			func(o *parachute.Outcome) { o.Unbuffered = errors.New("the disk is full") },
+			map[string]any{"error": nil, "unbuffered": "the disk is full"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -23,6 +23,7 @@ var (
 	bytesInDesc  = describe("request_body_bytes_total", "Bytes of the bodies of requests.", "service")
 	bytesOutDesc = describe("response_body_bytes_total", "Bytes of the bodies of answers.", "service")
 	retriesDesc  = describe("retries_total", "How often requests were sent again.", "service")
+	hurriedDesc  = describe("unbuffered_responses_total", "Answers that were to be buffered, and were passed on as they came for want of room.", "service")
 	inFlightDesc = describe("requests_in_flight", "Requests that targets are answering, streams aside.", "service")
 	streamsDesc  = describe("streams_open", "Upgraded connections and event streams.", "service")
 	heldDesc     = describe("requests_held", "Requests that wait because their service is paused, or its targets cannot be reached.", "service")
@@ -97,6 +98,7 @@ func (out sink) series(service string, s *series) {
 	out.counter(bytesInDesc, s.in.Load(), service)
 	out.counter(bytesOutDesc, s.out.Load(), service)
 	out.counter(retriesDesc, s.retries.Load(), service)
+	out.counter(hurriedDesc, s.hurried.Load(), service)
 	out.counter(probesDesc, s.probes[0].Load(), service, "failed")
 	out.counter(probesDesc, s.probes[1].Load(), service, "passed")
 }

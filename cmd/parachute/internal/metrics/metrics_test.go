@@ -90,6 +90,7 @@ func TestRequestsAreCountedByService(t *testing.T) {
 		`parachute_request_duration_seconds_bucket{service="web",le="+Inf"} 3`,
 		`parachute_request_duration_seconds_count{service="web"} 3`,
 		`parachute_retries_total{service="web"} 0`,
+		`parachute_unbuffered_responses_total{service="web"} 0`,
 		`parachute_requests_in_flight{service="web"} 0`,
 		`parachute_streams_open{service="web"} 0`,
 		`parachute_requests_held{service="web"} 0`,
@@ -234,7 +235,7 @@ func TestStatusesAreBounded(t *testing.T) {
 	is := is.New(t)
 	m, _ := newMetrics(t)
 	for _, status := range []int{0, 101, 204, 301, 404, 502, 999} {
-		m.Observe(httptest.NewRequest("PROPFIND", "/", nil), parachute.Outcome{Status: status, Duration: time.Second, Retries: 2})
+		m.Observe(httptest.NewRequest("PROPFIND", "/", nil), parachute.Outcome{Status: status, Duration: time.Second, Retries: 2, Unbuffered: io.ErrShortWrite})
 	}
 	scraped := scrape(t, m)
 	for _, class := range []string{"none", "1xx", "2xx", "3xx", "4xx", "5xx", "other"} {
@@ -243,6 +244,7 @@ func TestStatusesAreBounded(t *testing.T) {
 	is.Equal(lacks(scraped,
 		`parachute_request_duration_seconds_count{service=""} 6`, // the upgraded connection is not among them
 		`parachute_retries_total{service=""} 14`,
+		`parachute_unbuffered_responses_total{service=""} 7`,
 	), nil)
 }
 

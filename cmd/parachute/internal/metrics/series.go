@@ -13,6 +13,7 @@ type series struct {
 	duration requestHistogram
 	in, out  atomic.Uint64 // bytes
 	retries  atomic.Uint64
+	hurried  atomic.Uint64    // answers that were to be buffered, and were not
 	probes   [2]atomic.Uint64 // failed, passed
 	deploys  [outcomes]atomic.Uint64
 	drains   drainHistogram
@@ -94,6 +95,9 @@ func (s *series) request(method string, o *parachute.Outcome) {
 	}
 	if o.Retries > 0 {
 		s.retries.Add(uint64(o.Retries))
+	}
+	if o.Unbuffered != nil {
+		s.hurried.Add(1)
 	}
 }
 
