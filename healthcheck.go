@@ -109,26 +109,40 @@ func (p *prober) probe(ctx context.Context) Probe {
 // askByName is ask for a target that has a name, and may have several addresses:
 // one of them is what was asked.
 func (p *prober) askByName(ctx context.Context, saw *Probe) {
-	asked := make(chan netip.Addr, 1)
+	type dialled struct {
+		addr netip.Addr
+		err  error
+	}
+	first := make(chan dialled, 1)
 	u := p.upstream
 	u.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := p.upstream.Dial(ctx, network, address)
+		d := dialled{err: err}
 		if err == nil {
 			remote, _ := conn.RemoteAddr().(*net.TCPAddr)
-			select {
-			case asked <- remote.AddrPort().Addr():
-			default: // the first connection counts
-			}
+			d.addr = remote.AddrPort().Addr()
+		}
+		select {
+		case first <- d:
+		default:
 		}
 		return conn, err
 	}
 	p.ask(ctx, u, saw)
-	var addr netip.Addr
 	select {
-	case addr = <-asked:
+	case d := <-first:
+		if d.err == nil || !isOurs(d.err) {
+			p.name.Judge(d.addr, saw.Passed)
+		}
 	default:
 	}
-	p.name.Judge(addr, saw.Passed)
+}
+
+// isOurs reports whether an error of a dial says nothing of the addresses that
+// were to be connected to: none was known, or we have no descriptor left.
+func isOurs(err error) bool {
+	_, ok := errors.AsType[*net.DNSError](err)
+	return ok || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
 // ask asks the target that u leads to.

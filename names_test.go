@@ -7,8 +7,11 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -174,5 +177,48 @@ func TestDialOfAnEmbedderFindsNamesItself(t *testing.T) {
 		h.app("app", "web-1:80") // a name that only this network knows
 		is.NoErr(h.deploy("web", "web-1:80"))
 		is.Equal(h.get("any.test"), "200 app")
+	})
+}
+
+// A probe whose time is up before the name server is given up has not asked anybody.
+func TestProbeInAHurryOutlivesTheNameServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h, n := named(t, parachute.Options{})
+		h.app("app", "10.0.0.1:80")
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"web-1:80"},
+			HealthCheck: parachute.HealthCheck{Timeout: 50 * time.Millisecond}}))
+		n.say(nil)
+		for range 10 {
+			time.Sleep(6 * time.Second)
+			is.Equal(h.get("any.test"), "200 app")
+			is.Equal(h.health(), parachute.HealthHealthy)
+		}
+	})
+}
+
+// That the proxy has no descriptor left is nothing that a target is to be given up
+// for.
+func TestLimitsOfTheProxySpeakAgainstNoAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h, n := named(t, parachute.Options{})
+		var exhausted atomic.Bool
+		h.LookUpWith(n.lookup, func(ctx context.Context, network, address string) (net.Conn, error) {
+			if exhausted.Load() {
+				return nil, &net.OpError{Op: "dial", Net: network, Err: os.NewSyscallError("socket", syscall.EMFILE)}
+			}
+			return h.net.Dial(ctx, network, address)
+		})
+		h.app("app", "10.0.0.1:80")
+		is.NoErr(h.deploy("web", "web-1:80"))
+		n.say(errServer)
+		time.Sleep(2 * time.Second)
+		exhausted.Store(true)
+		time.Sleep(6 * time.Second)
+		exhausted.Store(false)
+		time.Sleep(2 * time.Second)
+		is.Equal(h.get("any.test"), "200 app")
+		is.Equal(h.health(), parachute.HealthHealthy)
 	})
 }

@@ -63,3 +63,18 @@ func TestAnswerDoesNotTellWhatRequestHasPassed(t *testing.T) {
 	is.NoErr(err)
 	is.Equal(w.Header()["X-Parachute-Hop"], nil)
 }
+
+// Whatever a client sends, what is ours is at the end, and the list has its limit.
+func FuzzHops(f *testing.F) {
+	f.Add("a, b", "c")
+	f.Add(strings.Repeat("a,", 600), strings.Repeat(",", 600))
+	f.Add(strings.Repeat("x", 2000), "")
+	f.Fuzz(func(t *testing.T, first, second string) {
+		r := read(t, "GET", "/")
+		r.Header["X-Parachute-Hop"] = []string{first, second}
+		got := outgoing(t, r, forward.Options{Hop: []string{"me"}})["X-Parachute-Hop"]
+		if len(got) != 1 || len(got[0]) > 1<<10 || !strings.HasSuffix(", "+got[0], ", me") {
+			t.Errorf("%q", got)
+		}
+	})
+}

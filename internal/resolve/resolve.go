@@ -131,7 +131,8 @@ func (n *Name) Close() {
 
 // Dial connects to the port of address, at an address of the name: at the first
 // that can be connected to, as connect says. The host in address does not matter.
-// Every error is a *net.OpError, with a *net.DNSError where there is no address.
+// Every error is a *net.OpError, with a *net.DNSError where there is no address, and
+// in no other case.
 func (n *Name) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -146,7 +147,7 @@ func (n *Name) Dial(ctx context.Context, network, address string) (net.Conn, err
 		return conn, failed
 	}
 	// The name may lead elsewhere by now.
-	if n.await(ctx, l, lookupLimit) {
+	if n.await(ctx, l, lookupLimit-time.Since(l.began)) {
 		if latest := n.current.Load().usable(); len(latest) > 0 && !slices.Equal(latest, addrs) {
 			return n.connect(ctx, network, latest, port)
 		}
@@ -171,9 +172,14 @@ func (n *Name) lookUp(ctx context.Context) ([]netip.Addr, *lookup, error) {
 	if len(known) == 0 {
 		limit = lookupLimit
 	}
-	if !n.await(ctx, l, limit) {
-		if ctx.Err() != nil {
-			return nil, nil, context.Cause(ctx)
+	wait := limit - time.Since(l.began)
+	if deadline, ok := ctx.Deadline(); ok && len(known) > 0 {
+		wait = min(wait, time.Until(deadline)/4) // time is needed to connect, too
+	}
+	if !n.await(ctx, l, wait) {
+		if err := ctx.Err(); err != nil {
+			timeout := errors.Is(err, context.DeadlineExceeded)
+			return nil, nil, &net.DNSError{UnwrapErr: err, Err: err.Error(), Name: n.host, IsTimeout: timeout, IsTemporary: timeout}
 		}
 		if known = n.current.Load().usable(); len(known) > 0 {
 			return known, l, nil
@@ -209,10 +215,10 @@ func (n *Name) begin() (*lookup, time.Duration) {
 	return n.lookup, patience
 }
 
-// await waits for the end of a look-up, until that has taken limit or ctx ends.
-// It reports whether it has ended.
+// await waits for the end of a look-up, but no longer than limit or until ctx
+// ends. It reports whether it has ended.
 func (n *Name) await(ctx context.Context, l *lookup, limit time.Duration) bool {
-	timer := time.NewTimer(limit - time.Since(l.began))
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case <-l.done:

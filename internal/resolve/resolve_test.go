@@ -267,7 +267,24 @@ func TestWaitForLookupEndsWithItsContext(t *testing.T) {
 		defer cancel()
 		_, took, err := b.dial(ctx)
 		is.True(errors.Is(err, context.DeadlineExceeded))
+		failure, ok := errors.AsType[*net.DNSError](err)
+		is.True(ok && failure.IsTimeout) // nobody was connected to
 		is.Equal(took, time.Second)
+	})
+}
+
+func TestWhoIsInAHurryHasTimeLeftToConnect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		b := newBed(t, 1, []string{"10.0.0.1"}, "10.0.0.1")
+		b.wantDial(t, "10.0.0.1", 0)
+		b.server.fails(nil)
+		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Millisecond)
+		defer cancel()
+		addr, took, err := b.dial(ctx)
+		is.NoErr(err)
+		is.Equal(addr, "10.0.0.1")
+		is.Equal(took, 10*time.Millisecond)
 	})
 }
 
