@@ -104,7 +104,7 @@ func (s *sequence) change(ctx context.Context, p *parachute.Proxy) error {
 // What a change has made of a service, and was kept, a restart brings back: all
 // of it, and nothing else.
 func TestWhateverWasChangedCanBeRestored(t *testing.T) {
-	for seed := range uint64(150) {
+	for seed := range uint64(50) {
 		synctest.Test(t, func(t *testing.T) {
 			is := is.New(t)
 			s := &sequence{Rand: rand.New(rand.NewPCG(seed, 0))}
