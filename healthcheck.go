@@ -423,14 +423,7 @@ func agentName() string {
 func (t *target) probe(ctx context.Context) {
 	defer close(t.stopped)
 	eager := 50 * time.Millisecond
-	pause := time.NewTimer(0)
-	defer pause.Stop()
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-pause.C:
-		}
 		saw := t.prober.probe(ctx)
 		if ctx.Err() != nil {
 			return // it tells nothing of the target
@@ -442,7 +435,13 @@ func (t *target) probe(ctx context.Context) {
 		if t.healthy.Load() {
 			eager = t.check.Interval
 		}
-		pause.Reset(min(eager, t.check.Interval))
+		pause := time.NewTimer(min(eager, t.check.Interval))
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		}
 		eager = min(2*eager, t.check.Interval)
 	}
 }

@@ -454,7 +454,7 @@ func TestOnlyItsOwnFailuresTakeATargetOut(t *testing.T) {
 		"no connection":             {request: get, dead: true, out: true},
 		"closes at once":            {request: getting("/close"), out: true},
 		"closes during answer":      {request: getting("/half"), out: true},
-		"is silent":                 {request: getting("/silent"), then: goOn(time.Second), out: true},
+		"is silent":                 {request: getting("/silent"), then: goOn(5 * time.Second), out: true},
 		"speaks no HTTP":            {request: getting("/garbage")},
 		"answers with an error":     {request: getting("/500"), out: true},
 		"answers too much":          {request: getting("/larger")},
@@ -479,7 +479,7 @@ func TestOnlyItsOwnFailuresTakeATargetOut(t *testing.T) {
 					<-r.Context().Done()
 				}))
 				is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"web.test:80", "spare.test:80"},
-					MaxResponseBody: 90, HealthCheck: parachute.HealthCheck{Interval: time.Hour}, Timeouts: parachute.Timeouts{Response: time.Second}}))
+					MaxResponseBody: 90, HealthCheck: parachute.HealthCheck{Interval: time.Hour}, Timeouts: parachute.Timeouts{Response: 5 * time.Second}}))
 				health := func() parachute.Health { return h.Services()[0].Live.Targets[0].Health }
 				open := func(request string) net.Conn {
 					client, err := h.net.Dial(t.Context(), "tcp", "proxy.test:80")
@@ -509,7 +509,7 @@ func TestOnlyItsOwnFailuresTakeATargetOut(t *testing.T) {
 				}
 				is.Equal(health(), parachute.HealthHealthy)
 				var clients []net.Conn
-				for range 50 {
+				for range 100 {
 					client := open(tt.request)
 					defer client.Close()
 					clients = append(clients, client)

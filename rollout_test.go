@@ -256,9 +256,9 @@ func TestFailingRequestsTakeATargetOut(t *testing.T) {
 		}))
 		for _, fails := range []bool{false, true} {
 			failing.Store(fails)
-			asks := 20
+			asks := 60
 			if fails {
-				asks = 80
+				asks = 100
 			}
 			var answers []<-chan string
 			for range asks { // at once, so that both are asked
@@ -269,7 +269,7 @@ func TestFailingRequestsTakeATargetOut(t *testing.T) {
 			}
 			is.Equal(h.Services()[0].Live.Targets[1].Health == parachute.HealthUnhealthy, fails)
 		}
-		is.True(bad.Requests() < 10+2*80) // once it was, it was asked no more
+		is.True(bad.Requests() < 30+2*100) // once it was, it was asked no more
 		time.Sleep(time.Hour + time.Second)
 		is.Equal(h.Services()[0].Live.Targets[1].Health, parachute.HealthHealthy) // its probe has passed
 	})

@@ -99,12 +99,12 @@ func TestOutlierIsWhoFailsMoreThanTheOthers(t *testing.T) {
 		othersTotal, othersFailed int
 		outlier                   bool
 	}{
-		"fails always, the others never":         {4, 4, 6, 0, true},
+		"fails always, the others never":         {4, 4, 30, 0, true},
 		"fails always, of the others one in ten": {40, 40, 100, 10, true},
 		"fails half, the others never":           {1000, 505, 1000, 0, true},
 		"three failures are not enough":          {3, 3, 100, 0, false},
 		"less than half fails":                   {1000, 400, 1000, 0, false},
-		"nothing is known of the others":         {100, 100, 4, 0, false},
+		"little is known of the others":          {10, 10, 8, 0, false},
 		"the others fail as well":                {100, 100, 100, 30, false},
 		"all fail":                               {100, 100, 100, 100, false},
 		"nothing fails":                          {100, 0, 100, 0, false},

@@ -95,25 +95,31 @@ const (
 	outlierFailed = 4 * one // that failed, at least
 	outlierShare  = 0.5     // of its requests
 	outlierTimes  = 4       // as large a share as that of the others
-	othersTotal   = 5 * one // requests to the others, at least
+	outlierErrors = 5       // standard errors between the two shares
 )
 
 // IsOutlier reports whether so many more of the requests to r fail than of those
-// to the others, at the same time, that it cannot be the requests: at least four,
-// and half of all, and four times the share that fails with the others taken
-// together, to whom there must have been five. So what fails wherever it is sent,
-// and whoever asks for that, makes no outlier.
+// to the others, at the same time, that it can be neither the requests nor chance:
+// at least four, and half of all, which is four times the share that fails with the
+// others taken together, and more than that by five times the standard error of
+// the difference. So what fails wherever it is sent, and whoever asks for that,
+// makes no outlier.
 func (r *Record) IsOutlier(others iter.Seq[*Record], now time.Duration) bool {
 	mine := r.now(now)
 	if mine.failed() < outlierFailed || mine.share() < outlierShare {
 		return false
 	}
-	var total, failed uint64
+	total, failed := uint64(doubt), uint64(one) // as if one had failed: there may be none
 	for other := range others {
 		t := other.now(now)
 		total += t.total()
 		failed += t.failed()
 	}
-	theirs := float64(failed+one) / float64(total+doubt) // as if one more had failed
-	return total >= othersTotal && mine.share() >= outlierTimes*theirs
+	theirs := float64(failed) / float64(total)
+	if mine.share() < outlierTimes*theirs {
+		return false
+	}
+	all := float64(mine.failed()+failed) / float64(mine.total()+total)
+	deviation := math.Sqrt(all * (1 - all) * (one/float64(mine.total()) + one/float64(total)))
+	return float64(mine.failed())/float64(mine.total())-theirs >= outlierErrors*deviation
 }

@@ -225,6 +225,9 @@ func endStreams(lanes []*Lane, late *atomic.Int64, after, span time.Duration, le
 // allClosed waits until all channels are closed, and reports false if the time
 // of limit had passed or done was closed before.
 func allClosed(channels []<-chan struct{}, limit time.Duration, done <-chan struct{}) bool {
+	if limit <= 0 {
+		return !slices.ContainsFunc(channels, isOpen)
+	}
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	for _, c := range channels {
@@ -238,6 +241,8 @@ func allClosed(channels []<-chan struct{}, limit time.Duration, done <-chan stru
 	}
 	return true
 }
+
+func isOpen(c <-chan struct{}) bool { return !isClosed(c) }
 
 func isClosed(c <-chan struct{}) bool {
 	select {

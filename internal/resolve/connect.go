@@ -37,10 +37,15 @@ func (n *Name) connect(ctx context.Context, network string, addrs []netip.Addr, 
 			}
 		}
 	}()
-	next := time.NewTimer(0)
+	next := time.NewTimer(attemptDelay)
 	defer next.Stop()
 	var failed error
 	for ended < len(addrs) {
+		if begun < len(addrs) {
+			go n.try(ctx, network, net.JoinHostPort(addrs[begun].String(), port), results)
+			begun++
+			next.Reset(attemptDelay)
+		}
 		select {
 		case <-next.C:
 		case a := <-results:
@@ -51,11 +56,6 @@ func (n *Name) connect(ctx context.Context, network string, addrs []netip.Addr, 
 			if failed == nil {
 				failed = a.err
 			}
-		}
-		if begun < len(addrs) {
-			go n.try(ctx, network, net.JoinHostPort(addrs[begun].String(), port), results)
-			begun++
-			next.Reset(attemptDelay)
 		}
 	}
 	return nil, failed

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
@@ -145,8 +146,8 @@ func (x *stream) await(interim func(int, http.Header)) error {
 	if x.upload != nil {
 		moved = x.upload.moved
 	}
-	late := time.NewTimer(limit)
-	late.Stop()
+	late := time.NewTimer(math.MaxInt64) // it is set below
+	defer late.Stop()
 	timed := false
 	cause := errStalled
 	for {
@@ -164,7 +165,6 @@ func (x *stream) await(interim func(int, http.Header)) error {
 			x.cut(Timeout, cause)
 			timed = false
 		case err := <-x.result:
-			late.Stop()
 			x.pass(interim)
 			return err
 		}
