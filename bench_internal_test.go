@@ -11,6 +11,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/keypair"
@@ -18,11 +19,18 @@ import (
 )
 
 // sink is a ResponseWriter that keeps nothing.
+//
+// It can be flushed, and has deadlines, as those of net/http's server have: what
+// cannot is told so by an error, which is allocated.
 type sink struct{ header http.Header }
 
 func (s *sink) Header() http.Header         { return s.header }
 func (s *sink) Write(p []byte) (int, error) { return len(p), nil }
 func (s *sink) WriteHeader(int)             {}
+func (s *sink) Flush()                      {}
+
+func (s *sink) SetReadDeadline(time.Time) error  { return nil }
+func (s *sink) SetWriteDeadline(time.Time) error { return nil }
 
 // hello is a body that can be read again and again.
 type hello struct{ done bool }
