@@ -23,6 +23,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/shahnk19/parachute/internal/descriptors"
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/grpc"
 	"github.com/shahnk19/parachute/internal/resolve"
@@ -49,6 +50,7 @@ type prober struct {
 // as by u, to where name leads.
 func newProber(at endpoint, u upstream.Options, d Deployment, agent string, hop []string, name *resolve.Name) *prober {
 	u.DialTimeout, u.ResponseTimeout = -1, 0 // the probe's own time-out is for all of it
+	u.Vital = true                           // or targets would be given up in a crowd
 	authority := u.Address
 	if port := d.HealthCheck.Port; port != 0 {
 		name, _, _ := net.SplitHostPort(u.Address)
@@ -142,7 +144,7 @@ func (p *prober) askByName(ctx context.Context, saw *Probe) {
 // were to be connected to: none was known, or we have no descriptor left.
 func isOurs(err error) bool {
 	_, ok := errors.AsType[*net.DNSError](err)
-	return ok || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+	return ok || descriptors.IsShortage(err)
 }
 
 // ask asks the target that u leads to.
@@ -261,6 +263,8 @@ func causeOfError(err error) Cause {
 		verify  *tls.CertificateVerificationError
 	)
 	switch isFailure := errors.As(err, &failure); {
+	case descriptors.IsShortage(err):
+		return CauseShortage
 	case errors.As(err, &name):
 		return CauseUnknownHost
 	case errors.Is(err, upstream.ErrNoHTTP2):
@@ -327,6 +331,8 @@ func (t UnhealthyTarget) hint(host string) string {
 		return fmt.Sprintf("the proxy finds no address for the name in %s: see its spelling, and whether the proxy and the app are on one network", at)
 	case CauseUnreachable:
 		return fmt.Sprintf("there is no way from the proxy to %s: see the address, and whether both are on one network", at)
+	case CauseShortage:
+		return "the proxy has too many files open, and could not ask: " + descriptors.HowToRaise
 	case CauseTimeout:
 		return "the target takes the request and does not answer, or something in between swallows it: look at the app's log and at firewalls, or give it longer with --health-check-timeout"
 	case CauseNoAnswer:
@@ -456,13 +462,19 @@ type news struct {
 func (t *target) learn(saw Probe) (n news) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.probes++
+	n.probes = t.probes
+	if saw.Cause == CauseShortage {
+		if t.last == nil || t.last.Cause == CauseShortage {
+			t.last = &saw // for there is nothing better to tell
+		}
+		return n
+	}
 	if t.last == nil || t.last.Passed != saw.Passed {
 		t.streak = 0
 	}
 	t.last = &saw
-	t.probes++
 	t.streak++
-	n.probes = t.probes
 	now, needed := HealthUnhealthy, t.check.Fall
 	if saw.Passed {
 		now, needed = HealthHealthy, t.check.Rise
@@ -479,11 +491,12 @@ func (t *target) learn(saw Probe) (n news) {
 
 // A watch follows the probes of the targets that one deploy brought.
 type watch struct {
-	notify  func(Event)
-	began   time.Time
-	limit   time.Duration // of the wait; 0: there is none
-	waiting atomic.Bool   // a deploy waits, so every probe is an event
-	changed chan struct{} // has room for one: some target's health has changed
+	notify    func(Event)
+	shortages *descriptors.Reporter
+	began     time.Time
+	limit     time.Duration // of the wait; 0: there is none
+	waiting   atomic.Bool   // a deploy waits, so every probe is an event
+	changed   chan struct{} // has room for one: some target's health has changed
 
 	// Restored targets serve before anything is known of them; for a moment
 	// it pays to wait.
@@ -503,6 +516,9 @@ func (w *watch) settle() { w.settling.Do(func() { close(w.settled) }) }
 
 // saw is told of each probe of t, by the goroutine that sent it.
 func (w *watch) saw(t *target, saw Probe, n news) {
+	if saw.Cause == CauseShortage {
+		w.shortages.Report("a target could not be probed", errors.New(saw.Error))
+	}
 	waiting := w.waiting.Load()
 	e := Event{Kind: EventProbed, Target: t.address, Probe: &saw}
 	if waiting {

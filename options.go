@@ -743,6 +743,7 @@ const (
 	CauseNotFound     Cause = "not_found"    // 404
 	CauseServerError  Cause = "server_error" // 500 to 599
 	CauseStatus       Cause = "status"       // another status that does not pass
+	CauseShortage     Cause = "shortage"     // nothing was asked, for the proxy may open no more connections: it tells nothing of the target
 
 	CauseNotGRPC        Cause = "not_grpc"        // it does not speak HTTP/2, or answers what is no gRPC
 	CauseNotServing     Cause = "not_serving"     // its health is another than SERVING

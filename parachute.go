@@ -64,6 +64,7 @@ import (
 
 	"github.com/shahnk19/parachute/internal/admission"
 	"github.com/shahnk19/parachute/internal/buffer"
+	"github.com/shahnk19/parachute/internal/descriptors"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/pages"
@@ -84,8 +85,9 @@ type Proxy struct {
 	roll             *roll
 	hop              []string         // of one: what probes are known by that the Proxy sends
 	names            *resolve.Options // of how names of targets are looked up; nil: Options.Dial does
-	checks           chan struct{}    // a place for each password that may be checked at once
-	speaksTLS        atomic.Bool      // TLSConfig was called: requests over TLS are on connections of that
+	shortages        *descriptors.Reporter
+	checks           chan struct{} // a place for each password that may be checked at once
+	speaksTLS        atomic.Bool   // TLSConfig was called: requests over TLS are on connections of that
 
 	stopping     chan struct{} // closed by Shutdown and Close
 	stoppingOnce sync.Once
@@ -106,6 +108,7 @@ func New(opts Options) *Proxy {
 		pages:            pages.New(opts.ErrorPages),
 		roll:             newRoll(),
 		hop:              newHop(),
+		shortages:        descriptors.NewReporter(opts.Logger),
 		checks:           make(chan struct{}, runtime.GOMAXPROCS(0)),
 		stopping:         make(chan struct{}),
 		done:             make(chan struct{}),
@@ -291,6 +294,7 @@ func (p *Proxy) newGroup(s Status, writers, readers []string, waiting bool) (gro
 		e.Service, e.Generation = s.Service, s.Generation
 		p.emit(e)
 	})
+	w.shortages = p.shortages
 	var targets []*target
 	for _, address := range slices.Concat(writers, readers) {
 		t, err := newTarget(address, s.Deployment, p.options, p.names, p.hop, w, p.roll)

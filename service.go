@@ -974,8 +974,11 @@ func (v *visit) forward(l *lane, passage *gate.Passage) bool {
 		Answer:    answer,
 	})
 	o := &v.outcome
-	v.sentTo, v.isStream = t, passage.IsStream()
-	o.Target = t.address
+	v.isStream = passage.IsStream()
+	why := v.whyFailed(err, &res)
+	if why != reason.Descriptors { // else nothing was sent
+		v.sentTo, o.Target = t, t.address
+	}
 	o.Status, o.Header = res.Status, res.Header
 	o.BytesIn, o.BytesOut = res.BytesIn, res.BytesOut
 	if a != nil {
@@ -984,7 +987,6 @@ func (v *visit) forward(l *lane, passage *gate.Passage) bool {
 	if !res.FirstByte.IsZero() {
 		o.FirstByte = res.FirstByte.Sub(v.start)
 	}
-	why := v.whyFailed(err, &res)
 	v.judge(l, why, res.Status, v.at(res.FirstByte), err)
 	if why == reason.Broken {
 		v.lost++
@@ -1099,7 +1101,8 @@ func (v *visit) rewind(untouched bool) bool {
 // connections in a row could not be made gets no requests until a probe passes;
 // and one that fails where its siblings do not gets none for a while.
 //
-// A stream that breaks off tells nothing: it had come to something.
+// A stream that breaks off tells nothing: it had come to something. Nor does a
+// connection that the proxy may not open.
 func (v *visit) judge(l *lane, why reason.Reason, status int, now time.Duration, err error) {
 	t := l.target
 	failed := why.IsUnhealthy() && why != reason.Dial && !v.isStream || why == reason.None && status >= 500
@@ -1110,6 +1113,8 @@ func (v *visit) judge(l *lane, why reason.Reason, status int, now time.Duration,
 		t.answered()
 	}
 	switch {
+	case why == reason.Descriptors:
+		v.proxy.shortages.Report("a request could not be sent on", err)
 	case why == reason.Dial && t.refused():
 		v.eject(t, false, err)
 	case failed && v.group.hasOutlier(t, now):
@@ -1221,7 +1226,7 @@ func (a *amendment) limit(res *http.Response) error {
 // waitForTarget waits before all targets of a service are tried again, and
 // reports false if it answered the request instead.
 func (v *visit) waitForTarget() (again bool) {
-	again = v.why == reason.Dial || v.why == reason.Broken
+	again = v.why == reason.Dial || v.why == reason.Descriptors || v.why == reason.Broken
 	if again && v.hold.wait(v.r.Context(), v.version, int64(v.proxy.options.MaxHeld), v.proxy.stopping) {
 		v.tried = v.tried[:0]
 		return true

@@ -132,6 +132,12 @@ func startWith(t *testing.T, attributes *syscall.SysProcAttr, env environment, a
 	}
 	cmd := exec.Command(path, args...)
 	cmd.SysProcAttr = attributes
+	return startCommand(t, cmd, env, stdout, stderr)
+}
+
+// startCommand starts cmd as a command line of the program, with those outputs.
+func startCommand(t *testing.T, cmd *exec.Cmd, env environment, stdout, stderr io.Writer) *process {
+	t.Helper()
 	cmd.Env = []string{}
 	for name, value := range env {
 		cmd.Env = append(cmd.Env, name+"="+value)

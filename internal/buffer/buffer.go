@@ -13,6 +13,8 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+
+	"github.com/shahnk19/parachute/internal/descriptors"
 )
 
 var (
@@ -104,6 +106,13 @@ func (s *Store) create() (*os.File, error) {
 		if err = os.Remove(file.Name()); err != nil {
 			file.Close()
 		}
+	}
+	if err == nil && descriptors.TakesReserve(file) {
+		file.Close()
+		err = descriptors.ErrReserved
+	}
+	if descriptors.IsShortage(err) {
+		return nil, fmt.Errorf("%w: no file can be made in %s: %w: %s", ErrSpool, s.dir, cause(err), descriptors.Advice(err))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: no file can be made in %s: %w: want a folder that uid %d may write", ErrSpool, s.dir, cause(err), os.Geteuid())

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/shahnk19/parachute/internal/descriptors"
 )
 
 // maxFile bounds a file of users: some ten thousand are in it.
@@ -85,6 +87,9 @@ func read(file string) (string, error) {
 
 // unreadable is for an error that names the file.
 func unreadable(err error) error {
+	if descriptors.IsShortage(err) {
+		return fmt.Errorf("%w: %s", err, descriptors.Advice(err))
+	}
 	return fmt.Errorf("%w: want a file that htpasswd -B has made and uid %d may read", err, os.Geteuid())
 }
 

@@ -12,6 +12,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/shahnk19/parachute/internal/descriptors"
 )
 
 // maxSize bounds each file. A long chain has some ten thousand bytes.
@@ -139,6 +141,9 @@ func readFile(name string) ([]byte, error) {
 func unreadable(name string, err error) error {
 	if at, ok := errors.AsType[*fs.PathError](err); ok {
 		err = at.Err
+	}
+	if descriptors.IsShortage(err) {
+		return fmt.Errorf("%s cannot be read: %w: %s", name, err, descriptors.Advice(err))
 	}
 	return fmt.Errorf("%s cannot be read: %w: want a file that uid %d may read", name, err, os.Geteuid())
 }

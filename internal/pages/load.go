@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/shahnk19/parachute/internal/descriptors"
 )
 
 // maxSize bounds each file of a folder.
@@ -29,7 +31,7 @@ const maxSize = 1 << 20
 func (s *Set) Load(dir string) (*Set, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("the folder of error pages %s cannot be read: %w: want a folder that uid %d may read", dir, cause(err), os.Geteuid())
+		return nil, unreadable("the folder of error pages "+dir, "folder", err)
 	}
 	own := make(map[string]*template.Template)
 	for _, entry := range entries {
@@ -116,7 +118,7 @@ func read(name string) (string, error) {
 	}
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("%s cannot be read: %w: want a file that uid %d may read", name, cause(err), os.Geteuid())
+		return "", unreadable(name, "file", err)
 	case len(data) > maxSize:
 		return "", fmt.Errorf("%s has more than 1 MiB: want a smaller page", name)
 	}
@@ -131,6 +133,14 @@ func readSome(name string) ([]byte, error) {
 	}
 	defer file.Close()
 	return io.ReadAll(io.LimitReader(file, maxSize+1))
+}
+
+// unreadable says that something of that kind could not be read because of err.
+func unreadable(what, kind string, err error) error {
+	if descriptors.IsShortage(err) {
+		return fmt.Errorf("%s cannot be read: %w: %s", what, cause(err), descriptors.Advice(err))
+	}
+	return fmt.Errorf("%s cannot be read: %w: want a %s that uid %d may read", what, cause(err), kind, os.Geteuid())
 }
 
 // cause returns what went wrong with a file, without the name, which our own

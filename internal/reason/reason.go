@@ -45,6 +45,7 @@ const (
 	Stopped        // the service is stopped
 	PausedFull     // the service is paused, and too many wait
 	Busy           // too many passwords are being checked
+	Descriptors    // the proxy may open no more connections
 	Spool          // there is no room for a body that is to be buffered
 	Closed         // the proxy is
 	Loop           // the request has been here before
@@ -108,6 +109,7 @@ var table = [...]struct {
 	Stopped:        {"stopped", 503, "stopped", Server, false},
 	PausedFull:     {"paused", 503, "stopped", Server, false},
 	Busy:           {"busy", 503, "", Server, false},
+	Descriptors:    {"descriptors", 503, "", Server, false},
 	Spool:          {"spool", 503, "", Server, false},
 	Closed:         {"closed", 503, "draining", Server, false},
 	Loop:           {"loop", 508, "loop", Server, false},

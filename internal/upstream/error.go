@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shahnk19/parachute/internal/descriptors"
 	"github.com/shahnk19/parachute/internal/reason"
 )
 
@@ -13,15 +14,16 @@ type Reason = reason.Reason
 
 // The reasons that an exchange may end for.
 const (
-	Dial       = reason.Dial       // no connection to the target
-	Timeout    = reason.Timeout    // Options.ResponseTimeout has passed
-	Cut        = reason.Cut        // the Pool or the answer's body was closed
-	Gone       = reason.Gone       // the request's context has ended
-	ClientBody = reason.ClientBody // the client's body could not be read
-	Broken     = reason.Broken     // closed or reset before the answer was complete
-	Malformed  = reason.Malformed  // the target's answer is not as HTTP has it
-	Target     = reason.Target     // what is asked cannot be done with such a target
-	BadRequest = reason.BadRequest // this request cannot be written as HTTP
+	Dial       = reason.Dial        // no connection to the target
+	Shortage   = reason.Descriptors // none either, since the process may open no more
+	Timeout    = reason.Timeout     // Options.ResponseTimeout has passed
+	Cut        = reason.Cut         // the Pool or the answer's body was closed
+	Gone       = reason.Gone        // the request's context has ended
+	ClientBody = reason.ClientBody  // the client's body could not be read
+	Broken     = reason.Broken      // closed or reset before the answer was complete
+	Malformed  = reason.Malformed   // the target's answer is not as HTTP has it
+	Target     = reason.Target      // what is asked cannot be done with such a target
+	BadRequest = reason.BadRequest  // this request cannot be written as HTTP
 )
 
 // An Error tells why an exchange failed.
@@ -43,6 +45,14 @@ func (e *Error) Error() string { return e.Reason.String() + ": " + e.Err.Error()
 
 // Unwrap returns e.Err.
 func (e *Error) Unwrap() error { return e.Err }
+
+// dialReason returns why a connection could not be made, which failed with err.
+func dialReason(err error) Reason {
+	if descriptors.IsShortage(err) {
+		return Shortage
+	}
+	return Dial
+}
 
 // A fate is whether an exchange was cut, and why. What fails after a cut did so
 // because of it.

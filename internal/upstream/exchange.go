@@ -195,7 +195,7 @@ func (x *exchange) connect() (*conn, *Error) {
 		return nil, x.untouched(Gone, context.Cause(x.ctx))
 	}
 	if err != nil {
-		return nil, x.untouched(Dial, err)
+		return nil, x.untouched(dialReason(err), err)
 	}
 	return c, x.adopt(c)
 }

@@ -131,7 +131,7 @@ func (p *H2C) dial(ctx, dial context.Context, k *carrier) (net.Conn, error) {
 	dial, cancel := withTimeout(dial, p.o.DialTimeout)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
-	raw, err := p.o.Dial(dial, p.o.Network, p.o.Address)
+	raw, err := p.o.dial(dial)
 	if err != nil {
 		return nil, dialError{err}
 	}

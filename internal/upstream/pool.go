@@ -18,6 +18,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/shahnk19/parachute/internal/descriptors"
 )
 
 // Options say where a Pool's target is and how long it is waited for.
@@ -29,6 +31,11 @@ type Options struct {
 	// Dial opens a connection; nil: a net.Dialer. A connection that is not a
 	// [syscall.Conn] takes a tenth of a millisecond longer to be used again.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Vital says that connections may be made of the file descriptors that are
+	// kept in reserve. Else they are closed again, and the exchange fails with
+	// the reason Shortage.
+	Vital bool
 
 	// IsCurrent reports whether a connection to addr may be used for one more
 	// exchange; nil: every one may. It neither waits nor calls the Pool. Where
@@ -124,6 +131,16 @@ func (o *Options) setDefaults() {
 	if o.WriteTimeout == 0 {
 		o.WriteTimeout = time.Minute
 	}
+}
+
+// dial opens a connection that has to be closed by the caller.
+func (o *Options) dial(ctx context.Context) (net.Conn, error) {
+	raw, err := o.Dial(ctx, o.Network, o.Address)
+	if err == nil && !o.Vital && descriptors.TakesReserve(raw) {
+		raw.Close()
+		return nil, descriptors.ErrReserved
+	}
+	return raw, err
 }
 
 // addrOf returns the IP address at the other end of raw, where IsCurrent is to
@@ -350,7 +367,7 @@ func (p *Pool) pop(repeatable bool) (c *conn, usable bool) {
 
 // dial opens a connection.
 func (p *Pool) dial(ctx context.Context) (*conn, error) {
-	raw, err := p.o.Dial(ctx, p.o.Network, p.o.Address)
+	raw, err := p.o.dial(ctx)
 	if err != nil {
 		return nil, err
 	}

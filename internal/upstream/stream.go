@@ -231,7 +231,7 @@ func (x *stream) failed(err error) *Error {
 	var dial dialError
 	switch {
 	case errors.As(err, &dial):
-		return x.failure(Dial, dial.error)
+		return x.failure(dialReason(dial.error), dial.error)
 	case x.interims.tooLarge():
 		return x.failure(Malformed, errHeadTooLarge)
 	case x.upload != nil && x.upload.failure() != nil:

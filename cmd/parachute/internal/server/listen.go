@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/shahnk19/parachute/cmd/parachute/internal/tcp"
+	"github.com/shahnk19/parachute/internal/descriptors"
 )
 
 // A ListenError says that Run could not listen for a protocol.
@@ -30,11 +31,36 @@ type listeners struct {
 	metrics net.Listener // nil: there are none
 
 	noHTTPS error // why there is no HTTPS
+
+	quotas quotas
+}
+
+// quotas are how many connections there may be at once.
+type quotas struct {
+	clients  *tcp.Quota
+	monitors *tcp.Quota // on the metrics port
+}
+
+// newQuotas returns what the limit of file descriptors allows, and has logger told
+// when it is reached.
+func newQuotas(logger *slog.Logger) quotas {
+	limit := descriptors.Limit()
+	ofClients, ofMonitors := descriptors.NewReporter(logger), descriptors.NewReporter(logger)
+	q := quotas{
+		clients: tcp.NewQuota(descriptors.Clients(limit), func(open int, err error) {
+			ofClients.Report("clients wait to be accepted", err, "clients", open)
+		}),
+		monitors: tcp.NewQuota(descriptors.Monitors(limit), func(open int, err error) {
+			ofMonitors.Report("connections wait on the metrics port", err, "connections", open)
+		}),
+	}
+	q.monitors.Vital = true
+	return q
 }
 
 // listenAll returns the listeners that c asks for, or none and an error.
-func listenAll(c Config) (*listeners, error) {
-	l := new(listeners)
+func listenAll(c Config, q quotas) (*listeners, error) {
+	l := &listeners{quotas: q}
 	err := l.listenPlain(c)
 	if err == nil && c.HTTPSPort < 0 {
 		l.noHTTPS = errors.New("HTTPS is turned off by --https-port -1")
@@ -58,13 +84,13 @@ func listenAll(c Config) (*listeners, error) {
 // listenPlain listens for HTTP, and on the metrics port.
 func (l *listeners) listenPlain(c Config) error {
 	var err error
-	if l.http, err = listen(c.Bind, int(c.HTTPPort)); err != nil {
+	if l.http, err = listen(c.Bind, int(c.HTTPPort), l.quotas.clients); err != nil {
 		return &ListenError{"http", err}
 	}
 	if c.MetricsPort == 0 {
 		return nil
 	}
-	if l.metrics, err = listen(c.Bind, max(c.MetricsPort, 0)); err != nil {
+	if l.metrics, err = listen(c.Bind, max(c.MetricsPort, 0), l.quotas.monitors); err != nil {
 		return &ListenError{"metrics", err}
 	}
 	return nil
@@ -77,7 +103,7 @@ const freeAttempts = 10
 // listenTLS listens for HTTPS, and for HTTP/3 on the same port.
 func (l *listeners) listenTLS(c Config) error {
 	for attempt := 1; ; attempt++ {
-		https, err := listen(c.Bind, c.HTTPSPort)
+		https, err := listen(c.Bind, c.HTTPSPort, l.quotas.clients)
 		if err != nil {
 			return &ListenError{"https", err}
 		}
@@ -97,8 +123,8 @@ func (l *listeners) listenTLS(c Config) error {
 	}
 }
 
-func listen(ip netip.Addr, port int) (net.Listener, error) {
-	return tcp.Listen(join(ip, port))
+func listen(ip netip.Addr, port int, q *tcp.Quota) (net.Listener, error) {
+	return tcp.Listen(join(ip, port), q)
 }
 
 func join(ip netip.Addr, port int) string {

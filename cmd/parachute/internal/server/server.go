@@ -140,7 +140,7 @@ func Run(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	defer commands.Close()
-	l, err := listenAll(c)
+	l, err := listenAll(c, newQuotas(logger))
 	if err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func TestPortOfHTTP3ThatCannotBeHadIsAnError(t *testing.T) {
 		HTTPSPort:     portOf(tcp),
 		HTTPSOptional: true, // but HTTP/3 was asked for
 		HTTP3:         true,
-	})
+	}, quotas{})
 	var refused *ListenError
 	is.True(errors.As(err, &refused))
 	is.Equal(refused.Protocol, "http3")

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/internal/descriptors"
 )
 
 // Load returns what was saved last, or nothing if nothing was, and what is to
@@ -24,8 +25,8 @@ import (
 // returned as parachute.StateFailed with its name and hosts, or left out where
 // not even those are to be had, and the file is kept under a new name besides.
 //
-// The error says that a file could not be set aside. Save must not be called
-// then, for it would destroy it.
+// The error says that a file could not be set aside, or that there were too many
+// files open to read it. Save must not be called then, for it would destroy it.
 func (s *Store) Load() (services []parachute.Status, warnings []string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -33,6 +34,9 @@ func (s *Store) Load() (services []parachute.Status, warnings []string, err erro
 		found, err := read(s.path(name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
+		}
+		if descriptors.IsShortage(err) { // which says nothing of the file
+			return nil, warnings, fmt.Errorf("%s cannot be read: %w: %s", s.path(name), err, descriptors.Advice(err))
 		}
 		if err != nil {
 			aside, asideErr := s.setAsideLocked(name)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -20,7 +21,9 @@ const callMost = 512 << 10
 // and out: the deadlines that it has itself are not the ones that were asked for.
 type conn struct {
 	tcp     *net.TCPConn
-	pipes   *sync.Pool // see listener
+	pipes   *pipes
+	quota   *Quota // which it leaves when it is closed
+	hasLeft atomic.Bool
 	in, out transfer
 	watch   watch
 }
@@ -40,8 +43,10 @@ type transfer struct {
 	since   time.Time // when that began, or got on
 }
 
-func newConn(tcp *net.TCPConn, sys syscall.RawConn, pipes *sync.Pool) *conn {
-	c := &conn{tcp: tcp, pipes: pipes}
+// newConn returns a conn that splices through pipes, and leaves quota, which it has
+// entered, when it is closed.
+func newConn(tcp *net.TCPConn, sys syscall.RawConn, pipes *pipes, quota *Quota) *conn {
+	c := &conn{tcp: tcp, pipes: pipes, quota: quota}
 	c.in.step, c.out.step = c.read, c.write
 	c.in.call, c.out.call = sys.Read, sys.Write
 	c.in.control, c.out.control = sys.Control, sys.Control
@@ -176,6 +181,9 @@ func (c *conn) Close() error {
 	c.endWatch()
 	if c.watch.left != nil {
 		c.watch.left()
+	}
+	if !c.hasLeft.Swap(true) {
+		c.quota.leave()
 	}
 	return err
 }

@@ -20,7 +20,7 @@ var past = time.Unix(1, 0)
 // accepted returns a connection as a server has it, and its client's end.
 func accepted(t *testing.T) (conn net.Conn, client *net.TCPConn) {
 	t.Helper()
-	l, err := tcp.Listen("127.0.0.1:0")
+	l, err := tcp.Listen("127.0.0.1:0", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,10 +39,10 @@ func accepted(t *testing.T) (conn net.Conn, client *net.TCPConn) {
 
 func TestListenFailsAsTheStandardLibrary(t *testing.T) {
 	is := is.New(t)
-	l, err := tcp.Listen("127.0.0.1:0")
+	l, err := tcp.Listen("127.0.0.1:0", nil)
 	is.NoErr(err)
 	defer l.Close()
-	_, err = tcp.Listen(l.Addr().String())
+	_, err = tcp.Listen(l.Addr().String(), nil)
 	is.True(errors.Is(err, syscall.EADDRINUSE))
 	is.NoErr(l.Close())
 	_, err = l.Accept()

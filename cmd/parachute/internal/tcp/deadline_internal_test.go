@@ -32,7 +32,7 @@ func TestDeadlineOfWritingIsPutOffForAClientThatTakesSomething(t *testing.T) {
 // pair returns a connection as a server has it, and its client's end.
 func pair(t *testing.T) (c *conn, client net.Conn) {
 	t.Helper()
-	l, err := Listen("127.0.0.1:0")
+	l, err := Listen("127.0.0.1:0", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,11 +4,16 @@
 package tcp
 
 import (
+	"math"
 	"net"
 	"sync"
+	"syscall"
+
+	"github.com/shahnk19/parachute/internal/descriptors"
 )
 
-// Listen listens on a TCP address, as [net.Listen] does.
+// Listen listens on a TCP address, as [net.Listen] does, within a Quota; nil: it
+// accepts whoever comes.
 //
 // What it accepts has, besides the methods of a [net.Conn], CloseWrite and
 // SetLinger, and a ReadFrom that has the kernel move what an [io.LimitedReader]
@@ -16,22 +21,63 @@ import (
 // [ConnContext] says. A write deadline that passes ends only what the client's
 // side has taken nothing of for as long as that had given. To set a deadline of
 // a connection that is closed may be no error.
-func Listen(address string) (net.Listener, error) {
+//
+// The listener owns the pipes that its connections splice through: when it is
+// closed, none is kept.
+func Listen(address string, q *Quota) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	return &listener{Listener: l, pipes: sync.Pool{New: newPipe}}, nil
+	sys, err := l.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	if q == nil {
+		q = NewQuota(math.MaxInt, nil)
+	}
+	bound := &listener{
+		Listener: l,
+		sys:      sys,
+		quota:    q,
+		pipes:    pipes{most: pipesFor(descriptors.Limit())},
+		closed:   make(chan struct{}),
+	}
+	bound.judge = func(fd uintptr) { bound.tight = descriptors.IsReserved(fd) }
+	return bound, nil
+}
+
+// pipesFor returns how many pipes there may be at once where that is the limit of
+// descriptors: an eighth of them are for pipes.
+func pipesFor(limit int) int {
+	if limit <= 0 {
+		return pipesMost
+	}
+	return min(limit/16, pipesMost)
 }
 
 type listener struct {
 	net.Listener
-	pipes sync.Pool // of *pipe, which its connections splice through; or of nil
+	sys   syscall.RawConn
+	quota *Quota
+	pipes pipes
+
+	tight bool             // the last connection took one of the descriptors in reserve; used by Accept alone
+	judge func(fd uintptr) // sets it
+
+	closing sync.Once
+	closed  chan struct{}
 }
 
+// Accept is called by one goroutine at a time.
 func (l *listener) Accept() (net.Conn, error) {
+	if !l.quota.wait(l.isShort, l.closed) {
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Addr: l.Addr(), Err: net.ErrClosed}
+	}
 	accepted, err := l.Listener.Accept()
 	if err != nil {
+		l.quota.failed(err)
 		return nil, err
 	}
 	tcp := accepted.(*net.TCPConn)
@@ -39,5 +85,22 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return tcp, nil // whoever reads will see what is the matter
 	}
-	return newConn(tcp, sys, &l.pipes), nil
+	l.tight = sys.Control(l.judge) == nil && l.tight
+	l.quota.enter()
+	return newConn(tcp, sys, &l.pipes, l.quota), nil
+}
+
+// isShort reports whether another connection would take one of the descriptors in
+// reserve. It looks only where the one before did.
+func (l *listener) isShort() bool {
+	l.tight = l.tight && descriptors.AreShort(l.sys)
+	return l.tight
+}
+
+func (l *listener) Close() error {
+	l.closing.Do(func() {
+		close(l.closed)
+		l.pipes.close()
+	})
+	return l.Listener.Close()
 }

@@ -147,7 +147,7 @@ func plainly(t *testing.T) func() net.Conn {
 
 // secretly serves with TLS over the listener, as the proxy does.
 func secretly(t *testing.T) func() net.Conn {
-	l, err := tcp.Listen("127.0.0.1:0")
+	l, err := tcp.Listen("127.0.0.1:0", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

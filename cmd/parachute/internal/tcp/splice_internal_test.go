@@ -2,7 +2,6 @@ package tcp
 
 import (
 	"io"
-	"sync"
 	"testing"
 
 	"github.com/matryer/is"
@@ -13,7 +12,7 @@ import (
 func TestReadFromCopiesWhereThereAreNoPipes(t *testing.T) {
 	is := is.New(t)
 	conn, client := pair(t)
-	conn.pipes = new(sync.Pool)
+	conn.pipes = new(pipes)
 	src, app := pair(t)
 	_, err := io.WriteString(app, "hello, world")
 	is.NoErr(err)

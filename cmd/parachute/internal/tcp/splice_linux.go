@@ -2,15 +2,17 @@ package tcp
 
 import (
 	"io"
-	"runtime"
 	"syscall"
+	"time"
+
+	"github.com/shahnk19/parachute/internal/descriptors"
 )
 
 // A pipe is what is spliced through: the kernel moves pages from a socket into
 // it, and from it to another.
 type pipe struct {
-	in, out int // file descriptors
-	cleanup runtime.Cleanup
+	in, out int       // file descriptors
+	since   time.Time // it has been idle
 
 	fillStep, drainStep func(fd uintptr) (done bool)
 
@@ -33,10 +35,14 @@ const (
 	spliceNonblock = 2    // SPLICE_F_NONBLOCK
 )
 
-// newPipe returns a *pipe, or nil if there is none to be had that is worth it.
-func newPipe() any {
+// newPipe returns a pipe, or nil if there is none to be had that is worth it.
+func newPipe() *pipe {
 	var fds [2]int
 	if err := syscall.Pipe2(fds[:], syscall.O_CLOEXEC|syscall.O_NONBLOCK); err != nil {
+		return nil
+	}
+	if descriptors.IsReserved(uintptr(max(fds[0], fds[1]))) {
+		closePipe(fds)
 		return nil
 	}
 	// Where a user has too many, this fails, and the pipe has room for two pages:
@@ -47,7 +53,6 @@ func newPipe() any {
 	}
 	p := &pipe{in: fds[1], out: fds[0]}
 	p.fillStep, p.drainStep = p.moveIn, p.moveOut
-	p.cleanup = runtime.AddCleanup(p, closePipe, fds)
 	return p
 }
 
@@ -56,11 +61,7 @@ func closePipe(fds [2]int) {
 	syscall.Close(fds[1])
 }
 
-// close is for a pipe that cannot be used again.
-func (p *pipe) close() {
-	p.cleanup.Stop()
-	closePipe([2]int{p.out, p.in})
-}
+func (p *pipe) close() { closePipe([2]int{p.out, p.in}) }
 
 // splice is ReadFrom where the kernel moves what is read. An error of src is a
 // [net.OpError] of reading, any other one of writing.
@@ -69,10 +70,12 @@ func (c *conn) splice(src socket, limited *io.LimitedReader) (written int64, err
 	if err != nil {
 		return 0, errNoSplice
 	}
-	p, ok := c.pipes.Get().(*pipe)
-	if !ok {
+	p := c.pipes.take()
+	if p == nil {
 		return 0, errNoSplice
 	}
+	reusable := true
+	defer func() { c.pipes.giveBack(p, reusable) }()
 	for limited.N > 0 {
 		n, err := p.fill(from, int(min(limited.N, spliceSize)))
 		if err == syscall.EINVAL && written == 0 {
@@ -81,18 +84,17 @@ func (c *conn) splice(src socket, limited *io.LimitedReader) (written int64, err
 			err = failure("read", "splice", src, err)
 		}
 		if err != nil || n == 0 {
-			c.pipes.Put(p)
 			return written, err
 		}
 		limited.N -= int64(n)
+		reusable = false // for something is in it
 		n, err = c.drain(p, n)
 		written += int64(n)
 		if err != nil {
-			p.close()
 			return written, failure("write", "splice", c, err)
 		}
+		reusable = true
 	}
-	c.pipes.Put(p)
 	return written, nil
 }
 

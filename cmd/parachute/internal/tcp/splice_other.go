@@ -2,11 +2,16 @@
 
 package tcp
 
-import "io"
+import (
+	"io"
+	"time"
+)
 
 // A pipe is nothing here.
-type pipe struct{}
+type pipe struct{ since time.Time }
 
-func newPipe() any { return nil }
+func newPipe() *pipe { return nil }
+
+func (*pipe) close() {}
 
 func (c *conn) splice(socket, *io.LimitedReader) (int64, error) { return 0, errNoSplice }

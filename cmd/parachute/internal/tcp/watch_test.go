@@ -20,7 +20,7 @@ import (
 // serve has a server of net/http serve h to those who dial.
 func serve(t *testing.T, h http.HandlerFunc) (dial func() *net.TCPConn) {
 	t.Helper()
-	l, err := tcp.Listen("127.0.0.1:0")
+	l, err := tcp.Listen("127.0.0.1:0", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

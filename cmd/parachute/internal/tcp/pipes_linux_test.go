@@ -1,0 +1,95 @@
+package tcp
+
+import (
+	"io"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+)
+
+// isOpen reports whether both ends of a pipe are.
+func isOpen(p *pipe) bool {
+	for _, fd := range []int{p.in, p.out} {
+		if _, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFD, 0); errno != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func TestPipesAreUsedAgainUntilTheyHaveBeenIdleForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		s := &pipes{most: 3}
+		defer s.close()
+		a, b, c := s.take(), s.take(), s.take()
+		is.True(a != nil && b != nil && c != nil)
+		is.Equal(s.take(), nil) // there are as many as may be
+
+		s.giveBack(a, true)
+		time.Sleep(pipeIdle / 2)
+		s.giveBack(b, true)
+		time.Sleep(pipeIdle/2 + time.Millisecond)
+		synctest.Wait()
+		is.True(!isOpen(a)) // had been idle
+		is.True(isOpen(b))
+		is.True(isOpen(c)) // is in use
+		is.Equal(s.take(), b)
+
+		s.giveBack(c, false)
+		is.True(!isOpen(c)) // something was in it
+		s.giveBack(b, true)
+		time.Sleep(pipeIdle)
+		synctest.Wait()
+		is.True(!isOpen(b))
+		is.Equal(s.open, 0)
+		is.Equal(s.sweep, nil) // nothing is left to be done
+	})
+}
+
+func TestClosedListenerKeepsNoPipes(t *testing.T) {
+	is := is.New(t)
+	s := &pipes{most: 3}
+	used, idle := s.take(), s.take()
+	s.giveBack(idle, true)
+	s.close()
+	is.True(!isOpen(idle))
+	is.True(isOpen(used)) // a download goes on
+	s.giveBack(used, true)
+	is.True(!isOpen(used))
+	later := s.take()
+	is.True(isOpen(later)) // for one that goes on
+	s.giveBack(later, true)
+	is.True(!isOpen(later))
+	is.Equal(s.open, 0)
+	is.Equal(s.sweep, nil)
+}
+
+// A client that left in the middle has what is in the pipe thrown away, and a
+// target that sends nothing has left none in it.
+func TestSplicingGivesPipesBack(t *testing.T) {
+	is := is.New(t)
+	conn, client := pair(t)
+	conn.pipes = &pipes{most: 1}
+	defer conn.pipes.close()
+	src, app := pair(t)
+	for range 3 {
+		_, err := io.WriteString(app, "hello")
+		is.NoErr(err)
+		n, err := conn.ReadFrom(io.LimitReader(src.tcp, 5))
+		is.NoErr(err)
+		is.Equal(n, int64(5))
+		is.Equal(len(conn.pipes.idle), 1) // which is the same again
+	}
+	_, err := io.WriteString(app, "hello")
+	is.NoErr(err)
+	is.NoErr(client.Close())
+	is.NoErr(conn.tcp.Close())
+	_, err = conn.ReadFrom(io.LimitReader(src.tcp, 5))
+	is.True(err != nil)
+	is.Equal(len(conn.pipes.idle), 0)
+	is.Equal(conn.pipes.open, 0)
+}

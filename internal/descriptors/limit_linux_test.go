@@ -1,0 +1,52 @@
+package descriptors_test
+
+import (
+	"net"
+	"os"
+	"syscall"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/descriptors"
+)
+
+func TestWhatTakesTheReserveIsSeenByItsNumber(t *testing.T) {
+	is := is.New(t)
+	var was syscall.Rlimit
+	is.NoErr(syscall.Getrlimit(syscall.RLIMIT_NOFILE, &was))
+	defer func() { is.NoErr(syscall.Setrlimit(syscall.RLIMIT_NOFILE, &was)) }()
+	is.NoErr(syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 128, Max: was.Max}))
+	is.Equal(descriptors.Limit(), 128) // of which 24 are in reserve
+
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	is.NoErr(err)
+	defer l.Close()
+	raw, err := l.(*net.TCPListener).SyscallConn()
+	is.NoErr(err)
+	is.True(!descriptors.AreShort(raw))
+	is.True(!descriptors.TakesReserve(l))
+
+	var taken []*os.File
+	defer func() {
+		for _, f := range taken {
+			f.Close()
+		}
+	}()
+	take := func() *os.File {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken = append(taken, f)
+		return f
+	}
+	for take().Fd() < 103 {
+	}
+	is.True(!descriptors.TakesReserve(taken[len(taken)-1])) // the last one that anybody may have
+	is.True(descriptors.AreShort(raw))
+	is.True(descriptors.TakesReserve(take()))
+	is.True(!descriptors.TakesReserve("what has none"))
+	taken[0].Close() // one less of the lower ones
+	is.True(!descriptors.AreShort(raw))
+}
