@@ -6,9 +6,11 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -449,6 +451,33 @@ func TestFailingCacheCostsNoCertificate(t *testing.T) {
 		is.True(n.Status().Err != nil)
 		time.Sleep(48 * time.Hour)
 		is.Equal(s.ca.Orders("app.test"), 2) // one for each type of challenge: TLS-ALPN-01 did not work
+	})
+}
+
+// A certificate, or the account, that cannot be read just now is there all the
+// same.
+func TestCacheThatCannotBeReadForTooManyOpenFilesCostsNoOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		s, cache, told := newScene(t), new(memory), new(diary)
+		first := s.openAnswering(cache, nil)
+		n := first.Want("app.test")
+		cert, err := n.Await(within(t, time.Minute))
+		is.NoErr(err)
+		n.Release()
+		first.Close()
+
+		cache.fail(&os.PathError{Op: "open", Path: "app.test", Err: syscall.EMFILE}, nil)
+		second := s.open(cache, told.note)
+		n = second.Want("app.test")
+		defer n.Release()
+		time.Sleep(30 * time.Second)
+		is.True(told.has("too many open files"))
+		cache.fail(nil, nil)
+		again, err := n.Await(within(t, 2*time.Minute))
+		is.NoErr(err)
+		is.Equal(again.Certificate, cert.Certificate)
+		is.Equal(s.ca.TotalOrders(), 1)
 	})
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/acme/autocert"
+
+	"github.com/shahnk19/parachute/internal/descriptors"
 )
 
 // How autocert calls what is no certificate in its cache. A certificate has the
@@ -38,7 +40,8 @@ type store struct {
 	tokens map[string][]byte
 }
 
-// Get returns what is kept under key, or [autocert.ErrCacheMiss].
+// Get returns what is kept under key, or [autocert.ErrCacheMiss]. Any other error
+// says that nothing could be looked for, and ends the attempt.
 func (s *store) Get(ctx context.Context, key string) ([]byte, error) {
 	if strings.HasSuffix(key, tokenSuffix) {
 		s.mu.Lock()
@@ -62,6 +65,8 @@ func (s *store) Get(ctx context.Context, key string) ([]byte, error) {
 	switch {
 	case err == nil:
 		return data, nil
+	case descriptors.IsShortage(err):
+		return nil, err // which is no reason for another certificate, or account
 	case err != autocert.ErrCacheMiss:
 		s.report(n, err)
 	}
