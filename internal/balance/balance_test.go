@@ -147,6 +147,21 @@ func TestWhoIsLateIsNotedAllTheSame(t *testing.T) {
 	is.True(bad.record.IsOutlier(others(good), time.Minute-time.Second))
 }
 
+// A download of an hour that ends is noted by when its answer began.
+func TestWhoIsVeryLateMakesNothingForgotten(t *testing.T) {
+	is := is.New(t)
+	const now = 48 * time.Hour
+	bad, good := new(candidate), new(candidate)
+	good.note(now, 100, 0)
+	bad.note(now, 10, 10)
+	for _, late := range []time.Duration{time.Minute, time.Hour, 24 * time.Hour} {
+		bad.note(now-late, 1, 0)
+		is.True(bad.record.IsOutlier(others(good), now)) // of its requests, one more succeeded
+		picked, _ := balance.Pick([]*candidate{bad, {inFlight: 1}}, now-late, suits)
+		is.True(picked != bad) // by a request that has waited for so long
+	}
+}
+
 func TestRecordOfManyRequestsKeepsTheShare(t *testing.T) {
 	is := is.New(t)
 	bad, good := new(candidate), new(candidate)

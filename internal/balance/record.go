@@ -21,13 +21,12 @@ type Record struct {
 type tally uint64
 
 const (
-	tick     = 100 * time.Millisecond
-	halfLife = 50  // in ticks
-	lateness = 600 // how many ticks late somebody may be who notes something
+	tick     = time.Second
+	halfLife = 5 // in ticks
 
 	one       = 256 // of the weights
 	weightMax = 1<<22 - 1
-	tickMask  = 1<<20 - 1
+	tickMask  = 1<<20 - 1 // twelve days
 )
 
 func newTally(total, failed uint64, at uint64) tally {
@@ -40,10 +39,12 @@ func newTally(total, failed uint64, at uint64) tally {
 func (t tally) total() uint64  { return uint64(t) >> 42 }
 func (t tally) failed() uint64 { return uint64(t) >> 20 & weightMax }
 
-// at returns what is left of t at another moment.
+// at returns what is left of t at another moment. One that lies before that of t,
+// by up to six days, is taken for the same: a request may have lasted long before
+// it is noted by when it was answered, or have waited long before it looks.
 func (t tally) at(now uint64) tally {
 	passed := (now - uint64(t)) & tickMask
-	if passed == 0 || passed > tickMask-lateness { // who is late is taken for punctual
+	if passed == 0 || passed > tickMask/2 {
 		return t
 	}
 	left := math.Exp2(-float64(passed) / halfLife)
