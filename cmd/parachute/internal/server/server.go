@@ -298,16 +298,18 @@ func (s *server) addFronts(c Config, p parts) {
 	if l.https == nil {
 		return
 	}
+	unread := newUnread(limits.Unread, p.logger)
 	config := s.proxy.TLSConfig().Clone()
 	config.MinVersion = cmp.Or(c.MinTLSVersion, tls.VersionTLS12)
-	secure := &http.Server{Handler: http.HandlerFunc(s.handleTLS), TLSConfig: config, ErrorLog: errorLog}
+	secure := &http.Server{Handler: unread.counting(s.handleTLS), ConnContext: unread.tcpContext, TLSConfig: config, ErrorLog: errorLog}
 	limits.apply(secure)
 	s.fronts = append(s.fronts, front{"https", func() error { return secure.ServeTLS(l.https, "", "") }, secure})
 	if l.quic == nil {
 		return
 	}
 	s.altSvc = altSvc(l.httpsPort())
-	quic := newQUICServer(s.handle)
+	quic := newQUICServer(unread.counting(s.handle))
+	quic.server.ConnContext = unread.quicContext(limits.quicWindow())
 	quic.server.TLSConfig = config.Clone()
 	quic.server.Logger = p.logger
 	limits.applyQUIC(quic.server)
