@@ -1,6 +1,8 @@
 package main_test
 
 import (
+	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +19,7 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // withFiles runs a command line with the program itself, which may have that many
@@ -112,6 +115,72 @@ func TestIdleClientsTakeNobodyElsesFiles(t *testing.T) {
 	is.NoErr(err)
 	is.Equal(answer, "200 next") // to who comes afterwards
 	is.Equal(strings.Count(proxy.stdout.String(), "clients wait to be accepted"), 1)
+	is.True(!strings.Contains(proxy.stdout.String(), `"msg":"unhealthy"`))
+}
+
+// One client asks for more at once, over HTTP/2, than there are connections for.
+func TestRequestsOfOneClientTakeNobodyElsesFiles(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	const host = "app1.example.com"
+	env := newEnvironment(t).with(environment{"HTTPS_PORT": "0"})
+	proxy, _ := startProxy(t, withFiles(96), env)
+	var https struct{ Address string }
+	is.NoErr(json.Unmarshal([]byte(proxy.stdout.await(t, proxy, `"protocol":"https"`)), &https))
+	a, ca := newApp(t, "app"), proxytest.NewCA()
+	certFile, keyFile := ca.WritePair(t, t.TempDir(), host)
+	args := []string{"deploy", "web", "--host", host, "--tls", "--tls-certificate-path", certFile, "--tls-private-key-path", keyFile, "--hold", "0", "--target"}
+	is.Equal(asBinary(t, env, append(args, a.address)...).wait(t), 0)
+	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: ca.Pool(), ServerName: host}}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: patience}
+
+	const requests = 90 // on one connection
+	answers := make(chan string, requests)
+	for range requests {
+		go func() {
+			r, err := http.NewRequest(http.MethodPost, "https://"+https.Address+"/hold", nil)
+			if err != nil {
+				answers <- err.Error()
+				return
+			}
+			r.Host = host
+			res, err := client.Do(r)
+			if err != nil {
+				answers <- err.Error()
+				return
+			}
+			res.Body.Close()
+			answers <- res.Proto + " " + res.Status
+		}()
+	}
+	is.Equal(<-answers, "HTTP/2.0 503 Service Unavailable") // no connection is left for it
+	line := proxy.stdout.await(t, proxy, `"status":503`)
+	is.True(strings.Contains(line, `"error":"descriptors: `))
+	proxy.stdout.await(t, proxy, `"msg":"a request could not be sent on: raise the limit of open files`)
+	is.Equal(list(t, env)[0].Live.Targets[0].Health, parachute.HealthHealthy)
+	next := newApp(t, "next")
+	deploying := asBinary(t, env, append(args, next.address)...)
+	deploying.stdout.await(t, deploying, "switched") // files are read, and a new target is probed
+
+	served, refused := 0, 1
+	for range requests {
+		a.release <- struct{}{}
+		next.release <- struct{}{} // for who was late
+	}
+	for range requests - 1 {
+		switch answer := <-answers; answer {
+		case "HTTP/2.0 200 OK":
+			served++
+		case "HTTP/2.0 503 Service Unavailable":
+			refused++
+		default:
+			t.Error(answer)
+		}
+	}
+	is.Equal(served+refused, requests)
+	is.True(served >= 30) // as many as there was room for
+	is.Equal(deploying.wait(t), 0)
 	is.True(!strings.Contains(proxy.stdout.String(), `"msg":"unhealthy"`))
 }
 

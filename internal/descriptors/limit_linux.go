@@ -17,16 +17,13 @@ func Limit() int {
 }
 
 // AreShort reports whether the next descriptor that is opened would be one of
-// those in reserve, or there is none. open is one that is.
-func AreShort(open syscall.RawConn) (short bool) {
-	err := open.Control(func(fd uintptr) {
-		next, _, errno := syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_DUPFD_CLOEXEC, 0)
-		if errno != 0 {
-			short = true
-			return
-		}
-		short = IsReserved(next)
-		syscall.Close(int(next))
-	})
-	return err == nil && short
+// those in reserve, or there is none.
+func AreShort() bool {
+	const closeOnExec = syscall.O_CLOEXEC // EFD_CLOEXEC is the same
+	fd, _, errno := syscall.RawSyscall(syscall.SYS_EVENTFD2, 0, closeOnExec, 0)
+	if errno != 0 {
+		return IsShortage(errno)
+	}
+	syscall.Close(int(fd))
+	return IsReserved(fd)
 }

@@ -2,10 +2,8 @@
 
 package descriptors
 
-import "syscall"
-
 // Limit returns 0: nothing is known of a limit.
 func Limit() int { return 0 }
 
 // AreShort reports false, for nothing is known of a limit.
-func AreShort(syscall.RawConn) bool { return false }
+func AreShort() bool { return false }

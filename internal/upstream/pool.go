@@ -135,6 +135,9 @@ func (o *Options) setDefaults() {
 
 // dial opens a connection that has to be closed by the caller.
 func (o *Options) dial(ctx context.Context) (net.Conn, error) {
+	if !o.Vital && descriptors.AreShort() {
+		return nil, descriptors.ErrReserved // or the reserve would be gone while many wait to be connected
+	}
 	raw, err := o.Dial(ctx, o.Network, o.Address)
 	if err == nil && !o.Vital && descriptors.TakesReserve(raw) {
 		raw.Close()

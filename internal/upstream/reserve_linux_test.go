@@ -1,6 +1,7 @@
 package upstream_test
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -22,8 +23,14 @@ func TestOnlyWhatIsVitalTakesDescriptorsOfTheReserve(t *testing.T) {
 	is.NoErr(syscall.Getrlimit(syscall.RLIMIT_NOFILE, &was))
 	defer func() { is.NoErr(syscall.Setrlimit(syscall.RLIMIT_NOFILE, &was)) }()
 	is.NoErr(syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 128, Max: was.Max}))
+	dials, meanwhile := 0, func() {}
 	get := func(vital bool) error {
-		p := upstream.New(upstream.Options{Network: "tcp", Address: app.Listener.Addr().String(), Vital: vital})
+		dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+			dials++
+			meanwhile()
+			return new(net.Dialer).DialContext(ctx, network, address)
+		}
+		p := upstream.New(upstream.Options{Network: "tcp", Address: app.Listener.Addr().String(), Dial: dial, Vital: vital})
 		defer p.Close()
 		resp, err := p.Exchange(request("GET", nil, 0), "/", field.View{}, nil)
 		if err == nil {
@@ -39,14 +46,30 @@ func TestOnlyWhatIsVitalTakesDescriptorsOfTheReserve(t *testing.T) {
 			f.Close()
 		}
 	}()
-	for len(taken) == 0 || taken[len(taken)-1].Fd() < 103 { // 24 of the 128 are in reserve
+	take := func() *os.File {
 		f, err := os.Open(os.DevNull)
-		is.NoErr(err)
+		if err != nil {
+			t.Fatal(err)
+		}
 		taken = append(taken, f)
+		return f
 	}
+	crowd := func() {
+		for take().Fd() < 103 { // 24 of the 128 are in reserve
+		}
+	}
+	crowd()
+	dials = 0
 	why, _ := reason(get(false))
 	is.Equal(why, upstream.Shortage)
+	is.Equal(dials, 0) // one that waits to be connected would have one of the reserve meanwhile
 	is.NoErr(get(true))
+
+	is.NoErr(taken[0].Close())
+	meanwhile = crowd
+	why, _ = reason(get(false))
+	is.Equal(why, upstream.Shortage)
+	is.Equal(dials, 2)
 	conn, err := net.Dial("tcp", app.Listener.Addr().String())
 	is.NoErr(err)
 	raw, err := conn.(*net.TCPConn).SyscallConn()

@@ -7,7 +7,6 @@ import (
 	"math"
 	"net"
 	"sync"
-	"syscall"
 
 	"github.com/shahnk19/parachute/internal/descriptors"
 )
@@ -29,17 +28,11 @@ func Listen(address string, q *Quota) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	sys, err := l.(*net.TCPListener).SyscallConn()
-	if err != nil {
-		l.Close()
-		return nil, err
-	}
 	if q == nil {
 		q = NewQuota(math.MaxInt, nil)
 	}
 	bound := &listener{
 		Listener: l,
-		sys:      sys,
 		quota:    q,
 		pipes:    pipes{most: pipesFor(descriptors.Limit())},
 		closed:   make(chan struct{}),
@@ -59,7 +52,6 @@ func pipesFor(limit int) int {
 
 type listener struct {
 	net.Listener
-	sys   syscall.RawConn
 	quota *Quota
 	pipes pipes
 
@@ -93,7 +85,7 @@ func (l *listener) Accept() (net.Conn, error) {
 // isShort reports whether another connection would take one of the descriptors in
 // reserve. It looks only where the one before did.
 func (l *listener) isShort() bool {
-	l.tight = l.tight && descriptors.AreShort(l.sys)
+	l.tight = l.tight && descriptors.AreShort()
 	return l.tight
 }
 
