@@ -40,10 +40,13 @@ func (c *conn) writeRaw(p []byte) (int, error) {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			err = c.goOn(w, len(w.rest) < left, err)
 		} else if err == nil || len(w.rest) == 0 {
+			w.rest = nil
 			return len(p), nil
 		}
 		if err != nil {
-			return len(p) - len(w.rest), err
+			n := len(p) - len(w.rest)
+			w.rest = nil
+			return n, err
 		}
 	}
 }
@@ -53,7 +56,7 @@ type writing struct {
 	step func(fd uintptr) bool // bound once, lest each write makes an object
 
 	mu     sync.Mutex // held for as long as a write lasts; guards the fields below
-	rest   []byte
+	rest   []byte     // of what is to be written; nil between writes, lest a connection that is idle keeps a piece
 	failed error
 	since  time.Time // when it was last seen that something went; zero: it does not wait
 	unsent int       // how much was on its way then
