@@ -288,7 +288,7 @@ func (x *exchange) attempt(c *conn, interim func(int, http.Header)) *Error {
 // returns, also that of a target which did not want to be asked.
 func (x *exchange) ask(c *conn) *Error {
 	wire, streamed := x.request.wire, x.request.streamed
-	c.patience.Store(int64(x.responseTimeout()))
+	c.patience.Store(int64(x.pool.o.ResponseTimeout))
 	wait := !streamed && c.isBare()
 	if wait {
 		x.wasSent(c) // for as a rule all of it will be, at once
@@ -333,15 +333,7 @@ func (x *exchange) wasHeard(c *conn) {
 }
 
 func (x *exchange) expectLocked(c *conn) {
-	if limit := x.responseTimeout(); limit > 0 && x.sent && !x.answered {
+	if limit := x.pool.o.ResponseTimeout; limit > 0 && x.sent && !x.answered {
 		c.readBy(time.Now().Add(limit))
 	}
-}
-
-// responseTimeout returns the limit that holds for x; not positive: none.
-func (x *exchange) responseTimeout() time.Duration {
-	if x.request.call {
-		return 0
-	}
-	return x.pool.o.ResponseTimeout
 }

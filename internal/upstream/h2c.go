@@ -22,7 +22,8 @@ import (
 
 // An H2C does what a Pool does, with a target that speaks HTTP/2: without TLS
 // (RFC 9113, section 3.3), as gRPC servers are often run, or with it, where the
-// Options have some. It stands on [http.Transport], which has goroutines for each connection and exchange.
+// Options have some. It stands on [http.Transport], which has goroutines for each
+// connection and exchange.
 //
 // What a Pool promises holds here, too, except that a request's body that is not
 // small is always read by a goroutine, that protocols are never switched (to ask

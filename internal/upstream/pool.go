@@ -1,5 +1,6 @@
-// Package upstream carries exchanges with one address: over HTTP/1 by a Pool,
-// over HTTP/2 without TLS by an H2C, which has the same methods.
+// Package upstream carries exchanges with one address: over HTTP/1 by a Pool, over
+// HTTP/2 by an H2C, and over either, as the request wants, by a Secure. All three
+// have the same methods.
 //
 // A Pool keeps connections and lends each to one exchange at a time. The
 // request is written and the answer's head is read on the goroutine that asks,
@@ -54,9 +55,9 @@ type Options struct {
 	// ResponseTimeout runs from the last byte of the request written to the
 	// head of the final answer; a 1xx starts it anew. Before that, it is how
 	// long the target may take no byte of what it is sent, if its answer has
-	// not begun. 0 or negative: none. A gRPC call has none: its head may come
-	// with the first message that there is to tell, and grpc-timeout is for the
-	// rest.
+	// not begun. 0 or negative: none. A gRPC call over HTTP/2 has none: its head
+	// may come with the first message that there is to tell, and grpc-timeout is
+	// for the rest. Over HTTP/1 there are no such calls, whatever a client says.
 	ResponseTimeout time.Duration
 
 	// WriteTimeout is how long a client may let an answer's bytes wait in the

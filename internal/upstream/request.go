@@ -35,7 +35,6 @@ type request struct {
 	small      int     // the length of the body at the end of wire
 	streamed   bool    // a body has to follow wire
 	held       bool    // the client waits for a 100 before it sends that
-	call       bool    // of gRPC: its own client knows how long it may take
 	repeatable bool    // may be sent again although the target has had all of it
 }
 
@@ -51,7 +50,6 @@ func (q *request) prepare(r *http.Request, target string, header field.View) *Er
 		return &Error{Reason: BadRequest, Err: err}
 	}
 	q.held = length != 0 && header.HasToken("Expect", "100-continue")
-	q.call = length != 0 && header.IsGRPC()
 	q.streamed = length < 0 || length > maxSmall || q.held
 	if q.streamed {
 		return nil

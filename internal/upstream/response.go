@@ -40,7 +40,8 @@ var (
 // What targets write is taken leniently where it can mean but one thing: any
 // version 1.x; a length that is said more than once; folded lines (RFC 9112,
 // section 5.2) and lines that end without CR; control characters in values,
-// which become spaces; and names that are no tokens, whose fields are left out. It is refused where two readers could see two messages in it.
+// which become spaces; and names that are no tokens, whose fields are left out.
+// It is refused where two readers could see two messages in it.
 
 // await waits for the first byte of an answer.
 func (c *conn) await() error {
