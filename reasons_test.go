@@ -96,6 +96,7 @@ const (
 	cutAtOnce   = -1
 	get, got    = "GET / HTTP/1.1\r\nHost: any.test\r\n\r\n", "HTTP/1.1 "
 	upload      = "POST /echo HTTP/1.1\r\nHost: any.test\r\n"
+	asCall      = "Content-Type: application/grpc\r\n" // which is answered in terms of gRPC, but is none
 	switchTo    = "Connection: Upgrade\r\nUpgrade: echo\r\n"
 	beginning   = "Content-Length: 100\r\n\r\nfoo"
 	largeUpload = "Content-Length: 100000\r\n\r\nfoo"
@@ -189,6 +190,8 @@ func ends(dir string) map[string]end {
 		"client stalls small upload":  {request: upload + beginning, then: goOn(time.Minute), answer: got + "408", status: 408, reason: "client", sent: true},
 		"client stalls large upload":  {request: upload + largeUpload, then: goOn(time.Minute), answer: got + "408", status: 408, reason: "client", sent: true},
 		"client stalls buffered":      {options: spool, deployment: buffering, request: upload + beginning, then: goOn(time.Minute), answer: got + "408", status: 408, reason: "client"},
+		"client stalls would-be call": {request: upload + asCall + largeUpload, then: goOn(time.Minute), answer: got + "200", status: 408, reason: "client", sent: true},
+		"client stalls buffered call": {options: spool, deployment: buffering, request: upload + asCall + beginning, then: goOn(time.Minute), answer: got + "200", status: 408, reason: "client"},
 		"chunk that is none":          {request: upload + chunked + "what?\r\n", answer: got + "400", status: 400, reason: "client", sent: true},
 		"buffered chunk that is none": {options: spool, deployment: buffering, request: upload + chunked + "what?\r\n", answer: got + "400", status: 400, reason: "client body"},
 		"request is said to be large": {deployment: limited, request: upload + beginning, answer: got + "413", part: "too-large", status: 413, reason: "too large"},

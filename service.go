@@ -287,6 +287,12 @@ func (v *version) lanes() []*lane {
 
 func (v *version) targets() []*target { return targetsOf(v.lanes()) }
 
+// takesCalls reports whether a target of v speaks HTTP/2, as gRPC calls want. A
+// client may say of any request that it is one.
+func (v *version) takesCalls() bool {
+	return slices.ContainsFunc(v.lanes(), func(l *lane) bool { return l.target.http2 })
+}
+
 // addresses returns those of v's first version.
 func (v *version) addresses() []string {
 	return slices.Concat(v.status.Deployment.Targets, v.status.Deployment.ReadTargets)
@@ -858,7 +864,7 @@ func (v *visit) takeBody() bool {
 	d := &v.version.status.Deployment
 	// A gRPC call may wait for the answer to its first message before it sends
 	// the next one.
-	whole := d.Buffer.Requests && !field.IsGRPC(v.r.Header)
+	whole := d.Buffer.Requests && !(field.IsGRPC(v.r.Header) && v.version.takesCalls())
 	if v.sent != v.r || v.r.ContentLength == 0 || d.MaxRequestBody == 0 && !whole {
 		return true
 	}
@@ -968,6 +974,7 @@ func (v *visit) forward(l *lane, passage *gate.Passage) bool {
 		RequestID: v.outcome.RequestID,
 		Hop:       v.version.hop,
 		Start:     v.start,
+		Calls:     t.http2,
 		Stream:    passage.BecomeStream,
 		Mute:      &l.mute,
 		Request:   v.version.conduct.request,

@@ -33,6 +33,7 @@ type target struct {
 	name     *resolve.Name // of the host in address; nil: it has none to be looked up
 	conns    transport
 	exchange forward.Exchange // of conns, for what is no request of a client's
+	http2    bool             // it speaks HTTP/2, if only in gRPC calls
 	check    HealthCheck
 	prober   *prober
 	watch    *watch
@@ -90,6 +91,7 @@ func newTarget(address string, d Deployment, o Options, names *resolve.Options, 
 		watch:   w,
 		traffic: new(histogram.Histogram),
 		roll:    r,
+		http2:   at.scheme != "http",
 		health:  HealthUnknown,
 		since:   time.Now(),
 	}

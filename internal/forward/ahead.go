@@ -31,11 +31,13 @@ type ahead struct {
 
 // lookAhead puts an ahead in the place of r's body if it is to be looked for, or
 // http.NoBody if there is none. It returns when that is known, but does not
-// wait for long. Called again, it goes on with the ahead that is there.
-func lookAhead(r *http.Request) {
+// wait for long. Called again, it goes on with the ahead that is there. call says
+// that r is a gRPC call, whose client may wait for the answer before it sends
+// anything.
+func lookAhead(r *http.Request, call bool) {
 	a, begun := r.Body.(*ahead)
 	if !begun {
-		if !mayBeEmpty(r) {
+		if call || !mayBeEmpty(r) {
 			return
 		}
 		a = &ahead{ReadCloser: r.Body, came: make(chan struct{})}
@@ -53,12 +55,11 @@ func lookAhead(r *http.Request) {
 }
 
 // mayBeEmpty reports whether only a look can tell if r has a body. Where the
-// client waits for a 100 before it sends one, or may wait for the answer, as that
-// of a gRPC call may, there is nothing to be seen. And trailers need a body that
-// they stand behind.
+// client waits for a 100 before it sends one there is nothing to be seen. And
+// trailers need a body that they stand behind.
 func mayBeEmpty(r *http.Request) bool {
 	return r.ProtoMajor > 1 && r.ContentLength < 0 && len(r.Trailer) == 0 &&
-		!field.HasToken(r.Header["Expect"], "100-continue") && !field.IsGRPC(r.Header)
+		!field.HasToken(r.Header["Expect"], "100-continue")
 }
 
 // readFirst is the goroutine of a, which lasts until something has come.

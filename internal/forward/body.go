@@ -58,14 +58,14 @@ type body struct {
 	expires time.Time     // the client's read deadline; zero: none of ours
 }
 
-func newBody(w http.ResponseWriter, r *http.Request) *body {
+func newBody(w http.ResponseWriter, r *http.Request, call bool) *body {
 	b := &body{
 		src:    r.Body,
 		w:      w,
 		client: r,
 		sent:   r.WithContext(r.Context()),
 		duplex: r.ProtoMajor > 1 || http.NewResponseController(w).EnableFullDuplex() == nil,
-		call:   field.IsGRPC(r.Header),
+		call:   call,
 		held:   r.ProtoMajor == 1 && r.ProtoMinor > 0 && field.HasToken(r.Header["Expect"], "100-continue"),
 	}
 	b.sent.Body = b

@@ -50,6 +50,7 @@ type Options struct {
 	RequestID string    // sent as X-Request-ID; "": none is, whatever the client sent
 	Hop       []string  // of one, sent as X-Parachute-Hop behind those that the client sent, and shared; nil: none is; see [HasPassed]
 	Start     time.Time // sent as X-Request-Start: t=<ms since 1970>; zero: none is of ours
+	Calls     bool      // the target takes gRPC calls; if not, a request that says it is one is like any other
 
 	// Request, if not nil, may change the header that goes out, but not the
 	// slices of values in it, which are shared. Host and what frames the body
@@ -164,8 +165,9 @@ func (y *relay) run(exchange Exchange) error {
 	sent := y.r
 	if r := y.r; r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
 		unmarkClose(y.w)
-		if lookAhead(r); r.Body != http.NoBody {
-			y.body = newBody(y.w, r)
+		call := y.o.Calls && field.IsGRPC(r.Header)
+		if lookAhead(r, call); r.Body != http.NoBody {
+			y.body = newBody(y.w, r, call)
 			sent = y.body.sent
 		}
 	}

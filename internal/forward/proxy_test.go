@@ -64,6 +64,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Client:    forward.ClientOf(r, p.trusted, ""),
 		RequestID: "our-id",
 		Start:     start,
+		Calls:     true,
 		Stream:    p.opened,
 		Mute:      &p.mute,
 	})
