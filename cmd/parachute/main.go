@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/shahnk19/parachute/cmd/parachute/internal/memory"
 )
 
 // version is set by the linker: -ldflags "-X main.version=v1.2.3".
@@ -21,7 +23,7 @@ func main() {
 	// A reader of our output that goes away must neither end a proxy nor
 	// change the exit code of a deploy that has happened.
 	signal.Ignore(syscall.SIGPIPE)
-	tuneMemory(os.Getenv)
+	keeper := memory.Keep(os.Getenv)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	ctx, stop := context.WithCancel(context.Background())
@@ -30,6 +32,7 @@ func main() {
 	for {
 		select {
 		case code := <-exit:
+			keeper.Close()
 			os.Exit(code)
 		case s := <-signals:
 			if ctx.Err() != nil {

@@ -5,15 +5,22 @@ import (
 	"time"
 )
 
-// The sizes of a piece: a small one may wait long for a body that comes little
-// by little, of which there may be many; a large one saves system calls. One of
-// an answer is written under one deadline. A client that takes less in that time
-// counts as one that takes nothing, unless its server puts deadlines off.
+// The sizes of a piece. A small one may wait long for a body that comes little
+// by little, of which there may be many. Others begin with the first size, and
+// become large, which saves system calls, once the peer has taken grownBy times as
+// much: one that takes nothing has little kept for it, on however many streams
+// of however many connections, and one that stops later at most a part of what it
+// took. A piece of an answer is written under one deadline. A client that takes
+// less in that time counts as one that takes nothing, unless its server puts
+// deadlines off.
 const (
 	smallSize  = 4 << 10
+	firstSize  = 32 << 10
 	answerSize = 256 << 10
 	spliceSize = 512 << 10 // see sizeAfter
 	uploadSize = 512 << 10
+
+	grownBy = 4
 )
 
 // sizeAfter returns how large the next piece of a splice is, if the client took
@@ -28,49 +35,62 @@ func sizeAfter(took, limit time.Duration) int64 {
 
 var (
 	smallPieces  = newPieces(smallSize)
+	firstPieces  = newPieces(firstSize)
 	answerPieces = newPieces(answerSize)
 	uploadPieces = newPieces(uploadSize)
 )
 
-func newPieces(size int) *sync.Pool {
-	return &sync.Pool{New: func() any {
+// pieces are the free ones of a size.
+type pieces struct {
+	size int
+	free sync.Pool
+}
+
+func newPieces(size int) *pieces {
+	return &pieces{size: size, free: sync.Pool{New: func() any {
 		b := make([]byte, size)
 		return &b
-	}}
+	}}}
 }
 
 // A piece is a borrowed buffer for a body on its way through.
 type piece struct {
 	buf   *[]byte
-	large *sync.Pool
-	small bool // buf is from smallPieces; else from large
+	of    *pieces // buf is from there
+	large *pieces // what it may become
+	taken int     // of the body so far, up to where it may be large
 }
 
 // borrowPiece returns a piece for a body of which n bytes are to come; negative:
-// nobody knows. It is large, or may become so, as those of a pool are.
-func borrowPiece(n int64, large *sync.Pool) piece {
-	p := piece{large: large, small: n <= smallSize}
-	p.buf = p.pool().Get().(*[]byte)
-	return p
-}
-
-func (p *piece) pool() *sync.Pool {
-	if p.small {
-		return smallPieces
+// nobody knows. It may become one of large.
+func borrowPiece(n int64, large *pieces) piece {
+	p := piece{large: large, of: firstPieces}
+	if n <= smallSize {
+		p.of = smallPieces
 	}
-	return p.large
+	p.buf = p.of.free.Get().(*[]byte)
+	return p
 }
 
 func (p *piece) bytes() []byte { return *p.buf }
 
-// fit makes the next piece large if n filled this one, and small if n would
-// have had room in such a one.
+// fit makes the next piece as large as suits a body of which n bytes filled this
+// one, and were taken: small if they would have had room in such a one.
 func (p *piece) fit(n int) {
-	if small := n < smallSize-chunkOverhead; small != p.small {
+	full := grownBy * p.large.size
+	p.taken = min(p.taken+n, full)
+	of := firstPieces
+	switch {
+	case n < smallSize-chunkOverhead:
+		of = smallPieces
+	case p.taken == full:
+		of = p.large
+	}
+	if of != p.of {
 		p.giveBack()
-		p.small = small
-		p.buf = p.pool().Get().(*[]byte)
+		p.of = of
+		p.buf = of.free.Get().(*[]byte)
 	}
 }
 
-func (p *piece) giveBack() { p.pool().Put(p.buf) }
+func (p *piece) giveBack() { p.of.free.Put(p.buf) }
