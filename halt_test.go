@@ -1,11 +1,14 @@
 package parachute_test
 
 import (
+	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -386,4 +389,36 @@ func TestWhatIsNotThereCannotBeHalted(t *testing.T) {
 	p.Close()
 	is.True(errors.Is(p.Pause(t.Context(), "web", parachute.Pause{}), parachute.ErrClosed))
 	is.True(errors.Is(p.Resume(t.Context(), "web"), parachute.ErrClosed))
+}
+
+// No target has had it, and the one that it was for is still there.
+func TestRequestThatAPauseCutsBeforeItIsSentIsAnsweredAfterIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("web", "web.test:80")
+		var hangs atomic.Bool
+		p := parachute.New(parachute.Options{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			if hangs.Load() {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return h.net.Dial(ctx, network, address)
+		}})
+		defer p.Close()
+		h.net.Serve(t, "second.test:80", p)
+		is.NoErr(p.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"web.test:80"}}))
+		hangs.Store(true)
+		answer := make(chan string, 1)
+		r, err := http.NewRequest("GET", "http://second.test/", nil)
+		is.NoErr(err)
+		go func() { answer <- h.do(r) }()
+		synctest.Wait() // it is being connected
+		is.NoErr(p.Pause(t.Context(), "web", parachute.Pause{Drain: -1}))
+		synctest.Wait()
+		is.Equal(p.Services()[0].Live.Held, int64(1))
+		hangs.Store(false)
+		is.NoErr(p.Resume(t.Context(), "web"))
+		is.Equal(<-answer, "200 web")
+	})
 }

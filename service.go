@@ -1011,7 +1011,9 @@ func (v *visit) forward(l *lane, passage *gate.Passage) bool {
 	case res.Status != 0:
 		v.abort(why, err)
 	case v.lost < maxLost && isRepeatable(err) && v.rewind(!res.BodyRead):
-		v.tried = append(v.tried, t)
+		if why != reason.Cut { // which t has no part in: what serves now may have it still
+			v.tried = append(v.tried, t)
+		}
 		v.last, v.why = err, why
 		return false
 	}
