@@ -10,7 +10,8 @@ import (
 
 // A carrier is a transport of an H2C with its connections. One connection has
 // many streams, so where a target has other addresses now, the carrier as a whole
-// is replaced, and ends with the exchanges that it has.
+// is replaced, and ends with the exchanges that it has; and so it is where a
+// connection takes nothing more.
 type carrier struct {
 	transport *http.Transport
 
@@ -68,8 +69,20 @@ func (p *H2C) renewLocked() (unused []*h2cConn) {
 		return nil
 	}
 	old := p.carrier
-	p.carrier, old.retired = p.renewed(), true
+	p.replaceLocked()
 	return p.unusedLocked(old)
+}
+
+func (p *H2C) replaceLocked() { p.carrier.retired, p.carrier = true, p.renewed() }
+
+// giveUp replaces k, one of whose connections is of no use, if that was not done
+// yet. An exchange of k must be going on.
+func (p *H2C) giveUp(k *carrier) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed && !k.retired {
+		p.replaceLocked()
+	}
 }
 
 func (p *H2C) isStaleLocked() bool {

@@ -228,6 +228,7 @@ func (p *H2C) exchange(g *Group, r *http.Request, target string, header field.Vi
 			group:    g,
 			small:    small,
 			interims: newInterims(),
+			moved:    make(chan struct{}, 1),
 			sent:     make(chan struct{}, 1),
 			result:   make(chan error, 1),
 		}
@@ -314,12 +315,13 @@ func (x *stream) outgoing(ctx context.Context, r *http.Request, target string, h
 	case len(x.small) > 0:
 		out.Body = io.NopCloser(bytes.NewReader(x.small))
 	case out.ContentLength != 0:
-		x.upload = &upload{x: x, body: r.Body, moved: make(chan struct{}, 1), passed: make(chan struct{}), ended: ctx.Done()}
+		x.upload = &upload{x: x, body: r.Body, passed: make(chan struct{}), ended: ctx.Done()}
 		out.Body = x.upload
 	default:
 		closeBody(r)
 	}
 	return out.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn:              x.gotConn,
 		WroteHeaders:         func() { x.written.Store(true) },
 		WroteRequest:         x.wroteRequest,
 		GotFirstResponseByte: func() { x.heard.Store(true) },

@@ -261,3 +261,39 @@ func TestH2CUploadToATargetThatStopsReadingTimesOut(t *testing.T) {
 		})
 	}
 }
+
+func TestH2CTargetThatDoesNotTakeTheHeadTimesOut(t *testing.T) {
+	const limit, size = 10 * time.Second, 1 << 20 // of the head; a connection holds 64 KiB
+	long := field.ViewOf(http.Header{"Long": {strings.Repeat("x", size)}})
+	for name, r := range map[string]*http.Request{
+		"without a body": request("GET", nil, 0),
+		"a small body":   post("x"),
+		"an upload":      request("POST", strings.NewReader("hello"), -1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				var n proxytest.Net
+				f := &frameTarget{todo: []any{"answer"}}
+				script := n.Script(t, "127.0.0.1:0", func(conn net.Conn, n int) {
+					if n == 0 {
+						time.Sleep(time.Hour)
+					}
+					f.serve(conn, n)
+				})
+				p := upstream.NewH2C(upstream.Options{Network: "tcp", Address: script.Addr(), Dial: n.Dial, ResponseTimeout: limit})
+				defer p.Close()
+				start := time.Now()
+				_, err := p.Exchange(r, "/", long, nil)
+				is.Equal(time.Since(start), limit) // when it was given up
+				why, repeatable := reason(err)
+				is.Equal(why, upstream.Timeout)
+				is.True(!repeatable) // a part of it may be there
+				resp, next := p.Exchange(request("GET", nil, 0), "/", field.View{}, nil)
+				is.NoErr(next) // on another connection
+				is.Equal(resp.StatusCode, 204)
+				is.Equal(err.Error(), "timeout: the target takes nothing more of the request")
+			})
+		})
+	}
+}

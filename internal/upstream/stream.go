@@ -32,6 +32,8 @@ type stream struct {
 	waiter      waiter // is told before Read may wait; nil: nobody is
 	to          client // that a WriteTo writes to
 
+	taking   atomic.Bool   // it is for the target to take what it is sent
+	moved    chan struct{} // has room for one: taking was set
 	written  atomic.Bool   // part of the request was sent
 	heard    atomic.Bool   // part of an answer has come
 	sent     chan struct{} // told when all of it was
@@ -41,6 +43,19 @@ type stream struct {
 	fate                // its mu guards the fields below, too
 	unwatch func() bool // stops watching the request's context
 	ended   bool        // it has left the H2C
+}
+
+// gotConn begins what the target has to take: the head is written at once, or as
+// soon as there is room for it.
+func (x *stream) gotConn(httptrace.GotConnInfo) { x.move(true) }
+
+// move says whether it is for the target to go on, or for the client.
+func (x *stream) move(targets bool) {
+	x.taking.Store(targets)
+	select {
+	case x.moved <- struct{}{}:
+	default:
+	}
 }
 
 func (x *stream) wroteRequest(info httptrace.WroteRequestInfo) {
@@ -80,7 +95,8 @@ func (x *stream) run(ctx context.Context, r, out *http.Request, interim func(int
 		unread := x.upload == nil || x.upload.stop()
 		lost := x.upload == nil && len(x.small) == 0 && isIdempotent(r.Method) && !x.heard.Load()
 		x.unprocessed = e.Reason == Broken && isUnprocessed(err)
-		e.Repeatable = e.Reason != Gone && unread && (e.Reason == Broken && lost || x.unprocessed || !x.written.Load())
+		unsent := !x.written.Load() && e.Reason != Timeout // where a part of the head may be on its way
+		e.Repeatable = e.Reason != Gone && unread && (e.Reason == Broken && lost || x.unprocessed || unsent)
 		return e
 	}
 	x.answer = x.response.Body
@@ -142,10 +158,7 @@ func (x *stream) await(interim func(int, http.Header)) error {
 	if x.call {
 		limit = 0
 	}
-	var moved chan struct{}
-	if x.upload != nil {
-		moved = x.upload.moved
-	}
+	moved := x.moved
 	late := time.NewTimer(math.MaxInt64) // it is set below
 	defer late.Stop()
 	timed := false
@@ -153,7 +166,7 @@ func (x *stream) await(interim func(int, http.Header)) error {
 	for {
 		select {
 		case <-moved:
-			if timed = limit > 0 && x.upload.waits.Load(); !timed {
+			if timed = limit > 0 && x.taking.Load(); !timed {
 				late.Stop() // it is for the client to go on
 			}
 		case <-x.sent:
@@ -162,6 +175,9 @@ func (x *stream) await(interim func(int, http.Header)) error {
 		case <-x.interims.told:
 			x.pass(interim)
 		case <-late.C:
+			if !x.written.Load() { // not even the head could be, for want of room
+				x.pool.giveUp(x.carrier)
+			}
 			x.cut(Timeout, cause)
 			timed = false
 		case err := <-x.result:
@@ -310,8 +326,6 @@ type upload struct {
 	passed chan struct{}   // closed when that was passed on
 	once   sync.Once       // closes passed
 	ended  <-chan struct{} // closed when the exchange has ended
-	waits  atomic.Bool     // what was read last is for the target to take
-	moved  chan struct{}   // has room for one: waits has changed
 
 	mu      sync.Mutex // guards the fields below
 	read    bool       // Read has been called
@@ -334,9 +348,9 @@ func (u *upload) Read(p []byte) (int, error) {
 		return 0, http.ErrBodyReadAfterClose
 	}
 	defer u.x.pool.running.Done()
-	u.move(false)
+	u.x.move(false)
 	n, err := u.body.Read(p[:min(len(p), uploadStep)])
-	u.move(n > 0)
+	u.x.move(n > 0)
 	if err != nil && err != io.EOF {
 		u.mu.Lock()
 		u.err = err
@@ -353,15 +367,6 @@ func (u *upload) start() bool {
 	}
 	u.read = true
 	return true
-}
-
-// move says whose turn it is.
-func (u *upload) move(targets bool) {
-	u.waits.Store(targets)
-	select {
-	case u.moved <- struct{}{}:
-	default:
-	}
 }
 
 func (u *upload) pass() { u.once.Do(func() { close(u.passed) }) }
