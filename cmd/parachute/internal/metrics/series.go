@@ -9,14 +9,14 @@ import (
 
 // series is what is counted for one service. To count is a few atomic additions.
 type series struct {
-	requests [methods][classes]atomic.Uint64
-	duration requestHistogram
-	in, out  atomic.Uint64 // bytes
-	retries  atomic.Uint64
-	hurried  atomic.Uint64    // answers that were to be buffered, and were not
-	probes   [2]atomic.Uint64 // failed, passed
-	deploys  [outcomes]atomic.Uint64
-	drains   drainHistogram
+	requests   [methods][classes]atomic.Uint64
+	duration   requestHistogram
+	in, out    atomic.Uint64 // bytes
+	retries    atomic.Uint64
+	unbuffered atomic.Uint64    // answers that were to be buffered, and were not
+	probes     [2]atomic.Uint64 // failed, passed
+	deploys    [outcomes]atomic.Uint64
+	drains     drainHistogram
 }
 
 // How a request is called in the label method. Whatever a client may come up
@@ -97,7 +97,7 @@ func (s *series) request(method string, o *parachute.Outcome) {
 		s.retries.Add(uint64(o.Retries))
 	}
 	if o.Unbuffered != nil {
-		s.hurried.Add(1)
+		s.unbuffered.Add(1)
 	}
 }
 
