@@ -25,14 +25,19 @@ const (
 )
 
 // A Histogram counts what has ended within the last minute. The zero value has
-// counted nothing. It may be used by any number of goroutines at once, but must
-// not be copied.
+// counted nothing, and is small: what is needed to count is there from the first
+// Observe on. It may be used by any number of goroutines at once, but must not be
+// copied.
 //
 // The clock is the caller's: at is the time since a moment of their choice,
 // which is the same for all calls. It need not grow from call to call, for
 // goroutines overtake each other.
 type Histogram struct {
-	first  atomic.Int64 // when the first thing ever ended, plus one; 0: nothing has
+	kept atomic.Pointer[minute] // nil: nothing has ended yet
+}
+
+type minute struct {
+	first  time.Duration // when the first thing ever ended
 	slices [slices]slice
 }
 
@@ -68,15 +73,18 @@ func (c *counter) in(slice uint64) uint64 {
 	return 0
 }
 
-// Observe counts what ended at that time. It takes no lock and allocates
-// nothing: it is one atomic addition, and a second one for what failed.
+// Observe counts what ended at that time. It takes no lock and, but for the first
+// time, allocates nothing: it is one atomic addition, and a second one for what
+// failed.
 func (h *Histogram) Observe(at, took time.Duration, failed bool) {
 	at = max(at, 0)
-	if h.first.Load() == 0 {
-		h.first.CompareAndSwap(0, int64(at)+1)
+	kept := h.kept.Load()
+	if kept == nil {
+		h.kept.CompareAndSwap(nil, &minute{first: at})
+		kept = h.kept.Load() // it may be somebody else's
 	}
 	n := uint64(at / width)
-	s := &h.slices[n%slices]
+	s := &kept.slices[n%slices]
 	s.took[bucketOf(took)].add(n)
 	if failed {
 		s.failed.add(n)
@@ -100,10 +108,15 @@ func (h *Histogram) Minute(at time.Duration) Minute {
 	at = max(at, 0)
 	newest := uint64(at / width)
 	oldest := newest - min(newest, slices-1)
+	begin := time.Duration(oldest) * width
+	kept := h.kept.Load()
+	if kept == nil {
+		return Minute{Span: max(at-begin, time.Second)}
+	}
 	var m Minute
 	var sums [buckets]uint64
 	for n := oldest; n <= newest; n++ {
-		s := &h.slices[n%slices]
+		s := &kept.slices[n%slices]
 		for i := range s.took {
 			c := s.took[i].in(n)
 			sums[i] += c
@@ -111,11 +124,7 @@ func (h *Histogram) Minute(at time.Duration) Minute {
 		}
 		m.Failed += s.failed.in(n)
 	}
-	begin := time.Duration(oldest) * width
-	if first := h.first.Load(); first > 0 {
-		begin = max(begin, time.Duration(first-1))
-	}
-	m.Span = max(at-begin, time.Second)
+	m.Span = max(at-max(begin, kept.first), time.Second)
 	m.Failed = min(m.Failed, m.Count) // one may have been added in between
 	if m.Count > 0 {
 		m.P50, m.P99 = quantile(&sums, m.Count, 50), quantile(&sums, m.Count, 99)
