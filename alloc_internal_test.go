@@ -3,10 +3,19 @@
 package parachute
 
 import (
+	"context"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"net/netip"
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 func TestLookupAndPickAllocateNothing(t *testing.T) {
@@ -27,4 +36,59 @@ func TestServeAllocatesLittleOfItsOwn(t *testing.T) {
 	})
 	is.True(allocs <= 12) // see BenchmarkServeNothing
 	t.Log("allocations of a small request:", allocs)
+}
+
+// serviceSize is what a service with one target may cost that nobody has asked
+// anything of, stacks included. It takes about half of that.
+const serviceSize = 10 << 10
+
+func TestIdleServiceAllocatesLittle(t *testing.T) {
+	for name, target := range map[string]string{"address": "10.0.%d.%d:80", "name": "web-%d-%d:80"} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			var network proxytest.Net
+			network.Script(t, "10.0.0.0:80", func(conn net.Conn, _ int) {
+				proxytest.ReadHead(conn)
+				io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
+			})
+			dial := func(ctx context.Context, nw, _ string) (net.Conn, error) { return network.Dial(ctx, nw, "10.0.0.0:80") }
+			p := New(Options{})
+			defer p.Close()
+			p.LookUpWith(func(context.Context, string) ([]netip.Addr, error) {
+				return []netip.Addr{netip.MustParseAddr("10.0.0.0")}, nil
+			}, dial)
+			p.options.Dial = dial
+			deploy := func(i int) {
+				service := fmt.Sprintf("service-%d", i)
+				is.NoErr(p.Deploy(t.Context(), Deployment{
+					Service: service, Hosts: []string{service + ".example.com"}, Targets: []string{fmt.Sprintf(target, i>>8, i&255)},
+					HealthCheck: HealthCheck{Interval: time.Hour},
+					Force:       true, // or HTTP/2 would have to be spoken
+				}))
+			}
+			const services = 500
+			deploy(0)
+			before := inUse()
+			for i := range services {
+				deploy(i + 1)
+			}
+			for _, v := range p.router.routes.Load().services {
+				for _, t := range v.targets() {
+					<-t.settled
+				}
+			}
+			size := (inUse() - before) / services
+			t.Log("bytes of a service:", size)
+			is.True(size <= serviceSize)
+		})
+	}
+}
+
+// inUse returns how many bytes of the heap and of stacks are in use.
+func inUse() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
 }

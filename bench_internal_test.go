@@ -200,3 +200,45 @@ func benchServe(b *testing.B, h http.Handler, r *http.Request) {
 		h.ServeHTTP(w, r)
 	}
 }
+
+// answering listens on loopback, and answers whatever comes.
+func answering(b *testing.B) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { l.Close() })
+	go func() {
+		var buf [1024]byte
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conn.Read(buf[:])
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+			conn.Close()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// What a probe costs, over a socket, a small target's part included.
+func BenchmarkProbe(b *testing.B) {
+	p := New(Options{})
+	defer p.Close()
+	d, err := Deployment{Service: "web", Targets: []string{answering(b)}}.normalize()
+	if err != nil {
+		b.Fatal(err)
+	}
+	t, err := p.newTarget(d.Targets[0], d, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if saw := t.prober.probe(b.Context()); !saw.Passed {
+			b.Fatal(saw.Error)
+		}
+	}
+}

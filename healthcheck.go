@@ -26,22 +26,25 @@ import (
 	"github.com/shahnk19/parachute/internal/descriptors"
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/grpc"
+	"github.com/shahnk19/parachute/internal/probe"
 	"github.com/shahnk19/parachute/internal/resolve"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
 
 // A prober sends the health checks of one target, the way that its traffic
-// goes, but each on a connection of its own.
+// goes, but each on a connection of its own. What it has does not change, and it
+// may be used for several services at once.
 type prober struct {
 	endpoint endpoint
 	name     *resolve.Name // of the host; nil: it has none to be looked up
 	upstream upstream.Options
+	request  *http.Request // but for its context, and its body
 	url      string
 	path     string
-	host     string
-	header   http.Header
-	call     []byte // what is sent to a gRPC server; nil: it is a GET
-	first    int    // of the statuses that pass
+	header   http.Header // of all that is sent to the target without a client
+	asking   http.Header // of a probe
+	call     []byte      // what is sent to a gRPC server; nil: it is a GET
+	first    int         // of the statuses that pass
 	last     int
 	timeout  time.Duration
 }
@@ -51,6 +54,11 @@ type prober struct {
 func newProber(at endpoint, u upstream.Options, d Deployment, agent string, hop []string, name *resolve.Name) *prober {
 	u.DialTimeout, u.ResponseTimeout = -1, 0 // the probe's own time-out is for all of it
 	u.Vital = true                           // or targets would be given up in a crowd
+	u.IsCurrent, u.ReadBuffer = nil, probeBuffer
+	if u.Dial == nil {
+		// Nothing lives long enough to be kept alive.
+		u.Dial = (&net.Dialer{KeepAlive: -1}).DialContext
+	}
 	authority := u.Address
 	if port := d.HealthCheck.Port; port != 0 {
 		name, _, _ := net.SplitHostPort(u.Address)
@@ -79,38 +87,56 @@ func newProber(at endpoint, u upstream.Options, d Deployment, agent string, hop 
 		path, call = grpc.HealthPath, grpc.HealthRequest(d.HealthCheck.GRPCService)
 	}
 	first, last, _ := d.HealthCheck.passing()
-	return &prober{
+	p := &prober{
 		endpoint: at,
 		name:     name,
 		first:    first,
 		last:     last,
 		upstream: u,
+		request:  &http.Request{Method: http.MethodGet, Host: cmp.Or(d.HealthCheck.Host, authority)},
 		call:     call,
 		url:      scheme + "://" + authority + path,
 		path:     path,
-		host:     cmp.Or(d.HealthCheck.Host, authority),
 		header:   header,
+		asking:   header,
 		timeout:  d.HealthCheck.Timeout,
 	}
+	if call != nil {
+		p.request.Method, p.request.ContentLength = http.MethodPost, int64(len(call))
+		p.asking = p.callHeader()
+	}
+	return p
+}
+
+// probeBuffer is what the answer to a probe is read through, which is thrown away
+// with its connection. A longer one takes more than one look.
+const probeBuffer = 1 << 10
+
+// A finding is what came of a probe, for all who wanted to know.
+type finding struct {
+	Probe
+	by   *prober
+	addr netip.Addr // that was asked; zero: none could be connected to
+	fair bool       // it tells something of addr
 }
 
 // probe asks the target once.
-func (p *prober) probe(ctx context.Context) Probe {
+func (p *prober) probe(ctx context.Context) *finding {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
-	saw := Probe{Time: time.Now(), URL: p.url, Host: p.host}
+	f := &finding{by: p, Probe: Probe{Time: time.Now(), URL: p.url, Host: p.request.Host}}
 	if p.name == nil {
-		p.ask(ctx, p.upstream, &saw)
+		p.ask(ctx, p.upstream, &f.Probe)
 	} else {
-		p.askByName(ctx, &saw)
+		p.askByName(ctx, f)
 	}
-	saw.Took = time.Since(saw.Time)
-	return saw
+	f.Took = time.Since(f.Time)
+	return f
 }
 
 // askByName is ask for a target that has a name, and may have several addresses:
 // one of them is what was asked.
-func (p *prober) askByName(ctx context.Context, saw *Probe) {
+func (p *prober) askByName(ctx context.Context, f *finding) {
 	type dialled struct {
 		addr netip.Addr
 		err  error
@@ -130,13 +156,19 @@ func (p *prober) askByName(ctx context.Context, saw *Probe) {
 		}
 		return conn, err
 	}
-	p.ask(ctx, u, saw)
+	p.ask(ctx, u, &f.Probe)
 	select {
 	case d := <-first:
-		if d.err == nil || !isOurs(d.err) {
-			p.name.Judge(d.addr, saw.Passed)
-		}
+		f.addr, f.fair = d.addr, d.err == nil || !isOurs(d.err)
 	default:
+	}
+	f.judge(p.name)
+}
+
+// judge tells a name of the host that was asked.
+func (f *finding) judge(name *resolve.Name) {
+	if f.fair {
+		name.Judge(f.addr, f.Passed)
 	}
 }
 
@@ -149,19 +181,13 @@ func isOurs(err error) bool {
 
 // ask asks the target that u leads to.
 func (p *prober) ask(ctx context.Context, u upstream.Options, saw *Probe) {
-	method, header := http.MethodGet, p.header
+	r := p.request.WithContext(ctx)
 	if p.call != nil {
-		method, header = http.MethodPost, p.callHeader()
+		r.Body = io.NopCloser(bytes.NewReader(p.call))
 	}
-	r, err := http.NewRequestWithContext(ctx, method, p.url, bytes.NewReader(p.call))
-	if err != nil {
-		saw.Error = err.Error()
-		return
-	}
-	r.Host = p.host
-	conns := p.endpoint.open(u)
+	conns := p.open(u)
 	defer conns.Close()
-	resp, err := conns.Exchange(r, p.path, field.ViewOf(header), func(int, http.Header) {})
+	resp, err := conns.Exchange(r, p.path, field.ViewOf(p.asking), nil)
 	if err != nil {
 		saw.Error, saw.Cause = p.reason(ctx, err)
 		return
@@ -176,13 +202,38 @@ func (p *prober) ask(ctx context.Context, u upstream.Options, saw *Probe) {
 	saw.Passed = p.first <= resp.StatusCode && resp.StatusCode <= p.last
 	// What comes after is read too, within reason, so that the target does
 	// not log a connection that broke.
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	body, _ := readBody(resp)
 	saw.Body = strings.ToValidUTF8(string(body[:min(len(body), 200)]), "\uFFFD")
 	if p.call != nil {
 		saw.Passed, saw.Cause = false, CauseNotGRPC
 	} else if !saw.Passed {
 		saw.Cause = causeOf(resp.StatusCode, saw.Location, string(body))
 	}
+}
+
+// open returns what carries a probe.
+func (p *prober) open(u upstream.Options) transport {
+	if p.call != nil || p.endpoint.scheme == "h2c" {
+		return upstream.NewH2C(u)
+	}
+	return upstream.New(u)
+}
+
+// maxProbed bounds how much is read of the body of an answer to a probe.
+const maxProbed = 64 << 10
+
+// readBody reads the body of an answer to its end, where trailers are.
+func readBody(resp *http.Response) ([]byte, error) {
+	n := resp.ContentLength
+	if n < 0 || n >= maxProbed {
+		return io.ReadAll(io.LimitReader(resp.Body, maxProbed))
+	}
+	body := make([]byte, n+1)
+	read, err := io.ReadFull(resp.Body, body)
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		err = nil // it is no longer than it says
+	}
+	return body[:read], err
 }
 
 // callHeader returns the header of a gRPC call.
@@ -198,7 +249,7 @@ func (p *prober) callHeader() http.Header {
 
 // askedCall sees what a gRPC server has answered.
 func (p *prober) askedCall(ctx context.Context, resp *http.Response, saw *Probe) {
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	body, err := readBody(resp)
 	if err != nil {
 		saw.Status = 0
 		saw.Error, saw.Cause = p.reason(ctx, err)
@@ -423,33 +474,100 @@ func agentName() string {
 	return "parachute/devel"
 }
 
-// probe probes until ctx ends: at once, then after 50, 100, 200 ms and so on
-// up to the interval until the target is healthy, and from then on at the
-// interval.
-func (t *target) probe(ctx context.Context) {
-	defer close(t.stopped)
-	eager := 50 * time.Millisecond
-	for {
-		saw := t.prober.probe(ctx)
+// A check is all that decides what comes of a probe, and when it is made: those of
+// several services are the same where this is.
+type check struct {
+	endpoint    endpoint
+	trust       trust
+	address     string // that is asked
+	fall        int    // where address has a name: how many failures of an address it takes to ask another
+	host        string
+	path        string
+	call        string
+	header      string
+	first, last int // of the statuses that pass
+	timeout     time.Duration
+	interval    time.Duration
+}
+
+// A schedule has the probes that are repeated, of all targets of a Proxy.
+type schedule = probe.Schedule[check, *finding]
+
+// checkOf returns the check by which t is probed.
+func (t *target) checkOf() check {
+	p := t.prober
+	var header strings.Builder
+	p.asking.Write(&header)
+	c := check{
+		endpoint: p.endpoint,
+		trust:    t.trust,
+		address:  p.upstream.Address,
+		host:     p.request.Host,
+		path:     p.path,
+		call:     string(p.call),
+		header:   header.String(),
+		first:    p.first,
+		last:     p.last,
+		timeout:  p.timeout,
+		interval: t.check.Interval,
+	}
+	if p.name != nil {
+		c.fall = t.check.Fall
+	}
+	return c
+}
+
+// probeEagerly probes until ctx ends: at once, and then after 50, 100, 200 ms and
+// so on, until the target is healthy or is to be probed at the interval. From then
+// on that is done along with the probes of others that are the same.
+//
+// Nobody else hears of the probes before that, and t hears of none that began
+// before it joined: a deploy is judged by nothing that is older than itself.
+func (t *target) probeEagerly(ctx context.Context) {
+	defer close(t.settled)
+	for pause := 50 * time.Millisecond; ; pause *= 2 {
+		f := t.prober.probe(ctx)
 		if ctx.Err() != nil {
 			return // it tells nothing of the target
 		}
-		if t.name != nil {
-			t.conns.CloseStale() // the probe has looked it up
+		t.take(f)
+		if t.healthy.Load() || pause >= t.check.Interval {
+			break
 		}
-		t.watch.saw(t, saw, t.learn(saw))
-		if t.healthy.Load() {
-			eager = t.check.Interval
-		}
-		pause := time.NewTimer(min(eager, t.check.Interval))
 		select {
-		case <-pause.C:
 		case <-ctx.Done():
-			pause.Stop()
 			return
+		case <-time.After(pause):
 		}
-		eager = min(2*eager, t.check.Interval)
 	}
+	t.regular = t.schedule.Join(t.checkOf(), t.shareProbes, t.take)
+}
+
+// shareProbes returns the probes of t for as long as somebody wants them, who may
+// be another target.
+func (t *target) shareProbes() probe.Check[*finding] {
+	p := t.prober
+	c := probe.Check[*finding]{Interval: t.check.Interval, Run: p.probe}
+	if p.name == nil {
+		return c
+	}
+	shared := *p // for t's name ends with t
+	shared.name = p.name.Heir()
+	shared.upstream.Dial = shared.name.Dial
+	c.Run, c.Close = shared.probe, shared.name.Close
+	return c
+}
+
+// take draws its conclusions for t from what came of a probe.
+func (t *target) take(f *finding) {
+	if t.name != nil {
+		if f.by.name != t.name {
+			t.name.Follow(f.by.name)
+			f.judge(t.name)
+		}
+		t.conns.CloseStale() // the probe has looked it up
+	}
+	t.watch.saw(t, &f.Probe, t.learn(&f.Probe))
 }
 
 // news is what a probe tells that was not known.
@@ -459,21 +577,21 @@ type news struct {
 }
 
 // learn keeps a probe.
-func (t *target) learn(saw Probe) (n news) {
+func (t *target) learn(saw *Probe) (n news) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.probes++
 	n.probes = t.probes
 	if saw.Cause == CauseShortage {
 		if t.last == nil || t.last.Cause == CauseShortage {
-			t.last = &saw // for there is nothing better to tell
+			t.last = saw // for there is nothing better to tell
 		}
 		return n
 	}
 	if t.last == nil || t.last.Passed != saw.Passed {
 		t.streak = 0
 	}
-	t.last = &saw
+	t.last = saw
 	t.streak++
 	now, needed := HealthUnhealthy, t.check.Fall
 	if saw.Passed {
@@ -515,12 +633,12 @@ func newWatch(targets int, waiting bool, limit time.Duration, notify func(Event)
 func (w *watch) settle() { w.settling.Do(func() { close(w.settled) }) }
 
 // saw is told of each probe of t, by the goroutine that sent it.
-func (w *watch) saw(t *target, saw Probe, n news) {
+func (w *watch) saw(t *target, saw *Probe, n news) {
 	if saw.Cause == CauseShortage {
 		w.shortages.Report("a target could not be probed", errors.New(saw.Error))
 	}
 	waiting := w.waiting.Load()
-	e := Event{Kind: EventProbed, Target: t.address, Probe: &saw}
+	e := Event{Kind: EventProbed, Target: t.address, Probe: saw}
 	if waiting {
 		e.Probes, e.Elapsed, e.Limit = n.probes, time.Since(w.began), w.limit
 		w.notify(e)

@@ -472,6 +472,10 @@ type TargetTLS struct {
 // a connection of its own that follows no redirect; what passes, Status says. Where
 // the service asks for TLS, a probe says X-Forwarded-Proto: https, as most requests
 // will.
+//
+// Once a target is healthy, one probe is made for all services of the Proxy that
+// would make the same one at the same interval. Each goes by its own Rise and Fall;
+// where the target has a name, only those with the same Fall share probes.
 type HealthCheck struct {
 	// Path is the request target of a probe; if empty, "/up".
 	Path string `json:"path,omitempty"`

@@ -83,6 +83,7 @@ type Proxy struct {
 	pages            *pages.Set // where a service has none of its own
 	spool            *buffer.Store
 	roll             *roll
+	schedule         schedule
 	hop              []string         // of one: what probes are known by that the Proxy sends
 	names            *resolve.Options // of how names of targets are looked up; nil: Options.Dial does
 	shortages        *descriptors.Reporter
@@ -290,14 +291,15 @@ func (p *Proxy) start(s Status, claims []claim, waiting bool) (*version, *watch,
 // newGroup returns the group of the targets, which are not probed yet but
 // otherwise as the deployment of s says.
 func (p *Proxy) newGroup(s Status, writers, readers []string, waiting bool) (group, *watch, error) {
+	service, generation := s.Service, s.Generation // lest all of s is kept
 	w := newWatch(len(writers)+len(readers), waiting, s.Deployment.Timeouts.Deploy, func(e Event) {
-		e.Service, e.Generation = s.Service, s.Generation
+		e.Service, e.Generation = service, generation
 		p.emit(e)
 	})
 	w.shortages = p.shortages
 	var targets []*target
 	for _, address := range slices.Concat(writers, readers) {
-		t, err := newTarget(address, s.Deployment, p.options, p.names, p.hop, w, p.roll)
+		t, err := p.newTarget(address, s.Deployment, w)
 		if err != nil {
 			return group{}, nil, err
 		}

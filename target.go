@@ -22,6 +22,7 @@ import (
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/histogram"
 	"github.com/shahnk19/parachute/internal/listening"
+	"github.com/shahnk19/parachute/internal/probe"
 	"github.com/shahnk19/parachute/internal/resolve"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
@@ -36,6 +37,8 @@ type target struct {
 	http2    bool             // it speaks HTTP/2, if only in gRPC calls
 	check    HealthCheck
 	prober   *prober
+	trust    trust     // in what TLS says; of prober
+	schedule *schedule // of all targets of the Proxy
 	watch    *watch
 	traffic  *histogram.Histogram // of the requests that were sent to the address, whichever deploy named it
 	roll     *roll
@@ -45,8 +48,9 @@ type target struct {
 	refusals atomic.Int32             // connections in a row that could not be made since the last probe passed
 	ejection atomic.Pointer[ejection] // nil: it is not taken out
 
-	stop    context.CancelFunc
-	stopped chan struct{} // closed when the probing has ended
+	stop    context.CancelFunc             // ends the eager probing
+	settled chan struct{}                  // closed when that has ended
+	regular *probe.Member[check, *finding] // what has come after it; nil: nothing has. Valid once settled is closed
 
 	mu     sync.Mutex // guards what follows
 	health Health
@@ -58,42 +62,45 @@ type target struct {
 	outlier ejection // the last one as an outlier; zero: there was none lately
 }
 
-// newTarget returns the target of d that has an address. Its name is looked up as
-// names say; nil: o.Dial does that.
-func newTarget(address string, d Deployment, o Options, names *resolve.Options, hop []string, w *watch, r *roll) (*target, error) {
+// newTarget returns the target of d that has an address, and is watched by w. Its
+// name is looked up as p.names say; nil: Options.Dial does that.
+func (p *Proxy) newTarget(address string, d Deployment, w *watch) (*target, error) {
 	at, err := parseTarget(address)
 	if err != nil {
 		return nil, err
 	}
 	var secure *tls.Config
+	var trust trust
 	if at.scheme == "https" {
-		if secure, err = d.TargetTLS.config(); err != nil {
+		if secure, trust, err = d.TargetTLS.config(); err != nil {
 			return nil, err
 		}
 	}
 	u := upstream.Options{
 		Network:         at.network,
 		Address:         at.address,
-		Dial:            o.Dial,
+		Dial:            p.options.Dial,
 		TLS:             secure,
 		ResponseTimeout: d.Timeouts.Response,
 	}
-	name := at.name(names, d, address)
+	name := at.name(p.names, d, address)
 	if name != nil {
 		u.Dial, u.IsCurrent = name.Dial, name.IsCurrent
 	}
 	t := &target{
-		address: address,
-		name:    name,
-		conns:   at.open(u),
-		check:   d.HealthCheck,
-		prober:  newProber(at, u, d, o.UserAgent, hop, name),
-		watch:   w,
-		traffic: new(histogram.Histogram),
-		roll:    r,
-		http2:   at.scheme != "http",
-		health:  HealthUnknown,
-		since:   time.Now(),
+		address:  address,
+		name:     name,
+		conns:    at.open(u),
+		check:    d.HealthCheck,
+		prober:   newProber(at, u, d, p.options.UserAgent, p.hop, name),
+		trust:    trust,
+		schedule: &p.schedule,
+		watch:    w,
+		traffic:  new(histogram.Histogram),
+		roll:     p.roll,
+		http2:    at.scheme != "http",
+		health:   HealthUnknown,
+		since:    time.Now(),
 	}
 	t.exchange = t.conns.Exchange
 	return t, nil
@@ -103,15 +110,18 @@ func newTarget(address string, d Deployment, o Options, names *resolve.Options, 
 func (t *target) start() {
 	t.roll.enter(t.prober.endpoint)
 	ctx, stop := context.WithCancel(context.Background())
-	t.stop, t.stopped = stop, make(chan struct{})
-	go t.probe(ctx)
+	t.stop, t.settled = stop, make(chan struct{})
+	go t.probeEagerly(ctx)
 }
 
 // stopProbes ends the probing and waits for it: no event about the target
 // comes after it returned.
 func (t *target) stopProbes() {
 	t.stop()
-	<-t.stopped
+	<-t.settled
+	if t.regular != nil {
+		t.regular.Leave()
+	}
 }
 
 // close ends the probing and cuts off every exchange. When it returns, nothing

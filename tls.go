@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -653,20 +654,30 @@ func sameCertificate(a, b *tls.Certificate) bool {
 // defaultCache is ACME.CacheAt where that is nil.
 func defaultCache(dir string) autocert.Cache { return autocert.DirCache(dir) }
 
-// config returns how targets are spoken to that are verified as o says. The
-// file with the certificate authorities is read here.
-func (o TargetTLS) config() (*tls.Config, error) {
+// A trust is what decides which certificates of a target are accepted.
+type trust struct {
+	serverName  string
+	insecure    bool
+	authorities [sha256.Size]byte // of the file with them; zero: there is none
+}
+
+// config returns how targets are spoken to that are verified as o says, and the
+// trust that there is in that. The file with the certificate authorities is read
+// here.
+func (o TargetTLS) config() (*tls.Config, trust, error) {
 	c := &tls.Config{ServerName: o.ServerName, InsecureSkipVerify: o.Insecure}
+	in := trust{serverName: o.ServerName, insecure: o.Insecure}
 	if o.CAFile == "" {
-		return c, nil
+		return c, in, nil
 	}
 	pem, err := os.ReadFile(o.CAFile)
 	if err != nil {
-		return nil, faultf(ErrInvalid, "target CA: %v", err)
+		return nil, in, faultf(ErrInvalid, "target CA: %v", err)
 	}
 	c.RootCAs = x509.NewCertPool()
 	if !c.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, faultf(ErrInvalid, "target CA: %s has no certificate in PEM form", o.CAFile)
+		return nil, in, faultf(ErrInvalid, "target CA: %s has no certificate in PEM form", o.CAFile)
 	}
-	return c, nil
+	in.authorities = sha256.Sum256(pem)
+	return c, in, nil
 }

@@ -71,6 +71,7 @@ func (n *Name) try(ctx context.Context, network, address string, results chan<- 
 // in the order that they have, but with the families taking turns, so that one of
 // them that leads nowhere does not hold up the other (RFC 8305, section 4).
 func inOrder(addrs []netip.Addr) []netip.Addr {
+	addrs = slices.Clone(addrs)  // which are those of who looked them up
 	var families [2][]netip.Addr // that of the first address, and the other
 	for i, addr := range addrs {
 		if addrs[i] = addr.Unmap(); slices.Contains(addrs[:i], addrs[i]) {

@@ -69,10 +69,9 @@ type Name struct {
 
 	mu           sync.Mutex // guards what follows, and changes of current
 	closed       bool
-	lookup       *lookup            // that is under way; nil: none
+	lookup       *lookup            // that is under way, if only for a Name that this one follows; nil: none
 	answer       []netip.Addr       // the last one
-	err          error              // of the last look-up
-	slow         bool               // the last look-up took longer than patience
+	last         outcome            // of the last look-up
 	unknownSince time.Time          // when the name had no addresses first, since answer; zero: it always had
 	failed       map[netip.Addr]int // how many probes of those of answer have failed in a row
 	told         [2]time.Time       // when it was reported last that it is away, and that it is unknown
@@ -92,11 +91,23 @@ func (a *addresses) usable() []netip.Addr {
 	return a.list
 }
 
+// An outcome is what came of a look-up.
+type outcome struct {
+	began time.Time
+	addrs []netip.Addr // in the order that they are to be tried in
+	err   error
+	slow  bool // it took longer than patience
+}
+
 // A lookup is one question to the name server, for all who want to know.
 type lookup struct {
+	of     *Name // that asks
 	began  time.Time
 	cancel context.CancelFunc
-	done   chan struct{} // closed when its Name knows what came of it
+	done   chan struct{} // closed when all know what came of it
+
+	followers []*Name     // who want to know, too; guarded by the mu of of
+	over      atomic.Bool // they are being told
 }
 
 // New returns the Name of a host, of which nothing is known yet.
@@ -117,12 +128,22 @@ func lookupNetIP(ctx context.Context, host string) ([]netip.Addr, error) {
 	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 }
 
+// Heir returns another Name of n's host, which knows what n knows, but for how
+// probes have ended, and tells no Logger. It does not end with n.
+func (n *Name) Heir() *Name {
+	o := n.o
+	o.Logger = nil
+	heir := New(n.host, o)
+	heir.Follow(n)
+	return heir
+}
+
 // Close ends all look-ups, and returns when none is left. Those who wait for one
 // get an error, as everybody does from now on who wants to dial.
 func (n *Name) Close() {
 	n.mu.Lock()
 	n.closed = true
-	if n.lookup != nil {
+	if n.lookup != nil && n.lookup.of == n {
 		n.lookup.cancel()
 	}
 	n.mu.Unlock()
@@ -191,7 +212,7 @@ func (n *Name) lookUp(ctx context.Context) ([]netip.Addr, *lookup, error) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return nil, nil, cmp.Or(n.err, net.ErrClosed)
+	return nil, nil, cmp.Or(n.last.err, net.ErrClosed)
 }
 
 // begin returns the look-up that is under way, which it begins unless there is
@@ -205,11 +226,11 @@ func (n *Name) begin() (*lookup, time.Duration) {
 	}
 	if n.lookup == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), lookupLimit)
-		n.lookup = &lookup{time.Now(), cancel, make(chan struct{})}
+		n.lookup = &lookup{of: n, began: time.Now(), cancel: cancel, done: make(chan struct{})}
 		n.running.Add(1)
 		go n.ask(ctx, n.lookup)
 	}
-	if n.slow {
+	if n.last.slow {
 		return n.lookup, 0
 	}
 	return n.lookup, patience
@@ -237,27 +258,78 @@ func (n *Name) ask(ctx context.Context, l *lookup) {
 	if err == nil && len(addrs) == 0 {
 		err = &net.DNSError{Err: "no address", Name: n.host, IsNotFound: true}
 	}
-	n.learn(l, addrs, err)
+	n.learn(l, outcome{l.began, inOrder(addrs), err, time.Since(l.began) > patience})
 	close(l.done)
 }
 
-// learn keeps what came of a look-up.
-func (n *Name) learn(l *lookup, addrs []netip.Addr, err error) {
+// learn keeps what came of n's own look-up, and tells those who follow. An n that
+// is closed has given it up, and then nothing came of it.
+func (n *Name) learn(l *lookup, o outcome) {
+	n.mu.Lock()
+	n.lookup = nil
+	isAnswer := !n.closed
+	if isAnswer {
+		n.learnLocked(o)
+	}
+	followers := l.followers
+	n.mu.Unlock()
+	l.over.Store(true)
+	for _, f := range followers {
+		f.hear(l, o, isAnswer)
+	}
+}
+
+// hear is learn for one who follows.
+func (n *Name) hear(l *lookup, o outcome, isAnswer bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.lookup = nil
-	if n.closed {
+	if n.lookup == l {
+		n.lookup = nil
+	}
+	if isAnswer {
+		n.learnLocked(o)
+	}
+}
+
+// Follow has n know what came of the last look-up of another Name of the same host,
+// and what will come of one that is under way, so that it need not ask, too. If n
+// knows no address, it goes on with those that the other one has.
+func (n *Name) Follow(other *Name) {
+	other.mu.Lock()
+	answer, unknownSince, last, l := other.answer, other.unknownSince, other.last, other.lookup
+	if l != nil && l.of == other {
+		l.followers = append(l.followers, n)
+	} else {
+		l = nil
+	}
+	other.mu.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.answer) == 0 {
+		n.answer, n.unknownSince = answer, unknownSince
+	}
+	if last.began.After(n.last.began) {
+		n.learnLocked(last)
+	}
+	if n.lookup == nil && l != nil && !l.over.Load() {
+		n.lookup = l
+	}
+}
+
+// learnLocked keeps what came of a look-up, unless a later one is known.
+func (n *Name) learnLocked(o outcome) {
+	if n.closed || o.began.Before(n.last.began) {
 		return
 	}
-	n.err, n.slow = err, time.Since(l.began) > patience
-	if err == nil {
-		n.answer, n.unknownSince = inOrder(addrs), time.Time{}
+	n.last = o
+	if o.err == nil {
+		n.answer, n.unknownSince = o.addrs, time.Time{}
 		for addr := range n.failed {
 			if !slices.Contains(n.answer, addr) {
 				delete(n.failed, addr)
 			}
 		}
-	} else if isUnknown(err) && n.unknownSince.IsZero() && len(n.answer) > 0 {
+	} else if isUnknown(o.err) && n.unknownSince.IsZero() && len(n.answer) > 0 {
 		n.unknownSince = time.Now()
 	}
 	n.updateLocked()
@@ -273,7 +345,7 @@ func isUnknown(err error) bool {
 // updateLocked makes current what follows from the rest.
 func (n *Name) updateLocked() {
 	next := &addresses{list: n.answer}
-	if n.err != nil {
+	if n.last.err != nil {
 		next.list = slices.DeleteFunc(slices.Clone(n.answer), n.isGivenUpLocked)
 	}
 	if !n.unknownSince.IsZero() {
@@ -285,16 +357,16 @@ func (n *Name) updateLocked() {
 func (n *Name) isGivenUpLocked(addr netip.Addr) bool { return n.failed[addr] >= n.o.Fall }
 
 func (n *Name) reportLocked() {
-	if n.err == nil || len(n.answer) == 0 || n.o.Logger == nil {
+	if n.last.err == nil || len(n.answer) == 0 || n.o.Logger == nil {
 		return
 	}
 	told, message := &n.told[0], "the name server gives no answer for the name of a target: its last addresses are used"
-	if isUnknown(n.err) {
+	if isUnknown(n.last.err) {
 		told, message = &n.told[1], "the name server does not know the name of a target any more: its last addresses are used for a moment"
 	}
 	if now := time.Now(); told.IsZero() || now.Sub(*told) >= reportPause {
 		*told = now
-		n.o.Logger.Warn(message, "addresses", n.current.Load().usable(), "error", n.err)
+		n.o.Logger.Warn(message, "addresses", n.current.Load().usable(), "error", n.last.err)
 	}
 }
 
@@ -314,7 +386,7 @@ func (n *Name) Judge(addr netip.Addr, passed bool) {
 			n.failed[known]++
 		}
 	}
-	if n.err != nil {
+	if n.last.err != nil {
 		n.updateLocked()
 	}
 }

@@ -61,8 +61,8 @@ type conn struct {
 	writeSet time.Time  // the deadline for writes that raw has
 }
 
-// newConn returns a conn on raw.
-func newConn(raw net.Conn) *conn {
+// newConn returns a conn on raw, of which so many bytes are read at once.
+func newConn(raw net.Conn, buffer int) *conn {
 	c := &conn{raw: raw, nc: raw, room: math.MaxInt64, limit: idleLimit}
 	if socket, ok := raw.(syscall.Conn); ok {
 		c.sys, _ = socket.SyscallConn()
@@ -73,7 +73,7 @@ func newConn(raw net.Conn) *conn {
 	}
 	c.steps.bind()
 	c.writing.step = c.stepWrite
-	c.br = bufio.NewReader(c)
+	c.br = bufio.NewReaderSize(c, buffer)
 	return c
 }
 

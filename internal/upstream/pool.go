@@ -60,6 +60,10 @@ type Options struct {
 	// for the rest. Over HTTP/1 there are no such calls, whatever a client says.
 	ResponseTimeout time.Duration
 
+	// ReadBuffer is how many bytes of an answer are read at once, at least 16;
+	// 0: 4 KiB. Heads may be longer. It is for a Pool alone.
+	ReadBuffer int
+
 	// WriteTimeout is how long a client may let an answer's bytes wait in the
 	// WriteTo of a body; 0: 60 s, negative: none.
 	WriteTimeout time.Duration
@@ -128,6 +132,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.DialTimeout == 0 {
 		o.DialTimeout = 5 * time.Second
+	}
+	if o.ReadBuffer == 0 {
+		o.ReadBuffer = 4 << 10
 	}
 	if o.WriteTimeout == 0 {
 		o.WriteTimeout = time.Minute
@@ -375,7 +382,7 @@ func (p *Pool) dial(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := newConn(raw)
+	c := newConn(raw, p.o.ReadBuffer)
 	c.addr = p.o.addrOf(raw)
 	if p.o.TLS == nil {
 		return c, nil
