@@ -322,7 +322,7 @@ func (x *stream) outgoing(ctx context.Context, r *http.Request, target string, h
 	}
 	return out.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn:              x.gotConn,
-		WroteHeaders:         func() { x.written.Store(true) },
+		WroteHeaders:         x.wroteHeaders,
 		WroteRequest:         x.wroteRequest,
 		GotFirstResponseByte: func() { x.heard.Store(true) },
 		Got1xxResponse:       x.got1xx,

@@ -297,3 +297,18 @@ func TestH2CTargetThatDoesNotTakeTheHeadTimesOut(t *testing.T) {
 		})
 	}
 }
+
+func TestH2CBodyThatWaitsForA100IsNotTimed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		g := newH2CTarget(t, upstream.Options{ResponseTimeout: 100 * time.Millisecond}, func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(900 * time.Millisecond) // a second is what the body waits for at most
+			body, _ := io.ReadAll(r.Body)
+			w.Write(body)
+		})
+		expect := field.ViewOf(http.Header{"Expect": {"100-continue"}})
+		body, err := readAll(g.Exchange(post("hello"), "/", expect, nil))
+		is.NoErr(err)
+		is.Equal(body, "hello")
+	})
+}

@@ -49,6 +49,14 @@ type stream struct {
 // soon as there is room for it.
 func (x *stream) gotConn(httptrace.GotConnInfo) { x.move(true) }
 
+// wroteHeaders ends that. A body may still have to wait, for its client or for a 100.
+func (x *stream) wroteHeaders() {
+	x.written.Store(true)
+	if x.upload != nil {
+		x.move(false)
+	}
+}
+
 // move says whether it is for the target to go on, or for the client.
 func (x *stream) move(targets bool) {
 	x.taking.Store(targets)
