@@ -447,10 +447,10 @@ func (p *Proxy) remove(ctx context.Context, service string) error {
 // those of a deploy that comes meanwhile too: they wait for at most how.Max, and
 // are then answered 504. At most Options.MaxHeld wait; others are answered 503.
 // Health checks from outside are answered 200: GET and HEAD of HealthCheck.Path,
-// unless that is "/". Pause returns when nothing of the service runs any more,
-// whatever version it was sent to: after how.Drain and Timeouts.Stream at most, by
-// when it has cut off what was late. Where Resume comes before that it returns,
-// too, and has cut off nothing.
+// unless that is "/", or gRPC's where HealthCheck.GRPC says so. Pause returns when
+// nothing of the service runs any more, whatever version it was sent to: after
+// how.Drain and Timeouts.Stream at most, by when it has cut off what was late. Where
+// Resume comes before that it returns, too, and has cut off nothing.
 //
 // An error means that nothing was changed: ErrNotFound, ErrClosed, ErrInvalid
 // where the service could not be restored, or what Commit or ctx said. Ctx is
