@@ -126,9 +126,10 @@ func New(opts Options) *Proxy {
 // and returns when the answer has gone out.
 //
 // Plain requests are redirected to https:// where the host has a certificate, or
-// may have one on demand, and TLS.NoRedirect does not say otherwise, and those for other hosts than
-// Deployment.CanonicalHost to that: with 301 for GET and HEAD, with 308 for
-// every other method. Challenges of the certificate authority are answered.
+// may have one on demand, and TLS.NoRedirect does not say otherwise, and those for
+// other hosts than Deployment.CanonicalHost to that: with 301 for GET and HEAD,
+// with 308 for every other method. Challenges of the certificate authority are
+// answered.
 //
 // What else the proxy has to answer itself is a page, with X-Parachute-Error
 // where that tells more than the status: 400 for a request that cannot be passed
@@ -170,10 +171,10 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 //
 // An error means that nothing was changed: ErrInvalid, ErrConflict,
 // ErrUnhealthy, ErrNoCertificate, ErrClosed, what Commit or ctx said, or
-// ErrSuperseded where a newer Deploy or Remove of the service came before the switch. When Deploy
-// returns nil, d is in service and the previous targets get nothing more,
-// unless a later deploy names them again. Of an error, %+v writes all that is
-// known, in several lines, the last of which tells what serves still.
+// ErrSuperseded where a newer Deploy or Remove of the service came before the
+// switch. When Deploy returns nil, d is in service and the previous targets get
+// nothing more, unless a later deploy names them again. Of an error, %+v writes
+// all that is known, in several lines, the last of which tells what serves still.
 //
 // Ending ctx before the switch ends the deploy; afterwards ctx is not looked
 // at. While one deploy drains, the next of the same service may go on.

@@ -331,8 +331,9 @@ func newRouter(commit func([]Status) error) *router {
 // nothing, where a claim is another service's or reserved for one, or where the
 // services of a host would contradict each other.
 // Otherwise it ends the changes of the same service that its scope covers and
-// that have not got as far as their commit. The returned context ends with ctx and, with the cause, when
-// the reservation is ended. The caller must call leave when all is done.
+// that have not got as far as their commit. The returned context ends with ctx
+// and, with the cause, when the reservation is ended. The caller must call leave
+// when all is done.
 func (r *router) reserve(ctx context.Context, service string, scope scope, claims []claim, mine policy) (*reservation, context.Context, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
