@@ -177,6 +177,7 @@ func Drain(lanes []*Lane, limits Limits, cut func() int64, done <-chan struct{})
 	}
 	var streamsLeft []<-chan struct{}
 	for _, l := range lanes {
+		l.closeLate(&late) // first: what comes when none may begin has come late
 		streamsLeft = append(streamsLeft, l.closeStreams())
 	}
 	switch {
