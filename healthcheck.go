@@ -477,10 +477,9 @@ func agentName() string {
 // A check is all that decides what comes of a probe, and when it is made: those of
 // several services are the same where this is.
 type check struct {
-	endpoint    endpoint
+	endpoint    endpoint // that is asked
 	trust       trust
-	address     string // that is asked
-	fall        int    // where address has a name: how many failures of an address it takes to ask another
+	fall        int // where endpoint has a name: how many failures of an address it takes to ask another
 	host        string
 	path        string
 	call        string
@@ -499,9 +498,8 @@ func (t *target) checkOf() check {
 	var header strings.Builder
 	p.asking.Write(&header)
 	c := check{
-		endpoint: p.endpoint,
+		endpoint: endpoint{p.endpoint.scheme, p.upstream.Network, p.upstream.Address},
 		trust:    t.trust,
-		address:  p.upstream.Address,
 		host:     p.request.Host,
 		path:     p.path,
 		call:     string(p.call),

@@ -162,6 +162,22 @@ func TestChecksThatDifferAreMadeForThemselves(t *testing.T) {
 	}
 }
 
+func TestTargetsThatAreCheckedAtOnePortShareThat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		app := h.app("health", "app.test:9000")
+		for _, port := range []string{"3000", "3001"} {
+			is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web-" + port, Targets: []string{"app.test:" + port}, Hosts: []string{port + ".test"},
+				HealthCheck: parachute.HealthCheck{Port: 9000}}))
+		}
+		time.Sleep(500 * time.Millisecond)
+		before := app.Probes()
+		time.Sleep(10 * time.Second)
+		is.Equal(app.Probes()-before, 10)
+	})
+}
+
 func TestChecksAreTheSameWhereTheSameCertificatesAreTrusted(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
