@@ -80,8 +80,7 @@ func (h *Histogram) Observe(at, took time.Duration, failed bool) {
 	at = max(at, 0)
 	kept := h.kept.Load()
 	if kept == nil {
-		h.kept.CompareAndSwap(nil, &minute{first: at})
-		kept = h.kept.Load() // it may be somebody else's
+		kept = h.begin(at)
 	}
 	n := uint64(at / width)
 	s := &kept.slices[n%slices]
@@ -89,6 +88,12 @@ func (h *Histogram) Observe(at, took time.Duration, failed bool) {
 	if failed {
 		s.failed.add(n)
 	}
+}
+
+// begin returns what is kept from the first Observe on.
+func (h *Histogram) begin(at time.Duration) *minute {
+	h.kept.CompareAndSwap(nil, &minute{first: at})
+	return h.kept.Load() // it may be somebody else's
 }
 
 // A Minute is what there was in the last minute.
