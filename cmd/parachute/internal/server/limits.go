@@ -77,6 +77,7 @@ func (l Limits) apply(s *http.Server) {
 	s.MaxHeaderBytes = l.HeaderBytes
 	s.HTTP2 = &http.HTTP2Config{
 		MaxConcurrentStreams:          l.Streams,
+		MaxReadFrameSize:              streamWindow, // a larger one would have no room
 		MaxReceiveBufferPerStream:     streamWindow,
 		MaxReceiveBufferPerConnection: connWindow,
 		WriteByteTimeout:              stallTimeout,
