@@ -170,8 +170,9 @@ type lull struct {
 	last reading // the one before
 	busy uint64  // the most goroutines since the last collection
 
-	at time.Time // of that
-	of reading   // after it
+	at   time.Time // of that
+	of   reading   // after it
+	more bool      // it won so much that another may win as well
 }
 
 // The conditions of a lull. The runtime itself collects every two minutes, and
@@ -184,7 +185,8 @@ const (
 // over reports whether it is time to collect: much is held, little is allocated, so
 // that the collector would not run by itself for long, and something may be won
 // back. That is so where requests have ended since, as a quarter of the goroutines
-// tells; where much was allocated; and where neither tells, now and then.
+// tells; where much was allocated; where the last collection has won a quarter, for
+// what has a finalizer outlives one; and where nothing tells, now and then.
 func (l *lull) over(now time.Time, is reading) bool {
 	quiet := is.allocated-l.last.allocated < is.held/quietShare
 	l.last = is
@@ -192,12 +194,13 @@ func (l *lull) over(now time.Time, is reading) bool {
 	if !quiet || is.held < spare {
 		return false
 	}
-	return is.goroutines < l.busy-l.busy/4 ||
+	return l.more || is.goroutines < l.busy-l.busy/4 ||
 		is.allocated-l.of.allocated >= spare ||
 		now.Sub(l.at) >= lullTimeout
 }
 
 // collected says what is there after a collection.
 func (l *lull) collected(now time.Time, is reading) {
-	*l = lull{last: is, busy: is.goroutines, at: now, of: is}
+	more := is.held < l.last.held-l.last.held/4
+	*l = lull{last: is, busy: is.goroutines, at: now, of: is, more: more}
 }

@@ -73,6 +73,17 @@ func TestLullComparesWithTheBusiestTime(t *testing.T) {
 	is.True(!l.over(at.Add(3*time.Second), reading{held: 100 << 20, goroutines: 10})) // once
 }
 
+func TestCollectionThatWonMuchIsFollowedByAnother(t *testing.T) {
+	is := is.New(t)
+	l, at := new(lull), time.Unix(1e9, 0)
+	l.collected(at, reading{held: 1000 << 20, goroutines: 10})
+	is.True(!l.over(at.Add(time.Second), reading{held: 1000 << 20, goroutines: 10}))
+	l.collected(at.Add(time.Second), reading{held: 300 << 20, goroutines: 10})
+	is.True(l.over(at.Add(2*time.Second), reading{held: 300 << 20, goroutines: 10}))
+	l.collected(at.Add(2*time.Second), reading{held: 290 << 20, goroutines: 10})
+	is.True(!l.over(at.Add(3*time.Second), reading{held: 290 << 20, goroutines: 10})) // the rest is in use
+}
+
 func TestWhatLiesInAPoolIsGivenBackToo(t *testing.T) {
 	is := is.New(t)
 	const size, many = 1 << 20, 128
