@@ -49,8 +49,8 @@ func TestTargetIsNotBlamedWhereTheProxyMayOpenNoConnection(t *testing.T) {
 		h.app("one", "one.test:80")
 		h.app("two", "two.test:80")
 		is.NoErr(h.deploy("web", "one.test:80", "two.test:80"))
+		time.Sleep(10 * time.Second) // no connection is kept, and all is told of the deploy
 		events := len(h.kinds())
-		time.Sleep(10 * time.Second) // no connection is kept
 
 		short.Store(true)
 		begin := time.Now()
