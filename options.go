@@ -28,6 +28,7 @@ import (
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/grpc"
 	"github.com/shahnk19/parachute/internal/headers"
+	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/split"
 	"github.com/shahnk19/parachute/internal/wire"
 )
@@ -1059,9 +1060,9 @@ func (d Deployment) normalize() (Deployment, error) {
 	d = d.clone()
 	hosts := make([]string, 0, len(d.Hosts))
 	for _, h := range d.Hosts {
-		name, err := canonicalPattern(h)
+		name, err := hostname.ParsePattern(h)
 		if err != nil {
-			return d, err
+			return d, faultf(ErrInvalid, "%v", err)
 		}
 		if !slices.Contains(hosts, name) {
 			hosts = append(hosts, name)
@@ -1070,8 +1071,8 @@ func (d Deployment) normalize() (Deployment, error) {
 	d.Hosts = hosts
 	prefixes := make([]string, 0, len(d.PathPrefixes))
 	for _, prefix := range d.PathPrefixes {
-		if _, err := canonicalPrefix(prefix); err != nil {
-			return d, err
+		if _, err := hostname.ParsePrefix(prefix); err != nil {
+			return d, faultf(ErrInvalid, "%v", err)
 		}
 		if !slices.Contains(prefixes, prefix) {
 			prefixes = append(prefixes, prefix)
@@ -1199,11 +1200,12 @@ func canonicalAmong(host string, hosts []string) (string, error) {
 	if host == "" {
 		return "", nil
 	}
-	name, err := canonicalPattern(host)
+	name, err := hostname.ParsePattern(host)
+	_, isWildcard := hostname.CutWildcard(name)
 	switch {
 	case err != nil:
-		return "", err
-	case strings.HasPrefix(name, "*."):
+		return "", faultf(ErrInvalid, "%v", err)
+	case isWildcard:
 		return "", faultf(ErrInvalid, "canonical host %q: want one name, not a wildcard", host)
 	case !slices.Contains(hosts, name):
 		return "", faultf(ErrInvalid, "canonical host %s is not among the hosts of the service: name it there too", name)
@@ -1241,7 +1243,7 @@ func (h HealthCheck) normalize() (HealthCheck, error) {
 		return h, faultf(ErrInvalid, "health check path %q: write a space, a '#' and what is not ASCII as %%xx, as in /up%%20now", h.Path)
 	case h.Port < 0 || h.Port > 65535:
 		return h, faultf(ErrInvalid, "health check port %d: want 1 to 65535, or 0 for the target's own", h.Port)
-	case !isHostHeader(h.Host):
+	case !hostname.IsHostHeader(h.Host):
 		return h, faultf(ErrInvalid, "health check host %q: want a host name, such as app1.example.com", h.Host)
 	case h.Interval < 0 || h.Timeout < 0:
 		return h, faultf(ErrInvalid, "health check interval %v and timeout %v: want more than 0", h.Interval, h.Timeout)
@@ -1281,14 +1283,6 @@ func isHeader(name, value string) bool {
 // isRequestTarget reports whether path can stand in a request line as it is.
 func isRequestTarget(path string) bool {
 	return !strings.ContainsFunc(path, func(c rune) bool { return c <= ' ' || c > '~' || c == '#' })
-}
-
-// isHostHeader reports whether h may be sent as a Host header; empty means
-// none of its own.
-func isHostHeader(h string) bool {
-	return !strings.ContainsFunc(h, func(c rune) bool {
-		return c <= ' ' || c > '~' || strings.ContainsRune("/?#@\\,", c)
-	})
 }
 
 func checkServiceName(name string) error {

@@ -67,6 +67,7 @@ import (
 	"github.com/shahnk19/parachute/internal/descriptors"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
+	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/pages"
 	"github.com/shahnk19/parachute/internal/resolve"
 )
@@ -736,7 +737,7 @@ func (p *Proxy) TLSConfig() *tls.Config {
 // certificate finds the certificate for a handshake. Without one it returns no
 // error either, for that would be told to the client as an internal one.
 func (p *Proxy) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	name := canonicalHost(hello.ServerName)
+	name := hostname.Canonical(hello.ServerName)
 	if isChallenge(hello) {
 		return p.certificates.challenge(hello, name), nil
 	}
@@ -952,7 +953,7 @@ func claims(d Deployment) []claim {
 	if len(d.Hosts) > 0 {
 		hosts = nil
 		for _, given := range d.Hosts {
-			if host, err := canonicalPattern(given); err == nil {
+			if host, err := hostname.ParsePattern(given); err == nil {
 				hosts = append(hosts, host)
 			}
 		}
@@ -960,7 +961,7 @@ func claims(d Deployment) []claim {
 	if len(d.PathPrefixes) > 0 {
 		prefixes = nil
 		for _, given := range d.PathPrefixes {
-			if prefix, err := canonicalPrefix(given); err == nil && !slices.Contains(prefixes, prefix) {
+			if prefix, err := hostname.ParsePrefix(given); err == nil && !slices.Contains(prefixes, prefix) {
 				prefixes = append(prefixes, prefix)
 			}
 		}

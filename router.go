@@ -6,7 +6,6 @@ import (
 	"iter"
 	"maps"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -15,10 +14,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/idna"
-
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
+	"github.com/shahnk19/parachute/internal/hostname"
 )
 
 // A table says which version of which service answers for a host and a path.
@@ -49,8 +47,8 @@ type route struct {
 
 // A claim is what a service asks for, and what no two services have.
 type claim struct {
-	host   string // as canonicalPattern returns it, or anyHost
-	prefix string // as canonicalPrefix returns it
+	host   string // as hostname.ParsePattern returns it, or anyHost
+	prefix string // as hostname.ParsePrefix returns it
 }
 
 // newTable returns the table of these versions, no two of which have one claim.
@@ -93,7 +91,7 @@ func (s *site) add(prefix string, v *version) {
 func (t *table) add(s *site) {
 	if s.host == anyHost {
 		t.any = s
-	} else if parent, ok := strings.CutPrefix(s.host, "*."); ok {
+	} else if parent, ok := hostname.CutWildcard(s.host); ok {
 		t.wildcard[parent] = s
 	} else {
 		t.exact[s.host] = s
@@ -105,7 +103,7 @@ func (t *table) site(host string) *site {
 	if host == anyHost {
 		return t.any
 	}
-	if parent, ok := strings.CutPrefix(host, "*."); ok {
+	if parent, ok := hostname.CutWildcard(host); ok {
 		return t.wildcard[parent]
 	}
 	return t.exact[host]
@@ -134,8 +132,8 @@ func (t *table) sites() iter.Seq[*site] {
 // The exact host goes before its wildcard, and that before a service without
 // hosts. A name that is too long for one is nobody's.
 func (t *table) lookup(host string) *site {
-	name := canonicalHost(host)
-	if len(name) > maxHostName {
+	name := hostname.Canonical(host)
+	if len(name) > hostname.MaxLen {
 		return nil
 	}
 	if s := t.exact[name]; s != nil {
@@ -164,7 +162,7 @@ func (s *site) route(target string) (v *version, prefix, rest string) {
 // https, to the canonical host, or to both in one step. It goes to https only
 // where it is likely to be served: that may have to be asked.
 func (t *table) redirect(r *http.Request, s *site, client forward.Client, httpsPort int) (origin string, ok bool) {
-	name, secure := canonicalHost(r.Host), client.IsSecure(r)
+	name, secure := hostname.Canonical(r.Host), client.IsSecure(r)
 	host, to := name, s
 	if canonical := s.policy.canonical; canonical != "" && canonical != name {
 		host, to = canonical, t.lookup(canonical)
@@ -174,40 +172,22 @@ func (t *table) redirect(r *http.Request, s *site, client forward.Client, httpsP
 		return "", false
 	}
 	// What the client says is only repeated where nothing else is known.
-	if s.policy.canonical == "" && s.host != anyHost && !strings.HasPrefix(s.host, "*.") {
+	if _, isWildcard := hostname.CutWildcard(s.host); s.policy.canonical == "" && s.host != anyHost && !isWildcard {
 		host = s.host
-	}
-	switch addr, err := netip.ParseAddr(host); {
-	case err == nil && addr.Is6():
-		host = "[" + host + "]"
-	case err != nil && !isHostName(host):
-		return "", false
 	}
 	switch {
 	case toHTTPS && httpsPort == 443:
-		return "https://" + host, true
+		return hostname.Origin("https", host, "")
 	case toHTTPS:
-		return "https://" + host + ":" + strconv.Itoa(httpsPort), true
+		return hostname.Origin("https", host, strconv.Itoa(httpsPort))
 	case secure:
-		return "https://" + host + portOf(r.Host), true
+		return hostname.Origin("https", host, hostname.Port(r.Host))
 	}
-	return "http://" + host + portOf(r.Host), true
+	return hostname.Origin("http", host, hostname.Port(r.Host))
 }
 
 // isRedirected reports whether plain requests for s are to go to https.
 func (s *site) isRedirected() bool { return s.policy.isSecure() && !s.policy.tls.NoRedirect }
-
-// portOf returns the port in a Host header, with the colon, or "".
-func portOf(host string) string {
-	i := strings.LastIndexByte(host, ':')
-	if i < 0 {
-		return ""
-	}
-	if _, err := strconv.ParseUint(host[i+1:], 10, 16); err != nil {
-		return "" // of an address in brackets, or nonsense
-	}
-	return host[i:]
-}
 
 // isFor reports whether what came over a connection to sni may be for name,
 // whose site s is, too. other is the site of sni.
@@ -551,118 +531,3 @@ func (r *router) close() []*version {
 
 // anyHost stands for every host that no other service claims.
 const anyHost = ""
-
-// maxHostName is how long a host name may be, in whatever form (RFC 1035, section
-// 2.3.4). Clients may send longer ones in a request target and as SNI.
-const maxHostName = 253
-
-// canonicalHost returns a Host header's name as it stands in a table: without
-// port and final dot, in lower case, an international name in its ASCII form.
-// One that is too long it returns as it is: to find its ASCII form takes time
-// that grows with the square of its length. It allocates nothing where the name
-// is so already.
-func canonicalHost(host string) string {
-	name := host
-	if strings.HasPrefix(name, "[") {
-		name, _, _ = strings.Cut(name[1:], "]")
-	} else if i := strings.LastIndexByte(name, ':'); i >= 0 {
-		name = name[:i]
-	}
-	name = strings.TrimSuffix(name, ".")
-	if len(name) > maxHostName {
-		return name
-	}
-	for i := range len(name) {
-		if c := name[i]; c >= 0x80 || 'A' <= c && c <= 'Z' {
-			return lowerHost(name)
-		}
-	}
-	return name
-}
-
-// lowerHost is canonicalHost for a name that is not so already.
-func lowerHost(name string) string {
-	if ascii, err := idna.Lookup.ToASCII(name); err == nil {
-		return ascii
-	}
-	return strings.ToLower(name)
-}
-
-// canonicalPattern returns a host of a Deployment as canonicalHost would, or
-// "*." and the rest of it.
-func canonicalPattern(host string) (string, error) {
-	switch {
-	case host == "":
-		return "", faultf(ErrInvalid, "host is empty: name one such as app1.example.com, or none at all to serve every host")
-	case host == "*":
-		return "", faultf(ErrInvalid, "host \"*\": name no host at all to serve every one, or use \"*.example.com\" for one label")
-	}
-	if addr, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
-		return addr.String(), nil
-	}
-	rest, isWildcard := strings.CutPrefix(host, "*.")
-	switch {
-	case strings.Contains(rest, "*"):
-		return "", faultf(ErrInvalid, "host %q: \"*\" may only stand for the whole first label, as in *.example.com", host)
-	case strings.Contains(rest, "://"):
-		return "", faultf(ErrInvalid, "host %q has a scheme: leave it out, as in app1.example.com", host)
-	case strings.Contains(rest, "/"):
-		return "", faultf(ErrInvalid, "host %q has a path: leave it out, as in app1.example.com", host)
-	case strings.Contains(rest, ":"):
-		return "", faultf(ErrInvalid, "host %q has a port: leave it out, a service answers for its hosts on every port", host)
-	}
-	name := canonicalHost(rest)
-	if !isHostName(name) {
-		return "", faultf(ErrInvalid, "host %q is no host name: want labels of letters, digits and '-' with dots between, as in app1.example.com", host)
-	}
-	if isWildcard {
-		return "*." + name, nil
-	}
-	return name, nil
-}
-
-// isHostName reports whether name is made of labels as RFC 1123 section 2.1
-// has them, the underscore too, which is met in private networks.
-func isHostName(name string) bool {
-	if len(name) > maxHostName {
-		return false
-	}
-	for label := range strings.SplitSeq(name, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return false
-		}
-		for _, c := range []byte(label) {
-			if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// canonicalPrefix returns a path prefix of a Deployment with its escapes
-// decoded and without a slash at the end, "" where every path is below it.
-func canonicalPrefix(prefix string) (string, error) {
-	decoded, err := url.PathUnescape(prefix)
-	switch {
-	case !strings.HasPrefix(prefix, "/"):
-		return "", faultf(ErrInvalid, "path prefix %q: want one that begins with '/', such as /api", prefix)
-	case err != nil:
-		return "", faultf(ErrInvalid, "path prefix %q: %v; write a '%%' of its own as %%25", prefix, err)
-	case strings.ContainsAny(prefix, "?#"):
-		return "", faultf(ErrInvalid, "path prefix %q: want a path alone, such as /api", prefix)
-	case strings.Count(decoded, "/") != strings.Count(prefix, "/"):
-		return "", faultf(ErrInvalid, "path prefix %q: an encoded '/' is part of a name, which a prefix cannot end; write it as '/'", prefix)
-	}
-	decoded = strings.TrimSuffix(decoded, "/")
-	for segment := range strings.SplitSeq(strings.TrimPrefix(decoded, "/"), "/") {
-		switch {
-		case decoded == "":
-		case segment == "":
-			return "", faultf(ErrInvalid, "path prefix %q has an empty segment: want one slash between names, as in /api/v1", prefix)
-		case segment == "." || segment == "..":
-			return "", faultf(ErrInvalid, "path prefix %q: no request with a segment %q is served", prefix, segment)
-		}
-	}
-	return decoded, nil
-}

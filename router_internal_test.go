@@ -48,7 +48,6 @@ func TestNameThatIsTooLongForOneIsNobodys(t *testing.T) {
 		is.True(table.lookup(name+":443") == table.any) // as long as may be
 		for _, name := range []string{name + letter, name + "a" + letter + ".test", strings.Repeat(letter, 20000)} {
 			is.Equal(table.lookup(name+".:443"), nil)
-			is.Equal(canonicalHost(name+".:443"), name) // nobody has looked at it
 		}
 	}
 }
@@ -63,23 +62,6 @@ func TestShutdownClosesTheGatesOfIdleVersionsToo(t *testing.T) {
 	is.NoErr(p.Shutdown(t.Context()))
 	_, ok := lane.Enter()
 	is.True(!ok) // it looks again, and finds the newer version
-}
-
-func FuzzCanonicalHost(f *testing.F) {
-	for _, host := range []string{"", "a", "A.Example.Com.:80", "[::1]:80", "[", "bücher.example", "a:b:c", ".", "xn--", "\xff"} {
-		f.Add(host)
-	}
-	f.Fuzz(func(t *testing.T, host string) {
-		name := canonicalHost(host)
-		if pattern, err := canonicalPattern(host); err == nil && pattern != name && host != "["+name+"]" && pattern[:2] != "*." {
-			if again, err := canonicalPattern(pattern); err != nil || again != pattern {
-				t.Errorf("%q is deployed as %q, which is deployed as %q (%v)", host, pattern, again, err)
-			}
-		}
-		if isHostName(name) && canonicalHost(name+".:80") != name {
-			t.Errorf("%q with a final dot and a port is %q, not %q", host, canonicalHost(name+".:80"), name)
-		}
-	})
 }
 
 func BenchmarkLookup(b *testing.B) {

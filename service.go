@@ -27,6 +27,7 @@ import (
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/grpc"
 	"github.com/shahnk19/parachute/internal/headers"
+	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/networks"
 	"github.com/shahnk19/parachute/internal/pages"
 	"github.com/shahnk19/parachute/internal/reason"
@@ -695,7 +696,7 @@ func (v *visit) isMisdirected(t *table, s *site) bool {
 	if !isNamed {
 		return false
 	}
-	sni, name := canonicalHost(v.r.TLS.ServerName), canonicalHost(v.r.Host)
+	sni, name := hostname.Canonical(v.r.TLS.ServerName), hostname.Canonical(v.r.Host)
 	return sni != name && !s.isFor(name, t.lookup(sni), sni)
 }
 
@@ -705,7 +706,7 @@ func (v *visit) answerChallenge(target string) bool {
 	if !strings.HasPrefix(target, challengePath) {
 		return false
 	}
-	answer, ok := v.proxy.certificates.token(v.r.Context(), canonicalHost(v.r.Host), target)
+	answer, ok := v.proxy.certificates.token(v.r.Context(), hostname.Canonical(v.r.Host), target)
 	if ok {
 		v.reply(reason.Challenge, string(answer))
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/histogram"
+	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/listening"
 	"github.com/shahnk19/parachute/internal/probe"
 	"github.com/shahnk19/parachute/internal/resolve"
@@ -402,7 +403,7 @@ func checkAddress(target, address string) error {
 		return faultf(ErrInvalid, "target %q: an IPv6 address stands in brackets, as in [::1]:3000", target)
 	case err != nil || port == "":
 		return faultf(ErrInvalid, "target %q has no port: want host:port, such as web-1:3000", target)
-	case host == "" || !isHostHeader(host):
+	case host == "" || !hostname.IsHostHeader(host):
 		return faultf(ErrInvalid, "target %q has no host name: want host:port, such as web-1:3000", target)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {

@@ -25,6 +25,7 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/shahnk19/parachute/internal/admission"
+	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/issuer"
 	"github.com/shahnk19/parachute/internal/keypair"
 )
@@ -124,8 +125,9 @@ func (t TLS) check(hosts []string) error {
 func checkNames(hosts []string) error {
 	for _, host := range hosts {
 		_, err := netip.ParseAddr(host)
+		_, isWildcard := hostname.CutWildcard(host)
 		switch {
-		case strings.HasPrefix(host, "*."):
+		case isWildcard:
 			return faultf(ErrInvalid, "host %s: a certificate for a wildcard is not to be had automatically: give its files", host)
 		case err == nil:
 			return faultf(ErrInvalid, "host %s: a certificate for an address is not to be had automatically: give its files", host)
@@ -483,7 +485,7 @@ func (d *demand) name(ctx context.Context, name string, client netip.Addr) *issu
 	if n, ok := d.names.Load(name); ok {
 		return n.(*issuer.Name)
 	}
-	if !isHostName(name) || checkNames([]string{name}) != nil {
+	if !hostname.IsName(name) || checkNames([]string{name}) != nil {
 		return nil
 	}
 	if err, ok := d.control.Recall(name); ok && err != nil {

@@ -2,11 +2,10 @@ package control
 
 import (
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/shahnk19/parachute"
-	"golang.org/x/net/idna"
+	"github.com/shahnk19/parachute/internal/hostname"
 )
 
 func (c *plane) certificates(w http.ResponseWriter, r *http.Request) {
@@ -46,15 +45,14 @@ func certificateStateOf(hosts []string, certificates []parachute.Certificate, no
 	return state
 }
 
-// canonicalHosts returns those hosts in the spelling of events.
+// canonicalHosts returns those hosts in the spelling of events. One that is no
+// host has none: it cannot be deployed.
 func canonicalHosts(hosts []string) map[string]bool {
 	canonical := make(map[string]bool, len(hosts))
 	for _, host := range hosts {
-		host = strings.TrimSuffix(host, ".")
-		if ascii, err := idna.Lookup.ToASCII(host); err == nil {
-			host = ascii
+		if name, err := hostname.ParsePattern(host); err == nil {
+			canonical[name] = true
 		}
-		canonical[strings.ToLower(host)] = true
 	}
 	return canonical
 }
