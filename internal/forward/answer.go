@@ -40,7 +40,10 @@ func (y *relay) answer(res *http.Response) error {
 	if y.body != nil && !y.body.duplex {
 		y.body.wait()
 	}
-	required := res.Header["Upgrade"]
+	var required []string
+	if res.StatusCode == http.StatusUpgradeRequired && canUpgrade(y.r) {
+		required = res.Header["Upgrade"]
+	}
 	removeHopByHop(res.Header)
 	if y.o.Answer != nil {
 		if err := y.o.Answer(res); err != nil {
@@ -48,10 +51,7 @@ func (y *relay) answer(res *http.Response) error {
 		}
 	}
 	y.result.Header = res.Header
-	a := answer{relay: y, res: res}
-	if res.StatusCode == http.StatusUpgradeRequired && canUpgrade(y.r) {
-		a.required = required
-	}
+	a := answer{relay: y, res: res, required: required}
 	a.empty = y.r.Method == http.MethodHead ||
 		res.StatusCode == http.StatusNoContent || res.StatusCode == http.StatusNotModified
 	a.over = a.empty || res.Body == http.NoBody
@@ -96,7 +96,7 @@ func (a *answer) pass() error {
 		err = a.content()
 	}
 	if err == nil && a.early && a.r.ProtoMajor == 1 {
-		err = a.flush() // the client may go on sending until it has all of it
+		err = a.flush(time.Now()) // the client may go on sending until it has all of it
 	}
 	if err != nil {
 		if !a.empty && !a.counted && !a.chunked && a.r.ProtoMajor == 1 {
@@ -105,7 +105,7 @@ func (a *answer) pass() error {
 		return err
 	}
 	a.trailer()
-	a.allow() // for what the server still holds back
+	a.allow(time.Now()) // for what the server still holds back
 	a.complete = true
 	return nil
 }
@@ -145,7 +145,7 @@ func (a *answer) head() {
 
 // stream passes on events until somebody closes the stream.
 func (a *answer) stream() error {
-	if err := a.flush(); err != nil {
+	if err := a.flush(a.result.FirstByte); err != nil {
 		return err
 	}
 	a.lasting, a.expires = true, time.Time{}
@@ -168,7 +168,7 @@ func (a *answer) content() error {
 		return nil
 	}
 	if !a.counted && !a.r.ProtoAtLeast(1, 1) {
-		if err := a.flush(); err != nil { // else the server counts a short answer
+		if err := a.flush(a.result.FirstByte); err != nil { // else the server counts a short answer
 			return err
 		}
 	}
@@ -198,15 +198,18 @@ func (a *answer) copy(buffer []byte) error {
 	if tells {
 		waiting.BeforeWait(a.waiting)
 	}
-	for {
+	for now := a.result.FirstByte; ; now = time.Now() {
 		if !tells && !(a.counted && a.result.BytesOut == a.res.ContentLength) {
-			if err := a.beforeWait(); err != nil {
+			if err := a.beforeWait(now); err != nil {
 				return err
 			}
 		}
 		n, err := a.res.Body.Read(buffer)
 		if n > 0 {
-			a.allow()
+			if a.waited {
+				now, a.waited = time.Now(), false
+			}
+			a.allow(now)
 			n, err := a.w.Write(buffer[:n])
 			a.result.BytesOut += int64(n)
 			if err != nil {
@@ -219,15 +222,16 @@ func (a *answer) copy(buffer []byte) error {
 		case err == io.EOF:
 			return nil
 		case err != nil:
-			a.flush() // what there was still goes on
+			a.flush(time.Now()) // what there was still goes on
 			return err
 		}
 	}
 }
 
-// beforeWait sends what is held back.
-func (y *relay) beforeWait() error {
-	if y.failed = y.flush(); y.failed == nil {
+// beforeWait sends what is held back, at the time now.
+func (y *relay) beforeWait(now time.Time) error {
+	y.waited = true
+	if y.failed = y.flush(now); y.failed == nil {
 		y.rest()
 	}
 	return y.failed
@@ -242,20 +246,20 @@ func (a *answer) whole(err error) error {
 	return err
 }
 
-func (y *relay) flush() error {
-	y.allow()
+func (y *relay) flush(now time.Time) error {
+	y.allow(now)
 	if err := y.rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
 	return nil
 }
 
-// allow gives the client time to take what is written next.
-func (y *relay) allow() {
+// allow gives the client time to take what is written next, at the time now.
+func (y *relay) allow(now time.Time) {
 	if y.lasting {
 		return
 	}
-	if now := time.Now(); y.expires.Sub(now) < idleLimit-deadlineStep {
+	if y.expires.Sub(now) < idleLimit-deadlineStep {
 		y.expires = now.Add(idleLimit)
 		y.rc.SetWriteDeadline(y.expires)
 	}

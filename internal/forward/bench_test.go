@@ -71,6 +71,10 @@ func (c *cost) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// BeforeWait has nothing to tell, as the body of internal/upstream where all of
+// the answer came with its head.
+func (c *cost) BeforeWait(func() error) {}
+
 func (c *cost) Close() error { return nil }
 
 func (c *cost) run(exchange forward.Exchange) {

@@ -147,7 +147,8 @@ type relay struct {
 	interim  func(status int, h http.Header)
 	waiting  func() error // beforeWait
 	lasting  bool         // the head of a stream has been passed on: nobody is timed
-	failed   error        // of a flush, before the target was to be waited for
+	waited   bool         // the target was waited for
+	failed   error        // of a flush, before that
 	expires  time.Time    // the client's write deadline; zero: none of ours
 	answered io.Closer    // the exchange's Body
 	complete bool         // the answer was passed on to its end
@@ -156,7 +157,8 @@ type relay struct {
 
 var relays = sync.Pool{New: func() any {
 	y := new(relay)
-	y.interim, y.waiting = y.passInterim, y.beforeWait // bound here once, and not for each request
+	// Bound here once, and not for each request.
+	y.interim, y.waiting = y.passInterim, func() error { return y.beforeWait(time.Now()) }
 	y.out.reset()
 	return y
 }}

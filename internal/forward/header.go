@@ -76,9 +76,8 @@ func removeNamed(h http.Header, connection []string) {
 // nobody's business.
 func removeHopByHop(h http.Header) {
 	removeNamed(h, h["Connection"])
-	delete(h, hopHeader)
 	for name := range h {
-		if kindOf(name) == hopByHop {
+		if kindOf(name) == hopByHop || name == hopHeader {
 			delete(h, name)
 		}
 	}
