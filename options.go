@@ -25,6 +25,7 @@ import (
 	"golang.org/x/crypto/acme"
 	"golang.org/x/crypto/acme/autocert"
 
+	"github.com/shahnk19/parachute/internal/admission"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/grpc"
 	"github.com/shahnk19/parachute/internal/headers"
@@ -860,6 +861,59 @@ type Event struct {
 	// Unused are the replaced targets, in EventDrained, that may be stopped: no
 	// service has them any more, and no deploy waits for them.
 	Unused []string
+}
+
+// level returns how much an operator should mind what a log says of e.
+func (e Event) level() slog.Level {
+	switch e.Kind {
+	case EventProbed:
+		return slog.LevelDebug
+	case EventUnhealthy:
+		return slog.LevelWarn
+	case EventFailed:
+		return slog.LevelError
+	case EventNoCertificate:
+		if errors.Is(e.Err, admission.ErrRefused) {
+			return slog.LevelInfo // anybody can come to a name that is none of ours
+		}
+		return slog.LevelWarn
+	case EventDraining:
+		if e.Elapsed > 0 {
+			return slog.LevelDebug // it was told that it has begun
+		}
+	case EventDrained:
+		if e.Requests > 0 {
+			return slog.LevelWarn
+		}
+	}
+	return slog.LevelInfo
+}
+
+// attrs returns what a log says of e, but for its kind.
+func (e Event) attrs() []slog.Attr {
+	var attrs []slog.Attr
+	if e.Service != "" {
+		attrs = append(attrs, slog.String("service", e.Service), slog.Uint64("generation", e.Generation))
+	}
+	if e.Host != "" {
+		attrs = append(attrs, slog.String("host", e.Host))
+	}
+	if e.Target != "" {
+		attrs = append(attrs, slog.String("target", e.Target))
+	}
+	if e.Probe != nil {
+		attrs = append(attrs, slog.String("probe", e.Probe.String()))
+	}
+	if e.Err != nil {
+		attrs = append(attrs, slog.String("error", e.Err.Error())) // as a sentence, also where it has a form of JSON
+	}
+	switch e.Kind {
+	case EventDraining:
+		attrs = append(attrs, slog.Int64("requests", e.Requests), slog.Int64("streams", e.Streams))
+	case EventDrained:
+		attrs = append(attrs, slog.Int64("requests_cut", e.Requests), slog.Int64("streams_closed", e.Streams))
+	}
+	return attrs
 }
 
 // Errors of a Proxy's methods. What is returned wraps one of them, or is what

@@ -50,7 +50,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"net/http"
 	"runtime"
@@ -62,7 +61,6 @@ import (
 
 	"golang.org/x/crypto/acme"
 
-	"github.com/shahnk19/parachute/internal/admission"
 	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/descriptors"
 	"github.com/shahnk19/parachute/internal/forward"
@@ -1018,50 +1016,6 @@ func (p *Proxy) emit(e Event) {
 		p.options.Notify(e)
 	}
 	if p.options.Logger != nil {
-		p.log(e)
+		p.options.Logger.LogAttrs(context.Background(), e.level(), string(e.Kind), e.attrs()...)
 	}
-}
-
-func (p *Proxy) log(e Event) {
-	level := slog.LevelInfo
-	var attrs []slog.Attr
-	if e.Service != "" {
-		attrs = append(attrs, slog.String("service", e.Service), slog.Uint64("generation", e.Generation))
-	}
-	if e.Host != "" {
-		attrs = append(attrs, slog.String("host", e.Host))
-	}
-	if e.Target != "" {
-		attrs = append(attrs, slog.String("target", e.Target))
-	}
-	if e.Probe != nil {
-		attrs = append(attrs, slog.String("probe", e.Probe.String()))
-	}
-	if e.Err != nil {
-		attrs = append(attrs, slog.String("error", e.Err.Error())) // as a sentence, also where it has a form of JSON
-	}
-	switch e.Kind {
-	case EventProbed:
-		level = slog.LevelDebug
-	case EventUnhealthy:
-		level = slog.LevelWarn
-	case EventFailed:
-		level = slog.LevelError
-	case EventNoCertificate:
-		level = slog.LevelWarn
-		if errors.Is(e.Err, admission.ErrRefused) {
-			level = slog.LevelInfo // anybody can come to a name that is none of ours
-		}
-	case EventDraining:
-		if e.Elapsed > 0 {
-			level = slog.LevelDebug // it was told that it has begun
-		}
-		attrs = append(attrs, slog.Int64("requests", e.Requests), slog.Int64("streams", e.Streams))
-	case EventDrained:
-		attrs = append(attrs, slog.Int64("requests_cut", e.Requests), slog.Int64("streams_closed", e.Streams))
-		if e.Requests > 0 {
-			level = slog.LevelWarn
-		}
-	}
-	p.options.Logger.LogAttrs(context.Background(), level, string(e.Kind), attrs...)
 }
