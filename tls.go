@@ -38,9 +38,6 @@ const (
 	// is being ordered.
 	handshakeLimit = 10 * time.Second
 
-	// pairInterval is the pause between two looks at certificate files.
-	pairInterval = 5 * time.Second
-
 	// askLimit bounds a question whether a name may have a certificate.
 	askLimit = 2 * time.Second
 )
@@ -159,14 +156,11 @@ type certificates struct {
 	notify  func(Event)
 	client  *http.Client  // asks about names
 	unknown atomic.Uint64 // handshakes for names without a certificate
-	closing chan struct{}
-	running sync.WaitGroup // grows only with mu held and closed false
+	files   *keypair.Refresher
 
 	mu      sync.Mutex // guards what follows
 	closed  bool
 	issuers map[authority]*issuer.Issuer
-	pairs   map[*pair]struct{} // those in use; if there ever were any, a goroutine keeps them fresh
-	looking bool               // it has been started
 }
 
 // An authority is whom certificates come from, and the folder where they are
@@ -176,31 +170,28 @@ type authority struct{ directory, cacheDir string }
 // newCertificates returns the certificates of a Proxy with these options, which
 // are normalized. Nothing runs before the first is acquired.
 func newCertificates(o Options, notify func(Event)) *certificates {
-	return &certificates{
+	c := &certificates{
 		o:      o,
 		notify: notify,
 		client: &http.Client{
 			Transport:     &http.Transport{DialContext: o.Dial, DisableKeepAlives: true},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		closing: make(chan struct{}),
 		issuers: make(map[authority]*issuer.Issuer),
-		pairs:   make(map[*pair]struct{}),
 	}
+	c.files = keypair.NewRefresher(c.issued)
+	return c
 }
 
 func (c *certificates) close() {
 	c.mu.Lock()
-	if !c.closed {
-		c.closed = true
-		close(c.closing)
-	}
+	c.closed = true
 	issuers := c.issuers
 	c.mu.Unlock()
 	for _, i := range issuers {
 		i.Close()
 	}
-	c.running.Wait()
+	c.files.Close()
 }
 
 // A holding is what one version has of the certificates. Whoever acquires it
@@ -209,7 +200,7 @@ type holding struct {
 	certificates *certificates
 	hosts        []string                // sorted
 	names        map[string]*issuer.Name // by host, TLSAutomatic
-	pair         *pair                   // TLSFiles
+	pair         *keypair.Pair           // TLSFiles
 	demand       *demand                 // TLSOnDemand
 }
 
@@ -229,17 +220,17 @@ func (c *certificates) acquire(d Deployment, ask func(ctx context.Context, name,
 			h.names[host] = from.Want(host)
 		}
 	case TLSFiles:
-		loaded, err := keypair.Load(d.TLS.CertFile, d.TLS.KeyFile)
+		pair, err := keypair.Load(d.TLS.CertFile, d.TLS.KeyFile)
 		for _, host := range h.hosts {
 			if err == nil {
-				err = loaded.Covers(host)
+				err = pair.Covers(host)
 			}
 		}
 		if err != nil {
 			return nil, faultf(ErrInvalid, "%v", err)
 		}
-		h.pair = &pair{Pair: loaded, hosts: h.hosts}
-		c.keepFresh(h.pair)
+		h.pair = pair
+		c.files.Add(pair, h.hosts)
 	case TLSOnDemand:
 		h.demand = &demand{issuer: c.issuer(d.TLS)}
 		h.demand.control = admission.New(admission.Options{
@@ -307,7 +298,7 @@ func (h *holding) release() {
 		n.Release()
 	}
 	if h.pair != nil {
-		h.certificates.forget(h.pair)
+		h.certificates.files.Remove(h.pair)
 	}
 	if h.demand != nil {
 		h.demand.release()
@@ -407,61 +398,6 @@ func issuedBy(leaf *x509.Certificate) string {
 		return cmp.Or(by.CommonName, by.String())
 	}
 	return by.CommonName + ", " + by.Organization[0]
-}
-
-// A pair is a certificate from files that are looked at from time to time.
-type pair struct {
-	*keypair.Pair
-	hosts []string
-}
-
-// keepFresh has p looked at until forget.
-func (c *certificates) keepFresh(p *pair) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.pairs[p] = struct{}{}
-	if !c.looking && !c.closed {
-		c.looking = true
-		c.running.Go(c.look)
-	}
-}
-
-func (c *certificates) forget(p *pair) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.pairs, p)
-}
-
-// look keeps the pairs fresh.
-func (c *certificates) look() {
-	ticker := time.NewTicker(pairInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-c.closing:
-			return
-		case <-ticker.C:
-		}
-		c.mu.Lock()
-		pairs := make([]*pair, 0, len(c.pairs))
-		for p := range c.pairs {
-			pairs = append(pairs, p)
-		}
-		c.mu.Unlock()
-		for _, p := range pairs {
-			c.refresh(p)
-		}
-	}
-}
-
-func (c *certificates) refresh(p *pair) {
-	changed, err := p.Refresh(p.hosts)
-	if !changed && err == nil {
-		return
-	}
-	for _, host := range p.hosts {
-		c.issued(host, err)
-	}
 }
 
 // A demand obtains certificates for whatever names visitors come to, if they

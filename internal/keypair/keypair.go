@@ -1,8 +1,8 @@
 // Package keypair keeps a certificate and its key up to date with the two files,
 // in PEM form, that they come from.
 //
-// It starts no goroutine and sets no timer: whoever has a Pair calls Refresh as
-// often as a change should be noticed.
+// A Pair starts no goroutine and sets no timer: Refresh is called as often as a
+// change should be noticed, which a Refresher does.
 package keypair
 
 import (
