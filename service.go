@@ -336,18 +336,13 @@ func (v *version) settle(ctx context.Context) bool {
 
 // ask asks one of v's targets whether a name may have a certificate, as a visitor
 // to that name would: by Host alone an app with many of them may tell.
-func (v *version) ask(ctx context.Context, name, requestTarget string) error {
+func (v *version) ask(ctx context.Context, name, requestTarget string) (*http.Response, error) {
 	t := v.main.pick(0, nil, false).target
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+name, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	resp, err := t.exchange(r, requestTarget, field.ViewOf(t.prober.header), nil)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	return allowed(resp)
+	return t.exchange(r, requestTarget, field.ViewOf(t.prober.header), nil)
 }
 
 // live returns what goes on in v now, which is at so long after the Proxy was

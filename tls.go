@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -111,25 +110,12 @@ func (t TLS) check(hosts []string) error {
 		return faultf(ErrInvalid, "certificate file %q and key file %q: want an absolute path of each", t.CertFile, t.KeyFile)
 	case t.CacheDir != "" && !filepath.IsAbs(t.CacheDir):
 		return faultf(ErrInvalid, "certificate cache %q: want an absolute path", t.CacheDir)
-	case t.Mode == TLSAutomatic:
-		return checkNames(hosts)
+	case t.Mode != TLSAutomatic:
+		return nil
 	}
-	return nil
-}
-
-// checkNames returns why no public authority would issue a certificate for one
-// of hosts by the challenges that we can answer.
-func checkNames(hosts []string) error {
 	for _, host := range hosts {
-		_, err := netip.ParseAddr(host)
-		_, isWildcard := hostname.CutWildcard(host)
-		switch {
-		case isWildcard:
-			return faultf(ErrInvalid, "host %s: a certificate for a wildcard is not to be had automatically: give its files", host)
-		case err == nil:
-			return faultf(ErrInvalid, "host %s: a certificate for an address is not to be had automatically: give its files", host)
-		case !strings.Contains(host, "."):
-			return faultf(ErrInvalid, "host %s: a certificate for a name of one label is not to be had automatically: give its files", host)
+		if err := issuer.CheckName(host); err != nil {
+			return faultf(ErrInvalid, "host %s: %v: give its files", host, err)
 		}
 	}
 	return nil
@@ -154,8 +140,8 @@ func checkAskURL(ask string) error {
 type certificates struct {
 	o       Options
 	notify  func(Event)
-	client  *http.Client  // asks about names
-	unknown atomic.Uint64 // handshakes for names without a certificate
+	asks    *http.Transport // for questions about names
+	unknown atomic.Uint64   // handshakes for names without a certificate
 	files   *keypair.Refresher
 
 	mu      sync.Mutex // guards what follows
@@ -171,12 +157,9 @@ type authority struct{ directory, cacheDir string }
 // are normalized. Nothing runs before the first is acquired.
 func newCertificates(o Options, notify func(Event)) *certificates {
 	c := &certificates{
-		o:      o,
-		notify: notify,
-		client: &http.Client{
-			Transport:     &http.Transport{DialContext: o.Dial, DisableKeepAlives: true},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		o:       o,
+		notify:  notify,
+		asks:    &http.Transport{DialContext: o.Dial, DisableKeepAlives: true},
 		issuers: make(map[authority]*issuer.Issuer),
 	}
 	c.files = keypair.NewRefresher(c.issued)
@@ -204,10 +187,10 @@ type holding struct {
 	demand       *demand                 // TLSOnDemand
 }
 
-// acquire sees to the certificates that a normalized Deployment asks for. ask
-// asks the service itself which names may have one on demand: 200 allows it. An
-// error is ErrInvalid.
-func (c *certificates) acquire(d Deployment, ask func(ctx context.Context, name, requestTarget string) error) (*holding, error) {
+// acquire sees to the certificates that a normalized Deployment asks for. service
+// is how the service itself is asked which names may have one on demand. An error
+// is ErrInvalid.
+func (c *certificates) acquire(d Deployment, service func(ctx context.Context, name, requestTarget string) (*http.Response, error)) (*holding, error) {
 	h := &holding{certificates: c, hosts: slices.Sorted(slices.Values(d.Hosts))}
 	if c.o.NoHTTPS != nil {
 		return h, nil
@@ -232,11 +215,11 @@ func (c *certificates) acquire(d Deployment, ask func(ctx context.Context, name,
 		h.pair = pair
 		c.files.Add(pair, h.hosts)
 	case TLSOnDemand:
-		h.demand = &demand{issuer: c.issuer(d.TLS)}
-		h.demand.control = admission.New(admission.Options{
-			Timeout: askLimit,
-			Ask:     func(ctx context.Context, name string) error { return c.ask(ctx, d.TLS.AskURL, name, ask) },
-		})
+		asker := &admission.Asker{URL: d.TLS.AskURL, Transport: c.asks, UserAgent: c.o.UserAgent, Service: service}
+		h.demand = &demand{
+			issuer:  c.issuer(d.TLS),
+			control: admission.New(admission.Options{Timeout: askLimit, Ask: c.telling(asker.Ask)}),
+		}
 	}
 	return h, nil
 }
@@ -421,7 +404,7 @@ func (d *demand) name(ctx context.Context, name string, client netip.Addr) *issu
 	if n, ok := d.names.Load(name); ok {
 		return n.(*issuer.Name)
 	}
-	if !hostname.IsName(name) || checkNames([]string{name}) != nil {
+	if !hostname.IsName(name) || issuer.CheckName(name) != nil {
 		return nil
 	}
 	if err, ok := d.control.Recall(name); ok && err != nil {
@@ -474,68 +457,17 @@ func (d *demand) releaseName(name any) {
 	}
 }
 
-// ask asks whether name may have a certificate: a URL or, if that is a path, the
-// service. Why not is told, for the visitor does not learn it; as what was
-// refused is remembered, not more than once in a minute for each name.
-func (c *certificates) ask(ctx context.Context, url, name string, service func(ctx context.Context, name, requestTarget string) error) error {
-	question := askFor(url, name)
-	var err error
-	if strings.HasPrefix(url, "/") {
-		err = service(ctx, name, question)
-	} else {
-		err = c.askURL(ctx, question)
-	}
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, admission.ErrRefused):
-		err = fmt.Errorf("GET %s: %w", question, err)
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		err = fmt.Errorf("whether it may have one could not be found out: GET %s: no answer within %v", question, askLimit)
-	default:
-		err = fmt.Errorf("whether it may have one could not be found out: GET %s: %w", question, err)
-	}
-	c.issued(name, err)
-	return err
-}
-
-func (c *certificates) askURL(ctx context.Context, url string) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
+// telling returns ask, which asks whether a name may have a certificate, so that
+// it is told why one may not, for the visitor does not learn it. As what was
+// refused is remembered, that is not more than once in a minute for each name.
+func (c *certificates) telling(ask func(ctx context.Context, name string) error) func(ctx context.Context, name string) error {
+	return func(ctx context.Context, name string) error {
+		err := ask(ctx, name)
+		if err != nil {
+			c.issued(name, err)
+		}
 		return err
 	}
-	r.Header.Set("User-Agent", c.o.UserAgent)
-	resp, err := c.client.Do(r)
-	if err != nil {
-		return errors.Unwrap(err) // a url.Error, whose URL goes without saying
-	}
-	defer resp.Body.Close()
-	return allowed(resp)
-}
-
-// askFor returns the URL or request target of the question for name.
-func askFor(ask, name string) string {
-	separator := "?"
-	if strings.Contains(ask, "?") {
-		separator = "&"
-	}
-	return ask + separator + "host=" + url.QueryEscape(name)
-}
-
-// allowed returns what an answer says to the question whether a name may have a
-// certificate: 200 that it may, any other status below 500 that it may not.
-func allowed(resp *http.Response) error {
-	if resp.StatusCode == http.StatusOK {
-		return nil
-	}
-	answer := fmt.Sprintf("answered %d", resp.StatusCode)
-	if to := resp.Header.Get("Location"); to != "" {
-		answer += fmt.Sprintf(" to %.200s", to)
-	}
-	if resp.StatusCode >= 500 {
-		return errors.New(answer)
-	}
-	return fmt.Errorf("%s: %w", answer, admission.ErrRefused)
 }
 
 // challenge returns the certificate that a TLS-ALPN-01 challenge asks for, or
