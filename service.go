@@ -33,6 +33,7 @@ import (
 	"github.com/shahnk19/parachute/internal/reason"
 	"github.com/shahnk19/parachute/internal/split"
 	"github.com/shahnk19/parachute/internal/upstream"
+	"github.com/shahnk19/parachute/internal/waiting"
 )
 
 // A version is what one service serves from one publication to the next. What
@@ -61,7 +62,7 @@ type version struct {
 	settled   <-chan struct{}
 	settledBy time.Time
 
-	held *atomic.Int64 // requests that wait, over all versions of the service
+	held *waiting.Room // of requests that wait, over all versions of the service
 
 	since time.Time // when the first version of this generation, in this state, was published
 }
@@ -147,7 +148,7 @@ func newVersion(status Status, claims []claim, main group) *version {
 		main:     main,
 		replaced: make(chan struct{}),
 		resumed:  make(chan struct{}),
-		held:     new(atomic.Int64),
+		held:     new(waiting.Room),
 		since:    time.Now(),
 	}
 }
@@ -348,7 +349,7 @@ func (v *version) ask(ctx context.Context, name, requestTarget string) (*http.Re
 // live returns what goes on in v now, which is at so long after the Proxy was
 // made.
 func (v *version) live(at time.Duration) *Live {
-	live := &Live{Since: v.since, Targets: make([]TargetStatus, 0, len(v.lanes())), Held: v.held.Load()}
+	live := &Live{Since: v.since, Targets: make([]TargetStatus, 0, len(v.lanes())), Held: v.held.Inside()}
 	add := func(g group, rollout bool) {
 		for i, l := range slices.Concat(g.writers, g.readers) {
 			s := l.target.status(at)
@@ -458,47 +459,6 @@ func inFlight(lanes []*lane) (requests, streams int64) {
 	return requests, streams
 }
 
-// A hold is the patience of one request with a service that no connection can
-// be made to. It begins with the first wait, and what counts is the time that is
-// spent waiting, for connections too: not that in which a target had the request,
-// nor that of a pause.
-type hold struct {
-	began  time.Time     // zero: it has not
-	exempt time.Duration // since then, that does not count
-	pause  time.Duration // before the next look
-}
-
-// hasBegun reports whether time is counted.
-func (h *hold) hasBegun() bool { return !h.began.IsZero() }
-
-// exclude says that d, which has just passed, does not count.
-func (h *hold) exclude(d time.Duration) { h.exempt += d }
-
-// wait waits before the next look at the service: 50, 100, 200 ms and so on up
-// to 1 s. It reports false, at once, if there is no more waiting: the time of
-// Timeouts.Hold is up, max others wait already, ctx has ended, or done was
-// closed.
-func (h *hold) wait(ctx context.Context, v *version, max int64, done <-chan struct{}) bool {
-	if !h.hasBegun() {
-		*h = hold{began: time.Now(), pause: 50 * time.Millisecond}
-	}
-	left := v.status.Deployment.Timeouts.Hold - (time.Since(h.began) - h.exempt)
-	defer v.held.Add(-1)
-	if v.held.Add(1) > max || left <= 0 {
-		return false
-	}
-	timer := time.NewTimer(min(h.pause, left))
-	defer timer.Stop()
-	h.pause = min(2*h.pause, time.Second)
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-	case <-done:
-	}
-	return false
-}
-
 // mute has the WebSockets inside of lanes cut when they are closed, if one of the
 // versions, nil or not, is deployed so.
 func mute(lanes []*lane, versions ...*version) {
@@ -553,12 +513,16 @@ type visit struct {
 	sentTo   *target // that had it last; nil: none
 	isStream bool    // what came back from there
 
-	tried  []*target     // that could not take the request
-	last   error         // why the last of them could not
-	why    reason.Reason // the same
-	lost   int           // how many of them had it, and went away
-	hold   hold
-	paused time.Duration // how long it has waited for a resume
+	tried []*target     // that could not take the request
+	last  error         // why the last of them could not
+	why   reason.Reason // the same
+	lost  int           // how many of them had it, and went away
+
+	// What counts of Timeouts.Hold is the time that is spent waiting, for
+	// connections too: not that in which a target had the request, nor that of a
+	// pause.
+	backoff waiting.Backoff
+	paused  time.Duration // how long it has waited for a resume
 }
 
 func (v *visit) serve() {
@@ -806,11 +770,11 @@ func (v *visit) waitForResume() (again bool) {
 		return false
 	}
 	held := v.version.held
-	defer held.Add(-1)
-	if held.Add(1) > int64(v.proxy.options.MaxHeld) {
+	if !held.Enter(v.proxy.options.MaxHeld) {
 		v.refuse(reason.PausedFull, nil)
 		return false
 	}
+	defer held.Leave()
 	var late <-chan time.Time
 	if status.Pause.Max >= 0 {
 		timer := time.NewTimer(status.Pause.Max - v.paused)
@@ -822,7 +786,7 @@ func (v *visit) waitForResume() (again bool) {
 	case <-v.version.replaced:
 		waited := time.Since(began)
 		v.paused += waited
-		v.hold.exclude(waited)
+		v.backoff.Exclude(waited)
 		return true
 	case <-late:
 		v.refuse(reason.PausedLong, nil)
@@ -954,7 +918,7 @@ func (v *visit) forward(l *lane, passage *gate.Passage) bool {
 		v.outcome.Retries++
 	}
 	var began time.Time
-	if v.hold.hasBegun() { // else nobody wants to know
+	if v.backoff.HasBegun() { // else nobody wants to know
 		began = time.Now()
 	}
 	t := l.target
@@ -994,7 +958,7 @@ func (v *visit) forward(l *lane, passage *gate.Passage) bool {
 	if why == reason.Broken {
 		v.lost++
 		if !began.IsZero() {
-			v.hold.exclude(time.Since(began))
+			v.backoff.Exclude(time.Since(began))
 		}
 	}
 	switch {
@@ -1232,7 +1196,7 @@ func (a *amendment) limit(res *http.Response) error {
 // reports false if it answered the request instead.
 func (v *visit) waitForTarget() (again bool) {
 	again = v.why == reason.Dial || v.why == reason.Descriptors || v.why == reason.Broken
-	if again && v.hold.wait(v.r.Context(), v.version, int64(v.proxy.options.MaxHeld), v.proxy.stopping) {
+	if again && v.pause() {
 		v.tried = v.tried[:0]
 		return true
 	}
@@ -1245,6 +1209,17 @@ func (v *visit) waitForTarget() (again bool) {
 		v.refuse(v.why, v.last)
 	}
 	return false
+}
+
+// pause waits before the next look at the service, and reports false, at once, if
+// there is no more waiting.
+func (v *visit) pause() bool {
+	held := v.version.held
+	if !held.Enter(v.proxy.options.MaxHeld) {
+		return false
+	}
+	defer held.Leave()
+	return v.backoff.Pause(v.r.Context(), v.version.status.Deployment.Timeouts.Hold, v.proxy.stopping)
 }
 
 func (v *visit) refuse(why reason.Reason, err error) { v.refusePage(why, "", err) }

@@ -1,0 +1,93 @@
+package waiting_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/waiting"
+)
+
+func TestRoomHasPlacesForNoMoreThanMayWait(t *testing.T) {
+	is := is.New(t)
+	var r waiting.Room
+	is.True(r.Enter(2))
+	is.True(r.Enter(2))
+	is.True(!r.Enter(2))
+	is.Equal(r.Inside(), int64(2)) // who may not wait does not count
+	r.Leave()
+	is.True(r.Enter(2))
+	is.True(r.Enter(3))
+	is.Equal(r.Inside(), int64(3))
+	is.True(!new(waiting.Room).Enter(0))
+	is.True(!new(waiting.Room).Enter(-1))
+}
+
+// pauses returns those of b until there are no more.
+func pauses(t *testing.T, b *waiting.Backoff, limit time.Duration) []time.Duration {
+	var all []time.Duration
+	for {
+		began := time.Now()
+		more := b.Pause(t.Context(), limit, nil)
+		if !more {
+			if took := time.Since(began); took > 0 {
+				t.Errorf("that there is no time left is said after %v", took)
+			}
+			return all
+		}
+		all = append(all, time.Since(began))
+	}
+}
+
+func TestPausesDoubleUpToASecondAndFillTheLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		const ms = time.Millisecond
+		is.Equal(pauses(t, new(waiting.Backoff), 3*time.Second), []time.Duration{50 * ms, 100 * ms, 200 * ms, 400 * ms, 800 * ms, 1000 * ms, 450 * ms})
+		is.Equal(pauses(t, new(waiting.Backoff), 50*ms), []time.Duration{50 * ms})
+		is.Equal(pauses(t, new(waiting.Backoff), 1), []time.Duration{1})
+		is.Equal(len(pauses(t, new(waiting.Backoff), 0)), 0)
+		is.Equal(len(pauses(t, new(waiting.Backoff), -1)), 0)
+	})
+}
+
+func TestTimeBetweenPausesCountsUnlessItIsExcluded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var b waiting.Backoff
+		is.True(!b.HasBegun())
+		time.Sleep(time.Hour) // it has not begun
+		b.Exclude(time.Hour)  // and that does not add to it
+		is.True(b.Pause(t.Context(), time.Second, nil))
+		is.True(b.HasBegun())
+		time.Sleep(time.Minute)
+		b.Exclude(time.Minute)
+		time.Sleep(2 * time.Minute)
+		b.Exclude(2 * time.Minute)
+		is.True(b.Pause(t.Context(), time.Second, nil)) // 850 ms are left
+		time.Sleep(850*time.Millisecond - 1)
+		began := time.Now()
+		is.True(b.Pause(t.Context(), time.Second, nil))
+		is.Equal(time.Since(began), time.Duration(1))
+		is.True(!b.Pause(t.Context(), time.Second, nil))
+	})
+}
+
+func TestPauseEndsWithItsRequestAndWithWhatItWaitsFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		is.True(!new(waiting.Backoff).Pause(ctx, time.Second, nil))
+		is.Equal(time.Since(began), time.Millisecond)
+
+		done := make(chan struct{})
+		time.AfterFunc(time.Millisecond, func() { close(done) })
+		is.True(!new(waiting.Backoff).Pause(t.Context(), time.Second, done))
+		is.Equal(time.Since(began), 2*time.Millisecond)
+	})
+}
