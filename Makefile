@@ -5,6 +5,9 @@ FUZZTIME    ?= 30s
 VERSION     ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
+# The packages whose tests make mutants tries.
+PKG         ?= $(wildcard ./internal/gate ./internal/forward ./internal/upstream ./internal/hostname) .
+
 # What make dist builds for, and the tar for that.
 PLATFORMS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 TAR         ?= tar
@@ -15,7 +18,7 @@ GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.version=$(VERSIO
 packages = $(sort $(dir $(shell grep -rl --include='*_test.go' '$(1)' .)))
 
 .DEFAULT_GOAL := build
-.PHONY: build test check bench pgo fuzz demo man picture dist docker clean help
+.PHONY: build test check bench pgo fuzz mutants demo man picture dist docker clean help
 
 build: ## Build bin/parachute (the default)
 	$(GOBUILD) -o bin/parachute ./cmd/parachute
@@ -54,6 +57,9 @@ fuzz: ## Fuzz each fuzz target for FUZZTIME (30s), one after another
 		echo "$(GO) test -run '^$$' -fuzz '^$$name\$$' -fuzztime $(FUZZTIME) $$dir"; \
 		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null || exit 1; \
 	done
+
+mutants: ## Break the code of PKG, one expression at a time, and report which breaks its tests do not notice (up to an hour a package)
+	.ci/mutants $(PKG)
 
 demo: build ## Deploy back and forth under load, then leave the proxy up to play with
 	$(GOBUILD) -o bin/ ./examples/backend ./examples/demo
