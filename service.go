@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/crypto/acme"
 
+	"github.com/shahnk19/parachute/internal/answer"
 	"github.com/shahnk19/parachute/internal/balance"
 	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/cookies"
@@ -75,9 +76,8 @@ type conduct struct {
 	redirects map[string]string  // by path
 	trusted   []netip.Prefix     // who is believed what a request has been through
 	request   func(http.Header)  // changes what goes to a target; nil: nothing does
-	response  headers.Rules
-	hsts      []string // the value of Strict-Transport-Security; nil: the target's
-	answers   bool     // something of answers is to be changed, kept or counted
+	answer    answer.Rules
+	answers   bool // something of answers is to be changed, kept or counted
 }
 
 // newConduct returns the conduct that a normalized Deployment asks for. Pages
@@ -97,15 +97,19 @@ func newConduct(d Deployment, o Options, standard *pages.Set, checks chan struct
 			c.redirects[r.From] = r.To
 		}
 	}
+	c.answer = answer.Rules{ScopeCookies: d.Headers.ScopeCookies, WriterAffinity: d.Timeouts.WriterAffinity}
 	if d.Headers.HSTS != "" {
-		c.hsts = []string{d.Headers.HSTS}
+		c.answer.HSTS = []string{d.Headers.HSTS}
 	}
 	rules, err := headers.ParseRequest(d.Headers.Request)
 	if err == nil && len(d.Headers.Request) > 0 {
 		c.request = rules.Apply
 	}
 	if err == nil {
-		c.response, err = headers.ParseResponse(d.Headers.Response)
+		rules, err = headers.ParseResponse(d.Headers.Response)
+	}
+	if err == nil && len(d.Headers.Response) > 0 {
+		c.answer.Headers = rules.Apply
 	}
 	if err == nil {
 		c.networks, err = networks.Parse(d.Access.Allow, d.Access.Deny)
@@ -119,8 +123,7 @@ func newConduct(d Deployment, o Options, standard *pages.Set, checks chan struct
 	if err != nil {
 		return nil, faultf(ErrInvalid, "%v", err)
 	}
-	h := d.Headers
-	c.answers = len(h.Response) > 0 || h.HSTS != "" || h.ScopeCookies || len(d.ReadTargets) > 0 || d.Buffer.Responses || d.MaxResponseBody > 0
+	c.answers = !c.answer.IsZero() || d.Buffer.Responses || d.MaxResponseBody > 0
 	return c, nil
 }
 
@@ -923,9 +926,9 @@ func (v *visit) forward(l *lane, passage *gate.Passage) bool {
 	}
 	t := l.target
 	a := v.amend()
-	var answer func(*http.Response) error
+	var change func(*http.Response) error
 	if a != nil {
-		answer = a.make
+		change = a.make
 	}
 	res, err := forward.Forward(v.w, v.sent, l.exchange, forward.Options{
 		Target:    v.target,
@@ -938,7 +941,7 @@ func (v *visit) forward(l *lane, passage *gate.Passage) bool {
 		Stream:    passage.BecomeStream,
 		Mute:      &l.mute,
 		Request:   v.version.conduct.request,
-		Answer:    answer,
+		Answer:    change,
 	})
 	o := &v.outcome
 	v.isStream = passage.IsStream()
@@ -1121,11 +1124,13 @@ func (v *visit) amend() *amendment {
 		conduct:    v.version.conduct,
 		deployment: &v.version.status.Deployment,
 		spool:      v.proxy.spool,
-		method:     v.r.Method,
-		prefix:     v.outcome.Prefix,
-		asked:      v.asked,
-		secure:     v.isSecure(),
-		hasReaders: len(v.group.readers) > 0,
+		request: answer.Request{
+			Method:     v.r.Method,
+			Target:     v.asked,
+			Prefix:     v.outcome.Prefix,
+			IsSecure:   v.isSecure(),
+			HasReaders: len(v.group.readers) > 0,
+		},
 	}
 }
 
@@ -1134,62 +1139,17 @@ type amendment struct {
 	conduct    *conduct
 	deployment *Deployment
 	spool      *buffer.Store
-	method     string
-	prefix     string // that was stripped
-	asked      string // the request target as the client sent it
-	secure     bool   // it came over TLS
-	hasReaders bool
+	request    answer.Request
 
 	full error // why the answer is not buffered although it is to be; nil: it is, or is not to be
 }
 
-func (a *amendment) make(res *http.Response) error {
-	c := a.conduct
-	if a.deployment.Headers.ScopeCookies && a.prefix != "" {
-		cookies.Scope(res.Header, a.prefix, a.asked)
-	}
-	if a.hasReaders {
-		a.noteWriter(res.Header)
-	}
-	if c.hsts != nil && a.secure {
-		res.Header["Strict-Transport-Security"] = c.hsts
-	}
-	c.response.Apply(res.Header)
-	return a.limit(res)
-}
-
-// noteWriter has the client's requests go where it has written, for a while.
-func (a *amendment) noteWriter(h http.Header) {
-	optedOut := strings.EqualFold(h.Get("X-Writer-Affinity"), "false")
-	delete(h, "X-Writer-Affinity")
-	affinity := a.deployment.Timeouts.WriterAffinity
-	if !optedOut && affinity > 0 && a.method != http.MethodGet && a.method != http.MethodHead {
-		cookies.NoteWriter(h, time.Now(), affinity, a.secure)
-	}
-}
-
-// limit sees to the limit of the answer's body, and reads it if it is to be
-// buffered, as far as there is room.
-func (a *amendment) limit(res *http.Response) error {
+func (a *amendment) make(res *http.Response) (err error) {
+	a.conduct.answer.Apply(res.Header, &a.request)
 	d := a.deployment
-	most := d.MaxResponseBody
-	switch {
-	case field.IsEventStream(res.Header) || a.method == http.MethodHead:
-	case most > 0 && res.ContentLength > most:
-		return buffer.ErrTooLarge
-	case res.ContentLength < 0 && most > 0:
-		res.Body = buffer.Limit(res.Body, most)
-	case d.Buffer.Responses && res.ContentLength > 0 && !field.IsGRPC(res.Header) &&
-		!strings.EqualFold(res.Header.Get("X-Accel-Buffering"), "no"):
-		// The app has done its work: a client that may have to be waited for is
-		// better than one that gets nothing.
-		body, full, err := a.spool.ReadAhead(res.Body, res.ContentLength, buffer.Limits{Memory: d.Buffer.Memory, Size: most})
-		if err != nil {
-			return err
-		}
-		res.Body, a.full = body, full
-	}
-	return nil
+	limits := buffer.Limits{Memory: d.Buffer.Memory, Size: d.MaxResponseBody}
+	a.full, err = a.spool.TakeResponse(res, a.request.Method, d.Buffer.Responses, limits)
+	return err
 }
 
 // waitForTarget waits before all targets of a service are tried again, and
