@@ -22,14 +22,205 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/shahnk19/parachute/internal/descriptors"
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/grpc"
+	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/probe"
 	"github.com/shahnk19/parachute/internal/resolve"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
+
+// A HealthCheck says how targets are probed. A probe is a GET, or a gRPC call, on
+// a connection of its own that follows no redirect; what passes, Status says. Where
+// the service asks for TLS, a probe says X-Forwarded-Proto: https, as most requests
+// will.
+//
+// Once a target is healthy, one probe is made for all services of the Proxy that
+// would make the same one at the same interval. Each goes by its own Rise and Fall;
+// where the target has a name, only those with the same Fall share probes.
+type HealthCheck struct {
+	// Path is the request target of a probe; if empty, "/up".
+	Path string `json:"path,omitempty"`
+
+	// Port is the port to probe; if 0, the target's own.
+	Port int `json:"port,omitempty"`
+
+	// Host is sent as the Host header; if empty, the target's address, or
+	// localhost for a unix socket.
+	Host string `json:"host,omitempty"`
+
+	// Interval is the pause between probes, and the longest pause while a
+	// deploy waits, which begins with shorter ones. If 0, 1 s.
+	Interval time.Duration `json:"interval,omitzero"`
+
+	// Timeout bounds a probe from dialling to its answer. If 0, 5 s.
+	Timeout time.Duration `json:"timeout,omitzero"`
+
+	// Headers are sent with a probe, "NAME: VALUE" each.
+	Headers []string `json:"headers,omitempty"`
+
+	// Status is what passes: a status, or a range such as "200-399". If empty,
+	// "200-299".
+	Status string `json:"status,omitempty"`
+
+	// Rise is how many probes in a row must pass to make a target healthy,
+	// Fall how many must fail to make it unhealthy. If 0, 1.
+	Rise int `json:"rise,omitempty"`
+	Fall int `json:"fall,omitempty"`
+
+	// GRPC has a target asked as gRPC servers are, with a call of
+	// grpc.health.v1.Health/Check, which passes if the answer is SERVING.
+	// Targets must then be h2c:// or https:// ones, and Path and Status be
+	// empty. GRPCService is the service whose health is asked for; if empty,
+	// that of the server as a whole.
+	GRPC        bool   `json:"grpc,omitempty"`
+	GRPCService string `json:"grpc_service,omitempty"`
+}
+
+func (h HealthCheck) normalize() (HealthCheck, error) {
+	switch {
+	case h.GRPC && (h.Path != "" || h.Status != ""):
+		return h, faultf(ErrInvalid, "health check path %q and status %q: a gRPC health check has neither", h.Path, h.Status)
+	case !h.GRPC && h.GRPCService != "":
+		return h, faultf(ErrInvalid, "health check of the gRPC service %q: ask for a gRPC health check, too", h.GRPCService)
+	case !utf8.ValidString(h.GRPCService) || len(h.GRPCService) > 1024:
+		return h, faultf(ErrInvalid, "health check of the gRPC service %q: want at most 1024 bytes of UTF-8, such as web.v1.Web", h.GRPCService)
+	case !h.GRPC:
+		h.Path = cmp.Or(h.Path, "/up")
+		h.Status = cmp.Or(h.Status, "200-299")
+	}
+	h.Interval = cmp.Or(h.Interval, time.Second)
+	h.Timeout = cmp.Or(h.Timeout, 5*time.Second)
+	h.Rise, h.Fall = cmp.Or(h.Rise, 1), cmp.Or(h.Fall, 1)
+	for _, header := range h.Headers {
+		if name, value, ok := strings.Cut(header, ":"); !ok || !isHeader(name, value) {
+			return h, faultf(ErrInvalid, "health check header %q: want NAME: VALUE, such as X-Probe: yes", header)
+		}
+	}
+	if _, _, ok := h.passing(); !ok && !h.GRPC {
+		return h, faultf(ErrInvalid, "health check status %q: want a status such as 204, or a range such as 200-399", h.Status)
+	}
+	switch {
+	case !h.GRPC && h.Path[0] != '/':
+		return h, faultf(ErrInvalid, "health check path %q: want one that begins with '/', such as /up", h.Path)
+	case !isRequestTarget(h.Path):
+		return h, faultf(ErrInvalid, "health check path %q: write a space, a '#' and what is not ASCII as %%xx, as in /up%%20now", h.Path)
+	case h.Port < 0 || h.Port > 65535:
+		return h, faultf(ErrInvalid, "health check port %d: want 1 to 65535, or 0 for the target's own", h.Port)
+	case !hostname.IsHostHeader(h.Host):
+		return h, faultf(ErrInvalid, "health check host %q: want a host name, such as app1.example.com", h.Host)
+	case h.Interval < 0 || h.Timeout < 0:
+		return h, faultf(ErrInvalid, "health check interval %v and timeout %v: want more than 0", h.Interval, h.Timeout)
+	case h.Rise < 0 || h.Fall < 0:
+		return h, faultf(ErrInvalid, "health check rise %d and fall %d: want at least 1", h.Rise, h.Fall)
+	}
+	return h, nil
+}
+
+// passing returns the first and the last status that pass.
+func (h HealthCheck) passing() (first, last int, ok bool) {
+	from, to, isRange := strings.Cut(h.Status, "-")
+	if !isRange {
+		to = from
+	}
+	first, err := strconv.Atoi(from)
+	if err != nil {
+		return 0, 0, false
+	}
+	last, err = strconv.Atoi(to)
+	return first, last, err == nil && 100 <= first && first <= last && last <= 599
+}
+
+// A Probe is what one health check saw.
+type Probe struct {
+	Time     time.Time     `json:"time"`               // when it began
+	Took     time.Duration `json:"took"`               // until its answer, or until it was given up
+	URL      string        `json:"url"`                // what was asked
+	Host     string        `json:"host"`               // the Host header that was sent
+	Status   int           `json:"status,omitempty"`   // of the answer; 0: there was none
+	GRPC     string        `json:"grpc,omitempty"`     // what a gRPC server answered: SERVING or another health, or the code and the message of an error
+	Location string        `json:"location,omitempty"` // of the answer
+	Body     string        `json:"body,omitempty"`     // the first 200 bytes of the answer's
+	Error    string        `json:"error,omitempty"`    // why there was no answer
+	Cause    Cause         `json:"cause,omitempty"`    // why it did not pass; empty: it did
+	Passed   bool          `json:"passed"`
+}
+
+// A Cause is a reason for which a probe did not pass, as an operator would tell
+// them apart.
+type Cause string
+
+const (
+	CauseRefused      Cause = "refused"      // nothing listens at the target's address
+	CauseUnknownHost  Cause = "unknown_host" // the target's name has no address
+	CauseUnreachable  Cause = "unreachable"  // it could not be connected to, for another reason
+	CauseTimeout      Cause = "timeout"      // there was no answer within HealthCheck.Timeout
+	CauseNoAnswer     Cause = "no_answer"    // the connection was closed before there was one
+	CauseSpeaksTLS    Cause = "speaks_tls"   // it was asked without TLS, and wants it
+	CauseSpeaksPlain  Cause = "speaks_plain" // it was asked over TLS, and does not speak it
+	CauseCertificate  Cause = "certificate"  // its certificate is not one that TargetTLS accepts
+	CauseMalformed    Cause = "malformed"    // what it answered is not HTTP
+	CauseRedirect     Cause = "redirect"     // it answered 3xx with a Location
+	CauseUnauthorized Cause = "unauthorized" // 401
+	CauseForbidden    Cause = "forbidden"    // 403
+	CauseNotFound     Cause = "not_found"    // 404
+	CauseServerError  Cause = "server_error" // 500 to 599
+	CauseStatus       Cause = "status"       // another status that does not pass
+	CauseShortage     Cause = "shortage"     // nothing was asked, for the proxy may open no more connections: it tells nothing of the target
+
+	CauseNotGRPC        Cause = "not_grpc"        // it does not speak HTTP/2, or answers what is no gRPC
+	CauseNotServing     Cause = "not_serving"     // its health is another than SERVING
+	CauseNoHealth       Cause = "no_health"       // the server has no grpc.health.v1.Health
+	CauseUnknownService Cause = "unknown_service" // the server knows no HealthCheck.GRPCService
+)
+
+// String tells what the target answered, as the end of a sentence: "GET /up
+// answered 301 to https://app1.example.com/up".
+func (p Probe) String() string {
+	asked := p.method() + " " + pathOf(p.URL)
+	if p.Status == 0 {
+		return fmt.Sprintf("%s got no answer: %s", asked, p.Error)
+	}
+	return asked + " answered " + p.answer()
+}
+
+// method returns that of the probe's request.
+func (p Probe) method() string {
+	if pathOf(p.URL) == grpc.HealthPath {
+		return http.MethodPost
+	}
+	return http.MethodGet
+}
+
+// pathOf returns what of a URL is asked for.
+func pathOf(url string) string {
+	if _, rest, ok := strings.Cut(url, "://"); ok {
+		if i := strings.IndexByte(rest, '/'); i >= 0 {
+			return rest[i:]
+		}
+	}
+	return url
+}
+
+// answer tells what the target answered, but not to what.
+func (p *Probe) answer() string {
+	switch {
+	case p.Cause == CauseTimeout:
+		return p.Error
+	case p.Status == 0:
+		return "none: " + p.Error
+	case p.GRPC != "":
+		return p.GRPC
+	case p.Location != "":
+		return fmt.Sprintf("%d to %s", p.Status, p.Location)
+	case p.Body != "" && !p.Passed:
+		return fmt.Sprintf("%d %q", p.Status, p.Body)
+	}
+	return strconv.Itoa(p.Status)
+}
 
 // A prober sends the health checks of one target, the way that its traffic
 // goes, but each on a connection of its own. What it has does not change, and it
@@ -361,103 +552,6 @@ func causeOf(status int, location, body string) Cause {
 // who does not speak it.
 var wantsTLS = regexp.MustCompile(`(?i)(HTTP request to an HTTPS server|HTTP request was sent to HTTPS port|speaking plain HTTP to an SSL-enabled)`)
 
-// hint says what to try for the target of a service that has that host.
-func (t UnhealthyTarget) hint(host string) string {
-	if t.Last == nil {
-		return "the deploy ended before the first answer: give --deploy-timeout more than --health-check-timeout, or see why the target takes so long"
-	}
-	if t.Last.method() == http.MethodPost {
-		if hint := t.Last.callHint(); hint != "" {
-			return hint
-		}
-	}
-	path, at := pathOf(t.Last.URL), t.Address
-	if asked, err := url.Parse(t.Last.URL); err == nil && !strings.HasPrefix(at, "unix:") {
-		at = asked.Host // its port may be another
-	}
-	switch t.Last.Cause {
-	case CauseRefused:
-		return fmt.Sprintf("nothing listens on %s: see whether the app runs, and listens on that port for others than localhost", at)
-	case CauseUnknownHost:
-		return fmt.Sprintf("the proxy finds no address for the name in %s: see its spelling, and whether the proxy and the app are on one network", at)
-	case CauseUnreachable:
-		return fmt.Sprintf("there is no way from the proxy to %s: see the address, and whether both are on one network", at)
-	case CauseShortage:
-		return "the proxy has too many files open, and could not ask: " + descriptors.HowToRaise
-	case CauseTimeout:
-		return "the target takes the request and does not answer, or something in between swallows it: look at the app's log and at firewalls, or give it longer with --health-check-timeout"
-	case CauseNoAnswer:
-		return fmt.Sprintf("the target hangs up without an answer: look at the app's log, and see whether that is its port for HTTP; if it speaks TLS there, deploy it as https://%s", strings.TrimPrefix(t.Address, "https://"))
-	case CauseSpeaksTLS:
-		return fmt.Sprintf("the target speaks TLS: deploy it as https://%s", t.Address)
-	case CauseSpeaksPlain:
-		return fmt.Sprintf("the target does not speak TLS: deploy it as %s", strings.TrimPrefix(t.Address, "https://"))
-	case CauseCertificate:
-		return "the target's certificate is not trusted: name who vouches for it with --target-ca, or the name in it with --target-server-name, or accept any with --target-insecure"
-	case CauseMalformed:
-		if plain, ok := strings.CutPrefix(t.Address, "h2c://"); ok {
-			return fmt.Sprintf("the target does not speak HTTP/2 without TLS: deploy it as %s", plain)
-		}
-		return "what answers there does not speak HTTP/1.1: see whether that is the app's port for HTTP"
-	case CauseRedirect:
-		if strings.HasPrefix(t.Last.Location, "https://") {
-			return fmt.Sprintf("the app redirects plain requests; exclude %s from force_ssl, or use --health-check-path", path)
-		}
-		return fmt.Sprintf("the app redirects %s: name a path that it answers itself with --health-check-path, or let redirects pass with --health-check-status 200-399", path)
-	case CauseUnauthorized:
-		return fmt.Sprintf("the app wants a password for %s: exempt it from that, name another with --health-check-path, or send one with --health-check-header", path)
-	case CauseForbidden:
-		return fmt.Sprintf("the app refuses the request, perhaps because of its host, %s: allow that in the app, or send another with --health-check-host %s", t.Last.Host, cmp.Or(host, "HOST"))
-	case CauseNotFound:
-		return fmt.Sprintf("the app has nothing at %s: add that, or name another path with --health-check-path", path)
-	case CauseServerError:
-		if t.Last.Status == http.StatusLoopDetected {
-			return fmt.Sprintf("%s leads back to this proxy: name the address and port that the app itself listens on", at)
-		}
-		return "the app fails: look at its log; if it only takes longer to start, give it longer with --deploy-timeout"
-	}
-	if t.Last.Status == 0 {
-		return "there was no answer: see whether the app runs, and can be reached from the proxy"
-	}
-	return "the app answers, but not with what counts as healthy: see --health-check-status and --health-check-path"
-}
-
-// callHint is hint for what only a gRPC health check sees; "": it was something else.
-func (p *Probe) callHint() string {
-	switch p.Cause {
-	case CauseNotGRPC:
-		return "what answers there does not speak gRPC: see whether that is the app's port for it, or check the app without --health-check-grpc"
-	case CauseNoAnswer:
-		return "the target hangs up without an answer: look at the app's log, and see whether that is its port for gRPC; if it speaks TLS there, deploy it as https://, and otherwise as h2c://"
-	case CauseNotServing:
-		return "the app says that it is not ready: look at its log; if it only takes longer to start, give it longer with --deploy-timeout"
-	case CauseNoHealth:
-		return "the server has no grpc.health.v1.Health: register the health service of your gRPC library in it"
-	case CauseUnknownService:
-		return "the server keeps no health of that service: have it set one, see the spelling, or give --health-check-grpc no name, which asks for the server as a whole"
-	case CauseUnauthorized, CauseForbidden:
-		return fmt.Sprintf("the app does not let everybody ask for its health: exempt %s from that, or send what it wants with --health-check-header", grpc.HealthPath)
-	}
-	return ""
-}
-
-// answer tells what the target answered, but not to what.
-func (p *Probe) answer() string {
-	switch {
-	case p.Cause == CauseTimeout:
-		return p.Error
-	case p.Status == 0:
-		return "none: " + p.Error
-	case p.GRPC != "":
-		return p.GRPC
-	case p.Location != "":
-		return fmt.Sprintf("%d to %s", p.Status, p.Location)
-	case p.Body != "" && !p.Passed:
-		return fmt.Sprintf("%d %q", p.Status, p.Body)
-	}
-	return strconv.Itoa(p.Status)
-}
-
 // agentName returns the User-Agent of probes: parachute and the version that
 // this program was built with.
 func agentName() string {
@@ -707,4 +801,84 @@ func (t *target) unhealthy() (UnhealthyTarget, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return UnhealthyTarget{Address: t.address, Probes: t.probes, Last: t.last}, t.health != HealthHealthy
+}
+
+// hint says what to try for the target of a service that has that host.
+func (t UnhealthyTarget) hint(host string) string {
+	if t.Last == nil {
+		return "the deploy ended before the first answer: give --deploy-timeout more than --health-check-timeout, or see why the target takes so long"
+	}
+	if t.Last.method() == http.MethodPost {
+		if hint := t.Last.callHint(); hint != "" {
+			return hint
+		}
+	}
+	path, at := pathOf(t.Last.URL), t.Address
+	if asked, err := url.Parse(t.Last.URL); err == nil && !strings.HasPrefix(at, "unix:") {
+		at = asked.Host // its port may be another
+	}
+	switch t.Last.Cause {
+	case CauseRefused:
+		return fmt.Sprintf("nothing listens on %s: see whether the app runs, and listens on that port for others than localhost", at)
+	case CauseUnknownHost:
+		return fmt.Sprintf("the proxy finds no address for the name in %s: see its spelling, and whether the proxy and the app are on one network", at)
+	case CauseUnreachable:
+		return fmt.Sprintf("there is no way from the proxy to %s: see the address, and whether both are on one network", at)
+	case CauseShortage:
+		return "the proxy has too many files open, and could not ask: " + descriptors.HowToRaise
+	case CauseTimeout:
+		return "the target takes the request and does not answer, or something in between swallows it: look at the app's log and at firewalls, or give it longer with --health-check-timeout"
+	case CauseNoAnswer:
+		return fmt.Sprintf("the target hangs up without an answer: look at the app's log, and see whether that is its port for HTTP; if it speaks TLS there, deploy it as https://%s", strings.TrimPrefix(t.Address, "https://"))
+	case CauseSpeaksTLS:
+		return fmt.Sprintf("the target speaks TLS: deploy it as https://%s", t.Address)
+	case CauseSpeaksPlain:
+		return fmt.Sprintf("the target does not speak TLS: deploy it as %s", strings.TrimPrefix(t.Address, "https://"))
+	case CauseCertificate:
+		return "the target's certificate is not trusted: name who vouches for it with --target-ca, or the name in it with --target-server-name, or accept any with --target-insecure"
+	case CauseMalformed:
+		if plain, ok := strings.CutPrefix(t.Address, "h2c://"); ok {
+			return fmt.Sprintf("the target does not speak HTTP/2 without TLS: deploy it as %s", plain)
+		}
+		return "what answers there does not speak HTTP/1.1: see whether that is the app's port for HTTP"
+	case CauseRedirect:
+		if strings.HasPrefix(t.Last.Location, "https://") {
+			return fmt.Sprintf("the app redirects plain requests; exclude %s from force_ssl, or use --health-check-path", path)
+		}
+		return fmt.Sprintf("the app redirects %s: name a path that it answers itself with --health-check-path, or let redirects pass with --health-check-status 200-399", path)
+	case CauseUnauthorized:
+		return fmt.Sprintf("the app wants a password for %s: exempt it from that, name another with --health-check-path, or send one with --health-check-header", path)
+	case CauseForbidden:
+		return fmt.Sprintf("the app refuses the request, perhaps because of its host, %s: allow that in the app, or send another with --health-check-host %s", t.Last.Host, cmp.Or(host, "HOST"))
+	case CauseNotFound:
+		return fmt.Sprintf("the app has nothing at %s: add that, or name another path with --health-check-path", path)
+	case CauseServerError:
+		if t.Last.Status == http.StatusLoopDetected {
+			return fmt.Sprintf("%s leads back to this proxy: name the address and port that the app itself listens on", at)
+		}
+		return "the app fails: look at its log; if it only takes longer to start, give it longer with --deploy-timeout"
+	}
+	if t.Last.Status == 0 {
+		return "there was no answer: see whether the app runs, and can be reached from the proxy"
+	}
+	return "the app answers, but not with what counts as healthy: see --health-check-status and --health-check-path"
+}
+
+// callHint is hint for what only a gRPC health check sees; "": it was something else.
+func (p *Probe) callHint() string {
+	switch p.Cause {
+	case CauseNotGRPC:
+		return "what answers there does not speak gRPC: see whether that is the app's port for it, or check the app without --health-check-grpc"
+	case CauseNoAnswer:
+		return "the target hangs up without an answer: look at the app's log, and see whether that is its port for gRPC; if it speaks TLS there, deploy it as https://, and otherwise as h2c://"
+	case CauseNotServing:
+		return "the app says that it is not ready: look at its log; if it only takes longer to start, give it longer with --deploy-timeout"
+	case CauseNoHealth:
+		return "the server has no grpc.health.v1.Health: register the health service of your gRPC library in it"
+	case CauseUnknownService:
+		return "the server keeps no health of that service: have it set one, see the spelling, or give --health-check-grpc no name, which asks for the server as a whole"
+	case CauseUnauthorized, CauseForbidden:
+		return fmt.Sprintf("the app does not let everybody ask for its health: exempt %s from that, or send what it wants with --health-check-header", grpc.HealthPath)
+	}
+	return ""
 }

@@ -50,6 +50,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net/http"
 	"runtime"
@@ -61,6 +62,7 @@ import (
 
 	"golang.org/x/crypto/acme"
 
+	"github.com/shahnk19/parachute/internal/admission"
 	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/descriptors"
 	"github.com/shahnk19/parachute/internal/forward"
@@ -181,235 +183,6 @@ func (p *Proxy) Deploy(ctx context.Context, d Deployment) error {
 	return p.refuse("deploy", d.Service, p.deploy(ctx, d))
 }
 
-func (p *Proxy) deploy(ctx context.Context, d Deployment) error {
-	d, err := d.normalize()
-	if err != nil {
-		return err
-	}
-	if err := p.checkElsewhere(ctx, slices.Concat(d.Targets, d.ReadTargets)); err != nil {
-		return err
-	}
-	if policyOf(d).isSecure() && p.options.NoHTTPS != nil {
-		return faultf(ErrInvalid, "TLS is not to be had here: %v", p.options.NoHTTPS)
-	}
-	res, ctx, err := p.router.reserve(ctx, d.Service, scopeMain, claims(d), p.policyOf(d))
-	if err != nil {
-		return err
-	}
-	defer p.router.leave(res)
-	p.emit(Event{Kind: EventDeploying, Service: d.Service, Generation: res.generation, Limit: max(d.Timeouts.Deploy, 0)})
-
-	previous, next, err := p.replace(ctx, res, d)
-	if err != nil {
-		p.emit(Event{Kind: EventFailed, Service: d.Service, Generation: res.generation, Err: err})
-		return err
-	}
-	p.retire(res, previous, next, d.Timeouts)
-	return nil
-}
-
-// replace publishes d as soon as it may, and returns what it replaced.
-func (p *Proxy) replace(ctx context.Context, res *reservation, d Deployment) (previous, next *version, err error) {
-	defer p.router.begin(&ongoing{service: res.service, change: changeOf(EventDeploying, res.generation)})()
-	if err := p.router.routes.Load().services[d.Service].admits(d); err != nil {
-		return nil, nil, err // now, and not when everybody has waited for health
-	}
-	status := Status{Service: d.Service, Generation: res.generation, State: StateServing, Deployment: d}
-	v, w, err := p.start(status, res.claims, !d.Force)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err = p.await(ctx, v, w); err == nil {
-		previous, next, err = p.router.publish(ctx, res, d.Service, v.succeed, func(next *version) {
-			p.emit(Event{Kind: EventSwitched, Service: d.Service, Generation: res.generation})
-		})
-	}
-	if err != nil {
-		v.rollout = nil // which goes on as it was
-		v.close()
-	}
-	return previous, next, err
-}
-
-// succeed is the change to v, which was deployed: what else there is of the
-// service stays as it is.
-func (v *version) succeed(current *version) (*version, error) {
-	if current == nil {
-		return v, nil
-	}
-	if err := current.admits(v.status.Deployment); err != nil {
-		return nil, err
-	}
-	v.held = current.held
-	v.main.inherit(current.main)
-	s, c := &v.status, current.status
-	if current.rollout != nil { // else it could not be restored
-		v.rollout, v.split, s.Rollout = current.rollout, current.split, c.Rollout
-	}
-	s.Pause, s.Stop = c.Pause, c.Stop
-	s.State = s.demanded()
-	return v, nil
-}
-
-// admits returns why d cannot take the place of v, which may be nil, or nil: the
-// rollout goes on, and after a restart it would be one of d.
-func (v *version) admits(d Deployment) error {
-	if v == nil || v.rollout == nil {
-		return nil
-	}
-	rollout := v.status.Rollout
-	if _, err := rollout.of(d); err != nil {
-		return faultf(ErrInvalid, "the rollout to %s goes on, but not with this deployment: %v; end the rollout first, or deploy what it can be part of",
-			strings.Join(rollout.Targets, ", "), err)
-	}
-	return nil
-}
-
-// start makes a version that is not published yet, begins to obtain its
-// certificates, and to probe its targets. While a deploy waits for them every
-// probe is an event.
-func (p *Proxy) start(s Status, claims []claim, waiting bool) (*version, *watch, error) {
-	d := s.Deployment
-	main, w, err := p.newGroup(s, d.Targets, d.ReadTargets, waiting)
-	if err != nil {
-		return nil, nil, err
-	}
-	v := newVersion(s, claims, main)
-	v.policy, v.hop = p.policyOf(d), p.hopOf(d.Service)
-	if v.conduct, err = newConduct(d, p.options, p.pages, p.checks); err != nil {
-		return nil, nil, err
-	}
-	if v.holding, err = p.certificates.acquire(d, v.ask); err != nil {
-		return nil, nil, err
-	}
-	for _, t := range v.targets() {
-		t.start()
-	}
-	return v, w, nil
-}
-
-// newGroup returns the group of the targets, which are not probed yet but
-// otherwise as the deployment of s says.
-func (p *Proxy) newGroup(s Status, writers, readers []string, waiting bool) (group, *watch, error) {
-	service, generation := s.Service, s.Generation // lest all of s is kept
-	w := newWatch(len(writers)+len(readers), waiting, s.Deployment.Timeouts.Deploy, func(e Event) {
-		e.Service, e.Generation = service, generation
-		p.emit(e)
-	})
-	w.shortages = p.shortages
-	var targets []*target
-	for _, address := range slices.Concat(writers, readers) {
-		t, err := p.newTarget(address, s.Deployment, w)
-		if err != nil {
-			return group{}, nil, err
-		}
-		targets = append(targets, t)
-	}
-	return newGroup(targets[:len(writers)], targets[len(writers):]), w, nil
-}
-
-// await returns nil when v has what its Deployment wants it to have before it
-// serves, all within Timeouts.Deploy.
-func (p *Proxy) await(ctx context.Context, v *version, w *watch) error {
-	d := v.status.Deployment
-	limited, cancel := ctx, context.CancelFunc(func() {})
-	if d.Timeouts.Deploy >= 0 {
-		limited, cancel = context.WithTimeout(ctx, d.Timeouts.Deploy)
-	}
-	defer cancel()
-	if !d.Force {
-		if err := w.awaitHealthy(ctx, v.targets(), d); err != nil {
-			return err
-		}
-	}
-	if !d.TLS.Wait {
-		return nil
-	}
-	err := v.holding.await(limited)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
-}
-
-// policyOf is that of d's hosts as they are served here.
-func (p *Proxy) policyOf(d Deployment) policy {
-	of := policyOf(d)
-	if p.options.NoHTTPS != nil {
-		of.tls = TLS{}
-	}
-	return of
-}
-
-// retire waits for the end of what a change has replaced: of the requests to
-// those of the previous version's targets that the next one does not have or,
-// if there is no next one, of all that the service has. Then it lets go of the
-// targets.
-func (p *Proxy) retire(res *reservation, previous, next *version, limits Timeouts) {
-	if previous == nil {
-		return
-	}
-	gone, lanes := previous.targets(), previous.left(next)
-	if next != nil {
-		kept := next.targets()
-		gone = slices.DeleteFunc(gone, func(t *target) bool { return slices.Contains(kept, t) })
-		lanes = slices.DeleteFunc(lanes, func(l *lane) bool { return !slices.Contains(gone, l.target) })
-	}
-	for _, t := range gone {
-		t.stopProbes()
-	}
-	mute(lanes, previous, next)
-	e := p.drain(Event{Service: res.service, Generation: res.generation}, lanes, limits, p.done)
-	closeAll(gone)
-	e.Unused = p.roll.without(gone)
-	if previous.holding != nil && (next == nil || next.holding != previous.holding) {
-		previous.holding.release()
-	}
-	p.emit(e)
-}
-
-// drain waits for the end of the requests inside of lanes, which it closes, and
-// cuts off what is late. The event says on account of what.
-func (p *Proxy) drain(e Event, lanes []*lane, limits Timeouts, done <-chan struct{}) Event {
-	defer p.router.begin(&ongoing{e.Service, changeOf(EventDraining, e.Generation), lanes})()
-	e.Kind = EventDraining
-	e.Requests, e.Streams = inFlight(lanes)
-	// What is cut off has a second to end.
-	e.Limit = max(limits.Drain, 0)
-	e.Limit += min(max(limits.Stream, 0), math.MaxInt64-e.Limit)
-	e.Limit = max(e.Limit, time.Second)
-	begin := time.Now()
-	p.emit(e)
-	var counting sync.WaitGroup
-	drained := make(chan struct{})
-	counting.Go(func() { p.countDown(e, begin, lanes, drained) })
-	requests, streams := drain(lanes, gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
-	close(drained)
-	counting.Wait()
-	return Event{
-		Kind: EventDrained, Service: e.Service, Generation: e.Generation,
-		Requests: requests, Streams: streams, Elapsed: time.Since(begin),
-	}
-}
-
-// countDown emits e, which has been emitted for what was inside of lanes at the
-// beginning, again when that has changed, until they are drained.
-func (p *Proxy) countDown(e Event, begin time.Time, lanes []*lane, drained <-chan struct{}) {
-	second := time.NewTicker(time.Second)
-	defer second.Stop()
-	for {
-		select {
-		case <-drained:
-			return
-		case <-second.C:
-		}
-		if requests, streams := inFlight(lanes); requests != e.Requests || streams != e.Streams {
-			e.Requests, e.Streams, e.Elapsed = requests, streams, time.Since(begin)
-			p.emit(e)
-		}
-	}
-}
-
 // Remove takes a service out: its hosts are free again and requests for them
 // are nobody's. It returns when what was running has ended, within the
 // service's own Timeouts.Drain and Timeouts.Stream.
@@ -419,28 +192,6 @@ func (p *Proxy) countDown(e Event, begin time.Time, lanes []*lane, drained <-cha
 // service, which returns ErrSuperseded.
 func (p *Proxy) Remove(ctx context.Context, service string) error {
 	return p.refuse("remove", service, p.remove(ctx, service))
-}
-
-func (p *Proxy) remove(ctx context.Context, service string) error {
-	res, ctx, err := p.router.reserve(ctx, service, scopeAll, nil, policy{})
-	if err != nil {
-		return err
-	}
-	defer p.router.leave(res)
-	nothing := func(*version) (*version, error) { return nil, nil }
-	previous, _, err := p.router.publish(ctx, res, service, nothing, func(*version) {
-		p.emit(Event{Kind: EventRemoved, Service: service, Generation: res.generation})
-	})
-	switch {
-	case err != nil:
-		return err
-	case previous == nil && !res.supersedes:
-		return ErrNotFound
-	case previous == nil:
-		return nil
-	}
-	p.retire(res, previous, nil, previous.status.Deployment.Timeouts)
-	return nil
 }
 
 // Pause holds the requests of a service from now on, until Resume or Stop, and
@@ -474,28 +225,6 @@ func (p *Proxy) Stop(ctx context.Context, service string, how Stop) error {
 	}))
 }
 
-// halt publishes the service with the status that set makes of its own, and
-// waits for the requests that run.
-func (p *Proxy) halt(ctx context.Context, service string, kind EventKind, limit time.Duration, set func(*Status)) error {
-	if !p.router.changes.Enter() {
-		return ErrClosed
-	}
-	defer p.router.changes.Leave()
-	previous, next, err := p.alter(ctx, nil, service, kind, func(v *version) (*version, error) {
-		s := v.status
-		set(&s)
-		return v.renewed(s), nil
-	})
-	if err != nil {
-		return err
-	}
-	d := previous.status.Deployment
-	limits := Timeouts{Drain: limit, Stream: d.Timeouts.Stream}
-	mute(next.leaving, next)
-	p.emit(p.drain(Event{Service: service, Generation: next.status.Generation}, next.leaving, limits, next.resumed))
-	return nil
-}
-
 // Resume serves the requests of a service that was paused or stopped, those
 // that wait first. An error means that nothing was changed: as for Pause. To
 // resume what serves changes nothing.
@@ -512,27 +241,6 @@ func (p *Proxy) Resume(ctx context.Context, service string) error {
 	return p.refuse("resume", service, err)
 }
 
-// alter publishes what make makes of a service that is there and has not
-// failed.
-func (p *Proxy) alter(ctx context.Context, res *reservation, service string, kind EventKind, make func(*version) (*version, error)) (previous, next *version, err error) {
-	change := func(current *version) (*version, error) {
-		switch {
-		case current == nil:
-			return nil, ErrNotFound
-		case current.status.State == StateFailed:
-			return nil, faultf(ErrInvalid, "the service could not be restored: %s; deploy it first", current.status.Error)
-		}
-		return make(current)
-	}
-	return p.router.publish(ctx, res, service, change, func(next *version) {
-		e := Event{Kind: kind, Service: service, Generation: next.status.Generation}
-		if res != nil {
-			e.Generation = res.generation
-		}
-		p.emit(e)
-	})
-}
-
 // Rollout brings r into service beside what the service has, in place of the
 // rollout that it had, and returns when that has ended. Who goes to it, r.Split
 // and SetSplit say; it stays when the service is deployed anew, until
@@ -545,66 +253,6 @@ func (p *Proxy) Rollout(ctx context.Context, service string, r Rollout) error {
 	return p.refuse("roll out", service, p.rollOut(ctx, service, r))
 }
 
-func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
-	if err := p.checkElsewhere(ctx, slices.Concat(r.Targets, r.ReadTargets)); err != nil {
-		return err
-	}
-	res, ctx, err := p.router.reserve(ctx, service, scopeRollout, nil, policy{})
-	if err != nil {
-		return err
-	}
-	defer p.router.leave(res)
-	limit := r.Timeouts.Deploy
-	current := p.router.routes.Load().services[service]
-	if current != nil {
-		limit = cmp.Or(limit, current.status.Deployment.Timeouts.Deploy)
-	}
-	p.emit(Event{Kind: EventDeploying, Service: service, Generation: res.generation, Limit: max(limit, 0)})
-	previous, next, err := p.replaceRollout(ctx, res, current, r)
-	if err != nil {
-		p.emit(Event{Kind: EventFailed, Service: service, Generation: res.generation, Err: err})
-		return err
-	}
-	p.retire(res, previous, next, r.Timeouts.over(next.status.Deployment.Timeouts))
-	return nil
-}
-
-// replaceRollout publishes r, for what the service is at present, as soon as it
-// may.
-func (p *Proxy) replaceRollout(ctx context.Context, res *reservation, current *version, r Rollout) (previous, next *version, err error) {
-	defer p.router.begin(&ongoing{service: res.service, change: changeOf(EventDeploying, res.generation)})()
-	if current == nil {
-		return nil, nil, ErrNotFound
-	}
-	status := current.status
-	status.Generation = res.generation
-	status.Deployment, err = r.of(status.Deployment)
-	if err != nil {
-		return nil, nil, err
-	}
-	d := status.Deployment
-	second, w, err := p.newGroup(status, d.Targets, d.ReadTargets, true)
-	if err != nil {
-		return nil, nil, err
-	}
-	targets := slices.Concat(targetsOf(second.writers), targetsOf(second.readers))
-	for _, t := range targets {
-		t.start()
-	}
-	if err = w.awaitHealthy(ctx, targets, d); err == nil {
-		previous, next, err = p.alter(ctx, res, res.service, EventSwitched, func(v *version) (*version, error) {
-			if _, err := r.of(v.status.Deployment); err != nil { // which may be another by now
-				return nil, err
-			}
-			return v.with(r, &second)
-		})
-	}
-	if err != nil {
-		closeAll(targets)
-	}
-	return previous, next, err
-}
-
 // SetSplit says who goes to the rollout of a service from now on. An error
 // means that nothing was changed: as for Pause, or ErrInvalid where there is no
 // rollout.
@@ -612,54 +260,11 @@ func (p *Proxy) SetSplit(ctx context.Context, service string, s Split) error {
 	return p.refuse("split", service, p.setSplit(ctx, service, s))
 }
 
-func (p *Proxy) setSplit(ctx context.Context, service string, who Split) error {
-	if err := who.check(); err != nil {
-		return err
-	}
-	if !p.router.changes.Enter() {
-		return ErrClosed
-	}
-	defer p.router.changes.Leave()
-	_, _, err := p.alter(ctx, nil, service, EventSplit, func(v *version) (*version, error) {
-		if v.rollout == nil {
-			return nil, errNoRollout
-		}
-		rollout := *v.status.Rollout
-		rollout.Split = who
-		return v.without().with(rollout, v.rollout) // what was set before does not count
-	})
-	return err
-}
-
-// errNoRollout is why there is nothing to be split or ended.
-var errNoRollout = faultf(ErrInvalid, "the service has no rollout: deploy one first")
-
 // EndRollout sends everybody to the first version of a service again, and
 // returns when the requests on the second have ended. An error means that
 // nothing was changed: as for SetSplit, or ErrSuperseded.
 func (p *Proxy) EndRollout(ctx context.Context, service string) error {
 	return p.refuse("end rollout", service, p.endRollout(ctx, service))
-}
-
-func (p *Proxy) endRollout(ctx context.Context, service string) error {
-	res, ctx, err := p.router.reserve(ctx, service, scopeRollout, nil, policy{})
-	if err != nil {
-		return err
-	}
-	defer p.router.leave(res)
-	var limits Timeouts
-	previous, next, err := p.alter(ctx, res, service, EventSplit, func(v *version) (*version, error) {
-		if v.rollout == nil {
-			return nil, errNoRollout
-		}
-		limits = v.status.Rollout.Timeouts.over(v.status.Deployment.Timeouts)
-		return v.without(), nil
-	})
-	if err != nil {
-		return err
-	}
-	p.retire(res, previous, next, limits)
-	return nil
 }
 
 // Services returns what is known of every service, sorted by name, with Live. A
@@ -796,81 +401,6 @@ func (p *Proxy) Restore(services []Status) error {
 	return errors.Join(errs...)
 }
 
-// restore returns the version that serves s, or one that has failed together
-// with the reason, or no version at all for a name that cannot be or was there
-// before. The others were restored before; byHost has them by what they claim.
-func (p *Proxy) restore(s Status, others map[string]*version, byHost map[string][]*version) (*version, error) {
-	before := s.Error
-	s = s.normalize()
-	s.Error = ""
-	if err := checkServiceName(s.Service); err != nil {
-		return nil, err
-	}
-	if others[s.Service] != nil {
-		return nil, faultf(ErrConflict, "the service is there twice")
-	}
-	d, err := s.Deployment.normalize()
-	if err != nil && before != "" {
-		err = faultf(ErrInvalid, "%s", before) // it tells how the deployment came to be what cannot be
-	}
-	if err == nil && d.Service != s.Service {
-		err = faultf(ErrInvalid, "the deployment is of service %s", d.Service)
-	}
-	var own []claim
-	for _, c := range claims(d) {
-		conflict := c.beside(byHost[c.host], s.Service, p.policyOf(d))
-		if conflict == nil || conflict.Dispute != "" {
-			own = append(own, c)
-		}
-		if conflict != nil && err == nil {
-			err = conflict
-		}
-	}
-	restored := s
-	restored.Deployment = d
-	var v *version
-	var w *watch
-	if err == nil {
-		v, w, err = p.start(restored, own, false)
-	}
-	if err != nil {
-		s.State, s.Error = StateFailed, err.Error()
-		return newVersion(s, own, group{}), err
-	}
-	v.settled, v.settledBy = w.settled, time.Now().Add(time.Second)
-	if s.Rollout == nil {
-		return v, nil
-	}
-	next, err := p.restoreRollout(v)
-	if err != nil {
-		return v.without(), fmt.Errorf("the service serves without its rollout to %s: %w", strings.Join(s.Rollout.Targets, ", "), err)
-	}
-	return next, nil
-}
-
-// restoreRollout returns v, which is not published yet, with its rollout.
-func (p *Proxy) restoreRollout(v *version) (*version, error) {
-	s := v.status
-	rollout := *s.Rollout
-	d, err := rollout.of(s.Deployment)
-	if err != nil {
-		return nil, err
-	}
-	s.Deployment = d
-	second, _, err := p.newGroup(s, d.Targets, d.ReadTargets, false)
-	if err != nil {
-		return nil, err
-	}
-	next, err := v.with(rollout, &second)
-	if err != nil {
-		return nil, err
-	}
-	for _, l := range slices.Concat(second.writers, second.readers) {
-		l.target.start()
-	}
-	return next, nil
-}
-
 // Shutdown prepares for the end: changes are refused with ErrClosed from now
 // on, those that wait for health are ended so, and streams are closed as in a
 // drain. It returns nil when nobody is inside, or ctx's error when ctx ends
@@ -945,34 +475,6 @@ func (p *Proxy) idle() bool {
 	return true
 }
 
-// claims returns what d asks for, leaving out what cannot be.
-func claims(d Deployment) []claim {
-	hosts, prefixes := []string{anyHost}, []string{""}
-	if len(d.Hosts) > 0 {
-		hosts = nil
-		for _, given := range d.Hosts {
-			if host, err := hostname.ParsePattern(given); err == nil {
-				hosts = append(hosts, host)
-			}
-		}
-	}
-	if len(d.PathPrefixes) > 0 {
-		prefixes = nil
-		for _, given := range d.PathPrefixes {
-			if prefix, err := hostname.ParsePrefix(given); err == nil && !slices.Contains(prefixes, prefix) {
-				prefixes = append(prefixes, prefix)
-			}
-		}
-	}
-	all := make([]claim, 0, len(hosts)*len(prefixes))
-	for _, host := range hosts {
-		for _, prefix := range prefixes {
-			all = append(all, claim{host, prefix})
-		}
-	}
-	return all
-}
-
 // describe says in front of an error what was being done, and to what.
 func describe(verb, service string, err error) error {
 	if err == nil {
@@ -1005,6 +507,233 @@ func (p *Proxy) refuse(verb, service string, err error) error {
 		e.unchanged += "; " + service + " is still " + string(v.status.State)
 	}
 	return e
+}
+
+// A changeError says in front of an error what was being done, and to what.
+type changeError struct {
+	verb, service string // service is "" if it cannot be one
+	err           error
+	unchanged     string // what is as it was, which %+v ends with; "": that is not known
+}
+
+func (e *changeError) Error() string { return e.doing() + e.err.Error() }
+
+func (e *changeError) Unwrap() error { return e.err }
+
+func (e *changeError) Format(s fmt.State, verb rune) {
+	full := fmt.Sprintf("%s%+v", e.doing(), e.err)
+	if e.unchanged != "" {
+		full += "\n  " + e.unchanged
+	}
+	formatError(s, verb, e, full)
+}
+
+func (e *changeError) doing() string {
+	if e.service == "" {
+		return "parachute: " + e.verb + ": "
+	}
+	return "parachute: " + e.verb + " " + e.service + ": "
+}
+
+// State says what a service does with its requests.
+type State string
+
+const (
+	StateServing State = "serving" // they go to its targets
+	StatePaused  State = "paused"  // they wait
+	StateStopped State = "stopped" // they are answered 503
+	StateFailed  State = "failed"  // it could not be restored; they are answered 503
+)
+
+// A Status is what is known of a service: what was asked for, which is what
+// Commit gets and Restore takes, and under Live what is going on.
+type Status struct {
+	Service    string     `json:"service"`
+	Generation uint64     `json:"generation"` // the number of the deploy that it serves; higher is newer, across all services
+	State      State      `json:"state"`
+	Deployment Deployment `json:"deployment"`
+	Rollout    *Rollout   `json:"rollout,omitempty"` // nil: there is none
+	Pause      *Pause     `json:"pause,omitempty"`   // while State is StatePaused
+	Stop       *Stop      `json:"stop,omitempty"`    // while State is StateStopped
+	Error      string     `json:"error,omitempty"`   // why State is StateFailed
+	Live       *Live      `json:"live,omitempty"`    // nil in what Commit gets; ignored by Restore
+}
+
+// Live is what goes on in a service at the moment of asking.
+type Live struct {
+	Since   time.Time      `json:"since"`             // when it got its Generation and State, or was restored
+	Targets []TargetStatus `json:"targets"`           // Deployment's, then the Rollout's; none where State is StateFailed
+	Held    int64          `json:"held"`              // requests that wait
+	Changes []Change       `json:"changes,omitempty"` // what is under way, the oldest first
+}
+
+// A Change is a part of a deploy, or of another change of a service, that takes
+// its time and has not ended.
+type Change struct {
+	Kind       EventKind `json:"kind"`               // EventDeploying: targets, or certificates, are waited for; EventDraining: requests and streams are
+	Generation uint64    `json:"generation"`         // of the deploy or removal that it belongs to, as in its events
+	Since      time.Time `json:"since"`              // when it began
+	Requests   int64     `json:"requests,omitempty"` // that are still waited for, streams aside
+	Streams    int64     `json:"streams,omitempty"`  // likewise
+}
+
+func changeOf(kind EventKind, generation uint64) Change {
+	return Change{Kind: kind, Generation: generation, Since: time.Now()}
+}
+
+// demanded returns the state that was asked for last: as it is where s serves,
+// and as it is to be once the service can be restored again.
+func (s Status) demanded() State {
+	switch {
+	case s.Stop != nil:
+		return StateStopped
+	case s.Pause != nil:
+		return StatePaused
+	}
+	return StateServing
+}
+
+// normalize returns s, which was kept by somebody else, with a State that is
+// its demanded one, and with all that this State wants.
+func (s Status) normalize() Status {
+	s.Live = nil
+	switch s.State {
+	case StateFailed: // Pause and Stop say what it was before
+	case StatePaused:
+		s.Pause, s.Stop = cmp.Or(s.Pause, new(Pause)), nil
+	case StateStopped:
+		s.Pause, s.Stop = nil, cmp.Or(s.Stop, new(Stop))
+	default:
+		s.Pause, s.Stop = nil, nil
+	}
+	if s.Pause != nil {
+		pause := s.Pause.normalize()
+		s.Pause = &pause
+	}
+	s.State = s.demanded()
+	return s
+}
+
+// clone returns a Status that shares no memory with s but for Live.
+func (s Status) clone() Status {
+	s.Deployment = s.Deployment.clone()
+	if s.Rollout != nil {
+		r := *s.Rollout
+		r.Targets, r.ReadTargets, r.Split.List = slices.Clone(r.Targets), slices.Clone(r.ReadTargets), slices.Clone(r.Split.List)
+		s.Rollout = &r
+	}
+	if s.Pause != nil {
+		p := *s.Pause
+		s.Pause = &p
+	}
+	if s.Stop != nil {
+		stop := *s.Stop
+		s.Stop = &stop
+	}
+	return s
+}
+
+// EventKind says what an Event is about.
+type EventKind string
+
+const (
+	EventDeploying EventKind = "deploying" // a deploy has its generation and waits for its targets
+	EventProbed    EventKind = "probed"    // a probe ended, while a deploy waits
+	EventHealthy   EventKind = "healthy"   // a target became healthy
+	EventUnhealthy EventKind = "unhealthy" // a target in service stopped being healthy
+	EventSwitched  EventKind = "switched"  // all new requests go to this generation
+	EventDraining  EventKind = "draining"  // the replaced generation is being waited for; again while it is, once a second at most, when Requests or Streams are others than before
+	EventDrained   EventKind = "drained"   // it has ended; Requests and Streams are what had to be cut off
+	EventRemoved   EventKind = "removed"   // the service takes no requests any more
+	EventPaused    EventKind = "paused"    // its requests wait
+	EventStopped   EventKind = "stopped"   // its requests are answered 503
+	EventResumed   EventKind = "resumed"   // its requests are served again
+	EventSplit     EventKind = "split"     // its requests are split otherwise between it and its rollout
+	EventFailed    EventKind = "failed"    // a deploy was refused, or a service could not be restored; Err tells why
+
+	EventCertificate   EventKind = "certificate"    // Host has a new certificate
+	EventNoCertificate EventKind = "no certificate" // a new certificate for Host was not to be had, or could not be kept; Err tells why
+)
+
+// An Event is something that happened to a service.
+type Event struct {
+	Time       time.Time
+	Service    string
+	Generation uint64 // of the deploy or removal that it belongs to
+	Kind       EventKind
+	Target     string // the one concerned, if it is one
+	Host       string // in EventCertificate and EventNoCertificate, which have neither Service nor Generation
+	Probe      *Probe // in EventProbed, EventHealthy and EventUnhealthy
+	Requests   int64  // in EventDraining and EventDrained
+	Streams    int64  // likewise: upgraded connections and event streams
+	Err        error
+
+	// How far it is, for who shows it. Probes is how many of the target have
+	// ended, in EventProbed, and in EventHealthy while a deploy waits; Elapsed is
+	// the time since the deploy began, in these, or the drain, in EventDraining
+	// (0 in the first) and EventDrained; Limit is how long a deploy or a drain
+	// may take, in EventDeploying, EventProbed and EventDraining; 0: as long as
+	// it likes.
+	Probes  int
+	Elapsed time.Duration
+	Limit   time.Duration
+
+	// Unused are the replaced targets, in EventDrained, that may be stopped: no
+	// service has them any more, and no deploy waits for them.
+	Unused []string
+}
+
+// level returns how much an operator should mind what a log says of e.
+func (e Event) level() slog.Level {
+	switch e.Kind {
+	case EventProbed:
+		return slog.LevelDebug
+	case EventUnhealthy:
+		return slog.LevelWarn
+	case EventFailed:
+		return slog.LevelError
+	case EventNoCertificate:
+		if errors.Is(e.Err, admission.ErrRefused) {
+			return slog.LevelInfo // anybody can come to a name that is none of ours
+		}
+		return slog.LevelWarn
+	case EventDraining:
+		if e.Elapsed > 0 {
+			return slog.LevelDebug // it was told that it has begun
+		}
+	case EventDrained:
+		if e.Requests > 0 {
+			return slog.LevelWarn
+		}
+	}
+	return slog.LevelInfo
+}
+
+// attrs returns what a log says of e, but for its kind.
+func (e Event) attrs() []slog.Attr {
+	var attrs []slog.Attr
+	if e.Service != "" {
+		attrs = append(attrs, slog.String("service", e.Service), slog.Uint64("generation", e.Generation))
+	}
+	if e.Host != "" {
+		attrs = append(attrs, slog.String("host", e.Host))
+	}
+	if e.Target != "" {
+		attrs = append(attrs, slog.String("target", e.Target))
+	}
+	if e.Probe != nil {
+		attrs = append(attrs, slog.String("probe", e.Probe.String()))
+	}
+	if e.Err != nil {
+		attrs = append(attrs, slog.String("error", e.Err.Error())) // as a sentence, also where it has a form of JSON
+	}
+	switch e.Kind {
+	case EventDraining:
+		attrs = append(attrs, slog.Int64("requests", e.Requests), slog.Int64("streams", e.Streams))
+	case EventDrained:
+		attrs = append(attrs, slog.Int64("requests_cut", e.Requests), slog.Int64("streams_closed", e.Streams))
+	}
+	return attrs
 }
 
 // emit tells Notify and the log what has happened.

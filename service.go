@@ -3,39 +3,524 @@ package parachute
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
+	"math"
 	"net/http"
 	"net/netip"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/crypto/acme"
-
 	"github.com/shahnk19/parachute/internal/answer"
-	"github.com/shahnk19/parachute/internal/balance"
-	"github.com/shahnk19/parachute/internal/buffer"
-	"github.com/shahnk19/parachute/internal/cookies"
 	"github.com/shahnk19/parachute/internal/credentials"
 	"github.com/shahnk19/parachute/internal/field"
-	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
-	"github.com/shahnk19/parachute/internal/grpc"
 	"github.com/shahnk19/parachute/internal/headers"
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/networks"
 	"github.com/shahnk19/parachute/internal/pages"
-	"github.com/shahnk19/parachute/internal/reason"
 	"github.com/shahnk19/parachute/internal/split"
-	"github.com/shahnk19/parachute/internal/upstream"
 	"github.com/shahnk19/parachute/internal/waiting"
 )
+
+func (p *Proxy) deploy(ctx context.Context, d Deployment) error {
+	d, err := d.normalize()
+	if err != nil {
+		return err
+	}
+	if err := p.checkElsewhere(ctx, slices.Concat(d.Targets, d.ReadTargets)); err != nil {
+		return err
+	}
+	if policyOf(d).isSecure() && p.options.NoHTTPS != nil {
+		return faultf(ErrInvalid, "TLS is not to be had here: %v", p.options.NoHTTPS)
+	}
+	res, ctx, err := p.router.reserve(ctx, d.Service, scopeMain, claims(d), p.policyOf(d))
+	if err != nil {
+		return err
+	}
+	defer p.router.leave(res)
+	p.emit(Event{Kind: EventDeploying, Service: d.Service, Generation: res.generation, Limit: max(d.Timeouts.Deploy, 0)})
+
+	previous, next, err := p.replace(ctx, res, d)
+	if err != nil {
+		p.emit(Event{Kind: EventFailed, Service: d.Service, Generation: res.generation, Err: err})
+		return err
+	}
+	p.retire(res, previous, next, d.Timeouts)
+	return nil
+}
+
+// replace publishes d as soon as it may, and returns what it replaced.
+func (p *Proxy) replace(ctx context.Context, res *reservation, d Deployment) (previous, next *version, err error) {
+	defer p.router.begin(&ongoing{service: res.service, change: changeOf(EventDeploying, res.generation)})()
+	if err := p.router.routes.Load().services[d.Service].admits(d); err != nil {
+		return nil, nil, err // now, and not when everybody has waited for health
+	}
+	status := Status{Service: d.Service, Generation: res.generation, State: StateServing, Deployment: d}
+	v, w, err := p.start(status, res.claims, !d.Force)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err = p.await(ctx, v, w); err == nil {
+		previous, next, err = p.router.publish(ctx, res, d.Service, v.succeed, func(next *version) {
+			p.emit(Event{Kind: EventSwitched, Service: d.Service, Generation: res.generation})
+		})
+	}
+	if err != nil {
+		v.rollout = nil // which goes on as it was
+		v.close()
+	}
+	return previous, next, err
+}
+
+// start makes a version that is not published yet, begins to obtain its
+// certificates, and to probe its targets. While a deploy waits for them every
+// probe is an event.
+func (p *Proxy) start(s Status, claims []claim, waiting bool) (*version, *watch, error) {
+	d := s.Deployment
+	main, w, err := p.newGroup(s, d.Targets, d.ReadTargets, waiting)
+	if err != nil {
+		return nil, nil, err
+	}
+	v := newVersion(s, claims, main)
+	v.policy, v.hop = p.policyOf(d), p.hopOf(d.Service)
+	if v.conduct, err = newConduct(d, p.options, p.pages, p.checks); err != nil {
+		return nil, nil, err
+	}
+	if v.holding, err = p.certificates.acquire(d, v.ask); err != nil {
+		return nil, nil, err
+	}
+	for _, t := range v.targets() {
+		t.start()
+	}
+	return v, w, nil
+}
+
+// newGroup returns the group of the targets, which are not probed yet but
+// otherwise as the deployment of s says.
+func (p *Proxy) newGroup(s Status, writers, readers []string, waiting bool) (group, *watch, error) {
+	service, generation := s.Service, s.Generation // lest all of s is kept
+	w := newWatch(len(writers)+len(readers), waiting, s.Deployment.Timeouts.Deploy, func(e Event) {
+		e.Service, e.Generation = service, generation
+		p.emit(e)
+	})
+	w.shortages = p.shortages
+	var targets []*target
+	for _, address := range slices.Concat(writers, readers) {
+		t, err := p.newTarget(address, s.Deployment, w)
+		if err != nil {
+			return group{}, nil, err
+		}
+		targets = append(targets, t)
+	}
+	return newGroup(targets[:len(writers)], targets[len(writers):]), w, nil
+}
+
+// await returns nil when v has what its Deployment wants it to have before it
+// serves, all within Timeouts.Deploy.
+func (p *Proxy) await(ctx context.Context, v *version, w *watch) error {
+	d := v.status.Deployment
+	limited, cancel := ctx, context.CancelFunc(func() {})
+	if d.Timeouts.Deploy >= 0 {
+		limited, cancel = context.WithTimeout(ctx, d.Timeouts.Deploy)
+	}
+	defer cancel()
+	if !d.Force {
+		if err := w.awaitHealthy(ctx, v.targets(), d); err != nil {
+			return err
+		}
+	}
+	if !d.TLS.Wait {
+		return nil
+	}
+	err := v.holding.await(limited)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// policyOf is that of d's hosts as they are served here.
+func (p *Proxy) policyOf(d Deployment) policy {
+	of := policyOf(d)
+	if p.options.NoHTTPS != nil {
+		of.tls = TLS{}
+	}
+	return of
+}
+
+// claims returns what d asks for, leaving out what cannot be.
+func claims(d Deployment) []claim {
+	hosts, prefixes := []string{anyHost}, []string{""}
+	if len(d.Hosts) > 0 {
+		hosts = nil
+		for _, given := range d.Hosts {
+			if host, err := hostname.ParsePattern(given); err == nil {
+				hosts = append(hosts, host)
+			}
+		}
+	}
+	if len(d.PathPrefixes) > 0 {
+		prefixes = nil
+		for _, given := range d.PathPrefixes {
+			if prefix, err := hostname.ParsePrefix(given); err == nil && !slices.Contains(prefixes, prefix) {
+				prefixes = append(prefixes, prefix)
+			}
+		}
+	}
+	all := make([]claim, 0, len(hosts)*len(prefixes))
+	for _, host := range hosts {
+		for _, prefix := range prefixes {
+			all = append(all, claim{host, prefix})
+		}
+	}
+	return all
+}
+
+// retire waits for the end of what a change has replaced: of the requests to
+// those of the previous version's targets that the next one does not have or,
+// if there is no next one, of all that the service has. Then it lets go of the
+// targets.
+func (p *Proxy) retire(res *reservation, previous, next *version, limits Timeouts) {
+	if previous == nil {
+		return
+	}
+	gone, lanes := previous.targets(), previous.left(next)
+	if next != nil {
+		kept := next.targets()
+		gone = slices.DeleteFunc(gone, func(t *target) bool { return slices.Contains(kept, t) })
+		lanes = slices.DeleteFunc(lanes, func(l *lane) bool { return !slices.Contains(gone, l.target) })
+	}
+	for _, t := range gone {
+		t.stopProbes()
+	}
+	mute(lanes, previous, next)
+	e := p.drain(Event{Service: res.service, Generation: res.generation}, lanes, limits, p.done)
+	closeAll(gone)
+	e.Unused = p.roll.without(gone)
+	if previous.holding != nil && (next == nil || next.holding != previous.holding) {
+		previous.holding.release()
+	}
+	p.emit(e)
+}
+
+// drain waits for the end of the requests inside of lanes, which it closes, and
+// cuts off what is late. The event says on account of what.
+func (p *Proxy) drain(e Event, lanes []*lane, limits Timeouts, done <-chan struct{}) Event {
+	defer p.router.begin(&ongoing{e.Service, changeOf(EventDraining, e.Generation), lanes})()
+	e.Kind = EventDraining
+	e.Requests, e.Streams = inFlight(lanes)
+	// What is cut off has a second to end.
+	e.Limit = max(limits.Drain, 0)
+	e.Limit += min(max(limits.Stream, 0), math.MaxInt64-e.Limit)
+	e.Limit = max(e.Limit, time.Second)
+	begin := time.Now()
+	p.emit(e)
+	var counting sync.WaitGroup
+	drained := make(chan struct{})
+	counting.Go(func() { p.countDown(e, begin, lanes, drained) })
+	requests, streams := drain(lanes, gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
+	close(drained)
+	counting.Wait()
+	return Event{
+		Kind: EventDrained, Service: e.Service, Generation: e.Generation,
+		Requests: requests, Streams: streams, Elapsed: time.Since(begin),
+	}
+}
+
+// countDown emits e, which has been emitted for what was inside of lanes at the
+// beginning, again when that has changed, until they are drained.
+func (p *Proxy) countDown(e Event, begin time.Time, lanes []*lane, drained <-chan struct{}) {
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	for {
+		select {
+		case <-drained:
+			return
+		case <-second.C:
+		}
+		if requests, streams := inFlight(lanes); requests != e.Requests || streams != e.Streams {
+			e.Requests, e.Streams, e.Elapsed = requests, streams, time.Since(begin)
+			p.emit(e)
+		}
+	}
+}
+
+// drain lets nobody into lanes any more and waits for those inside, as
+// gate.Drain does; it cuts off the requests that are late. Nobody else's
+// exchanges with the same targets are touched.
+func drain(lanes []*lane, limits gate.Limits, done <-chan struct{}) (requests, streams int64) {
+	gates := make([]*gate.Lane, len(lanes))
+	for i, l := range lanes {
+		gates[i] = &l.Lane
+	}
+	cut := func() (cut int64) {
+		for _, l := range lanes {
+			cut += l.exchanges.CutRequests()
+		}
+		return cut
+	}
+	return gate.Drain(gates, limits, cut, done)
+}
+
+// mute has the WebSockets inside of lanes cut when they are closed, if one of the
+// versions, nil or not, is deployed so.
+func mute(lanes []*lane, versions ...*version) {
+	for _, v := range versions {
+		if v == nil || !v.status.Deployment.NoWebSocketClose {
+			continue
+		}
+		for _, l := range lanes {
+			l.mute.Store(true)
+		}
+	}
+}
+
+func (p *Proxy) remove(ctx context.Context, service string) error {
+	res, ctx, err := p.router.reserve(ctx, service, scopeAll, nil, policy{})
+	if err != nil {
+		return err
+	}
+	defer p.router.leave(res)
+	nothing := func(*version) (*version, error) { return nil, nil }
+	previous, _, err := p.router.publish(ctx, res, service, nothing, func(*version) {
+		p.emit(Event{Kind: EventRemoved, Service: service, Generation: res.generation})
+	})
+	switch {
+	case err != nil:
+		return err
+	case previous == nil && !res.supersedes:
+		return ErrNotFound
+	case previous == nil:
+		return nil
+	}
+	p.retire(res, previous, nil, previous.status.Deployment.Timeouts)
+	return nil
+}
+
+// halt publishes the service with the status that set makes of its own, and
+// waits for the requests that run.
+func (p *Proxy) halt(ctx context.Context, service string, kind EventKind, limit time.Duration, set func(*Status)) error {
+	if !p.router.changes.Enter() {
+		return ErrClosed
+	}
+	defer p.router.changes.Leave()
+	previous, next, err := p.alter(ctx, nil, service, kind, func(v *version) (*version, error) {
+		s := v.status
+		set(&s)
+		return v.renewed(s), nil
+	})
+	if err != nil {
+		return err
+	}
+	d := previous.status.Deployment
+	limits := Timeouts{Drain: limit, Stream: d.Timeouts.Stream}
+	mute(next.leaving, next)
+	p.emit(p.drain(Event{Service: service, Generation: next.status.Generation}, next.leaving, limits, next.resumed))
+	return nil
+}
+
+// alter publishes what make makes of a service that is there and has not
+// failed.
+func (p *Proxy) alter(ctx context.Context, res *reservation, service string, kind EventKind, make func(*version) (*version, error)) (previous, next *version, err error) {
+	change := func(current *version) (*version, error) {
+		switch {
+		case current == nil:
+			return nil, ErrNotFound
+		case current.status.State == StateFailed:
+			return nil, faultf(ErrInvalid, "the service could not be restored: %s; deploy it first", current.status.Error)
+		}
+		return make(current)
+	}
+	return p.router.publish(ctx, res, service, change, func(next *version) {
+		e := Event{Kind: kind, Service: service, Generation: next.status.Generation}
+		if res != nil {
+			e.Generation = res.generation
+		}
+		p.emit(e)
+	})
+}
+
+func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
+	if err := p.checkElsewhere(ctx, slices.Concat(r.Targets, r.ReadTargets)); err != nil {
+		return err
+	}
+	res, ctx, err := p.router.reserve(ctx, service, scopeRollout, nil, policy{})
+	if err != nil {
+		return err
+	}
+	defer p.router.leave(res)
+	limit := r.Timeouts.Deploy
+	current := p.router.routes.Load().services[service]
+	if current != nil {
+		limit = cmp.Or(limit, current.status.Deployment.Timeouts.Deploy)
+	}
+	p.emit(Event{Kind: EventDeploying, Service: service, Generation: res.generation, Limit: max(limit, 0)})
+	previous, next, err := p.replaceRollout(ctx, res, current, r)
+	if err != nil {
+		p.emit(Event{Kind: EventFailed, Service: service, Generation: res.generation, Err: err})
+		return err
+	}
+	p.retire(res, previous, next, r.Timeouts.over(next.status.Deployment.Timeouts))
+	return nil
+}
+
+// replaceRollout publishes r, for what the service is at present, as soon as it
+// may.
+func (p *Proxy) replaceRollout(ctx context.Context, res *reservation, current *version, r Rollout) (previous, next *version, err error) {
+	defer p.router.begin(&ongoing{service: res.service, change: changeOf(EventDeploying, res.generation)})()
+	if current == nil {
+		return nil, nil, ErrNotFound
+	}
+	status := current.status
+	status.Generation = res.generation
+	status.Deployment, err = r.of(status.Deployment)
+	if err != nil {
+		return nil, nil, err
+	}
+	d := status.Deployment
+	second, w, err := p.newGroup(status, d.Targets, d.ReadTargets, true)
+	if err != nil {
+		return nil, nil, err
+	}
+	targets := slices.Concat(targetsOf(second.writers), targetsOf(second.readers))
+	for _, t := range targets {
+		t.start()
+	}
+	if err = w.awaitHealthy(ctx, targets, d); err == nil {
+		previous, next, err = p.alter(ctx, res, res.service, EventSwitched, func(v *version) (*version, error) {
+			if _, err := r.of(v.status.Deployment); err != nil { // which may be another by now
+				return nil, err
+			}
+			return v.with(r, &second)
+		})
+	}
+	if err != nil {
+		closeAll(targets)
+	}
+	return previous, next, err
+}
+
+func (p *Proxy) setSplit(ctx context.Context, service string, who Split) error {
+	if err := who.check(); err != nil {
+		return err
+	}
+	if !p.router.changes.Enter() {
+		return ErrClosed
+	}
+	defer p.router.changes.Leave()
+	_, _, err := p.alter(ctx, nil, service, EventSplit, func(v *version) (*version, error) {
+		if v.rollout == nil {
+			return nil, errNoRollout
+		}
+		rollout := *v.status.Rollout
+		rollout.Split = who
+		return v.without().with(rollout, v.rollout) // what was set before does not count
+	})
+	return err
+}
+
+// errNoRollout is why there is nothing to be split or ended.
+var errNoRollout = faultf(ErrInvalid, "the service has no rollout: deploy one first")
+
+func (p *Proxy) endRollout(ctx context.Context, service string) error {
+	res, ctx, err := p.router.reserve(ctx, service, scopeRollout, nil, policy{})
+	if err != nil {
+		return err
+	}
+	defer p.router.leave(res)
+	var limits Timeouts
+	previous, next, err := p.alter(ctx, res, service, EventSplit, func(v *version) (*version, error) {
+		if v.rollout == nil {
+			return nil, errNoRollout
+		}
+		limits = v.status.Rollout.Timeouts.over(v.status.Deployment.Timeouts)
+		return v.without(), nil
+	})
+	if err != nil {
+		return err
+	}
+	p.retire(res, previous, next, limits)
+	return nil
+}
+
+// restore returns the version that serves s, or one that has failed together
+// with the reason, or no version at all for a name that cannot be or was there
+// before. The others were restored before; byHost has them by what they claim.
+func (p *Proxy) restore(s Status, others map[string]*version, byHost map[string][]*version) (*version, error) {
+	before := s.Error
+	s = s.normalize()
+	s.Error = ""
+	if err := checkServiceName(s.Service); err != nil {
+		return nil, err
+	}
+	if others[s.Service] != nil {
+		return nil, faultf(ErrConflict, "the service is there twice")
+	}
+	d, err := s.Deployment.normalize()
+	if err != nil && before != "" {
+		err = faultf(ErrInvalid, "%s", before) // it tells how the deployment came to be what cannot be
+	}
+	if err == nil && d.Service != s.Service {
+		err = faultf(ErrInvalid, "the deployment is of service %s", d.Service)
+	}
+	var own []claim
+	for _, c := range claims(d) {
+		conflict := c.beside(byHost[c.host], s.Service, p.policyOf(d))
+		if conflict == nil || conflict.Dispute != "" {
+			own = append(own, c)
+		}
+		if conflict != nil && err == nil {
+			err = conflict
+		}
+	}
+	restored := s
+	restored.Deployment = d
+	var v *version
+	var w *watch
+	if err == nil {
+		v, w, err = p.start(restored, own, false)
+	}
+	if err != nil {
+		s.State, s.Error = StateFailed, err.Error()
+		return newVersion(s, own, group{}), err
+	}
+	v.settled, v.settledBy = w.settled, time.Now().Add(time.Second)
+	if s.Rollout == nil {
+		return v, nil
+	}
+	next, err := p.restoreRollout(v)
+	if err != nil {
+		return v.without(), fmt.Errorf("the service serves without its rollout to %s: %w", strings.Join(s.Rollout.Targets, ", "), err)
+	}
+	return next, nil
+}
+
+// restoreRollout returns v, which is not published yet, with its rollout.
+func (p *Proxy) restoreRollout(v *version) (*version, error) {
+	s := v.status
+	rollout := *s.Rollout
+	d, err := rollout.of(s.Deployment)
+	if err != nil {
+		return nil, err
+	}
+	s.Deployment = d
+	second, _, err := p.newGroup(s, d.Targets, d.ReadTargets, false)
+	if err != nil {
+		return nil, err
+	}
+	next, err := v.with(rollout, &second)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range slices.Concat(second.writers, second.readers) {
+		l.target.start()
+	}
+	return next, nil
+}
 
 // A version is what one service serves from one publication to the next. What
 // requests read of it never changes.
@@ -127,22 +612,6 @@ func newConduct(d Deployment, o Options, standard *pages.Set, checks chan struct
 	return c, nil
 }
 
-// A group is the ways to the targets that came with one deploy.
-type group struct {
-	writers []*lane
-	readers []*lane // for requests that only read
-}
-
-// A lane is the way to one target in one version. Its gates tell how much of
-// that version is still under way.
-type lane struct {
-	target    *target
-	exchanges *upstream.Group  // those of the requests inside
-	exchange  forward.Exchange // of exchanges
-	mute      atomic.Bool      // nobody is told when the streams inside are closed
-	gate.Lane
-}
-
 func newVersion(status Status, claims []claim, main group) *version {
 	return &version{
 		status:   status,
@@ -156,40 +625,38 @@ func newVersion(status Status, claims []claim, main group) *version {
 	}
 }
 
-// newGroup returns a group with gates of its own.
-func newGroup(writers, readers []*target) group {
-	return group{newLanes(writers), newLanes(readers)}
+// succeed is the change to v, which was deployed: what else there is of the
+// service stays as it is.
+func (v *version) succeed(current *version) (*version, error) {
+	if current == nil {
+		return v, nil
+	}
+	if err := current.admits(v.status.Deployment); err != nil {
+		return nil, err
+	}
+	v.held = current.held
+	v.main.inherit(current.main)
+	s, c := &v.status, current.status
+	if current.rollout != nil { // else it could not be restored
+		v.rollout, v.split, s.Rollout = current.rollout, current.split, c.Rollout
+	}
+	s.Pause, s.Stop = c.Pause, c.Stop
+	s.State = s.demanded()
+	return v, nil
 }
 
-func newLanes(targets []*target) []*lane {
-	var lanes []*lane
-	for _, t := range targets {
-		exchanges := t.conns.Group()
-		lanes = append(lanes, &lane{target: t, exchanges: exchanges, exchange: exchanges.Exchange})
+// admits returns why d cannot take the place of v, which may be nil, or nil: the
+// rollout goes on, and after a restart it would be one of d.
+func (v *version) admits(d Deployment) error {
+	if v == nil || v.rollout == nil {
+		return nil
 	}
-	return lanes
-}
-
-// renewed returns the same group with gates of its own.
-func (g group) renewed() group { return newGroup(targetsOf(g.writers), targetsOf(g.readers)) }
-
-// inherit has the targets of g, which are not published yet, go on with what was
-// counted for the same addresses in the group that g replaces.
-func (g group) inherit(previous group) {
-	was := targetsOf(slices.Concat(previous.writers, previous.readers))
-	for _, t := range targetsOf(slices.Concat(g.writers, g.readers)) {
-		if i := slices.IndexFunc(was, func(w *target) bool { return w.address == t.address }); i >= 0 {
-			t.traffic = was[i].traffic
-		}
+	rollout := v.status.Rollout
+	if _, err := rollout.of(d); err != nil {
+		return faultf(ErrInvalid, "the rollout to %s goes on, but not with this deployment: %v; end the rollout first, or deploy what it can be part of",
+			strings.Join(rollout.Targets, ", "), err)
 	}
-}
-
-func targetsOf(lanes []*lane) []*target {
-	var targets []*target
-	for _, l := range lanes {
-		targets = append(targets, l.target)
-	}
-	return targets
+	return nil
 }
 
 // as returns the next version of the service, with the same lanes, for a new
@@ -380,974 +847,321 @@ func (v *version) inside(t *target) (requests, streams int64) {
 	return requests, streams
 }
 
-// canSpare reports whether a healthy target would get t's requests.
-func (g *group) canSpare(t *target) bool {
-	isOther := func(l *lane) bool { return l.target != t && l.target.isHealthy() }
-	return slices.ContainsFunc(g.writers, isOther) ||
-		g.isReader(t) && slices.ContainsFunc(g.readers, isOther)
+// A router publishes tables: readers load the newest one, and each change
+// takes its turn to replace it. It hands out generations and keeps two changes
+// from having one claim.
+type router struct {
+	routes  atomic.Pointer[table]
+	commit  func([]Status) error
+	changes gate.Gate // counts the changes under way, their drains too; closed when no more may begin
+
+	// publishing is held from before a commit until its table is stored, so
+	// that what is kept and what is served change in the same order. It is
+	// taken before mu.
+	publishing sync.Mutex
+
+	mu         sync.Mutex // guards what follows, and the table's agreement with pending
+	generation uint64     // the last one handed out
+	pending    map[*reservation]struct{}
+	ongoing    map[*ongoing]struct{}
 }
 
-func (g *group) isReader(t *target) bool {
-	return slices.ContainsFunc(g.readers, func(l *lane) bool { return l.target == t })
+func newRouter(commit func([]Status) error) *router {
+	r := &router{commit: commit, pending: make(map[*reservation]struct{}), ongoing: make(map[*ongoing]struct{})}
+	r.routes.Store(newTable(map[string]*version{}))
+	return r
 }
 
-// siblings returns the lanes of the targets that have the same to do as t, and
-// its own.
-func (g *group) siblings(t *target) []*lane {
-	if g.isReader(t) {
-		return g.readers
-	}
-	return g.writers
+// A reservation is a change of one service on its way to be published. It
+// has what the service asks for.
+type reservation struct {
+	service    string
+	scope      scope
+	generation uint64
+	claims     []claim
+	policy     policy
+	supersedes bool                    // it ended another change of the service
+	end        context.CancelCauseFunc // ends its context; only the first call counts
+	committing bool                    // guarded by router.mu: it is too late to end it
 }
 
-// hasOutlier reports whether t fails so much more than its siblings that it is
-// to be taken out.
-func (g *group) hasOutlier(t *target, now time.Duration) bool {
-	return t.record.IsOutlier(func(yield func(*balance.Record) bool) {
-		for _, l := range g.siblings(t) {
-			if l.target != t && l.target.isHealthy() && !yield(&l.target.record) {
-				return
-			}
-		}
-	}, now)
-}
+// A scope is what of a service a change is about. Changes end those before them
+// that have not got as far as their commit and are about the same, or a part of
+// it.
+type scope int
 
-// isHalfEjected reports whether more than half of t's siblings are taken out.
-func (g *group) isHalfEjected(t *target) bool {
-	all, ejected := g.siblings(t), 0
-	for _, l := range all {
-		if l.target.ejection.Load() != nil {
-			ejected++
-		}
-	}
-	return ejected > len(all)/2
-}
-
-// pick returns the lane to use, passing over targets that were tried: the better
-// one of two that are healthy, as balance has it. What only reads goes to readers
-// where one of them is healthy. Where no writer is healthy all are candidates, for
-// a check may be wrong, and an answer beats none. It returns nil if no lane is
-// left.
-func (g *group) pick(now time.Duration, tried []*target, reading bool) *lane {
-	isUntried := func(l *lane) bool { return !slices.Contains(tried, l.target) }
-	suits := func(l *lane) bool { return l.target.isHealthy() && isUntried(l) }
-	if reading {
-		if l, ok := balance.Pick(g.readers, now, suits); ok {
-			return l
-		}
-	}
-	if l, ok := balance.Pick(g.writers, now, suits); ok {
-		return l
-	}
-	l, _ := balance.Pick(g.writers, now, isUntried)
-	return l
-}
-
-// InFlight is that of a balance.Candidate.
-func (l *lane) InFlight() int64 {
-	requests, streams := l.Inside()
-	return requests + streams
-}
-
-// Record is that of a balance.Candidate.
-func (l *lane) Record() *balance.Record { return &l.target.record }
-
-// inFlight returns how many requests and streams are inside lanes.
-func inFlight(lanes []*lane) (requests, streams int64) {
-	for _, l := range lanes {
-		r, s := l.Inside()
-		requests += r
-		streams += s
-	}
-	return requests, streams
-}
-
-// mute has the WebSockets inside of lanes cut when they are closed, if one of the
-// versions, nil or not, is deployed so.
-func mute(lanes []*lane, versions ...*version) {
-	for _, v := range versions {
-		if v == nil || !v.status.Deployment.NoWebSocketClose {
-			continue
-		}
-		for _, l := range lanes {
-			l.mute.Store(true)
-		}
-	}
-}
-
-// drain lets nobody into lanes any more and waits for those inside, as
-// gate.Drain does; it cuts off the requests that are late. Nobody else's
-// exchanges with the same targets are touched.
-func drain(lanes []*lane, limits gate.Limits, done <-chan struct{}) (requests, streams int64) {
-	gates := make([]*gate.Lane, len(lanes))
-	for i, l := range lanes {
-		gates[i] = &l.Lane
-	}
-	cut := func() (cut int64) {
-		for _, l := range lanes {
-			cut += l.exchanges.CutRequests()
-		}
-		return cut
-	}
-	return gate.Drain(gates, limits, cut, done)
-}
-
-// A visit is one request on its way through the Proxy.
-type visit struct {
-	proxy   *Proxy
-	w       http.ResponseWriter
-	r       *http.Request
-	sent    *http.Request // r, or with a body that is limited or buffered
-	body    *buffer.Body  // of sent, if it is buffered
-	start   time.Time
-	client  forward.Client
-	version *version // that is to answer
-	group   *group   // of version
-	asked   string   // the request target as the client sent it
-	target  string   // the same as version sees it
-	decided bool     // which group the visitor belongs to
-	second  bool     // it is that of the rollout
-	outcome Outcome
-	reason  reason.Reason // that of outcome
-	served  bool          // ServeHTTP did not panic
-
-	believed Forwarded // what of a Deployment client was found by
-
-	sentTo   *target // that had it last; nil: none
-	isStream bool    // what came back from there
-
-	tried []*target     // that could not take the request
-	last  error         // why the last of them could not
-	why   reason.Reason // the same
-	lost  int           // how many of them had it, and went away
-
-	// What counts of Timeouts.Hold is the time that is spent waiting, for
-	// connections too: not that in which a target had the request, nor that of a
-	// pause.
-	backoff waiting.Backoff
-	paused  time.Duration // how long it has waited for a resume
-}
-
-func (v *visit) serve() {
-	r := v.r
-	if r.TLS != nil && r.TLS.NegotiatedProtocol == acme.ALPNProto {
-		v.abort(reason.NoHTTP, errors.New("a request on a connection for a TLS-ALPN-01 challenge")) // RFC 8737, section 3
-	}
-	target, err := forward.Target(r, "")
-	switch {
-	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
-		v.w.Header().Set("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")
-		v.refuse(reason.Method, nil)
-		return
-	case r.Method == http.MethodOptions && r.RequestURI == "*":
-		v.outcome.Status = http.StatusOK
-		v.w.WriteHeader(http.StatusOK)
-		return
-	case err != nil:
-		v.refuse(reason.BadRequest, err)
-		return
-	case forward.HasPassed(r.Header, v.proxy.hop):
-		v.refuseBody(reason.Loop, errOwnProbe)
-		return
-	}
-	for {
-		table := v.proxy.router.routes.Load()
-		if table.closed {
-			v.refuse(reason.Closed, ErrClosed)
-			return
-		}
-		site := table.lookup(r.Host)
-		if v.isMisdirected(table, site) {
-			v.refuseBody(reason.Misdirected, nil)
-			return
-		}
-		v.version = v.route(site, target)
-		if v.answerChallenge(target) || v.redirect(table, site, target) {
-			return
-		}
-		if v.version == nil {
-			v.notFound()
-			return
-		}
-		if again := v.pass(); !again {
-			return
-		}
-	}
-}
-
-// What is told of a request that has been here before.
-var (
-	errLoop     = errors.New("the request has come back: a target of the service leads to this proxy")
-	errOwnProbe = errors.New("a health check has come back: a target leads to this proxy")
+const (
+	scopeMain    scope = iota // its first version
+	scopeRollout              // its second
+	scopeAll
 )
 
-// pass sends the request through v.version. It reports true if there is a newer
-// version to look for, or another target to try; otherwise it is answered.
-func (v *visit) pass() (again bool) {
-	version := v.version
-	switch {
-	case version.status.State == StateFailed:
-		v.refuse(reason.Failed, errors.New(version.status.Error))
-		return false
-	case forward.HasPassed(v.r.Header, version.hop):
-		v.refuseBody(reason.Loop, errLoop)
-		return false
-	case !v.isAdmitted():
-		return false
-	case version.isHalted():
-		return v.waitForResume()
-	case version.settling():
-		if !version.settle(v.r.Context()) {
-			v.abort(reason.Gone, v.r.Context().Err())
-		}
-		return true
-	case !v.takeBody():
-		return false
-	}
-	v.group = v.choose()
-	lane := v.group.pick(v.start.Sub(v.proxy.began), v.tried, v.isReading())
-	if lane == nil {
-		return v.waitForTarget()
-	}
-	passage, ok := lane.Enter()
-	// If not ok, a newer table is there.
-	return !ok || !v.forward(lane, passage)
-}
+func (s scope) covers(other scope) bool { return s == other || s == scopeAll }
 
-// route finds the version that answers for a request target, or returns nil.
-func (v *visit) route(s *site, target string) *version {
-	if s == nil {
-		return nil
+// reserve begins a change of a service. It fails at once, and has changed
+// nothing, where a claim is another service's or reserved for one, or where the
+// services of a host would contradict each other.
+// Otherwise it ends the changes of the same service that its scope covers and
+// that have not got as far as their commit. The returned context ends with ctx
+// and, with the cause, when the reservation is ended. The caller must call leave
+// when all is done.
+func (r *router) reserve(ctx context.Context, service string, scope scope, claims []claim, mine policy) (*reservation, context.Context, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.conflictLocked(service, claims, mine); err != nil {
+		return nil, nil, err
 	}
-	version, prefix, rest := s.route(target)
-	if version == nil {
-		return nil
+	if !r.changes.Enter() {
+		return nil, nil, ErrClosed
 	}
-	o := &v.outcome
-	o.Service, o.Generation, o.Deployment = version.status.Service, version.status.Generation, &version.status.Deployment
-	o.Prefix, v.asked, v.target = prefix, target, rest
-	if version.status.Deployment.KeepPrefix {
-		o.Prefix, v.target = "", target
-	}
-	v.believe(version)
-	return version
-}
-
-// believe has v.client be the client as a service sees it, for it may say itself
-// whom to believe.
-func (v *visit) believe(version *version) {
-	if f := version.status.Deployment.Forwarded; f != v.believed {
-		v.believed = f
-		v.client = forward.ClientOf(v.r, version.conduct.trusted, f.ClientHeader)
-		v.outcome.Client = v.client.Addr
-	}
-}
-
-// isMisdirected reports whether the request came over a connection that was
-// made to another host, and may not be for that of s; or that could not be made
-// any more, since s, which is nil where there is no service, has no TLS now: what
-// a change forbids holds for connections that were there before.
-func (v *visit) isMisdirected(t *table, s *site) bool {
-	if v.r.TLS == nil {
-		return false
-	}
-	isNamed := v.r.TLS.ServerName != ""
-	if v.proxy.speaksTLS.Load() && (s == nil && isNamed || s != nil && s.holding == nil) {
-		return true
-	}
-	if !isNamed {
-		return false
-	}
-	sni, name := hostname.Canonical(v.r.TLS.ServerName), hostname.Canonical(v.r.Host)
-	return sni != name && !s.isFor(name, t.lookup(sni), sni)
-}
-
-// answerChallenge answers a request of a certificate authority that wants to
-// see that the host is ours.
-func (v *visit) answerChallenge(target string) bool {
-	if !strings.HasPrefix(target, challengePath) {
-		return false
-	}
-	answer, ok := v.proxy.certificates.token(v.r.Context(), hostname.Canonical(v.r.Host), target)
-	if ok {
-		v.reply(reason.Challenge, string(answer))
-	}
-	return ok
-}
-
-// redirect answers a request that belongs on another host, or on https.
-func (v *visit) redirect(t *table, s *site, target string) bool {
-	if s == nil || s.policy.canonical == "" && !s.policy.isSecure() {
-		return false
-	}
-	origin, ok := t.redirect(v.r, s, v.client, v.proxy.options.HTTPSPort)
-	if ok {
-		v.moved(origin + strings.TrimPrefix(target, "*")) // which has no path
-	}
-	return ok
-}
-
-// isSecure reports whether the request came over TLS, if only to a proxy in
-// front of this one.
-func (v *visit) isSecure() bool { return v.client.IsSecure(v.r) }
-
-func (v *visit) moved(location string) {
-	how := reason.MovedOn
-	if v.r.Method == http.MethodGet || v.r.Method == http.MethodHead {
-		how = reason.Moved
-	}
-	v.w.Header()["Location"] = []string{location}
-	v.refuse(how, nil)
-}
-
-// isAdmitted reports whether the request may go on to the service; otherwise it
-// is answered.
-func (v *visit) isAdmitted() bool {
-	c := v.version.conduct
-	if !c.networks.Allows(v.address()) {
-		v.refuse(reason.Denied, nil)
-		return false
-	}
-	if c.users != nil && !v.isKnown(c.users) {
-		return false
-	}
-	if len(c.redirects) == 0 {
-		return true
-	}
-	path, query, asked := strings.Cut(v.asked, "?")
-	to, ok := c.redirects[path]
-	if ok {
-		if asked && !strings.Contains(to, "?") {
-			to += "?" + query
-		}
-		v.moved(to)
-	}
-	return !ok
-}
-
-// isKnown reports whether the request has the password of one of users;
-// otherwise it is answered.
-func (v *visit) isKnown(users *credentials.Users) bool {
-	ctx, cancel := context.WithTimeout(v.r.Context(), passwordLimit)
-	defer cancel()
-	known, err := users.Allows(ctx, v.r.Header)
-	switch {
-	case v.r.Context().Err() != nil:
-		v.abort(reason.Gone, v.r.Context().Err())
-	case err != nil:
-		v.refuse(reason.Busy, err)
-	case !known:
-		v.w.Header()["Www-Authenticate"] = []string{`Basic realm="restricted", charset="UTF-8"`}
-		v.refuse(reason.Unauthorized, nil)
-	}
-	return known && err == nil
-}
-
-// passwordLimit bounds the wait for a password to be checked, which takes its
-// turn among others.
-const passwordLimit = 10 * time.Second
-
-// address is the one that Access judges by.
-func (v *visit) address() netip.Addr {
-	if v.proxy.trustsExplicitly {
-		return v.client.Addr
-	}
-	return forward.ClientOf(v.r, nil, "").Addr
-}
-
-// waitForResume holds the request while the service is paused, and answers it
-// if that takes too long or the service is stopped. It reports whether there is
-// a newer version to look at.
-func (v *visit) waitForResume() (again bool) {
-	if v.isHealthCheck() {
-		if v.isCallForHealth() {
-			v.replyServing()
-		} else {
-			v.reply(reason.Halted, "halted\n")
-		}
-		return false
-	}
-	status := &v.version.status
-	if status.Stop != nil {
-		v.refusePage(reason.Stopped, status.Stop.Message, nil)
-		return false
-	}
-	held := v.version.held
-	if !held.Enter(v.proxy.options.MaxHeld) {
-		v.refuse(reason.PausedFull, nil)
-		return false
-	}
-	defer held.Leave()
-	var late <-chan time.Time
-	if status.Pause.Max >= 0 {
-		timer := time.NewTimer(status.Pause.Max - v.paused)
-		defer timer.Stop()
-		late = timer.C
-	}
-	began := time.Now()
-	select {
-	case <-v.version.replaced:
-		waited := time.Since(began)
-		v.paused += waited
-		v.backoff.Exclude(waited)
-		return true
-	case <-late:
-		v.refuse(reason.PausedLong, nil)
-	case <-v.r.Context().Done():
-		v.abort(reason.Gone, v.r.Context().Err())
-	case <-v.proxy.stopping:
-		v.refuse(reason.Closed, ErrClosed)
-	}
-	return false
-}
-
-// isHealthCheck reports whether the request is a health check of somebody in
-// front, as far as that can be told: it reads just what v.version's targets are
-// probed at. The front page is for visitors, even if it is that.
-func (v *visit) isHealthCheck() bool {
-	if v.isCallForHealth() {
-		return true
-	}
-	if v.r.Method != http.MethodGet && v.r.Method != http.MethodHead {
-		return false
-	}
-	probed := v.version.status.Deployment.HealthCheck.Path
-	path, _, _ := strings.Cut(probed, "?")
-	return v.target == probed && path != "/"
-}
-
-// isCallForHealth is isHealthCheck for a service whose targets speak gRPC.
-func (v *visit) isCallForHealth() bool {
-	return v.version.status.Deployment.HealthCheck.GRPC && v.target == grpc.HealthPath && field.IsGRPC(v.r.Header)
-}
-
-// takeBody sees to the limits of the request's body, and reads it if it is to
-// be buffered. It reports false if it answered the request instead.
-func (v *visit) takeBody() bool {
-	d := &v.version.status.Deployment
-	// A gRPC call may wait for the answer to its first message before it sends
-	// the next one.
-	whole := d.Buffer.Requests && !(field.IsGRPC(v.r.Header) && v.version.takesCalls())
-	if v.sent != v.r || v.r.ContentLength == 0 || d.MaxRequestBody == 0 && !whole {
-		return true
-	}
-	if d.MaxRequestBody > 0 && v.r.ContentLength > d.MaxRequestBody {
-		v.refuseBody(reason.RequestTooLarge, buffer.ErrTooLarge)
-		return false
-	}
-	sent := *v.r
-	v.sent = &sent
-	if !whole {
-		sent.Body = buffer.Limit(trailed{v.r.Body, v.r, &sent}, d.MaxRequestBody)
-		return true
-	}
-	limits := buffer.Limits{Memory: d.Buffer.Memory, Size: d.MaxRequestBody}
-	body, err := v.proxy.spool.ReadAll(forward.Patient(v.w, v.r.Body), v.r.ContentLength, limits)
-	if err != nil {
-		v.refuseBody(v.whyBody(err, reason.BufferedBody), err)
-		return false
-	}
-	v.body = body
-	sent.Body, sent.ContentLength, sent.TransferEncoding = body, body.Len(), nil
-	if sent.Trailer = v.r.Trailer; len(sent.Trailer) > 0 && v.r.ContentLength < 0 {
-		sent.ContentLength = -1 // a trailer section follows chunks alone (RFC 9112, section 7.1.2)
-	}
-	sent.Header = maps.Clone(v.r.Header)
-	delete(sent.Header, "Expect") // its body is here
-	return true
-}
-
-// A trailed is the body of a request, of which there is a copy. A server puts
-// trailers that were not announced into the request that it has made.
-type trailed struct {
-	io.ReadCloser
-	r, copy *http.Request
-}
-
-func (t trailed) Read(p []byte) (n int, err error) {
-	n, err = t.ReadCloser.Read(p)
-	if err == io.EOF {
-		t.copy.Trailer = t.r.Trailer
-	}
-	return n, err
-}
-
-// refuseBody is refuse for a request of whose body nothing more is wanted: the
-// server would read on before it answers.
-func (v *visit) refuseBody(why reason.Reason, err error) {
-	if v.r.ProtoMajor == 1 {
-		v.w.Header()["Connection"] = []string{"close"}
-	}
-	v.refuse(why, err)
-}
-
-// choose returns the group that the visitor belongs to.
-func (v *visit) choose() *group {
-	who := v.version.split
-	if who == nil {
-		return &v.version.main
-	}
-	if !v.decided {
-		v.decided = true
-		kamal, _ := cookies.Value(v.r.Header, split.KamalCookie)
-		own, _ := cookies.Value(v.r.Header, split.Cookie)
-		var cookie string
-		if v.second, cookie = who.Second(kamal, own, v.isSecure()); cookie != "" {
-			v.w.Header().Add("Set-Cookie", cookie)
+	r.generation++
+	res := &reservation{service: service, scope: scope, generation: r.generation, claims: claims, policy: mine}
+	for other := range r.pending {
+		if other.service == service && scope.covers(other.scope) && !other.committing {
+			res.supersedes = true
+			r.endLocked(other, faultf(ErrSuperseded, "superseded by generation %d of the service, which was asked for later", res.generation))
 		}
 	}
-	if v.second {
-		return v.version.rollout
-	}
-	return &v.version.main
+	ctx, res.end = context.WithCancelCause(ctx)
+	r.pending[res] = struct{}{}
+	return res, ctx, nil
 }
 
-// isReading reports whether the request may go to a target that only reads.
-func (v *visit) isReading() bool {
-	if len(v.group.readers) == 0 || v.r.Method != http.MethodGet && v.r.Method != http.MethodHead {
-		return false
-	}
-	if len(v.r.Header["Upgrade"]) > 0 && !v.version.status.Deployment.ReadWebSockets {
-		return false
-	}
-	return !cookies.HasWritten(v.r.Header, v.start)
-}
-
-// forward sends the request to l's target and leaves. It reports whether that
-// is the end of it; otherwise it may go to another target.
-func (v *visit) forward(l *lane, passage *gate.Passage) bool {
-	defer passage.Leave() // also when the answer breaks off, which panics
-	if v.last != nil {
-		v.outcome.Retries++
-	}
-	var began time.Time
-	if v.backoff.HasBegun() { // else nobody wants to know
-		began = time.Now()
-	}
-	t := l.target
-	a := v.amend()
-	var change func(*http.Response) error
-	if a != nil {
-		change = a.make
-	}
-	res, err := forward.Forward(v.w, v.sent, l.exchange, forward.Options{
-		Target:    v.target,
-		Prefix:    v.outcome.Prefix,
-		Client:    v.client,
-		RequestID: v.outcome.RequestID,
-		Hop:       v.version.hop,
-		Start:     v.start,
-		Calls:     t.http2,
-		Stream:    passage.BecomeStream,
-		Mute:      &l.mute,
-		Request:   v.version.conduct.request,
-		Answer:    change,
-	})
-	o := &v.outcome
-	v.isStream = passage.IsStream()
-	why := v.whyFailed(err, &res)
-	if why != reason.Descriptors { // else nothing was sent
-		v.sentTo, o.Target = t, t.address
-	}
-	o.Status, o.Header = res.Status, res.Header
-	o.BytesIn, o.BytesOut = res.BytesIn, res.BytesOut
-	if a != nil {
-		o.Unbuffered = a.full
-	}
-	if !res.FirstByte.IsZero() {
-		o.FirstByte = res.FirstByte.Sub(v.start)
-	}
-	v.judge(l, why, res.Status, v.at(res.FirstByte), err)
-	if why == reason.Broken {
-		v.lost++
-		if !began.IsZero() {
-			v.backoff.Exclude(time.Since(began))
+func (r *router) conflictLocked(service string, claims []claim, mine policy) error {
+	served := r.routes.Load()
+	for _, c := range claims {
+		if s := served.site(c.host); s != nil {
+			if conflict := c.beside(s.versions(), service, mine); conflict != nil {
+				return conflict
+			}
+		}
+		for other := range r.pending {
+			if conflict := c.against(other.claims, other.service, other.policy, service, mine); conflict != nil {
+				return conflict
+			}
 		}
 	}
-	switch {
-	case err == nil:
-		return true
-	case res.Open && why.Status() != reason.ClientClosed:
-		v.tell(why, err)
-		callStatus(why, "").End(v.w)
-		return true
-	case res.Status != 0:
-		v.abort(why, err)
-	case v.lost < maxLost && isRepeatable(err) && v.rewind(!res.BodyRead):
-		if why != reason.Cut { // which t has no part in: what serves now may have it still
-			v.tried = append(v.tried, t)
-		}
-		v.last, v.why = err, why
-		return false
-	}
-	v.refuse(why, err)
-	return true
+	return nil
 }
 
-// maxLost is how many targets a request may be lost with: it is sent again twice
-// at most after a target had it and went away. That happens by chance, and in a
-// deploy that restarts one instance after the other it happens twice. A request
-// that is there when a third one dies is most likely what they die of, and it
-// must neither go through the whole fleet nor, when that is up again, begin anew.
-const maxLost = 3
-
-// isRepeatable reports whether a request that an exchange failed with err may be
-// sent again.
-func isRepeatable(err error) bool {
-	failure, ok := errors.AsType[*upstream.Error](err)
-	return ok && failure.Repeatable
-}
-
-// whyFailed returns the reason for err, which Forward returned with res.
-func (v *visit) whyFailed(err error, res *forward.Result) reason.Reason {
-	if err == nil {
-		return reason.None
-	}
-	failure, ok := errors.AsType[*upstream.Error](err)
-	switch {
-	case ok && failure.Reason == reason.ClientBody:
-		return v.whyBody(failure.Err, reason.ClientBody)
-	case ok && failure.Reason == reason.Gone && res.BodyErr != nil:
-		// An HTTP/1 server takes whatever ends a Read for the end of the client.
-		return v.whyBody(res.BodyErr, reason.Gone)
-	case res.Status != 0 && (errors.Is(err, forward.ErrCut) || ok && failure.Reason == reason.Cut && v.isStream):
-		return reason.StreamClosed
-	case ok:
-		return failure.Reason
-	case errors.Is(err, buffer.ErrTooLarge):
-		return reason.AnswerTooLarge
-	case errors.Is(err, buffer.ErrSpool):
-		return reason.Spool
-	case res.Status != 0:
-		return reason.Untaken // what else fails then is to write to the client
-	}
-	return reason.Target
-}
-
-// whyBody returns the reason for an error of reading the request's body:
-// otherwise, unless it tells more.
-func (v *visit) whyBody(err error, otherwise reason.Reason) reason.Reason {
-	switch {
-	case errors.Is(err, buffer.ErrTooLarge):
-		return reason.RequestTooLarge
-	case errors.Is(err, buffer.ErrSpool):
-		return reason.Spool
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return reason.Stalled
-	case v.hasLeft():
-		return reason.Gone
-	}
-	return otherwise
-}
-
-// hasLeft reports whether the client is gone whose body could not be read. Then
-// a server of HTTP/1 has ended the request's context before. Those of HTTP/2 and 3
-// do it a moment later, or not at all where a client has reset its body alone and
-// waits for an answer.
-func (v *visit) hasLeft() bool {
-	ctx := v.r.Context()
-	if v.r.ProtoMajor > 1 {
-		moment := time.NewTimer(10 * time.Millisecond)
-		defer moment.Stop()
-		select {
-		case <-ctx.Done():
-		case <-moment.C:
+// beside returns why a service with the policy mine cannot have c besides what
+// others have, or nil.
+func (c claim) beside(others []*version, service string, mine policy) *ConflictError {
+	for _, v := range others {
+		if conflict := c.against(v.claims, v.status.Service, v.policy, service, mine); conflict != nil {
+			return conflict
 		}
 	}
-	return ctx.Err() != nil
+	return nil
 }
 
-// rewind reports whether the request's body can be sent again: it is untouched,
-// or all of it is here.
-func (v *visit) rewind(untouched bool) bool {
-	if untouched || v.body == nil {
-		return untouched
+// against is beside for what one owner has.
+func (c claim) against(claims []claim, owner string, theirs policy, service string, mine policy) *ConflictError {
+	shared := func(other claim) bool { return other.host == c.host }
+	switch {
+	case owner == service:
+	case slices.Contains(claims, c):
+		return &ConflictError{Host: c.host, Prefix: c.prefix, Owner: owner}
+	case slices.ContainsFunc(claims, shared):
+		if _, dispute := theirs.with(mine); dispute != "" {
+			return &ConflictError{Host: c.host, Owner: owner, Dispute: dispute}
+		}
 	}
-	_, err := v.body.Seek(0, io.SeekStart)
-	v.sent.Body = v.body
-	return err == nil
+	return nil
 }
 
-// judge draws its conclusions for l's target from how an exchange with it
-// ended, at that time. Where there is another target, one to which several
-// connections in a row could not be made gets no requests until a probe passes;
-// and one that fails where its siblings do not gets none for a while.
-//
-// A stream that breaks off tells nothing: it had come to something. Nor does a
-// connection that the proxy may not open.
-func (v *visit) judge(l *lane, why reason.Reason, status int, now time.Duration, err error) {
-	t := l.target
-	failed := why.IsUnhealthy() && why != reason.Dial && !v.isStream || why == reason.None && status >= 500
-	if failed || err == nil {
-		t.record.Note(now, failed)
+// endLocked lets the claims of a reservation go, and keeps it from publishing.
+func (r *router) endLocked(res *reservation, cause error) {
+	delete(r.pending, res)
+	res.end(cause)
+}
+
+// leave is the end of a change that reserve began, published or not.
+func (r *router) leave(res *reservation) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.endLocked(res, context.Canceled)
+	r.changes.Leave()
+}
+
+// A change makes the next version of a service of the current one, which is nil
+// where there is none; nil takes the service out. Its error refuses the change.
+type change func(current *version) (next *version, err error)
+
+// publish makes a change of a service, has the outcome committed, and then
+// stores the table that says so; the reservation, if there is one, ends with
+// that. It calls announce before the next change has its turn. It returns what
+// was replaced and what it was replaced with, nil where there is none. After an
+// error, which may be the cause of ctx's end, nothing has changed.
+func (r *router) publish(ctx context.Context, res *reservation, service string, c change, announce func(next *version)) (previous, next *version, err error) {
+	r.publishing.Lock()
+	defer r.publishing.Unlock()
+	if err := r.beginCommit(ctx, res); err != nil {
+		return nil, nil, err
 	}
-	if err == nil {
-		t.answered()
+	services := maps.Clone(r.routes.Load().services)
+	previous = services[service]
+	if next, err = c(previous); err != nil {
+		return nil, nil, err
 	}
 	switch {
-	case why == reason.Descriptors:
-		v.proxy.shortages.Report("a request could not be sent on", err)
-	case why == reason.Dial && t.refused():
-		v.eject(t, false, err)
-	case failed && v.group.hasOutlier(t, now):
-		v.eject(t, true, cmp.Or(err, errOutlier))
-	}
-}
-
-// eject takes t out, if another can do without it, and tells of that.
-func (v *visit) eject(t *target, outlier bool, err error) {
-	mayStay := func() bool { return v.group.canSpare(t) && !(outlier && v.group.isHalfEjected(t)) }
-	if t.eject(outlier, mayStay) {
-		v.proxy.emit(Event{Kind: EventUnhealthy, Service: v.outcome.Service, Generation: v.outcome.Generation, Target: t.address, Err: err})
-	}
-}
-
-// at returns how long after the Proxy was made a moment was; zero: now.
-func (v *visit) at(moment time.Time) time.Duration {
-	if moment.IsZero() {
-		moment = time.Now()
-	}
-	return moment.Sub(v.proxy.began)
-}
-
-// errOutlier is why a target is taken out that answers.
-var errOutlier = errors.New("it answers 5xx where its siblings do not")
-
-// amend returns what has to be done with an answer before it is passed on, nil:
-// nothing.
-func (v *visit) amend() *amendment {
-	if !v.version.conduct.answers && len(v.group.readers) == 0 {
-		return nil
-	}
-	// Were this a method of v, every visit would have to be allocated.
-	return &amendment{
-		conduct:    v.version.conduct,
-		deployment: &v.version.status.Deployment,
-		spool:      v.proxy.spool,
-		request: answer.Request{
-			Method:     v.r.Method,
-			Target:     v.asked,
-			Prefix:     v.outcome.Prefix,
-			IsSecure:   v.isSecure(),
-			HasReaders: len(v.group.readers) > 0,
-		},
-	}
-}
-
-// An amendment is what is done with the answer to one request.
-type amendment struct {
-	conduct    *conduct
-	deployment *Deployment
-	spool      *buffer.Store
-	request    answer.Request
-
-	full error // why the answer is not buffered although it is to be; nil: it is, or is not to be
-}
-
-func (a *amendment) make(res *http.Response) (err error) {
-	a.conduct.answer.Apply(res.Header, &a.request)
-	d := a.deployment
-	limits := buffer.Limits{Memory: d.Buffer.Memory, Size: d.MaxResponseBody}
-	a.full, err = a.spool.TakeResponse(res, a.request.Method, d.Buffer.Responses, limits)
-	return err
-}
-
-// waitForTarget waits before all targets of a service are tried again, and
-// reports false if it answered the request instead.
-func (v *visit) waitForTarget() (again bool) {
-	again = v.why == reason.Dial || v.why == reason.Descriptors || v.why == reason.Broken
-	if again && v.pause() {
-		v.tried = v.tried[:0]
-		return true
-	}
-	switch {
-	case v.r.Context().Err() != nil:
-		v.abort(reason.Gone, fmt.Errorf("%w while it waited: %w", v.r.Context().Err(), v.last))
-	case v.proxy.isStopping():
-		v.refuse(reason.Closed, v.last)
+	case next != nil:
+		if previous == nil || next.status.Generation != previous.status.Generation || next.status.State != previous.status.State {
+			next.since = time.Now()
+		}
+		next.follow(previous)
+		services[service] = next
+	case previous != nil:
+		delete(services, service)
 	default:
-		v.refuse(v.why, v.last)
+		return nil, nil, nil
 	}
-	return false
+	if r.commit != nil {
+		if err := r.commit(statuses(services)); err != nil {
+			return nil, nil, err
+		}
+	}
+	r.store(newTable(services), res)
+	if previous != nil {
+		previous.end(next)
+	}
+	announce(next)
+	return previous, next, nil
 }
 
-// pause waits before the next look at the service, and reports false, at once, if
-// there is no more waiting.
-func (v *visit) pause() bool {
-	held := v.version.held
-	if !held.Enter(v.proxy.options.MaxHeld) {
+// store publishes t, with which res ends.
+func (r *router) store(t *table, res *reservation) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.routes.Store(t)
+	if res != nil {
+		r.endLocked(res, context.Canceled)
+	}
+}
+
+// beginCommit is the point from which no other change ends this one.
+func (r *router) beginCommit(ctx context.Context, res *reservation) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if res != nil {
+		res.committing = true
+	}
+	return nil
+}
+
+// restore publishes services without a commit and reports true, if nothing has
+// been asked of the router before.
+func (r *router) restore(services map[string]*version, generation uint64) bool {
+	r.publishing.Lock()
+	defer r.publishing.Unlock()
+	t := newTable(services)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if old := r.routes.Load(); r.generation > 0 || len(old.services) > 0 || old.closed {
 		return false
 	}
-	defer held.Leave()
-	return v.backoff.Pause(v.r.Context(), v.version.status.Deployment.Timeouts.Hold, v.proxy.stopping)
+	r.generation = generation
+	r.routes.Store(t)
+	return true
 }
 
-func (v *visit) refuse(why reason.Reason, err error) { v.refusePage(why, "", err) }
-
-// refusePage answers with a page of the proxy's own, that has message on it. A
-// gRPC client, which reads no pages, gets a status of its own kind. Nobody is
-// there to be answered who has left.
-func (v *visit) refusePage(why reason.Reason, message string, err error) {
-	if why == reason.Gone {
-		v.abort(why, err)
+// renew publishes every version anew, with gates of its own, and returns those
+// that were replaced.
+func (r *router) renew() []*version {
+	r.publishing.Lock()
+	defer r.publishing.Unlock()
+	old := r.routes.Load()
+	if old.closed {
+		return nil
 	}
-	v.tell(why, err)
-	h := v.w.Header()
-	if part := why.Part(); part != "" {
-		h["X-Parachute-Error"] = []string{part}
+	services := make(map[string]*version, len(old.services))
+	for name, v := range old.services {
+		next := v.renewed(v.status)
+		next.follow(v)
+		services[name] = next
 	}
-	if why.RetryAfter() {
-		h["Retry-After"] = []string{retryAfter}
+	r.routes.Store(newTable(services))
+	for name, v := range old.services {
+		v.end(services[name])
 	}
-	o := &v.outcome
-	o.Status, o.Header = why.Status(), h
-	if field.IsGRPC(v.r.Header) && o.Status >= 400 {
-		callStatus(why, message).Answer(v.w)
-		return
-	}
-	set := v.proxy.pages
-	if v.version != nil && v.version.conduct.pages != nil {
-		set = v.version.conduct.pages
-	}
-	o.BytesOut = set.Write(v.w, v.r, pages.Page{Status: o.Status, Message: message, RequestID: o.RequestID})
+	return slices.Collect(maps.Values(old.services))
 }
 
-// retryAfter is when a client may ask again, in seconds.
-const retryAfter = "5"
-
-// callStatus returns how a gRPC call ends for its client that ends because of
-// why. message is for people.
-func callStatus(why reason.Reason, message string) grpc.Status {
-	if message != "" {
-		message = ": " + message
+// refuse lets no change begin any more and ends those that have not got as far
+// as their commit. The returned channel is closed when none is under way.
+func (r *router) refuse() (idle <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	idle = r.changes.Close()
+	for res := range r.pending {
+		if !res.committing {
+			r.endLocked(res, ErrClosed)
+		}
 	}
-	status := why.Status()
-	switch {
-	case why == reason.AnswerTooLarge:
-		return grpc.Status{Code: grpc.ResourceExhausted, Message: "parachute: the answer is too large" + message}
-	case status == 0:
-		return grpc.Status{Code: grpc.Unavailable, Message: fmt.Sprintf("parachute: the call was ended (%v)%s", why, message)}
-	}
-	return grpc.Status{
-		Code:    grpc.CodeOf(status),
-		Message: fmt.Sprintf("parachute: %d %s (%v)%s", status, http.StatusText(status), why, message),
-	}
+	return idle
 }
 
-// tell has the outcome say why the request ended otherwise than by its target's
-// answer.
-func (v *visit) tell(why reason.Reason, err error) {
-	v.reason = why
-	v.outcome.Reason, v.outcome.Err = why.String(), err
+// close publishes the last table, which serves nobody, and returns the
+// versions that were served until then.
+func (r *router) close() []*version {
+	r.publishing.Lock()
+	defer r.publishing.Unlock()
+	old := r.routes.Load()
+	r.routes.Store(&table{closed: true})
+	for _, v := range old.services {
+		v.end(nil)
+		if v.isHalted() {
+			close(v.resumed) // nothing is waited for any more
+		}
+	}
+	return slices.Collect(maps.Values(old.services))
 }
 
-// reply answers with a line of plain text.
-func (v *visit) reply(why reason.Reason, text string) {
-	v.tell(why, nil)
-	h := v.w.Header()
-	h["Content-Type"] = []string{"text/plain; charset=utf-8"}
-	h["Content-Length"] = []string{strconv.Itoa(len(text))}
-	h["X-Content-Type-Options"] = []string{"nosniff"}
-	o := &v.outcome
-	o.Status, o.Header = why.Status(), h
-	v.w.WriteHeader(o.Status)
-	if v.r.Method != http.MethodHead {
-		n, _ := io.WriteString(v.w, text) // an error is the client's, who has left
-		o.BytesOut = int64(n)
+// statuses returns what a restart must restore, by name.
+func statuses(services map[string]*version) []Status {
+	all := make([]Status, 0, len(services))
+	for _, name := range slices.Sorted(maps.Keys(services)) {
+		all = append(all, services[name].status.clone())
 	}
+	return all
 }
 
-// replyServing answers a gRPC call that asks for health.
-func (v *visit) replyServing() {
-	v.tell(reason.Halted, nil)
-	o, h := &v.outcome, v.w.Header()
-	o.Status, o.Header = reason.Halted.Status(), h
-	h["Content-Type"] = []string{grpc.ContentType}
-	n, _ := v.w.Write(grpc.HealthAnswer(grpc.HealthServing))
-	o.BytesOut = int64(n)
-	grpc.Status{Code: grpc.OK}.End(v.w)
+// An ongoing is a part of a change of a service that takes its time.
+type ongoing struct {
+	service string
+	change  Change
+	lanes   []*lane // that are waited for
 }
 
-// abort ends the request without an answer, or in the middle of one.
-func (v *visit) abort(why reason.Reason, err error) {
-	v.tell(why, err)
-	if o := &v.outcome; o.Status == 0 {
-		o.Status = why.Status()
-	}
-	// Or the server would wait for what is left of the request's body.
-	http.NewResponseController(v.w).SetReadDeadline(time.Unix(1, 0))
-	panic(http.ErrAbortHandler)
-}
-
-func (v *visit) notFound() {
-	if v.proxy.options.NotFound == nil {
-		v.refuse(reason.NoService, nil)
-		return
-	}
-	v.tell(reason.NoService, nil)
-	w := &statusWriter{ResponseWriter: v.w}
-	defer func() { v.outcome.Status = w.status }() // also where it panics
-	v.proxy.options.NotFound.ServeHTTP(w, v.r)
-	w.status = cmp.Or(w.status, http.StatusOK)
-}
-
-// end tells Observe of the request, also while it panics.
-func (v *visit) end() {
-	if v.body != nil {
-		v.body.Close()
-	}
-	o := &v.outcome
-	if !v.served && o.Err == nil {
-		v.tell(reason.Panic, errors.New("panic while serving"))
-	}
-	if v.sentTo == nil && v.proxy.options.Observe == nil {
-		return
-	}
-	o.Duration = time.Since(v.start)
-	if v.sentTo != nil {
-		v.count()
-	}
-	if v.proxy.options.Observe != nil {
-		v.proxy.options.Observe(v.r, *o)
+// begin has others know of o until end is called.
+func (r *router) begin(o *ongoing) (end func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ongoing[o] = struct{}{}
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.ongoing, o)
 	}
 }
 
-// count counts the request for its target, as Traffic has it.
-func (v *visit) count() {
-	o := &v.outcome
-	took := o.Duration
-	if v.isStream {
-		took = o.FirstByte
+// underWay returns what goes on, by service, the oldest first.
+func (r *router) underWay() map[string][]Change {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make(map[string][]Change)
+	for o := range r.ongoing {
+		c := o.change
+		c.Requests, c.Streams = inFlight(o.lanes)
+		all[o.service] = append(all[o.service], c)
 	}
-	v.sentTo.traffic.Observe(v.start.Sub(v.proxy.began)+o.Duration, took, v.isError())
-}
-
-// isError reports whether the request failed, and that is the fault of nobody but
-// the service and the proxy.
-func (v *visit) isError() bool {
-	if v.reason == reason.None {
-		return v.outcome.Status >= 500
+	for _, changes := range all {
+		slices.SortFunc(changes, func(a, b Change) int {
+			return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Generation, b.Generation))
+		})
 	}
-	return v.reason.Fault() == reason.Server
+	return all
 }
-
-// A statusWriter keeps the status that a handler answers with; 0: it has said
-// none.
-type statusWriter struct {
-	http.ResponseWriter
-	status int
-}
-
-func (w *statusWriter) WriteHeader(status int) {
-	if status >= 200 {
-		w.status = status
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *statusWriter) Write(p []byte) (int, error) {
-	w.status = cmp.Or(w.status, http.StatusOK)
-	return w.ResponseWriter.Write(p)
-}
-
-func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

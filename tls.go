@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,6 +26,71 @@ import (
 	"github.com/shahnk19/parachute/internal/issuer"
 	"github.com/shahnk19/parachute/internal/keypair"
 )
+
+// TLSMode says where the certificates of a service's hosts come from.
+type TLSMode string
+
+const (
+	TLSInherit   TLSMode = ""          // as the other services of the host say; if none does, there is no TLS
+	TLSOff       TLSMode = "off"       // there is no TLS
+	TLSAutomatic TLSMode = "automatic" // from Options.ACME, at the deploy
+	TLSFiles     TLSMode = "files"     // from TLS.CertFile and TLS.KeyFile
+	TLSOnDemand  TLSMode = "on-demand" // from Options.ACME, at the first visit to a name that TLS.AskURL allows
+)
+
+// TLS says how hosts are served over HTTPS. It holds for the host, whichever
+// of the services that share the host it was deployed with; services that
+// contradict each other are an ErrConflict.
+type TLS struct {
+	// Mode says where the certificates come from. With TLSAutomatic and
+	// TLSFiles the service must have Hosts, with TLSOnDemand it must have
+	// none. A host with a "*" or of a single label, and an address, cannot be
+	// TLSAutomatic.
+	Mode TLSMode `json:"mode,omitempty"`
+
+	// Staging asks Let's Encrypt's staging directory, whose certificates no
+	// browser trusts, in place of ACME.Directory.
+	Staging bool `json:"staging,omitempty"`
+
+	// CacheDir is the absolute path of a folder that takes the place of
+	// ACME.Cache.
+	CacheDir string `json:"cache_dir,omitempty"`
+
+	// CertFile and KeyFile are the absolute paths of a certificate, with the
+	// intermediate ones behind it, and its key, in PEM form. They are read
+	// when the service is deployed and when it is restored. When they change,
+	// the new pair is in use within about 5 s, if it is sound; otherwise the
+	// one before stays.
+	CertFile string `json:"cert_file,omitempty"`
+	KeyFile  string `json:"key_file,omitempty"`
+
+	// AskURL decides which names may have a certificate on demand: GET with
+	// the name in the parameter "host", and 200 allows it. It is a URL, or a
+	// path that the service itself is asked for, with the name as Host. The
+	// answer, no redirect, has to come within 2 s; one that allows nothing is
+	// an EventNoCertificate.
+	AskURL string `json:"ask_url,omitempty"`
+
+	// NoRedirect has plain requests served. Otherwise they are redirected to
+	// https:// as soon as the host has a certificate; on demand, as soon as
+	// AskURL has allowed the name one, unless it was not to be had.
+	NoRedirect bool `json:"no_redirect,omitempty"`
+
+	// Wait makes Deploy wait for the certificates of all Hosts before it
+	// switches, within Timeouts.Deploy. Without them it returns
+	// ErrNoCertificate.
+	Wait bool `json:"wait,omitempty"`
+}
+
+// A Certificate is what a Proxy knows of one that it serves, or wants to.
+type Certificate struct {
+	Host    string    `json:"host"`             // the name or wildcard that it is for
+	Source  TLSMode   `json:"source"`           // TLSAutomatic, TLSFiles or TLSOnDemand
+	Issuer  string    `json:"issuer,omitempty"` // who signed it; empty: there is none yet
+	Expires time.Time `json:"expires,omitzero"`
+	Renews  time.Time `json:"renews,omitzero"` // about when it will be renewed, or ordered again after an error; zero: not by the Proxy
+	Error   string    `json:"error,omitempty"` // why the last attempt to get a new one came to nothing; empty: it did not
+}
 
 const (
 	// stagingDirectory is Let's Encrypt's for tries.
@@ -523,31 +586,3 @@ func sameCertificate(a, b *tls.Certificate) bool {
 
 // defaultCache is ACME.CacheAt where that is nil.
 func defaultCache(dir string) autocert.Cache { return autocert.DirCache(dir) }
-
-// A trust is what decides which certificates of a target are accepted.
-type trust struct {
-	serverName  string
-	insecure    bool
-	authorities [sha256.Size]byte // of the file with them; zero: there is none
-}
-
-// config returns how targets are spoken to that are verified as o says, and the
-// trust that there is in that. The file with the certificate authorities is read
-// here.
-func (o TargetTLS) config() (*tls.Config, trust, error) {
-	c := &tls.Config{ServerName: o.ServerName, InsecureSkipVerify: o.Insecure}
-	in := trust{serverName: o.ServerName, insecure: o.Insecure}
-	if o.CAFile == "" {
-		return c, in, nil
-	}
-	pem, err := os.ReadFile(o.CAFile)
-	if err != nil {
-		return nil, in, faultf(ErrInvalid, "target CA: %v", err)
-	}
-	c.RootCAs = x509.NewCertPool()
-	if !c.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, in, faultf(ErrInvalid, "target CA: %s has no certificate in PEM form", o.CAFile)
-	}
-	in.authorities = sha256.Sum256(pem)
-	return c, in, nil
-}
