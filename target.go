@@ -14,7 +14,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -32,6 +31,7 @@ import (
 	"github.com/shahnk19/parachute/internal/listening"
 	"github.com/shahnk19/parachute/internal/probe"
 	"github.com/shahnk19/parachute/internal/reason"
+	"github.com/shahnk19/parachute/internal/regular"
 	"github.com/shahnk19/parachute/internal/resolve"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
@@ -602,6 +602,10 @@ type trust struct {
 	authorities [sha256.Size]byte // of the file with them; zero: there is none
 }
 
+// maxCAFile bounds the file of a TargetTLS. One with all public authorities has
+// some two hundred thousand bytes.
+const maxCAFile = 4 << 20
+
 // config returns how targets are spoken to that are verified as o says, and the
 // trust that there is in that. The file with the certificate authorities is read
 // here.
@@ -611,7 +615,7 @@ func (o TargetTLS) config() (*tls.Config, trust, error) {
 	if o.CAFile == "" {
 		return c, in, nil
 	}
-	pem, err := os.ReadFile(o.CAFile)
+	pem, err := regular.ReadFile(o.CAFile, maxCAFile)
 	if err != nil {
 		return nil, in, faultf(ErrInvalid, "target CA: %v", err)
 	}

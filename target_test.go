@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/matryer/is"
@@ -94,6 +95,20 @@ func TestTargetMaySpeakTLSAndIsVerified(t *testing.T) {
 	is.True(errors.Is(err, parachute.ErrInvalid))
 	is.True(strings.Contains(err.Error(), "gone.pem: no such file or directory"))
 	is.Equal(get(), "TLS, HTTP/1.1") // nothing was changed
+}
+
+// Or the deploy would wait for somebody to write to it, whatever ends its context.
+func TestTargetCAThatIsAPipeIsRefused(t *testing.T) {
+	is := is.New(t)
+	pipe := filepath.Join(t.TempDir(), "ca.pem")
+	is.NoErr(syscall.Mkfifo(pipe, 0o600))
+	p := parachute.New(parachute.Options{})
+	defer p.Close()
+	err := p.Deploy(t.Context(), parachute.Deployment{
+		Service: "web", Targets: []string{"https://web.test:443"}, TargetTLS: parachute.TargetTLS{CAFile: pipe},
+	})
+	is.True(errors.Is(err, parachute.ErrInvalid))
+	is.True(strings.Contains(err.Error(), "target CA: read "+pipe+": no regular file"))
 }
 
 func TestTargetMaySpeakHTTP2WithoutTLS(t *testing.T) {

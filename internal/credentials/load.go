@@ -3,7 +3,6 @@ package credentials
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/shahnk19/parachute/internal/descriptors"
+	"github.com/shahnk19/parachute/internal/regular"
 )
 
 // maxFile bounds a file of users: some ten thousand are in it.
@@ -60,29 +60,17 @@ func Load(file string, checks chan struct{}) (*Users, error) {
 	return newUsers(hashes, checks), nil
 }
 
-// read returns what a file holds. It opens no pipe, which would wait for
-// somebody to write.
 func read(file string) (string, error) {
-	info, err := os.Stat(file)
-	if err != nil {
-		return "", unreadable(err)
-	}
-	if !info.Mode().IsRegular() {
+	data, err := regular.ReadFile(file, maxFile)
+	switch {
+	case errors.Is(err, regular.ErrNotRegular):
 		return "", fmt.Errorf("%s is no regular file: want one that htpasswd -B has made", file)
-	}
-	f, err := os.Open(file)
-	if err != nil {
-		return "", unreadable(err)
-	}
-	defer f.Close()
-	var b strings.Builder
-	if _, err := io.Copy(&b, io.LimitReader(f, maxFile+1)); err != nil {
-		return "", unreadable(err)
-	}
-	if b.Len() > maxFile {
+	case errors.Is(err, regular.ErrTooLarge):
 		return "", fmt.Errorf("%s has more than 1 MiB: want a file of users, with some sixty bytes for each", file)
+	case err != nil:
+		return "", unreadable(err)
 	}
-	return b.String(), nil
+	return string(data), nil
 }
 
 // unreadable is for an error that names the file.

@@ -32,6 +32,7 @@ func TestCanonicalIsWithoutPortBracketsFinalDotAndCase(t *testing.T) {
 		"[::1":                  "::1",
 		"[FE80::1]:443":         "fe80::1",
 		"[":                     "",
+		"\x80":                  "xn--zn7c", // the replacement character
 		"bücher.example":        "xn--bcher-kva.example",
 		"BÜCHER.example.:8080":  "xn--bcher-kva.example",
 		"xn--bcher-kva.example": "xn--bcher-kva.example",

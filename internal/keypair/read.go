@@ -7,13 +7,13 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/shahnk19/parachute/internal/descriptors"
+	"github.com/shahnk19/parachute/internal/regular"
 )
 
 // maxSize bounds each file. A long chain has some ten thousand bytes.
@@ -110,29 +110,17 @@ func parseKey(der []byte) crypto.Signer {
 	return nil
 }
 
-// readFile returns what a file holds. It opens no pipe, for that would wait for
-// its other end.
 func readFile(name string) ([]byte, error) {
-	info, err := os.Stat(name)
+	data, err := regular.ReadFile(name, maxSize)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%s does not exist: want a file in PEM form there", name)
-	case err != nil:
-		return nil, unreadable(name, err)
-	case !info.Mode().IsRegular():
+	case errors.Is(err, regular.ErrNotRegular):
 		return nil, fmt.Errorf("%s is no regular file: want one in PEM form there", name)
-	}
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, unreadable(name, err)
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxSize+1))
-	switch {
+	case errors.Is(err, regular.ErrTooLarge):
+		return nil, fmt.Errorf("%s has more than 1 MiB: want a certificate or a key, which have some thousand bytes", name)
 	case err != nil:
 		return nil, unreadable(name, err)
-	case len(data) > maxSize:
-		return nil, fmt.Errorf("%s has more than 1 MiB: want a certificate or a key, which have some thousand bytes", name)
 	}
 	return data, nil
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/shahnk19/parachute/internal/descriptors"
+	"github.com/shahnk19/parachute/internal/regular"
 )
 
 // maxSize bounds each file of a folder.
@@ -105,34 +106,17 @@ func try(t *template.Template, first, last int) error {
 	return nil
 }
 
-// read returns what a file holds. It opens no pipe, for that would wait for
-// its other end.
 func read(name string) (string, error) {
-	info, err := os.Stat(name)
-	if err == nil && !info.Mode().IsRegular() {
-		return "", fmt.Errorf("%s is no regular file: want an error page there", name)
-	}
-	var data []byte
-	if err == nil {
-		data, err = readSome(name)
-	}
+	data, err := regular.ReadFile(name, maxSize)
 	switch {
+	case errors.Is(err, regular.ErrNotRegular):
+		return "", fmt.Errorf("%s is no regular file: want an error page there", name)
+	case errors.Is(err, regular.ErrTooLarge):
+		return "", fmt.Errorf("%s has more than 1 MiB: want a smaller page", name)
 	case err != nil:
 		return "", unreadable(name, "file", err)
-	case len(data) > maxSize:
-		return "", fmt.Errorf("%s has more than 1 MiB: want a smaller page", name)
 	}
 	return string(data), nil
-}
-
-// readSome returns what a file holds, up to one byte more than it may.
-func readSome(name string) ([]byte, error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	return io.ReadAll(io.LimitReader(file, maxSize+1))
 }
 
 // unreadable says that something of that kind could not be read because of err.

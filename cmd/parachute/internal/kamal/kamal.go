@@ -12,16 +12,13 @@ package kamal
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/internal/regular"
 )
 
 // FileName is that of the state in kamal-proxy's folder.
@@ -36,7 +33,7 @@ const maxSize = 64 << 20
 // error, which wraps fs.ErrNotExist where there is no file, says that nothing of
 // it could be read.
 func Read(path string) (services []parachute.Status, warnings []string, err error) {
-	data, err := readFile(path)
+	data, err := regular.ReadFileNoFollow(path, maxSize)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -60,28 +57,6 @@ func Read(path string) (services []parachute.Status, warnings []string, err erro
 		services = append(services, s)
 	}
 	return services, warnings, nil
-}
-
-// readFile reads a file that must be one: no link to another, and nothing that
-// an open could wait for.
-func readFile(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is no regular file", path)
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
-	if err == nil && len(data) > maxSize {
-		err = errors.New("it is larger than any state")
-	}
-	return data, err
 }
 
 // service returns what is told of one service.

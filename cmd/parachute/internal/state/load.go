@@ -5,15 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/shahnk19/parachute"
 	"github.com/shahnk19/parachute/internal/descriptors"
+	"github.com/shahnk19/parachute/internal/regular"
 )
 
 // Load returns what was saved last, or nothing if nothing was, and what is to
@@ -83,7 +82,7 @@ func (s *Store) servicesLocked(name string, entries []json.RawMessage) (services
 
 // read returns the services of a file, undecoded.
 func read(path string) ([]json.RawMessage, error) {
-	data, err := readRegular(path)
+	data, err := regular.ReadFileNoFollow(path, maxSize)
 	if err != nil {
 		return nil, err
 	}
@@ -196,28 +195,3 @@ func (s *Store) asideName(name string) (string, error) {
 
 // maxSize is more than any state needs.
 const maxSize = 64 << 20
-
-// readRegular reads a file that must be one: no link to another, and nothing
-// that an open could wait for.
-func readRegular(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, syscall.ELOOP) {
-		return nil, errors.New("it is a symbolic link")
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("it is no regular file")
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
-	if err == nil && len(data) > maxSize {
-		err = fmt.Errorf("it is larger than %d bytes", maxSize)
-	}
-	return data, err
-}

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/gofrs/flock"
+	"github.com/shahnk19/parachute/internal/regular"
 )
 
 // Open takes the data directory dir, which it makes, for its owner alone, if it
@@ -64,7 +65,7 @@ func (s *Store) take() error {
 
 // holder returns who says in the file of a lock that it has it.
 func holder(path string) string {
-	data, err := readRegular(path)
+	data, err := regular.ReadFileNoFollow(path, maxSize)
 	if pid, atoiErr := strconv.Atoi(strings.TrimSpace(string(data))); err == nil && atoiErr == nil {
 		return fmt.Sprintf("pid %d", pid)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/gofrs/flock"
 	"github.com/google/renameio/v2"
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/internal/regular"
 )
 
 // The files of a data directory.
@@ -140,7 +141,7 @@ func linkOrCopy(src, dst string) error {
 	if !errors.Is(err, fs.ErrPermission) && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.EMLINK) {
 		return err
 	}
-	data, err := readRegular(src)
+	data, err := regular.ReadFileNoFollow(src, maxSize)
 	if err != nil {
 		return err
 	}
