@@ -180,10 +180,18 @@ func (b *uploadBody) finish() {
 	b.count(0)
 }
 
-// leave is finish for a body whose request has ended.
+// leave is finish for a body whose request has ended: nobody reads it any more.
 func (b *uploadBody) leave() {
-	b.finish()
 	c := b.client
+	if c.ordered {
+		// The server of HTTP/2 keeps what is unread as long as it knows the stream.
+		// Where the client has hung up that may last: what handlers asked of the
+		// connection, as deadlines, stays in its queue, and the timer of
+		// IdleTimeout, which the end of the last stream starts anew, keeps that. The
+		// server of HTTP/3 throws it away by itself, and with a better code.
+		b.ReadCloser.Close()
+	}
+	b.finish()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.bodies--; c.bodies == 0 {
