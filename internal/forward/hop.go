@@ -47,7 +47,7 @@ func (o *outgoing) passed(r *http.Request, hop []string) {
 func appendHop(before []string, hop string) string {
 	list := strings.Join(before, ", ") + ", " + hop
 	if over := len(list) - maxHops; over > 0 {
-		_, list, _ = strings.Cut(list[over-1:], ", ")
+		_, list, _ = strings.Cut(list[max(0, over-len(", ")):], ", ")
 	}
 	return list
 }

@@ -19,6 +19,9 @@ func TestRequestTellsWhatItHasPassed(t *testing.T) {
 		"one too long":     {[]string{long}, []string{"me"}},
 		"oldest too long":  {[]string{long + ", b", "c"}, []string{"b, c, me"}},
 		"newest too long":  {[]string{"b, " + long}, []string{"me"}},
+		"as many as fit":   {[]string{strings.Repeat("x", 1<<10-len(", me"))}, []string{strings.Repeat("x", 1<<10-len(", me")) + ", me"}},
+		"one more byte":    {[]string{"a, b", strings.Repeat("x", 1<<10-len("b, , me"))}, []string{"b, " + strings.Repeat("x", 1<<10-len("b, , me")) + ", me"}},
+		"one byte is over": {[]string{"a", strings.Repeat("x", 1<<10-len("a, , me")+1)}, []string{strings.Repeat("x", 1<<10-len("a, , me")+1) + ", me"}},
 		"too many of them": {[]string{strings.Repeat("abcdefghijklmn, ", 100) + "z"}, []string{strings.Repeat("abcdefghijklmn, ", 63) + "z, me"}},
 	} {
 		t.Run(name, func(t *testing.T) {
