@@ -93,10 +93,8 @@ func (a *ahead) wait(limit time.Duration, done <-chan struct{}) bool {
 // Read waits for what comes first, and reads on from there.
 func (a *ahead) Read(p []byte) (n int, err error) {
 	<-a.came
-	if len(a.first) > 0 {
-		n = copy(p, a.first)
-		a.first = a.first[n:]
-	}
+	n = copy(p, a.first)
+	a.first = a.first[n:]
 	if len(a.first) > 0 || n > 0 && a.err == nil {
 		return n, nil
 	}

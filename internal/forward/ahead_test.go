@@ -128,6 +128,28 @@ func TestClientMayWaitForTheHeadBeforeItSendsABody(t *testing.T) {
 	}
 }
 
+// HTTP/1 says in the head whether there is a body.
+func TestHTTP1BodyIsNotLookedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		n := new(proxytest.Net)
+		x := newExchange()
+		serve(t, n, newProxy(x.Exchange))
+		client := dial(t, n)
+		begun := time.Now()
+		io.WriteString(client, post+"Transfer-Encoding: chunked\r\n\r\n")
+		c := <-x.calls
+		is.Equal(time.Since(begun), time.Duration(0)) // it is not waited for
+		io.WriteString(client, "0\r\n\r\n")
+		b, err := io.ReadAll(c.r.Body)
+		is.NoErr(err)
+		is.Equal(string(b), "")
+		c.answer <- answer{res: response(204, "")}
+		_, state := hear(client, time.Second)
+		is.Equal(state, "open")
+	})
+}
+
 // What was looked at is not lost with a target that was not there.
 func TestBodyThatWasLookedAtIsSentToAnother(t *testing.T) {
 	for name, late := range map[string]time.Duration{"there": 0, "late": 500 * time.Millisecond, "too late": time.Hour} {

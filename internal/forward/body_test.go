@@ -285,16 +285,20 @@ func TestABodyOfAnotherHandlerCounts(t *testing.T) {
 }
 
 func TestABodyNeedNotBeReadToItsEndToBeWhole(t *testing.T) {
-	is := is.New(t)
-	r := read(t, "POST", "/")
-	r.Body, r.ContentLength = io.NopCloser(strings.NewReader("hello")), 5
-	w := &nowhere{make(http.Header)}
-	_, err := forward.Forward(w, r, func(r *http.Request, _ string, _ field.View, _ func(int, http.Header)) (*http.Response, error) {
-		_, err := io.ReadFull(r.Body, make([]byte, 5))
-		return response(204, ""), err
-	}, forward.Options{})
-	is.NoErr(err)
-	is.Equal(w.header["Connection"], nil)
+	for name, trailer := range map[string]http.Header{"alone": nil, "with trailers": {"X-Sum": nil}} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			r := read(t, "POST", "/")
+			r.Body, r.ContentLength, r.Trailer = io.NopCloser(strings.NewReader("hello")), 5, trailer
+			w := &nowhere{make(http.Header)}
+			_, err := forward.Forward(w, r, func(r *http.Request, _ string, _ field.View, _ func(int, http.Header)) (*http.Response, error) {
+				_, err := io.ReadFull(r.Body, make([]byte, 5))
+				return response(204, ""), err
+			}, forward.Options{})
+			is.NoErr(err)
+			is.Equal(w.header["Connection"], nil)
+		})
+	}
 }
 
 func TestWithoutABodyTheRequestIsNotCopied(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/matryer/is"
+	"golang.org/x/net/http2"
 
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
@@ -260,5 +261,68 @@ func TestCallOfAClientThatLeftIsOver(t *testing.T) {
 		synctest.Wait()
 		v.target.CloseWithError(context.Canceled)
 		is.True((<-v.p.outcomes).err != nil)
+	})
+}
+
+// It has its second from the message on, whenever that leaves.
+func TestCallWhoseClientTakesNothingIsAStreamAllTheSame(t *testing.T) {
+	for name, taken := range map[string]time.Duration{"never": time.Hour, "late": 800 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				var n proxytest.Net
+				x := newExchange()
+				p := newProxy(x.Exchange)
+				streams := make(chan io.Closer, 1)
+				p.stream = func(s io.Closer) { streams <- s }
+				serve2(t, &n, p)
+				c := dialFrames(t, &n)
+				c.must(c.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}))
+				id := c.ask("POST", true, "content-type", "application/grpc")
+				c.must(c.WriteData(id, true, []byte(message)))
+				call := <-x.calls
+				_, err := io.ReadAll(call.r.Body)
+				is.NoErr(err)
+				res, out := piped(response(200, ""))
+				res.Header.Set("Content-Type", "application/grpc")
+				call.answer <- answer{res: res}
+				is.True(strings.HasPrefix(c.next(), "HEADERS :status=200"))
+				io.WriteString(out, message)
+				time.AfterFunc(taken, func() { c.WriteWindowUpdate(id, 1000) })
+				time.Sleep(time.Second - 1)
+				is.Equal(len(streams), 0)
+				time.Sleep(time.Nanosecond)
+				synctest.Wait()
+				is.Equal(len(streams), 1)
+				c.conn.Close()
+				out.Close()
+				<-p.outcomes
+			})
+		})
+	}
+}
+
+// As one that is refused, after its request was read.
+func TestCallThatEndsWithoutAMessageIsPassedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		n := new(proxytest.Net)
+		p := newProxy(func(r *http.Request, _ string, _ field.View, _ func(int, http.Header)) (*http.Response, error) {
+			_, err := io.ReadAll(r.Body)
+			res := response(200, "")
+			res.Header.Set("Content-Type", "application/grpc")
+			res.Trailer = http.Header{"Grpc-Status": {"7"}}
+			return res, err
+		})
+		r, err := http.NewRequestWithContext(t.Context(), "POST", "http://app.test/", strings.NewReader(message))
+		is.NoErr(err)
+		r.Header.Set("Content-Type", "application/grpc")
+		res, err := serve2(t, n, p).Do(r)
+		is.NoErr(err)
+		b, err := io.ReadAll(res.Body)
+		is.NoErr(err)
+		is.Equal(len(b), 0)
+		is.Equal(res.Trailer.Get("Grpc-Status"), "7")
+		is.NoErr((<-p.outcomes).err)
 	})
 }

@@ -28,6 +28,7 @@ func TestClientIsFoundBehindTrustedPeers(t *testing.T) {
 		{"several lines", "10.0.0.1:1000", []string{"8.8.8.8, 198.51.100.1", "10.0.0.2"}, "198.51.100.1", true},
 		{"all trusted", "10.0.0.1:1000", []string{"10.0.0.4, 10.0.0.3"}, "10.0.0.4", true},
 		{"no address ends the walk", "10.0.0.1:1000", []string{"8.8.8.8, unknown, 10.0.0.2"}, "10.0.0.2", true},
+		{"nothing left of it", "10.0.0.1:1000", []string{",198.51.100.1"}, "198.51.100.1", true},
 		{"nor an empty one", "10.0.0.1:1000", []string{"8.8.8.8,"}, "10.0.0.1", true},
 		{"with ports", "10.0.0.1:1000", []string{"198.51.100.1:4711, 10.0.0.2:80"}, "198.51.100.1", true},
 		{"a bad port", "10.0.0.1:1000", []string{"198.51.100.1:http"}, "10.0.0.1", true},

@@ -48,6 +48,27 @@ func TestForwardedForIsThePeersAddress(t *testing.T) {
 	}
 }
 
+func TestEachProtocolThatIsAskedForIsPassedOn(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		asked []string
+		want  []string
+	}{
+		{"one", []string{"websocket"}, []string{"websocket"}},
+		{"a list", []string{"foo/1, bar"}, []string{"foo/1, bar"}},
+		{"lines", []string{"websocket", "foo"}, []string{"websocket, foo"}},
+		{"but none that would be HTTP again", []string{"h2c, foo", "HTTP/2.0"}, []string{"foo"}},
+		{"none", []string{"TLS/1.0"}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			is := is.New(t)
+			r := read(t, "GET", "/")
+			r.Header = http.Header{"Connection": {"upgrade"}, "Upgrade": tt.asked}
+			is.Equal(outgoing(t, r, forward.Options{})["Upgrade"], tt.want)
+		})
+	}
+}
+
 // The maps are used again; nothing of one request may be seen in another.
 func TestHeadersDoNotMix(t *testing.T) {
 	is := is.New(t)

@@ -94,9 +94,12 @@ func TestEachInterimAnswerGoesOn(t *testing.T) {
 		for range 20 {
 			c.interim(103, nil)
 		}
+		c.interim(199, nil) // of which nobody knows what it means
 		c.answer <- answer{res: response(200, "")}
 		got, _ := hear(client, time.Second)
-		is.Equal(strings.Count(got, "HTTP/1.1 "), 21) // with the final one
+		is.Equal(strings.Count(got, "HTTP/1.1 103 "), 20)
+		is.Equal(strings.Count(got, "HTTP/1.1 199 "), 1)
+		is.Equal(strings.Count(got, "HTTP/1.1 "), 22) // with the final one
 	})
 }
 

@@ -12,7 +12,7 @@ import (
 
 func TestRequestIDIsKeptIfItIsOneAndMadeIfNot(t *testing.T) {
 	is := is.New(t)
-	for _, id := range []string{"a", "7c8b4e62-1f", strings.Repeat("x", 128)} {
+	for _, id := range []string{"a", "7c8b4e62-1f", "!~", strings.Repeat("x", 128)} {
 		is.Equal(forward.RequestID(http.Header{"X-Request-Id": {id}}), id)
 	}
 	seen := make(map[string]bool)

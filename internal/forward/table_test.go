@@ -231,7 +231,7 @@ var table = []row{
 	{
 		name: "nor is one of HTTP/1.0", send: "POST / HTTP/1.0\r\nHost: app.test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello",
 		until: "hello", answer: ok,
-		arrives: []string{"!Expect: 100-continue", `"hello" (5 of 5)`},
+		arrives: []string{"!Expect: 100-continue", `"hello" (5 of 5)`}, gets: []string{"HTTP/1.0 200 OK", "!HTTP/1.0 100 Continue"},
 		differs: "the reference passes it on",
 	},
 	{

@@ -152,6 +152,7 @@ func TestTargetBelowAPrefixIsCutInTheBytesThatCame(t *testing.T) {
 		{"/api/%2fevil.test/", "/api", "/%2fevil.test/"},
 		{"/a/b/c", "/a/b", "/c"},
 		{"/caf%C3%A9/x", "/café", "/x"},
+		{"/%30%39%6a%6f%6A%6F/x", "/09jojo", "/x"}, // the digits at both ends, in either case
 		{"/api/{}", "/api", "/{}"},
 		{"http://app.test/api/x", "/api", "/x"},
 	} {
@@ -206,6 +207,7 @@ func TestTargetFollowsAnOuterHandler(t *testing.T) {
 		{"StripPrefix and question mark", "/api/a?", strip("/api"), "/a?"},
 		{"other path, same query", "/a?%zz", set("/b c", "", "%zz"), "/b%20c?%zz"},
 		{"stale raw path", "/a%2Fb", set("/c", "/a%2Fb", ""), "/c"},
+		{"same path, otherwise encoded", "/a%2Fb", set("/a/b", "/a/b", ""), "/a/b"},
 		{"same path, other query", "/a%2Fb{}?c", set("/a/b{}", "/a%2Fb{}", "d"), "/a%2Fb{}?d"},
 		{"query removed", "/a?c", set("/a", "", ""), "/a"},
 		{"query added", "/a", set("/a", "", "c"), "/a?c"},
