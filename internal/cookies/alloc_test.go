@@ -34,4 +34,9 @@ func TestScopeAllocatesTheListAndEachCookie(t *testing.T) {
 		h["Set-Cookie"] = set
 		cookies.Scope(h, "/api", "/api/x")
 	}), 3.0)
+	set = []string{"a=1", "b=2; HttpOnly"}
+	is.Equal(testing.AllocsPerRun(100, func() {
+		h["Set-Cookie"] = set
+		cookies.Scope(h, "/a/longer/prefix", "/a/longer/prefix") // which both get as their Path
+	}), 3.0)
 }

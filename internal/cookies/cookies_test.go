@@ -36,6 +36,7 @@ func TestValueIsThatOfTheFirstWellFormedCookie(t *testing.T) {
 		{name: "a quote alone", lines: []string{`a="; a=2`}, want: "2", found: true},
 		{name: "quotes within", lines: []string{`a=1"2"; a=3`}, want: "3", found: true},
 		{name: "a semicolon ends quotes", lines: []string{`a="1;2"; a=3`}, want: "3", found: true},
+		{name: "all that is visible", lines: []string{"a=!#$%&'()*+-./09:<=>?@AZ[]^_`az{|}~"}, want: "!#$%&'()*+-./09:<=>?@AZ[]^_`az{|}~", found: true},
 		{name: "bytes that do not belong there", lines: []string{"a=\x7f; a=\\; a=\xc3\xa4; a=1"}, want: "1", found: true},
 		{name: "empty pieces", lines: []string{"", ";; ;=;", "a=1"}, want: "1", found: true},
 	} {

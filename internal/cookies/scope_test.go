@@ -44,6 +44,7 @@ func TestScopeChangesThePathAlone(t *testing.T) {
 		},
 		{"of the whole host", "__Host-a=1; Secure; Path=/", "__Host-a=1; Secure; Path=/"},
 		{"of the whole host, any case", " __hOST-a=1; Secure; Path=/", " __hOST-a=1; Secure; Path=/"},
+		{"of the whole host, with nothing behind", "__Host-; Secure; Path=/", "__Host-; Secure; Path=/"},
 		{"not of the whole host", "__Secure-a=1; Secure; Path=/", "__Secure-a=1; Secure; Path=/api"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

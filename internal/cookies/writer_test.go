@@ -2,7 +2,9 @@ package cookies_test
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +24,24 @@ func TestWriterIsRememberedForAWhile(t *testing.T) {
 	is.True(cookies.HasWritten(sent, now))
 	is.True(cookies.HasWritten(sent, now.Add(1499*time.Millisecond)))
 	is.True(!cookies.HasWritten(sent, now.Add(1500*time.Millisecond)))
+}
+
+// A browser counts whole seconds, of which none may be missing or too many.
+func TestWriterIsRememberedForWholeSeconds(t *testing.T) {
+	for long, want := range map[time.Duration]string{
+		time.Nanosecond:               "Max-Age=1",
+		time.Second:                   "Max-Age=1",
+		time.Second + 1:               "Max-Age=2",
+		2 * time.Second:               "Max-Age=2",
+		2*time.Second + time.Second/2: "Max-Age=3",
+	} {
+		is := is.New(t)
+		h := make(http.Header)
+		cookies.NoteWriter(h, time.UnixMilli(1_000_000), long, false)
+		attributes := strings.Split(h["Set-Cookie"][0], "; ")
+		is.True(slices.Contains(attributes, want))
+		is.True(!slices.Contains(attributes, "Secure"))
+	}
 }
 
 func TestWriterIsKnownByEitherCookie(t *testing.T) {

@@ -39,6 +39,7 @@ func TestHSTSRefusesWhatBrowsersPassOver(t *testing.T) {
 		{"max-age=+1", `"+1" is no number of seconds`},
 		{"max-age=1.5", `"1.5" is no number of seconds`},
 		{"max-age=4294967296", `"4294967296" is no number of seconds`},
+		{`max-age="`, `"\"" is no number of seconds`},
 		{`max-age="1`, `"\"1" is no number of seconds`},
 		{"max-age=1, includeSubDomains", `"1, includeSubDomains" is no number of seconds`},
 		{"max-age=1; Max-Age=1", `"max-age" stands there twice`},
