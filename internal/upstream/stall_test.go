@@ -35,7 +35,7 @@ func TestUploadToATargetThatStopsReadingTimesOut(t *testing.T) {
 				if way == "unix" {
 					network, address = "unix", filepath.Join(t.TempDir(), "s")
 				}
-				o := upstream.Options{ResponseTimeout: 500 * time.Millisecond}
+				o := upstream.Options{ResponseTimeout: 200 * time.Millisecond}
 				if way == "tls" {
 					o.TLS = &tls.Config{RootCAs: ca.Pool(), ServerName: "app.test"}
 				}
@@ -72,7 +72,7 @@ func TestUploadToATargetThatReadsALittleIsNotTimedOut(t *testing.T) {
 	is := is.New(t)
 	const size = 20 << 20
 	near := make(chan *net.TCPConn, 1)
-	o := upstream.Options{ResponseTimeout: time.Second, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+	o := upstream.Options{ResponseTimeout: 400 * time.Millisecond, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, address)
 		if err == nil {
 			near <- conn.(*net.TCPConn)
@@ -82,13 +82,13 @@ func TestUploadToATargetThatReadsALittleIsNotTimedOut(t *testing.T) {
 	pool := newSocketTarget(t, "tcp", "127.0.0.1:0", o, func(conn net.Conn, _ int) {
 		conn.(*net.TCPConn).SetReadBuffer(128 << 10)
 		proxytest.ReadHead(conn)
-		time.Sleep(300 * time.Millisecond)
+		time.Sleep(150 * time.Millisecond)
 		tight := <-near
 		tight.SetWriteBuffer(4 << 10)
 		n := int64(0)
-		for ; n < 20*64<<10; n += 64 << 10 {
+		for ; n < 10*64<<10; n += 64 << 10 {
 			io.CopyN(io.Discard, conn, 64<<10)
-			time.Sleep(150 * time.Millisecond)
+			time.Sleep(60 * time.Millisecond)
 		}
 		tight.SetWriteBuffer(1 << 20)
 		io.CopyN(io.Discard, conn, size-n)

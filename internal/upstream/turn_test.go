@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -135,7 +136,7 @@ func TestTurnIsEndedAtOnce(t *testing.T) {
 				}
 				var o upstream.Options
 				if want == upstream.Timeout {
-					o.ResponseTimeout = 200 * time.Millisecond
+					o.ResponseTimeout = 50 * time.Millisecond
 				}
 				asked := make(chan bool, 1)
 				pool := newSocketTarget(t, network, address, o, func(conn net.Conn, _ int) {
@@ -167,11 +168,12 @@ func TestTurnIsEndedAtOnce(t *testing.T) {
 
 // TestTurnWritesWhatHasNoRoom has a target that has not got all of the request
 // when a time-out would have passed if it had begun to run before that was
-// written. It then has as long again to answer.
+// written, although it never waits for half as long. It then has as long again to
+// answer.
 func TestTurnWritesWhatHasNoRoom(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	const limit = 2 * time.Second
+	const limit, parts = 400 * time.Millisecond, 4
 	small := func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, address)
 		if err == nil {
@@ -184,13 +186,14 @@ func TestTurnWritesWhatHasNoRoom(t *testing.T) {
 	pool := newSocketTarget(t, "tcp", "127.0.0.1:0", upstream.Options{Dial: small, ResponseTimeout: limit}, func(conn net.Conn, n int) {
 		conn.(*net.TCPConn).SetReadBuffer(32 << 10)
 		for head := make([]byte, len(want)); n == 0; {
-			time.Sleep(limit * 6 / 10)
-			if _, err := io.ReadFull(conn, head[:len(head)/2]); err != nil {
-				return
+			for rest := range slices.Chunk(head, len(head)/parts+1) {
+				time.Sleep(limit * 4 / 10)
+				if _, err := io.ReadFull(conn, rest); err != nil {
+					return // which fails the test
+				}
 			}
-			time.Sleep(limit * 6 / 10)
-			if _, err := io.ReadFull(conn, head[len(head)/2:]); err != nil || string(head) != want {
-				return // which fails the test
+			if time.Sleep(limit * 4 / 10); string(head) != want {
+				return // likewise
 			}
 			io.WriteString(conn, ok)
 		}
@@ -216,7 +219,7 @@ func TestTurnOutlivesADeadlineThatWasLeft(t *testing.T) {
 		readTo(conn, "hello")
 		io.WriteString(conn, ok)
 		head, _ := proxytest.ReadHead(conn)
-		time.Sleep(1100 * time.Millisecond)
+		time.Sleep(1010 * time.Millisecond)
 		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(head), head)
 		if head, _ := proxytest.ReadHead(conn); head != "" {
 			t.Errorf("asked once more: %q", head)
