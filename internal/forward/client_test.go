@@ -47,6 +47,37 @@ func TestClientIsFoundBehindTrustedPeers(t *testing.T) {
 	}
 }
 
+func TestClientIsTheOneThatATrustedPeerNames(t *testing.T) {
+	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	for _, tt := range []struct{ name, peer, header, value, want string }{
+		{"named", "10.0.0.1:1000", "X-Client-Ip", "192.0.2.1", "192.0.2.1"},
+		{"named with a port", "10.0.0.1:1000", "X-Client-Ip", "[2001:db8::1]:80", "2001:db8::1"},
+		{"not asked for", "10.0.0.1:1000", "", "192.0.2.1", "198.51.100.1"},
+		{"not named", "10.0.0.1:1000", "X-Client-Ip", "", "198.51.100.1"},
+		{"not by an address", "10.0.0.1:1000", "X-Client-Ip", "unknown", "198.51.100.1"},
+		{"by somebody else", "203.0.113.1:1000", "X-Client-Ip", "192.0.2.1", "203.0.113.1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			is := is.New(t)
+			r := &http.Request{RemoteAddr: tt.peer, Header: http.Header{"X-Client-Ip": {tt.value}, "X-Forwarded-For": {"198.51.100.1"}}}
+			is.Equal(forward.ClientOf(r, trusted, tt.header).Addr.String(), tt.want)
+		})
+	}
+}
+
+func TestNearbyIsWhoCannotBeFarAway(t *testing.T) {
+	for peer, want := range map[string]bool{
+		"127.0.0.1:1": true, "10.1.2.3:1": true, "172.16.0.1:1": true, "172.31.255.255:1": true, "192.168.0.1:1": true, "169.254.1.1:1": true,
+		"[::1]:1": true, "[fd00::1]:1": true, "[fe80::1%eth0]:1": true, "[::ffff:10.0.0.1]:1": true,
+		"172.15.0.1:1": false, "172.32.0.1:1": false, "100.64.0.1:1": false, "8.8.8.8:1": false, "[2001:db8::1]:1": false, "@": false,
+	} {
+		t.Run(peer, func(t *testing.T) {
+			is := is.New(t)
+			is.Equal(forward.ClientOf(&http.Request{RemoteAddr: peer}, forward.NearbyPrefixes(), "").Trusted, want)
+		})
+	}
+}
+
 func TestNobodyIsTrustedByDefault(t *testing.T) {
 	is := is.New(t)
 	r := &http.Request{RemoteAddr: "127.0.0.1:1000", Header: http.Header{"X-Forwarded-For": {"192.0.2.1"}}}

@@ -123,16 +123,44 @@ var errGone = errors.New("the client is gone")
 
 func (w *unwilling) FlushError() error { return errGone }
 
+// A hasty body has come to its end when it is about to wait.
+type hasty struct{ before func() error }
+
+func (b *hasty) BeforeWait(f func() error) { b.before = f }
+func (b *hasty) Close() error              { return nil }
+
+func (b *hasty) Read([]byte) (int, error) {
+	b.before()
+	return 0, io.EOF
+}
+
+func TestAnswerThatDidNotReachItsClientIsNotComplete(t *testing.T) {
+	is := is.New(t)
+	res := response(200, "")
+	res.Body = new(hasty)
+	_, err := forward.Forward(&unwilling{nowhere{make(http.Header)}}, read(t, "GET", "/"), answering(func() *http.Response { return res }), forward.Options{})
+	is.Equal(err, errGone)
+}
+
 // The target may be silent for as long as it likes, and nothing else would tell
 // that nobody waits for it any more.
 func TestTargetIsNotWaitedForOnceItsClientIsGone(t *testing.T) {
-	for name, kind := range map[string]string{"any": "a/b", "events": "text/event-stream"} {
+	for name, tt := range map[string]struct {
+		kind  string
+		minor int
+	}{
+		"any":      {"a/b", 1},
+		"events":   {"text/event-stream", 1},
+		"HTTP/1.0": {"a/b", 0},
+	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
 			res, out := piped(response(200, ""))
 			defer out.Close()
-			res.Header.Set("Content-Type", kind)
-			result, err := forward.Forward(&unwilling{nowhere{make(http.Header)}}, read(t, "GET", "/"), answering(func() *http.Response { return res }), forward.Options{})
+			res.Header.Set("Content-Type", tt.kind)
+			r := read(t, "GET", "/")
+			r.ProtoMinor = tt.minor
+			result, err := forward.Forward(&unwilling{nowhere{make(http.Header)}}, r, answering(func() *http.Response { return res }), forward.Options{})
 			is.Equal(err, errGone)
 			is.Equal(result.Status, 200)
 			_, err = out.Write([]byte("late"))

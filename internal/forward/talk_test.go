@@ -2,6 +2,7 @@ package forward_test
 
 import (
 	"io"
+	"testing/synctest"
 	"time"
 
 	"github.com/matryer/is"
@@ -67,13 +68,15 @@ func hearsGoingAway(is *is.I, target io.Reader) {
 	is.True(isMaskedGoingAway(string(b)))
 }
 
-// pass has both ends of u send frames that arrive.
+// pass has both ends of u send frames that arrive, which the tunnel has noted when
+// it returns.
 func (u *tunnel) pass(is *is.I, fromClient, fromTarget string) {
 	is.Helper()
 	io.WriteString(u.client, fromClient)
 	hears(is, u.target, fromClient)
 	io.WriteString(u.target, fromTarget)
 	hears(is, u.client, fromTarget)
+	synctest.Wait()
 }
 
 // answers has an end answer a Close frame, and leave when it hears the end.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/proxytest"
 )
@@ -234,6 +235,59 @@ func TestWithoutHijackThereIsNoTunnel(t *testing.T) {
 		is.True(errors.Is(o.err, http.ErrNotSupported))
 		is.Equal(o.Status, 0)
 	})
+}
+
+func TestWithoutAWayToTheTargetThereIsNoTunnel(t *testing.T) {
+	for name, tt := range map[string]struct {
+		read bool // the whole request was
+		body func(conn net.Conn) io.ReadCloser
+		want string
+	}{
+		"it cannot be written to":     {true, func(conn net.Conn) io.ReadCloser { return struct{ io.ReadCloser }{conn} }, "the target cannot be written to"},
+		"the request is not complete": {false, func(conn net.Conn) io.ReadCloser { return conn }, "the request is not complete"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			target, app := net.Pipe()
+			defer app.Close()
+			client, server := net.Pipe()
+			defer client.Close()
+			defer server.Close()
+			r := read(t, "POST", "/")
+			r.Header = http.Header{"Connection": {"upgrade"}, "Upgrade": {"x"}}
+			r.Body, r.ContentLength = io.NopCloser(strings.NewReader("hello")), 5
+			result, err := forward.Forward(&hijacked{nowhere{make(http.Header)}, server}, r, func(r *http.Request, _ string, _ field.View, _ func(int, http.Header)) (*http.Response, error) {
+				if tt.read {
+					io.Copy(io.Discard, r.Body)
+				}
+				res := response(101, "", "Connection", "Upgrade", "Upgrade", "x")
+				res.Body = tt.body(target)
+				return res, nil
+			}, forward.Options{})
+			is.True(err != nil && strings.HasSuffix(err.Error(), tt.want))
+			is.Equal(result.Status, 0) // the caller may answer
+			_, err = app.Read(make([]byte, 1))
+			is.Equal(err, io.EOF) // the target has been left
+		})
+	}
+}
+
+func TestATunnelWhoseHeadDoesNotReachTheClientIsNone(t *testing.T) {
+	is := is.New(t)
+	target, app := net.Pipe()
+	defer app.Close()
+	client, server := net.Pipe()
+	client.Close()
+	r := read(t, "GET", "/")
+	r.Header = http.Header{"Connection": {"upgrade"}, "Upgrade": {"x"}}
+	res := response(101, "", "Connection", "Upgrade", "Upgrade", "x")
+	res.Body = target
+	_, err := forward.Forward(&hijacked{nowhere{make(http.Header)}, server}, r, answering(func() *http.Response { return res }), forward.Options{
+		Stream: func(io.Closer) { t.Error("a stream") },
+	})
+	is.Equal(err, io.ErrClosedPipe)
+	_, err = app.Read(make([]byte, 1))
+	is.Equal(err, io.EOF) // the target has been left
 }
 
 // What an outer handler has set is sent as with any other answer.
