@@ -50,6 +50,20 @@ func (h *house) out() (n int) {
 	return n
 }
 
+func TestRequestsGoToTheTargetThatHasFewer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		one, two := h.slow("app", "one.test:80", time.Minute), h.slow("app", "two.test:80", time.Minute)
+		is.NoErr(h.deploy("web", "one.test:80", "two.test:80"))
+		for n := range 20 {
+			h.ask("any.test")
+			is.Equal(one.Requests()+two.Requests(), n+1)
+			is.Equal(max(one.Requests(), two.Requests()), n/2+1) // in turns
+		}
+	})
+}
+
 // Round robin would send each target the same: what it would have answered well
 // is the least that is to be had.
 func TestTargetsThatFailFastDoNotAttractTheTraffic(t *testing.T) {

@@ -140,6 +140,8 @@ func TestHaltWaitsForWhatRanBeforeEarlierChanges(t *testing.T) {
 		"deploy, pause, resume, stop":          {deploy, pause, resume, stop},
 		"pause, resume, remove":                {pause, resume, remove},
 		"deploy, remove":                       {deploy, remove},
+		"deploy, deploy, pause":                {deploy, deploy, pause},
+		"pause, deploy, remove":                {pause, deploy, remove},
 		"pause, rollout, resume, split, pause": {pause, rollout, resume, split, pause},
 	} {
 		t.Run(name, func(t *testing.T) {
