@@ -583,7 +583,7 @@ func (v *visit) isHealthCheck() bool {
 
 // isCallForHealth is isHealthCheck for a service whose targets speak gRPC.
 func (v *visit) isCallForHealth() bool {
-	return v.version.status.Deployment.HealthCheck.GRPC && v.target == grpc.HealthPath && field.IsGRPC(v.r.Header)
+	return v.version.status.Deployment.HealthCheck.GRPC && v.target == grpc.HealthPath && field.IsCall(v.r)
 }
 
 // takeBody sees to the limits of the request's body, and reads it if it is to
@@ -592,7 +592,7 @@ func (v *visit) takeBody() bool {
 	d := &v.version.status.Deployment
 	// A gRPC call may wait for the answer to its first message before it sends
 	// the next one.
-	whole := d.Buffer.Requests && !(field.IsGRPC(v.r.Header) && v.version.takesCalls())
+	whole := d.Buffer.Requests && !(field.IsCall(v.r) && v.version.takesCalls())
 	if v.sent != v.r || v.r.ContentLength == 0 || d.MaxRequestBody == 0 && !whole {
 		return true
 	}
@@ -929,7 +929,7 @@ func (v *visit) refusePage(why reason.Reason, message string, err error) {
 	}
 	o := &v.outcome
 	o.Status, o.Header = why.Status(), h
-	if field.IsGRPC(v.r.Header) && o.Status >= 400 {
+	if field.IsCall(v.r) && o.Status >= 400 {
 		callStatus(why, message).Answer(v.w)
 		return
 	}

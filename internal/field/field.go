@@ -97,6 +97,11 @@ func IsGRPC(h http.Header) bool {
 		(len(media) == len(grpc) || media[len(grpc)] == '+')
 }
 
+// IsCall reports whether r can be a gRPC call: gRPC is not spoken over HTTP/1,
+// whatever a client says there. The rest is up to the target, which has to speak
+// HTTP/2 as well.
+func IsCall(r *http.Request) bool { return r.ProtoMajor > 1 && IsGRPC(r.Header) }
+
 // trim removes the white space that may surround an element. Nearly always there
 // is none, which strings.Trim takes longer to find out.
 func trim(s string) string {

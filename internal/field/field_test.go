@@ -73,6 +73,14 @@ func TestMediaTypesAreKnownInAnyCaseAndWithParameters(t *testing.T) {
 	}
 }
 
+func TestCallsComeOverHTTP2(t *testing.T) {
+	is := is.New(t)
+	for protocol, want := range map[int]bool{1: false, 2: true, 3: true} {
+		is.Equal(field.IsCall(&http.Request{ProtoMajor: protocol, Header: http.Header{"Content-Type": {"application/grpc"}}}), want)
+		is.True(!field.IsCall(&http.Request{ProtoMajor: protocol, Header: http.Header{"Content-Type": {"text/plain"}}}))
+	}
+}
+
 func TestMediaTypeIsFoundInAnyListAndCase(t *testing.T) {
 	is := is.New(t)
 	lists := []string{"text/html", "*/*;q=0.1, Application/X-NDJSON ;q=0.5"}

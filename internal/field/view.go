@@ -29,9 +29,6 @@ func (v View) Get(name string) string {
 // an element of its lists.
 func (v View) HasToken(name, token string) bool { return HasToken(v.h[name], token) }
 
-// IsGRPC is [IsGRPC] of the header.
-func (v View) IsGRPC() bool { return IsGRPC(v.h) }
-
 // All yields each value of each field, those of one field in their order.
 func (v View) All() iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {

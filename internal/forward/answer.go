@@ -58,7 +58,7 @@ func (y *relay) answer(res *http.Response) error {
 	_, a.counted = res.Header["Content-Length"]
 	a.chunked = !a.over && !a.counted && y.r.ProtoMajor == 1 && y.r.ProtoMinor > 0
 	a.events = !a.over && field.IsEventStream(res.Header)
-	if !a.empty && !a.counted && y.r.ProtoAtLeast(1, 1) && field.IsGRPC(res.Header) {
+	if !a.empty && !a.counted && field.IsGRPC(res.Header) && y.isCall() {
 		return a.call()
 	}
 	return a.pass()

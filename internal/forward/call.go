@@ -51,6 +51,8 @@ type call struct {
 	cut      bool        // the stream was closed
 	over     bool        // nothing is transferred any more
 	later    *time.Timer // becomes a stream, or is cut, then; nil: neither
+
+	running sync.WaitGroup // what later calls, and aborts; grows only under mu, while over is false
 }
 
 func (y *relay) newCall() *call {
@@ -121,10 +123,18 @@ func (c *call) wrote(p []byte, err error) (many, stop bool) {
 }
 
 func (c *call) setLocked(after time.Duration, do func()) {
-	if c.later != nil {
-		c.later.Stop()
+	c.stopLocked()
+	c.running.Add(1)
+	c.later = time.AfterFunc(after, func() {
+		defer c.running.Done()
+		do()
+	})
+}
+
+func (c *call) stopLocked() {
+	if c.later != nil && c.later.Stop() {
+		c.running.Done()
 	}
-	c.later = time.AfterFunc(after, do)
 }
 
 // isSending reports whether the client has not said all yet.
@@ -159,9 +169,13 @@ func (c *call) Close() error {
 		c.cut = true
 		c.setLocked(messageLimit, c.abort)
 	}
+	if now {
+		c.running.Add(1)
+	}
 	c.mu.Unlock()
 	if now {
 		c.abort()
+		c.running.Done()
 	}
 	return nil
 }
@@ -189,16 +203,17 @@ func (c *call) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// end makes a later Close do nothing. It reports whether there was one, and
-// whether the client can still be told how the call ended.
+// end makes a later Close do nothing, and returns when nothing of c runs any
+// more. It reports whether there was a Close, and whether the client can still be
+// told how the call ended.
 func (c *call) end() (cut, open bool) {
 	c.becoming.Lock()
-	defer c.becoming.Unlock()
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.over = true
-	if c.later != nil {
-		c.later.Stop()
-	}
-	return c.cut, !c.failed
+	c.stopLocked()
+	cut, open = c.cut, !c.failed
+	c.mu.Unlock()
+	c.becoming.Unlock()
+	c.running.Wait()
+	return cut, open
 }

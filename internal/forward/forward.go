@@ -167,9 +167,8 @@ func (y *relay) run(exchange Exchange) error {
 	sent := y.r
 	if r := y.r; r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
 		unmarkClose(y.w)
-		call := y.o.Calls && field.IsGRPC(r.Header)
-		if lookAhead(r, call); r.Body != http.NoBody {
-			y.body = newBody(y.w, r, call)
+		if lookAhead(r, y.isCall()); r.Body != http.NoBody {
+			y.body = newBody(y.w, r, y.isCall())
 			sent = y.body.sent
 		}
 	}
@@ -190,6 +189,9 @@ func (y *relay) run(exchange Exchange) error {
 	}
 	return y.answer(res)
 }
+
+// isCall reports whether the request is a gRPC call.
+func (y *relay) isCall() bool { return y.o.Calls && field.IsCall(y.r) }
 
 // end lets go of the client's body and of everything else.
 func (y *relay) end() Result {

@@ -35,7 +35,11 @@ func TestH2CHasNoUpgradeAndSaysSo(t *testing.T) {
 // The time that a call may take is its client's to say: grpc-timeout.
 func TestResponseTimeoutIsNotForGRPCOverHTTP2(t *testing.T) {
 	limit := upstream.Options{ResponseTimeout: time.Second}
-	call := http.Header{"Content-Type": {"application/grpc+proto"}}
+	call := func(protocol int) *http.Request {
+		r := post("x")
+		r.ProtoMajor, r.Header = protocol, http.Header{"Content-Type": {"application/grpc+proto"}}
+		return r
+	}
 	t.Run("h2c", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			is := is.New(t)
@@ -46,12 +50,14 @@ func TestResponseTimeoutIsNotForGRPCOverHTTP2(t *testing.T) {
 				case <-r.Context().Done():
 				}
 			})
-			resp, err := g.Exchange(post("x"), "/", field.ViewOf(call), nil)
+			resp, err := g.send(call(2))
 			is.NoErr(err)
 			is.NoErr(resp.Body.Close())
-			_, err = g.send(post("x"))
-			why, _ := reason(err)
-			is.Equal(why, upstream.Timeout) // of any other request
+			for _, other := range []*http.Request{post("x"), call(1)} { // nobody calls over HTTP/1
+				_, err = g.send(other)
+				why, _ := reason(err)
+				is.Equal(why, upstream.Timeout)
+			}
 		})
 	})
 	t.Run("HTTP/1", func(t *testing.T) { // which has no such calls, whatever a client says
@@ -61,7 +67,7 @@ func TestResponseTimeoutIsNotForGRPCOverHTTP2(t *testing.T) {
 				proxytest.ReadHead(c)
 				time.Sleep(time.Hour)
 			})
-			_, err := readAll(g.Exchange(post("x"), "/", field.ViewOf(call), nil))
+			_, err := readAll(g.send(call(2)))
 			why, _ := reason(err)
 			is.Equal(why, upstream.Timeout)
 		})

@@ -50,8 +50,8 @@ type exchange struct {
 
 // Exchange sends a request to the target and returns its final answer.
 //
-// Of r it uses Method, Host, Body, ContentLength, Trailer and the context,
-// whose end ends the exchange: at once, or within 20 ms where it is younger
+// Of r it uses Method, Host, Body, ContentLength, Trailer, what [field.IsCall]
+// wants to know, and the context, whose end ends the exchange: at once, or within 20 ms where it is younger
 // than that. The target is written as it is. So is header, except for
 // Content-Length, Transfer-Encoding and Trailer, which follow from r; a Host in
 // it comes before r.Host. All of these are the caller's again when Exchange has
@@ -262,8 +262,8 @@ func (x *exchange) attempt(c *conn, interim func(int, http.Header)) *Error {
 		if err := c.readHead(x.request.r.Method, &x.response, &x.body); err != nil {
 			e := x.readFailure(c, err)
 			// This may be what is left of an answer to somebody else.
-			e.Repeatable = e.Reason == Malformed && x.request.repeatable && interims == 0 &&
-				c.reused && errors.Is(err, errStatusLine)
+			e.Repeatable = (e.Reason == Malformed || e.Reason == Broken) && x.request.repeatable &&
+				interims == 0 && c.reused && errors.Is(err, errStatusLine)
 			return e
 		}
 		status := x.response.StatusCode

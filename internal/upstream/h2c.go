@@ -223,7 +223,7 @@ func (p *H2C) exchange(g *Group, r *http.Request, target string, header field.Vi
 	}
 	for again := false; ; again = true {
 		x := &stream{
-			call:     header.IsGRPC(),
+			call:     field.IsCall(r),
 			pool:     p,
 			group:    g,
 			small:    small,

@@ -19,11 +19,15 @@ import (
 )
 
 // A frameTarget does one thing after the other with the requests that it gets,
-// whatever connection they come on: "answer" or "goaway", or the code of a reset.
+// whatever connection they come on: "answer" or "goaway", the words of a GOAWAY that
+// comes too late, or the code of a reset.
 type frameTarget struct {
 	todo   []any
 	bodies []string // of the requests
 }
+
+// A goAway is what a target says when it goes away with what it has begun.
+type goAway string
 
 func (f *frameTarget) serve(conn net.Conn, _ int) {
 	io.CopyN(io.Discard, conn, int64(len(http2.ClientPreface)))
@@ -46,16 +50,18 @@ func (f *frameTarget) serve(conn net.Conn, _ int) {
 		body.Reset()
 		do := f.todo[0]
 		f.todo = f.todo[1:]
-		switch id := frame.Header().StreamID; do {
+		id := frame.Header().StreamID
+		if words, ok := do.(goAway); ok {
+			framer.WriteGoAway(id, http2.ErrCodeNo, []byte(words)) // the stream is processed
+			return
+		}
+		switch do {
 		case "answer":
 			var head bytes.Buffer
 			hpack.NewEncoder(&head).WriteField(hpack.HeaderField{Name: ":status", Value: "204"})
 			framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: head.Bytes(), EndHeaders: true, EndStream: true})
 		case "goaway":
 			framer.WriteGoAway(id-1, http2.ErrCodeNo, nil) // the stream is not one of those that are processed
-		case "goaway too late":
-			framer.WriteGoAway(id, http2.ErrCodeNo, nil)
-			return
 		default:
 			framer.WriteRSTStream(id, do.(http2.ErrCode))
 		}
@@ -74,7 +80,7 @@ func TestH2CSendsAgainWhatWasNotProcessed(t *testing.T) {
 		"goaway again":     {[]any{"goaway", "goaway"}, true},
 		"cancelled":        {[]any{http2.ErrCodeCancel}, false},
 		"misunderstood":    {[]any{http2.ErrCodeProtocol}, false},
-		"goaway too late":  {[]any{"goaway too late"}, false},
+		"goaway too late":  {[]any{goAway("")}, false},
 		"goaway, then not": {[]any{"goaway", http2.ErrCodeInternal}, false},
 	} {
 		t.Run(name, func(t *testing.T) {

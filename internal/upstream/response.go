@@ -67,7 +67,7 @@ func (c *conn) readHead(method string, r *http.Response, b *body) error {
 	line, err := c.br.ReadSlice('\n')
 	switch {
 	case err != nil && err != bufio.ErrBufferFull:
-		return noEOF(err)
+		return notStatusLine(line)
 	case !parseStatusLine(r, line):
 		return notStatusLine(line)
 	}
@@ -91,7 +91,7 @@ func (c *conn) expectHead() error {
 	for n := 1; n <= len(beginning); n++ {
 		p, err := c.br.Peek(n)
 		if err != nil {
-			return noEOF(err)
+			return notStatusLine(p)
 		}
 		if p[n-1] == beginning[n-1] {
 			continue

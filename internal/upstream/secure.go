@@ -7,7 +7,7 @@ import (
 )
 
 // A Secure does what a Pool does, with a target that speaks TLS: over HTTP/2 for
-// gRPC calls, which know nothing else, over HTTP/1 for all other requests.
+// gRPC calls, which know nothing else (see [field.IsCall]), over HTTP/1 for all other requests.
 type Secure struct {
 	pool  *Pool
 	calls *H2C
@@ -19,7 +19,7 @@ func NewSecure(o Options) *Secure { return &Secure{New(o), NewH2C(o)} }
 
 // Exchange is the Exchange of a Pool.
 func (s *Secure) Exchange(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
-	if header.IsGRPC() {
+	if field.IsCall(r) {
 		return s.calls.Exchange(r, target, header, interim)
 	}
 	return s.pool.Exchange(r, target, header, interim)
@@ -29,7 +29,7 @@ func (s *Secure) Exchange(r *http.Request, target string, header field.View, int
 func (s *Secure) Group() *Group { return &Group{of: s, calls: s.calls.Group()} }
 
 func (s *Secure) exchange(g *Group, r *http.Request, target string, header field.View, interim func(int, http.Header)) (*http.Response, error) {
-	if header.IsGRPC() {
+	if field.IsCall(r) {
 		return s.calls.exchange(g.calls, r, target, header, interim)
 	}
 	return s.pool.exchange(g, r, target, header, interim)

@@ -34,6 +34,7 @@ type stream struct {
 
 	taking   atomic.Bool   // it is for the target to take what it is sent
 	moved    chan struct{} // has room for one: taking was set
+	met      atomic.Bool   // it has got a connection
 	written  atomic.Bool   // part of the request was sent
 	heard    atomic.Bool   // part of an answer has come
 	sent     chan struct{} // told when all of it was
@@ -47,7 +48,10 @@ type stream struct {
 
 // gotConn begins what the target has to take: the head is written at once, or as
 // soon as there is room for it.
-func (x *stream) gotConn(httptrace.GotConnInfo) { x.move(true) }
+func (x *stream) gotConn(httptrace.GotConnInfo) {
+	x.met.Store(true)
+	x.move(true)
+}
 
 // wroteHeaders ends that. A body may still have to wait, for its client or for a 100.
 func (x *stream) wroteHeaders() {
@@ -101,10 +105,13 @@ func (x *stream) run(ctx context.Context, r, out *http.Request, interim func(int
 		x.end()
 		e := x.failed(err)
 		unread := x.upload == nil || x.upload.stop()
-		lost := x.upload == nil && len(x.small) == 0 && isIdempotent(r.Method) && !x.heard.Load()
+		failed := e.Reason == Broken || e.Reason == Dial || e.Reason == Shortage // the latter in the transport's own next attempt
+		lost := failed && x.upload == nil && len(x.small) == 0 && isIdempotent(r.Method) && !x.heard.Load()
 		x.unprocessed = e.Reason == Broken && isUnprocessed(err)
-		unsent := !x.written.Load() && e.Reason != Timeout // where a part of the head may be on its way
-		e.Repeatable = e.Reason != Gone && unread && (e.Reason == Broken && lost || x.unprocessed || unsent)
+		// A head that is being written may still arrive once nobody waits for it,
+		// unless it is its connection that failed.
+		unsent := !x.met.Load() || !x.written.Load() && e.Reason == Broken
+		e.Repeatable = e.Reason != Gone && unread && (lost || x.unprocessed || unsent)
 		return e
 	}
 	x.answer = x.response.Body
@@ -127,13 +134,17 @@ func (x *stream) run(ctx context.Context, r, out *http.Request, interim func(int
 
 // isUnprocessed reports whether err, of a round trip, says that the target has
 // not begun with the request: it has refused the stream, or gone away before
-// that (RFC 9113, section 8.7). Of a request with a body, the transport says so
-// in words alone.
+// that (RFC 9113, section 8.7). The transport says so in words alone where it has
+// lost the request's body with it. They are looked for where they begin: what
+// stands behind may be a target's own, as the text of its GOAWAY is.
 func isUnprocessed(err error) bool {
-	s := err.Error()
-	return strings.Contains(s, "; REFUSED_STREAM") ||
-		strings.Contains(s, "Transport received Server's graceful shutdown GOAWAY") ||
-		strings.Contains(s, "Transport received GOAWAY from server")
+	words := strings.TrimPrefix(err.Error(), "http2: Transport: cannot retry err [")
+	if strings.HasPrefix(words, "http2: Transport received Server's graceful shutdown GOAWAY") ||
+		strings.HasPrefix(words, "http2: Transport received GOAWAY from server ErrCode:") {
+		return true
+	}
+	stream, rest, _ := strings.Cut(words, "; ")
+	return strings.HasPrefix(stream, "stream error: stream ID ") && strings.HasPrefix(rest, "REFUSED_STREAM;")
 }
 
 // settle says how Exchange ends: with err, or with an answer.
