@@ -109,7 +109,7 @@ func TestH2CWordsOfATargetDoNotHaveARequestSentAgain(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			is := is.New(t)
 			var n proxytest.Net
-			f := &frameTarget{todo: []any{goAway(words)}}
+			f := &frameTarget{todo: []any{goAway(words), "answer"}}
 			script := n.Script(t, "127.0.0.1:0", f.serve)
 			p := upstream.NewH2C(upstream.Options{Network: "tcp", Address: script.Addr(), Dial: n.Dial})
 			defer p.Close()
