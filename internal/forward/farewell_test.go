@@ -300,6 +300,32 @@ func TestAnEndThatClosesByItselfGetsTheAnswerOfTheOther(t *testing.T) {
 	})
 }
 
+// Whoever has sent a Close frame may end at once, and the other need not wait for
+// its own end to hear of that.
+func TestTheEndBehindACloseFrameIsPassedOn(t *testing.T) {
+	for _, tt := range []struct {
+		name, frame string
+		ends        func(u *tunnel) (first, second halfCloser)
+	}{
+		{"client", fromClient(closeFrame, "\x03\xe8"), func(u *tunnel) (first, second halfCloser) { return u.client, u.target }},
+		{"target", fromTarget(closeFrame, "\x03\xe8"), func(u *tunnel) (first, second halfCloser) { return u.target, u.client }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tunnelled(t, func(is *is.I, u *tunnel) {
+				first, second := tt.ends(u)
+				io.WriteString(first, tt.frame)
+				is.NoErr(first.CloseWrite())
+				got, state := hear(second, time.Second)
+				is.Equal(got, tt.frame)
+				is.Equal(state, "closed")
+				is.Equal(len(u.p.outcomes), 0) // the other way is open
+				is.NoErr(second.Close())
+				is.NoErr((<-u.p.outcomes).err)
+			})
+		})
+	}
+}
+
 // Close frames that meet ours on the way are answers to it, as those of an
 // endpoint would be (section 7.1.3).
 func TestACloseFrameThatMeetsOursIsTheAnswer(t *testing.T) {
