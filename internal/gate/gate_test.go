@@ -13,6 +13,7 @@ import (
 func TestOpenGateLetsInAndCounts(t *testing.T) {
 	is := is.New(t)
 	var g gate.Gate
+	is.Equal(g.Inside(), int64(0))
 	is.True(g.Enter()) // the zero Gate is open
 	is.True(g.Enter())
 	is.Equal(g.Inside(), int64(2))

@@ -281,3 +281,42 @@ func TestStreamsThatEndByThemselvesAreNotClosed(t *testing.T) {
 		is.True(stream.at.IsZero())
 	})
 }
+
+func TestPassageIsAStreamOnceItHasBecomeOne(t *testing.T) {
+	is := is.New(t)
+	var l gate.Lane
+	p, _ := l.Enter()
+	is.True(!p.IsStream())
+	p.BecomeStream(&closer{passage: p})
+	is.True(p.IsStream())
+}
+
+func TestStreamsHaveNoLongerThanTheRequestsHaveLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var l gate.Lane
+		enter(t, &l, 9900*time.Millisecond)
+		for range 20 {
+			open(t, &l)
+		}
+		begin := time.Now()
+		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: 10 * time.Second}, spare, nil)
+		is.Equal(closed, int64(20))
+		is.True(time.Since(begin) <= 10*time.Second)
+	})
+}
+
+func TestDrainThatIsGivenUpCountsTheStreamsThatCameLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var l gate.Lane
+		enter(t, &l, time.Hour)
+		late, _ := l.Enter()
+		time.AfterFunc(time.Second, func() { late.BecomeStream(&closer{passage: late}) })
+		done := make(chan struct{})
+		time.AfterFunc(2*time.Second, func() { close(done) })
+		requests, streams := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: -1}, spare, done)
+		is.Equal(requests, int64(0))
+		is.Equal(streams, int64(1))
+	})
+}
