@@ -31,6 +31,7 @@ import (
 	"github.com/shahnk19/parachute/internal/probe"
 	"github.com/shahnk19/parachute/internal/resolve"
 	"github.com/shahnk19/parachute/internal/upstream"
+	"github.com/shahnk19/parachute/internal/wire"
 )
 
 // A HealthCheck says how targets are probed. A probe is a GET, or a gRPC call, on
@@ -79,6 +80,10 @@ type HealthCheck struct {
 	GRPC        bool   `json:"grpc,omitempty"`
 	GRPCService string `json:"grpc_service,omitempty"`
 }
+
+func (h HealthCheck) MarshalJSON() ([]byte, error) { return wire.Marshal(h) }
+
+func (h *HealthCheck) UnmarshalJSON(b []byte) error { return wire.UnmarshalStrict(b, h) }
 
 func (h HealthCheck) normalize() (HealthCheck, error) {
 	switch {
@@ -148,6 +153,10 @@ type Probe struct {
 	Cause    Cause         `json:"cause,omitempty"`    // why it did not pass; empty: it did
 	Passed   bool          `json:"passed"`
 }
+
+func (p Probe) MarshalJSON() ([]byte, error) { return wire.Marshal(p) }
+
+func (p *Probe) UnmarshalJSON(b []byte) error { return wire.Unmarshal(b, p) }
 
 // A Cause is a reason for which a probe did not pass, as an operator would tell
 // them apart.

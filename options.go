@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
@@ -383,6 +382,10 @@ type Timeouts struct {
 	WriterAffinity time.Duration `json:"writer_affinity,omitzero"`
 }
 
+func (t Timeouts) MarshalJSON() ([]byte, error) { return wire.Marshal(t) }
+
+func (t *Timeouts) UnmarshalJSON(b []byte) error { return wire.UnmarshalStrict(b, t) }
+
 // A Rollout is a second version of a service, beside the first. What it does
 // not have follows the service's Deployment.
 type Rollout struct {
@@ -418,11 +421,19 @@ type Pause struct {
 	Drain time.Duration `json:"drain,omitzero"`
 }
 
+func (p Pause) MarshalJSON() ([]byte, error) { return wire.Marshal(p) }
+
+func (p *Pause) UnmarshalJSON(b []byte) error { return wire.UnmarshalStrict(b, p) }
+
 // A Stop answers the requests of a service with 503.
 type Stop struct {
 	Message string        `json:"message,omitempty"` // on the page; if empty, there is none
 	Drain   time.Duration `json:"drain,omitzero"`    // as in Pause
 }
+
+func (s Stop) MarshalJSON() ([]byte, error) { return wire.Marshal(s) }
+
+func (s *Stop) UnmarshalJSON(b []byte) error { return wire.UnmarshalStrict(b, s) }
 
 // Errors of a Proxy's methods. What is returned wraps one of them, or is what
 // Commit or a context said, and tells more; tell them apart by errors.Is.
@@ -482,6 +493,10 @@ type UnhealthyError struct {
 	Host    string            `json:"host,omitempty"` // the first of the service's that is no wildcard; empty: there is none
 	Targets []UnhealthyTarget `json:"targets"`
 }
+
+func (e UnhealthyError) MarshalJSON() ([]byte, error) { return wire.Marshal(e) }
+
+func (e *UnhealthyError) UnmarshalJSON(b []byte) error { return wire.Unmarshal(b, e) }
 
 // An UnhealthyTarget is one of an UnhealthyError.
 type UnhealthyTarget struct {
@@ -771,87 +786,4 @@ func checkServiceName(name string) error {
 		}
 	}
 	return nil
-}
-
-// The types that hold a duration travel through a view of themselves in which
-// it is a wire.Duration. Those that are asked for refuse fields that they do not
-// know, which are misspelled; those that are told pass them over, which are newer.
-
-func (h HealthCheck) MarshalJSON() ([]byte, error) { return json.Marshal(h.view()) }
-
-func (h *HealthCheck) UnmarshalJSON(b []byte) error    { return wire.Unmarshal(b, h.view()) }
-func (t Timeouts) MarshalJSON() ([]byte, error)        { return json.Marshal(t.view()) }
-func (t *Timeouts) UnmarshalJSON(b []byte) error       { return wire.Unmarshal(b, t.view()) }
-func (p Pause) MarshalJSON() ([]byte, error)           { return json.Marshal(p.view()) }
-func (p *Pause) UnmarshalJSON(b []byte) error          { return wire.Unmarshal(b, p.view()) }
-func (s Stop) MarshalJSON() ([]byte, error)            { return json.Marshal(s.view()) }
-func (s *Stop) UnmarshalJSON(b []byte) error           { return wire.Unmarshal(b, s.view()) }
-func (p Probe) MarshalJSON() ([]byte, error)           { return json.Marshal(p.view()) }
-func (p *Probe) UnmarshalJSON(b []byte) error          { return json.Unmarshal(b, p.view()) }
-func (t Traffic) MarshalJSON() ([]byte, error)         { return json.Marshal(t.view()) }
-func (t *Traffic) UnmarshalJSON(b []byte) error        { return json.Unmarshal(b, t.view()) }
-func (e UnhealthyError) MarshalJSON() ([]byte, error)  { return json.Marshal(e.view()) }
-func (e *UnhealthyError) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, e.view()) }
-
-func (h *HealthCheck) view() any {
-	type plain HealthCheck
-	return &struct {
-		*plain
-		Interval *wire.Duration `json:"interval,omitzero"`
-		Timeout  *wire.Duration `json:"timeout,omitzero"`
-	}{(*plain)(h), (*wire.Duration)(&h.Interval), (*wire.Duration)(&h.Timeout)}
-}
-
-func (t *Timeouts) view() any {
-	return &struct {
-		Deploy   *wire.Duration `json:"deploy,omitzero"`
-		Drain    *wire.Duration `json:"drain,omitzero"`
-		Stream   *wire.Duration `json:"stream,omitzero"`
-		Response *wire.Duration `json:"response,omitzero"`
-		Hold     *wire.Duration `json:"hold,omitzero"`
-		Affinity *wire.Duration `json:"writer_affinity,omitzero"`
-	}{
-		(*wire.Duration)(&t.Deploy), (*wire.Duration)(&t.Drain), (*wire.Duration)(&t.Stream),
-		(*wire.Duration)(&t.Response), (*wire.Duration)(&t.Hold), (*wire.Duration)(&t.WriterAffinity),
-	}
-}
-
-func (p *Pause) view() any {
-	return &struct {
-		Max   *wire.Duration `json:"max,omitzero"`
-		Drain *wire.Duration `json:"drain,omitzero"`
-	}{(*wire.Duration)(&p.Max), (*wire.Duration)(&p.Drain)}
-}
-
-func (s *Stop) view() any {
-	type plain Stop
-	return &struct {
-		*plain
-		Drain *wire.Duration `json:"drain,omitzero"`
-	}{(*plain)(s), (*wire.Duration)(&s.Drain)}
-}
-
-func (p *Probe) view() any {
-	type plain Probe
-	return &struct {
-		*plain
-		Took *wire.Duration `json:"took"`
-	}{(*plain)(p), (*wire.Duration)(&p.Took)}
-}
-
-func (t *Traffic) view() any {
-	type plain Traffic
-	return &struct {
-		*plain
-		P50 *wire.Duration `json:"p50"`
-		P99 *wire.Duration `json:"p99"`
-	}{(*plain)(t), (*wire.Duration)(&t.P50), (*wire.Duration)(&t.P99)}
-}
-
-func (e *UnhealthyError) view() any {
-	type plain UnhealthyError
-	return &struct {
-		*plain
-		Waited *wire.Duration `json:"waited"`
-	}{(*plain)(e), (*wire.Duration)(&e.Waited)}
 }

@@ -111,7 +111,7 @@ func TestDeploymentTravelsAsJSON(t *testing.T) {
 	is.Equal(string(out), fullDeploymentJSON) // scripts and state files depend on these names
 
 	var back parachute.Deployment
-	is.NoErr(wire.Unmarshal(out, &back))
+	is.NoErr(wire.UnmarshalStrict(out, &back))
 	is.Equal(back, fullDeployment)
 }
 
@@ -124,6 +124,72 @@ func TestEveryFieldOfADeploymentIsTried(t *testing.T) {
 				t.Errorf("fullDeployment has nothing in %v.%s: no test here would see whether that travels", v.Type(), field.Name)
 			}
 		}
+	}
+}
+
+// Scripts and state files depend on every byte of it.
+func TestTypesWithDurationsTravelAsTheyAlwaysDid(t *testing.T) {
+	at := time.Date(2026, 3, 4, 5, 6, 7, 89, time.UTC)
+	probe := parachute.Probe{Time: at, Took: 12 * time.Millisecond, URL: "http://10.0.0.7:3000/up", Host: "app1.example.com", Status: 301, GRPC: "SERVING", Location: "https://app1.example.com/up", Body: "<moved>", Error: "cut", Cause: parachute.CauseRedirect, Passed: true}
+	unhealthy := parachute.UnhealthyError{Waited: 90 * time.Second, Host: "app1.example.com", Targets: []parachute.UnhealthyTarget{{Address: "10.0.0.7:3000", Probes: 31, Last: &probe}, {Address: "10.0.0.8:3000"}}}
+	tests := []struct {
+		value, zero         any
+		wantValue, wantZero string
+	}{
+		{
+			fullDeployment.HealthCheck, parachute.HealthCheck{},
+			`{"path":"/healthz?full=1","port":3001,"host":"app1.example.com","headers":["X-Probe: yes"],"status":"200-399","rise":2,"fall":3,"grpc":true,"grpc_service":"web.v1.Web","interval":"2s","timeout":"1.5s"}`,
+			`{}`,
+		},
+		{
+			fullDeployment.Timeouts, parachute.Timeouts{},
+			`{"deploy":"1m0s","drain":"1m30s","stream":"1h0m0s","response":"-1ns","hold":"5s","writer_affinity":"2s"}`,
+			`{}`,
+		},
+		{
+			parachute.Pause{Max: time.Minute, Drain: -1}, parachute.Pause{},
+			`{"max":"1m0s","drain":"-1ns"}`,
+			`{}`,
+		},
+		{
+			parachute.Stop{Message: "Back at <noon>", Drain: 1500 * time.Microsecond}, parachute.Stop{},
+			`{"message":"Back at \u003cnoon\u003e","drain":"1.5ms"}`,
+			`{}`,
+		},
+		{
+			probe, parachute.Probe{},
+			`{"time":"2026-03-04T05:06:07.000000089Z","url":"http://10.0.0.7:3000/up","host":"app1.example.com","status":301,"grpc":"SERVING","location":"https://app1.example.com/up","body":"\u003cmoved\u003e","error":"cut","cause":"redirect","passed":true,"took":"12ms"}`,
+			`{"time":"0001-01-01T00:00:00Z","url":"","host":"","passed":false,"took":"0s"}`,
+		},
+		{
+			parachute.Traffic{Rate: 12.5, ErrorRate: 0.25, P50: 12 * time.Millisecond, P99: time.Second}, parachute.Traffic{},
+			`{"requests_per_second":12.5,"error_rate":0.25,"p50":"12ms","p99":"1s"}`,
+			`{"requests_per_second":0,"error_rate":0,"p50":"0s","p99":"0s"}`,
+		},
+		{
+			unhealthy, parachute.UnhealthyError{},
+			`{"host":"app1.example.com","targets":[{"address":"10.0.0.7:3000","probes":31,"last":{"time":"2026-03-04T05:06:07.000000089Z","url":"http://10.0.0.7:3000/up","host":"app1.example.com","status":301,"grpc":"SERVING","location":"https://app1.example.com/up","body":"\u003cmoved\u003e","error":"cut","cause":"redirect","passed":true,"took":"12ms"}},{"address":"10.0.0.8:3000","probes":0}],"waited":"1m30s"}`,
+			`{"targets":null,"waited":"0s"}`,
+		},
+	}
+	for _, tt := range tests {
+		typ := reflect.TypeOf(tt.value)
+		t.Run(typ.Name(), func(t *testing.T) {
+			is := is.New(t)
+			for _, value := range reflect.ValueOf(tt.value).Fields() {
+				is.True(!value.IsZero()) // every field is seen to travel
+			}
+			out, err := json.Marshal(tt.value)
+			is.NoErr(err)
+			is.Equal(string(out), tt.wantValue)
+			out, err = json.Marshal(tt.zero)
+			is.NoErr(err)
+			is.Equal(string(out), tt.wantZero)
+
+			back := reflect.New(typ)
+			is.NoErr(json.Unmarshal([]byte(tt.wantValue), back.Interface()))
+			is.Equal(back.Elem().Interface(), tt.value)
+		})
 	}
 }
 
@@ -170,7 +236,7 @@ func TestStatusTravelsAsJSON(t *testing.T) {
 	is.True(strings.Contains(string(out), `"took":"12ms"`)) // a duration three types down is a string too
 
 	var back parachute.Status
-	is.NoErr(wire.Unmarshal(out, &back))
+	is.NoErr(wire.UnmarshalStrict(out, &back))
 	is.Equal(back, status)
 }
 
@@ -189,7 +255,7 @@ func TestUnhealthyErrorTravelsAsJSON(t *testing.T) {
 	is.NoErr(err)
 
 	var back parachute.UnhealthyError
-	is.NoErr(wire.Unmarshal(out, &back))
+	is.NoErr(wire.UnmarshalStrict(out, &back))
 	is.Equal(&back, sent)
 	is.Equal(back.Error(), "10.0.0.7:3000 did not become healthy in 30s: "+
 		"GET /up answered 301 to https://app1.example.com/up (31 probes); "+
@@ -207,7 +273,7 @@ func TestConflictErrorTravelsAsJSON(t *testing.T) {
 			out, err := json.Marshal(sent)
 			is.NoErr(err)
 			var back parachute.ConflictError
-			is.NoErr(wire.Unmarshal(out, &back))
+			is.NoErr(wire.UnmarshalStrict(out, &back))
 			is.Equal(&back, sent)
 			is.True(errors.Is(&back, parachute.ErrConflict))
 		})
@@ -260,9 +326,9 @@ func TestUnknownFieldsAreRefusedAtEveryDepth(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			is := is.New(t)
-			is.NoErr(wire.Unmarshal([]byte(strings.ReplaceAll(tt.data, "%s", "")), tt.into())) // fine without it
+			is.NoErr(wire.UnmarshalStrict([]byte(strings.ReplaceAll(tt.data, "%s", "")), tt.into())) // fine without it
 
-			err := wire.Unmarshal([]byte(strings.ReplaceAll(tt.data, "%s", `,"nmae":1`)), tt.into())
+			err := wire.UnmarshalStrict([]byte(strings.ReplaceAll(tt.data, "%s", `,"nmae":1`)), tt.into())
 			is.True(err != nil)
 			is.True(strings.Contains(err.Error(), `"nmae"`)) // the message names the field
 		})
@@ -280,6 +346,21 @@ func TestUnknownFieldsOfWhatIsOnlyToldArePassedOver(t *testing.T) {
 	is.NoErr(json.Unmarshal([]byte(`{"waited":"1s","mood":1,"targets":[{"last":{"status":500,"mood":1}}]}`), &e))
 	is.Equal(e.Waited, time.Second)
 	is.Equal(e.Targets[0].Last.Status, 500)
+}
+
+func TestTypeErrorsNameTheFieldByItsJSONName(t *testing.T) {
+	for data, field := range map[string]string{
+		`{"health_check":{"path":3}}`:     "health_check.path",
+		`{"health_check":{"interval":3}}`: "health_check.interval",
+		`{"timeouts":{"drain":3}}`:        "timeouts.drain",
+	} {
+		t.Run(field, func(t *testing.T) {
+			is := is.New(t)
+			wrong, ok := errors.AsType[*json.UnmarshalTypeError](json.Unmarshal([]byte(data), new(parachute.Deployment)))
+			is.True(ok)
+			is.Equal(wrong.Field, field) // which the control socket repeats
+		})
+	}
 }
 
 func TestDurationsOfADeploymentNeedAUnit(t *testing.T) {

@@ -34,6 +34,7 @@ import (
 	"github.com/shahnk19/parachute/internal/regular"
 	"github.com/shahnk19/parachute/internal/resolve"
 	"github.com/shahnk19/parachute/internal/upstream"
+	"github.com/shahnk19/parachute/internal/wire"
 )
 
 // A target is one address that requests are sent to, with the connections to
@@ -428,6 +429,10 @@ type Traffic struct {
 	P50       time.Duration `json:"p50"`                 // half of them took no longer; 0: there were none
 	P99       time.Duration `json:"p99"`                 // 99 % of them took no longer; likewise
 }
+
+func (t Traffic) MarshalJSON() ([]byte, error) { return wire.Marshal(t) }
+
+func (t *Traffic) UnmarshalJSON(b []byte) error { return wire.Unmarshal(b, t) }
 
 // Health is what the probes of a target have shown.
 type Health string
