@@ -70,7 +70,7 @@ func serving(n int) (*Proxy, string) {
 		t.healthy.Store(true)
 		main := newGroup([]*target{t}, nil)
 		main.writers[0].exchange = nothing()
-		services[name] = newVersion(Status{Service: name, Generation: 1}, []claim{{host: host}}, main)
+		services[name] = newVersion(Status{Service: name, Generation: 1}, wants{claims: []claim{{host: host}}}, main)
 	}
 	p.router.restore(services, 1)
 	return p, host
@@ -117,7 +117,7 @@ func guarding(b *testing.B, n int) (server, client *tls.Config) {
 	for i := range n {
 		name := fmt.Sprintf("service-%d", i)
 		host = name + ".example.com"
-		v := newVersion(Status{Service: name}, []claim{{host: host}}, group{})
+		v := newVersion(Status{Service: name}, wants{claims: []claim{{host: host}}}, group{})
 		v.policy.tls.Mode = TLSFiles
 		v.holding = &holding{pair: loaded}
 		services[name] = v
@@ -227,14 +227,11 @@ func answering(b *testing.B) string {
 func BenchmarkProbe(b *testing.B) {
 	p := New(Options{})
 	defer p.Close()
-	d, err := Deployment{Service: "web", Targets: []string{answering(b)}}.normalize()
+	s, err := p.parse(Deployment{Service: "web", Targets: []string{answering(b)}})
 	if err != nil {
 		b.Fatal(err)
 	}
-	t, err := p.newTarget(d.Targets[0], d, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
+	t := p.newTarget(s.targets[0], s, nil)
 	b.ReportAllocs()
 	for b.Loop() {
 		if saw := t.prober.probe(b.Context()); !saw.Passed {

@@ -251,7 +251,7 @@ type prober struct {
 
 // newProber returns the prober of the target at an endpoint, whose traffic goes
 // as by u, to where name leads.
-func newProber(at endpoint, u upstream.Options, d Deployment, agent string, hop []string, name *resolve.Name) *prober {
+func newProber(at endpoint, u upstream.Options, s *spec, agent string, hop []string, name *resolve.Name) *prober {
 	u.DialTimeout, u.ResponseTimeout = -1, 0 // the probe's own time-out is for all of it
 	u.Vital = true                           // or targets would be given up in a crowd
 	u.IsCurrent, u.ReadBuffer = nil, probeBuffer
@@ -260,7 +260,7 @@ func newProber(at endpoint, u upstream.Options, d Deployment, agent string, hop 
 		u.Dial = (&net.Dialer{KeepAlive: -1}).DialContext
 	}
 	authority := u.Address
-	if port := d.HealthCheck.Port; port != 0 {
+	if port := s.HealthCheck.Port; port != 0 {
 		name, _, _ := net.SplitHostPort(u.Address)
 		u.Address = net.JoinHostPort(name, strconv.Itoa(port))
 		authority = u.Address
@@ -273,33 +273,33 @@ func newProber(at endpoint, u upstream.Options, d Deployment, agent string, hop 
 		scheme = "https"
 	}
 	header := http.Header{"User-Agent": {agent}, "Connection": {"close"}, "X-Parachute-Hop": hop}
-	if policyOf(d).isSecure() {
+	if s.TLS.isOn() {
 		// An app that insists on TLS would redirect the probe otherwise.
 		header["X-Forwarded-Proto"] = []string{"https"}
 	}
-	for _, h := range d.HealthCheck.Headers {
+	for _, h := range s.HealthCheck.Headers {
 		name, value, _ := strings.Cut(h, ":")
 		header.Add(name, strings.TrimSpace(value))
 	}
-	path := d.HealthCheck.Path
+	path := s.HealthCheck.Path
 	var call []byte
-	if d.HealthCheck.GRPC {
-		path, call = grpc.HealthPath, grpc.HealthRequest(d.HealthCheck.GRPCService)
+	if s.HealthCheck.GRPC {
+		path, call = grpc.HealthPath, grpc.HealthRequest(s.HealthCheck.GRPCService)
 	}
-	first, last, _ := d.HealthCheck.passing()
+	first, last, _ := s.HealthCheck.passing()
 	p := &prober{
 		endpoint: at,
 		name:     name,
 		first:    first,
 		last:     last,
 		upstream: u,
-		request:  &http.Request{Method: http.MethodGet, Host: cmp.Or(d.HealthCheck.Host, authority)},
+		request:  &http.Request{Method: http.MethodGet, Host: cmp.Or(s.HealthCheck.Host, authority)},
 		call:     call,
 		url:      scheme + "://" + authority + path,
 		path:     path,
 		header:   header,
 		asking:   header,
-		timeout:  d.HealthCheck.Timeout,
+		timeout:  s.HealthCheck.Timeout,
 	}
 	if call != nil {
 		p.request.Method, p.request.ContentLength = http.MethodPost, int64(len(call))
@@ -764,7 +764,7 @@ func (w *watch) saw(t *target, saw *Probe, n news) {
 // awaitHealthy returns nil as soon as all targets are healthy at once, an
 // *UnhealthyError when d's Timeouts.Deploy has passed, or the cause of ctx's
 // end.
-func (w *watch) awaitHealthy(ctx context.Context, targets []*target, d Deployment) error {
+func (w *watch) awaitHealthy(ctx context.Context, targets []*target, d *Deployment) error {
 	defer w.waiting.Store(false)
 	limit := d.Timeouts.Deploy
 	var timeout <-chan time.Time
@@ -793,7 +793,7 @@ func allHealthy(targets []*target) bool {
 }
 
 // unhealthy tells what was seen of the targets of d that are not healthy.
-func unhealthy(targets []*target, d Deployment) *UnhealthyError {
+func unhealthy(targets []*target, d *Deployment) *UnhealthyError {
 	err := &UnhealthyError{Waited: d.Timeouts.Deploy}
 	if i := slices.IndexFunc(d.Hosts, func(host string) bool { return !strings.HasPrefix(host, "*.") }); i >= 0 {
 		err.Host = d.Hosts[i]

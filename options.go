@@ -23,9 +23,14 @@ import (
 	"golang.org/x/crypto/acme"
 	"golang.org/x/crypto/acme/autocert"
 
+	"github.com/shahnk19/parachute/internal/answer"
+	"github.com/shahnk19/parachute/internal/credentials"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/headers"
 	"github.com/shahnk19/parachute/internal/hostname"
+	"github.com/shahnk19/parachute/internal/keypair"
+	"github.com/shahnk19/parachute/internal/networks"
+	"github.com/shahnk19/parachute/internal/pages"
 	"github.com/shahnk19/parachute/internal/split"
 	"github.com/shahnk19/parachute/internal/wire"
 )
@@ -596,61 +601,228 @@ func (o Options) normalize() Options {
 	return o
 }
 
-// normalize returns d complete: hosts in their canonical form, and the
-// defaults where nothing was asked for. What cannot be is ErrInvalid, and the
-// error says what would be right. To normalize twice changes nothing.
-func (d Deployment) normalize() (Deployment, error) {
-	if err := checkServiceName(d.Service); err != nil {
-		return d, err
-	}
-	if len(d.Targets) == 0 {
-		return d, faultf(ErrInvalid, "no target: name at least one as host:port, such as web-1:3000")
-	}
-	if err := d.checkTargets(); err != nil {
-		return d, err
-	}
-	d = d.clone()
-	hosts := make([]string, 0, len(d.Hosts))
-	for _, h := range d.Hosts {
-		name, err := hostname.ParsePattern(h)
-		if err != nil {
-			return d, faultf(ErrInvalid, "%v", err)
-		}
-		if !slices.Contains(hosts, name) {
-			hosts = append(hosts, name)
-		}
-	}
-	d.Hosts = hosts
-	prefixes := make([]string, 0, len(d.PathPrefixes))
-	for _, prefix := range d.PathPrefixes {
-		if _, err := hostname.ParsePrefix(prefix); err != nil {
-			return d, faultf(ErrInvalid, "%v", err)
-		}
-		if !slices.Contains(prefixes, prefix) {
-			prefixes = append(prefixes, prefix)
-		}
-	}
-	d.PathPrefixes = prefixes
-	if err := d.TLS.check(d.Hosts); err != nil {
-		return d, err
-	}
-	if err := d.checkRequests(); err != nil {
-		return d, err
-	}
+// A spec is a Deployment in the form that the Proxy works with: checked, complete,
+// and with the files read that it names.
+type spec struct {
+	Deployment // complete: hosts in their canonical form, defaults where nothing was asked for
+	wants
+	targets   []parsedTarget // of Targets, then of ReadTargets
+	targetTLS targetTLS
+	conduct   *conduct
+	pair      *keypair.Pair // of certificate files; nil: TLS asks for none
+	split     *split.Split  // of a rollout; nil: nobody goes there
+}
 
+// parse returns d in the form that the Proxy works with. All that can be wrong with
+// it by itself is found here, and is ErrInvalid; the error says what would be right.
+func (p *Proxy) parse(d Deployment) (*spec, error) {
+	s, err := p.parseWithoutFiles(d)
+	if err == nil && s.TLS.isOn() && p.options.NoHTTPS != nil {
+		err = faultf(ErrInvalid, "TLS is not to be had here: %v", p.options.NoHTTPS)
+	}
+	if err == nil {
+		err = p.readFiles(s)
+	}
+	return s, err
+}
+
+// parseWithoutFiles is parse but for what the files have that d names. After an
+// error the spec has what d can claim, for a service keeps that.
+func (p *Proxy) parseWithoutFiles(d Deployment) (*spec, error) {
+	s, err := d.parse()
+	if s.policy = policyOf(&s.Deployment); p.options.NoHTTPS != nil {
+		s.policy.tls = TLS{}
+	}
+	return s, err
+}
+
+// parse returns d complete, with what it claims, and its targets. To parse what it
+// returns changes nothing.
+func (d Deployment) parse() (*spec, error) {
+	s := &spec{Deployment: d.clone()}
+	unclaimable := s.parseClaims()
+	if err := checkServiceName(s.Service); err != nil {
+		return s, err
+	}
+	if len(s.Targets) == 0 {
+		return s, faultf(ErrInvalid, "no target: name at least one as host:port, such as web-1:3000")
+	}
 	var err error
-	if d.CanonicalHost, err = canonicalAmong(d.CanonicalHost, d.Hosts); err != nil {
-		return d, err
+	if s.targets, err = s.parseTargets(); err != nil {
+		return s, err
 	}
-	if d.HealthCheck, err = d.HealthCheck.normalize(); err != nil {
-		return d, err
+	if unclaimable != nil {
+		return s, unclaimable
 	}
-	d.Timeouts.Deploy = cmp.Or(d.Timeouts.Deploy, 30*time.Second)
-	d.Timeouts.Drain = cmp.Or(d.Timeouts.Drain, 30*time.Second)
-	d.Timeouts.Response = cmp.Or(d.Timeouts.Response, 30*time.Second)
-	d.Timeouts.Hold = cmp.Or(d.Timeouts.Hold, 5*time.Second)
-	d.Timeouts.WriterAffinity = cmp.Or(d.Timeouts.WriterAffinity, time.Second)
-	return d, nil
+	if err := s.TLS.check(s.Hosts); err != nil {
+		return s, err
+	}
+	if err := s.checkRequests(); err != nil {
+		return s, err
+	}
+	if s.CanonicalHost, err = canonicalAmong(s.CanonicalHost, s.Hosts); err != nil {
+		return s, err
+	}
+	if s.HealthCheck, err = s.HealthCheck.normalize(); err != nil {
+		return s, err
+	}
+	s.Timeouts = s.Timeouts.over(Timeouts{
+		Deploy:         30 * time.Second,
+		Drain:          30 * time.Second,
+		Response:       30 * time.Second,
+		Hold:           5 * time.Second,
+		WriterAffinity: time.Second,
+	})
+	return s, nil
+}
+
+// parseClaims reads the hosts and path prefixes, leaving out what cannot be, of
+// which the error tells.
+func (s *spec) parseClaims() (err error) {
+	hosts := make([]string, 0, len(s.Hosts))
+	for _, given := range s.Hosts {
+		host, fault := hostname.ParsePattern(given)
+		if fault != nil {
+			err = cmp.Or(err, fault)
+		} else if !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	given := make([]string, 0, len(s.PathPrefixes))
+	var prefixes []string
+	for _, prefix := range s.PathPrefixes {
+		canonical, fault := hostname.ParsePrefix(prefix)
+		if fault != nil {
+			err = cmp.Or(err, fault)
+			continue
+		}
+		if !slices.Contains(given, prefix) {
+			given = append(given, prefix)
+		}
+		if !slices.Contains(prefixes, canonical) {
+			prefixes = append(prefixes, canonical)
+		}
+	}
+	s.claims = claimsOf(hosts, prefixes, len(s.Hosts) == 0, len(s.PathPrefixes) == 0)
+	s.Hosts, s.PathPrefixes = hosts, given
+	if err != nil {
+		return faultf(ErrInvalid, "%v", err)
+	}
+	return nil
+}
+
+// claimsOf returns every prefix on every host. Without any hosts or prefixes asked
+// for, all of them are meant.
+func claimsOf(hosts, prefixes []string, anywhere, everything bool) []claim {
+	if anywhere {
+		hosts = []string{anyHost}
+	}
+	if everything {
+		prefixes = []string{""}
+	}
+	all := make([]claim, 0, len(hosts)*len(prefixes))
+	for _, host := range hosts {
+		for _, prefix := range prefixes {
+			all = append(all, claim{host, prefix})
+		}
+	}
+	return all
+}
+
+// parse returns what r is as a rollout of a service that is deployed as d, which is
+// complete, but for its targetTLS. An error says that it cannot be one.
+func (r Rollout) parse(d *Deployment) (*spec, error) {
+	who, err := r.Split.parse()
+	if err != nil {
+		return nil, err
+	}
+	s := &spec{Deployment: *d, split: who}
+	s.Targets, s.ReadTargets = slices.Clone(r.Targets), slices.Clone(r.ReadTargets)
+	s.Timeouts = r.Timeouts.over(d.Timeouts)
+	if len(s.Targets) == 0 {
+		return nil, faultf(ErrInvalid, "no target: name at least one as host:port, such as web-1:3000")
+	}
+	if s.targets, err = s.parseTargets(); err != nil {
+		return nil, err
+	}
+	if len(s.ReadTargets) == 0 && s.ReadWebSockets {
+		return nil, errNoReaders
+	}
+	return s, nil
+}
+
+// readFiles reads the files that s names, and what is to be done with requests. An
+// error is ErrInvalid.
+func (p *Proxy) readFiles(s *spec) (err error) {
+	if s.targetTLS, err = s.TargetTLS.readFile(); err != nil {
+		return err
+	}
+	if s.conduct, err = newConduct(&s.Deployment, p.options, p.pages, p.checks); err != nil {
+		return err
+	}
+	if s.policy.tls.Mode == TLSFiles {
+		s.pair, err = s.TLS.loadPair(s.Hosts)
+	}
+	return err
+}
+
+// A conduct is what a Deployment says of each request, ready to be followed.
+type conduct struct {
+	pages     *pages.Set // nil: the Proxy's
+	networks  networks.Rules
+	users     *credentials.Users // nil: no password is asked for
+	redirects map[string]string  // by path
+	trusted   []netip.Prefix     // who is believed what a request has been through
+	request   func(http.Header)  // changes what goes to a target; nil: nothing does
+	answer    answer.Rules
+	answers   bool // something of answers is to be changed, kept or counted
+}
+
+// newConduct returns the conduct that a normalized Deployment asks for. Pages
+// that the service has not are those of standard; checks has room for as many
+// passwords as are checked at once. An error is ErrInvalid.
+func newConduct(d *Deployment, o Options, standard *pages.Set, checks chan struct{}) (*conduct, error) {
+	c := &conduct{trusted: o.TrustedProxies}
+	switch d.Forwarded.Trust {
+	case TrustEverybody:
+		c.trusted = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+	case TrustNobody:
+		c.trusted = nil
+	}
+	if len(d.Redirects) > 0 {
+		c.redirects = make(map[string]string, len(d.Redirects))
+		for _, r := range d.Redirects {
+			c.redirects[r.From] = r.To
+		}
+	}
+	c.answer = answer.Rules{ScopeCookies: d.Headers.ScopeCookies, WriterAffinity: d.Timeouts.WriterAffinity}
+	if d.Headers.HSTS != "" {
+		c.answer.HSTS = []string{d.Headers.HSTS}
+	}
+	rules, err := headers.ParseRequest(d.Headers.Request)
+	if err == nil && len(d.Headers.Request) > 0 {
+		c.request = rules.Apply
+	}
+	if err == nil {
+		rules, err = headers.ParseResponse(d.Headers.Response)
+	}
+	if err == nil && len(d.Headers.Response) > 0 {
+		c.answer.Headers = rules.Apply
+	}
+	if err == nil {
+		c.networks, err = networks.Parse(d.Access.Allow, d.Access.Deny)
+	}
+	if err == nil && d.Access.BasicAuthFile != "" {
+		c.users, err = credentials.Load(d.Access.BasicAuthFile, checks)
+	}
+	if err == nil && d.ErrorPages != "" {
+		c.pages, err = standard.Load(d.ErrorPages)
+	}
+	if err != nil {
+		return nil, faultf(ErrInvalid, "%v", err)
+	}
+	c.answers = !c.answer.IsZero() || d.Buffer.Responses || d.MaxResponseBody > 0
+	return c, nil
 }
 
 // clone returns a Deployment that shares no memory with d.
@@ -667,7 +839,7 @@ func (d Deployment) clone() Deployment {
 
 // checkRequests returns why what d says of requests cannot be. Rules, networks
 // and files are checked where they are read.
-func (d Deployment) checkRequests() error {
+func (d *Deployment) checkRequests() error {
 	for _, r := range d.Redirects {
 		to, err := url.Parse(r.To)
 		switch {
@@ -691,10 +863,13 @@ func (d Deployment) checkRequests() error {
 	case d.Headers.HSTS != "" && headers.CheckHSTS(d.Headers.HSTS) != nil:
 		return faultf(ErrInvalid, "%v", headers.CheckHSTS(d.Headers.HSTS))
 	case len(d.ReadTargets) == 0 && d.ReadWebSockets:
-		return faultf(ErrInvalid, "WebSockets for read targets: the service has none")
+		return errNoReaders
 	}
 	return nil
 }
+
+// errNoReaders is why nothing is to be sent to read targets.
+var errNoReaders = faultf(ErrInvalid, "WebSockets for read targets: the service has none")
 
 // canonicalAmong returns a CanonicalHost as it stands among hosts.
 func canonicalAmong(host string, hosts []string) (string, error) {
@@ -721,17 +896,6 @@ func (p Pause) normalize() Pause {
 	return p
 }
 
-// of returns d with r in place of its targets, complete. An error says that r
-// cannot be a rollout of a service that is deployed so.
-func (r Rollout) of(d Deployment) (Deployment, error) {
-	if err := r.Split.check(); err != nil {
-		return d, err
-	}
-	d.Targets, d.ReadTargets = r.Targets, r.ReadTargets
-	d.Timeouts = r.Timeouts.over(d.Timeouts)
-	return d.normalize()
-}
-
 // over returns t with what it leaves open as in others.
 func (t Timeouts) over(others Timeouts) Timeouts {
 	return Timeouts{
@@ -746,11 +910,16 @@ func (t Timeouts) over(others Timeouts) Timeouts {
 
 func (s Split) isZero() bool { return s.Percent == 0 && len(s.List) == 0 }
 
-func (s Split) check() error {
-	if _, err := split.New(s.Percent, s.List); err != nil {
-		return faultf(ErrInvalid, "%v", err)
+// parse returns nil for a Split by which nobody goes to the rollout.
+func (s Split) parse() (*split.Split, error) {
+	parsed, err := split.New(s.Percent, s.List)
+	if err != nil {
+		return nil, faultf(ErrInvalid, "%v", err)
 	}
-	return nil
+	if s.isZero() {
+		return nil, nil
+	}
+	return parsed, nil
 }
 
 // isHeader reports whether there can be a header field of that name and value.

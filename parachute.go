@@ -229,16 +229,7 @@ func (p *Proxy) Stop(ctx context.Context, service string, how Stop) error {
 // that wait first. An error means that nothing was changed: as for Pause. To
 // resume what serves changes nothing.
 func (p *Proxy) Resume(ctx context.Context, service string) error {
-	if !p.router.changes.Enter() {
-		return p.refuse("resume", service, ErrClosed)
-	}
-	defer p.router.changes.Leave()
-	_, _, err := p.alter(ctx, nil, service, EventResumed, func(v *version) (*version, error) {
-		s := v.status
-		s.State, s.Pause, s.Stop = StateServing, nil, nil
-		return v.as(s), nil
-	})
-	return p.refuse("resume", service, err)
+	return p.refuse("resume", service, p.resume(ctx, service))
 }
 
 // Rollout brings r into service beside what the service has, in place of the
@@ -276,7 +267,7 @@ func (p *Proxy) EndRollout(ctx context.Context, service string) error {
 // version.
 func (p *Proxy) Services() []Status {
 	services := p.router.routes.Load().services
-	changes := p.router.underWay()
+	changes := p.router.changesUnderWay()
 	at := time.Since(p.began)
 	all := statuses(services)
 	for i := range all {
@@ -453,7 +444,7 @@ func (p *Proxy) close() {
 // channel is closed when no change is under way.
 func (p *Proxy) stop() <-chan struct{} {
 	p.stoppingOnce.Do(func() { close(p.stopping) })
-	return p.router.refuse()
+	return p.router.changes.Close()
 }
 
 func (p *Proxy) isStopping() bool {

@@ -67,6 +67,41 @@ type claim struct {
 	prefix string // as hostname.ParsePrefix returns it
 }
 
+// wants are what no two services have.
+type wants struct {
+	claims []claim
+	policy policy // for the hosts of claims
+}
+
+// conflict returns why a service cannot have c, with that policy, besides what
+// others want, by their names; or nil.
+func (c claim) conflict(others iter.Seq2[string, wants], service string, mine policy) *ConflictError {
+	isShared := func(other claim) bool { return other.host == c.host }
+	for owner, theirs := range others {
+		switch {
+		case owner == service:
+		case slices.Contains(theirs.claims, c):
+			return &ConflictError{Host: c.host, Prefix: c.prefix, Owner: owner}
+		case slices.ContainsFunc(theirs.claims, isShared):
+			if _, dispute := theirs.policy.with(mine); dispute != "" {
+				return &ConflictError{Host: c.host, Owner: owner, Dispute: dispute}
+			}
+		}
+	}
+	return nil
+}
+
+// wantsOf yields what versions have, by the names of their services.
+func wantsOf(versions []*version) iter.Seq2[string, wants] {
+	return func(yield func(string, wants) bool) {
+		for _, v := range versions {
+			if !yield(v.status.Service, v.wants) {
+				return
+			}
+		}
+	}
+}
+
 // anyHost stands for every host that no other service claims.
 const anyHost = ""
 
@@ -361,8 +396,8 @@ func (v *visit) pass() (again bool) {
 		return false
 	case version.isHalted():
 		return v.waitForResume()
-	case version.settling():
-		if !version.settle(v.r.Context()) {
+	case version.isSettling():
+		if !version.awaitSettled(v.r.Context()) {
 			v.abort(reason.Gone, v.r.Context().Err())
 		}
 		return true

@@ -18,7 +18,7 @@ func tableOf(n int) (*table, []string) {
 	for i := range n {
 		name := fmt.Sprintf("service-%d", i)
 		host := name + ".example.com"
-		services[name] = newVersion(Status{Service: name}, []claim{{host: host}}, group{})
+		services[name] = newVersion(Status{Service: name}, wants{claims: []claim{{host: host}}}, group{})
 		hosts = append(hosts, host)
 	}
 	return newTable(services), hosts
@@ -41,7 +41,7 @@ func TestLookupFindsEachOfManyHosts(t *testing.T) {
 // It takes seconds to find out what it would be in ASCII.
 func TestNameThatIsTooLongForOneIsNobodys(t *testing.T) {
 	is := is.New(t)
-	v := newVersion(Status{Service: "web"}, []claim{{host: anyHost}, {host: "*.test"}}, group{})
+	v := newVersion(Status{Service: "web"}, wants{claims: []claim{{host: anyHost}, {host: "*.test"}}}, group{})
 	table := newTable(map[string]*version{"web": v})
 	for _, letter := range []string{"a", "A", "ü", "中"} {
 		name := strings.Repeat(letter, 253/len(letter))
@@ -56,7 +56,7 @@ func TestNameThatIsTooLongForOneIsNobodys(t *testing.T) {
 func TestShutdownClosesTheGatesOfIdleVersionsToo(t *testing.T) {
 	is := is.New(t)
 	p := New(Options{})
-	v := newVersion(Status{Service: "web"}, []claim{{}}, newGroup([]*target{idle()}, nil))
+	v := newVersion(Status{Service: "web"}, wants{claims: []claim{{}}}, newGroup([]*target{idle()}, nil))
 	is.True(p.router.restore(map[string]*version{"web": v}, 1))
 	lane := v.main.pick(0, nil, false)
 	is.NoErr(p.Shutdown(t.Context()))

@@ -4,69 +4,56 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"math"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/shahnk19/parachute/internal/answer"
-	"github.com/shahnk19/parachute/internal/credentials"
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/gate"
-	"github.com/shahnk19/parachute/internal/headers"
-	"github.com/shahnk19/parachute/internal/hostname"
-	"github.com/shahnk19/parachute/internal/networks"
-	"github.com/shahnk19/parachute/internal/pages"
+	"github.com/shahnk19/parachute/internal/reservation"
 	"github.com/shahnk19/parachute/internal/split"
 	"github.com/shahnk19/parachute/internal/waiting"
 )
 
 func (p *Proxy) deploy(ctx context.Context, d Deployment) error {
-	d, err := d.normalize()
+	s, err := p.parse(d)
+	if err == nil {
+		err = p.checkElsewhere(ctx, s.targets)
+	}
 	if err != nil {
 		return err
 	}
-	if err := p.checkElsewhere(ctx, slices.Concat(d.Targets, d.ReadTargets)); err != nil {
-		return err
-	}
-	if policyOf(d).isSecure() && p.options.NoHTTPS != nil {
-		return faultf(ErrInvalid, "TLS is not to be had here: %v", p.options.NoHTTPS)
-	}
-	res, ctx, err := p.router.reserve(ctx, d.Service, scopeMain, claims(d), p.policyOf(d))
+	res, ctx, err := p.router.reserve(ctx, s.Service, partMain, s.wants)
 	if err != nil {
 		return err
 	}
-	defer p.router.leave(res)
-	p.emit(Event{Kind: EventDeploying, Service: d.Service, Generation: res.generation, Limit: max(d.Timeouts.Deploy, 0)})
-
-	previous, next, err := p.replace(ctx, res, d)
+	defer p.router.changes.End(res)
+	p.emit(Event{Kind: EventDeploying, Service: s.Service, Generation: res.Number, Limit: max(s.Timeouts.Deploy, 0)})
+	previous, next, err := p.replace(ctx, res, s)
 	if err != nil {
-		p.emit(Event{Kind: EventFailed, Service: d.Service, Generation: res.generation, Err: err})
+		p.emit(Event{Kind: EventFailed, Service: s.Service, Generation: res.Number, Err: err})
 		return err
 	}
-	p.retire(res, previous, next, d.Timeouts)
+	p.retire(res, previous, next, s.Timeouts)
 	return nil
 }
 
-// replace publishes d as soon as it may, and returns what it replaced.
-func (p *Proxy) replace(ctx context.Context, res *reservation, d Deployment) (previous, next *version, err error) {
-	defer p.router.begin(&ongoing{service: res.service, change: changeOf(EventDeploying, res.generation)})()
-	if err := p.router.routes.Load().services[d.Service].admits(d); err != nil {
+// replace publishes s as soon as it may, and returns what it replaced.
+func (p *Proxy) replace(ctx context.Context, res *reserved, s *spec) (previous, next *version, err error) {
+	defer p.router.begin(&phase{service: s.Service, change: changeOf(EventDeploying, res.Number)})()
+	if err := p.router.routes.Load().services[s.Service].accepts(&s.Deployment); err != nil {
 		return nil, nil, err // now, and not when everybody has waited for health
 	}
-	status := Status{Service: d.Service, Generation: res.generation, State: StateServing, Deployment: d}
-	v, w, err := p.start(status, res.claims, !d.Force)
-	if err != nil {
-		return nil, nil, err
-	}
+	v, w := p.start(Status{Service: s.Service, Generation: res.Number, State: StateServing, Deployment: s.Deployment}, s, !s.Force)
 	if err = p.await(ctx, v, w); err == nil {
-		previous, next, err = p.router.publish(ctx, res, d.Service, v.succeed, func(next *version) {
-			p.emit(Event{Kind: EventSwitched, Service: d.Service, Generation: res.generation})
+		previous, next, err = p.router.publish(ctx, res, s.Service, v.replacing, func(*version) {
+			p.emit(Event{Kind: EventSwitched, Service: s.Service, Generation: res.Number})
 		})
 	}
 	if err != nil {
@@ -76,53 +63,39 @@ func (p *Proxy) replace(ctx context.Context, res *reservation, d Deployment) (pr
 	return previous, next, err
 }
 
-// start makes a version that is not published yet, begins to obtain its
-// certificates, and to probe its targets. While a deploy waits for them every
+// start makes a version of s that is not published yet, begins to obtain its
+// certificates and to probe its targets. While a deploy waits for them every
 // probe is an event.
-func (p *Proxy) start(s Status, claims []claim, waiting bool) (*version, *watch, error) {
-	d := s.Deployment
-	main, w, err := p.newGroup(s, d.Targets, d.ReadTargets, waiting)
-	if err != nil {
-		return nil, nil, err
-	}
-	v := newVersion(s, claims, main)
-	v.policy, v.hop = p.policyOf(d), p.hopOf(d.Service)
-	if v.conduct, err = newConduct(d, p.options, p.pages, p.checks); err != nil {
-		return nil, nil, err
-	}
-	if v.holding, err = p.certificates.acquire(d, v.ask); err != nil {
-		return nil, nil, err
-	}
+func (p *Proxy) start(status Status, s *spec, waiting bool) (*version, *watch) {
+	main, w := p.newGroup(status.Service, status.Generation, s, waiting)
+	v := newVersion(status, s.wants, main)
+	v.conduct, v.targetTLS = s.conduct, s.targetTLS
+	v.hop = p.hopOf(status.Service)
+	v.holding = p.certificates.acquire(s, v.ask)
 	for _, t := range v.targets() {
 		t.start()
 	}
-	return v, w, nil
+	return v, w
 }
 
-// newGroup returns the group of the targets, which are not probed yet but
-// otherwise as the deployment of s says.
-func (p *Proxy) newGroup(s Status, writers, readers []string, waiting bool) (group, *watch, error) {
-	service, generation := s.Service, s.Generation // lest all of s is kept
-	w := newWatch(len(writers)+len(readers), waiting, s.Deployment.Timeouts.Deploy, func(e Event) {
+// newGroup returns the group of the targets of s, which are not probed yet.
+func (p *Proxy) newGroup(service string, generation uint64, s *spec, waiting bool) (group, *watch) {
+	w := newWatch(len(s.targets), waiting, s.Timeouts.Deploy, func(e Event) {
 		e.Service, e.Generation = service, generation
 		p.emit(e)
 	})
 	w.shortages = p.shortages
 	var targets []*target
-	for _, address := range slices.Concat(writers, readers) {
-		t, err := p.newTarget(address, s.Deployment, w)
-		if err != nil {
-			return group{}, nil, err
-		}
-		targets = append(targets, t)
+	for _, at := range s.targets {
+		targets = append(targets, p.newTarget(at, s, w))
 	}
-	return newGroup(targets[:len(writers)], targets[len(writers):]), w, nil
+	return newGroup(targets[:len(s.Targets)], targets[len(s.Targets):]), w
 }
 
 // await returns nil when v has what its Deployment wants it to have before it
 // serves, all within Timeouts.Deploy.
 func (p *Proxy) await(ctx context.Context, v *version, w *watch) error {
-	d := v.status.Deployment
+	d := &v.status.Deployment
 	limited, cancel := ctx, context.CancelFunc(func() {})
 	if d.Timeouts.Deploy >= 0 {
 		limited, cancel = context.WithTimeout(ctx, d.Timeouts.Deploy)
@@ -143,52 +116,15 @@ func (p *Proxy) await(ctx context.Context, v *version, w *watch) error {
 	return err
 }
 
-// policyOf is that of d's hosts as they are served here.
-func (p *Proxy) policyOf(d Deployment) policy {
-	of := policyOf(d)
-	if p.options.NoHTTPS != nil {
-		of.tls = TLS{}
-	}
-	return of
-}
-
-// claims returns what d asks for, leaving out what cannot be.
-func claims(d Deployment) []claim {
-	hosts, prefixes := []string{anyHost}, []string{""}
-	if len(d.Hosts) > 0 {
-		hosts = nil
-		for _, given := range d.Hosts {
-			if host, err := hostname.ParsePattern(given); err == nil {
-				hosts = append(hosts, host)
-			}
-		}
-	}
-	if len(d.PathPrefixes) > 0 {
-		prefixes = nil
-		for _, given := range d.PathPrefixes {
-			if prefix, err := hostname.ParsePrefix(given); err == nil && !slices.Contains(prefixes, prefix) {
-				prefixes = append(prefixes, prefix)
-			}
-		}
-	}
-	all := make([]claim, 0, len(hosts)*len(prefixes))
-	for _, host := range hosts {
-		for _, prefix := range prefixes {
-			all = append(all, claim{host, prefix})
-		}
-	}
-	return all
-}
-
 // retire waits for the end of what a change has replaced: of the requests to
 // those of the previous version's targets that the next one does not have or,
 // if there is no next one, of all that the service has. Then it lets go of the
 // targets.
-func (p *Proxy) retire(res *reservation, previous, next *version, limits Timeouts) {
+func (p *Proxy) retire(res *reserved, previous, next *version, limits Timeouts) {
 	if previous == nil {
 		return
 	}
-	gone, lanes := previous.targets(), previous.left(next)
+	gone, lanes := previous.targets(), previous.lanesLeftBehind(next)
 	if next != nil {
 		kept := next.targets()
 		gone = slices.DeleteFunc(gone, func(t *target) bool { return slices.Contains(kept, t) })
@@ -198,7 +134,7 @@ func (p *Proxy) retire(res *reservation, previous, next *version, limits Timeout
 		t.stopProbes()
 	}
 	mute(lanes, previous, next)
-	e := p.drain(Event{Service: res.service, Generation: res.generation}, lanes, limits, p.done)
+	e := p.drain(Event{Service: res.Name, Generation: res.Number}, lanes, limits, p.done)
 	closeAll(gone)
 	e.Unused = p.roll.without(gone)
 	if previous.holding != nil && (next == nil || next.holding != previous.holding) {
@@ -208,32 +144,34 @@ func (p *Proxy) retire(res *reservation, previous, next *version, limits Timeout
 }
 
 // drain waits for the end of the requests inside of lanes, which it closes, and
-// cuts off what is late. The event says on account of what.
+// cuts off what is late. It emits an event at the beginning, and again each second
+// in which something has ended; the returned one is for the end. e says which
+// change they are of.
 func (p *Proxy) drain(e Event, lanes []*lane, limits Timeouts, done <-chan struct{}) Event {
-	defer p.router.begin(&ongoing{e.Service, changeOf(EventDraining, e.Generation), lanes})()
+	defer p.router.begin(&phase{e.Service, changeOf(EventDraining, e.Generation), lanes})()
 	e.Kind = EventDraining
 	e.Requests, e.Streams = inFlight(lanes)
 	// What is cut off has a second to end.
 	e.Limit = max(limits.Drain, 0)
 	e.Limit += min(max(limits.Stream, 0), math.MaxInt64-e.Limit)
 	e.Limit = max(e.Limit, time.Second)
-	begin := time.Now()
+	began := time.Now()
 	p.emit(e)
-	var counting sync.WaitGroup
+	var reporting sync.WaitGroup
 	drained := make(chan struct{})
-	counting.Go(func() { p.countDown(e, begin, lanes, drained) })
+	reporting.Go(func() { p.reportDrain(e, began, lanes, drained) })
 	requests, streams := drain(lanes, gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
 	close(drained)
-	counting.Wait()
+	reporting.Wait()
 	return Event{
 		Kind: EventDrained, Service: e.Service, Generation: e.Generation,
-		Requests: requests, Streams: streams, Elapsed: time.Since(begin),
+		Requests: requests, Streams: streams, Elapsed: time.Since(began),
 	}
 }
 
-// countDown emits e, which has been emitted for what was inside of lanes at the
-// beginning, again when that has changed, until they are drained.
-func (p *Proxy) countDown(e Event, begin time.Time, lanes []*lane, drained <-chan struct{}) {
+// reportDrain emits e again each second in which something inside of lanes has
+// ended, until they are drained.
+func (p *Proxy) reportDrain(e Event, began time.Time, lanes []*lane, drained <-chan struct{}) {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	for {
@@ -243,7 +181,7 @@ func (p *Proxy) countDown(e Event, begin time.Time, lanes []*lane, drained <-cha
 		case <-second.C:
 		}
 		if requests, streams := inFlight(lanes); requests != e.Requests || streams != e.Streams {
-			e.Requests, e.Streams, e.Elapsed = requests, streams, time.Since(begin)
+			e.Requests, e.Streams, e.Elapsed = requests, streams, time.Since(began)
 			p.emit(e)
 		}
 	}
@@ -266,8 +204,8 @@ func drain(lanes []*lane, limits gate.Limits, done <-chan struct{}) (requests, s
 	return gate.Drain(gates, limits, cut, done)
 }
 
-// mute has the WebSockets inside of lanes cut when they are closed, if one of the
-// versions, nil or not, is deployed so.
+// mute has the WebSockets inside of lanes cut without a Close frame, if one of
+// the versions, which may be nil, is deployed so.
 func mute(lanes []*lane, versions ...*version) {
 	for _, v := range versions {
 		if v == nil || !v.status.Deployment.NoWebSocketClose {
@@ -280,19 +218,19 @@ func mute(lanes []*lane, versions ...*version) {
 }
 
 func (p *Proxy) remove(ctx context.Context, service string) error {
-	res, ctx, err := p.router.reserve(ctx, service, scopeAll, nil, policy{})
+	res, ctx, err := p.router.reserve(ctx, service, partMain|partRollout, wants{})
 	if err != nil {
 		return err
 	}
-	defer p.router.leave(res)
+	defer p.router.changes.End(res)
 	nothing := func(*version) (*version, error) { return nil, nil }
 	previous, _, err := p.router.publish(ctx, res, service, nothing, func(*version) {
-		p.emit(Event{Kind: EventRemoved, Service: service, Generation: res.generation})
+		p.emit(Event{Kind: EventRemoved, Service: service, Generation: res.Number})
 	})
 	switch {
 	case err != nil:
 		return err
-	case previous == nil && !res.supersedes:
+	case previous == nil && !res.Supersedes:
 		return ErrNotFound
 	case previous == nil:
 		return nil
@@ -308,94 +246,95 @@ func (p *Proxy) halt(ctx context.Context, service string, kind EventKind, limit 
 		return ErrClosed
 	}
 	defer p.router.changes.Leave()
-	previous, next, err := p.alter(ctx, nil, service, kind, func(v *version) (*version, error) {
+	previous, next, err := p.update(ctx, nil, service, kind, func(v *version) (*version, error) {
 		s := v.status
 		set(&s)
-		return v.renewed(s), nil
+		return v.withNewGates(s), nil
 	})
 	if err != nil {
 		return err
 	}
-	d := previous.status.Deployment
-	limits := Timeouts{Drain: limit, Stream: d.Timeouts.Stream}
+	limits := Timeouts{Drain: limit, Stream: previous.status.Deployment.Timeouts.Stream}
 	mute(next.leaving, next)
 	p.emit(p.drain(Event{Service: service, Generation: next.status.Generation}, next.leaving, limits, next.resumed))
 	return nil
 }
 
-// alter publishes what make makes of a service that is there and has not
-// failed.
-func (p *Proxy) alter(ctx context.Context, res *reservation, service string, kind EventKind, make func(*version) (*version, error)) (previous, next *version, err error) {
-	change := func(current *version) (*version, error) {
+func (p *Proxy) resume(ctx context.Context, service string) error {
+	if !p.router.changes.Enter() {
+		return ErrClosed
+	}
+	defer p.router.changes.Leave()
+	_, _, err := p.update(ctx, nil, service, EventResumed, func(v *version) (*version, error) {
+		s := v.status
+		s.State, s.Pause, s.Stop = StateServing, nil, nil
+		return v.withStatus(s), nil
+	})
+	return err
+}
+
+// update publishes what change makes of a service that is there and has not
+// failed. res may be nil.
+func (p *Proxy) update(ctx context.Context, res *reserved, service string, kind EventKind, change func(*version) (*version, error)) (previous, next *version, err error) {
+	checked := func(current *version) (*version, error) {
 		switch {
 		case current == nil:
 			return nil, ErrNotFound
 		case current.status.State == StateFailed:
 			return nil, faultf(ErrInvalid, "the service could not be restored: %s; deploy it first", current.status.Error)
 		}
-		return make(current)
+		return change(current)
 	}
-	return p.router.publish(ctx, res, service, change, func(next *version) {
+	return p.router.publish(ctx, res, service, checked, func(next *version) {
 		e := Event{Kind: kind, Service: service, Generation: next.status.Generation}
 		if res != nil {
-			e.Generation = res.generation
+			e.Generation = res.Number
 		}
 		p.emit(e)
 	})
 }
 
 func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
-	if err := p.checkElsewhere(ctx, slices.Concat(r.Targets, r.ReadTargets)); err != nil {
-		return err
-	}
-	res, ctx, err := p.router.reserve(ctx, service, scopeRollout, nil, policy{})
-	if err != nil {
-		return err
-	}
-	defer p.router.leave(res)
-	limit := r.Timeouts.Deploy
 	current := p.router.routes.Load().services[service]
-	if current != nil {
-		limit = cmp.Or(limit, current.status.Deployment.Timeouts.Deploy)
+	if current == nil {
+		return ErrNotFound
 	}
-	p.emit(Event{Kind: EventDeploying, Service: service, Generation: res.generation, Limit: max(limit, 0)})
-	previous, next, err := p.replaceRollout(ctx, res, current, r)
+	s, err := current.parseRollout(r)
+	if err == nil {
+		err = p.checkElsewhere(ctx, s.targets)
+	}
 	if err != nil {
-		p.emit(Event{Kind: EventFailed, Service: service, Generation: res.generation, Err: err})
+		return err
+	}
+	res, ctx, err := p.router.reserve(ctx, service, partRollout, wants{})
+	if err != nil {
+		return err
+	}
+	defer p.router.changes.End(res)
+	p.emit(Event{Kind: EventDeploying, Service: service, Generation: res.Number, Limit: max(s.Timeouts.Deploy, 0)})
+	previous, next, err := p.replaceRollout(ctx, res, r, s)
+	if err != nil {
+		p.emit(Event{Kind: EventFailed, Service: service, Generation: res.Number, Err: err})
 		return err
 	}
 	p.retire(res, previous, next, r.Timeouts.over(next.status.Deployment.Timeouts))
 	return nil
 }
 
-// replaceRollout publishes r, for what the service is at present, as soon as it
-// may.
-func (p *Proxy) replaceRollout(ctx context.Context, res *reservation, current *version, r Rollout) (previous, next *version, err error) {
-	defer p.router.begin(&ongoing{service: res.service, change: changeOf(EventDeploying, res.generation)})()
-	if current == nil {
-		return nil, nil, ErrNotFound
-	}
-	status := current.status
-	status.Generation = res.generation
-	status.Deployment, err = r.of(status.Deployment)
-	if err != nil {
-		return nil, nil, err
-	}
-	d := status.Deployment
-	second, w, err := p.newGroup(status, d.Targets, d.ReadTargets, true)
-	if err != nil {
-		return nil, nil, err
-	}
-	targets := slices.Concat(targetsOf(second.writers), targetsOf(second.readers))
+// replaceRollout publishes r, of which s was made, as soon as it may.
+func (p *Proxy) replaceRollout(ctx context.Context, res *reserved, r Rollout, s *spec) (previous, next *version, err error) {
+	defer p.router.begin(&phase{service: res.Name, change: changeOf(EventDeploying, res.Number)})()
+	second, w := p.newGroup(res.Name, res.Number, s, true)
+	targets := second.targets()
 	for _, t := range targets {
 		t.start()
 	}
-	if err = w.awaitHealthy(ctx, targets, d); err == nil {
-		previous, next, err = p.alter(ctx, res, res.service, EventSwitched, func(v *version) (*version, error) {
-			if _, err := r.of(v.status.Deployment); err != nil { // which may be another by now
+	if err = w.awaitHealthy(ctx, targets, &s.Deployment); err == nil {
+		previous, next, err = p.update(ctx, res, res.Name, EventSwitched, func(v *version) (*version, error) {
+			if _, err := v.parseRollout(r); err != nil { // it may be another by now
 				return nil, err
 			}
-			return v.with(r, &second)
+			return v.withRollout(r, s.split, &second), nil
 		})
 	}
 	if err != nil {
@@ -404,21 +343,22 @@ func (p *Proxy) replaceRollout(ctx context.Context, res *reservation, current *v
 	return previous, next, err
 }
 
-func (p *Proxy) setSplit(ctx context.Context, service string, who Split) error {
-	if err := who.check(); err != nil {
+func (p *Proxy) setSplit(ctx context.Context, service string, s Split) error {
+	parsed, err := s.parse()
+	if err != nil {
 		return err
 	}
 	if !p.router.changes.Enter() {
 		return ErrClosed
 	}
 	defer p.router.changes.Leave()
-	_, _, err := p.alter(ctx, nil, service, EventSplit, func(v *version) (*version, error) {
+	_, _, err = p.update(ctx, nil, service, EventSplit, func(v *version) (*version, error) {
 		if v.rollout == nil {
 			return nil, errNoRollout
 		}
-		rollout := *v.status.Rollout
-		rollout.Split = who
-		return v.without().with(rollout, v.rollout) // what was set before does not count
+		r := *v.status.Rollout
+		r.Split = s
+		return v.withoutRollout().withRollout(r, parsed, v.rollout), nil // what was set before does not count
 	})
 	return err
 }
@@ -427,18 +367,18 @@ func (p *Proxy) setSplit(ctx context.Context, service string, who Split) error {
 var errNoRollout = faultf(ErrInvalid, "the service has no rollout: deploy one first")
 
 func (p *Proxy) endRollout(ctx context.Context, service string) error {
-	res, ctx, err := p.router.reserve(ctx, service, scopeRollout, nil, policy{})
+	res, ctx, err := p.router.reserve(ctx, service, partRollout, wants{})
 	if err != nil {
 		return err
 	}
-	defer p.router.leave(res)
+	defer p.router.changes.End(res)
 	var limits Timeouts
-	previous, next, err := p.alter(ctx, res, service, EventSplit, func(v *version) (*version, error) {
+	previous, next, err := p.update(ctx, res, service, EventSplit, func(v *version) (*version, error) {
 		if v.rollout == nil {
 			return nil, errNoRollout
 		}
 		limits = v.status.Rollout.Timeouts.over(v.status.Deployment.Timeouts)
-		return v.without(), nil
+		return v.withoutRollout(), nil
 	})
 	if err != nil {
 		return err
@@ -447,29 +387,30 @@ func (p *Proxy) endRollout(ctx context.Context, service string) error {
 	return nil
 }
 
-// restore returns the version that serves s, or one that has failed together
-// with the reason, or no version at all for a name that cannot be or was there
-// before. The others were restored before; byHost has them by what they claim.
-func (p *Proxy) restore(s Status, others map[string]*version, byHost map[string][]*version) (*version, error) {
-	before := s.Error
-	s = s.normalize()
-	s.Error = ""
-	if err := checkServiceName(s.Service); err != nil {
+// restore returns the version that serves what status says, or one that has
+// failed together with the reason, or no version at all for a name that cannot be
+// or was there before. The others were restored before; byHost has them by what
+// they claim.
+func (p *Proxy) restore(status Status, others map[string]*version, byHost map[string][]*version) (*version, error) {
+	before := status.Error
+	status = status.normalize()
+	status.Error = ""
+	if err := checkServiceName(status.Service); err != nil {
 		return nil, err
 	}
-	if others[s.Service] != nil {
+	if others[status.Service] != nil {
 		return nil, faultf(ErrConflict, "the service is there twice")
 	}
-	d, err := s.Deployment.normalize()
+	s, err := p.parseWithoutFiles(status.Deployment)
 	if err != nil && before != "" {
 		err = faultf(ErrInvalid, "%s", before) // it tells how the deployment came to be what cannot be
 	}
-	if err == nil && d.Service != s.Service {
-		err = faultf(ErrInvalid, "the deployment is of service %s", d.Service)
+	if err == nil && s.Service != status.Service {
+		err = faultf(ErrInvalid, "the deployment is of service %s", s.Service)
 	}
 	var own []claim
-	for _, c := range claims(d) {
-		conflict := c.beside(byHost[c.host], s.Service, p.policyOf(d))
+	for _, c := range s.claims {
+		conflict := c.conflict(wantsOf(byHost[c.host]), status.Service, s.policy)
 		if conflict == nil || conflict.Dispute != "" {
 			own = append(own, c)
 		}
@@ -477,66 +418,83 @@ func (p *Proxy) restore(s Status, others map[string]*version, byHost map[string]
 			err = conflict
 		}
 	}
-	restored := s
-	restored.Deployment = d
-	var v *version
-	var w *watch
+	s.claims = own
 	if err == nil {
-		v, w, err = p.start(restored, own, false)
+		err = p.readFiles(s)
 	}
 	if err != nil {
-		s.State, s.Error = StateFailed, err.Error()
-		return newVersion(s, own, group{}), err
+		status.State, status.Error = StateFailed, err.Error()
+		return newVersion(status, wants{claims: own}, group{}), err // its hosts have no policy
 	}
+	status.Deployment = s.Deployment
+	v, w := p.start(status, s, false)
 	v.settled, v.settledBy = w.settled, time.Now().Add(time.Second)
-	if s.Rollout == nil {
+	if status.Rollout == nil {
 		return v, nil
 	}
-	next, err := p.restoreRollout(v)
+	second, err := v.parseRollout(*status.Rollout)
 	if err != nil {
-		return v.without(), fmt.Errorf("the service serves without its rollout to %s: %w", strings.Join(s.Rollout.Targets, ", "), err)
+		return v.withoutRollout(), fmt.Errorf("the service serves without its rollout to %s: %w", strings.Join(status.Rollout.Targets, ", "), err)
 	}
-	return next, nil
+	rollout, _ := p.newGroup(status.Service, status.Generation, second, false)
+	for _, t := range rollout.targets() {
+		t.start()
+	}
+	return v.withRollout(*status.Rollout, second.split, &rollout), nil
 }
 
-// restoreRollout returns v, which is not published yet, with its rollout.
-func (p *Proxy) restoreRollout(v *version) (*version, error) {
-	s := v.status
-	rollout := *s.Rollout
-	d, err := rollout.of(s.Deployment)
-	if err != nil {
-		return nil, err
+// A phase is a part of a change of a service that takes its time.
+type phase struct {
+	service string
+	change  Change
+	lanes   []*lane // that are waited for
+}
+
+// begin has ph be under way until end is called.
+func (r *router) begin(ph *phase) (end func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.underWay[ph] = struct{}{}
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.underWay, ph)
 	}
-	s.Deployment = d
-	second, _, err := p.newGroup(s, d.Targets, d.ReadTargets, false)
-	if err != nil {
-		return nil, err
+}
+
+// changesUnderWay returns what goes on, by service, the oldest first.
+func (r *router) changesUnderWay() map[string][]Change {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make(map[string][]Change)
+	for ph := range r.underWay {
+		c := ph.change
+		c.Requests, c.Streams = inFlight(ph.lanes)
+		all[ph.service] = append(all[ph.service], c)
 	}
-	next, err := v.with(rollout, &second)
-	if err != nil {
-		return nil, err
+	for _, changes := range all {
+		slices.SortFunc(changes, func(a, b Change) int {
+			return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Generation, b.Generation))
+		})
 	}
-	for _, l := range slices.Concat(second.writers, second.readers) {
-		l.target.start()
-	}
-	return next, nil
+	return all
 }
 
 // A version is what one service serves from one publication to the next. What
 // requests read of it never changes.
 type version struct {
-	status  Status       // as Commit gets it
-	claims  []claim      // what it answers for
-	policy  policy       // of its hosts
-	holding *holding     // of its certificates; nil if the service failed
-	conduct *conduct     // what its Deployment says of each request; nil if the service failed
-	hop     []string     // of one: what its requests are known by; nil if the service failed
-	main    group        // empty if the service failed
-	rollout *group       // of the second version; nil: there is none
-	split   *split.Split // who goes there; nil: nobody
+	status    Status       // as Commit gets it
+	wants                  // what it has, which no other service can have
+	holding   *holding     // of the certificates of its hosts; nil if the service failed
+	conduct   *conduct     // what its Deployment says of each request; empty if the service failed
+	targetTLS targetTLS    // of its targets, whichever came with a rollout
+	hop       []string     // of one: what its requests are known by; nil if the service failed
+	main      group        // empty if the service failed
+	rollout   *group       // of the second version; nil: there is none
+	split     *split.Split // who goes there; nil: nobody
 
 	// The lanes of all versions before, and not of this one, that somebody may
-	// still be inside of. Set by follow.
+	// still be inside of. Set by setPredecessor.
 	leaving []*lane
 
 	replaced chan struct{} // closed when a newer version is published
@@ -553,71 +511,14 @@ type version struct {
 	since time.Time // when the first version of this generation, in this state, was published
 }
 
-// A conduct is what a Deployment says of each request, ready to be followed.
-type conduct struct {
-	pages     *pages.Set // nil: the Proxy's
-	networks  networks.Rules
-	users     *credentials.Users // nil: no password is asked for
-	redirects map[string]string  // by path
-	trusted   []netip.Prefix     // who is believed what a request has been through
-	request   func(http.Header)  // changes what goes to a target; nil: nothing does
-	answer    answer.Rules
-	answers   bool // something of answers is to be changed, kept or counted
-}
-
-// newConduct returns the conduct that a normalized Deployment asks for. Pages
-// that the service has not are those of standard; checks has room for as many
-// passwords as are checked at once. An error is ErrInvalid.
-func newConduct(d Deployment, o Options, standard *pages.Set, checks chan struct{}) (*conduct, error) {
-	c := &conduct{trusted: o.TrustedProxies}
-	switch d.Forwarded.Trust {
-	case TrustEverybody:
-		c.trusted = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
-	case TrustNobody:
-		c.trusted = nil
-	}
-	if len(d.Redirects) > 0 {
-		c.redirects = make(map[string]string, len(d.Redirects))
-		for _, r := range d.Redirects {
-			c.redirects[r.From] = r.To
-		}
-	}
-	c.answer = answer.Rules{ScopeCookies: d.Headers.ScopeCookies, WriterAffinity: d.Timeouts.WriterAffinity}
-	if d.Headers.HSTS != "" {
-		c.answer.HSTS = []string{d.Headers.HSTS}
-	}
-	rules, err := headers.ParseRequest(d.Headers.Request)
-	if err == nil && len(d.Headers.Request) > 0 {
-		c.request = rules.Apply
-	}
-	if err == nil {
-		rules, err = headers.ParseResponse(d.Headers.Response)
-	}
-	if err == nil && len(d.Headers.Response) > 0 {
-		c.answer.Headers = rules.Apply
-	}
-	if err == nil {
-		c.networks, err = networks.Parse(d.Access.Allow, d.Access.Deny)
-	}
-	if err == nil && d.Access.BasicAuthFile != "" {
-		c.users, err = credentials.Load(d.Access.BasicAuthFile, checks)
-	}
-	if err == nil && d.ErrorPages != "" {
-		c.pages, err = standard.Load(d.ErrorPages)
-	}
-	if err != nil {
-		return nil, faultf(ErrInvalid, "%v", err)
-	}
-	c.answers = !c.answer.IsZero() || d.Buffer.Responses || d.MaxResponseBody > 0
-	return c, nil
-}
-
-func newVersion(status Status, claims []claim, main group) *version {
+// newVersion returns a version that is not published yet, and does nothing but
+// pass requests on to the targets of main.
+func newVersion(status Status, w wants, main group) *version {
 	return &version{
 		status:   status,
-		claims:   claims,
-		conduct:  new(conduct),
+		wants:    w,
 		main:     main,
+		conduct:  new(conduct),
 		replaced: make(chan struct{}),
 		resumed:  make(chan struct{}),
 		held:     new(waiting.Room),
@@ -625,13 +526,13 @@ func newVersion(status Status, claims []claim, main group) *version {
 	}
 }
 
-// succeed is the change to v, which was deployed: what else there is of the
-// service stays as it is.
-func (v *version) succeed(current *version) (*version, error) {
+// replacing returns v, which was deployed, with all of current that stays as it
+// is.
+func (v *version) replacing(current *version) (*version, error) {
 	if current == nil {
 		return v, nil
 	}
-	if err := current.admits(v.status.Deployment); err != nil {
+	if err := current.accepts(&v.status.Deployment); err != nil {
 		return nil, err
 	}
 	v.held = current.held
@@ -645,95 +546,98 @@ func (v *version) succeed(current *version) (*version, error) {
 	return v, nil
 }
 
-// admits returns why d cannot take the place of v, which may be nil, or nil: the
+// accepts returns why d cannot take the place of v, which may be nil, or nil: the
 // rollout goes on, and after a restart it would be one of d.
-func (v *version) admits(d Deployment) error {
+func (v *version) accepts(d *Deployment) error {
 	if v == nil || v.rollout == nil {
 		return nil
 	}
 	rollout := v.status.Rollout
-	if _, err := rollout.of(d); err != nil {
+	if _, err := rollout.parse(d); err != nil {
 		return faultf(ErrInvalid, "the rollout to %s goes on, but not with this deployment: %v; end the rollout first, or deploy what it can be part of",
 			strings.Join(rollout.Targets, ", "), err)
 	}
 	return nil
 }
 
-// as returns the next version of the service, with the same lanes, for a new
-// status.
-func (v *version) as(status Status) *version {
+// parseRollout returns what r is as a rollout of v.
+func (v *version) parseRollout(r Rollout) (*spec, error) {
+	s, err := r.parse(&v.status.Deployment)
+	if err != nil {
+		return nil, err
+	}
+	s.targetTLS = v.targetTLS
+	return s, nil
+}
+
+// withStatus returns the next version of the service, with the same lanes.
+func (v *version) withStatus(status Status) *version {
 	next := *v
 	next.status, next.replaced, next.resumed = status, make(chan struct{}), make(chan struct{})
 	return &next
 }
 
-// with is as for a service with r as its rollout, whose targets are in second.
-// A split that r leaves open is as it was.
-func (v *version) with(r Rollout, second *group) (*version, error) {
+// withRollout returns the next version with r as its rollout, whose targets are
+// in second. A split that r leaves open is as it was.
+func (v *version) withRollout(r Rollout, parsed *split.Split, second *group) *version {
 	status := v.status
 	if status.Rollout != nil && r.Split.isZero() {
-		r.Split = status.Rollout.Split
+		r.Split, parsed = status.Rollout.Split, v.split
 	}
 	status.Rollout = &r
 	if v.rollout != nil {
 		second.inherit(*v.rollout)
 	}
-	next := v.as(status)
-	next.rollout, next.split = second, nil
-	if r.Split.isZero() {
-		return next, nil
-	}
-	var err error
-	if next.split, err = split.New(r.Split.Percent, r.Split.List); err != nil {
-		return nil, faultf(ErrInvalid, "%v", err)
-	}
-	return next, nil
+	next := v.withStatus(status)
+	next.rollout, next.split = second, parsed
+	return next
 }
 
-// without is as for a service without a rollout.
-func (v *version) without() *version {
+// withoutRollout returns the next version without a rollout.
+func (v *version) withoutRollout() *version {
 	status := v.status
 	status.Rollout = nil
-	next := v.as(status)
+	next := v.withStatus(status)
 	next.rollout, next.split = nil, nil
 	return next
 }
 
-// renewed is as for a version with gates of its own.
-func (v *version) renewed(status Status) *version {
-	next := v.as(status)
-	next.main = v.main.renewed()
+// withNewGates returns the next version, with the same targets but gates of its
+// own.
+func (v *version) withNewGates(status Status) *version {
+	next := v.withStatus(status)
+	next.main = v.main.withNewGates()
 	if v.rollout != nil {
-		renewed := v.rollout.renewed()
-		next.rollout = &renewed
+		rollout := v.rollout.withNewGates()
+		next.rollout = &rollout
 	}
 	return next
 }
 
-// follow makes v, which is about to be published, the version after previous,
-// which is nil where v is the first.
-func (v *version) follow(previous *version) {
+// setPredecessor makes v, which is about to be published, the version after
+// previous, which is nil where v is the first.
+func (v *version) setPredecessor(previous *version) {
 	if previous == nil {
 		return
 	}
-	v.leaving = previous.left(v)
+	v.leaving = previous.lanesLeftBehind(v)
 	if v.isHalted() && previous.isHalted() {
 		v.resumed = previous.resumed
 	}
 }
 
-// end tells whoever waits that next, which is nil where the service was taken
-// out, has taken v's place.
-func (v *version) end(next *version) {
+// announceReplaced tells whoever waits that next has taken v's place. It is nil
+// where the service was taken out.
+func (v *version) announceReplaced(next *version) {
 	close(v.replaced)
 	if v.isHalted() && next != nil && !next.isHalted() {
 		close(v.resumed)
 	}
 }
 
-// left returns the lanes that next, which may be nil, has not any more, and
-// those that v had not any more, unless nobody is inside of them.
-func (v *version) left(next *version) []*lane {
+// lanesLeftBehind returns the lanes that next, which may be nil, has not any more,
+// and those that v had not any more, unless nobody is inside of them.
+func (v *version) lanesLeftBehind(next *version) []*lane {
 	left := slices.DeleteFunc(slices.Clone(v.leaving), func(l *lane) bool { return l.IsDeserted() })
 	left = append(left, v.lanes()...)
 	if next != nil {
@@ -743,16 +647,17 @@ func (v *version) left(next *version) []*lane {
 	return left
 }
 
-// isHalted reports whether requests are not sent on, on somebody's demand.
+// isHalted reports whether requests are not sent on, because somebody has paused
+// or stopped the service.
 func (v *version) isHalted() bool {
 	return v.status.State == StatePaused || v.status.State == StateStopped
 }
 
-// lanes returns all that lead into v.
+// lanes returns those of v's main group and of its rollout.
 func (v *version) lanes() []*lane {
-	lanes := slices.Concat(v.main.writers, v.main.readers)
+	lanes := v.main.lanes()
 	if v.rollout != nil {
-		lanes = slices.Concat(lanes, v.rollout.writers, v.rollout.readers)
+		lanes = append(lanes, v.rollout.lanes()...)
 	}
 	return lanes
 }
@@ -765,7 +670,7 @@ func (v *version) takesCalls() bool {
 	return slices.ContainsFunc(v.lanes(), func(l *lane) bool { return l.target.http2 })
 }
 
-// addresses returns those of v's first version.
+// addresses returns those of v's main group.
 func (v *version) addresses() []string {
 	return slices.Concat(v.status.Deployment.Targets, v.status.Deployment.ReadTargets)
 }
@@ -778,8 +683,8 @@ func (v *version) close() {
 	}
 }
 
-// settling reports whether requests have to wait before they are sent on.
-func (v *version) settling() bool {
+// isSettling reports whether requests have to wait before they are sent on.
+func (v *version) isSettling() bool {
 	if v.settled == nil {
 		return false
 	}
@@ -791,9 +696,9 @@ func (v *version) settling() bool {
 	}
 }
 
-// settle waits until requests may be sent on, and reports false if ctx ended
-// before.
-func (v *version) settle(ctx context.Context) bool {
+// awaitSettled waits until requests may be sent on, and reports false if ctx
+// ended before.
+func (v *version) awaitSettled(ctx context.Context) bool {
 	limit := time.NewTimer(time.Until(v.settledBy))
 	defer limit.Stop()
 	select {
@@ -848,160 +753,73 @@ func (v *version) inside(t *target) (requests, streams int64) {
 }
 
 // A router publishes tables: readers load the newest one, and each change
-// takes its turn to replace it. It hands out generations and keeps two changes
-// from having one claim.
+// takes its turn to replace it.
 type router struct {
 	routes  atomic.Pointer[table]
 	commit  func([]Status) error
-	changes gate.Gate // counts the changes under way, their drains too; closed when no more may begin
+	changes *reservation.Book[wants]
 
 	// publishing is held from before a commit until its table is stored, so
-	// that what is kept and what is served change in the same order. It is
-	// taken before mu.
+	// that what is kept and what is served change in the same order.
 	publishing sync.Mutex
 
-	mu         sync.Mutex // guards what follows, and the table's agreement with pending
-	generation uint64     // the last one handed out
-	pending    map[*reservation]struct{}
-	ongoing    map[*ongoing]struct{}
+	mu       sync.Mutex // guards what follows
+	underWay map[*phase]struct{}
 }
 
 func newRouter(commit func([]Status) error) *router {
-	r := &router{commit: commit, pending: make(map[*reservation]struct{}), ongoing: make(map[*ongoing]struct{})}
+	superseded := func(by uint64) error {
+		return faultf(ErrSuperseded, "superseded by generation %d of the service, which was asked for later", by)
+	}
+	r := &router{commit: commit, changes: reservation.New[wants](superseded, ErrClosed), underWay: make(map[*phase]struct{})}
 	r.routes.Store(newTable(map[string]*version{}))
 	return r
 }
 
-// A reservation is a change of one service on its way to be published. It
-// has what the service asks for.
-type reservation struct {
-	service    string
-	scope      scope
-	generation uint64
-	claims     []claim
-	policy     policy
-	supersedes bool                    // it ended another change of the service
-	end        context.CancelCauseFunc // ends its context; only the first call counts
-	committing bool                    // guarded by router.mu: it is too late to end it
-}
+// A reserved change of a service; its Number is the generation.
+type reserved = reservation.Reservation[wants]
 
-// A scope is what of a service a change is about. Changes end those before them
-// that have not got as far as their commit and are about the same, or a part of
-// it.
-type scope int
-
+// What of a service a change is about: its first version, or its rollout.
 const (
-	scopeMain    scope = iota // its first version
-	scopeRollout              // its second
-	scopeAll
+	partMain reservation.Part = 1 << iota
+	partRollout
 )
 
-func (s scope) covers(other scope) bool { return s == other || s == scopeAll }
-
-// reserve begins a change of a service. It fails at once, and has changed
-// nothing, where a claim is another service's or reserved for one, or where the
-// services of a host would contradict each other.
-// Otherwise it ends the changes of the same service that its scope covers and
-// that have not got as far as their commit. The returned context ends with ctx
-// and, with the cause, when the reservation is ended. The caller must call leave
-// when all is done.
-func (r *router) reserve(ctx context.Context, service string, scope scope, claims []claim, mine policy) (*reservation, context.Context, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.conflictLocked(service, claims, mine); err != nil {
-		return nil, nil, err
-	}
-	if !r.changes.Enter() {
-		return nil, nil, ErrClosed
-	}
-	r.generation++
-	res := &reservation{service: service, scope: scope, generation: r.generation, claims: claims, policy: mine}
-	for other := range r.pending {
-		if other.service == service && scope.covers(other.scope) && !other.committing {
-			res.supersedes = true
-			r.endLocked(other, faultf(ErrSuperseded, "superseded by generation %d of the service, which was asked for later", res.generation))
-		}
-	}
-	ctx, res.end = context.WithCancelCause(ctx)
-	r.pending[res] = struct{}{}
-	return res, ctx, nil
-}
-
-func (r *router) conflictLocked(service string, claims []claim, mine policy) error {
-	served := r.routes.Load()
-	for _, c := range claims {
-		if s := served.site(c.host); s != nil {
-			if conflict := c.beside(s.versions(), service, mine); conflict != nil {
+// reserve begins a change of a service, as [reservation.Book.Reserve] does. It
+// returns ErrConflict, and has changed nothing, where a claim is another service's
+// or reserved for one, or where the services of a host would contradict each other.
+func (r *router) reserve(ctx context.Context, service string, part reservation.Part, w wants) (*reserved, context.Context, error) {
+	return r.changes.Reserve(ctx, service, part, w, func(pending iter.Seq2[string, wants]) error {
+		served := r.routes.Load()
+		for _, c := range w.claims {
+			if s := served.site(c.host); s != nil {
+				if conflict := c.conflict(wantsOf(s.versions()), service, w.policy); conflict != nil {
+					return conflict
+				}
+			}
+			if conflict := c.conflict(pending, service, w.policy); conflict != nil {
 				return conflict
 			}
 		}
-		for other := range r.pending {
-			if conflict := c.against(other.claims, other.service, other.policy, service, mine); conflict != nil {
-				return conflict
-			}
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
-// beside returns why a service with the policy mine cannot have c besides what
-// others have, or nil.
-func (c claim) beside(others []*version, service string, mine policy) *ConflictError {
-	for _, v := range others {
-		if conflict := c.against(v.claims, v.status.Service, v.policy, service, mine); conflict != nil {
-			return conflict
-		}
-	}
-	return nil
-}
-
-// against is beside for what one owner has.
-func (c claim) against(claims []claim, owner string, theirs policy, service string, mine policy) *ConflictError {
-	shared := func(other claim) bool { return other.host == c.host }
-	switch {
-	case owner == service:
-	case slices.Contains(claims, c):
-		return &ConflictError{Host: c.host, Prefix: c.prefix, Owner: owner}
-	case slices.ContainsFunc(claims, shared):
-		if _, dispute := theirs.with(mine); dispute != "" {
-			return &ConflictError{Host: c.host, Owner: owner, Dispute: dispute}
-		}
-	}
-	return nil
-}
-
-// endLocked lets the claims of a reservation go, and keeps it from publishing.
-func (r *router) endLocked(res *reservation, cause error) {
-	delete(r.pending, res)
-	res.end(cause)
-}
-
-// leave is the end of a change that reserve began, published or not.
-func (r *router) leave(res *reservation) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.endLocked(res, context.Canceled)
-	r.changes.Leave()
-}
-
-// A change makes the next version of a service of the current one, which is nil
-// where there is none; nil takes the service out. Its error refuses the change.
-type change func(current *version) (next *version, err error)
-
-// publish makes a change of a service, has the outcome committed, and then
-// stores the table that says so; the reservation, if there is one, ends with
-// that. It calls announce before the next change has its turn. It returns what
-// was replaced and what it was replaced with, nil where there is none. After an
-// error, which may be the cause of ctx's end, nothing has changed.
-func (r *router) publish(ctx context.Context, res *reservation, service string, c change, announce func(next *version)) (previous, next *version, err error) {
+// publish replaces the current version of a service, nil where there is none, with
+// the next one that change makes of it; nil takes the service out. It has the
+// outcome committed before, and then stores the table that says so; the
+// reservation, if there is one, ends with that. It calls announce before the next
+// change has its turn. After an error, which may be change's or the cause of ctx's
+// end, nothing has changed.
+func (r *router) publish(ctx context.Context, res *reserved, service string, change func(current *version) (next *version, err error), announce func(next *version)) (previous, next *version, err error) {
 	r.publishing.Lock()
 	defer r.publishing.Unlock()
-	if err := r.beginCommit(ctx, res); err != nil {
+	if err := r.changes.Commit(ctx, res); err != nil {
 		return nil, nil, err
 	}
 	services := maps.Clone(r.routes.Load().services)
 	previous = services[service]
-	if next, err = c(previous); err != nil {
+	if next, err = change(previous); err != nil {
 		return nil, nil, err
 	}
 	switch {
@@ -1009,7 +827,7 @@ func (r *router) publish(ctx context.Context, res *reservation, service string, 
 		if previous == nil || next.status.Generation != previous.status.Generation || next.status.State != previous.status.State {
 			next.since = time.Now()
 		}
-		next.follow(previous)
+		next.setPredecessor(previous)
 		services[service] = next
 	case previous != nil:
 		delete(services, service)
@@ -1021,51 +839,25 @@ func (r *router) publish(ctx context.Context, res *reservation, service string, 
 			return nil, nil, err
 		}
 	}
-	r.store(newTable(services), res)
+	t := newTable(services)
+	r.changes.Publish(res, func() { r.routes.Store(t) })
 	if previous != nil {
-		previous.end(next)
+		previous.announceReplaced(next)
 	}
 	announce(next)
 	return previous, next, nil
 }
 
-// store publishes t, with which res ends.
-func (r *router) store(t *table, res *reservation) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.routes.Store(t)
-	if res != nil {
-		r.endLocked(res, context.Canceled)
-	}
-}
-
-// beginCommit is the point from which no other change ends this one.
-func (r *router) beginCommit(ctx context.Context, res *reservation) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if res != nil {
-		res.committing = true
-	}
-	return nil
-}
-
 // restore publishes services without a commit and reports true, if nothing has
-// been asked of the router before.
-func (r *router) restore(services map[string]*version, generation uint64) bool {
+// been asked of the router before. Generations go on after last.
+func (r *router) restore(services map[string]*version, last uint64) bool {
 	r.publishing.Lock()
 	defer r.publishing.Unlock()
-	t := newTable(services)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if old := r.routes.Load(); r.generation > 0 || len(old.services) > 0 || old.closed {
+	if old := r.routes.Load(); len(old.services) > 0 || old.closed {
 		return false
 	}
-	r.generation = generation
-	r.routes.Store(t)
-	return true
+	t := newTable(services)
+	return r.changes.PublishFirst(last, func() { r.routes.Store(t) })
 }
 
 // renew publishes every version anew, with gates of its own, and returns those
@@ -1079,29 +871,15 @@ func (r *router) renew() []*version {
 	}
 	services := make(map[string]*version, len(old.services))
 	for name, v := range old.services {
-		next := v.renewed(v.status)
-		next.follow(v)
+		next := v.withNewGates(v.status)
+		next.setPredecessor(v)
 		services[name] = next
 	}
 	r.routes.Store(newTable(services))
 	for name, v := range old.services {
-		v.end(services[name])
+		v.announceReplaced(services[name])
 	}
 	return slices.Collect(maps.Values(old.services))
-}
-
-// refuse lets no change begin any more and ends those that have not got as far
-// as their commit. The returned channel is closed when none is under way.
-func (r *router) refuse() (idle <-chan struct{}) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	idle = r.changes.Close()
-	for res := range r.pending {
-		if !res.committing {
-			r.endLocked(res, ErrClosed)
-		}
-	}
-	return idle
 }
 
 // close publishes the last table, which serves nobody, and returns the
@@ -1112,7 +890,7 @@ func (r *router) close() []*version {
 	old := r.routes.Load()
 	r.routes.Store(&table{closed: true})
 	for _, v := range old.services {
-		v.end(nil)
+		v.announceReplaced(nil)
 		if v.isHalted() {
 			close(v.resumed) // nothing is waited for any more
 		}
@@ -1125,43 +903,6 @@ func statuses(services map[string]*version) []Status {
 	all := make([]Status, 0, len(services))
 	for _, name := range slices.Sorted(maps.Keys(services)) {
 		all = append(all, services[name].status.clone())
-	}
-	return all
-}
-
-// An ongoing is a part of a change of a service that takes its time.
-type ongoing struct {
-	service string
-	change  Change
-	lanes   []*lane // that are waited for
-}
-
-// begin has others know of o until end is called.
-func (r *router) begin(o *ongoing) (end func()) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.ongoing[o] = struct{}{}
-	return func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		delete(r.ongoing, o)
-	}
-}
-
-// underWay returns what goes on, by service, the oldest first.
-func (r *router) underWay() map[string][]Change {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	all := make(map[string][]Change)
-	for o := range r.ongoing {
-		c := o.change
-		c.Requests, c.Streams = inFlight(o.lanes)
-		all[o.service] = append(all[o.service], c)
-	}
-	for _, changes := range all {
-		slices.SortFunc(changes, func(a, b Change) int {
-			return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Generation, b.Generation))
-		})
 	}
 	return all
 }

@@ -72,38 +72,31 @@ type target struct {
 	outlier ejection // the last one as an outlier; zero: there was none lately
 }
 
-// newTarget returns the target of d that has an address, and is watched by w. Its
-// name is looked up as p.names say; nil: Options.Dial does that.
-func (p *Proxy) newTarget(address string, d Deployment, w *watch) (*target, error) {
-	at, err := parseTarget(address)
-	if err != nil {
-		return nil, err
-	}
-	var secure *tls.Config
-	var trust trust
-	if at.scheme == "https" {
-		if secure, trust, err = d.TargetTLS.config(); err != nil {
-			return nil, err
-		}
-	}
+// newTarget returns the target of s at an endpoint, which is watched by w. Its name
+// is looked up as p.names say; nil: Options.Dial does that.
+func (p *Proxy) newTarget(at parsedTarget, s *spec, w *watch) *target {
 	u := upstream.Options{
 		Network:         at.network,
 		Address:         at.address,
 		Dial:            p.options.Dial,
-		TLS:             secure,
-		ResponseTimeout: d.Timeouts.Response,
+		ResponseTimeout: s.Timeouts.Response,
 	}
-	name := at.name(p.names, d, address)
+	var secured targetTLS
+	if at.scheme == "https" {
+		secured = s.targetTLS
+		u.TLS = secured.config
+	}
+	name := at.name(p.names, s)
 	if name != nil {
 		u.Dial, u.IsCurrent = name.Dial, name.IsCurrent
 	}
 	t := &target{
-		address:  address,
+		address:  at.given,
 		name:     name,
 		conns:    at.open(u),
-		check:    d.HealthCheck,
-		prober:   newProber(at, u, d, p.options.UserAgent, p.hop, name),
-		trust:    trust,
+		check:    s.HealthCheck,
+		prober:   newProber(at.endpoint, u, s, p.options.UserAgent, p.hop, name),
+		trust:    secured.trust,
 		schedule: &p.schedule,
 		watch:    w,
 		traffic:  new(histogram.Histogram),
@@ -113,7 +106,7 @@ func (p *Proxy) newTarget(address string, d Deployment, w *watch) (*target, erro
 		since:    time.Now(),
 	}
 	t.exchange = t.conns.Exchange
-	return t, nil
+	return t
 }
 
 // start begins to probe the target.
@@ -268,6 +261,9 @@ type group struct {
 	readers []*lane // for requests that only read
 }
 
+func (g group) lanes() []*lane     { return slices.Concat(g.writers, g.readers) }
+func (g group) targets() []*target { return targetsOf(g.lanes()) }
+
 // A lane is the way to one target in one version. Its gates tell how much of
 // that version is still under way.
 type lane struct {
@@ -292,14 +288,14 @@ func newLanes(targets []*target) []*lane {
 	return lanes
 }
 
-// renewed returns the same group with gates of its own.
-func (g group) renewed() group { return newGroup(targetsOf(g.writers), targetsOf(g.readers)) }
+// withNewGates returns the same group with gates of its own.
+func (g group) withNewGates() group { return newGroup(targetsOf(g.writers), targetsOf(g.readers)) }
 
 // inherit has the targets of g, which are not published yet, go on with what was
 // counted for the same addresses in the group that g replaces.
 func (g group) inherit(previous group) {
-	was := targetsOf(slices.Concat(previous.writers, previous.readers))
-	for _, t := range targetsOf(slices.Concat(g.writers, g.readers)) {
+	was := previous.targets()
+	for _, t := range g.targets() {
 		if i := slices.IndexFunc(was, func(w *target) bool { return w.address == t.address }); i >= 0 {
 			t.traffic = was[i].traffic
 		}
@@ -490,10 +486,9 @@ func (e endpoint) open(o upstream.Options) transport {
 	return upstream.New(o)
 }
 
-// name returns the name of the endpoint, which is a target of d, or nil where
-// there is nothing to look up. Of an outage it tells with the words that name the
-// target elsewhere in the log.
-func (e endpoint) name(names *resolve.Options, d Deployment, target string) *resolve.Name {
+// name returns the name of the host, or nil where there is nothing to look up. Of an
+// outage it tells with the words that name the target elsewhere in the log.
+func (e parsedTarget) name(names *resolve.Options, s *spec) *resolve.Name {
 	if names == nil || e.network == "unix" {
 		return nil
 	}
@@ -502,9 +497,9 @@ func (e endpoint) name(names *resolve.Options, d Deployment, target string) *res
 		return nil
 	}
 	o := *names
-	o.Fall = d.HealthCheck.Fall
+	o.Fall = s.HealthCheck.Fall
 	if o.Logger != nil {
-		o.Logger = o.Logger.With("service", d.Service, "target", target)
+		o.Logger = o.Logger.With("service", s.Service, "target", e.given)
 	}
 	return resolve.New(host, o)
 }
@@ -554,35 +549,43 @@ func checkAddress(target, address string) error {
 	return nil
 }
 
-// checkTargets returns why the targets, or what is said of them all, cannot be.
-func (d Deployment) checkTargets() error {
+// A parsedTarget is one of a Deployment's.
+type parsedTarget struct {
+	endpoint
+	given string // as it stands there
+}
+
+// parseTargets reads the targets of d, and then its read targets. An error tells
+// why one of them, or what is said of them all, cannot be.
+func (d *Deployment) parseTargets() ([]parsedTarget, error) {
 	var unix, secure bool
-	all := slices.Concat(d.Targets, d.ReadTargets)
-	for i, t := range all {
-		at, err := parseTarget(t)
+	var all []parsedTarget
+	for _, given := range slices.Concat(d.Targets, d.ReadTargets) {
+		at, err := parseTarget(given)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if slices.Contains(all[:i], t) {
-			return faultf(ErrInvalid, "target %s is named twice: name each once", t)
+		if slices.ContainsFunc(all, func(t parsedTarget) bool { return t.given == given }) {
+			return nil, faultf(ErrInvalid, "target %s is named twice: name each once", given)
 		}
 		if d.HealthCheck.GRPC && at.scheme == "http" {
-			return faultf(ErrInvalid, "target %s: a gRPC health check takes HTTP/2: name it h2c://web-1:3000, or https://web-1:3000 if it speaks TLS, or check it without gRPC", t)
+			return nil, faultf(ErrInvalid, "target %s: a gRPC health check takes HTTP/2: name it h2c://web-1:3000, or https://web-1:3000 if it speaks TLS, or check it without gRPC", given)
 		}
 		unix = unix || at.network == "unix"
 		secure = secure || at.scheme == "https"
+		all = append(all, parsedTarget{at, given})
 	}
 	switch {
 	case unix && d.HealthCheck.Port != 0:
-		return faultf(ErrInvalid, "health check port %d: a target on a unix socket has no port", d.HealthCheck.Port)
+		return nil, faultf(ErrInvalid, "health check port %d: a target on a unix socket has no port", d.HealthCheck.Port)
 	case !secure && d.TargetTLS != (TargetTLS{}):
-		return faultf(ErrInvalid, "target TLS: none of the targets is an https:// one")
+		return nil, faultf(ErrInvalid, "target TLS: none of the targets is an https:// one")
 	case d.TargetTLS.CAFile != "" && !filepath.IsAbs(d.TargetTLS.CAFile):
-		return faultf(ErrInvalid, "target CA %q: want an absolute path", d.TargetTLS.CAFile)
+		return nil, faultf(ErrInvalid, "target CA %q: want an absolute path", d.TargetTLS.CAFile)
 	case d.TargetTLS.CAFile != "" && d.TargetTLS.Insecure:
-		return faultf(ErrInvalid, "target CA %s: it is of no use where targets are not verified", d.TargetTLS.CAFile)
+		return nil, faultf(ErrInvalid, "target CA %s: it is of no use where targets are not verified", d.TargetTLS.CAFile)
 	}
-	return nil
+	return all, nil
 }
 
 // TargetTLS says how the targets that speak TLS are verified. If it is zero,
@@ -611,25 +614,31 @@ type trust struct {
 // some two hundred thousand bytes.
 const maxCAFile = 4 << 20
 
-// config returns how targets are spoken to that are verified as o says, and the
-// trust that there is in that. The file with the certificate authorities is read
-// here.
-func (o TargetTLS) config() (*tls.Config, trust, error) {
-	c := &tls.Config{ServerName: o.ServerName, InsecureSkipVerify: o.Insecure}
-	in := trust{serverName: o.ServerName, insecure: o.Insecure}
+// A targetTLS is a TargetTLS with its file read.
+type targetTLS struct {
+	config *tls.Config
+	trust  trust // what config says, for who compares
+}
+
+// readFile returns o with the file of certificate authorities read.
+func (o TargetTLS) readFile() (targetTLS, error) {
+	t := targetTLS{
+		config: &tls.Config{ServerName: o.ServerName, InsecureSkipVerify: o.Insecure},
+		trust:  trust{serverName: o.ServerName, insecure: o.Insecure},
+	}
 	if o.CAFile == "" {
-		return c, in, nil
+		return t, nil
 	}
 	pem, err := regular.ReadFile(o.CAFile, maxCAFile)
 	if err != nil {
-		return nil, in, faultf(ErrInvalid, "target CA: %v", err)
+		return t, faultf(ErrInvalid, "target CA: %v", err)
 	}
-	c.RootCAs = x509.NewCertPool()
-	if !c.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, in, faultf(ErrInvalid, "target CA: %s has no certificate in PEM form", o.CAFile)
+	t.config.RootCAs = x509.NewCertPool()
+	if !t.config.RootCAs.AppendCertsFromPEM(pem) {
+		return t, faultf(ErrInvalid, "target CA: %s has no certificate in PEM form", o.CAFile)
 	}
-	in.authorities = sha256.Sum256(pem)
-	return c, in, nil
+	t.trust.authorities = sha256.Sum256(pem)
+	return t, nil
 }
 
 // newHop returns a name that no other Proxy goes by.
@@ -649,10 +658,9 @@ func (p *Proxy) hopOf(service string) []string {
 // checkElsewhere returns ErrInvalid if one of the targets is the Proxy itself, as
 // far as that can be seen: not where an embedder's Dial looks names up, nor where
 // addresses are changed on the way.
-func (p *Proxy) checkElsewhere(ctx context.Context, targets []string) error {
-	for _, target := range targets {
-		at, err := parseTarget(target)
-		if err != nil || at.network == "unix" {
+func (p *Proxy) checkElsewhere(ctx context.Context, targets []parsedTarget) error {
+	for _, at := range targets {
+		if at.network == "unix" {
 			continue
 		}
 		host, port, _ := net.SplitHostPort(at.address)
@@ -662,7 +670,7 @@ func (p *Proxy) checkElsewhere(ctx context.Context, targets []string) error {
 		}
 		for _, addr := range p.addressesOf(ctx, host) {
 			if own := netip.AddrPortFrom(addr, uint16(n)); listening.Reaches(p.options.Listening, own) {
-				return faultf(ErrInvalid, "target %q is this proxy itself, which listens on %v: name the address and port that the app listens on, such as web-1:3000", target, own)
+				return faultf(ErrInvalid, "target %q is this proxy itself, which listens on %v: name the address and port that the app listens on, such as web-1:3000", at.given, own)
 			}
 		}
 	}

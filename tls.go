@@ -110,7 +110,7 @@ type policy struct {
 	canonical string // likewise ""
 }
 
-func policyOf(d Deployment) policy {
+func policyOf(d *Deployment) policy {
 	p := policy{d.TLS, d.CanonicalHost}
 	p.tls.Wait = false
 	return p
@@ -137,7 +137,10 @@ func (p policy) with(q policy) (agreed policy, dispute string) {
 }
 
 // isSecure reports whether hosts of this policy are served over TLS.
-func (p policy) isSecure() bool { return p.tls.Mode != TLSInherit && p.tls.Mode != TLSOff }
+func (p policy) isSecure() bool { return p.tls.isOn() }
+
+// isOn reports whether a service that is deployed so asks for TLS.
+func (t TLS) isOn() bool { return t.Mode != TLSInherit && t.Mode != TLSOff }
 
 // check returns why the hosts of a service, which are canonical, cannot be
 // served over TLS like that.
@@ -250,41 +253,42 @@ type holding struct {
 	demand       *demand                 // TLSOnDemand
 }
 
-// acquire sees to the certificates that a normalized Deployment asks for. service
-// is how the service itself is asked which names may have one on demand. An error
-// is ErrInvalid.
-func (c *certificates) acquire(d Deployment, service func(ctx context.Context, name, requestTarget string) (*http.Response, error)) (*holding, error) {
-	h := &holding{certificates: c, hosts: slices.Sorted(slices.Values(d.Hosts))}
-	if c.o.NoHTTPS != nil {
-		return h, nil
-	}
-	switch d.TLS.Mode {
+// acquire sees to the certificates that s asks for. service is how the service
+// itself is asked which names may have one on demand.
+func (c *certificates) acquire(s *spec, service func(ctx context.Context, name, requestTarget string) (*http.Response, error)) *holding {
+	h := &holding{certificates: c, hosts: slices.Sorted(slices.Values(s.Hosts))}
+	switch s.policy.tls.Mode {
 	case TLSAutomatic:
-		from := c.issuer(d.TLS)
+		from := c.issuer(s.TLS)
 		h.names = make(map[string]*issuer.Name, len(h.hosts))
 		for _, host := range h.hosts {
 			h.names[host] = from.Want(host)
 		}
 	case TLSFiles:
-		pair, err := keypair.Load(d.TLS.CertFile, d.TLS.KeyFile)
-		for _, host := range h.hosts {
-			if err == nil {
-				err = pair.Covers(host)
-			}
-		}
-		if err != nil {
-			return nil, faultf(ErrInvalid, "%v", err)
-		}
-		h.pair = pair
-		c.files.Add(pair, h.hosts)
+		h.pair = s.pair
+		c.files.Add(h.pair, h.hosts)
 	case TLSOnDemand:
-		asker := &admission.Asker{URL: d.TLS.AskURL, Transport: c.asks, UserAgent: c.o.UserAgent, Service: service}
+		asker := &admission.Asker{URL: s.TLS.AskURL, Transport: c.asks, UserAgent: c.o.UserAgent, Service: service}
 		h.demand = &demand{
-			issuer:  c.issuer(d.TLS),
+			issuer:  c.issuer(s.TLS),
 			control: admission.New(admission.Options{Timeout: askLimit, Ask: c.telling(asker.Ask)}),
 		}
 	}
-	return h, nil
+	return h
+}
+
+// loadPair reads the certificate files of t, which have to be good for hosts.
+func (t TLS) loadPair(hosts []string) (*keypair.Pair, error) {
+	pair, err := keypair.Load(t.CertFile, t.KeyFile)
+	for _, host := range hosts {
+		if err == nil {
+			err = pair.Covers(host)
+		}
+	}
+	if err != nil {
+		return nil, faultf(ErrInvalid, "%v", err)
+	}
+	return pair, nil
 }
 
 // issuer returns who obtains the certificates for t.
