@@ -81,8 +81,7 @@ type HealthCheck struct {
 	GRPCService string `json:"grpc_service,omitempty"`
 }
 
-func (h HealthCheck) MarshalJSON() ([]byte, error) { return wire.Marshal(h) }
-
+func (h HealthCheck) MarshalJSON() ([]byte, error)  { return wire.Marshal(h) }
 func (h *HealthCheck) UnmarshalJSON(b []byte) error { return wire.UnmarshalStrict(b, h) }
 
 func (h HealthCheck) normalize() (HealthCheck, error) {
@@ -154,8 +153,7 @@ type Probe struct {
 	Passed   bool          `json:"passed"`
 }
 
-func (p Probe) MarshalJSON() ([]byte, error) { return wire.Marshal(p) }
-
+func (p Probe) MarshalJSON() ([]byte, error)  { return wire.Marshal(p) }
 func (p *Probe) UnmarshalJSON(b []byte) error { return wire.Unmarshal(b, p) }
 
 // A Cause is a reason for which a probe did not pass, as an operator would tell
@@ -890,4 +888,73 @@ func (p *Probe) callHint() string {
 		return fmt.Sprintf("the app does not let everybody ask for its health: exempt %s from that, or send what it wants with --health-check-header", grpc.HealthPath)
 	}
 	return ""
+}
+
+// An UnhealthyError says what each target that did not become healthy in time
+// answered. It wraps ErrUnhealthy.
+type UnhealthyError struct {
+	Waited  time.Duration     `json:"waited"`
+	Host    string            `json:"host,omitempty"` // the first of the service's that is no wildcard; empty: there is none
+	Targets []UnhealthyTarget `json:"targets"`
+}
+
+func (e UnhealthyError) MarshalJSON() ([]byte, error) { return wire.Marshal(e) }
+
+func (e *UnhealthyError) UnmarshalJSON(b []byte) error { return wire.Unmarshal(b, e) }
+
+// An UnhealthyTarget is one of an UnhealthyError.
+type UnhealthyTarget struct {
+	Address string `json:"address"`
+	Probes  int    `json:"probes"`         // how many have ended
+	Last    *Probe `json:"last,omitempty"` // nil: none has
+}
+
+func (e *UnhealthyError) Error() string {
+	var b strings.Builder
+	for i, t := range e.Targets {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		fmt.Fprintf(&b, "%s did not become healthy in %v: ", t.Address, e.Waited)
+		if t.Last == nil {
+			b.WriteString("its first probe was not answered")
+			continue
+		}
+		fmt.Fprintf(&b, "%v (%d probes)", t.Last, t.Probes)
+	}
+	return b.String()
+}
+
+func (e *UnhealthyError) Unwrap() error { return ErrUnhealthy }
+
+// Format writes e as Error does, and for %+v all that is known of each target on
+// lines of their own below: what it was asked, what it answered, and what to do.
+func (e *UnhealthyError) Format(s fmt.State, verb rune) {
+	var names []string
+	var below strings.Builder
+	for _, t := range e.Targets {
+		names = append(names, t.Address)
+		if t.Last == nil {
+			fmt.Fprintf(&below, "\n  no probe of %s has ended", t.Address)
+		} else {
+			probes := "1 probe"
+			if t.Probes != 1 {
+				probes = fmt.Sprintf("%d probes", t.Probes)
+			}
+			fmt.Fprintf(&below, "\n  %s %s  Host: %s   %s\n  last answer: %s", t.Last.method(), t.Last.URL, t.Last.Host, probes, t.Last.answer())
+		}
+		fmt.Fprintf(&below, "\n  %s", t.hint(e.Host))
+	}
+	formatError(s, verb, e, fmt.Sprintf("%s did not become healthy in %v%s", strings.Join(names, ", "), e.Waited, &below))
+}
+
+// Hint says what an operator can try, for each target on a line of its own.
+func (e *UnhealthyError) Hint() string {
+	var hints []string
+	for _, t := range e.Targets {
+		if h := t.hint(e.Host); !slices.Contains(hints, h) {
+			hints = append(hints, h)
+		}
+	}
+	return strings.Join(hints, "\n")
 }

@@ -3,7 +3,6 @@ package parachute
 import (
 	"cmp"
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"html/template"
@@ -19,9 +18,6 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
-
-	"golang.org/x/crypto/acme"
-	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/shahnk19/parachute/internal/answer"
 	"github.com/shahnk19/parachute/internal/credentials"
@@ -132,48 +128,6 @@ type Spool struct {
 	// is answered 503, an answer passed on as it comes, see
 	// Outcome.Unbuffered. If 0, 4 GiB; if negative, there is no limit.
 	MaxSpool int64
-}
-
-// ACME says how certificates are obtained from a certificate authority that
-// speaks ACME (RFC 8555). The zero value asks Let's Encrypt and keeps nothing
-// beyond the life of the Proxy. To deploy with automatic TLS is to agree to the
-// authority's terms of service.
-//
-// A certificate is renewed when a third of its life is left, or 30 days,
-// whichever is less. A name that was obtained once is renewed until the process
-// ends, even when no service has it any more.
-type ACME struct {
-	// Cache keeps certificates, the account's key and answers to challenges,
-	// and may be shared by several machines: each then answers for all. If
-	// nil, they are kept in memory. What belongs to another Directory than
-	// Let's Encrypt's has the directory's host and a "+" before its key.
-	//
-	// If Cache also has the method
-	//
-	//	Lock(ctx context.Context, name string) (unlock func(), err error)
-	//
-	// that is called before a certificate for name is ordered, so that of
-	// those who share the Cache only one does. An error is reported, and the
-	// order made all the same.
-	Cache autocert.Cache
-
-	// CacheAt opens the folder that a TLS.CacheDir names. If nil, it is an
-	// [autocert.DirCache].
-	CacheAt func(dir string) autocert.Cache
-
-	// Directory is the URL of the authority. If empty, Let's Encrypt's.
-	Directory string
-
-	// Email is where the authority writes to about problems. It may be empty.
-	Email string
-
-	// ExternalAccount binds the account to one that the authority knows by
-	// other means (RFC 8555, section 7.3.4). If nil, it is not bound.
-	ExternalAccount *acme.ExternalAccountBinding
-
-	// RootCAs are whom the authority's own server is verified by. If nil,
-	// the system's.
-	RootCAs *x509.CertPool
 }
 
 // A Deployment is what Deploy is asked to bring into service. It is plain
@@ -387,8 +341,7 @@ type Timeouts struct {
 	WriterAffinity time.Duration `json:"writer_affinity,omitzero"`
 }
 
-func (t Timeouts) MarshalJSON() ([]byte, error) { return wire.Marshal(t) }
-
+func (t Timeouts) MarshalJSON() ([]byte, error)  { return wire.Marshal(t) }
 func (t *Timeouts) UnmarshalJSON(b []byte) error { return wire.UnmarshalStrict(b, t) }
 
 // A Rollout is a second version of a service, beside the first. What it does
@@ -426,8 +379,7 @@ type Pause struct {
 	Drain time.Duration `json:"drain,omitzero"`
 }
 
-func (p Pause) MarshalJSON() ([]byte, error) { return wire.Marshal(p) }
-
+func (p Pause) MarshalJSON() ([]byte, error)  { return wire.Marshal(p) }
 func (p *Pause) UnmarshalJSON(b []byte) error { return wire.UnmarshalStrict(b, p) }
 
 // A Stop answers the requests of a service with 503.
@@ -436,8 +388,7 @@ type Stop struct {
 	Drain   time.Duration `json:"drain,omitzero"`    // as in Pause
 }
 
-func (s Stop) MarshalJSON() ([]byte, error) { return wire.Marshal(s) }
-
+func (s Stop) MarshalJSON() ([]byte, error)  { return wire.Marshal(s) }
 func (s *Stop) UnmarshalJSON(b []byte) error { return wire.UnmarshalStrict(b, s) }
 
 // Errors of a Proxy's methods. What is returned wraps one of them, or is what
@@ -489,75 +440,6 @@ func (e *ConflictError) Hint() string {
 		return "TLS and the canonical host belong to the host, not to one of its services; parachute list --json shows what each says"
 	}
 	return fmt.Sprintf("parachute list shows the hosts of every service; parachute remove %s frees those of that one", e.Owner)
-}
-
-// An UnhealthyError says what each target that did not become healthy in time
-// answered. It wraps ErrUnhealthy.
-type UnhealthyError struct {
-	Waited  time.Duration     `json:"waited"`
-	Host    string            `json:"host,omitempty"` // the first of the service's that is no wildcard; empty: there is none
-	Targets []UnhealthyTarget `json:"targets"`
-}
-
-func (e UnhealthyError) MarshalJSON() ([]byte, error) { return wire.Marshal(e) }
-
-func (e *UnhealthyError) UnmarshalJSON(b []byte) error { return wire.Unmarshal(b, e) }
-
-// An UnhealthyTarget is one of an UnhealthyError.
-type UnhealthyTarget struct {
-	Address string `json:"address"`
-	Probes  int    `json:"probes"`         // how many have ended
-	Last    *Probe `json:"last,omitempty"` // nil: none has
-}
-
-func (e *UnhealthyError) Error() string {
-	var b strings.Builder
-	for i, t := range e.Targets {
-		if i > 0 {
-			b.WriteString("; ")
-		}
-		fmt.Fprintf(&b, "%s did not become healthy in %v: ", t.Address, e.Waited)
-		if t.Last == nil {
-			b.WriteString("its first probe was not answered")
-			continue
-		}
-		fmt.Fprintf(&b, "%v (%d probes)", t.Last, t.Probes)
-	}
-	return b.String()
-}
-
-func (e *UnhealthyError) Unwrap() error { return ErrUnhealthy }
-
-// Format writes e as Error does, and for %+v all that is known of each target on
-// lines of their own below: what it was asked, what it answered, and what to do.
-func (e *UnhealthyError) Format(s fmt.State, verb rune) {
-	var names []string
-	var below strings.Builder
-	for _, t := range e.Targets {
-		names = append(names, t.Address)
-		if t.Last == nil {
-			fmt.Fprintf(&below, "\n  no probe of %s has ended", t.Address)
-		} else {
-			probes := "1 probe"
-			if t.Probes != 1 {
-				probes = fmt.Sprintf("%d probes", t.Probes)
-			}
-			fmt.Fprintf(&below, "\n  %s %s  Host: %s   %s\n  last answer: %s", t.Last.method(), t.Last.URL, t.Last.Host, probes, t.Last.answer())
-		}
-		fmt.Fprintf(&below, "\n  %s", t.hint(e.Host))
-	}
-	formatError(s, verb, e, fmt.Sprintf("%s did not become healthy in %v%s", strings.Join(names, ", "), e.Waited, &below))
-}
-
-// Hint says what an operator can try, for each target on a line of its own.
-func (e *UnhealthyError) Hint() string {
-	var hints []string
-	for _, t := range e.Targets {
-		if h := t.hint(e.Host); !slices.Contains(hints, h) {
-			hints = append(hints, h)
-		}
-	}
-	return strings.Join(hints, "\n")
 }
 
 // formatError is the Format of an error of which there is more to be said than

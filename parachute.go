@@ -508,7 +508,6 @@ type changeError struct {
 }
 
 func (e *changeError) Error() string { return e.doing() + e.err.Error() }
-
 func (e *changeError) Unwrap() error { return e.err }
 
 func (e *changeError) Format(s fmt.State, verb rune) {
@@ -570,6 +569,43 @@ type Change struct {
 
 func changeOf(kind EventKind, generation uint64) Change {
 	return Change{Kind: kind, Generation: generation, Since: time.Now()}
+}
+
+// A phase is a part of a change of a service that takes its time.
+type phase struct {
+	service string
+	change  Change
+	lanes   []*lane // that are waited for
+}
+
+// begin has ph be under way until end is called.
+func (r *router) begin(ph *phase) (end func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.underWay[ph] = struct{}{}
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.underWay, ph)
+	}
+}
+
+// changesUnderWay returns what goes on, by service, the oldest first.
+func (r *router) changesUnderWay() map[string][]Change {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make(map[string][]Change)
+	for ph := range r.underWay {
+		c := ph.change
+		c.Requests, c.Streams = inFlight(ph.lanes)
+		all[ph.service] = append(all[ph.service], c)
+	}
+	for _, changes := range all {
+		slices.SortFunc(changes, func(a, b Change) int {
+			return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Generation, b.Generation))
+		})
+	}
+	return all
 }
 
 // demanded returns the state that was asked for last: as it is where s serves,

@@ -1,7 +1,6 @@
 package parachute
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -183,36 +182,6 @@ func (p *Proxy) reportDrain(e Event, began time.Time, lanes []*lane, drained <-c
 		if requests, streams := inFlight(lanes); requests != e.Requests || streams != e.Streams {
 			e.Requests, e.Streams, e.Elapsed = requests, streams, time.Since(began)
 			p.emit(e)
-		}
-	}
-}
-
-// drain lets nobody into lanes any more and waits for those inside, as
-// gate.Drain does; it cuts off the requests that are late. Nobody else's
-// exchanges with the same targets are touched.
-func drain(lanes []*lane, limits gate.Limits, done <-chan struct{}) (requests, streams int64) {
-	gates := make([]*gate.Lane, len(lanes))
-	for i, l := range lanes {
-		gates[i] = &l.Lane
-	}
-	cut := func() (cut int64) {
-		for _, l := range lanes {
-			cut += l.exchanges.CutRequests()
-		}
-		return cut
-	}
-	return gate.Drain(gates, limits, cut, done)
-}
-
-// mute has the WebSockets inside of lanes cut without a Close frame, if one of
-// the versions, which may be nil, is deployed so.
-func mute(lanes []*lane, versions ...*version) {
-	for _, v := range versions {
-		if v == nil || !v.status.Deployment.NoWebSocketClose {
-			continue
-		}
-		for _, l := range lanes {
-			l.mute.Store(true)
 		}
 	}
 }
@@ -441,43 +410,6 @@ func (p *Proxy) restore(status Status, others map[string]*version, byHost map[st
 		t.start()
 	}
 	return v.withRollout(*status.Rollout, second.split, &rollout), nil
-}
-
-// A phase is a part of a change of a service that takes its time.
-type phase struct {
-	service string
-	change  Change
-	lanes   []*lane // that are waited for
-}
-
-// begin has ph be under way until end is called.
-func (r *router) begin(ph *phase) (end func()) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.underWay[ph] = struct{}{}
-	return func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		delete(r.underWay, ph)
-	}
-}
-
-// changesUnderWay returns what goes on, by service, the oldest first.
-func (r *router) changesUnderWay() map[string][]Change {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	all := make(map[string][]Change)
-	for ph := range r.underWay {
-		c := ph.change
-		c.Requests, c.Streams = inFlight(ph.lanes)
-		all[ph.service] = append(all[ph.service], c)
-	}
-	for _, changes := range all {
-		slices.SortFunc(changes, func(a, b Change) int {
-			return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Generation, b.Generation))
-		})
-	}
-	return all
 }
 
 // A version is what one service serves from one publication to the next. What
@@ -719,37 +651,6 @@ func (v *version) ask(ctx context.Context, name, requestTarget string) (*http.Re
 		return nil, err
 	}
 	return t.exchange(r, requestTarget, field.ViewOf(t.prober.header), nil)
-}
-
-// live returns what goes on in v now, which is at so long after the Proxy was
-// made.
-func (v *version) live(at time.Duration) *Live {
-	live := &Live{Since: v.since, Targets: make([]TargetStatus, 0, len(v.lanes())), Held: v.held.Inside()}
-	add := func(g group, rollout bool) {
-		for i, l := range slices.Concat(g.writers, g.readers) {
-			s := l.target.status(at)
-			s.Requests, s.Streams = v.inside(l.target)
-			s.Reads, s.Rollout = i >= len(g.writers), rollout
-			live.Targets = append(live.Targets, s)
-		}
-	}
-	add(v.main, false)
-	if v.rollout != nil {
-		add(*v.rollout, true)
-	}
-	return live
-}
-
-// inside returns how many requests and streams are on their way to t.
-func (v *version) inside(t *target) (requests, streams int64) {
-	for _, l := range slices.Concat(v.lanes(), v.leaving) {
-		if l.target == t {
-			r, s := l.Inside()
-			requests += r
-			streams += s
-		}
-	}
-	return requests, streams
 }
 
 // A router publishes tables: readers load the newest one, and each change

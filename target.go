@@ -392,6 +392,36 @@ func inFlight(lanes []*lane) (requests, streams int64) {
 	return requests, streams
 }
 
+// drain lets nobody into lanes any more and waits for those inside, as
+// gate.Drain does; it cuts off the requests that are late. Nobody else's
+// exchanges with the same targets are touched.
+func drain(lanes []*lane, limits gate.Limits, done <-chan struct{}) (requests, streams int64) {
+	gates := make([]*gate.Lane, len(lanes))
+	for i, l := range lanes {
+		gates[i] = &l.Lane
+	}
+	cut := func() (cut int64) {
+		for _, l := range lanes {
+			cut += l.exchanges.CutRequests()
+		}
+		return cut
+	}
+	return gate.Drain(gates, limits, cut, done)
+}
+
+// mute has the WebSockets inside of lanes cut without a Close frame, if one of
+// the versions, which may be nil, is deployed so.
+func mute(lanes []*lane, versions ...*version) {
+	for _, v := range versions {
+		if v == nil || !v.status.Deployment.NoWebSocketClose {
+			continue
+		}
+		for _, l := range lanes {
+			l.mute.Store(true)
+		}
+	}
+}
+
 // TargetStatus is the present state of one target.
 type TargetStatus struct {
 	Address  string    `json:"address"`
@@ -426,8 +456,7 @@ type Traffic struct {
 	P99       time.Duration `json:"p99"`                 // 99 % of them took no longer; likewise
 }
 
-func (t Traffic) MarshalJSON() ([]byte, error) { return wire.Marshal(t) }
-
+func (t Traffic) MarshalJSON() ([]byte, error)  { return wire.Marshal(t) }
 func (t *Traffic) UnmarshalJSON(b []byte) error { return wire.Unmarshal(b, t) }
 
 // Health is what the probes of a target have shown.
@@ -457,6 +486,37 @@ func trafficOf(m histogram.Minute) Traffic {
 		t.ErrorRate = float64(m.Failed) / float64(m.Count)
 	}
 	return t
+}
+
+// live returns what goes on in v now, which is at so long after the Proxy was
+// made.
+func (v *version) live(at time.Duration) *Live {
+	live := &Live{Since: v.since, Targets: make([]TargetStatus, 0, len(v.lanes())), Held: v.held.Inside()}
+	add := func(g group, rollout bool) {
+		for i, l := range slices.Concat(g.writers, g.readers) {
+			s := l.target.status(at)
+			s.Requests, s.Streams = v.inside(l.target)
+			s.Reads, s.Rollout = i >= len(g.writers), rollout
+			live.Targets = append(live.Targets, s)
+		}
+	}
+	add(v.main, false)
+	if v.rollout != nil {
+		add(*v.rollout, true)
+	}
+	return live
+}
+
+// inside returns how many requests and streams are on their way to t.
+func (v *version) inside(t *target) (requests, streams int64) {
+	for _, l := range slices.Concat(v.lanes(), v.leaving) {
+		if l.target == t {
+			r, s := l.Inside()
+			requests += r
+			streams += s
+		}
+	}
+	return requests, streams
 }
 
 // An endpoint is where a target is and what is spoken there.

@@ -92,6 +92,48 @@ type Certificate struct {
 	Error   string    `json:"error,omitempty"` // why the last attempt to get a new one came to nothing; empty: it did not
 }
 
+// ACME says how certificates are obtained from a certificate authority that
+// speaks ACME (RFC 8555). The zero value asks Let's Encrypt and keeps nothing
+// beyond the life of the Proxy. To deploy with automatic TLS is to agree to the
+// authority's terms of service.
+//
+// A certificate is renewed when a third of its life is left, or 30 days,
+// whichever is less. A name that was obtained once is renewed until the process
+// ends, even when no service has it any more.
+type ACME struct {
+	// Cache keeps certificates, the account's key and answers to challenges,
+	// and may be shared by several machines: each then answers for all. If
+	// nil, they are kept in memory. What belongs to another Directory than
+	// Let's Encrypt's has the directory's host and a "+" before its key.
+	//
+	// If Cache also has the method
+	//
+	//	Lock(ctx context.Context, name string) (unlock func(), err error)
+	//
+	// that is called before a certificate for name is ordered, so that of
+	// those who share the Cache only one does. An error is reported, and the
+	// order made all the same.
+	Cache autocert.Cache
+
+	// CacheAt opens the folder that a TLS.CacheDir names. If nil, it is an
+	// [autocert.DirCache].
+	CacheAt func(dir string) autocert.Cache
+
+	// Directory is the URL of the authority. If empty, Let's Encrypt's.
+	Directory string
+
+	// Email is where the authority writes to about problems. It may be empty.
+	Email string
+
+	// ExternalAccount binds the account to one that the authority knows by
+	// other means (RFC 8555, section 7.3.4). If nil, it is not bound.
+	ExternalAccount *acme.ExternalAccountBinding
+
+	// RootCAs are whom the authority's own server is verified by. If nil,
+	// the system's.
+	RootCAs *x509.CertPool
+}
+
 const (
 	// stagingDirectory is Let's Encrypt's for tries.
 	stagingDirectory = "https://acme-staging-v02.api.letsencrypt.org/directory"
