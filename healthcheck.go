@@ -27,6 +27,7 @@ import (
 	"github.com/shahnk19/parachute/internal/descriptors"
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/grpc"
+	"github.com/shahnk19/parachute/internal/headers"
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/probe"
 	"github.com/shahnk19/parachute/internal/resolve"
@@ -100,7 +101,7 @@ func (h HealthCheck) normalize() (HealthCheck, error) {
 	h.Timeout = cmp.Or(h.Timeout, 5*time.Second)
 	h.Rise, h.Fall = cmp.Or(h.Rise, 1), cmp.Or(h.Fall, 1)
 	for _, header := range h.Headers {
-		if name, value, ok := strings.Cut(header, ":"); !ok || !isHeader(name, value) {
+		if name, value, ok := strings.Cut(header, ":"); !ok || !headers.CanSend(name, value) {
 			return h, faultf(ErrInvalid, "health check header %q: want NAME: VALUE, such as X-Probe: yes", header)
 		}
 	}
@@ -110,7 +111,7 @@ func (h HealthCheck) normalize() (HealthCheck, error) {
 	switch {
 	case !h.GRPC && h.Path[0] != '/':
 		return h, faultf(ErrInvalid, "health check path %q: want one that begins with '/', such as /up", h.Path)
-	case !isRequestTarget(h.Path):
+	case !hostname.IsRequestTarget(h.Path):
 		return h, faultf(ErrInvalid, "health check path %q: write a space, a '#' and what is not ASCII as %%xx, as in /up%%20now", h.Path)
 	case h.Port < 0 || h.Port > 65535:
 		return h, faultf(ErrInvalid, "health check port %d: want 1 to 65535, or 0 for the target's own", h.Port)

@@ -11,10 +11,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -27,6 +25,7 @@ import (
 	"github.com/shahnk19/parachute/internal/keypair"
 	"github.com/shahnk19/parachute/internal/networks"
 	"github.com/shahnk19/parachute/internal/pages"
+	"github.com/shahnk19/parachute/internal/redirects"
 	"github.com/shahnk19/parachute/internal/split"
 	"github.com/shahnk19/parachute/internal/wire"
 )
@@ -653,9 +652,9 @@ type conduct struct {
 	pages     *pages.Set // nil: the Proxy's
 	networks  networks.Rules
 	users     *credentials.Users // nil: no password is asked for
-	redirects map[string]string  // by path
-	trusted   []netip.Prefix     // who is believed what a request has been through
-	request   func(http.Header)  // changes what goes to a target; nil: nothing does
+	redirects redirects.Rules
+	trusted   []netip.Prefix    // who is believed what a request has been through
+	request   func(http.Header) // changes what goes to a target; nil: nothing does
 	answer    answer.Rules
 	answers   bool // something of answers is to be changed, kept or counted
 }
@@ -664,17 +663,16 @@ type conduct struct {
 // that the service has not are those of standard; checks has room for as many
 // passwords as are checked at once. An error is ErrInvalid.
 func newConduct(d *Deployment, o Options, standard *pages.Set, checks chan struct{}) (*conduct, error) {
-	c := &conduct{trusted: o.TrustedProxies}
+	c := &conduct{trusted: o.TrustedProxies, redirects: make(redirects.Rules, len(d.Redirects))}
 	switch d.Forwarded.Trust {
 	case TrustEverybody:
 		c.trusted = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 	case TrustNobody:
 		c.trusted = nil
 	}
-	if len(d.Redirects) > 0 {
-		c.redirects = make(map[string]string, len(d.Redirects))
-		for _, r := range d.Redirects {
-			c.redirects[r.From] = r.To
+	for _, r := range d.Redirects {
+		if err := c.redirects.Add(r.From, r.To); err != nil {
+			return nil, faultf(ErrInvalid, "%v", err)
 		}
 	}
 	c.answer = answer.Rules{ScopeCookies: d.Headers.ScopeCookies, WriterAffinity: d.Timeouts.WriterAffinity}
@@ -719,18 +717,9 @@ func (d Deployment) clone() Deployment {
 	return d
 }
 
-// checkRequests returns why what d says of requests cannot be. Rules, networks
-// and files are checked where they are read.
+// checkRequests returns why what d says of requests cannot be. Rules, networks,
+// redirects and files are checked where they are read.
 func (d *Deployment) checkRequests() error {
-	for _, r := range d.Redirects {
-		to, err := url.Parse(r.To)
-		switch {
-		case !strings.HasPrefix(r.From, "/") || strings.Contains(r.From, "?") || !isRequestTarget(r.From):
-			return faultf(ErrInvalid, "redirect from %q: want a path without query, such as /old", r.From)
-		case err != nil || !isRequestTarget(r.To) || strings.HasPrefix(r.To, "//") || !strings.HasPrefix(r.To, "/") && (to.Scheme != "http" && to.Scheme != "https" || to.Host == ""):
-			return faultf(ErrInvalid, "redirect to %q: want a path such as /new, or a URL such as https://app1.example.com/new", r.To)
-		}
-	}
 	switch {
 	case d.MaxRequestBody < 0 || d.MaxResponseBody < 0:
 		return faultf(ErrInvalid, "at most %d bytes in a request and %d in a response: want 0 for no limit, or more", d.MaxRequestBody, d.MaxResponseBody)
@@ -740,7 +729,7 @@ func (d *Deployment) checkRequests() error {
 		return faultf(ErrInvalid, "basic auth file %q: want an absolute path", d.Access.BasicAuthFile)
 	case !slices.Contains([]Trust{TrustProxies, TrustEverybody, TrustNobody}, d.Forwarded.Trust):
 		return faultf(ErrInvalid, "trust in forwarded headers %q: want %q, %q, or nothing for the trusted proxies", d.Forwarded.Trust, TrustEverybody, TrustNobody)
-	case d.Forwarded.ClientHeader != "" && !isHeader(d.Forwarded.ClientHeader, ""):
+	case d.Forwarded.ClientHeader != "" && !headers.CanSend(d.Forwarded.ClientHeader, ""):
 		return faultf(ErrInvalid, "client header %q: want the name of a header, such as CF-Connecting-IP", d.Forwarded.ClientHeader)
 	case d.Headers.HSTS != "" && headers.CheckHSTS(d.Headers.HSTS) != nil:
 		return faultf(ErrInvalid, "%v", headers.CheckHSTS(d.Headers.HSTS))
@@ -802,24 +791,6 @@ func (s Split) parse() (*split.Split, error) {
 		return nil, nil
 	}
 	return parsed, nil
-}
-
-// isHeader reports whether there can be a header field of that name and value.
-// Those that frame a message, or name its host, cannot be chosen.
-func isHeader(name, value string) bool {
-	if name == "" || strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune("()<>@,;:\\\"/[]?={}", c) }) {
-		return false
-	}
-	switch http.CanonicalHeaderKey(name) {
-	case "Host", "Connection", "Content-Length", "Transfer-Encoding":
-		return false
-	}
-	return !strings.ContainsFunc(value, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f })
-}
-
-// isRequestTarget reports whether path can stand in a request line as it is.
-func isRequestTarget(path string) bool {
-	return !strings.ContainsFunc(path, func(c rune) bool { return c <= ' ' || c > '~' || c == '#' })
 }
 
 func checkServiceName(name string) error {

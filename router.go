@@ -511,15 +511,8 @@ func (v *visit) isAdmitted() bool {
 	if c.users != nil && !v.isKnown(c.users) {
 		return false
 	}
-	if len(c.redirects) == 0 {
-		return true
-	}
-	path, query, asked := strings.Cut(v.asked, "?")
-	to, ok := c.redirects[path]
+	to, ok := c.redirects.Location(v.asked)
 	if ok {
-		if asked && !strings.Contains(to, "?") {
-			to += "?" + query
-		}
 		v.moved(to)
 	}
 	return !ok

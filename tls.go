@@ -234,7 +234,7 @@ func checkAskURL(ask string) error {
 	switch {
 	case ask == "":
 		return faultf(ErrInvalid, "TLS on demand without an ask URL: anybody could have certificates made; name one that answers 200 for the names that may have one")
-	case err != nil || u.Fragment != "" || u.User != nil || !isRequestTarget(ask):
+	case err != nil || u.Fragment != "" || u.User != nil || !hostname.IsRequestTarget(ask):
 	case strings.HasPrefix(ask, "/"):
 		return nil
 	case (u.Scheme == "http" || u.Scheme == "https") && u.Host != "":

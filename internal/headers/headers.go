@@ -118,3 +118,16 @@ func refuseResponse(name string, _ bool) error {
 }
 
 func isControl(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
+
+// CanSend reports whether a field of that name and value can be sent with a request
+// that somebody else frames: it does not bear on the message or name its host.
+func CanSend(name, value string) bool {
+	if !field.IsToken(name) {
+		return false
+	}
+	switch http.CanonicalHeaderKey(name) {
+	case "Host", "Connection", "Content-Length", "Transfer-Encoding":
+		return false
+	}
+	return !strings.ContainsFunc(value, isControl)
+}

@@ -108,3 +108,9 @@ func Origin(scheme, host, port string) (origin string, ok bool) {
 	}
 	return scheme + "://" + host + port, true
 }
+
+// IsRequestTarget reports whether s, a path or URL, can stand in a request line as
+// it is.
+func IsRequestTarget(s string) bool {
+	return !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' || c == '#' })
+}

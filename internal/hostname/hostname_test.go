@@ -180,3 +180,13 @@ func FuzzCanonical(f *testing.F) {
 		}
 	})
 }
+
+func TestRequestTargetIsVisibleASCIIWithoutFragment(t *testing.T) {
+	is := is.New(t)
+	for _, s := range []string{"/", "/up?x=~", "https://app.test/!", ""} {
+		is.True(hostname.IsRequestTarget(s))
+	}
+	for _, s := range []string{"/a b", "/a#b", "/\x7f", "/caf\u00e9", "/\n"} {
+		is.True(!hostname.IsRequestTarget(s))
+	}
+}

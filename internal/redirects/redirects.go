@@ -1,0 +1,43 @@
+// Package redirects sends requests for a path elsewhere.
+package redirects
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/shahnk19/parachute/internal/hostname"
+)
+
+// Rules say where requests go instead, by their path. Nil sends none anywhere.
+type Rules map[string]string
+
+// Add has requests for the path from go to another path, or to an absolute URL.
+// An error says what would be right, and nothing was added.
+func (r Rules) Add(from, to string) error {
+	if !strings.HasPrefix(from, "/") || strings.Contains(from, "?") || !hostname.IsRequestTarget(from) {
+		return fmt.Errorf("redirect from %q: want a path without query, such as /old", from)
+	}
+	u, err := url.Parse(to)
+	isPath := strings.HasPrefix(to, "/") && !strings.HasPrefix(to, "//")
+	isURL := err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+	if err != nil || !isPath && !isURL || !hostname.IsRequestTarget(to) {
+		return fmt.Errorf("redirect to %q: want a path such as /new, or a URL such as https://app1.example.com/new", to)
+	}
+	r[from] = to
+	return nil
+}
+
+// Location returns where a request with that target goes instead, if it does. Its
+// query is kept where the rule has none.
+func (r Rules) Location(target string) (location string, ok bool) {
+	if len(r) == 0 {
+		return "", false
+	}
+	path, query, asked := strings.Cut(target, "?")
+	location, ok = r[path]
+	if ok && asked && !strings.Contains(location, "?") {
+		location += "?" + query
+	}
+	return location, ok
+}
