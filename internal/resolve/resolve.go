@@ -33,7 +33,7 @@ type Options struct {
 	Fall int
 
 	// Logger is told, once a minute each, that the name server is away and that
-	// it does not know the name, while there are addresses from before. If nil,
+	// it does not know the name, where that had addresses before. If nil,
 	// nothing is logged.
 	Logger *slog.Logger
 }
@@ -360,14 +360,22 @@ func (n *Name) reportLocked() {
 	if n.last.err == nil || len(n.answer) == 0 || n.o.Logger == nil {
 		return
 	}
-	told, message := &n.told[0], "the name server gives no answer for the name of a target: its last addresses are used"
+	told, message, limit := &n.told[0], "the name server gives no answer for the name of a target", ""
 	if isUnknown(n.last.err) {
-		told, message = &n.told[1], "the name server does not know the name of a target any more: its last addresses are used for a moment"
+		told, message, limit = &n.told[1], "the name server does not know the name of a target any more", " for a moment"
 	}
-	if now := time.Now(); told.IsZero() || now.Sub(*told) >= reportPause {
-		*told = now
-		n.o.Logger.Warn(message, "addresses", n.current.Load().usable(), "error", n.last.err)
+	now := time.Now()
+	if !told.IsZero() && now.Sub(*told) < reportPause {
+		return
 	}
+	*told = now
+	usable := n.current.Load().usable()
+	if len(usable) > 0 {
+		message += ": its last addresses are used" + limit
+	} else {
+		message += ", nor is any of its last addresses of use"
+	}
+	n.o.Logger.Warn(message, "addresses", usable, "error", n.last.err)
 }
 
 // Judge says how a probe ended that went to addr; the zero Addr: that could not

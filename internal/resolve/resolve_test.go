@@ -355,6 +355,13 @@ func TestEachOutageIsReportedOnceAMinute(t *testing.T) {
 		time.Sleep(time.Second)
 		b.wantDial(t, "10.0.0.1", 0)
 		is.Equal(strings.Count(b.log.String(), "level=WARN"), 3)
+		is.Equal(strings.Count(b.log.String(), "last addresses are used"), 3)
+
+		time.Sleep(time.Minute) // the name is unknown for more than the half
+		b.dial(t.Context())
+		is.Equal(strings.Count(b.log.String(), "level=WARN"), 4)
+		is.Equal(strings.Count(b.log.String(), "last addresses are used"), 3) // for they are not
+		is.Equal(strings.Count(b.log.String(), "nor is any of its last addresses of use"), 1)
 	})
 }
 
