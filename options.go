@@ -525,9 +525,6 @@ func (d Deployment) parse() (*spec, error) {
 	if err := checkServiceName(s.Service); err != nil {
 		return s, err
 	}
-	if len(s.Targets) == 0 {
-		return s, faultf(ErrInvalid, "no target: name at least one as host:port, such as web-1:3000")
-	}
 	var err error
 	if s.targets, err = s.parseTargets(); err != nil {
 		return s, err
@@ -611,25 +608,17 @@ func claimsOf(hosts, prefixes []string, anywhere, everything bool) []claim {
 }
 
 // parse returns what r is as a rollout of a service that is deployed as d, which is
-// complete, but for its targetTLS. An error says that it cannot be one.
-func (r Rollout) parse(d *Deployment) (*spec, error) {
+// complete and has that targetTLS. An error says that it cannot be one.
+func (r Rollout) parse(d *Deployment, secured targetTLS) (*spec, error) {
 	who, err := r.Split.parse()
 	if err != nil {
 		return nil, err
 	}
-	s := &spec{Deployment: *d, split: who}
+	s := &spec{Deployment: *d, targetTLS: secured, split: who}
 	s.Targets, s.ReadTargets = slices.Clone(r.Targets), slices.Clone(r.ReadTargets)
 	s.Timeouts = r.Timeouts.over(d.Timeouts)
-	if len(s.Targets) == 0 {
-		return nil, faultf(ErrInvalid, "no target: name at least one as host:port, such as web-1:3000")
-	}
-	if s.targets, err = s.parseTargets(); err != nil {
-		return nil, err
-	}
-	if len(s.ReadTargets) == 0 && s.ReadWebSockets {
-		return nil, errNoReaders
-	}
-	return s, nil
+	s.targets, err = s.parseTargets()
+	return s, err
 }
 
 // readFiles reads the files that s names, and what is to be done with requests. An
@@ -733,14 +722,9 @@ func (d *Deployment) checkRequests() error {
 		return faultf(ErrInvalid, "client header %q: want the name of a header, such as CF-Connecting-IP", d.Forwarded.ClientHeader)
 	case d.Headers.HSTS != "" && headers.CheckHSTS(d.Headers.HSTS) != nil:
 		return faultf(ErrInvalid, "%v", headers.CheckHSTS(d.Headers.HSTS))
-	case len(d.ReadTargets) == 0 && d.ReadWebSockets:
-		return errNoReaders
 	}
 	return nil
 }
-
-// errNoReaders is why nothing is to be sent to read targets.
-var errNoReaders = faultf(ErrInvalid, "WebSockets for read targets: the service has none")
 
 // canonicalAmong returns a CanonicalHost as it stands among hosts.
 func canonicalAmong(host string, hosts []string) (string, error) {

@@ -493,7 +493,7 @@ func (p *Proxy) refuse(verb, service string, err error) error {
 		e.unchanged += "; " + service + " is not deployed"
 	case v == nil:
 	case v.status.State == StateServing:
-		e.unchanged += "; " + service + " still serves " + strings.Join(v.addresses(), ", ")
+		e.unchanged += "; " + service + " still serves " + strings.Join(slices.Concat(v.status.Deployment.Targets, v.status.Deployment.ReadTargets), ", ")
 	default:
 		e.unchanged += "; " + service + " is still " + string(v.status.State)
 	}

@@ -268,7 +268,7 @@ func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
 	if current == nil {
 		return ErrNotFound
 	}
-	s, err := current.parseRollout(r)
+	s, err := r.parse(&current.status.Deployment, current.targetTLS)
 	if err == nil {
 		err = p.checkElsewhere(ctx, s.targets)
 	}
@@ -300,7 +300,7 @@ func (p *Proxy) replaceRollout(ctx context.Context, res *reserved, r Rollout, s 
 	}
 	if err = w.awaitHealthy(ctx, targets, &s.Deployment); err == nil {
 		previous, next, err = p.update(ctx, res, res.Name, EventSwitched, func(v *version) (*version, error) {
-			if _, err := v.parseRollout(r); err != nil { // it may be another by now
+			if _, err := r.parse(&v.status.Deployment, v.targetTLS); err != nil { // it may be another by now
 				return nil, err
 			}
 			return v.withRollout(r, s.split, &second), nil
@@ -401,7 +401,7 @@ func (p *Proxy) restore(status Status, others map[string]*version, byHost map[st
 	if status.Rollout == nil {
 		return v, nil
 	}
-	second, err := v.parseRollout(*status.Rollout)
+	second, err := status.Rollout.parse(&v.status.Deployment, v.targetTLS)
 	if err != nil {
 		return v.withoutRollout(), fmt.Errorf("the service serves without its rollout to %s: %w", strings.Join(status.Rollout.Targets, ", "), err)
 	}
@@ -485,21 +485,11 @@ func (v *version) accepts(d *Deployment) error {
 		return nil
 	}
 	rollout := v.status.Rollout
-	if _, err := rollout.parse(d); err != nil {
+	if _, err := rollout.parse(d, targetTLS{}); err != nil {
 		return faultf(ErrInvalid, "the rollout to %s goes on, but not with this deployment: %v; end the rollout first, or deploy what it can be part of",
 			strings.Join(rollout.Targets, ", "), err)
 	}
 	return nil
-}
-
-// parseRollout returns what r is as a rollout of v.
-func (v *version) parseRollout(r Rollout) (*spec, error) {
-	s, err := r.parse(&v.status.Deployment)
-	if err != nil {
-		return nil, err
-	}
-	s.targetTLS = v.targetTLS
-	return s, nil
 }
 
 // withStatus returns the next version of the service, with the same lanes.
@@ -600,11 +590,6 @@ func (v *version) targets() []*target { return targetsOf(v.lanes()) }
 // client may say of any request that it is one.
 func (v *version) takesCalls() bool {
 	return slices.ContainsFunc(v.lanes(), func(l *lane) bool { return l.target.http2 })
-}
-
-// addresses returns those of v's main group.
-func (v *version) addresses() []string {
-	return slices.Concat(v.status.Deployment.Targets, v.status.Deployment.ReadTargets)
 }
 
 // close cuts off what goes on in v and lets go of what it has.

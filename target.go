@@ -618,6 +618,9 @@ type parsedTarget struct {
 // parseTargets reads the targets of d, and then its read targets. An error tells
 // why one of them, or what is said of them all, cannot be.
 func (d *Deployment) parseTargets() ([]parsedTarget, error) {
+	if len(d.Targets) == 0 {
+		return nil, faultf(ErrInvalid, "no target: name at least one as host:port, such as web-1:3000")
+	}
 	var unix, secure bool
 	var all []parsedTarget
 	for _, given := range slices.Concat(d.Targets, d.ReadTargets) {
@@ -636,6 +639,8 @@ func (d *Deployment) parseTargets() ([]parsedTarget, error) {
 		all = append(all, parsedTarget{at, given})
 	}
 	switch {
+	case len(d.ReadTargets) == 0 && d.ReadWebSockets:
+		return nil, faultf(ErrInvalid, "WebSockets for read targets: the service has none")
 	case unix && d.HealthCheck.Port != 0:
 		return nil, faultf(ErrInvalid, "health check port %d: a target on a unix socket has no port", d.HealthCheck.Port)
 	case !secure && d.TargetTLS != (TargetTLS{}):
