@@ -25,7 +25,7 @@ func Value(h http.Header, name string) (string, bool) {
 			if n := len(value); n > 1 && value[0] == '"' && value[n-1] == '"' {
 				value = value[1 : n-1]
 			}
-			if isValue(value) {
+			if IsValue(value) {
 				return value, true
 			}
 		}
@@ -33,9 +33,9 @@ func Value(h http.Header, name string) (string, bool) {
 	return "", false
 }
 
-// isValue takes spaces and commas too, which RFC 6265, section 4.1.1 forbids
-// and many send.
-func isValue(s string) bool {
+// IsValue reports whether s can be the value of a cookie. It takes spaces and
+// commas too, which RFC 6265, section 4.1.1 forbids and many send.
+func IsValue(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == ';' || c == '\\' {
 			return false

@@ -83,3 +83,12 @@ func BenchmarkValue(b *testing.B) {
 		cookies.Value(h, "parachute-rollout")
 	}
 }
+
+func TestValueOfACookieIsVisibleASCIIWithoutWhatEndsIt(t *testing.T) {
+	for c := range 256 {
+		s := "a" + string([]byte{byte(c)}) + "b"
+		if want := ' ' <= c && c <= '~' && !strings.ContainsRune(`";\`, rune(c)); cookies.IsValue(s) != want {
+			t.Errorf("IsValue(%q) = %v", s, !want)
+		}
+	}
+}

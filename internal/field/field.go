@@ -26,6 +26,17 @@ func IsToken(s string) bool {
 	return s != ""
 }
 
+// IsValue reports whether s can be the value of a field: it has no control
+// characters but tabs (RFC 9110, section 5.5).
+func IsValue(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
 // Elements yields the elements of a list that commas separate, without the
 // white space around them and without empty ones.
 func Elements(list string) iter.Seq[string] {

@@ -29,6 +29,17 @@ func TestEmptyStringIsNoToken(t *testing.T) {
 	is.True(!field.IsToken("X Y"))
 }
 
+func TestValueHasNoControlCharactersButTabs(t *testing.T) {
+	for c := range 256 {
+		s := "a" + string([]byte{byte(c)}) + "b"
+		if want := c == '\t' || c >= ' ' && c != 0x7f; field.IsValue(s) != want {
+			t.Errorf("IsValue(%q) = %v", s, !want)
+		}
+	}
+	is := is.New(t)
+	is.True(field.IsValue(""))
+}
+
 func TestElementsAreTrimmedAndNeverEmpty(t *testing.T) {
 	is := is.New(t)
 	is.Equal(slices.Collect(field.Elements(" a,\tb ,, c d,")), []string{"a", "b", "c d"})

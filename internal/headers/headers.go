@@ -86,7 +86,7 @@ func parseRule(s string) (rule, error) {
 	r := rule{name: textproto.CanonicalMIMEHeaderKey(name)}
 	if verb == "set" {
 		value = textproto.TrimString(value)
-		if strings.ContainsFunc(value, isControl) {
+		if !field.IsValue(value) {
 			return rule{}, errValue
 		}
 		r.value = []string{value}
@@ -117,8 +117,6 @@ func refuseResponse(name string, _ bool) error {
 	return nil
 }
 
-func isControl(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
-
 // CanSend reports whether a field of that name and value can be sent with a request
 // that somebody else frames: it does not bear on the message or name its host.
 func CanSend(name, value string) bool {
@@ -129,5 +127,5 @@ func CanSend(name, value string) bool {
 	case "Host", "Connection", "Content-Length", "Transfer-Encoding":
 		return false
 	}
-	return !strings.ContainsFunc(value, isControl)
+	return field.IsValue(value)
 }

@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strings"
+
+	"github.com/shahnk19/parachute/internal/cookies"
 )
 
 // The cookies that a visitor is known by. Either may be the app's; only the
@@ -32,15 +34,13 @@ func New(percent int, list []string) (*Split, error) {
 	}
 	s := &Split{percent: uint64(percent), list: make(map[string]bool, len(list))}
 	for _, value := range list {
-		if value == "" || value != strings.TrimSpace(value) || strings.ContainsFunc(value, isForeign) {
+		if value == "" || value != strings.TrimSpace(value) || !cookies.IsValue(value) {
 			return nil, fmt.Errorf("visitor %q: want what a cookie can hold: visible ASCII but for quotes, semicolons and backslashes, and no space around it", value)
 		}
 		s.list[value] = true
 	}
 	return s, nil
 }
-
-func isForeign(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == ';' || c == '\\' }
 
 // Second reports whether a visitor goes to the second version. What tells is
 // the value of KamalCookie in their request, kamal, or else that of Cookie,

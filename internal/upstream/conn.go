@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/shahnk19/parachute/internal/nowait"
 )
 
 // maxHead bounds the head of an answer, together with those of the interim
@@ -165,17 +167,8 @@ func (c *conn) hasSpoken() bool {
 	return err == nil
 }
 
-// socketError returns err as raw would; an errno is of a call of the same name.
-func (c *conn) socketError(op string, err error) error {
-	var raw *net.OpError
-	if errors.As(err, &raw) {
-		err = raw.Err
-	} else if errno, ok := err.(syscall.Errno); ok {
-		err = os.NewSyscallError(op, errno)
-	}
-	local := c.raw.LocalAddr()
-	return &net.OpError{Op: op, Net: local.Network(), Source: local, Addr: c.raw.RemoteAddr(), Err: err}
-}
+// socketError returns err as raw would.
+func (c *conn) socketError(op string, err error) error { return nowait.Error(op, op, c.raw, err) }
 
 // readBy makes reads give up at t; zero: never.
 func (c *conn) readBy(t time.Time) {

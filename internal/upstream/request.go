@@ -135,7 +135,7 @@ func appendHead(b []byte, r *http.Request, target string, header field.View, len
 		if isDerived(name) {
 			continue
 		}
-		if !field.IsToken(name) || !isValue(value) {
+		if !field.IsToken(name) || !isLine(value) {
 			return b, fmt.Errorf("cannot be sent: header %q: %q", name, value)
 		}
 		b = appendLine(b, name, value)
@@ -203,8 +203,8 @@ func isWord(s string) bool {
 	return true
 }
 
-// isValue reports whether s can be the rest of a line.
-func isValue(s string) bool {
+// isLine reports whether s can be the rest of a line.
+func isLine(s string) bool {
 	return strings.IndexByte(s, '\n') < 0 && strings.IndexByte(s, '\r') < 0 && strings.IndexByte(s, 0) < 0
 }
 
@@ -411,7 +411,7 @@ func appendTrailer(b []byte, trailer http.Header) ([]byte, error) {
 			continue
 		}
 		for _, value := range values {
-			if !field.IsToken(name) || !isValue(value) {
+			if !field.IsToken(name) || !isLine(value) {
 				return b, fmt.Errorf("cannot be sent: trailer %q: %q", name, value)
 			}
 			b = appendLine(b, name, value)

@@ -207,7 +207,7 @@ func (c *conn) plainFields() (http.Header, bool) {
 		line, rest, _ := strings.Cut(text, "\n")
 		name, value, _ := strings.Cut(line, ":")
 		value, whole := strings.CutSuffix(value, "\r")
-		if text = rest; !whole || !field.IsToken(name) || !isPlain(value) {
+		if text = rest; !whole || !field.IsToken(name) || !field.IsValue(value) {
 			return nil, false
 		}
 		name, values[i] = http.CanonicalHeaderKey(name), strings.Trim(value, " \t")
@@ -219,16 +219,6 @@ func (c *conn) plainFields() (http.Header, bool) {
 	}
 	c.br.Discard(end + len("\r\n\r\n"))
 	return h, true
-}
-
-// isPlain reports whether s has no control characters but tabs.
-func isPlain(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] < ' ' && s[i] != '\t' || s[i] == 0x7f {
-			return false
-		}
-	}
-	return true
 }
 
 // isAlert reports whether the target answered in a record of TLS, with an alert

@@ -66,7 +66,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	err := t.run(t.step)
 	t.p = nil
 	if err != nil {
-		return 0, failure("read", "read", c, err)
+		return 0, nowait.Error("read", "read", c, err)
 	}
 	if t.n == 0 {
 		return 0, io.EOF
@@ -92,7 +92,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	err := t.run(t.step)
 	t.p = nil
 	if err != nil {
-		return t.n, failure("write", "write", c, err)
+		return t.n, nowait.Error("write", "write", c, err)
 	}
 	return t.n, nil
 }
@@ -211,16 +211,4 @@ func (c *conn) SetWriteDeadline(t time.Time) error { return c.out.deadline.ask(t
 func (c *conn) SetDeadline(t time.Time) error {
 	c.endWatch()
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
-}
-
-// failure returns err as a TCPConn does; call is what an errno is of.
-func failure(op, call string, c net.Conn, err error) error {
-	var raw *net.OpError
-	if errors.As(err, &raw) {
-		err = raw.Err
-	} else if errno, ok := err.(syscall.Errno); ok {
-		err = os.NewSyscallError(call, errno)
-	}
-	local := c.LocalAddr()
-	return &net.OpError{Op: op, Net: local.Network(), Source: local, Addr: c.RemoteAddr(), Err: err}
 }

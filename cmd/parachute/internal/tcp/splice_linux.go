@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute/internal/descriptors"
+	"github.com/shahnk19/parachute/internal/nowait"
 )
 
 // A pipe is what is spliced through: the kernel moves pages from a socket into
@@ -81,7 +82,7 @@ func (c *conn) splice(src socket, limited *io.LimitedReader) (written int64, err
 		if err == syscall.EINVAL && written == 0 {
 			err = errNoSplice
 		} else if err != nil {
-			err = failure("read", "splice", src, err)
+			err = nowait.Error("read", "splice", src, err)
 		}
 		if err != nil || n == 0 {
 			return written, err
@@ -91,7 +92,7 @@ func (c *conn) splice(src socket, limited *io.LimitedReader) (written int64, err
 		n, err = c.drain(p, n)
 		written += int64(n)
 		if err != nil {
-			return written, failure("write", "splice", c, err)
+			return written, nowait.Error("write", "splice", c, err)
 		}
 		reusable = true
 	}
