@@ -29,7 +29,20 @@ func (c *conn) write(p []byte) (int, error) {
 }
 
 // writeRaw is write below TLS.
-func (c *conn) writeRaw(p []byte) (int, error) {
+func (c *conn) writeRaw(p []byte) (n int, err error) {
+	if !c.socket {
+		c.watchFirstWrite()
+		if n, err = c.raw.Write(p); !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+		p = p[n:]
+	}
+	m, err := c.writePatiently(p)
+	return n + m, err
+}
+
+// writePatiently is write for what may have to be timed.
+func (c *conn) writePatiently(p []byte) (int, error) {
 	w := &c.writing
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -65,9 +78,6 @@ type writing struct {
 // writeOn goes on with w up to an error, which may be that it waits too long.
 func (c *conn) writeOn(w *writing) error {
 	if !c.socket {
-		if w.since.IsZero() {
-			c.wait(w, 0) // whether it does shows when it is too late to set a deadline
-		}
 		n, err := c.raw.Write(w.rest)
 		w.rest = w.rest[n:]
 		return err
@@ -113,7 +123,7 @@ func (c *conn) wait(w *writing, unsent int) {
 // has passed. If something was moved before that, its wait begins anew.
 func (c *conn) goOn(w *writing, moved bool, err error) error {
 	now := time.Now()
-	if left := c.unsent(); moved || left != w.unsent {
+	if left := c.unsent(); moved || left != w.unsent || w.since.IsZero() {
 		w.since, w.unsent = now, left
 	}
 	patience := time.Duration(c.patience.Load())
@@ -127,6 +137,22 @@ func (c *conn) goOn(w *writing, moved bool, err error) error {
 		return errStalled
 	}
 	return c.lookAgain(w, now)
+}
+
+// watchFirstWrite sets a deadline for writes to what is no socket, where none is
+// set: whether a write waits shows there when it is too late to set one. From then
+// on there always is one, if only one that was left behind; the wait of a write
+// begins when that passes.
+func (c *conn) watchFirstWrite() {
+	patience := time.Duration(c.patience.Load())
+	if patience <= 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.writeSet.IsZero() {
+		c.setWriteLocked(time.Now().Add(patience / stallLooks))
+	}
 }
 
 // lookAgain sets the deadline for the next look at w. One that comes earlier
