@@ -268,7 +268,7 @@ type Trust string
 const (
 	TrustProxies   Trust = ""          // those of Options.TrustedProxies
 	TrustEverybody Trust = "everybody" // anybody's
-	TrustNobody    Trust = "nobody"    // nobody's
+	TrustNobody    Trust = "nobody"    // nobody's at all
 )
 
 // Forwarded says whom a service believes what a request has been through: for
@@ -400,7 +400,7 @@ var (
 	ErrSuperseded = errors.New("superseded")   // a newer change of the service came first
 	ErrClosed     = errors.New("proxy closed") // by Shutdown or Close
 
-	ErrNoCertificate = errors.New("no certificate") // TLS.Wait was asked for in vain
+	ErrNoCertificate = errors.New("no certificate") // TLS.Wait was set, and one could not be obtained in time
 )
 
 // A ConflictError says which service has what was asked for. It wraps
@@ -441,8 +441,7 @@ func (e *ConflictError) Hint() string {
 	return fmt.Sprintf("parachute list shows the hosts of every service; parachute remove %s frees those of that one", e.Owner)
 }
 
-// formatError is the Format of an error of which there is more to be said than
-// Error does: full is for %+v.
+// formatError formats err as its Error method does, and as full for %+v.
 func formatError(s fmt.State, verb rune, err error, full string) {
 	if verb == 'v' && s.Flag('+') {
 		io.WriteString(s, full)
@@ -648,9 +647,9 @@ type conduct struct {
 	answers   bool // something of answers is to be changed, kept or counted
 }
 
-// newConduct returns the conduct that a normalized Deployment asks for. Pages
-// that the service has not are those of standard; checks has room for as many
-// passwords as are checked at once. An error is ErrInvalid.
+// newConduct returns what a complete Deployment says of each request. Pages that
+// the service lacks are those of standard; checks has room for as many passwords as
+// are checked at once. An error is ErrInvalid.
 func newConduct(d *Deployment, o Options, standard *pages.Set, checks chan struct{}) (*conduct, error) {
 	c := &conduct{trusted: o.TrustedProxies, redirects: make(redirects.Rules, len(d.Redirects))}
 	switch d.Forwarded.Trust {

@@ -21,27 +21,27 @@
 //
 // # What else there is
 //
-// A service is paused, stopped and resumed by the methods of these names, and
-// Rollout puts a second version beside it, for a share of the visitors. Services
-// tells what is deployed and how it is, Certificates what there is of those.
+// Pause, Stop and Resume do what they say to a service, and Rollout puts a second
+// version beside it, for a share of the visitors. Services returns what is deployed
+// and its health, Certificates the state of every certificate.
 //
 // A server that is given the Proxy's TLSConfig serves HTTPS as well, for the
 // services that ask for it with Deployment.TLS: certificates are obtained, and
 // renewed, by the Proxy.
 //
-// Options has the hooks: Commit is handed what has to outlive the process, which
-// Restore takes; Observe hears of every request, and Notify of every event.
+// Options has the hooks: Commit is called with what has to outlive the process,
+// which Restore takes; Observe is called for every request, and Notify for every
+// event.
 //
-// In all that is handed in, a zero is the default, and where something can be
-// turned off, a negative number or duration does so. Errors are told apart by
-// errors.Is.
+// In every argument the zero value is the default, and a negative number or
+// duration turns off what can be turned off. Use errors.Is to tell errors apart.
 //
 // # What is left to the caller
 //
-// A Proxy owns no listener and no signal, and keeps nothing on disk but bodies that
-// it buffers, and certificates where a folder for them is named. To end in good
-// order, call Shutdown beside http.Server.Shutdown, and then Close. Two of them in
-// one process share nothing.
+// A Proxy owns no listener and handles no signal. It keeps nothing on disk but the
+// bodies that it buffers, and certificates if a folder for them is named. To shut
+// down gracefully, call Shutdown beside http.Server.Shutdown, and then Close. Two
+// Proxies in one process share nothing.
 package parachute
 
 import (
@@ -77,7 +77,7 @@ import (
 // New.
 type Proxy struct {
 	options          Options   // normalized
-	began            time.Time // from which on the times of what is counted are told
+	began            time.Time // what is counted is counted by the time since then
 	trustsExplicitly bool      // Options.TrustedProxies was given
 	router           *router
 	certificates     *certificates
@@ -85,11 +85,11 @@ type Proxy struct {
 	spool            *buffer.Store
 	roll             *roll
 	schedule         schedule
-	hop              []string         // of one: what probes are known by that the Proxy sends
-	names            *resolve.Options // of how names of targets are looked up; nil: Options.Dial does
+	hop              []string         // one element: the X-Parachute-Hop of the probes that the Proxy sends
+	names            *resolve.Options // how the names of targets are looked up; nil: Options.Dial does it
 	shortages        *descriptors.Reporter
-	checks           chan struct{} // a place for each password that may be checked at once
-	speaksTLS        atomic.Bool   // TLSConfig was called: requests over TLS are on connections of that
+	checks           chan struct{} // has room for as many passwords as are checked at once
+	speaksTLS        atomic.Bool   // TLSConfig was called, so requests over TLS came over such connections
 
 	stopping     chan struct{} // closed by Shutdown and Close
 	stoppingOnce sync.Once
@@ -136,7 +136,7 @@ func New(opts Options) *Proxy {
 // where that tells more than the status: 400 for a request that cannot be passed
 // on as it is; 401 and 403 as Deployment.Access says; 404 (or Options.NotFound)
 // where no service claims host and path; 405 for CONNECT and TRACE; 408 for a
-// body of which nothing has come for a minute; 413 for one above
+// body if the client has sent no byte of it for a minute; 413 for one above
 // Deployment.MaxRequestBody; 421 where the connection's TLS is that of another
 // host with other settings, or the host has no TLS any more (RFC 9110, section
 // 15.5.20); 502 where no target gave an answer that can be passed on; 503, with
@@ -146,9 +146,8 @@ func New(opts Options) *Proxy {
 // cut off before its answer began; 508 where the request has been sent to the same
 // service before, and has come back (X-Parachute-Hop lists what it has passed).
 //
-// An answer that breaks off makes ServeHTTP panic with http.ErrAbortHandler, so
-// that the client does not take what came for all of it. So does a client that
-// has left.
+// ServeHTTP panics with http.ErrAbortHandler if an answer breaks off, so that the
+// client does not take a part for the whole, and if the client has left.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := visit{proxy: p, w: w, r: r, sent: r, start: time.Now(), client: forward.ClientOf(r, p.options.TrustedProxies, "")}
 	v.outcome.Client = v.client.Addr
@@ -174,8 +173,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // ErrUnhealthy, ErrNoCertificate, ErrClosed, what Commit or ctx said, or
 // ErrSuperseded where a newer Deploy or Remove of the service came before the
 // switch. When Deploy returns nil, d is in service and the previous targets get
-// nothing more, unless a later deploy names them again. Of an error, %+v writes
-// all that is known, in several lines, the last of which tells what serves still.
+// nothing more, unless a later deploy names them again. The verb %+v formats an
+// error in several lines, with all that is known; the last one says what serves.
 //
 // Ending ctx before the switch ends the deploy; afterwards ctx is not looked
 // at. While one deploy drains, the next of the same service may go on.
@@ -183,9 +182,9 @@ func (p *Proxy) Deploy(ctx context.Context, d Deployment) error {
 	return p.refuse("deploy", d.Service, p.deploy(ctx, d))
 }
 
-// Remove takes a service out: its hosts are free again and requests for them
-// are nobody's. It returns when what was running has ended, within the
-// service's own Timeouts.Drain and Timeouts.Stream.
+// Remove takes a service out: its hosts are free again, and requests for them are
+// answered 404. It returns when what was running has ended, within the service's
+// own Timeouts.Drain and Timeouts.Stream.
 //
 // An error means that nothing was changed: ErrNotFound, ErrClosed, what Commit
 // or ctx said, or ErrSuperseded. Remove ends a running Deploy or Rollout of the
@@ -199,9 +198,9 @@ func (p *Proxy) Remove(ctx context.Context, service string) error {
 // are then answered 504. At most Options.MaxHeld wait; others are answered 503.
 // Health checks from outside are answered 200: GET and HEAD of HealthCheck.Path,
 // unless that is "/", or gRPC's where HealthCheck.GRPC says so. Pause returns when
-// nothing of the service runs any more, whatever version it was sent to: after
-// how.Drain and Timeouts.Stream at most, by when it has cut off what was late. Where
-// Resume comes before that it returns, too, and has cut off nothing.
+// no request of the service is running, whatever version it was sent to. It cuts
+// off those that are still running after how.Drain and Timeouts.Stream. If Resume
+// comes before that, Pause returns and cuts off nothing.
 //
 // An error means that nothing was changed: ErrNotFound, ErrClosed, ErrInvalid
 // where the service could not be restored, or what Commit or ctx said. Ctx is
@@ -679,7 +678,7 @@ const (
 	EventFailed    EventKind = "failed"    // a deploy was refused, or a service could not be restored; Err tells why
 
 	EventCertificate   EventKind = "certificate"    // Host has a new certificate
-	EventNoCertificate EventKind = "no certificate" // a new certificate for Host was not to be had, or could not be kept; Err tells why
+	EventNoCertificate EventKind = "no certificate" // a new certificate for Host could not be obtained, or not be kept; Err tells why
 )
 
 // An Event is something that happened to a service.

@@ -478,8 +478,8 @@ func (v *version) replacing(current *version) (*version, error) {
 	return v, nil
 }
 
-// accepts returns why d cannot take the place of v, which may be nil, or nil: the
-// rollout goes on, and after a restart it would be one of d.
+// accepts returns nil if d may take the place of v, which may be nil, or else why it
+// may not: v's rollout goes on, and must be possible as a rollout of d, too.
 func (v *version) accepts(d *Deployment) error {
 	if v == nil || v.rollout == nil {
 		return nil
@@ -548,8 +548,8 @@ func (v *version) setPredecessor(previous *version) {
 	}
 }
 
-// announceReplaced tells whoever waits that next has taken v's place. It is nil
-// where the service was taken out.
+// announceReplaced wakes the requests and changes that wait for v to be replaced by
+// next, which is nil if the service was removed.
 func (v *version) announceReplaced(next *version) {
 	close(v.replaced)
 	if v.isHalted() && next != nil && !next.isHalted() {
@@ -557,8 +557,8 @@ func (v *version) announceReplaced(next *version) {
 	}
 }
 
-// lanesLeftBehind returns the lanes that next, which may be nil, has not any more,
-// and those that v had not any more, unless nobody is inside of them.
+// lanesLeftBehind returns the lanes of v, and of the versions before it, that are
+// not next's and that somebody may be inside of. next may be nil.
 func (v *version) lanesLeftBehind(next *version) []*lane {
 	left := slices.DeleteFunc(slices.Clone(v.leaving), func(l *lane) bool { return l.IsDeserted() })
 	left = append(left, v.lanes()...)

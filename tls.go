@@ -73,7 +73,7 @@ type TLS struct {
 
 	// NoRedirect has plain requests served. Otherwise they are redirected to
 	// https:// as soon as the host has a certificate; on demand, as soon as
-	// AskURL has allowed the name one, unless it was not to be had.
+	// AskURL has allowed the name one, unless it could not be obtained.
 	NoRedirect bool `json:"no_redirect,omitempty"`
 
 	// Wait makes Deploy wait for the certificates of all Hosts before it
