@@ -79,6 +79,10 @@ var answers = map[string]answer{
 		raw:    "HTTP/1.2 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
 		status: 200, length: -1, body: "x",
 	},
+	"HTTP/1.9": {
+		raw:    "HTTP/1.9 200 OK\r\nContent-Length: 1\r\n\r\nx",
+		status: 200, length: 1, body: "x",
+	},
 	"status beyond all classes": {
 		raw:    "HTTP/1.1 999 Odd\r\nContent-Length: 1\r\n\r\nx",
 		status: 999, length: 1, body: "x",
@@ -220,6 +224,8 @@ var answers = map[string]answer{
 	"space in a name":               {raw: "HTTP/1.1 200 OK\r\nA b: x\r\n\r\n", fails: upstream.Malformed},
 	"control character in a name":   {raw: "HTTP/1.1 200 OK\r\nA\x01: x\r\n\r\n", fails: upstream.Malformed},
 	"NUL in a value":                {raw: "HTTP/1.1 200 OK\r\nA: \x00\r\n\r\n", fails: upstream.Malformed},
+	"a value that begins with NUL":  {raw: "HTTP/1.1 200 OK\r\nA:\x00x\r\n\r\n", fails: upstream.Malformed},
+	"a value that begins with CR":   {raw: "HTTP/1.1 200 OK\r\nA:\rx\r\n\r\n", fails: upstream.Malformed},
 	"CR in a value":                 {raw: "HTTP/1.1 200 OK\r\nA: x\ry\r\n\r\n", fails: upstream.Malformed},
 	"HTTP/0.9":                      {raw: "hello", fails: upstream.Malformed},
 	"the beginning of one":          {raw: "HTTP/1", fails: upstream.Broken},
@@ -278,6 +284,22 @@ func TestAnswers(t *testing.T) {
 					})
 				})
 			}
+		})
+	}
+}
+
+func TestLineThatIsNoAnswerIsQuoted(t *testing.T) {
+	for raw, want := range map[string]string{
+		"hello\nworld":            `"hello\n"`,
+		"\nworld":                 `"\n"`,
+		"hello":                   `"hello"`,
+		strings.Repeat("x", 1000): `"` + strings.Repeat("x", 200) + `"`,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			g := newTarget(t, upstream.Options{}, thenClose(raw))
+			_, err := g.get()
+			is.Equal(err.Error(), "malformed: not a status line of HTTP/1.0 or HTTP/1.1: "+want)
 		})
 	}
 }

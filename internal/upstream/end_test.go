@@ -298,6 +298,30 @@ type zeroReader struct{}
 
 func (zeroReader) Read(p []byte) (int, error) { return len(p), nil }
 
+// Each look for exchanges that last finds those that were found before, too.
+func TestCloseReturnsAfterExchangesThatOverlapped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		g := newTarget(t, upstream.Options{}, func(conn net.Conn, n int) {
+			proxytest.ReadHead(conn)
+			time.Sleep(10 * time.Second)
+			io.WriteString(conn, ok)
+		})
+		done := make(chan error)
+		for range 3 {
+			go func() {
+				_, err := g.get()
+				done <- err
+			}()
+			time.Sleep(time.Second)
+		}
+		for range 3 {
+			is.NoErr(<-done)
+		}
+		g.Close() // for ever, if one of them is counted twice
+	})
+}
+
 func TestClosedPoolRefusesExchanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

@@ -14,6 +14,7 @@ func TestSlowClientGetsSmallPieces(t *testing.T) {
 	}{
 		"fast":                {7 * time.Second, time.Minute, 512 << 10},
 		"slow":                {8 * time.Second, time.Minute, 256 << 10},
+		"an eighth":           {7500 * time.Millisecond, time.Minute, 256 << 10},
 		"slow, with no limit": {time.Hour, 0, 512 << 10},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -41,6 +42,10 @@ func TestPeerThatHasTakenLittleHasLittleKeptForIt(t *testing.T) {
 			p.fit(100)
 			is.Equal(len(p.bytes()), smallSize) // what comes little by little waits in a small one
 			p.fit(smallSize)
+			is.Equal(len(p.bytes()), large.size)
+			p.fit(smallSize - chunkOverhead - 1)
+			is.Equal(len(p.bytes()), smallSize)
+			p.fit(smallSize - chunkOverhead) // fills a small one: there may be more
 			is.Equal(len(p.bytes()), large.size)
 		})
 	}

@@ -117,6 +117,24 @@ func TestH2CSendsAgainWhatWasNotProcessed(t *testing.T) {
 	}
 }
 
+// A body of 16 KiB is read first. Of one that is longer, what the transport has
+// read cannot be read again.
+func TestH2CSendsABodyAgainThatIsSmall(t *testing.T) {
+	for size, again := range map[int]bool{16 << 10: true, 16<<10 + 1: false} {
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			var n proxytest.Net
+			f := &frameTarget{todo: []any{http2.ErrCodeRefusedStream, "answer"}}
+			script := n.Script(t, "127.0.0.1:0", f.serve)
+			p := upstream.NewH2C(upstream.Options{Network: "tcp", Address: script.Addr(), Dial: n.Dial})
+			defer p.Close()
+			_, err := p.Exchange(request("POST", bytes.NewReader(make([]byte, size)), int64(size)), "/", field.View{}, nil)
+			is.Equal(err == nil, again)
+			is.Equal(len(f.bodies) == 2, again)
+		})
+	}
+}
+
 func TestH2CReadsASmallBodyFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

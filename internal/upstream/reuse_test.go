@@ -24,6 +24,7 @@ func TestConnectionIsUsedAgainOnlyWhereNothingCanBeLeftOnIt(t *testing.T) {
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nA: b\r\n\r\n":                            true,
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nHTTP/":                               false,
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok!!0\r\n\r\n":                                      false,
+		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n":                          false,
 		"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok":                                          false,
 		"HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 2\r\n\r\nok":                                       false,
 		"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok":                                                               false,
@@ -115,6 +116,7 @@ func TestWhatIsNoAnswerIsAskedForAgain(t *testing.T) {
 	}{
 		"GET":                        {request("GET", nil, 0), "evil" + ok, true},
 		"GET, silent then":           {request("GET", nil, 0), "evil", true},
+		"GET, nearly a version":      {request("GET", nil, 0), "HTTP:", true},
 		"GET, a line end":            {request("GET", nil, 0), "\r\n" + ok, true},
 		"GET, after an interim head": {request("GET", nil, 0), "HTTP/1.1 103 Early Hints\r\n\r\nevil" + ok, false},
 		"GET, its own fault":         {request("GET", nil, 0), "HTTP/1.1 200 OK\r\nA : b\r\n\r\n", false},

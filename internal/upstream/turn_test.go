@@ -67,6 +67,49 @@ func TestTurnThatCannotBeginIsRepeatable(t *testing.T) {
 	is.True(errors.Is(err, syscall.EPIPE)) // the cause is kept
 }
 
+// What a target has closed gets nothing, though the system would take it.
+func TestTurnDoesNotBeginWhereTheTargetHasClosed(t *testing.T) {
+	is := is.New(t)
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err == nil {
+			awaitReadable(t, conn)
+		}
+		return conn, err
+	}
+	pool := newSocketTarget(t, "tcp", "127.0.0.1:0", upstream.Options{Dial: dial}, func(net.Conn, int) {})
+	_, err := pool.Exchange(post("hello"), "/", field.View{}, nil)
+	why, repeatable := reason(err)
+	is.Equal(why, upstream.Broken)
+	is.True(repeatable)                          // although it is a POST
+	is.True(errors.Is(err, io.ErrUnexpectedEOF)) // the cause is kept
+}
+
+func TestWriteToATunnelThatTheTargetHasResetFails(t *testing.T) {
+	is := is.New(t)
+	near, over := make(chan net.Conn, 1), make(chan bool)
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		near <- conn
+		return conn, err
+	}
+	pool := newSocketTarget(t, "tcp", "127.0.0.1:0", upstream.Options{Dial: dial}, func(conn net.Conn, _ int) {
+		proxytest.ReadHead(conn)
+		io.WriteString(conn, switched)
+		<-over
+		conn.(*net.TCPConn).SetLinger(0)
+	})
+	resp, err := pool.Exchange(request("GET", nil, 0), "/", field.View{}, nil)
+	is.NoErr(err)
+	defer resp.Body.Close()
+	close(over)
+	awaitReadable(t, <-near)
+	n, err := resp.Body.(tunnel).Write([]byte("hello"))
+	is.Equal(n, 0)
+	why, _ := reason(err)
+	is.Equal(why, upstream.Broken)
+}
+
 // TestTurnPassesOverSocketsThatAreNotQuiet spoils the newest two of three.
 func TestTurnPassesOverSocketsThatAreNotQuiet(t *testing.T) {
 	for name, spoil := range map[string]func(conn net.Conn){
