@@ -25,6 +25,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/shahnk19/parachute/internal/descriptors"
+	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/grpc"
 	"github.com/shahnk19/parachute/internal/headers"
@@ -234,7 +235,7 @@ func (p *Probe) answer() string {
 // goes, but each on a connection of its own. What it has does not change, and it
 // may be used for several services at once.
 type prober struct {
-	endpoint endpoint
+	endpoint endpoint.Endpoint
 	name     *resolve.Name // of the host; nil: it has none to be looked up
 	upstream upstream.Options
 	request  *http.Request // but for its context, and its body
@@ -250,7 +251,7 @@ type prober struct {
 
 // newProber returns the prober of the target at an endpoint, whose traffic goes
 // as by u, to where name leads.
-func newProber(at endpoint, u upstream.Options, s *spec, agent string, hop []string, name *resolve.Name) *prober {
+func newProber(at endpoint.Endpoint, u upstream.Options, s *spec, agent string, hop []string, name *resolve.Name) *prober {
 	u.DialTimeout, u.ResponseTimeout = -1, 0 // the probe's own time-out is for all of it
 	u.Vital = true                           // or targets would be given up in a crowd
 	u.IsCurrent, u.ReadBuffer = nil, probeBuffer
@@ -260,8 +261,7 @@ func newProber(at endpoint, u upstream.Options, s *spec, agent string, hop []str
 	}
 	authority := u.Address
 	if port := s.HealthCheck.Port; port != 0 {
-		name, _, _ := net.SplitHostPort(u.Address)
-		u.Address = net.JoinHostPort(name, strconv.Itoa(port))
+		u.Address = at.WithPort(port).Address
 		authority = u.Address
 	}
 	scheme := "http"
@@ -412,7 +412,7 @@ func (p *prober) ask(ctx context.Context, u upstream.Options, saw *Probe) {
 
 // open returns what carries a probe.
 func (p *prober) open(u upstream.Options) transport {
-	if p.call != nil || p.endpoint.scheme == "h2c" {
+	if p.call != nil || p.endpoint.Scheme == "h2c" {
 		return upstream.NewH2C(u)
 	}
 	return upstream.New(u)
@@ -579,7 +579,7 @@ func agentName() string {
 // A check is all that decides what comes of a probe, and when it is made: those of
 // several services are the same where this is.
 type check struct {
-	endpoint    endpoint // that is asked
+	endpoint    endpoint.Endpoint // that is asked
 	trust       trust
 	fall        int // where endpoint has a name: how many failures of an address it takes to ask another
 	host        string
@@ -600,7 +600,7 @@ func (t *target) checkOf() check {
 	var header strings.Builder
 	p.asking.Write(&header)
 	c := check{
-		endpoint: endpoint{p.endpoint.scheme, p.upstream.Network, p.upstream.Address},
+		endpoint: endpoint.Endpoint{Scheme: p.endpoint.Scheme, Network: p.upstream.Network, Address: p.upstream.Address},
 		trust:    t.trust,
 		host:     p.request.Host,
 		path:     p.path,

@@ -65,9 +65,11 @@ import (
 	"github.com/shahnk19/parachute/internal/admission"
 	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/descriptors"
+	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/hostname"
+	"github.com/shahnk19/parachute/internal/inuse"
 	"github.com/shahnk19/parachute/internal/pages"
 	"github.com/shahnk19/parachute/internal/resolve"
 )
@@ -83,7 +85,7 @@ type Proxy struct {
 	certificates     *certificates
 	pages            *pages.Set // where a service has none of its own
 	spool            *buffer.Store
-	roll             *roll
+	targetsInUse     inuse.Counter[endpoint.Endpoint] // by place: several versions, of several services, may have one
 	schedule         schedule
 	hop              []string         // one element: the X-Parachute-Hop of the probes that the Proxy sends
 	names            *resolve.Options // how the names of targets are looked up; nil: Options.Dial does it
@@ -108,7 +110,6 @@ func New(opts Options) *Proxy {
 		trustsExplicitly: opts.TrustedProxies != nil,
 		router:           newRouter(opts.Commit),
 		pages:            pages.New(opts.ErrorPages),
-		roll:             newRoll(),
 		hop:              newHop(),
 		shortages:        descriptors.NewReporter(opts.Logger),
 		checks:           make(chan struct{}, runtime.GOMAXPROCS(0)),

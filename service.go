@@ -135,7 +135,7 @@ func (p *Proxy) retire(res *reserved, previous, next *version, limits Timeouts) 
 	mute(lanes, previous, next)
 	e := p.drain(Event{Service: res.Name, Generation: res.Number}, lanes, limits, p.done)
 	closeAll(gone)
-	e.Unused = p.roll.without(gone)
+	e.Unused = unusedOf(gone)
 	if previous.holding != nil && (next == nil || next.holding != previous.holding) {
 		previous.holding.release()
 	}

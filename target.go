@@ -11,23 +11,21 @@ import (
 	"hash/fnv"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/netip"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/shahnk19/parachute/internal/balance"
+	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/histogram"
-	"github.com/shahnk19/parachute/internal/hostname"
+	"github.com/shahnk19/parachute/internal/inuse"
 	"github.com/shahnk19/parachute/internal/listening"
 	"github.com/shahnk19/parachute/internal/probe"
 	"github.com/shahnk19/parachute/internal/reason"
@@ -50,8 +48,8 @@ type target struct {
 	trust    trust     // in what TLS says; of prober
 	schedule *schedule // of all targets of the Proxy
 	watch    *watch
-	traffic  *histogram.Histogram // of the requests that were sent to the address, whichever deploy named it
-	roll     *roll
+	traffic  *histogram.Histogram              // of the requests that were sent to the address, whichever deploy named it
+	inUse    *inuse.Counter[endpoint.Endpoint] // of all targets of the Proxy, by place
 
 	healthy  atomic.Bool              // as the probes have it
 	record   balance.Record           // of the requests to it
@@ -76,32 +74,32 @@ type target struct {
 // is looked up as p.names say; nil: Options.Dial does that.
 func (p *Proxy) newTarget(at parsedTarget, s *spec, w *watch) *target {
 	u := upstream.Options{
-		Network:         at.network,
-		Address:         at.address,
+		Network:         at.Network,
+		Address:         at.Address,
 		Dial:            p.options.Dial,
 		ResponseTimeout: s.Timeouts.Response,
 	}
 	var secured targetTLS
-	if at.scheme == "https" {
+	if at.Scheme == "https" {
 		secured = s.targetTLS
 		u.TLS = secured.config
 	}
-	name := at.name(p.names, s)
+	name := at.lookedUp(p.names, s)
 	if name != nil {
 		u.Dial, u.IsCurrent = name.Dial, name.IsCurrent
 	}
 	t := &target{
 		address:  at.given,
 		name:     name,
-		conns:    at.open(u),
+		conns:    newTransport(at.Endpoint, u),
 		check:    s.HealthCheck,
-		prober:   newProber(at.endpoint, u, s, p.options.UserAgent, p.hop, name),
+		prober:   newProber(at.Endpoint, u, s, p.options.UserAgent, p.hop, name),
 		trust:    secured.trust,
 		schedule: &p.schedule,
 		watch:    w,
 		traffic:  new(histogram.Histogram),
-		roll:     p.roll,
-		http2:    at.scheme != "http",
+		inUse:    &p.targetsInUse,
+		http2:    at.Scheme != "http",
 		health:   HealthUnknown,
 		since:    time.Now(),
 	}
@@ -111,7 +109,7 @@ func (p *Proxy) newTarget(at parsedTarget, s *spec, w *watch) *target {
 
 // start begins to probe the target.
 func (t *target) start() {
-	t.roll.enter(t.prober.endpoint)
+	t.inUse.Acquire(t.prober.endpoint.Place())
 	ctx, stop := context.WithCancel(context.Background())
 	t.stop, t.settled = stop, make(chan struct{})
 	go t.probeEagerly(ctx)
@@ -135,7 +133,18 @@ func (t *target) close() {
 	if t.name != nil {
 		t.name.Close()
 	}
-	t.roll.leave(t.prober.endpoint)
+	t.inUse.Release(t.prober.endpoint.Place())
+}
+
+// unusedOf returns the addresses of those targets at whose place no target of the
+// Proxy is any more.
+func unusedOf(targets []*target) (addresses []string) {
+	for _, t := range targets {
+		if !t.inUse.IsUsed(t.prober.endpoint.Place()) {
+			addresses = append(addresses, t.address)
+		}
+	}
+	return addresses
 }
 
 func closeAll(targets []*target) {
@@ -519,13 +528,6 @@ func (v *version) inside(t *target) (requests, streams int64) {
 	return requests, streams
 }
 
-// An endpoint is where a target is and what is spoken there.
-type endpoint struct {
-	scheme  string // "http", "https" or "h2c"
-	network string // "tcp" or "unix"
-	address string // host:port or a path
-}
-
 // A transport carries the exchanges with a target, as the methods of
 // upstream.Pool say.
 type transport interface {
@@ -535,9 +537,9 @@ type transport interface {
 	Close()
 }
 
-// open returns a transport for what is spoken at the endpoint.
-func (e endpoint) open(o upstream.Options) transport {
-	switch e.scheme {
+// newTransport returns what carries the exchanges with a target at an endpoint.
+func newTransport(at endpoint.Endpoint, o upstream.Options) transport {
+	switch at.Scheme {
 	case "h2c":
 		return upstream.NewH2C(o)
 	case "https":
@@ -546,14 +548,11 @@ func (e endpoint) open(o upstream.Options) transport {
 	return upstream.New(o)
 }
 
-// name returns the name of the host, or nil where there is nothing to look up. Of an
-// outage it tells with the words that name the target elsewhere in the log.
-func (e parsedTarget) name(names *resolve.Options, s *spec) *resolve.Name {
-	if names == nil || e.network == "unix" {
-		return nil
-	}
-	host, _, _ := net.SplitHostPort(e.address)
-	if _, err := netip.ParseAddr(host); err == nil {
+// lookedUp returns the name of the host, or nil where there is nothing to look up.
+// The log calls the target as the Deployment does.
+func (e parsedTarget) lookedUp(names *resolve.Options, s *spec) *resolve.Name {
+	host, ok := e.Name()
+	if names == nil || !ok {
 		return nil
 	}
 	o := *names
@@ -564,54 +563,9 @@ func (e parsedTarget) name(names *resolve.Options, s *spec) *resolve.Name {
 	return resolve.New(host, o)
 }
 
-// parseTarget reads a target of a Deployment.
-func parseTarget(target string) (endpoint, error) {
-	if path, ok := strings.CutPrefix(target, "unix:"); ok {
-		if !filepath.IsAbs(path) || strings.ContainsRune(path, 0) {
-			return endpoint{}, faultf(ErrInvalid, "target %q: want an absolute path, as in unix:/run/web.sock", target)
-		}
-		return endpoint{"http", "unix", path}, nil
-	}
-	scheme, address, ok := strings.Cut(target, "://")
-	switch {
-	case !ok:
-		scheme, address = "http", target
-	case scheme == "http":
-		return endpoint{}, faultf(ErrInvalid, "target %q has a scheme that goes without saying: want host:port alone, such as web-1:3000", target)
-	case scheme != "https" && scheme != "h2c":
-		return endpoint{}, faultf(ErrInvalid, "target %q has an unknown scheme: want host:port alone, https://host:port or h2c://host:port", target)
-	}
-	if err := checkAddress(target, address); err != nil {
-		return endpoint{}, err
-	}
-	return endpoint{scheme, "tcp", address}, nil
-}
-
-// checkAddress returns why address, which target consists of but for a scheme,
-// is none.
-func checkAddress(target, address string) error {
-	host, port, err := net.SplitHostPort(address)
-	switch {
-	case address == "":
-		return faultf(ErrInvalid, "target is empty: want host:port, such as web-1:3000")
-	case strings.Contains(address, "/"):
-		return faultf(ErrInvalid, "target %q has a path: want host:port alone, such as web-1:3000", target)
-	case err != nil && strings.Count(address, ":") > 1:
-		return faultf(ErrInvalid, "target %q: an IPv6 address stands in brackets, as in [::1]:3000", target)
-	case err != nil || port == "":
-		return faultf(ErrInvalid, "target %q has no port: want host:port, such as web-1:3000", target)
-	case host == "" || !hostname.IsHostHeader(host):
-		return faultf(ErrInvalid, "target %q has no host name: want host:port, such as web-1:3000", target)
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return faultf(ErrInvalid, "target %q: port %q is not between 1 and 65535", target, port)
-	}
-	return nil
-}
-
 // A parsedTarget is one of a Deployment's.
 type parsedTarget struct {
-	endpoint
+	endpoint.Endpoint
 	given string // as it stands there
 }
 
@@ -624,18 +578,18 @@ func (d *Deployment) parseTargets() ([]parsedTarget, error) {
 	var unix, secure bool
 	var all []parsedTarget
 	for _, given := range slices.Concat(d.Targets, d.ReadTargets) {
-		at, err := parseTarget(given)
+		at, err := endpoint.Parse(given)
 		if err != nil {
-			return nil, err
+			return nil, faultf(ErrInvalid, "%v", err)
 		}
 		if slices.ContainsFunc(all, func(t parsedTarget) bool { return t.given == given }) {
 			return nil, faultf(ErrInvalid, "target %s is named twice: name each once", given)
 		}
-		if d.HealthCheck.GRPC && at.scheme == "http" {
+		if d.HealthCheck.GRPC && at.Scheme == "http" {
 			return nil, faultf(ErrInvalid, "target %s: a gRPC health check takes HTTP/2: name it h2c://web-1:3000, or https://web-1:3000 if it speaks TLS, or check it without gRPC", given)
 		}
-		unix = unix || at.network == "unix"
-		secure = secure || at.scheme == "https"
+		unix = unix || at.IsUnix()
+		secure = secure || at.Scheme == "https"
 		all = append(all, parsedTarget{at, given})
 	}
 	switch {
@@ -725,16 +679,15 @@ func (p *Proxy) hopOf(service string) []string {
 // addresses are changed on the way.
 func (p *Proxy) checkElsewhere(ctx context.Context, targets []parsedTarget) error {
 	for _, at := range targets {
-		if at.network == "unix" {
+		if at.IsUnix() {
 			continue
 		}
-		host, port, _ := net.SplitHostPort(at.address)
-		n, _ := strconv.ParseUint(port, 10, 16)
-		if !listening.HasPort(p.options.Listening, uint16(n)) {
+		host, port := at.HostPort()
+		if !listening.HasPort(p.options.Listening, port) {
 			continue
 		}
 		for _, addr := range p.addressesOf(ctx, host) {
-			if own := netip.AddrPortFrom(addr, uint16(n)); listening.Reaches(p.options.Listening, own) {
+			if own := netip.AddrPortFrom(addr, port); listening.Reaches(p.options.Listening, own) {
 				return faultf(ErrInvalid, "target %q is this proxy itself, which listens on %v: name the address and port that the app listens on, such as web-1:3000", at.given, own)
 			}
 		}
@@ -754,37 +707,4 @@ func (p *Proxy) addressesOf(ctx context.Context, host string) []netip.Addr {
 	defer name.Close()
 	addrs, _ := name.LookUp(ctx) // its probes will tell of an error
 	return addrs
-}
-
-// A roll counts the targets that are in use, by where they are: several
-// versions, of several services, may have one.
-type roll struct {
-	mu    sync.Mutex // guards inUse
-	inUse map[endpoint]int
-}
-
-func newRoll() *roll              { return &roll{inUse: make(map[endpoint]int)} }
-func (r *roll) enter(at endpoint) { r.add(at, 1) }
-func (r *roll) leave(at endpoint) { r.add(at, -1) }
-
-func (r *roll) add(at endpoint, n int) {
-	at.scheme = "" // what is spoken there does not matter
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.inUse[at] += n; r.inUse[at] == 0 {
-		delete(r.inUse, at)
-	}
-}
-
-// without returns the addresses of those targets that nobody uses.
-func (r *roll) without(targets []*target) (unused []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, t := range targets {
-		at := t.prober.endpoint
-		if at.scheme = ""; r.inUse[at] == 0 {
-			unused = append(unused, t.address)
-		}
-	}
-	return unused
 }
