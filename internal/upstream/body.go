@@ -52,7 +52,7 @@ func (x *exchange) answer(c *conn) *Error {
 	x.mu.Lock()
 	x.answered = true
 	x.mu.Unlock()
-	c.readBy(time.Time{})
+	c.reads.Set(time.Time{})
 	c.room = math.MaxInt64
 	c.patience.Store(0)
 	if c.limit = idleLimit; x.response.Header["Keep-Alive"] != nil {
@@ -262,7 +262,7 @@ func (b *body) splice(k *client, to io.ReaderFrom) (n int64, err error) {
 		k.until = time.Time{}
 		k.arm()
 		if late && k.limit > 0 {
-			c.readNowBy(start.Add(k.limit / 2))
+			c.reads.SetNow(start.Add(k.limit / 2))
 			late = false
 		}
 		piece := min(b.left, size)
@@ -283,7 +283,7 @@ func (b *body) splice(k *client, to io.ReaderFrom) (n int64, err error) {
 			return n, b.spliceFailed(err)
 		}
 	}
-	c.readNowBy(time.Time{})
+	c.reads.SetNow(time.Time{})
 	b.finish()
 	return n, nil
 }

@@ -10,11 +10,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/shahnk19/parachute/internal/deadline"
 	"github.com/shahnk19/parachute/internal/nowait"
 )
 
@@ -26,12 +26,6 @@ var errHeadTooLarge = errors.New("head larger than 256 KiB, interim answers incl
 
 // A conn is a connection to the target. It belongs to one exchange at a time,
 // or to the Pool while it is idle.
-//
-// Setting a deadline costs as much as a system call, and one is wanted for
-// every answer but hardly ever needed. So the one that is set on the
-// connection is left behind when it no longer counts: it is earlier than what
-// is wanted later, and a read that it ends wrongly sets the right one and goes
-// on.
 type conn struct {
 	raw net.Conn      // as it was dialled; closing it ends whatever goes on
 	nc  net.Conn      // what is spoken on: raw, or TLS over it
@@ -56,11 +50,8 @@ type conn struct {
 	writing  writing
 	patience atomic.Int64 // how many ns a write waits while no byte goes; not positive: for ever
 
-	mu       sync.Mutex // guards the fields below
-	due      time.Time  // when a read is to be given up; zero: never
-	set      time.Time  // the deadline for reads that raw has
-	writeDue time.Time  // when a write is to be given up, whatever goes; zero: never
-	writeSet time.Time  // the deadline for writes that raw has
+	reads  deadline.Lazy // of reads from raw
+	writes deadline.Lazy // of writes to raw, whatever goes
 }
 
 // newConn returns a conn on raw, of which so many bytes are read at once.
@@ -73,6 +64,7 @@ func newConn(raw net.Conn, buffer int) *conn {
 	case *net.TCPConn, *net.UnixConn: // what only embeds one may have a Read and a Write of its own
 		c.socket = c.sys != nil
 	}
+	c.reads.Apply, c.writes.Apply = raw.SetReadDeadline, raw.SetWriteDeadline
 	c.steps.bind()
 	c.writing.step = c.stepWrite
 	c.br = bufio.NewReaderSize(c, buffer)
@@ -161,52 +153,23 @@ func (c *conn) ask(wire []byte, wait bool) (n int, err error) {
 // hasSpoken reports whether there is something to be read, although nothing can
 // be written any more: a target that hangs up may have said why.
 func (c *conn) hasSpoken() bool {
-	c.readNowBy(time.Now().Add(lastLimit))
+	c.reads.SetNow(time.Now().Add(lastLimit))
 	_, err := c.br.Peek(1)
-	c.readNowBy(time.Time{})
+	c.reads.SetNow(time.Time{})
 	return err == nil
 }
 
 // socketError returns err as raw would.
 func (c *conn) socketError(op string, err error) error { return nowait.Error(op, op, c.raw, err) }
 
-// readBy makes reads give up at t; zero: never.
-func (c *conn) readBy(t time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.due = t
-	if !t.IsZero() && (c.set.IsZero() || t.Before(c.set)) {
-		c.setLocked(t)
-	}
-}
-
-// readNowBy is readBy for reads that do not go through Read.
-func (c *conn) readNowBy(t time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.due = t
-	if !t.Equal(c.set) {
-		c.setLocked(t)
-	}
-}
-
-func (c *conn) setLocked(t time.Time) error {
-	c.set = t
-	return c.raw.SetReadDeadline(t)
-}
-
-// isDue reports whether err ends a read. It does not if it is the expiry of a
-// deadline that was left behind: then the right one is set.
+// isDue reports whether err ends a read. The expiry of a deadline that is earlier
+// than the one wanted does not.
 func (c *conn) isDue(err error) bool {
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return true
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.due.IsZero() && !time.Now().Before(c.due) {
-		return true
-	}
-	return c.setLocked(c.due) != nil
+	_, again := c.reads.Renew(time.Time{})
+	return !again
 }
 
 // peekTime is how long quiet looks at what is no socket: long enough to see
@@ -223,13 +186,13 @@ func (c *conn) quiet() bool {
 		return true
 	}
 	// A deadline in the past still shows what TLS has read ahead.
-	deadline := time.Unix(1, 0)
+	until := time.Unix(1, 0)
 	if c.sys == nil {
-		deadline = time.Now().Add(peekTime)
+		until = time.Now().Add(peekTime)
 	}
-	c.readNowBy(deadline)
+	c.reads.SetNow(until)
 	_, err := c.nc.Read(c.steps.one[:])
-	c.readNowBy(time.Time{})
+	c.reads.SetNow(time.Time{})
 	return errors.Is(err, os.ErrDeadlineExceeded)
 }
 
@@ -247,7 +210,7 @@ func (c *conn) isAlive() bool {
 func (c *conn) look() error {
 	err := c.sys.Read(c.steps.looker)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		c.readNowBy(time.Time{})
+		c.reads.SetNow(time.Time{})
 		err = c.sys.Read(c.steps.looker)
 	}
 	if err != nil {

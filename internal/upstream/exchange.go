@@ -241,7 +241,7 @@ func (x *exchange) attempt(c *conn, interim func(int, http.Header)) *Error {
 	holding := x.request.held
 	switch {
 	case holding:
-		c.readBy(time.Now().Add(continueLimit))
+		c.reads.Set(time.Now().Add(continueLimit))
 	case x.request.streamed:
 		if err := x.send(c); err != nil {
 			return err
@@ -334,6 +334,6 @@ func (x *exchange) wasHeard(c *conn) {
 
 func (x *exchange) expectLocked(c *conn) {
 	if limit := x.pool.o.ResponseTimeout; limit > 0 && x.sent && !x.answered {
-		c.readBy(time.Now().Add(limit))
+		c.reads.Set(time.Now().Add(limit))
 	}
 }

@@ -230,7 +230,7 @@ type sender struct {
 func (x *exchange) send(c *conn) *Error {
 	r := x.request.r
 	s := &sender{x: x, conn: c, r: r, left: bodyLength(r), done: make(chan struct{})}
-	c.readBy(time.Time{})
+	c.reads.Set(time.Time{})
 	if !x.pool.run(s.run) {
 		return x.failure(Cut, errPoolClosed)
 	}
@@ -339,9 +339,9 @@ func (s *sender) complete() bool {
 		if !s.last.Load() {
 			return false
 		}
-		s.conn.writeBy(time.Now().Add(lastLimit))
+		s.conn.writes.Set(time.Now().Add(lastLimit))
 		<-s.done
-		s.conn.writeBy(time.Time{})
+		s.conn.writes.Set(time.Time{})
 	}
 	return s.err == nil
 }

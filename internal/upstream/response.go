@@ -49,7 +49,7 @@ func (c *conn) await() error {
 	return noEOF(err)
 }
 
-// timedOut reports whether reading ended because of readBy, and undoes that.
+// timedOut reports whether reading ended because of a deadline, and undoes that.
 func (c *conn) timedOut() bool {
 	if !errors.Is(c.err, os.ErrDeadlineExceeded) {
 		return false

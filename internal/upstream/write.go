@@ -127,11 +127,8 @@ func (c *conn) goOn(w *writing, moved bool, err error) error {
 		w.since, w.unsent = now, left
 	}
 	patience := time.Duration(c.patience.Load())
-	c.mu.Lock()
-	due := !c.writeDue.IsZero() && !now.Before(c.writeDue)
-	c.mu.Unlock()
 	switch {
-	case due:
+	case c.writes.HasPassed():
 		return err
 	case patience > 0 && !w.since.IsZero() && now.Sub(w.since) >= patience:
 		return errStalled
@@ -148,44 +145,19 @@ func (c *conn) watchFirstWrite() {
 	if patience <= 0 {
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.writeSet.IsZero() {
-		c.setWriteLocked(time.Now().Add(patience / stallLooks))
+	if !c.writes.IsApplied() {
+		now := time.Now()
+		c.writes.Wake(now.Add(patience/stallLooks), now)
 	}
 }
 
-// lookAgain sets the deadline for the next look at w. One that comes earlier
-// does no harm, and is let stand.
+// lookAgain sets the time of the next look at w.
 func (c *conn) lookAgain(w *writing, now time.Time) error {
 	var at time.Time
 	if patience := time.Duration(c.patience.Load()); patience > 0 && !w.since.IsZero() {
 		at = now.Add(min(patience/stallLooks, patience-now.Sub(w.since)))
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.writeDue.IsZero() && (at.IsZero() || c.writeDue.Before(at)) {
-		at = c.writeDue
-	}
-	early := c.writeSet.After(now) && !c.writeSet.After(at)
-	if early || at.IsZero() && c.writeSet.IsZero() {
-		return nil
-	}
-	return c.setWriteLocked(at)
-}
-
-func (c *conn) setWriteLocked(t time.Time) error {
-	c.writeSet = t
-	return c.raw.SetWriteDeadline(t)
-}
-
-// writeBy makes writes give up at t, whatever goes; zero: they may last.
-func (c *conn) writeBy(t time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.writeDue = t; !t.IsZero() {
-		c.setWriteLocked(t)
-	}
+	return c.writes.Wake(at, now)
 }
 
 // unsent returns how much of what was written is on its way, as far as that can

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/shahnk19/parachute/internal/deadline"
 	"github.com/shahnk19/parachute/internal/nowait"
 )
 
@@ -30,7 +31,7 @@ type conn struct {
 
 // A transfer is one direction of a conn.
 type transfer struct {
-	deadline deadline
+	deadline deadline.Lazy
 	call     func(step func(fd uintptr) (done bool)) error // RawConn's Read or Write
 	control  func(f func(fd uintptr)) error                // RawConn's Control
 
@@ -50,8 +51,8 @@ func newConn(tcp *net.TCPConn, sys syscall.RawConn, pipes *pipes, quota *Quota) 
 	c.in.step, c.out.step = c.read, c.write
 	c.in.call, c.out.call = sys.Read, sys.Write
 	c.in.control, c.out.control = sys.Control, sys.Control
-	c.in.deadline.set, c.out.deadline.set = tcp.SetReadDeadline, tcp.SetWriteDeadline
-	c.out.deadline.patient = true
+	c.in.deadline.Apply, c.out.deadline.Apply = tcp.SetReadDeadline, tcp.SetWriteDeadline
+	c.out.deadline.Extends = true
 	return c
 }
 
@@ -138,7 +139,7 @@ func (t *transfer) run(step func(fd uintptr) (done bool)) error {
 		if t.waiting && t.look(step) {
 			return t.err
 		}
-		if t.deadline.expired(t.since) {
+		if _, again := t.deadline.Renew(t.since); !again {
 			return err
 		}
 	}
@@ -201,10 +202,10 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	if t.IsZero() {
 		c.watch.cleared()
 	}
-	return c.in.deadline.ask(t)
+	return c.in.deadline.Set(t)
 }
 
-func (c *conn) SetWriteDeadline(t time.Time) error { return c.out.deadline.ask(t) }
+func (c *conn) SetWriteDeadline(t time.Time) error { return c.out.deadline.Set(t) }
 
 // SetDeadline is called by a server when it hands the connection to somebody
 // else, and ends the watch.

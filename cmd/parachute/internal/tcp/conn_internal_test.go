@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/deadline"
 )
 
 func TestItIsNotedSinceWhenAClientTakesNothing(t *testing.T) {
@@ -58,7 +60,7 @@ func TestWriteGoesOnForAClientThatIsSlow(t *testing.T) {
 				start := time.Now()
 				var socket time.Time
 				w := transfer{
-					deadline: deadline{patient: true, set: func(t time.Time) error { socket = t; return nil }},
+					deadline: deadline.Lazy{Extends: true, Apply: func(t time.Time) error { socket = t; return nil }},
 					control:  func(f func(uintptr)) error { f(0); return nil },
 				}
 				w.call = func(step func(uintptr) bool) error {
@@ -68,7 +70,7 @@ func TestWriteGoesOnForAClientThatIsSlow(t *testing.T) {
 					time.Sleep(time.Until(socket))
 					return os.ErrDeadlineExceeded
 				}
-				is.NoErr(w.deadline.ask(start.Add(time.Minute)))
+				is.NoErr(w.deadline.Set(start.Add(time.Minute)))
 				err := w.run(func(uintptr) bool {
 					before := w.n
 					w.n = min(int(time.Since(start)/(40*time.Second)), tt.takes)

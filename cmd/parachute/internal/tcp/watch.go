@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/shahnk19/parachute/internal/deadline"
 )
 
 // ConnContext is for the field of that name of an [http.Server] that serves a
@@ -97,7 +99,7 @@ func (w *watch) beginLocked(look func()) {
 }
 
 // endLocked returns when nobody looks any more. d is the deadline of what looks.
-func (w *watch) endLocked(d *deadline) {
+func (w *watch) endLocked(d *deadline.Lazy) {
 	if !w.on {
 		return
 	}
@@ -106,7 +108,7 @@ func (w *watch) endLocked(d *deadline) {
 		w.busy = false
 	}
 	if w.busy {
-		d.cut()
+		d.Interrupt()
 	}
 	for w.busy {
 		w.idle.Wait()
@@ -140,8 +142,8 @@ func (c *conn) looked(err error) (last bool) {
 	if w.on {
 		answered := false
 		if err != nil {
-			until, renewed := c.in.deadline.renew(time.Time{})
-			if renewed {
+			until, again := c.in.deadline.Renew(time.Time{})
+			if again {
 				return false
 			}
 			answered = until.Equal(longAgo)

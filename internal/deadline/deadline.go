@@ -1,0 +1,121 @@
+// Package deadline sets the deadlines of connections no more often than it has to.
+package deadline
+
+import (
+	"sync"
+	"time"
+)
+
+// A Lazy is the deadline of the reads or of the writes of a connection. To set the
+// connection's own costs as much as a small read, and several are wanted for each
+// request, none of which passes as a rule. So Set leaves it alone where it is
+// earlier than what is wanted: an operation that it ends too early calls Renew, and
+// is tried again.
+//
+// The methods may be called from any goroutine.
+type Lazy struct {
+	// Apply sets the connection's own deadline. It is its SetReadDeadline or its
+	// SetWriteDeadline.
+	Apply func(t time.Time) error
+
+	// Extends says that the deadline is there to find a peer that takes nothing:
+	// Renew puts it off for one that takes something, however slowly.
+	Extends bool
+
+	mu      sync.Mutex    // guards the fields below
+	due     time.Time     // when operations are to be given up; zero: never
+	allowed time.Duration // how far off due was when it was set, if Extends
+	applied time.Time     // the connection's own deadline
+}
+
+// Set makes t the deadline of the operations that go on and of those that begin
+// from now on; the zero t means none.
+func (d *Lazy) Set(t time.Time) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.setLocked(t)
+	if !t.IsZero() && (d.applied.IsZero() || t.Before(d.applied)) {
+		return d.applyLocked(t)
+	}
+	return nil
+}
+
+// SetNow is Set for operations that do not call Renew: the connection's own
+// deadline is t when it returns.
+func (d *Lazy) SetNow(t time.Time) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.setLocked(t)
+	if t.Equal(d.applied) {
+		return nil
+	}
+	return d.applyLocked(t)
+}
+
+func (d *Lazy) setLocked(t time.Time) {
+	d.due, d.allowed = t, 0
+	if d.Extends && !t.IsZero() {
+		d.allowed = time.Until(t)
+	}
+}
+
+// Interrupt ends the operations that go on. The deadline stays what it was: an
+// operation that calls Renew can go on until then.
+func (d *Lazy) Interrupt() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.applyLocked(time.Unix(1, 0))
+}
+
+// Wake ends the operations that go on at t, or when the deadline passes if that is
+// earlier; the zero t means only then. They may be ended earlier where the
+// connection's own deadline is, if that lies after now. The deadline stays what it
+// was.
+func (d *Lazy) Wake(t, now time.Time) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.due.IsZero() && (t.IsZero() || d.due.Before(t)) {
+		t = d.due
+	}
+	earlier := d.applied.After(now) && !d.applied.After(t)
+	if earlier || t.IsZero() && d.applied.IsZero() {
+		return nil
+	}
+	return d.applyLocked(t)
+}
+
+// IsApplied reports whether the connection has a deadline of its own, which may have
+// passed.
+func (d *Lazy) IsApplied() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.applied.IsZero()
+}
+
+// HasPassed reports whether there is a deadline and it has passed.
+func (d *Lazy) HasPassed() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return isPast(d.due)
+}
+
+// Renew is called when the connection's own deadline has ended an operation whose
+// peer has taken nothing since then. It reports whether the operation is to be
+// tried again, and until when; zero: for ever. It is not where the deadline has
+// passed, or the connection takes none any more.
+func (d *Lazy) Renew(since time.Time) (until time.Time, again bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	until = d.due
+	if extended := since.Add(d.allowed); !until.IsZero() && extended.After(until) {
+		until = extended
+	}
+	return until, !isPast(until) && d.applyLocked(until) == nil
+}
+
+func (d *Lazy) applyLocked(t time.Time) error {
+	d.applied = t
+	return d.Apply(t)
+}
+
+func isPast(t time.Time) bool { return !t.IsZero() && !time.Now().Before(t) }
