@@ -25,11 +25,11 @@ const (
 	atClose
 )
 
-// A body is what follows the head of an answer. One goroutine reads it; any
+// An answerBody is what follows the head of an answer. One goroutine reads it; any
 // may close it.
-type body struct {
+type answerBody struct {
 	x        *exchange
-	conn     *conn
+	conn     *targetConn
 	ending   ending
 	left     int64            // of a body that ends atLength
 	chunks   io.Reader        // of one that ends atLastChunk
@@ -42,7 +42,7 @@ type body struct {
 }
 
 // answer completes the response once its head has been read.
-func (x *exchange) answer(c *conn) *Error {
+func (x *exchange) answer(c *targetConn) *Error {
 	switching := x.response.StatusCode == http.StatusSwitchingProtocols
 	if switching && x.request.streamed {
 		if err := x.finishSending(); err != nil {
@@ -55,7 +55,7 @@ func (x *exchange) answer(c *conn) *Error {
 	c.reads.Set(time.Time{})
 	c.room = math.MaxInt64
 	c.patience.Store(0)
-	if c.limit = idleLimit; x.response.Header["Keep-Alive"] != nil {
+	if c.limit = defaultKeepAlive; x.response.Header["Keep-Alive"] != nil {
 		c.limit = keepAlive(x.response.Header["Keep-Alive"])
 	}
 
@@ -63,7 +63,7 @@ func (x *exchange) answer(c *conn) *Error {
 	b.x, b.conn = x, c
 	switch {
 	case switching:
-		x.response.Body = &tunnel{b}
+		x.response.Body = &upgradeBody{b}
 	case b.ending == atOnce:
 		x.response.Body = http.NoBody
 		x.end(b.reusable())
@@ -79,7 +79,7 @@ func (x *exchange) answer(c *conn) *Error {
 // reusable reports, at the end of b, whether its connection may serve another
 // request: everything of this exchange has been sent and read, and nothing
 // besides.
-func (b *body) reusable() bool {
+func (b *answerBody) reusable() bool {
 	if !b.keep || b.conn.limit <= 0 || b.conn.err != nil || b.conn.spoke || b.conn.br.Buffered() > 0 {
 		return false
 	}
@@ -90,9 +90,9 @@ func (b *body) reusable() bool {
 }
 
 // BecomeStream exempts the exchange from Group.CutRequests.
-func (b *body) BecomeStream() { b.x.becomeStream() }
+func (b *answerBody) BecomeStream() { b.x.becomeStream() }
 
-func (b *body) Read(p []byte) (n int, err error) {
+func (b *answerBody) Read(p []byte) (n int, err error) {
 	if b.err != nil || len(p) == 0 {
 		return 0, b.err
 	}
@@ -128,20 +128,20 @@ func (b *body) Read(p []byte) (n int, err error) {
 }
 
 // finish lets go of the connection at the end of the body.
-func (b *body) finish() error {
+func (b *answerBody) finish() error {
 	b.err = io.EOF
 	b.x.end(b.reusable())
 	return b.err
 }
 
 // fail says what Read returns from now on because of err.
-func (b *body) fail(err error) error {
+func (b *answerBody) fail(err error) error {
 	b.err = b.x.readFailure(b.conn, err)
 	return b.err
 }
 
 // readTrailer reads what follows the last chunk, and returns io.EOF after it.
-func (b *body) readTrailer() error {
+func (b *answerBody) readTrailer() error {
 	if end, _ := b.conn.br.Peek(2); string(end) == "\r\n" {
 		b.conn.br.Discard(2)
 		return io.EOF
@@ -168,7 +168,7 @@ func (b *body) readTrailer() error {
 
 // Close ends the exchange. A connection whose answer was not read to its end
 // is closed.
-func (b *body) Close() error {
+func (b *answerBody) Close() error {
 	b.x.cut(Cut, http.ErrBodyReadAfterClose)
 	b.x.end(false)
 	return nil
@@ -177,7 +177,7 @@ func (b *body) Close() error {
 // BeforeWait has f called whenever a Read is about to wait for the target, by
 // whoever reads: what was passed on so far must not wait as well. If f fails, so
 // does the Read. WriteTo sees to that itself.
-func (b *body) BeforeWait(f func() error) { b.waiter = waiterFunc(f) }
+func (b *answerBody) BeforeWait(f func() error) { b.waiter = waiterFunc(f) }
 
 // WriteTo passes the rest of the body on to w. An error of w is returned as it
 // is, unless the Pool or the body was closed; any other is an [*Error].
@@ -187,7 +187,7 @@ func (b *body) BeforeWait(f func() error) { b.waiter = waiterFunc(f) }
 // bytes wait for the client they do so for Options.WriteTimeout at most; the
 // target may be silent as long as it likes. The write deadline is used for this,
 // and cleared.
-func (b *body) WriteTo(w io.Writer) (n int64, err error) {
+func (b *answerBody) WriteTo(w io.Writer) (n int64, err error) {
 	if b.err == io.EOF {
 		return 0, nil
 	}
@@ -218,7 +218,7 @@ func (b *body) WriteTo(w io.Writer) (n int64, err error) {
 // spliceable returns what can move the rest of the body by itself; nil: nothing,
 // or it is not worth it. A server that speaks TLS would copy, and hold back what
 // comes little by little.
-func (b *body) spliceable(w io.Writer) io.ReaderFrom {
+func (b *answerBody) spliceable(w io.Writer) io.ReaderFrom {
 	if !b.to.web || b.conn.secured || b.left <= spliceMin || b.x.secret {
 		return nil
 	}
@@ -228,7 +228,7 @@ func (b *body) spliceable(w io.Writer) io.ReaderFrom {
 
 // writeBuffered writes what has been read together with the head: often that
 // is everything.
-func (b *body) writeBuffered(k *client) (n int64, err error) {
+func (b *answerBody) writeBuffered(k *client) (n int64, err error) {
 	p, _ := b.conn.br.Peek(int(min(b.left, int64(b.conn.br.Buffered()))))
 	if len(p) == 0 {
 		return 0, nil
@@ -251,7 +251,7 @@ func (b *body) writeBuffered(k *client) (n int64, err error) {
 // target's deadline, which does no harm, comes long before the client's, which
 // is set anew for each piece. When the target's passes, both are, and what was
 // left of the piece goes on.
-func (b *body) splice(k *client, to io.ReaderFrom) (n int64, err error) {
+func (b *answerBody) splice(k *client, to io.ReaderFrom) (n int64, err error) {
 	if err := k.flush(); err != nil {
 		return 0, b.x.writeError(err)
 	}
@@ -303,7 +303,7 @@ func isTargetsDeadline(err error, clients time.Time) bool {
 
 // spliceFailed finds out whose error err is. Where a splice does not tell, after
 // an error of the target's nothing can be read from it any more.
-func (b *body) spliceFailed(err error) error {
+func (b *answerBody) spliceFailed(err error) error {
 	var op *net.OpError
 	switch errors.As(err, &op); {
 	case op == nil || op.Op == "write" || errors.Is(err, os.ErrDeadlineExceeded):
@@ -315,13 +315,13 @@ func (b *body) spliceFailed(err error) error {
 	return b.fail(err)
 }
 
-// A tunnel is the body of a 101: the connection itself.
-type tunnel struct{ body *body }
+// An upgradeBody is the body of a 101: the connection itself.
+type upgradeBody struct{ body *answerBody }
 
 // BecomeStream exempts the exchange from Group.CutRequests.
-func (t *tunnel) BecomeStream() { t.body.x.becomeStream() }
+func (t *upgradeBody) BecomeStream() { t.body.x.becomeStream() }
 
-func (t *tunnel) Read(p []byte) (int, error) {
+func (t *upgradeBody) Read(p []byte) (int, error) {
 	n, err := t.body.conn.br.Read(p)
 	if err != nil && err != io.EOF {
 		err = t.body.x.readFailure(t.body.conn, err)
@@ -330,7 +330,7 @@ func (t *tunnel) Read(p []byte) (int, error) {
 }
 
 // Write writes to the target. It may be called beside Read.
-func (t *tunnel) Write(p []byte) (int, error) {
+func (t *upgradeBody) Write(p []byte) (int, error) {
 	n, err := t.body.conn.write(p)
 	if err != nil {
 		err = t.body.x.failure(Broken, err)
@@ -339,11 +339,11 @@ func (t *tunnel) Write(p []byte) (int, error) {
 }
 
 // CloseWrite tells the target that nothing more will be written.
-func (t *tunnel) CloseWrite() error {
+func (t *upgradeBody) CloseWrite() error {
 	if err := t.body.conn.closeWrite(); err != nil {
 		return t.body.x.failure(Broken, err)
 	}
 	return nil
 }
 
-func (t *tunnel) Close() error { return t.body.Close() }
+func (t *upgradeBody) Close() error { return t.body.Close() }

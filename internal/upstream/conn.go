@@ -24,9 +24,9 @@ const maxHead = 256 << 10
 
 var errHeadTooLarge = errors.New("head larger than 256 KiB, interim answers included")
 
-// A conn is a connection to the target. It belongs to one exchange at a time,
+// A targetConn is a connection to the target. It belongs to one exchange at a time,
 // or to the Pool while it is idle.
-type conn struct {
+type targetConn struct {
 	raw net.Conn      // as it was dialled; closing it ends whatever goes on
 	nc  net.Conn      // what is spoken on: raw, or TLS over it
 	br  *bufio.Reader // reads through Read
@@ -54,9 +54,9 @@ type conn struct {
 	writes deadline.Lazy // of writes to raw, whatever goes
 }
 
-// newConn returns a conn on raw, of which so many bytes are read at once.
-func newConn(raw net.Conn, buffer int) *conn {
-	c := &conn{raw: raw, nc: raw, room: math.MaxInt64, limit: idleLimit}
+// newTargetConn returns a targetConn on raw, of which so many bytes are read at once.
+func newTargetConn(raw net.Conn, buffer int) *targetConn {
+	c := &targetConn{raw: raw, nc: raw, room: math.MaxInt64, limit: defaultKeepAlive}
 	if socket, ok := raw.(syscall.Conn); ok {
 		c.sys, _ = socket.SyscallConn()
 	}
@@ -72,17 +72,17 @@ func newConn(raw net.Conn, buffer int) *conn {
 }
 
 // secure has TLS spoken on c.
-func (c *conn) secure(ctx context.Context, config *tls.Config) error {
+func (c *targetConn) secure(ctx context.Context, config *tls.Config) error {
 	secured := tls.Client(&ciphertext{c.raw, c}, config)
 	c.nc, c.secured = secured, true
 	return secured.HandshakeContext(ctx)
 }
 
 // isBare reports whether what is spoken on is a socket.
-func (c *conn) isBare() bool { return c.socket && !c.secured }
+func (c *targetConn) isBare() bool { return c.socket && !c.secured }
 
 // Read is what br reads from.
-func (c *conn) Read(p []byte) (int, error) {
+func (c *targetConn) Read(p []byte) (int, error) {
 	if c.room <= 0 {
 		c.err = errHeadTooLarge
 		return 0, c.err
@@ -103,7 +103,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 }
 
-func (c *conn) read(p []byte) (int, error) {
+func (c *targetConn) read(p []byte) (int, error) {
 	if !c.secured {
 		if n, err := c.readAtHand(p); err != errNothing {
 			return n, err
@@ -119,40 +119,41 @@ func (c *conn) read(p []byte) (int, error) {
 	return n, err
 }
 
-// ask writes wire, or as much of it as there is room for at once. Unless told
-// otherwise, it then waits until there is something to be read, or a Read would
-// return an error.
+// writeAndWait writes wire, or as much of it as there is room for at once. If all of
+// it is written and wait is set, it returns when there is something to be read, or a
+// Read would return an error.
 //
-// Nothing is written where that is of no use: to a connection that is not quiet,
-// if it was used before, which is errStale, or that the target has closed. What
-// a target says on a new one before it was asked is for a Read to return.
-func (c *conn) ask(wire []byte, wait bool) (n int, err error) {
+// Nothing is written where that is of no use: to a connection that was used before
+// and is not quiet, which is errStale, or to one that the target has closed. What a
+// target says on a new one before it was asked is for a Read to return.
+func (c *targetConn) writeAndWait(wire []byte, wait bool) (n int, err error) {
 	if !c.isBare() {
 		return c.write(wire)
 	}
-	s := &c.steps
-	s.begin(wire, c.reused, wait)
-	for err := c.sys.Read(s.asker); s.asking != nil; err = c.sys.Read(s.asker) {
-		if c.isDue(err) {
+	a := &c.steps.ask
+	*a = ask{wire: wire, reused: c.reused, wait: wait}
+	defer func() { a.wire = nil }()
+	for err := c.sys.Read(c.steps.asker); !a.tried; err = c.sys.Read(c.steps.asker) {
+		if c.isDue(err) { // else it was a deadline that was left behind
 			return 0, c.socketError("write", err)
 		}
 	}
 	// What ended the wait, if not something to be read, a Read will find, too.
-	c.spoke = s.found == nil
-	switch s.failed {
+	c.spoke = a.found == nil
+	switch a.failed {
 	case nil, syscall.EAGAIN:
-		return s.n, nil
+		return a.n, nil
 	case io.EOF:
-		return s.n, io.ErrUnexpectedEOF
+		return a.n, io.ErrUnexpectedEOF
 	case errStale:
 		return 0, errStale
 	}
-	return s.n, c.socketError("write", s.failed)
+	return a.n, c.socketError("write", a.failed)
 }
 
 // hasSpoken reports whether there is something to be read, although nothing can
 // be written any more: a target that hangs up may have said why.
-func (c *conn) hasSpoken() bool {
+func (c *targetConn) hasSpoken() bool {
 	c.reads.SetNow(time.Now().Add(lastLimit))
 	_, err := c.br.Peek(1)
 	c.reads.SetNow(time.Time{})
@@ -160,11 +161,11 @@ func (c *conn) hasSpoken() bool {
 }
 
 // socketError returns err as raw would.
-func (c *conn) socketError(op string, err error) error { return nowait.Error(op, op, c.raw, err) }
+func (c *targetConn) socketError(op string, err error) error { return nowait.Error(op, op, c.raw, err) }
 
 // isDue reports whether err ends a read. The expiry of a deadline that is earlier
 // than the one wanted does not.
-func (c *conn) isDue(err error) bool {
+func (c *targetConn) isDue(err error) bool {
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return true
 	}
@@ -178,7 +179,7 @@ const peekTime = 100 * time.Microsecond
 
 // quiet reports whether the target neither closed the idle connection nor sent
 // anything on it that nobody asked for.
-func (c *conn) quiet() bool {
+func (c *targetConn) quiet() bool {
 	if c.sys != nil && c.look() != syscall.EAGAIN {
 		return false
 	}
@@ -197,7 +198,7 @@ func (c *conn) quiet() bool {
 }
 
 // isAlive reports whether more may be read, as far as can be told.
-func (c *conn) isAlive() bool {
+func (c *targetConn) isAlive() bool {
 	if c.sys == nil {
 		return true
 	}
@@ -207,7 +208,7 @@ func (c *conn) isAlive() bool {
 
 // look returns what a read would find now: nil (bytes), io.EOF, EAGAIN
 // (nothing), or what broke the connection. c must have a sys.
-func (c *conn) look() error {
+func (c *targetConn) look() error {
 	err := c.sys.Read(c.steps.looker)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		c.reads.SetNow(time.Time{})
@@ -220,7 +221,7 @@ func (c *conn) look() error {
 }
 
 // closeWrite tells the target that nothing more will come.
-func (c *conn) closeWrite() error {
+func (c *targetConn) closeWrite() error {
 	half, ok := c.nc.(interface{ CloseWrite() error })
 	if !ok {
 		return errors.ErrUnsupported

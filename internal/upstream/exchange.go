@@ -33,10 +33,10 @@ type exchange struct {
 	secret  bool    // the request came over TLS
 
 	response http.Response
-	body     body // of response
+	body     answerBody // of response
 
 	fate                        // its mu guards the fields below, too
-	conn     *conn              // what a cut closes; nil: none yet, or none any more
+	conn     *targetConn        // what a cut closes; nil: none yet, or none any more
 	wake     context.CancelFunc // what a cut calls; nil: nobody waits for it
 	unwatch  func() bool        // stops watching the request's context
 	sent     bool               // the whole request is written
@@ -158,7 +158,7 @@ func (x *exchange) end(reusable bool) {
 }
 
 // readFailure is failure for an error of reading from c.
-func (x *exchange) readFailure(c *conn, err error) *Error {
+func (x *exchange) readFailure(c *targetConn, err error) *Error {
 	switch {
 	case c.err == nil || c.err == errHeadTooLarge:
 		return x.failure(Malformed, cmp.Or(c.err, err))
@@ -179,7 +179,7 @@ func (x *exchange) untouched(reason Reason, err error) *Error {
 }
 
 // connect gets x a connection: from the Pool, or a new one.
-func (x *exchange) connect() (*conn, *Error) {
+func (x *exchange) connect() (*targetConn, *Error) {
 	if !x.fresh {
 		if c := x.pool.take(&x.request); c != nil {
 			return c, x.adopt(c)
@@ -201,7 +201,7 @@ func (x *exchange) connect() (*conn, *Error) {
 }
 
 // adopt hands c to x; the error tells that x was cut in the meantime.
-func (x *exchange) adopt(c *conn) *Error {
+func (x *exchange) adopt(c *targetConn) *Error {
 	x.mu.Lock()
 	x.conn, x.wake = c, nil
 	cut := x.reason != 0
@@ -232,10 +232,10 @@ func (x *exchange) drop() bool {
 }
 
 // attempt writes the request to c and reads heads up to the final one.
-func (x *exchange) attempt(c *conn, interim func(int, http.Header)) *Error {
+func (x *exchange) attempt(c *targetConn, interim func(int, http.Header)) *Error {
 	c.room = maxHead // for all heads together
 	x.body.doubtful = false
-	if err := x.ask(c); err != nil {
+	if err := x.writeWire(c); err != nil {
 		return err
 	}
 	holding := x.request.held
@@ -247,7 +247,7 @@ func (x *exchange) attempt(c *conn, interim func(int, http.Header)) *Error {
 			return err
 		}
 	}
-	for interims := 0; ; {
+	for heard := false; ; {
 		if err := c.await(); err != nil && holding && c.timedOut() {
 			holding = false
 			if err := x.send(c); err != nil {
@@ -256,21 +256,21 @@ func (x *exchange) attempt(c *conn, interim func(int, http.Header)) *Error {
 			continue
 		} else if err != nil {
 			e := x.readFailure(c, err)
-			e.Repeatable = e.Reason == Broken && x.request.repeatable && interims == 0
+			e.Repeatable = e.Reason == Broken && x.request.repeatable && !heard
 			return e
 		}
 		if err := c.readHead(x.request.r.Method, &x.response, &x.body); err != nil {
 			e := x.readFailure(c, err)
 			// This may be what is left of an answer to somebody else.
 			e.Repeatable = (e.Reason == Malformed || e.Reason == Broken) && x.request.repeatable &&
-				interims == 0 && c.reused && errors.Is(err, errStatusLine)
+				!heard && c.reused && errors.Is(err, errStatusLine)
 			return e
 		}
 		status := x.response.StatusCode
 		if status/100 != 1 || status == http.StatusSwitchingProtocols {
 			return x.answer(c)
 		}
-		interims++
+		heard = true
 		if interim != nil {
 			interim(status, x.response.Header)
 		}
@@ -284,16 +284,16 @@ func (x *exchange) attempt(c *conn, interim func(int, http.Header)) *Error {
 	}
 }
 
-// ask writes what is to be sent in one piece. The answer may be there when it
+// writeWire writes what is to be sent in one piece. The answer may be there when it
 // returns, also that of a target which did not want to be asked.
-func (x *exchange) ask(c *conn) *Error {
+func (x *exchange) writeWire(c *targetConn) *Error {
 	wire, streamed := x.request.wire, x.request.streamed
 	c.patience.Store(int64(x.pool.o.ResponseTimeout))
 	wait := !streamed && c.isBare()
 	if wait {
 		x.wasSent(c) // for as a rule all of it will be, at once
 	}
-	n, err := c.ask(wire, wait)
+	n, err := c.writeAndWait(wire, wait)
 	if err == nil && n < len(wire) {
 		var m int
 		m, err = c.write(wire[n:])
@@ -318,7 +318,7 @@ func (x *exchange) ask(c *conn) *Error {
 }
 
 // wasSent starts the time that the target has for its answer.
-func (x *exchange) wasSent(c *conn) {
+func (x *exchange) wasSent(c *targetConn) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.sent = true
@@ -326,13 +326,13 @@ func (x *exchange) wasSent(c *conn) {
 }
 
 // wasHeard starts it anew.
-func (x *exchange) wasHeard(c *conn) {
+func (x *exchange) wasHeard(c *targetConn) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.expectLocked(c)
 }
 
-func (x *exchange) expectLocked(c *conn) {
+func (x *exchange) expectLocked(c *targetConn) {
 	if limit := x.pool.o.ResponseTimeout; limit > 0 && x.sent && !x.answered {
 		c.reads.Set(time.Now().Add(limit))
 	}

@@ -39,7 +39,7 @@ type H2C struct {
 
 	mu      sync.Mutex // guards the fields below, and those of carriers
 	closed  bool
-	active  map[*stream]struct{}
+	active  map[*h2cExchange]struct{}
 	conns   map[*h2cConn]struct{} // of all carriers
 	carrier *carrier              // of exchanges that begin
 }
@@ -49,7 +49,7 @@ func NewH2C(o Options) *H2C {
 	o.setDefaults()
 	o.setServerName()
 	ctx, stop := context.WithCancel(context.Background())
-	p := &H2C{o: o, stop: stop, active: make(map[*stream]struct{}), conns: make(map[*h2cConn]struct{})}
+	p := &H2C{o: o, stop: stop, active: make(map[*h2cExchange]struct{}), conns: make(map[*h2cConn]struct{})}
 	if p.scheme = "http"; o.TLS != nil {
 		p.scheme = "https"
 		p.o.TLS.NextProtos = []string{protocolHTTP2}
@@ -179,7 +179,7 @@ func (p *H2C) secure(ctx context.Context, c net.Conn) (*tls.Conn, error) {
 }
 
 // begin is enter for x: for its round trip and its watcher.
-func (p *H2C) begin(x *stream) bool {
+func (p *H2C) begin(x *h2cExchange) bool {
 	p.mu.Lock()
 	if p.closed || !x.group.isOpen() {
 		p.mu.Unlock()
@@ -195,7 +195,7 @@ func (p *H2C) begin(x *stream) bool {
 	return true
 }
 
-func (p *H2C) leave(x *stream) {
+func (p *H2C) leave(x *h2cExchange) {
 	p.mu.Lock()
 	delete(p.active, x)
 	x.carrier.active--
@@ -222,7 +222,7 @@ func (p *H2C) exchange(g *Group, r *http.Request, target string, header field.Vi
 		return nil, &Error{Reason: ClientBody, Err: err}
 	}
 	for again := false; ; again = true {
-		x := &stream{
+		x := &h2cExchange{
 			call:     field.IsCall(r),
 			pool:     p,
 			group:    g,
@@ -288,7 +288,7 @@ func goesInStreams(name string) bool {
 
 // outgoing makes the request for the transport, which has it to itself: when a
 // round trip is given up, it returns while another goroutine still encodes it.
-func (x *stream) outgoing(ctx context.Context, r *http.Request, target string, header field.View) *http.Request {
+func (x *h2cExchange) outgoing(ctx context.Context, r *http.Request, target string, header field.View) *http.Request {
 	fields := header.Clone()
 	for name := range fields {
 		if !goesInStreams(name) {

@@ -24,7 +24,7 @@ func (f waiterFunc) beforeWait() error { return f() }
 // readAtHand comes before a Read of the socket: where somebody wants to know
 // whether that will wait, it reads what is there. Otherwise, and when it has told
 // that there was nothing, it returns errNothing.
-func (c *conn) readAtHand(p []byte) (int, error) {
+func (c *targetConn) readAtHand(p []byte) (int, error) {
 	if c.waiter == nil {
 		return 0, errNothing
 	}
@@ -48,7 +48,7 @@ func (c *conn) readAtHand(p []byte) (int, error) {
 // room in it.
 type ciphertext struct {
 	net.Conn
-	c *conn
+	c *targetConn
 }
 
 func (t *ciphertext) Read(p []byte) (int, error) {

@@ -70,9 +70,9 @@ type Options struct {
 }
 
 const (
-	// idleLimit is how long a connection is kept for reuse where its target
+	// defaultKeepAlive is how long a connection is kept for reuse where its target
 	// does not say. It is below Node's five seconds.
-	idleLimit = 4 * time.Second
+	defaultKeepAlive = 4 * time.Second
 
 	// freshLimit is how long a connection may have been idle for a request that
 	// cannot be sent twice: that its target gives it up just when the request
@@ -94,13 +94,13 @@ type Pool struct {
 	// request's context. It grows only with mu held and closed false.
 	running sync.WaitGroup
 
-	mu     sync.Mutex  // guards the fields below, and links of exchanges
-	closed bool        // for good
-	active *exchange   // the newest of those that are between enter and leave
-	idle   []*conn     // the one used last at the end
-	sweep  *time.Timer // closes what is idle for too long; nil: not set
+	mu     sync.Mutex    // guards the fields below, and links of exchanges
+	closed bool          // for good
+	active *exchange     // the newest of those that are between enter and leave
+	idle   []*targetConn // the one used last at the end
+	sweep  *time.Timer   // closes what is idle for too long; nil: not set
 
-	look    *time.Timer // calls watch; nil: never set yet
+	look    *time.Timer // calls lookForLasting; nil: never set yet
 	looking bool        // it is set
 }
 
@@ -176,7 +176,7 @@ func (p *Pool) CloseIdle() {
 // CloseStale closes the connections that nobody uses and that are not current
 // any more, as Options.IsCurrent has it. Those in use are closed afterwards.
 func (p *Pool) CloseStale() {
-	var stale []*conn
+	var stale []*targetConn
 	p.mu.Lock()
 	kept := p.idle[:0]
 	for _, c := range p.idle {
@@ -193,7 +193,7 @@ func (p *Pool) CloseStale() {
 }
 
 // isCurrent reports whether c may be used for one more exchange.
-func (p *Pool) isCurrent(c *conn) bool {
+func (p *Pool) isCurrent(c *targetConn) bool {
 	return p.o.IsCurrent == nil || p.o.IsCurrent(c.addr)
 }
 
@@ -254,7 +254,7 @@ func (p *Pool) enter(x *exchange) bool {
 	if p.closed || !x.group.isOpen() {
 		return false
 	}
-	p.watchLaterLocked()
+	p.lookLaterLocked()
 	if p.active != nil {
 		p.active.prev = x
 	}
@@ -265,7 +265,7 @@ func (p *Pool) enter(x *exchange) bool {
 
 // leave undoes enter and, unless the Pool is closed, keeps c for reuse if it is
 // current. A nil c is one that cannot be used again.
-func (p *Pool) leave(x *exchange, c *conn) {
+func (p *Pool) leave(x *exchange, c *targetConn) {
 	p.mu.Lock()
 	if x.prev != nil {
 		x.prev.next = x.next
@@ -286,7 +286,7 @@ func (p *Pool) leave(x *exchange, c *conn) {
 	}
 }
 
-func (p *Pool) keepLocked(c *conn) {
+func (p *Pool) keepLocked(c *targetConn) {
 	c.since = time.Now()
 	p.idle = append(p.idle, c)
 	if p.sweep == nil {
@@ -311,7 +311,7 @@ func (p *Pool) run(f func()) bool {
 // that called it for the next time something will be.
 func (p *Pool) closeExpired() {
 	defer p.running.Done()
-	var expired []*conn
+	var expired []*targetConn
 	p.mu.Lock()
 	if !p.closed {
 		now, next := time.Now(), time.Duration(-1)
@@ -343,7 +343,7 @@ func (p *Pool) closeExpired() {
 // nil; a bare one is looked at when it is asked. If it turns out to be lost, a
 // repeatable request needs another attempt, but any other is lost, too, and so
 // gets none that is not fresh.
-func (p *Pool) take(q *request) *conn {
+func (p *Pool) take(q *request) *targetConn {
 	for {
 		c, usable := p.pop(q.repeatable)
 		if c == nil {
@@ -359,7 +359,7 @@ func (p *Pool) take(q *request) *conn {
 
 // pop removes the newest idle connection, unless there is none or it is too
 // old for what cannot be repeated; the others are older still.
-func (p *Pool) pop(repeatable bool) (c *conn, usable bool) {
+func (p *Pool) pop(repeatable bool) (c *targetConn, usable bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	last := len(p.idle) - 1
@@ -377,12 +377,12 @@ func (p *Pool) pop(repeatable bool) (c *conn, usable bool) {
 }
 
 // dial opens a connection.
-func (p *Pool) dial(ctx context.Context) (*conn, error) {
+func (p *Pool) dial(ctx context.Context) (*targetConn, error) {
 	raw, err := p.o.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c := newConn(raw, p.o.ReadBuffer)
+	c := newTargetConn(raw, p.o.ReadBuffer)
 	c.addr = p.o.addrOf(raw)
 	if p.o.TLS == nil {
 		return c, nil
@@ -402,7 +402,7 @@ func withTimeout(ctx context.Context, limit time.Duration) (context.Context, con
 	return context.WithCancel(ctx)
 }
 
-func closeAll(conns []*conn) {
+func closeAll(conns []*targetConn) {
 	for _, c := range conns {
 		c.raw.Close()
 	}

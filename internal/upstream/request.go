@@ -217,7 +217,7 @@ const lastLimit = 100 * time.Millisecond
 // lasts until then.
 type sender struct {
 	x       *exchange
-	conn    *conn
+	conn    *targetConn
 	r       *http.Request // whose Body it is, and whose Trailer follows
 	left    int64         // of a counted body; negative: it goes out in chunks
 	last    atomic.Bool   // the end of the body is being written
@@ -227,7 +227,7 @@ type sender struct {
 }
 
 // send starts the sender of x.
-func (x *exchange) send(c *conn) *Error {
+func (x *exchange) send(c *targetConn) *Error {
 	r := x.request.r
 	s := &sender{x: x, conn: c, r: r, left: bodyLength(r), done: make(chan struct{})}
 	c.reads.Set(time.Time{})
@@ -382,7 +382,7 @@ func (x *exchange) stalled() {
 
 // bodyFailed makes sure that the target never takes for complete what the
 // client did not complete. An answer that is coming already goes on.
-func (x *exchange) bodyFailed(c *conn, err error) {
+func (x *exchange) bodyFailed(c *targetConn, err error) {
 	x.mu.Lock()
 	answered := x.answered
 	x.mu.Unlock()

@@ -44,13 +44,13 @@ var (
 // It is refused where two readers could see two messages in it.
 
 // await waits for the first byte of an answer.
-func (c *conn) await() error {
+func (c *targetConn) await() error {
 	_, err := c.br.Peek(1)
 	return noEOF(err)
 }
 
 // timedOut reports whether reading ended because of a deadline, and undoes that.
-func (c *conn) timedOut() bool {
+func (c *targetConn) timedOut() bool {
 	if !errors.Is(c.err, os.ErrDeadlineExceeded) {
 		return false
 	}
@@ -60,7 +60,7 @@ func (c *conn) timedOut() bool {
 
 // readHead reads the head of the answer to a request with that method into r,
 // and into b how its body is to be read.
-func (c *conn) readHead(method string, r *http.Response, b *body) error {
+func (c *targetConn) readHead(method string, r *http.Response, b *answerBody) error {
 	if err := c.expectHead(); err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (c *conn) readHead(method string, r *http.Response, b *body) error {
 
 // expectHead waits until what comes can be seen to begin as a status line does.
 // What does not is no answer, and its line may never end.
-func (c *conn) expectHead() error {
+func (c *targetConn) expectHead() error {
 	const beginning = "HTTP/"
 	for n := 1; n <= len(beginning); n++ {
 		p, err := c.br.Peek(n)
@@ -121,7 +121,7 @@ const (
 )
 
 // readFields reads the fields of a section up to the empty line.
-func (c *conn) readFields(where section) (http.Header, error) {
+func (c *targetConn) readFields(where section) (http.Header, error) {
 	if h, ok := c.plainFields(); ok {
 		return h, nil
 	}
@@ -151,7 +151,7 @@ func (c *conn) readFields(where section) (http.Header, error) {
 // readLine returns the next line without its end. It is valid until more is
 // read. A LF alone ends a line of a header, as it does for everybody; but in
 // trailers some would look for the end elsewhere.
-func (c *conn) readLine(where section) ([]byte, error) {
+func (c *targetConn) readLine(where section) ([]byte, error) {
 	line, err := c.br.ReadSlice('\n')
 	if err == bufio.ErrBufferFull {
 		var rest []byte
@@ -194,7 +194,7 @@ func addField(h http.Header, line []byte) error {
 // nothing, unless all of them are in br's buffer, on a line each and with nothing
 // that calls for a closer look. Nearly all heads are like that, and this
 // makes three objects of one where the standard library makes one per field.
-func (c *conn) plainFields() (http.Header, bool) {
+func (c *targetConn) plainFields() (http.Header, bool) {
 	buffered, _ := c.br.Peek(c.br.Buffered())
 	end := bytes.Index(buffered, []byte("\r\n\r\n"))
 	if end < 0 {
@@ -262,7 +262,7 @@ func parseStatusLine(r *http.Response, line []byte) bool {
 // connection may be used again after it (section 9.3). Where the target is at
 // odds with itself about the first, r is refused, unless it says chunked beside
 // a length: that is what everybody reads.
-func (b *body) frame(method string, r *http.Response) error {
+func (b *answerBody) frame(method string, r *http.Response) error {
 	h := r.Header
 	length, err := takeLength(h)
 	if err != nil {
@@ -403,7 +403,7 @@ func keepAlive(values []string) time.Duration {
 			}
 		}
 	}
-	return idleLimit
+	return defaultKeepAlive
 }
 
 // noEOF is for where an end is a surprise.

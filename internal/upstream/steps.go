@@ -10,7 +10,7 @@ import (
 
 var errStale = errors.New("the target has closed the connection, or sent on it what nobody asked for")
 
-// steps are what a conn does with its socket within a RawConn.Read, which calls
+// steps are what a targetConn does with its socket within a RawConn.Read, which calls
 // one of them again whenever there may be something to be read, until it reports
 // that it is done. They are bound once, and share their variables, lest each
 // call makes objects.
@@ -20,10 +20,8 @@ type steps struct {
 	taker  func(fd uintptr) bool
 	looker func(fd uintptr) bool
 
-	asking []byte // what ask is to write; nil: it has tried
-	reused bool   // it is of no use unless the connection is quiet
-	wait   bool   // for an answer
-	into   []byte // what read fills
+	ask  ask
+	into []byte // what read fills
 
 	n      int   // how much was read or written
 	failed error // what ended that
@@ -32,37 +30,46 @@ type steps struct {
 }
 
 func (s *steps) bind() {
-	s.asker, s.reader, s.taker, s.looker = s.ask, s.readNow, s.take, s.look
+	s.asker, s.reader, s.taker, s.looker = s.writeOnce, s.readNow, s.take, s.look
 }
 
-// begin makes the next calls of asker write wire, which is not empty, and wait.
-func (s *steps) begin(wire []byte, reused, wait bool) {
-	s.asking, s.reused, s.wait = wire, reused, wait
+// An ask is a writeAndWait. Its state would be local variables if these and the func
+// that knows them were not five objects more for each request.
+type ask struct {
+	wire   []byte
+	reused bool // nothing is written unless the connection is quiet
+	wait   bool // for something to be read
+
+	tried  bool
+	n      int   // how much was written
+	failed error // why not all of it
+	found  error // what a read would have found before
 }
 
-// ask is a look, a write, and a wait for what there is to be read. A RawConn.Read
-// begins by forgetting that there was something, and what comes in from then on
-// ends the wait: so it is the look that must find what has come before. Between
-// the three there is nothing else that a request of one piece has to pay for; a
-// Write and a Read are a system call more, for a Read tries before it waits, too
-// early as a rule.
-func (s *steps) ask(fd uintptr) bool {
-	wire := s.asking
-	if wire == nil {
-		return true
+// writeOnce is a look, a write, and a wait for what there is to be read. A
+// RawConn.Read begins by forgetting that there was something, and what comes in from
+// then on ends the wait: so it is the look that must find what has come before.
+// Between the three there is nothing else that a request of one piece has to pay
+// for; a Write and a Read are a system call more, for a Read tries before it waits,
+// too early as a rule.
+func (s *steps) writeOnce(fd uintptr) bool {
+	a := &s.ask
+	if a.tried {
+		return true // the wait is over
 	}
-	s.asking, s.n = nil, 0
+	a.tried = true
 	s.look(fd)
-	if s.found != syscall.EAGAIN && s.reused {
-		s.failed = errStale
+	a.found = s.found
+	switch quiet := a.found == syscall.EAGAIN; {
+	case !quiet && a.reused:
+		a.failed = errStale
+		return true
+	case !quiet && a.found != nil:
+		a.failed = a.found
 		return true
 	}
-	if s.found != syscall.EAGAIN && s.found != nil {
-		s.failed = s.found
-		return true
-	}
-	s.n, s.failed = nowait.Write(fd, wire)
-	return !s.wait || s.n < len(wire) || s.found == nil
+	a.n, a.failed = nowait.Write(fd, a.wire)
+	return !a.wait || a.n < len(a.wire) || a.found == nil
 }
 
 // read is a Read of a socket by one of the steps: reader, which waits, or taker,

@@ -18,10 +18,10 @@ var errStalled = errors.New("the target takes nothing more of the request")
 const stallLooks = 8
 
 // write writes p to the target. It waits for room as long as bytes that were
-// written before keep going, but no longer than the conn's patience while none
+// written before keep going, but no longer than c's patience while none
 // does: then it returns errStalled. Waiting for the one who calls it costs no
 // patience.
-func (c *conn) write(p []byte) (int, error) {
+func (c *targetConn) write(p []byte) (int, error) {
 	if !c.secured {
 		return c.writeRaw(p)
 	}
@@ -29,9 +29,9 @@ func (c *conn) write(p []byte) (int, error) {
 }
 
 // writeRaw is write below TLS.
-func (c *conn) writeRaw(p []byte) (n int, err error) {
+func (c *targetConn) writeRaw(p []byte) (n int, err error) {
 	if !c.socket {
-		c.watchFirstWrite()
+		c.timeFirstWrite()
 		if n, err = c.raw.Write(p); !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
@@ -42,7 +42,7 @@ func (c *conn) writeRaw(p []byte) (n int, err error) {
 }
 
 // writePatiently is write for what may have to be timed.
-func (c *conn) writePatiently(p []byte) (int, error) {
+func (c *targetConn) writePatiently(p []byte) (int, error) {
 	w := &c.writing
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -76,7 +76,7 @@ type writing struct {
 }
 
 // writeOn goes on with w up to an error, which may be that it waits too long.
-func (c *conn) writeOn(w *writing) error {
+func (c *targetConn) writeOn(w *writing) error {
 	if !c.socket {
 		n, err := c.raw.Write(w.rest)
 		w.rest = w.rest[n:]
@@ -93,7 +93,7 @@ func (c *conn) writeOn(w *writing) error {
 }
 
 // stepWrite writes what there is room for, within a RawConn.Write.
-func (c *conn) stepWrite(fd uintptr) bool {
+func (c *targetConn) stepWrite(fd uintptr) bool {
 	w := &c.writing
 	for w.failed = nil; len(w.rest) > 0 && w.failed == nil; {
 		var n int
@@ -112,7 +112,7 @@ func (c *conn) stepWrite(fd uintptr) bool {
 }
 
 // wait begins a wait of w, with so much on its way.
-func (c *conn) wait(w *writing, unsent int) {
+func (c *targetConn) wait(w *writing, unsent int) {
 	if c.patience.Load() > 0 {
 		w.since, w.unsent = time.Now(), unsent
 	}
@@ -121,7 +121,7 @@ func (c *conn) wait(w *writing, unsent int) {
 
 // goOn returns nil if w may last longer, although a deadline, which err tells,
 // has passed. If something was moved before that, its wait begins anew.
-func (c *conn) goOn(w *writing, moved bool, err error) error {
+func (c *targetConn) goOn(w *writing, moved bool, err error) error {
 	now := time.Now()
 	if left := c.unsent(); moved || left != w.unsent || w.since.IsZero() {
 		w.since, w.unsent = now, left
@@ -136,11 +136,11 @@ func (c *conn) goOn(w *writing, moved bool, err error) error {
 	return c.lookAgain(w, now)
 }
 
-// watchFirstWrite sets a deadline for writes to what is no socket, where none is
+// timeFirstWrite sets a deadline for writes to what is no socket, where none is
 // set: whether a write waits shows there when it is too late to set one. From then
 // on there always is one, if only one that was left behind; the wait of a write
 // begins when that passes.
-func (c *conn) watchFirstWrite() {
+func (c *targetConn) timeFirstWrite() {
 	patience := time.Duration(c.patience.Load())
 	if patience <= 0 {
 		return
@@ -152,7 +152,7 @@ func (c *conn) watchFirstWrite() {
 }
 
 // lookAgain sets the time of the next look at w.
-func (c *conn) lookAgain(w *writing, now time.Time) error {
+func (c *targetConn) lookAgain(w *writing, now time.Time) error {
 	var at time.Time
 	if patience := time.Duration(c.patience.Load()); patience > 0 && !w.since.IsZero() {
 		at = now.Add(min(patience/stallLooks, patience-now.Sub(w.since)))
@@ -162,7 +162,7 @@ func (c *conn) lookAgain(w *writing, now time.Time) error {
 
 // unsent returns how much of what was written is on its way, as far as that can
 // be known.
-func (c *conn) unsent() (n int) {
+func (c *targetConn) unsent() (n int) {
 	if c.socket {
 		c.sys.Control(func(fd uintptr) { n = nowait.Unsent(fd) })
 	}

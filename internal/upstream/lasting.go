@@ -5,30 +5,30 @@ import (
 	"time"
 )
 
-// watchStep is how often a Pool looks for exchanges that last. One that is
+// lookStep is how often a Pool looks for exchanges that last. One that is
 // seen twice has its request's context watched from then on. Most are over too
 // soon for that to be worth what it costs: several objects and locks.
-const watchStep = 10 * time.Millisecond
+const lookStep = 10 * time.Millisecond
 
-// watchLaterLocked has the next look taken, unless it is to be already.
-func (p *Pool) watchLaterLocked() {
+// lookLaterLocked has the next look taken, unless it is to be already.
+func (p *Pool) lookLaterLocked() {
 	if p.looking {
 		return
 	}
 	p.looking = true
 	p.running.Add(1)
 	if p.look == nil {
-		p.look = time.AfterFunc(watchStep, p.watch)
+		p.look = time.AfterFunc(lookStep, p.lookForLasting)
 	} else {
-		p.look.Reset(watchStep)
+		p.look.Reset(lookStep)
 	}
 }
 
-// watch takes a look.
-func (p *Pool) watch() {
+// lookForLasting takes a look.
+func (p *Pool) lookForLasting() {
 	defer p.running.Done()
 	for _, x := range p.lasting() {
-		x.watch()
+		x.watchContext()
 	}
 }
 
@@ -45,7 +45,7 @@ func (p *Pool) lasting() []*exchange {
 	// Those behind one that was seen twice are older, and were seen, too.
 	for x := p.active; x != nil && x.seen < 2; x = x.next {
 		if x.seen++; x.seen == 1 {
-			p.watchLaterLocked()
+			p.lookLaterLocked()
 			continue
 		}
 		p.running.Add(1)
@@ -54,8 +54,8 @@ func (p *Pool) lasting() []*exchange {
 	return lasting
 }
 
-// watch has the end of the request's context end x, if that has not ended yet.
-func (x *exchange) watch() {
+// watchContext has the end of the request's context end x, if that has not ended yet.
+func (x *exchange) watchContext() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.ended || x.reason != 0 {

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// A stream is an exchange of an H2C, and the body of its answer.
-type stream struct {
+// An h2cExchange is an exchange of an H2C, and the body of its answer.
+type h2cExchange struct {
 	pool     *H2C
 	group    *Group             // that it is of; nil: none
 	carrier  *carrier           // once it has begun
@@ -48,13 +48,13 @@ type stream struct {
 
 // gotConn begins what the target has to take: the head is written at once, or as
 // soon as there is room for it.
-func (x *stream) gotConn(httptrace.GotConnInfo) {
+func (x *h2cExchange) gotConn(httptrace.GotConnInfo) {
 	x.met.Store(true)
 	x.move(true)
 }
 
 // wroteHeaders ends that. A body may still have to wait, for its client or for a 100.
-func (x *stream) wroteHeaders() {
+func (x *h2cExchange) wroteHeaders() {
 	x.written.Store(true)
 	if x.upload != nil {
 		x.move(false)
@@ -62,7 +62,7 @@ func (x *stream) wroteHeaders() {
 }
 
 // move says whether it is for the target to go on, or for the client.
-func (x *stream) move(targets bool) {
+func (x *h2cExchange) move(targets bool) {
 	x.taking.Store(targets)
 	select {
 	case x.moved <- struct{}{}:
@@ -70,7 +70,7 @@ func (x *stream) move(targets bool) {
 	}
 }
 
-func (x *stream) wroteRequest(info httptrace.WroteRequestInfo) {
+func (x *h2cExchange) wroteRequest(info httptrace.WroteRequestInfo) {
 	if info.Err != nil {
 		return
 	}
@@ -82,7 +82,7 @@ func (x *stream) wroteRequest(info httptrace.WroteRequestInfo) {
 
 // got1xx hands an interim answer to Exchange. It does not wait for that, for
 // other exchanges of the connection would wait, too.
-func (x *stream) got1xx(status int, header textproto.MIMEHeader) error {
+func (x *h2cExchange) got1xx(status int, header textproto.MIMEHeader) error {
 	if status == http.StatusContinue && x.upload != nil {
 		x.upload.asked.Store(true)
 	}
@@ -90,7 +90,7 @@ func (x *stream) got1xx(status int, header textproto.MIMEHeader) error {
 }
 
 // run carries the exchange as far as the head of the final answer.
-func (x *stream) run(ctx context.Context, r, out *http.Request, interim func(int, http.Header)) *Error {
+func (x *h2cExchange) run(ctx context.Context, r, out *http.Request, interim func(int, http.Header)) *Error {
 	if !x.pool.begin(x) {
 		x.cancel()
 		return &Error{Reason: Cut, Repeatable: true, Err: errPoolClosed}
@@ -148,7 +148,7 @@ func isUnprocessed(err error) bool {
 }
 
 // settle says how Exchange ends: with err, or with an answer.
-func (x *stream) settle(err *Error) {
+func (x *h2cExchange) settle(err *Error) {
 	if x.upload != nil {
 		x.upload.settle(err)
 	}
@@ -163,7 +163,7 @@ func isOver(r *http.Response, method string) bool {
 }
 
 // roundTrip is the goroutine of x up to the head of the final answer.
-func (x *stream) roundTrip(out *http.Request) {
+func (x *h2cExchange) roundTrip(out *http.Request) {
 	defer x.pool.running.Done()
 	var err error
 	x.response, err = x.carrier.transport.RoundTrip(out)
@@ -172,7 +172,7 @@ func (x *stream) roundTrip(out *http.Request) {
 
 // await waits for the end of the round trip. What comes before it is passed on,
 // and timed.
-func (x *stream) await(interim func(int, http.Header)) error {
+func (x *h2cExchange) await(interim func(int, http.Header)) error {
 	limit := x.pool.o.ResponseTimeout
 	if x.call {
 		limit = 0
@@ -210,7 +210,7 @@ func (x *stream) await(interim func(int, http.Header)) error {
 }
 
 // pass hands over the interim answers that have come.
-func (x *stream) pass(interim func(int, http.Header)) {
+func (x *h2cExchange) pass(interim func(int, http.Header)) {
 	for _, head := range x.interims.take() {
 		if interim != nil {
 			interim(head.status, head.header)
@@ -221,13 +221,13 @@ func (x *stream) pass(interim func(int, http.Header)) {
 	}
 }
 
-func (x *stream) gone(client context.Context) {
+func (x *h2cExchange) gone(client context.Context) {
 	defer x.pool.running.Done()
 	x.cut(Gone, context.Cause(client))
 }
 
 // cut is the cut of an exchange.
-func (x *stream) cut(reason Reason, cause error) (lost bool) {
+func (x *h2cExchange) cut(reason Reason, cause error) (lost bool) {
 	x.mu.Lock()
 	lost = x.reason == 0 && !x.ended && x.written.Load()
 	x.cutLocked(reason, cause)
@@ -239,7 +239,7 @@ func (x *stream) cut(reason Reason, cause error) (lost bool) {
 }
 
 // end lets go of the stream and of the H2C. Only the first call does anything.
-func (x *stream) end() {
+func (x *h2cExchange) end() {
 	x.mu.Lock()
 	unwatch, ended := x.unwatch, x.ended
 	x.ended = true
@@ -255,14 +255,14 @@ func (x *stream) end() {
 	x.pool.leave(x)
 }
 
-func (x *stream) stop(unwatch func() bool) {
+func (x *h2cExchange) stop(unwatch func() bool) {
 	if unwatch != nil && unwatch() {
 		x.pool.running.Done()
 	}
 }
 
 // failed returns what is to be reported for an error of the transport.
-func (x *stream) failed(err error) *Error {
+func (x *h2cExchange) failed(err error) *Error {
 	var dial dialError
 	switch {
 	case errors.As(err, &dial):
@@ -278,9 +278,9 @@ func (x *stream) failed(err error) *Error {
 }
 
 // BecomeStream exempts the exchange from Group.CutRequests.
-func (x *stream) BecomeStream() { x.becomeStream() }
+func (x *h2cExchange) BecomeStream() { x.becomeStream() }
 
-func (x *stream) Read(p []byte) (n int, err error) {
+func (x *h2cExchange) Read(p []byte) (n int, err error) {
 	if x.err != nil {
 		return 0, x.err
 	}
@@ -301,12 +301,12 @@ func (x *stream) Read(p []byte) (n int, err error) {
 	return n, x.err
 }
 
-// BeforeWait is the BeforeWait of a body. Nobody knows whether a Read will wait,
+// BeforeWait is the BeforeWait of an answerBody. Nobody knows whether a Read will wait,
 // so that f is called before each.
-func (x *stream) BeforeWait(f func() error) { x.waiter = waiterFunc(f) }
+func (x *h2cExchange) BeforeWait(f func() error) { x.waiter = waiterFunc(f) }
 
-// WriteTo is the WriteTo of a body.
-func (x *stream) WriteTo(w io.Writer) (int64, error) {
+// WriteTo is the WriteTo of an answerBody.
+func (x *h2cExchange) WriteTo(w io.Writer) (int64, error) {
 	if x.err == io.EOF {
 		return 0, nil
 	}
@@ -326,7 +326,7 @@ func (x *stream) WriteTo(w io.Writer) (int64, error) {
 }
 
 // Close ends the exchange, and its upload if there is one.
-func (x *stream) Close() error {
+func (x *h2cExchange) Close() error {
 	x.cut(Cut, http.ErrBodyReadAfterClose)
 	x.end()
 	return nil
@@ -339,7 +339,7 @@ const uploadStep = 64 << 10
 // An upload is a request's body as the transport gets it. The transport closes
 // it in any case; but it has to stay open, and unread, for another attempt.
 type upload struct {
-	x      *stream
+	x      *h2cExchange
 	body   io.ReadCloser
 	asked  atomic.Bool     // a 100 has come
 	passed chan struct{}   // closed when that was passed on
