@@ -144,3 +144,16 @@ func FuzzParseHealth(f *testing.F) {
 		}
 	})
 }
+
+func TestHealthIsAnsweredWithAMessageAndAStatus(t *testing.T) {
+	is := is.New(t)
+	w := httptest.NewRecorder()
+	written := grpc.AnswerHealth(w, grpc.HealthServing)
+	is.Equal(written, int64(w.Body.Len()))
+	got, err := grpc.ParseHealth(w.Body.Bytes())
+	is.NoErr(err)
+	is.Equal(got, grpc.HealthServing)
+	result := w.Result()
+	is.Equal(result.Header.Get("Content-Type"), grpc.ContentType)
+	is.Equal(result.Trailer.Get("Grpc-Status"), "0")
+}

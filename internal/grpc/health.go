@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/http"
 )
 
 // HealthPath is the request target of a call that asks a server for its health:
@@ -123,4 +124,13 @@ func varint(m []byte) (n uint64, rest []byte, err error) {
 		return 0, nil, errMessage
 	}
 	return n, m[size:], nil
+}
+
+// AnswerHealth answers a call that asked for health with h, and returns how many
+// bytes of content it wrote. An error of w is the client's, who has left.
+func AnswerHealth(w http.ResponseWriter, h Health) (written int64) {
+	w.Header()["Content-Type"] = []string{ContentType}
+	n, _ := w.Write(HealthAnswer(h))
+	Status{Code: OK}.End(w)
+	return int64(n)
 }
