@@ -488,7 +488,7 @@ type spec struct {
 	wants
 	targets   []parsedTarget // of Targets, then of ReadTargets
 	targetTLS targetTLS
-	conduct   *conduct
+	rules     *rules
 	pair      *keypair.Pair // of certificate files; nil: TLS asks for none
 	split     *split.Split  // of a rollout; nil: nobody goes there
 }
@@ -592,7 +592,7 @@ func (s *spec) parseClaims() (err error) {
 // for, all of them are meant.
 func claimsOf(hosts, prefixes []string, anywhere, everything bool) []claim {
 	if anywhere {
-		hosts = []string{anyHost}
+		hosts = []string{hostname.Any}
 	}
 	if everything {
 		prefixes = []string{""}
@@ -626,7 +626,7 @@ func (p *Proxy) readFiles(s *spec) (err error) {
 	if s.targetTLS, err = s.TargetTLS.readFile(); err != nil {
 		return err
 	}
-	if s.conduct, err = newConduct(&s.Deployment, p.options, p.pages, p.checks); err != nil {
+	if s.rules, err = newRules(&s.Deployment, p.options, p.pages, p.checks); err != nil {
 		return err
 	}
 	if s.policy.tls.Mode == TLSFiles {
@@ -635,8 +635,8 @@ func (p *Proxy) readFiles(s *spec) (err error) {
 	return err
 }
 
-// A conduct is what a Deployment says of each request, ready to be followed.
-type conduct struct {
+// rules are what a Deployment says of each request, ready to be applied.
+type rules struct {
 	pages     *pages.Set // nil: the Proxy's
 	networks  networks.Rules
 	users     *credentials.Users // nil: no password is asked for
@@ -647,50 +647,50 @@ type conduct struct {
 	answers   bool // something of answers is to be changed, kept or counted
 }
 
-// newConduct returns what a complete Deployment says of each request. Pages that
-// the service lacks are those of standard; checks has room for as many passwords as
-// are checked at once. An error is ErrInvalid.
-func newConduct(d *Deployment, o Options, standard *pages.Set, checks chan struct{}) (*conduct, error) {
-	c := &conduct{trusted: o.TrustedProxies, redirects: make(redirects.Rules, len(d.Redirects))}
+// newRules returns the rules of a normalized Deployment. Pages that the service
+// lacks are taken from standard. checks has room for as many passwords as may be
+// checked at once. An error is ErrInvalid.
+func newRules(d *Deployment, o Options, standard *pages.Set, checks chan struct{}) (*rules, error) {
+	r := &rules{trusted: o.TrustedProxies, redirects: make(redirects.Rules, len(d.Redirects))}
 	switch d.Forwarded.Trust {
 	case TrustEverybody:
-		c.trusted = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+		r.trusted = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 	case TrustNobody:
-		c.trusted = nil
+		r.trusted = nil
 	}
-	for _, r := range d.Redirects {
-		if err := c.redirects.Add(r.From, r.To); err != nil {
+	for _, redirect := range d.Redirects {
+		if err := r.redirects.Add(redirect.From, redirect.To); err != nil {
 			return nil, faultf(ErrInvalid, "%v", err)
 		}
 	}
-	c.answer = answer.Rules{ScopeCookies: d.Headers.ScopeCookies, WriterAffinity: d.Timeouts.WriterAffinity}
+	r.answer = answer.Rules{ScopeCookies: d.Headers.ScopeCookies, WriterAffinity: d.Timeouts.WriterAffinity}
 	if d.Headers.HSTS != "" {
-		c.answer.HSTS = []string{d.Headers.HSTS}
+		r.answer.HSTS = []string{d.Headers.HSTS}
 	}
-	rules, err := headers.ParseRequest(d.Headers.Request)
+	parsed, err := headers.ParseRequest(d.Headers.Request)
 	if err == nil && len(d.Headers.Request) > 0 {
-		c.request = rules.Apply
+		r.request = parsed.Apply
 	}
 	if err == nil {
-		rules, err = headers.ParseResponse(d.Headers.Response)
+		parsed, err = headers.ParseResponse(d.Headers.Response)
 	}
 	if err == nil && len(d.Headers.Response) > 0 {
-		c.answer.Headers = rules.Apply
+		r.answer.Headers = parsed.Apply
 	}
 	if err == nil {
-		c.networks, err = networks.Parse(d.Access.Allow, d.Access.Deny)
+		r.networks, err = networks.Parse(d.Access.Allow, d.Access.Deny)
 	}
 	if err == nil && d.Access.BasicAuthFile != "" {
-		c.users, err = credentials.Load(d.Access.BasicAuthFile, checks)
+		r.users, err = credentials.Load(d.Access.BasicAuthFile, checks)
 	}
 	if err == nil && d.ErrorPages != "" {
-		c.pages, err = standard.Load(d.ErrorPages)
+		r.pages, err = standard.Load(d.ErrorPages)
 	}
 	if err != nil {
 		return nil, faultf(ErrInvalid, "%v", err)
 	}
-	c.answers = !c.answer.IsZero() || d.Buffer.Responses || d.MaxResponseBody > 0
-	return c, nil
+	r.answers = !r.answer.IsZero() || d.Buffer.Responses || d.MaxResponseBody > 0
+	return r, nil
 }
 
 // clone returns a Deployment that shares no memory with d.

@@ -150,12 +150,12 @@ func New(opts Options) *Proxy {
 // ServeHTTP panics with http.ErrAbortHandler if an answer breaks off, so that the
 // client does not take a part for the whole, and if the client has left.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	v := visit{proxy: p, w: w, r: r, sent: r, start: time.Now(), client: forward.ClientOf(r, p.options.TrustedProxies, "")}
-	v.outcome.Client = v.client.Addr
-	v.outcome.RequestID = forward.RequestID(r.Header)
-	defer v.end()
-	v.serve()
-	v.served = true
+	q := request{proxy: p, w: w, r: r, out: r, start: time.Now(), client: forward.ClientOf(r, p.options.TrustedProxies, "")}
+	q.outcome.Client = q.client.Addr
+	q.outcome.RequestID = forward.RequestID(r.Header)
+	defer q.finish()
+	q.serve()
+	q.returned = true
 }
 
 // Deploy brings d into service, in place of what its service served before.
@@ -283,7 +283,7 @@ func (p *Proxy) Services() []Status {
 // to their name.
 func (p *Proxy) Certificates() []Certificate {
 	all := []Certificate{}
-	for s := range p.router.routes.Load().sites() {
+	for s := range p.router.routes.Load().sites.All() {
 		if s.holding != nil {
 			all = append(all, s.holding.known(s.host)...)
 		}

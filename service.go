@@ -68,7 +68,7 @@ func (p *Proxy) replace(ctx context.Context, res *reserved, s *spec) (previous, 
 func (p *Proxy) start(status Status, s *spec, waiting bool) (*version, *watch) {
 	main, w := p.newGroup(status.Service, status.Generation, s, waiting)
 	v := newVersion(status, s.wants, main)
-	v.conduct, v.targetTLS = s.conduct, s.targetTLS
+	v.rules, v.targetTLS = s.rules, s.targetTLS
 	v.hop = p.hopOf(status.Service)
 	v.holding = p.certificates.acquire(s, v.ask)
 	for _, t := range v.targets() {
@@ -418,7 +418,7 @@ type version struct {
 	status    Status       // as Commit gets it
 	wants                  // what it has, which no other service can have
 	holding   *holding     // of the certificates of its hosts; nil if the service failed
-	conduct   *conduct     // what its Deployment says of each request; empty if the service failed
+	rules     *rules       // what its Deployment says of each request; empty if the service failed
 	targetTLS targetTLS    // of its targets, whichever came with a rollout
 	hop       []string     // of one: what its requests are known by; nil if the service failed
 	main      group        // empty if the service failed
@@ -438,7 +438,7 @@ type version struct {
 	settled   <-chan struct{}
 	settledBy time.Time
 
-	held *waiting.Room // of requests that wait, over all versions of the service
+	waiting *waiting.Room // the requests that wait, over all versions of the service
 
 	since time.Time // when the first version of this generation, in this state, was published
 }
@@ -450,10 +450,10 @@ func newVersion(status Status, w wants, main group) *version {
 		status:   status,
 		wants:    w,
 		main:     main,
-		conduct:  new(conduct),
+		rules:    new(rules),
 		replaced: make(chan struct{}),
 		resumed:  make(chan struct{}),
-		held:     new(waiting.Room),
+		waiting:  new(waiting.Room),
 		since:    time.Now(),
 	}
 }
@@ -467,7 +467,7 @@ func (v *version) replacing(current *version) (*version, error) {
 	if err := current.accepts(&v.status.Deployment); err != nil {
 		return nil, err
 	}
-	v.held = current.held
+	v.waiting = current.waiting
 	v.main.inherit(current.main)
 	s, c := &v.status, current.status
 	if current.rollout != nil { // else it could not be restored
@@ -678,7 +678,7 @@ func (r *router) reserve(ctx context.Context, service string, part reservation.P
 	return r.changes.Reserve(ctx, service, part, w, func(pending iter.Seq2[string, wants]) error {
 		served := r.routes.Load()
 		for _, c := range w.claims {
-			if s := served.site(c.host); s != nil {
+			if s := served.sites.Get(c.host); s != nil {
 				if conflict := c.conflict(wantsOf(s.versions()), service, w.policy); conflict != nil {
 					return conflict
 				}

@@ -234,9 +234,9 @@ func (t *target) recoverLocked() bool {
 //
 // A stream that breaks off tells nothing: it had come to something. Nor does a
 // connection that the proxy may not open.
-func (v *visit) judge(l *lane, why reason.Reason, status int, now time.Duration, err error) {
+func (q *request) judge(l *lane, why reason.Reason, status int, now time.Duration, err error) {
 	t := l.target
-	failed := why.IsUnhealthy() && why != reason.Dial && !v.isStream || why == reason.None && status >= 500
+	failed := why.IsUnhealthy() && why != reason.Dial && !q.isStream || why == reason.None && status >= 500
 	if failed || err == nil {
 		t.record.Note(now, failed)
 	}
@@ -245,19 +245,19 @@ func (v *visit) judge(l *lane, why reason.Reason, status int, now time.Duration,
 	}
 	switch {
 	case why == reason.Descriptors:
-		v.proxy.shortages.Report("a request could not be sent on", err)
+		q.proxy.shortages.Report("a request could not be sent on", err)
 	case why == reason.Dial && t.refused():
-		v.eject(t, false, err)
-	case failed && v.group.hasOutlier(t, now):
-		v.eject(t, true, cmp.Or(err, errOutlier))
+		q.eject(t, false, err)
+	case failed && q.group.hasOutlier(t, now):
+		q.eject(t, true, cmp.Or(err, errOutlier))
 	}
 }
 
 // eject takes t out, if another can do without it, and tells of that.
-func (v *visit) eject(t *target, outlier bool, err error) {
-	mayStay := func() bool { return v.group.canSpare(t) && !(outlier && v.group.isHalfEjected(t)) }
+func (q *request) eject(t *target, outlier bool, err error) {
+	mayStay := func() bool { return q.group.canSpare(t) && !(outlier && q.group.isHalfEjected(t)) }
 	if t.eject(outlier, mayStay) {
-		v.proxy.emit(Event{Kind: EventUnhealthy, Service: v.outcome.Service, Generation: v.outcome.Generation, Target: t.address, Err: err})
+		q.proxy.emit(Event{Kind: EventUnhealthy, Service: q.outcome.Service, Generation: q.outcome.Generation, Target: t.address, Err: err})
 	}
 }
 
@@ -500,7 +500,7 @@ func trafficOf(m histogram.Minute) Traffic {
 // live returns what goes on in v now, which is at so long after the Proxy was
 // made.
 func (v *version) live(at time.Duration) *Live {
-	live := &Live{Since: v.since, Targets: make([]TargetStatus, 0, len(v.lanes())), Held: v.held.Inside()}
+	live := &Live{Since: v.since, Targets: make([]TargetStatus, 0, len(v.lanes())), Held: v.waiting.Inside()}
 	add := func(g group, rollout bool) {
 		for i, l := range slices.Concat(g.writers, g.readers) {
 			s := l.target.status(at)

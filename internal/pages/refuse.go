@@ -27,7 +27,7 @@ func (s *Set) Refuse(w http.ResponseWriter, r *http.Request, why reason.Reason, 
 	if why.RetryAfter() {
 		h["Retry-After"] = []string{retryAfter}
 	}
-	if status >= 400 && field.IsGRPC(r.Header) {
+	if status >= 400 && field.IsCall(r) {
 		CallStatus(why, message).Answer(w)
 		return 0
 	}

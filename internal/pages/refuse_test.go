@@ -37,6 +37,7 @@ func TestRefusalTellsThePartOfTheProxyAndWhenToComeAgain(t *testing.T) {
 func TestRefusedCallGetsAStatusAndNoPage(t *testing.T) {
 	is := is.New(t)
 	w, r := httptest.NewRecorder(), httptest.NewRequest("POST", "/shop.Cart/Add", nil)
+	r.ProtoMajor = 2
 	r.Header.Set("Content-Type", grpc.ContentType)
 	is.Equal(new(pages.Set).Refuse(w, r, reason.Stopped, "Back at five.", ""), int64(0))
 	is.Equal(w.Code, 200)
@@ -47,6 +48,11 @@ func TestRefusedCallGetsAStatusAndNoPage(t *testing.T) {
 	w = httptest.NewRecorder()
 	new(pages.Set).Refuse(w, r, reason.MovedOn, "", "")
 	is.Equal(w.Code, 308) // which is no error
+
+	r.ProtoMajor = 1 // which gRPC is not spoken over
+	w = httptest.NewRecorder()
+	new(pages.Set).Refuse(w, r, reason.Stopped, "", "")
+	is.Equal(w.Code, 503)
 }
 
 func TestStatusOfACallSaysWhyItEnded(t *testing.T) {
