@@ -12,7 +12,7 @@ import (
 
 type certificatesCommand struct {
 	JSON bool `name:"json" negatable:"" help:"Print all that is known of them, as JSON."`
-	remote
+	remoteFlags
 }
 
 // Help says what the columns mean.
@@ -45,7 +45,7 @@ func (c *certificatesCommand) Run(ctx context.Context, p *program) error {
 	}
 	version, err := client.Version(ctx)
 	if err == nil && version.UnknownNames > 0 {
-		fmt.Fprintf(p.stdout, "%s refused, to hosts that have no certificate\n", count(int64(version.UnknownNames), "TLS handshake"))
+		fmt.Fprintf(p.stdout, "%s refused, to hosts that have no certificate\n", pluralize(int64(version.UnknownNames), "TLS handshake"))
 	}
 	return nil
 }
@@ -57,10 +57,10 @@ func (p *program) certificateTable(certificates []parachute.Certificate) error {
 	var notes table
 	for _, c := range certificates {
 		all.rows = append(all.rows, []cell{
-			word(c.Host), words(cmp.Or(c.Issuer, "-")), word(string(c.Source)), words(moment(c.Expires)), words(moment(c.Renews)),
+			unbreakable(c.Host), breakable(cmp.Or(c.Issuer, "-")), unbreakable(string(c.Source)), breakable(formatTime(c.Expires)), breakable(formatTime(c.Renews)),
 		})
 		if c.Error != "" {
-			notes.rows = append(notes.rows, []cell{words(c.Host + ": " + c.Error)})
+			notes.rows = append(notes.rows, []cell{breakable(c.Host + ": " + c.Error)})
 		}
 	}
 	columns := p.displayOf(p.stdout).columns
@@ -68,8 +68,8 @@ func (p *program) certificateTable(certificates []parachute.Certificate) error {
 	return err
 }
 
-// moment tells a time to the minute.
-func moment(t time.Time) string {
+// formatTime tells a time to the minute.
+func formatTime(t time.Time) string {
 	if t.IsZero() {
 		return "-"
 	}

@@ -34,8 +34,8 @@ type grammar struct {
 	Help         helpCommand         `cmd:"" group:"Other:" help:"Show help for a command."`
 
 	// What only scripts call, and make.
-	Man     manCommand     `cmd:"" hidden:"" help:"Print the manual page."`
-	Suggest suggestCommand `cmd:"" name:"__complete" hidden:"" passthrough:"" help:"Say what may come next on a command line."`
+	Man     manCommand      `cmd:"" hidden:"" help:"Print the manual page."`
+	Suggest completeCommand `cmd:"" name:"__complete" hidden:"" passthrough:"" help:"Say what may come next on a command line."`
 }
 
 const description = `A reverse proxy whose deploys cost nobody a request.
@@ -46,7 +46,7 @@ It is started with "run"; the other commands speak to it over its control socket
 type program struct {
 	stdout, stderr io.Writer
 	environ        *environ
-	places         places
+	paths          defaultPaths
 	printer        *control.Printer // for --json; nil: it was not asked for
 	command        string           // that runs, such as "rollout set"
 }
@@ -58,10 +58,10 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		stdout:  stdout,
 		stderr:  stderr,
 		environ: &environ{getenv: getenv},
-		places:  places{uid: os.Getuid(), getenv: getenv},
+		paths:   defaultPaths{uid: os.Getuid(), getenv: getenv},
 	}
 	err := p.run(ctx, args)
-	if hasLeft(err) {
+	if isBrokenPipe(err) {
 		return exitDone
 	}
 	if err != nil {
@@ -70,9 +70,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	return exitCode(err)
 }
 
-// hasLeft reports whether err is that whoever reads the output has seen enough
+// isBrokenPipe reports whether err is that whoever reads the output has seen enough
 // of it. No change of anything fails by that.
-func hasLeft(err error) bool {
+func isBrokenPipe(err error) bool {
 	var file *fs.PathError
 	return errors.As(err, &file) && errors.Is(file, syscall.EPIPE)
 }
@@ -87,7 +87,7 @@ func (p *program) fail(err error) {
 		fmt.Fprintf(p.stderr, "  %s\n", printable(h))
 	}
 	if p.printer != nil {
-		p.printer.Error(err, codeOf(err), h)
+		p.printer.Error(err, clientErrorCode(err), h)
 	}
 }
 
@@ -97,7 +97,7 @@ func (p *program) run(ctx context.Context, args []string) error {
 		return err
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
-	p.command = pathOf(command.Selected())
+	p.command = commandPath(command.Selected())
 	// Run would join the error to those of hooks, and lose what it has for %+v.
 	return command.RunNode(command.Selected(), p)
 }
@@ -115,7 +115,7 @@ func (p *program) parse(args []string) (*kong.Context, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, usageErrorOf(err)
+		return nil, newUsageError(err)
 	}
 	return command, nil
 }
@@ -165,31 +165,31 @@ func (e *usageError) Error() string {
 
 func (e *usageError) Unwrap() error { return e.err }
 
-func usageErrorOf(err error) error {
+func newUsageError(err error) error {
 	usage := &usageError{err: err}
 	var parse *kong.ParseError
 	if errors.As(err, &parse) {
-		usage.err = explained(parse.Unwrap())
+		usage.err = explainFlagError(parse.Unwrap())
 		if node := parse.Context.Selected(); node != nil {
-			usage.command = pathOf(node)
+			usage.command = commandPath(node)
 		}
 	}
 	return usage
 }
 
-// pathOf returns how a command is called, such as "rollout set".
-func pathOf(node *kong.Node) string {
+// commandPath returns how a command is called, such as "rollout set".
+func commandPath(node *kong.Node) string {
 	if node.Parent == nil || node.Parent.Type == kong.ApplicationNode {
 		return node.Name
 	}
-	return pathOf(node.Parent) + " " + node.Name
+	return commandPath(node.Parent) + " " + node.Name
 }
 
 // flagAsValue is what kong says of a value that looks like a flag.
 var flagAsValue = regexp.MustCompile(`^(--[a-z-]+): expected .* value but got "(.+)" \((?:short|long) flag\)`)
 
-// explained says what would be right where kong only says what was wrong.
-func explained(err error) error {
+// explainFlagError says what would be right where kong only says what was wrong.
+func explainFlagError(err error) error {
 	if m := flagAsValue.FindStringSubmatch(err.Error()); m != nil {
 		return fmt.Errorf("%s: its value is missing; one that begins with '-' is written %[1]s=%s", m[1], m[2])
 	}

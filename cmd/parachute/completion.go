@@ -45,33 +45,33 @@ func (c *completionCommand) Run(p *program) error {
 	return err
 }
 
-// suggestCommand says what may come next on a command line. The first line that
+// completeCommand says what may come next on a command line. The first line that
 // it prints is a kind, and each of the others a word in the form that the shell
 // wants. It fails at nothing, because nobody could do anything about that while
 // typing.
-type suggestCommand struct {
+type completeCommand struct {
 	Words []string `arg:"" optional:"" sep:"none" help:"The shell, and the words in front of the cursor without the program's; the last one is being typed, and may be empty."`
 }
 
-func (c *suggestCommand) Run(ctx context.Context, p *program) error {
+func (c *completeCommand) Run(ctx context.Context, p *program) error {
 	if len(c.Words) < 2 {
 		return nil
 	}
 	shell, words, cut := c.Words[0], c.Words[1:], 0
 	if shell == "bash" {
-		words, cut = joined(words)
+		words, cut = joinBashWords(words)
 	}
 	parser, err := p.parser(func(int) {})
 	if err != nil {
 		return err
 	}
 	last := len(words) - 1
-	kind, suggestions := understand(parser.Model.Node, words[:last]).suggest(words[last], func(socket string) []string {
+	kind, suggestions := parseLine(parser.Model.Node, words[:last]).suggest(words[last], func(socket string) []string {
 		return p.serviceNames(ctx, socket)
 	})
 	fmt.Fprintln(p.stdout, kind)
 	for _, s := range suggestions {
-		fmt.Fprintln(p.stdout, s.forShell(shell, cut))
+		fmt.Fprintln(p.stdout, s.format(shell, cut))
 	}
 	return nil
 }
@@ -80,10 +80,10 @@ func (c *suggestCommand) Run(ctx context.Context, p *program) error {
 // the one that a command without --socket speaks to.
 func (p *program) serviceNames(ctx context.Context, socket string) []string {
 	if socket == "" {
-		socket = p.environ.getenv(ours + "SOCKET")
+		socket = p.environ.getenv(variablePrefix + "SOCKET")
 	}
 	var names []string
-	_ = remote{Socket: socket}.glance(ctx, p, func(ctx context.Context, client *control.Client) error {
+	_ = remoteFlags{Socket: socket}.queryBriefly(ctx, p, func(ctx context.Context, client *control.Client) error {
 		services, err := client.Services(ctx)
 		for _, s := range services {
 			names = append(names, s.Service)
@@ -93,10 +93,10 @@ func (p *program) serviceNames(ctx context.Context, socket string) []string {
 	return names
 }
 
-// joined puts together again what bash takes apart at '=' and ':', as in
+// joinBashWords puts together again what bash takes apart at '=' and ':', as in
 // --log-format=json and web-1:3000. Of the last word bash replaces what is
 // behind such a character, so cut tells how many bytes are in front of that.
-func joined(words []string) (all []string, cut int) {
+func joinBashWords(words []string) (all []string, cut int) {
 	open := false // the next word belongs to the one before
 	for i, word := range words {
 		divides := word != "" && strings.Trim(word, "=:") == ""
@@ -114,13 +114,13 @@ func joined(words []string) (all []string, cut int) {
 	return all, cut
 }
 
-// forShell returns a suggestion as the script for a shell reads it, without the
+// format returns a suggestion as the script for a shell reads it, without the
 // first bytes.
-func (s suggestion) forShell(shell string, cut int) string {
+func (s suggestion) format(shell string, cut int) string {
 	word, separator := s.word, "\t"
 	switch shell {
 	case "bash":
-		return quoted(word[cut:])
+		return bashQuote(word[cut:])
 	case "zsh":
 		word, separator = strings.ReplaceAll(word, ":", `\:`), ":"
 	}
@@ -130,9 +130,9 @@ func (s suggestion) forShell(shell string, cut int) string {
 	return word + separator + s.help
 }
 
-// quoted returns a word so that bash, which puts it onto the command line as it
+// bashQuote returns a word so that bash, which puts it onto the command line as it
 // is, takes it for nothing else. A service may be called $(reboot).
-func quoted(word string) string {
+func bashQuote(word string) string {
 	var b strings.Builder
 	for _, c := range word {
 		if c < 0x80 && strings.ContainsRune("|&;<>()$`\\\"'*?[]{}#~!^", c) {

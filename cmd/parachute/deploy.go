@@ -15,11 +15,11 @@ import (
 type deployCommand struct {
 	Service string `arg:"" name:"service|host:port" help:"The service to deploy, with --target; or its only target, without."`
 
-	Target          list   `placeholder:"HOST:PORT" help:"Target to send requests to: HOST:PORT or unix:/PATH, or https://HOST:PORT for TLS, or h2c://HOST:PORT for HTTP/2 without TLS. May be repeated, or several be separated by commas."`
-	Host            list   `placeholder:"HOST" help:"Host that the service answers for, or *.HOST for one label below it; if none is given, every host that no other service claims. May be repeated, or several be separated by commas."`
-	PathPrefix      list   `placeholder:"/PATH" help:"Path that the service answers below, so that several can share a host; if none is given, every one. May be repeated, or several be separated by commas."`
-	StripPathPrefix bool   `default:"true" negatable:"" help:"Cut the prefix off before the target sees the path."`
-	CanonicalHost   string `placeholder:"HOST" help:"The one of the hosts that requests for the others are redirected to."`
+	Target          stringList `placeholder:"HOST:PORT" help:"Target to send requests to: HOST:PORT or unix:/PATH, or https://HOST:PORT for TLS, or h2c://HOST:PORT for HTTP/2 without TLS. May be repeated, or several be separated by commas."`
+	Host            stringList `placeholder:"HOST" help:"Host that the service answers for, or *.HOST for one label below it; if none is given, every host that no other service claims. May be repeated, or several be separated by commas."`
+	PathPrefix      stringList `placeholder:"/PATH" help:"Path that the service answers below, so that several can share a host; if none is given, every one. May be repeated, or several be separated by commas."`
+	StripPathPrefix bool       `default:"true" negatable:"" help:"Cut the prefix off before the target sees the path."`
+	CanonicalHost   string     `placeholder:"HOST" help:"The one of the hosts that requests for the others are redirected to."`
 
 	Force bool `negatable:"" help:"Switch to the targets without waiting for them to be healthy."`
 
@@ -38,12 +38,12 @@ type deployCommand struct {
 
 	healthFlags
 
-	DeployTimeout      limit `group:"Time limits:" placeholder:"30s" help:"Longest wait for the targets to become healthy; 0 is no limit."`
-	DrainTimeout       limit `group:"Time limits:" placeholder:"30s" help:"How long requests running on the previous targets may take before they are cut off; 0 cuts them off at once."`
-	StreamDrainTimeout limit `group:"Time limits:" placeholder:"DURATION" help:"How long upgraded connections and event streams may outlive those requests; if not given, they are closed when the requests are done; 0 closes them at the switch."`
-	WebSocketClose     bool  `name:"websocket-close" group:"Time limits:" default:"true" negatable:"" help:"Tell clients and targets of WebSockets that are closed then, by a Close frame 1001 (going away); without it they are cut."`
-	TargetTimeout      limit `group:"Time limits:" placeholder:"30s" help:"Longest wait for a target's answer to begin, or for it to take more of the request; 0 is no limit."`
-	Hold               limit `group:"Time limits:" placeholder:"5s" help:"How long a request waits while no target can be connected to, as when the only one is restarted; 0 is not at all."`
+	DeployTimeout      durationLimit `group:"Time limits:" placeholder:"30s" help:"Longest wait for the targets to become healthy; 0 is no limit."`
+	DrainTimeout       durationLimit `group:"Time limits:" placeholder:"30s" help:"How long requests running on the previous targets may take before they are cut off; 0 cuts them off at once."`
+	StreamDrainTimeout durationLimit `group:"Time limits:" placeholder:"DURATION" help:"How long upgraded connections and event streams may outlive those requests; if not given, they are closed when the requests are done; 0 closes them at the switch."`
+	WebSocketClose     bool          `name:"websocket-close" group:"Time limits:" default:"true" negatable:"" help:"Tell clients and targets of WebSockets that are closed then, by a Close frame 1001 (going away); without it they are cut."`
+	TargetTimeout      durationLimit `group:"Time limits:" placeholder:"30s" help:"Longest wait for a target's answer to begin, or for it to take more of the request; 0 is no limit."`
+	Hold               durationLimit `group:"Time limits:" placeholder:"5s" help:"How long a request waits while no target can be connected to, as when the only one is restarted; 0 is not at all."`
 
 	readerFlags
 	bufferFlags
@@ -51,7 +51,7 @@ type deployCommand struct {
 	accessFlags
 	reportFlags
 
-	changing
+	changeFlags
 }
 
 // Help tells the two forms of the command apart.
@@ -82,7 +82,7 @@ func (c *deployCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	return c.change(ctx, p, "deploy", newStory(d),
+	return c.change(ctx, p, "deploy", newFormatter(d),
 		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
 			return client.Deploy(ctx, d, events)
 		})
@@ -91,7 +91,7 @@ func (c *deployCommand) Run(ctx context.Context, p *program) error {
 // deployment returns what is asked for. Whether that can be is for the library
 // to say.
 func (c *deployCommand) deployment() (parachute.Deployment, error) {
-	ca, err := absolute(c.TargetCA)
+	ca, err := absolutePath(c.TargetCA)
 	if err != nil {
 		return parachute.Deployment{}, err
 	}
@@ -103,7 +103,7 @@ func (c *deployCommand) deployment() (parachute.Deployment, error) {
 	if err != nil {
 		return parachute.Deployment{}, err
 	}
-	pages, err := absolute(c.ErrorPages)
+	pages, err := absolutePath(c.ErrorPages)
 	if err != nil {
 		return parachute.Deployment{}, err
 	}
@@ -136,8 +136,8 @@ func (c *deployCommand) deployment() (parachute.Deployment, error) {
 		NoWebSocketClose: !c.WebSocketClose,
 
 		Buffer:          c.buffer(),
-		MaxRequestBody:  c.MaxRequestBody.number,
-		MaxResponseBody: c.MaxResponseBody.number,
+		MaxRequestBody:  c.MaxRequestBody.bytes,
+		MaxResponseBody: c.MaxResponseBody.bytes,
 		Access:          access,
 		Forwarded:       c.forwarded(),
 		Headers:         c.headers(),
@@ -152,7 +152,7 @@ func (c *deployCommand) deployment() (parachute.Deployment, error) {
 			"%s is a target, because of its colon, and --target names another: want either SERVICE --target HOST:PORT, or HOST:PORT alone", c.Service)}
 	case isTarget:
 		d.Targets = []string{c.Service}
-		d.Service = serviceOf(c.Host)
+		d.Service = serviceNameFor(c.Host)
 	case len(c.Target) == 0:
 		return d, &usageError{"deploy", fmt.Errorf(
 			"%q is a service, because it has no colon, and there is no --target: want either SERVICE --target HOST:PORT, or HOST:PORT alone", c.Service)}
@@ -162,7 +162,7 @@ func (c *deployCommand) deployment() (parachute.Deployment, error) {
 
 // tls returns how the hosts are to be served over HTTPS.
 func (c *deployCommand) tls() (parachute.TLS, error) {
-	if err := c.contradiction(); err != nil {
+	if err := c.checkTLSFlags(); err != nil {
 		return parachute.TLS{}, &usageError{"deploy", err}
 	}
 	t := parachute.TLS{
@@ -192,17 +192,17 @@ func (c *deployCommand) tls() (parachute.TLS, error) {
 		{c.TLSACMECachePath, &t.CacheDir},
 	} {
 		var err error
-		if *path.into, err = absolute(path.given); err != nil {
+		if *path.into, err = absolutePath(path.given); err != nil {
 			return t, err
 		}
 	}
 	return t, nil
 }
 
-// contradiction returns what cannot be meant of the flags about TLS. There is
+// checkTLSFlags returns what cannot be meant of the flags about TLS. There is
 // nothing wrong with --tls-redirect=false where there is no HTTPS to redirect to:
 // Kamal says so of applications that have none.
-func (c *deployCommand) contradiction() error {
+func (c *deployCommand) checkTLSFlags() error {
 	for _, f := range []struct {
 		flag  string
 		given bool
@@ -232,10 +232,10 @@ func (c *deployCommand) contradiction() error {
 	return nil
 }
 
-// serviceOf names the service of the short form after its first host, whichever
+// serviceNameFor names the service of the short form after its first host, whichever
 // way that is spelled. What a name cannot hold no host can either, so that it
 // is the host that will be refused.
-func serviceOf(hosts []string) string {
+func serviceNameFor(hosts []string) string {
 	if len(hosts) == 0 {
 		return "default"
 	}

@@ -13,9 +13,9 @@ import (
 // The flags of deploy that say what happens to requests on their way, by group.
 
 type readerFlags struct {
-	ReadTarget            list  `group:"Targets for reading:" placeholder:"HOST:PORT" help:"Target that gets GET and HEAD alone, from clients that have not just written something. May be repeated, or several be separated by commas."`
-	ReadTargetWebsockets  bool  `group:"Targets for reading:" negatable:"" help:"Send WebSockets there as well."`
-	WriterAffinityTimeout limit `group:"Targets for reading:" placeholder:"1s" help:"How long a client that wrote something is kept away from them; 0 is not at all."`
+	ReadTarget            stringList    `group:"Targets for reading:" placeholder:"HOST:PORT" help:"Target that gets GET and HEAD alone, from clients that have not just written something. May be repeated, or several be separated by commas."`
+	ReadTargetWebsockets  bool          `group:"Targets for reading:" negatable:"" help:"Send WebSockets there as well."`
+	WriterAffinityTimeout durationLimit `group:"Targets for reading:" placeholder:"1s" help:"How long a client that wrote something is kept away from them; 0 is not at all."`
 }
 
 type bufferFlags struct {
@@ -31,24 +31,24 @@ func (f bufferFlags) buffer() parachute.Buffer {
 	b := parachute.Buffer{
 		Requests:  f.BufferRequests,
 		Responses: f.BufferResponses,
-		Memory:    f.BufferMemory.number,
+		Memory:    f.BufferMemory.bytes,
 	}
-	if f.BufferMemory.asked && b.Memory == 0 {
+	if f.BufferMemory.isSet && b.Memory == 0 {
 		b.Memory = -1
 	}
 	return b
 }
 
 type accessFlags struct {
-	Allow          list   `group:"Access:" placeholder:"CIDR" help:"Network, or address, that may use the service, and no other may. May be repeated, or several be separated by commas."`
-	Deny           list   `group:"Access:" placeholder:"CIDR" help:"Network, or address, that may not, even if it is among those that may."`
-	BasicAuthFile  string `group:"Access:" placeholder:"FILE" help:"Ask for a name and a password that are in this htpasswd file, with bcrypt hashes (htpasswd -B)."`
-	ForwardHeaders *bool  `group:"Access:" negatable:"" help:"Believe the X-Forwarded headers of everybody, or of nobody; if neither is given, of those in run --trusted-proxies."`
-	ClientIPHeader string `name:"client-ip-header" group:"Access:" placeholder:"NAME" help:"Header in which a trusted proxy tells the address of the client, such as CF-Connecting-IP."`
+	Allow          stringList `group:"Access:" placeholder:"CIDR" help:"Network, or address, that may use the service, and no other may. May be repeated, or several be separated by commas."`
+	Deny           stringList `group:"Access:" placeholder:"CIDR" help:"Network, or address, that may not, even if it is among those that may."`
+	BasicAuthFile  string     `group:"Access:" placeholder:"FILE" help:"Ask for a name and a password that are in this htpasswd file, with bcrypt hashes (htpasswd -B)."`
+	ForwardHeaders *bool      `group:"Access:" negatable:"" help:"Believe the X-Forwarded headers of everybody, or of nobody; if neither is given, of those in run --trusted-proxies."`
+	ClientIPHeader string     `name:"client-ip-header" group:"Access:" placeholder:"NAME" help:"Header in which a trusted proxy tells the address of the client, such as CF-Connecting-IP."`
 }
 
 func (f accessFlags) access() (parachute.Access, error) {
-	file, err := absolute(f.BasicAuthFile)
+	file, err := absolutePath(f.BasicAuthFile)
 	return parachute.Access{Allow: f.Allow, Deny: f.Deny, BasicAuthFile: file}, err
 }
 
@@ -83,9 +83,9 @@ func (f answerFlags) headers() parachute.Headers {
 }
 
 type reportFlags struct {
-	LogRequestHeader   list `group:"Logs and metrics:" placeholder:"NAME" help:"Header of requests that is logged, as req_NAME. May be repeated, or several be separated by commas."`
-	LogResponseHeader  list `group:"Logs and metrics:" placeholder:"NAME" help:"Header of answers that is logged, as resp_NAME, likewise."`
-	ExcludeMetricsPath list `group:"Logs and metrics:" placeholder:"/PATH" help:"Path, as the targets see it, whose requests are not counted in the metrics, likewise."`
+	LogRequestHeader   stringList `group:"Logs and metrics:" placeholder:"NAME" help:"Header of requests that is logged, as req_NAME. May be repeated, or several be separated by commas."`
+	LogResponseHeader  stringList `group:"Logs and metrics:" placeholder:"NAME" help:"Header of answers that is logged, as resp_NAME, likewise."`
+	ExcludeMetricsPath stringList `group:"Logs and metrics:" placeholder:"/PATH" help:"Path, as the targets see it, whose requests are not counted in the metrics, likewise."`
 }
 
 func (f reportFlags) report() parachute.Report {
@@ -119,16 +119,16 @@ func (r *redirects) UnmarshalText(text []byte) error {
 }
 
 type healthFlags struct {
-	HealthCheckGRPC     callee   `name:"health-check-grpc" group:"Health checks:" placeholder:"SERVICE" help:"Ask as gRPC servers are asked, by grpc.health.v1.Health/Check, for the health of SERVICE, as in --health-check-grpc=web.v1.Web, or if none is named, of the server as a whole."`
-	HealthCheckPath     string   `group:"Health checks:" placeholder:"/up" help:"Path that is asked."`
-	HealthCheckPort     port     `group:"Health checks:" placeholder:"PORT" help:"Port to probe; if none is given, the target's own."`
-	HealthCheckHost     string   `group:"Health checks:" placeholder:"HOST" help:"Host header of the probes; if none is given, the target's address."`
-	HealthCheckHeader   []string `sep:"none" group:"Health checks:" placeholder:"'NAME: VALUE'" help:"Header that is sent with a probe. May be repeated."`
-	HealthCheckStatus   string   `group:"Health checks:" placeholder:"200-299" help:"Status, or range of them, that a healthy target answers with."`
-	HealthCheckInterval period   `group:"Health checks:" placeholder:"1s" help:"Pause between probes; while a deploy waits it begins with shorter ones."`
-	HealthCheckTimeout  period   `group:"Health checks:" placeholder:"5s" help:"Longest wait for the answer to a probe."`
-	HealthCheckRise     amount   `group:"Health checks:" placeholder:"1" help:"How many probes in a row must pass until a target is healthy."`
-	HealthCheckFall     amount   `group:"Health checks:" placeholder:"1" help:"How many must fail until it is not."`
+	HealthCheckGRPC     grpcService      `name:"health-check-grpc" group:"Health checks:" placeholder:"SERVICE" help:"Ask as gRPC servers are asked, by grpc.health.v1.Health/Check, for the health of SERVICE, as in --health-check-grpc=web.v1.Web, or if none is named, of the server as a whole."`
+	HealthCheckPath     string           `group:"Health checks:" placeholder:"/up" help:"Path that is asked."`
+	HealthCheckPort     port             `group:"Health checks:" placeholder:"PORT" help:"Port to probe; if none is given, the target's own."`
+	HealthCheckHost     string           `group:"Health checks:" placeholder:"HOST" help:"Host header of the probes; if none is given, the target's address."`
+	HealthCheckHeader   []string         `sep:"none" group:"Health checks:" placeholder:"'NAME: VALUE'" help:"Header that is sent with a probe. May be repeated."`
+	HealthCheckStatus   string           `group:"Health checks:" placeholder:"200-299" help:"Status, or range of them, that a healthy target answers with."`
+	HealthCheckInterval positiveDuration `group:"Health checks:" placeholder:"1s" help:"Pause between probes; while a deploy waits it begins with shorter ones."`
+	HealthCheckTimeout  positiveDuration `group:"Health checks:" placeholder:"5s" help:"Longest wait for the answer to a probe."`
+	HealthCheckRise     positiveCount    `group:"Health checks:" placeholder:"1" help:"How many probes in a row must pass until a target is healthy."`
+	HealthCheckFall     positiveCount    `group:"Health checks:" placeholder:"1" help:"How many must fail until it is not."`
 }
 
 func (f healthFlags) healthCheck() parachute.HealthCheck {
@@ -143,14 +143,14 @@ func (f healthFlags) healthCheck() parachute.HealthCheck {
 		Rise:     int(f.HealthCheckRise),
 		Fall:     int(f.HealthCheckFall),
 
-		GRPC:        f.HealthCheckGRPC.asked,
+		GRPC:        f.HealthCheckGRPC.isSet,
 		GRPCService: f.HealthCheckGRPC.service,
 	}
 }
 
-// absolute returns a path that means the same to the proxy, whose working
+// absolutePath returns a path that means the same to the proxy, whose working
 // directory is another.
-func absolute(path string) (string, error) {
+func absolutePath(path string) (string, error) {
 	if path == "" {
 		return "", nil
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// ours is how a variable begins that can only be meant for parachute.
-const ours = "PARACHUTE_"
+// variablePrefix is how a variable begins that can only be meant for parachute.
+const variablePrefix = "PARACHUTE_"
 
 // variables returns the names of the environment variables that a flag is read
 // from, the one that wins first. The tag envar of the flag's field says which
@@ -19,9 +19,9 @@ func variables(v *kong.Value) []string {
 	name := strings.ToUpper(strings.ReplaceAll(v.Name, "-", "_"))
 	switch v.Tag.Get("envar") {
 	case "both":
-		return []string{ours + name, name}
+		return []string{variablePrefix + name, name}
 	case "prefixed":
-		return []string{ours + name}
+		return []string{variablePrefix + name}
 	}
 	return nil
 }
@@ -63,7 +63,7 @@ func (e *environ) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, 
 		if err == nil {
 			return value, nil
 		}
-		if strings.HasPrefix(name, ours) {
+		if strings.HasPrefix(name, variablePrefix) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		e.ignored = append(e.ignored, ignoredVariable{name, err})
@@ -75,7 +75,7 @@ func (e *environ) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, 
 func (e *environ) warnings() []string {
 	var all []string
 	for _, v := range e.ignored {
-		all = append(all, fmt.Sprintf("%s ignored: %v; if it is meant for the proxy, call it %s", v.name, v.err, ours+v.name))
+		all = append(all, fmt.Sprintf("%s ignored: %v; if it is meant for the proxy, call it %s", v.name, v.err, variablePrefix+v.name))
 	}
 	return all
 }

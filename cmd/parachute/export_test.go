@@ -9,7 +9,7 @@ import (
 var Run = run
 
 // Escaped is a line of the log as it is printed.
-func Escaped(line []byte) []byte { return escaped(line) }
+func Escaped(line []byte) []byte { return escapeUnprintable(line) }
 
 // DisplayOf tells what is known of w.
 func DisplayOf(getenv func(string) string, w io.Writer) string {

@@ -16,29 +16,29 @@ import (
 // The types of flag values. What they refuse is a usage error; everything
 // else that can be wrong with a value is for the library to say.
 
-// A limit is a time limit as the library wants it: there 0 is the default and
+// A durationLimit is a time limit as the library wants it: there 0 is the default and
 // a negative one is none, on the command line 0 is none and no flag is the
 // default. The two meet here and nowhere else.
-type limit time.Duration
+type durationLimit time.Duration
 
-func (l *limit) UnmarshalText(text []byte) error {
+func (l *durationLimit) UnmarshalText(text []byte) error {
 	d, err := parseDuration(string(text))
 	if d == 0 && err == nil {
 		d = -1
 	}
-	*l = limit(d)
+	*l = durationLimit(d)
 	return err
 }
 
-// A period is a duration that cannot be none.
-type period time.Duration
+// A positiveDuration is a duration that cannot be none.
+type positiveDuration time.Duration
 
-func (p *period) UnmarshalText(text []byte) error {
+func (p *positiveDuration) UnmarshalText(text []byte) error {
 	d, err := parseDuration(string(text))
 	if d == 0 && err == nil {
 		return fmt.Errorf("%q is too short: want more than nothing, such as 1s", text)
 	}
-	*p = period(d)
+	*p = positiveDuration(d)
 	return err
 }
 
@@ -53,26 +53,26 @@ func parseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// A quota is a number as the library wants it, where 0 is none as in limit.
-type quota int
+// An optionalCount is a number as the library wants it, where 0 is none as in limit.
+type optionalCount int
 
-func (q *quota) UnmarshalText(text []byte) error {
+func (q *optionalCount) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(string(text), 10, 31)
 	if err != nil {
 		return fmt.Errorf("%q is no number: want one such as 1000, or 0 for none", text)
 	}
-	if *q = quota(n); n == 0 {
+	if *q = optionalCount(n); n == 0 {
 		*q = -1
 	}
 	return nil
 }
 
-// A list is a flag that may be repeated, and each of whose values may hold
+// A stringList is a flag that may be repeated, and each of whose values may hold
 // several elements separated by commas. Empty elements are kept, so that
 // somebody refuses them.
-type list []string
+type stringList []string
 
-func (l *list) UnmarshalText(text []byte) error {
+func (l *stringList) UnmarshalText(text []byte) error {
 	for s := range strings.SplitSeq(string(text), ",") {
 		*l = append(*l, strings.TrimSpace(s))
 	}
@@ -162,10 +162,10 @@ func (f *logFormat) UnmarshalText(text []byte) error {
 
 func (logFormat) choices() []string { return []string{string(formatJSON), string(formatText)} }
 
-// A size is a number of bytes that cannot be none.
-type size int
+// A positiveSize is a number of bytes that cannot be none.
+type positiveSize int
 
-func (s *size) UnmarshalText(text []byte) error {
+func (s *positiveSize) UnmarshalText(text []byte) error {
 	n, err := parseSize(string(text))
 	switch {
 	case err != nil:
@@ -175,15 +175,15 @@ func (s *size) UnmarshalText(text []byte) error {
 	case n > math.MaxInt32:
 		return fmt.Errorf("%q is too large: want less than 2GiB", text)
 	}
-	*s = size(n)
+	*s = positiveSize(n)
 	return nil
 }
 
 // A byteCount is a number of bytes of which 0 is none, or no limit. Of the zero value
 // it is to be seen that nobody asked for it.
 type byteCount struct {
-	number int64
-	asked  bool
+	bytes int64
+	isSet bool
 }
 
 func (b *byteCount) UnmarshalText(text []byte) error {
@@ -217,36 +217,36 @@ func parseSize(s string) (int64, error) {
 	return n * unit, nil
 }
 
-// An amount is a number that cannot be none.
-type amount int
+// A positiveCount is a number that cannot be none.
+type positiveCount int
 
-func (a *amount) UnmarshalText(text []byte) error {
+func (a *positiveCount) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(string(text), 10, 31)
 	if err != nil || n == 0 {
 		return fmt.Errorf("%q is not what is wanted: a number of at least 1, such as 100", text)
 	}
-	*a = amount(n)
+	*a = positiveCount(n)
 	return nil
 }
 
-// A callee is a flag that may stand alone, or have the name of a gRPC service
+// A grpcService is a flag that may stand alone, or have the name of a gRPC service
 // behind an equals sign: without that the next word is not its value. Where it is
 // said "true" or "false", it is a boolean.
-type callee struct {
-	asked   bool
+type grpcService struct {
+	isSet   bool
 	service string
 }
 
 // Decode and IsBool make it a kong.BoolMapperValue.
-func (c *callee) Decode(ctx *kong.DecodeContext) error {
-	*c = callee{asked: true}
+func (c *grpcService) Decode(ctx *kong.DecodeContext) error {
+	*c = grpcService{isSet: true}
 	if ctx.Scan.Peek().Type != kong.FlagValueToken {
 		return nil
 	}
 	switch value := fmt.Sprint(ctx.Scan.Pop().Value); value {
 	case "true":
 	case "false":
-		c.asked = false
+		c.isSet = false
 	case "":
 		return errors.New("its value is empty: want the name of a gRPC service, such as web.v1.Web, or no equals sign for the server as a whole")
 	default:
@@ -255,9 +255,9 @@ func (c *callee) Decode(ctx *kong.DecodeContext) error {
 	return nil
 }
 
-func (*callee) IsBool() bool { return true }
+func (*grpcService) IsBool() bool { return true }
 
-func (callee) choices() []string { return nil }
+func (grpcService) choices() []string { return nil }
 
 // A percentage is a number. Whether that can be is for the library to say.
 type percentage int

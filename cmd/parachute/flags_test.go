@@ -30,7 +30,7 @@ func TestLimitIsNoneAtZeroAndNeverNegative(t *testing.T) {
 	} {
 		t.Run(test.text, func(t *testing.T) {
 			is := is.New(t)
-			var l limit
+			var l durationLimit
 			refused(is, l.UnmarshalText([]byte(test.text)), test.err)
 			if test.err == "" {
 				is.Equal(time.Duration(l), test.want) // as the library wants it
@@ -48,7 +48,7 @@ func TestUnsetLimitIsTheDefaultOfTheLibrary(t *testing.T) {
 
 func TestPeriodIsMoreThanNothing(t *testing.T) {
 	is := is.New(t)
-	var p period
+	var p positiveDuration
 	is.NoErr(p.UnmarshalText([]byte("250ms")))
 	is.Equal(time.Duration(p), 250*time.Millisecond)
 	refused(is, p.UnmarshalText([]byte("0")), "too short")
@@ -57,11 +57,11 @@ func TestPeriodIsMoreThanNothing(t *testing.T) {
 
 func TestQuotaIsNoneAtZeroAndNeverNegative(t *testing.T) {
 	is := is.New(t)
-	var q quota
+	var q optionalCount
 	is.NoErr(q.UnmarshalText([]byte("1000")))
-	is.Equal(q, quota(1000))
+	is.Equal(q, optionalCount(1000))
 	is.NoErr(q.UnmarshalText([]byte("0")))
-	is.Equal(q, quota(-1)) // as the library wants it
+	is.Equal(q, optionalCount(-1)) // as the library wants it
 	refused(is, q.UnmarshalText([]byte("-1")), "no number")
 	refused(is, q.UnmarshalText([]byte("many")), "no number")
 }
@@ -77,10 +77,10 @@ func TestTargetCAIsAnAbsolutePathForTheProxy(t *testing.T) {
 
 func TestListIsSplitAtCommasAndKeepsEmptyElements(t *testing.T) {
 	is := is.New(t)
-	var l list
+	var l stringList
 	is.NoErr(l.UnmarshalText([]byte("a, b")))
 	is.NoErr(l.UnmarshalText([]byte("")))
-	is.Equal(l, list{"a", "b", ""}) // the empty one is for the library to refuse
+	is.Equal(l, stringList{"a", "b", ""}) // the empty one is for the library to refuse
 }
 
 func TestFlagValuesAreRefusedWithWhatIsWanted(t *testing.T) {

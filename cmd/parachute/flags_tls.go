@@ -20,7 +20,7 @@ import (
 // be seen that nobody asked for it.
 type httpsPort struct {
 	number int
-	asked  bool
+	isSet  bool
 }
 
 // Decode is there in place of an UnmarshalText because kong takes -1 for a
@@ -41,7 +41,7 @@ func (p *httpsPort) Decode(ctx *kong.DecodeContext) error {
 
 // orDefault returns the port to try.
 func (p httpsPort) orDefault() int {
-	if !p.asked {
+	if !p.isSet {
 		return 443
 	}
 	return p.number

@@ -56,7 +56,7 @@ func TestHTTPSPortsThatAreNone(t *testing.T) {
 func TestSizesHaveUnitsOrAreBytes(t *testing.T) {
 	for _, test := range []struct {
 		text string
-		want size
+		want positiveSize
 		err  string
 	}{
 		{text: "1", want: 1},
@@ -80,7 +80,7 @@ func TestSizesHaveUnitsOrAreBytes(t *testing.T) {
 	} {
 		t.Run(test.text, func(t *testing.T) {
 			is := is.New(t)
-			var s size
+			var s positiveSize
 			refused(is, s.UnmarshalText([]byte(test.text)), test.err)
 			is.Equal(s, test.want)
 		})
@@ -92,7 +92,7 @@ func FuzzSizeIsWithinItsBounds(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		var s size
+		var s positiveSize
 		if s.UnmarshalText([]byte(text)) == nil && (s <= 0 || s > 1<<31-1) {
 			t.Errorf("%q is %d", text, s)
 		}
@@ -192,7 +192,7 @@ func TestWhatRunCannotMeanIsAUsageError(t *testing.T) {
 			is := is.New(t)
 			command, _, err := parse(nil, append([]string{"run"}, test.args...)...)
 			is.NoErr(err)
-			err = command.Run.Run(t.Context(), &program{environ: &environ{}, places: places{}})
+			err = command.Run.Run(t.Context(), &program{environ: &environ{}, paths: defaultPaths{}})
 			refused(is, err, test.want)
 			is.Equal(exitCode(err), exitUsage)
 		})

@@ -10,11 +10,11 @@ import (
 // Every command that is shown has a method Examples, beside its Help. It
 // returns command lines as they are typed, each below a comment that says what
 // they are for. A test parses them all.
-type withExamples interface{ Examples() string }
+type exampler interface{ Examples() string }
 
 // examplesOf returns the examples of a command, or "" if it has none.
 func examplesOf(node *kong.Node) string {
-	command, ok := node.Target.Addr().Interface().(withExamples)
+	command, ok := node.Target.Addr().Interface().(exampler)
 	if !ok {
 		return ""
 	}
@@ -32,13 +32,13 @@ func helpWithExamples(options kong.HelpOptions, command *kong.Context) error {
 		return nil
 	}
 	if examples := examplesOf(node); examples != "" {
-		fmt.Fprint(command.Stdout, "\nExamples:\n", indented(examples), "\n")
+		fmt.Fprint(command.Stdout, "\nExamples:\n", indent(examples), "\n")
 	}
 	return nil
 }
 
-// indented moves all lines but the empty ones to the right.
-func indented(text string) string {
+// indent moves all lines but the empty ones to the right.
+func indent(text string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
 		if line != "\n" {

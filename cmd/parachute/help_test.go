@@ -35,11 +35,11 @@ func commands(t *testing.T) iter.Seq[*kong.Node] {
 
 func TestEveryCommandHasAGroupAndExamplesOfItself(t *testing.T) {
 	for node := range commands(t) {
-		t.Run(pathOf(node), func(t *testing.T) {
+		t.Run(commandPath(node), func(t *testing.T) {
 			is := is.New(t)
-			is.True(node.ClosestGroup() != nil)                                      // help shows it below a heading
-			is.True(strings.HasPrefix(examplesOf(node), "# "))                       // says what the first is for
-			is.True(strings.Contains(examplesOf(node), "\nparachute "+pathOf(node))) // calls the command
+			is.True(node.ClosestGroup() != nil)                                           // help shows it below a heading
+			is.True(strings.HasPrefix(examplesOf(node), "# "))                            // says what the first is for
+			is.True(strings.Contains(examplesOf(node), "\nparachute "+commandPath(node))) // calls the command
 		})
 	}
 }

@@ -52,8 +52,8 @@ func exitCode(err error) int {
 	return exitRefused
 }
 
-// codeOf returns what --json calls an error that is none of a proxy, or "".
-func codeOf(err error) string {
+// clientErrorCode returns what --json calls an error that is none of a proxy, or "".
+func clientErrorCode(err error) string {
 	var usage *usageError
 	switch {
 	case errors.As(err, &usage):
@@ -72,11 +72,11 @@ func hint(err error, command string) (text string, told bool) {
 		text = own.Hint()
 		return text, strings.Contains(fmt.Sprintf("%+v", err), text)
 	}
-	return hintOf(err, command), false
+	return commandHint(err, command), false
 }
 
-// hintOf is hint for what the library has no hint for.
-func hintOf(err error, command string) string {
+// commandHint is hint for what the library has no hint for.
+func commandHint(err error, command string) string {
 	var (
 		usage  *usageError
 		listen *server.ListenError
@@ -101,9 +101,9 @@ func hintOf(err error, command string) string {
 	case errors.Is(err, parachute.ErrInvalid):
 		return "see parachute help " + command
 	case errors.Is(err, control.ErrNoProxy):
-		return hintNoProxy(err)
+		return noProxyHint(err)
 	case errors.As(err, &listen):
-		return hintListen(listen)
+		return listenHint(listen)
 	case errors.Is(err, fs.ErrPermission):
 		return "run it as a user who may, or name other places with --data-dir and --socket"
 	case errors.As(err, &remote):
@@ -112,14 +112,14 @@ func hintOf(err error, command string) string {
 	return ""
 }
 
-func hintNoProxy(err error) string {
+func noProxyHint(err error) string {
 	if errors.Is(err, fs.ErrPermission) {
 		return "run it as root or as the user of the proxy, or let others in with parachute run --socket-mode and --socket-group"
 	}
 	return "start a proxy with parachute run, or name the socket of one with --socket or PARACHUTE_SOCKET"
 }
 
-func hintListen(err *server.ListenError) string {
+func listenHint(err *server.ListenError) string {
 	flag := "--https-port"
 	switch err.Protocol {
 	case "http":
@@ -129,19 +129,19 @@ func hintListen(err *server.ListenError) string {
 	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Sprintf("stop %s, or choose another port with %s; 0 is any free one", listenerAt(err), flag)
+		return fmt.Sprintf("stop %s, or choose another port with %s; 0 is any free one", describeListener(err), flag)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Sprintf("ports below 1024 take a privilege (CAP_NET_BIND_SERVICE); choose a higher one with %s", flag)
 	}
 	return fmt.Sprintf("choose another address with --bind, or another port with %s", flag)
 }
 
-// listenerAt names what keeps a proxy from listening, as far as that can be seen.
-func listenerAt(err error) string {
+// describeListener names what keeps a proxy from listening, as far as that can be seen.
+func describeListener(err error) string {
 	var refused *net.OpError
 	if errors.As(err, &refused) {
 		if at, ok := refused.Addr.(interface{ AddrPort() netip.AddrPort }); ok {
-			return cmp.Or(holder(refused.Net, at.AddrPort()), "what listens there")
+			return cmp.Or(socketOwner(refused.Net, at.AddrPort()), "what listens there")
 		}
 	}
 	return "what listens there"

@@ -15,7 +15,7 @@ import (
 
 type listCommand struct {
 	JSON bool `name:"json" negatable:"" help:"Print all that is known of them, as JSON."`
-	remote
+	remoteFlags
 }
 
 func (listCommand) Examples() string {
@@ -40,28 +40,28 @@ func (c *listCommand) Run(ctx context.Context, p *program) error {
 		return p.printJSON(services)
 	}
 	if len(services) == 0 {
-		fmt.Fprintln(p.stderr, nothingYet)
+		fmt.Fprintln(p.stderr, nothingDeployed)
 		return nil
 	}
 	return p.table(services)
 }
 
-// nothingYet is said where there is no service to tell of.
-const nothingYet = "nothing is deployed yet: see parachute help deploy"
+// nothingDeployed is said where there is no service to tell of.
+const nothingDeployed = "nothing is deployed yet: see parachute help deploy"
 
 // table prints a row for each service, and below them why some have failed, what
 // the pages of others say, and who goes to a rollout.
 func (p *program) table(services []parachute.Status) error {
-	all := table{header: []string{"SERVICE", "STATE", "HOSTS", "TLS", "TARGETS", "GENERATION"}, tallest: 4}
+	all := table{header: []string{"SERVICE", "STATE", "HOSTS", "TLS", "TARGETS", "GENERATION"}, maxCellLines: 4}
 	var below table
 	modes := tlsModes(services)
 	for _, s := range services {
 		all.rows = append(all.rows, []cell{
-			word(s.Service), words(state(s)), listed(claims(s.Deployment), ","), words(modes.of(s.Deployment)), targets(s),
-			word(strconv.FormatUint(s.Generation, 10)),
+			unbreakable(s.Service), breakable(stateText(s)), listCell(hostsAndPaths(s.Deployment), ","), breakable(modes.of(s.Deployment)), targetsCell(s),
+			unbreakable(strconv.FormatUint(s.Generation, 10)),
 		})
-		for _, note := range notes(s) {
-			below.rows = append(below.rows, []cell{words(s.Service + ": " + note)})
+		for _, note := range serviceNotes(s) {
+			below.rows = append(below.rows, []cell{breakable(s.Service + ": " + note)})
 		}
 	}
 	columns := p.displayOf(p.stdout).columns
@@ -76,8 +76,8 @@ func (p *program) printJSON(v any) error {
 	return out.Encode(v)
 }
 
-// claims tells which hosts a service answers for, and below which paths.
-func claims(d parachute.Deployment) []string {
+// hostsAndPaths tells which hosts a service answers for, and below which paths.
+func hostsAndPaths(d parachute.Deployment) []string {
 	hosts := d.Hosts
 	if len(hosts) == 0 {
 		hosts = []string{"any"}
@@ -128,10 +128,10 @@ func (m hostModes) of(d parachute.Deployment) string {
 	return cmp.Or(strings.Join(each, ","), string(parachute.TLSOff))
 }
 
-// targets tells the targets of a service and how they are, if that is known.
-func targets(s parachute.Status) cell {
+// targetsCell tells the targets of a service and how they are, if that is known.
+func targetsCell(s parachute.Status) cell {
 	if s.Live == nil || len(s.Live.Targets) == 0 {
-		return listed(slices.Concat(s.Deployment.Targets, s.Deployment.ReadTargets), ",")
+		return listCell(slices.Concat(s.Deployment.Targets, s.Deployment.ReadTargets), ",")
 	}
 	var each []string
 	for _, t := range s.Live.Targets {
@@ -139,8 +139,8 @@ func targets(s parachute.Status) cell {
 		each = append(each, t.Address+" ", "("+strings.Join(about, ", ")+"), ")
 	}
 	each[len(each)-1] = strings.TrimSuffix(each[len(each)-1], ", ")
-	c := listed(each, "")
-	c.each = 2
+	c := listCell(each, "")
+	c.piecesPerItem = 2
 	return c
 }
 
@@ -155,16 +155,16 @@ func rolesOf(t parachute.TargetStatus) (roles []string) {
 	return roles
 }
 
-// state tells what a service does with its requests, and how many wait.
-func state(s parachute.Status) string {
+// stateText tells what a service does with its requests, and how many wait.
+func stateText(s parachute.Status) string {
 	if s.Live == nil || s.Live.Held == 0 {
 		return string(s.State)
 	}
 	return fmt.Sprintf("%s (%d held)", s.State, s.Live.Held)
 }
 
-// notes are what is to be said of a service that has no column.
-func notes(s parachute.Status) []string {
+// serviceNotes are what is to be said of a service that has no column.
+func serviceNotes(s parachute.Status) []string {
 	var all []string
 	if s.Error != "" {
 		all = append(all, s.Error)

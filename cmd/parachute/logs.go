@@ -16,9 +16,9 @@ import (
 type logsCommand struct {
 	Service string `arg:"" optional:"" help:"The service whose lines are wanted; if none, all lines are."`
 
-	Follow bool  `short:"f" help:"Go on with the lines that come, until interrupted."`
-	Lines  quota `short:"n" placeholder:"N" help:"How many lines to print, the last ones; 0 is none, if not given all that are kept."`
-	remote
+	Follow bool          `short:"f" help:"Go on with the lines that come, until interrupted."`
+	Lines  optionalCount `short:"n" placeholder:"N" help:"How many lines to print, the last ones; 0 is none, if not given all that are kept."`
+	remoteFlags
 }
 
 // Help says which lines there are, and how the command ends.
@@ -45,7 +45,7 @@ func (c *logsCommand) Run(ctx context.Context, p *program) error {
 	printer := &linePrinter{out: p.stdout}
 	err = client.Logs(ctx, control.LogQuery{Service: c.Service, Lines: int(c.Lines), Follow: c.Follow}, printer.print)
 	switch {
-	case hasLeft(printer.err):
+	case isBrokenPipe(printer.err):
 		return nil
 	case c.Follow && ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return nil
@@ -64,14 +64,14 @@ type linePrinter struct {
 
 func (p *linePrinter) print(line []byte) error {
 	p.printed = true
-	_, p.err = p.out.Write(escaped(line))
+	_, p.err = p.out.Write(escapeUnprintable(line))
 	return p.err
 }
 
-// escaped returns a line without what could take control of the terminal. Both
+// escapeUnprintable returns a line without what could take control of the terminal. Both
 // forms of the log have escaped most of it already. What JSON allows stands
 // within strings, where the escape means the same.
-func escaped(line []byte) []byte {
+func escapeUnprintable(line []byte) []byte {
 	if !bytes.ContainsFunc(line, isUnprintable) {
 		return line
 	}

@@ -23,16 +23,16 @@ func main() {
 	// A reader of our output that goes away must neither end a proxy nor
 	// change the exit code of a deploy that has happened.
 	signal.Ignore(syscall.SIGPIPE)
-	keeper := memory.Keep(os.Getenv)
+	tuner := memory.Start(os.Getenv)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	ctx, stop := context.WithCancel(context.Background())
-	exit, stderr := make(chan int, 1), &patient{w: os.Stderr}
+	exit, stderr := make(chan int, 1), &timeoutWriter{w: os.Stderr}
 	go runArgs(ctx, stderr, exit)
 	for {
 		select {
 		case code := <-exit:
-			keeper.Close()
+			tuner.Close()
 			os.Exit(code)
 		case s := <-signals:
 			if ctx.Err() != nil {

@@ -17,17 +17,17 @@ func (manCommand) Run(p *program) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.WriteString(p.stdout, manual(parser.Model, thisBuild()))
+	_, err = io.WriteString(p.stdout, manualPage(parser.Model, currentBuild()))
 	return err
 }
 
-// manual returns the manual page of a program.
-func manual(app *kong.Application, b build) string {
+// manualPage returns the manual page of a program.
+func manualPage(app *kong.Application, b build) string {
 	date := `""`
 	if !b.Time.IsZero() {
 		date = b.Time.UTC().Format("2006-01-02")
 	}
-	commands := grouped(app.Leaves(true), commandGroup)
+	commands := sortByGroup(app.Leaves(true), commandGroup)
 	m := new(roff)
 	m.request("TH PARACHUTE 1 "+date, "parachute "+b.Version, "User Commands")
 	// Names that are broken at the end of a line cannot be copied.
@@ -37,7 +37,7 @@ func manual(app *kong.Application, b build) string {
 	m.text("parachute - a reverse proxy whose deploys cost nobody a request")
 	m.request("SH", "SYNOPSIS")
 	for _, c := range commands {
-		m.request("SY", app.Name+" "+pathOf(c))
+		m.request("SY", app.Name+" "+commandPath(c))
 		m.text(strings.TrimPrefix(c.Summary(), c.Path()))
 		m.request("YS")
 	}
@@ -49,12 +49,12 @@ func manual(app *kong.Application, b build) string {
 		m.command(c)
 	}
 	m.request("SH", "ENVIRONMENT")
-	m.text("A flag that is given wins over its variable, and the variable that begins with " + ours + " over the other.")
-	m.entries(slices.Concat(flagVariables(commands), otherVariables()))
+	m.text("A flag that is given wins over its variable, and the variable that begins with " + variablePrefix + " over the other.")
+	m.entries(slices.Concat(flagVariableEntries(commands), otherVariableEntries()))
 	m.request("SH", "EXIT STATUS")
-	m.entries(exitStatus())
+	m.entries(exitStatusEntries())
 	m.request("SH", "FILES")
-	m.entries(files())
+	m.entries(fileEntries())
 	m.request("SH", "EXAMPLES")
 	for _, c := range commands {
 		m.verbatim(examplesOf(c))
@@ -64,7 +64,7 @@ func manual(app *kong.Application, b build) string {
 
 // command writes all that there is about a command, but for its examples.
 func (r *roff) command(c *kong.Node) {
-	title := pathOf(c)
+	title := commandPath(c)
 	if len(c.Aliases) > 0 {
 		title += " (" + strings.Join(c.Aliases, ", ") + ")"
 	}
@@ -75,7 +75,7 @@ func (r *roff) command(c *kong.Node) {
 		r.entries([]entry{{argument.Summary(), argument.Help}})
 	}
 	heading := ""
-	for _, flag := range grouped(c.Flags, flagGroup) {
+	for _, flag := range sortByGroup(c.Flags, flagGroup) {
 		if flag.Hidden {
 			continue
 		}
@@ -83,26 +83,26 @@ func (r *roff) command(c *kong.Node) {
 			heading = group
 			r.paragraphs(heading)
 		}
-		r.entries([]entry{{spelled(flag), helpWithVariables(flag.Value)}})
+		r.entries([]entry{{flagSynopsis(flag), helpWithVariables(flag.Value)}})
 	}
 }
 
-// spelled returns how a flag is given, in all its forms.
-func spelled(flag *kong.Flag) string {
+// flagSynopsis returns how a flag is given, in all its forms.
+func flagSynopsis(flag *kong.Flag) string {
 	value := ""
-	if !takesNone(flag) {
+	if !takesNoValue(flag) {
 		value = "=" + flag.FormatPlaceHolder()
 	}
 	var forms []string
-	for _, s := range spellings(flag) {
+	for _, s := range flagNames(flag) {
 		forms = append(forms, s.word+value)
 	}
 	return strings.Join(forms, ", ")
 }
 
-// grouped returns all with those of a group behind each other, and those of none
+// sortByGroup returns all with those of a group behind each other, and those of none
 // in front, as help has them.
-func grouped[T any](all []T, group func(T) string) []T {
+func sortByGroup[T any](all []T, group func(T) string) []T {
 	groups := []string{""}
 	for _, one := range all {
 		if g := group(one); !slices.Contains(groups, g) {
@@ -126,8 +126,8 @@ func titleOf(group *kong.Group) string {
 	return group.Title
 }
 
-// flagVariables returns the variables that flags are read from.
-func flagVariables(commands []*kong.Node) (all []entry) {
+// flagVariableEntries returns the variables that flags are read from.
+func flagVariableEntries(commands []*kong.Node) (all []entry) {
 	for _, c := range commands {
 		for _, flag := range c.Flags {
 			name := strings.Join(variables(flag.Value), ", ")
@@ -140,7 +140,7 @@ func flagVariables(commands []*kong.Node) (all []entry) {
 	return all
 }
 
-func otherVariables() []entry {
+func otherVariableEntries() []entry {
 	return []entry{
 		{"XDG_STATE_HOME, HOME", "Where the state of a proxy is that root does not run."},
 		{"XDG_RUNTIME_DIR, TMPDIR", "Where its control socket is."},
@@ -150,7 +150,7 @@ func otherVariables() []entry {
 	}
 }
 
-func exitStatus() []entry {
+func exitStatusEntries() []entry {
 	return []entry{
 		{fmt.Sprint(exitDone), "It is done. Of a change: the new version serves, also where requests had to be cut off."},
 		{fmt.Sprint(exitRefused), "It was refused, or could not be done. From here on, what served before serves on."},
@@ -160,7 +160,7 @@ func exitStatus() []entry {
 	}
 }
 
-func files() []entry {
+func fileEntries() []entry {
 	return []entry{
 		{systemDataDir, "The state of a proxy that root runs: what is deployed, and its certificates with their keys."},
 		{systemSocket, "Its control socket."},

@@ -19,7 +19,7 @@ func page(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return manual(parser.Model, build{Version: "v1.2.3", Time: time.Date(2026, 11, 24, 23, 0, 0, 0, time.UTC)})
+	return manualPage(parser.Model, build{Version: "v1.2.3", Time: time.Date(2026, 11, 24, 23, 0, 0, 0, time.UTC)})
 }
 
 func TestManualHasAllThatTheGrammarHas(t *testing.T) {
@@ -30,17 +30,17 @@ func TestManualHasAllThatTheGrammarHas(t *testing.T) {
 		if !node.Leaf() {
 			continue
 		}
-		of := part(page, pathOf(node))
+		of := part(page, commandPath(node))
 		if of == "" {
-			t.Errorf("nothing about %s", pathOf(node))
+			t.Errorf("nothing about %s", commandPath(node))
 		}
 		for _, alias := range node.Aliases {
-			is.True(strings.Contains(page, `.SS "`+pathOf(node)+" ("+alias)) // in the heading
+			is.True(strings.Contains(page, `.SS "`+commandPath(node)+" ("+alias)) // in the heading
 		}
 		for _, flag := range node.Flags {
-			for _, form := range spellings(flag) {
+			for _, form := range flagNames(flag) {
 				if name := roffEscapes.Replace(form.word); !strings.Contains(of, name) {
-					t.Errorf("nothing about %s of %s", form.word, pathOf(node))
+					t.Errorf("nothing about %s of %s", form.word, commandPath(node))
 				}
 			}
 			for _, variable := range variables(flag.Value) {
@@ -126,7 +126,7 @@ func TestFlagIsSpelledInAllItsForms(t *testing.T) {
 	is.NoErr(err)
 	var all []string
 	for _, flag := range parser.Model.Flags {
-		all = append(all, spelled(flag))
+		all = append(all, flagSynopsis(flag))
 	}
 	is.Equal(all, []string{"--plain=FILE, --other=FILE", "--switch, --no-switch", "--no-log, --log"})
 }

@@ -16,9 +16,9 @@ import (
 type pauseCommand struct {
 	Service string `arg:"" help:"The service to pause."`
 
-	MaxPause     limit `placeholder:"30s" help:"Longest time that a request is held before it is answered 504; 0 is as long as its client waits."`
-	DrainTimeout limit `placeholder:"30s" help:"How long running requests may take before they are cut off; 0 cuts them off at once."`
-	changing
+	MaxPause     durationLimit `placeholder:"30s" help:"Longest time that a request is held before it is answered 504; 0 is as long as its client waits."`
+	DrainTimeout durationLimit `placeholder:"30s" help:"How long running requests may take before they are cut off; 0 cuts them off at once."`
+	changeFlags
 }
 
 // Help says what becomes of requests.
@@ -33,7 +33,7 @@ parachute pause web --max-pause 1m`
 }
 
 func (c *pauseCommand) Run(ctx context.Context, p *program) error {
-	return c.change(ctx, p, "pause", newStory(parachute.Deployment{Service: c.Service}),
+	return c.change(ctx, p, "pause", newFormatter(parachute.Deployment{Service: c.Service}),
 		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
 			how := parachute.Pause{Max: time.Duration(c.MaxPause), Drain: time.Duration(c.DrainTimeout)}
 			return client.Pause(ctx, c.Service, how, events)
@@ -43,9 +43,9 @@ func (c *pauseCommand) Run(ctx context.Context, p *program) error {
 type stopCommand struct {
 	Service string `arg:"" help:"The service to stop."`
 
-	Message      string `placeholder:"TEXT" help:"What the page says that visitors get meanwhile."`
-	DrainTimeout limit  `placeholder:"30s" help:"How long running requests may take before they are cut off; 0 cuts them off at once."`
-	changing
+	Message      string        `placeholder:"TEXT" help:"What the page says that visitors get meanwhile."`
+	DrainTimeout durationLimit `placeholder:"30s" help:"How long running requests may take before they are cut off; 0 cuts them off at once."`
+	changeFlags
 }
 
 // Help says what becomes of requests.
@@ -60,7 +60,7 @@ parachute stop web --message 'Back at noon'`
 }
 
 func (c *stopCommand) Run(ctx context.Context, p *program) error {
-	return c.change(ctx, p, "stop", newStory(parachute.Deployment{Service: c.Service}),
+	return c.change(ctx, p, "stop", newFormatter(parachute.Deployment{Service: c.Service}),
 		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
 			how := parachute.Stop{Message: c.Message, Drain: time.Duration(c.DrainTimeout)}
 			return client.Stop(ctx, c.Service, how, events)
@@ -69,7 +69,7 @@ func (c *stopCommand) Run(ctx context.Context, p *program) error {
 
 type resumeCommand struct {
 	Service string `arg:"" help:"The service to resume."`
-	changing
+	changeFlags
 }
 
 func (resumeCommand) Examples() string {
@@ -79,7 +79,7 @@ parachute resume web`
 }
 
 func (c *resumeCommand) Run(ctx context.Context, p *program) error {
-	return c.change(ctx, p, "resume", newStory(parachute.Deployment{Service: c.Service}),
+	return c.change(ctx, p, "resume", newFormatter(parachute.Deployment{Service: c.Service}),
 		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
 			return client.Resume(ctx, c.Service, events)
 		})
@@ -103,11 +103,11 @@ parachute rollout stop web`
 type rolloutDeployCommand struct {
 	Service string `arg:"" help:"The service, which is deployed already."`
 
-	Target        list  `required:"" placeholder:"HOST:PORT" help:"Target of the second version, as in deploy. May be repeated, or several be separated by commas."`
-	ReadTarget    list  `placeholder:"HOST:PORT" help:"Target of it for GET and HEAD alone, as in deploy."`
-	DeployTimeout limit `placeholder:"30s" help:"Longest wait for the targets to become healthy; 0 is no limit. If not given, that of the service."`
-	DrainTimeout  limit `placeholder:"30s" help:"How long requests running on the second version before may take, before they are cut off; 0 cuts them off at once. If not given, that of the service."`
-	changing
+	Target        stringList    `required:"" placeholder:"HOST:PORT" help:"Target of the second version, as in deploy. May be repeated, or several be separated by commas."`
+	ReadTarget    stringList    `placeholder:"HOST:PORT" help:"Target of it for GET and HEAD alone, as in deploy."`
+	DeployTimeout durationLimit `placeholder:"30s" help:"Longest wait for the targets to become healthy; 0 is no limit. If not given, that of the service."`
+	DrainTimeout  durationLimit `placeholder:"30s" help:"How long requests running on the second version before may take, before they are cut off; 0 cuts them off at once. If not given, that of the service."`
+	changeFlags
 }
 
 // Help says who gets the second version.
@@ -122,9 +122,9 @@ parachute rollout deploy web --target web-2:3000`
 }
 
 func (c *rolloutDeployCommand) Run(ctx context.Context, p *program) error {
-	story := newStory(parachute.Deployment{Service: c.Service, Targets: c.Target, ReadTargets: c.ReadTarget})
-	story.effect = "rollout beside the first version"
-	return c.change(ctx, p, "rollout deploy", story,
+	format := newFormatter(parachute.Deployment{Service: c.Service, Targets: c.Target, ReadTargets: c.ReadTarget})
+	format.effect = "rollout beside the first version"
+	return c.change(ctx, p, "rollout deploy", format,
 		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
 			return client.Rollout(ctx, c.Service, parachute.Rollout{
 				Targets:     c.Target,
@@ -141,8 +141,8 @@ type rolloutSetCommand struct {
 	Service string `arg:"" help:"The service."`
 
 	Percent *percentage `placeholder:"N" help:"How many in a hundred visitors go to the second version."`
-	List    list        `placeholder:"VALUE,..." help:"Values of the cookie parachute-rollout, or kamal-rollout, whose visitors go there in any case."`
-	changing
+	List    stringList  `placeholder:"VALUE,..." help:"Values of the cookie parachute-rollout, or kamal-rollout, whose visitors go there in any case."`
+	changeFlags
 }
 
 func (rolloutSetCommand) Examples() string {
@@ -159,9 +159,9 @@ func (c *rolloutSetCommand) Run(ctx context.Context, p *program) error {
 	if c.Percent != nil {
 		split.Percent = int(*c.Percent)
 	}
-	story := newStory(parachute.Deployment{Service: c.Service})
-	story.what, story.effect = "split", "rollout for "+visitors(split)
-	return c.change(ctx, p, "rollout set", story,
+	format := newFormatter(parachute.Deployment{Service: c.Service})
+	format.verb, format.effect = "split", "rollout for "+visitors(split)
+	return c.change(ctx, p, "rollout set", format,
 		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
 			return client.SetSplit(ctx, c.Service, split, events)
 		})
@@ -182,7 +182,7 @@ func visitors(s parachute.Split) string {
 
 type rolloutStopCommand struct {
 	Service string `arg:"" help:"The service."`
-	changing
+	changeFlags
 }
 
 func (rolloutStopCommand) Examples() string {
@@ -192,9 +192,9 @@ parachute rollout stop web`
 }
 
 func (c *rolloutStopCommand) Run(ctx context.Context, p *program) error {
-	story := newStory(parachute.Deployment{Service: c.Service})
-	story.what, story.effect = "ended", "rollout takes no more requests"
-	return c.change(ctx, p, "rollout stop", story,
+	format := newFormatter(parachute.Deployment{Service: c.Service})
+	format.verb, format.effect = "ended", "rollout takes no more requests"
+	return c.change(ctx, p, "rollout stop", format,
 		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
 			return client.EndRollout(ctx, c.Service, events)
 		})

@@ -14,54 +14,54 @@ import (
 
 // A progress shows how a change goes. Who has made one must call stop.
 type progress struct {
-	story   *story
-	began   time.Time
-	teller  *teller          // nil: nothing is shown to people
-	printer *control.Printer // nil: nothing is printed for programs
+	formatter *formatter
+	began     time.Time
+	writer    *progressWriter  // nil: nothing is shown to people
+	printer   *control.Printer // nil: nothing is printed for programs
 }
 
 // newProgress returns the progress of a change, shown as the command line wants
 // it.
-func (p *program) newProgress(s *story, quiet bool) *progress {
-	change := &progress{story: s, began: time.Now(), printer: p.printer}
+func (p *program) newProgress(f *formatter, quiet bool) *progress {
+	change := &progress{formatter: f, began: time.Now(), printer: p.printer}
 	if p.printer == nil && !quiet {
-		change.teller = newTeller(p.stdout, s, func() display { return p.displayOf(p.stdout) })
+		change.writer = newProgressWriter(p.stdout, f, func() display { return p.displayOf(p.stdout) })
 	}
 	return change
 }
 
-// hear shows what an event tells.
-func (p *progress) hear(e parachute.Event) {
+// handleEvent shows what an event tells.
+func (p *progress) handleEvent(e parachute.Event) {
 	if p.printer != nil {
 		p.printer.Event(e)
 	}
-	if p.teller == nil {
+	if p.writer == nil {
 		return
 	}
 	if e.Kind == parachute.EventSwitched {
-		p.teller.settle() // the targets have been waited for
+		p.writer.settle() // the targets have been waited for
 	}
-	for _, r := range p.story.hear(e) {
-		p.teller.show(r)
+	for _, r := range p.formatter.format(e) {
+		p.writer.show(r)
 	}
 }
 
-func (p *progress) show(r storyLine) {
-	if p.teller != nil {
-		p.teller.show(r)
+func (p *progress) show(r progressLine) {
+	if p.writer != nil {
+		p.writer.show(r)
 	}
 }
 
 func (p *progress) stop() {
-	if p.teller != nil {
-		p.teller.stop()
+	if p.writer != nil {
+		p.writer.stop()
 	}
 }
 
 // settle leaves what is shown as it is, so that something else can be said.
 func (p *progress) settle() {
-	if p.teller != nil {
-		p.teller.settle()
+	if p.writer != nil {
+		p.writer.settle()
 	}
 }
 
@@ -70,7 +70,7 @@ func (p *progress) settle() {
 func (p *program) conclude(ctx context.Context, command string, change *progress, result control.Result, err error) error {
 	switch {
 	case err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled):
-		return fmt.Errorf("%s %s: %w", command, change.story.service, errInterrupted)
+		return fmt.Errorf("%s %s: %w", command, change.formatter.service, errInterrupted)
 	case err != nil:
 		return &remoteError{err}
 	}
@@ -79,18 +79,18 @@ func (p *program) conclude(ctx context.Context, command string, change *progress
 	}
 	change.settle()
 	if result.Requests > 0 {
-		p.warnf("%s cut off when the drain time-out had passed", count(result.Requests, "request"))
+		p.warnf("%s cut off when the drain time-out had passed", pluralize(result.Requests, "request"))
 	}
 	if result.Warning != "" {
 		p.warnf("%s", result.Warning)
 		return nil
 	}
-	change.show(change.story.done(time.Since(change.began)))
+	change.show(change.formatter.formatDone(time.Since(change.began)))
 	switch result.Certificate {
 	case control.CertificateReady:
-		change.show(storyLine{key: "certificate", news: true, what: "certificate", detail: "ready"})
+		change.show(progressLine{key: "certificate", isNew: true, status: "certificate", detail: "ready"})
 	case control.CertificatePending:
-		change.show(storyLine{key: "certificate", news: true, what: "certificate", detail: "pending, see parachute certificates", tone: toneWaiting})
+		change.show(progressLine{key: "certificate", isNew: true, status: "certificate", detail: "pending, see parachute certificates", tone: toneWaiting})
 	}
 	return nil
 }

@@ -17,10 +17,10 @@ import (
 // told returns what is printed of events where there is no terminal.
 func told(d parachute.Deployment, events ...parachute.Event) string {
 	var out bytes.Buffer
-	change := (&program{stdout: &out}).newProgress(newStory(d), false)
+	change := (&program{stdout: &out}).newProgress(newFormatter(d), false)
 	defer change.stop()
 	for _, e := range events {
-		change.hear(e)
+		change.handleEvent(e)
 	}
 	return out.String()
 }
@@ -36,7 +36,7 @@ func TestProbeThatCannotBeReadIsNotTold(t *testing.T) {
 func TestDeployIsToldInColumns(t *testing.T) {
 	is := is.New(t)
 	var out bytes.Buffer
-	s := newStory(parachute.Deployment{Service: "web", Targets: []string{"10.0.0.7:3000"}, Hosts: []string{"a.test", "b.test", "c.test"}})
+	s := newFormatter(parachute.Deployment{Service: "web", Targets: []string{"10.0.0.7:3000"}, Hosts: []string{"a.test", "b.test", "c.test"}})
 	change := (&program{stdout: &out}).newProgress(s, false)
 	defer change.stop()
 	const target, limit = "10.0.0.7:3000", 30 * time.Second
@@ -53,9 +53,9 @@ func TestDeployIsToldInColumns(t *testing.T) {
 		{Kind: parachute.EventDraining, Requests: 17, Streams: 3, Elapsed: 2100 * time.Millisecond, Limit: limit},
 		{Kind: parachute.EventDrained, Streams: 3, Elapsed: 2800 * time.Millisecond, Unused: []string{"10.0.0.6:3000"}},
 	} {
-		change.hear(e)
+		change.handleEvent(e)
 	}
-	change.show(s.done(6200 * time.Millisecond))
+	change.show(s.formatDone(6200 * time.Millisecond))
 	is.Equal(out.String(), `web  10.0.0.7:3000  connecting ...
 web  10.0.0.7:3000  connecting ...            refused (4 probes, 1.2s of 30s)
 web  10.0.0.7:3000  waiting ...               GET /up 503 "boot" (7 probes, 2.4s of 30s)
@@ -105,17 +105,17 @@ web  draining       2 streams left
 
 func TestWhatMayBeRemovedIsNamed(t *testing.T) {
 	is := is.New(t)
-	s := newStory(parachute.Deployment{Service: "web"})
-	is.Equal(s.done(time.Second).detail, "")
-	s.hear(parachute.Event{Kind: parachute.EventDrained, Unused: []string{"a:1", "b:1"}})
-	is.Equal(s.done(time.Second).detail, "old targets a:1, b:1 may be removed")
+	s := newFormatter(parachute.Deployment{Service: "web"})
+	is.Equal(s.formatDone(time.Second).detail, "")
+	s.format(parachute.Event{Kind: parachute.EventDrained, Unused: []string{"a:1", "b:1"}})
+	is.Equal(s.formatDone(time.Second).detail, "old targets a:1, b:1 may be removed")
 }
 
 func TestOutcomeForProgramsIsTheLastLine(t *testing.T) {
 	is := is.New(t)
 	var out, stderr bytes.Buffer
 	p := &program{stdout: &out, stderr: &stderr, printer: control.NewPrinter(&out)}
-	change := p.newProgress(newStory(parachute.Deployment{Service: "web"}), false)
+	change := p.newProgress(newFormatter(parachute.Deployment{Service: "web"}), false)
 	defer change.stop()
 	is.NoErr(p.conclude(t.Context(), "deploy", change, control.Result{Service: "web", Generation: 2, Requests: 1}, nil))
 	is.Equal(out.String(), `{"result":{"service":"web","generation":2,"requests_cut":1,"streams_closed":0}}`+"\n")
@@ -154,7 +154,7 @@ func TestOutcomeOfAChangeDecidesTheExitCode(t *testing.T) {
 			is := is.New(t)
 			var out, stderr bytes.Buffer
 			p := &program{stdout: &out, stderr: &stderr}
-			change := p.newProgress(newStory(parachute.Deployment{Service: "web"}), false)
+			change := p.newProgress(newFormatter(parachute.Deployment{Service: "web"}), false)
 			defer change.stop()
 			err := p.conclude(test.ctx, "deploy", change, test.result, test.err)
 			is.Equal(exitCode(err), test.want)
@@ -175,7 +175,7 @@ func TestCertificateIsTheLastThingToBeTold(t *testing.T) {
 			is := is.New(t)
 			var out bytes.Buffer
 			p := &program{stdout: &out}
-			change := p.newProgress(newStory(parachute.Deployment{Service: "web"}), false)
+			change := p.newProgress(newFormatter(parachute.Deployment{Service: "web"}), false)
 			defer change.stop()
 			is.NoErr(p.conclude(t.Context(), "deploy", change, control.Result{Certificate: state}, nil))
 			_, last, _ := strings.Cut(out.String(), "\n")
@@ -203,7 +203,7 @@ func TestInterruptionIsOnlyCalledHarmlessWhereItWas(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	p := &program{}
-	change := p.newProgress(newStory(parachute.Deployment{Service: "web"}), true)
+	change := p.newProgress(newFormatter(parachute.Deployment{Service: "web"}), true)
 	err := p.conclude(ctx, "deploy", change, control.Result{}, context.Canceled)
 	is.Equal(err.Error(), "deploy web: interrupted before it took effect: nothing was changed")
 	lost := errors.New("whether it has taken effect is not known")

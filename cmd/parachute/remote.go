@@ -8,26 +8,26 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 )
 
-// remote is what the commands have in common that speak to a running proxy.
-type remote struct {
+// remoteFlags is what the commands have in common that speak to a running proxy.
+type remoteFlags struct {
 	Socket string `envar:"prefixed" placeholder:"PATH" help:"Control socket of the proxy; if none is given, the system's is tried, then the user's."`
 }
 
-func (r remote) client(p *program) (*control.Client, error) {
+func (r remoteFlags) client(p *program) (*control.Client, error) {
 	if r.Socket != "" {
 		return &control.Client{Sockets: []string{r.Socket}}, nil
 	}
-	sockets, err := p.places.sockets()
+	sockets, err := p.paths.sockets()
 	return &control.Client{Sockets: sockets}, err
 }
 
-// glanceTimeout bounds the wait for what is good to know, but nothing that a
+// briefTimeout bounds the wait for what is good to know, but nothing that a
 // command could not do without.
-const glanceTimeout = time.Second
+const briefTimeout = time.Second
 
-// glance has ask learn something from a running proxy, if that can be had soon.
-func (r remote) glance(ctx context.Context, p *program, ask func(ctx context.Context, client *control.Client) error) error {
-	ctx, cancel := context.WithTimeout(ctx, glanceTimeout)
+// queryBriefly has ask learn something from a running proxy, if that can be had soon.
+func (r remoteFlags) queryBriefly(ctx context.Context, p *program, ask func(ctx context.Context, client *control.Client) error) error {
+	ctx, cancel := context.WithTimeout(ctx, briefTimeout)
 	defer cancel()
 	client, err := r.client(p)
 	if err != nil {
@@ -36,15 +36,15 @@ func (r remote) glance(ctx context.Context, p *program, ask func(ctx context.Con
 	return ask(ctx, client)
 }
 
-// changing is what the commands have in common that change something there.
-type changing struct {
+// changeFlags is what the commands have in common that change something there.
+type changeFlags struct {
 	JSON  bool `name:"json" xor:"output" help:"Print a line of JSON for each event, and at last one for the result or the error."`
 	Quiet bool `xor:"output" help:"Print nothing but what went wrong."`
-	remote
+	remoteFlags
 }
 
 // AfterApply is called by kong when it has read the command line.
-func (c changing) AfterApply(p *program) error {
+func (c changeFlags) AfterApply(p *program) error {
 	if c.JSON {
 		p.printer = control.NewPrinter(p.stdout)
 	}
@@ -52,14 +52,14 @@ func (c changing) AfterApply(p *program) error {
 }
 
 // change has a running proxy make a change, and shows how it goes.
-func (c changing) change(ctx context.Context, p *program, command string, s *story,
+func (c changeFlags) change(ctx context.Context, p *program, command string, f *formatter,
 	do func(client *control.Client, events func(parachute.Event)) (control.Result, error)) error {
 	client, err := c.client(p)
 	if err != nil {
 		return err
 	}
-	change := p.newProgress(s, c.Quiet)
+	change := p.newProgress(f, c.Quiet)
 	defer change.stop()
-	result, err := do(client, change.hear)
+	result, err := do(client, change.handleEvent)
 	return p.conclude(ctx, command, change, result, err)
 }

@@ -9,7 +9,7 @@ import (
 
 type removeCommand struct {
 	Service string `arg:"" help:"The service to remove."`
-	changing
+	changeFlags
 }
 
 // Help says what remove waits for.
@@ -24,7 +24,7 @@ parachute remove web`
 }
 
 func (c *removeCommand) Run(ctx context.Context, p *program) error {
-	return c.change(ctx, p, "remove", newStory(parachute.Deployment{Service: c.Service}),
+	return c.change(ctx, p, "remove", newFormatter(parachute.Deployment{Service: c.Service}),
 		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
 			return client.Remove(ctx, c.Service, events)
 		})

@@ -41,7 +41,7 @@ func TestStatusShowsAllThatGoesOn(t *testing.T) {
 			}},
 		},
 	}}
-	r := report{services: services, modes: tlsModes(services), at: now, certificates: []parachute.Certificate{
+	r := report{services: services, modes: tlsModes(services), now: now, certificates: []parachute.Certificate{
 		{Host: "a.test", Source: parachute.TLSAutomatic, Expires: now.AddDate(0, 0, 61)},
 		{Host: "b.test", Source: parachute.TLSAutomatic, Error: "rate limited"},
 		{Host: "c.test", Source: parachute.TLSAutomatic},
@@ -70,16 +70,16 @@ TARGET                          HEALTH         LAST PROBE                       
 
 func TestExpiredCertificatesAreSaidToBeSo(t *testing.T) {
 	is := is.New(t)
-	r := report{at: time.Now()}
-	is.Equal(r.from(r.at.Add(-72*time.Hour)), "3d ago")
-	is.Equal(r.from(r.at.Add(30*time.Second)), "in 30s")
-	is.Equal(r.age(r.at.Add(time.Second)), "0s") // a clock that was set
+	r := report{now: time.Now()}
+	is.Equal(r.formatUntil(r.now.Add(-72*time.Hour)), "3d ago")
+	is.Equal(r.formatUntil(r.now.Add(30*time.Second)), "in 30s")
+	is.Equal(r.formatAge(r.now.Add(time.Second)), "0s") // a clock that was set
 }
 
 func TestFrameTakesThePlaceOfAllThatWasThere(t *testing.T) {
 	is := is.New(t)
-	is.Equal(frame("a\nb\n", 24), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J")
-	is.Equal(frame("a\nb\n", 3), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J")           // just so
-	is.Equal(frame("a\nb\nc\n", 3), "\x1b[Ha\x1b[K\n+2 lines\x1b[K\n\x1b[J") // or it would scroll
-	is.Equal(frame("a\nb\nc\n", 1), "\x1b[H+3 lines\x1b[K\n\x1b[J")
+	is.Equal(formatScreen("a\nb\n", 24), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J")
+	is.Equal(formatScreen("a\nb\n", 3), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J")           // just so
+	is.Equal(formatScreen("a\nb\nc\n", 3), "\x1b[Ha\x1b[K\n+2 lines\x1b[K\n\x1b[J") // or it would scroll
+	is.Equal(formatScreen("a\nb\nc\n", 1), "\x1b[H+3 lines\x1b[K\n\x1b[J")
 }

@@ -4,8 +4,8 @@ import "strings"
 
 // A roff is a text in the language of man(7), as groff and mandoc read it.
 type roff struct {
-	b      strings.Builder
-	headed bool // what comes next stands below a heading, which is a paragraph already
+	b            strings.Builder
+	afterHeading bool // what comes next stands below a heading, which is a paragraph already
 }
 
 // roffEscapes has words as they are typed come out as they are typed: man(1)
@@ -24,15 +24,15 @@ func (r *roff) request(name string, arguments ...string) {
 		r.b.WriteString(` "` + roffEscapes.Replace(a) + `"`)
 	}
 	r.b.WriteByte('\n')
-	r.headed = name == "SH" || name == "SS"
+	r.afterHeading = name == "SH" || name == "SS"
 }
 
 // paragraph begins one.
 func (r *roff) paragraph() {
-	if !r.headed {
+	if !r.afterHeading {
 		r.request("PP")
 	}
-	r.headed = false
+	r.afterHeading = false
 }
 
 // line writes what is to be seen of a line, also where it begins like a request.
@@ -41,7 +41,7 @@ func (r *roff) line(s string) {
 		r.b.WriteString(`\&`)
 	}
 	r.b.WriteString(roffEscapes.Replace(s) + "\n")
-	r.headed = false
+	r.afterHeading = false
 }
 
 // text writes sentences, each on a line of its own, which is how roff knows

@@ -24,9 +24,9 @@ type runCommand struct {
 
 	TrustedProxies prefixes `envar:"both" placeholder:"CIDR,..." help:"Networks of the proxies in front of this one, whose X-Forwarded headers are believed, or none; if not given, loopback and private ones."`
 
-	MaxHeld quota `envar:"both" placeholder:"1000" help:"How many requests of one service may wait, because it is paused or for its targets to be there again, see deploy --hold; 0 is none."`
+	MaxHeld optionalCount `envar:"both" placeholder:"1000" help:"How many requests of one service may wait, because it is paused or for its targets to be there again, see deploy --hold; 0 is none."`
 
-	ShutdownTimeout limit `envar:"both" placeholder:"30s" help:"How long running requests may take after SIGTERM before they are cut off; 0 cuts them off at once."`
+	ShutdownTimeout durationLimit `envar:"both" placeholder:"30s" help:"How long running requests may take after SIGTERM before they are cut off; 0 cuts them off at once."`
 
 	DataDir     string `envar:"prefixed" placeholder:"PATH" help:"Folder of the state; if none is given, /var/lib/parachute for root, else parachute below $$XDG_STATE_HOME or ~/.local/state."`
 	Socket      string `envar:"prefixed" placeholder:"PATH" help:"Control socket; if none is given, /run/parachute/parachute.sock for root, else one below $$XDG_RUNTIME_DIR or the temporary directory."`
@@ -41,10 +41,10 @@ type runCommand struct {
 	ACMEEABHMACKey secret     `name:"acme-eab-hmac-key" envar:"both" group:"TLS:" placeholder:"KEY" help:"That key, in base64url. In a variable it is not seen in the list of processes."`
 	ACMECARoot     string     `name:"acme-ca-root" envar:"both" group:"TLS:" placeholder:"FILE" help:"Certificate authorities, in PEM form, by which the ACME server itself is verified, beside the system's."`
 
-	ReadHeaderTimeout limit  `envar:"both" group:"Limits for clients:" placeholder:"10s" help:"How long the head of a request may take; 0 is no limit."`
-	IdleTimeout       limit  `envar:"both" group:"Limits for clients:" placeholder:"75s" help:"How long a connection without a request is kept; 0 is no limit."`
-	MaxHeaderBytes    size   `envar:"both" group:"Limits for clients:" placeholder:"64KiB" help:"How large the head of a request may be."`
-	HTTP2MaxStreams   amount `name:"http2-max-streams" envar:"both" group:"Limits for clients:" placeholder:"100" help:"How many requests may run at once on a connection of HTTP/2 or HTTP/3."`
+	ReadHeaderTimeout durationLimit `envar:"both" group:"Limits for clients:" placeholder:"10s" help:"How long the head of a request may take; 0 is no limit."`
+	IdleTimeout       durationLimit `envar:"both" group:"Limits for clients:" placeholder:"75s" help:"How long a connection without a request is kept; 0 is no limit."`
+	MaxHeaderBytes    positiveSize  `envar:"both" group:"Limits for clients:" placeholder:"64KiB" help:"How large the head of a request may be."`
+	HTTP2MaxStreams   positiveCount `name:"http2-max-streams" envar:"both" group:"Limits for clients:" placeholder:"100" help:"How many requests may run at once on a connection of HTTP/2 or HTTP/3."`
 
 	LogFormat   logFormat `envar:"both" default:"json" help:"Form of the log on standard output, json or text."`
 	NoAccessLog bool      `envar:"both" negatable:"access-log" help:"Leave out the line for each request."`
@@ -70,20 +70,20 @@ parachute run --http-port 8080 --https-port=-1`
 func (c *runCommand) Run(ctx context.Context, p *program) error {
 	config, err := c.config(p)
 	if err != nil {
-		return startError(err)
+		return wrapStartError(err)
 	}
 	for _, w := range p.environ.warnings() {
 		p.warnf("%s", w)
 	}
 	if err := server.Run(ctx, config); err != nil {
-		return startError(err)
+		return wrapStartError(err)
 	}
 	return nil
 }
 
-// startError says in front of an error what was being done, unless it does so
+// wrapStartError says in front of an error what was being done, unless it does so
 // itself.
-func startError(err error) error {
+func wrapStartError(err error) error {
 	var usage *usageError
 	if errors.As(err, &usage) {
 		return err
@@ -108,7 +108,7 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 		Bind:          c.Bind.Addr,
 		HTTPPort:      uint16(c.HTTPPort),
 		HTTPSPort:     c.HTTPSPort.orDefault(),
-		HTTPSOptional: !c.HTTPSPort.asked,
+		HTTPSOptional: !c.HTTPSPort.isSet,
 		HTTP3:         c.HTTP3,
 		MetricsPort:   int(c.MetricsPort),
 		MinTLSVersion: uint16(c.TLSMinVersion),
@@ -130,12 +130,12 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 		Debug:           c.Debug,
 	}
 	if config.DataDir == "" {
-		if config.DataDir, err = p.places.dataDir(); err != nil {
+		if config.DataDir, err = p.paths.dataDir(); err != nil {
 			return config, err
 		}
 	}
 	if config.Socket == "" {
-		config.Socket, err = p.places.socket()
+		config.Socket, err = p.paths.socket()
 	}
 	return config, err
 }

@@ -18,7 +18,7 @@ type statusCommand struct {
 
 	JSON  bool `name:"json" negatable:"" help:"Print what list --json prints, of that service alone; with --watch in one line each second."`
 	Watch bool `negatable:"" help:"Show it anew each second, until interrupted."`
-	remote
+	remoteFlags
 }
 
 // Help says what the numbers are.
@@ -43,14 +43,14 @@ func (c *statusCommand) Run(ctx context.Context, p *program) error {
 	if c.Watch {
 		return c.watch(ctx, p, client)
 	}
-	r, err := c.ask(ctx, client)
+	r, err := c.fetch(ctx, client)
 	switch {
 	case err != nil:
 		return err
 	case c.JSON:
 		return p.printJSON(r.services)
 	case len(r.services) == 0:
-		fmt.Fprintln(p.stderr, nothingYet)
+		fmt.Fprintln(p.stderr, nothingDeployed)
 		return nil
 	}
 	_, err = io.WriteString(p.stdout, r.text(p.displayOf(p.stdout).columns))
@@ -62,7 +62,7 @@ func (c *statusCommand) watch(ctx context.Context, p *program, client *control.C
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for isFirst := true; ; isFirst = false {
-		r, err := c.ask(ctx, client)
+		r, err := c.fetch(ctx, client)
 		if err == nil {
 			err = c.redraw(p, r, isFirst)
 		}
@@ -89,13 +89,13 @@ func (c *statusCommand) redraw(p *program, r *report, isFirst bool) error {
 	d := p.displayOf(p.stdout)
 	text := r.text(d.columns)
 	if len(r.services) == 0 {
-		text = nothingYet + "\n"
+		text = nothingDeployed + "\n"
 	}
 	switch {
 	case d.columns > 0 && isFirst:
-		text = strings.Repeat("\n", d.rows) + frame(text, d.rows) // what stood there can be scrolled back to
+		text = strings.Repeat("\n", d.rows) + formatScreen(text, d.rows) // what stood there can be scrolled back to
 	case d.columns > 0:
-		text = frame(text, d.rows)
+		text = formatScreen(text, d.rows)
 	case !isFirst:
 		text = "\n" + text
 	}
@@ -103,9 +103,9 @@ func (c *statusCommand) redraw(p *program, r *report, isFirst bool) error {
 	return err
 }
 
-// frame returns text so that it takes the place of all that is on a terminal of
+// formatScreen returns text so that it takes the place of all that is on a terminal of
 // so many rows. It ends at the begin of a row, for what comes when it is left.
-func frame(text string, rows int) string {
+func formatScreen(text string, rows int) string {
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	if most := max(rows-1, 1); len(lines) > most {
 		left := len(lines) - most + 1
@@ -115,8 +115,8 @@ func frame(text string, rows int) string {
 	return home + strings.Join(lines, toEndOfLine+"\n") + toEndOfLine + "\n" + toEnd
 }
 
-// ask returns what there is to be told.
-func (c *statusCommand) ask(ctx context.Context, client *control.Client) (*report, error) {
+// fetch returns what there is to be told.
+func (c *statusCommand) fetch(ctx context.Context, client *control.Client) (*report, error) {
 	r := &report{}
 	var err error
 	if r.services, err = client.Services(ctx); err != nil {
@@ -135,6 +135,6 @@ func (c *statusCommand) ask(ctx context.Context, client *control.Client) (*repor
 			return nil, &remoteError{fmt.Errorf("status: %w", err)}
 		}
 	}
-	r.at = time.Now()
+	r.now = time.Now()
 	return r, nil
 }

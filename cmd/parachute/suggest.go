@@ -10,69 +10,69 @@ import (
 // A suggestion is a word that a command line may go on with.
 type suggestion struct{ word, help string }
 
-// A kind says what the words are that may come next.
-type kind string
+// A suggestionKind says what the words are that may come next.
+type suggestionKind string
 
 const (
-	kindWords   kind = "words" // those that are suggested, if any
-	kindFiles   kind = "files"
-	kindFolders kind = "folders"
+	kindWords   suggestionKind = "words" // those that are suggested, if any
+	kindFiles   suggestionKind = "files"
+	kindFolders suggestionKind = "folders"
 )
 
 // chooser is a type of value of which there are only a few.
 type chooser interface{ choices() []string }
 
-// An understanding is what is clear of a command line from the words in front of
+// A parsedLine is what is clear of a command line from the words in front of
 // the one that is being typed.
-type understanding struct {
-	node      *kong.Node            // the command; nil: there is none of that name
-	help      bool                  // help is wanted for it
-	flag      *kong.Flag            // whose value comes next; nil: none does
-	given     map[*kong.Flag]string // values by flag
-	arguments int                   // how many there are
-	ended     bool                  // "--" was there, so that no flags come
+type parsedLine struct {
+	node       *kong.Node            // the command; nil: there is none of that name
+	isHelp     bool                  // help is wanted for it
+	flag       *kong.Flag            // whose value comes next; nil: none does
+	given      map[*kong.Flag]string // values by flag
+	arguments  int                   // how many there are
+	flagsEnded bool                  // "--" was there, so that no flags come
 }
 
-func understand(app *kong.Node, words []string) *understanding {
-	u := &understanding{node: app, given: make(map[*kong.Flag]string)}
+func parseLine(app *kong.Node, words []string) *parsedLine {
+	u := &parsedLine{node: app, given: make(map[*kong.Flag]string)}
 	for _, word := range words {
-		u.take(word)
+		u.addWord(word)
 	}
 	return u
 }
 
-// take goes on by a word.
-func (u *understanding) take(word string) {
+// addWord goes on by a word.
+func (u *parsedLine) addWord(word string) {
 	switch {
 	case u.flag != nil:
 		u.given[u.flag], u.flag = word, nil
 	case u.node == nil:
-	case word == "--" && !u.ended:
-		u.ended = true
-	case strings.HasPrefix(word, "-") && !u.ended:
+	case word == "--" && !u.flagsEnded:
+		u.flagsEnded = true
+	case strings.HasPrefix(word, "-") && !u.flagsEnded:
 		name, value, joined := strings.Cut(word, "=")
-		switch flag := u.find(name); {
+		switch flag := u.findFlag(name); {
 		case flag == nil:
-		case joined || takesNone(flag):
+		case joined || takesNoValue(flag):
 			u.given[flag] = value
 		default:
 			u.flag = flag
 		}
 	case len(u.node.Children) > 0:
-		u.enter(word)
+		u.enterCommand(word)
 	default:
 		u.arguments++
 	}
 }
 
-// enter goes on to a command below.
-func (u *understanding) enter(word string) {
+// enterCommand goes on to a command below.
+func (u *parsedLine) enterCommand(word string) {
 	for _, child := range u.node.Children {
 		for _, name := range append([]string{child.Name}, child.Aliases...) {
 			switch {
 			case name != word || child.Hidden:
 			case child.Target.Type() == reflect.TypeFor[helpCommand]():
-				u.help = true // its arguments are commands
+				u.isHelp = true // its arguments are commands
 				return
 			default:
 				u.node = child
@@ -83,10 +83,10 @@ func (u *understanding) enter(word string) {
 	u.node = nil
 }
 
-// find returns the flag of a name with its dashes, or nil.
-func (u *understanding) find(name string) *kong.Flag {
+// findFlag returns the flag of a name with its dashes, or nil.
+func (u *parsedLine) findFlag(name string) *kong.Flag {
 	for _, flag := range u.flags() {
-		for _, s := range spellings(flag) {
+		for _, s := range flagNames(flag) {
 			if s.word == name {
 				return flag
 			}
@@ -98,18 +98,18 @@ func (u *understanding) find(name string) *kong.Flag {
 	return nil
 }
 
-func (u *understanding) flags() (all []*kong.Flag) {
+func (u *parsedLine) flags() (all []*kong.Flag) {
 	for _, level := range u.node.AllFlags(true) {
 		all = append(all, level...)
 	}
 	return all
 }
 
-// spellings returns the names of a flag, with their dashes.
-func spellings(flag *kong.Flag) []suggestion {
-	all := []suggestion{{"--" + flag.Name, clause(flag.Help)}}
+// flagNames returns the names of a flag, with their dashes.
+func flagNames(flag *kong.Flag) []suggestion {
+	all := []suggestion{{"--" + flag.Name, firstClause(flag.Help)}}
 	for _, alias := range flag.Aliases {
-		all = append(all, suggestion{"--" + alias, clause(flag.Help)})
+		all = append(all, suggestion{"--" + alias, firstClause(flag.Help)})
 	}
 	opposite := "The opposite of --" + flag.Name
 	switch negation := flag.Tag.Negatable; negation {
@@ -122,12 +122,12 @@ func spellings(flag *kong.Flag) []suggestion {
 	return all
 }
 
-func takesNone(flag *kong.Flag) bool { return flag.IsBool() || flag.IsCounter() }
+func takesNoValue(flag *kong.Flag) bool { return flag.IsBool() || flag.IsCounter() }
 
 // suggest returns what word may become, and services are asked for where their
 // names are. They are asked for with the socket that the command line names, or
 // "" if it names none.
-func (u *understanding) suggest(word string, services func(socket string) []string) (kind, []suggestion) {
+func (u *parsedLine) suggest(word string, services func(socket string) []string) (suggestionKind, []suggestion) {
 	if u.node == nil {
 		return kindWords, nil
 	}
@@ -135,41 +135,41 @@ func (u *understanding) suggest(word string, services func(socket string) []stri
 	name, _, joined := strings.Cut(word, "=")
 	switch {
 	case u.flag != nil:
-		kind, all = values(u.flag.Value)
-	case strings.HasPrefix(word, "-") && !u.ended && joined:
-		if flag := u.find(name); flag != nil {
-			kind, all = values(flag.Value)
+		kind, all = valueSuggestions(u.flag.Value)
+	case strings.HasPrefix(word, "-") && !u.flagsEnded && joined:
+		if flag := u.findFlag(name); flag != nil {
+			kind, all = valueSuggestions(flag.Value)
 		}
 		for i := range all {
 			all[i].word = name + "=" + all[i].word
 		}
-	case strings.HasPrefix(word, "-") && !u.ended:
+	case strings.HasPrefix(word, "-") && !u.flagsEnded:
 		all = u.newFlags()
 	case len(u.node.Children) > 0:
-		all = children(u.node, word != "")
-	case u.help:
+		all = commandsBelow(u.node, word != "")
+	case u.isHelp:
 	case u.arguments < len(u.node.Positional):
 		if argument := u.node.Positional[u.arguments]; isService(argument) {
-			all = namesOf(services(u.socket()))
+			all = serviceSuggestions(services(u.socket()))
 		} else {
-			kind, all = values(argument)
+			kind, all = valueSuggestions(argument)
 		}
 	}
-	return kind, beginning(all, word)
+	return kind, withPrefix(all, word)
 }
 
 // newFlags returns the flags that are not there already, or may be there again.
-func (u *understanding) newFlags() (all []suggestion) {
+func (u *parsedLine) newFlags() (all []suggestion) {
 	for _, flag := range u.flags() {
 		if _, given := u.given[flag]; !given || flag.Target.Kind() == reflect.Slice {
-			all = append(all, spellings(flag)...)
+			all = append(all, flagNames(flag)...)
 		}
 	}
 	return all
 }
 
 // socket returns the control socket that the command line names.
-func (u *understanding) socket() string {
+func (u *parsedLine) socket() string {
 	for flag, value := range u.given {
 		if flag.Name == "socket" {
 			return value
@@ -178,17 +178,17 @@ func (u *understanding) socket() string {
 	return ""
 }
 
-// children returns the commands below a node. An alias says nothing new, so
+// commandsBelow returns the commands below a node. An alias says nothing new, so
 // there is none in a list of everything.
-func children(node *kong.Node, aliases bool) (all []suggestion) {
+func commandsBelow(node *kong.Node, aliases bool) (all []suggestion) {
 	for _, child := range node.Children {
 		if child.Hidden {
 			continue
 		}
-		all = append(all, suggestion{child.Name, clause(child.Help)})
+		all = append(all, suggestion{child.Name, firstClause(child.Help)})
 		for _, alias := range child.Aliases {
 			if aliases {
-				all = append(all, suggestion{alias, clause(child.Help)})
+				all = append(all, suggestion{alias, firstClause(child.Help)})
 			}
 		}
 	}
@@ -201,8 +201,8 @@ func isService(argument *kong.Positional) bool {
 	return name == "service"
 }
 
-// namesOf returns what services are called, but for what would be read as a flag.
-func namesOf(services []string) (all []suggestion) {
+// serviceSuggestions returns what services are called, but for what would be read as a flag.
+func serviceSuggestions(services []string) (all []suggestion) {
 	for _, name := range services {
 		if !strings.HasPrefix(name, "-") {
 			all = append(all, suggestion{name, "service"})
@@ -211,8 +211,8 @@ func namesOf(services []string) (all []suggestion) {
 	return all
 }
 
-// values returns what a flag or an argument may be.
-func values(v *kong.Value) (kind, []suggestion) {
+// valueSuggestions returns what a flag or an argument may be.
+func valueSuggestions(v *kong.Value) (suggestionKind, []suggestion) {
 	var words []string
 	switch few, ok := v.Target.Interface().(chooser); {
 	case ok:
@@ -235,8 +235,8 @@ func values(v *kong.Value) (kind, []suggestion) {
 	return kindWords, all
 }
 
-// beginning returns those suggestions that begin with a word.
-func beginning(all []suggestion, word string) (some []suggestion) {
+// withPrefix returns those suggestions that begin with a word.
+func withPrefix(all []suggestion, word string) (some []suggestion) {
 	for _, s := range all {
 		if strings.HasPrefix(s.word, word) {
 			some = append(some, s)
@@ -245,9 +245,9 @@ func beginning(all []suggestion, word string) (some []suggestion) {
 	return some
 }
 
-// clause returns the first of what a help text says, which is enough beside a
+// firstClause returns the first of what a help text says, which is enough beside a
 // word that is suggested.
-func clause(help string) string {
+func firstClause(help string) string {
 	for i := range len(help) - 1 {
 		if strings.ContainsRune(".:;", rune(help[i])) && help[i+1] == ' ' {
 			return help[:i]

@@ -12,9 +12,9 @@ import (
 
 func TestWhatMayComeNextIsSuggested(t *testing.T) {
 	for _, test := range []struct {
-		line string // up to the cursor
-		kind kind   // words, if it is not given
-		want string // words, separated by blanks; with a "..." others may follow
+		line string         // up to the cursor
+		kind suggestionKind // words, if it is not given
+		want string         // words, separated by blanks; with a "..." others may follow
 	}{
 		{line: "parachute ", want: "run deploy pause ..."},
 		{line: "parachute de", want: "deploy"},
@@ -76,7 +76,7 @@ func TestWhatMayComeNextIsSuggested(t *testing.T) {
 			is.NoErr(err)
 			words := strings.Split(test.line, " ")[1:]
 			last := len(words) - 1
-			kind, suggestions := understand(parser.Model.Node, words[:last]).suggest(words[last], func(socket string) []string {
+			kind, suggestions := parseLine(parser.Model.Node, words[:last]).suggest(words[last], func(socket string) []string {
 				if socket == "/run/other" {
 					return []string{"other"}
 				}
@@ -109,7 +109,7 @@ func TestServicesAreAskedForOnlyWhereOneIsNamed(t *testing.T) {
 	for node := range commands(t) {
 		wants := len(node.Positional) > 0 && isService(node.Positional[0])
 		asked := false
-		understand(parser.Model.Node, strings.Fields(pathOf(node))).suggest("", func(string) []string {
+		parseLine(parser.Model.Node, strings.Fields(commandPath(node))).suggest("", func(string) []string {
 			asked = true
 			return nil
 		})
@@ -129,8 +129,8 @@ func TestEveryChoiceIsTaken(t *testing.T) {
 
 func TestHelpBesideASuggestionIsItsFirstClause(t *testing.T) {
 	is := is.New(t)
-	is.Equal(clause("Path that is asked."), "Path that is asked")
-	is.Equal(clause("Port to probe; if none is given, the target's own."), "Port to probe")
-	is.Equal(clause("Such as 404.html, it is. Then more."), "Such as 404.html, it is")
-	is.Equal(clause(""), "")
+	is.Equal(firstClause("Path that is asked."), "Path that is asked")
+	is.Equal(firstClause("Port to probe; if none is given, the target's own."), "Port to probe")
+	is.Equal(firstClause("Such as 404.html, it is. Then more."), "Such as 404.html, it is")
+	is.Equal(firstClause(""), "")
 }

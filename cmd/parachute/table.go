@@ -14,36 +14,36 @@ type table struct {
 
 	// tallest is how many lines a cell may have, at least 2. If 0, as many as
 	// it takes.
-	tallest int
+	maxCellLines int
 }
 
 // A cell is text that may be broken into lines between its pieces. What
 // separates a piece from the next stands at its end.
 type cell struct {
-	pieces []string
-	each   int // how many pieces an item has, so that where some are left out it tells how many; 0: it is no list
+	pieces        []string
+	piecesPerItem int // how many pieces an item has, so that where some are left out it tells how many; 0: it is no list
 }
 
-// word is a cell that is not broken.
-func word(s string) cell { return cell{pieces: []string{inLine(s)}} }
+// unbreakable is a cell that is not broken.
+func unbreakable(s string) cell { return cell{pieces: []string{singleLine(s)}} }
 
-// words is a cell that is broken between words.
-func words(s string) cell { return cell{pieces: strings.SplitAfter(inLine(s), " ")} }
+// breakable is a cell that is broken between words.
+func breakable(s string) cell { return cell{pieces: strings.SplitAfter(singleLine(s), " ")} }
 
-// listed is a cell that is broken between items.
-func listed(items []string, separator string) cell {
-	c := cell{each: 1}
+// listCell is a cell that is broken between items.
+func listCell(items []string, separator string) cell {
+	c := cell{piecesPerItem: 1}
 	for i, item := range items {
 		if i < len(items)-1 {
 			item += separator
 		}
-		c.pieces = append(c.pieces, inLine(item))
+		c.pieces = append(c.pieces, singleLine(item))
 	}
 	return c
 }
 
-// inLine returns s as it can stand in a line.
-func inLine(s string) string { return strings.ReplaceAll(printable(s), "\n", " ") }
+// singleLine returns s as it can stand in a line.
+func singleLine(s string) string { return strings.ReplaceAll(printable(s), "\n", " ") }
 
 // text returns the table so that no line has more than so many columns: cells
 // are broken into lines, and cut off where that is not enough. If columns is 0,
@@ -53,16 +53,16 @@ func (t *table) text(columns int) string {
 	if t.header != nil {
 		header := make([]cell, len(t.header))
 		for i, name := range t.header {
-			header[i] = words(name)
+			header[i] = breakable(name)
 		}
 		rows = append([][]cell{header}, rows...)
 	}
-	widths := widthsOf(rows, columns)
+	widths := columnWidths(rows, columns)
 	var out strings.Builder
 	for _, row := range rows {
-		for _, line := range linesOf(row, widths, t.tallest) {
+		for _, line := range rowLines(row, widths, t.maxCellLines) {
 			if columns > 0 {
-				line = clip(line, columns)
+				line = truncate(line, columns)
 			}
 			out.WriteString(line + "\n")
 		}
@@ -70,10 +70,10 @@ func (t *table) text(columns int) string {
 	return out.String()
 }
 
-const gap = 2 // blanks between columns
+const columnGap = 2 // blanks between columns
 
-// linesOf returns the lines of a row.
-func linesOf(row []cell, widths []int, tallest int) []string {
+// rowLines returns the lines of a row.
+func rowLines(row []cell, widths []int, tallest int) []string {
 	var lines []string
 	at := 0
 	for i, c := range row {
@@ -81,9 +81,9 @@ func linesOf(row []cell, widths []int, tallest int) []string {
 			if j == len(lines) {
 				lines = append(lines, "")
 			}
-			lines[j] += strings.Repeat(" ", at-width(lines[j])) + text
+			lines[j] += strings.Repeat(" ", at-displayWidth(lines[j])) + text
 		}
-		at += widths[i] + gap
+		at += widths[i] + columnGap
 	}
 	return lines
 }
@@ -95,7 +95,7 @@ func (c cell) lines(room, tallest int) []string {
 	var ends []int // how many pieces are in the lines so far
 	line := ""
 	for i, piece := range c.pieces {
-		if line != "" && width(line)+width(strings.TrimRight(piece, " ")) > room {
+		if line != "" && displayWidth(line)+displayWidth(strings.TrimRight(piece, " ")) > room {
 			lines, ends = append(lines, line), append(ends, i)
 			line = ""
 		}
@@ -105,45 +105,45 @@ func (c cell) lines(room, tallest int) []string {
 	if tallest > 1 && len(lines) > tallest {
 		lines = lines[:tallest]
 		last := &lines[tallest-1]
-		if *last = strings.TrimRight(*last, " ") + ellipsis; c.each > 0 {
+		if *last = strings.TrimRight(*last, " ") + ellipsis; c.piecesPerItem > 0 {
 			left := len(c.pieces) - ends[tallest-2]
-			*last = fmt.Sprintf("+%d more", (left+c.each-1)/c.each)
+			*last = fmt.Sprintf("+%d more", (left+c.piecesPerItem-1)/c.piecesPerItem)
 		}
 	}
 	for i := range lines {
-		lines[i] = clip(strings.TrimRight(lines[i], " "), room)
+		lines[i] = truncate(strings.TrimRight(lines[i], " "), room)
 	}
 	return lines
 }
 
-// widthsOf returns how wide the columns of rows are, if they may have so many
+// columnWidths returns how wide the columns of rows are, if they may have so many
 // in all; 0: as many as they like.
-func widthsOf(rows [][]cell, columns int) []int {
+func columnWidths(rows [][]cell, columns int) []int {
 	var narrow, wide []int // with and without breaks
 	for _, row := range rows {
 		for i, c := range row {
 			if i == len(wide) {
 				narrow, wide = append(narrow, 1), append(wide, 1)
 			}
-			wide[i] = max(wide[i], width(strings.Join(c.pieces, "")))
+			wide[i] = max(wide[i], displayWidth(strings.Join(c.pieces, "")))
 			for _, piece := range c.pieces {
-				narrow[i] = max(narrow[i], width(strings.TrimRight(piece, " ")))
+				narrow[i] = max(narrow[i], displayWidth(strings.TrimRight(piece, " ")))
 			}
 		}
 	}
-	room := columns - gap*(len(wide)-1)
+	room := columns - columnGap*(len(wide)-1)
 	switch {
 	case columns == 0 || sum(wide) <= room:
 		return wide
 	case sum(narrow) <= room:
-		return between(narrow, wide, room)
+		return distributeWidth(narrow, wide, room)
 	}
-	return between(slices.Repeat([]int{1}, len(narrow)), narrow, room)
+	return distributeWidth(slices.Repeat([]int{1}, len(narrow)), narrow, room)
 }
 
-// between returns widths that fill room: none below its least, and none above
+// distributeWidth returns widths that fill room: none below its least, and none above
 // its most, and apart from that as like each other as can be.
-func between(least, most []int, room int) []int {
+func distributeWidth(least, most []int, room int) []int {
 	widths := slices.Clone(least)
 	for level := 1; level <= slices.Max(most); level++ {
 		for i := range widths {
@@ -164,12 +164,12 @@ func sum(widths []int) (all int) {
 
 const ellipsis = "…"
 
-// clip returns s, without its end where it is wider than that.
-func clip(s string, room int) string {
-	if width(s) <= room {
+// truncate returns s, without its end where it is wider than that.
+func truncate(s string, room int) string {
+	if displayWidth(s) <= room {
 		return s
 	}
 	return string([]rune(s)[:room-1]) + ellipsis
 }
 
-func width(s string) int { return utf8.RuneCountInString(s) }
+func displayWidth(s string) int { return utf8.RuneCountInString(s) }

@@ -10,9 +10,9 @@ import (
 
 // services is a table as list has it.
 func services() *table {
-	return &table{header: []string{"SERVICE", "HOSTS", "N"}, tallest: 3, rows: [][]cell{
-		{word("web"), listed([]string{"a.test", "b.test", "c.test", "d.test", "e.test"}, ","), word("12")},
-		{word("api"), words("why it is so"), word("7")},
+	return &table{header: []string{"SERVICE", "HOSTS", "N"}, maxCellLines: 3, rows: [][]cell{
+		{unbreakable("web"), listCell([]string{"a.test", "b.test", "c.test", "d.test", "e.test"}, ","), unbreakable("12")},
+		{unbreakable("api"), breakable("why it is so"), unbreakable("7")},
 	}}
 }
 
@@ -54,11 +54,11 @@ api    why    7
 
 func TestNoLineIsWiderThanTheTerminal(t *testing.T) {
 	long := services()
-	long.rows = append(long.rows, []cell{word(strings.Repeat("x", 300)), words(strings.Repeat("word ", 200)), word("é")})
+	long.rows = append(long.rows, []cell{unbreakable(strings.Repeat("x", 300)), breakable(strings.Repeat("word ", 200)), unbreakable("é")})
 	for columns := 1; columns < 400; columns++ {
 		text := long.text(columns)
 		for line := range strings.Lines(text) {
-			if line = strings.TrimSuffix(line, "\n"); width(line) > columns || strings.TrimRight(line, " ") != line {
+			if line = strings.TrimSuffix(line, "\n"); displayWidth(line) > columns || strings.TrimRight(line, " ") != line {
 				t.Fatalf("in %d columns: %q", columns, line)
 			}
 		}
@@ -70,6 +70,6 @@ func TestNoLineIsWiderThanTheTerminal(t *testing.T) {
 
 func TestCellsCannotBreakTheTable(t *testing.T) {
 	is := is.New(t)
-	odd := table{rows: [][]cell{{word("a\x1b[31m"), words("b\nc"), listed([]string{"d\r", "e\n"}, ", ")}}}
+	odd := table{rows: [][]cell{{unbreakable("a\x1b[31m"), breakable("b\nc"), listCell([]string{"d\r", "e\n"}, ", ")}}}
 	is.Equal(odd.text(0), fmt.Sprintf("a%c[31m  b c  d%[1]c, e\n", '\ufffd'))
 }

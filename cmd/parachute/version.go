@@ -13,7 +13,7 @@ import (
 
 type versionCommand struct {
 	JSON bool `name:"json" negatable:"" help:"Print it as JSON."`
-	remote
+	remoteFlags
 }
 
 // Help says whose versions there are.
@@ -28,7 +28,7 @@ parachute version`
 }
 
 func (c *versionCommand) Run(ctx context.Context, p *program) error {
-	b, proxy := thisBuild(), c.proxy(ctx, p)
+	b, proxy := currentBuild(), c.proxy(ctx, p)
 	if c.JSON {
 		return p.printJSON(struct {
 			build
@@ -51,7 +51,7 @@ type runningProxy struct {
 // proxy returns who answers on the control socket, or nil if nobody does soon.
 func (c *versionCommand) proxy(ctx context.Context, p *program) *runningProxy {
 	var answer control.Version
-	err := c.glance(ctx, p, func(ctx context.Context, client *control.Client) (err error) {
+	err := c.queryBriefly(ctx, p, func(ctx context.Context, client *control.Client) (err error) {
 		answer, err = client.Version(ctx)
 		return err
 	})
@@ -62,7 +62,7 @@ func (c *versionCommand) proxy(ctx context.Context, p *program) *runningProxy {
 }
 
 // versionName is what the linker was told, else what Go knows of the module.
-func versionName() string { return thisBuild().Version }
+func versionName() string { return currentBuild().Version }
 
 // A build tells what a program was made from, and with what. Of the commit Go
 // knows only where it has built from a git repository.
@@ -75,15 +75,15 @@ type build struct {
 	Platform string    `json:"platform"`
 }
 
-// thisBuild tells of this program.
-func thisBuild() build {
+// currentBuild tells of this program.
+func currentBuild() build {
 	info, _ := debug.ReadBuildInfo()
-	return buildOf(version, info)
+	return newBuild(version, info)
 }
 
-// buildOf returns what is known of a program from the version that the linker
+// newBuild returns what is known of a program from the version that the linker
 // was told, or "", and from what Go has written into it, or nil.
-func buildOf(version string, info *debug.BuildInfo) build {
+func newBuild(version string, info *debug.BuildInfo) build {
 	b := build{
 		Version:  version,
 		Go:       runtime.Version(),

@@ -39,7 +39,7 @@ func TestVersionTellsWhatIsKnownOfTheBuild(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			is := is.New(t)
 			rest := runtime.Version() + ", " + runtime.GOOS + "/" + runtime.GOARCH + ")"
-			is.Equal(buildOf(test.linker, test.info).String(), test.want+rest)
+			is.Equal(newBuild(test.linker, test.info).String(), test.want+rest)
 		})
 	}
 }

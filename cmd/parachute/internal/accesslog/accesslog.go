@@ -59,7 +59,7 @@ func (l *Log) ContentType() string {
 // above. A string attribute "service" says which one a line is about.
 func (l *Log) Handler(level slog.Leveler) slog.Handler {
 	o := &slog.HandlerOptions{Level: level}
-	out := &labelled{buffer: l.buffer}
+	out := &serviceWriter{buffer: l.buffer}
 	if l.format == Text {
 		return &handler{Handler: slog.NewTextHandler(out, o), out: out}
 	}
@@ -88,7 +88,7 @@ func (l *Log) Observe(r *http.Request, o parachute.Outcome) {
 	s.begin(time.Now(), "INFO", "Request")
 	s.request(r, &o)
 	s.end()
-	l.buffer.add(request, o.Service, s.b)
+	l.buffer.add(fromRequest, o.Service, s.b)
 	if cap(s.b) <= maxPooled {
 		l.lines.Put(s)
 	}
@@ -100,7 +100,7 @@ const maxPooled = 16 << 10
 func (s *line) request(r *http.Request, o *parachute.Outcome) {
 	host, _ := splitHostPort(r.Host)
 	peer, peerPort := splitHostPort(r.RemoteAddr)
-	remote := first(r.Header, "X-Forwarded-For")
+	remote := firstValue(r.Header, "X-Forwarded-For")
 	if remote == "" {
 		remote = peer
 	}
@@ -118,13 +118,13 @@ func (s *line) request(r *http.Request, o *parachute.Outcome) {
 	s.int("duration", o.Duration.Nanoseconds())
 	s.str("method", r.Method)
 	s.int("req_content_length", r.ContentLength)
-	s.str("req_content_type", first(r.Header, "Content-Type"))
+	s.str("req_content_type", firstValue(r.Header, "Content-Type"))
 	s.int("resp_content_length", o.BytesOut)
-	s.str("resp_content_type", first(o.Header, "Content-Type"))
+	s.str("resp_content_type", firstValue(o.Header, "Content-Type"))
 	s.str("client_addr", peer)
 	s.str("client_port", peerPort)
 	s.str("remote_addr", remote)
-	s.str("user_agent", first(r.Header, "User-Agent"))
+	s.str("user_agent", firstValue(r.Header, "User-Agent"))
 	s.str("proto", r.Proto)
 	s.str("scheme", scheme)
 	s.str("query", r.URL.RawQuery)
@@ -159,8 +159,8 @@ func (l *Log) appendCount(dst []byte, msg string, lines int) []byte {
 	return s.b
 }
 
-// first returns the first value of a header whose name is in canonical form.
-func first(h http.Header, name string) string {
+// firstValue returns the first value of a header whose name is in canonical form.
+func firstValue(h http.Header, name string) string {
 	if v := h[name]; len(v) > 0 {
 		return v[0]
 	}

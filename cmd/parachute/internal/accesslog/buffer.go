@@ -11,8 +11,8 @@ import (
 const (
 	flushInterval = 100 * time.Millisecond
 	flushSize     = 64 << 10        // as much is written before its time
-	holdSize      = 4 << 20         // as much may wait for an output that does not keep up
-	closeLimit    = 2 * time.Second // a write may take at the end
+	maxPending    = 4 << 20         // as much may wait for an output that does not keep up
+	closeTimeout  = 2 * time.Second // a write may take at the end
 )
 
 // A LostError says that lines were not written: the output did not take them
@@ -22,7 +22,7 @@ type LostError struct {
 }
 
 func (e *LostError) Error() string {
-	return fmt.Sprintf("the output of the log took too little for %v: its last lines are lost, %d of them", closeLimit, e.Lines)
+	return fmt.Sprintf("the output of the log took too little for %v: its last lines are lost, %d of them", closeTimeout, e.Lines)
 }
 
 // A buffer takes whole lines, writes them to its output from a goroutine of its
@@ -44,13 +44,13 @@ type buffer struct {
 
 	spare []byte // run's own, to take the place of waiting
 
-	mu      sync.Mutex // guards what follows
-	waiting []byte
-	writing []byte // what run is writing, as far as it was not taken yet
-	dropped int    // lines since the last write that succeeded
-	closed  bool   // all is written; what comes is written at once
-	lost    bool   // close did not wait any longer; what comes is dropped
-	history history
+	mu        sync.Mutex // guards what follows
+	pending   []byte
+	writing   []byte // what run is writing, as far as it was not taken yet
+	dropped   int    // lines since the last write that succeeded
+	closed    bool   // all is written; what comes is written at once
+	abandoned bool   // close did not wait any longer; what comes is dropped
+	history   history
 }
 
 func newBuffer(out io.Writer, appendDropped func([]byte, int) []byte) *buffer {
@@ -75,34 +75,34 @@ func (b *buffer) add(k kind, service string, line []byte) {
 	switch {
 	case b.closed:
 		_, _ = b.out.Write(line)
-	case b.lost, len(b.writing)+len(b.waiting)+len(line) > holdSize:
+	case b.abandoned, len(b.writing)+len(b.pending)+len(line) > maxPending:
 		b.dropped++
 	default:
-		b.waiting = append(b.waiting, line...)
+		b.pending = append(b.pending, line...)
 		wake(b.filled)
-		if len(b.waiting) >= flushSize {
+		if len(b.pending) >= flushSize {
 			wake(b.full)
 		}
 	}
 }
 
-// open returns a reader as history.open does.
-func (b *buffer) open(service string, n int, follow bool) *reader {
+// openReader returns a reader as history.open does.
+func (b *buffer) openReader(service string, n int, follow bool) *reader {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.history.open(service, n, follow)
+	return b.history.openReader(service, n, follow)
 }
 
-func (b *buffer) leave(r *reader) {
+func (b *buffer) closeReader(r *reader) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.history.leave(r)
+	b.history.closeReader(r)
 }
 
-func (b *buffer) take(r *reader, dst []byte, appendMissed func([]byte, int) []byte) (lines []byte, more bool) {
+func (b *buffer) read(r *reader, dst []byte, appendMissed func([]byte, int) []byte) (lines []byte, more bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.history.take(r, dst, appendMissed)
+	return b.history.read(r, dst, appendMissed)
 }
 
 func (b *buffer) has(service string) bool {
@@ -124,7 +124,7 @@ func (b *buffer) run() {
 	defer close(b.done)
 	due := time.NewTimer(flushInterval)
 	defer due.Stop()
-	for b.gather(due) {
+	for b.waitForLines(due) {
 		b.flush()
 	}
 	b.mu.Lock()
@@ -133,12 +133,12 @@ func (b *buffer) run() {
 	b.last = b.flush()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.closed = !b.lost
+	b.closed = !b.abandoned
 }
 
-// gather returns when there is something to be written. It reports false if that
+// waitForLines returns when there is something to be written. It reports false if that
 // is for the last time.
-func (b *buffer) gather(due *time.Timer) bool {
+func (b *buffer) waitForLines(due *time.Timer) bool {
 	select {
 	case <-b.filled:
 	case <-b.quit:
@@ -158,8 +158,8 @@ func (b *buffer) gather(due *time.Timer) bool {
 // old place.
 func (b *buffer) flush() error {
 	b.mu.Lock()
-	lines := b.waiting
-	b.waiting = b.spare[:0]
+	lines := b.pending
+	b.pending = b.spare[:0]
 	b.writing = lines
 	b.mu.Unlock()
 
@@ -169,7 +169,7 @@ func (b *buffer) flush() error {
 	defer b.mu.Unlock()
 	b.writing = nil
 	if err != nil {
-		b.waiting, b.spare = append(left, b.waiting...), b.waiting
+		b.pending, b.spare = append(left, b.pending...), b.pending
 		wake(b.filled)
 		return err
 	}
@@ -210,9 +210,9 @@ func (b *buffer) write(lines []byte) (left []byte, err error) {
 // that came later either.
 func (b *buffer) reportDroppedLocked() {
 	if b.dropped > 0 {
-		whole := len(b.waiting)
-		b.waiting = b.appendDropped(b.waiting, b.dropped)
-		b.history.add(own, "", b.waiting[whole:])
+		whole := len(b.pending)
+		b.pending = b.appendDropped(b.pending, b.dropped)
+		b.history.add(fromProgram, "", b.pending[whole:])
 		b.dropped = 0
 		wake(b.filled)
 	}
@@ -223,7 +223,7 @@ func (b *buffer) reportDroppedLocked() {
 func (b *buffer) close() error {
 	b.closing.Do(func() {
 		close(b.quit)
-		late := time.NewTimer(closeLimit)
+		late := time.NewTimer(closeTimeout)
 		defer late.Stop()
 		select {
 		case <-b.done:
@@ -231,9 +231,9 @@ func (b *buffer) close() error {
 		case <-late.C:
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			b.lost = true
-			b.err = &LostError{bytes.Count(b.writing, []byte("\n")) + bytes.Count(b.waiting, []byte("\n")) + b.dropped}
-			b.waiting = nil
+			b.abandoned = true
+			b.err = &LostError{bytes.Count(b.writing, []byte("\n")) + bytes.Count(b.pending, []byte("\n")) + b.dropped}
+			b.pending = nil
 		}
 	})
 	return b.err

@@ -10,21 +10,21 @@ import (
 // that it is about: the attribute of that name, outside of groups.
 type handler struct {
 	slog.Handler // writes to out
-	out          *labelled
+	out          *serviceWriter
 	service      string // of the attributes that it was made with
 	grouped      bool
 }
 
-// labelled is where a handler writes, and all that were made of it.
-type labelled struct {
+// serviceWriter is where a handler writes, and all that were made of it.
+type serviceWriter struct {
 	buffer *buffer
 
 	mu      sync.Mutex // guards what follows, and is held while a line is written
 	service string     // that the line is about
 }
 
-func (l *labelled) Write(line []byte) (int, error) {
-	l.buffer.add(own, l.service, line)
+func (l *serviceWriter) Write(line []byte) (int, error) {
+	l.buffer.add(fromProgram, l.service, line)
 	return len(line), nil
 }
 

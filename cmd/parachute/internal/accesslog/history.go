@@ -10,8 +10,8 @@ import (
 type kind int
 
 const (
-	request kind = iota // of a request
-	own                 // of the program
+	fromRequest kind = iota // of a request
+	fromProgram             // of the program
 	kinds
 )
 
@@ -68,9 +68,9 @@ func (h *history) forget(k kind) {
 	ring.first++
 }
 
-// open returns a reader of the last n lines about a service, if 0 of all that are
+// openReader returns a reader of the last n lines about a service, if 0 of all that are
 // kept, if negative of none, and if it follows of those to come. It must be left.
-func (h *history) open(service string, n int, follow bool) *reader {
+func (h *history) openReader(service string, n int, follow bool) *reader {
 	r := &reader{service: service, wake: make(chan struct{}, 1), end: h.order}
 	if follow {
 		r.end = math.MaxUint64
@@ -82,7 +82,7 @@ func (h *history) open(service string, n int, follow bool) *reader {
 		n = keptLines * int(kinds)
 	}
 	for n > 0 {
-		k, ok := h.before(r)
+		k, ok := h.lastBefore(r)
 		if !ok {
 			break
 		}
@@ -95,12 +95,12 @@ func (h *history) open(service string, n int, follow bool) *reader {
 	return r
 }
 
-func (h *history) leave(r *reader) {
+func (h *history) closeReader(r *reader) {
 	h.readers = slices.DeleteFunc(h.readers, func(other *reader) bool { return other == r })
 }
 
-// before returns the kind of the line that came last of those before r.
-func (h *history) before(r *reader) (last kind, ok bool) {
+// lastBefore returns the kind of the line that came last of those before r.
+func (h *history) lastBefore(r *reader) (last kind, ok bool) {
 	var order uint64
 	for k := range kinds {
 		if r.next[k] == h.kept[k].first {
@@ -113,9 +113,9 @@ func (h *history) before(r *reader) (last kind, ok bool) {
 	return last, ok
 }
 
-// after returns the kind of the line that came first of those that r has not
+// firstAfter returns the kind of the line that came first of those that r has not
 // looked at.
-func (h *history) after(r *reader) (first kind, ok bool) {
+func (h *history) firstAfter(r *reader) (first kind, ok bool) {
 	var order uint64
 	for k := range kinds {
 		if r.next[k] == h.kept[k].end {
@@ -128,16 +128,16 @@ func (h *history) after(r *reader) (first kind, ok bool) {
 	return first, ok
 }
 
-// take appends to dst what r has not read, as long as there is room, or else one
+// read appends to dst what r has not read, as long as there is room, or else one
 // line. In the place of those that were missed is what appendMissed appends. It
 // reports whether there is more.
-func (h *history) take(r *reader, dst []byte, appendMissed func(dst []byte, lines int) []byte) (lines []byte, more bool) {
+func (h *history) read(r *reader, dst []byte, appendMissed func(dst []byte, lines int) []byte) (lines []byte, more bool) {
 	if r.missed > 0 {
 		dst = appendMissed(dst, r.missed)
 		r.missed = 0
 	}
 	for {
-		k, ok := h.after(r)
+		k, ok := h.firstAfter(r)
 		if !ok {
 			return dst, false
 		}

@@ -77,7 +77,7 @@ func (s *line) str(name, v string) {
 }
 
 func (s *line) value(v string) {
-	v = cut(v)
+	v = truncate(v)
 	switch {
 	case !s.text:
 		s.b = appendJSON(s.b, v)
@@ -117,8 +117,8 @@ func fieldByte(c byte) byte {
 // megabytes of them.
 const maxValue = 2048
 
-// cut returns v, or as much of it as a line may hold.
-func cut(v string) string {
+// truncate returns v, or as much of it as a line may hold.
+func truncate(v string) string {
 	if len(v) <= maxValue {
 		return v
 	}

@@ -6,11 +6,11 @@ import (
 )
 
 const (
-	tailSize = 64 << 10 // as much is handed over at a time
+	chunkSize = 64 << 10 // as much is handed over at a time
 
-	// gatherInterval is how long lines gather for who follows, so that nobody
+	// batchInterval is how long lines gather for who follows, so that nobody
 	// is woken by every single request.
-	gatherInterval = 10 * time.Millisecond
+	batchInterval = 10 * time.Millisecond
 )
 
 // Tail hands to write the last n lines about a service, or with "" the last of
@@ -22,12 +22,12 @@ const (
 // for it: lines that are forgotten meanwhile are left out, and in their place
 // stands a line that says how many.
 func (l *Log) Tail(ctx context.Context, service string, n int, follow bool, write func(lines []byte) error) error {
-	r := l.buffer.open(service, n, follow)
-	defer l.buffer.leave(r)
-	chunk := make([]byte, 0, tailSize)
+	r := l.buffer.openReader(service, n, follow)
+	defer l.buffer.closeReader(r)
+	chunk := make([]byte, 0, chunkSize)
 	for {
 		last := !follow || ctx.Err() != nil
-		lines, more := l.buffer.take(r, chunk, l.appendMissed)
+		lines, more := l.buffer.read(r, chunk, l.appendMissed)
 		if len(lines) > 0 {
 			if err := write(lines); err != nil {
 				return err
@@ -38,7 +38,7 @@ func (l *Log) Tail(ctx context.Context, service string, n int, follow bool, writ
 		case last:
 			return nil
 		default:
-			r.await(ctx)
+			r.wait(ctx)
 		}
 	}
 }
@@ -46,15 +46,15 @@ func (l *Log) Tail(ctx context.Context, service string, n int, follow bool, writ
 // Has reports whether a line about that service is kept.
 func (l *Log) Has(service string) bool { return l.buffer.has(service) }
 
-// await returns a moment after a line has come, or when ctx ends.
-func (r *reader) await(ctx context.Context) {
+// wait returns a moment after a line has come, or when ctx ends.
+func (r *reader) wait(ctx context.Context) {
 	select {
 	case <-r.wake:
 	case <-ctx.Done():
 		return
 	}
 	select {
-	case <-time.After(gatherInterval):
+	case <-time.After(batchInterval):
 	case <-ctx.Done():
 	}
 }

@@ -35,9 +35,9 @@ func At(dir string) *Folder { return &Folder{autocert.DirCache(dir)} }
 // full is none.
 func Open(dir string) (*Folder, error) {
 	f := At(dir)
-	err := f.make()
+	err := f.mkdir()
 	if err == nil {
-		err = f.probe()
+		err = f.checkWritable()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("certificate folder %s: %w", dir, err)
@@ -49,10 +49,10 @@ func (f *Folder) path(name string) string {
 	return filepath.Join(string(f.DirCache), filepath.Clean("/"+name))
 }
 
-func (f *Folder) make() error { return os.MkdirAll(string(f.DirCache), 0o700) }
+func (f *Folder) mkdir() error { return os.MkdirAll(string(f.DirCache), 0o700) }
 
-// probe makes a file and removes it again.
-func (f *Folder) probe() error {
+// checkWritable makes a file and removes it again.
+func (f *Folder) checkWritable() error {
 	file, err := os.CreateTemp(string(f.DirCache), ".probe")
 	switch {
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
@@ -70,37 +70,37 @@ func (f *Folder) Put(ctx context.Context, key string, data []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := f.make(); err != nil {
+	if err := f.mkdir(); err != nil {
 		return err
 	}
 	return renameio.WriteFile(f.path(key), data, 0o600,
 		renameio.WithTempDir(string(f.DirCache)), renameio.WithStaticPermissions(0o600))
 }
 
-// lockFiles is how many there are at the most. They are never removed: whoever
+// maxLockFiles is how many there are at the most. They are never removed: whoever
 // waits for a lock has its file open already, and would get that of a file
 // which is not there any more, beside somebody with a new one. Names that share
 // a file merely wait for each other.
-const lockFiles = 256
+const maxLockFiles = 256
 
-// lockInterval is the pause between two looks whether a lock is free.
-const lockInterval = 100 * time.Millisecond
+// lockPollInterval is the pause between two looks whether a lock is free.
+const lockPollInterval = 100 * time.Millisecond
 
 // Lock waits until nobody else has locked name, whether in this process, in
 // another, or on another machine that shares the folder, or until ctx ends. The
 // lock is held until unlock is called, or the process ends, and no longer. A
 // caller that has locked a name must unlock it before it locks another.
 func (f *Folder) Lock(ctx context.Context, name string) (unlock func(), err error) {
-	if err := f.make(); err != nil {
+	if err := f.mkdir(); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", name, err)
 	}
 	h := fnv.New32a()
 	h.Write([]byte(name))
 	// No host begins with a dot, so that the name is nobody's key. Over NFS
 	// only a file that is open for writing can be locked.
-	path := f.path(fmt.Sprintf(".lock-%02x", h.Sum32()%lockFiles))
+	path := f.path(fmt.Sprintf(".lock-%02x", h.Sum32()%maxLockFiles))
 	lock := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW), flock.SetPermissions(0o600))
-	if _, err := lock.TryLockContext(ctx, lockInterval); err != nil {
+	if _, err := lock.TryLockContext(ctx, lockPollInterval); err != nil {
 		return nil, fmt.Errorf("lock %s with %s: %w", name, path, err)
 	}
 	return func() { _ = lock.Unlock() }, nil

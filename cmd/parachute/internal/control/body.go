@@ -24,9 +24,9 @@ const (
 	splitWanted      = `a split in JSON, such as {"percent":10}`
 )
 
-// read reads the body of r as a T. What is wrong with it is ErrInvalid, and said
+// decodeBody reads the body of r as a T. What is wrong with it is ErrInvalid, and said
 // together with what is wanted.
-func read[T any](w http.ResponseWriter, r *http.Request, wanted string) (v T, err error) {
+func decodeBody[T any](w http.ResponseWriter, r *http.Request, wanted string) (v T, err error) {
 	data, err := readBody(w, r)
 	switch {
 	case err != nil:
@@ -37,7 +37,7 @@ func read[T any](w http.ResponseWriter, r *http.Request, wanted string) (v T, er
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&v); err != nil {
-		return v, undecodable(err, reflect.TypeFor[T](), wanted)
+		return v, decodeError(err, reflect.TypeFor[T](), wanted)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return v, invalid(nil, "there is more in the body than one JSON object: want %s", wanted)
@@ -45,12 +45,12 @@ func read[T any](w http.ResponseWriter, r *http.Request, wanted string) (v T, er
 	return v, nil
 }
 
-// readOptional is read for a body that need not be there.
-func readOptional[T any](w http.ResponseWriter, r *http.Request, wanted string) (v T, err error) {
+// decodeOptionalBody is read for a body that need not be there.
+func decodeOptionalBody[T any](w http.ResponseWriter, r *http.Request, wanted string) (v T, err error) {
 	if r.ContentLength == 0 {
 		return v, nil
 	}
-	return read[T](w, r, wanted)
+	return decodeBody[T](w, r, wanted)
 }
 
 // readBody reads the body of r, but for white space around it.
@@ -68,9 +68,9 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return bytes.TrimSpace(data), nil
 }
 
-// undecodable returns what to say of an error of encoding/json about a body that
+// decodeError returns what to say of an error of encoding/json about a body that
 // should have been a t.
-func undecodable(err error, t reflect.Type, wanted string) error {
+func decodeError(err error, t reflect.Type, wanted string) error {
 	var (
 		syntax *json.SyntaxError
 		kind   *json.UnmarshalTypeError
@@ -84,21 +84,21 @@ func undecodable(err error, t reflect.Type, wanted string) error {
 	case errors.As(err, &kind):
 		return invalid(nil, "%s cannot be a JSON %s: want %s", kind.Field, kind.Value, wanted)
 	case strings.HasPrefix(text, "unknown field"): // it has no type of its own
-		return invalid(nil, "%s: want one of %s", text, strings.Join(fieldsOf(t, ""), ", "))
+		return invalid(nil, "%s: want one of %s", text, strings.Join(fieldNames(t, ""), ", "))
 	}
 	return invalid(nil, "%s", text) // of the library's own UnmarshalJSON
 }
 
-// fieldsOf returns the names that the fields of a struct have in JSON, those
+// fieldNames returns the names that the fields of a struct have in JSON, those
 // of its own structs too.
-func fieldsOf(t reflect.Type, prefix string) []string {
+func fieldNames(t reflect.Type, prefix string) []string {
 	var names []string
 	for f := range t.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
 		case name == "" || name == "-":
 		case f.Type.Kind() == reflect.Struct:
-			names = append(names, fieldsOf(f.Type, prefix+name+".")...)
+			names = append(names, fieldNames(f.Type, prefix+name+".")...)
 		default:
 			names = append(names, prefix+name)
 		}

@@ -8,16 +8,16 @@ import (
 	"github.com/shahnk19/parachute/internal/hostname"
 )
 
-func (c *plane) certificates(w http.ResponseWriter, r *http.Request) {
+func (c *handlers) certificates(w http.ResponseWriter, r *http.Request) {
 	certificates := c.proxy.Certificates()
 	if certificates == nil {
 		certificates = []parachute.Certificate{}
 	}
-	answer(w, http.StatusOK, certificates)
+	writeJSON(w, http.StatusOK, certificates)
 }
 
 // certificateState returns Result.Certificate of a service.
-func (c *plane) certificateState(service string) CertificateState {
+func (c *handlers) certificateState(service string) CertificateState {
 	for _, s := range c.proxy.Services() {
 		if s.Service == service {
 			return certificateStateOf(s.Deployment.Hosts, c.proxy.Certificates(), time.Now())

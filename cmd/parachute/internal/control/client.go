@@ -24,46 +24,46 @@ type Client struct {
 	Sockets []string
 }
 
-// questionTimeout bounds everything that a proxy answers from memory.
-const questionTimeout = 10 * time.Second
+// queryTimeout bounds everything that a proxy answers from memory.
+const queryTimeout = 10 * time.Second
 
 // Services returns what parachute.Proxy.Services does.
 func (c *Client) Services(ctx context.Context) ([]parachute.Status, error) {
 	var services []parachute.Status
-	err := c.ask(ctx, "/v1/services", &services)
+	err := c.query(ctx, "/v1/services", &services)
 	return services, err
 }
 
 // Certificates returns what parachute.Proxy.Certificates does.
 func (c *Client) Certificates(ctx context.Context) ([]parachute.Certificate, error) {
 	var certificates []parachute.Certificate
-	err := c.ask(ctx, "/v1/certificates", &certificates)
+	err := c.query(ctx, "/v1/certificates", &certificates)
 	return certificates, err
 }
 
 // Version returns who answers.
 func (c *Client) Version(ctx context.Context) (Version, error) {
 	var v Version
-	err := c.ask(ctx, "/v1/version", &v)
+	err := c.query(ctx, "/v1/version", &v)
 	return v, err
 }
 
-// ask gets the answer to a question. It takes no longer than questionTimeout,
+// query gets the answer to a question. It takes no longer than questionTimeout,
 // or until ctx ends.
-func (c *Client) ask(ctx context.Context, path string, v any) error {
+func (c *Client) query(ctx context.Context, path string, v any) error {
 	conn, err := dialFirst(ctx, c.Sockets)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(questionTimeout))
+	_ = conn.SetDeadline(time.Now().Add(queryTimeout))
 	stop := context.AfterFunc(ctx, conn.expire)
 	defer stop()
 	resp, err := conn.send(http.MethodGet, path, nil)
 	if err == nil {
 		defer resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
-			return conn.refusal(resp)
+			return conn.readError(resp)
 		}
 		err = json.NewDecoder(resp.Body).Decode(v)
 	}
@@ -76,33 +76,33 @@ func (c *Client) ask(ctx context.Context, path string, v any) error {
 	return fmt.Errorf("no answer from the proxy on %s: %w", conn.socket, err)
 }
 
-// A conn is a connection to a proxy, for one request.
-type conn struct {
+// A proxyConn is a connection to a proxy, for one request.
+type proxyConn struct {
 	*net.UnixConn
 	socket string
 
 	// settled is true when giving up cannot take back what was asked for.
-	settled atomic.Bool
+	tookEffect atomic.Bool
 }
 
 // expire ends every wait for the other side.
-func (c *conn) expire() { _ = c.SetDeadline(time.Now()) }
+func (c *proxyConn) expire() { _ = c.SetDeadline(time.Now()) }
 
-// giveUp takes back what was asked for. The proxy sees that we hang up, but can
+// cancelRequest takes back what was asked for. The proxy sees that we hang up, but can
 // still say whether it was in time, so that is waited for.
-func (c *conn) giveUp() {
+func (c *proxyConn) cancelRequest() {
 	_ = c.CloseWrite()
-	if c.settled.Load() {
+	if c.tookEffect.Load() {
 		c.expire()
 		return
 	}
-	_ = c.SetReadDeadline(time.Now().Add(questionTimeout))
+	_ = c.SetReadDeadline(time.Now().Add(queryTimeout))
 }
 
 // send sends a request and returns the head of the answer, whose body must be
 // closed. An answer counts even where the proxy did not want to hear all of
 // the request.
-func (c *conn) send(method, path string, body []byte) (*http.Response, error) {
+func (c *proxyConn) send(method, path string, body []byte) (*http.Response, error) {
 	req, err := http.NewRequest(method, "http://parachute"+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -115,19 +115,19 @@ func (c *conn) send(method, path string, body []byte) (*http.Response, error) {
 	writeErr := req.Write(c)
 	resp, err := http.ReadResponse(bufio.NewReader(c), req)
 	if err != nil && writeErr != nil {
-		return nil, &unsentError{writeErr}
+		return nil, &sendError{writeErr}
 	}
 	return resp, err
 }
 
-// An unsentError says that a proxy never got a whole request.
-type unsentError struct{ error }
+// A sendError says that a proxy never got a whole request.
+type sendError struct{ error }
 
-func (e *unsentError) Unwrap() error { return e.error }
+func (e *sendError) Unwrap() error { return e.error }
 
-// refusal returns the error that an answer tells of.
-func (c *conn) refusal(resp *http.Response) error {
-	var l line
+// readError returns the error that an answer tells of.
+func (c *proxyConn) readError(resp *http.Response) error {
+	var l message
 	if err := json.NewDecoder(resp.Body).Decode(&l); err != nil || l.Error == nil {
 		return fmt.Errorf("what answers on %s is no proxy of ours: %s", c.socket, resp.Status)
 	}
@@ -157,7 +157,7 @@ func (c *Client) Deploy(ctx context.Context, d parachute.Deployment, events func
 		targets: d.Targets,
 		body:    body,
 		effect:  parachute.EventSwitched,
-		judge:   judgeDeploy,
+		check:   checkDeploy,
 		events:  events,
 	})
 }
@@ -170,7 +170,7 @@ func (c *Client) Remove(ctx context.Context, service string, events func(parachu
 		method:  http.MethodDelete,
 		service: service,
 		effect:  parachute.EventRemoved,
-		judge:   judgeRemove,
+		check:   checkRemove,
 		events:  events,
 	})
 }
@@ -180,11 +180,11 @@ func (c *Client) Remove(ctx context.Context, service string, events func(parachu
 type change struct {
 	verb, method string
 	service      string
-	below        string   // the end of the path, behind that of the service
+	suffix       string   // the end of the path, behind that of the service
 	targets      []string // of a deploy
 	body         []byte
 	effect       parachute.EventKind // from which on it has happened
-	judge        func(ch *change, services []parachute.Status) verdict
+	check        func(ch *change, services []parachute.Status) verdict
 	events       func(parachute.Event)
 
 	result Result
@@ -201,7 +201,7 @@ func (ch *change) path() string {
 	if strings.Trim(name, ".") == "" {
 		name = strings.ReplaceAll(name, ".", "%2E")
 	}
-	return "/v1/services/" + name + ch.below
+	return "/v1/services/" + name + ch.suffix
 }
 
 func (c *Client) change(ctx context.Context, ch *change) (Result, error) {
@@ -213,7 +213,7 @@ func (c *Client) change(ctx context.Context, ch *change) (Result, error) {
 		return Result{}, ch.describe(err)
 	}
 	defer conn.Close()
-	stop := context.AfterFunc(ctx, conn.giveUp)
+	stop := context.AfterFunc(ctx, conn.cancelRequest)
 	defer stop()
 
 	done, err := ch.follow(ctx, conn)
@@ -222,22 +222,22 @@ func (c *Client) change(ctx context.Context, ch *change) (Result, error) {
 		return Result{}, err
 	case done:
 		return ch.result, nil
-	case conn.settled.Load() && ctx.Err() != nil:
+	case conn.tookEffect.Load() && ctx.Err() != nil:
 		ch.result.Warning = "interrupted after it had taken effect: what served before is still being drained, do not stop it yet"
 		return ch.result, nil
-	case conn.settled.Load():
+	case conn.tookEffect.Load():
 		ch.result.Warning = fmt.Sprintf("the connection to the proxy was lost after it had taken effect (%v): whether what served before has been drained is not known", err)
 		return ch.result, nil
 	}
-	return ch.settle(ctx, conn.socket, err)
+	return ch.findOutcome(ctx, conn.socket, err)
 }
 
 // follow asks for the change and reads what comes of it. It reports whether
 // the proxy has said how the change ended; else err is why it will not be
 // heard.
-func (ch *change) follow(ctx context.Context, conn *conn) (done bool, err error) {
+func (ch *change) follow(ctx context.Context, conn *proxyConn) (done bool, err error) {
 	resp, err := conn.send(ch.method, ch.path(), ch.body)
-	var unsent *unsentError
+	var unsent *sendError
 	switch {
 	case errors.As(err, &unsent) && ctx.Err() != nil:
 		return true, ch.describe(context.Cause(ctx))
@@ -248,11 +248,11 @@ func (ch *change) follow(ctx context.Context, conn *conn) (done bool, err error)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return true, conn.refusal(resp)
+		return true, conn.readError(resp)
 	}
 	lines := json.NewDecoder(resp.Body)
 	for {
-		var l line
+		var l message
 		if err := lines.Decode(&l); errors.Is(err, io.EOF) {
 			return false, io.ErrUnexpectedEOF
 		} else if err != nil {
@@ -265,19 +265,19 @@ func (ch *change) follow(ctx context.Context, conn *conn) (done bool, err error)
 			ch.result = *l.Result
 			return true, nil
 		case l.Event != nil:
-			ch.hear(conn, l.Event.event())
+			ch.handleEvent(conn, l.Event.event())
 		}
-		if conn.settled.Load() && ctx.Err() != nil {
+		if conn.tookEffect.Load() && ctx.Err() != nil {
 			return false, context.Cause(ctx)
 		}
 	}
 }
 
-func (ch *change) hear(conn *conn, e parachute.Event) {
+func (ch *change) handleEvent(conn *proxyConn, e parachute.Event) {
 	ch.result.Service, ch.result.Generation = e.Service, e.Generation
 	switch e.Kind {
 	case ch.effect:
-		conn.settled.Store(true)
+		conn.tookEffect.Store(true)
 	case parachute.EventDrained:
 		ch.result.Requests, ch.result.Streams = e.Requests, e.Streams
 	}

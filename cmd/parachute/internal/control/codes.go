@@ -25,8 +25,8 @@ type code struct {
 	sentinel error
 }
 
-// statusGaveUp has no name in RFC 9110; nginx uses it for the same.
-const statusGaveUp = 499
+// statusClientClosedRequest has no name in RFC 9110; nginx uses it for the same.
+const statusClientClosedRequest = 499
 
 // codes returns the codes and the errors that they stand for, both ways.
 func codes() []code {
@@ -39,14 +39,14 @@ func codes() []code {
 		{"superseded", http.StatusConflict, parachute.ErrSuperseded},
 		{"busy", http.StatusTooManyRequests, errBusy},
 		{"closed", http.StatusServiceUnavailable, parachute.ErrClosed},
-		{"canceled", statusGaveUp, context.Canceled},
-		{"deadline", statusGaveUp, context.DeadlineExceeded},
+		{"canceled", statusClientClosedRequest, context.Canceled},
+		{"deadline", statusClientClosedRequest, context.DeadlineExceeded},
 	}
 }
 
-// A problem is an error as it travels. Message is complete: it reads as the
+// A wireError is an error as it travels. Message is complete: it reads as the
 // error does where it comes from, and Detail as it does there for %+v.
-type problem struct {
+type wireError struct {
 	Code      string          `json:"code"`
 	Message   string          `json:"message"`
 	Detail    string          `json:"detail,omitempty"` // empty: there is no more to be said
@@ -55,9 +55,9 @@ type problem struct {
 	Unhealthy json.RawMessage `json:"unhealthy,omitempty"` // likewise
 }
 
-// problemOf returns err as it travels, and the status of an answer with it.
-func problemOf(err error) (*problem, int) {
-	p := &problem{Code: codeInternal, Message: err.Error()}
+// newWireError returns err as it travels, and the status of an answer with it.
+func newWireError(err error) (*wireError, int) {
+	p := &wireError{Code: codeInternal, Message: err.Error()}
 	if full := fmt.Sprintf("%+v", err); full != p.Message {
 		p.Detail = full
 	}
@@ -75,18 +75,18 @@ func problemOf(err error) (*problem, int) {
 	)
 	switch {
 	case errors.As(err, &conflict):
-		p.Conflict = detail(conflict)
+		p.Conflict = marshalOrNil(conflict)
 	case errors.As(err, &unhealthy):
-		p.Unhealthy = detail(unhealthy)
+		p.Unhealthy = marshalOrNil(unhealthy)
 	case errors.As(err, &tooLarge):
 		status = http.StatusRequestEntityTooLarge
 	}
 	return p, status
 }
 
-// detail returns v in JSON, or nothing: an error is told without its details
+// marshalOrNil returns v in JSON, or nothing: an error is told without its details
 // rather than not at all.
-func detail(v any) json.RawMessage {
+func marshalOrNil(v any) json.RawMessage {
 	data, err := json.Marshal(v)
 	if err != nil {
 		return nil
@@ -96,7 +96,7 @@ func detail(v any) json.RawMessage {
 
 // err returns the error that p was made of, as far as errors.Is and errors.As
 // can tell. Details that a newer proxy has put in another way are left out.
-func (p *problem) err() error {
+func (p *wireError) err() error {
 	if p.Detail != "" {
 		return &detailed{p.cause(), p.Detail}
 	}
@@ -104,7 +104,7 @@ func (p *problem) err() error {
 }
 
 // cause is err without the detail.
-func (p *problem) cause() error {
+func (p *wireError) cause() error {
 	text := p.Message
 	if p.Hint != "" {
 		text += ": " + p.Hint
@@ -112,26 +112,26 @@ func (p *problem) cause() error {
 	conflict, unhealthy := new(parachute.ConflictError), new(parachute.UnhealthyError)
 	switch {
 	case p.Conflict != nil && json.Unmarshal(p.Conflict, conflict) == nil:
-		return &fault{text, conflict}
+		return &textError{text, conflict}
 	case p.Unhealthy != nil && json.Unmarshal(p.Unhealthy, unhealthy) == nil:
-		return &fault{text, unhealthy}
+		return &textError{text, unhealthy}
 	}
 	for _, c := range codes() {
 		if c.name == p.Code {
-			return &fault{text, c.sentinel}
+			return &textError{text, c.sentinel}
 		}
 	}
 	return errors.New(text)
 }
 
-// A fault is an error that reads in its own words, and is its cause.
-type fault struct {
+// A textError is an error that reads in its own words, and is its cause.
+type textError struct {
 	text  string
 	cause error
 }
 
-func (f *fault) Error() string { return f.text }
-func (f *fault) Unwrap() error { return f.cause }
+func (f *textError) Error() string { return f.text }
+func (f *textError) Unwrap() error { return f.cause }
 
 // A detailed error has more to say for %+v.
 type detailed struct {

@@ -51,12 +51,12 @@ const dialTimeout = 5 * time.Second
 
 // dialFirst returns a connection to the first of the sockets on which somebody
 // answers who may be told what to do.
-func dialFirst(ctx context.Context, sockets []string) (*conn, error) {
+func dialFirst(ctx context.Context, sockets []string) (*proxyConn, error) {
 	none := new(NoProxyError)
 	for _, socket := range sockets {
 		c, err := dial(ctx, socket)
 		if err == nil {
-			return &conn{UnixConn: c, socket: socket}, nil
+			return &proxyConn{UnixConn: c, socket: socket}, nil
 		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -74,40 +74,40 @@ func dial(ctx context.Context, socket string) (*net.UnixConn, error) {
 	}
 	info, err := os.Stat(socket)
 	if err != nil {
-		return nil, plainly(err)
+		return nil, explainDialError(err)
 	}
 	if info.Mode()&fs.ModeSocket == 0 {
 		return nil, errors.New("it is a file, but no socket")
 	}
-	uid, ok := owner(info)
+	uid, ok := ownerOf(info)
 	if ok && !isTrusted(uid) {
-		return nil, foreign(uid)
+		return nil, foreignOwnerError(uid)
 	}
 	d := net.Dialer{Timeout: dialTimeout}
 	c, err := d.DialContext(ctx, "unix", address(socket))
 	switch {
 	case ok && errors.Is(err, fs.ErrPermission):
-		return nil, &fault{fmt.Sprintf("permission denied: it belongs to user %d", uid), err}
+		return nil, &textError{fmt.Sprintf("permission denied: it belongs to user %d", uid), err}
 	case err != nil:
-		return nil, plainly(err)
+		return nil, explainDialError(err)
 	}
 	unix := c.(*net.UnixConn)
 	if _, uid, ok := peer(unix); ok && !isTrusted(uid) {
 		unix.Close()
-		return nil, foreign(uid)
+		return nil, foreignOwnerError(uid)
 	}
 	return unix, nil
 }
 
-// plainly says in other words why nobody is there.
-func plainly(err error) error {
+// explainDialError says in other words why nobody is there.
+func explainDialError(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return &fault{"it is not there", err}
+		return &textError{"it is not there", err}
 	case errors.Is(err, fs.ErrPermission):
-		return &fault{"permission denied", err}
+		return &textError{"permission denied", err}
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return &fault{"it is there, but nobody listens on it any more", err}
+		return &textError{"it is there, but nobody listens on it any more", err}
 	}
 	return err
 }
@@ -115,6 +115,6 @@ func plainly(err error) error {
 // isTrusted reports whether a user may tell us anything, and we them.
 func isTrusted(uid int) bool { return uid == 0 || uid == os.Geteuid() }
 
-func foreign(uid int) error {
-	return &fault{fmt.Sprintf("it belongs to user %d, who is neither root nor you", uid), fs.ErrPermission}
+func foreignOwnerError(uid int) error {
+	return &textError{fmt.Sprintf("it belongs to user %d, who is neither root nor you", uid), fs.ErrPermission}
 }

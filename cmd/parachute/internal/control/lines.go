@@ -10,28 +10,28 @@ import (
 
 // A lineWriter is an answer in lines.
 type lineWriter struct {
-	w         http.ResponseWriter
-	followers *followers
-	f         *follower
-	done      chan struct{} // closed when run has returned; then the others may be used again
+	w          http.ResponseWriter
+	dispatcher *dispatcher
+	sub        *subscription
+	done       chan struct{} // closed when run has returned; then the others may be used again
 
-	begun  bool // the answer has
-	failed bool // the client does not read it any more
+	started bool // the answer has
+	failed  bool // the client does not read it any more
 }
 
-func newLineWriter(w http.ResponseWriter, followers *followers, f *follower) *lineWriter {
-	return &lineWriter{w: w, followers: followers, f: f, done: make(chan struct{})}
+func newLineWriter(w http.ResponseWriter, followers *dispatcher, f *subscription) *lineWriter {
+	return &lineWriter{w: w, dispatcher: followers, sub: f, done: make(chan struct{})}
 }
 
-// during makes the change, whose events are written meanwhile if so wanted.
-func (l *lineWriter) during(change func() error, wanted bool) error {
+// runTask makes the change, whose events are written meanwhile if so wanted.
+func (l *lineWriter) runTask(change func() error, wanted bool) error {
 	if wanted {
 		go l.run()
 	} else {
 		close(l.done)
 	}
 	defer l.wait()
-	defer l.followers.unfollow(l.f) // which ends run, also if the change panics
+	defer l.dispatcher.unsubscribe(l.sub) // which ends run, also if the change panics
 	return change()
 }
 
@@ -41,23 +41,23 @@ func (l *lineWriter) wait() { <-l.done }
 func (l *lineWriter) run() {
 	defer close(l.done)
 	for last := false; !last; {
-		<-l.f.wake
+		<-l.sub.wake
 		var events []parachute.Event
-		events, last = l.followers.take(l.f)
+		events, last = l.dispatcher.next(l.sub)
 		for _, e := range events {
-			l.write(line{Event: eventOf(e)})
+			l.write(message{Event: newWireEvent(e)})
 		}
 	}
 }
 
 // write sends a line at once. A client that does not take it gets no more:
 // whether it has gone is for its connection's context to say.
-func (l *lineWriter) write(v line) {
+func (l *lineWriter) write(v message) {
 	if l.failed {
 		return
 	}
-	if !l.begun {
-		l.begun = true
+	if !l.started {
+		l.started = true
 		l.w.Header().Set("Content-Type", contentLines)
 	}
 	rc := http.NewResponseController(l.w)
@@ -65,14 +65,14 @@ func (l *lineWriter) write(v line) {
 	l.failed = json.NewEncoder(l.w).Encode(v) != nil || rc.Flush() != nil
 }
 
-// fail answers with an error.
-func fail(w http.ResponseWriter, err error) {
-	p, status := problemOf(err)
-	answer(w, status, line{Error: p})
+// writeError answers with an error.
+func writeError(w http.ResponseWriter, err error) {
+	p, status := newWireError(err)
+	writeJSON(w, status, message{Error: p})
 }
 
-// answer answers with v in JSON.
-func answer(w http.ResponseWriter, status int, v any) {
+// writeJSON answers with v in JSON.
+func writeJSON(w http.ResponseWriter, status int, v any) {
 	// Not every writer has deadlines, and a client that is gone is not told
 	// anything.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))

@@ -86,13 +86,13 @@ func logQueryOf(query string) (q LogQuery, err error) {
 }
 
 // logs answers with lines of the log, as they are there.
-func (c *plane) logs(w http.ResponseWriter, r *http.Request) {
+func (c *handlers) logs(w http.ResponseWriter, r *http.Request) {
 	q, err := logQueryOf(r.URL.RawQuery)
-	if err == nil && !c.knows(q.Service) {
-		err = fmt.Errorf("%s: %w", q.Service, &fault{"no such service, and no line about it", parachute.ErrNotFound})
+	if err == nil && !c.hasServiceOrLines(q.Service) {
+		err = fmt.Errorf("%s: %w", q.Service, &textError{"no such service, and no line about it", parachute.ErrNotFound})
 	}
 	if err != nil {
-		fail(w, fmt.Errorf("parachute: logs: %w", err))
+		writeError(w, fmt.Errorf("parachute: logs: %w", err))
 		return
 	}
 	out := &logWriter{w: w, rc: http.NewResponseController(w), follow: q.Follow}
@@ -102,19 +102,19 @@ func (c *plane) logs(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel = context.WithCancel(ctx)
 		defer cancel()
 		_ = out.rc.SetWriteDeadline(time.Time{})
-		done, err := c.server.tails.begin(func() { out.hurry(); cancel() })
+		done, err := c.server.logFollowers.add(func() { out.limitWrites(); cancel() })
 		if err != nil {
-			fail(w, fmt.Errorf("parachute: logs: %w", err))
+			writeError(w, fmt.Errorf("parachute: logs: %w", err))
 			return
 		}
 		defer done()
 	}
 	out.begin(cmp.Or(c.server.Logs.ContentType, contentLines))
-	c.server.tail(ctx, q, out)
+	c.server.writeLog(ctx, q, out)
 }
 
-// knows reports whether a service has lines, or might have.
-func (c *plane) knows(service string) bool {
+// hasServiceOrLines reports whether a service has lines, or might have.
+func (c *handlers) hasServiceOrLines(service string) bool {
 	if service == "" || c.server.Logs.Has != nil && c.server.Logs.Has(service) {
 		return true
 	}
@@ -126,9 +126,9 @@ func (c *plane) knows(service string) bool {
 	return false
 }
 
-// tail writes the lines that were asked for, until there are no more, nobody
+// writeLog writes the lines that were asked for, until there are no more, nobody
 // reads them, or ctx ends.
-func (s *Server) tail(ctx context.Context, q LogQuery, out *logWriter) {
+func (s *Server) writeLog(ctx context.Context, q LogQuery, out *logWriter) {
 	if s.Logs.Tail != nil {
 		_ = s.Logs.Tail(ctx, q.Service, q.Lines, q.Follow, out.write) // who does not read is not told why
 	} else if q.Follow {
@@ -160,58 +160,58 @@ func (l *logWriter) write(lines []byte) error {
 	return l.rc.Flush()
 }
 
-// lastWords bounds how long the last lines may take when the proxy ends.
-const lastWords = 500 * time.Millisecond
+// finalWriteTimeout bounds how long the last lines may take when the proxy ends.
+const finalWriteTimeout = 500 * time.Millisecond
 
-func (l *logWriter) hurry() { _ = l.rc.SetWriteDeadline(time.Now().Add(lastWords)) }
+func (l *logWriter) limitWrites() { _ = l.rc.SetWriteDeadline(time.Now().Add(finalWriteTimeout)) }
 
-// maxTails is how many may follow the log at a time.
-const maxTails = 16
+// maxLogFollowers is how many may follow the log at a time.
+const maxLogFollowers = 16
 
 // errBusy says that others have to go first.
 var errBusy = errors.New("busy")
 
-// tails are the answers that follow the log. They do not end by themselves, so
+// logFollowers are the answers that follow the log. They do not end by themselves, so
 // there may only be so many, and they are told to when the server is shut down.
 // The zero value has none.
-type tails struct {
-	mu    sync.Mutex        // guards what follows
-	ends  map[uint64]func() // how each is told to end
-	next  uint64            // key in ends
-	ended bool              // there must be no more
+type logFollowers struct {
+	mu     sync.Mutex        // guards what follows
+	stops  map[uint64]func() // how each is told to end
+	next   uint64            // key in ends
+	closed bool              // there must be no more
 }
 
-// begin adds an answer, which end tells to end soon, without waiting for it. The
+// add adds an answer, which end tells to end soon, without waiting for it. The
 // caller must call done when it has.
-func (t *tails) begin(end func()) (done func(), err error) {
+func (t *logFollowers) add(end func()) (done func(), err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case t.ended:
+	case t.closed:
 		return nil, parachute.ErrClosed
-	case len(t.ends) == maxTails:
-		return nil, &fault{fmt.Sprintf("%d follow it already, which is the most: end one of them, or ask without follow", maxTails), errBusy}
-	case t.ends == nil:
-		t.ends = make(map[uint64]func())
+	case len(t.stops) == maxLogFollowers:
+		return nil, &textError{fmt.Sprintf("%d follow it already, which is the most: end one of them, or ask without follow", maxLogFollowers), errBusy}
+	case t.stops == nil:
+		t.stops = make(map[uint64]func())
 	}
 	key := t.next
 	t.next++
-	t.ends[key] = end
+	t.stops[key] = end
 	return func() { t.remove(key) }, nil
 }
 
-func (t *tails) remove(key uint64) {
+func (t *logFollowers) remove(key uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.ends, key)
+	delete(t.stops, key)
 }
 
-// end tells all that are there to end, and lets no more come.
-func (t *tails) end() {
+// closeAll tells all that are there to end, and lets no more come.
+func (t *logFollowers) closeAll() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.ended = true
-	for _, end := range t.ends {
+	t.closed = true
+	for _, end := range t.stops {
 		end()
 	}
 }

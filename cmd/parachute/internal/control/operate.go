@@ -9,63 +9,63 @@ import (
 
 // The changes of a service that leave its deployment as it is.
 
-func (c *plane) pause(w http.ResponseWriter, r *http.Request) {
-	how, err := readOptional[parachute.Pause](w, r, pauseWanted)
+func (c *handlers) pause(w http.ResponseWriter, r *http.Request) {
+	how, err := decodeOptionalBody[parachute.Pause](w, r, pauseWanted)
 	name := r.PathValue("name")
-	c.operate(w, r, err, task{
-		verb: "pause", service: name, begins: parachute.EventPaused,
+	c.runOperation(w, r, err, task{
+		verb: "pause", service: name, firstEvent: parachute.EventPaused,
 		do: func() error { return c.proxy.Pause(r.Context(), name, how) },
 	})
 }
 
-func (c *plane) stop(w http.ResponseWriter, r *http.Request) {
-	how, err := readOptional[parachute.Stop](w, r, stopWanted)
+func (c *handlers) stop(w http.ResponseWriter, r *http.Request) {
+	how, err := decodeOptionalBody[parachute.Stop](w, r, stopWanted)
 	name := r.PathValue("name")
-	c.operate(w, r, err, task{
-		verb: "stop", service: name, begins: parachute.EventStopped,
+	c.runOperation(w, r, err, task{
+		verb: "stop", service: name, firstEvent: parachute.EventStopped,
 		do: func() error { return c.proxy.Stop(r.Context(), name, how) },
 	})
 }
 
-func (c *plane) resume(w http.ResponseWriter, r *http.Request) {
+func (c *handlers) resume(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
-	c.operate(w, r, nil, task{
-		verb: "resume", service: name, begins: parachute.EventResumed,
+	c.runOperation(w, r, nil, task{
+		verb: "resume", service: name, firstEvent: parachute.EventResumed,
 		do: func() error { return c.proxy.Resume(r.Context(), name) },
 	})
 }
 
-func (c *plane) rollOut(w http.ResponseWriter, r *http.Request) {
-	rollout, err := read[parachute.Rollout](w, r, rolloutWanted)
+func (c *handlers) rollout(w http.ResponseWriter, r *http.Request) {
+	rollout, err := decodeBody[parachute.Rollout](w, r, rolloutWanted)
 	name := r.PathValue("name")
-	c.operate(w, r, err, task{
-		verb: "rollout", service: name, begins: parachute.EventDeploying,
+	c.runOperation(w, r, err, task{
+		verb: "rollout", service: name, firstEvent: parachute.EventDeploying,
 		do: func() error { return c.proxy.Rollout(r.Context(), name, rollout) },
 	})
 }
 
-func (c *plane) endRollout(w http.ResponseWriter, r *http.Request) {
+func (c *handlers) endRollout(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
-	c.operate(w, r, nil, task{
-		verb: "end rollout", service: name, begins: parachute.EventSplit,
+	c.runOperation(w, r, nil, task{
+		verb: "end rollout", service: name, firstEvent: parachute.EventSplit,
 		do: func() error { return c.proxy.EndRollout(r.Context(), name) },
 	})
 }
 
-func (c *plane) split(w http.ResponseWriter, r *http.Request) {
-	split, err := read[parachute.Split](w, r, splitWanted)
+func (c *handlers) split(w http.ResponseWriter, r *http.Request) {
+	split, err := decodeBody[parachute.Split](w, r, splitWanted)
 	name := r.PathValue("name")
-	c.operate(w, r, err, task{
-		verb: "split", service: name, begins: parachute.EventSplit,
+	c.runOperation(w, r, err, task{
+		verb: "split", service: name, firstEvent: parachute.EventSplit,
 		do: func() error { return c.proxy.SetSplit(r.Context(), name, split) },
 	})
 }
 
-// operate makes the change t, unless err says what is wrong with the request.
-func (c *plane) operate(w http.ResponseWriter, r *http.Request, err error, t task) {
+// runOperation makes the change t, unless err says what is wrong with the request.
+func (c *handlers) runOperation(w http.ResponseWriter, r *http.Request, err error, t task) {
 	if err != nil {
-		fail(w, fmt.Errorf("parachute: %s %s: %w", t.verb, t.service, err))
+		writeError(w, fmt.Errorf("parachute: %s %s: %w", t.verb, t.service, err))
 		return
 	}
-	c.carryOut(w, r, t)
+	c.runTask(w, r, t)
 }

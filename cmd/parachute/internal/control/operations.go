@@ -14,22 +14,22 @@ import (
 // Deploy holds for it, and for the other changes here, too: an error means that
 // nothing was changed.
 func (c *Client) Pause(ctx context.Context, service string, how parachute.Pause, events func(parachute.Event)) (Result, error) {
-	return c.operate(ctx, how, &change{
+	return c.changeWithBody(ctx, how, &change{
 		verb: "pause", service: service,
-		method: http.MethodPost, below: "/pause",
+		method: http.MethodPost, suffix: "/pause",
 		effect: parachute.EventPaused,
-		judge:  judgeBy(func(s parachute.Status) bool { return s.State == parachute.StatePaused }),
+		check:  checkStatus(func(s parachute.Status) bool { return s.State == parachute.StatePaused }),
 		events: events,
 	})
 }
 
 // Stop has the proxy do what parachute.Proxy.Stop does.
 func (c *Client) Stop(ctx context.Context, service string, how parachute.Stop, events func(parachute.Event)) (Result, error) {
-	return c.operate(ctx, how, &change{
+	return c.changeWithBody(ctx, how, &change{
 		verb: "stop", service: service,
-		method: http.MethodPost, below: "/stop",
+		method: http.MethodPost, suffix: "/stop",
 		effect: parachute.EventStopped,
-		judge:  judgeBy(func(s parachute.Status) bool { return s.State == parachute.StateStopped }),
+		check:  checkStatus(func(s parachute.Status) bool { return s.State == parachute.StateStopped }),
 		events: events,
 	})
 }
@@ -38,20 +38,20 @@ func (c *Client) Stop(ctx context.Context, service string, how parachute.Stop, e
 func (c *Client) Resume(ctx context.Context, service string, events func(parachute.Event)) (Result, error) {
 	return c.change(ctx, &change{
 		verb: "resume", service: service,
-		method: http.MethodPost, below: "/resume",
+		method: http.MethodPost, suffix: "/resume",
 		effect: parachute.EventResumed,
-		judge:  judgeBy(func(s parachute.Status) bool { return s.State == parachute.StateServing }),
+		check:  checkStatus(func(s parachute.Status) bool { return s.State == parachute.StateServing }),
 		events: events,
 	})
 }
 
 // Rollout has the proxy do what parachute.Proxy.Rollout does.
 func (c *Client) Rollout(ctx context.Context, service string, r parachute.Rollout, events func(parachute.Event)) (Result, error) {
-	return c.operate(ctx, r, &change{
+	return c.changeWithBody(ctx, r, &change{
 		verb: "rollout", service: service,
-		method: http.MethodPut, below: "/rollout",
+		method: http.MethodPut, suffix: "/rollout",
 		effect: parachute.EventSwitched,
-		judge: judgeBy(func(s parachute.Status) bool {
+		check: checkStatus(func(s parachute.Status) bool {
 			return s.Rollout != nil && slices.Equal(s.Rollout.Targets, r.Targets)
 		}),
 		events: events,
@@ -60,11 +60,11 @@ func (c *Client) Rollout(ctx context.Context, service string, r parachute.Rollou
 
 // SetSplit has the proxy do what parachute.Proxy.SetSplit does.
 func (c *Client) SetSplit(ctx context.Context, service string, split parachute.Split, events func(parachute.Event)) (Result, error) {
-	return c.operate(ctx, split, &change{
+	return c.changeWithBody(ctx, split, &change{
 		verb: "split", service: service,
-		method: http.MethodPut, below: "/rollout/split",
+		method: http.MethodPut, suffix: "/rollout/split",
 		effect: parachute.EventSplit,
-		judge: judgeBy(func(s parachute.Status) bool {
+		check: checkStatus(func(s parachute.Status) bool {
 			return s.Rollout != nil && s.Rollout.Split.Percent == split.Percent && slices.Equal(s.Rollout.Split.List, split.List)
 		}),
 		events: events,
@@ -75,15 +75,15 @@ func (c *Client) SetSplit(ctx context.Context, service string, split parachute.S
 func (c *Client) EndRollout(ctx context.Context, service string, events func(parachute.Event)) (Result, error) {
 	return c.change(ctx, &change{
 		verb: "end rollout", service: service,
-		method: http.MethodDelete, below: "/rollout",
+		method: http.MethodDelete, suffix: "/rollout",
 		effect: parachute.EventSplit,
-		judge:  judgeBy(func(s parachute.Status) bool { return s.Rollout == nil }),
+		check:  checkStatus(func(s parachute.Status) bool { return s.Rollout == nil }),
 		events: events,
 	})
 }
 
-// operate asks for a change that v says more of.
-func (c *Client) operate(ctx context.Context, v any, ch *change) (Result, error) {
+// changeWithBody asks for a change that v says more of.
+func (c *Client) changeWithBody(ctx context.Context, v any, ch *change) (Result, error) {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return Result{}, ch.describe(fmt.Errorf("it cannot be sent: %w", err))

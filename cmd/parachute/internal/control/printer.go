@@ -33,15 +33,15 @@ type Printer struct{ w io.Writer }
 func NewPrinter(w io.Writer) *Printer { return &Printer{w} }
 
 // Event prints a line for e.
-func (p *Printer) Event(e parachute.Event) { p.print(line{Event: eventOf(e)}) }
+func (p *Printer) Event(e parachute.Event) { p.print(message{Event: newWireEvent(e)}) }
 
 // Result prints the last line of a change that has taken effect.
-func (p *Printer) Result(r Result) { p.print(line{Result: &r}) }
+func (p *Printer) Result(r Result) { p.print(message{Result: &r}) }
 
 // Error prints the last line of one that has not. Code, if it is not empty, is
 // for an error that is none of a proxy.
 func (p *Printer) Error(err error, code, hint string) {
-	told, _ := problemOf(err)
+	told, _ := newWireError(err)
 	switch {
 	case code != "":
 		told.Code = code
@@ -49,7 +49,7 @@ func (p *Printer) Error(err error, code, hint string) {
 		told.Code = codeNoProxy
 	}
 	told.Hint = hint
-	p.print(line{Error: told})
+	p.print(message{Error: told})
 }
 
-func (p *Printer) print(l line) { _ = json.NewEncoder(p.w).Encode(l) }
+func (p *Printer) print(l message) { _ = json.NewEncoder(p.w).Encode(l) }

@@ -26,20 +26,20 @@ type Server struct {
 	// served.
 	Logs Logs
 
-	version   string
-	followers *followers
-	refuses   atomic.Bool
-	tails     tails
+	version      string
+	dispatcher   *dispatcher
+	refuses      atomic.Bool
+	logFollowers logFollowers
 }
 
 // NewServer returns a Server of a program that has that version.
 func NewServer(version string) *Server {
-	return &Server{version: version, followers: newFollowers()}
+	return &Server{version: version, dispatcher: newDispatcher()}
 }
 
 // Notify is to be given to parachute.New as Options.Notify. It does not wait
 // for whoever the event is passed on to.
-func (s *Server) Notify(e parachute.Event) { s.followers.notify(e) }
+func (s *Server) Notify(e parachute.Event) { s.dispatcher.dispatch(e) }
 
 // Refuse has every change that is asked for from now on answered with
 // parachute.ErrClosed. Those under way go on, and questions are answered.
@@ -48,11 +48,11 @@ func (s *Server) Refuse() { s.refuses.Store(true) }
 // The time limits of a connection. There is none for the work that an answer
 // waits for.
 const (
-	headTimeout  = 10 * time.Second // for the head of a request
-	bodyTimeout  = 10 * time.Second // for its body
-	writeTimeout = 10 * time.Second // for each piece of an answer to be taken
-	idleTimeout  = time.Minute
-	maxHead      = 64 << 10
+	readHeaderTimeout = 10 * time.Second // for the head of a request
+	bodyTimeout       = 10 * time.Second // for its body
+	writeTimeout      = 10 * time.Second // for each piece of an answer to be taken
+	idleTimeout       = time.Minute
+	maxHeaderBytes    = 64 << 10
 )
 
 // HTTPServer returns an http.Server with Handler and the limits that suit it,
@@ -61,18 +61,18 @@ const (
 func (s *Server) HTTPServer(p *parachute.Proxy) *http.Server {
 	server := &http.Server{
 		Handler:           s.Handler(p),
-		ReadHeaderTimeout: headTimeout,
+		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHead,
+		MaxHeaderBytes:    maxHeaderBytes,
 	}
-	server.RegisterOnShutdown(s.tails.end)
+	server.RegisterOnShutdown(s.logFollowers.closeAll)
 	return server
 }
 
 // Handler returns the control plane of p. It leaves it to the connection to
 // say who may use it.
 func (s *Server) Handler(p *parachute.Proxy) http.Handler {
-	c := &plane{s, p}
+	c := &handlers{s, p}
 	return mux{
 		{"GET", "/v1/services", c.list},
 		{"PUT", "/v1/services/{name}", c.deploy},
@@ -80,12 +80,12 @@ func (s *Server) Handler(p *parachute.Proxy) http.Handler {
 		{"POST", "/v1/services/{name}/pause", c.pause},
 		{"POST", "/v1/services/{name}/stop", c.stop},
 		{"POST", "/v1/services/{name}/resume", c.resume},
-		{"PUT", "/v1/services/{name}/rollout", c.rollOut},
+		{"PUT", "/v1/services/{name}/rollout", c.rollout},
 		{"DELETE", "/v1/services/{name}/rollout", c.endRollout},
 		{"PUT", "/v1/services/{name}/rollout/split", c.split},
 		{"GET", "/v1/certificates", c.certificates},
 		{"GET", "/v1/logs", c.logs},
-		{"GET", "/v1/version", c.tellVersion},
+		{"GET", "/v1/version", c.version},
 	}
 }
 
@@ -145,34 +145,34 @@ func (r route) match(path string) (name string, ok bool) {
 
 // noRoute answers a request for which there is none.
 func noRoute(w http.ResponseWriter, r *http.Request, status int, hint string) {
-	answer(w, status, line{Error: &problem{
+	writeJSON(w, status, message{Error: &wireError{
 		Code:    codeNoRoute,
 		Message: fmt.Sprintf("parachute: %s %s: no such route", r.Method, r.URL.EscapedPath()),
 		Hint:    hint,
 	}})
 }
 
-// A plane is the control plane of one Proxy.
-type plane struct {
+// A handlers is the control plane of one Proxy.
+type handlers struct {
 	server *Server
 	proxy  *parachute.Proxy
 }
 
-func (c *plane) tellVersion(w http.ResponseWriter, r *http.Request) {
-	answer(w, http.StatusOK, Version{Version: c.server.version, PID: os.Getpid(), UnknownNames: c.proxy.UnknownNames()})
+func (c *handlers) version(w http.ResponseWriter, r *http.Request) {
+	writeJSON(w, http.StatusOK, Version{Version: c.server.version, PID: os.Getpid(), UnknownNames: c.proxy.UnknownNames()})
 }
 
-func (c *plane) list(w http.ResponseWriter, r *http.Request) {
+func (c *handlers) list(w http.ResponseWriter, r *http.Request) {
 	services := c.proxy.Services()
 	if services == nil {
 		services = []parachute.Status{}
 	}
-	answer(w, http.StatusOK, services)
+	writeJSON(w, http.StatusOK, services)
 }
 
-func (c *plane) deploy(w http.ResponseWriter, r *http.Request) {
+func (c *handlers) deploy(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
-	d, err := read[parachute.Deployment](w, r, deploymentWanted)
+	d, err := decodeBody[parachute.Deployment](w, r, deploymentWanted)
 	if d.Service == "" {
 		d.Service = name
 	}
@@ -180,23 +180,23 @@ func (c *plane) deploy(w http.ResponseWriter, r *http.Request) {
 		err = invalid(nil, "the path names service %q, and the body %q: want one name, or none in the body", name, d.Service)
 	}
 	if err != nil {
-		fail(w, fmt.Errorf("parachute: deploy %s: %w", name, err))
+		writeError(w, fmt.Errorf("parachute: deploy %s: %w", name, err))
 		return
 	}
 	t := task{
-		verb: "deploy", service: name, begins: parachute.EventDeploying,
+		verb: "deploy", service: name, firstEvent: parachute.EventDeploying,
 		do: func() error { return c.proxy.Deploy(r.Context(), d) },
 	}
 	if d.TLS.Wait {
-		t.awaited = d.Hosts
+		t.hosts = d.Hosts
 	}
-	c.carryOut(w, r, t)
+	c.runTask(w, r, t)
 }
 
-func (c *plane) remove(w http.ResponseWriter, r *http.Request) {
+func (c *handlers) remove(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
-	c.carryOut(w, r, task{
-		verb: "remove", service: name, begins: parachute.EventRemoved,
+	c.runTask(w, r, task{
+		verb: "remove", service: name, firstEvent: parachute.EventRemoved,
 		do: func() error { return c.proxy.Remove(r.Context(), name) },
 	})
 }
@@ -204,44 +204,44 @@ func (c *plane) remove(w http.ResponseWriter, r *http.Request) {
 // A task is a change to be made.
 type task struct {
 	verb, service string
-	awaited       []string            // hosts whose certificates it waits for
-	begins        parachute.EventKind // the first event that do brings about, on its goroutine
+	hosts         []string            // hosts whose certificates it waits for
+	firstEvent    parachute.EventKind // the first event that do brings about, on its goroutine
 	do            func() error
 }
 
-// carryOut makes a change and answers with how it ended: in lines, with its
+// runTask makes a change and answers with how it ended: in lines, with its
 // events before, if that was asked for.
-func (c *plane) carryOut(w http.ResponseWriter, r *http.Request, t task) {
+func (c *handlers) runTask(w http.ResponseWriter, r *http.Request, t task) {
 	if c.server.refuses.Load() {
-		fail(w, fmt.Errorf("parachute: %s %s: %w", t.verb, t.service, parachute.ErrClosed))
+		writeError(w, fmt.Errorf("parachute: %s %s: %w", t.verb, t.service, parachute.ErrClosed))
 		return
 	}
-	followers := c.server.followers
-	f, err := followers.follow(r.Context(), t)
+	followers := c.server.dispatcher
+	f, err := followers.subscribe(r.Context(), t)
 	if err != nil {
-		fail(w, fmt.Errorf("parachute: %s %s: %w", t.verb, t.service, err))
+		writeError(w, fmt.Errorf("parachute: %s %s: %w", t.verb, t.service, err))
 		return
 	}
 	lines := newLineWriter(w, followers, f)
-	err = lines.during(t.do, acceptsLines(r))
+	err = lines.runTask(t.do, acceptsLines(r))
 	switch {
-	case err != nil && lines.begun:
-		p, _ := problemOf(err)
-		lines.write(line{Error: p})
+	case err != nil && lines.started:
+		p, _ := newWireError(err)
+		lines.write(message{Error: p})
 	case err != nil:
-		fail(w, err)
+		writeError(w, err)
 	case acceptsLines(r):
 		result := c.result(f)
-		lines.write(line{Result: &result})
+		lines.write(message{Result: &result})
 	default:
-		answer(w, http.StatusOK, c.result(f))
+		writeJSON(w, http.StatusOK, c.result(f))
 	}
 }
 
 // result returns how a change ended that has taken effect.
-func (c *plane) result(f *follower) Result {
-	result := c.server.followers.result(f)
-	if f.begins == parachute.EventDeploying {
+func (c *handlers) result(f *subscription) Result {
+	result := c.server.dispatcher.result(f)
+	if f.firstEvent == parachute.EventDeploying {
 		result.Certificate = c.certificateState(f.service)
 	}
 	return result

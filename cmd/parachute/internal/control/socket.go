@@ -26,9 +26,9 @@ type SocketOptions struct {
 	Group string      // its group, by name or number; if empty, the process's own
 }
 
-// isWide reports whether the file system lets in others than ourselves, who
+// allowsOthers reports whether the file system lets in others than ourselves, who
 // are welcome then.
-func (o SocketOptions) isWide() bool { return o.Mode&0o077 != 0 || o.Group != "" }
+func (o SocketOptions) allowsOthers() bool { return o.Mode&0o077 != 0 || o.Group != "" }
 
 // Listen returns a listener on the unix socket at path, which nobody could
 // connect to at any moment whom o does not let in, whatever the umask. It
@@ -72,10 +72,10 @@ func listen(path string, o SocketOptions) (*listener, error) {
 	}
 	defer lock.Unlock()
 
-	if err := removeDead(path); err != nil {
+	if err := removeStale(path); err != nil {
 		return nil, err
 	}
-	return bind(path, mode, gid, o.isWide())
+	return bind(path, mode, gid, o.allowsOthers())
 }
 
 const (
@@ -91,7 +91,7 @@ func bind(path string, mode fs.FileMode, gid int, isWide bool) (*listener, error
 		return nil, err
 	}
 	l.SetUnlinkOnClose(false)
-	wrapped := &listener{UnixListener: l, path: path, isWide: isWide}
+	wrapped := &listener{UnixListener: l, path: path, allowOthers: isWide}
 	wrapped.info, err = os.Lstat(path)
 	if err == nil && gid >= 0 {
 		err = os.Lchown(path, -1, gid)
@@ -108,9 +108,9 @@ func bind(path string, mode fs.FileMode, gid int, isWide bool) (*listener, error
 // A listener is the one of a control socket.
 type listener struct {
 	*net.UnixListener
-	path   string
-	info   fs.FileInfo // of path, when it was bound
-	isWide bool
+	path        string
+	info        fs.FileInfo // of path, when it was bound
+	allowOthers bool
 
 	closing sync.Once
 	err     error // of Close
@@ -124,7 +124,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.isWide || mayConnect(c) {
+		if l.allowOthers || mayConnect(c) {
 			return c, nil
 		}
 		c.Close()
@@ -154,8 +154,8 @@ func (l *listener) Close() error {
 	return l.err
 }
 
-// removeDead makes room at path if what is there was ours.
-func removeDead(path string) error {
+// removeStale makes room at path if what is there was ours.
+func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -167,23 +167,23 @@ func removeDead(path string) error {
 	case info.Mode()&fs.ModeSocket == 0:
 		return errors.New("there is a file in its place that is no socket: remove it, or name another path with --socket")
 	}
-	if uid, ok := owner(info); ok && uid != os.Geteuid() {
+	if uid, ok := ownerOf(info); ok && uid != os.Geteuid() {
 		return fmt.Errorf("there is a socket of user %d in its place: name another path with --socket", uid)
 	}
 	c, err := net.DialTimeout("unix", address(path), dialTimeout)
 	switch {
 	case err == nil:
 		defer c.Close()
-		return fmt.Errorf("in use by %s: stop that one, or name another path with --socket", whoAnswers(path, c.(*net.UnixConn)))
+		return fmt.Errorf("in use by %s: stop that one, or name another path with --socket", describeOwner(path, c.(*net.UnixConn)))
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return os.Remove(path)
 	}
 	return fmt.Errorf("whether somebody listens there cannot be told: %w", err)
 }
 
-// whoAnswers names the process at the other end of c, or asks it for its name
+// describeOwner names the process at the other end of c, or asks it for its name
 // where the system does not know it.
-func whoAnswers(path string, c *net.UnixConn) string {
+func describeOwner(path string, c *net.UnixConn) string {
 	if pid, _, ok := peer(c); ok && pid > 0 {
 		return fmt.Sprintf("pid %d", pid)
 	}
@@ -259,8 +259,8 @@ func address(path string) string {
 	return path
 }
 
-// owner returns whose a file is.
-func owner(info fs.FileInfo) (uid int, ok bool) {
+// ownerOf returns whose a file is.
+func ownerOf(info fs.FileInfo) (uid int, ok bool) {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return 0, false

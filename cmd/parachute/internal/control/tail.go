@@ -21,12 +21,12 @@ func (c *Client) Logs(ctx context.Context, q LogQuery, each func(line []byte) er
 		return fmt.Errorf("parachute: logs: %w", err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(questionTimeout))
+	_ = conn.SetDeadline(time.Now().Add(queryTimeout))
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // a deadline might be lifted again
 	defer stop()
 	resp, err := conn.send(http.MethodGet, q.path(), nil)
 	if err == nil && resp.StatusCode != http.StatusOK {
-		return conn.refusal(resp)
+		return conn.readError(resp)
 	}
 	switch {
 	case err != nil:
@@ -46,7 +46,7 @@ func (c *Client) Logs(ctx context.Context, q LogQuery, each func(line []byte) er
 }
 
 // follow passes lines on until ctx or the answer ends.
-func (c *conn) follow(ctx context.Context, answer io.Reader, each func(line []byte) error) error {
+func (c *proxyConn) follow(ctx context.Context, answer io.Reader, each func(line []byte) error) error {
 	lines := bufio.NewReader(answer)
 	for {
 		line, err := lines.ReadBytes('\n')
@@ -54,9 +54,9 @@ func (c *conn) follow(ctx context.Context, answer io.Reader, each func(line []by
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case errors.Is(err, io.EOF):
-			return &fault{fmt.Sprintf("parachute: logs: the proxy on %s has ended", c.socket), ErrNoProxy}
+			return &textError{fmt.Sprintf("parachute: logs: the proxy on %s has ended", c.socket), ErrNoProxy}
 		case err != nil:
-			return &fault{fmt.Sprintf("parachute: logs: the connection to the proxy on %s was lost: %v", c.socket, err), errors.Join(ErrNoProxy, err)}
+			return &textError{fmt.Sprintf("parachute: logs: the connection to the proxy on %s was lost: %v", c.socket, err), errors.Join(ErrNoProxy, err)}
 		}
 		if err := each(line); err != nil {
 			return err

@@ -43,17 +43,17 @@ type Result struct {
 	Certificate CertificateState `json:"certificate,omitempty"`
 }
 
-// A line is one of an answer in lines. Exactly one of its fields is set; the
+// A message is one of an answer in lines. Exactly one of its fields is set; the
 // last line is a result or an error, all others are events. An answer that
 // does not come in lines and tells of an error is one line with that error.
-type line struct {
-	Event  *event   `json:"event,omitempty"`
-	Result *Result  `json:"result,omitempty"`
-	Error  *problem `json:"error,omitempty"`
+type message struct {
+	Event  *wireEvent `json:"event,omitempty"`
+	Result *Result    `json:"result,omitempty"`
+	Error  *wireError `json:"error,omitempty"`
 }
 
-// An event is a parachute.Event as it travels.
-type event struct {
+// A wireEvent is a parachute.Event as it travels.
+type wireEvent struct {
 	Time       time.Time           `json:"time"`
 	Service    string              `json:"service"`
 	Generation uint64              `json:"generation"`
@@ -64,25 +64,25 @@ type event struct {
 	Requests   int64               `json:"requests,omitempty"`
 	Streams    int64               `json:"streams,omitempty"`
 	Probes     int                 `json:"probes,omitempty"`
-	Elapsed    duration            `json:"elapsed,omitzero"`
-	Limit      duration            `json:"limit,omitzero"`
+	Elapsed    wireDuration        `json:"elapsed,omitzero"`
+	Limit      wireDuration        `json:"limit,omitzero"`
 	Unused     []string            `json:"unused,omitempty"`
-	Error      *problem            `json:"error,omitempty"`
+	Error      *wireError          `json:"error,omitempty"`
 }
 
-// A duration travels as a string such as "1.2s".
-type duration time.Duration
+// A wireDuration travels as a string such as "1.2s".
+type wireDuration time.Duration
 
-func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+func (d wireDuration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
 
-func (d *duration) UnmarshalText(text []byte) error {
+func (d *wireDuration) UnmarshalText(text []byte) error {
 	v, err := time.ParseDuration(string(text))
-	*d = duration(v)
+	*d = wireDuration(v)
 	return err
 }
 
-func eventOf(e parachute.Event) *event {
-	w := &event{
+func newWireEvent(e parachute.Event) *wireEvent {
+	w := &wireEvent{
 		Time:       e.Time,
 		Service:    e.Service,
 		Generation: e.Generation,
@@ -92,22 +92,22 @@ func eventOf(e parachute.Event) *event {
 		Requests:   e.Requests,
 		Streams:    e.Streams,
 		Probes:     e.Probes,
-		Elapsed:    duration(e.Elapsed),
-		Limit:      duration(e.Limit),
+		Elapsed:    wireDuration(e.Elapsed),
+		Limit:      wireDuration(e.Limit),
 		Unused:     e.Unused,
 	}
 	if e.Probe != nil {
-		w.Probe = detail(e.Probe)
+		w.Probe = marshalOrNil(e.Probe)
 	}
 	if e.Err != nil {
-		w.Error, _ = problemOf(e.Err)
+		w.Error, _ = newWireError(e.Err)
 	}
 	return w
 }
 
 // event returns what w was made of. A probe that a newer proxy has put in
 // another way is left out.
-func (w *event) event() parachute.Event {
+func (w *wireEvent) event() parachute.Event {
 	e := parachute.Event{
 		Time:       w.Time,
 		Service:    w.Service,
@@ -133,5 +133,5 @@ func (w *event) event() parachute.Event {
 
 // invalid returns an ErrInvalid with that text that is err as well.
 func invalid(err error, format string, args ...any) error {
-	return &fault{fmt.Sprintf(format, args...), errors.Join(parachute.ErrInvalid, err)}
+	return &textError{fmt.Sprintf(format, args...), errors.Join(parachute.ErrInvalid, err)}
 }

@@ -48,10 +48,10 @@ func Read(path string) (services []parachute.Status, warnings []string, err erro
 		o := newObject(entry, fmt.Sprintf("service number %d", i+1), warn)
 		name := o.text("name")
 		if name == "" {
-			warn(o.about, "it has no name and is left out")
+			warn(o.subject, "it has no name and is left out")
 			continue
 		}
-		o.about = "service " + name
+		o.subject = "service " + name
 		s := service(o, name)
 		s.Generation = uint64(len(services) + 1)
 		services = append(services, s)
@@ -63,7 +63,7 @@ func Read(path string) (services []parachute.Status, warnings []string, err erro
 func service(o *object, name string) parachute.Status {
 	d := parachute.Deployment{
 		Service:     name,
-		Targets:     o.either("active_targets", "active_target"),
+		Targets:     o.listOrText("active_targets", "active_target"),
 		ReadTargets: o.list("active_readers"),
 		Hosts:       o.list("hosts"),
 
@@ -74,7 +74,7 @@ func service(o *object, name string) parachute.Status {
 	s := parachute.Status{Service: name, State: parachute.StateServing, Deployment: d}
 	pause(o.object("pause_controller"), &s)
 	rollout(o, &s)
-	o.end()
+	o.warnUnread()
 	return s
 }
 
@@ -91,7 +91,7 @@ func serviceOptions(o *object, d *parachute.Deployment) {
 	d.Timeouts.WriterAffinity = o.limit("writer_affinity_timeout")
 	d.ReadWebSockets = o.boolean("read_targets_accept_websockets", false) && len(d.ReadTargets) > 0
 	tls(o, d)
-	o.end()
+	o.warnUnread()
 }
 
 // stagingHost is in the URL of Let's Encrypt's directory for trials.
@@ -118,7 +118,7 @@ func tls(o *object, d *parachute.Deployment) {
 	case strings.Contains(directory, stagingHost):
 		t.Staging = true
 	case directory != "" && !strings.Contains(directory, letsEncrypt):
-		o.warn(o.about, "acme_directory %s is not taken over: name it with run --acme-directory", directory)
+		o.warn(o.subject, "acme_directory %s is not taken over: name it with run --acme-directory", directory)
 	}
 	switch {
 	case t.CertFile != "":
@@ -138,7 +138,7 @@ func targetOptions(o *object, d *parachute.Deployment) {
 		Interval: health.duration("interval"),
 		Timeout:  health.duration("timeout"),
 	}
-	health.end()
+	health.warnUnread()
 	d.Timeouts.Response = o.limit("response_timeout")
 	d.Buffer = parachute.Buffer{
 		Requests:  o.boolean("buffer_requests", false),
@@ -157,7 +157,7 @@ func targetOptions(o *object, d *parachute.Deployment) {
 			d.Forwarded.Trust = parachute.TrustEverybody
 		}
 	}
-	o.end()
+	o.warnUnread()
 }
 
 func pause(o *object, s *parachute.Status) {
@@ -168,15 +168,15 @@ func pause(o *object, s *parachute.Status) {
 	case parachute.StateStopped:
 		s.State, s.Stop = state, &parachute.Stop{Message: message}
 	}
-	o.end()
+	o.warnUnread()
 }
 
 func rollout(o *object, s *parachute.Status) {
-	targets, readers := o.either("rollout_targets", "rollout_target"), o.list("rollout_readers")
+	targets, readers := o.listOrText("rollout_targets", "rollout_target"), o.list("rollout_readers")
 	c := o.object("rollout_controller")
 	split := parachute.Split{Percent: int(c.number("percentage")), List: c.list("allowlist")}
-	c.drop("percentage_split_point") // follows from the percentage
-	c.end()
+	c.remove("percentage_split_point") // follows from the percentage
+	c.warnUnread()
 	if len(targets) > 0 {
 		s.Rollout = &parachute.Rollout{Targets: targets, ReadTargets: readers, Split: split}
 	}
@@ -187,7 +187,7 @@ func rollout(o *object, s *parachute.Status) {
 func (o *object) path(name string) string {
 	p := o.text(name)
 	if p != "" && !filepath.IsAbs(p) {
-		o.warn(o.about, "%s %s is not taken over: want an absolute path", name, p)
+		o.warn(o.subject, "%s %s is not taken over: want an absolute path", name, p)
 		return ""
 	}
 	return p
@@ -204,9 +204,9 @@ func (o *object) limit(name string) time.Duration {
 	return d
 }
 
-// either returns a list, or what an older version had in its place, which is one
+// listOrText returns a list, or what an older version had in its place, which is one
 // text.
-func (o *object) either(name, older string) []string {
+func (o *object) listOrText(name, older string) []string {
 	one := o.text(older)
 	if list := o.list(name); len(list) > 0 {
 		return list

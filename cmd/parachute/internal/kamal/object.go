@@ -13,7 +13,7 @@ import (
 // An object is a JSON object that is read member by member. What cannot be read,
 // and what nobody has asked for at the end, is warned of.
 type object struct {
-	about   string // what it is, for warnings
+	subject string // what it is, for warnings
 	warn    func(about, format string, args ...any)
 	members map[string]member // by canonical name; read ones are gone
 }
@@ -25,7 +25,7 @@ type member struct {
 
 // newObject returns data as an object; one without members where it is none.
 func newObject(data json.RawMessage, about string, warn func(about, format string, args ...any)) *object {
-	o := &object{about: about, warn: warn, members: make(map[string]member)}
+	o := &object{subject: about, warn: warn, members: make(map[string]member)}
 	if isZero(data) {
 		return o
 	}
@@ -51,7 +51,7 @@ func (o *object) has(name string) bool {
 	return ok
 }
 
-func (o *object) drop(name string) { delete(o.members, canonical(name)) }
+func (o *object) remove(name string) { delete(o.members, canonical(name)) }
 
 // read decodes a member into v, which is left alone where it is not there.
 func (o *object) read(name string, v any) {
@@ -59,9 +59,9 @@ func (o *object) read(name string, v any) {
 	if !ok {
 		return
 	}
-	o.drop(name)
+	o.remove(name)
 	if err := json.Unmarshal(m.value, v); err != nil {
-		o.warn(o.about, "%s cannot be read and is not taken over: %v", m.name, err)
+		o.warn(o.subject, "%s cannot be read and is not taken over: %v", m.name, err)
 	}
 }
 
@@ -94,7 +94,7 @@ func (o *object) duration(name string) (d time.Duration) {
 		s := o.text(name)
 		d, err := time.ParseDuration(s)
 		if err != nil {
-			o.warn(o.about, "%s cannot be read and is not taken over: %v", m.name, err)
+			o.warn(o.subject, "%s cannot be read and is not taken over: %v", m.name, err)
 		}
 		return d
 	}
@@ -109,7 +109,7 @@ func (o *object) state(name string) parachute.State {
 	if !ok {
 		return parachute.StateServing
 	}
-	o.drop(name)
+	o.remove(name)
 	switch strings.ToLower(strings.Trim(string(m.value), `"`)) {
 	case "0", "running", "":
 		return parachute.StateServing
@@ -118,7 +118,7 @@ func (o *object) state(name string) parachute.State {
 	case "2", "stopped":
 		return parachute.StateStopped
 	}
-	o.warn(o.about, "%s %s is not known: the service is served", m.name, m.value)
+	o.warn(o.subject, "%s %s is not known: the service is served", m.name, m.value)
 	return parachute.StateServing
 }
 
@@ -126,14 +126,14 @@ func (o *object) state(name string) parachute.State {
 func (o *object) object(name string) *object {
 	var data json.RawMessage
 	o.read(name, &data)
-	return newObject(data, o.about+": "+name, o.warn)
+	return newObject(data, o.subject+": "+name, o.warn)
 }
 
-// end warns of the members that nobody has asked for and that say something.
-func (o *object) end() {
+// warnUnread warns of the members that nobody has asked for and that say something.
+func (o *object) warnUnread() {
 	for _, name := range slices.Sorted(maps.Keys(o.members)) {
 		if m := o.members[name]; !isZero(m.value) {
-			o.warn(o.about, "%s is not known here and not taken over: %s", m.name, m.value)
+			o.warn(o.subject, "%s is not known here and not taken over: %s", m.name, m.value)
 		}
 	}
 }

@@ -33,25 +33,25 @@ type Metrics struct {
 
 	mu        sync.Mutex             // is held while services is replaced; guards what follows
 	deploying map[uint64]bool        // generations that have not switched yet
-	draining  map[draining]time.Time // since when
+	draining  map[drainKey]time.Time // since when
 }
 
-// A draining is a drain that goes on.
-type draining struct {
+// A drainKey is a drain that goes on.
+type drainKey struct {
 	service    string
 	generation uint64
 }
 
 // New returns Metrics of nothing yet.
 func New() *Metrics {
-	m := &Metrics{deploying: make(map[uint64]bool), draining: make(map[draining]time.Time)}
+	m := &Metrics{deploying: make(map[uint64]bool), draining: make(map[drainKey]time.Time)}
 	m.services.Store(&map[string]*series{"": new(series)})
 	return m
 }
 
-// Watch says whose metrics they are. It must be called once, before the Proxy
+// SetProxy says whose metrics they are. It must be called once, before the Proxy
 // serves and before anybody asks for the metrics.
-func (m *Metrics) Watch(p *parachute.Proxy) { m.proxy = p }
+func (m *Metrics) SetProxy(p *parachute.Proxy) { m.proxy = p }
 
 // Handler returns what answers Prometheus.
 func (m *Metrics) Handler() http.Handler {
@@ -68,7 +68,7 @@ func (m *Metrics) Observe(r *http.Request, o parachute.Outcome) {
 	}
 	s := (*m.services.Load())[o.Service]
 	if s == nil {
-		if s = m.meet(o.Service); s == nil {
+		if s = m.addFromProxy(o.Service); s == nil {
 			return // a request that outlived its service
 		}
 	}
@@ -89,9 +89,9 @@ func excluded(r *http.Request, o *parachute.Outcome) bool {
 	return slices.Contains(o.Deployment.Report.ExcludeMetricsPaths, path)
 }
 
-// meet returns the series of a service that had none, or nil if the Proxy knows
+// addFromProxy returns the series of a service that had none, or nil if the Proxy knows
 // no such service.
-func (m *Metrics) meet(service string) *series {
+func (m *Metrics) addFromProxy(service string) *series {
 	m.refresh()
 	return (*m.services.Load())[service]
 }
@@ -121,28 +121,28 @@ func (m *Metrics) Notify(e parachute.Event) {
 	case parachute.EventDeploying:
 		m.deploying[e.Generation] = true
 	case parachute.EventProbed:
-		m.ofLocked(e.Service).probe(e.Probe)
+		m.seriesLocked(e.Service).probe(e.Probe)
 	case parachute.EventHealthy, parachute.EventUnhealthy:
 		if !m.deploying[e.Generation] { // else it was an EventProbed as well
-			m.ofLocked(e.Service).probe(e.Probe)
+			m.seriesLocked(e.Service).probe(e.Probe)
 		}
 	case parachute.EventSwitched:
 		m.addLocked(e.Service)
 		m.deployedLocked(e, switched)
 	case parachute.EventFailed:
-		m.deployedLocked(e, outcomeOf(e.Err))
+		m.deployedLocked(e, deployOutcome(e.Err))
 	case parachute.EventDraining:
 		if e.Elapsed == 0 { // else it was heard of when it began
-			m.draining[draining{e.Service, e.Generation}] = e.Time
+			m.draining[drainKey{e.Service, e.Generation}] = e.Time
 		}
 	case parachute.EventDrained:
-		d := draining{e.Service, e.Generation}
+		d := drainKey{e.Service, e.Generation}
 		if since, ok := m.draining[d]; ok {
 			delete(m.draining, d)
-			m.ofLocked(e.Service).drains.observe(e.Time.Sub(since))
+			m.seriesLocked(e.Service).drains.observe(e.Time.Sub(since))
 		}
 	case parachute.EventRemoved:
-		m.dropLocked(e.Service)
+		m.removeLocked(e.Service)
 	}
 }
 
@@ -151,12 +151,12 @@ func (m *Metrics) Notify(e parachute.Event) {
 func (m *Metrics) deployedLocked(e parachute.Event, how outcome) {
 	if m.deploying[e.Generation] {
 		delete(m.deploying, e.Generation)
-		m.ofLocked(e.Service).deploys[how].Add(1)
+		m.seriesLocked(e.Service).deploys[how].Add(1)
 	}
 }
 
-// outcomeOf tells how a deploy ended that was refused.
-func outcomeOf(err error) outcome {
+// deployOutcome tells how a deploy ended that was refused.
+func deployOutcome(err error) outcome {
 	switch {
 	case errors.Is(err, parachute.ErrUnhealthy):
 		return unhealthy
@@ -168,8 +168,8 @@ func outcomeOf(err error) outcome {
 	return failed
 }
 
-// ofLocked returns the series of a service, or those of none.
-func (m *Metrics) ofLocked(service string) *series {
+// seriesLocked returns the series of a service, or those of none.
+func (m *Metrics) seriesLocked(service string) *series {
 	known := *m.services.Load()
 	if s := known[service]; s != nil {
 		return s
@@ -187,7 +187,7 @@ func (m *Metrics) addLocked(service string) {
 	m.services.Store(&next)
 }
 
-func (m *Metrics) dropLocked(service string) {
+func (m *Metrics) removeLocked(service string) {
 	next := maps.Clone(*m.services.Load())
 	delete(next, service)
 	m.services.Store(&next)

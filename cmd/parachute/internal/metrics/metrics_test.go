@@ -23,7 +23,7 @@ func newMetrics(t testing.TB) (*metrics.Metrics, *parachute.Proxy) {
 	t.Helper()
 	m := metrics.New()
 	p := parachute.New(parachute.Options{Observe: m.Observe, Notify: m.Notify})
-	m.Watch(p)
+	m.SetProxy(p)
 	t.Cleanup(func() { p.Close() })
 	return m, p
 }

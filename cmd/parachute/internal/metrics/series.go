@@ -37,7 +37,7 @@ func methodNames() [methods]string {
 	return [methods]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"}
 }
 
-func methodOf(name string) int {
+func methodIndex(name string) int {
 	switch name {
 	case "GET":
 		return methodGet
@@ -83,7 +83,7 @@ func outcomeNames() [outcomes]string {
 
 // request counts a request.
 func (s *series) request(method string, o *parachute.Outcome) {
-	s.requests[methodOf(method)][min(o.Status/100, classes-1)].Add(1)
+	s.requests[methodIndex(method)][min(o.Status/100, classes-1)].Add(1)
 	if o.Status != 101 { // an upgraded connection lasts as long as its user likes
 		s.duration.observe(o.Duration)
 	}

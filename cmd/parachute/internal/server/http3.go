@@ -29,10 +29,10 @@ type quicServer struct {
 	handler  http.HandlerFunc
 	handlers atomic.Int64 // that run
 
-	served  chan struct{} // closed when serve has returned
-	leaving sync.Once
-	leave   context.CancelFunc // hangs up on whoever is left; set by leaving
-	left    chan struct{}      // closed when nobody is; only then, if leaving was begun
+	served       chan struct{} // closed when serve has returned
+	shutdownOnce sync.Once
+	hangUp       context.CancelFunc // hangs up on whoever is left; set by leaving
+	closed       chan struct{}      // closed when nobody is; only then, if leaving was begun
 
 	mu    sync.Mutex // guards conns
 	conns map[*quic.Conn]struct{}
@@ -44,7 +44,7 @@ func newQUICServer(handler http.HandlerFunc) *quicServer {
 	q := &quicServer{
 		handler: handler,
 		served:  make(chan struct{}),
-		left:    make(chan struct{}),
+		closed:  make(chan struct{}),
 		conns:   make(map[*quic.Conn]struct{}),
 	}
 	q.server = &http3.Server{Handler: http.HandlerFunc(q.handle)}
@@ -78,57 +78,57 @@ type quicListener struct {
 func (l *quicListener) Accept(ctx context.Context) (*quic.Conn, error) {
 	c, err := l.EarlyListener.Accept(ctx)
 	if err == nil {
-		l.server.know(c)
+		l.server.track(c)
 	}
 	return c, err
 }
 
-// know remembers c until it is closed.
-func (q *quicServer) know(c *quic.Conn) {
+// track remembers c until it is closed.
+func (q *quicServer) track(c *quic.Conn) {
 	q.mu.Lock()
 	q.conns[c] = struct{}{}
 	q.mu.Unlock()
-	context.AfterFunc(c.Context(), func() { q.forget(c) })
+	context.AfterFunc(c.Context(), func() { q.untrack(c) })
 }
 
-func (q *quicServer) forget(c *quic.Conn) {
+func (q *quicServer) untrack(c *quic.Conn) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	delete(q.conns, c)
 }
 
-// known returns the connections that are open.
-func (q *quicServer) known() []*quic.Conn {
+// openConns returns the connections that are open.
+func (q *quicServer) openConns() []*quic.Conn {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return slices.Collect(maps.Keys(q.conns))
 }
 
-// parting is how long clients may take to hang up when they have been told that
+// partingTimeout is how long clients may take to hang up when they have been told that
 // no request will be answered any more. What they were sent last is still on
 // its way.
-const parting = time.Second
+const partingTimeout = time.Second
 
 // Shutdown lets no more requests come, tells the clients so, and returns when
 // all of them have gone; those that stay although they have not been owed an
 // answer for a while are hung up on. When ctx ends it returns its error and
 // leaves things as they are: it may be called again.
 func (q *quicServer) Shutdown(ctx context.Context) error {
-	q.beginLeaving()
-	look := time.NewTicker(lookInterval)
+	q.beginShutdown()
+	look := time.NewTicker(pollInterval)
 	defer look.Stop()
 	idleSince := time.Now()
 	for {
 		select {
-		case <-q.left:
+		case <-q.closed:
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		case now := <-look.C:
 			if q.handlers.Load() > 0 {
 				idleSince = now
-			} else if now.Sub(idleSince) >= parting {
-				q.leave()
+			} else if now.Sub(idleSince) >= partingTimeout {
+				q.hangUp()
 			}
 		}
 	}
@@ -136,30 +136,30 @@ func (q *quicServer) Shutdown(ctx context.Context) error {
 
 // Close hangs up on everybody. Handlers that run are waited for, but not long.
 func (q *quicServer) Close() error {
-	q.beginLeaving()
-	q.leave()
+	q.beginShutdown()
+	q.hangUp()
 	select {
-	case <-q.left:
+	case <-q.closed:
 		return nil
-	case <-time.After(parting):
+	case <-time.After(partingTimeout):
 		return errors.New("some requests do not end")
 	}
 }
 
-func (q *quicServer) beginLeaving() {
-	q.leaving.Do(func() {
+func (q *quicServer) beginShutdown() {
+	q.shutdownOnce.Do(func() {
 		var ctx context.Context
-		ctx, q.leave = context.WithCancel(context.Background())
-		go q.runLeaving(ctx)
+		ctx, q.hangUp = context.WithCancel(context.Background())
+		go q.runShutdown(ctx)
 	})
 }
 
-// runLeaving tells the clients, and waits for them until ctx ends.
-func (q *quicServer) runLeaving(ctx context.Context) {
-	defer close(q.left)
+// runShutdown tells the clients, and waits for them until ctx ends.
+func (q *quicServer) runShutdown(ctx context.Context) {
+	defer close(q.closed)
 	_ = q.server.Shutdown(ctx) // that it had to hang up is no news
 	<-q.served
-	for _, c := range q.known() {
+	for _, c := range q.openConns() {
 		_ = c.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
 	}
 }

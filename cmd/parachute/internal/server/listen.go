@@ -96,9 +96,9 @@ func (l *listeners) listenPlain(c Config) error {
 	return nil
 }
 
-// freeAttempts is how often a port is looked for that is free for TCP and UDP
+// freePortAttempts is how often a port is looked for that is free for TCP and UDP
 // alike: the system only knows of one that is free for TCP.
-const freeAttempts = 10
+const freePortAttempts = 10
 
 // listenTLS listens for HTTPS, and for HTTP/3 on the same port.
 func (l *listeners) listenTLS(c Config) error {
@@ -111,23 +111,23 @@ func (l *listeners) listenTLS(c Config) error {
 			l.https = https
 			return nil
 		}
-		quic, err := net.ListenPacket("udp", join(c.Bind, portOf(https)))
+		quic, err := net.ListenPacket("udp", joinHostPort(c.Bind, portOf(https)))
 		if err == nil {
 			l.https, l.quic = https, quic
 			return nil
 		}
 		https.Close()
-		if c.HTTPSPort != 0 || attempt == freeAttempts || !errors.Is(err, syscall.EADDRINUSE) {
+		if c.HTTPSPort != 0 || attempt == freePortAttempts || !errors.Is(err, syscall.EADDRINUSE) {
 			return &ListenError{"http3", err}
 		}
 	}
 }
 
 func listen(ip netip.Addr, port int, q *tcp.Quota) (net.Listener, error) {
-	return tcp.Listen(join(ip, port), q)
+	return tcp.Listen(joinHostPort(ip, port), q)
 }
 
-func join(ip netip.Addr, port int) string {
+func joinHostPort(ip netip.Addr, port int) string {
 	host := ""
 	if ip.IsValid() {
 		host = ip.String()

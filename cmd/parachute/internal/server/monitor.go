@@ -9,8 +9,8 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/metrics"
 )
 
-// measure has m hear of everything that the other hooks do.
-func measure(m *metrics.Metrics, o *parachute.Options) {
+// addMetricsHooks has m hear of everything that the other hooks do.
+func addMetricsHooks(m *metrics.Metrics, o *parachute.Options) {
 	observe, notify := o.Observe, o.Notify
 	o.Observe = m.Observe
 	if observe != nil {
@@ -27,64 +27,64 @@ func measure(m *metrics.Metrics, o *parachute.Options) {
 
 // addMonitoring makes the server of the metrics port.
 func (s *server) addMonitoring(c Config, p parts, m *metrics.Metrics) {
-	s.monitored = p.listeners.metrics
+	s.monitoringListener = p.listeners.metrics
 	s.monitoring = &http.Server{
-		Handler:  s.monitor(m),
+		Handler:  s.monitoringHandler(m),
 		ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug),
 	}
 	c.Limits.normalize().apply(s.monitoring)
 }
 
-// monitor returns what is served on the metrics port: /metrics; /healthz, 200 as
+// monitoringHandler returns what is served on the metrics port: /metrics; /healthz, 200 as
 // long as the process lives; /readyz, 503 from when it is told to stop; and
 // /healthz/SERVICE, 200 if a request for the service would be answered by a
 // healthy target, or as was asked for: by waiting, or with 503.
-func (s *server) monitor(m *metrics.Metrics) http.Handler {
+func (s *server) monitoringHandler(m *metrics.Metrics) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", m.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
-		tell(w, http.StatusOK, "ok")
+		writeText(w, http.StatusOK, "ok")
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if s.stopping.Load() {
-			tell(w, http.StatusServiceUnavailable, "stopping")
+			writeText(w, http.StatusServiceUnavailable, "stopping")
 			return
 		}
-		tell(w, http.StatusOK, "ready")
+		writeText(w, http.StatusOK, "ready")
 	})
 	mux.HandleFunc("GET /healthz/{service}", func(w http.ResponseWriter, r *http.Request) {
-		tellHealth(w, s.proxy.Services(), r.PathValue("service"))
+		writeHealth(w, s.proxy.Services(), r.PathValue("service"))
 	})
 	return mux
 }
 
-func tell(w http.ResponseWriter, status int, text string) {
+func writeText(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	fmt.Fprintln(w, text)
 }
 
-// tellHealth tells how that one of the services is.
-func tellHealth(w http.ResponseWriter, services []parachute.Status, name string) {
+// writeHealth tells how that one of the services is.
+func writeHealth(w http.ResponseWriter, services []parachute.Status, name string) {
 	for _, s := range services {
 		if s.Service != name {
 			continue
 		}
-		healthy, all := targetsOf(s)
+		healthy, all := countTargets(s)
 		status := http.StatusOK
 		if s.State == parachute.StateFailed || s.State == parachute.StateServing && healthy == 0 {
 			status = http.StatusServiceUnavailable
 		}
-		tell(w, status, fmt.Sprintf("%s, %d of %d targets healthy", s.State, healthy, all))
+		writeText(w, status, fmt.Sprintf("%s, %d of %d targets healthy", s.State, healthy, all))
 		return
 	}
-	tell(w, http.StatusNotFound, "no such service")
+	writeText(w, http.StatusNotFound, "no such service")
 }
 
-// targetsOf returns how many of the targets of a service that take every kind of
+// countTargets returns how many of the targets of a service that take every kind of
 // request are healthy, and how many there are.
-func targetsOf(s parachute.Status) (healthy, all int) {
+func countTargets(s parachute.Status) (healthy, all int) {
 	if s.Live == nil {
 		return 0, 0
 	}

@@ -78,7 +78,7 @@ func TestLogMetricsAndAlertAgreeOnWhoseFaultItWas(t *testing.T) {
 				}),
 			})
 			defer p.Close()
-			counts.Watch(p)
+			counts.SetProxy(p)
 			is.NoErr(p.Deploy(t.Context(), parachute.Deployment{Service: "web", Hosts: []string{"a.test"}, Targets: []string{app.Listener.Addr().String()},
 				Force: true, HealthCheck: parachute.HealthCheck{Interval: time.Hour}}))
 			func() {

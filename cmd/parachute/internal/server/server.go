@@ -222,17 +222,17 @@ type server struct {
 	proxy           *parachute.Proxy
 	control         *control.Server
 	commands        *http.Server // serves control
-	fronts          []front      // serve proxy
+	frontends       []frontend   // serve proxy
 	altSvc          []string     // what HTTPS says of HTTP/3; nil: there is none
 	handlers        atomic.Int64 // that run, also those of hijacked connections
 
-	monitoring *http.Server // on the metrics port; nil: there is none
-	monitored  net.Listener // likewise
-	stopping   atomic.Bool
+	monitoring         *http.Server // on the metrics port; nil: there is none
+	monitoringListener net.Listener // likewise
+	stopping           atomic.Bool
 }
 
-// A front is one way for clients to the proxy.
-type front struct {
+// A frontend is one way for clients to the proxy.
+type frontend struct {
 	protocol string
 	serve    func() error // until it fails or the server is told to stop
 	server   interface {
@@ -269,16 +269,16 @@ func newServer(c Config, p parts) *server {
 	var m *metrics.Metrics
 	if p.listeners.metrics != nil {
 		m = metrics.New()
-		measure(m, &options)
+		addMetricsHooks(m, &options)
 	}
 	s.proxy = parachute.New(options)
 	if m != nil {
-		m.Watch(s.proxy)
+		m.SetProxy(s.proxy)
 		s.addMonitoring(c, p, m)
 	}
 	s.commands = s.control.HTTPServer(s.proxy)
 	s.commands.ErrorLog = slog.NewLogLogger(p.logger.Handler(), slog.LevelError)
-	s.addFronts(c, p)
+	s.addFrontends(c, p)
 	return s
 }
 
@@ -287,33 +287,33 @@ func logsOf(log *accesslog.Log) control.Logs {
 	return control.Logs{ContentType: log.ContentType(), Has: log.Has, Tail: log.Tail}
 }
 
-// addFronts makes the servers of what there are listeners for.
-func (s *server) addFronts(c Config, p parts) {
+// addFrontends makes the servers of what there are listeners for.
+func (s *server) addFrontends(c Config, p parts) {
 	limits, l := c.Limits.normalize(), p.listeners
 	// What they say is about clients, and any client can make them say so.
 	errorLog := slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug)
 	plain := &http.Server{Handler: http.HandlerFunc(s.handle), ConnContext: tcp.ConnContext, ErrorLog: errorLog}
 	limits.apply(plain)
-	s.fronts = append(s.fronts, front{"http", func() error { return plain.Serve(l.http) }, plain})
+	s.frontends = append(s.frontends, frontend{"http", func() error { return plain.Serve(l.http) }, plain})
 	if l.https == nil {
 		return
 	}
-	unread := newUnread(limits.Unread, p.logger)
+	unread := newUploadLimiter(limits.Unread, p.logger)
 	config := s.proxy.TLSConfig().Clone()
 	config.MinVersion = cmp.Or(c.MinTLSVersion, tls.VersionTLS12)
-	secure := &http.Server{Handler: unread.counting(s.handleTLS), ConnContext: unread.tcpContext, TLSConfig: config, ErrorLog: errorLog}
+	secure := &http.Server{Handler: unread.countBodies(s.handleTLS), ConnContext: unread.tcpContext, TLSConfig: config, ErrorLog: errorLog}
 	limits.apply(secure)
-	s.fronts = append(s.fronts, front{"https", func() error { return secure.ServeTLS(l.https, "", "") }, secure})
+	s.frontends = append(s.frontends, frontend{"https", func() error { return secure.ServeTLS(l.https, "", "") }, secure})
 	if l.quic == nil {
 		return
 	}
 	s.altSvc = altSvc(l.httpsPort())
-	quic := newQUICServer(unread.counting(s.handle))
+	quic := newQUICServer(unread.countBodies(s.handle))
 	quic.server.ConnContext = unread.quicContext(limits.quicWindow())
 	quic.server.TLSConfig = config.Clone()
 	quic.server.Logger = p.logger
 	limits.applyQUIC(quic.server)
-	s.fronts = append(s.fronts, front{"http3", func() error { return quic.serve(l.quic) }, quic})
+	s.frontends = append(s.frontends, frontend{"http3", func() error { return quic.serve(l.quic) }, quic})
 }
 
 func (s *server) handle(w http.ResponseWriter, r *http.Request) {

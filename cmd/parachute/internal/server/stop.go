@@ -12,15 +12,15 @@ import (
 func (s *server) serve(ctx context.Context, commands net.Listener) error {
 	serve := []func() error{func() error { return s.commands.Serve(commands) }}
 	if s.monitoring != nil {
-		serve = append(serve, func() error { return s.monitoring.Serve(s.monitored) })
+		serve = append(serve, func() error { return s.monitoring.Serve(s.monitoringListener) })
 	}
-	for _, f := range s.fronts {
+	for _, f := range s.frontends {
 		serve = append(serve, f.serve)
 	}
 	running := len(serve)
 	ended := make(chan error, running)
 	for _, f := range serve {
-		go accept(f, ended)
+		go runFrontend(f, ended)
 	}
 
 	var err error
@@ -39,13 +39,13 @@ func (s *server) serve(ctx context.Context, commands net.Listener) error {
 	return err
 }
 
-// accept serves a listener until that fails or its server is shut down.
-func accept(serve func() error, ended chan<- error) { ended <- serve() }
+// runFrontend serves a listener until that fails or its server is shut down.
+func runFrontend(serve func() error, ended chan<- error) { ended <- serve() }
 
-// farewell bounds what is left to be said when everything has ended: handlers
+// closeTimeout bounds what is left to be said when everything has ended: handlers
 // that were cut off answer 504 and write a line to the log, and the control
 // plane tells how changes ended.
-const farewell = 2 * time.Second
+const closeTimeout = 2 * time.Second
 
 // stop ends everything: first it says so on the metrics port, then requests
 // end, and last whatever tells of it.
@@ -59,10 +59,10 @@ func (s *server) stop() {
 	}
 	s.close("proxy", s.proxy.Close())
 
-	last, cancel := context.WithTimeout(context.Background(), farewell)
+	last, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	s.awaitHandlers(last)
-	for _, f := range s.fronts {
+	for _, f := range s.frontends {
 		if f.server.Shutdown(last) != nil {
 			s.close(f.protocol, f.server.Close())
 		}
@@ -80,9 +80,9 @@ func (s *server) stop() {
 // proxy for what they do not see or would wait for in vain: hijacked
 // connections and event streams.
 func (s *server) drain(ctx context.Context) error {
-	drained := make(chan error, 1+len(s.fronts))
+	drained := make(chan error, 1+len(s.frontends))
 	go shutdown(ctx, s.proxy.Shutdown, drained)
-	for _, f := range s.fronts {
+	for _, f := range s.frontends {
 		go shutdown(ctx, f.server.Shutdown, drained)
 	}
 	var errs []error
@@ -96,12 +96,12 @@ func shutdown(ctx context.Context, do func(context.Context) error, done chan<- e
 	done <- do(ctx)
 }
 
-// lookInterval is the pause between two looks at a number of handlers.
-const lookInterval = 5 * time.Millisecond
+// pollInterval is the pause between two looks at a number of handlers.
+const pollInterval = 5 * time.Millisecond
 
 // awaitHandlers returns when no handler runs any more, or ctx ends.
 func (s *server) awaitHandlers(ctx context.Context) {
-	look := time.NewTicker(lookInterval)
+	look := time.NewTicker(pollInterval)
 	defer look.Stop()
 	for s.handlers.Load() > 0 {
 		select {

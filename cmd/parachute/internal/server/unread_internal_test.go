@@ -37,15 +37,15 @@ func TestUnreadBodyIsClosedWhenItsRequestEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
-			u := newUnread(1<<20, slog.New(slog.DiscardHandler))
+			u := newUploadLimiter(1<<20, slog.New(slog.DiscardHandler))
 			body := &closingBody{Reader: strings.NewReader("body")}
-			conn := &client{unread: u, window: connWindow, ordered: c.ordered}
+			conn := &uploadConn{limiter: u, window: connWindow, ordered: c.ordered}
 			r := httptest.NewRequest("POST", "/", nil)
 			r.Body, r.ContentLength, r.ProtoMajor = body, -1, 2
-			r = r.WithContext(context.WithValue(t.Context(), clientKey{}, conn))
+			r = r.WithContext(context.WithValue(t.Context(), uploadConnKey{}, conn))
 			func() {
 				defer func() { recover() }()
-				u.counting(func(_ http.ResponseWriter, r *http.Request) {
+				u.countBodies(func(_ http.ResponseWriter, r *http.Request) {
 					is.NoErr(readOne(r.Body))
 					is.Equal(u.total.Load(), int64(streamWindow))
 					is.True(!body.closed) // it may be read still

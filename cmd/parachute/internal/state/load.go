@@ -62,7 +62,7 @@ func (s *Store) servicesLocked(name string, entries []json.RawMessage) (services
 			services = append(services, status)
 			continue
 		}
-		status, ok := salvage(entry, err)
+		status, ok := partialStatus(entry, err)
 		if !ok {
 			warnings = append(warnings, fmt.Sprintf("%s: service number %d is lost: %v", s.path(name), i+1, err))
 			continue
@@ -118,9 +118,9 @@ func decodeStatus(entry json.RawMessage) (parachute.Status, error) {
 	return status, nil
 }
 
-// salvage returns what is needed of a service for its hosts not to fall to
+// partialStatus returns what is needed of a service for its hosts not to fall to
 // another one.
-func salvage(entry json.RawMessage, reason error) (parachute.Status, bool) {
+func partialStatus(entry json.RawMessage, reason error) (parachute.Status, bool) {
 	var part struct {
 		Service    string `json:"service"`
 		Generation uint64 `json:"generation"`
@@ -161,7 +161,7 @@ func (s *Store) keepAsideLocked(name string) (string, error) {
 		return "", err
 	}
 	for _, other := range others {
-		if !strings.HasPrefix(other.Name(), name+asideInfix) {
+		if !strings.HasPrefix(other.Name(), name+setAsideInfix) {
 			continue
 		}
 		if o, err := other.Info(); err == nil && os.SameFile(info, o) {
@@ -175,12 +175,12 @@ func (s *Store) keepAsideLocked(name string) (string, error) {
 	return aside, linkOrCopy(s.path(name), s.path(aside))
 }
 
-// asideInfix is in the name of every file that was set aside.
-const asideInfix = ".unreadable-"
+// setAsideInfix is in the name of every file that was set aside.
+const setAsideInfix = ".unreadable-"
 
 // asideName returns a name that is free. It stays so, as the directory is ours.
 func (s *Store) asideName(name string) (string, error) {
-	base := name + asideInfix + time.Now().UTC().Format("20060102T150405Z")
+	base := name + setAsideInfix + time.Now().UTC().Format("20060102T150405Z")
 	aside := base
 	for n := 2; n < 1000; n++ {
 		if _, err := os.Lstat(s.path(aside)); errors.Is(err, fs.ErrNotExist) {

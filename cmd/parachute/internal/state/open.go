@@ -33,18 +33,18 @@ func open(dir string) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{dir: dir}
-	s.syncDir = s.fsync
-	if err := s.take(); err != nil {
+	s.syncDir = s.fsyncDir
+	if err := s.lockDir(); err != nil {
 		return nil, err
 	}
-	if err := s.sweep(); err != nil {
+	if err := s.cleanUp(); err != nil {
 		return nil, errors.Join(err, s.lock.Unlock())
 	}
 	return s, nil
 }
 
-// take locks the directory, and notes in the lock's file whose it is.
-func (s *Store) take() error {
+// lockDir locks the directory, and notes in the lock's file whose it is.
+func (s *Store) lockDir() error {
 	path := s.path(lockName)
 	s.lock = flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW), flock.SetPermissions(0o600))
 	ok, err := s.lock.TryLock()
@@ -52,7 +52,7 @@ func (s *Store) take() error {
 		return err
 	}
 	if !ok {
-		return fmt.Errorf("in use by %s", holder(path))
+		return fmt.Errorf("in use by %s", lockHolder(path))
 	}
 	// The pid is there for whoever is refused. If it cannot be written,
 	// nothing else is worse for it.
@@ -63,8 +63,8 @@ func (s *Store) take() error {
 	return nil
 }
 
-// holder returns who says in the file of a lock that it has it.
-func holder(path string) string {
+// lockHolder returns who says in the file of a lock that it has it.
+func lockHolder(path string) string {
 	data, err := regular.ReadFileNoFollow(path, maxSize)
 	if pid, atoiErr := strconv.Atoi(strings.TrimSpace(string(data))); err == nil && atoiErr == nil {
 		return fmt.Sprintf("pid %d", pid)
@@ -72,10 +72,10 @@ func holder(path string) string {
 	return "another process"
 }
 
-// sweep makes sure that files can be made in the directory, and removes those
+// cleanUp makes sure that files can be made in the directory, and removes those
 // that a Save did not come to remove.
-func (s *Store) sweep() error {
-	probe := s.path(temporary(currentName))
+func (s *Store) cleanUp() error {
+	probe := s.path(temporaryName(currentName))
 	f, err := os.OpenFile(probe, os.O_CREATE|os.O_WRONLY|syscall.O_NOFOLLOW, 0o600)
 	switch {
 	case err == nil:
@@ -98,8 +98,8 @@ func (s *Store) sweep() error {
 	return nil
 }
 
-// temporary returns a name of our own for a file on its way to become that one.
-func temporary(final string) string { return "." + final + "0" }
+// temporaryName returns a name of our own for a file on its way to become that one.
+func temporaryName(final string) string { return "." + final + "0" }
 
 // isTemporary reports whether a file of that name is one that was on its way to
 // become a state file: a dot, the name, and a number, as renameio has it.
@@ -112,7 +112,7 @@ func isTemporary(name string) bool {
 	return false
 }
 
-func (s *Store) fsync() error {
+func (s *Store) fsyncDir() error {
 	d, err := os.Open(s.dir)
 	if err != nil {
 		return err

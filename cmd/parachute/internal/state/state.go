@@ -110,7 +110,7 @@ func (s *Store) replaceLocked(data []byte) error {
 // keepPreviousLocked makes the present file the previous one as well, which
 // leaves it where it is. It reports whether there is a present file.
 func (s *Store) keepPreviousLocked() (kept bool, err error) {
-	tmp := s.path(temporary(previousName))
+	tmp := s.path(temporaryName(previousName))
 	if err := removeIfThere(tmp); err != nil {
 		return false, err
 	}

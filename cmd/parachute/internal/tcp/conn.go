@@ -14,19 +14,19 @@ import (
 	"github.com/shahnk19/parachute/internal/nowait"
 )
 
-// callMost is how much one system call copies at most: while it does, nobody
+// maxCallSize is how much one system call copies at most: while it does, nobody
 // can stop its thread, as the garbage collector wants to from time to time.
-const callMost = 512 << 10
+const maxCallSize = 512 << 10
 
 // A conn is a connection that was accepted. tcp is read and written only by in
 // and out: the deadlines that it has itself are not the ones that were asked for.
 type conn struct {
-	tcp     *net.TCPConn
-	pipes   *pipes
-	quota   *Quota // which it leaves when it is closed
-	hasLeft atomic.Bool
-	in, out transfer
-	watch   watch
+	tcp      *net.TCPConn
+	pipes    *pipes
+	quota    *Quota // which it leaves when it is closed
+	closed   atomic.Bool
+	in, out  transfer
+	detector hangupDetector
 }
 
 // A transfer is one direction of a conn.
@@ -40,7 +40,7 @@ type transfer struct {
 	p       []byte    // what is read into, or written
 	n       int       // how much was
 	err     error     // an errno
-	waiting bool      // for room to write
+	blocked bool      // for room to write
 	since   time.Time // when that began, or got on
 }
 
@@ -57,13 +57,13 @@ func newConn(tcp *net.TCPConn, sys syscall.RawConn, pipes *pipes, quota *Quota) 
 }
 
 func (c *conn) Read(p []byte) (int, error) {
-	if len(p) == 0 || c.takeOver(len(p)) {
+	if len(p) == 0 || c.replaceBackgroundRead(len(p)) {
 		return 0, nil
 	}
 	t := &c.in
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.p = p[:min(len(p), callMost)]
+	t.p = p[:min(len(p), maxCallSize)]
 	err := t.run(t.step)
 	t.p = nil
 	if err != nil {
@@ -104,27 +104,27 @@ func (c *conn) write(fd uintptr) bool {
 	start := t.n
 	for t.err = nil; t.n < len(t.p) && t.err == nil; {
 		var n int
-		n, t.err = nowait.Write(fd, t.p[t.n:min(t.n+callMost, len(t.p))])
+		n, t.err = nowait.Write(fd, t.p[t.n:min(t.n+maxCallSize, len(t.p))])
 		t.n += n
 	}
-	return t.wrote(t.n > start)
+	return t.recordWrite(t.n > start)
 }
 
-// wrote reports whether nothing is left to be waited for, where something was
+// recordWrite reports whether nothing is left to be waited for, where something was
 // written or not, and notes since when the client has taken nothing.
-func (t *transfer) wrote(something bool) (done bool) {
+func (t *transfer) recordWrite(something bool) (done bool) {
 	done = t.err != syscall.EAGAIN
-	if !done && (something || !t.waiting) {
+	if !done && (something || !t.blocked) {
 		t.since = time.Now()
 	}
-	t.waiting = !done
+	t.blocked = !done
 	return done
 }
 
 // run takes steps until one is done, which says in err how, or the deadline has
 // passed.
 func (t *transfer) run(step func(fd uintptr) (done bool)) error {
-	t.waiting = false
+	t.blocked = false
 	for begun := false; ; begun = true {
 		err := t.call(step)
 		if err == nil {
@@ -133,10 +133,10 @@ func (t *transfer) run(step func(fd uintptr) (done bool)) error {
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
-		if !begun && !t.waiting {
+		if !begun && !t.blocked {
 			t.since = time.Now() // when it had not been tried yet
 		}
-		if t.waiting && t.look(step) {
+		if t.blocked && t.tryNow(step) {
 			return t.err
 		}
 		if _, again := t.deadline.Renew(t.since); !again {
@@ -145,10 +145,10 @@ func (t *transfer) run(step func(fd uintptr) (done bool)) error {
 	}
 }
 
-// look takes a step though nobody was told that there is room: the system tells
+// tryNow takes a step though nobody was told that there is room: the system tells
 // only of a third of its buffer, which may be more than a slow client takes in
 // the time of a deadline.
-func (t *transfer) look(step func(fd uintptr) bool) (done bool) {
+func (t *transfer) tryNow(step func(fd uintptr) bool) (done bool) {
 	err := t.control(func(fd uintptr) { done = step(fd) })
 	return err == nil && done
 }
@@ -179,12 +179,12 @@ func (c *conn) ReadFrom(r io.Reader) (int64, error) {
 // Close ends the context of ConnContext as well.
 func (c *conn) Close() error {
 	err := c.tcp.Close()
-	c.endWatch()
-	if c.watch.left != nil {
-		c.watch.left()
+	c.stopDetector()
+	if c.detector.cancel != nil {
+		c.detector.cancel()
 	}
-	if !c.hasLeft.Swap(true) {
-		c.quota.leave()
+	if !c.closed.Swap(true) {
+		c.quota.release()
 	}
 	return err
 }
@@ -200,7 +200,7 @@ func (c *conn) SetLinger(seconds int) error { return c.tcp.SetLinger(seconds) }
 
 func (c *conn) SetReadDeadline(t time.Time) error {
 	if t.IsZero() {
-		c.watch.cleared()
+		c.detector.deadlineCleared()
 	}
 	return c.in.deadline.Set(t)
 }
@@ -210,6 +210,6 @@ func (c *conn) SetWriteDeadline(t time.Time) error { return c.out.deadline.Set(t
 // SetDeadline is called by a server when it hands the connection to somebody
 // else, and ends the watch.
 func (c *conn) SetDeadline(t time.Time) error {
-	c.endWatch()
+	c.stopDetector()
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }

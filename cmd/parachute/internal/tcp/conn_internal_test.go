@@ -78,7 +78,7 @@ func TestWriteGoesOnForAClientThatIsSlow(t *testing.T) {
 					if w.n < 5 {
 						w.err = syscall.EAGAIN
 					}
-					return w.wrote(w.n > before)
+					return w.recordWrite(w.n > before)
 				})
 				is.Equal(err, tt.want)
 				is.Equal(w.n, tt.takes)

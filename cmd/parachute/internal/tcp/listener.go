@@ -34,20 +34,20 @@ func Listen(address string, q *Quota) (net.Listener, error) {
 	bound := &listener{
 		Listener: l,
 		quota:    q,
-		pipes:    pipes{most: pipesFor(descriptors.Limit())},
+		pipes:    pipes{max: maxPipes(descriptors.Limit())},
 		closed:   make(chan struct{}),
 	}
-	bound.judge = func(fd uintptr) { bound.tight = descriptors.IsReserved(fd) }
+	bound.checkReserve = func(fd uintptr) { bound.onReserve = descriptors.IsReserved(fd) }
 	return bound, nil
 }
 
-// pipesFor returns how many pipes there may be at once where that is the limit of
+// maxPipes returns how many pipes there may be at once where that is the limit of
 // descriptors: an eighth of them are for pipes.
-func pipesFor(limit int) int {
+func maxPipes(limit int) int {
 	if limit <= 0 {
-		return pipesMost
+		return pipesPerUser
 	}
-	return min(limit/16, pipesMost)
+	return min(limit/16, pipesPerUser)
 }
 
 type listener struct {
@@ -55,8 +55,8 @@ type listener struct {
 	quota *Quota
 	pipes pipes
 
-	tight bool             // the last connection took one of the descriptors in reserve; used by Accept alone
-	judge func(fd uintptr) // sets it
+	onReserve    bool             // the last connection took one of the descriptors in reserve; used by Accept alone
+	checkReserve func(fd uintptr) // sets it
 
 	closing sync.Once
 	closed  chan struct{}
@@ -64,12 +64,12 @@ type listener struct {
 
 // Accept is called by one goroutine at a time.
 func (l *listener) Accept() (net.Conn, error) {
-	if !l.quota.wait(l.isShort, l.closed) {
+	if !l.quota.wait(l.areShort, l.closed) {
 		return nil, &net.OpError{Op: "accept", Net: "tcp", Addr: l.Addr(), Err: net.ErrClosed}
 	}
 	accepted, err := l.Listener.Accept()
 	if err != nil {
-		l.quota.failed(err)
+		l.quota.reportShortage(err)
 		return nil, err
 	}
 	tcp := accepted.(*net.TCPConn)
@@ -77,16 +77,16 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return tcp, nil // whoever reads will see what is the matter
 	}
-	l.tight = sys.Control(l.judge) == nil && l.tight
-	l.quota.enter()
+	l.onReserve = sys.Control(l.checkReserve) == nil && l.onReserve
+	l.quota.acquire()
 	return newConn(tcp, sys, &l.pipes, l.quota), nil
 }
 
-// isShort reports whether another connection would take one of the descriptors in
+// areShort reports whether another connection would take one of the descriptors in
 // reserve. It looks only where the one before did.
-func (l *listener) isShort() bool {
-	l.tight = l.tight && descriptors.AreShort()
-	return l.tight
+func (l *listener) areShort() bool {
+	l.onReserve = l.onReserve && descriptors.AreShort()
+	return l.onReserve
 }
 
 func (l *listener) Close() error {

@@ -6,18 +6,18 @@ import (
 )
 
 const (
-	// pipesMost is how many pipes of pipeSize an unprivileged user can have.
-	pipesMost = 64
+	// pipesPerUser is how many pipes of pipeSize an unprivileged user can have.
+	pipesPerUser = 64
 
-	// pipeIdle is how long a pipe is kept that nobody uses. It costs two
+	// pipeIdleTimeout is how long a pipe is kept that nobody uses. It costs two
 	// descriptors, and 0.01 ms to make another.
-	pipeIdle = 2 * time.Second
+	pipeIdleTimeout = 2 * time.Second
 )
 
 // pipes are what the connections of a listener splice through: each has one for
 // as long as a call lasts.
 type pipes struct {
-	most int // that there are at once
+	max int // that there are at once
 
 	mu     sync.Mutex // guards what follows
 	open   int
@@ -26,8 +26,8 @@ type pipes struct {
 	closed bool // none is kept any more
 }
 
-// take returns a pipe that is empty, for giveBack, or nil if none is to be had.
-func (s *pipes) take() *pipe {
+// get returns a pipe that is empty, for giveBack, or nil if none is to be had.
+func (s *pipes) get() *pipe {
 	s.mu.Lock()
 	if last := len(s.idle) - 1; last >= 0 {
 		p := s.idle[last]
@@ -36,7 +36,7 @@ func (s *pipes) take() *pipe {
 		s.mu.Unlock()
 		return p
 	}
-	if s.open >= s.most {
+	if s.open >= s.max {
 		s.mu.Unlock()
 		return nil
 	}
@@ -51,8 +51,8 @@ func (s *pipes) take() *pipe {
 	return p
 }
 
-// giveBack takes back a pipe, which is reusable if it is empty.
-func (s *pipes) giveBack(p *pipe, reusable bool) {
+// put takes back a pipe, which is reusable if it is empty.
+func (s *pipes) put(p *pipe, reusable bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !reusable || s.closed {
@@ -63,7 +63,7 @@ func (s *pipes) giveBack(p *pipe, reusable bool) {
 	p.since = time.Now()
 	s.idle = append(s.idle, p)
 	if s.sweep == nil {
-		s.sweep = time.AfterFunc(pipeIdle, s.closeExpired)
+		s.sweep = time.AfterFunc(pipeIdleTimeout, s.closeExpired)
 	}
 }
 
@@ -74,7 +74,7 @@ func (s *pipes) closeExpired() {
 	defer s.mu.Unlock()
 	s.sweep = nil
 	expired := 0
-	for expired < len(s.idle) && time.Since(s.idle[expired].since) >= pipeIdle {
+	for expired < len(s.idle) && time.Since(s.idle[expired].since) >= pipeIdleTimeout {
 		s.idle[expired].close()
 		expired++
 	}
@@ -82,7 +82,7 @@ func (s *pipes) closeExpired() {
 	s.idle = append(s.idle[:0], s.idle[expired:]...)
 	clear(s.idle[len(s.idle) : len(s.idle)+expired])
 	if len(s.idle) > 0 {
-		s.sweep = time.AfterFunc(pipeIdle-time.Since(s.idle[0].since), s.closeExpired)
+		s.sweep = time.AfterFunc(pipeIdleTimeout-time.Since(s.idle[0].since), s.closeExpired)
 	}
 }
 

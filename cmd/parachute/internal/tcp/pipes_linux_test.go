@@ -23,26 +23,26 @@ func isOpen(p *pipe) bool {
 func TestPipesAreUsedAgainUntilTheyHaveBeenIdleForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		s := &pipes{most: 3}
+		s := &pipes{max: 3}
 		defer s.close()
-		a, b, c := s.take(), s.take(), s.take()
+		a, b, c := s.get(), s.get(), s.get()
 		is.True(a != nil && b != nil && c != nil)
-		is.Equal(s.take(), nil) // there are as many as may be
+		is.Equal(s.get(), nil) // there are as many as may be
 
-		s.giveBack(a, true)
-		time.Sleep(pipeIdle / 2)
-		s.giveBack(b, true)
-		time.Sleep(pipeIdle/2 + time.Millisecond)
+		s.put(a, true)
+		time.Sleep(pipeIdleTimeout / 2)
+		s.put(b, true)
+		time.Sleep(pipeIdleTimeout/2 + time.Millisecond)
 		synctest.Wait()
 		is.True(!isOpen(a)) // had been idle
 		is.True(isOpen(b))
 		is.True(isOpen(c)) // is in use
-		is.Equal(s.take(), b)
+		is.Equal(s.get(), b)
 
-		s.giveBack(c, false)
+		s.put(c, false)
 		is.True(!isOpen(c)) // something was in it
-		s.giveBack(b, true)
-		time.Sleep(pipeIdle)
+		s.put(b, true)
+		time.Sleep(pipeIdleTimeout)
 		synctest.Wait()
 		is.True(!isOpen(b))
 		is.Equal(s.open, 0)
@@ -52,17 +52,17 @@ func TestPipesAreUsedAgainUntilTheyHaveBeenIdleForAWhile(t *testing.T) {
 
 func TestClosedListenerKeepsNoPipes(t *testing.T) {
 	is := is.New(t)
-	s := &pipes{most: 3}
-	used, idle := s.take(), s.take()
-	s.giveBack(idle, true)
+	s := &pipes{max: 3}
+	used, idle := s.get(), s.get()
+	s.put(idle, true)
 	s.close()
 	is.True(!isOpen(idle))
 	is.True(isOpen(used)) // a download goes on
-	s.giveBack(used, true)
+	s.put(used, true)
 	is.True(!isOpen(used))
-	later := s.take()
+	later := s.get()
 	is.True(isOpen(later)) // for one that goes on
-	s.giveBack(later, true)
+	s.put(later, true)
 	is.True(!isOpen(later))
 	is.Equal(s.open, 0)
 	is.Equal(s.sweep, nil)
@@ -73,7 +73,7 @@ func TestClosedListenerKeepsNoPipes(t *testing.T) {
 func TestSplicingGivesPipesBack(t *testing.T) {
 	is := is.New(t)
 	conn, client := pair(t)
-	conn.pipes = &pipes{most: 1}
+	conn.pipes = &pipes{max: 1}
 	defer conn.pipes.close()
 	src, app := pair(t)
 	for range 3 {

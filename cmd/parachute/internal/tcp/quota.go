@@ -17,8 +17,8 @@ type Quota struct {
 	// reserve. It is set before the first is accepted.
 	Vital bool
 
-	most  int
-	short func(open int, err error)
+	most       int
+	onShortage func(open int, err error)
 
 	mu    sync.Mutex // guards what follows
 	open  int
@@ -33,29 +33,29 @@ func NewQuota(most int, short func(open int, err error)) *Quota {
 	if short == nil {
 		short = func(int, error) {}
 	}
-	return &Quota{most: most, short: short}
+	return &Quota{most: most, onShortage: short}
 }
 
-// lookAgain is the pause between two looks at whether descriptors are short.
-const lookAgain = 50 * time.Millisecond
+// pollInterval is the pause between two looks at whether descriptors are short.
+const pollInterval = 50 * time.Millisecond
 
-// errFull is why nobody is accepted before descriptors are short.
-var errFull = errors.New("so many clients are connected that the files that may be open are left for their targets")
+// errQuotaFull is why nobody is accepted before descriptors are short.
+var errQuotaFull = errors.New("so many clients are connected that the files that may be open are left for their targets")
 
 // wait returns when one more connection may be accepted, and reports false if
 // done was closed before. isShort reports whether descriptors are.
 func (q *Quota) wait(isShort func() bool, done <-chan struct{}) bool {
 	for {
-		open, freed := q.look()
+		open, freed := q.state()
 		switch {
 		case freed != nil:
-			q.short(open, errFull)
+			q.onShortage(open, errQuotaFull)
 		case !q.Vital && isShort():
-			q.short(open, descriptors.ErrReserved)
+			q.onShortage(open, descriptors.ErrReserved)
 		default:
 			return true
 		}
-		again := time.NewTimer(lookAgain)
+		again := time.NewTimer(pollInterval)
 		select {
 		case <-freed:
 		case <-again.C:
@@ -67,9 +67,9 @@ func (q *Quota) wait(isShort func() bool, done <-chan struct{}) bool {
 	}
 }
 
-// look returns how many connections are open, and if that is as many as may be,
+// state returns how many connections are open, and if that is as many as may be,
 // what is closed when there are fewer; else nil.
-func (q *Quota) look() (open int, freed <-chan struct{}) {
+func (q *Quota) state() (open int, freed <-chan struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.open < q.most {
@@ -81,14 +81,14 @@ func (q *Quota) look() (open int, freed <-chan struct{}) {
 	return q.open, q.freed
 }
 
-// enter counts a connection until leave is called.
-func (q *Quota) enter() {
+// acquire counts a connection until leave is called.
+func (q *Quota) acquire() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.open++
 }
 
-func (q *Quota) leave() {
+func (q *Quota) release() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.open--
@@ -98,11 +98,11 @@ func (q *Quota) leave() {
 	}
 }
 
-// failed says so if a connection could not be accepted because descriptors are
+// reportShortage says so if a connection could not be accepted because descriptors are
 // short.
-func (q *Quota) failed(err error) {
+func (q *Quota) reportShortage(err error) {
 	if descriptors.IsShortage(err) {
-		open, _ := q.look()
-		q.short(open, err)
+		open, _ := q.state()
+		q.onShortage(open, err)
 	}
 }

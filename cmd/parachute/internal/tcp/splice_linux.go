@@ -71,12 +71,12 @@ func (c *conn) splice(src socket, limited *io.LimitedReader) (written int64, err
 	if err != nil {
 		return 0, errNoSplice
 	}
-	p := c.pipes.take()
+	p := c.pipes.get()
 	if p == nil {
 		return 0, errNoSplice
 	}
 	reusable := true
-	defer func() { c.pipes.giveBack(p, reusable) }()
+	defer func() { c.pipes.put(p, reusable) }()
 	for limited.N > 0 {
 		n, err := p.fill(from, int(min(limited.N, spliceSize)))
 		if err == syscall.EINVAL && written == 0 {
@@ -133,7 +133,7 @@ func (p *pipe) moveOut(fd uintptr) bool {
 		n, t.err = spliceNow(p.out, int(fd), p.want-t.n)
 		t.n += n
 	}
-	return t.wrote(t.n > start)
+	return t.recordWrite(t.n > start)
 }
 
 // spliceNow moves what can be moved without waiting. The scheduler is not told,

@@ -12,10 +12,10 @@ import (
 	"strings"
 )
 
-// holder names the process whose socket keeps others from listening at an
+// socketOwner names the process whose socket keeps others from listening at an
 // address, such as "nginx (pid 312), which listens there"; or its user, where
 // only that may be seen; or returns "".
-func holder(network string, at netip.AddrPort) string {
+func socketOwner(network string, at netip.AddrPort) string {
 	table := "tcp"
 	if strings.HasPrefix(network, "udp") {
 		table = "udp"
@@ -25,7 +25,7 @@ func holder(network string, at netip.AddrPort) string {
 		if !ok {
 			continue
 		}
-		if name := processWith(found.inode); name != "" {
+		if name := processWithSocket(found.inode); name != "" {
 			return name + ", which listens there"
 		}
 		return fmt.Sprintf("the process of user %s that listens there", found.uid)
@@ -33,13 +33,13 @@ func holder(network string, at netip.AddrPort) string {
 	return ""
 }
 
-// A boundSocket is one, as the system lists it.
-type boundSocket struct{ uid, inode string }
+// A socketEntry is one, as the system lists it.
+type socketEntry struct{ uid, inode string }
 
 // findSocket returns the one in a list of the system that excludes another at an
 // address (proc_net_tcp(5)): it has the same port, and the same address, or one
 // of the two is every address.
-func findSocket(list string, at netip.AddrPort) (s boundSocket, ok bool) {
+func findSocket(list string, at netip.AddrPort) (s socketEntry, ok bool) {
 	f, err := os.Open(list)
 	if err != nil {
 		return s, false
@@ -50,13 +50,13 @@ func findSocket(list string, at netip.AddrPort) (s boundSocket, ok bool) {
 		if len(fields) < 10 || !slices.Contains([]string{listening, unconnected}, fields[3]) {
 			continue
 		}
-		bound, err := parseBound(fields[1])
+		bound, err := parseSocketAddress(fields[1])
 		if err != nil || bound.Port() != at.Port() {
 			continue
 		}
 		a, b := bound.Addr().Unmap(), at.Addr().Unmap()
 		if a == b || a.IsUnspecified() || !b.IsValid() || b.IsUnspecified() {
-			return boundSocket{uid: fields[7], inode: fields[9]}, true
+			return socketEntry{uid: fields[7], inode: fields[9]}, true
 		}
 	}
 	return s, false
@@ -68,10 +68,10 @@ const (
 	unconnected = "07" // UDP
 )
 
-// parseBound reads an address as the lists have it: its 32-bit words in the
+// parseSocketAddress reads an address as the lists have it: its 32-bit words in the
 // order of the machine, which is little-endian on all that we are built for, and
 // the port, all in hexadecimal.
-func parseBound(text string) (netip.AddrPort, error) {
+func parseSocketAddress(text string) (netip.AddrPort, error) {
 	words, port, _ := strings.Cut(text, ":")
 	n, err := strconv.ParseUint(port, 16, 16)
 	if err != nil {
@@ -91,9 +91,9 @@ func parseBound(text string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(addr, uint16(n)), nil
 }
 
-// processWith names the process that has a socket open, or returns "". Of several
+// processWithSocket names the process that has a socket open, or returns "". Of several
 // it is the first one by number, which is likely to have started the others.
-func processWith(inode string) string {
+func processWithSocket(inode string) string {
 	files, err := filepath.Glob("/proc/[0-9]*/fd/*")
 	if err != nil {
 		return ""

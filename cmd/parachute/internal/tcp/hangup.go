@@ -21,19 +21,19 @@ import (
 // the context.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	if c, ok := c.(*conn); ok {
-		ctx, c.watch.left = context.WithCancel(ctx)
+		ctx, c.detector.cancel = context.WithCancel(ctx)
 	}
 	return ctx
 }
 
-// lookAfter is how long a watch has been on when it begins to look. Most are over
+// detectDelay is how long a watch has been on when it begins to look. Most are over
 // before that.
-const lookAfter = 10 * time.Millisecond
+const detectDelay = 10 * time.Millisecond
 
-// longAgo is the deadline by which net/http takes back a Read.
-var longAgo = time.Unix(1, 0)
+// abortDeadline is the deadline by which net/http takes back a Read.
+var abortDeadline = time.Unix(1, 0)
 
-// A watch finds out that the client of a request has left: that it has closed the
+// A hangupDetector finds out that the client of a request has left: that it has closed the
 // connection, or its side of it.
 //
 // net/http does that with a Read into a single byte. It begins one with every
@@ -48,62 +48,62 @@ var longAgo = time.Unix(1, 0)
 // lasts, and ends the context that it has from ConnContext. The watch goes on
 // until more is read: a server that has read several requests at once answers all
 // of them meanwhile. Were net/http to try twice, it would be let.
-type watch struct {
-	left context.CancelFunc // ends the requests' contexts; nil: there is no watch
+type hangupDetector struct {
+	cancel context.CancelFunc // ends the requests' contexts; nil: there is no watch
 
-	mu    sync.Mutex  // guards what follows
-	over  bool        // there will be no more
-	due   bool        // the deadline was cleared, and nothing was read since
-	on    bool        // there was a Read into a byte, which got nothing, and none after it
-	timer *time.Timer // begins to look; nil: there never was a watch
-	busy  bool        // the timer runs, or what it began
-	idle  sync.Cond   // busy became false
+	mu       sync.Mutex  // guards what follows
+	disabled bool        // there will be no more
+	expected bool        // the deadline was cleared, and nothing was read since
+	active   bool        // there was a Read into a byte, which got nothing, and none after it
+	timer    *time.Timer // begins to look; nil: there never was a watch
+	busy     bool        // the timer runs, or what it began
+	idle     sync.Cond   // busy became false
 }
 
-// cleared is called when there is to be no read deadline.
-func (w *watch) cleared() {
+// deadlineCleared is called when there is to be no read deadline.
+func (w *hangupDetector) deadlineCleared() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.due = true
+	w.expected = true
 }
 
-// takeOver is called before size bytes are read. It reports whether they are
+// replaceBackgroundRead is called before size bytes are read. It reports whether they are
 // not to be read, because that is a watch of net/http, whose place this one has
 // taken. Otherwise it ends this one.
-func (c *conn) takeOver(size int) bool {
-	w := &c.watch
+func (c *conn) replaceBackgroundRead(size int) bool {
+	w := &c.detector
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	due := w.due
-	w.due = false
-	if size == 1 && due && !w.over && w.left != nil {
-		w.beginLocked(c.look)
+	due := w.expected
+	w.expected = false
+	if size == 1 && due && !w.disabled && w.cancel != nil {
+		w.beginLocked(c.detectHangup)
 		return true
 	}
 	w.endLocked(&c.in.deadline)
 	return false
 }
 
-func (w *watch) beginLocked(look func()) {
-	w.on = true
+func (w *hangupDetector) beginLocked(look func()) {
+	w.active = true
 	if w.busy {
 		return
 	}
 	w.busy = true
 	if w.timer == nil {
 		w.idle.L = &w.mu
-		w.timer = time.AfterFunc(lookAfter, look)
+		w.timer = time.AfterFunc(detectDelay, look)
 	} else {
-		w.timer.Reset(lookAfter)
+		w.timer.Reset(detectDelay)
 	}
 }
 
 // endLocked returns when nobody looks any more. d is the deadline of what looks.
-func (w *watch) endLocked(d *deadline.Lazy) {
-	if !w.on {
+func (w *hangupDetector) endLocked(d *deadline.Lazy) {
+	if !w.active {
 		return
 	}
-	w.on = false
+	w.active = false
 	if w.timer.Stop() {
 		w.busy = false
 	}
@@ -115,41 +115,41 @@ func (w *watch) endLocked(d *deadline.Lazy) {
 	}
 }
 
-// endWatch returns when nobody looks any more, and nobody will.
-func (c *conn) endWatch() {
-	w := &c.watch
+// stopDetector returns when nobody looks any more, and nobody will.
+func (c *conn) stopDetector() {
+	w := &c.detector
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.over = true
+	w.disabled = true
 	w.endLocked(&c.in.deadline)
 }
 
-// look waits until the client has left, or the watch ends.
-func (c *conn) look() {
-	for !c.looked(c.in.call(hasLeft)) {
+// detectHangup waits until the client has left, or the watch ends.
+func (c *conn) detectHangup() {
+	for !c.handleDetection(c.in.call(peerClosed)) {
 	}
 }
 
-// looked is told how a look has ended, and reports whether it was the last. A
+// handleDetection is told how a look has ended, and reports whether it was the last. A
 // deadline that was asked for and passes is as good as a client that has left, for
 // a Read of net/http would have ended like that. But longAgo says that the request
 // is answered. All of it happens under mu, so that a watch which begins with the
 // next request finds either somebody who looks, or nobody.
-func (c *conn) looked(err error) (last bool) {
-	w := &c.watch
+func (c *conn) handleDetection(err error) (last bool) {
+	w := &c.detector
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.on {
+	if w.active {
 		answered := false
 		if err != nil {
 			until, again := c.in.deadline.Renew(time.Time{})
 			if again {
 				return false
 			}
-			answered = until.Equal(longAgo)
+			answered = until.Equal(abortDeadline)
 		}
 		if !answered {
-			w.left()
+			w.cancel()
 		}
 	}
 	w.busy = false

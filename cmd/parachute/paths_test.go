@@ -115,6 +115,6 @@ func TestCommandDoesNotTrySocketsInAFolderOfSomebodyElse(t *testing.T) {
 	refused(is, err, "--socket")
 }
 
-func placesOf(uid int, env map[string]string) places {
-	return places{uid: uid, getenv: func(name string) string { return env[name] }}
+func placesOf(uid int, env map[string]string) defaultPaths {
+	return defaultPaths{uid: uid, getenv: func(name string) string { return env[name] }}
 }

@@ -12,15 +12,15 @@ import (
 
 // How long a change is asked after whose connection was lost.
 const (
-	settleTimeout = 10 * time.Second
+	outcomeTimeout = 10 * time.Second
 
-	// settleInterval is the pause between two questions.
-	settleInterval = 100 * time.Millisecond
+	// outcomeInterval is the pause between two questions.
+	outcomeInterval = 100 * time.Millisecond
 
-	// settlePause is how long a change must be seen not to have happened. The
+	// outcomeSettled is how long a change must be seen not to have happened. The
 	// proxy ends it when it sees that we are gone, unless it is just being
 	// committed.
-	settlePause = time.Second
+	outcomeSettled = time.Second
 )
 
 // A verdict is what a list of services says of a change.
@@ -34,9 +34,9 @@ const (
 	unknown
 )
 
-// judgeDeploy says whether a deploy serves. A proxy that was restarted may have
+// checkDeploy says whether a deploy serves. A proxy that was restarted may have
 // given its number to another, so the targets have to be the same as well.
-func judgeDeploy(ch *change, services []parachute.Status) verdict {
+func checkDeploy(ch *change, services []parachute.Status) verdict {
 	generation := ch.result.Generation
 	if generation == 0 {
 		return unknown
@@ -57,8 +57,8 @@ func judgeDeploy(ch *change, services []parachute.Status) verdict {
 	return notHappened
 }
 
-// judgeRemove says whether a service is gone.
-func judgeRemove(ch *change, services []parachute.Status) verdict {
+// checkRemove says whether a service is gone.
+func checkRemove(ch *change, services []parachute.Status) verdict {
 	for _, s := range services {
 		if s.Service == ch.service {
 			return notHappened
@@ -67,8 +67,8 @@ func judgeRemove(ch *change, services []parachute.Status) verdict {
 	return happened
 }
 
-// judgeBy returns what says by the status of a service whether it was changed.
-func judgeBy(changed func(parachute.Status) bool) func(*change, []parachute.Status) verdict {
+// checkStatus returns what says by the status of a service whether it was changed.
+func checkStatus(changed func(parachute.Status) bool) func(*change, []parachute.Status) verdict {
 	return func(ch *change, services []parachute.Status) verdict {
 		for _, s := range services {
 			if s.Service == ch.service && changed(s) {
@@ -79,11 +79,11 @@ func judgeBy(changed func(parachute.Status) bool) func(*change, []parachute.Stat
 	}
 }
 
-// settle finds out what became of a change whose connection was lost before it
+// findOutcome finds out what became of a change whose connection was lost before it
 // had been heard to take effect. It goes on when ctx has ended, for that is one
 // of the ways in which a connection is lost.
-func (ch *change) settle(ctx context.Context, socket string, lost error) (Result, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+func (ch *change) findOutcome(ctx context.Context, socket string, lost error) (Result, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outcomeTimeout)
 	defer cancel()
 	c := &Client{Sockets: []string{socket}}
 	var since time.Time // when it was first seen not to have happened
@@ -96,28 +96,28 @@ func (ch *change) settle(ctx context.Context, socket string, lost error) (Result
 			if since.IsZero() {
 				since = time.Now()
 			}
-			v := ch.judge(ch, services)
-			if v != notHappened || time.Since(since) >= settlePause {
+			v := ch.check(ch, services)
+			if v != notHappened || time.Since(since) >= outcomeSettled {
 				return ch.conclude(v, services, lost)
 			}
 		case silence == nil || ctx.Err() == nil: // that we gave up tells less
 			silence = err
 		}
 		select {
-		case <-time.After(settleInterval):
+		case <-time.After(outcomeInterval):
 		case <-ctx.Done():
 		}
 	}
 	if silence == nil {
 		return ch.conclude(notHappened, nil, lost)
 	}
-	return ch.result, ch.describe(&fault{
-		fmt.Sprintf("the connection to the proxy was lost (%v) before it said how this ended, and nobody has answered since: %s", lost, ch.whatToLookFor()),
+	return ch.result, ch.describe(&textError{
+		fmt.Sprintf("the connection to the proxy was lost (%v) before it said how this ended, and nobody has answered since: %s", lost, ch.adviceAfterLoss()),
 		errors.Join(lost, silence),
 	})
 }
 
-func (ch *change) whatToLookFor() string {
+func (ch *change) adviceAfterLoss() string {
 	if ch.result.Generation == 0 {
 		return "look at the list of services when it is back"
 	}
@@ -132,26 +132,26 @@ func (ch *change) conclude(v verdict, services []parachute.Status, lost error) (
 		ch.result.Warning = why + ", but it has taken effect: whether what served before has been drained is not known"
 		return ch.result, nil
 	case superseded:
-		return ch.result, ch.describe(&fault{
+		return ch.result, ch.describe(&textError{
 			fmt.Sprintf("%s; a newer change of the service than generation %d serves by now", why, ch.result.Generation),
 			parachute.ErrSuperseded,
 		})
 	case failed:
-		return ch.result, ch.describe(&fault{
-			fmt.Sprintf("%s; it has taken effect, but after a restart of the proxy it could not be restored: %s", why, present(services, ch.service)),
+		return ch.result, ch.describe(&textError{
+			fmt.Sprintf("%s; it has taken effect, but after a restart of the proxy it could not be restored: %s", why, describeService(services, ch.service)),
 			lost,
 		})
 	case unknown:
-		return ch.result, ch.describe(&fault{
-			fmt.Sprintf("%s before it gave this deploy a number, so whether it has taken effect is not known: %s", why, present(services, ch.service)),
+		return ch.result, ch.describe(&textError{
+			fmt.Sprintf("%s before it gave this deploy a number, so whether it has taken effect is not known: %s", why, describeService(services, ch.service)),
 			lost,
 		})
 	}
-	return ch.result, ch.describe(&fault{why + ", and it has not taken effect: nothing was changed", lost})
+	return ch.result, ch.describe(&textError{why + ", and it has not taken effect: nothing was changed", lost})
 }
 
-// present describes what is known of a service.
-func present(services []parachute.Status, service string) string {
+// describeService describes what is known of a service.
+func describeService(services []parachute.Status, service string) string {
 	for _, s := range services {
 		switch {
 		case s.Service != service:

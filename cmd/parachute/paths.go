@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// places tell where a proxy keeps its state and its control socket. They
+// defaultPaths tell where a proxy keeps its state and its control socket. They
 // follow from who runs it, never from what happens to be writable: a proxy
 // that cannot write to its place does not start, rather than forget elsewhere
 // what it was told.
@@ -19,7 +19,7 @@ import (
 // parachute below $XDG_STATE_HOME (or ~/.local/state) and $XDG_RUNTIME_DIR;
 // without the latter, parachute-UID in the temporary directory, which must be
 // a folder of theirs that nobody else may enter.
-type places struct {
+type defaultPaths struct {
 	uid    int
 	getenv func(string) string
 }
@@ -31,7 +31,7 @@ const (
 )
 
 // dataDir returns the folder of the state of a proxy that this user runs.
-func (p places) dataDir() (string, error) {
+func (p defaultPaths) dataDir() (string, error) {
 	if p.uid == 0 {
 		return systemDataDir, nil
 	}
@@ -46,7 +46,7 @@ func (p places) dataDir() (string, error) {
 
 // socket returns the control socket of a proxy that this user runs. If it is
 // in the temporary directory, its folder is made, or refused.
-func (p places) socket() (string, error) {
+func (p defaultPaths) socket() (string, error) {
 	path, temporary := p.socketPath()
 	if !temporary {
 		return path, nil
@@ -56,7 +56,7 @@ func (p places) socket() (string, error) {
 
 // sockets returns the control sockets that a command of this user tries, in
 // order: the system's, and that of a proxy of their own.
-func (p places) sockets() ([]string, error) {
+func (p defaultPaths) sockets() ([]string, error) {
 	path, temporary := p.socketPath()
 	if path == systemSocket {
 		return []string{path}, nil
@@ -69,7 +69,7 @@ func (p places) sockets() ([]string, error) {
 	return []string{systemSocket, path}, nil
 }
 
-func (p places) socketPath() (path string, temporary bool) {
+func (p defaultPaths) socketPath() (path string, temporary bool) {
 	if p.uid == 0 {
 		return systemSocket, false
 	}
@@ -82,7 +82,7 @@ func (p places) socketPath() (path string, temporary bool) {
 
 // folder returns the folder that a variable names. The XDG specification has a
 // relative one ignored.
-func (p places) folder(variable string) string {
+func (p defaultPaths) folder(variable string) string {
 	if dir := p.getenv(variable); filepath.IsAbs(dir) {
 		return dir
 	}

@@ -2,9 +2,9 @@ package tcp
 
 import "golang.org/x/sys/unix"
 
-// hasLeft reports whether the peer of a socket has closed it, or its side of it,
+// peerClosed reports whether the peer of a socket has closed it, or its side of it,
 // whatever may still be read before that.
-func hasLeft(fd uintptr) bool {
+func peerClosed(fd uintptr) bool {
 	fds := [...]unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
 	n, err := unix.Poll(fds[:], 0)
 	return err == nil && n > 0

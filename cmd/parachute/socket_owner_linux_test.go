@@ -42,7 +42,7 @@ func TestHolderOfAnAddressIsFoundWhereverItIsBound(t *testing.T) {
 			if test.wanted != "" {
 				wanted = netip.MustParseAddr(test.wanted)
 			}
-			found := holder("tcp", netip.AddrPortFrom(wanted, port))
+			found := socketOwner("tcp", netip.AddrPortFrom(wanted, port))
 			is.Equal(found, holding)
 		})
 	}
@@ -53,7 +53,7 @@ func TestHolderOfAUDPPortIsFound(t *testing.T) {
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")
 	is.NoErr(err)
 	defer c.Close()
-	is.True(strings.Contains(holder("udp", c.LocalAddr().(*net.UDPAddr).AddrPort()), fmt.Sprintf("(pid %d)", os.Getpid())))
+	is.True(strings.Contains(socketOwner("udp", c.LocalAddr().(*net.UDPAddr).AddrPort()), fmt.Sprintf("(pid %d)", os.Getpid())))
 }
 
 func TestNobodyHoldsAnAddressThatAnotherDoesNotExclude(t *testing.T) {
@@ -62,8 +62,8 @@ func TestNobodyHoldsAnAddressThatAnotherDoesNotExclude(t *testing.T) {
 	is.NoErr(err)
 	defer l.Close()
 	at := l.Addr().(*net.TCPAddr).AddrPort()
-	is.Equal(holder("tcp", netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), at.Port())), "")
-	is.Equal(holder("udp", at), "")
+	is.Equal(socketOwner("tcp", netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), at.Port())), "")
+	is.Equal(socketOwner("udp", at), "")
 }
 
 func TestAddressesOfTheSystemAreRead(t *testing.T) {
@@ -78,7 +78,7 @@ func TestAddressesOfTheSystemAreRead(t *testing.T) {
 	} {
 		t.Run(text, func(t *testing.T) {
 			is := is.New(t)
-			got, _ := parseBound(text)
+			got, _ := parseSocketAddress(text)
 			is.Equal(got.String(), want)
 		})
 	}

@@ -9,38 +9,38 @@ import (
 	"unicode/utf8"
 )
 
-// A teller shows the lines of a story: on a terminal each in the place of the one
+// A progressWriter shows the lines of a story: on a terminal each in the place of the one
 // before of the same key, with a clock that runs, until it is told that they are
 // settled; elsewhere only those that have news. Who has made one must call stop.
-type teller struct {
+type progressWriter struct {
 	out     io.Writer
 	service string
 	width   int            // of the column of targets
 	display func() display // that of out, which may be resized
 
-	ticking sync.WaitGroup
+	ticker  sync.WaitGroup
 	stopped chan struct{}
 
-	mu    sync.Mutex // guards what follows, and is held while out is written to
-	lines []shown    // that may change, the last ones before the cursor
-	runs  bool       // tick does
+	mu      sync.Mutex  // guards what follows, and is held while out is written to
+	lines   []shownLine // that may change, the last ones before the cursor
+	ticking bool        // tick does
 }
 
-// shown is a line and when it was.
-type shown struct {
-	storyLine
+// shownLine is a line and when it was.
+type shownLine struct {
+	progressLine
 	at time.Time
 }
 
 // The widths of columns: of targets at least as much as "done in 12.3s" takes,
 // and of what is told of one.
 const (
-	leastWidth = 13
-	whatWidth  = 24
+	minTargetWidth = 13
+	statusWidth    = 24
 )
 
-func newTeller(out io.Writer, s *story, ask func() display) *teller {
-	t := &teller{out: out, service: s.service, width: leastWidth, display: ask, stopped: make(chan struct{})}
+func newProgressWriter(out io.Writer, s *formatter, ask func() display) *progressWriter {
+	t := &progressWriter{out: out, service: s.service, width: minTargetWidth, display: ask, stopped: make(chan struct{})}
 	for _, target := range s.targets {
 		t.width = max(t.width, utf8.RuneCountInString(target))
 	}
@@ -51,13 +51,13 @@ func newTeller(out io.Writer, s *story, ask func() display) *teller {
 const tickInterval = 100 * time.Millisecond
 
 // show shows a line.
-func (t *teller) show(r storyLine) {
+func (t *progressWriter) show(r progressLine) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	d := t.display()
 	if d.rows == 0 {
-		if r.news {
-			io.WriteString(t.out, t.text(r, 0, display{})+"\n")
+		if r.isNew {
+			io.WriteString(t.out, t.format(r, 0, display{})+"\n")
 		}
 		return
 	}
@@ -70,32 +70,32 @@ func (t *teller) show(r storyLine) {
 		t.lines, drawn, at = nil, 0, 0 // what has left the terminal cannot be changed
 	}
 	if at == len(t.lines) {
-		t.lines = append(t.lines, shown{})
+		t.lines = append(t.lines, shownLine{})
 	}
-	t.lines[at] = shown{r, time.Now()}
+	t.lines[at] = shownLine{r, time.Now()}
 	t.drawLocked(d, drawn)
-	if r.moving && !t.runs {
-		t.runs = true
-		t.ticking.Go(t.tick)
+	if r.ongoing && !t.ticking {
+		t.ticking = true
+		t.ticker.Go(t.tick)
 	}
 }
 
 // settle leaves what is shown as it is: what comes goes below.
-func (t *teller) settle() {
+func (t *progressWriter) settle() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.lines = nil
 }
 
 // stop ends the clocks.
-func (t *teller) stop() {
+func (t *progressWriter) stop() {
 	t.settle()
 	close(t.stopped)
-	t.ticking.Wait()
+	t.ticker.Wait()
 }
 
 // tick moves the clocks.
-func (t *teller) tick() {
+func (t *progressWriter) tick() {
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
 	for {
@@ -116,29 +116,29 @@ func (t *teller) tick() {
 // and how to go up.
 const (
 	eraseLine = "\x1b[K"
-	goUp      = "\x1b[%dA"
+	cursorUp  = "\x1b[%dA"
 )
 
 // drawLocked draws the lines, of which some were drawn before: it goes up to the
 // first of these, and ends below the last.
-func (t *teller) drawLocked(d display, drawn int) {
+func (t *progressWriter) drawLocked(d display, drawn int) {
 	var b strings.Builder
 	if drawn > 0 {
-		fmt.Fprintf(&b, goUp, drawn)
+		fmt.Fprintf(&b, cursorUp, drawn)
 	}
 	for _, line := range t.lines {
-		b.WriteString("\r" + eraseLine + t.text(line.storyLine, time.Since(line.at), d) + "\n")
+		b.WriteString("\r" + eraseLine + t.format(line.progressLine, time.Since(line.at), d) + "\n")
 	}
 	io.WriteString(t.out, b.String())
 }
 
-// text returns a line in columns that fits into d, if that is a terminal.
-func (t *teller) text(r storyLine, later time.Duration, d display) string {
+// format returns a line in columns that fits into d, if that is a terminal.
+func (t *progressWriter) format(r progressLine, later time.Duration, d display) string {
 	before := t.service + "  "
-	what := fmt.Sprintf("%-*s  ", t.width, r.what)
+	what := fmt.Sprintf("%-*s  ", t.width, r.status)
 	if r.target != "" {
 		before += fmt.Sprintf("%-*s  ", t.width, r.target)
-		what = fmt.Sprintf("%-*s  ", whatWidth, r.what)
+		what = fmt.Sprintf("%-*s  ", statusWidth, r.status)
 	}
 	detail := strings.Join(strings.Fields(r.detail), " ") // an error may have several lines
 	clock := r.clock(later)
@@ -150,7 +150,7 @@ func (t *teller) text(r storyLine, later time.Duration, d display) string {
 	}
 	line := []string{printable(before), printable(what), printable(detail), clock}
 	if d.columns > 0 {
-		fit(line, d.columns-1) // in the last column some terminals begin a new line
+		fitColumns(line, d.columns-1) // in the last column some terminals begin a new line
 	}
 	if colour := colours[r.tone]; d.colour && colour != "" {
 		line[1] = colour + line[1] + "\x1b[0m"
@@ -161,13 +161,13 @@ func (t *teller) text(r storyLine, later time.Duration, d display) string {
 // colours of tones.
 var colours = [...]string{tonePlain: "", toneGood: "\x1b[32m", toneWaiting: "\x1b[33m", toneBad: "\x1b[31m"}
 
-// fit cuts off what of the parts of a line goes beyond a number of columns: of
+// fitColumns cuts off what of the parts of a line goes beyond a number of columns: of
 // the last but one if that is enough, for the last has the clock.
-func fit(parts []string, columns int) {
+func fitColumns(parts []string, columns int) {
 	clock := len(parts) - 1
-	before := width(strings.Join(parts[:clock-1], ""))
-	if room := columns - before - width(parts[clock]); room >= 0 && parts[clock-1] != "" {
-		parts[clock-1] = clip(parts[clock-1], max(room, 1))
+	before := displayWidth(strings.Join(parts[:clock-1], ""))
+	if room := columns - before - displayWidth(parts[clock]); room >= 0 && parts[clock-1] != "" {
+		parts[clock-1] = truncate(parts[clock-1], max(room, 1))
 	}
 	for i, part := range parts {
 		runes := []rune(part)
