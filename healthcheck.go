@@ -1,20 +1,17 @@
 package parachute
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"regexp"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,9 +23,9 @@ import (
 
 	"github.com/shahnk19/parachute/internal/descriptors"
 	"github.com/shahnk19/parachute/internal/endpoint"
-	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/grpc"
 	"github.com/shahnk19/parachute/internal/headers"
+	"github.com/shahnk19/parachute/internal/healthcheck"
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/probe"
 	"github.com/shahnk19/parachute/internal/resolve"
@@ -238,15 +235,9 @@ type prober struct {
 	endpoint endpoint.Endpoint
 	name     *resolve.Name // of the host; nil: it has none to be looked up
 	upstream upstream.Options
-	request  *http.Request // but for its context, and its body
+	check    *healthcheck.Check
 	url      string
-	path     string
 	header   http.Header // of all that is sent to the target without a client
-	asking   http.Header // of a probe
-	call     []byte      // what is sent to a gRPC server; nil: it is a GET
-	first    int         // of the statuses that pass
-	last     int
-	timeout  time.Duration
 }
 
 // newProber returns the prober of the target at an endpoint, whose traffic goes
@@ -280,50 +271,35 @@ func newProber(at endpoint.Endpoint, u upstream.Options, s *spec, agent string, 
 		name, value, _ := strings.Cut(h, ":")
 		header.Add(name, strings.TrimSpace(value))
 	}
-	path := s.HealthCheck.Path
-	var call []byte
-	if s.HealthCheck.GRPC {
-		path, call = grpc.HealthPath, grpc.HealthRequest(s.HealthCheck.GRPCService)
+	h := &s.HealthCheck
+	host := cmp.Or(h.Host, authority)
+	var c *healthcheck.Check
+	if h.GRPC {
+		c = healthcheck.Call(host, h.GRPCService, header, h.Timeout)
+	} else {
+		first, last, _ := h.passing()
+		c = healthcheck.Get(host, h.Path, header, first, last, h.Timeout)
 	}
-	first, last, _ := s.HealthCheck.passing()
-	p := &prober{
-		endpoint: at,
-		name:     name,
-		first:    first,
-		last:     last,
-		upstream: u,
-		request:  &http.Request{Method: http.MethodGet, Host: cmp.Or(s.HealthCheck.Host, authority)},
-		call:     call,
-		url:      scheme + "://" + authority + path,
-		path:     path,
-		header:   header,
-		asking:   header,
-		timeout:  s.HealthCheck.Timeout,
-	}
-	if call != nil {
-		p.request.Method, p.request.ContentLength = http.MethodPost, int64(len(call))
-		p.asking = p.callHeader()
-	}
-	return p
+	return &prober{endpoint: at, name: name, upstream: u, check: c, url: scheme + "://" + authority + c.Path(), header: header}
 }
 
 // probeBuffer is what the answer to a probe is read through, which is thrown away
 // with its connection. A longer one takes more than one look.
 const probeBuffer = 1 << 10
 
-// A finding is what came of a probe, for all who wanted to know.
-type finding struct {
+// A probeResult is what came of a probe, for all targets that share it.
+type probeResult struct {
 	Probe
 	by   *prober
 	addr netip.Addr // that was asked; zero: none could be connected to
-	fair bool       // it tells something of addr
+	fair bool       // it says something about addr
 }
 
 // probe asks the target once.
-func (p *prober) probe(ctx context.Context) *finding {
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+func (p *prober) probe(ctx context.Context) *probeResult {
+	ctx, cancel := context.WithTimeout(ctx, p.check.Timeout())
 	defer cancel()
-	f := &finding{by: p, Probe: Probe{Time: time.Now(), URL: p.url, Host: p.request.Host}}
+	f := &probeResult{by: p, Probe: Probe{Time: time.Now(), URL: p.url, Host: p.check.Host()}}
 	if p.name == nil {
 		p.ask(ctx, p.upstream, &f.Probe)
 	} else {
@@ -335,7 +311,7 @@ func (p *prober) probe(ctx context.Context) *finding {
 
 // askByName is ask for a target that has a name, and may have several addresses:
 // one of them is what was asked.
-func (p *prober) askByName(ctx context.Context, f *finding) {
+func (p *prober) askByName(ctx context.Context, f *probeResult) {
 	type dialled struct {
 		addr netip.Addr
 		err  error
@@ -365,7 +341,7 @@ func (p *prober) askByName(ctx context.Context, f *finding) {
 }
 
 // judge tells a name of the host that was asked.
-func (f *finding) judge(name *resolve.Name) {
+func (f *probeResult) judge(name *resolve.Name) {
 	if f.fair {
 		name.Judge(f.addr, f.Passed)
 	}
@@ -380,98 +356,34 @@ func isOurs(err error) bool {
 
 // ask asks the target that u leads to.
 func (p *prober) ask(ctx context.Context, u upstream.Options, saw *Probe) {
-	r := p.request.WithContext(ctx)
-	if p.call != nil {
-		r.Body = io.NopCloser(bytes.NewReader(p.call))
-	}
 	conns := p.open(u)
 	defer conns.Close()
-	resp, err := conns.Exchange(r, p.path, field.ViewOf(p.asking), nil)
+	a, err := p.check.Ask(ctx, conns.Exchange)
 	if err != nil {
 		saw.Error, saw.Cause = p.reason(ctx, err)
 		return
 	}
-	defer resp.Body.Close()
-	saw.Status = resp.StatusCode
-	if p.call != nil && resp.StatusCode == http.StatusOK && field.IsGRPC(resp.Header) {
-		p.askedCall(ctx, resp, saw)
-		return
-	}
-	saw.Location = resp.Header.Get("Location")
-	saw.Passed = p.first <= resp.StatusCode && resp.StatusCode <= p.last
-	// What comes after is read too, within reason, so that the target does
-	// not log a connection that broke.
-	body, _ := readBody(resp)
-	saw.Body = strings.ToValidUTF8(string(body[:min(len(body), 200)]), "\uFFFD")
-	if p.call != nil {
-		saw.Passed, saw.Cause = false, CauseNotGRPC
-	} else if !saw.Passed {
-		saw.Cause = causeOf(resp.StatusCode, saw.Location, string(body))
+	saw.Status, saw.Location, saw.GRPC, saw.Passed = a.Status, a.Location, a.GRPC, a.Passed
+	saw.Body = strings.ToValidUTF8(a.Body[:min(len(a.Body), 200)], "\uFFFD")
+	switch {
+	case a.Passed:
+	case !p.check.IsCall():
+		saw.Cause = causeOf(a.Status, a.Location, a.Body)
+	case !a.IsGRPC:
+		saw.Cause = CauseNotGRPC
+	case a.Code != grpc.OK:
+		saw.Cause = causeOfCode(a.Code)
+	default:
+		saw.Cause = CauseNotServing
 	}
 }
 
 // open returns what carries a probe.
 func (p *prober) open(u upstream.Options) transport {
-	if p.call != nil || p.endpoint.Scheme == "h2c" {
+	if p.check.IsCall() || p.endpoint.Scheme == "h2c" {
 		return upstream.NewH2C(u)
 	}
 	return upstream.New(u)
-}
-
-// maxProbed bounds how much is read of the body of an answer to a probe.
-const maxProbed = 64 << 10
-
-// readBody reads the body of an answer to its end, where trailers are.
-func readBody(resp *http.Response) ([]byte, error) {
-	n := resp.ContentLength
-	if n < 0 || n >= maxProbed {
-		return io.ReadAll(io.LimitReader(resp.Body, maxProbed))
-	}
-	body := make([]byte, n+1)
-	read, err := io.ReadFull(resp.Body, body)
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		err = nil // it is no longer than it says
-	}
-	return body[:read], err
-}
-
-// callHeader returns the header of a gRPC call.
-func (p *prober) callHeader() http.Header {
-	h := p.header.Clone()
-	h["Content-Type"] = []string{grpc.ContentType}
-	h["Te"] = []string{"trailers"}
-	if ms := p.timeout.Milliseconds(); ms > 0 && ms < 1e8 { // eight digits are the most
-		h["Grpc-Timeout"] = []string{strconv.FormatInt(ms, 10) + "m"}
-	}
-	return h
-}
-
-// askedCall sees what a gRPC server has answered.
-func (p *prober) askedCall(ctx context.Context, resp *http.Response, saw *Probe) {
-	body, err := readBody(resp)
-	if err != nil {
-		saw.Status = 0
-		saw.Error, saw.Cause = p.reason(ctx, err)
-		return
-	}
-	status, ok := grpc.StatusOf(resp.Header, resp.Trailer)
-	if !ok {
-		saw.GRPC, saw.Cause = "no grpc-status", CauseNotGRPC
-		return
-	}
-	if status.Code != grpc.OK {
-		saw.GRPC, saw.Cause = status.String(), causeOfCode(status.Code)
-		return
-	}
-	health, err := grpc.ParseHealth(body)
-	switch {
-	case err != nil:
-		saw.GRPC, saw.Cause = err.Error(), CauseNotGRPC
-	case health == grpc.HealthServing:
-		saw.GRPC, saw.Passed = health.String(), true
-	default:
-		saw.GRPC, saw.Cause = health.String(), CauseNotServing
-	}
 }
 
 // causeOfCode tells why a gRPC server did not say how it is.
@@ -492,10 +404,10 @@ func causeOfCode(code grpc.Code) Cause {
 // reason tells why there was no answer.
 func (p *prober) reason(ctx context.Context, err error) (string, Cause) {
 	if ctx.Err() != nil {
-		return fmt.Sprintf("none within %v", p.timeout), CauseTimeout
+		return fmt.Sprintf("none within %v", p.check.Timeout()), CauseTimeout
 	}
 	cause := causeOfError(err)
-	if p.call != nil && cause == CauseMalformed {
+	if p.check.IsCall() && cause == CauseMalformed {
 		cause = CauseNotGRPC
 	}
 	if e := (*upstream.Error)(nil); errors.As(err, &e) {
@@ -560,61 +472,32 @@ func causeOf(status int, location, body string) Cause {
 // who does not speak it.
 var wantsTLS = regexp.MustCompile(`(?i)(HTTP request to an HTTPS server|HTTP request was sent to HTTPS port|speaking plain HTTP to an SSL-enabled)`)
 
-// agentName returns the User-Agent of probes: parachute and the version that
-// this program was built with.
-func agentName() string {
-	const path = "github.com/shahnk19/parachute"
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "parachute"
-	}
-	for _, m := range append(slices.Clone(info.Deps), &info.Main) {
-		if m.Path == path && m.Version != "" && m.Version != "(devel)" {
-			return "parachute/" + m.Version
-		}
-	}
-	return "parachute/devel"
-}
-
-// A check is all that decides what comes of a probe, and when it is made: those of
-// several services are the same where this is.
-type check struct {
-	endpoint    endpoint.Endpoint // that is asked
-	trust       trust
-	fall        int // where endpoint has a name: how many failures of an address it takes to ask another
-	host        string
-	path        string
-	call        string
-	header      string
-	first, last int // of the statuses that pass
-	timeout     time.Duration
-	interval    time.Duration
+// A probeKey is all that decides what comes of a probe, and when it is sent: those
+// of several services are the same if it is.
+type probeKey struct {
+	endpoint endpoint.Endpoint // that is asked
+	trust    trust
+	fall     int // where endpoint has a name: how many failures of an address it takes to ask another
+	check    healthcheck.Key
+	interval time.Duration
 }
 
 // A schedule has the probes that are repeated, of all targets of a Proxy.
-type schedule = probe.Schedule[check, *finding]
+type schedule = probe.Schedule[probeKey, *probeResult]
 
-// checkOf returns the check by which t is probed.
-func (t *target) checkOf() check {
+// probeKey returns that of t's probes.
+func (t *target) probeKey() probeKey {
 	p := t.prober
-	var header strings.Builder
-	p.asking.Write(&header)
-	c := check{
+	k := probeKey{
 		endpoint: endpoint.Endpoint{Scheme: p.endpoint.Scheme, Network: p.upstream.Network, Address: p.upstream.Address},
 		trust:    t.trust,
-		host:     p.request.Host,
-		path:     p.path,
-		call:     string(p.call),
-		header:   header.String(),
-		first:    p.first,
-		last:     p.last,
-		timeout:  p.timeout,
+		check:    p.check.Key(),
 		interval: t.check.Interval,
 	}
 	if p.name != nil {
-		c.fall = t.check.Fall
+		k.fall = t.check.Fall
 	}
-	return c
+	return k
 }
 
 // probeEagerly probes until ctx ends: at once, and then after 50, 100, 200 ms and
@@ -626,11 +509,11 @@ func (t *target) checkOf() check {
 func (t *target) probeEagerly(ctx context.Context) {
 	defer close(t.settled)
 	for pause := 50 * time.Millisecond; ; pause *= 2 {
-		f := t.prober.probe(ctx)
+		r := t.prober.probe(ctx)
 		if ctx.Err() != nil {
 			return // it tells nothing of the target
 		}
-		t.take(f)
+		t.conclude(r)
 		if t.healthy.Load() || pause >= t.check.Interval {
 			break
 		}
@@ -640,14 +523,14 @@ func (t *target) probeEagerly(ctx context.Context) {
 		case <-time.After(pause):
 		}
 	}
-	t.regular = t.schedule.Join(t.checkOf(), t.shareProbes, t.take)
+	t.regular = t.schedule.Join(t.probeKey(), t.shareProbes, t.conclude)
 }
 
 // shareProbes returns the probes of t for as long as somebody wants them, who may
 // be another target.
-func (t *target) shareProbes() probe.Check[*finding] {
+func (t *target) shareProbes() probe.Check[*probeResult] {
 	p := t.prober
-	c := probe.Check[*finding]{Interval: t.check.Interval, Run: p.probe}
+	c := probe.Check[*probeResult]{Interval: t.check.Interval, Run: p.probe}
 	if p.name == nil {
 		return c
 	}
@@ -658,57 +541,8 @@ func (t *target) shareProbes() probe.Check[*finding] {
 	return c
 }
 
-// take draws its conclusions for t from what came of a probe.
-func (t *target) take(f *finding) {
-	if t.name != nil {
-		if f.by.name != t.name {
-			t.name.Follow(f.by.name)
-			f.judge(t.name)
-		}
-		t.conns.CloseStale() // the probe has looked it up
-	}
-	t.watch.saw(t, &f.Probe, t.learn(&f.Probe))
-}
-
-// news is what a probe tells that was not known.
-type news struct {
-	probes  int  // how many of the target have ended
-	changed bool // the target's health is another now
-}
-
-// learn keeps a probe.
-func (t *target) learn(saw *Probe) (n news) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.probes++
-	n.probes = t.probes
-	if saw.Cause == CauseShortage {
-		if t.last == nil || t.last.Cause == CauseShortage {
-			t.last = saw // for there is nothing better to tell
-		}
-		return n
-	}
-	if t.last == nil || t.last.Passed != saw.Passed {
-		t.streak = 0
-	}
-	t.last = saw
-	t.streak++
-	now, needed := HealthUnhealthy, t.check.Fall
-	if saw.Passed {
-		now, needed = HealthHealthy, t.check.Rise
-		n.changed = t.recoverLocked()
-	}
-	if now == t.health || t.streak < needed {
-		return n
-	}
-	t.health, t.since = now, time.Now()
-	t.healthy.Store(saw.Passed)
-	n.changed = true
-	return n
-}
-
-// A watch follows the probes of the targets that one deploy brought.
-type watch struct {
+// A monitor follows the probes of the targets that one deploy brought.
+type monitor struct {
 	notify    func(Event)
 	shortages *descriptors.Reporter
 	began     time.Time
@@ -723,39 +557,40 @@ type watch struct {
 	unprobed atomic.Int64 // targets of which no probe has ended
 }
 
-func newWatch(targets int, waiting bool, limit time.Duration, notify func(Event)) *watch {
-	w := &watch{notify: notify, began: time.Now(), limit: max(limit, 0), changed: make(chan struct{}, 1), settled: make(chan struct{})}
-	w.waiting.Store(waiting)
-	w.unprobed.Store(int64(targets))
-	return w
+func newMonitor(targets int, waiting bool, limit time.Duration, notify func(Event)) *monitor {
+	m := &monitor{notify: notify, began: time.Now(), limit: max(limit, 0), changed: make(chan struct{}, 1), settled: make(chan struct{})}
+	m.waiting.Store(waiting)
+	m.unprobed.Store(int64(targets))
+	return m
 }
 
-func (w *watch) settle() { w.settling.Do(func() { close(w.settled) }) }
+func (m *monitor) settle() { m.settling.Do(func() { close(m.settled) }) }
 
-// saw is told of each probe of t, by the goroutine that sent it.
-func (w *watch) saw(t *target, saw *Probe, n news) {
-	if saw.Cause == CauseShortage {
-		w.shortages.Report("a target could not be probed", errors.New(saw.Error))
+// observe is called for each probe of t by the goroutine that sent it, with how
+// many of t have ended, and whether t's health has changed.
+func (m *monitor) observe(t *target, p *Probe, probes int, changed bool) {
+	if p.Cause == CauseShortage {
+		m.shortages.Report("a target could not be probed", errors.New(p.Error))
 	}
-	waiting := w.waiting.Load()
-	e := Event{Kind: EventProbed, Target: t.address, Probe: saw}
+	waiting := m.waiting.Load()
+	e := Event{Kind: EventProbed, Target: t.address, Probe: p}
 	if waiting {
-		e.Probes, e.Elapsed, e.Limit = n.probes, time.Since(w.began), w.limit
-		w.notify(e)
+		e.Probes, e.Elapsed, e.Limit = probes, time.Since(m.began), m.limit
+		m.notify(e)
 	}
 	switch e.Limit = 0; {
-	case n.changed && saw.Passed:
+	case changed && p.Passed:
 		e.Kind = EventHealthy
-		w.notify(e)
-	case n.changed && !waiting:
+		m.notify(e)
+	case changed && !waiting:
 		e.Kind = EventUnhealthy
-		w.notify(e)
+		m.notify(e)
 	}
-	if n.probes == 1 && w.unprobed.Add(-1) == 0 || saw.Passed {
-		w.settle()
+	if probes == 1 && m.unprobed.Add(-1) == 0 || p.Passed {
+		m.settle()
 	}
 	select {
-	case w.changed <- struct{}{}:
+	case m.changed <- struct{}{}:
 	default:
 	}
 }
@@ -763,8 +598,8 @@ func (w *watch) saw(t *target, saw *Probe, n news) {
 // awaitHealthy returns nil as soon as all targets are healthy at once, an
 // *UnhealthyError when d's Timeouts.Deploy has passed, or the cause of ctx's
 // end.
-func (w *watch) awaitHealthy(ctx context.Context, targets []*target, d *Deployment) error {
-	defer w.waiting.Store(false)
+func (m *monitor) awaitHealthy(ctx context.Context, targets []*target, d *Deployment) error {
+	defer m.waiting.Store(false)
 	limit := d.Timeouts.Deploy
 	var timeout <-chan time.Time
 	if limit >= 0 {
@@ -774,7 +609,7 @@ func (w *watch) awaitHealthy(ctx context.Context, targets []*target, d *Deployme
 	}
 	for !allHealthy(targets) {
 		select {
-		case <-w.changed:
+		case <-m.changed:
 		case <-timeout:
 			if err := unhealthy(targets, d); len(err.Targets) > 0 {
 				return err

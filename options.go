@@ -17,6 +17,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/shahnk19/parachute/internal/agent"
 	"github.com/shahnk19/parachute/internal/answer"
 	"github.com/shahnk19/parachute/internal/credentials"
 	"github.com/shahnk19/parachute/internal/forward"
@@ -466,7 +467,7 @@ func faultf(sentinel error, format string, args ...any) error {
 
 // normalize returns o with the defaults where nothing was asked for.
 func (o Options) normalize() Options {
-	o.UserAgent = cmp.Or(o.UserAgent, agentName())
+	o.UserAgent = cmp.Or(o.UserAgent, agent.Name("parachute", "github.com/shahnk19/parachute"))
 	o.MaxHeld = cmp.Or(o.MaxHeld, 1000)
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext

@@ -49,8 +49,8 @@ func (p *Proxy) replace(ctx context.Context, res *reserved, s *spec) (previous, 
 	if err := p.router.routes.Load().services[s.Service].accepts(&s.Deployment); err != nil {
 		return nil, nil, err // now, and not when everybody has waited for health
 	}
-	v, w := p.start(Status{Service: s.Service, Generation: res.Number, State: StateServing, Deployment: s.Deployment}, s, !s.Force)
-	if err = p.await(ctx, v, w); err == nil {
+	v, m := p.start(Status{Service: s.Service, Generation: res.Number, State: StateServing, Deployment: s.Deployment}, s, !s.Force)
+	if err = p.await(ctx, v, m); err == nil {
 		previous, next, err = p.router.publish(ctx, res, s.Service, v.replacing, func(*version) {
 			p.emit(Event{Kind: EventSwitched, Service: s.Service, Generation: res.Number})
 		})
@@ -65,8 +65,8 @@ func (p *Proxy) replace(ctx context.Context, res *reserved, s *spec) (previous, 
 // start makes a version of s that is not published yet, begins to obtain its
 // certificates and to probe its targets. While a deploy waits for them every
 // probe is an event.
-func (p *Proxy) start(status Status, s *spec, waiting bool) (*version, *watch) {
-	main, w := p.newGroup(status.Service, status.Generation, s, waiting)
+func (p *Proxy) start(status Status, s *spec, waiting bool) (*version, *monitor) {
+	main, m := p.newGroup(status.Service, status.Generation, s, waiting)
 	v := newVersion(status, s.wants, main)
 	v.rules, v.targetTLS = s.rules, s.targetTLS
 	v.hop = p.hopOf(status.Service)
@@ -74,26 +74,26 @@ func (p *Proxy) start(status Status, s *spec, waiting bool) (*version, *watch) {
 	for _, t := range v.targets() {
 		t.start()
 	}
-	return v, w
+	return v, m
 }
 
 // newGroup returns the group of the targets of s, which are not probed yet.
-func (p *Proxy) newGroup(service string, generation uint64, s *spec, waiting bool) (group, *watch) {
-	w := newWatch(len(s.targets), waiting, s.Timeouts.Deploy, func(e Event) {
+func (p *Proxy) newGroup(service string, generation uint64, s *spec, waiting bool) (group, *monitor) {
+	m := newMonitor(len(s.targets), waiting, s.Timeouts.Deploy, func(e Event) {
 		e.Service, e.Generation = service, generation
 		p.emit(e)
 	})
-	w.shortages = p.shortages
+	m.shortages = p.shortages
 	var targets []*target
 	for _, at := range s.targets {
-		targets = append(targets, p.newTarget(at, s, w))
+		targets = append(targets, p.newTarget(at, s, m))
 	}
-	return newGroup(targets[:len(s.Targets)], targets[len(s.Targets):]), w
+	return newGroup(targets[:len(s.Targets)], targets[len(s.Targets):]), m
 }
 
 // await returns nil when v has what its Deployment wants it to have before it
 // serves, all within Timeouts.Deploy.
-func (p *Proxy) await(ctx context.Context, v *version, w *watch) error {
+func (p *Proxy) await(ctx context.Context, v *version, m *monitor) error {
 	d := &v.status.Deployment
 	limited, cancel := ctx, context.CancelFunc(func() {})
 	if d.Timeouts.Deploy >= 0 {
@@ -101,7 +101,7 @@ func (p *Proxy) await(ctx context.Context, v *version, w *watch) error {
 	}
 	defer cancel()
 	if !d.Force {
-		if err := w.awaitHealthy(ctx, v.targets(), d); err != nil {
+		if err := m.awaitHealthy(ctx, v.targets(), d); err != nil {
 			return err
 		}
 	}
@@ -293,12 +293,12 @@ func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
 // replaceRollout publishes r, of which s was made, as soon as it may.
 func (p *Proxy) replaceRollout(ctx context.Context, res *reserved, r Rollout, s *spec) (previous, next *version, err error) {
 	defer p.router.begin(&phase{service: res.Name, change: changeOf(EventDeploying, res.Number)})()
-	second, w := p.newGroup(res.Name, res.Number, s, true)
+	second, m := p.newGroup(res.Name, res.Number, s, true)
 	targets := second.targets()
 	for _, t := range targets {
 		t.start()
 	}
-	if err = w.awaitHealthy(ctx, targets, &s.Deployment); err == nil {
+	if err = m.awaitHealthy(ctx, targets, &s.Deployment); err == nil {
 		previous, next, err = p.update(ctx, res, res.Name, EventSwitched, func(v *version) (*version, error) {
 			if _, err := r.parse(&v.status.Deployment, v.targetTLS); err != nil { // it may be another by now
 				return nil, err
@@ -396,8 +396,8 @@ func (p *Proxy) restore(status Status, others map[string]*version, byHost map[st
 		return newVersion(status, wants{claims: own}, group{}), err // its hosts have no policy
 	}
 	status.Deployment = s.Deployment
-	v, w := p.start(status, s, false)
-	v.settled, v.settledBy = w.settled, time.Now().Add(time.Second)
+	v, m := p.start(status, s, false)
+	v.settled, v.settledBy = m.settled, time.Now().Add(time.Second)
 	if status.Rollout == nil {
 		return v, nil
 	}

@@ -47,18 +47,18 @@ type target struct {
 	prober   *prober
 	trust    trust     // in what TLS says; of prober
 	schedule *schedule // of all targets of the Proxy
-	watch    *watch
+	monitor  *monitor
 	traffic  *histogram.Histogram              // of the requests that were sent to the address, whichever deploy named it
 	inUse    *inuse.Counter[endpoint.Endpoint] // of all targets of the Proxy, by place
 
 	healthy  atomic.Bool              // as the probes have it
-	record   balance.Record           // of the requests to it
+	outcomes balance.Record           // of the requests to it
 	refusals atomic.Int32             // connections in a row that could not be made since the last probe passed
 	ejection atomic.Pointer[ejection] // nil: it is not taken out
 
-	stop    context.CancelFunc             // ends the eager probing
-	settled chan struct{}                  // closed when that has ended
-	regular *probe.Member[check, *finding] // what has come after it; nil: nothing has. Valid once settled is closed
+	stop    context.CancelFunc                    // ends the eager probing
+	settled chan struct{}                         // closed when that has ended
+	regular *probe.Member[probeKey, *probeResult] // what has come after it; nil: nothing has. Valid once settled is closed
 
 	mu     sync.Mutex // guards what follows
 	health Health
@@ -70,9 +70,9 @@ type target struct {
 	outlier ejection // the last one as an outlier; zero: there was none lately
 }
 
-// newTarget returns the target of s at an endpoint, which is watched by w. Its name
+// newTarget returns the target of s at an endpoint, whose probes m follows. Its name
 // is looked up as p.names say; nil: Options.Dial does that.
-func (p *Proxy) newTarget(at parsedTarget, s *spec, w *watch) *target {
+func (p *Proxy) newTarget(at parsedTarget, s *spec, m *monitor) *target {
 	u := upstream.Options{
 		Network:         at.Network,
 		Address:         at.Address,
@@ -96,7 +96,7 @@ func (p *Proxy) newTarget(at parsedTarget, s *spec, w *watch) *target {
 		prober:   newProber(at.Endpoint, u, s, p.options.UserAgent, p.hop, name),
 		trust:    secured.trust,
 		schedule: &p.schedule,
-		watch:    w,
+		monitor:  m,
 		traffic:  new(histogram.Histogram),
 		inUse:    &p.targetsInUse,
 		http2:    at.Scheme != "http",
@@ -214,6 +214,49 @@ func (t *target) eject(outlier bool, mayStay func() bool) bool {
 	return true
 }
 
+// conclude draws the conclusions for t from what came of a probe.
+func (t *target) conclude(r *probeResult) {
+	if t.name != nil {
+		if r.by.name != t.name {
+			t.name.Follow(r.by.name)
+			r.judge(t.name)
+		}
+		t.conns.CloseStale() // the probe has looked it up
+	}
+	probes, changed := t.record(&r.Probe)
+	t.monitor.observe(t, &r.Probe, probes, changed)
+}
+
+// record keeps a probe. It returns how many of the target have ended, and whether
+// the target's health is another now.
+func (t *target) record(p *Probe) (probes int, changed bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.probes++
+	if p.Cause == CauseShortage {
+		if t.last == nil || t.last.Cause == CauseShortage {
+			t.last = p // for there is nothing better to tell
+		}
+		return t.probes, false
+	}
+	if t.last == nil || t.last.Passed != p.Passed {
+		t.streak = 0
+	}
+	t.last = p
+	t.streak++
+	now, needed := HealthUnhealthy, t.check.Fall
+	if p.Passed {
+		now, needed = HealthHealthy, t.check.Rise
+		changed = t.recoverLocked()
+	}
+	if now == t.health || t.streak < needed {
+		return t.probes, changed
+	}
+	t.health, t.since = now, time.Now()
+	t.healthy.Store(p.Passed)
+	return t.probes, true
+}
+
 // recoverLocked ends what requests have done to t, for a probe has passed. It
 // reports whether requests are sent to t again that were not.
 func (t *target) recoverLocked() bool {
@@ -238,7 +281,7 @@ func (q *request) judge(l *lane, why reason.Reason, status int, now time.Duratio
 	t := l.target
 	failed := why.IsUnhealthy() && why != reason.Dial && !q.isStream || why == reason.None && status >= 500
 	if failed || err == nil {
-		t.record.Note(now, failed)
+		t.outcomes.Note(now, failed)
 	}
 	if err == nil {
 		t.answered()
@@ -362,9 +405,9 @@ func (g *group) siblings(t *target) []*lane {
 // hasOutlier reports whether t fails so much more than its siblings that it is
 // to be taken out.
 func (g *group) hasOutlier(t *target, now time.Duration) bool {
-	return t.record.IsOutlier(func(yield func(*balance.Record) bool) {
+	return t.outcomes.IsOutlier(func(yield func(*balance.Record) bool) {
 		for _, l := range g.siblings(t) {
-			if l.target != t && l.target.isHealthy() && !yield(&l.target.record) {
+			if l.target != t && l.target.isHealthy() && !yield(&l.target.outcomes) {
 				return
 			}
 		}
@@ -389,7 +432,7 @@ func (l *lane) InFlight() int64 {
 }
 
 // Record is that of a balance.Candidate.
-func (l *lane) Record() *balance.Record { return &l.target.record }
+func (l *lane) Record() *balance.Record { return &l.target.outcomes }
 
 // inFlight returns how many requests and streams are inside lanes.
 func inFlight(lanes []*lane) (requests, streams int64) {
