@@ -19,6 +19,7 @@ import (
 
 	"github.com/shahnk19/parachute/internal/agent"
 	"github.com/shahnk19/parachute/internal/answer"
+	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/credentials"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/headers"
@@ -627,7 +628,7 @@ func (p *Proxy) readFiles(s *spec) (err error) {
 	if s.targetTLS, err = s.TargetTLS.readFile(); err != nil {
 		return err
 	}
-	if s.rules, err = newRules(&s.Deployment, p.options, p.pages, p.checks); err != nil {
+	if s.rules, err = newRules(&s.Deployment, p); err != nil {
 		return err
 	}
 	if s.policy.tls.Mode == TLSFiles {
@@ -645,14 +646,12 @@ type rules struct {
 	trusted   []netip.Prefix    // who is believed what a request has been through
 	request   func(http.Header) // changes what goes to a target; nil: nothing does
 	answer    answer.Rules
-	answers   bool // something of answers is to be changed, kept or counted
 }
 
 // newRules returns the rules of a normalized Deployment. Pages that the service
-// lacks are taken from standard. checks has room for as many passwords as may be
-// checked at once. An error is ErrInvalid.
-func newRules(d *Deployment, o Options, standard *pages.Set, checks chan struct{}) (*rules, error) {
-	r := &rules{trusted: o.TrustedProxies, redirects: make(redirects.Rules, len(d.Redirects))}
+// lacks are those of p. An error is ErrInvalid.
+func newRules(d *Deployment, p *Proxy) (*rules, error) {
+	r := &rules{trusted: p.options.TrustedProxies, redirects: make(redirects.Rules, len(d.Redirects))}
 	switch d.Forwarded.Trust {
 	case TrustEverybody:
 		r.trusted = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
@@ -682,15 +681,20 @@ func newRules(d *Deployment, o Options, standard *pages.Set, checks chan struct{
 		r.networks, err = networks.Parse(d.Access.Allow, d.Access.Deny)
 	}
 	if err == nil && d.Access.BasicAuthFile != "" {
-		r.users, err = credentials.Load(d.Access.BasicAuthFile, checks)
+		r.users, err = credentials.Load(d.Access.BasicAuthFile, p.checks)
 	}
 	if err == nil && d.ErrorPages != "" {
-		r.pages, err = standard.Load(d.ErrorPages)
+		r.pages, err = p.pages.Load(d.ErrorPages)
 	}
 	if err != nil {
 		return nil, faultf(ErrInvalid, "%v", err)
 	}
-	r.answers = !r.answer.IsZero() || d.Buffer.Responses || d.MaxResponseBody > 0
+	if ahead := d.Buffer.Responses; ahead || d.MaxResponseBody > 0 {
+		limits := buffer.Limits{Memory: d.Buffer.Memory, Size: d.MaxResponseBody}
+		r.answer.Take = func(res *http.Response, method string) (full, err error) {
+			return p.spool.TakeResponse(res, method, ahead, limits)
+		}
+	}
 	return r, nil
 }
 

@@ -305,19 +305,6 @@ func (q *request) isMisdirected(t *table, s *site) bool {
 	return sni != name && !s.sharesTLS(name, t.lookup(sni), sni)
 }
 
-// sharesTLS reports whether name, whose site is s, is served with the same
-// settings and the same certificate as the host sni, whose site is other. Either
-// site may be nil.
-func (s *site) sharesTLS(name string, other *site, sni string) bool {
-	if s == nil || other == nil || s.policy.tls != other.policy.tls {
-		return s == other
-	}
-	if s.holding == nil || other.holding == nil {
-		return s.holding == other.holding
-	}
-	return sameCertificate(s.holding.certificate(s.host, name), other.holding.certificate(other.host, sni))
-}
-
 // findVersion sets q.version to the version of s that answers for the request,
 // or to nil, and with it what that version sees of the request.
 func (q *request) findVersion(s *site) {
@@ -661,7 +648,7 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 	var edit func(*http.Response) error
 	editor := q.newAnswerEditor()
 	if editor != nil {
-		edit = editor.edit
+		edit = editor.Edit // of a value of its own: with a method of q, every request would be allocated
 	}
 	res, err := forward.Forward(q.w, q.out, l.exchange, forward.Options{
 		Target:    q.rest,
@@ -677,7 +664,7 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 		Answer:    edit,
 	})
 	if editor != nil {
-		q.outcome.Unbuffered = editor.full
+		q.outcome.Unbuffered = editor.Full
 	}
 	q.isStream = passage.IsStream()
 	why := q.failureReason(err, &res)
@@ -717,42 +704,18 @@ const maxLosses = 3
 
 // newAnswerEditor returns what edits the answer before it is passed on, or nil if
 // it is passed on as it is.
-func (q *request) newAnswerEditor() *answerEditor {
-	if !q.version.rules.answers && len(q.group.readers) == 0 {
+func (q *request) newAnswerEditor() *answer.Editor {
+	rules, hasReaders := &q.version.rules.answer, len(q.group.readers) > 0
+	if rules.IsZero() && !hasReaders {
 		return nil
 	}
-	// The editor is a value of its own because Forward keeps its method: with a
-	// method of q, every request would have to be allocated.
-	return &answerEditor{
-		rules:      q.version.rules,
-		deployment: &q.version.status.Deployment,
-		spool:      q.proxy.spool,
-		request: answer.Request{
-			Method:     q.r.Method,
-			Target:     q.target,
-			Prefix:     q.outcome.Prefix,
-			IsSecure:   q.client.IsSecure(q.r),
-			HasReaders: len(q.group.readers) > 0,
-		},
-	}
-}
-
-// An answerEditor applies the rules of a version to the answer to one request.
-type answerEditor struct {
-	rules      *rules
-	deployment *Deployment
-	spool      *buffer.Store
-	request    answer.Request
-
-	full error // why the answer is not buffered although it should be; nil: there is no such reason
-}
-
-func (e *answerEditor) edit(res *http.Response) (err error) {
-	e.rules.answer.Apply(res.Header, &e.request)
-	d := e.deployment
-	limits := buffer.Limits{Memory: d.Buffer.Memory, Size: d.MaxResponseBody}
-	e.full, err = e.spool.TakeResponse(res, e.request.Method, d.Buffer.Responses, limits)
-	return err
+	return &answer.Editor{Rules: rules, Request: answer.Request{
+		Method:     q.r.Method,
+		Target:     q.target,
+		Prefix:     q.outcome.Prefix,
+		IsSecure:   q.client.IsSecure(q.r),
+		HasReaders: hasReaders,
+	}}
 }
 
 // record notes in the outcome how an exchange with l's target ended, and draws

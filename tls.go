@@ -625,6 +625,19 @@ func isChallenge(hello *tls.ClientHelloInfo) bool {
 	return len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == acme.ALPNProto
 }
 
+// sharesTLS reports whether name, whose site is s, is served with the same
+// settings and the same certificate as the host sni, whose site is other. Either
+// site may be nil.
+func (s *site) sharesTLS(name string, other *site, sni string) bool {
+	if s == nil || other == nil || s.policy.tls != other.policy.tls {
+		return s == other
+	}
+	if s.holding == nil || other.holding == nil {
+		return s.holding == other.holding
+	}
+	return sameCertificate(s.holding.certificate(s.host, name), other.holding.certificate(other.host, sni))
+}
+
 // sameCertificate reports whether a and b are one, which none is not.
 func sameCertificate(a, b *tls.Certificate) bool {
 	return a != nil && b != nil && (a == b || bytes.Equal(a.Certificate[0], b.Certificate[0]))

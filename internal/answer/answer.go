@@ -1,5 +1,5 @@
-// Package answer changes the header of an answer on its way to the client, as a
-// service has been told to.
+// Package answer edits an answer on its way to the client: its header, and the way
+// its body is taken. It does so by rules that are made once for many answers.
 package answer
 
 import (
@@ -11,39 +11,48 @@ import (
 )
 
 // Rules say what is changed in the answers of a service. The zero Rules change
-// nothing. They never change themselves, and any number of goroutines may use
-// them.
+// nothing. They are not modified once they are in use, so any number of goroutines
+// may use them.
 type Rules struct {
-	// ScopeCookies narrows cookies down to the prefix that was cut off from the
-	// path of the request, see [cookies.Scope].
+	// ScopeCookies has the cookies of an answer apply only below the prefix
+	// that was stripped from the path of the request; see [cookies.Scope].
 	ScopeCookies bool
 
-	// WriterAffinity is for how long a client that has written something reads
-	// from where it has written, where there are targets that only read. If it
-	// is 0 or negative, it need not.
+	// WriterAffinity is how long a client that has written something reads
+	// from the targets that take writes, rather than from those that only
+	// read. If 0 or negative, it may read from any at once.
 	WriterAffinity time.Duration
 
 	// HSTS is the value of Strict-Transport-Security in answers over TLS. If
-	// nil, it is the target's. All answers share it.
+	// nil, the target's own value is kept. All answers share the slice.
 	HSTS []string
 
-	// Headers changes all the rest, after that. If nil, nothing does.
+	// Headers, if not nil, changes the header after all other rules.
 	Headers func(http.Header)
+
+	// Take, if not nil, may put another Body in the place of the answer's, to
+	// limit or to buffer it. method is the request's. full says why the body
+	// is not buffered although it should be, and is no failure; an error is,
+	// and keeps the answer from the client.
+	Take func(res *http.Response, method string) (full, err error)
 }
 
-// A Request is what Rules have to know of the request that is answered.
+// A Request is what Rules depend on in the request that is answered.
 type Request struct {
 	Method     string
 	Target     string // as the client sent it
-	Prefix     string // that was cut off from it; "": none
+	Prefix     string // that was stripped from Target; "": none
 	IsSecure   bool   // it came over TLS
-	HasReaders bool   // it might have gone to a target that only reads
+	HasReaders bool   // the service has targets that only read
 }
 
-// IsZero reports whether r changes nothing where there are no readers.
-func (r *Rules) IsZero() bool { return !r.ScopeCookies && r.HSTS == nil && r.Headers == nil }
+// IsZero reports whether r changes nothing in the answers of a service without
+// targets that only read.
+func (r *Rules) IsZero() bool {
+	return !r.ScopeCookies && r.HSTS == nil && r.Headers == nil && r.Take == nil
+}
 
-// Apply changes h, which is that of the answer to a request.
+// Apply changes h, the header of the answer to a request.
 func (r *Rules) Apply(h http.Header, to *Request) {
 	if r.ScopeCookies && to.Prefix != "" {
 		cookies.Scope(h, to.Prefix, to.Target)
@@ -59,12 +68,31 @@ func (r *Rules) Apply(h http.Header, to *Request) {
 	}
 }
 
-// noteWriter has the client's requests go where it has written, for a while. The
-// app may say that it has written nothing that anybody would miss.
+// noteWriter adds a cookie to the answer of a request that writes, by which later
+// requests of the client are recognized. The app may opt out, for a request that
+// wrote nothing worth reading back.
 func (r *Rules) noteWriter(h http.Header, to *Request) {
 	optedOut := strings.EqualFold(h.Get("X-Writer-Affinity"), "false")
 	delete(h, "X-Writer-Affinity")
 	if !optedOut && r.WriterAffinity > 0 && to.Method != http.MethodGet && to.Method != http.MethodHead {
 		cookies.NoteWriter(h, time.Now(), r.WriterAffinity, to.IsSecure)
 	}
+}
+
+// An Editor applies Rules to the answer to one request.
+type Editor struct {
+	Rules   *Rules
+	Request Request
+
+	// Full is set by Edit to what Rules.Take returned as such.
+	Full error
+}
+
+// Edit changes res. An error is that of Rules.Take.
+func (e *Editor) Edit(res *http.Response) (err error) {
+	e.Rules.Apply(res.Header, &e.Request)
+	if e.Rules.Take != nil {
+		e.Full, err = e.Rules.Take(res, e.Request.Method)
+	}
+	return err
 }
