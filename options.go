@@ -692,7 +692,7 @@ func newRules(d *Deployment, p *Proxy) (*rules, error) {
 	if ahead := d.Buffer.Responses; ahead || d.MaxResponseBody > 0 {
 		limits := buffer.Limits{Memory: d.Buffer.Memory, Size: d.MaxResponseBody}
 		r.answer.Take = func(res *http.Response, method string) (full, err error) {
-			return p.spool.TakeResponse(res, method, ahead, limits)
+			return p.spool.BufferResponse(res, method, ahead, limits)
 		}
 	}
 	return r, nil

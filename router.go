@@ -143,7 +143,7 @@ func (t *table) lookup(host string) *site { return t.sites.Match(host) }
 // the prefix that the target is below, and the target without that.
 func (s *site) route(target string) (v *version, prefix, rest string) {
 	for _, r := range s.routes {
-		if rest, ok := forward.Below(target, r.prefix); ok {
+		if rest, ok := forward.CutPrefix(target, r.prefix); ok {
 			return r.version, r.escaped, rest
 		}
 	}
@@ -237,7 +237,7 @@ func (q *request) serve() {
 		q.abort(reason.NoHTTP, errors.New("a request on a connection for a TLS-ALPN-01 challenge")) // RFC 8737, section 3
 	}
 	var err error
-	q.target, err = forward.Target(r, "")
+	q.target, err = forward.RequestTarget(r, "")
 	switch {
 	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
 		q.w.Header().Set("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")
@@ -561,7 +561,7 @@ func (q *request) prepareBody() bool {
 		return true
 	}
 	limits := buffer.Limits{Memory: d.Buffer.Memory, Size: d.MaxRequestBody}
-	out, body, err := q.proxy.spool.ReadRequest(q.r, forward.Patient(q.w, q.r.Body), limits)
+	out, body, err := q.proxy.spool.ReadRequest(q.r, forward.NewTimeoutReader(q.w, q.r.Body), limits)
 	if err != nil {
 		q.refuseBody(q.bodyReason(err, reason.BufferedBody), err)
 		return false
@@ -651,17 +651,17 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 		edit = editor.Edit // of a value of its own: with a method of q, every request would be allocated
 	}
 	res, err := forward.Forward(q.w, q.out, l.exchange, forward.Options{
-		Target:    q.rest,
-		Prefix:    q.outcome.Prefix,
-		Client:    q.client,
-		RequestID: q.outcome.RequestID,
-		Hop:       q.version.hop,
-		Start:     q.start,
-		Calls:     l.target.http2,
-		Stream:    passage.BecomeStream,
-		Mute:      &l.mute,
-		Request:   q.version.rules.request,
-		Answer:    edit,
+		RequestTarget: q.rest,
+		Prefix:        q.outcome.Prefix,
+		Client:        q.client,
+		RequestID:     q.outcome.RequestID,
+		Hop:           q.version.hop,
+		Start:         q.start,
+		GRPC:          l.target.http2,
+		Stream:        passage.BecomeStream,
+		NoCloseFrames: &l.mute,
+		Request:       q.version.rules.request,
+		Answer:        edit,
 	})
 	if editor != nil {
 		q.outcome.Unbuffered = editor.Full

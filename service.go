@@ -560,7 +560,7 @@ func (v *version) announceReplaced(next *version) {
 // lanesLeftBehind returns the lanes of v, and of the versions before it, that are
 // not next's and that somebody may be inside of. next may be nil.
 func (v *version) lanesLeftBehind(next *version) []*lane {
-	left := slices.DeleteFunc(slices.Clone(v.leaving), func(l *lane) bool { return l.IsDeserted() })
+	left := slices.DeleteFunc(slices.Clone(v.leaving), func(l *lane) bool { return l.IsDrained() })
 	left = append(left, v.lanes()...)
 	if next != nil {
 		kept := next.lanes()

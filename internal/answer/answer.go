@@ -75,7 +75,7 @@ func (r *Rules) noteWriter(h http.Header, to *Request) {
 	optedOut := strings.EqualFold(h.Get("X-Writer-Affinity"), "false")
 	delete(h, "X-Writer-Affinity")
 	if !optedOut && r.WriterAffinity > 0 && to.Method != http.MethodGet && to.Method != http.MethodHead {
-		cookies.NoteWriter(h, time.Now(), r.WriterAffinity, to.IsSecure)
+		cookies.SetWriter(h, time.Now(), r.WriterAffinity, to.IsSecure)
 	}
 }
 

@@ -18,53 +18,53 @@ func (s *Store) ReadAhead(r io.ReadCloser, size int64, l Limits) (body io.ReadCl
 	}
 	b := s.NewBody(l)
 	b.large = size > smallPiece
-	b.spills = true
+	b.keepOverflow = true
 	if _, err = b.ReadFrom(r); err == nil {
 		r.Close()
 		return b, nil, nil
 	}
-	if b.spill == nil || !errors.Is(err, ErrSpool) {
+	if b.overflow == nil || !errors.Is(err, ErrSpool) {
 		b.Close()
 		return nil, nil, err
 	}
 	rest := r
 	if l.Size > 0 {
-		rest = &limited{ReadCloser: r, left: l.Size - b.Len() - int64(len(b.spill))}
+		rest = &limitedBody{ReadCloser: r, remaining: l.Size - b.Len() - int64(len(b.overflow))}
 	}
-	return &ahead{kept: b, spill: b.spill, end: b.spillEnd, rest: rest}, err, nil
+	return &partialBody{start: b, overflow: b.overflow, overflowErr: b.overflowErr, rest: rest}, err, nil
 }
 
-// An ahead is a body of which only the beginning is kept.
-type ahead struct {
-	kept  *Body
-	spill []byte // follows kept, and has no place
-	end   error  // of rest, as it came with spill; nil: none
-	rest  io.ReadCloser
-	past  bool // what was kept is read
+// An partialBody is a body of which only the beginning is kept.
+type partialBody struct {
+	start       *Body
+	overflow    []byte // follows kept, and has no place
+	overflowErr error  // of rest, as it came with spill; nil: none
+	rest        io.ReadCloser
+	startRead   bool // what was kept is read
 }
 
-func (a *ahead) Read(p []byte) (int, error) {
-	if !a.past {
-		n, err := a.kept.Read(p)
+func (a *partialBody) Read(p []byte) (int, error) {
+	if !a.startRead {
+		n, err := a.start.Read(p)
 		if err != io.EOF {
 			return n, err
 		}
-		a.past = true
-		a.kept.Close() // others may need its place
+		a.startRead = true
+		a.start.Close() // others may need its place
 	}
 	switch {
-	case len(a.spill) > 0:
-		n := copy(p, a.spill)
-		a.spill = a.spill[n:]
+	case len(a.overflow) > 0:
+		n := copy(p, a.overflow)
+		a.overflow = a.overflow[n:]
 		return n, nil
-	case a.end != nil:
-		return 0, a.end
+	case a.overflowErr != nil:
+		return 0, a.overflowErr
 	}
 	return a.rest.Read(p)
 }
 
 // Close may be called while a Read runs.
-func (a *ahead) Close() error {
-	a.kept.Close()
+func (a *partialBody) Close() error {
+	a.start.Close()
 	return a.rest.Close()
 }

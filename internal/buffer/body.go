@@ -19,31 +19,31 @@ import (
 // back all that it has, as soon as no other method is running. From then on
 // the methods return that error, or os.ErrClosed.
 type Body struct {
-	store  *Store
-	memory int64 // how many bytes may be in pieces
-	limit  int64 // how many bytes there may be at all; 0: any number
-	large  bool  // it will not fit into a small piece
+	store     *Store
+	maxMemory int64 // how many bytes may be in pieces
+	maxSize   int64 // how many bytes there may be at all; 0: any number
+	large     bool  // it will not fit into a small piece
 
-	pieces  [][]byte // the first bytes; all but the last piece are full
-	file    *os.File // what follows them; nil: nothing
-	taken   int64    // bytes of the Store's memory
-	spooled int64    // bytes of the Store's spool
-	size    int64
-	offset  int64 // where the next Read begins
+	pieces     [][]byte // the first bytes; all but the last piece are full
+	file       *os.File // what follows them; nil: nothing
+	memoryUsed int64    // bytes of the Store's memory
+	spoolUsed  int64    // bytes of the Store's spool
+	size       int64
+	offset     int64 // where the next Read begins
 
 	// For ReadAhead, which goes on where a Body has no place for more.
-	spills   bool   // what has none is not lost
-	spill    []byte // of the last Read; nil: it had a place
-	spillEnd error  // what that Read has returned
+	keepOverflow bool   // what has none is not lost
+	overflow     []byte // of the last Read; nil: it had a place
+	overflowErr  error  // what that Read has returned
 
-	mu    sync.Mutex // guards using and err, and is held while all is given back
-	using int        // methods that use pieces and file
-	err   error      // what every method returns from now on
+	mu   sync.Mutex // guards using and err, and is held while all is given back
+	uses int        // methods that use pieces and file
+	err  error      // what every method returns from now on
 }
 
 // NewBody returns an empty Body, which has to be closed.
 func (s *Store) NewBody(l Limits) *Body {
-	return &Body{store: s, memory: cmp.Or(l.Memory, 1<<20), limit: max(l.Size, 0)}
+	return &Body{store: s, maxMemory: cmp.Or(l.Memory, 1<<20), maxSize: max(l.Size, 0)}
 }
 
 // Len returns how many bytes the Body has, read or not.
@@ -51,22 +51,22 @@ func (b *Body) Len() int64 { return b.size }
 
 // Write adds p. If that is too much, it adds nothing.
 func (b *Body) Write(p []byte) (n int, err error) {
-	if err := b.begin(); err != nil {
+	if err := b.beginUse(); err != nil {
 		return 0, err
 	}
-	defer b.end()
+	defer b.endUse()
 	if !b.fits(len(p)) {
 		return 0, b.fail(ErrTooLarge)
 	}
 	for n < len(p) {
-		room := b.room()
+		room := b.freeSpace()
 		if room == nil {
 			if err := b.writeFile(p[n:]); err != nil {
 				return n, b.fail(err)
 			}
 			return len(p), nil
 		}
-		n += b.took(copy(room, p[n:]))
+		n += b.extend(copy(room, p[n:]))
 	}
 	return n, nil
 }
@@ -86,11 +86,11 @@ func (b *Body) ReadFrom(r io.Reader) (n int64, err error) {
 
 // fill adds what one Read of r returns.
 func (b *Body) fill(r io.Reader) error {
-	if err := b.begin(); err != nil {
+	if err := b.beginUse(); err != nil {
 		return err
 	}
-	defer b.end()
-	room := b.room()
+	defer b.endUse()
+	room := b.freeSpace()
 	if room == nil {
 		return b.fillFile(r)
 	}
@@ -98,14 +98,14 @@ func (b *Body) fill(r io.Reader) error {
 	if !b.fits(n) {
 		return b.fail(ErrTooLarge)
 	}
-	b.took(n)
+	b.extend(n)
 	return err
 }
 
 func (b *Body) fillFile(r io.Reader) error {
-	large := b.store.memory.take(largePiece)
+	large := b.store.memory.acquire(largePiece)
 	if large {
-		defer b.store.memory.give(largePiece)
+		defer b.store.memory.release(largePiece)
 	}
 	piece := newPiece(large)
 	defer freePiece(piece)
@@ -117,8 +117,8 @@ func (b *Body) fillFile(r io.Reader) error {
 	switch {
 	case err == nil:
 		return end
-	case b.spills:
-		b.spill, b.spillEnd = bytes.Clone(piece[:n]), end
+	case b.keepOverflow:
+		b.overflow, b.overflowErr = bytes.Clone(piece[:n]), end
 		return err
 	}
 	return b.fail(err)
@@ -126,13 +126,13 @@ func (b *Body) fillFile(r io.Reader) error {
 
 // fits reports whether n more bytes are not too many.
 func (b *Body) fits(n int) bool {
-	return b.limit == 0 || int64(n) <= b.limit-b.size
+	return b.maxSize == 0 || int64(n) <= b.maxSize-b.size
 }
 
-// room returns where in memory the next bytes belong; nil: in the file.
-func (b *Body) room() []byte {
-	left := b.memory - b.size
-	if b.file != nil || left <= 0 || !b.hasRoom() && !b.grow() {
+// freeSpace returns where in memory the next bytes belong; nil: in the file.
+func (b *Body) freeSpace() []byte {
+	left := b.maxMemory - b.size
+	if b.file != nil || left <= 0 || !b.hasFreeSpace() && !b.addPiece() {
 		return nil
 	}
 	last := b.pieces[len(b.pieces)-1]
@@ -140,28 +140,28 @@ func (b *Body) room() []byte {
 	return free[:min(int64(len(free)), left)]
 }
 
-// hasRoom reports whether the last piece has any.
-func (b *Body) hasRoom() bool {
+// hasFreeSpace reports whether the last piece has any.
+func (b *Body) hasFreeSpace() bool {
 	i := len(b.pieces) - 1
 	return i >= 0 && len(b.pieces[i]) < cap(b.pieces[i])
 }
 
-// grow adds a piece, unless the Store has no memory for it.
-func (b *Body) grow() bool {
+// addPiece adds a piece, unless the Store has no memory for it.
+func (b *Body) addPiece() bool {
 	size, large := int64(smallPiece), b.large || len(b.pieces) > 0
 	if large {
 		size = largePiece
 	}
-	if !b.store.memory.take(size) {
+	if !b.store.memory.acquire(size) {
 		return false
 	}
-	b.taken += size
+	b.memoryUsed += size
 	b.pieces = append(b.pieces, newPiece(large))
 	return true
 }
 
-// took counts n bytes that were put where room said, and returns n.
-func (b *Body) took(n int) int {
+// extend counts n bytes that were put where room said, and returns n.
+func (b *Body) extend(n int) int {
 	last := &b.pieces[len(b.pieces)-1]
 	*last = (*last)[:len(*last)+n]
 	b.size += int64(n)
@@ -175,38 +175,38 @@ func (b *Body) writeFile(p []byte) (err error) {
 		return nil
 	}
 	s := b.store
-	if !s.spool.take(int64(len(p))) {
+	if !s.spool.acquire(int64(len(p))) {
 		return fmt.Errorf("%w: it would pass the limit of %d bytes for all bodies: want a higher one, or fewer bodies at a time", ErrSpool, s.spool.limit)
 	}
 	defer func() {
 		if err != nil {
-			s.spool.give(int64(len(p)))
+			s.spool.release(int64(len(p)))
 		}
 	}()
 	if b.file == nil {
-		if b.file, err = s.create(); err != nil {
+		if b.file, err = s.createFile(); err != nil {
 			return err
 		}
 	}
 	if _, err := b.file.Write(p); err != nil {
 		return fmt.Errorf("%w: a file in %s cannot be written: %w: want more room there", ErrSpool, s.dir, cause(err))
 	}
-	b.spooled += int64(len(p))
+	b.spoolUsed += int64(len(p))
 	b.size += int64(len(p))
 	return nil
 }
 
 // Read returns what follows, and io.EOF at the end of what there is.
 func (b *Body) Read(p []byte) (n int, err error) {
-	if err := b.begin(); err != nil {
+	if err := b.beginUse(); err != nil {
 		return 0, err
 	}
-	defer b.end()
+	defer b.endUse()
 	p = p[:min(int64(len(p)), max(b.size-b.offset, 0))]
-	start := b.size - b.spooled // of the file
+	start := b.size - b.spoolUsed // of the file
 	switch {
 	case len(p) > 0 && b.offset < start:
-		n = copy(p, b.at(b.offset))
+		n = copy(p, b.inMemory(b.offset))
 	case len(p) > 0:
 		if n, err = b.file.ReadAt(p, b.offset-start); err != nil {
 			return 0, b.fail(fmt.Errorf("%w: a file in %s cannot be read back: %w: want a disk that works", ErrSpool, b.store.dir, cause(err)))
@@ -218,8 +218,8 @@ func (b *Body) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// at returns what the piece that holds a byte has from there on.
-func (b *Body) at(offset int64) []byte {
+// inMemory returns what the piece that holds a byte has from there on.
+func (b *Body) inMemory(offset int64) []byte {
 	first := b.pieces[0]
 	if offset < int64(len(first)) {
 		return first[offset:]
@@ -230,10 +230,10 @@ func (b *Body) at(offset int64) []byte {
 
 // Seek sets where the next Read begins, as io.Seeker says.
 func (b *Body) Seek(offset int64, whence int) (int64, error) {
-	if err := b.begin(); err != nil {
+	if err := b.beginUse(); err != nil {
 		return 0, err
 	}
-	defer b.end()
+	defer b.endUse()
 	switch whence {
 	case io.SeekStart:
 	case io.SeekCurrent:
@@ -259,20 +259,20 @@ func (b *Body) Close() error {
 	return nil
 }
 
-// begin keeps pieces and file until end is called.
-func (b *Body) begin() error {
+// beginUse keeps pieces and file until end is called.
+func (b *Body) beginUse() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.err == nil {
-		b.using++
+		b.uses++
 	}
 	return b.err
 }
 
-func (b *Body) end() {
+func (b *Body) endUse() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.using--
+	b.uses--
 	b.releaseLocked()
 }
 
@@ -287,7 +287,7 @@ func (b *Body) fail(err error) error {
 
 // releaseLocked gives back what there is, if nobody may use it any more.
 func (b *Body) releaseLocked() {
-	if b.err == nil || b.using > 0 {
+	if b.err == nil || b.uses > 0 {
 		return
 	}
 	for _, piece := range b.pieces {
@@ -296,7 +296,7 @@ func (b *Body) releaseLocked() {
 	if b.file != nil {
 		b.file.Close() // it has no name, so nothing is lost that was not written
 	}
-	b.store.memory.give(b.taken)
-	b.store.spool.give(b.spooled)
-	b.pieces, b.file, b.taken, b.spooled = nil, nil, 0, 0
+	b.store.memory.release(b.memoryUsed)
+	b.store.spool.release(b.spoolUsed)
+	b.pieces, b.file, b.memoryUsed, b.spoolUsed = nil, nil, 0, 0
 }

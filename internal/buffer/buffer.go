@@ -60,7 +60,7 @@ type Limits struct {
 // called from any goroutine. Make one with New.
 type Store struct {
 	dir           string
-	memory, spool account // in bytes
+	memory, spool quota // in bytes
 }
 
 // New returns a Store. It does not touch the disk before a body has to be
@@ -98,9 +98,9 @@ func (s *Store) ReadAll(r io.Reader, size int64, l Limits) (*Body, error) {
 	return b, nil
 }
 
-// create returns a new file that no name leads to: it is gone when it is
+// createFile returns a new file that no name leads to: it is gone when it is
 // closed, whatever ends the process.
-func (s *Store) create() (*os.File, error) {
+func (s *Store) createFile() (*os.File, error) {
 	file, err := os.CreateTemp(s.dir, "parachute-")
 	if err == nil {
 		if err = os.Remove(file.Name()); err != nil {
@@ -129,14 +129,14 @@ func cause(err error) error {
 	return err
 }
 
-// An account counts what is in use of something that is limited.
-type account struct {
+// An quota counts what is in use of something that is limited.
+type quota struct {
 	limit int64 // negative: none
 	used  atomic.Int64
 }
 
-// take reports whether n more can be used; then they are.
-func (a *account) take(n int64) bool {
+// acquire reports whether n more can be used; then they are.
+func (a *quota) acquire(n int64) bool {
 	for {
 		used := a.used.Load()
 		if a.limit >= 0 && n > a.limit-used {
@@ -148,8 +148,8 @@ func (a *account) take(n int64) bool {
 	}
 }
 
-// give takes back n that were taken.
-func (a *account) give(n int64) { a.used.Add(-n) }
+// release takes back n that were taken.
+func (a *quota) release(n int64) { a.used.Add(-n) }
 
 // Bodies in memory are made of pieces: most are small, and those that are not
 // take few.

@@ -14,28 +14,28 @@ func Limit(r io.ReadCloser, n int64) io.ReadCloser {
 	if n <= 0 {
 		return r
 	}
-	return &limited{ReadCloser: r, left: n}
+	return &limitedBody{ReadCloser: r, remaining: n}
 }
 
-type limited struct {
+type limitedBody struct {
 	io.ReadCloser
-	left int64
-	err  error
+	remaining int64
+	err       error
 }
 
-func (l *limited) Read(p []byte) (int, error) {
+func (l *limitedBody) Read(p []byte) (int, error) {
 	if l.err != nil || len(p) == 0 {
 		return 0, l.err
 	}
 	// One byte more than is left tells whether there is more.
-	if int64(len(p))-1 > l.left {
-		p = p[:l.left+1]
+	if int64(len(p))-1 > l.remaining {
+		p = p[:l.remaining+1]
 	}
 	n, err := l.ReadCloser.Read(p)
-	if int64(n) > l.left {
-		n, err = int(l.left), ErrTooLarge
+	if int64(n) > l.remaining {
+		n, err = int(l.remaining), ErrTooLarge
 	}
-	l.left -= int64(n)
+	l.remaining -= int64(n)
 	l.err = err
 	return n, err
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/shahnk19/parachute/internal/field"
 )
 
-// TakeResponse has the body of res, the answer to a request with that method, keep
+// BufferResponse has the body of res, the answer to a request with that method, keep
 // to l.Size; and if ahead is true it reads the body as ReadAhead does, whose full
 // and errors are its own: the app has done its work, and a client that may have
 // to be waited for is better than one that gets nothing. After an error res.Body
@@ -17,7 +17,7 @@ import (
 // An event stream has no limit. It is not read ahead either, nor is a body of
 // unknown length, which somebody may wait for piece by piece, an answer to a gRPC
 // call, or one that says X-Accel-Buffering: no.
-func (s *Store) TakeResponse(res *http.Response, method string, ahead bool, l Limits) (full, err error) {
+func (s *Store) BufferResponse(res *http.Response, method string, ahead bool, l Limits) (full, err error) {
 	switch {
 	case field.IsEventStream(res.Header) || method == http.MethodHead:
 	case l.Size > 0 && res.ContentLength > l.Size:

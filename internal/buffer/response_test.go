@@ -44,7 +44,7 @@ func TestResponseIsReadAheadIfNobodyWaitsForItPieceByPiece(t *testing.T) {
 			is := is.New(t)
 			s := buffer.New(buffer.Options{Dir: t.TempDir()})
 			res, src := response(tt.length, tt.header...)
-			full, err := s.TakeResponse(res, tt.method, true, buffer.Limits{Size: 5})
+			full, err := s.BufferResponse(res, tt.method, true, buffer.Limits{Size: 5})
 			is.NoErr(err)
 			is.NoErr(full)
 			is.Equal(src.closed, !tt.asIs) // who sent it is free
@@ -52,7 +52,7 @@ func TestResponseIsReadAheadIfNobodyWaitsForItPieceByPiece(t *testing.T) {
 			res.Body.Close()
 
 			res, src = response(tt.length, tt.header...)
-			full, err = s.TakeResponse(res, tt.method, false, buffer.Limits{})
+			full, err = s.BufferResponse(res, tt.method, false, buffer.Limits{})
 			is.NoErr(err)
 			is.NoErr(full)
 			is.True(res.Body == io.ReadCloser(src)) // nobody has asked for it
@@ -82,7 +82,7 @@ func TestResponseKeepsToItsLimitUnlessItIsAStream(t *testing.T) {
 				is := is.New(t)
 				s := buffer.New(buffer.Options{Dir: t.TempDir()})
 				res, src := response(tt.length, tt.header...)
-				_, err := s.TakeResponse(res, tt.method, ahead, buffer.Limits{Size: tt.size})
+				_, err := s.BufferResponse(res, tt.method, ahead, buffer.Limits{Size: tt.size})
 				is.Equal(err, tt.err)
 				if err != nil {
 					is.True(res.Body == io.ReadCloser(src))
@@ -107,7 +107,7 @@ func TestResponseWithoutRoomTellsWhyItIsNotBuffered(t *testing.T) {
 	is := is.New(t)
 	s := buffer.New(buffer.Options{Dir: t.TempDir(), MaxMemory: 1, MaxSpool: 1})
 	res, _ := response(5)
-	full, err := s.TakeResponse(res, "GET", true, buffer.Limits{})
+	full, err := s.BufferResponse(res, "GET", true, buffer.Limits{})
 	is.NoErr(err)
 	is.True(errors.Is(full, buffer.ErrSpool))
 	is.Equal(rest(t, res.Body), "hello") // all the same
@@ -121,7 +121,7 @@ func TestResponseThatBreaksOffIsAnError(t *testing.T) {
 	res, src := response(5)
 	broken := errors.New("connection reset")
 	src.Reader = io.MultiReader(strings.NewReader("he"), iotest.ErrReader(broken))
-	full, err := s.TakeResponse(res, "GET", true, buffer.Limits{})
+	full, err := s.BufferResponse(res, "GET", true, buffer.Limits{})
 	is.NoErr(full)
 	is.True(errors.Is(err, broken))
 	is.True(res.Body == io.ReadCloser(src))

@@ -34,7 +34,7 @@ func Scope(h http.Header, prefix, target string) {
 	if len(set) == 0 || prefix == "" || strings.Contains(prefix, ";") {
 		return
 	}
-	inside := below(directory(target), prefix)
+	inside := isBelow(directory(target), prefix)
 	scoped := make([]string, len(set))
 	for i, cookie := range set {
 		scoped[i] = scope(cookie, prefix, inside)
@@ -64,7 +64,7 @@ func scope(cookie, prefix string, inside bool) string {
 			within = inside || named // the last one counts
 		}
 		b.WriteString(before)
-		if end := textproto.TrimString(path); named && !below(end, prefix) {
+		if end := textproto.TrimString(path); named && !isBelow(end, prefix) {
 			b.WriteString(prefix)
 			if end == "/" {
 				path = path[1:]
@@ -100,8 +100,8 @@ func directory(target string) string {
 	return "/"
 }
 
-// below reports whether a cookie for prefix would be sent for path.
-func below(path, prefix string) bool {
+// isBelow reports whether a cookie for prefix would be sent for path.
+func isBelow(path, prefix string) bool {
 	rest, ok := strings.CutPrefix(path, prefix)
 	return ok && (rest == "" || rest[0] == '/')
 }

@@ -10,16 +10,16 @@ import (
 // Cookies that tell until when their client has just written something, in
 // milliseconds since 1970.
 const (
-	writer      = "parachute-writer"
-	kamalWriter = "kamal-writer"
+	writerCookie      = "parachute-writer"
+	kamalWriterCookie = "kamal-writer"
 )
 
-// NoteWriter adds to an answer's header that the client has just written
+// SetWriter adds to an answer's header that the client has just written
 // something, which HasWritten says for that long. secure has the cookie sent
 // over TLS alone.
-func NoteWriter(h http.Header, now time.Time, long time.Duration, secure bool) {
+func SetWriter(h http.Header, now time.Time, long time.Duration, secure bool) {
 	cookie := http.Cookie{
-		Name:     writer,
+		Name:     writerCookie,
 		Value:    strconv.FormatInt(now.Add(long).UnixMilli(), 10),
 		Path:     "/",
 		MaxAge:   int((long + time.Second - 1) / time.Second),
@@ -33,7 +33,7 @@ func NoteWriter(h http.Header, now time.Time, long time.Duration, secure bool) {
 // HasWritten reports whether the client that sent h has just written something:
 // in doubt, it has.
 func HasWritten(h http.Header, now time.Time) bool {
-	for _, name := range []string{writer, kamalWriter} {
+	for _, name := range []string{writerCookie, kamalWriterCookie} {
 		value, ok := Value(h, name)
 		if !ok {
 			continue

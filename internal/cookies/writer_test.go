@@ -17,7 +17,7 @@ func TestWriterIsRememberedForAWhile(t *testing.T) {
 	is := is.New(t)
 	now := time.UnixMilli(1_000_000)
 	h := http.Header{"Set-Cookie": {"a=1"}}
-	cookies.NoteWriter(h, now, 1500*time.Millisecond, true)
+	cookies.SetWriter(h, now, 1500*time.Millisecond, true)
 	is.Equal(h["Set-Cookie"], []string{"a=1", "parachute-writer=1001500; Path=/; Max-Age=2; HttpOnly; Secure; SameSite=Lax"})
 
 	sent := http.Header{"Cookie": {"parachute-writer=1001500"}}
@@ -37,7 +37,7 @@ func TestWriterIsRememberedForWholeSeconds(t *testing.T) {
 	} {
 		is := is.New(t)
 		h := make(http.Header)
-		cookies.NoteWriter(h, time.UnixMilli(1_000_000), long, false)
+		cookies.SetWriter(h, time.UnixMilli(1_000_000), long, false)
 		attributes := strings.Split(h["Set-Cookie"][0], "; ")
 		is.True(slices.Contains(attributes, want))
 		is.True(!slices.Contains(attributes, "Secure"))

@@ -35,8 +35,8 @@ type Users struct {
 }
 
 type user struct {
-	hash  []byte                 // by bcrypt
-	right atomic.Pointer[digest] // of the pair that was let in last; nil: none was yet
+	hash     []byte                 // by bcrypt
+	accepted atomic.Pointer[digest] // of the pair that was let in last; nil: none was yet
 }
 
 // A digest is the SHA-256 of a key and a pair behind it. That will do for a
@@ -68,18 +68,18 @@ func (u *Users) Allows(ctx context.Context, h http.Header) (bool, error) {
 	}
 	sum := digest(sha256.Sum256(pair))
 	who := u.byName[string(name)]
-	if right, known := u.recall(who, &sum); known {
+	if right, known := u.remembered(who, &sum); known {
 		return right, nil
 	}
 	return u.check(ctx, who, string(name), string(password), sum)
 }
 
-// recall returns what is remembered of a pair.
-func (u *Users) recall(who *user, sum *digest) (right, known bool) {
-	if who != nil && who.right.Load().equal(sum) {
+// remembered returns what is remembered of a pair.
+func (u *Users) remembered(who *user, sum *digest) (right, known bool) {
+	if who != nil && who.accepted.Load().equal(sum) {
 		return true, true
 	}
-	return false, u.place(sum).Load().equal(sum)
+	return false, u.refusedSlot(sum).Load().equal(sum)
 }
 
 // check waits for its turn, looks whether the password is right, and remembers
@@ -92,31 +92,31 @@ func (u *Users) check(ctx context.Context, who *user, name, password string, sum
 	}
 	defer func() { <-u.checks }()
 	// Browsers send several requests at once, and the first may be through.
-	if right, known := u.recall(who, &sum); known {
+	if right, known := u.remembered(who, &sum); known {
 		return right, nil
 	}
-	hash := u.standIn(name).hash
+	hash := u.decoy(name).hash
 	if who != nil {
 		hash = who.hash
 	}
 	right := bcrypt.CompareHashAndPassword(hash, []byte(password)) == nil && who != nil
 	if right {
-		who.right.Store(&sum)
+		who.accepted.Store(&sum)
 	} else {
-		u.place(&sum).Store(&sum)
+		u.refusedSlot(&sum).Store(&sum)
 	}
 	return right, nil
 }
 
-// standIn returns whose hash an unknown name is checked against. It is always
+// decoy returns whose hash an unknown name is checked against. It is always
 // the same for a name, as hashes of different costs take different times.
-func (u *Users) standIn(name string) *user {
+func (u *Users) decoy(name string) *user {
 	return u.all[maphash.String(u.seed, name)%uint64(len(u.all))]
 }
 
-// place returns where the pair is remembered if it is wrong. It stays wrong for
+// refusedSlot returns where the pair is remembered if it is wrong. It stays wrong for
 // as long as there are these Users, so nothing but another pair ends that.
-func (u *Users) place(sum *digest) *atomic.Pointer[digest] {
+func (u *Users) refusedSlot(sum *digest) *atomic.Pointer[digest] {
 	return &u.refused[binary.NativeEndian.Uint64(sum[:])%uint64(len(u.refused))]
 }
 

@@ -68,13 +68,13 @@ func read(file string) (string, error) {
 	case errors.Is(err, regular.ErrTooLarge):
 		return "", fmt.Errorf("%s has more than 1 MiB: want a file of users, with some sixty bytes for each", file)
 	case err != nil:
-		return "", unreadable(err)
+		return "", readError(err)
 	}
 	return string(data), nil
 }
 
-// unreadable is for an error that names the file.
-func unreadable(err error) error {
+// readError is for an error that names the file.
+func readError(err error) error {
 	if descriptors.IsShortage(err) {
 		return fmt.Errorf("%w: %s", err, descriptors.Advice(err))
 	}
@@ -89,7 +89,7 @@ func parseLine(line string) (name, hash string, err error) {
 	if len(name) > maxName {
 		return "", "", fmt.Errorf("the name %q is too long: want at most %d bytes", name, maxName)
 	}
-	if kind := foreign(hash); kind != "" {
+	if kind := unsupportedHash(hash); kind != "" {
 		return "", "", fmt.Errorf("the password of %q is %s: want one hashed by bcrypt, as htpasswd -B does", name, kind)
 	}
 	digits := hash[len("$2y$"):len("$2y$10")]
@@ -100,8 +100,8 @@ func parseLine(line string) (name, hash string, err error) {
 	return name, hash, nil
 }
 
-// foreign says what hash is if it is none by bcrypt.
-func foreign(hash string) string {
+// unsupportedHash says what hash is if it is none by bcrypt.
+func unsupportedHash(hash string) string {
 	const alphabet = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	prefix, _, _ := strings.Cut(strings.TrimPrefix(hash, "$"), "$")
 	switch {

@@ -13,18 +13,18 @@ import (
 // right behind it. One that waits for the answer's head instead gets that later
 // by so much, and no more.
 const (
-	emptyLimit = time.Second            // where there is hardly ever a body
-	firstLimit = 100 * time.Millisecond // with any other method
+	bodylessTimeout  = time.Second            // where there is hardly ever a body
+	firstByteTimeout = 100 * time.Millisecond // with any other method
 )
 
-// An ahead is a client's body whose first bytes are read before anybody asks
+// An lookAheadBody is a client's body whose first bytes are read before anybody asks
 // for them, to see whether there are any. Over HTTP/2 and HTTP/3 the head may
 // leave that open: a GET has a body of unknown length then until its stream
 // ends, and would go on in chunks of which there are none.
-type ahead struct {
+type lookAheadBody struct {
 	io.ReadCloser
 
-	came  chan struct{} // closed when the fields below are set
+	ready chan struct{} // closed when the fields below are set
 	first []byte        // what is still to be given to a Read
 	err   error         // what came with it
 }
@@ -35,19 +35,19 @@ type ahead struct {
 // that r is a gRPC call, whose client may wait for the answer before it sends
 // anything.
 func lookAhead(r *http.Request, call bool) {
-	a, begun := r.Body.(*ahead)
+	a, begun := r.Body.(*lookAheadBody)
 	if !begun {
 		if call || !mayBeEmpty(r) {
 			return
 		}
-		a = &ahead{ReadCloser: r.Body, came: make(chan struct{})}
+		a = &lookAheadBody{ReadCloser: r.Body, ready: make(chan struct{})}
 		r.Body = a
 		go a.readFirst()
 	}
-	limit := firstLimit
+	limit := firstByteTimeout
 	switch r.Method {
 	case "GET", "HEAD", "OPTIONS", "DELETE":
-		limit = emptyLimit
+		limit = bodylessTimeout
 	}
 	if a.wait(limit, r.Context().Done()) && len(a.first) == 0 && a.err == io.EOF {
 		r.Body = http.NoBody
@@ -63,8 +63,8 @@ func mayBeEmpty(r *http.Request) bool {
 }
 
 // readFirst is the goroutine of a, which lasts until something has come.
-func (a *ahead) readFirst() {
-	defer close(a.came)
+func (a *lookAheadBody) readFirst() {
+	defer close(a.ready)
 	p := make([]byte, 512)
 	n := 0
 	for n == 0 && a.err == nil {
@@ -74,16 +74,16 @@ func (a *ahead) readFirst() {
 }
 
 // wait reports whether something came in time.
-func (a *ahead) wait(limit time.Duration, done <-chan struct{}) bool {
+func (a *lookAheadBody) wait(limit time.Duration, done <-chan struct{}) bool {
 	late := time.NewTimer(limit)
 	defer late.Stop()
 	select {
-	case <-a.came:
+	case <-a.ready:
 	case <-late.C:
 	case <-done:
 	}
 	select {
-	case <-a.came:
+	case <-a.ready:
 		return true
 	default:
 		return false
@@ -91,8 +91,8 @@ func (a *ahead) wait(limit time.Duration, done <-chan struct{}) bool {
 }
 
 // Read waits for what comes first, and reads on from there.
-func (a *ahead) Read(p []byte) (n int, err error) {
-	<-a.came
+func (a *lookAheadBody) Read(p []byte) (n int, err error) {
+	<-a.ready
 	n = copy(p, a.first)
 	a.first = a.first[n:]
 	if len(a.first) > 0 || n > 0 && a.err == nil {

@@ -21,7 +21,7 @@ func TestAllocationsOfTargetAndClientAreNone(t *testing.T) {
 	c := newCost(t, "GET /api/a?b HTTP/1.1\r\nX-Forwarded-For: 198.51.100.1, 192.0.2.2\r\n"+browser)
 	trusted := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 	n := testing.AllocsPerRun(1000, func() {
-		if _, err := forward.Target(c.r, "/api"); err != nil {
+		if _, err := forward.RequestTarget(c.r, "/api"); err != nil {
 			t.Fatal(err)
 		}
 		forward.ClientOf(c.r, trusted, "")

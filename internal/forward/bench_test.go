@@ -49,7 +49,7 @@ func newCost(tb testing.TB, raw string) *cost {
 	return &cost{
 		w:    nowhere{make(http.Header)},
 		r:    r,
-		o:    forward.Options{Target: "/", Client: forward.Client{Addr: netip.MustParseAddr("192.0.2.1")}, RequestID: "our-id", Start: start},
+		o:    forward.Options{RequestTarget: "/", Client: forward.Client{Addr: netip.MustParseAddr("192.0.2.1")}, RequestID: "our-id", Start: start},
 		head: http.Header{"Content-Length": {"5"}, "Content-Type": {"text/plain"}, "Date": {"today"}, "Server": {"app"}},
 	}
 }
@@ -114,7 +114,7 @@ func BenchmarkForward(b *testing.B) {
 		c := newCost(b, "GET /a/path?with=query HTTP/1.1\r\n"+browser)
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := forward.Target(c.r, ""); err != nil {
+			if _, err := forward.RequestTarget(c.r, ""); err != nil {
 				b.Fatal(err)
 			}
 		}

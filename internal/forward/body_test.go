@@ -68,7 +68,7 @@ func TestABodyThatWasNotReadCanBeSentAgain(t *testing.T) {
 		var outcomes []outcome
 		serve(t, n, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			for _, x := range []forward.Exchange{failing, failing, echoing} {
-				result, err := forward.Forward(w, r, x, forward.Options{Target: "/"})
+				result, err := forward.Forward(w, r, x, forward.Options{RequestTarget: "/"})
 				outcomes = append(outcomes, outcome{result, err})
 			}
 		}))
@@ -96,7 +96,7 @@ func TestABodyThatWasKeptCanBeSentAgain(t *testing.T) {
 		var outcomes []outcome
 		serve(t, n, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			for _, x := range []forward.Exchange{keeping, keeping, echoing} {
-				result, err := forward.Forward(w, r, x, forward.Options{Target: "/"})
+				result, err := forward.Forward(w, r, x, forward.Options{RequestTarget: "/"})
 				outcomes = append(outcomes, outcome{result, err})
 			}
 		}))

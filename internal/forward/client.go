@@ -41,8 +41,8 @@ func NearbyPrefixes() []netip.Prefix {
 // all are trusted the client is the leftmost.
 func ClientOf(r *http.Request, trusted []netip.Prefix, header string) Client {
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
-	c := Client{Addr: plain(peer.Addr())}
-	if !within(c.Addr, trusted) {
+	c := Client{Addr: normalize(peer.Addr())}
+	if !containsAddr(c.Addr, trusted) {
 		return c
 	}
 	c.Trusted = true
@@ -62,7 +62,7 @@ func ClientOf(r *http.Request, trusted []netip.Prefix, header string) Client {
 				return c
 			}
 			c.Addr = addr
-			if !within(addr, trusted) {
+			if !containsAddr(addr, trusted) {
 				return c
 			}
 		}
@@ -102,16 +102,16 @@ func parseHop(s string) (netip.Addr, bool) {
 		s = s[1 : len(s)-1]
 	} else if strings.HasPrefix(s, "[") || strings.Count(s, ":") == 1 {
 		hop, err := netip.ParseAddrPort(s)
-		return plain(hop.Addr()), err == nil
+		return normalize(hop.Addr()), err == nil
 	}
 	addr, err := netip.ParseAddr(s)
-	return plain(addr), err == nil
+	return normalize(addr), err == nil
 }
 
-// plain gives an address the one form that prefixes are compared with.
-func plain(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
+// normalize gives an address the one form that prefixes are compared with.
+func normalize(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
 
-func within(addr netip.Addr, prefixes []netip.Prefix) bool {
+func containsAddr(addr netip.Addr, prefixes []netip.Prefix) bool {
 	for _, p := range prefixes {
 		if p.Contains(addr) {
 			return true

@@ -44,13 +44,13 @@ type Exchange func(r *http.Request, target string, header field.View, interim fu
 
 // Options are what Forward has to know beside the request.
 type Options struct {
-	Target    string    // the request target to be written; see [Target]
-	Prefix    string    // what was stripped from it, sent as X-Forwarded-Prefix; "": nothing
-	Client    Client    // see [ClientOf]; without an Addr no X-Forwarded-For is sent
-	RequestID string    // sent as X-Request-ID; "": none is, whatever the client sent
-	Hop       []string  // of one, sent as X-Parachute-Hop behind those that the client sent, and shared; nil: none is; see [HasPassed]
-	Start     time.Time // sent as X-Request-Start: t=<ms since 1970>; zero: none is of ours
-	Calls     bool      // the target takes gRPC calls; if not, a request that says it is one is like any other
+	RequestTarget string    // the request target to be written; see [Target]
+	Prefix        string    // what was stripped from it, sent as X-Forwarded-Prefix; "": nothing
+	Client        Client    // see [ClientOf]; without an Addr no X-Forwarded-For is sent
+	RequestID     string    // sent as X-Request-ID; "": none is, whatever the client sent
+	Hop           []string  // of one, sent as X-Parachute-Hop behind those that the client sent, and shared; nil: none is; see [HasPassed]
+	Start         time.Time // sent as X-Request-Start: t=<ms since 1970>; zero: none is of ours
+	GRPC          bool      // the target takes gRPC calls; if not, a request that says it is one is like any other
 
 	// Request, if not nil, may change the header that goes out, but not the
 	// slices of values in it, which are shared. Host and what frames the body
@@ -75,7 +75,7 @@ type Options struct {
 
 	// Mute, if not nil, is asked when the stream is closed: where it is true,
 	// the ends of a WebSocket are not told, and it is cut at once.
-	Mute *atomic.Bool
+	NoCloseFrames *atomic.Bool
 }
 
 // A Result is what became of a request.
@@ -138,28 +138,28 @@ func Forward(w http.ResponseWriter, r *http.Request, exchange Exchange, o Option
 
 // A relay is one call of Forward.
 type relay struct {
-	w        http.ResponseWriter
-	rc       http.ResponseController // of w
-	r        *http.Request
-	o        Options
-	out      outgoing
-	body     *body // nil: the request has none
-	interim  func(status int, h http.Header)
-	waiting  func() error // beforeWait
-	lasting  bool         // the head of a stream has been passed on: nobody is timed
-	waited   bool         // the target was waited for
-	failed   error        // of a flush, before that
-	expires  time.Time    // the client's write deadline; zero: none of ours
-	answered io.Closer    // the exchange's Body
-	complete bool         // the answer was passed on to its end
-	result   Result
+	w              http.ResponseWriter
+	rc             http.ResponseController // of w
+	r              *http.Request
+	o              Options
+	header         outgoingHeader
+	body           *requestBody // nil: the request has none
+	interim        func(status int, h http.Header)
+	beforeWaitFunc func() error // beforeWait
+	isStream       bool         // the head of a stream has been passed on: nobody is timed
+	waited         bool         // the target was waited for
+	flushErr       error        // of a flush, before that
+	writeDeadline  time.Time    // the client's write deadline; zero: none of ours
+	resBody        io.Closer    // the exchange's Body
+	answered       bool         // the answer was passed on to its end
+	result         Result
 }
 
 var relays = sync.Pool{New: func() any {
 	y := new(relay)
 	// Bound here once, and not for each request.
-	y.interim, y.waiting = y.passInterim, func() error { return y.beforeWait(time.Now()) }
-	y.out.reset()
+	y.interim, y.beforeWaitFunc = y.passInterim, func() error { return y.beforeWait(time.Now()) }
+	y.header.reset()
 	return y
 }}
 
@@ -169,54 +169,54 @@ func (y *relay) run(exchange Exchange) error {
 		unmarkClose(y.w)
 		if lookAhead(r, y.isCall()); r.Body != http.NoBody {
 			y.body = newBody(y.w, r, y.isCall())
-			sent = y.body.sent
+			sent = y.body.out
 		}
 	}
-	upgrade := upgradeOf(y.r)
-	y.out.compose(y.r, &y.o, y.body != nil, upgrade)
+	upgrade := requestedProtocols(y.r)
+	y.header.fill(y.r, &y.o, y.body != nil, upgrade)
 	if y.o.Request != nil {
-		y.o.Request(y.out.header)
+		y.o.Request(y.header.header)
 	}
-	res, err := exchange(sent, y.o.Target, field.ViewOf(y.out.header), y.interim)
+	res, err := exchange(sent, y.o.RequestTarget, field.ViewOf(y.header.header), y.interim)
 	if err != nil {
 		return err
 	}
 	defer func() { res.Body.Close() }() // which may be another by then
-	y.answered = res.Body
+	y.resBody = res.Body
 	y.result.FirstByte = time.Now()
 	if res.StatusCode == http.StatusSwitchingProtocols {
-		return y.tunnel(res, upgrade)
+		return y.switchProtocols(res, upgrade)
 	}
-	return y.answer(res)
+	return y.passAnswer(res)
 }
 
 // isCall reports whether the request is a gRPC call.
-func (y *relay) isCall() bool { return y.o.Calls && field.IsCall(y.r) }
+func (y *relay) isCall() bool { return y.o.GRPC && field.IsCall(y.r) }
 
 // end lets go of the client's body and of everything else.
 func (y *relay) end() Result {
 	if b := y.body; b != nil {
 		switch {
-		case y.complete:
-			b.stop(b.linger(), lingerLimit)
+		case y.answered:
+			b.stop(b.lingerTime(), lingerTimeout)
 		case y.result.Status == 0:
-			b.settle()
-			b.stop(0, lingerLimit)
-			if !b.whole {
+			b.awaitLookAhead()
+			b.stop(0, lingerTimeout)
+			if !b.complete {
 				markClose(y.w, y.r)
 			}
 		default:
 			b.stop(0, 0)
 		}
 		y.result.BytesIn += b.n
-		y.result.BodyRead, y.result.BodyErr = b.begun, b.failed
-		if b.sent.Body != b && b.whole && y.result.Status == 0 {
-			y.r.Body, y.result.BodyRead = b.sent.Body, false
+		y.result.BodyRead, y.result.BodyErr = b.begun, b.clientErr
+		if b.out.Body != b && b.complete && y.result.Status == 0 {
+			y.r.Body, y.result.BodyRead = b.out.Body, false
 		}
 	}
 	result := y.result
-	y.out.reset()
-	*y = relay{out: y.out, interim: y.interim, waiting: y.waiting}
+	y.header.reset()
+	*y = relay{header: y.header, interim: y.interim, beforeWaitFunc: y.beforeWaitFunc}
 	relays.Put(y)
 	return result
 }
@@ -227,7 +227,7 @@ func (y *relay) becomeStream(s io.Closer) {
 	if y.o.Stream == nil {
 		return
 	}
-	if b, ok := y.answered.(interface{ BecomeStream() }); ok {
+	if b, ok := y.resBody.(interface{ BecomeStream() }); ok {
 		b.BecomeStream()
 	}
 	y.o.Stream(s)
@@ -245,7 +245,7 @@ func (y *relay) passInterim(status int, h http.Header) {
 			if b.begun {
 				return // it has been told, or does not ask
 			}
-			b.held = false
+			b.awaitsContinue = false
 		}
 	}
 	writeInterim(y.w, y.r, status, h)
@@ -267,27 +267,27 @@ func writeInterim(w http.ResponseWriter, r *http.Request, status int, h http.Hea
 		head["Content-Length"] = nil
 	}
 	rc := http.NewResponseController(w)
-	rc.SetWriteDeadline(time.Now().Add(idleLimit))
+	rc.SetWriteDeadline(time.Now().Add(clientTimeout))
 	w.WriteHeader(status)
 	rc.SetWriteDeadline(time.Time{})
 	clear(head)
 	maps.Copy(head, final)
 }
 
-// closing is the value of a Connection header. It is known again by its
+// closeValue is the value of a Connection header. It is known again by its
 // address, so that Forward can take back what an earlier attempt said.
-var closing = []string{"close"}
+var closeValue = []string{"close"}
 
 // markClose makes the server close an HTTP/1 connection after the answer. On
 // HTTP/2 the mark would end the connection for other requests as well.
 func markClose(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor == 1 {
-		w.Header()["Connection"] = closing
+		w.Header()["Connection"] = closeValue
 	}
 }
 
 func unmarkClose(w http.ResponseWriter) {
-	if h := w.Header(); len(h["Connection"]) > 0 && &h["Connection"][0] == &closing[0] {
+	if h := w.Header(); len(h["Connection"]) > 0 && &h["Connection"][0] == &closeValue[0] {
 		delete(h, "Connection")
 	}
 }

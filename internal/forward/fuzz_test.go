@@ -48,13 +48,13 @@ func FuzzRequest(f *testing.F) {
 			n.Script(t, targetAddr, func(conn net.Conn, _ int) { s.serve(t, conn) })
 			pool := newPool(t, n)
 			serve(t, n, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				target, err := forward.Target(r, "")
+				target, err := forward.RequestTarget(r, "")
 				if err != nil {
 					w.WriteHeader(http.StatusBadRequest)
 					return
 				}
 				result, err := forward.Forward(w, r, pool.Exchange, forward.Options{
-					Target:    target,
+					RequestTarget:    target,
 					Client:    forward.ClientOf(r, nil, ""),
 					RequestID: s.sent(r.Method + " " + target),
 				})
@@ -144,7 +144,7 @@ func FuzzTarget(f *testing.F) {
 		if err != nil {
 			return
 		}
-		got, err := forward.Target(&http.Request{Method: method, RequestURI: uri, URL: u}, prefix)
+		got, err := forward.RequestTarget(&http.Request{Method: method, RequestURI: uri, URL: u}, prefix)
 		if err != nil {
 			return
 		}

@@ -11,25 +11,25 @@ import (
 	"github.com/shahnk19/parachute/internal/field"
 )
 
-// A kind says what a proxy does with a header field.
-type kind int
+// A fieldKind says what a proxy does with a header field.
+type fieldKind int
 
 const (
-	endToEnd   kind = iota // passed on
-	hopByHop               // for the next neighbour only (RFC 9110, section 7.6.1)
-	ours                   // a request's is always set or dropped by us
-	forwarding             // a request's tells where it comes from: kept of a trusted peer alone
+	endToEnd   fieldKind = iota // passed on
+	hopByHop                    // for the next neighbour only (RFC 9110, section 7.6.1)
+	ownField                    // a request's is always set or dropped by us
+	forwarding                  // a request's tells where it comes from: kept of a trusted peer alone
 )
 
 // kindOf returns the kind of the field with the given canonical name.
-func kindOf(name string) kind {
+func kindOf(name string) fieldKind {
 	switch name {
 	case "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 		"Http2-Settings", "Proxy-Authenticate", "Proxy-Authorization":
 		return hopByHop
 	case "Host", "Content-Length", "X-Request-Id", hopHeader,
 		"Proxy": // a CGI program would find it as HTTP_PROXY
-		return ours
+		return ownField
 	case "Forwarded", "X-Real-Ip", "X-Request-Start":
 		return forwarding
 	}
@@ -39,10 +39,10 @@ func kindOf(name string) kind {
 	return endToEnd
 }
 
-// passes reports whether a request's field goes on. A name with '_' does not
+// isForwarded reports whether a request's field goes on. A name with '_' does not
 // where it would be one of those above with '-': many servers behind us read
 // both alike, so it would stand beside what we say, whoever sent it.
-func passes(name string, trusted bool) bool {
+func isForwarded(name string, trusted bool) bool {
 	if strings.IndexByte(name, '_') >= 0 {
 		return kindOf(textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))) == endToEnd
 	}
@@ -55,10 +55,10 @@ func passes(name string, trusted bool) bool {
 	return false
 }
 
-// removeNamed deletes from h what the values of a Connection header name. It
+// removeConnectionFields deletes from h what the values of a Connection header name. It
 // spares what the proxy says itself: otherwise whoever sends the header could
 // silence it.
-func removeNamed(h http.Header, connection []string) {
+func removeConnectionFields(h http.Header, connection []string) {
 	for _, list := range connection {
 		for token := range field.Elements(list) {
 			switch token {
@@ -75,7 +75,7 @@ func removeNamed(h http.Header, connection []string) {
 // removeHopByHop deletes from the head of an answer what is meant for us, or
 // nobody's business.
 func removeHopByHop(h http.Header) {
-	removeNamed(h, h["Connection"])
+	removeConnectionFields(h, h["Connection"])
 	for name := range h {
 		if kindOf(name) == hopByHop || name == hopHeader {
 			delete(h, name)
@@ -83,9 +83,9 @@ func removeHopByHop(h http.Header) {
 	}
 }
 
-// require has the head h of a 426, the answer to r, say which protocols the
+// requireUpgrade has the head h of a 426, the answer to r, say which protocols the
 // target requires, for that is what it is for (RFC 9110, section 15.5.22).
-func require(h http.Header, protocols []string, r *http.Request) {
+func requireUpgrade(h http.Header, protocols []string, r *http.Request) {
 	h["Upgrade"] = protocols
 	if r.Close || field.HasToken(h["Connection"], "close") {
 		// The server puts its own close in the place of a field that has none
@@ -96,10 +96,10 @@ func require(h http.Header, protocols []string, r *http.Request) {
 	h["Connection"] = []string{"Upgrade"}
 }
 
-// describe has the head h of a 304 keep what it tells of the answer that it
+// keep304Fields has the head h of a 304 keep what it tells of the answer that it
 // stands for. The server of net/http takes that out, by the canonical names; but
 // names are the same in any case (RFC 9110, section 5.1).
-func describe(h http.Header) {
+func keep304Fields(h http.Header) {
 	for _, name := range [...]string{"Content-Length", "Content-Type"} {
 		if values := h[name]; len(values) > 0 {
 			delete(h, name)
@@ -108,8 +108,8 @@ func describe(h http.Header) {
 	}
 }
 
-// share adds the answer's fields to those that an outer handler has set.
-func share(h, answer http.Header) {
+// addFields adds the answer's fields to those that an outer handler has set.
+func addFields(h, answer http.Header) {
 	for name, values := range answer {
 		if before := h[name]; len(before) > 0 {
 			values = slices.Concat(before, values)
@@ -118,10 +118,10 @@ func share(h, answer http.Header) {
 	}
 }
 
-// An outgoing is the header of the request to the target. It shares the values
+// An outgoingHeader is the header of the request to the target. It shares the values
 // of the client's header, which nobody changes, and keeps those that are set
 // here in one array, so that it can be used again without allocating.
-type outgoing struct {
+type outgoingHeader struct {
 	header http.Header
 	values []string
 }
@@ -130,7 +130,7 @@ type outgoing struct {
 const maxPooledHeader = 64
 
 // reset makes o empty, and lets go of everything it shared.
-func (o *outgoing) reset() {
+func (o *outgoingHeader) reset() {
 	if o.header == nil || len(o.header) > maxPooledHeader {
 		o.header = make(http.Header)
 	}
@@ -139,31 +139,31 @@ func (o *outgoing) reset() {
 	o.values = o.values[:0]
 }
 
-func (o *outgoing) set(name, value string) {
+func (o *outgoingHeader) set(name, value string) {
 	o.values = append(o.values, value)
 	n := len(o.values)
 	o.header[name] = o.values[n-1 : n : n]
 }
 
 // setMissing is set where a trusted peer has not said it already.
-func (o *outgoing) setMissing(name, value string) {
+func (o *outgoingHeader) setMissing(name, value string) {
 	if len(o.header[name]) == 0 {
 		o.set(name, value)
 	}
 }
 
-// compose fills o, which is empty, for r. The request has a body or not;
+// fill fills o, which is empty, for r. The request has a body or not;
 // upgrade is the protocols that are asked for, if any. What is meant for the
 // target alone is named in Connection, so that it does not go further (RFC 9110,
 // section 7.6.1).
-func (o *outgoing) compose(r *http.Request, how *Options, body bool, upgrade string) {
+func (o *outgoingHeader) fill(r *http.Request, how *Options, body bool, upgrade string) {
 	trusted := how.Client.Trusted
 	for name, values := range r.Header {
-		if passes(name, trusted) {
+		if isForwarded(name, trusted) {
 			o.header[name] = values
 		}
 	}
-	removeNamed(o.header, r.Header["Connection"])
+	removeConnectionFields(o.header, r.Header["Connection"])
 	trailers := field.HasToken(r.Header["Te"], "trailers")
 	switch {
 	case upgrade != "" && trailers:
@@ -184,14 +184,14 @@ func (o *outgoing) compose(r *http.Request, how *Options, body bool, upgrade str
 	if !body || !r.ProtoAtLeast(1, 1) {
 		delete(o.header, "Expect")
 	}
-	o.forwarded(r, how)
-	o.passed(r, how.Hop)
+	o.setForwarded(r, how)
+	o.setHop(r, how.Hop)
 }
 
-// forwarded says where r came from.
-func (o *outgoing) forwarded(r *http.Request, how *Options) {
+// setForwarded says where r came from.
+func (o *outgoingHeader) setForwarded(r *http.Request, how *Options) {
 	if how.Client.Addr.IsValid() {
-		peer := peerOf(r.RemoteAddr)
+		peer := peerIP(r.RemoteAddr)
 		if before := o.header["X-Forwarded-For"]; len(before) > 0 {
 			peer = strings.Join(before, ", ") + ", " + peer
 		}
@@ -219,8 +219,8 @@ func (o *outgoing) forwarded(r *http.Request, how *Options) {
 	}
 }
 
-// peerOf returns the IP address in a RemoteAddr as it is written there.
-func peerOf(remote string) string {
+// peerIP returns the IP address in a RemoteAddr as it is written there.
+func peerIP(remote string) string {
 	host := remote[:max(0, strings.LastIndexByte(remote, ':'))]
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	host, _, _ = strings.Cut(host, "%")
@@ -231,9 +231,9 @@ func peerOf(remote string) string {
 // change to another protocol (RFC 9110, section 7.8).
 func canUpgrade(r *http.Request) bool { return r.ProtoMajor == 1 && r.ProtoMinor > 0 }
 
-// upgradeOf returns the protocols that r asks to change to and that can be
+// requestedProtocols returns the protocols that r asks to change to and that can be
 // tunnelled, or "". A body of r goes first.
-func upgradeOf(r *http.Request) string {
+func requestedProtocols(r *http.Request) string {
 	asked := r.Header["Upgrade"]
 	if len(asked) == 0 || !canUpgrade(r) || !field.HasToken(r.Header["Connection"], "upgrade") {
 		return ""
@@ -282,9 +282,9 @@ func isTrailer(name string) bool {
 	return kindOf(name) == endToEnd && !strings.HasPrefix(name, "If-")
 }
 
-// announced returns the names that may stand in a Trailer header, sorted, of
+// trailerNames returns the names that may stand in a Trailer header, sorted, of
 // those that the sender of t announced.
-func announced(t http.Header) []string {
+func trailerNames(t http.Header) []string {
 	if len(t) == 0 {
 		return nil
 	}

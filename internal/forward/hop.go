@@ -30,8 +30,8 @@ func HasPassed(h http.Header, hop []string) bool {
 	return false
 }
 
-// passed says that the request has passed hop, a list of one, or none.
-func (o *outgoing) passed(r *http.Request, hop []string) {
+// setHop says that the request has passed hop, a list of one, or none.
+func (o *outgoingHeader) setHop(r *http.Request, hop []string) {
 	before := r.Header[hopHeader]
 	switch {
 	case len(hop) == 0:

@@ -25,7 +25,7 @@ func TestPatientReaderGivesTheClientAMinuteForEachRead(t *testing.T) {
 		}
 		reads := make(chan read, 1)
 		serve(t, n, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			b, err := io.ReadAll(forward.Patient(w, r.Body))
+			b, err := io.ReadAll(forward.NewTimeoutReader(w, r.Body))
 			reads <- read{string(b), err}
 			time.Sleep(time.Hour) // which the client is not timed in
 			if r.Context().Err() != nil {

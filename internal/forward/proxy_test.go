@@ -53,20 +53,20 @@ func newProxy(exchange forward.Exchange) *proxy {
 }
 
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	target, err := forward.Target(r, p.prefix)
+	target, err := forward.RequestTarget(r, p.prefix)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	result, err := forward.Forward(w, r, p.exchange, forward.Options{
-		Target:    target,
+		RequestTarget:    target,
 		Prefix:    p.prefix,
 		Client:    forward.ClientOf(r, p.trusted, ""),
 		RequestID: "our-id",
 		Start:     start,
-		Calls:     true,
+		GRPC:     true,
 		Stream:    p.opened,
-		Mute:      &p.mute,
+		NoCloseFrames:      &p.mute,
 	})
 	p.outcomes <- outcome{result, err}
 	switch {

@@ -19,7 +19,7 @@ var (
 	errNotBelow = errors.New("request line: the target is not below the prefix")
 )
 
-// Target returns the request target with which r goes on: what stood in the
+// RequestTarget returns the request target with which r goes on: what stood in the
 // client's request line, byte for byte and never re-encoded, of an absolute
 // URL what follows the authority (RFC 9112, section 3.2). Where an outer
 // handler changed the path or the query in r.URL, as http.StripPrefix does,
@@ -34,7 +34,7 @@ var (
 // start with '/'; it has a '#', a space or a control character; a segment of
 // its path is "." or "..", however encoded; or it is not below the prefix.
 // OPTIONS *, CONNECT and TRACE are the caller's to answer.
-func Target(r *http.Request, prefix string) (string, error) {
+func RequestTarget(r *http.Request, prefix string) (string, error) {
 	if !field.IsToken(r.Method) {
 		return "", errMethod
 	}
@@ -45,7 +45,7 @@ func Target(r *http.Request, prefix string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	target = overrule(target, r.URL)
+	target = applyURL(target, r.URL)
 	switch {
 	case isServerWide(r):
 		target = "*"
@@ -56,7 +56,7 @@ func Target(r *http.Request, prefix string) (string, error) {
 	case hasDots(target):
 		return "", errDots
 	}
-	target, ok := Below(target, prefix)
+	target, ok := CutPrefix(target, prefix)
 	if !ok {
 		return "", errNotBelow
 	}
@@ -94,10 +94,10 @@ func isServerWide(r *http.Request) bool {
 		r.RequestURI != "" && r.RequestURI[0] != '/'
 }
 
-// overrule returns target with that of path and query replaced in which u says
+// applyURL returns target with that of path and query replaced in which u says
 // something else. u is what the server made of target, unless an outer handler
 // changed it or made the request itself.
-func overrule(target string, u *url.URL) string {
+func applyURL(target string, u *url.URL) string {
 	path, query, asked := strings.Cut(target, "?")
 	samePath := (u.RawPath == "" || u.RawPath == path) && decodesTo(path, u.Path)
 	sameQuery := u.RawQuery == query && (u.ForceQuery || query != "") == asked
@@ -131,19 +131,19 @@ func decodesTo(raw, path string) bool {
 	return err == nil && decoded == path
 }
 
-// Below returns what [Target] returned as it is seen from prefix, a path, and
+// CutPrefix returns what [Target] returned as it is seen from prefix, a path, and
 // reports whether it is below that: up to a '/' or to the end of its path, its
 // decoded bytes are prefix, except that no %2F stands for a '/'. One slash is
 // left in front of what follows, whatever there was. Every target is below ""
 // and "/", and stays as it is.
-func Below(target, prefix string) (rest string, ok bool) {
+func CutPrefix(target, prefix string) (rest string, ok bool) {
 	prefix = strings.TrimSuffix(prefix, "/")
 	if prefix == "" {
 		return target, true
 	}
 	at := 0
 	for i := range len(prefix) {
-		c, size := decode(target[at:])
+		c, size := decodeByte(target[at:])
 		if size == 0 || c != prefix[i] || size > 1 && c == '/' {
 			return "", false
 		}
@@ -171,7 +171,7 @@ func hasDots(target string) bool {
 	}
 	dots, other := 0, false // of the segment so far
 	for {
-		c, size := decode(target)
+		c, size := decodeByte(target)
 		switch {
 		case size == 0 || size == 1 && c == '/':
 			if !other && (dots == 1 || dots == 2) {
@@ -190,9 +190,9 @@ func hasDots(target string) bool {
 	}
 }
 
-// decode returns the first byte of a path and how many characters it takes
+// decodeByte returns the first byte of a path and how many characters it takes
 // there: none where the path ends.
-func decode(path string) (c byte, size int) {
+func decodeByte(path string) (c byte, size int) {
 	if path == "" || path[0] == '?' {
 		return 0, 0
 	}

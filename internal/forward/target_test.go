@@ -30,7 +30,7 @@ func TestTargetGoesOnAsItCame(t *testing.T) {
 	} {
 		t.Run(target, func(t *testing.T) {
 			is := is.New(t)
-			got, err := forward.Target(read(t, "GET", target), "")
+			got, err := forward.RequestTarget(read(t, "GET", target), "")
 			is.NoErr(err)
 			is.Equal(got, target)
 		})
@@ -50,7 +50,7 @@ func TestTargetOfAbsoluteFormIsWhatFollowsTheAuthority(t *testing.T) {
 	} {
 		t.Run(target, func(t *testing.T) {
 			is := is.New(t)
-			got, err := forward.Target(read(t, "GET", target), "")
+			got, err := forward.RequestTarget(read(t, "GET", target), "")
 			is.NoErr(err)
 			is.Equal(got, want)
 		})
@@ -72,15 +72,15 @@ func TestOptionsOfAnAuthorityAloneIsAboutTheWholeServer(t *testing.T) {
 			is := is.New(t)
 			r := read(t, "OPTIONS", target)
 			for _, prefix := range []string{"", "/"} {
-				got, err := forward.Target(r, prefix)
+				got, err := forward.RequestTarget(r, prefix)
 				is.NoErr(err)
 				is.Equal(got, want)
 			}
 			if want == "*" {
-				_, err := forward.Target(r, "/api")
+				_, err := forward.RequestTarget(r, "/api")
 				is.True(err != nil) // it is not below a prefix
 				r.URL.Path = "/api/a"
-				got, err := forward.Target(r, "/api")
+				got, err := forward.RequestTarget(r, "/api")
 				is.NoErr(err)
 				is.Equal(got, "/a") // an outer handler has made a path of it
 			}
@@ -95,7 +95,7 @@ func TestTargetRefusesWhatIsNoPath(t *testing.T) {
 	} {
 		t.Run(target, func(t *testing.T) {
 			is := is.New(t)
-			got, err := forward.Target(read(t, "GET", target), "")
+			got, err := forward.RequestTarget(read(t, "GET", target), "")
 			is.True(err != nil) // refused
 			is.Equal(got, "")
 		})
@@ -110,7 +110,7 @@ func TestTargetRefusesDotSegments(t *testing.T) {
 	} {
 		t.Run(target, func(t *testing.T) {
 			is := is.New(t)
-			_, err := forward.Target(read(t, "GET", target), "")
+			_, err := forward.RequestTarget(read(t, "GET", target), "")
 			is.True(err != nil) // refused
 		})
 	}
@@ -128,7 +128,7 @@ func TestTargetRefusesWhatWouldEndTheRequestLine(t *testing.T) {
 			r := read(t, "GET", "/")
 			r.Method, r.RequestURI = tt.method, tt.uri
 			r.URL.Path = tt.uri
-			_, err := forward.Target(r, "")
+			_, err := forward.RequestTarget(r, "")
 			is.True(err != nil) // refused
 		})
 	}
@@ -158,7 +158,7 @@ func TestTargetBelowAPrefixIsCutInTheBytesThatCame(t *testing.T) {
 	} {
 		t.Run(tt.target, func(t *testing.T) {
 			is := is.New(t)
-			got, err := forward.Target(read(t, "GET", tt.target), tt.prefix)
+			got, err := forward.RequestTarget(read(t, "GET", tt.target), tt.prefix)
 			is.NoErr(err)
 			is.Equal(got, tt.want)
 		})
@@ -173,12 +173,12 @@ func TestTargetRefusesWhatIsNotBelowThePrefix(t *testing.T) {
 			is := is.New(t)
 			r := read(t, "GET", "/")
 			r.RequestURI, r.URL.Path, r.URL.RawPath = target, target, target
-			_, err := forward.Target(r, "/api")
+			_, err := forward.RequestTarget(r, "/api")
 			is.True(err != nil) // refused
 		})
 	}
 	is := is.New(t)
-	_, err := forward.Target(read(t, "GET", "/a%2fb/c"), "/a/b")
+	_, err := forward.RequestTarget(read(t, "GET", "/a%2fb/c"), "/a/b")
 	is.True(err != nil) // an encoded slash is no slash
 }
 
@@ -216,7 +216,7 @@ func TestTargetFollowsAnOuterHandler(t *testing.T) {
 			is := is.New(t)
 			var got string
 			var err error
-			h := tt.outer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got, err = forward.Target(r, "") }))
+			h := tt.outer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got, err = forward.RequestTarget(r, "") }))
 			h.ServeHTTP(httptest.NewRecorder(), read(t, "GET", tt.target))
 			is.NoErr(err)
 			is.Equal(got, tt.want)
@@ -225,7 +225,7 @@ func TestTargetFollowsAnOuterHandler(t *testing.T) {
 	is := is.New(t)
 	r := read(t, "GET", "/a")
 	r.URL.Opaque = "//evil.test/"
-	_, err := forward.Target(r, "")
+	_, err := forward.RequestTarget(r, "")
 	is.True(err != nil) // an opaque URL is refused
 }
 
@@ -233,7 +233,7 @@ func TestTargetOfARequestThatAHandlerMadeIsItsURL(t *testing.T) {
 	is := is.New(t)
 	r, err := http.NewRequest("GET", "http://app.test/a%2Fb?c", nil)
 	is.NoErr(err)
-	got, err := forward.Target(r, "")
+	got, err := forward.RequestTarget(r, "")
 	is.NoErr(err)
 	is.Equal(got, "/a%2Fb?c")
 }

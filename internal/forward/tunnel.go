@@ -23,21 +23,21 @@ const tunnelBuffer = 8 << 10
 // A tunnel joins a client and a target that speak a protocol of their own. It
 // is what [Options.Stream] is called with for a 101.
 type tunnel struct {
-	up, down way // to the target, and to the client
+	up, down direction // to the target, and to the client
 
-	telling sync.WaitGroup // the goroutines that farewells begin with
+	closeWriters sync.WaitGroup // the goroutines that farewells begin with
 
-	mu    sync.Mutex   // guards the fields below, and those of the ways that say so; is not held while an end is waited for
-	tells bool         // frames are passing, so that the ends may be told
-	mute  *atomic.Bool // whether they must not be, all the same; nil: no
-	late  *time.Timer  // ends what is leaving; nil: it is not
-	err   error        // why both ends were closed; nil: they were not
+	mu            sync.Mutex   // guards the fields below, and those of the ways that say so; is not held while an end is waited for
+	canSendClose  bool         // frames are passing, so that the ends may be told
+	noCloseFrames *atomic.Bool // whether they must not be, all the same; nil: no
+	closeTimer    *time.Timer  // ends what is leaving; nil: it is not
+	err           error        // why both ends were closed; nil: they were not
 }
 
-// tunnel passes on a 101 to a client that asked for the protocols asked, and
+// switchProtocols passes on a 101 to a client that asked for the protocols asked, and
 // from then on what either side sends, until both have ended or one has failed.
-func (y *relay) tunnel(res *http.Response, asked string) error {
-	protocol, err := chosen(res.Header, asked)
+func (y *relay) switchProtocols(res *http.Response, asked string) error {
+	protocol, err := chosenProtocol(res.Header, asked)
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (y *relay) tunnel(res *http.Response, asked string) error {
 	if !ok {
 		return errors.New("switching protocols: the target cannot be written to")
 	}
-	if y.body != nil && !y.body.isWhole() {
+	if y.body != nil && !y.body.isComplete() {
 		return errors.New("switching protocols: the request is not complete") // what follows is of its body
 	}
 	removeHopByHop(res.Header)
@@ -58,20 +58,20 @@ func (y *relay) tunnel(res *http.Response, asked string) error {
 	defer t.end(io.EOF)
 	y.result.Status = res.StatusCode
 	head := y.w.Header()
-	share(head, res.Header)
-	if err := writeSwitching(buffered.Writer, head, protocol); err != nil {
+	addFields(head, res.Header)
+	if err := writeSwitchingHead(buffered.Writer, head, protocol); err != nil {
 		return t.end(err)
 	}
 	if strings.EqualFold(protocol, "websocket") {
-		t.count(y.o.Mute)
+		t.trackFrames(y.o.NoCloseFrames)
 	}
 	y.becomeStream(t)
 	up := make(chan struct{})
-	go t.up.carry(up)
-	t.down.carry(nil)
+	go t.up.copy(up)
+	t.down.copy(nil)
 	<-up
 	y.result.BytesIn, y.result.BytesOut = t.up.n, t.down.n
-	return t.leave()
+	return t.finish()
 }
 
 // newTunnel returns a tunnel to a client of whom the server may have read more
@@ -79,15 +79,15 @@ func (y *relay) tunnel(res *http.Response, asked string) error {
 func newTunnel(client net.Conn, target io.ReadWriteCloser, read *bufio.Reader) *tunnel {
 	early, _ := read.Peek(read.Buffered())
 	t := new(tunnel)
-	t.up = way{tunnel: t, back: &t.down, src: io.MultiReader(bytes.NewReader(early), client), dst: target}
-	t.down = way{tunnel: t, back: &t.up, src: target, dst: client}
+	t.up = direction{tunnel: t, opposite: &t.down, src: io.MultiReader(bytes.NewReader(early), client), dst: target}
+	t.down = direction{tunnel: t, opposite: &t.up, src: target, dst: client}
 	return t
 }
 
-// chosen returns the protocol that the target switches to, or several that are
+// chosenProtocol returns the protocol that the target switches to, or several that are
 // layered, each of which must be one of those that it was asked for. Some
 // targets name it twice.
-func chosen(h http.Header, asked string) (string, error) {
+func chosenProtocol(h http.Header, asked string) (string, error) {
 	var protocols []string
 	valid := field.HasToken(h["Connection"], "upgrade")
 	for _, list := range h["Upgrade"] {
@@ -104,7 +104,7 @@ func chosen(h http.Header, asked string) (string, error) {
 	return strings.Join(protocols, ", "), nil
 }
 
-func writeSwitching(w *bufio.Writer, h http.Header, protocol string) error {
+func writeSwitchingHead(w *bufio.Writer, h http.Header, protocol string) error {
 	delete(h, "Content-Length") // which a 101 does not have (RFC 9110, section 8.6)
 	h["Connection"] = []string{"Upgrade"}
 	h["Upgrade"] = []string{protocol}
@@ -114,32 +114,32 @@ func writeSwitching(w *bufio.Writer, h http.Header, protocol string) error {
 	return w.Flush()
 }
 
-// A way is one direction of a tunnel.
-type way struct {
-	tunnel *tunnel
-	back   *way // the other one
-	src    io.Reader
-	dst    io.WriteCloser
-	n      int64             // how much was passed on
-	frames *websocket.Frames // that src sends; nil: it sends something else
-	farewell
+// A direction is one direction of a tunnel.
+type direction struct {
+	tunnel   *tunnel
+	opposite *direction // the other one
+	src      io.Reader
+	dst      io.WriteCloser
+	n        int64             // how much was passed on
+	frames   *websocket.Frames // that src sends; nil: it sends something else
+	closingHandshake
 }
 
-// carry passes on what src sends until it ends, which dst is told, or until
+// copy passes on what src sends until it ends, which dst is told, or until
 // something fails, which ends the tunnel. Then it closes done, unless that is
 // nil.
-func (w *way) carry(done chan<- struct{}) {
+func (w *direction) copy(done chan<- struct{}) {
 	buffer := make([]byte, tunnelBuffer)
 	var err error
 	for err == nil {
 		var n int
 		n, err = w.src.Read(buffer)
-		if failed := w.pass(buffer[:n]); failed != nil {
+		if failed := w.copyPiece(buffer[:n]); failed != nil {
 			err = failed
 		}
 	}
 	if err == io.EOF {
-		err = w.close()
+		err = w.closeDst()
 	}
 	if err != nil {
 		w.tunnel.end(err)
@@ -149,15 +149,15 @@ func (w *way) carry(done chan<- struct{}) {
 	}
 }
 
-// pass passes on p.
-func (w *way) pass(p []byte) error {
+// copyPiece passes on p.
+func (w *direction) copyPiece(p []byte) error {
 	if w.frames != nil {
-		return w.passFrames(p)
+		return w.copyFrames(p)
 	}
 	return w.write(p)
 }
 
-func (w *way) write(p []byte) error {
+func (w *direction) write(p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
@@ -183,7 +183,7 @@ func (t *tunnel) end(err error) error {
 	t.mu.Lock()
 	first := t.err == nil && err != nil
 	if first {
-		if t.err = err; t.late != nil {
+		if t.err = err; t.closeTimer != nil {
 			t.err = ErrCut // whichever end was the first to go
 		}
 	}

@@ -36,7 +36,7 @@ func (g *Gate) Enter() bool {
 func (g *Gate) Leave() {
 	if g.count.Add(-1) == closed {
 		// A late Enter brings the count back here: only the first time counts.
-		g.emptied.Do(g.reportIdle)
+		g.emptied.Do(g.closeIdle)
 	}
 }
 
@@ -58,14 +58,14 @@ func (g *Gate) Inside() int64 {
 	return n
 }
 
-// IsDeserted reports whether g is closed and nobody is inside, nor ever will be.
-func (g *Gate) IsDeserted() bool { return g.count.Load() == closed }
+// IsDrained reports whether g is closed and nobody is inside, nor ever will be.
+func (g *Gate) IsDrained() bool { return g.count.Load() == closed }
 
 func (g *Gate) close() {
 	g.idle = make(chan struct{})
 	if g.count.Add(closed) == closed {
-		g.emptied.Do(g.reportIdle)
+		g.emptied.Do(g.closeIdle)
 	}
 }
 
-func (g *Gate) reportIdle() { close(g.idle) }
+func (g *Gate) closeIdle() { close(g.idle) }

@@ -17,16 +17,16 @@ type Lane struct {
 	requests Gate
 	streams  Gate
 
-	mu     sync.Mutex // guards the fields below, and is held while streams is entered or closed
-	open   map[*Passage]struct{}
-	ending *atomic.Int64 // not nil: streams are closed as they come, and counted here
+	mu         sync.Mutex // guards the fields below, and is held while streams is entered or closed
+	open       map[*Passage]struct{}
+	lateCloses *atomic.Int64 // not nil: streams are closed as they come, and counted here
 }
 
 // A Passage is one exchange on its way through a Lane.
 type Passage struct {
-	lane     *Lane
-	stream   io.Closer // what ends it; nil: BecomeStream was not called
-	isStream bool      // it counts among the streams
+	lane         *Lane
+	stream       io.Closer // what ends it; nil: BecomeStream was not called
+	amongStreams bool      // it counts among the streams
 }
 
 // Enter lets an exchange in, among the requests, unless the Lane is closed to
@@ -46,10 +46,10 @@ func (p *Passage) BecomeStream(c io.Closer) {
 	l := p.lane
 	l.mu.Lock()
 	p.stream = c
-	ending := l.ending
+	ending := l.lateCloses
 	// Where the streams have been waited for, it stays among the requests,
 	// which have been cut.
-	if p.isStream = l.streams.Enter(); p.isStream {
+	if p.amongStreams = l.streams.Enter(); p.amongStreams {
 		if ending == nil {
 			if l.open == nil {
 				l.open = make(map[*Passage]struct{})
@@ -70,7 +70,7 @@ func (p *Passage) IsStream() bool { return p.stream != nil }
 
 // Leave says that the exchange has ended.
 func (p *Passage) Leave() {
-	if !p.isStream {
+	if !p.amongStreams {
 		p.lane.requests.Leave()
 		return
 	}
@@ -84,10 +84,10 @@ func (l *Lane) Inside() (requests, streams int64) {
 	return l.requests.Inside(), l.streams.Inside()
 }
 
-// IsDeserted reports whether nobody is inside, nor ever will be.
-func (l *Lane) IsDeserted() bool {
+// IsDrained reports whether nobody is inside, nor ever will be.
+func (l *Lane) IsDrained() bool {
 	// In this order: who becomes a stream is one before it leaves the requests.
-	return l.requests.IsDeserted() && l.streams.Inside() == 0
+	return l.requests.IsDrained() && l.streams.Inside() == 0
 }
 
 // forget takes p from the open streams and reports whether it was one.
@@ -99,13 +99,13 @@ func (l *Lane) forget(p *Passage) bool {
 	return open
 }
 
-// closeLate has streams that come from now on closed at once, counted in late,
+// endNewStreams has streams that come from now on closed at once, counted in late,
 // unless another Drain does that already. It returns those that are open.
-func (l *Lane) closeLate(late *atomic.Int64) (open []*Passage) {
+func (l *Lane) endNewStreams(late *atomic.Int64) (open []*Passage) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ending == nil {
-		l.ending = late
+	if l.lateCloses == nil {
+		l.lateCloses = late
 	}
 	for p := range l.open {
 		open = append(open, p)
@@ -113,12 +113,12 @@ func (l *Lane) closeLate(late *atomic.Int64) (open []*Passage) {
 	return open
 }
 
-// keepLate undoes closeLate.
-func (l *Lane) keepLate(late *atomic.Int64) {
+// keepNewStreams undoes closeLate.
+func (l *Lane) keepNewStreams(late *atomic.Int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ending == late {
-		l.ending = nil
+	if l.lateCloses == late {
+		l.lateCloses = nil
 	}
 }
 
@@ -144,8 +144,8 @@ type Limits struct {
 	Streams time.Duration
 }
 
-// leaveLimit is how long those that were ended are waited for.
-const leaveLimit = time.Second
+// leaveTimeout is how long those that were ended are waited for.
+const leaveTimeout = time.Second
 
 // Drain closes lanes to everybody new and waits until nobody is inside. Who is
 // late is ended: requests when their limit is up, by a call of cut, which
@@ -165,19 +165,19 @@ func Drain(lanes []*Lane, limits Limits, cut func() int64, done <-chan struct{})
 	if limits.Streams < 0 {
 		streams = endStreams(lanes, &late, 0, 0, nil, done)
 	}
-	if !allClosed(requestsLeft, max(limits.Requests, 0), done) && !isClosed(done) {
+	if !waitAll(requestsLeft, max(limits.Requests, 0), done) && !isClosed(done) {
 		requests = cut()
-		allClosed(requestsLeft, leaveLimit, done)
+		waitAll(requestsLeft, leaveTimeout, done)
 	}
 	if isClosed(done) {
 		for _, l := range lanes {
-			l.keepLate(&late)
+			l.keepNewStreams(&late)
 		}
 		return requests, streams + late.Load()
 	}
 	var streamsLeft []<-chan struct{}
 	for _, l := range lanes {
-		l.closeLate(&late) // first: what comes when none may begin has come late
+		l.endNewStreams(&late) // first: what comes when none may begin has come late
 		streamsLeft = append(streamsLeft, l.closeStreams())
 	}
 	switch {
@@ -188,7 +188,7 @@ func Drain(lanes []*Lane, limits Limits, cut func() int64, done <-chan struct{})
 		spread := limits.Streams / 10
 		streams += endStreams(lanes, &late, limits.Streams-spread, spread, streamsLeft, done)
 	}
-	allClosed(streamsLeft, leaveLimit, done)
+	waitAll(streamsLeft, leaveTimeout, done)
 	return requests, streams + late.Load()
 }
 
@@ -205,14 +205,14 @@ func endStreams(lanes []*Lane, late *atomic.Int64, after, span time.Duration, le
 	begin := time.Now()
 	var due []appointment
 	for _, l := range lanes {
-		for _, p := range l.closeLate(late) {
+		for _, p := range l.endNewStreams(late) {
 			due = append(due, appointment{p, after + rand.N(max(span, 1))})
 		}
 	}
 	slices.SortFunc(due, func(a, b appointment) int { return cmp.Compare(a.at, b.at) })
 	for _, d := range due {
 		wait := d.at - time.Since(begin)
-		if wait > 0 && allClosed(left, wait, done) || isClosed(done) {
+		if wait > 0 && waitAll(left, wait, done) || isClosed(done) {
 			return closed
 		}
 		if d.passage.lane.forget(d.passage) {
@@ -223,9 +223,9 @@ func endStreams(lanes []*Lane, late *atomic.Int64, after, span time.Duration, le
 	return closed
 }
 
-// allClosed waits until all channels are closed, and reports false if the time
+// waitAll waits until all channels are closed, and reports false if the time
 // of limit had passed or done was closed before.
-func allClosed(channels []<-chan struct{}, limit time.Duration, done <-chan struct{}) bool {
+func waitAll(channels []<-chan struct{}, limit time.Duration, done <-chan struct{}) bool {
 	if limit <= 0 {
 		return !slices.ContainsFunc(channels, isOpen)
 	}

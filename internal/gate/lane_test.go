@@ -210,7 +210,7 @@ func TestStreamThatBeginsWhenAllAreClosedIsClosedAsItBegins(t *testing.T) {
 		is.Equal(time.Since(begin), time.Second+20*time.Millisecond) // until it has left
 		is.Equal(requests, int64(0))
 		is.Equal(streams, int64(1))
-		is.True(l.IsDeserted())
+		is.True(l.IsDrained())
 	})
 }
 
@@ -230,10 +230,10 @@ func TestStreamThatBeginsAfterADrainWasGivenUpGoesOn(t *testing.T) {
 			c := &closer{passage: late}
 			late.BecomeStream(c)
 			is.True(c.at.IsZero())
-			is.True(!l.IsDeserted())
+			is.True(!l.IsDrained())
 			_, streams = gate.Drain([]*gate.Lane{&l}, gate.Limits{}, spare, nil) // until the next one
 			is.Equal(streams, int64(1))
-			is.True(l.IsDeserted())
+			is.True(l.IsDrained())
 		})
 	}
 }

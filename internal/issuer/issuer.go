@@ -130,16 +130,16 @@ func (i *Issuer) Want(name string) *Name {
 		n = &Name{issuer: i, name: name}
 		i.names[name] = n
 	}
-	n.wantedLocked()
+	n.wantLocked()
 	return n
 }
 
 // Has reports whether there is a certificate for name, here or in the cache.
 func (i *Issuer) Has(ctx context.Context, name string) bool {
-	if n := i.named(name); n != nil && n.Certificate() != nil {
+	if n := i.lookup(name); n != nil && n.Certificate() != nil {
 		return true
 	}
-	data, err := i.store.read(ctx, name)
+	data, err := i.store.getInner(ctx, name)
 	if err != nil {
 		return false
 	}
@@ -147,8 +147,8 @@ func (i *Issuer) Has(ctx context.Context, name string) bool {
 	return err == nil && time.Now().Before(cert.Leaf.NotAfter)
 }
 
-// named returns a name that was ever wanted, or nil.
-func (i *Issuer) named(name string) *Name {
+// lookup returns a name that was ever wanted, or nil.
+func (i *Issuer) lookup(name string) *Name {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.names[name]
@@ -158,7 +158,7 @@ func (i *Issuer) named(name string) *Name {
 // 8737), or nil if there is no such challenge for the name that the hello asks
 // for.
 func (i *Issuer) Challenge(hello *tls.ClientHelloInfo, name string) *tls.Certificate {
-	if i.named(name) == nil {
+	if i.lookup(name) == nil {
 		return nil
 	}
 	asked := *hello
@@ -173,7 +173,7 @@ func (i *Issuer) Challenge(hello *tls.ClientHelloInfo, name string) *tls.Certifi
 // Token returns the answer to the HTTP-01 challenge for name (RFC 8555, section
 // 8.3) with that token, and reports whether there is one.
 func (i *Issuer) Token(ctx context.Context, name, token string) (answer []byte, ok bool) {
-	if i.named(name) == nil || !isToken(token) {
+	if i.lookup(name) == nil || !isToken(token) {
 		return nil, false
 	}
 	answer, err := i.store.Get(ctx, token+tokenSuffix)
@@ -209,9 +209,9 @@ func (i *Issuer) Close() {
 	i.running.Wait()
 }
 
-// begin counts something that Close waits for, and reports false if it is too
+// addRunning counts something that Close waits for, and reports false if it is too
 // late for that. Whoever it counted calls i.running.Done.
-func (i *Issuer) begin() bool {
+func (i *Issuer) addRunning() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.closed {

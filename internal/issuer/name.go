@@ -17,9 +17,9 @@ import (
 	"golang.org/x/crypto/acme"
 )
 
-// lockLimit bounds the wait for another machine that orders the same
+// lockTimeout bounds the wait for another machine that orders the same
 // certificate.
-const lockLimit = 5 * time.Minute
+const lockTimeout = 5 * time.Minute
 
 // ErrClosed is why a Name has no certificate once its Issuer is closed.
 var ErrClosed = errors.New("closed")
@@ -32,11 +32,11 @@ type Name struct {
 	name    string
 	current atomic.Pointer[tls.Certificate]
 
-	users   int           // guarded by the issuer's mu
-	dropped chan struct{} // likewise; closed when the goroutine that obtains is of no use; nil: there is none
+	users     int           // guarded by the issuer's mu
+	abandoned chan struct{} // likewise; closed when the goroutine that obtains is of no use; nil: there is none
 
 	mu         sync.Mutex    // guards what follows
-	ordered    bool          // an attempt is running or waits for its turn
+	pending    bool          // an attempt is running or waits for its turn
 	attempting bool          // it is with autocert
 	failed     time.Time     // when the last attempt did; zero: it did not
 	next       time.Time     // when there will be another, if not ordered
@@ -70,7 +70,7 @@ func (n *Name) Status() Status {
 	case s.Certificate != nil:
 		leaf := s.Certificate.Leaf
 		s.Next = leaf.NotAfter.Add(-min(leaf.NotAfter.Sub(leaf.NotBefore)/3, 30*24*time.Hour))
-	case !n.ordered:
+	case !n.pending:
 		s.Next = n.next
 	}
 	return s
@@ -82,38 +82,38 @@ func (n *Name) Release() {
 	n.issuer.mu.Lock()
 	defer n.issuer.mu.Unlock()
 	if n.users--; n.users == 0 {
-		n.dropLocked()
+		n.abandonLocked()
 	}
 }
 
-func (n *Name) dropLocked() {
-	if n.dropped != nil {
-		close(n.dropped)
-		n.dropped = nil
+func (n *Name) abandonLocked() {
+	if n.abandoned != nil {
+		close(n.abandoned)
+		n.abandoned = nil
 	}
 }
 
-// wantedLocked counts one who wants n, and starts to obtain what it lacks. A
+// wantLocked counts one who wants n, and starts to obtain what it lacks. A
 // pause between two attempts begins anew with the shortest.
-func (n *Name) wantedLocked() {
+func (n *Name) wantLocked() {
 	n.users++
 	if n.issuer.closed || n.Certificate() != nil {
 		return
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.ordered && n.dropped != nil {
+	if n.pending && n.abandoned != nil {
 		return
 	}
-	n.dropLocked()
-	n.dropped = make(chan struct{})
+	n.abandonLocked()
+	n.abandoned = make(chan struct{})
 	n.next = time.Now()
 	if !n.failed.IsZero() {
 		n.next = n.failed.Add(firstPause)
 	}
-	n.ordered = !n.next.After(time.Now())
+	n.pending = !n.next.After(time.Now())
 	n.issuer.running.Add(1)
-	go n.obtain(n.dropped, n.next)
+	go n.obtain(n.abandoned, n.next)
 }
 
 // obtain attempts to get a certificate, at the time at first and then again
@@ -124,7 +124,7 @@ func (n *Name) obtain(dropped <-chan struct{}, at time.Time) {
 		err := n.attempt(dropped)
 		// Those that failed together do not come back together.
 		at = time.Now().Add(max(pause, retryAfter(err)) + rand.N(pause/10))
-		n.settle(dropped, err, at)
+		n.recordAttempt(dropped, err, at)
 		if err == nil || !n.isWanted(dropped) {
 			return
 		}
@@ -139,7 +139,7 @@ func (n *Name) sleep(dropped <-chan struct{}, d time.Duration) bool {
 	select {
 	case <-timer.C:
 		n.mu.Lock()
-		n.ordered = true
+		n.pending = true
 		n.mu.Unlock()
 		return true
 	case <-dropped:
@@ -174,7 +174,7 @@ func (n *Name) attempt(dropped <-chan struct{}) error {
 	defer unlock()
 	n.setAttempting(true)
 	defer n.setAttempting(false)
-	i.transport.forgive(n.name)
+	i.transport.forgetErrors(n.name)
 	cert, err := i.manager.GetCertificate(&tls.ClientHelloInfo{
 		ServerName: n.name,
 		// Without it the certificate would have an RSA key.
@@ -183,7 +183,7 @@ func (n *Name) attempt(dropped <-chan struct{}) error {
 	if err != nil {
 		return i.transport.explain(n.name, err)
 	}
-	if n.set(cert); n.Certificate() == nil {
+	if n.setCertificate(cert); n.Certificate() == nil {
 		return errStale // autocert goes on trying by itself
 	}
 	return nil
@@ -205,7 +205,7 @@ func (n *Name) isAttempting() bool {
 
 // lock waits for its turn among those that share the cache.
 func (n *Name) lock() (unlock func()) {
-	ctx, cancel := context.WithTimeout(context.Background(), lockLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), lockTimeout)
 	defer cancel()
 	forget, open := n.issuer.transport.onClose(cancel)
 	if !open {
@@ -215,8 +215,8 @@ func (n *Name) lock() (unlock func()) {
 	return n.issuer.lock(ctx, n.name)
 }
 
-// set makes cert the current certificate, unless it is already.
-func (n *Name) set(cert *tls.Certificate) {
+// setCertificate makes cert the current certificate, unless it is already.
+func (n *Name) setCertificate(cert *tls.Certificate) {
 	for {
 		old := n.current.Load()
 		if old != nil && (bytes.Equal(old.Certificate[0], cert.Certificate[0]) || old.Leaf.NotAfter.After(cert.Leaf.NotAfter)) {
@@ -229,10 +229,10 @@ func (n *Name) set(cert *tls.Certificate) {
 	}
 }
 
-// settle notes how an attempt ended, and when there will be another if it
+// recordAttempt notes how an attempt ended, and when there will be another if it
 // failed. If n has been dropped since, another goroutine may obtain by now, and
 // speaks for n.
-func (n *Name) settle(dropped <-chan struct{}, err error, next time.Time) {
+func (n *Name) recordAttempt(dropped <-chan struct{}, err error, next time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.failed = (time.Time{}); err != nil {
@@ -241,8 +241,8 @@ func (n *Name) settle(dropped <-chan struct{}, err error, next time.Time) {
 		next = time.Time{}
 	}
 	if n.isWanted(dropped) {
-		n.ordered, n.next = false, next
-		n.wakeLocked()
+		n.pending, n.next = false, next
+		n.wakeWaitersLocked()
 	}
 }
 
@@ -251,13 +251,13 @@ func (n *Name) settle(dropped <-chan struct{}, err error, next time.Time) {
 func (n *Name) report(err error) {
 	n.mu.Lock()
 	n.err = err
-	n.wakeLocked()
+	n.wakeWaitersLocked()
 	n.mu.Unlock()
 	n.issuer.o.Notify(n.name, err)
 }
 
-// wakeLocked has those who await n look again.
-func (n *Name) wakeLocked() {
+// wakeWaitersLocked has those who await n look again.
+func (n *Name) wakeWaitersLocked() {
 	if n.changed != nil {
 		close(n.changed)
 		n.changed = nil
@@ -269,7 +269,7 @@ func (n *Name) wakeLocked() {
 // other before ctx's deadline.
 func (n *Name) Await(ctx context.Context) (*tls.Certificate, error) {
 	for {
-		cert, changed, err := n.look(ctx)
+		cert, changed, err := n.certificateOrChange(ctx)
 		if cert != nil || err != nil {
 			return cert, err
 		}
@@ -278,21 +278,21 @@ func (n *Name) Await(ctx context.Context) (*tls.Certificate, error) {
 		case <-n.issuer.closing:
 			return nil, ErrClosed
 		case <-ctx.Done():
-			return nil, n.late(ctx)
+			return nil, n.timeoutError(ctx)
 		}
 	}
 }
 
-// look returns the certificate, or why it is of no use to wait for one, or else
+// certificateOrChange returns the certificate, or why it is of no use to wait for one, or else
 // a channel that is closed when there is something new.
-func (n *Name) look(ctx context.Context) (cert *tls.Certificate, changed <-chan struct{}, err error) {
+func (n *Name) certificateOrChange(ctx context.Context) (cert *tls.Certificate, changed <-chan struct{}, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if cert := n.Certificate(); cert != nil {
 		return cert, nil, nil
 	}
 	deadline, limited := ctx.Deadline()
-	if !n.ordered && (n.next.IsZero() || limited && n.next.After(deadline)) {
+	if !n.pending && (n.next.IsZero() || limited && n.next.After(deadline)) {
 		return nil, nil, cmp.Or(n.err, errStale)
 	}
 	if n.changed == nil {
@@ -301,8 +301,8 @@ func (n *Name) look(ctx context.Context) (cert *tls.Certificate, changed <-chan 
 	return nil, n.changed, nil
 }
 
-// late says why nothing came in time.
-func (n *Name) late(ctx context.Context) error {
+// timeoutError says why nothing came in time.
+func (n *Name) timeoutError(ctx context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.err != nil {

@@ -23,8 +23,8 @@ const (
 	legacyKey   = "acme_account.key" // likewise, as an older autocert had it
 )
 
-// cacheLimit bounds one look into the cache.
-const cacheLimit = 10 * time.Second
+// cacheTimeout bounds one look into the cache.
+const cacheTimeout = 10 * time.Second
 
 var errNoKey = errors.New("the account's key in the cache is not one in PEM form: it is passed over, and a new account made")
 
@@ -50,17 +50,17 @@ func (s *store) Get(ctx context.Context, key string) ([]byte, error) {
 		if ok {
 			return answer, nil
 		}
-		return s.read(ctx, key)
+		return s.getInner(ctx, key)
 	}
-	n := s.issuer.named(key)
+	n := s.issuer.lookup(key)
 	if n != nil && !n.isAttempting() {
 		if err := s.beginRenewal(ctx, n); err != nil {
 			return nil, err
 		}
 	}
-	data, err := s.read(ctx, key)
+	data, err := s.getInner(ctx, key)
 	if err == nil {
-		err = s.check(n, key, data)
+		err = s.checkEntry(n, key, data)
 	}
 	switch {
 	case err == nil:
@@ -73,18 +73,18 @@ func (s *store) Get(ctx context.Context, key string) ([]byte, error) {
 	return nil, autocert.ErrCacheMiss
 }
 
-func (s *store) read(ctx context.Context, key string) ([]byte, error) {
+func (s *store) getInner(ctx context.Context, key string) ([]byte, error) {
 	if s.inner == nil {
 		return nil, autocert.ErrCacheMiss
 	}
-	ctx, cancel := context.WithTimeout(ctx, cacheLimit)
+	ctx, cancel := context.WithTimeout(ctx, cacheTimeout)
 	defer cancel()
 	return s.inner.Get(ctx, s.prefix+key)
 }
 
-// check returns what is wrong with what was read under key, and takes over a
+// checkEntry returns what is wrong with what was read under key, and takes over a
 // certificate of n.
-func (s *store) check(n *Name, key string, data []byte) error {
+func (s *store) checkEntry(n *Name, key string, data []byte) error {
 	switch {
 	case n != nil:
 		cert, err := parse(data, n.name)
@@ -92,7 +92,7 @@ func (s *store) check(n *Name, key string, data []byte) error {
 			return err
 		}
 		if time.Now().Before(cert.Leaf.NotAfter) {
-			n.set(cert)
+			n.setCertificate(cert)
 		}
 	case key == accountKey || key == legacyKey:
 		if block, _ := pem.Decode(data); block == nil || !strings.Contains(block.Type, "PRIVATE KEY") {
@@ -119,11 +119,11 @@ func parse(data []byte, name string) (*tls.Certificate, error) {
 // from doing that too until ctx, which is autocert's own, ends with the
 // renewal.
 func (s *store) beginRenewal(ctx context.Context, n *Name) error {
-	if !s.issuer.begin() {
+	if !s.issuer.addRunning() {
 		return ErrClosed
 	}
 	before := n.current.Load()
-	s.issuer.transport.forgive(n.name)
+	s.issuer.transport.forgetErrors(n.name)
 	unlock := s.issuer.lock(ctx, n.name)
 	context.AfterFunc(ctx, func() {
 		defer s.issuer.running.Done()
@@ -144,10 +144,10 @@ func (s *store) Put(ctx context.Context, key string, data []byte) error {
 		s.tokens[key] = data
 		s.mu.Unlock()
 	}
-	n := s.issuer.named(key)
+	n := s.issuer.lookup(key)
 	if n != nil {
 		if cert, err := parse(data, n.name); err == nil {
-			n.set(cert)
+			n.setCertificate(cert)
 		}
 	}
 	if s.inner == nil {

@@ -14,11 +14,11 @@ import (
 )
 
 const (
-	// answerLimit bounds one answer of the authority.
-	answerLimit = 30 * time.Second
+	// responseTimeout bounds one answer of the authority.
+	responseTimeout = 30 * time.Second
 
-	// maxAnswer bounds its size; a chain of certificates has a few KiB.
-	maxAnswer = 1 << 20
+	// maxResponse bounds its size; a chain of certificates has a few KiB.
+	maxResponse = 1 << 20
 
 	// maxPoll bounds the pause between two looks at an order or a challenge,
 	// which nothing ends early.
@@ -30,11 +30,11 @@ const (
 type transport struct {
 	base http.RoundTripper
 
-	mu      sync.Mutex // guards what follows
-	closed  bool
-	cancels map[*context.CancelFunc]struct{} // what close has to call
-	causes  map[string]string                // by name, why the authority did not accept it
-	trouble error                            // what else went wrong last, for any name; nil: nothing since forgive
+	mu         sync.Mutex // guards what follows
+	closed     bool
+	cancels    map[*context.CancelFunc]struct{} // what close has to call
+	rejections map[string]string                // by name, why the authority did not accept it
+	lastErr    error                            // what else went wrong last, for any name; nil: nothing since forgive
 }
 
 func newTransport(base http.RoundTripper) *transport {
@@ -42,9 +42,9 @@ func newTransport(base http.RoundTripper) *transport {
 		base = http.DefaultTransport
 	}
 	return &transport{
-		base:    base,
-		cancels: make(map[*context.CancelFunc]struct{}),
-		causes:  make(map[string]string),
+		base:       base,
+		cancels:    make(map[*context.CancelFunc]struct{}),
+		rejections: make(map[string]string),
 	}
 }
 
@@ -80,7 +80,7 @@ func (t *transport) close() {
 
 // RoundTrip returns when the whole answer is there.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	ctx, cancel := context.WithTimeout(r.Context(), answerLimit)
+	ctx, cancel := context.WithTimeout(r.Context(), responseTimeout)
 	defer cancel()
 	forget, open := t.onClose(cancel)
 	if !open {
@@ -89,15 +89,15 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	defer forget()
 	resp, body, err := t.exchange(r.WithContext(ctx))
 	if err != nil {
-		t.note(err)
+		t.recordError(err)
 		return nil, err
 	}
 	if resp.StatusCode >= 400 {
-		t.note(fmt.Errorf("%s answered %s: %s", r.URL.Host, resp.Status, detail(body)))
+		t.recordError(fmt.Errorf("%s answered %s: %s", r.URL.Host, resp.Status, detail(body)))
 	}
-	t.learn(body)
+	t.recordRejection(body)
 	if resp.StatusCode < 300 {
-		shorten(resp.Header)
+		capRetryAfter(resp.Header)
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil
@@ -109,18 +109,18 @@ func (t *transport) exchange(r *http.Request) (*http.Response, []byte, error) {
 		return nil, nil, err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
 	switch {
 	case err != nil:
 		return nil, nil, err
-	case len(body) > maxAnswer:
-		return nil, nil, fmt.Errorf("the answer of %s has more than %d bytes", r.URL.Host, maxAnswer)
+	case len(body) > maxResponse:
+		return nil, nil, fmt.Errorf("the answer of %s has more than %d bytes", r.URL.Host, maxResponse)
 	}
 	return resp, body, nil
 }
 
-// shorten makes the pause that an answer asks for one that Close can wait for.
-func shorten(h http.Header) {
+// capRetryAfter makes the pause that an answer asks for one that Close can wait for.
+func capRetryAfter(h http.Header) {
 	const most = int(maxPoll / time.Second)
 	if seconds, err := strconv.Atoi(h.Get("Retry-After")); h.Get("Retry-After") != "" && (err != nil || seconds > most) {
 		h.Set("Retry-After", strconv.Itoa(most))
@@ -142,9 +142,9 @@ func detail(body []byte) string {
 	return strings.ToValidUTF8(strings.TrimSpace(string(body[:min(len(body), 200)])), "\uFFFD")
 }
 
-// learn notes why the authority did not accept a name, if that is what body
+// recordRejection notes why the authority did not accept a name, if that is what body
 // tells (RFC 8555, section 7.1.4).
-func (t *transport) learn(body []byte) {
+func (t *transport) recordRejection(body []byte) {
 	var authorization struct {
 		Status     string
 		Identifier struct{ Value string }
@@ -164,26 +164,26 @@ func (t *transport) learn(body []byte) {
 			continue
 		}
 		cause := c.Type + ": " + c.Error.Detail
-		if before := t.causes[name]; before != "" && before != cause {
+		if before := t.rejections[name]; before != "" && before != cause {
 			cause = before + "; " + cause
 		}
-		t.causes[name] = cause
+		t.rejections[name] = cause
 	}
 }
 
-// note remembers what went wrong.
-func (t *transport) note(err error) {
+// recordError remembers what went wrong.
+func (t *transport) recordError(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.trouble = err
+	t.lastErr = err
 }
 
-// forgive forgets what went wrong before an attempt for name.
-func (t *transport) forgive(name string) {
+// forgetErrors forgets what went wrong before an attempt for name.
+func (t *transport) forgetErrors(name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.causes, name)
-	t.trouble = nil
+	delete(t.rejections, name)
+	t.lastErr = nil
 }
 
 // explain returns why an attempt for name came to nothing, of which autocert
@@ -191,11 +191,11 @@ func (t *transport) forgive(name string) {
 func (t *transport) explain(name string, err error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if cause := t.causes[name]; cause != "" {
+	if cause := t.rejections[name]; cause != "" {
 		return fmt.Errorf("the authority could not verify it: %s", cause)
 	}
 	if err == nil {
-		return t.trouble
+		return t.lastErr
 	}
 	return err
 }

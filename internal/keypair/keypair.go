@@ -27,7 +27,7 @@ type Pair struct {
 	current atomic.Pointer[tls.Certificate] // stored with mu held
 
 	mu   sync.Mutex // guards the fields below; held while the files are read
-	seen marks      // of the files as they were last read
+	seen fileStates // of the files as they were last read
 	err  error      // why what was last read is not in use; nil: it is
 }
 
@@ -37,7 +37,7 @@ type Pair struct {
 // now. Whom it is for is not looked at: see Covers.
 func Load(certFile, keyFile string) (*Pair, error) {
 	p := &Pair{certFile: certFile, keyFile: keyFile}
-	p.seen = p.look()
+	p.seen = p.stat()
 	cert, err := read(certFile, keyFile)
 	if err != nil {
 		return nil, err
@@ -72,8 +72,8 @@ func (p *Pair) Covers(host string) error { return p.covers(p.Certificate().Leaf,
 func (p *Pair) Refresh(hosts []string) (changed bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := p.look()
-	if p.err == nil && now.same(p.seen) {
+	now := p.stat()
+	if p.err == nil && now.equal(p.seen) {
 		return false, nil
 	}
 	told := p.err
@@ -145,28 +145,30 @@ func (p *Pair) covers(leaf *x509.Certificate, host string) error {
 	return fmt.Errorf("the certificate in %s does not cover %s: it covers %s", p.certFile, host, list)
 }
 
-// marks tell one state of the two files from another without reading them. A
+// fileStates tell one state of the two files from another without reading them. A
 // nil one is not known.
-type marks struct{ cert, key fs.FileInfo }
+type fileStates struct{ cert, key fs.FileInfo }
 
-func (p *Pair) look() marks { return marks{mark(p.certFile), mark(p.keyFile)} }
+func (p *Pair) stat() fileStates { return fileStates{statSettled(p.certFile), statSettled(p.keyFile)} }
 
-// settled is how long ago a file was modified for its mark to be of use. Some
+// settleTime is how long ago a file was modified for its mark to be of use. Some
 // file systems keep times to two seconds, so within them a file may change once
 // more and look the same.
-const settled = 2 * time.Second
+const settleTime = 2 * time.Second
 
-// mark follows symbolic links: one that is switched has a file of another inode
+// statSettled follows symbolic links: one that is switched has a file of another inode
 // at its end.
-func mark(name string) fs.FileInfo {
+func statSettled(name string) fs.FileInfo {
 	info, err := os.Stat(name)
-	if err != nil || time.Since(info.ModTime()).Abs() <= settled {
+	if err != nil || time.Since(info.ModTime()).Abs() <= settleTime {
 		return nil
 	}
 	return info
 }
 
-func (m marks) same(as marks) bool { return sameFile(m.cert, as.cert) && sameFile(m.key, as.key) }
+func (m fileStates) equal(as fileStates) bool {
+	return sameFile(m.cert, as.cert) && sameFile(m.key, as.key)
+}
 
 func sameFile(a, b fs.FileInfo) bool {
 	return a != nil && b != nil && os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())

@@ -120,13 +120,13 @@ func readFile(name string) ([]byte, error) {
 	case errors.Is(err, regular.ErrTooLarge):
 		return nil, fmt.Errorf("%s has more than 1 MiB: want a certificate or a key, which have some thousand bytes", name)
 	case err != nil:
-		return nil, unreadable(name, err)
+		return nil, readError(name, err)
 	}
 	return data, nil
 }
 
-// unreadable says that a file could not be read for err, which names it too.
-func unreadable(name string, err error) error {
+// readError says that a file could not be read for err, which names it too.
+func readError(name string, err error) error {
 	if at, ok := errors.AsType[*fs.PathError](err); ok {
 		err = at.Err
 	}

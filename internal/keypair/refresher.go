@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// interval is the pause between two looks at the files.
-const interval = 5 * time.Second
+// refreshInterval is the pause between two looks at the files.
+const refreshInterval = 5 * time.Second
 
 // A Refresher refreshes pairs every five seconds, as long as they are in use.
 // Its methods may be called from any goroutine, but not from within the func
@@ -67,7 +67,7 @@ func (r *Refresher) Close() {
 }
 
 func (r *Refresher) run() {
-	ticker := time.NewTicker(interval)
+	ticker := time.NewTicker(refreshInterval)
 	defer ticker.Stop()
 	for {
 		select {

@@ -12,8 +12,8 @@ import (
 // denied. The zero Rules allow everybody. They never change, and any number of
 // goroutines may use them.
 type Rules struct {
-	allowing    bool // there is a list of those who are allowed
-	allow, deny set
+	hasAllowList bool // there is a list of those who are allowed
+	allow, deny  set
 }
 
 // Parse returns the Rules for two lists of networks in CIDR notation, such as
@@ -23,7 +23,7 @@ type Rules struct {
 // Bits behind the prefix are refused: 10.1.2.3/8 may have been meant for one
 // address as well as for sixteen million.
 func Parse(allow, deny []string) (Rules, error) {
-	r := Rules{allowing: len(allow) > 0}
+	r := Rules{hasAllowList: len(allow) > 0}
 	var err error
 	if r.allow, err = parse(allow); err != nil {
 		return Rules{}, err
@@ -43,7 +43,7 @@ func (r Rules) Allows(addr netip.Addr) bool {
 	if r.deny.contains(addr) {
 		return false
 	}
-	return !r.allowing || r.allow.contains(addr)
+	return !r.hasAllowList || r.allow.contains(addr)
 }
 
 // A set is networks in the order of their addresses, none of which is part of

@@ -30,9 +30,9 @@ type Frames struct {
 	state      State
 	fragmented bool     // a message has begun that the last data frame did not end
 	closing    bool     // the frame under way is a Close frame
-	left       uint64   // what is to come of it, behind its head
+	remaining  uint64   // what is to come of it, behind its head
 	head       [10]byte // what there is of a head that is not complete
-	read       int      // how much that is
+	headRead   int      // how much that is
 }
 
 // State says where the last byte stands that Advance was given.
@@ -48,15 +48,15 @@ func (f *Frames) Advance(p []byte) int {
 	switch {
 	case f.state == Between && len(p) >= headSize(p):
 		n = headSize(p)
-		f.begin(p)
-	case f.state == Between || f.read > 0:
-		n = f.gather(p)
+		f.beginFrame(p)
+	case f.state == Between || f.headRead > 0:
+		n = f.readHead(p)
 	}
-	if f.state == Invalid || f.read > 0 {
+	if f.state == Invalid || f.headRead > 0 {
 		return len(p)
 	}
-	m := min(f.left, uint64(len(p)-n))
-	if f.left -= m; f.left == 0 {
+	m := min(f.remaining, uint64(len(p)-n))
+	if f.remaining -= m; f.remaining == 0 {
 		f.state = Between
 		if f.closing {
 			f.state = Closed
@@ -65,18 +65,18 @@ func (f *Frames) Advance(p []byte) int {
 	return n + int(m)
 }
 
-// gather takes of p what belongs to a head that comes in pieces, and returns how
+// readHead takes of p what belongs to a head that comes in pieces, and returns how
 // much that is.
-func (f *Frames) gather(p []byte) int {
-	before := f.read
+func (f *Frames) readHead(p []byte) int {
+	before := f.headRead
 	f.state = Within
-	f.read += copy(f.head[before:], p)
-	size := headSize(f.head[:f.read])
-	if f.read < size {
+	f.headRead += copy(f.head[before:], p)
+	size := headSize(f.head[:f.headRead])
+	if f.headRead < size {
 		return len(p)
 	}
-	f.read = 0
-	f.begin(f.head[:])
+	f.headRead = 0
+	f.beginFrame(f.head[:])
 	return size - before
 }
 
@@ -113,16 +113,16 @@ const (
 	opcodePong         = 10
 )
 
-// begin begins a frame with its head, or finds that it is none.
-func (f *Frames) begin(head []byte) {
+// beginFrame begins a frame with its head, or finds that it is none.
+func (f *Frames) beginFrame(head []byte) {
 	f.state = Invalid
 	if f.isFrame(head[0], head[1]) {
-		f.left = payload(head)
-		if f.left < 1<<63 {
+		f.remaining = payloadLength(head)
+		if f.remaining < 1<<63 {
 			f.state = Within
 		}
 		if f.Masked {
-			f.left += 4 // the key
+			f.remaining += 4 // the key
 		}
 	}
 }
@@ -145,8 +145,8 @@ func (f *Frames) isFrame(first, second byte) bool {
 	return opcode >= opcodeClose && opcode <= opcodePong && final && second&lengthBits < length16
 }
 
-// payload returns how long the payload is, by a frame's head.
-func payload(head []byte) uint64 {
+// payloadLength returns how long the payload is, by a frame's head.
+func payloadLength(head []byte) uint64 {
 	switch length := head[1] & lengthBits; length {
 	case length16:
 		return uint64(binary.BigEndian.Uint16(head[2:]))
