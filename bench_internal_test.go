@@ -119,7 +119,7 @@ func guarding(b *testing.B, n int) (server, client *tls.Config) {
 		host = name + ".example.com"
 		v := newVersion(Status{Service: name}, wants{claims: []claim{{host: host}}}, group{})
 		v.policy.tls.Mode = TLSFiles
-		v.holding = &holding{pair: loaded}
+		v.certificates = &hostCertificates{pair: loaded}
 		services[name] = v
 	}
 	p.router.restore(services, 1)

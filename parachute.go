@@ -284,8 +284,8 @@ func (p *Proxy) Services() []Status {
 func (p *Proxy) Certificates() []Certificate {
 	all := []Certificate{}
 	for s := range p.router.routes.Load().sites.All() {
-		if s.holding != nil {
-			all = append(all, s.holding.known(s.host)...)
+		if s.certificates != nil {
+			all = append(all, s.certificates.known(s.host)...)
 		}
 	}
 	slices.SortFunc(all, func(a, b Certificate) int { return strings.Compare(a.Host, b.Host) })
@@ -340,8 +340,8 @@ func (p *Proxy) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error
 	if name != "" {
 		s = t.lookup(name)
 	}
-	if s != nil && s.holding != nil {
-		if c := s.holding.awaitCertificate(hello, s.host, name); c != nil {
+	if s != nil && s.certificates != nil {
+		if c := s.certificates.awaitCertificate(hello, s.host, name); c != nil {
 			return c, nil
 		}
 	}

@@ -46,10 +46,10 @@ type table struct {
 // A site answers for one host, for all hosts that match one wildcard, or for
 // every host that has no other site.
 type site struct {
-	host    string   // the pattern, as a claim has it
-	routes  []route  // the longest prefix first
-	policy  policy   // of all its services
-	holding *holding // of its certificates; nil: it is not served over TLS
+	host         string            // the pattern, as a claim has it
+	routes       []route           // the longest prefix first
+	policy       policy            // of all its services
+	certificates *hostCertificates // of its certificates; nil: it is not served over TLS
 }
 
 // A route says which version answers for the paths below a prefix.
@@ -118,7 +118,7 @@ func newTable(services map[string]*version) *table {
 	}
 	for s := range t.sites.All() {
 		slices.SortFunc(s.routes, func(a, b route) int { return len(b.prefix) - len(a.prefix) })
-		if s.holding != nil && s.host != hostname.Any && (t.unnamed == nil || s.host < t.unnamed.host) {
+		if s.certificates != nil && s.host != hostname.Any && (t.unnamed == nil || s.host < t.unnamed.host) {
 			t.unnamed = s
 		}
 	}
@@ -130,8 +130,8 @@ func (s *site) add(prefix string, v *version) {
 	escaped := (&url.URL{Path: prefix}).EscapedPath()
 	s.routes = append(s.routes, route{prefix, escaped, v})
 	s.policy, _ = s.policy.with(v.policy)
-	if s.holding == nil && v.policy.isSecure() {
-		s.holding = v.holding
+	if s.certificates == nil && v.policy.isSecure() {
+		s.certificates = v.certificates
 	}
 }
 
@@ -295,7 +295,7 @@ func (q *request) isMisdirected(t *table, s *site) bool {
 		return false
 	}
 	isNamed := q.r.TLS.ServerName != ""
-	if q.proxy.speaksTLS.Load() && (s == nil && isNamed || s != nil && s.holding == nil) {
+	if q.proxy.speaksTLS.Load() && (s == nil && isNamed || s != nil && s.certificates == nil) {
 		return true
 	}
 	if !isNamed {
@@ -366,7 +366,7 @@ func (t *table) redirect(r *http.Request, s *site, client forward.Client, httpsP
 		host, to = canonical, t.lookup(canonical)
 	}
 	toHTTPS := !isSecure && to.policy.isSecure() && !to.policy.tls.NoRedirect &&
-		to.holding.expects(r.Context(), to.host, host, client.Addr)
+		to.certificates.expects(r.Context(), to.host, host, client.Addr)
 	if host == name && !toHTTPS {
 		return "", false
 	}

@@ -70,7 +70,7 @@ func (p *Proxy) start(status Status, s *spec, waiting bool) (*version, *monitor)
 	v := newVersion(status, s.wants, main)
 	v.rules, v.targetTLS = s.rules, s.targetTLS
 	v.hop = p.hopOf(status.Service)
-	v.holding = p.certificates.acquire(s, v.ask)
+	v.certificates = p.certificates.acquire(s, v.ask)
 	for _, t := range v.targets() {
 		t.start()
 	}
@@ -108,7 +108,7 @@ func (p *Proxy) await(ctx context.Context, v *version, m *monitor) error {
 	if !d.TLS.Wait {
 		return nil
 	}
-	err := v.holding.await(limited)
+	err := v.certificates.await(limited)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -136,8 +136,8 @@ func (p *Proxy) retire(res *reserved, previous, next *version, limits Timeouts) 
 	e := p.drain(Event{Service: res.Name, Generation: res.Number}, lanes, limits, p.done)
 	closeAll(gone)
 	e.Unused = unusedOf(gone)
-	if previous.holding != nil && (next == nil || next.holding != previous.holding) {
-		previous.holding.release()
+	if previous.certificates != nil && (next == nil || next.certificates != previous.certificates) {
+		previous.certificates.release()
 	}
 	p.emit(e)
 }
@@ -415,15 +415,15 @@ func (p *Proxy) restore(status Status, others map[string]*version, byHost map[st
 // A version is what one service serves from one publication to the next. What
 // requests read of it never changes.
 type version struct {
-	status    Status       // as Commit gets it
-	wants                  // what it has, which no other service can have
-	holding   *holding     // of the certificates of its hosts; nil if the service failed
-	rules     *rules       // what its Deployment says of each request; empty if the service failed
-	targetTLS targetTLS    // of its targets, whichever came with a rollout
-	hop       []string     // of one: what its requests are known by; nil if the service failed
-	main      group        // empty if the service failed
-	rollout   *group       // of the second version; nil: there is none
-	split     *split.Split // who goes there; nil: nobody
+	status       Status            // as Commit gets it
+	wants                          // what it has, which no other service can have
+	certificates *hostCertificates // of the certificates of its hosts; nil if the service failed
+	rules        *rules            // what its Deployment says of each request; empty if the service failed
+	targetTLS    targetTLS         // of its targets, whichever came with a rollout
+	hop          []string          // of one: what its requests are known by; nil if the service failed
+	main         group             // empty if the service failed
+	rollout      *group            // of the second version; nil: there is none
+	split        *split.Split      // who goes there; nil: nobody
 
 	// The lanes of all versions before, and not of this one, that somebody may
 	// still be inside of. Set by setPredecessor.
@@ -595,8 +595,8 @@ func (v *version) takesCalls() bool {
 // close cuts off what goes on in v and lets go of what it has.
 func (v *version) close() {
 	closeAll(v.targets())
-	if v.holding != nil {
-		v.holding.release()
+	if v.certificates != nil {
+		v.certificates.release()
 	}
 }
 

@@ -243,7 +243,7 @@ func checkAskURL(ask string) error {
 	return faultf(ErrInvalid, "ask URL %q: want a URL such as https://example.com/allowed, or a path of the service such as /allowed", ask)
 }
 
-// certificates are those of one Proxy, with what obtains them and keeps them
+// certificates are all those of one Proxy, with what obtains them and keeps them
 // fresh. close ends that.
 type certificates struct {
 	o       Options
@@ -285,20 +285,20 @@ func (c *certificates) close() {
 	c.files.Close()
 }
 
-// A holding is what one version has of the certificates. Whoever acquires it
-// releases it, once.
-type holding struct {
-	certificates *certificates
-	hosts        []string                // sorted
-	names        map[string]*issuer.Name // by host, TLSAutomatic
-	pair         *keypair.Pair           // TLSFiles
-	demand       *demand                 // TLSOnDemand
+// hostCertificates are those of the hosts of one version. Whoever acquires them
+// releases them, once.
+type hostCertificates struct {
+	owner  *certificates
+	hosts  []string                // sorted
+	names  map[string]*issuer.Name // by host, TLSAutomatic
+	pair   *keypair.Pair           // TLSFiles
+	demand *demand                 // TLSOnDemand
 }
 
-// acquire sees to the certificates that s asks for. service is how the service
-// itself is asked which names may have one on demand.
-func (c *certificates) acquire(s *spec, service func(ctx context.Context, name, requestTarget string) (*http.Response, error)) *holding {
-	h := &holding{certificates: c, hosts: slices.Sorted(slices.Values(s.Hosts))}
+// acquire begins to obtain the certificates that s asks for, unless they are there
+// already. The app itself is asked by service which names may have one on demand.
+func (c *certificates) acquire(s *spec, service func(ctx context.Context, name, requestTarget string) (*http.Response, error)) *hostCertificates {
+	h := &hostCertificates{owner: c, hosts: slices.Sorted(slices.Values(s.Hosts))}
 	switch s.policy.tls.Mode {
 	case TLSAutomatic:
 		from := c.issuer(s.TLS)
@@ -385,12 +385,12 @@ func (c *certificates) issued(name string, err error) {
 }
 
 // release lets go of what was acquired.
-func (h *holding) release() {
+func (h *hostCertificates) release() {
 	for _, n := range h.names {
 		n.Release()
 	}
 	if h.pair != nil {
-		h.certificates.files.Remove(h.pair)
+		h.owner.files.Remove(h.pair)
 	}
 	if h.demand != nil {
 		h.demand.release()
@@ -398,7 +398,7 @@ func (h *holding) release() {
 }
 
 // await returns nil when every host has its certificate, or why one has none.
-func (h *holding) await(ctx context.Context) error {
+func (h *hostCertificates) await(ctx context.Context) error {
 	for _, host := range h.hosts {
 		if n := h.names[host]; n != nil {
 			if _, err := n.Await(ctx); err != nil {
@@ -411,7 +411,7 @@ func (h *holding) await(ctx context.Context) error {
 
 // certificate returns the one for a name that host, as it was acquired, stands
 // for; nil if there is none that is valid.
-func (h *holding) certificate(host, name string) *tls.Certificate {
+func (h *hostCertificates) certificate(host, name string) *tls.Certificate {
 	switch {
 	case h.names[host] != nil:
 		return h.names[host].Certificate()
@@ -427,13 +427,13 @@ func (h *holding) certificate(host, name string) *tls.Certificate {
 // served, as far as that can be told: there is a certificate, or there will be
 // one that was asked for on demand. That may have to be asked, for which ctx and
 // client, its address, are.
-func (h *holding) expects(ctx context.Context, host, name string, client netip.Addr) bool {
+func (h *hostCertificates) expects(ctx context.Context, host, name string, client netip.Addr) bool {
 	return h.certificate(host, name) != nil || h.demand != nil && h.demand.expects(ctx, name, client)
 }
 
 // awaitCertificate is certificate for a handshake, which waits for one that is
 // on its way.
-func (h *holding) awaitCertificate(hello *tls.ClientHelloInfo, host, name string) *tls.Certificate {
+func (h *hostCertificates) awaitCertificate(hello *tls.ClientHelloInfo, host, name string) *tls.Certificate {
 	if c := h.certificate(host, name); c != nil {
 		return c
 	}
@@ -455,7 +455,7 @@ func (h *holding) awaitCertificate(hello *tls.ClientHelloInfo, host, name string
 }
 
 // known returns what is known of the certificates for host.
-func (h *holding) known(host string) []Certificate {
+func (h *hostCertificates) known(host string) []Certificate {
 	switch {
 	case h.names[host] != nil:
 		return []Certificate{certificateOf(host, TLSAutomatic, h.names[host].Status())}
@@ -632,10 +632,10 @@ func (s *site) sharesTLS(name string, other *site, sni string) bool {
 	if s == nil || other == nil || s.policy.tls != other.policy.tls {
 		return s == other
 	}
-	if s.holding == nil || other.holding == nil {
-		return s.holding == other.holding
+	if s.certificates == nil || other.certificates == nil {
+		return s.certificates == other.certificates
 	}
-	return sameCertificate(s.holding.certificate(s.host, name), other.holding.certificate(other.host, sni))
+	return sameCertificate(s.certificates.certificate(s.host, name), other.certificates.certificate(other.host, sni))
 }
 
 // sameCertificate reports whether a and b are one, which none is not.
