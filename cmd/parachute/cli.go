@@ -33,7 +33,7 @@ type grammar struct {
 	Completion   completionCommand   `cmd:"" group:"Other:" help:"Print what completes command lines in a shell."`
 	Help         helpCommand         `cmd:"" group:"Other:" help:"Show help for a command."`
 
-	// What only scripts call, and make.
+	// These are called by the completion scripts and by make.
 	Man     manCommand      `cmd:"" hidden:"" help:"Print the manual page."`
 	Suggest completeCommand `cmd:"" name:"__complete" hidden:"" passthrough:"" help:"Say what may come next on a command line."`
 }
@@ -42,17 +42,18 @@ const description = `A reverse proxy whose deploys cost nobody a request.
 
 It is started with "run"; the other commands speak to it over its control socket. Their exit codes tell which version serves now: 0 the new one; anything else what served before, because the proxy refused (1), the command line was not understood (2), a newer change of the service came first (4), or no proxy answered on the socket (5).`
 
-// A program is what the commands have of the world.
+// A program is the environment that the commands run in.
 type program struct {
 	stdout, stderr io.Writer
 	environ        *environ
 	paths          defaultPaths
-	printer        *control.Printer // for --json; nil: it was not asked for
-	command        string           // that runs, such as "rollout set"
+	printer        *control.Printer // prints for --json; nil without that flag
+	command        string           // the command that runs, such as "rollout set"
 }
 
-// run runs one command line and returns its exit code. When ctx ends, so does
-// the command, as for SIGINT: a proxy after its requests, a deploy at once.
+// run runs one command line and returns its exit code. When ctx ends, the
+// command stops as it does for SIGINT: a proxy finishes its requests first, a
+// deploy is given up at once.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	p := &program{
 		stdout:  stdout,
@@ -70,16 +71,16 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	return exitCode(err)
 }
 
-// isBrokenPipe reports whether err is that whoever reads the output has seen enough
-// of it. No change of anything fails by that.
+// isBrokenPipe reports whether err means that the reader of the output has
+// closed it. No change of a service fails because of that.
 func isBrokenPipe(err error) bool {
 	var file *fs.PathError
 	return errors.As(err, &file) && errors.Is(file, syscall.EPIPE)
 }
 
-// fail tells all that is known of an error, and what to do about it.
+// fail prints an error with its details, and what to do about it.
 func (p *program) fail(err error) {
-	// What comes from the library says that name already.
+	// Errors of the library begin with that name already.
 	message := strings.TrimPrefix(fmt.Sprintf("%+v", err), "parachute: ")
 	fmt.Fprintf(p.stderr, "parachute: %s\n", printable(message))
 	h, told := hint(err, p.command)
@@ -98,12 +99,12 @@ func (p *program) run(ctx context.Context, args []string) error {
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
 	p.command = commandPath(command.Selected())
-	// Run would join the error to those of hooks, and lose what it has for %+v.
+	// Run would join the error with those of hooks, and so lose its %+v form.
 	return command.RunNode(command.Selected(), p)
 }
 
-// parse reads a command line. If it asked for help, parse has printed that,
-// and there is no command to be run.
+// parse reads a command line. If it asks for help, parse prints the help and
+// returns no command.
 func (p *program) parse(args []string) (*kong.Context, error) {
 	helped := false
 	parser, err := p.parser(func(int) { helped = true })
@@ -120,7 +121,8 @@ func (p *program) parse(args []string) (*kong.Context, error) {
 	return command, nil
 }
 
-// parser returns one of the grammar, which calls exit when it has printed help.
+// parser returns a parser of the grammar. The parser calls exit when it has
+// printed help.
 func (p *program) parser(exit func(int)) (*kong.Kong, error) {
 	return kong.New(&grammar{},
 		kong.Name("parachute"),
@@ -136,7 +138,7 @@ func (p *program) parser(exit func(int)) (*kong.Kong, error) {
 }
 
 type helpCommand struct {
-	Command []string `arg:"" optional:"" help:"The command to show the help of; if none, there is a list of them."`
+	Command []string `arg:"" optional:"" help:"The command to show help for; if not given, all commands are listed."`
 }
 
 func (helpCommand) Examples() string {
@@ -152,7 +154,7 @@ func (c *helpCommand) Run(p *program) error {
 
 // A usageError is a command line that was not understood.
 type usageError struct {
-	command string // "" if it was not even clear which
+	command string // "" if the command itself is not known
 	err     error
 }
 
@@ -177,7 +179,7 @@ func newUsageError(err error) error {
 	return usage
 }
 
-// commandPath returns how a command is called, such as "rollout set".
+// commandPath returns the full name of a command, such as "rollout set".
 func commandPath(node *kong.Node) string {
 	if node.Parent == nil || node.Parent.Type == kong.ApplicationNode {
 		return node.Name
@@ -185,10 +187,10 @@ func commandPath(node *kong.Node) string {
 	return commandPath(node.Parent) + " " + node.Name
 }
 
-// flagAsValue is what kong says of a value that looks like a flag.
+// flagAsValue matches kong's error for a value that looks like a flag.
 var flagAsValue = regexp.MustCompile(`^(--[a-z-]+): expected .* value but got "(.+)" \((?:short|long) flag\)`)
 
-// explainFlagError says what would be right where kong only says what was wrong.
+// explainFlagError adds to an error of kong how the flag is written correctly.
 func explainFlagError(err error) error {
 	if m := flagAsValue.FindStringSubmatch(err.Error()); m != nil {
 		return fmt.Errorf("%s: its value is missing; one that begins with '-' is written %[1]s=%s", m[1], m[2])

@@ -17,11 +17,11 @@ import (
 // version is set by the linker: -ldflags "-X main.version=v1.2.3".
 var version string
 
-// main runs the command line until it is done. The first SIGINT or SIGTERM
-// asks it to come to an end, the second does not wait for that.
+// main runs the command line. The first SIGINT or SIGTERM asks it to stop in
+// good order; the second ends the process at once.
 func main() {
-	// A reader of our output that goes away must neither end a proxy nor
-	// change the exit code of a deploy that has happened.
+	// If the reader of our output goes away, that must neither end a proxy nor
+	// change the exit code of a deploy that has taken effect.
 	signal.Ignore(syscall.SIGPIPE)
 	tuner := memory.Start(os.Getenv)
 	signals := make(chan os.Signal, 2)

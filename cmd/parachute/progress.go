@@ -12,16 +12,17 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 )
 
-// A progress shows how a change goes. Who has made one must call stop.
+// A progress shows the progress of a change. The caller of newProgress must
+// call stop.
 type progress struct {
 	formatter *formatter
 	began     time.Time
-	writer    *progressWriter  // nil: nothing is shown to people
-	printer   *control.Printer // nil: nothing is printed for programs
+	writer    *progressWriter  // shows lines to people; nil with --quiet or --json
+	printer   *control.Printer // prints JSON for programs; nil without --json
 }
 
-// newProgress returns the progress of a change, shown as the command line wants
-// it.
+// newProgress returns a progress that shows a change in the form that the
+// command line asks for.
 func (p *program) newProgress(f *formatter, quiet bool) *progress {
 	change := &progress{formatter: f, began: time.Now(), printer: p.printer}
 	if p.printer == nil && !quiet {
@@ -30,7 +31,7 @@ func (p *program) newProgress(f *formatter, quiet bool) *progress {
 	return change
 }
 
-// handleEvent shows what an event tells.
+// handleEvent shows an event.
 func (p *progress) handleEvent(e parachute.Event) {
 	if p.printer != nil {
 		p.printer.Event(e)
@@ -39,7 +40,7 @@ func (p *progress) handleEvent(e parachute.Event) {
 		return
 	}
 	if e.Kind == parachute.EventSwitched {
-		p.writer.settle() // the targets have been waited for
+		p.writer.settle() // the lines about targets are final
 	}
 	for _, r := range p.formatter.format(e) {
 		p.writer.show(r)
@@ -58,14 +59,14 @@ func (p *progress) stop() {
 	}
 }
 
-// settle leaves what is shown as it is, so that something else can be said.
+// settle makes the lines shown so far final, so that other output can follow.
 func (p *progress) settle() {
 	if p.writer != nil {
 		p.writer.settle()
 	}
 }
 
-// conclude tells how a change ended, and returns the error that decides the
+// conclude shows how a change ended, and returns the error that decides the
 // exit code.
 func (p *program) conclude(ctx context.Context, command string, change *progress, result control.Result, err error) error {
 	switch {
@@ -99,8 +100,8 @@ func (p *program) warnf(format string, args ...any) {
 	fmt.Fprintf(p.stderr, "parachute: warning: %s\n", printable(fmt.Sprintf(format, args...)))
 }
 
-// printable replaces what a target or a file may have put into a message to
-// take control of the terminal.
+// printable replaces unprintable characters, with which a target or a file
+// could take control of the terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\n' || unicode.IsPrint(r) {

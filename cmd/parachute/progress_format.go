@@ -9,34 +9,34 @@ import (
 	"github.com/shahnk19/parachute"
 )
 
-// A formatter tells in words what the events of one change say.
+// A formatter turns the events of one change into lines for people.
 type formatter struct {
 	service string
-	targets []string // that the change brings; none: it brings no targets
-	verb    string   // happens when requests go elsewhere
-	effect  string   // and where they go
+	targets []string // the targets that the change brings, if any
+	verb    string   // what happens at the switch, such as "switched"
+	effect  string   // where requests go from then on
 
-	healthy   map[string]bool   // by target: it was told, and is so still
-	lastShown map[string]string // what was told last: by target, of which kind the probe was; by host, why there is no certificate
-	draining  bool              // it was told that there is something to be waited for
-	unused    []string          // targets that may be stopped
+	healthy   map[string]bool   // targets that were shown as healthy, and still are
+	lastShown map[string]string // by target, the kind of the last probe shown; by host, the last reason for having no certificate
+	draining  bool              // a drain with running requests was shown
+	unused    []string          // targets that may be stopped now
 }
 
-// A progressLine is a line of a story.
+// A progressLine is one line about the progress of a change.
 type progressLine struct {
-	key    string // on a terminal the last line of a key stands in the place of those before
-	isNew  bool   // it says something that the one before did not; elsewhere only such are shown
-	target string // or host; "": it is about the service
+	key    string // on a terminal, a line replaces the line with the same key
+	isNew  bool   // whether the line says something new; only such lines are shown elsewhere
+	target string // target or host; "" if the line is about the service
 	status string
 	detail string
 	tone   tone
 
-	count          string        // of what has happened
-	elapsed, limit time.Duration // of what goes on; 0: not known
-	ongoing        bool          // it still goes on
+	count          string        // such as "4 probes"
+	elapsed, limit time.Duration // 0 if not known
+	ongoing        bool          // elapsed still grows
 }
 
-// A tone is how an operator will like what a line says.
+// A tone says whether a line is good news. It decides the colour.
 type tone int
 
 const (
@@ -46,8 +46,8 @@ const (
 	toneBad
 )
 
-// newFormatter returns the story of a deploy of d, or of another change of its
-// service.
+// newFormatter returns a formatter for a deploy of d, or for another change of
+// its service.
 func newFormatter(d parachute.Deployment) *formatter {
 	hosts := "any host"
 	if len(d.Hosts) > 0 {
@@ -63,21 +63,21 @@ func newFormatter(d parachute.Deployment) *formatter {
 	}
 }
 
-// format returns what is to be told of an event.
-func (s *formatter) format(e parachute.Event) []progressLine {
+// format returns the lines for an event.
+func (f *formatter) format(e parachute.Event) []progressLine {
 	r := progressLine{key: string(e.Kind), isNew: true}
 	switch e.Kind {
 	case parachute.EventDeploying:
-		return s.formatDeploying(e)
+		return f.formatDeploying(e)
 	case parachute.EventProbed, parachute.EventHealthy:
-		if e.Probe == nil || e.Probes == 0 || s.healthy[e.Target] && e.Probe.Passed {
-			return nil // it cannot be read, or nobody waits for it
+		if e.Probe == nil || e.Probes == 0 || f.healthy[e.Target] && e.Probe.Passed {
+			return nil // the probe cannot be read, or nobody waits for it
 		}
-		return []progressLine{s.formatProbe(e)}
+		return []progressLine{f.formatProbe(e)}
 	case parachute.EventSwitched:
-		r.status, r.detail = s.verb, fmt.Sprintf("%s, generation %d", s.effect, e.Generation)
+		r.status, r.detail = f.verb, fmt.Sprintf("%s, generation %d", f.effect, e.Generation)
 	case parachute.EventSplit:
-		r.status, r.detail = s.verb, s.effect
+		r.status, r.detail = f.verb, f.effect
 	case parachute.EventPaused:
 		r.status, r.detail = "paused", "requests wait"
 	case parachute.EventStopped:
@@ -91,11 +91,11 @@ func (s *formatter) format(e parachute.Event) []progressLine {
 	case parachute.EventNoCertificate:
 		reason := strings.TrimPrefix(fmt.Sprint(e.Err), "parachute: ")
 		r.key, r.target, r.status, r.detail, r.tone = e.Host, e.Host, "no certificate yet", reason, toneWaiting
-		r.isNew, s.lastShown[e.Host] = s.lastShown[e.Host] != reason, reason
+		r.isNew, f.lastShown[e.Host] = f.lastShown[e.Host] != reason, reason
 	case parachute.EventDraining:
-		return s.formatDraining(e)
+		return f.formatDraining(e)
 	case parachute.EventDrained:
-		return s.formatDrained(e)
+		return f.formatDrained(e)
 	default:
 		return nil
 	}
@@ -103,17 +103,17 @@ func (s *formatter) format(e parachute.Event) []progressLine {
 }
 
 // formatDeploying returns a line for each target that is waited for.
-func (s *formatter) formatDeploying(e parachute.Event) (rows []progressLine) {
-	for _, target := range s.targets {
+func (f *formatter) formatDeploying(e parachute.Event) (rows []progressLine) {
+	for _, target := range f.targets {
 		rows = append(rows, progressLine{key: target, isNew: true, target: target, status: "connecting ...", tone: toneWaiting, limit: e.Limit, ongoing: true})
 	}
 	return rows
 }
 
-// formatProbe tells how a target is that is waited for.
-func (s *formatter) formatProbe(e parachute.Event) progressLine {
+// formatProbe describes the last probe of a target that the change waits for.
+func (f *formatter) formatProbe(e parachute.Event) progressLine {
 	r := progressLine{key: e.Target, target: e.Target, detail: describeProbe(e.Probe)}
-	s.healthy[e.Target] = e.Kind == parachute.EventHealthy
+	f.healthy[e.Target] = e.Kind == parachute.EventHealthy
 	if e.Kind == parachute.EventHealthy {
 		r.status, r.tone, r.isNew = "healthy after "+formatDuration(e.Elapsed), toneGood, true
 		return r
@@ -124,25 +124,25 @@ func (s *formatter) formatProbe(e parachute.Event) progressLine {
 	}
 	r.count, r.elapsed, r.limit = pluralize(int64(e.Probes), "probe"), e.Elapsed, e.Limit
 	kind := probeKind(e.Probe)
-	r.isNew = !e.Probe.Passed && s.lastShown[e.Target] != kind
-	s.lastShown[e.Target] = kind
+	r.isNew = !e.Probe.Passed && f.lastShown[e.Target] != kind
+	f.lastShown[e.Target] = kind
 	return r
 }
 
-func (s *formatter) formatDraining(e parachute.Event) []progressLine {
+func (f *formatter) formatDraining(e parachute.Event) []progressLine {
 	if e.Requests == 0 && e.Streams == 0 {
 		return nil
 	}
-	s.draining = true
+	f.draining = true
 	return []progressLine{{
 		key: "drain", isNew: true, status: "draining", tone: toneWaiting,
 		detail: formatInFlight(e.Requests, e.Streams) + " left", elapsed: e.Elapsed, limit: e.Limit, ongoing: true,
 	}}
 }
 
-func (s *formatter) formatDrained(e parachute.Event) []progressLine {
-	s.unused = e.Unused
-	if !s.draining && e.Requests == 0 && e.Streams == 0 {
+func (f *formatter) formatDrained(e parachute.Event) []progressLine {
+	f.unused = e.Unused
+	if !f.draining && e.Requests == 0 && e.Streams == 0 {
 		return nil
 	}
 	r := progressLine{key: "drain", status: "drained", detail: "in " + formatDuration(e.Elapsed)}
@@ -155,20 +155,21 @@ func (s *formatter) formatDrained(e parachute.Event) []progressLine {
 	return []progressLine{r}
 }
 
-// formatDone is the last line of a change that has taken effect.
-func (s *formatter) formatDone(after time.Duration) progressLine {
+// formatDone returns the last line of a change that has taken effect.
+func (f *formatter) formatDone(after time.Duration) progressLine {
 	r := progressLine{key: "done", isNew: true, status: "done in " + formatDuration(after), tone: toneGood}
-	switch len(s.unused) {
+	switch len(f.unused) {
 	case 0:
 	case 1:
-		r.detail = "old target " + s.unused[0] + " may be removed"
+		r.detail = "old target " + f.unused[0] + " may be removed"
 	default:
-		r.detail = "old targets " + strings.Join(s.unused, ", ") + " may be removed"
+		r.detail = "old targets " + strings.Join(f.unused, ", ") + " may be removed"
 	}
 	return r
 }
 
-// clock returns how far it is with r so long after it was told, or "".
+// clock returns the time and count of r as text, or "". later is how long ago
+// r was shown.
 func (r progressLine) clock(later time.Duration) string {
 	elapsed := r.elapsed
 	if r.ongoing {
@@ -190,7 +191,7 @@ func (r progressLine) clock(later time.Duration) string {
 	return "(" + clock + ")"
 }
 
-// describeProbe tells in a few words what a probe has seen.
+// describeProbe describes the result of a probe in a few words.
 func describeProbe(p *parachute.Probe) string {
 	switch {
 	case p.Status == 0 && p.Cause == parachute.CauseRefused:
@@ -208,16 +209,16 @@ func describeProbe(p *parachute.Probe) string {
 	}
 	short := *p
 	if runes := []rune(p.Body); len(runes) > maxBodyShown {
-		short.Body = string(runes[:maxBodyShown]) + ellipsis // the error has all of it
+		short.Body = string(runes[:maxBodyShown]) + ellipsis // the error has the whole body
 	}
 	return strings.Replace(short.String(), " answered ", " ", 1)
 }
 
-// maxBodyShown is how much a line tells of the body of an answer, in characters.
+// maxBodyShown is how many characters of a response body a line shows.
 const maxBodyShown = 40
 
-// probeKind tells probes apart that an operator would: not by the port that this
-// end of the connection had, nor by the time in a page.
+// probeKind returns the same text for probes that an operator would call the
+// same: it leaves out local ports and the text of pages.
 func probeKind(p *parachute.Probe) string { return fmt.Sprint(p.Status, p.GRPC, p.Location, p.Cause) }
 
 func formatInFlight(requests, streams int64) string {

@@ -9,138 +9,137 @@ import (
 	"unicode/utf8"
 )
 
-// A progressWriter shows the lines of a story: on a terminal each in the place of the one
-// before of the same key, with a clock that runs, until it is told that they are
-// settled; elsewhere only those that have news. Who has made one must call stop.
+// A progressWriter shows the progress of a change. On a terminal, a line
+// replaces the line with the same key, and its clock runs, until settle is
+// called. On any other output, only lines that say something new are written.
+// The caller of newProgressWriter must call stop.
 type progressWriter struct {
 	out     io.Writer
 	service string
-	width   int            // of the column of targets
-	display func() display // that of out, which may be resized
+	width   int            // width of the column of targets
+	display func() display // returns the display of out, which may be resized
 
 	ticker  sync.WaitGroup
 	stopped chan struct{}
 
-	mu      sync.Mutex  // guards what follows, and is held while out is written to
-	lines   []shownLine // that may change, the last ones before the cursor
+	mu    sync.Mutex // guards the fields below, and writes to out
+	lines []shownLine    // the lines above the cursor, which may still change
 	ticking bool        // tick does
 }
 
-// shownLine is a line and when it was.
+// A shownLine is a line and the time when it was shown.
 type shownLine struct {
 	progressLine
 	at time.Time
 }
 
-// The widths of columns: of targets at least as much as "done in 12.3s" takes,
-// and of what is told of one.
+// The widths of columns. The column of targets has room for "done in 12.3s".
 const (
 	minTargetWidth = 13
 	statusWidth    = 24
 )
 
-func newProgressWriter(out io.Writer, s *formatter, ask func() display) *progressWriter {
-	t := &progressWriter{out: out, service: s.service, width: minTargetWidth, display: ask, stopped: make(chan struct{})}
-	for _, target := range s.targets {
-		t.width = max(t.width, utf8.RuneCountInString(target))
+func newProgressWriter(out io.Writer, f *formatter, ask func() display) *progressWriter {
+	w := &progressWriter{out: out, service: f.service, width: minTargetWidth, display: ask, stopped: make(chan struct{})}
+	for _, target := range f.targets {
+		w.width = max(w.width, utf8.RuneCountInString(target))
 	}
-	return t
+	return w
 }
 
 // tickInterval is how often clocks move.
 const tickInterval = 100 * time.Millisecond
 
-// show shows a line.
-func (t *progressWriter) show(r progressLine) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	d := t.display()
+func (w *progressWriter) show(r progressLine) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	d := w.display()
 	if d.rows == 0 {
 		if r.isNew {
-			io.WriteString(t.out, t.format(r, 0, display{})+"\n")
+			io.WriteString(w.out, w.format(r, 0, display{})+"\n")
 		}
 		return
 	}
-	drawn := len(t.lines)
+	drawn := len(w.lines)
 	at := 0
-	for at < drawn && t.lines[at].key != r.key {
+	for at < drawn && w.lines[at].key != r.key {
 		at++
 	}
 	if at == drawn && drawn+1 >= d.rows {
-		t.lines, drawn, at = nil, 0, 0 // what has left the terminal cannot be changed
+		w.lines, drawn, at = nil, 0, 0 //lines that have scrolled away cannot be changed
 	}
-	if at == len(t.lines) {
-		t.lines = append(t.lines, shownLine{})
+	if at == len(w.lines) {
+		w.lines = append(w.lines, shownLine{})
 	}
-	t.lines[at] = shownLine{r, time.Now()}
-	t.drawLocked(d, drawn)
-	if r.ongoing && !t.ticking {
-		t.ticking = true
-		t.ticker.Go(t.tick)
+	w.lines[at] = shownLine{r, time.Now()}
+	w.drawLocked(d, drawn)
+	if r.ongoing && !w.ticking {
+		w.ticking = true
+		w.ticker.Go(w.tick)
 	}
 }
 
-// settle leaves what is shown as it is: what comes goes below.
-func (t *progressWriter) settle() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.lines = nil
+// settle makes the lines shown so far final. Later lines appear below them.
+func (w *progressWriter) settle() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lines = nil
 }
 
 // stop ends the clocks.
-func (t *progressWriter) stop() {
-	t.settle()
-	close(t.stopped)
-	t.ticker.Wait()
+func (w *progressWriter) stop() {
+	w.settle()
+	close(w.stopped)
+	w.ticker.Wait()
 }
 
 // tick moves the clocks.
-func (t *progressWriter) tick() {
+func (w *progressWriter) tick() {
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
 	for {
 		select {
-		case <-t.stopped:
+		case <-w.stopped:
 			return
 		case <-ticker.C:
 		}
-		t.mu.Lock()
-		if len(t.lines) > 0 {
-			t.drawLocked(t.display(), len(t.lines))
+		w.mu.Lock()
+		if len(w.lines) > 0 {
+			w.drawLocked(w.display(), len(w.lines))
 		}
-		t.mu.Unlock()
+		w.mu.Unlock()
 	}
 }
 
-// Besides colours, a terminal has to know how to erase a line from the cursor on,
-// and how to go up.
+// The control sequences that a terminal must understand, besides colours.
 const (
 	eraseLine = "\x1b[K"
 	cursorUp  = "\x1b[%dA"
 )
 
-// drawLocked draws the lines, of which some were drawn before: it goes up to the
-// first of these, and ends below the last.
-func (t *progressWriter) drawLocked(d display, drawn int) {
+// drawLocked draws all lines. The number of lines that were drawn before is
+// drawn: it moves the cursor up to the first of these, and leaves it below the
+// last line.
+func (w *progressWriter) drawLocked(d display, drawn int) {
 	var b strings.Builder
 	if drawn > 0 {
 		fmt.Fprintf(&b, cursorUp, drawn)
 	}
-	for _, line := range t.lines {
-		b.WriteString("\r" + eraseLine + t.format(line.progressLine, time.Since(line.at), d) + "\n")
+	for _, line := range w.lines {
+		b.WriteString("\r" + eraseLine + w.format(line.progressLine, time.Since(line.at), d) + "\n")
 	}
-	io.WriteString(t.out, b.String())
+	io.WriteString(w.out, b.String())
 }
 
 // format returns a line in columns that fits into d, if that is a terminal.
-func (t *progressWriter) format(r progressLine, later time.Duration, d display) string {
-	before := t.service + "  "
-	what := fmt.Sprintf("%-*s  ", t.width, r.status)
+func (w *progressWriter) format(r progressLine, later time.Duration, d display) string {
+	before := w.service + "  "
+	what := fmt.Sprintf("%-*s  ", w.width, r.status)
 	if r.target != "" {
-		before += fmt.Sprintf("%-*s  ", t.width, r.target)
+		before += fmt.Sprintf("%-*s  ", w.width, r.target)
 		what = fmt.Sprintf("%-*s  ", statusWidth, r.status)
 	}
-	detail := strings.Join(strings.Fields(r.detail), " ") // an error may have several lines
+	detail := strings.Join(strings.Fields(r.detail), " ") // an error may span several lines
 	clock := r.clock(later)
 	if detail != "" && clock != "" {
 		clock = " " + clock
@@ -150,7 +149,7 @@ func (t *progressWriter) format(r progressLine, later time.Duration, d display) 
 	}
 	line := []string{printable(before), printable(what), printable(detail), clock}
 	if d.columns > 0 {
-		fitColumns(line, d.columns-1) // in the last column some terminals begin a new line
+		fitColumns(line, d.columns-1) // some terminals wrap after the last column
 	}
 	if colour := colours[r.tone]; d.colour && colour != "" {
 		line[1] = colour + line[1] + "\x1b[0m"
@@ -158,11 +157,11 @@ func (t *progressWriter) format(r progressLine, later time.Duration, d display) 
 	return strings.Join(line, "")
 }
 
-// colours of tones.
 var colours = [...]string{tonePlain: "", toneGood: "\x1b[32m", toneWaiting: "\x1b[33m", toneBad: "\x1b[31m"}
 
-// fitColumns cuts off what of the parts of a line goes beyond a number of columns: of
-// the last but one if that is enough, for the last has the clock.
+// fitColumns shortens the parts of a line to a number of columns in all. It
+// shortens the last part but one if that is enough, because the last part is
+// the clock.
 func fitColumns(parts []string, columns int) {
 	clock := len(parts) - 1
 	before := displayWidth(strings.Join(parts[:clock-1], ""))

@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// stderrTimeout is how long a patient writer waits. Nothing that is told on standard
-// error is worth more, least of all by a process that is to end.
+// stderrTimeout is how long a timeoutWriter waits for a write. No message on
+// standard error is worth a longer wait, least of all when the process ends.
 const stderrTimeout = time.Second
 
-// A timeoutWriter writer gives an output up that does not take what is written to it, a
-// pipe that nobody reads: from then on it drops everything.
+// A timeoutWriter writes to w. If a write does not return in time, as for a
+// pipe that nobody reads, it gives w up and drops everything from then on.
 type timeoutWriter struct {
 	w io.Writer
 
-	mu     sync.Mutex // guards what follows, and is held by the Write under way
-	gaveUp bool       // w was given up
+	mu     sync.Mutex // guards gaveUp, and is held during Write
+	gaveUp bool
 }
 
 type writeResult struct {
@@ -45,8 +45,8 @@ func (p *timeoutWriter) Write(b []byte) (int, error) {
 	}
 }
 
-// write ends with the process at the latest: a write to a pipe cannot be taken
-// back.
+// write may block until the process ends: a write to a pipe cannot be
+// canceled.
 func (p *timeoutWriter) write(b []byte, done chan<- writeResult) {
 	n, err := p.w.Write(b)
 	done <- writeResult{n, err}
