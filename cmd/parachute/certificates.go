@@ -15,7 +15,7 @@ type certificatesCommand struct {
 	remoteFlags
 }
 
-// Help says what the columns mean.
+// Help explains the rows and columns.
 func (certificatesCommand) Help() string {
 	return `There is a row for each host that has TLS, also while its certificate is yet to come. Below them stands why the last attempt to get one came to nothing. It is made again at the time in the column RENEWS.`
 }
@@ -50,8 +50,8 @@ func (c *certificatesCommand) Run(ctx context.Context, p *program) error {
 	return nil
 }
 
-// certificateTable prints a row for each certificate, and below them why some
-// could not be had.
+// certificateTable prints a row for each certificate, and below the rows the
+// errors of those that could not be obtained.
 func (p *program) certificateTable(certificates []parachute.Certificate) error {
 	all := table{header: []string{"HOST", "ISSUER", "SOURCE", "EXPIRES", "RENEWS"}}
 	var notes table
@@ -68,7 +68,7 @@ func (p *program) certificateTable(certificates []parachute.Certificate) error {
 	return err
 }
 
-// formatTime tells a time to the minute.
+// formatTime returns a time to the minute, or "-" for the zero time.
 func formatTime(t time.Time) string {
 	if t.IsZero() {
 		return "-"

@@ -9,8 +9,9 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 )
 
-// The scripts ask the hidden command below at every press of the key, so that
-// what they suggest is what this program takes, and what its proxy serves.
+// The scripts call the hidden command __complete at every press of the
+// completion key, so their suggestions always fit this program and the services
+// of its proxy.
 //
 //go:embed completion
 var completionScripts embed.FS
@@ -19,7 +20,7 @@ type completionCommand struct {
 	Shell string `arg:"" enum:"bash,zsh,fish" help:"The shell, which is bash, zsh or fish."`
 }
 
-// Help says what the script is good for.
+// Help explains what the script does.
 func (completionCommand) Help() string {
 	return `It prints a script that has the shell complete commands, flags and their values, and the names of the services that a proxy serves.`
 }
@@ -45,10 +46,9 @@ func (c *completionCommand) Run(p *program) error {
 	return err
 }
 
-// completeCommand says what may come next on a command line. The first line that
-// it prints is a kind, and each of the others a word in the form that the shell
-// wants. It fails at nothing, because nobody could do anything about that while
-// typing.
+// completeCommand prints what may come next on a command line. The first line of
+// its output is a suggestionKind, and each other line a suggestion in the form
+// that the shell expects. An incomplete command line is no error.
 type completeCommand struct {
 	Words []string `arg:"" optional:"" sep:"none" help:"The shell, and the words in front of the cursor without the program's; the last one is being typed, and may be empty."`
 }
@@ -76,8 +76,8 @@ func (c *completeCommand) Run(ctx context.Context, p *program) error {
 	return nil
 }
 
-// serviceNames asks the proxy on a socket what it serves. If that is "", it is
-// the one that a command without --socket speaks to.
+// serviceNames asks the proxy on a socket for the names of its services. If
+// socket is empty, it asks the proxy that a command without --socket talks to.
 func (p *program) serviceNames(ctx context.Context, socket string) []string {
 	if socket == "" {
 		socket = p.environ.getenv(variablePrefix + "SOCKET")
@@ -93,11 +93,11 @@ func (p *program) serviceNames(ctx context.Context, socket string) []string {
 	return names
 }
 
-// joinBashWords puts together again what bash takes apart at '=' and ':', as in
-// --log-format=json and web-1:3000. Of the last word bash replaces what is
-// behind such a character, so cut tells how many bytes are in front of that.
+// joinBashWords joins the words that bash has split at '=' and ':', as in
+// --log-format=json and web-1:3000. Bash replaces only what follows such a
+// character in the last word; cut is the number of bytes before that.
 func joinBashWords(words []string) (all []string, cut int) {
-	open := false // the next word belongs to the one before
+	open := false // the next word continues the one before
 	for i, word := range words {
 		divides := word != "" && strings.Trim(word, "=:") == ""
 		if i > 0 && (divides || open && word != "") {
@@ -114,8 +114,8 @@ func joinBashWords(words []string) (all []string, cut int) {
 	return all, cut
 }
 
-// format returns a suggestion as the script for a shell reads it, without the
-// first bytes.
+// format returns a suggestion as the script of a shell reads it. For bash, it
+// leaves out the first cut bytes.
 func (s suggestion) format(shell string, cut int) string {
 	word, separator := s.word, "\t"
 	switch shell {
@@ -130,8 +130,8 @@ func (s suggestion) format(shell string, cut int) string {
 	return word + separator + s.help
 }
 
-// bashQuote returns a word so that bash, which puts it onto the command line as it
-// is, takes it for nothing else. A service may be called $(reboot).
+// bashQuote quotes a word, because bash inserts it into the command line as it
+// is, and a service may be called $(reboot).
 func bashQuote(word string) string {
 	var b strings.Builder
 	for _, c := range word {

@@ -54,7 +54,7 @@ type deployCommand struct {
 	changeFlags
 }
 
-// Help tells the two forms of the command apart.
+// Help explains the two forms of the command, and its exit codes.
 func (deployCommand) Help() string {
 	return `An argument with a colon in it is a target: "deploy web-1:3000" deploys it as a service that is named after its first --host, or "default" if it has none. Without a colon it is a service: "deploy web --target web-1:3000".
 
@@ -88,8 +88,8 @@ func (c *deployCommand) Run(ctx context.Context, p *program) error {
 		})
 }
 
-// deployment returns what is asked for. Whether that can be is for the library
-// to say.
+// deployment returns the Deployment that the flags ask for. The library
+// validates it.
 func (c *deployCommand) deployment() (parachute.Deployment, error) {
 	ca, err := absolutePath(c.TargetCA)
 	if err != nil {
@@ -160,7 +160,7 @@ func (c *deployCommand) deployment() (parachute.Deployment, error) {
 	return d, nil
 }
 
-// tls returns how the hosts are to be served over HTTPS.
+// tls returns how the hosts are served over HTTPS.
 func (c *deployCommand) tls() (parachute.TLS, error) {
 	if err := c.checkTLSFlags(); err != nil {
 		return parachute.TLS{}, &usageError{"deploy", err}
@@ -199,9 +199,9 @@ func (c *deployCommand) tls() (parachute.TLS, error) {
 	return t, nil
 }
 
-// checkTLSFlags returns what cannot be meant of the flags about TLS. There is
-// nothing wrong with --tls-redirect=false where there is no HTTPS to redirect to:
-// Kamal says so of applications that have none.
+// checkTLSFlags returns an error if flags about TLS contradict each other. It
+// accepts --tls-redirect=false without --tls, because Kamal passes it for
+// applications without TLS.
 func (c *deployCommand) checkTLSFlags() error {
 	for _, f := range []struct {
 		flag  string
@@ -232,9 +232,9 @@ func (c *deployCommand) checkTLSFlags() error {
 	return nil
 }
 
-// serviceNameFor names the service of the short form after its first host, whichever
-// way that is spelled. What a name cannot hold no host can either, so that it
-// is the host that will be refused.
+// serviceNameFor returns the name of the service of the short form: its first
+// host, in canonical spelling. A host that makes no valid name is no valid host
+// either, so the library refuses the host.
 func serviceNameFor(hosts []string) string {
 	if len(hosts) == 0 {
 		return "default"

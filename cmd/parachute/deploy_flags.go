@@ -10,7 +10,8 @@ import (
 	"github.com/shahnk19/parachute"
 )
 
-// The flags of deploy that say what happens to requests on their way, by group.
+// The flags of deploy about targets, bodies, access, headers, logs and health
+// checks.
 
 type readerFlags struct {
 	ReadTarget            stringList    `group:"Targets for reading:" placeholder:"HOST:PORT" help:"Target that gets GET and HEAD alone, from clients that have not just written something. May be repeated, or several be separated by commas."`
@@ -26,7 +27,8 @@ type bufferFlags struct {
 	MaxResponseBody byteCount `group:"Bodies:" placeholder:"SIZE" help:"Largest body of an answer, buffered or not; a larger one is answered 502, or cut off; 0 is no limit, as if not given."`
 }
 
-// buffer returns what of the bodies is kept. There a negative number is none.
+// buffer returns which bodies are buffered. In a Buffer, a negative Memory
+// means none.
 func (f bufferFlags) buffer() parachute.Buffer {
 	b := parachute.Buffer{
 		Requests:  f.BufferRequests,
@@ -96,7 +98,7 @@ func (f reportFlags) report() parachute.Report {
 	}
 }
 
-// canonicalHeaders returns names of headers in the form in which they need not
+// canonicalHeaders returns the names in canonical form, so that they need not
 // be converted for every request.
 func canonicalHeaders(names []string) []string {
 	var canonical []string
@@ -106,7 +108,7 @@ func canonicalHeaders(names []string) []string {
 	return canonical
 }
 
-// redirects is a flag that may be repeated, FROM=TO each.
+// redirects is a flag that may be repeated, with a value FROM=TO each time.
 type redirects []parachute.Redirect
 
 func (r *redirects) UnmarshalText(text []byte) error {
@@ -148,8 +150,8 @@ func (f healthFlags) healthCheck() parachute.HealthCheck {
 	}
 }
 
-// absolutePath returns a path that means the same to the proxy, whose working
-// directory is another.
+// absolutePath returns path as an absolute path, because the proxy has another
+// working directory.
 func absolutePath(path string) (string, error) {
 	if path == "" {
 		return "", nil

@@ -8,14 +8,14 @@ import (
 	"golang.org/x/term"
 )
 
-// A display is what is known of where output goes. The zero value is none: a
-// file, a pipe, or a terminal that cannot move its cursor.
+// A display describes the terminal that output goes to. The zero value stands
+// for a file, a pipe, or a terminal that cannot move its cursor.
 type display struct {
-	columns, rows int  // of the terminal; 0: it is none
-	colour        bool // whether it is to be coloured (https://no-color.org)
+	columns, rows int  // 0 if it is no terminal
+	colour        bool // whether to use colours (https://no-color.org)
 }
 
-// displayOf asks what w is.
+// displayOf returns the display that w writes to.
 func (p *program) displayOf(w io.Writer) display {
 	file, ok := w.(*os.File)
 	if !ok || p.environ.getenv("TERM") == "dumb" {
@@ -26,7 +26,7 @@ func (p *program) displayOf(w io.Writer) display {
 		return display{}
 	}
 	return display{
-		// One that does not say how large it is has the size that they all had.
+		// A terminal that does not know its size gets the size of a VT100.
 		columns: cmp.Or(columns, 80),
 		rows:    cmp.Or(rows, 24),
 		colour:  p.environ.getenv("NO_COLOR") == "",

@@ -8,13 +8,14 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// variablePrefix is how a variable begins that can only be meant for parachute.
+// variablePrefix begins the names of variables that can only be meant for
+// parachute.
 const variablePrefix = "PARACHUTE_"
 
 // variables returns the names of the environment variables that a flag is read
-// from, the one that wins first. The tag envar of the flag's field says which
-// there are: "both" is PARACHUTE_HTTP_PORT and HTTP_PORT, "prefixed" only the
-// first, because the second would say nothing of whose socket is meant.
+// from, in order of precedence. The tag envar of the flag's field says which
+// there are: "both" means PARACHUTE_HTTP_PORT and HTTP_PORT; "prefixed" means
+// the first alone, for names such as SOCKET that many programs might use.
 func variables(v *kong.Value) []string {
 	name := strings.ToUpper(strings.ReplaceAll(v.Name, "-", "_"))
 	switch v.Tag.Get("envar") {
@@ -26,7 +27,7 @@ func variables(v *kong.Value) []string {
 	return nil
 }
 
-// helpWithVariables is the help of a flag or argument as it is shown.
+// helpWithVariables returns the help of a flag or argument, with its variables.
 func helpWithVariables(v *kong.Value) string {
 	names := variables(v)
 	if len(names) == 0 {
@@ -35,17 +36,18 @@ func helpWithVariables(v *kong.Value) string {
 	return fmt.Sprintf("%s ($%s)", v.Help, strings.Join(names, ", $"))
 }
 
-// environ is a kong.Resolver that takes from the environment what the command
-// line did not say. An empty variable counts as unset. What kong makes of its
-// own env tag differs: there an empty variable, or one of the same name that
-// belongs to somebody else, stops the program even beside an explicit flag.
+// environ is a kong.Resolver that reads flags from the environment if they are
+// not on the command line. An empty variable counts as unset. kong's own env tag
+// is not used, because with it an empty variable, or another program's variable
+// of the same name, is an error even if the flag is given.
 type environ struct {
 	getenv  func(string) string
 	ignored []ignoredVariable
 }
 
-// An ignoredVariable has the bare name of an option and a value that is none:
-// somebody else's, such as HTTP_PORT=tcp://10.0.0.1:80.
+// An ignoredVariable has the bare name of an option, and a value that is not
+// valid for it. It belongs to another program, such as
+// HTTP_PORT=tcp://10.0.0.1:80.
 type ignoredVariable struct {
 	name string
 	err  error
@@ -71,7 +73,7 @@ func (e *environ) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, 
 	return nil, nil
 }
 
-// warnings tells which variables were ignored.
+// warnings returns a warning for each variable that was ignored.
 func (e *environ) warnings() []string {
 	var all []string
 	for _, v := range e.ignored {
@@ -80,8 +82,8 @@ func (e *environ) warnings() []string {
 	return all
 }
 
-// tryDecode reports what is wrong with a value for a flag, whose own value it
-// leaves alone.
+// tryDecode returns an error if value is not valid for a flag. It does not set
+// the flag.
 func tryDecode(v *kong.Value, value string) error {
 	scratch := reflect.New(v.Target.Type()).Elem()
 	scan := kong.Scan().PushTyped(value, kong.FlagValueToken)

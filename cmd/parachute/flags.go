@@ -13,12 +13,12 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// The types of flag values. What they refuse is a usage error; everything
-// else that can be wrong with a value is for the library to say.
+// The types of flag values. A value that they refuse is a usage error;
+// everything else is validated by the library.
 
-// A durationLimit is a time limit as the library wants it: there 0 is the default and
-// a negative one is none, on the command line 0 is none and no flag is the
-// default. The two meet here and nowhere else.
+// A durationLimit is a time limit. On the command line, 0 means no limit, and a
+// missing flag means the default. In the library, a negative duration means no
+// limit, and 0 means the default. UnmarshalText converts between the two.
 type durationLimit time.Duration
 
 func (l *durationLimit) UnmarshalText(text []byte) error {
@@ -30,7 +30,7 @@ func (l *durationLimit) UnmarshalText(text []byte) error {
 	return err
 }
 
-// A positiveDuration is a duration that cannot be none.
+// A positiveDuration is a duration of more than 0.
 type positiveDuration time.Duration
 
 func (p *positiveDuration) UnmarshalText(text []byte) error {
@@ -53,7 +53,8 @@ func parseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// An optionalCount is a number as the library wants it, where 0 is none as in limit.
+// An optionalCount is a number of which 0 means none. It is converted for the
+// library as a durationLimit is.
 type optionalCount int
 
 func (q *optionalCount) UnmarshalText(text []byte) error {
@@ -67,9 +68,9 @@ func (q *optionalCount) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// A stringList is a flag that may be repeated, and each of whose values may hold
-// several elements separated by commas. Empty elements are kept, so that
-// somebody refuses them.
+// A stringList is a flag that may be repeated, and whose values may each hold
+// several elements separated by commas. Empty elements are kept, so that the
+// library refuses them.
 type stringList []string
 
 func (l *stringList) UnmarshalText(text []byte) error {
@@ -79,7 +80,7 @@ func (l *stringList) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// A port is a TCP port. What 0 means is the flag's to say.
+// A port is a TCP port. Each flag defines what 0 means.
 type port uint16
 
 func (p *port) UnmarshalText(text []byte) error {
@@ -103,7 +104,7 @@ func (m *mode) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// An address is an IP address of this machine; the zero value is every one.
+// An address is an IP address of this machine; the zero value means all of them.
 type address struct{ netip.Addr }
 
 func (a *address) UnmarshalText(text []byte) error {
@@ -115,8 +116,8 @@ func (a *address) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// prefixes are networks as parachute.Options takes them: nil is the default,
-// and "none" is an empty list.
+// prefixes are networks in the form of parachute.Options: nil means the default,
+// and the value "none" makes an empty list.
 type prefixes []netip.Prefix
 
 func (p *prefixes) UnmarshalText(text []byte) error {
@@ -162,7 +163,7 @@ func (f *logFormat) UnmarshalText(text []byte) error {
 
 func (logFormat) choices() []string { return []string{string(formatJSON), string(formatText)} }
 
-// A positiveSize is a number of bytes that cannot be none.
+// A positiveSize is a number of bytes of more than 0.
 type positiveSize int
 
 func (s *positiveSize) UnmarshalText(text []byte) error {
@@ -179,8 +180,8 @@ func (s *positiveSize) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// A byteCount is a number of bytes of which 0 is none, or no limit. Of the zero value
-// it is to be seen that nobody asked for it.
+// A byteCount is a number of bytes of which 0 means none, or no limit. isSet
+// tells a 0 that was given from a missing flag.
 type byteCount struct {
 	bytes int64
 	isSet bool
@@ -217,7 +218,7 @@ func parseSize(s string) (int64, error) {
 	return n * unit, nil
 }
 
-// A positiveCount is a number that cannot be none.
+// A positiveCount is a number of at least 1.
 type positiveCount int
 
 func (a *positiveCount) UnmarshalText(text []byte) error {
@@ -229,9 +230,9 @@ func (a *positiveCount) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// A grpcService is a flag that may stand alone, or have the name of a gRPC service
-// behind an equals sign: without that the next word is not its value. Where it is
-// said "true" or "false", it is a boolean.
+// A grpcService is a flag that may stand alone, or be followed by an equals sign
+// and the name of a gRPC service. Without the equals sign, the next word is not
+// its value. The values "true" and "false" make it a boolean.
 type grpcService struct {
 	isSet   bool
 	service string
@@ -259,7 +260,7 @@ func (*grpcService) IsBool() bool { return true }
 
 func (grpcService) choices() []string { return nil }
 
-// A percentage is a number. Whether that can be is for the library to say.
+// A percentage is a number. The library checks its range.
 type percentage int
 
 func (p *percentage) UnmarshalText(text []byte) error {

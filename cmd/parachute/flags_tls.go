@@ -14,17 +14,16 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// The types of flag values that have to do with TLS.
+// The types of flag values about TLS.
 
-// An httpsPort is the port of HTTPS, or -1 for none. Of the zero value it is to
-// be seen that nobody asked for it.
+// An httpsPort is the port for HTTPS, or -1 for none. isSet tells a 0 that was
+// given from a missing flag.
 type httpsPort struct {
 	number int
 	isSet  bool
 }
 
-// Decode is there in place of an UnmarshalText because kong takes -1 for a
-// flag.
+// Decode is used in place of UnmarshalText because kong takes -1 for a flag.
 func (p *httpsPort) Decode(ctx *kong.DecodeContext) error {
 	text := fmt.Sprint(ctx.Scan.Pop())
 	if text == "-1" {
@@ -39,7 +38,7 @@ func (p *httpsPort) Decode(ctx *kong.DecodeContext) error {
 	return nil
 }
 
-// orDefault returns the port to try.
+// orDefault returns the port, or 443 if the flag was not given.
 func (p httpsPort) orDefault() int {
 	if !p.isSet {
 		return 443
@@ -47,7 +46,7 @@ func (p httpsPort) orDefault() int {
 	return p.number
 }
 
-// A tlsVersion is the number of a version of TLS, as crypto/tls has it.
+// A tlsVersion is a version of TLS, as a number of crypto/tls.
 type tlsVersion uint16
 
 func (v *tlsVersion) UnmarshalText(text []byte) error {
@@ -64,7 +63,7 @@ func (v *tlsVersion) UnmarshalText(text []byte) error {
 
 func (tlsVersion) choices() []string { return []string{"1.2", "1.3"} }
 
-// A directory is the URL of an ACME server's.
+// A directory is the URL of an ACME server's directory.
 type directory string
 
 func (d *directory) UnmarshalText(text []byte) error {
@@ -76,12 +75,12 @@ func (d *directory) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// A secret is a key in base64url, as certificate authorities give it. It is
-// never shown, neither by its own errors nor by kong's.
+// A secret is a key in base64url, the form in which certificate authorities
+// hand it out. No error message shows it.
 type secret []byte
 
-// Decode is there in place of an UnmarshalText because kong takes a key that
-// begins with '-' for a flag, and repeats it in the error.
+// Decode is used in place of UnmarshalText because kong takes a key that begins
+// with '-' for a flag, and repeats it in the error.
 func (s *secret) Decode(ctx *kong.DecodeContext) error {
 	token := ctx.Scan.Pop()
 	text := fmt.Sprint(token)
@@ -96,8 +95,8 @@ func (s *secret) Decode(ctx *kong.DecodeContext) error {
 	return nil
 }
 
-// rootCAs returns the system's certificate authorities and those of a file, or
-// nil, which is the system's alone, if there is no file.
+// rootCAs returns the system's certificate authorities together with those of a
+// file. If path is empty, it returns nil, which means the system's alone.
 func rootCAs(path string) (*x509.CertPool, error) {
 	if path == "" {
 		return nil, nil

@@ -7,9 +7,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Every command that is shown has a method Examples, beside its Help. It
-// returns command lines as they are typed, each below a comment that says what
-// they are for. A test parses them all.
+// Every visible command is an exampler. Examples returns command lines, each
+// below a comment that says what it does. A test parses all of them.
 type exampler interface{ Examples() string }
 
 // examplesOf returns the examples of a command, or "" if it has none.
@@ -21,8 +20,8 @@ func examplesOf(node *kong.Node) string {
 	return strings.TrimSpace(command.Examples())
 }
 
-// helpWithExamples prints help as kong does, and below that of a command its
-// examples.
+// helpWithExamples prints help as kong does, followed by the examples of the
+// command.
 func helpWithExamples(options kong.HelpOptions, command *kong.Context) error {
 	if err := kong.DefaultHelpPrinter(options, command); err != nil {
 		return err
@@ -37,7 +36,7 @@ func helpWithExamples(options kong.HelpOptions, command *kong.Context) error {
 	return nil
 }
 
-// indent moves all lines but the empty ones to the right.
+// indent indents all lines that are not empty.
 func indent(text string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {

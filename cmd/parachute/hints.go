@@ -17,14 +17,15 @@ import (
 
 // The exit codes answer one question: which version serves now.
 const (
-	exitDone       = 0 // the new one
-	exitRefused    = 1 // from here on, what served before
+	exitDone       = 0 // the new version
+	exitRefused    = 1 // with this code and the following, the version from before
 	exitUsage      = 2
 	exitSuperseded = 4
 	exitNoProxy    = 5
 )
 
-// A remoteError is what a proxy answered, or that it did not.
+// A remoteError is an error that a proxy answered with, or that kept it from
+// answering.
 type remoteError struct{ err error }
 
 func (e *remoteError) Error() string { return e.err.Error() }
@@ -34,7 +35,7 @@ func (e *remoteError) Format(s fmt.State, verb rune) {
 	fmt.Fprintf(s, fmt.FormatString(s, verb), e.err)
 }
 
-// errInterrupted is the end of a change that was given up in time.
+// errInterrupted says that a change was canceled before it took effect.
 var errInterrupted = errors.New("interrupted before it took effect: nothing was changed")
 
 func exitCode(err error) int {
@@ -52,7 +53,8 @@ func exitCode(err error) int {
 	return exitRefused
 }
 
-// clientErrorCode returns what --json calls an error that is none of a proxy, or "".
+// clientErrorCode returns the code that --json prints for an error of the
+// command itself, or "" if the error comes from the proxy.
 func clientErrorCode(err error) string {
 	var usage *usageError
 	switch {
@@ -64,10 +66,10 @@ func clientErrorCode(err error) string {
 	return ""
 }
 
-// hint returns what to do about an error of a command, or "" where that says so
-// itself, and whether %+v of it has told that already.
+// hint returns what to do about an error of a command, or "" if there is
+// nothing to add, and reports whether the %+v form of err says it already.
 func hint(err error, command string) (text string, told bool) {
-	var own interface{ Hint() string } // of the library
+	var own interface{ Hint() string } // an error of the library
 	if errors.As(err, &own) {
 		text = own.Hint()
 		return text, strings.Contains(fmt.Sprintf("%+v", err), text)
@@ -75,7 +77,7 @@ func hint(err error, command string) (text string, told bool) {
 	return commandHint(err, command), false
 }
 
-// commandHint is hint for what the library has no hint for.
+// commandHint returns the hint for an error that the library has none for.
 func commandHint(err error, command string) string {
 	var (
 		usage  *usageError
@@ -136,7 +138,8 @@ func listenHint(err *server.ListenError) string {
 	return fmt.Sprintf("choose another address with --bind, or another port with %s", flag)
 }
 
-// describeListener names what keeps a proxy from listening, as far as that can be seen.
+// describeListener names the process that has the address of a failed listen,
+// if that can be found out.
 func describeListener(err error) string {
 	var refused *net.OpError
 	if errors.As(err, &refused) {

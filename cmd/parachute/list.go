@@ -46,11 +46,10 @@ func (c *listCommand) Run(ctx context.Context, p *program) error {
 	return p.table(services)
 }
 
-// nothingDeployed is said where there is no service to tell of.
+// nothingDeployed is printed if there are no services.
 const nothingDeployed = "nothing is deployed yet: see parachute help deploy"
 
-// table prints a row for each service, and below them why some have failed, what
-// the pages of others say, and who goes to a rollout.
+// table prints a row for each service, and below the rows the notes about them.
 func (p *program) table(services []parachute.Status) error {
 	all := table{header: []string{"SERVICE", "STATE", "HOSTS", "TLS", "TARGETS", "GENERATION"}, maxCellLines: 4}
 	var below table
@@ -76,7 +75,7 @@ func (p *program) printJSON(v any) error {
 	return out.Encode(v)
 }
 
-// hostsAndPaths tells which hosts a service answers for, and below which paths.
+// hostsAndPaths returns the hosts of d, each joined with each path prefix.
 func hostsAndPaths(d parachute.Deployment) []string {
 	hosts := d.Hosts
 	if len(hosts) == 0 {
@@ -94,8 +93,8 @@ func hostsAndPaths(d parachute.Deployment) []string {
 	return all
 }
 
-// hostModes tells by host where its certificate comes from: that belongs to
-// the host, whichever of its services says so.
+// hostModes maps a host to its TLS mode. The mode belongs to the host: if one
+// of several services sets it, it is the mode of all of them.
 type hostModes map[string]parachute.TLSMode
 
 func tlsModes(services []parachute.Status) hostModes {
@@ -110,7 +109,7 @@ func tlsModes(services []parachute.Status) hostModes {
 	return modes
 }
 
-// of tells how the hosts of d are served over HTTPS.
+// of returns the TLS modes of the hosts of d, separated by commas.
 func (m hostModes) of(d parachute.Deployment) string {
 	modes := []parachute.TLSMode{d.TLS.Mode}
 	if d.TLS.Mode == parachute.TLSInherit {
@@ -128,7 +127,7 @@ func (m hostModes) of(d parachute.Deployment) string {
 	return cmp.Or(strings.Join(each, ","), string(parachute.TLSOff))
 }
 
-// targetsCell tells the targets of a service and how they are, if that is known.
+// targetsCell lists the targets of a service, with their health if it is known.
 func targetsCell(s parachute.Status) cell {
 	if s.Live == nil || len(s.Live.Targets) == 0 {
 		return listCell(slices.Concat(s.Deployment.Targets, s.Deployment.ReadTargets), ",")
@@ -144,7 +143,7 @@ func targetsCell(s parachute.Status) cell {
 	return c
 }
 
-// rolesOf tells what a target is for, if that is not a matter of course.
+// rolesOf returns the roles of a target that not every target has.
 func rolesOf(t parachute.TargetStatus) (roles []string) {
 	if t.Rollout {
 		roles = append(roles, "rollout")
@@ -155,7 +154,7 @@ func rolesOf(t parachute.TargetStatus) (roles []string) {
 	return roles
 }
 
-// stateText tells what a service does with its requests, and how many wait.
+// stateText returns the state of a service, and how many requests it holds.
 func stateText(s parachute.Status) string {
 	if s.Live == nil || s.Live.Held == 0 {
 		return string(s.State)
@@ -163,7 +162,8 @@ func stateText(s parachute.Status) string {
 	return fmt.Sprintf("%s (%d held)", s.State, s.Live.Held)
 }
 
-// serviceNotes are what is to be said of a service that has no column.
+// serviceNotes returns what list and status print about a service outside of
+// the columns: its error, its stop message and its rollout.
 func serviceNotes(s parachute.Status) []string {
 	var all []string
 	if s.Error != "" {

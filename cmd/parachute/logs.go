@@ -21,7 +21,7 @@ type logsCommand struct {
 	remoteFlags
 }
 
-// Help says which lines there are, and how the command ends.
+// Help explains which lines there are, and how the command ends.
 func (logsCommand) Help() string {
 	return `The proxy keeps the last 500 lines of requests in memory, and the last 500 of everything else: what happened to services, warnings and errors. They are those of its log on standard output, in the same form. With "run --no-access-log" there are none of requests. A restart forgets them all.
 
@@ -55,11 +55,11 @@ func (c *logsCommand) Run(ctx context.Context, p *program) error {
 	return err
 }
 
-// A linePrinter prints lines of the log.
+// A linePrinter prints lines of the log to out.
 type linePrinter struct {
 	out     io.Writer
-	printed bool  // it has printed one
-	err     error // of out
+	printed bool  // whether it has printed a line
+	err     error // the last error of out
 }
 
 func (p *linePrinter) print(line []byte) error {
@@ -68,9 +68,9 @@ func (p *linePrinter) print(line []byte) error {
 	return p.err
 }
 
-// escapeUnprintable returns a line without what could take control of the terminal. Both
-// forms of the log have escaped most of it already. What JSON allows stands
-// within strings, where the escape means the same.
+// escapeUnprintable escapes the characters of a line with which it could take
+// control of the terminal. Both log formats escape most of them already. JSON
+// allows the others within strings only, where the escape has the same meaning.
 func escapeUnprintable(line []byte) []byte {
 	if !bytes.ContainsFunc(line, isUnprintable) {
 		return line
@@ -90,8 +90,8 @@ func escapeUnprintable(line []byte) []byte {
 	return b
 }
 
-// isUnprintable reports whether r is to be escaped. What is no UTF-8 is too: to
-// some terminals one such byte is a control character.
+// isUnprintable reports whether r must be escaped. Bytes that are not UTF-8 must
+// be too, because some terminals take them for control characters.
 func isUnprintable(r rune) bool {
 	return r == utf8.RuneError || r != '\n' && !unicode.IsPrint(r)
 }

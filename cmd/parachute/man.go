@@ -9,7 +9,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// manCommand prints the manual page, which has all commands on it.
+// manCommand prints the manual page, which describes all commands.
 type manCommand struct{}
 
 func (manCommand) Run(p *program) error {
@@ -21,7 +21,6 @@ func (manCommand) Run(p *program) error {
 	return err
 }
 
-// manualPage returns the manual page of a program.
 func manualPage(app *kong.Application, b build) string {
 	date := `""`
 	if !b.Time.IsZero() {
@@ -30,7 +29,7 @@ func manualPage(app *kong.Application, b build) string {
 	commands := sortByGroup(app.Leaves(true), commandGroup)
 	m := new(roff)
 	m.request("TH PARACHUTE 1 "+date, "parachute "+b.Version, "User Commands")
-	// Names that are broken at the end of a line cannot be copied.
+	// Without hyphenation, names can be copied from the page.
 	m.request("nh")
 	m.request("ad l")
 	m.request("SH", "NAME")
@@ -62,7 +61,7 @@ func manualPage(app *kong.Application, b build) string {
 	return m.String()
 }
 
-// command writes all that there is about a command, but for its examples.
+// command writes the section about a command, without its examples.
 func (r *roff) command(c *kong.Node) {
 	title := commandPath(c)
 	if len(c.Aliases) > 0 {
@@ -87,7 +86,7 @@ func (r *roff) command(c *kong.Node) {
 	}
 }
 
-// flagSynopsis returns how a flag is given, in all its forms.
+// flagSynopsis returns all forms of a flag, with the placeholder of its value.
 func flagSynopsis(flag *kong.Flag) string {
 	value := ""
 	if !takesNoValue(flag) {
@@ -100,8 +99,8 @@ func flagSynopsis(flag *kong.Flag) string {
 	return strings.Join(forms, ", ")
 }
 
-// sortByGroup returns all with those of a group behind each other, and those of none
-// in front, as help has them.
+// sortByGroup returns all sorted by group, in the order in which the groups
+// first appear. Elements without a group come first.
 func sortByGroup[T any](all []T, group func(T) string) []T {
 	groups := []string{""}
 	for _, one := range all {
@@ -126,7 +125,8 @@ func titleOf(group *kong.Group) string {
 	return group.Title
 }
 
-// flagVariableEntries returns the variables that flags are read from.
+// flagVariableEntries returns an entry for each variable that a flag is read
+// from.
 func flagVariableEntries(commands []*kong.Node) (all []entry) {
 	for _, c := range commands {
 		for _, flag := range c.Flags {

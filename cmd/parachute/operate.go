@@ -11,7 +11,7 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 )
 
-// The commands for a service that is deployed, and stays so.
+// The commands that change a service without deploying or removing it.
 
 type pauseCommand struct {
 	Service string `arg:"" help:"The service to pause."`
@@ -21,7 +21,7 @@ type pauseCommand struct {
 	changeFlags
 }
 
-// Help says what becomes of requests.
+// Help explains what happens to requests.
 func (pauseCommand) Help() string {
 	return `New requests are held from now on, until "resume" lets them go or they have waited for too long. The command returns when those that were running are done: nothing reaches the targets then. GET and HEAD of the health path are answered with 200, unless that is "/". A deploy does not end a pause.`
 }
@@ -48,7 +48,7 @@ type stopCommand struct {
 	changeFlags
 }
 
-// Help says what becomes of requests.
+// Help explains what happens to requests.
 func (stopCommand) Help() string {
 	return `New requests are answered 503 from now on, until "resume". The command returns when those that were running are done. GET and HEAD of the health path are answered with 200, unless that is "/". A deploy does not end a stop.`
 }
@@ -85,7 +85,8 @@ func (c *resumeCommand) Run(ctx context.Context, p *program) error {
 		})
 }
 
-// rolloutCommand has a second version of a service serve beside the first.
+// rolloutCommand groups the commands for a second version of a service, which
+// serves beside the first.
 type rolloutCommand struct {
 	Deploy rolloutDeployCommand `cmd:"" help:"Bring a second version of a service into service, beside the first."`
 	Set    rolloutSetCommand    `cmd:"" help:"Say which visitors go to the second version."`
@@ -110,7 +111,7 @@ type rolloutDeployCommand struct {
 	changeFlags
 }
 
-// Help says who gets the second version.
+// Help explains who gets the second version.
 func (rolloutDeployCommand) Help() string {
 	return `Nobody is sent to the second version before "rollout set" says who is, unless that was said before. All else it has from the service. It stays when the first is deployed anew.`
 }
@@ -167,7 +168,7 @@ func (c *rolloutSetCommand) Run(ctx context.Context, p *program) error {
 		})
 }
 
-// visitors tells who goes to a rollout.
+// visitors describes who is sent to the rollout.
 func visitors(s parachute.Split) string {
 	switch {
 	case len(s.List) == 0 && s.Percent == 0:

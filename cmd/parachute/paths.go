@@ -10,15 +10,15 @@ import (
 	"syscall"
 )
 
-// defaultPaths tell where a proxy keeps its state and its control socket. They
-// follow from who runs it, never from what happens to be writable: a proxy
-// that cannot write to its place does not start, rather than forget elsewhere
-// what it was told.
+// defaultPaths are the paths of the data directory and of the control socket.
+// They depend only on the user who runs the proxy, never on what is writable: a
+// proxy that cannot write to its directory does not start, rather than start
+// elsewhere without its state.
 //
-// For uid 0 that is /var/lib/parachute and /run/parachute. For others it is
-// parachute below $XDG_STATE_HOME (or ~/.local/state) and $XDG_RUNTIME_DIR;
-// without the latter, parachute-UID in the temporary directory, which must be
-// a folder of theirs that nobody else may enter.
+// For uid 0 they are in /var/lib/parachute and /run/parachute. For others they
+// are in the folder parachute below $XDG_STATE_HOME (or ~/.local/state) and
+// $XDG_RUNTIME_DIR. Without the latter, the socket is in parachute-UID in the
+// temporary directory, which must belong to the user and be closed to others.
 type defaultPaths struct {
 	uid    int
 	getenv func(string) string
@@ -30,7 +30,7 @@ const (
 	socketName    = "parachute.sock"
 )
 
-// dataDir returns the folder of the state of a proxy that this user runs.
+// dataDir returns the data directory of a proxy that this user runs.
 func (p defaultPaths) dataDir() (string, error) {
 	if p.uid == 0 {
 		return systemDataDir, nil
@@ -44,8 +44,9 @@ func (p defaultPaths) dataDir() (string, error) {
 	return "", errors.New("data directory: neither XDG_STATE_HOME nor HOME is set: name one with --data-dir")
 }
 
-// socket returns the control socket of a proxy that this user runs. If it is
-// in the temporary directory, its folder is made, or refused.
+// socket returns the control socket of a proxy that this user runs. If it is in
+// the temporary directory, socket creates its folder, and returns an error if
+// others can enter it.
 func (p defaultPaths) socket() (string, error) {
 	path, temporary := p.socketPath()
 	if !temporary {
@@ -54,8 +55,8 @@ func (p defaultPaths) socket() (string, error) {
 	return path, makePrivate(filepath.Dir(path), p.uid)
 }
 
-// sockets returns the control sockets that a command of this user tries, in
-// order: the system's, and that of a proxy of their own.
+// sockets returns the control sockets that a command of this user tries in
+// order: the system's, and the user's own.
 func (p defaultPaths) sockets() ([]string, error) {
 	path, temporary := p.socketPath()
 	if path == systemSocket {
@@ -80,8 +81,8 @@ func (p defaultPaths) socketPath() (path string, temporary bool) {
 	return filepath.Join(cmp.Or(p.folder("TMPDIR"), "/tmp"), dir, socketName), true
 }
 
-// folder returns the folder that a variable names. The XDG specification has a
-// relative one ignored.
+// folder returns the folder that a variable names, or "". It ignores relative
+// paths, as the XDG Base Directory Specification requires.
 func (p defaultPaths) folder(variable string) string {
 	if dir := p.getenv(variable); filepath.IsAbs(dir) {
 		return dir
@@ -89,8 +90,8 @@ func (p defaultPaths) folder(variable string) string {
 	return ""
 }
 
-// makePrivate makes a folder for a user alone, or reports why the one that is
-// there is none.
+// makePrivate creates a folder that only uid can enter. If dir exists already,
+// it returns an error unless dir is such a folder.
 func makePrivate(dir string, uid int) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -98,8 +99,8 @@ func makePrivate(dir string, uid int) error {
 	return checkPrivate(dir, uid)
 }
 
-// checkPrivate reports what is wrong with a folder in a directory where anybody
-// may have made one of that name.
+// checkPrivate returns an error unless dir belongs to uid and is closed to
+// others: in the temporary directory, anybody may have created it.
 func checkPrivate(dir string, uid int) error {
 	info, err := os.Lstat(dir)
 	if err != nil {

@@ -22,8 +22,8 @@ type progressWriter struct {
 	ticker  sync.WaitGroup
 	stopped chan struct{}
 
-	mu    sync.Mutex // guards the fields below, and writes to out
-	lines []shownLine    // the lines above the cursor, which may still change
+	mu      sync.Mutex  // guards the fields below, and writes to out
+	lines   []shownLine // the lines above the cursor, which may still change
 	ticking bool        // tick does
 }
 

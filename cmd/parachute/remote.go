@@ -8,7 +8,7 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 )
 
-// remoteFlags is what the commands have in common that speak to a running proxy.
+// remoteFlags are the flags of the commands that talk to a running proxy.
 type remoteFlags struct {
 	Socket string `envar:"prefixed" placeholder:"PATH" help:"Control socket of the proxy; if none is given, the system's is tried, then the user's."`
 }
@@ -21,11 +21,11 @@ func (r remoteFlags) client(p *program) (*control.Client, error) {
 	return &control.Client{Sockets: sockets}, err
 }
 
-// briefTimeout bounds the wait for what is good to know, but nothing that a
-// command could not do without.
+// briefTimeout bounds the wait for an answer that a command can do without.
 const briefTimeout = time.Second
 
-// queryBriefly has ask learn something from a running proxy, if that can be had soon.
+// queryBriefly calls ask with a client of the running proxy and a context that
+// ends after briefTimeout.
 func (r remoteFlags) queryBriefly(ctx context.Context, p *program, ask func(ctx context.Context, client *control.Client) error) error {
 	ctx, cancel := context.WithTimeout(ctx, briefTimeout)
 	defer cancel()
@@ -36,14 +36,14 @@ func (r remoteFlags) queryBriefly(ctx context.Context, p *program, ask func(ctx 
 	return ask(ctx, client)
 }
 
-// changeFlags is what the commands have in common that change something there.
+// changeFlags are the flags of the commands that change a service.
 type changeFlags struct {
 	JSON  bool `name:"json" xor:"output" help:"Print a line of JSON for each event, and at last one for the result or the error."`
 	Quiet bool `xor:"output" help:"Print nothing but what went wrong."`
 	remoteFlags
 }
 
-// AfterApply is called by kong when it has read the command line.
+// AfterApply is called by kong after it has parsed the command line.
 func (c changeFlags) AfterApply(p *program) error {
 	if c.JSON {
 		p.printer = control.NewPrinter(p.stdout)
@@ -51,7 +51,7 @@ func (c changeFlags) AfterApply(p *program) error {
 	return nil
 }
 
-// change has a running proxy make a change, and shows how it goes.
+// change has a running proxy make a change, and shows its progress.
 func (c changeFlags) change(ctx context.Context, p *program, command string, f *formatter,
 	do func(client *control.Client, events func(parachute.Event)) (control.Result, error)) error {
 	client, err := c.client(p)

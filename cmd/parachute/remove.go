@@ -12,7 +12,7 @@ type removeCommand struct {
 	changeFlags
 }
 
-// Help says what remove waits for.
+// Help explains what remove waits for.
 func (removeCommand) Help() string {
 	return `New requests for the service are refused at once. The command returns when those that were running are done, or its drain time-out has passed: its targets may be stopped then.`
 }

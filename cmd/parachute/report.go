@@ -11,7 +11,7 @@ import (
 	"github.com/shahnk19/parachute"
 )
 
-// A report is what status tells of.
+// A report is the data that status shows.
 type report struct {
 	services     []parachute.Status
 	modes        hostModes
@@ -19,8 +19,8 @@ type report struct {
 	now          time.Time
 }
 
-// text returns a paragraph on each service, and its targets, in lines of at most
-// so many columns; 0: of any length.
+// text returns a paragraph for each service and a table of its targets, in
+// lines of at most that many columns; if columns is 0, of any length.
 func (r *report) text(columns int) string {
 	var all []string
 	for _, s := range r.services {
@@ -32,7 +32,7 @@ func (r *report) text(columns int) string {
 	return strings.Join(all, "\n")
 }
 
-// serviceTable tells of a service what is no target's.
+// serviceTable returns the facts about a service as a whole.
 func (r *report) serviceTable(s parachute.Status) *table {
 	t := &table{maxCellLines: 8}
 	row := func(name string, c cell) { t.rows = append(t.rows, []cell{unbreakable(name), c}) }
@@ -57,8 +57,8 @@ func (r *report) serviceTable(s parachute.Status) *table {
 	return t
 }
 
-// tlsCell tells where the certificates of the hosts of d come from, and when they
-// expire.
+// tlsCell returns where the certificates of the hosts of d come from, and when
+// they expire.
 func (r *report) tlsCell(d parachute.Deployment) cell {
 	mode := r.modes.of(d)
 	if mode == string(parachute.TLSOff) {
@@ -85,7 +85,7 @@ func (r *report) tlsCell(d parachute.Deployment) cell {
 	return listCell(append([]string{mode}, each...), "; ")
 }
 
-// ongoingChanges tells what goes on beside the requests that targets answer.
+// ongoingChanges lists the deploys, drains and held requests of a service.
 func (r *report) ongoingChanges(live *parachute.Live) []string {
 	if live == nil {
 		return nil
@@ -105,7 +105,7 @@ func (r *report) ongoingChanges(live *parachute.Live) []string {
 	return all
 }
 
-// targetTable tells of each target.
+// targetTable returns a row for each target.
 func (r *report) targetTable(targets []parachute.TargetStatus) *table {
 	t := &table{header: []string{"TARGET", "HEALTH", "LAST PROBE", "IN FLIGHT", "REQ/S", "ERRORS", "P50", "P99"}, maxCellLines: 4}
 	for _, s := range targets {
@@ -136,7 +136,7 @@ func (r *report) targetTable(targets []parachute.TargetStatus) *table {
 	return t
 }
 
-// trafficColumns tells requests per second, errors, p50 and p99.
+// trafficColumns returns requests per second, errors, p50 and p99.
 func trafficColumns(t parachute.Traffic) [4]string {
 	if t.Rate == 0 {
 		return [4]string{"0", "-", "-", "-"}
@@ -144,7 +144,7 @@ func trafficColumns(t parachute.Traffic) [4]string {
 	return [4]string{formatNumber(t.Rate), formatNumber(t.ErrorRate*100) + "%", formatDuration(t.P50), formatDuration(t.P99)}
 }
 
-// formatNumber tells a number to one place behind the point if it is a small one.
+// formatNumber returns a number with one decimal place if it is below 10.
 func formatNumber(x float64) string {
 	switch {
 	case x == 0 || x >= 10:
@@ -155,7 +155,8 @@ func formatNumber(x float64) string {
 	return strconv.FormatFloat(x, 'f', 1, 64)
 }
 
-// formatDuration tells a duration to two digits or so, and to the second.
+// formatDuration returns a duration with about two digits, but no coarser than
+// to the second.
 func formatDuration(d time.Duration) string {
 	unit := time.Duration(1)
 	for d >= 100*unit && unit < time.Second {
@@ -164,10 +165,10 @@ func formatDuration(d time.Duration) string {
 	return d.Round(unit).String()
 }
 
-// formatAge tells how long ago t was.
+// formatAge returns how long ago t was.
 func (r *report) formatAge(t time.Time) string { return formatSpan(r.now.Sub(t)) }
 
-// formatUntil tells how far away t is.
+// formatUntil returns how far t is in the future or in the past.
 func (r *report) formatUntil(t time.Time) string {
 	if left := t.Sub(r.now); left > 0 {
 		return "in " + formatSpan(left)
@@ -175,8 +176,8 @@ func (r *report) formatUntil(t time.Time) string {
 	return r.formatAge(t) + " ago"
 }
 
-// formatSpan tells a duration in whole seconds, minutes, hours or days: the largest of
-// them that there are two of.
+// formatSpan returns a duration in whole seconds, minutes, hours or days: the
+// largest unit of which it has at least two.
 func formatSpan(d time.Duration) string {
 	switch d = max(d, 0); {
 	case d < 2*time.Minute:

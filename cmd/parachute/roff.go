@@ -2,22 +2,22 @@ package main
 
 import "strings"
 
-// A roff is a text in the language of man(7), as groff and mandoc read it.
+// A roff builds a page in the language of man(7), for groff and mandoc.
 type roff struct {
 	b            strings.Builder
-	afterHeading bool // what comes next stands below a heading, which is a paragraph already
+	afterHeading bool // a heading was written last, which begins a paragraph itself
 }
 
-// roffEscapes has words as they are typed come out as they are typed: man(1)
-// makes typographic characters of these, which no shell knows.
+// roffEscapes escapes the characters that man(1) would replace by typographic
+// ones, which no shell understands.
 var roffEscapes = strings.NewReplacer(
 	`\`, `\e`, `-`, `\-`, `'`, `\(aq`, "`", `\(ga`, `^`, `\(ha`, `~`, `\(ti`, `"`, `\(dq`,
 )
 
 func (r *roff) String() string { return r.b.String() }
 
-// request writes a request, such as SH, and its arguments, each of which may hold
-// anything but a line break.
+// request writes a request, such as SH, and its arguments, which must not
+// contain line breaks.
 func (r *roff) request(name string, arguments ...string) {
 	r.b.WriteString("." + name)
 	for _, a := range arguments {
@@ -27,7 +27,7 @@ func (r *roff) request(name string, arguments ...string) {
 	r.afterHeading = name == "SH" || name == "SS"
 }
 
-// paragraph begins one.
+// paragraph begins a paragraph.
 func (r *roff) paragraph() {
 	if !r.afterHeading {
 		r.request("PP")
@@ -35,7 +35,7 @@ func (r *roff) paragraph() {
 	r.afterHeading = false
 }
 
-// line writes what is to be seen of a line, also where it begins like a request.
+// line writes a line of text. It escapes a line that looks like a request.
 func (r *roff) line(s string) {
 	if strings.HasPrefix(s, ".") {
 		r.b.WriteString(`\&`)
@@ -44,8 +44,8 @@ func (r *roff) line(s string) {
 	r.afterHeading = false
 }
 
-// text writes sentences, each on a line of its own, which is how roff knows
-// them.
+// text writes sentences, each on a line of its own, which is how roff tells them
+// apart.
 func (r *roff) text(s string) {
 	s = strings.Join(strings.Fields(s), " ")
 	for line := range strings.SplitSeq(strings.ReplaceAll(s, ". ", ".\n"), "\n") {
@@ -53,7 +53,8 @@ func (r *roff) text(s string) {
 	}
 }
 
-// paragraphs writes a text that has empty lines between them.
+// paragraphs writes paragraphs that are separated by empty lines. An indented
+// paragraph is written as it is.
 func (r *roff) paragraphs(s string) {
 	for paragraph := range strings.SplitSeq(strings.TrimSpace(s), "\n\n") {
 		switch {
@@ -77,7 +78,7 @@ func (r *roff) verbatim(s string) {
 	r.request("EE")
 }
 
-// An entry is a name and what is to be said of it.
+// An entry is a name and its description.
 type entry struct{ name, text string }
 
 func (r *roff) entries(all []entry) {

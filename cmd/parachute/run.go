@@ -51,7 +51,7 @@ type runCommand struct {
 	Debug       bool      `envar:"both" negatable:"" help:"Log what helps to find out what is wrong."`
 }
 
-// Help says where options come from, and what signals do.
+// Help explains where options come from, and what signals do.
 func (runCommand) Help() string {
 	return `Every option may also be given in the environment: a flag wins, then the variable that begins with PARACHUTE_, then the bare one. An empty variable counts as unset. A bare one that makes no sense belongs to somebody else and is ignored, with a warning.
 
@@ -81,8 +81,8 @@ func (c *runCommand) Run(ctx context.Context, p *program) error {
 	return nil
 }
 
-// wrapStartError says in front of an error what was being done, unless it does so
-// itself.
+// wrapStartError puts "run: " in front of an error, except of a usageError, which
+// names the command itself.
 func wrapStartError(err error) error {
 	var usage *usageError
 	if errors.As(err, &usage) {

@@ -12,9 +12,9 @@ import (
 	"strings"
 )
 
-// socketOwner names the process whose socket keeps others from listening at an
-// address, such as "nginx (pid 312), which listens there"; or its user, where
-// only that may be seen; or returns "".
+// socketOwner describes the process whose socket keeps others from listening at
+// an address, such as "nginx (pid 312), which listens there". If only the user
+// of the process is visible, it names that user. If nothing is, it returns "".
 func socketOwner(network string, at netip.AddrPort) string {
 	table := "tcp"
 	if strings.HasPrefix(network, "udp") {
@@ -33,12 +33,12 @@ func socketOwner(network string, at netip.AddrPort) string {
 	return ""
 }
 
-// A socketEntry is one, as the system lists it.
+// A socketEntry is a socket in a list of /proc/net.
 type socketEntry struct{ uid, inode string }
 
-// findSocket returns the one in a list of the system that excludes another at an
-// address (proc_net_tcp(5)): it has the same port, and the same address, or one
-// of the two is every address.
+// findSocket returns the socket in a list (proc_net_tcp(5)) that conflicts with
+// an address: it has the same port, and either the same address, or one of the
+// two is the unspecified address.
 func findSocket(list string, at netip.AddrPort) (s socketEntry, ok bool) {
 	f, err := os.Open(list)
 	if err != nil {
@@ -62,15 +62,15 @@ func findSocket(list string, at netip.AddrPort) (s socketEntry, ok bool) {
 	return s, false
 }
 
-// States of sockets that belong to no connection.
+// The states of sockets that belong to no connection.
 const (
 	listening   = "0A" // TCP
 	unconnected = "07" // UDP
 )
 
-// parseSocketAddress reads an address as the lists have it: its 32-bit words in the
-// order of the machine, which is little-endian on all that we are built for, and
-// the port, all in hexadecimal.
+// parseSocketAddress parses an address of a list, in hexadecimal: the 32-bit
+// words of the IP address in the byte order of the machine, which is
+// little-endian on all platforms that we build for, and the port.
 func parseSocketAddress(text string) (netip.AddrPort, error) {
 	words, port, _ := strings.Cut(text, ":")
 	n, err := strconv.ParseUint(port, 16, 16)
@@ -91,8 +91,9 @@ func parseSocketAddress(text string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(addr, uint16(n)), nil
 }
 
-// processWithSocket names the process that has a socket open, or returns "". Of several
-// it is the first one by number, which is likely to have started the others.
+// processWithSocket names the process that has a socket open, or returns "". If
+// several have it open, it names the one with the lowest pid, which is likely
+// to have started the others.
 func processWithSocket(inode string) string {
 	files, err := filepath.Glob("/proc/[0-9]*/fd/*")
 	if err != nil {

@@ -4,6 +4,6 @@ package main
 
 import "net/netip"
 
-// socketOwner would name the process that listens at an address; here that cannot be
-// seen.
+// socketOwner returns "": on this system, the owner of a socket cannot be found
+// out.
 func socketOwner(string, netip.AddrPort) string { return "" }

@@ -21,7 +21,7 @@ type statusCommand struct {
 	remoteFlags
 }
 
-// Help says what the numbers are.
+// Help explains the numbers.
 func (statusCommand) Help() string {
 	return `REQ/S, ERRORS, P50 and P99 are of the requests that have ended within the last minute. Errors are answers of 500 and above, and requests that were cut off, other than by their client. Half of the requests took no longer than P50, 99 in a hundred no longer than P99; the time of a stream is that until it began.`
 }
@@ -57,7 +57,8 @@ func (c *statusCommand) Run(ctx context.Context, p *program) error {
 	return err
 }
 
-// watch shows the status each second, until ctx ends or it is not to be had.
+// watch shows the status each second, until ctx ends or the proxy does not
+// answer.
 func (c *statusCommand) watch(ctx context.Context, p *program, client *control.Client) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -80,8 +81,8 @@ func (c *statusCommand) watch(ctx context.Context, p *program, client *control.C
 	}
 }
 
-// redraw shows r in the place of what was shown before: on a terminal at the top
-// of it, elsewhere below.
+// redraw shows r. On a terminal it replaces what was shown before; elsewhere it
+// is appended.
 func (c *statusCommand) redraw(p *program, r *report, isFirst bool) error {
 	if c.JSON {
 		return json.NewEncoder(p.stdout).Encode(r.services)
@@ -93,18 +94,19 @@ func (c *statusCommand) redraw(p *program, r *report, isFirst bool) error {
 	}
 	switch {
 	case d.columns > 0 && isFirst:
-		text = strings.Repeat("\n", d.rows) + formatScreen(text, d.rows) // what stood there can be scrolled back to
+		text = strings.Repeat("\n", d.rows) + formatScreen(text, d.rows) // scrolls the earlier output away, and so keeps it
 	case d.columns > 0:
 		text = formatScreen(text, d.rows)
 	case !isFirst:
 		text = "\n" + text
 	}
-	_, err := io.WriteString(p.stdout, text) // at once, so that nothing flickers
+	_, err := io.WriteString(p.stdout, text) // in one write, so that nothing flickers
 	return err
 }
 
-// formatScreen returns text so that it takes the place of all that is on a terminal of
-// so many rows. It ends at the begin of a row, for what comes when it is left.
+// formatScreen returns text with the control sequences that make it replace
+// everything on a terminal of that many rows. It ends with a line break, so
+// that later output begins on a line of its own.
 func formatScreen(text string, rows int) string {
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	if most := max(rows-1, 1); len(lines) > most {
@@ -115,7 +117,7 @@ func formatScreen(text string, rows int) string {
 	return home + strings.Join(lines, toEndOfLine+"\n") + toEndOfLine + "\n" + toEnd
 }
 
-// fetch returns what there is to be told.
+// fetch asks the proxy for everything that a report shows.
 func (c *statusCommand) fetch(ctx context.Context, client *control.Client) (*report, error) {
 	r := &report{}
 	var err error

@@ -7,30 +7,30 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// A suggestion is a word that a command line may go on with.
+// A suggestion is a word that may come next on a command line.
 type suggestion struct{ word, help string }
 
-// A suggestionKind says what the words are that may come next.
+// A suggestionKind says what the shell completes with.
 type suggestionKind string
 
 const (
-	kindWords   suggestionKind = "words" // those that are suggested, if any
+	kindWords   suggestionKind = "words" // the suggestions, if any
 	kindFiles   suggestionKind = "files"
 	kindFolders suggestionKind = "folders"
 )
 
-// chooser is a type of value of which there are only a few.
+// A chooser is a flag type with a fixed set of values.
 type chooser interface{ choices() []string }
 
-// A parsedLine is what is clear of a command line from the words in front of
-// the one that is being typed.
+// A parsedLine is the part of a command line before the word that is being
+// typed.
 type parsedLine struct {
-	node       *kong.Node            // the command; nil: there is none of that name
-	isHelp     bool                  // help is wanted for it
-	flag       *kong.Flag            // whose value comes next; nil: none does
+	node       *kong.Node            // the command; nil if it is unknown
+	isHelp     bool                  // the command is help
+	flag       *kong.Flag            // the flag whose value comes next, if any
 	given      map[*kong.Flag]string // values by flag
-	arguments  int                   // how many there are
-	flagsEnded bool                  // "--" was there, so that no flags come
+	arguments  int                   // number of arguments
+	flagsEnded bool                  // after "--", there are no more flags
 }
 
 func parseLine(app *kong.Node, words []string) *parsedLine {
@@ -41,7 +41,7 @@ func parseLine(app *kong.Node, words []string) *parsedLine {
 	return u
 }
 
-// addWord goes on by a word.
+// addWord parses the next word.
 func (u *parsedLine) addWord(word string) {
 	switch {
 	case u.flag != nil:
@@ -65,7 +65,7 @@ func (u *parsedLine) addWord(word string) {
 	}
 }
 
-// enterCommand goes on to a command below.
+// enterCommand moves to the subcommand of that name.
 func (u *parsedLine) enterCommand(word string) {
 	for _, child := range u.node.Children {
 		for _, name := range append([]string{child.Name}, child.Aliases...) {
@@ -83,7 +83,7 @@ func (u *parsedLine) enterCommand(word string) {
 	u.node = nil
 }
 
-// findFlag returns the flag of a name with its dashes, or nil.
+// findFlag returns the flag with that name, which includes its dashes, or nil.
 func (u *parsedLine) findFlag(name string) *kong.Flag {
 	for _, flag := range u.flags() {
 		for _, s := range flagNames(flag) {
@@ -105,7 +105,7 @@ func (u *parsedLine) flags() (all []*kong.Flag) {
 	return all
 }
 
-// flagNames returns the names of a flag, with their dashes.
+// flagNames returns the long names of a flag, with their dashes.
 func flagNames(flag *kong.Flag) []suggestion {
 	all := []suggestion{{"--" + flag.Name, firstClause(flag.Help)}}
 	for _, alias := range flag.Aliases {
@@ -114,7 +114,7 @@ func flagNames(flag *kong.Flag) []suggestion {
 	opposite := "The opposite of --" + flag.Name
 	switch negation := flag.Tag.Negatable; negation {
 	case "":
-	case "_": // which is what kong makes of negatable:""
+	case "_": // kong stores negatable:"" so
 		all = append(all, suggestion{"--no-" + flag.Name, opposite})
 	default:
 		all = append(all, suggestion{"--" + negation, opposite})
@@ -124,9 +124,8 @@ func flagNames(flag *kong.Flag) []suggestion {
 
 func takesNoValue(flag *kong.Flag) bool { return flag.IsBool() || flag.IsCounter() }
 
-// suggest returns what word may become, and services are asked for where their
-// names are. They are asked for with the socket that the command line names, or
-// "" if it names none.
+// suggest returns the completions of word. It calls services for the names of
+// services, with the socket that the command line names, or "".
 func (u *parsedLine) suggest(word string, services func(socket string) []string) (suggestionKind, []suggestion) {
 	if u.node == nil {
 		return kindWords, nil
@@ -158,7 +157,8 @@ func (u *parsedLine) suggest(word string, services func(socket string) []string)
 	return kind, withPrefix(all, word)
 }
 
-// newFlags returns the flags that are not there already, or may be there again.
+// newFlags returns the flags that may still be added: those that are not given
+// yet, and those that may be repeated.
 func (u *parsedLine) newFlags() (all []suggestion) {
 	for _, flag := range u.flags() {
 		if _, given := u.given[flag]; !given || flag.Target.Kind() == reflect.Slice {
@@ -168,7 +168,7 @@ func (u *parsedLine) newFlags() (all []suggestion) {
 	return all
 }
 
-// socket returns the control socket that the command line names.
+// socket returns the control socket that the command line names, or "".
 func (u *parsedLine) socket() string {
 	for flag, value := range u.given {
 		if flag.Name == "socket" {
@@ -178,8 +178,8 @@ func (u *parsedLine) socket() string {
 	return ""
 }
 
-// commandsBelow returns the commands below a node. An alias says nothing new, so
-// there is none in a list of everything.
+// commandsBelow returns the subcommands of a node, with their aliases if they
+// are asked for.
 func commandsBelow(node *kong.Node, aliases bool) (all []suggestion) {
 	for _, child := range node.Children {
 		if child.Hidden {
@@ -201,7 +201,8 @@ func isService(argument *kong.Positional) bool {
 	return name == "service"
 }
 
-// serviceSuggestions returns what services are called, but for what would be read as a flag.
+// serviceSuggestions returns the names of services, except those that would be
+// read as flags.
 func serviceSuggestions(services []string) (all []suggestion) {
 	for _, name := range services {
 		if !strings.HasPrefix(name, "-") {
@@ -211,7 +212,7 @@ func serviceSuggestions(services []string) (all []suggestion) {
 	return all
 }
 
-// valueSuggestions returns what a flag or an argument may be.
+// valueSuggestions returns the possible values of a flag or an argument.
 func valueSuggestions(v *kong.Value) (suggestionKind, []suggestion) {
 	var words []string
 	switch few, ok := v.Target.Interface().(chooser); {
@@ -235,7 +236,7 @@ func valueSuggestions(v *kong.Value) (suggestionKind, []suggestion) {
 	return kindWords, all
 }
 
-// withPrefix returns those suggestions that begin with a word.
+// withPrefix returns the suggestions that begin with word.
 func withPrefix(all []suggestion, word string) (some []suggestion) {
 	for _, s := range all {
 		if strings.HasPrefix(s.word, word) {
@@ -245,8 +246,8 @@ func withPrefix(all []suggestion, word string) (some []suggestion) {
 	return some
 }
 
-// firstClause returns the first of what a help text says, which is enough beside a
-// word that is suggested.
+// firstClause returns the first clause of a help text, as the short description
+// of a suggestion.
 func firstClause(help string) string {
 	for i := range len(help) - 1 {
 		if strings.ContainsRune(".:;", rune(help[i])) && help[i+1] == ' ' {

@@ -7,9 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// A table is text in columns, two blanks apart.
+// A table is text in columns.
 type table struct {
-	header []string // nil: there is none
+	header []string // nil if there is none
 	rows   [][]cell
 
 	// tallest is how many lines a cell may have, at least 2. If 0, as many as
@@ -17,20 +17,20 @@ type table struct {
 	maxCellLines int
 }
 
-// A cell is text that may be broken into lines between its pieces. What
-// separates a piece from the next stands at its end.
+// A cell is text that may be broken into lines between its pieces. Each piece
+// ends with what separates it from the next, such as a blank.
 type cell struct {
 	pieces        []string
-	piecesPerItem int // how many pieces an item has, so that where some are left out it tells how many; 0: it is no list
+	piecesPerItem int // of a list: how many pieces make an item, for "+3 more"; 0 if the cell is no list
 }
 
-// unbreakable is a cell that is not broken.
+// unbreakable returns a cell that is never broken.
 func unbreakable(s string) cell { return cell{pieces: []string{singleLine(s)}} }
 
-// breakable is a cell that is broken between words.
+// breakable returns a cell that may be broken between words.
 func breakable(s string) cell { return cell{pieces: strings.SplitAfter(singleLine(s), " ")} }
 
-// listCell is a cell that is broken between items.
+// listCell returns a cell that may be broken between items.
 func listCell(items []string, separator string) cell {
 	c := cell{piecesPerItem: 1}
 	for i, item := range items {
@@ -42,12 +42,12 @@ func listCell(items []string, separator string) cell {
 	return c
 }
 
-// singleLine returns s as it can stand in a line.
+// singleLine returns s without line breaks and unprintable characters.
 func singleLine(s string) string { return strings.ReplaceAll(printable(s), "\n", " ") }
 
-// text returns the table so that no line has more than so many columns: cells
-// are broken into lines, and cut off where that is not enough. If columns is 0,
-// each row is one line.
+// text returns the table in lines of at most that many columns. Cells that are
+// too wide are broken into lines, and cut off if that is not enough. If columns
+// is 0, each row is one line.
 func (t *table) text(columns int) string {
 	rows := t.rows
 	if t.header != nil {
@@ -88,8 +88,8 @@ func rowLines(row []cell, widths []int, tallest int) []string {
 	return lines
 }
 
-// lines returns the cell's text in lines of a width, but not more of them than
-// tallest, if that is not 0.
+// lines returns the cell's text in at most tallest lines, each at most room
+// wide; if tallest is 0, in any number of lines.
 func (c cell) lines(room, tallest int) []string {
 	var lines []string
 	var ends []int // how many pieces are in the lines so far
@@ -116,10 +116,10 @@ func (c cell) lines(room, tallest int) []string {
 	return lines
 }
 
-// columnWidths returns how wide the columns of rows are, if they may have so many
-// in all; 0: as many as they like.
+// columnWidths returns the widths of the columns of rows, so that a line has at
+// most that many columns in all; if columns is 0, there is no limit.
 func columnWidths(rows [][]cell, columns int) []int {
-	var narrow, wide []int // with and without breaks
+	var narrow, wide []int // widths with all possible breaks, and with none
 	for _, row := range rows {
 		for i, c := range row {
 			if i == len(wide) {
@@ -141,8 +141,9 @@ func columnWidths(rows [][]cell, columns int) []int {
 	return distributeWidth(slices.Repeat([]int{1}, len(narrow)), narrow, room)
 }
 
-// distributeWidth returns widths that fill room: none below its least, and none above
-// its most, and apart from that as like each other as can be.
+// distributeWidth returns widths that sum up to room if possible. Each lies
+// between its least and its most; within these bounds they are as equal as
+// possible.
 func distributeWidth(least, most []int, room int) []int {
 	widths := slices.Clone(least)
 	for level := 1; level <= slices.Max(most); level++ {
@@ -164,7 +165,7 @@ func sum(widths []int) (all int) {
 
 const ellipsis = "…"
 
-// truncate returns s, without its end where it is wider than that.
+// truncate returns s, shortened to room characters if it is longer.
 func truncate(s string, room int) string {
 	if displayWidth(s) <= room {
 		return s

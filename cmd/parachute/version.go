@@ -16,7 +16,7 @@ type versionCommand struct {
 	remoteFlags
 }
 
-// Help says whose versions there are.
+// Help explains which versions are printed.
 func (versionCommand) Help() string {
 	return `The first line is about this program. If a proxy answers, there is a second one about the program that it was started with, which is another until it is restarted after an update.`
 }
@@ -42,13 +42,13 @@ func (c *versionCommand) Run(ctx context.Context, p *program) error {
 	return nil
 }
 
-// A runningProxy is what a proxy says of itself.
+// A runningProxy is the version and the pid of the proxy that answers.
 type runningProxy struct {
 	Version string `json:"version"`
 	PID     int    `json:"pid"`
 }
 
-// proxy returns who answers on the control socket, or nil if nobody does soon.
+// proxy returns the proxy on the control socket, or nil if none answers soon.
 func (c *versionCommand) proxy(ctx context.Context, p *program) *runningProxy {
 	var answer control.Version
 	err := c.queryBriefly(ctx, p, func(ctx context.Context, client *control.Client) (err error) {
@@ -61,28 +61,29 @@ func (c *versionCommand) proxy(ctx context.Context, p *program) *runningProxy {
 	return &runningProxy{answer.Version, answer.PID}
 }
 
-// versionName is what the linker was told, else what Go knows of the module.
+// versionName returns the version that the linker set, or else that of the
+// module.
 func versionName() string { return currentBuild().Version }
 
-// A build tells what a program was made from, and with what. Of the commit Go
-// knows only where it has built from a git repository.
+// A build describes how a program was built. The commit is known only if it was
+// built in a git repository.
 type build struct {
 	Version  string    `json:"version"`
 	Commit   string    `json:"commit,omitempty"`
 	Time     time.Time `json:"time,omitzero"`      // of the commit
-	Modified bool      `json:"modified,omitempty"` // there were changes that are not in it
+	Modified bool      `json:"modified,omitempty"` // there were uncommitted changes
 	Go       string    `json:"go"`
 	Platform string    `json:"platform"`
 }
 
-// currentBuild tells of this program.
+// currentBuild returns the build of this program.
 func currentBuild() build {
 	info, _ := debug.ReadBuildInfo()
 	return newBuild(version, info)
 }
 
-// newBuild returns what is known of a program from the version that the linker
-// was told, or "", and from what Go has written into it, or nil.
+// newBuild returns the build of a program with the version that the linker set,
+// which may be empty, and the build info of Go, which may be nil.
 func newBuild(version string, info *debug.BuildInfo) build {
 	b := build{
 		Version:  version,
