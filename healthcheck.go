@@ -355,26 +355,26 @@ func isOurs(err error) bool {
 }
 
 // ask asks the target that u leads to.
-func (p *prober) ask(ctx context.Context, u upstream.Options, saw *Probe) {
+func (p *prober) ask(ctx context.Context, u upstream.Options, seen *Probe) {
 	conns := p.open(u)
 	defer conns.Close()
 	a, err := p.check.Ask(ctx, conns.Exchange)
 	if err != nil {
-		saw.Error, saw.Cause = p.reason(ctx, err)
+		seen.Error, seen.Cause = p.reason(ctx, err)
 		return
 	}
-	saw.Status, saw.Location, saw.GRPC, saw.Passed = a.Status, a.Location, a.GRPC, a.Passed
-	saw.Body = strings.ToValidUTF8(a.Body[:min(len(a.Body), 200)], "\uFFFD")
+	seen.Status, seen.Location, seen.GRPC, seen.Passed = a.Status, a.Location, a.GRPC, a.Passed
+	seen.Body = strings.ToValidUTF8(a.Body[:min(len(a.Body), 200)], "\uFFFD")
 	switch {
 	case a.Passed:
 	case !p.check.IsCall():
-		saw.Cause = causeOf(a.Status, a.Location, a.Body)
+		seen.Cause = causeOf(a.Status, a.Location, a.Body)
 	case !a.IsGRPC:
-		saw.Cause = CauseNotGRPC
+		seen.Cause = CauseNotGRPC
 	case a.Code != grpc.OK:
-		saw.Cause = causeOfCode(a.Code)
+		seen.Cause = causeOfCode(a.Code)
 	default:
-		saw.Cause = CauseNotServing
+		seen.Cause = CauseNotServing
 	}
 }
 
