@@ -238,7 +238,7 @@ func (b *answerBody) writeBuffered(k *client) (n int64, err error) {
 		return int64(m), b.x.writeError(err)
 	}
 	b.conn.br.Discard(m)
-	if b.left -= int64(m); b.left > 0 {
+	if b.left -= int64(m); b.left != 0 {
 		return int64(m), nil
 	}
 	b.finish()

@@ -123,6 +123,10 @@ var answers = map[string]answer{
 		raw:    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nhello!\r\n0\r\n\r\n",
 		status: 200, length: -1, body: "hello!",
 	},
+	"chunked and counted as nothing": {
+		raw:    "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nhello!\r\n0\r\n\r\n",
+		status: 200, length: -1, body: "hello!",
+	},
 	"chunked, names that frame a message among the announced ones": {
 		raw:    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: content-length,, Transfer-Encoding, trailer,x-sum\r\n\r\n0\r\n\r\n",
 		status: 200, length: -1, trailer: http.Header{"X-Sum": nil},

@@ -87,9 +87,7 @@ func (c *targetConn) Read(p []byte) (int, error) {
 		c.err = errHeadTooLarge
 		return 0, c.err
 	}
-	if int64(len(p)) > c.room {
-		p = p[:c.room]
-	}
+	p = p[:min(int64(len(p)), c.room)]
 	for {
 		n, err := c.read(p)
 		if n == 0 && err != nil && !c.isDue(err) {

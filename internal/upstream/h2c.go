@@ -243,7 +243,7 @@ func (p *H2C) exchange(g *Group, r *http.Request, target string, header field.Vi
 			continue // on another connection, if it was this one that is going away
 		}
 		x.settle(err)
-		if err.Repeatable && len(small) > 0 {
+		if err.Repeatable && len(small) != 0 {
 			r.Body = io.NopCloser(bytes.NewReader(small))
 		}
 		return nil, err

@@ -369,7 +369,7 @@ func (u *upload) Read(p []byte) (int, error) {
 	defer u.x.pool.running.Done()
 	u.x.move(false)
 	n, err := u.body.Read(p[:min(len(p), uploadStep)])
-	u.x.move(n > 0)
+	u.x.move(n != 0)
 	if err != nil && err != io.EOF {
 		u.mu.Lock()
 		u.err = err

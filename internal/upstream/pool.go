@@ -15,6 +15,7 @@ package upstream
 import (
 	"context"
 	"crypto/tls"
+	"math"
 	"net"
 	"net/netip"
 	"sync"
@@ -314,7 +315,7 @@ func (p *Pool) closeExpired() {
 	var expired []*targetConn
 	p.mu.Lock()
 	if !p.closed {
-		now, next := time.Now(), time.Duration(-1)
+		now, next := time.Now(), time.Duration(math.MaxInt64)
 		kept := p.idle[:0]
 		for _, c := range p.idle {
 			left := c.limit - now.Sub(c.since)
@@ -323,14 +324,12 @@ func (p *Pool) closeExpired() {
 				continue
 			}
 			kept = append(kept, c)
-			if next < 0 || left < next {
-				next = left
-			}
+			next = min(next, left)
 		}
 		clear(p.idle[len(kept):])
 		p.idle = kept
 		p.sweep = nil
-		if next > 0 {
+		if len(kept) != 0 {
 			p.running.Add(1)
 			p.sweep = time.AfterFunc(next, p.closeExpired)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -102,6 +103,8 @@ func TestH2CSendsAgainWhatWasNotProcessed(t *testing.T) {
 				if tt.todo[len(tt.todo)-1] == "answer" {
 					is.NoErr(err)
 					is.Equal(resp.StatusCode, 204)
+					is.Equal(resp.ContentLength, int64(0))
+					is.Equal(resp.Body, http.NoBody) // it is over with its head
 					return
 				}
 				why, repeatable := reason(err)

@@ -56,7 +56,7 @@ func (q *request) prepare(r *http.Request, target string, header field.View) *Er
 	}
 	q.repeatable = length == 0 && isIdempotent(r.Method)
 	q.small = int(length)
-	if q.small > 0 {
+	if q.small != 0 {
 		err = q.readSmall()
 	}
 	closeBody(r)
@@ -266,7 +266,7 @@ func (s *sender) sendCounted(body io.Reader, piece *piece) error {
 		buf := piece.bytes()
 		n, err := readSome(body, buf[:min(s.left, int64(len(buf)))])
 		s.left -= int64(n)
-		if n > 0 {
+		if n != 0 {
 			if err := s.write(buf[:n], s.left == 0); err != nil {
 				return err
 			}

@@ -132,7 +132,7 @@ func (c *targetConn) readFields(where section) (http.Header, error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(last) > 0 && len(line) > 0 && (line[0] == ' ' || line[0] == '\t') {
+		if len(last) != 0 && len(line) != 0 && (line[0] == ' ' || line[0] == '\t') {
 			last = append(append(bytes.TrimRight(last, " \t"), ' '), bytes.Trim(line, " \t")...)
 			continue
 		}
@@ -197,7 +197,7 @@ func addField(h http.Header, line []byte) error {
 func (c *targetConn) plainFields() (http.Header, bool) {
 	buffered, _ := c.br.Peek(c.br.Buffered())
 	end := bytes.Index(buffered, []byte("\r\n\r\n"))
-	if end < 0 {
+	if end == -1 {
 		return nil, false
 	}
 	text := string(buffered[:end+len("\r\n")])
@@ -271,7 +271,8 @@ func (b *answerBody) frame(method string, r *http.Response) error {
 	codings := h["Transfer-Encoding"]
 	coded := len(codings) > 0
 	chunked, err := isChunked(codings)
-	both := coded && length >= 0
+	counted := length >= 0
+	both := coded && counted
 	switch {
 	case err != nil:
 		return err
@@ -312,7 +313,7 @@ func (b *answerBody) frame(method string, r *http.Response) error {
 		b.ending = atOnce
 	case chunked:
 		b.ending = atLastChunk
-	case length > 0:
+	case counted:
 		b.ending = atLength
 		b.left = length
 	default:
@@ -349,9 +350,7 @@ func takeLength(h http.Header) (int64, error) {
 			times++
 		}
 	}
-	if times > 1 {
-		h["Content-Length"] = []string{strconv.FormatInt(length, 10)}
-	}
+	h["Content-Length"] = []string{strconv.FormatInt(length, 10)}
 	return length, nil
 }
 

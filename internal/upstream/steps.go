@@ -69,7 +69,7 @@ func (s *steps) writeOnce(fd uintptr) bool {
 		return true
 	}
 	a.n, a.failed = nowait.Write(fd, a.wire)
-	return !a.wait || a.n < len(a.wire) || a.found == nil
+	return !a.wait || a.n != len(a.wire) || a.found == nil
 }
 
 // read is a Read of a socket by one of the steps: reader, which waits, or taker,
