@@ -12,8 +12,8 @@ type table struct {
 	header []string // nil if there is none
 	rows   [][]cell
 
-	// tallest is how many lines a cell may have, at least 2. If 0, as many as
-	// it takes.
+	// maxCellLines is how many lines a cell may have, at least 2. If it is 0,
+	// there is no limit.
 	maxCellLines int
 }
 
@@ -73,11 +73,11 @@ func (t *table) text(columns int) string {
 const columnGap = 2 // blanks between columns
 
 // rowLines returns the lines of a row.
-func rowLines(row []cell, widths []int, tallest int) []string {
+func rowLines(row []cell, widths []int, maxLines int) []string {
 	var lines []string
 	at := 0
 	for i, c := range row {
-		for j, text := range c.lines(widths[i], tallest) {
+		for j, text := range c.lines(widths[i], maxLines) {
 			if j == len(lines) {
 				lines = append(lines, "")
 			}
@@ -88,9 +88,9 @@ func rowLines(row []cell, widths []int, tallest int) []string {
 	return lines
 }
 
-// lines returns the cell's text in at most tallest lines, each at most room
-// wide; if tallest is 0, in any number of lines.
-func (c cell) lines(room, tallest int) []string {
+// lines returns the cell's text in at most maxLines lines, each at most room
+// wide; if maxLines is 0, in any number of lines.
+func (c cell) lines(room, maxLines int) []string {
 	var lines []string
 	var ends []int // how many pieces are in the lines so far
 	line := ""
@@ -102,11 +102,11 @@ func (c cell) lines(room, tallest int) []string {
 		line += piece
 	}
 	lines, ends = append(lines, line), append(ends, len(c.pieces))
-	if tallest > 1 && len(lines) > tallest {
-		lines = lines[:tallest]
-		last := &lines[tallest-1]
+	if maxLines > 1 && len(lines) > maxLines {
+		lines = lines[:maxLines]
+		last := &lines[maxLines-1]
 		if *last = strings.TrimRight(*last, " ") + ellipsis; c.piecesPerItem > 0 {
-			left := len(c.pieces) - ends[tallest-2]
+			left := len(c.pieces) - ends[maxLines-2]
 			*last = fmt.Sprintf("+%d more", (left+c.piecesPerItem-1)/c.piecesPerItem)
 		}
 	}

@@ -1,6 +1,6 @@
-// Package accesslog writes what a program logs and a line for every request it
-// served, in the order in which they came, through one buffer. Who has a line
-// to write never waits for the output and never hears of its errors.
+// Package accesslog writes the log of a program and a line for each request that
+// it has served, in order, through one buffer. Those who log never wait for the
+// output, and never get its errors.
 package accesslog
 
 import (
@@ -15,23 +15,22 @@ import (
 	"github.com/shahnk19/parachute"
 )
 
-// Format is how lines are written.
+// A Format is a format of log lines.
 type Format string
 
 const (
-	JSON Format = "json" // as slog.JSONHandler does
-	Text Format = "text" // as slog.TextHandler does
+	JSON Format = "json" // that of slog.JSONHandler
+	Text Format = "text" // that of slog.TextHandler
 )
 
-// A Log is the one writer of an output. Its methods may be called from many
-// goroutines at once.
+// A Log writes lines to an output. It is safe for use by several goroutines.
 //
-// A line reaches the output within 100 ms. What an output does not take is
-// offered again after as long; when 4 MiB wait for it, further lines are
-// dropped, and a line says how many once there is room.
+// A line reaches the output within 100 ms. If a write fails, it is tried again
+// 100 ms later. When 4 MiB are waiting to be written, further lines are dropped;
+// later, a line says how many.
 //
-// The last 500 lines of requests and the last 500 of the program are kept in
-// memory for Tail, whatever becomes of the output; of each no more than 1 MiB.
+// The last 500 lines of requests and the last 500 lines of the program, at most
+// 1 MiB of each, are kept in memory for Tail, even if the output fails.
 type Log struct {
 	format Format
 	buffer *buffer
@@ -55,8 +54,8 @@ func (l *Log) ContentType() string {
 	return "application/x-ndjson"
 }
 
-// Handler returns a handler for the program's own lines of that level and
-// above. A string attribute "service" says which one a line is about.
+// Handler returns a handler for lines of the program at that level and above.
+// The string attribute "service" says which service a line is about.
 func (l *Log) Handler(level slog.Leveler) slog.Handler {
 	o := &slog.HandlerOptions{Level: level}
 	out := &serviceWriter{buffer: l.buffer}
@@ -66,23 +65,23 @@ func (l *Log) Handler(level slog.Leveler) slog.Handler {
 	return &handler{Handler: slog.NewJSONHandler(out, o), out: out}
 }
 
-// Close writes what is in the buffer, returns the error of doing so, and leaves
-// no goroutine behind. Lines that come later are written at once. An output that
-// has not taken all of it within 2 s is given up, with the goroutine that waits
-// for it: the error is a [*LostError], and lines that come later are dropped.
-// Close may be called again.
+// Close flushes the buffer and stops the goroutine of the Log. It returns the
+// error of the last write. Later lines are written at once. If the output does
+// not take everything within 2 s, Close gives up and leaves the goroutine
+// behind: it returns a [*LostError], and later lines are dropped. Close may be
+// called again.
 func (l *Log) Close() error { return l.buffer.close() }
 
-// Observe writes the line of a request that has ended. It is made for Observe
-// in parachute.Options and keeps nothing of what it is handed.
+// Observe logs a request that has ended. It is the Observe of parachute.Options,
+// and does not keep its arguments.
 //
-// The fields are those of kamal-proxy: duration is in nanoseconds, client_addr
-// and client_port are the peer's, and remote_addr is what X-Forwarded-For said,
-// true or not, or else the peer's address. After them come the headers that the
-// service wants to be logged, as req_ and resp_ with their names in lower case
-// and '_' for whatever is neither letter nor digit, and error, retries and
-// unbuffered, where there are any. A value of more than 2,048 bytes is cut to that, the
-// last three of them dots.
+// The fields are those of kamal-proxy. duration is in nanoseconds. client_addr
+// and client_port are the address of the peer. remote_addr is the value of
+// X-Forwarded-For, which may be forged, or else the address of the peer. After
+// them come the headers that the service wants to be logged, as req_ and resp_
+// followed by the name in lower case, with '_' for everything but letters and
+// digits; then error, retries and unbuffered, if they apply. A value of more than
+// 2,048 bytes is cut to that, with three dots at its end.
 func (l *Log) Observe(r *http.Request, o parachute.Outcome) {
 	s := l.lines.Get().(*line)
 	s.begin(time.Now(), "INFO", "Request")
@@ -94,7 +93,7 @@ func (l *Log) Observe(r *http.Request, o parachute.Outcome) {
 	}
 }
 
-// maxPooled is the size up to which a line is kept for the next request.
+// maxPooled is the largest capacity of a line that is put into the pool.
 const maxPooled = 16 << 10
 
 func (s *line) request(r *http.Request, o *parachute.Outcome) {
@@ -145,12 +144,12 @@ func (s *line) request(r *http.Request, o *parachute.Outcome) {
 	}
 }
 
-// appendDropped appends the line that stands for those that found no room.
+// appendDropped appends the line that says how many lines were dropped.
 func (l *Log) appendDropped(dst []byte, lines int) []byte {
 	return l.appendCount(dst, "Log lines dropped: the output does not keep up", lines)
 }
 
-// appendCount appends a warning that tells a number of lines.
+// appendCount appends a warning with a number of lines.
 func (l *Log) appendCount(dst []byte, msg string, lines int) []byte {
 	s := &line{b: dst, text: l.format == Text}
 	s.append(time.Now(), "WARN", msg)
@@ -167,7 +166,7 @@ func firstValue(h http.Header, name string) string {
 	return ""
 }
 
-// localPort returns the port where a server accepted r, or 0.
+// localPort returns the port on which r was accepted, or 0.
 func localPort(r *http.Request) int64 {
 	switch a := r.Context().Value(http.LocalAddrContextKey).(type) {
 	case *net.TCPAddr:
@@ -178,8 +177,8 @@ func localPort(r *http.Request) int64 {
 	return 0
 }
 
-// splitHostPort is like net.SplitHostPort, but a port need not be there, and
-// nothing is an error, which would allocate.
+// splitHostPort is like net.SplitHostPort, but the port may be missing. It
+// returns no error, which would allocate.
 func splitHostPort(s string) (host, port string) {
 	if rest, ok := strings.CutPrefix(s, "["); ok {
 		host, port, _ = strings.Cut(rest, "]")

@@ -10,46 +10,46 @@ import (
 
 const (
 	flushInterval = 100 * time.Millisecond
-	flushSize     = 64 << 10        // as much is written before its time
-	maxPending    = 4 << 20         // as much may wait for an output that does not keep up
-	closeTimeout  = 2 * time.Second // a write may take at the end
+	flushSize     = 64 << 10        // this much is written without waiting for flushInterval
+	maxPending    = 4 << 20         // how much may wait to be written
+	closeTimeout  = 2 * time.Second // how long close waits for the last writes
 )
 
-// A LostError says that lines were not written: the output did not take them
+// A LostError says that lines were lost, because the output did not take them
 // within 2 s of Close.
 type LostError struct {
-	Lines int // one of them may have been written in part
+	Lines int // the first may have been written in part
 }
 
 func (e *LostError) Error() string {
 	return fmt.Sprintf("the output of the log took too little for %v: its last lines are lost, %d of them", closeTimeout, e.Lines)
 }
 
-// A buffer takes whole lines, writes them to its output from a goroutine of its
-// own, and keeps the last of them.
+// A buffer collects whole lines, writes them to its output on a goroutine of its
+// own, and keeps the last of them in a history.
 type buffer struct {
 	out io.Writer
 
-	// appendDropped appends a line that says how many there was no room for.
+	// appendDropped appends a line that says how many lines were dropped.
 	appendDropped func(dst []byte, lines int) []byte
 
-	filled chan struct{} // has an element if waiting is not empty
-	full   chan struct{} // has one if waiting is not to wait any longer
+	filled chan struct{} // has an element if pending is not empty
+	full   chan struct{} // has an element if pending has reached flushSize
 	quit   chan struct{}
 	done   chan struct{} // closed when run has returned
-	last   error         // of the last write, if that was once more tried in vain; set before done is closed
+	last   error         // error of the last write; set before done is closed
 
 	closing sync.Once
 	err     error // what close returns, guarded by closing
 
-	spare []byte // run's own, to take the place of waiting
+	spare []byte // takes the place of pending; used by run alone
 
-	mu        sync.Mutex // guards what follows
+	mu        sync.Mutex // guards the fields below
 	pending   []byte
-	writing   []byte // what run is writing, as far as it was not taken yet
-	dropped   int    // lines since the last write that succeeded
-	closed    bool   // all is written; what comes is written at once
-	abandoned bool   // close did not wait any longer; what comes is dropped
+	writing   []byte // the rest of what run is writing
+	dropped   int    // lines dropped since the last write that succeeded
+	closed    bool   // everything is written; later lines are written at once
+	abandoned bool   // close has given up; later lines are dropped
 	history   history
 }
 
@@ -66,8 +66,8 @@ func newBuffer(out io.Writer, appendDropped func([]byte, int) []byte) *buffer {
 	return b
 }
 
-// add takes a line about a service for the output, or drops it, and keeps it in
-// any case. After close it writes the line itself.
+// add adds a line about a service to the history, and to pending unless that is
+// full. After close it writes the line itself.
 func (b *buffer) add(k kind, service string, line []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -86,7 +86,7 @@ func (b *buffer) add(k kind, service string, line []byte) {
 	}
 }
 
-// openReader returns a reader as history.open does.
+// openReader is history.openReader.
 func (b *buffer) openReader(service string, n int, follow bool) *reader {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -118,8 +118,8 @@ func wake(c chan struct{}) {
 	}
 }
 
-// run writes what waits: 100 ms after the first line of it came, or when there
-// is much; and all of it at last.
+// run flushes pending lines flushInterval after the first of them, or when they
+// reach flushSize. When quit is closed, it flushes once more and returns.
 func (b *buffer) run() {
 	defer close(b.done)
 	due := time.NewTimer(flushInterval)
@@ -136,8 +136,8 @@ func (b *buffer) run() {
 	b.closed = !b.abandoned
 }
 
-// waitForLines returns when there is something to be written. It reports false if that
-// is for the last time.
+// waitForLines waits until pending lines have to be flushed. It reports false if
+// quit was closed.
 func (b *buffer) waitForLines(due *time.Timer) bool {
 	select {
 	case <-b.filled:
@@ -154,8 +154,8 @@ func (b *buffer) waitForLines(due *time.Timer) bool {
 	return true
 }
 
-// flush writes what waits. What the output did not take waits again, at its
-// old place.
+// flush writes the pending lines. What could not be written stays pending, in
+// front of the others.
 func (b *buffer) flush() error {
 	b.mu.Lock()
 	lines := b.pending
@@ -181,8 +181,8 @@ func (b *buffer) flush() error {
 	return nil
 }
 
-// write writes lines, a part after another, so that it is known how far the
-// output has come. It returns what is left.
+// write writes lines in parts, and updates writing after each. It returns what
+// could not be written.
 func (b *buffer) write(lines []byte) (left []byte, err error) {
 	for len(lines) > 0 && err == nil {
 		part := lines
@@ -205,9 +205,8 @@ func (b *buffer) write(lines []byte) (left []byte, err error) {
 	return lines, err
 }
 
-// reportDroppedLocked puts the line that says how many were dropped where they
-// would be: after all that waits, for without room there was none for those
-// that came later either.
+// reportDroppedLocked appends the line that says how many lines were dropped, if
+// any were. Its place is at the end, because no later line has been added.
 func (b *buffer) reportDroppedLocked() {
 	if b.dropped > 0 {
 		whole := len(b.pending)
@@ -218,8 +217,8 @@ func (b *buffer) reportDroppedLocked() {
 	}
 }
 
-// close has run write what waits, and end. Where the output does not let it, it
-// is left behind, with what it has not written.
+// close has run write the pending lines and return. If that takes too long, it
+// leaves run behind, and the lines are lost.
 func (b *buffer) close() error {
 	b.closing.Do(func() {
 		close(b.quit)

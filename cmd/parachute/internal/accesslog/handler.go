@@ -6,21 +6,22 @@ import (
 	"sync"
 )
 
-// A handler hands on what a handler of slog writes, together with the service
-// that it is about: the attribute of that name, outside of groups.
+// A handler is a handler of slog that also finds out which service a line is
+// about: the attribute "service" outside of groups.
 type handler struct {
 	slog.Handler // writes to out
 	out          *serviceWriter
-	service      string // of the attributes that it was made with
+	service      string // the service of WithAttrs, if any
 	grouped      bool
 }
 
-// serviceWriter is where a handler writes, and all that were made of it.
+// A serviceWriter is the output of a handler, and of the handlers that WithAttrs
+// and WithGroup have derived from it.
 type serviceWriter struct {
 	buffer *buffer
 
-	mu      sync.Mutex // guards what follows, and is held while a line is written
-	service string     // that the line is about
+	mu      sync.Mutex // held while a line is written; guards service
+	service string     // the service that the line is about
 }
 
 func (l *serviceWriter) Write(line []byte) (int, error) {
@@ -60,7 +61,7 @@ func (h *handler) WithGroup(name string) slog.Handler {
 	return &with
 }
 
-// serviceOf returns the service that a names, or else the other.
+// serviceOf returns the service that a names, or other if it names none.
 func serviceOf(a slog.Attr, other string) string {
 	if a.Key == "service" && a.Value.Kind() == slog.KindString {
 		return a.Value.String()

@@ -5,37 +5,37 @@ import (
 	"slices"
 )
 
-// A kind of lines is what is kept by itself: a busy minute is not to push out
-// why a deploy has failed.
+// A kind is a kind of lines that has a ring of its own, so that lines of requests
+// cannot push out the reason why a deploy has failed.
 type kind int
 
 const (
-	fromRequest kind = iota // of a request
-	fromProgram             // of the program
+	fromRequest kind = iota
+	fromProgram
 	kinds
 )
 
-// A history keeps the last lines of each kind, and brings them to readers in
-// the order in which they came. It is guarded by whoever has it.
+// A history keeps the last lines of each kind, and hands them to readers in the
+// order in which they came. Its owner must serialize all calls.
 type history struct {
 	kept    [kinds]ring
-	order   uint64 // of the line to come
+	order   uint64 // order of the next line
 	readers []*reader
 }
 
-// A reader reads from a history while lines are added to it. What was forgotten
-// before the reader came to it is missed.
+// A reader reads from a history while lines are added to it. It misses lines that
+// are forgotten before it has read them.
 type reader struct {
-	service string        // "": lines of all, and of none
-	wake    chan struct{} // has an element if a line has come
-	next    [kinds]uint64 // number of the line to be looked at; at least the ring's first
-	end     uint64        // order of the first line that it does not get
-	missed  int           // lines since the last take
+	service string        // the service whose lines it reads; "" for all lines
+	wake    chan struct{} // has an element if a line was added
+	next    [kinds]uint64 // by kind, the number of the next line; at least the ring's first
+	end     uint64        // order of the first line that it does not read
+	missed  int           // lines missed since the last read
 }
 
 func (r *reader) wants(service string) bool { return r.service == "" || r.service == service }
 
-// add adds a line. One that is too long is kept as one that was missed.
+// add adds a line. A line that is too long is added empty, and counts as missed.
 func (h *history) add(k kind, service string, line []byte) {
 	if len(line) > keptBytes {
 		line = nil
@@ -68,8 +68,9 @@ func (h *history) forget(k kind) {
 	ring.first++
 }
 
-// openReader returns a reader of the last n lines about a service, if 0 of all that are
-// kept, if negative of none, and if it follows of those to come. It must be left.
+// openReader returns a reader of the last n lines about a service; of all kept
+// lines if n is 0, and of none if n is negative. If it follows, it also reads
+// later lines. The caller must call closeReader.
 func (h *history) openReader(service string, n int, follow bool) *reader {
 	r := &reader{service: service, wake: make(chan struct{}, 1), end: h.order}
 	if follow {
@@ -99,7 +100,8 @@ func (h *history) closeReader(r *reader) {
 	h.readers = slices.DeleteFunc(h.readers, func(other *reader) bool { return other == r })
 }
 
-// lastBefore returns the kind of the line that came last of those before r.
+// lastBefore returns the kind of the line that r would read before the others if
+// it went back by one.
 func (h *history) lastBefore(r *reader) (last kind, ok bool) {
 	var order uint64
 	for k := range kinds {
@@ -113,8 +115,7 @@ func (h *history) lastBefore(r *reader) (last kind, ok bool) {
 	return last, ok
 }
 
-// firstAfter returns the kind of the line that came first of those that r has not
-// looked at.
+// firstAfter returns the kind of the next line for r.
 func (h *history) firstAfter(r *reader) (first kind, ok bool) {
 	var order uint64
 	for k := range kinds {
@@ -128,9 +129,9 @@ func (h *history) firstAfter(r *reader) (first kind, ok bool) {
 	return first, ok
 }
 
-// read appends to dst what r has not read, as long as there is room, or else one
-// line. In the place of those that were missed is what appendMissed appends. It
-// reports whether there is more.
+// read appends lines that r has not read yet to dst: at least one, and further
+// ones as long as dst has room. For lines that were missed it calls appendMissed.
+// It reports whether there are more lines.
 func (h *history) read(r *reader, dst []byte, appendMissed func(dst []byte, lines int) []byte) (lines []byte, more bool) {
 	if r.missed > 0 {
 		dst = appendMissed(dst, r.missed)
@@ -158,7 +159,7 @@ func (h *history) read(r *reader, dst []byte, appendMissed func(dst []byte, line
 	}
 }
 
-// has reports whether a line of that service is kept.
+// has reports whether a line about that service is kept.
 func (h *history) has(service string) bool {
 	for k := range h.kept {
 		ring := &h.kept[k]

@@ -9,21 +9,20 @@ import (
 	"unicode/utf8"
 )
 
-// A line is one that is being written, in the form that slog's handlers give
-// it. It is written without reflection and, once b has grown, without
-// allocating.
+// A line builds a log line in the format of slog's handlers. It uses no
+// reflection, and once b has grown, does not allocate.
 type line struct {
 	b    []byte
-	text bool // as slog.TextHandler; else as slog.JSONHandler
+	text bool // in the format of slog.TextHandler, not slog.JSONHandler
 }
 
-// begin makes an empty line of s, and then does as append.
+// begin empties s and begins a line.
 func (s *line) begin(t time.Time, level, msg string) {
 	s.b = s.b[:0]
 	s.append(t, level, msg)
 }
 
-// append begins a line after what is in s.
+// append begins a line after the contents of s.
 func (s *line) append(t time.Time, level, msg string) {
 	if s.text {
 		s.b = append(s.b, "time="...)
@@ -88,7 +87,8 @@ func (s *line) value(v string) {
 	}
 }
 
-// headers writes those headers, several values of one with commas between them.
+// headers writes the headers of those names. Several values of a header are
+// joined with commas.
 func (s *line) headers(prefix string, names []string, h http.Header) {
 	for _, name := range names {
 		s.beginKey()
@@ -101,8 +101,7 @@ func (s *line) headers(prefix string, names []string, h http.Header) {
 	}
 }
 
-// fieldByte returns what stands for a byte of a header's name in that of a
-// field.
+// fieldByte converts a byte of a header name for the name of a field.
 func fieldByte(c byte) byte {
 	switch {
 	case 'A' <= c && c <= 'Z':
@@ -113,11 +112,11 @@ func fieldByte(c byte) byte {
 	return '_'
 }
 
-// maxValue is the size of the longest value, for one request can bring
-// megabytes of them.
+// maxValue is the longest value in a line, because a request can have megabytes
+// of headers.
 const maxValue = 2048
 
-// truncate returns v, or as much of it as a line may hold.
+// truncate returns v, shortened to maxValue bytes if it is longer.
 func truncate(v string) string {
 	if len(v) <= maxValue {
 		return v
@@ -131,9 +130,8 @@ func truncate(v string) string {
 	return v[:n] + "..."
 }
 
-// appendJSON appends v as a JSON string. Bytes that are no UTF-8 become the
-// replacement character, and the two characters that end a line in JavaScript
-// are escaped, all as encoding/json has it.
+// appendJSON appends v as a JSON string. Like encoding/json, it replaces invalid
+// UTF-8 by the replacement character, and escapes U+2028 and U+2029.
 func appendJSON(b []byte, v string) []byte {
 	const hex = "0123456789abcdef"
 	b = append(b, '"')
@@ -184,7 +182,7 @@ func appendJSON(b []byte, v string) []byte {
 	return append(b, '"')
 }
 
-// isBare reports whether v stands in a text line without quotes.
+// isBare reports whether v needs no quotes in a text line.
 func isBare(v string) bool {
 	for i := 0; i < len(v); {
 		c := v[i]

@@ -1,31 +1,31 @@
 package accesslog
 
-// What a ring keeps at most. The line of a request has some 600 bytes.
+// The capacity of a ring. The line of a request has about 600 bytes.
 const (
 	keptLines = 500
 	keptBytes = 1 << 20
 )
 
-// A ring keeps the last lines that were added to it. Once it has its memory,
-// nothing that is done with it allocates. The zero value is empty.
+// A ring keeps the last lines that were added to it. After the first add, it
+// does not allocate. The zero value is empty.
 type ring struct {
-	lines []keptLine // line i is lines[i%keptLines]; nil: there never was one
+	lines []keptLine // line i is lines[i%keptLines]; nil before the first add
 	text  []byte     // byte i of all text is text[i%keptBytes]
 
-	first, end uint64 // numbers of the oldest line that is kept, and of the one to come
-	size       uint64 // of all text so far
+	first, end uint64 // numbers of the oldest kept line and of the next line
+	size       uint64 // size of all text so far
 }
 
-// A keptLine is one that a ring keeps.
+// A keptLine is a line in a ring.
 type keptLine struct {
 	order   uint64 // among the lines of all rings
-	service string // that it is about; "": none
-	at      uint64 // where its text begins, in all text
-	size    uint64 // of it; 0: it was too long to be kept
+	service string // the service that it is about, if any
+	at      uint64 // where its text begins in all text
+	size    uint64 // size of its text; 0 if it was too long to be kept
 }
 
-// isFull reports whether a line of that size has no room before the oldest one
-// is forgotten.
+// isFull reports whether the oldest line must be forgotten to make room for a
+// line of that size.
 func (r *ring) isFull(size int) bool {
 	if r.first == r.end {
 		return false

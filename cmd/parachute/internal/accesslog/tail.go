@@ -6,21 +6,22 @@ import (
 )
 
 const (
-	chunkSize = 64 << 10 // as much is handed over at a time
+	chunkSize = 64 << 10 // how much one call of write gets
 
-	// batchInterval is how long lines gather for who follows, so that nobody
-	// is woken by every single request.
+	// batchInterval is how long a reader that follows waits for more lines, so
+	// that it does not wake up for each request.
 	batchInterval = 10 * time.Millisecond
 )
 
-// Tail hands to write the last n lines about a service, or with "" the last of
-// all lines; if n is 0, as many as are kept, and if negative, none. With follow
-// it goes on with those that come, within about 10 ms, until ctx ends; what came
-// before that is handed over. Tail returns the error of write, and nil otherwise.
+// Tail calls write with the last n lines about a service, or about all if service
+// is empty. If n is 0, it takes all kept lines, and if n is negative, none. With
+// follow, it goes on with later lines, within about 10 ms each, until ctx ends;
+// lines from before that are still written. Tail returns the error of write, if
+// any.
 //
-// Write gets whole lines, one or several, and must not keep them. Nobody waits
-// for it: lines that are forgotten meanwhile are left out, and in their place
-// stands a line that says how many.
+// Each call of write gets one or several whole lines, and must not keep them. If
+// write is slow, lines that are forgotten meanwhile are left out, and a line says
+// how many.
 func (l *Log) Tail(ctx context.Context, service string, n int, follow bool, write func(lines []byte) error) error {
 	r := l.buffer.openReader(service, n, follow)
 	defer l.buffer.closeReader(r)
@@ -46,7 +47,7 @@ func (l *Log) Tail(ctx context.Context, service string, n int, follow bool, writ
 // Has reports whether a line about that service is kept.
 func (l *Log) Has(service string) bool { return l.buffer.has(service) }
 
-// wait returns a moment after a line has come, or when ctx ends.
+// wait waits until batchInterval after a line was added, or until ctx ends.
 func (r *reader) wait(ctx context.Context) {
 	select {
 	case <-r.wake:
@@ -59,7 +60,7 @@ func (r *reader) wait(ctx context.Context) {
 	}
 }
 
-// appendMissed appends the line that stands for those that a reader has missed.
+// appendMissed appends the line that says how many lines a reader has missed.
 func (l *Log) appendMissed(dst []byte, lines int) []byte {
 	return l.appendCount(dst, "Log lines left out: the reader does not keep up", lines)
 }

@@ -17,22 +17,20 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 )
 
-// A Folder is an autocert.Cache in a folder, in which names can be locked. It
-// is laid out as an autocert.DirCache, so that either reads what the other has
-// written. A folder that is missing is made when something is put into it, for
-// its owner alone; one that is there is left as it is. Files are for their
-// owner alone. Its methods may be called from any goroutine.
+// A Folder is an autocert.Cache in a folder, with locks for names. It has the
+// layout of an autocert.DirCache, so that each can read the other's files. If the
+// folder is missing, Put creates it, closed to others; an existing one keeps its
+// mode. Files are closed to others. A Folder is safe for use by several
+// goroutines.
 type Folder struct {
 	autocert.DirCache
 }
 
-// At returns the Folder dir, whatever is there: what is wrong with it is said
-// by those who use it.
+// At returns the Folder dir without checking it. Errors appear when it is used.
 func At(dir string) *Folder { return &Folder{autocert.DirCache(dir)} }
 
-// Open returns the Folder dir, which it makes if it is not there. It is an error
-// that names the folder if files cannot be made in it; a disk that is merely
-// full is none.
+// Open returns the Folder dir, and creates it if it is missing. It returns an
+// error if files cannot be created in it, unless only the disk is full.
 func Open(dir string) (*Folder, error) {
 	f := At(dir)
 	err := f.mkdir()
@@ -51,7 +49,7 @@ func (f *Folder) path(name string) string {
 
 func (f *Folder) mkdir() error { return os.MkdirAll(string(f.DirCache), 0o700) }
 
-// checkWritable makes a file and removes it again.
+// checkWritable creates a file and removes it again.
 func (f *Folder) checkWritable() error {
 	file, err := os.CreateTemp(string(f.DirCache), ".probe")
 	switch {
@@ -63,9 +61,9 @@ func (f *Folder) checkWritable() error {
 	return errors.Join(file.Close(), os.Remove(file.Name()))
 }
 
-// Put replaces what is kept under key. The file is the old one or the new one
-// at any moment, also after a loss of power: half an account key would keep
-// every certificate from being ordered.
+// Put replaces the data under key. At any moment, and after a power failure, the
+// file has either the old or the new data: with half an account key, no
+// certificate could be ordered.
 func (f *Folder) Put(ctx context.Context, key string, data []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -77,27 +75,27 @@ func (f *Folder) Put(ctx context.Context, key string, data []byte) error {
 		renameio.WithTempDir(string(f.DirCache)), renameio.WithStaticPermissions(0o600))
 }
 
-// maxLockFiles is how many there are at the most. They are never removed: whoever
-// waits for a lock has its file open already, and would get that of a file
-// which is not there any more, beside somebody with a new one. Names that share
-// a file merely wait for each other.
+// maxLockFiles is how many lock files there are at most. They are never removed:
+// if they were, a process that waits with an old file open could get its lock
+// while another has a lock on a new file. Names that share a file only wait for
+// each other.
 const maxLockFiles = 256
 
-// lockPollInterval is the pause between two looks whether a lock is free.
+// lockPollInterval is how often Lock tries to get a lock.
 const lockPollInterval = 100 * time.Millisecond
 
-// Lock waits until nobody else has locked name, whether in this process, in
-// another, or on another machine that shares the folder, or until ctx ends. The
-// lock is held until unlock is called, or the process ends, and no longer. A
-// caller that has locked a name must unlock it before it locks another.
+// Lock locks name against this and other processes, and against other machines
+// that share the folder. It waits until the lock is free or ctx ends. The lock is
+// released by unlock, or when the process ends. A caller must unlock one name
+// before it locks another.
 func (f *Folder) Lock(ctx context.Context, name string) (unlock func(), err error) {
 	if err := f.mkdir(); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", name, err)
 	}
 	h := fnv.New32a()
 	h.Write([]byte(name))
-	// No host begins with a dot, so that the name is nobody's key. Over NFS
-	// only a file that is open for writing can be locked.
+	// No host begins with a dot, so the name cannot be a key. Over NFS, a file
+	// can be locked only if it is open for writing.
 	path := f.path(fmt.Sprintf(".lock-%02x", h.Sum32()%maxLockFiles))
 	lock := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW), flock.SetPermissions(0o600))
 	if _, err := lock.TryLockContext(ctx, lockPollInterval); err != nil {

@@ -1,13 +1,12 @@
-// Package kamal reads what kamal-proxy has written down of its services, so that
-// parachute can serve them in its place.
+// Package kamal reads the state file of kamal-proxy, so that parachute can serve
+// its services.
 //
 // It was written against the state of kamal-proxy v0.9: a JSON list of services,
 // each with name, active_targets, active_readers, rollout_targets,
 // rollout_readers, options, target_options, pause_controller and
 // rollout_controller, and against active_target, rollout_target, hosts and
-// path_prefixes of older versions. Durations are nanoseconds. Names are compared
-// without regard to case, '_' and '-', so that another spelling of a known name
-// is understood as well.
+// path_prefixes of older versions. Durations are nanoseconds. Names match
+// regardless of case, '_' and '-'.
 package kamal
 
 import (
@@ -21,17 +20,16 @@ import (
 	"github.com/shahnk19/parachute/internal/regular"
 )
 
-// FileName is that of the state in kamal-proxy's folder.
+// FileName is the name of the state file in kamal-proxy's folder.
 const FileName = "kamal-proxy.state"
 
 // maxSize is more than any state needs.
 const maxSize = 64 << 20
 
-// Read returns the services of the file at path as parachute.Proxy.Restore takes
-// them, and what is to be said about them aloud: each of warnings is a sentence
-// that names something that was not taken over. The file is left as it is. The
-// error, which wraps fs.ErrNotExist where there is no file, says that nothing of
-// it could be read.
+// Read returns the services in the file at path, for parachute.Proxy.Restore. Each
+// of warnings is a sentence about something that was not taken over. Read does not
+// change the file. It returns an error if nothing could be read; the error wraps
+// fs.ErrNotExist if there is no file.
 func Read(path string) (services []parachute.Status, warnings []string, err error) {
 	data, err := regular.ReadFileNoFollow(path, maxSize)
 	if err != nil {
@@ -59,7 +57,7 @@ func Read(path string) (services []parachute.Status, warnings []string, err erro
 	return services, warnings, nil
 }
 
-// service returns what is told of one service.
+// service returns the service that o describes.
 func service(o *object, name string) parachute.Status {
 	d := parachute.Deployment{
 		Service:     name,
@@ -94,10 +92,10 @@ func serviceOptions(o *object, d *parachute.Deployment) {
 	o.warnUnread()
 }
 
-// stagingHost is in the URL of Let's Encrypt's directory for trials.
+// stagingHost is part of the URL of Let's Encrypt's staging directory.
 const stagingHost = "acme-staging"
 
-// letsEncrypt is Let's Encrypt's other directory, which is the default.
+// letsEncrypt is the host of Let's Encrypt's default directory.
 const letsEncrypt = "acme-v02.api.letsencrypt.org"
 
 func tls(o *object, d *parachute.Deployment) {
@@ -112,7 +110,7 @@ func tls(o *object, d *parachute.Deployment) {
 	}
 	directory := o.text("acme_directory")
 	if !enabled {
-		return // the rest is there in any case
+		return // kamal-proxy writes the other fields even without TLS
 	}
 	switch {
 	case strings.Contains(directory, stagingHost):
@@ -182,8 +180,8 @@ func rollout(o *object, s *parachute.Status) {
 	}
 }
 
-// path returns a path that is told, if it is absolute: nobody knows any more what
-// others are relative to.
+// path returns a member that is an absolute path. It warns of a relative one,
+// because it is not known what it is relative to.
 func (o *object) path(name string) string {
 	p := o.text(name)
 	if p != "" && !filepath.IsAbs(p) {
@@ -193,8 +191,8 @@ func (o *object) path(name string) string {
 	return p
 }
 
-// limit returns a time limit as the library has it, where a negative one is
-// none.
+// limit returns a member that is a time limit. 0 in the file means no limit,
+// which is negative in the library.
 func (o *object) limit(name string) time.Duration {
 	there := o.has(name)
 	d := o.duration(name)
@@ -204,8 +202,8 @@ func (o *object) limit(name string) time.Duration {
 	return d
 }
 
-// listOrText returns a list, or what an older version had in its place, which is one
-// text.
+// listOrText returns a list, or the single text that older versions have in its
+// place.
 func (o *object) listOrText(name, older string) []string {
 	one := o.text(older)
 	if list := o.list(name); len(list) > 0 {

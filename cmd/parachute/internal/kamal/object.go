@@ -10,12 +10,12 @@ import (
 	"github.com/shahnk19/parachute"
 )
 
-// An object is a JSON object that is read member by member. What cannot be read,
-// and what nobody has asked for at the end, is warned of.
+// An object is a JSON object that is read member by member. It warns of members
+// that cannot be decoded, and at the end, of members that were not read.
 type object struct {
-	subject string // what it is, for warnings
+	subject string // what the object is, for warnings
 	warn    func(about, format string, args ...any)
-	members map[string]member // by canonical name; read ones are gone
+	members map[string]member // by canonical name; those that were read are deleted
 }
 
 type member struct {
@@ -23,7 +23,8 @@ type member struct {
 	value json.RawMessage
 }
 
-// newObject returns data as an object; one without members where it is none.
+// newObject returns data as an object. If data is no object, the result has no
+// members.
 func newObject(data json.RawMessage, about string, warn func(about, format string, args ...any)) *object {
 	o := &object{subject: about, warn: warn, members: make(map[string]member)}
 	if isZero(data) {
@@ -41,7 +42,7 @@ func newObject(data json.RawMessage, about string, warn func(about, format strin
 	return o
 }
 
-// canonical returns a name without what different versions spell differently.
+// canonical returns a name in lower case and without '_' and '-'.
 func canonical(name string) string {
 	return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(name))
 }
@@ -53,7 +54,7 @@ func (o *object) has(name string) bool {
 
 func (o *object) remove(name string) { delete(o.members, canonical(name)) }
 
-// read decodes a member into v, which is left alone where it is not there.
+// read decodes a member into v. It does not change v if there is no such member.
 func (o *object) read(name string, v any) {
 	m, ok := o.members[canonical(name)]
 	if !ok {
@@ -70,7 +71,7 @@ func (o *object) text(name string) (s string) {
 	return s
 }
 
-// list returns the texts of a list that are not empty.
+// list returns the elements of a list that are not empty.
 func (o *object) list(name string) (list []string) {
 	o.read(name, &list)
 	list = slices.DeleteFunc(list, func(s string) bool { return s == "" })
@@ -87,7 +88,7 @@ func (o *object) number(name string) (n int64) {
 	return n
 }
 
-// duration returns one that is written in nanoseconds, or as "30s".
+// duration returns a duration, which is written in nanoseconds or as "30s".
 func (o *object) duration(name string) (d time.Duration) {
 	m, ok := o.members[canonical(name)]
 	if ok && strings.HasPrefix(string(m.value), `"`) {
@@ -102,8 +103,8 @@ func (o *object) duration(name string) (d time.Duration) {
 	return d
 }
 
-// state returns what a service does with its requests, which is written as a
-// number or in words.
+// state returns the state of a service, which is written as a number or as a
+// word.
 func (o *object) state(name string) parachute.State {
 	m, ok := o.members[canonical(name)]
 	if !ok {
@@ -122,14 +123,14 @@ func (o *object) state(name string) parachute.State {
 	return parachute.StateServing
 }
 
-// object returns a member that is one itself.
+// object returns a member that is an object itself.
 func (o *object) object(name string) *object {
 	var data json.RawMessage
 	o.read(name, &data)
 	return newObject(data, o.subject+": "+name, o.warn)
 }
 
-// warnUnread warns of the members that nobody has asked for and that say something.
+// warnUnread warns of the members that were not read, unless they are zero.
 func (o *object) warnUnread() {
 	for _, name := range slices.Sorted(maps.Keys(o.members)) {
 		if m := o.members[name]; !isZero(m.value) {
@@ -138,7 +139,7 @@ func (o *object) warnUnread() {
 	}
 }
 
-// isZero reports whether a value is what Go writes where nothing was asked for.
+// isZero reports whether a value is the encoding of a zero value in Go.
 func isZero(value json.RawMessage) bool {
 	switch string(value) {
 	case "", "null", "false", "0", `""`, "[]", "{}":

@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// Limit returns how much memory this process may use, by the control groups that
-// it is in and those above them, which hold for it too: of a container, of a unit
-// of systemd, of a slice. The least counts. Limit reports false where there is
-// none. root is the root of the file system.
+// Limit returns how much memory this process may use: the lowest limit of its
+// control groups and of their parents, such as those of a container, of a systemd
+// unit or of a slice. Limit reports false if there is no limit. root is the root
+// of the file system.
 func Limit(root fs.FS) (int64, bool) {
 	groups, err := fs.ReadFile(root, "proc/self/cgroup")
 	if err != nil {
@@ -24,14 +24,14 @@ func Limit(root fs.FS) (int64, bool) {
 			continue
 		}
 		switch controllers, group := fields[1], fields[2]; {
-		case controllers == "" && fields[0] == "0": // version 2, maybe beside version 1
+		case controllers == "" && fields[0] == "0": // cgroup v2, possibly beside v1
 			least = min(least, limitOf(root, "sys/fs/cgroup", group, "memory.max", "memory.high"))
 			least = min(least, limitOf(root, "sys/fs/cgroup/unified", group, "memory.max", "memory.high"))
 		case hasMemory(controllers):
 			least = min(least, limitOf(root, "sys/fs/cgroup/memory", group, "memory.limit_in_bytes"))
 		}
 	}
-	// Version 1 says that there is no limit by a number that no machine has.
+	// cgroup v1 expresses no limit as a number larger than any memory.
 	return least, least < 1<<60
 }
 
@@ -44,10 +44,9 @@ func hasMemory(controllers string) bool {
 	return false
 }
 
-// limitOf returns the least number in files of that name, of group and of those
-// above it. In a container the folder of its own group may be where the root is
-// mounted, whatever the group is called outside; what is not there is passed
-// over.
+// limitOf returns the lowest number in the files of those names, of group and of
+// its parents. It skips missing files: in a container, the mount may begin at the
+// container's own group, whatever its path is outside.
 func limitOf(root fs.FS, mount, group string, names ...string) int64 {
 	least := int64(math.MaxInt64)
 	for group = path.Clean("/" + group); ; group = path.Dir(group) {

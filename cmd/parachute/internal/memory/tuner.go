@@ -1,11 +1,11 @@
-// Package memory sets the garbage collector to what suits a proxy.
+// Package memory tunes the garbage collector for a proxy.
 //
-// What a proxy keeps is small, a few MiB, and what it allocates lives no longer
-// than a request. With Go's default the heap may only double before it is
-// collected, so that a busy proxy would do so many times a second to win back
-// next to nothing. But a burst can make it large for a while, and garbage that
-// is a multiple of that is no small thing; and when everybody has left, nothing is
-// allocated any more, so that nothing would be collected.
+// The live heap of a proxy is small, a few MiB, and most allocations live no
+// longer than a request. With Go's default, the collector runs whenever the heap
+// has doubled, which in a busy proxy is many times a second, for little gain. But
+// a burst can make the live heap large for a while, and then several times as
+// much garbage would be too much. And after a burst nothing is allocated any
+// more, so the collector would not run at all.
 package memory
 
 import (
@@ -17,16 +17,16 @@ import (
 	"time"
 )
 
-// While what is live needs little, garbage may be lazyPercent of that, as long as
-// it stays below spare. From there on it is spare, and where as much is live,
-// what it is by Go's default.
+// While the live heap is small, garbage may be maxPercent of it. From there on,
+// garbage may be maxGarbage, until the live heap is as large as that; then the
+// percentage is minPercent, Go's default.
 const (
 	maxGarbage = 64 << 20
 	maxPercent = 400
 	minPercent = 100
 )
 
-// gcPercentFor returns what the garbage collector is to be set to while that many
+// gcPercentFor returns the percentage for [debug.SetGCPercent] while that many
 // bytes are live.
 func gcPercentFor(live uint64) int {
 	if live == 0 {
@@ -35,22 +35,22 @@ func gcPercentFor(live uint64) int {
 	return int(min(max(maxGarbage*100/live, minPercent), maxPercent))
 }
 
-// A Tuner keeps the memory of the process small where that costs little.
+// A Tuner keeps adjusting the garbage collector.
 type Tuner struct {
-	cycles chan struct{} // gets one after a cycle of the collector
+	cycles chan struct{} // receives an element after a cycle of the collector
 	stop   chan struct{}
-	done   chan struct{} // closed when run has returned; nil: there is none
+	done   chan struct{} // closed when run has returned; nil if it was not started
 	closed atomic.Bool
 }
 
-// Start sets the collector, except where GOGC or GOMEMLIMIT say otherwise, and goes
-// on doing so until Close is called: after each cycle it sets anew how much garbage
-// there may be, and gives back what a burst has left when that is over.
+// Start tunes the collector until Close is called: after each cycle it sets how
+// much garbage there may be, and when a burst is over, it returns memory to the
+// system. It does not override GOGC and GOMEMLIMIT.
 //
-// Where there is a [Limit], the collector aims to stay below three quarters of it:
-// what it does not count (stacks of the kernel, pages of files) needs room too.
+// If there is a [Limit], Start sets the memory limit of the runtime to three
+// quarters of it, because kernel stacks and file pages need room too.
 //
-// A process has one Keeper at a time, for it has one collector.
+// A process must have one Tuner at a time, because it has one collector.
 func Start(getenv func(string) string) *Tuner {
 	if getenv("GOMEMLIMIT") == "" {
 		if limit, ok := Limit(os.DirFS("/")); ok {
@@ -68,7 +68,7 @@ func Start(getenv func(string) string) *Tuner {
 	return k
 }
 
-// Close leaves the collector as it is set then.
+// Close stops tuning. The collector keeps its last settings.
 func (k *Tuner) Close() {
 	if k.closed.Swap(true) || k.done == nil {
 		return
@@ -77,9 +77,9 @@ func (k *Tuner) Close() {
 	<-k.done
 }
 
-// notifyNextCycle has cycles told of the end of the next cycle, and of those after it:
-// what nobody refers to is cleaned up by then. It is large enough not to be put
-// together with anything else.
+// notifyNextCycle has cycleEnded called after the next cycle of the collector, as
+// the cleanup of an unreachable object. The object is too large for the tiny
+// allocator, which would combine it with others.
 func (k *Tuner) notifyNextCycle() {
 	runtime.AddCleanup(new([64]byte), (*Tuner).cycleEnded, k)
 }
@@ -95,7 +95,7 @@ func (k *Tuner) cycleEnded() {
 	k.notifyNextCycle()
 }
 
-// pollInterval is the pause between two looks at whether a burst is over.
+// pollInterval is how often run checks whether a burst is over.
 const pollInterval = time.Second
 
 func (k *Tuner) run() {
@@ -108,7 +108,7 @@ func (k *Tuner) run() {
 		case <-k.stop:
 			return
 		case <-k.cycles:
-			// To set it stops the world, if only for a moment.
+			// SetGCPercent stops the world for a moment.
 			if next := gcPercentFor(r.read().live); isWorthSetting(percent, next) {
 				percent = next
 				debug.SetGCPercent(percent)
@@ -122,24 +122,24 @@ func (k *Tuner) run() {
 	}
 }
 
-// isWorthSetting reports whether two percentages are far enough from each other to set
-// another.
+// isWorthSetting reports whether the percentage that is wanted differs enough
+// from the current one.
 func isWorthSetting(is, wanted int) bool {
 	return wanted < is*7/8 || wanted > is*9/8 || is != wanted && (wanted == maxPercent || wanted == minPercent)
 }
 
-// releaseMemory returns to the system what is not in use. What lies in a pool outlives
-// one cycle.
+// releaseMemory returns unused memory to the system. It runs two cycles, because
+// objects in a sync.Pool survive the first.
 func releaseMemory() {
 	runtime.GC()
 	debug.FreeOSMemory()
 }
 
-// An usage is what the runtime says of its memory.
+// A usage is the memory usage of the process.
 type usage struct {
-	live       uint64 // bytes that the last cycle found in use, or had to look at
-	mapped     uint64 // bytes that the system has given and not got back
-	allocated  uint64 // bytes, since the process began
+	live       uint64 // bytes that the last cycle found live, with stacks and globals
+	mapped     uint64 // bytes obtained from the system and not returned
+	allocated  uint64 // bytes allocated since the start of the process
 	goroutines uint64
 }
 
@@ -165,28 +165,30 @@ func (r usageReader) read() usage {
 	}
 }
 
-// An idleDetector finds out when a burst is over whose memory nobody would collect.
+// An idleDetector detects that a burst is over and that the collector would not
+// run soon by itself.
 type idleDetector struct {
-	last          usage  // the one before
-	maxGoroutines uint64 // the most goroutines since the last collection
+	last          usage  // usage at the last check
+	maxGoroutines uint64 // most goroutines since the last collection
 
-	lastCollection  time.Time // of that
-	afterCollection usage     // after it
-	collectAgain    bool      // it won so much that another may win as well
+	lastCollection  time.Time
+	afterCollection usage // usage after the last collection
+	collectAgain    bool  // the last collection freed so much that another may free more
 }
 
-// The conditions of a lull. The runtime itself collects every two minutes, and
-// takes two cycles for what lies in a pool.
+// The conditions for a collection. The runtime itself collects every two minutes,
+// and needs two cycles for objects in a sync.Pool.
 const (
-	quietFraction = 16          // less than this part of what is held was allocated in between
-	idleTimeout   = time.Minute // or this has passed since the last collection
+	quietFraction = 16          // idle means that less than 1/16 of mapped was allocated since the last check
+	idleTimeout   = time.Minute // after this time, collect anyway
 )
 
-// shouldCollect reports whether it is time to collect: much is held, little is allocated, so
-// that the collector would not run by itself for long, and something may be won
-// back. That is so where requests have ended since, as a quarter of the goroutines
-// tells; where much was allocated; where the last collection has won a quarter, for
-// what has a finalizer outlives one; and where nothing tells, now and then.
+// shouldCollect reports whether it is time to collect: much memory is mapped,
+// little is being allocated, so that the collector would not run soon by itself,
+// and a collection may free something. The last is so if a quarter of the
+// goroutines have ended, if much was allocated since the last collection, or if
+// that one freed a quarter, because objects with finalizers survive it. Otherwise
+// it collects once per idleTimeout.
 func (l *idleDetector) shouldCollect(now time.Time, is usage) bool {
 	quiet := is.allocated-l.last.allocated < is.mapped/quietFraction
 	l.last = is
@@ -199,7 +201,7 @@ func (l *idleDetector) shouldCollect(now time.Time, is usage) bool {
 		now.Sub(l.lastCollection) >= idleTimeout
 }
 
-// recordCollection says what is there after a collection.
+// recordCollection records the usage after a collection.
 func (l *idleDetector) recordCollection(now time.Time, is usage) {
 	more := is.mapped < l.last.mapped-l.last.mapped/4
 	*l = idleDetector{last: is, maxGoroutines: is.goroutines, lastCollection: now, afterCollection: is, collectAgain: more}

@@ -9,7 +9,7 @@ import (
 	"github.com/shahnk19/parachute"
 )
 
-// A collector reads everything when Prometheus asks.
+// A collector collects all metrics when Prometheus scrapes them.
 type collector struct{ metrics *Metrics }
 
 // describe returns the description of a metric.
@@ -35,7 +35,7 @@ var (
 	unknownDesc    = describe("tls_unknown_names_total", "TLS handshakes with names that have no certificate.")
 )
 
-// Describe sends nothing: what there is depends on what is deployed.
+// Describe sends nothing, because the metrics depend on what is deployed.
 func (c collector) Describe(chan<- *prometheus.Desc) {}
 
 func (c collector) Collect(out chan<- prometheus.Metric) {
@@ -56,7 +56,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	sink.counter(unknownDesc, proxy.UnknownNames())
 }
 
-// A sink takes what is collected.
+// A sink receives the collected metrics.
 type sink chan<- prometheus.Metric
 
 func (out sink) counter(desc *prometheus.Desc, v uint64, labels ...string) {
@@ -78,8 +78,8 @@ func (out sink) histogram(desc *prometheus.Desc, bounds []time.Duration, buckets
 	out <- prometheus.MustNewConstHistogram(desc, n, time.Duration(sum.Load()).Seconds(), cumulative, service)
 }
 
-// series sends what was counted for a service. What has not happened yet, of
-// which there are many, is left out.
+// series sends the counts of a service. It leaves out those counts by method,
+// status and outcome that are 0, because there are many of them.
 func (out sink) series(service string, s *series) {
 	for i, method := range methodNames() {
 		for j, status := range classNames() {
@@ -103,7 +103,7 @@ func (out sink) series(service string, s *series) {
 	out.counter(probesDesc, s.probes[1].Load(), service, "passed")
 }
 
-// live sends how a service is.
+// live sends the gauges of a service.
 func (out sink) live(s parachute.Status) {
 	if s.Live == nil {
 		return
@@ -124,7 +124,8 @@ func (out sink) live(s parachute.Status) {
 	out.gauge(heldDesc, float64(s.Live.Held), s.Service)
 }
 
-// roleOf tells targets of the same address apart.
+// roleOf returns the role of a target, which tells apart targets of the same
+// address.
 func roleOf(t parachute.TargetStatus) string {
 	role := "write"
 	if t.Reads {

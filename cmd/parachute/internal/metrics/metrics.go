@@ -1,5 +1,5 @@
-// Package metrics counts what happens to requests, targets and services, and
-// tells Prometheus. Everything is told by service, and nothing by path.
+// Package metrics counts what happens to requests, targets and services, for
+// Prometheus. Its metrics have a label for the service, and none for the path.
 package metrics
 
 import (
@@ -20,48 +20,47 @@ import (
 	"github.com/shahnk19/parachute"
 )
 
-// Metrics are those of one Proxy. Observe and Notify are made for
-// parachute.Options, so they are made before the Proxy, and Watch says which it
-// is.
+// Metrics are the metrics of one Proxy. Its Observe and Notify are for
+// parachute.Options, so it is created before the Proxy, which SetProxy sets.
 //
-// What is counted for a service is forgotten when the service is removed. What
-// belongs to no service, such as requests for a host that is nobody's, or a first
-// deploy that came to nothing, is counted for the service "".
+// The counts of a service are dropped when the service is removed. What belongs
+// to no service, such as a request for an unknown host or a first deploy that
+// failed, is counted for the service "".
 type Metrics struct {
 	proxy    *parachute.Proxy
 	services atomic.Pointer[map[string]*series] // by name; never changed, but replaced
 
-	mu        sync.Mutex             // is held while services is replaced; guards what follows
+	mu        sync.Mutex             // held while services is replaced; guards the fields below
 	deploying map[uint64]bool        // generations that have not switched yet
-	draining  map[drainKey]time.Time // since when
+	draining  map[drainKey]time.Time // when each drain began
 }
 
-// A drainKey is a drain that goes on.
+// A drainKey identifies a drain.
 type drainKey struct {
 	service    string
 	generation uint64
 }
 
-// New returns Metrics of nothing yet.
+// New returns Metrics without a Proxy.
 func New() *Metrics {
 	m := &Metrics{deploying: make(map[uint64]bool), draining: make(map[drainKey]time.Time)}
 	m.services.Store(&map[string]*series{"": new(series)})
 	return m
 }
 
-// SetProxy says whose metrics they are. It must be called once, before the Proxy
-// serves and before anybody asks for the metrics.
+// SetProxy sets the Proxy. It must be called once, before the Proxy serves and
+// before Handler is used.
 func (m *Metrics) SetProxy(p *parachute.Proxy) { m.proxy = p }
 
-// Handler returns what answers Prometheus.
+// Handler returns the handler that Prometheus scrapes.
 func (m *Metrics) Handler() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collector{m})
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }
 
-// Observe counts a request that has ended, unless its path is among those that
-// its service excludes. It keeps nothing of what it is handed.
+// Observe counts a request that has ended, unless its service excludes the path.
+// It does not keep its arguments.
 func (m *Metrics) Observe(r *http.Request, o parachute.Outcome) {
 	if o.Deployment != nil && len(o.Deployment.Report.ExcludeMetricsPaths) > 0 && excluded(r, &o) {
 		return
@@ -75,8 +74,8 @@ func (m *Metrics) Observe(r *http.Request, o parachute.Outcome) {
 	s.request(r.Method, &o)
 }
 
-// excluded reports whether the target saw a path that its service does not want
-// to be counted.
+// excluded reports whether the path, as the target saw it, is one that the
+// service excludes.
 func excluded(r *http.Request, o *parachute.Outcome) bool {
 	path := r.URL.Path
 	if o.Prefix != "" {
@@ -89,19 +88,19 @@ func excluded(r *http.Request, o *parachute.Outcome) bool {
 	return slices.Contains(o.Deployment.Report.ExcludeMetricsPaths, path)
 }
 
-// addFromProxy returns the series of a service that had none, or nil if the Proxy knows
-// no such service.
+// addFromProxy adds the series of a service that has none yet and returns it, or
+// returns nil if the Proxy has no such service.
 func (m *Metrics) addFromProxy(service string) *series {
 	m.refresh()
 	return (*m.services.Load())[service]
 }
 
-// refresh brings the series in line with the services that there are, which may
-// have been restored, and returns these.
+// refresh adds and removes series so that they fit the services of the Proxy,
+// some of which may have been restored, and returns the services.
 func (m *Metrics) refresh() []parachute.Status {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	services := m.proxy.Services() // no older than what Notify has heard
+	services := m.proxy.Services() // under mu, so no older than the last event
 	known := *m.services.Load()
 	next := map[string]*series{"": known[""]}
 	for _, s := range services {
@@ -113,7 +112,7 @@ func (m *Metrics) refresh() []parachute.Status {
 	return services
 }
 
-// Notify counts what has happened to a service.
+// Notify counts an event.
 func (m *Metrics) Notify(e parachute.Event) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -132,7 +131,7 @@ func (m *Metrics) Notify(e parachute.Event) {
 	case parachute.EventFailed:
 		m.deployedLocked(e, deployOutcome(e.Err))
 	case parachute.EventDraining:
-		if e.Elapsed == 0 { // else it was heard of when it began
+		if e.Elapsed == 0 { // the drain begins
 			m.draining[drainKey{e.Service, e.Generation}] = e.Time
 		}
 	case parachute.EventDrained:
@@ -146,8 +145,8 @@ func (m *Metrics) Notify(e parachute.Event) {
 	}
 }
 
-// deployedLocked counts the end of a deploy. What was no deploy, such as a
-// service that could not be restored, is none.
+// deployedLocked counts the end of a deploy. It ignores events of anything else,
+// such as a service that could not be restored.
 func (m *Metrics) deployedLocked(e parachute.Event, how outcome) {
 	if m.deploying[e.Generation] {
 		delete(m.deploying, e.Generation)
@@ -155,7 +154,7 @@ func (m *Metrics) deployedLocked(e parachute.Event, how outcome) {
 	}
 }
 
-// deployOutcome tells how a deploy ended that was refused.
+// deployOutcome returns the outcome of a deploy that failed with err.
 func deployOutcome(err error) outcome {
 	switch {
 	case errors.Is(err, parachute.ErrUnhealthy):
@@ -168,7 +167,8 @@ func deployOutcome(err error) outcome {
 	return failed
 }
 
-// seriesLocked returns the series of a service, or those of none.
+// seriesLocked returns the series of a service, or if there is none, the series
+// for no service.
 func (m *Metrics) seriesLocked(service string) *series {
 	known := *m.services.Load()
 	if s := known[service]; s != nil {

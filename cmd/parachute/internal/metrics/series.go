@@ -7,20 +7,21 @@ import (
 	"github.com/shahnk19/parachute"
 )
 
-// series is what is counted for one service. To count is a few atomic additions.
+// A series holds the counts of one service. Counting takes a few atomic
+// additions.
 type series struct {
 	requests   [methods][classes]atomic.Uint64
 	duration   requestHistogram
 	in, out    atomic.Uint64 // bytes
 	retries    atomic.Uint64
-	unbuffered atomic.Uint64    // answers that were to be buffered, and were not
+	unbuffered atomic.Uint64    // answers that should have been buffered, and were not
 	probes     [2]atomic.Uint64 // failed, passed
 	deploys    [outcomes]atomic.Uint64
 	drains     drainHistogram
 }
 
-// How a request is called in the label method. Whatever a client may come up
-// with is "other".
+// The values of the label method. Any other method is counted as "other", so
+// that clients cannot create new values.
 const (
 	methodGet = iota
 	methodHead
@@ -57,8 +58,8 @@ func methodIndex(name string) int {
 	return methodOther
 }
 
-// classes are those of the label status: 0 is for requests whose answer did not
-// begin, the last one for a status above 599.
+// classes is the number of values of the label status. The first is for requests
+// whose answer did not begin, the last for a status above 599.
 const classes = 7
 
 func classNames() [classes]string {
@@ -101,7 +102,7 @@ func (s *series) request(method string, o *parachute.Outcome) {
 	}
 }
 
-// probe counts a probe; nil is none.
+// probe counts a probe, unless it is nil.
 func (s *series) probe(p *parachute.Probe) {
 	switch {
 	case p == nil:

@@ -16,30 +16,31 @@ import (
 	"github.com/quic-go/quic-go/http3"
 )
 
-// altSvc is what tells clients of TLS that there is HTTP/3 (RFC 7838). They
-// believe it for a day.
+// altSvc returns the Alt-Svc header that tells clients of HTTPS about HTTP/3
+// (RFC 7838). It is valid for a day.
 func altSvc(port int) []string {
 	return []string{fmt.Sprintf(`h3=":%d"; ma=86400`, port)}
 }
 
-// A quicServer is a http3.Server that ends as an http.Server does: once nobody
-// waits for an answer, and not only once every client has hung up.
+// A quicServer is an http3.Server whose Shutdown behaves like that of an
+// http.Server: it returns when no request is running, and does not wait until
+// every client has hung up.
 type quicServer struct {
 	server   *http3.Server
 	handler  http.HandlerFunc
-	handlers atomic.Int64 // that run
+	handlers atomic.Int64 // running handlers
 
 	served       chan struct{} // closed when serve has returned
 	shutdownOnce sync.Once
-	hangUp       context.CancelFunc // hangs up on whoever is left; set by leaving
-	closed       chan struct{}      // closed when nobody is; only then, if leaving was begun
+	hangUp       context.CancelFunc // closes the remaining connections; set by shutdownOnce
+	closed       chan struct{}      // closed when the shutdown is complete
 
 	mu    sync.Mutex // guards conns
 	conns map[*quic.Conn]struct{}
 }
 
-// newQUICServer returns one with that handler, whose server is still to get its
-// limits and its TLSConfig.
+// newQUICServer returns a quicServer with that handler. The caller must set the
+// limits and the TLSConfig of its server.
 func newQUICServer(handler http.HandlerFunc) *quicServer {
 	q := &quicServer{
 		handler: handler,
@@ -57,7 +58,7 @@ func (q *quicServer) handle(w http.ResponseWriter, r *http.Request) {
 	q.handler(w, r)
 }
 
-// serve serves c until it is told to stop. It does not close c.
+// serve serves c until the server is shut down. It does not close c.
 func (q *quicServer) serve(c net.PacketConn) error {
 	defer close(q.served)
 	l, err := quic.ListenEarly(c, http3.ConfigureTLSConfig(q.server.TLSConfig), q.server.QUICConfig)
@@ -68,8 +69,8 @@ func (q *quicServer) serve(c net.PacketConn) error {
 	return q.server.ServeListener(&quicListener{l, q})
 }
 
-// A quicListener makes its connections known to the quicServer. The
-// http3.Server itself loses one that it accepts as it is told to stop.
+// A quicListener has the quicServer track its connections. The http3.Server
+// itself loses a connection that it accepts while it is shut down.
 type quicListener struct {
 	*quic.EarlyListener
 	server *quicServer
@@ -83,7 +84,7 @@ func (l *quicListener) Accept(ctx context.Context) (*quic.Conn, error) {
 	return c, err
 }
 
-// track remembers c until it is closed.
+// track keeps c in conns until it is closed.
 func (q *quicServer) track(c *quic.Conn) {
 	q.mu.Lock()
 	q.conns[c] = struct{}{}
@@ -97,22 +98,22 @@ func (q *quicServer) untrack(c *quic.Conn) {
 	delete(q.conns, c)
 }
 
-// openConns returns the connections that are open.
+// openConns returns the open connections.
 func (q *quicServer) openConns() []*quic.Conn {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return slices.Collect(maps.Keys(q.conns))
 }
 
-// partingTimeout is how long clients may take to hang up when they have been told that
-// no request will be answered any more. What they were sent last is still on
-// its way.
+// partingTimeout is how long clients may take to hang up after they were told
+// that the server is shutting down. The last answers may still be on their way
+// to them.
 const partingTimeout = time.Second
 
-// Shutdown lets no more requests come, tells the clients so, and returns when
-// all of them have gone; those that stay although they have not been owed an
-// answer for a while are hung up on. When ctx ends it returns its error and
-// leaves things as they are: it may be called again.
+// Shutdown accepts no more requests, tells the clients so, and waits until all
+// of them have hung up. When no request has been running for partingTimeout, it
+// closes the remaining connections. If ctx ends before that, Shutdown returns
+// its error, and may be called again.
 func (q *quicServer) Shutdown(ctx context.Context) error {
 	q.beginShutdown()
 	look := time.NewTicker(pollInterval)
@@ -134,7 +135,7 @@ func (q *quicServer) Shutdown(ctx context.Context) error {
 	}
 }
 
-// Close hangs up on everybody. Handlers that run are waited for, but not long.
+// Close closes all connections, and waits a short time for running handlers.
 func (q *quicServer) Close() error {
 	q.beginShutdown()
 	q.hangUp()
@@ -154,10 +155,11 @@ func (q *quicServer) beginShutdown() {
 	})
 }
 
-// runShutdown tells the clients, and waits for them until ctx ends.
+// runShutdown shuts the http3.Server down until ctx ends, and then closes the
+// remaining connections.
 func (q *quicServer) runShutdown(ctx context.Context) {
 	defer close(q.closed)
-	_ = q.server.Shutdown(ctx) // that it had to hang up is no news
+	_ = q.server.Shutdown(ctx) // an error only says that connections remain
 	<-q.served
 	for _, c := range q.openConns() {
 		_ = c.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")

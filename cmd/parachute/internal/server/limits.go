@@ -9,8 +9,8 @@ import (
 	"github.com/quic-go/quic-go/http3"
 )
 
-// Limits are what clients meet, whichever way they come. There are none on
-// bodies and answers: an upload or an event stream may take its time.
+// Limits are the limits for clients of all protocols. There is no time limit for
+// bodies and answers: an upload or an event stream may take as long as it likes.
 type Limits struct {
 	// ReadHeader bounds how long the head of a request may take, and a TLS
 	// handshake. If 0, 10 s: a head comes in one packet or a few, and who
@@ -31,13 +31,13 @@ type Limits struct {
 	// of HTTP/2 or HTTP/3. If 0, 100.
 	Streams int
 
-	// Unread is how many bytes of bodies may be unread, of all clients of
-	// HTTP/2 and HTTP/3 together, before the connection with the most is ended.
-	// If 0, 512 MiB.
+	// Unread is how many bytes of request bodies may be unread, of all clients
+	// of HTTP/2 and HTTP/3 together. If there are more, the connection with the
+	// most is closed. If 0, 512 MiB.
 	Unread int64
 }
 
-// normalize returns l with the defaults where nothing was asked for.
+// normalize returns l with defaults in the place of zero values.
 func (l Limits) normalize() Limits {
 	l.ReadHeader = cmp.Or(l.ReadHeader, 10*time.Second)
 	l.Idle = cmp.Or(l.Idle, 75*time.Second)
@@ -47,30 +47,30 @@ func (l Limits) normalize() Limits {
 	return l
 }
 
-// stallTimeout is how long a connection of HTTP/2 is kept that takes nothing of
-// what is written to it.
+// stallTimeout is how long a connection of HTTP/2 is kept if its client takes
+// nothing that is written to it.
 const stallTimeout = time.Minute
 
-// What a client may send ahead of a target that does not take it: of one
-// request, of all on a connection of HTTP/2, and on one of HTTP/3 at most. The
-// window of a request is what a fast client on a long line is slowed down by;
-// that of a connection is what all of its requests wait for, once those that are
-// stuck have used it up. For it net/http knows of values below 4 MiB only, which
-// 31 requests fill; over HTTP/3 there is room for all.
+// The flow-control windows: for one request, for a connection of HTTP/2, and the
+// most for a connection of HTTP/3. A small window for requests slows down a fast
+// client with a long round-trip time. A small window for connections makes all
+// requests wait when some that are stuck have used it up. net/http accepts only
+// values below 4 MiB for the latter, which 31 requests fill; over HTTP/3 there is
+// room for all requests.
 const (
 	streamWindow  = 128 << 10
 	connWindow    = 4<<20 - 1
 	maxQUICWindow = 32 << 20
 )
 
-// quicWindow returns what a client of HTTP/3 may send ahead on a connection: by
-// half more than all of its requests, for QUIC gives room anew only when a
-// quarter of the window has been read.
+// quicWindow returns the flow-control window of a connection of HTTP/3. It is
+// half as large again as those of all its requests, because quic-go extends a
+// window only when a quarter of it has been read.
 func (l Limits) quicWindow() int64 {
 	return min(int64(l.Streams)*streamWindow*3/2, maxQUICWindow)
 }
 
-// apply sets the limits of s, of which l is the normalized ones.
+// apply sets the limits of s. l must be normalized.
 func (l Limits) apply(s *http.Server) {
 	s.ReadHeaderTimeout = l.ReadHeader
 	s.IdleTimeout = l.Idle
@@ -84,9 +84,9 @@ func (l Limits) apply(s *http.Server) {
 	}
 }
 
-// keepAlive is the pause between signs of life to a client of HTTP/3, half of
-// after what time QUIC gives up a peer that is silent. Without them it would
-// give up every event stream in which nothing happens for a while.
+// keepAlive is the interval of keep-alive packets to a client of HTTP/3, half of
+// the time after which QUIC gives up a silent peer. Without them, an idle event
+// stream would be closed.
 const keepAlive = 15 * time.Second
 
 // applyQUIC is apply for HTTP/3. The head of a request has no time limit there.
@@ -94,7 +94,7 @@ func (l Limits) applyQUIC(s *http3.Server) {
 	s.IdleTimeout = max(l.Idle, 0)
 	s.MaxHeaderBytes = l.HeaderBytes
 	s.QUICConfig = &quic.Config{
-		// A request in 0-RTT could be sent again by whoever saw it (RFC 8470).
+		// An attacker could replay a request in 0-RTT (RFC 8470).
 		Allow0RTT: false,
 
 		HandshakeIdleTimeout: max(l.ReadHeader, 0),
@@ -102,8 +102,8 @@ func (l Limits) applyQUIC(s *http3.Server) {
 		MaxIdleTimeout:       2 * keepAlive,
 		MaxIncomingStreams:   int64(l.Streams),
 
-		// They are the same from the start: one that grows does so only while
-		// everything is read.
+		// Initial and maximum windows are equal, because quic-go lets a window
+		// grow only while everything is read.
 		InitialStreamReceiveWindow:     streamWindow,
 		MaxStreamReceiveWindow:         streamWindow,
 		InitialConnectionReceiveWindow: uint64(l.quicWindow()),

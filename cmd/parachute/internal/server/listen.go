@@ -22,27 +22,27 @@ type ListenError struct {
 func (e *ListenError) Error() string { return e.Protocol + ": " + e.Err.Error() }
 func (e *ListenError) Unwrap() error { return e.Err }
 
-// listeners are where clients connect.
+// listeners are the listeners for clients, and for the metrics port.
 type listeners struct {
 	http  net.Listener
-	https net.Listener   // nil: there is no HTTPS
-	quic  net.PacketConn // nil: there is no HTTP/3
+	https net.Listener   // nil without HTTPS
+	quic  net.PacketConn // nil without HTTP/3
 
-	metrics net.Listener // nil: there are none
+	metrics net.Listener // nil without a metrics port
 
 	noHTTPS error // why there is no HTTPS
 
 	quotas quotas
 }
 
-// quotas are how many connections there may be at once.
+// quotas limit how many connections may be open.
 type quotas struct {
 	clients  *tcp.Quota
 	monitors *tcp.Quota // on the metrics port
 }
 
-// newQuotas returns what the limit of file descriptors allows, and has logger told
-// when it is reached.
+// newQuotas returns quotas that fit the limit of file descriptors. When one is
+// used up, it is logged.
 func newQuotas(logger *slog.Logger) quotas {
 	limit := descriptors.Limit()
 	ofClients, ofMonitors := descriptors.NewReporter(logger), descriptors.NewReporter(logger)
@@ -96,8 +96,8 @@ func (l *listeners) listenPlain(c Config) error {
 	return nil
 }
 
-// freePortAttempts is how often a port is looked for that is free for TCP and UDP
-// alike: the system only knows of one that is free for TCP.
+// freePortAttempts is how many free TCP ports are tried to find one that is free
+// for UDP too.
 const freePortAttempts = 10
 
 // listenTLS listens for HTTPS, and for HTTP/3 on the same port.
@@ -145,7 +145,7 @@ func (l *listeners) httpsPort() int {
 	return portOf(l.https)
 }
 
-// addresses returns where requests for the proxy come to over TCP.
+// addresses returns the TCP addresses for clients.
 func (l *listeners) addresses() []netip.AddrPort {
 	var addrs []netip.AddrPort
 	for _, of := range []net.Listener{l.http, l.https} {
@@ -156,7 +156,7 @@ func (l *listeners) addresses() []netip.AddrPort {
 	return addrs
 }
 
-// log tells where clients may connect.
+// log logs the address of each listener.
 func (l *listeners) log(logger *slog.Logger) {
 	logger.Info("listening", "protocol", "http", "address", l.http.Addr().String())
 	if l.https != nil {
@@ -170,7 +170,7 @@ func (l *listeners) log(logger *slog.Logger) {
 	}
 }
 
-// close closes what there is of them, also what has been closed before.
+// close closes all listeners. Those that are closed already are no problem.
 func (l *listeners) close() {
 	if l.http != nil {
 		l.http.Close()

@@ -9,7 +9,7 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/metrics"
 )
 
-// addMetricsHooks has m hear of everything that the other hooks do.
+// addMetricsHooks makes the hooks of o call m as well.
 func addMetricsHooks(m *metrics.Metrics, o *parachute.Options) {
 	observe, notify := o.Observe, o.Notify
 	o.Observe = m.Observe
@@ -25,7 +25,7 @@ func addMetricsHooks(m *metrics.Metrics, o *parachute.Options) {
 	}
 }
 
-// addMonitoring makes the server of the metrics port.
+// addMonitoring creates the server of the metrics port.
 func (s *server) addMonitoring(c Config, p parts, m *metrics.Metrics) {
 	s.monitoringListener = p.listeners.metrics
 	s.monitoring = &http.Server{
@@ -35,10 +35,10 @@ func (s *server) addMonitoring(c Config, p parts, m *metrics.Metrics) {
 	c.Limits.normalize().apply(s.monitoring)
 }
 
-// monitoringHandler returns what is served on the metrics port: /metrics; /healthz, 200 as
-// long as the process lives; /readyz, 503 from when it is told to stop; and
-// /healthz/SERVICE, 200 if a request for the service would be answered by a
-// healthy target, or as was asked for: by waiting, or with 503.
+// monitoringHandler returns the handler of the metrics port. It serves /metrics;
+// /healthz, which answers 200 as long as the process lives; /readyz, which
+// answers 503 once the process is stopping; and /healthz/SERVICE, which answers
+// 200 if the service has a healthy target, or is paused or stopped on purpose.
 func (s *server) monitoringHandler(m *metrics.Metrics) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", m.Handler())
@@ -65,7 +65,7 @@ func writeText(w http.ResponseWriter, status int, text string) {
 	fmt.Fprintln(w, text)
 }
 
-// writeHealth tells how that one of the services is.
+// writeHealth answers with the health of the service of that name.
 func writeHealth(w http.ResponseWriter, services []parachute.Status, name string) {
 	for _, s := range services {
 		if s.Service != name {
@@ -82,8 +82,8 @@ func writeHealth(w http.ResponseWriter, services []parachute.Status, name string
 	writeText(w, http.StatusNotFound, "no such service")
 }
 
-// countTargets returns how many of the targets of a service that take every kind of
-// request are healthy, and how many there are.
+// countTargets returns how many targets of a service are healthy, and how many
+// there are. It counts only targets that serve all kinds of requests.
 func countTargets(s parachute.Status) (healthy, all int) {
 	if s.Live == nil {
 		return 0, 0

@@ -1,5 +1,5 @@
-// Package server is the proxy as a process: its listeners, and the order in
-// which everything starts and stops.
+// Package server runs the proxy as a process: it opens the listeners, and starts
+// and stops all parts in the right order.
 package server
 
 import (
@@ -33,15 +33,15 @@ import (
 
 // A Config says what to run.
 type Config struct {
-	// Version is what the proxy says that it is.
+	// Version is the version that the proxy reports.
 	Version string
 
-	// DataDir is the folder of the state; it is made if it is missing. One
-	// proxy at a time may have it.
+	// DataDir is the folder of the state. It is created if it is missing. Only
+	// one proxy at a time can use it.
 	DataDir string
 
-	// Socket is the path of the control socket, and SocketOptions who may
-	// speak to it.
+	// Socket is the path of the control socket, and SocketOptions says who may
+	// connect to it.
 	Socket        string
 	SocketOptions control.SocketOptions
 
@@ -53,28 +53,27 @@ type Config struct {
 	HTTPPort uint16
 
 	// HTTPSPort is the port for HTTPS; 0 is any free one, and a negative one
-	// is none. With HTTPSOptional, one that cannot be had is none as well, and
-	// the log says so.
+	// means no HTTPS. With HTTPSOptional, HTTPS is not served if the port is not
+	// available, and the log says so.
 	HTTPSPort     int
 	HTTPSOptional bool
 
 	// HTTP3 serves HTTP/3 beside HTTPS, on the UDP port of the same number.
 	HTTP3 bool
 
-	// MetricsPort is the port for metrics and for questions about health, of
-	// this process and of its services; 0 is none, and a negative one is any
-	// free one.
+	// MetricsPort is the port for metrics and for health checks of this process
+	// and of its services; 0 is none, and a negative one is any free one.
 	MetricsPort int
 
-	// MinTLSVersion is the oldest version of TLS that is spoken with clients,
-	// as crypto/tls has it; if 0, TLS 1.2.
+	// MinTLSVersion is the oldest version of TLS that clients may use, as a
+	// number of crypto/tls; if 0, TLS 1.2.
 	MinTLSVersion uint16
 
 	// ACME says where automatic certificates come from. They are kept in
 	// DataDir, whatever Cache and CacheAt say.
 	ACME parachute.ACME
 
-	// Limits are what clients meet.
+	// Limits are the limits for clients.
 	Limits Limits
 
 	// ShutdownTimeout bounds how long running requests may take once Run was
@@ -85,21 +84,20 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	MaxHeld        int
 
-	// SpoolDir is the folder of the files for bodies that are buffered; it is
-	// made if it is missing. If empty, one in DataDir.
+	// SpoolDir is the folder for the files of buffered bodies. It is created if
+	// it is missing. If empty, it is a folder in DataDir.
 	SpoolDir string
 
 	// Output gets the log, lines in LogFormat.
 	Output    io.Writer
 	LogFormat accesslog.Format
 
-	// LogLost, if not nil, is told of lines that were still not written when the
-	// proxy had ended, because Output did not take them. Without it they are an
-	// error of Run.
+	// LogLost, if not nil, is called with an error if the last lines of the log
+	// could not be written to Output. If it is nil, Run returns that error.
 	LogLost func(error)
 
-	// NoAccessLog leaves out the line per request, and Debug puts in what
-	// helps to find out what is wrong.
+	// NoAccessLog leaves out the line per request. Debug adds lines that help to
+	// find the cause of a problem.
 	NoAccessLog bool
 	Debug       bool
 }
@@ -110,10 +108,10 @@ const (
 	spoolName        = "spool"
 )
 
-// Run runs the proxy until ctx ends, or until a listener fails, whose error it
-// returns. Either way running requests finish first, for as long as
-// ShutdownTimeout lets them. If the proxy cannot start, Run says why and leaves
-// nothing behind: no lock, no socket, no listener.
+// Run runs the proxy until ctx ends or a listener fails. In the latter case it
+// returns the listener's error. In both cases running requests may finish first,
+// within ShutdownTimeout. If the proxy cannot start, Run returns the reason and
+// leaves nothing behind: no lock, no socket, no listener.
 func Run(ctx context.Context, c Config) (err error) {
 	store, err := state.Open(c.DataDir)
 	if err != nil {
@@ -159,8 +157,8 @@ func Run(ctx context.Context, c Config) (err error) {
 	return s.serve(ctx, commands)
 }
 
-// load returns what the store has, or if nothing was ever saved there, what
-// kamal-proxy left in the same folder.
+// load returns the services in the store. If nothing was ever saved there, it
+// returns the services that kamal-proxy has left in the same folder.
 func load(store *state.Store, dir string, logger *slog.Logger) ([]parachute.Status, error) {
 	isNew, err := store.IsNew()
 	if err != nil {
@@ -206,7 +204,7 @@ func (c Config) logLevel() slog.Level {
 	return slog.LevelInfo
 }
 
-// parts are what a server is made of. It closes none of them.
+// parts are what a server is made of. The server does not close them.
 type parts struct {
 	log          *accesslog.Log
 	logger       *slog.Logger // to log
@@ -215,7 +213,7 @@ type parts struct {
 	listeners    *listeners
 }
 
-// server is what Run runs. Until serve is called nothing does.
+// A server serves the proxy, its control socket and its metrics port.
 type server struct {
 	shutdownTimeout time.Duration
 	logger          *slog.Logger
@@ -223,18 +221,18 @@ type server struct {
 	control         *control.Server
 	commands        *http.Server // serves control
 	frontends       []frontend   // serve proxy
-	altSvc          []string     // what HTTPS says of HTTP/3; nil: there is none
-	handlers        atomic.Int64 // that run, also those of hijacked connections
+	altSvc          []string     // Alt-Svc header of answers over HTTPS; nil without HTTP/3
+	handlers        atomic.Int64 // running handlers, including those of hijacked connections
 
-	monitoring         *http.Server // on the metrics port; nil: there is none
-	monitoringListener net.Listener // likewise
+	monitoring         *http.Server // serves the metrics port; nil if there is none
+	monitoringListener net.Listener // nil likewise
 	stopping           atomic.Bool
 }
 
-// A frontend is one way for clients to the proxy.
+// A frontend serves clients over one protocol.
 type frontend struct {
 	protocol string
-	serve    func() error // until it fails or the server is told to stop
+	serve    func() error // serves until it fails or server is shut down
 	server   interface {
 		Shutdown(ctx context.Context) error
 		Close() error
@@ -282,15 +280,15 @@ func newServer(c Config, p parts) *server {
 	return s
 }
 
-// logsOf returns how the control plane comes by what log keeps.
+// logsOf returns access to log for the control plane.
 func logsOf(log *accesslog.Log) control.Logs {
 	return control.Logs{ContentType: log.ContentType(), Has: log.Has, Tail: log.Tail}
 }
 
-// addFrontends makes the servers of what there are listeners for.
+// addFrontends adds a frontend for each listener for clients.
 func (s *server) addFrontends(c Config, p parts) {
 	limits, l := c.Limits.normalize(), p.listeners
-	// What they say is about clients, and any client can make them say so.
+	// The servers log errors of clients, which any client can cause.
 	errorLog := slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug)
 	plain := &http.Server{Handler: http.HandlerFunc(s.handle), ConnContext: tcp.ConnContext, ErrorLog: errorLog}
 	limits.apply(plain)
@@ -298,18 +296,18 @@ func (s *server) addFrontends(c Config, p parts) {
 	if l.https == nil {
 		return
 	}
-	unread := newUploadLimiter(limits.Unread, p.logger)
+	uploads := newUploadLimiter(limits.Unread, p.logger)
 	config := s.proxy.TLSConfig().Clone()
 	config.MinVersion = cmp.Or(c.MinTLSVersion, tls.VersionTLS12)
-	secure := &http.Server{Handler: unread.countBodies(s.handleTLS), ConnContext: unread.tcpContext, TLSConfig: config, ErrorLog: errorLog}
+	secure := &http.Server{Handler: uploads.countBodies(s.handleTLS), ConnContext: uploads.tcpContext, TLSConfig: config, ErrorLog: errorLog}
 	limits.apply(secure)
 	s.frontends = append(s.frontends, frontend{"https", func() error { return secure.ServeTLS(l.https, "", "") }, secure})
 	if l.quic == nil {
 		return
 	}
 	s.altSvc = altSvc(l.httpsPort())
-	quic := newQUICServer(unread.countBodies(s.handle))
-	quic.server.ConnContext = unread.quicContext(limits.quicWindow())
+	quic := newQUICServer(uploads.countBodies(s.handle))
+	quic.server.ConnContext = uploads.quicContext(limits.quicWindow())
 	quic.server.TLSConfig = config.Clone()
 	quic.server.Logger = p.logger
 	limits.applyQUIC(quic.server)

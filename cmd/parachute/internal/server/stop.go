@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// serve serves until ctx ends or a listener fails, then stops everything and
-// waits for it.
+// serve serves until ctx ends or a listener fails. Then it stops everything, and
+// returns when that is done.
 func (s *server) serve(ctx context.Context, commands net.Listener) error {
 	serve := []func() error{func() error { return s.commands.Serve(commands) }}
 	if s.monitoring != nil {
@@ -39,16 +39,16 @@ func (s *server) serve(ctx context.Context, commands net.Listener) error {
 	return err
 }
 
-// runFrontend serves a listener until that fails or its server is shut down.
+// runFrontend calls serve and sends its error to ended.
 func runFrontend(serve func() error, ended chan<- error) { ended <- serve() }
 
-// closeTimeout bounds what is left to be said when everything has ended: handlers
-// that were cut off answer 504 and write a line to the log, and the control
-// plane tells how changes ended.
+// closeTimeout bounds how long the last answers may take after the proxy is
+// closed: handlers that were cut off answer 504 and write to the log, and the
+// control plane answers how changes ended.
 const closeTimeout = 2 * time.Second
 
-// stop ends everything: first it says so on the metrics port, then requests
-// end, and last whatever tells of it.
+// stop stops everything: first /readyz fails, then requests end, and at last the
+// metrics port and the control socket are closed.
 func (s *server) stop() {
 	s.stopping.Store(true)
 	s.control.Refuse()
@@ -75,10 +75,10 @@ func (s *server) stop() {
 	}
 }
 
-// drain lets no more requests come and returns when those that run have ended,
-// or with ctx's error when that ends. The servers wait for connections, the
-// proxy for what they do not see or would wait for in vain: hijacked
-// connections and event streams.
+// drain accepts no more requests, and returns when the running ones have ended,
+// or with ctx's error if that ends before. The servers wait for their
+// connections. The proxy waits for hijacked connections, which the servers do
+// not know, and ends event streams, which would not end by themselves.
 func (s *server) drain(ctx context.Context) error {
 	drained := make(chan error, 1+len(s.frontends))
 	go shutdown(ctx, s.proxy.Shutdown, drained)
@@ -96,10 +96,10 @@ func shutdown(ctx context.Context, do func(context.Context) error, done chan<- e
 	done <- do(ctx)
 }
 
-// pollInterval is the pause between two looks at a number of handlers.
+// pollInterval is how often the number of running handlers is checked.
 const pollInterval = 5 * time.Millisecond
 
-// awaitHandlers returns when no handler runs any more, or ctx ends.
+// awaitHandlers waits until no handler runs or ctx ends.
 func (s *server) awaitHandlers(ctx context.Context) {
 	look := time.NewTicker(pollInterval)
 	defer look.Stop()
@@ -112,8 +112,8 @@ func (s *server) awaitHandlers(ctx context.Context) {
 	}
 }
 
-// close says that something could not be closed in good order. There is
-// nothing else to be done about it: the process ends.
+// close logs an error of closing something. Nothing else can be done, because
+// the process ends.
 func (s *server) close(what string, err error) {
 	if err != nil {
 		s.logger.Warn("closing", "what", what, "error", err)

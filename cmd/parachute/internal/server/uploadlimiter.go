@@ -15,46 +15,46 @@ import (
 	"github.com/quic-go/quic-go/http3"
 )
 
-// uploadLimiter counts what clients of HTTP/2 and HTTP/3 have sent of bodies, or may
-// have sent, that nobody has read: their servers keep that in memory, up to a
-// window for each request. When it is more than limit, of all clients together,
-// the connection that has the most is ended, until it is less.
+// An uploadLimiter limits the bytes of request bodies that clients of HTTP/2 and
+// HTTP/3 have sent and nobody has read. Their servers keep these bytes in memory,
+// up to a flow-control window for each request. While there are more than limit,
+// of all clients together, it closes the connection that has the most.
 //
-// No server tells what it keeps, so the most that it can be is counted: of each
-// body a window, or what is missing from its Content-Length where that is less,
-// and of each connection a window of its own at most. Bytes come in order over
-// HTTP/2, so a body that somebody waits to read from there has nothing unread.
-// Over HTTP/3 it may have all but its first byte.
+// The servers do not tell how much they keep, so the limiter counts the most that
+// they can keep: for each body a window, or the rest of its Content-Length if
+// that is less, and for each connection at most a window of the connection. Over
+// HTTP/2 bytes arrive in order, so a body has nothing unread while a Read waits
+// for more. Over HTTP/3 such a body may have everything but its next byte.
 type uploadLimiter struct {
 	limit  int64
 	logger *slog.Logger
-	total  atomic.Int64 // of what is counted of clients
+	total  atomic.Int64 // sum of counted of all connections
 
-	closing sync.Mutex // held while connections are ended
+	closing sync.Mutex // held while connections are closed
 
-	mu         sync.Mutex // guards what follows
+	mu         sync.Mutex // guards the fields below
 	conns      map[*uploadConn]struct{}
-	lastLogged time.Time // when the log was last told of one that was ended
+	lastLogged time.Time // when a closed connection was last logged
 }
 
 func newUploadLimiter(limit int64, logger *slog.Logger) *uploadLimiter {
 	return &uploadLimiter{limit: limit, logger: logger, conns: make(map[*uploadConn]struct{})}
 }
 
-// An uploadConn is a connection that may bring bodies.
+// An uploadConn is a connection that may have unread bodies.
 type uploadConn struct {
 	limiter *uploadLimiter
 	remote  net.Addr
-	window  int64  // the most that can be unread of all of its bodies
-	ordered bool   // what it sends comes in order
-	hangUp  func() // hangs up
+	window  int64  // the flow-control window of the connection
+	ordered bool   // bytes arrive in order, as over HTTP/2
+	hangUp  func() // closes the connection
 
-	counted atomic.Int64 // its part of unread.total; written with mu held
+	counted atomic.Int64 // its part of limiter.total; written with mu held
 
-	mu        sync.Mutex // guards what follows; unread.mu may be locked with it held
-	bodies    int        // that are open; if any, unread.clients has it
-	maxUnread int64      // that may be unread of them
-	closed    bool       // it counts no more
+	mu        sync.Mutex // guards the fields below; limiter.mu may be locked while it is held
+	bodies    int        // number of tracked bodies; if it is not 0, limiter.conns has the connection
+	maxUnread int64      // the most that can be unread of these bodies
+	closed    bool       // the connection does not count any more
 }
 
 type uploadConnKey struct{}
@@ -64,15 +64,15 @@ func (u *uploadLimiter) tcpContext(ctx context.Context, conn net.Conn) context.C
 	c := &uploadConn{limiter: u, remote: conn.RemoteAddr(), window: connWindow, ordered: true}
 	c.hangUp = func() {
 		if secured, ok := conn.(*tls.Conn); ok {
-			conn = secured.NetConn() // which does not wait to say goodbye
+			conn = secured.NetConn() // a TLS connection would wait to send close_notify
 		}
 		conn.Close()
 	}
 	return context.WithValue(ctx, uploadConnKey{}, c)
 }
 
-// quicContext returns the ConnContext of an http3.Server of whose connections
-// that much may be unread.
+// quicContext returns the ConnContext of an http3.Server whose connections have
+// that flow-control window.
 func (u *uploadLimiter) quicContext(window int64) func(context.Context, *quic.Conn) context.Context {
 	return func(ctx context.Context, conn *quic.Conn) context.Context {
 		c := &uploadConn{limiter: u, remote: conn.RemoteAddr(), window: window}
@@ -83,8 +83,9 @@ func (u *uploadLimiter) quicContext(window int64) func(context.Context, *quic.Co
 	}
 }
 
-// countBodies returns a handler that counts the bodies that next reads. Those of
-// HTTP/1 are not kept by its server, and stay on their connection.
+// countBodies returns a handler that tracks the bodies of requests and calls
+// next. It does not track bodies of HTTP/1, which its server does not keep in
+// memory.
 func (u *uploadLimiter) countBodies(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		c, known := r.Context().Value(uploadConnKey{}).(*uploadConn)
@@ -99,8 +100,8 @@ func (u *uploadLimiter) countBodies(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// track returns body, of that length, negative: nobody knows, as one that is
-// counted until leave is called.
+// track returns body as one that is counted until release is called. length is
+// its Content-Length, negative if that is not known.
 func (c *uploadConn) track(body io.ReadCloser, length int64) *uploadBody {
 	c.mu.Lock()
 	if c.bodies++; c.bodies == 1 {
@@ -114,15 +115,15 @@ func (c *uploadConn) track(body io.ReadCloser, length int64) *uploadBody {
 	return b
 }
 
-// An uploadBody is a body that is counted.
+// An uploadBody is a tracked body.
 type uploadBody struct {
 	io.ReadCloser
 	conn      *uploadConn
-	remaining int64 // of its Content-Length; negative: there is none; for who reads
+	remaining int64 // rest of its Content-Length, negative if that is not known; used by Read alone
 
-	// Guarded by client.mu.
-	maxUnread int64 // its part of client.most
-	finished  bool  // it has no part any more
+	// These are guarded by conn.mu.
+	maxUnread int64 // its part of conn.maxUnread
+	finished  bool  // it does not count any more
 }
 
 // window returns how much of b may be unread.
@@ -149,14 +150,14 @@ func (b *uploadBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close has the server throw away what is unread.
+// Close has the server discard the unread bytes.
 func (b *uploadBody) Close() error {
 	err := b.ReadCloser.Close()
 	b.finish()
 	return err
 }
 
-// setUnread says how much of b may be unread.
+// setUnread sets how much of b can be unread at most.
 func (b *uploadBody) setUnread(most int64) {
 	c := b.conn
 	c.mu.Lock()
@@ -172,7 +173,7 @@ func (b *uploadBody) setUnread(most int64) {
 	}
 }
 
-// finish says that nothing of b is unread from now on.
+// finish stops counting b.
 func (b *uploadBody) finish() {
 	b.conn.mu.Lock()
 	b.finished = true
@@ -180,15 +181,16 @@ func (b *uploadBody) finish() {
 	b.setUnread(0)
 }
 
-// release is finish for a body whose request has ended: nobody reads it any more.
+// release ends the tracking of a body whose request has ended.
 func (b *uploadBody) release() {
 	c := b.conn
 	if c.ordered {
-		// The server of HTTP/2 keeps what is unread as long as it knows the stream.
-		// Where the client has hung up that may last: what handlers asked of the
-		// connection, as deadlines, stays in its queue, and the timer of
-		// IdleTimeout, which the end of the last stream starts anew, keeps that. The
-		// server of HTTP/3 throws it away by itself, and with a better code.
+		// The server of HTTP/2 keeps unread bytes as long as it has the stream. After
+		// the client has hung up that can take long: messages of handlers to the
+		// connection, such as deadlines, stay in its queue, and the timer of
+		// IdleTimeout, which starts anew with the end of the last stream, refers to
+		// it. The server of HTTP/3 discards the bytes itself, with a better error
+		// code.
 		b.ReadCloser.Close()
 	}
 	b.finish()
@@ -201,8 +203,7 @@ func (b *uploadBody) release() {
 	}
 }
 
-// recountLocked brings what is counted of c up to date, and reports whether it
-// is more than before.
+// recountLocked updates counted, and reports whether it has grown.
 func (c *uploadConn) recountLocked() bool {
 	counted := min(c.maxUnread, c.window)
 	if c.closed {
@@ -215,14 +216,15 @@ func (c *uploadConn) recountLocked() bool {
 	return more > 0
 }
 
-// closeLargest ends connections until no more is counted than may be.
+// closeLargest closes the connections with the most unread bytes until the total
+// is within the limit.
 func (u *uploadLimiter) closeLargest() {
 	u.closing.Lock()
 	defer u.closing.Unlock()
 	for u.total.Load() > u.limit {
 		c := u.largest()
 		if c == nil {
-			return // they are just leaving
+			return // the remaining bodies are just being released
 		}
 		bytes := c.counted.Load()
 		c.mu.Lock()
@@ -234,8 +236,8 @@ func (u *uploadLimiter) closeLargest() {
 	}
 }
 
-// largest returns the client of which the most is counted; nil: nothing is of
-// any.
+// largest returns the connection with the most unread bytes, or nil if there are
+// none.
 func (u *uploadLimiter) largest() *uploadConn {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -249,8 +251,8 @@ func (u *uploadLimiter) largest() *uploadConn {
 	return largest
 }
 
-// logInterval is the pause between two lines of the log about connections that
-// are ended, for any client can bring them about.
+// logInterval is how often a closed connection is logged at most, because any
+// client can cause that.
 const logInterval = time.Minute
 
 func (u *uploadLimiter) logClosed(c *uploadConn, bytes int64) {

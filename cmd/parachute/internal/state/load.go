@@ -15,17 +15,19 @@ import (
 	"github.com/shahnk19/parachute/internal/regular"
 )
 
-// Load returns what was saved last, or nothing if nothing was, and what is to
-// be said about it aloud: each of warnings is a sentence for the log.
+// Load returns the services that were saved last, if any. Each of warnings is a
+// sentence for the log.
 //
-// A file that cannot be read, is damaged, or was written by a newer version of
-// this program is set aside under a new name, and the one saved before it is
-// used. A single service that cannot be read does not lose the others: it is
-// returned as parachute.StateFailed with its name and hosts, or left out where
-// not even those are to be had, and the file is kept under a new name besides.
+// If the file cannot be read, is damaged, or was written by a newer version of
+// this program, Load sets it aside under a new name and uses the previous file.
+// If a single service cannot be decoded, the others are still returned. That
+// service is returned as parachute.StateFailed with its name and hosts, or left
+// out if these are not readable either, and the file is also kept under a new
+// name.
 //
-// The error says that a file could not be set aside, or that there were too many
-// files open to read it. Save must not be called then, for it would destroy it.
+// Load returns an error if a file could not be set aside, or not be read because
+// too many files are open. After an error Save must not be called, because it
+// would destroy the file.
 func (s *Store) Load() (services []parachute.Status, warnings []string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -34,7 +36,7 @@ func (s *Store) Load() (services []parachute.Status, warnings []string, err erro
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if descriptors.IsShortage(err) { // which says nothing of the file
+		if descriptors.IsShortage(err) { // the file itself may be fine
 			return nil, warnings, fmt.Errorf("%s cannot be read: %w: %s", s.path(name), err, descriptors.Advice(err))
 		}
 		if err != nil {
@@ -54,7 +56,7 @@ func (s *Store) Load() (services []parachute.Status, warnings []string, err erro
 	return nil, warnings, nil
 }
 
-// servicesLocked decodes the services of a file by themselves.
+// servicesLocked decodes the services of a file one by one.
 func (s *Store) servicesLocked(name string, entries []json.RawMessage) (services []parachute.Status, warnings []string, err error) {
 	for i, entry := range entries {
 		status, err := decodeStatus(entry)
@@ -80,7 +82,7 @@ func (s *Store) servicesLocked(name string, entries []json.RawMessage) (services
 	return services, warnings, nil
 }
 
-// read returns the services of a file, undecoded.
+// read returns the services of a file without decoding them.
 func read(path string) ([]json.RawMessage, error) {
 	data, err := regular.ReadFileNoFollow(path, maxSize)
 	if err != nil {
@@ -102,8 +104,8 @@ func read(path string) ([]json.RawMessage, error) {
 	return f.Services, nil
 }
 
-// decodeStatus is strict: what a newer program may have meant by a field that
-// this one does not know cannot be left out without changing what is served.
+// decodeStatus decodes a service. It refuses unknown fields, because ignoring a
+// field of a newer program could change what is served.
 func decodeStatus(entry json.RawMessage) (parachute.Status, error) {
 	var status parachute.Status
 	d := json.NewDecoder(bytes.NewReader(entry))
@@ -118,8 +120,8 @@ func decodeStatus(entry json.RawMessage) (parachute.Status, error) {
 	return status, nil
 }
 
-// partialStatus returns what is needed of a service for its hosts not to fall to
-// another one.
+// partialStatus returns a failed service with its name and hosts, so that its
+// hosts are not served by another service.
 func partialStatus(entry json.RawMessage, reason error) (parachute.Status, bool) {
 	var part struct {
 		Service    string `json:"service"`
@@ -140,7 +142,8 @@ func partialStatus(entry json.RawMessage, reason error) (parachute.Status, bool)
 	}, true
 }
 
-// setAsideLocked gives a file a name that Save does not use, and returns it.
+// setAsideLocked renames a file to a name that Save does not use, and returns
+// that name.
 func (s *Store) setAsideLocked(name string) (string, error) {
 	aside, err := s.asideName(name)
 	if err != nil {
@@ -149,8 +152,9 @@ func (s *Store) setAsideLocked(name string) (string, error) {
 	return aside, os.Rename(s.path(name), s.path(aside))
 }
 
-// keepAsideLocked gives a file another name that Save does not use, and returns
-// it. A file that has one already, from the last start, keeps that.
+// keepAsideLocked gives a file a second name that Save does not use, and returns
+// that name. If the file has such a name already, from an earlier start, it
+// returns that one.
 func (s *Store) keepAsideLocked(name string) (string, error) {
 	info, err := os.Lstat(s.path(name))
 	if err != nil {
@@ -175,10 +179,11 @@ func (s *Store) keepAsideLocked(name string) (string, error) {
 	return aside, linkOrCopy(s.path(name), s.path(aside))
 }
 
-// setAsideInfix is in the name of every file that was set aside.
+// setAsideInfix is part of the name of each file that was set aside.
 const setAsideInfix = ".unreadable-"
 
-// asideName returns a name that is free. It stays so, as the directory is ours.
+// asideName returns a name that does not exist yet. Nobody else creates it,
+// because the directory is locked.
 func (s *Store) asideName(name string) (string, error) {
 	base := name + setAsideInfix + time.Now().UTC().Format("20060102T150405Z")
 	aside := base
@@ -193,5 +198,5 @@ func (s *Store) asideName(name string) (string, error) {
 	return "", fmt.Errorf("%s: %w", s.path(aside), fs.ErrExist)
 }
 
-// maxSize is more than any state needs.
+// maxSize is larger than any state file needs to be.
 const maxSize = 64 << 20

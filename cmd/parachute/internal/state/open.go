@@ -12,11 +12,11 @@ import (
 	"github.com/shahnk19/parachute/internal/regular"
 )
 
-// Open takes the data directory dir, which it makes, for its owner alone, if it
-// is not there. It is an error that names the directory and the flag to choose
-// another with if a process has it already, or if it cannot be written to; a
-// disk that is merely full is none. What a process that was killed left half
-// written is removed. The caller must Close the Store.
+// Open locks the data directory dir, and creates it, closed to others, if it is
+// missing. It returns an error, which names the flag to choose another directory,
+// if another process uses dir or if dir is not writable; a full disk alone is no
+// error. It removes temporary files of a process that was killed. The caller must
+// Close the Store.
 func Open(dir string) (*Store, error) {
 	s, err := open(dir)
 	if err != nil {
@@ -43,7 +43,8 @@ func open(dir string) (*Store, error) {
 	return s, nil
 }
 
-// lockDir locks the directory, and notes in the lock's file whose it is.
+// lockDir locks the directory, and writes the pid of this process into the lock
+// file.
 func (s *Store) lockDir() error {
 	path := s.path(lockName)
 	s.lock = flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW), flock.SetPermissions(0o600))
@@ -54,8 +55,8 @@ func (s *Store) lockDir() error {
 	if !ok {
 		return fmt.Errorf("in use by %s", lockHolder(path))
 	}
-	// The pid is there for whoever is refused. If it cannot be written,
-	// nothing else is worse for it.
+	// The pid is for the error message of another process. It does not matter if
+	// it cannot be written.
 	if f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC|syscall.O_NOFOLLOW, 0); err == nil {
 		_, _ = fmt.Fprintln(f, os.Getpid())
 		_ = f.Close()
@@ -63,7 +64,7 @@ func (s *Store) lockDir() error {
 	return nil
 }
 
-// lockHolder returns who says in the file of a lock that it has it.
+// lockHolder describes the process whose pid is in a lock file.
 func lockHolder(path string) string {
 	data, err := regular.ReadFileNoFollow(path, maxSize)
 	if pid, atoiErr := strconv.Atoi(strings.TrimSpace(string(data))); err == nil && atoiErr == nil {
@@ -72,8 +73,8 @@ func lockHolder(path string) string {
 	return "another process"
 }
 
-// cleanUp makes sure that files can be made in the directory, and removes those
-// that a Save did not come to remove.
+// cleanUp checks that files can be created in the directory, and removes
+// temporary files of an interrupted Save.
 func (s *Store) cleanUp() error {
 	probe := s.path(temporaryName(currentName))
 	f, err := os.OpenFile(probe, os.O_CREATE|os.O_WRONLY|syscall.O_NOFOLLOW, 0o600)
@@ -98,11 +99,12 @@ func (s *Store) cleanUp() error {
 	return nil
 }
 
-// temporaryName returns a name of our own for a file on its way to become that one.
+// temporaryName returns the name of a temporary file that is to be renamed to
+// final.
 func temporaryName(final string) string { return "." + final + "0" }
 
-// isTemporary reports whether a file of that name is one that was on its way to
-// become a state file: a dot, the name, and a number, as renameio has it.
+// isTemporary reports whether name is that of a temporary file for a state file:
+// a dot, the name and a number, as renameio names them.
 func isTemporary(name string) bool {
 	for _, final := range []string{currentName, previousName} {
 		if number, ok := strings.CutPrefix(name, "."+final); ok && number != "" && strings.Trim(number, "0123456789") == "" {
@@ -121,8 +123,8 @@ func (s *Store) fsyncDir() error {
 	return d.Sync()
 }
 
-// IsNew reports whether nothing was ever saved in the directory, or set aside.
-// That is to be asked before the first Load.
+// IsNew reports whether the directory has no state file, not even one that was
+// set aside. It must be called before the first Load.
 func (s *Store) IsNew() (bool, error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
@@ -136,8 +138,7 @@ func (s *Store) IsNew() (bool, error) {
 	return true, nil
 }
 
-// Close gives the directory back. What has been saved stays. It may be called
-// again.
+// Close unlocks the directory. It may be called again.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

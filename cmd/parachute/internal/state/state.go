@@ -1,5 +1,5 @@
-// Package state keeps on disk what is deployed, so that a restart finds it: one
-// JSON file in a data directory that belongs to one process at a time.
+// Package state keeps the services on disk, so that they survive a restart. They
+// are in one JSON file in a data directory, which one process at a time can use.
 package state
 
 import (
@@ -22,40 +22,40 @@ import (
 // The files of a data directory.
 const (
 	currentName  = "state.json"
-	previousName = "state.previous.json" // what currentName was before
-	lockName     = "lock"                // holds the pid of the process that has the directory
+	previousName = "state.previous.json" // the file that was currentName before the last Save
+	lockName     = "lock"                // has the pid of the process that uses the directory
 )
 
-// formatVersion is that of currentName. A file with a higher one is not read,
-// so it rises when an older program would misunderstand what a newer one
-// wrote.
+// formatVersion is the version of the file format. A file with a higher version
+// is not read. So the version must be raised when older programs would
+// misunderstand a file.
 const formatVersion = 1
 
-// file is what currentName and previousName hold.
+// file is the content of currentName and previousName.
 type file struct {
 	Version  int                `json:"version"`
 	Services []parachute.Status `json:"services"`
 }
 
-// A Store is a data directory that this process has to itself. Its methods may
-// be called from any goroutine.
+// A Store is a data directory that no other process can use. It is safe for use
+// by several goroutines.
 type Store struct {
 	dir     string
 	lock    *flock.Flock
-	syncDir func() error // makes durable which names the directory has
+	syncDir func() error // syncs the directory, so that renames are durable
 
-	mu     sync.Mutex // is held while files change; guards closed
+	mu     sync.Mutex // held while files change; guards closed
 	closed bool
 }
 
-// path returns that of a file in the directory.
+// path returns the path of a file in the directory.
 func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
 
-// Save replaces what was saved before, and keeps that beside it. When it
-// returns nil the new state is on the disk, and will be found after a loss of
-// power. After an error the old one is in its place as it was, and no file is
-// left over; the next Save may succeed. A process that is killed in between
-// leaves the old or the new one. What is in Live is not saved.
+// Save replaces the saved state, and keeps the old one as the previous state.
+// When it returns nil, the new state is on disk and survives a power failure.
+// When it returns an error, the old state is unchanged, no temporary file is
+// left, and the next Save may succeed. If the process is killed during Save,
+// either the old or the new state is there. Save leaves out Live.
 func (s *Store) Save(services []parachute.Status) error {
 	saved := file{Version: formatVersion, Services: slices.Clone(services)}
 	for i := range saved.Services {
@@ -89,8 +89,8 @@ func (s *Store) replaceLocked(data []byte) error {
 	if _, err := f.Write(data); err != nil {
 		return err
 	}
-	// Most of what can fail has failed by now, and the generation before the
-	// present one is still there.
+	// Sync before the previous file is replaced, so that most errors occur while
+	// it is still there.
 	if err := f.Sync(); err != nil {
 		return err
 	}
@@ -107,8 +107,8 @@ func (s *Store) replaceLocked(data []byte) error {
 	return nil
 }
 
-// keepPreviousLocked makes the present file the previous one as well, which
-// leaves it where it is. It reports whether there is a present file.
+// keepPreviousLocked makes the current file the previous file too. It reports
+// whether there is a current file.
 func (s *Store) keepPreviousLocked() (kept bool, err error) {
 	tmp := s.path(temporaryName(previousName))
 	if err := removeIfThere(tmp); err != nil {
@@ -120,13 +120,13 @@ func (s *Store) keepPreviousLocked() (kept bool, err error) {
 	case err != nil:
 		return false, err
 	}
-	// A rename does nothing where both names are one file, as they are after a
-	// Save that failed half-way.
+	// Rename does nothing if both names are links to one file, as they are after
+	// a Save that has failed.
 	defer removeIfThere(tmp)
 	return true, os.Rename(tmp, s.path(previousName))
 }
 
-// undoLocked takes back a replacement.
+// undoLocked restores the file from before replaceLocked.
 func (s *Store) undoLocked(kept bool) error {
 	if kept {
 		return os.Rename(s.path(previousName), s.path(currentName))
@@ -134,8 +134,8 @@ func (s *Store) undoLocked(kept bool) error {
 	return os.Remove(s.path(currentName))
 }
 
-// linkOrCopy makes dst, which is not there, the same file as src, or a copy of
-// it on a file system without links.
+// linkOrCopy links dst to src, or copies src on a file system without links. dst
+// must not exist.
 func linkOrCopy(src, dst string) error {
 	err := os.Link(src, dst)
 	if !errors.Is(err, fs.ErrPermission) && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.EMLINK) {
@@ -148,7 +148,7 @@ func linkOrCopy(src, dst string) error {
 	return renameio.WriteFile(dst, data, 0o600, renameio.WithTempDir(filepath.Dir(dst)))
 }
 
-// removeIfThere removes a file that need not be there.
+// removeIfThere removes a file if it exists.
 func removeIfThere(path string) error {
 	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
 		return err

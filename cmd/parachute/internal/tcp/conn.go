@@ -14,16 +14,16 @@ import (
 	"github.com/shahnk19/parachute/internal/nowait"
 )
 
-// maxCallSize is how much one system call copies at most: while it does, nobody
-// can stop its thread, as the garbage collector wants to from time to time.
+// maxCallSize is how much one system call copies at most. During the call the
+// garbage collector cannot stop its thread, and so has to wait.
 const maxCallSize = 512 << 10
 
-// A conn is a connection that was accepted. tcp is read and written only by in
-// and out: the deadlines that it has itself are not the ones that were asked for.
+// A conn is an accepted connection. Only in and out read and write tcp, because
+// its deadlines may be earlier than those that were set on the conn.
 type conn struct {
 	tcp      *net.TCPConn
 	pipes    *pipes
-	quota    *Quota // which it leaves when it is closed
+	quota    *Quota // released when the conn is closed
 	closed   atomic.Bool
 	in, out  transfer
 	detector hangupDetector
@@ -35,17 +35,17 @@ type transfer struct {
 	call     func(step func(fd uintptr) (done bool)) error // RawConn's Read or Write
 	control  func(f func(fd uintptr)) error                // RawConn's Control
 
-	mu      sync.Mutex // is held by the operation under way, and guards what follows
+	mu      sync.Mutex // held during an operation; guards the fields below
 	step    func(fd uintptr) (done bool)
-	p       []byte    // what is read into, or written
-	n       int       // how much was
+	p       []byte    // the buffer to read into or to write
+	n       int       // bytes read or written so far
 	err     error     // an errno
-	blocked bool      // for room to write
-	since   time.Time // when that began, or got on
+	blocked bool      // the operation waits for room to write
+	since   time.Time // when it began to wait, or last wrote something
 }
 
-// newConn returns a conn that splices through pipes, and leaves quota, which it has
-// entered, when it is closed.
+// newConn returns a conn that splices through pipes. It releases quota, which
+// the caller has acquired, when it is closed.
 func newConn(tcp *net.TCPConn, sys syscall.RawConn, pipes *pipes, quota *Quota) *conn {
 	c := &conn{tcp: tcp, pipes: pipes, quota: quota}
 	c.in.step, c.out.step = c.read, c.write
@@ -75,7 +75,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	return t.n, nil
 }
 
-// read does what can be done now, and reports whether that is all.
+// read reads without blocking, and reports whether the Read is done.
 func (c *conn) read(fd uintptr) bool {
 	t := &c.in
 	t.n, t.err = nowait.Read(fd, t.p)
@@ -98,7 +98,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	return t.n, nil
 }
 
-// write does what can be done now, and reports whether that is all.
+// write writes without blocking, and reports whether the Write is done.
 func (c *conn) write(fd uintptr) bool {
 	t := &c.out
 	start := t.n
@@ -110,8 +110,9 @@ func (c *conn) write(fd uintptr) bool {
 	return t.recordWrite(t.n > start)
 }
 
-// recordWrite reports whether nothing is left to be waited for, where something was
-// written or not, and notes since when the client has taken nothing.
+// recordWrite is called after each attempt to write, with whether it wrote
+// something. It records since when the client has taken nothing, and reports
+// whether the operation is done.
 func (t *transfer) recordWrite(something bool) (done bool) {
 	done = t.err != syscall.EAGAIN
 	if !done && (something || !t.blocked) {
@@ -121,8 +122,8 @@ func (t *transfer) recordWrite(something bool) (done bool) {
 	return done
 }
 
-// run takes steps until one is done, which says in err how, or the deadline has
-// passed.
+// run calls step until it is done, and returns its error, or until the deadline
+// has passed.
 func (t *transfer) run(step func(fd uintptr) (done bool)) error {
 	t.blocked = false
 	for begun := false; ; begun = true {
@@ -134,7 +135,7 @@ func (t *transfer) run(step func(fd uintptr) (done bool)) error {
 			return err
 		}
 		if !begun && !t.blocked {
-			t.since = time.Now() // when it had not been tried yet
+			t.since = time.Now() // the deadline had passed before the first attempt
 		}
 		if t.blocked && t.tryNow(step) {
 			return t.err
@@ -145,25 +146,25 @@ func (t *transfer) run(step func(fd uintptr) (done bool)) error {
 	}
 }
 
-// tryNow takes a step though nobody was told that there is room: the system tells
-// only of a third of its buffer, which may be more than a slow client takes in
-// the time of a deadline.
+// tryNow calls step although the poller has not reported room. The system
+// reports it only when a third of the send buffer is free, and a slow client may
+// take less than that before the deadline.
 func (t *transfer) tryNow(step func(fd uintptr) bool) (done bool) {
 	err := t.control(func(fd uintptr) { done = step(fd) })
 	return err == nil && done
 }
 
-// A socket is what can be spliced.
+// A socket is a connection that can be spliced from.
 type socket interface {
 	net.Conn
 	syscall.Conn
 }
 
-// errNoSplice says that nothing can be spliced, and nothing was.
+// errNoSplice says that splicing is not possible, and that nothing was moved.
 var errNoSplice = errors.New("cannot be spliced")
 
-// ReadFrom writes what r holds. An error of a target whose answer is spliced
-// is a [net.OpError] of reading.
+// ReadFrom writes everything that it reads from r. If it splices, an error of
+// reading is a [net.OpError] with Op "read".
 func (c *conn) ReadFrom(r io.Reader) (int64, error) {
 	if limited, ok := r.(*io.LimitedReader); ok {
 		switch src := limited.R.(type) {
@@ -176,7 +177,7 @@ func (c *conn) ReadFrom(r io.Reader) (int64, error) {
 	return io.Copy(struct{ io.Writer }{c}, r)
 }
 
-// Close ends the context of ConnContext as well.
+// Close also cancels the context of ConnContext.
 func (c *conn) Close() error {
 	err := c.tcp.Close()
 	c.stopDetector()
@@ -195,7 +196,7 @@ func (c *conn) RemoteAddr() net.Addr { return c.tcp.RemoteAddr() }
 // CloseWrite tells the client that nothing more will come.
 func (c *conn) CloseWrite() error { return c.tcp.CloseWrite() }
 
-// SetLinger says what Close does with what was not sent yet; 0: it resets.
+// SetLinger is [net.TCPConn.SetLinger].
 func (c *conn) SetLinger(seconds int) error { return c.tcp.SetLinger(seconds) }
 
 func (c *conn) SetReadDeadline(t time.Time) error {
@@ -207,8 +208,8 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 
 func (c *conn) SetWriteDeadline(t time.Time) error { return c.out.deadline.Set(t) }
 
-// SetDeadline is called by a server when it hands the connection to somebody
-// else, and ends the watch.
+// SetDeadline also stops the hangup detector, because a server calls it when a
+// connection is hijacked.
 func (c *conn) SetDeadline(t time.Time) error {
 	c.stopDetector()
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))

@@ -9,16 +9,15 @@ import (
 	"github.com/shahnk19/parachute/internal/deadline"
 )
 
-// ConnContext is for the field of that name of an [http.Server] that serves a
-// listener of this package: with it the server's requests cost less. Their
-// contexts end when their client leaves, as they do without, but nothing tells
-// an [http.CloseNotifier]. On Linux they do so too where the client has sent
-// further requests ahead.
+// ConnContext is the ConnContext of an [http.Server] that serves a listener of
+// this package. It makes requests cheaper. Their contexts still end when the
+// client hangs up; on Linux, even if the client has sent further requests
+// before. But an [http.CloseNotifier] does not notice it.
 //
-// The first Read after SetReadDeadline was called with a zero time returns
-// nothing, no byte and no error, if it is into a single byte, until SetDeadline
-// was called, as a server does with a connection that is hijacked. Close ends
-// the context.
+// With it, the first Read after SetReadDeadline was called with the zero time
+// returns 0 and no error if its buffer is a single byte. It does so until
+// SetDeadline is called, as a server does with a hijacked connection. Close
+// cancels the context.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	if c, ok := c.(*conn); ok {
 		ctx, c.detector.cancel = context.WithCancel(ctx)
@@ -26,50 +25,50 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
-// detectDelay is how long a watch has been on when it begins to look. Most are over
-// before that.
+// detectDelay is how long a request runs before the detector polls its
+// connection. Most requests end earlier.
 const detectDelay = 10 * time.Millisecond
 
-// abortDeadline is the deadline by which net/http takes back a Read.
+// abortDeadline is the deadline that net/http sets to abort its background read.
 var abortDeadline = time.Unix(1, 0)
 
-// A hangupDetector finds out that the client of a request has left: that it has closed the
+// A hangupDetector detects that the client of a request has closed the
 // connection, or its side of it.
 //
-// net/http does that with a Read into a single byte. It begins one with every
-// request, or where its body ends: it clears the read deadline, and reads on a
-// goroutine of its own. When the request is answered and the Read goes on, or has
-// not even begun, it sets the deadline to longAgo, waits for the goroutine, and
-// clears the deadline again.
+// net/http does that with a background read: at the begin of each request, or at
+// the end of its body, it clears the read deadline and reads a single byte on a
+// goroutine of its own. When the request is answered, it sets the deadline to
+// abortDeadline, waits for the goroutine, and clears the deadline again.
 //
-// Here such a Read returns at once, without a byte or an error, and net/http, for
-// which that is the end of it, has nothing to take back but a Read that has not
-// begun. What it would have found is looked for in its stead, when a request
-// lasts, and ends the context that it has from ConnContext. The watch goes on
-// until more is read: a server that has read several requests at once answers all
-// of them meanwhile. Were net/http to try twice, it would be let.
+// With a hangupDetector, the background read returns at once, without a byte or
+// an error, and net/http has nothing to abort unless the read has not begun yet.
+// If the request takes longer than detectDelay, the detector polls the
+// connection instead, and cancels the context of ConnContext when the client has
+// hung up. It stays active until the next read, because a server that has read
+// several requests at once answers all of them before that. If net/http read a
+// second time in the background, that read would really be made.
 type hangupDetector struct {
-	cancel context.CancelFunc // ends the requests' contexts; nil: there is no watch
+	cancel context.CancelFunc // cancels the contexts of requests; nil without ConnContext
 
-	mu       sync.Mutex  // guards what follows
-	disabled bool        // there will be no more
-	expected bool        // the deadline was cleared, and nothing was read since
-	active   bool        // there was a Read into a byte, which got nothing, and none after it
-	timer    *time.Timer // begins to look; nil: there never was a watch
-	busy     bool        // the timer runs, or what it began
-	idle     sync.Cond   // busy became false
+	mu       sync.Mutex  // guards the fields below
+	disabled bool        // the detector must not become active any more
+	expected bool        // a background read may come: the deadline was cleared, and nothing was read since
+	active   bool        // a background read was replaced, and nothing was read since
+	timer    *time.Timer // calls conn.detectHangup; nil before the first time
+	busy     bool        // the timer or conn.detectHangup runs
+	idle     sync.Cond   // signals that busy became false
 }
 
-// deadlineCleared is called when there is to be no read deadline.
+// deadlineCleared is called when the read deadline is cleared.
 func (w *hangupDetector) deadlineCleared() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.expected = true
 }
 
-// replaceBackgroundRead is called before size bytes are read. It reports whether they are
-// not to be read, because that is a watch of net/http, whose place this one has
-// taken. Otherwise it ends this one.
+// replaceBackgroundRead is called before a read into size bytes. If that is a
+// background read of net/http, it activates the detector and returns true: the
+// read must not be made. Otherwise it deactivates the detector.
 func (c *conn) replaceBackgroundRead(size int) bool {
 	w := &c.detector
 	w.mu.Lock()
@@ -98,7 +97,8 @@ func (w *hangupDetector) beginLocked(look func()) {
 	}
 }
 
-// endLocked returns when nobody looks any more. d is the deadline of what looks.
+// endLocked deactivates the detector and waits until it does not poll any more.
+// d is the read deadline of the connection.
 func (w *hangupDetector) endLocked(d *deadline.Lazy) {
 	if !w.active {
 		return
@@ -115,7 +115,7 @@ func (w *hangupDetector) endLocked(d *deadline.Lazy) {
 	}
 }
 
-// stopDetector returns when nobody looks any more, and nobody will.
+// stopDetector deactivates the detector for good.
 func (c *conn) stopDetector() {
 	w := &c.detector
 	w.mu.Lock()
@@ -124,17 +124,17 @@ func (c *conn) stopDetector() {
 	w.endLocked(&c.in.deadline)
 }
 
-// detectHangup waits until the client has left, or the watch ends.
+// detectHangup waits until the client hangs up or the detector is deactivated.
 func (c *conn) detectHangup() {
 	for !c.handleDetection(c.in.call(peerClosed)) {
 	}
 }
 
-// handleDetection is told how a look has ended, and reports whether it was the last. A
-// deadline that was asked for and passes is as good as a client that has left, for
-// a Read of net/http would have ended like that. But longAgo says that the request
-// is answered. All of it happens under mu, so that a watch which begins with the
-// next request finds either somebody who looks, or nobody.
+// handleDetection handles the end of a poll, and reports whether it was the
+// last. A read deadline that has passed counts as a hang-up, because it would
+// have ended the background read of net/http in the same way. But abortDeadline
+// means that the request is answered. All of this happens under mu, so that the
+// next request finds the poll either running or ended.
 func (c *conn) handleDetection(err error) (last bool) {
 	w := &c.detector
 	w.mu.Lock()

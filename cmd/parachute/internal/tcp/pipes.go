@@ -6,27 +6,28 @@ import (
 )
 
 const (
-	// pipesPerUser is how many pipes of pipeSize an unprivileged user can have.
+	// pipesPerUser is how many pipes of pipeSize an unprivileged user may have.
 	pipesPerUser = 64
 
-	// pipeIdleTimeout is how long a pipe is kept that nobody uses. It costs two
-	// descriptors, and 0.01 ms to make another.
+	// pipeIdleTimeout is how long an unused pipe is kept. A pipe takes two
+	// descriptors, and about 0.01 ms to create.
 	pipeIdleTimeout = 2 * time.Second
 )
 
-// pipes are what the connections of a listener splice through: each has one for
-// as long as a call lasts.
+// pipes is the pool of pipes that the connections of a listener splice through.
+// Each call of splice uses one pipe.
 type pipes struct {
-	max int // that there are at once
+	max int // how many may be open
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	open   int
-	idle   []*pipe // the one used last at the end
+	idle   []*pipe // the most recently used is last
 	sweep  *time.Timer
-	closed bool // none is kept any more
+	closed bool // idle pipes are not kept any more
 }
 
-// get returns a pipe that is empty, for giveBack, or nil if none is to be had.
+// get returns an empty pipe, or nil if there is none. The caller must put it
+// back.
 func (s *pipes) get() *pipe {
 	s.mu.Lock()
 	if last := len(s.idle) - 1; last >= 0 {
@@ -51,7 +52,7 @@ func (s *pipes) get() *pipe {
 	return p
 }
 
-// put takes back a pipe, which is reusable if it is empty.
+// put returns a pipe to the pool. It is reusable if it is empty.
 func (s *pipes) put(p *pipe, reusable bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,8 +68,8 @@ func (s *pipes) put(p *pipe, reusable bool) {
 	}
 }
 
-// closeExpired closes what has been idle for too long, and is called again while
-// anything is idle.
+// closeExpired closes the pipes that have been idle for too long. It runs again
+// later while any pipe is idle.
 func (s *pipes) closeExpired() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,8 +87,7 @@ func (s *pipes) closeExpired() {
 	}
 }
 
-// close closes what is idle. What is in use is closed when it is given back, and
-// so is what is taken later.
+// close closes the idle pipes. The others are closed when they are put back.
 func (s *pipes) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

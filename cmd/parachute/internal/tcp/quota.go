@@ -8,27 +8,27 @@ import (
 	"github.com/shahnk19/parachute/internal/descriptors"
 )
 
-// A Quota is how many connections several listeners may have open at once. While
-// there are that many, or the descriptors of the process are short, nobody is
-// accepted: clients wait in the backlogs of the system until others leave. As
-// listeners do not wait for each other, each may be one ahead.
+// A Quota limits how many connections several listeners may have open together.
+// While there are that many, or file descriptors are short, no connection is
+// accepted: clients wait in the listen backlogs until others close theirs.
+// Listeners do not wait for each other, so each may exceed the limit by one.
 type Quota struct {
-	// Vital says that connections may take the descriptors that are kept in
-	// reserve. It is set before the first is accepted.
+	// Vital says that connections may use the reserved descriptors. It must be
+	// set before the first is accepted.
 	Vital bool
 
 	most       int
 	onShortage func(open int, err error)
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	open  int
-	freed chan struct{} // closed when fewer are; nil: nobody waits for that
+	freed chan struct{} // closed when a connection is closed; nil if nobody waits for that
 }
 
-// NewQuota returns a Quota of most connections. While it has clients wait it calls
-// short, unless that is nil, many times a second, with the number of connections
-// and why nobody is accepted; short returns soon, and may be called from any
-// goroutine.
+// NewQuota returns a Quota of most connections. While clients have to wait, it
+// calls short many times a second, unless short is nil, with the number of open
+// connections and the reason. short must return soon, and must be safe for use
+// by several goroutines.
 func NewQuota(most int, short func(open int, err error)) *Quota {
 	if short == nil {
 		short = func(int, error) {}
@@ -36,14 +36,14 @@ func NewQuota(most int, short func(open int, err error)) *Quota {
 	return &Quota{most: most, onShortage: short}
 }
 
-// pollInterval is the pause between two looks at whether descriptors are short.
+// pollInterval is how often wait checks whether descriptors are still short.
 const pollInterval = 50 * time.Millisecond
 
-// errQuotaFull is why nobody is accepted before descriptors are short.
+// errQuotaFull is the reason if the quota is used up.
 var errQuotaFull = errors.New("so many clients are connected that the files that may be open are left for their targets")
 
-// wait returns when one more connection may be accepted, and reports false if
-// done was closed before. isShort reports whether descriptors are.
+// wait waits until another connection may be accepted. It reports false if done
+// is closed before that. isShort reports whether descriptors are short.
 func (q *Quota) wait(isShort func() bool, done <-chan struct{}) bool {
 	for {
 		open, freed := q.state()
@@ -67,8 +67,8 @@ func (q *Quota) wait(isShort func() bool, done <-chan struct{}) bool {
 	}
 }
 
-// state returns how many connections are open, and if that is as many as may be,
-// what is closed when there are fewer; else nil.
+// state returns how many connections are open. If the quota is used up, it also
+// returns a channel that is closed when a connection is released.
 func (q *Quota) state() (open int, freed <-chan struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -81,7 +81,7 @@ func (q *Quota) state() (open int, freed <-chan struct{}) {
 	return q.open, q.freed
 }
 
-// acquire counts a connection until leave is called.
+// acquire counts a connection until release is called.
 func (q *Quota) acquire() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -98,8 +98,8 @@ func (q *Quota) release() {
 	}
 }
 
-// reportShortage says so if a connection could not be accepted because descriptors are
-// short.
+// reportShortage calls onShortage if err, which kept a connection from being
+// accepted, says that descriptors are short.
 func (q *Quota) reportShortage(err error) {
 	if descriptors.IsShortage(err) {
 		open, _ := q.state()

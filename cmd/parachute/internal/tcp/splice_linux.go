@@ -9,34 +9,35 @@ import (
 	"github.com/shahnk19/parachute/internal/nowait"
 )
 
-// A pipe is what is spliced through: the kernel moves pages from a socket into
-// it, and from it to another.
+// A pipe is a pipe to splice through: the kernel moves pages from one socket
+// into the pipe, and from the pipe to another socket.
 type pipe struct {
 	in, out int       // file descriptors
-	since   time.Time // it has been idle
+	since   time.Time // when it became idle
 
 	fillStep, drainStep func(fd uintptr) (done bool)
 
-	want int       // how many bytes are to be moved
-	n    int       // how many fill has moved
-	err  error     // an errno of it
-	to   *transfer // what drain is of
+	want int       // how many bytes to move
+	n    int       // how many bytes moveIn has moved
+	err  error     // an errno of moveIn
+	to   *transfer // the transfer that moveOut writes for
 }
 
 const (
-	// pipeSize is how much a pipe is to hold, if its pages are full. What comes
-	// from a network fills a third of each. An unprivileged user can have 64 of
-	// this size, which is also the largest that one may ask for.
+	// pipeSize is the capacity of a pipe if its pages are full. Data from a network
+	// fills about a third of each page. An unprivileged user may have 64 pipes of
+	// this size, which is also the largest size that such a user may set.
 	pipeSize = 1 << 20
 
-	// spliceSize is how much is moved at once without the scheduler being told.
+	// spliceSize is how much one system call moves at most.
 	spliceSize = 512 << 10
 
 	setPipeSize    = 1031 // F_SETPIPE_SZ
 	spliceNonblock = 2    // SPLICE_F_NONBLOCK
 )
 
-// newPipe returns a pipe, or nil if there is none to be had that is worth it.
+// newPipe creates a pipe. It returns nil if it cannot, or if the pipe would get
+// a reserved descriptor or be too small to be worth it.
 func newPipe() *pipe {
 	var fds [2]int
 	if err := syscall.Pipe2(fds[:], syscall.O_CLOEXEC|syscall.O_NONBLOCK); err != nil {
@@ -46,8 +47,8 @@ func newPipe() *pipe {
 		closePipe(fds)
 		return nil
 	}
-	// Where a user has too many, this fails, and the pipe has room for two pages:
-	// to copy costs less.
+	// If the user has too many pipes this fails, and the pipe has room for only
+	// two pages: then copying costs less.
 	if _, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fds[0]), setPipeSize, pipeSize); errno != 0 {
 		closePipe(fds)
 		return nil
@@ -64,8 +65,8 @@ func closePipe(fds [2]int) {
 
 func (p *pipe) close() { closePipe([2]int{p.out, p.in}) }
 
-// splice is ReadFrom where the kernel moves what is read. An error of src is a
-// [net.OpError] of reading, any other one of writing.
+// splice does the work of ReadFrom in the kernel. An error of src is a
+// [net.OpError] with Op "read", any other error one with Op "write".
 func (c *conn) splice(src socket, limited *io.LimitedReader) (written int64, err error) {
 	from, err := src.SyscallConn()
 	if err != nil {
@@ -88,7 +89,7 @@ func (c *conn) splice(src socket, limited *io.LimitedReader) (written int64, err
 			return written, err
 		}
 		limited.N -= int64(n)
-		reusable = false // for something is in it
+		reusable = false // the pipe is not empty
 		n, err = c.drain(p, n)
 		written += int64(n)
 		if err != nil {
@@ -99,7 +100,8 @@ func (c *conn) splice(src socket, limited *io.LimitedReader) (written int64, err
 	return written, nil
 }
 
-// fill moves at most limit bytes into p, which is empty: none at the end.
+// fill moves at most limit bytes into p, which must be empty. It moves none at
+// the end of the input.
 func (p *pipe) fill(from syscall.RawConn, limit int) (int, error) {
 	p.want = limit
 	if err := from.Read(p.fillStep); err != nil {
@@ -113,7 +115,7 @@ func (p *pipe) moveIn(fd uintptr) bool {
 	return p.err != syscall.EAGAIN
 }
 
-// drain moves the n bytes that are in p to c.
+// drain moves the n bytes in p to c.
 func (c *conn) drain(p *pipe, n int) (written int, err error) {
 	t := &c.out
 	t.mu.Lock()
@@ -124,7 +126,7 @@ func (c *conn) drain(p *pipe, n int) (written int, err error) {
 	return t.n, err
 }
 
-// moveOut does what can be done now, and reports whether that is all.
+// moveOut splices without blocking, and reports whether drain is done.
 func (p *pipe) moveOut(fd uintptr) bool {
 	t := p.to
 	start := t.n
@@ -136,8 +138,8 @@ func (p *pipe) moveOut(fd uintptr) bool {
 	return t.recordWrite(t.n > start)
 }
 
-// spliceNow moves what can be moved without waiting. The scheduler is not told,
-// as it is not of the other calls.
+// spliceNow splices without blocking. Like the other calls, it does not tell the
+// scheduler.
 func spliceNow(from, to, limit int) (int, error) {
 	for {
 		n, _, errno := syscall.RawSyscall6(syscall.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(limit), spliceNonblock)

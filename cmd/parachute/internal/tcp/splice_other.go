@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A pipe is nothing here.
+// There is no pipe to splice through on this system: newPipe returns nil.
 type pipe struct{ since time.Time }
 
 func newPipe() *pipe { return nil }
