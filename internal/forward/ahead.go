@@ -8,36 +8,36 @@ import (
 	"github.com/shahnk19/parachute/internal/field"
 )
 
-// How long the first byte of a body of unknown length, or its end, is waited for
-// before the head goes out. A client that has one sends it with the head, or
-// right behind it. One that waits for the answer's head instead gets that later
-// by so much, and no more.
+// How long to wait for the first byte or the end of a body of unknown length
+// before the head is sent. A client that has a body usually sends it right behind
+// the head. A client that waits for the head of the answer before it sends its
+// body gets that head later by this time.
 const (
-	bodylessTimeout  = time.Second            // where there is hardly ever a body
-	firstByteTimeout = 100 * time.Millisecond // with any other method
+	bodylessTimeout  = time.Second            // for methods that rarely have a body
+	firstByteTimeout = 100 * time.Millisecond // for other methods
 )
 
-// An lookAheadBody is a client's body whose first bytes are read before anybody asks
-// for them, to see whether there are any. Over HTTP/2 and HTTP/3 the head may
-// leave that open: a GET has a body of unknown length then until its stream
-// ends, and would go on in chunks of which there are none.
+// An lookAheadBody is a request's body whose first bytes are read in advance, to
+// see whether there are any. The head of a request over HTTP/2 and HTTP/3 may not
+// tell: a GET whose stream has not ended yet has a body of unknown length, and
+// would be sent to the target in chunks, of which there are none.
 type lookAheadBody struct {
 	io.ReadCloser
 
 	ready chan struct{} // closed when the fields below are set
-	first []byte        // what is still to be given to a Read
-	err   error         // what came with it
+	first []byte        // what Read has not returned yet
+	err   error         // what Read returns after first
 }
 
-// lookAhead puts an ahead in the place of r's body if it is to be looked for, or
-// http.NoBody if there is none. It returns when that is known, but does not
-// wait for long. Called again, it goes on with the ahead that is there. call says
-// that r is a gRPC call, whose client may wait for the answer before it sends
-// anything.
-func lookAhead(r *http.Request, call bool) {
+// lookAhead finds out whether r has a body if its head does not tell. It replaces
+// r.Body by a lookAheadBody, or by http.NoBody if there is no body, and returns
+// when the first byte has arrived or the timeout has passed. If r.Body is a
+// lookAheadBody already, it continues with that. It does nothing for a gRPC call,
+// whose client may wait for the answer before it sends anything.
+func lookAhead(r *http.Request, isGRPC bool) {
 	a, begun := r.Body.(*lookAheadBody)
 	if !begun {
-		if call || !mayBeEmpty(r) {
+		if isGRPC || !mayBeEmpty(r) {
 			return
 		}
 		a = &lookAheadBody{ReadCloser: r.Body, ready: make(chan struct{})}
@@ -54,15 +54,16 @@ func lookAhead(r *http.Request, call bool) {
 	}
 }
 
-// mayBeEmpty reports whether only a look can tell if r has a body. Where the
-// client waits for a 100 before it sends one there is nothing to be seen. And
-// trailers need a body that they stand behind.
+// mayBeEmpty reports whether only reading can tell if r has a body. A client that
+// expects a 100 has one, but will not send it before; one that announces trailers
+// has one too.
 func mayBeEmpty(r *http.Request) bool {
 	return r.ProtoMajor > 1 && r.ContentLength < 0 && len(r.Trailer) == 0 &&
 		!field.HasToken(r.Header["Expect"], "100-continue")
 }
 
-// readFirst is the goroutine of a, which lasts until something has come.
+// readFirst reads until there is a byte or an error. It runs on a goroutine of
+// its own; whoever uses a must wait for ready.
 func (a *lookAheadBody) readFirst() {
 	defer close(a.ready)
 	p := make([]byte, 512)
@@ -73,7 +74,8 @@ func (a *lookAheadBody) readFirst() {
 	a.first = p[:n]
 }
 
-// wait reports whether something came in time.
+// wait waits until a is ready, or limit has passed, or done is closed, and reports
+// whether a is ready.
 func (a *lookAheadBody) wait(limit time.Duration, done <-chan struct{}) bool {
 	late := time.NewTimer(limit)
 	defer late.Stop()
@@ -90,7 +92,7 @@ func (a *lookAheadBody) wait(limit time.Duration, done <-chan struct{}) bool {
 	}
 }
 
-// Read waits for what comes first, and reads on from there.
+// Read returns the bytes that readFirst has read, and then the rest.
 func (a *lookAheadBody) Read(p []byte) (n int, err error) {
 	<-a.ready
 	n = copy(p, a.first)

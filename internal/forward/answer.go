@@ -13,26 +13,26 @@ import (
 	"github.com/shahnk19/parachute/internal/field"
 )
 
-// An answer is a final answer on its way to the client.
+// An answer is a final answer that is being copied to the client.
 type answer struct {
 	*relay
 	res           *http.Response
-	bodyless      bool      // no body follows, whatever the head says (RFC 9112, section 6.3)
-	headOnly      bool      // nothing at all follows the target's head
-	hasLength     bool      // the target said how long the body is
-	chunked       bool      // the client gets it in chunks
-	isEventStream bool      // it is a stream of events
-	clientSending bool      // the client is still sending
-	upgrades      []string  // protocols, one of which the target wants to be asked for
-	trailerNames  []string  // trailer fields that the head names
-	grpcCall      *grpcCall // what is written to; nil: the answer is not that of a gRPC call
+	bodyless      bool      // has no body, whatever the head says (RFC 9112, section 6.3)
+	headOnly      bool      // neither body nor trailers follow the target's head
+	hasLength     bool      // the target sent a Content-Length
+	chunked       bool      // is sent to the client in chunks
+	isEventStream bool      // the body is an event stream
+	clientSending bool      // part of the request's body has not been read
+	upgrades      []string  // of a 426: protocols, one of which the target requires
+	trailerNames  []string  // fields that the Trailer header announces, sorted
+	grpcCall      *grpcCall // the ResponseWriter; nil: this is no gRPC call
 }
 
-// chunkedValue is the value of a Transfer-Encoding header. It keeps the server from
-// counting a short answer, the length of which the target did not tell.
+// chunkedValue is the value of a Transfer-Encoding header. With it net/http's server
+// does not add a Content-Length to a short answer, to which the target gave none.
 var chunkedValue = []string{"chunked"}
 
-// passAnswer passes res on.
+// passAnswer passes on a final answer other than 101.
 func (y *relay) passAnswer(res *http.Response) error {
 	if res.StatusCode < 200 || res.StatusCode > 999 {
 		return errStatus
@@ -64,8 +64,8 @@ func (y *relay) passAnswer(res *http.Response) error {
 	return a.pass()
 }
 
-// passGRPC passes on the answer of a gRPC call. Whatever ends it early, the client
-// has to get what came before.
+// passGRPC passes on the answer to a gRPC call. If the answer breaks off, the client
+// still gets the part that has arrived.
 func (a *answer) passGRPC() error {
 	c := a.newGRPCCall()
 	a.grpcCall = c
@@ -96,7 +96,7 @@ func (a *answer) pass() error {
 		err = a.passBody()
 	}
 	if err == nil && a.clientSending && a.r.ProtoMajor == 1 {
-		err = a.flush(time.Now()) // the client may go on sending until it has all of it
+		err = a.flush(time.Now()) // the client may send until it has the whole answer
 	}
 	if err != nil {
 		if !a.bodyless && !a.hasLength && !a.chunked && a.r.ProtoMajor == 1 {
@@ -105,13 +105,13 @@ func (a *answer) pass() error {
 		return err
 	}
 	a.setTrailer()
-	a.extendWriteDeadline(time.Now()) // for what the server still holds back
+	a.extendWriteDeadline(time.Now()) // for what the server has buffered
 	a.answered = true
 	return nil
 }
 
-// writeHead writes the head, which the server keeps until there is more or it is
-// flushed.
+// writeHead writes the head, which the server buffers until it is flushed or the
+// buffer is full.
 func (a *answer) writeHead() {
 	h := a.w.Header()
 	addFields(h, a.res.Header)
@@ -122,7 +122,7 @@ func (a *answer) writeHead() {
 		h["Transfer-Encoding"] = chunkedValue
 	}
 	if !a.hasLength && a.r.ProtoMajor > 1 {
-		h["Content-Length"] = nil // and count what is all there when the request is done
+		h["Content-Length"] = nil // the server would count a short answer
 	}
 	if !a.headOnly || a.r.Method == http.MethodHead {
 		a.trailerNames = trailerNames(a.res.Trailer)
@@ -143,7 +143,7 @@ func (a *answer) writeHead() {
 	a.w.WriteHeader(a.res.StatusCode)
 }
 
-// passEvents passes on events until somebody closes the stream.
+// passEvents passes on an event stream until it ends or is closed.
 func (a *answer) passEvents() error {
 	if err := a.flush(a.result.FirstByte); err != nil {
 		return err
@@ -159,25 +159,27 @@ func (a *answer) passEvents() error {
 	return err
 }
 
-// passBody passes on the body. Nothing that has come waits for what comes later:
-// before the target is waited for, the client gets it. An answer that is all at
-// hand leaves in one piece, when the request is done. Where nothing follows its
-// head, that piece is its end as well, which gRPC's trailers-only answers have to be.
+// passBody passes on the body. It flushes before it waits for the target, so that the
+// client gets what has arrived. An answer that has arrived as a whole is not
+// flushed: the server writes it at once when the request is done. If the answer is
+// only a head, the server ends the stream with it, as a Trailers-Only answer of
+// gRPC requires.
 func (a *answer) passBody() error {
 	if a.headOnly {
 		return nil
 	}
 	if !a.hasLength && !a.r.ProtoAtLeast(1, 1) {
-		if err := a.flush(a.result.FirstByte); err != nil { // else the server counts a short answer
+		// Otherwise the server adds a Content-Length to a short answer.
+		if err := a.flush(a.result.FirstByte); err != nil {
 			return err
 		}
 	}
-	if to, ok := a.res.Body.(io.WriterTo); ok && !a.isEventStream { // which would be timed
+	if to, ok := a.res.Body.(io.WriterTo); ok && !a.isEventStream { // WriteTo sets deadlines
 		n, err := to.WriteTo(a.w)
 		a.result.BytesOut = n
-		a.writeDeadline = time.Time{} // it had deadlines of its own
+		a.writeDeadline = time.Time{} // WriteTo has changed it
 		if err = a.checkLength(err); err != nil && a.grpcCall == nil {
-			// What there was still goes on, if the client takes it.
+			// The client still gets the part that has arrived.
 			a.rc.SetWriteDeadline(time.Now().Add(lingerTimeout))
 			a.rc.Flush()
 		}
@@ -192,7 +194,7 @@ const bufferSize = 32 << 10
 
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-// copyBody passes the body on piece by piece.
+// copyBody passes the body on with one Read and one Write at a time.
 func (a *answer) copyBody(buffer []byte) error {
 	waiting, tells := a.resBody.(interface{ BeforeWait(f func() error) })
 	if tells {
@@ -222,13 +224,13 @@ func (a *answer) copyBody(buffer []byte) error {
 		case err == io.EOF:
 			return nil
 		case err != nil:
-			a.flush(time.Now()) // what there was still goes on
+			a.flush(time.Now()) // the client still gets the part that has arrived
 			return err
 		}
 	}
 }
 
-// beforeWait sends what is held back, at the time now.
+// beforeWait flushes before the target is waited for. now is the current time.
 func (y *relay) beforeWait(now time.Time) error {
 	y.waited = true
 	if y.flushErr = y.flush(now); y.flushErr == nil {
@@ -237,8 +239,8 @@ func (y *relay) beforeWait(now time.Time) error {
 	return y.flushErr
 }
 
-// checkLength returns err or, if a body of known length ended without one, whether
-// that was its end.
+// checkLength returns err, or io.ErrUnexpectedEOF if err is nil and the body was not
+// as long as its Content-Length.
 func (a *answer) checkLength(err error) error {
 	if err == nil && a.hasLength && a.res.ContentLength >= 0 && a.result.BytesOut != a.res.ContentLength {
 		return io.ErrUnexpectedEOF
@@ -254,7 +256,8 @@ func (y *relay) flush(now time.Time) error {
 	return nil
 }
 
-// extendWriteDeadline gives the client time to take what is written next, at the time now.
+// extendWriteDeadline gives the client time to take what is written next. now is
+// the current time.
 func (y *relay) extendWriteDeadline(now time.Time) {
 	if y.isStream {
 		return
@@ -265,8 +268,8 @@ func (y *relay) extendWriteDeadline(now time.Time) {
 	}
 }
 
-// clearWriteDeadline is the opposite of allow: for now, nothing is written. HTTP/1 does not
-// mind a deadline then, but HTTP/2 ends the stream.
+// clearWriteDeadline removes the write deadline while nothing is written. Over HTTP/1
+// it would do no harm, but HTTP/2 ends the stream when it passes.
 func (y *relay) clearWriteDeadline() {
 	if y.r.ProtoMajor > 1 && !y.writeDeadline.IsZero() {
 		y.writeDeadline = time.Time{}
@@ -274,8 +277,7 @@ func (y *relay) clearWriteDeadline() {
 	}
 }
 
-// setTrailer passes on the trailer section, which the server writes when the
-// request is done.
+// setTrailer sets the trailer fields, which the server writes when the request is done.
 func (a *answer) setTrailer() {
 	if a.headOnly || len(a.res.Trailer) == 0 || !a.r.ProtoAtLeast(1, 1) {
 		return
@@ -285,29 +287,29 @@ func (a *answer) setTrailer() {
 		switch {
 		case !isTrailer(name):
 		case a.isAnnounced(name):
-			h[name] = values // also if there are none: what the head had is not a trailer
+			h[name] = values // even if empty: h may have a field of that name for the head
 		default:
 			h[http.TrailerPrefix+name] = values
 		}
 	}
 }
 
-// isAnnounced reports whether the head named a trailer field, of which there may
-// be thousands.
+// isAnnounced reports whether the Trailer header has announced a field. It does not
+// search one by one, for there may be thousands.
 func (a *answer) isAnnounced(name string) bool {
 	_, ok := slices.BinarySearch(a.trailerNames, name)
 	return ok
 }
 
-// resetConn ends an HTTP/1.0 answer whose end is the connection's in a way that
-// does not look like that end.
+// resetConn resets the connection of an answer to HTTP/1.0 without a length that broke
+// off. If the connection were closed, that would mark the end of the answer.
 func (a *answer) resetConn() {
 	conn, _, err := a.rc.Hijack()
 	if err != nil {
 		return
 	}
 	if tls, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		conn = tls.NetConn() // tls.Conn.Close would tell the client that this is all
+		conn = tls.NetConn() // tls.Conn.Close would send close_notify, a regular end
 	}
 	if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok {
 		tcp.SetLinger(0)
@@ -315,17 +317,17 @@ func (a *answer) resetConn() {
 	conn.Close()
 }
 
-// An eventStream is what [Options.Stream] is called with for events.
+// An eventStream is what [Options.Stream] is called with for an event stream.
 type eventStream struct {
 	rc      http.ResponseController
 	resBody io.Closer
 
-	mu     sync.Mutex // guards over, cut, and rc from being used too late
-	ended  bool       // nothing is transferred any more
-	closed bool       // because the stream was closed
+	mu     sync.Mutex // guards the fields below, and the use of rc, which ends with end
+	ended  bool       // the transfer is over
+	closed bool       // by Close
 }
 
-// Close ends the transfer, whether that waits for the target or the client.
+// Close ends the transfer, whether it waits for the target or for the client.
 func (s *eventStream) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -337,7 +339,7 @@ func (s *eventStream) Close() error {
 	return nil
 }
 
-// end makes a later Close do nothing, and reports whether there was one.
+// end makes later calls of Close do nothing, and reports whether one came before.
 func (s *eventStream) end() (cut bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

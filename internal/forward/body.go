@@ -13,17 +13,18 @@ import (
 )
 
 const (
-	// clientTimeout is how long a client may send no byte of a body that it owes,
-	// or take no byte of an answer.
+	// clientTimeout is how long a client may send no byte of its body, or take no
+	// byte of the answer.
 	clientTimeout = 60 * time.Second
 
-	// deadlineSlack is how much of idleLimit may be spent before a deadline is
-	// set anew: to set one costs as much as a small read.
+	// deadlineSlack is how much of clientTimeout may have passed before a deadline
+	// is set anew, which costs as much as a small read.
 	deadlineSlack = time.Second
 
-	// lingerTimeout is how long a client that was answered early may go on
-	// sending. What arrives at a closed connection resets it, and a reset may
-	// destroy an answer that was not read yet (RFC 9112, section 9.6).
+	// lingerTimeout is how long a client may go on sending its body after it was
+	// answered. Bytes that arrive at a closed connection reset it, and a reset
+	// may destroy an answer that the client has not read yet (RFC 9112, section
+	// 9.6).
 	lingerTimeout = 500 * time.Millisecond
 )
 
@@ -32,40 +33,40 @@ var (
 	errBodyAnswered = errors.New("the client's body is not wanted: its request is answered")
 )
 
-// A requestBody is the client's body as an exchange sees it, which may read it on
-// another goroutine than Forward's and hold it for longer than Forward lasts:
-// from stop on, nothing here touches the request or the ResponseWriter.
+// A requestBody is the client's body as an exchange reads it. The exchange may read
+// it on another goroutine, and keep it after Forward has returned: once stop has
+// returned, no method uses the request or the ResponseWriter.
 type requestBody struct {
 	src    io.ReadCloser
 	w      http.ResponseWriter
-	in     *http.Request // whose Trailer the server fills
-	out    *http.Request // a copy with this body, for the exchange
-	duplex bool          // w takes an answer while src is read
-	isGRPC bool          // of a gRPC call: nobody is owed the next message
+	in     *http.Request // as the server made it, which fills its Trailer
+	out    *http.Request // a copy of in with this body, for the exchange
+	duplex bool          // w can be written while src is read
+	isGRPC bool          // the request is a gRPC call: Reads have no deadline
 
-	// mu guards what follows, and the writing of heads to w: the first Read
-	// of a body that the client holds back writes a 100.
+	// mu guards the fields below, and is held while a 1xx head is written to w,
+	// as the first Read does if the client waits for a 100.
 	mu             sync.Mutex
-	awaitsContinue bool          // the client waits for a 100 before it sends
+	awaitsContinue bool          // the client waits for a 100 before it sends its body
 	n              int64         // bytes read
-	begun          bool          // a Read was begun
-	complete       bool          // all was read, and nothing was wrong with it
-	readErr        error         // what every Read returns from now on
-	clientErr      error         // what was wrong with the client's body; nil: nothing that is known
+	begun          bool          // Read was called
+	complete       bool          // all was read without an error
+	readErr        error         // what later Reads return; nil: they read
+	clientErr      error         // why the body could not be read to its end; nil: it could, or reading was stopped
 	reading        bool          // a Read is running
-	idle           chan struct{} // if not nil: closed once err is set and no Read is running
-	answered       bool          // the answer is there
-	readDeadline   time.Time     // the client's read deadline; zero: none of ours
+	idle           chan struct{} // if not nil: is closed when readErr is set and no Read is running
+	answered       bool          // the head of the final answer has arrived
+	readDeadline   time.Time     // as set on w; zero: none
 }
 
-func newBody(w http.ResponseWriter, r *http.Request, call bool) *requestBody {
+func newRequestBody(w http.ResponseWriter, r *http.Request, isGRPC bool) *requestBody {
 	b := &requestBody{
 		src:            r.Body,
 		w:              w,
 		in:             r,
 		out:            r.WithContext(r.Context()),
 		duplex:         r.ProtoMajor > 1 || http.NewResponseController(w).EnableFullDuplex() == nil,
-		isGRPC:         call,
+		isGRPC:         isGRPC,
 		awaitsContinue: r.ProtoMajor == 1 && r.ProtoMinor > 0 && field.HasToken(r.Header["Expect"], "100-continue"),
 	}
 	b.out.Body = b
@@ -89,12 +90,12 @@ func (b *requestBody) beginRead() error {
 		return b.readErr
 	}
 	if b.awaitsContinue {
-		// The server would do this itself, but without regard for a head that
-		// Forward's goroutine is writing.
+		// net/http's server would write it on Read too, even while Forward's
+		// goroutine is writing another head.
 		b.awaitsContinue = false
 		writeInterim(b.w, b.in, http.StatusContinue, nil)
 	}
-	// This is done under mu so that the deadline which stop sets is the last.
+	// mu is held so that stop sets the last deadline.
 	if now := time.Now(); !b.answered && !b.isGRPC && b.readDeadline.Sub(now) < clientTimeout-deadlineSlack {
 		b.setReadDeadlineLocked(now.Add(clientTimeout))
 	}
@@ -119,12 +120,12 @@ func (b *requestBody) endRead(n int, err error) error {
 		b.complete = true
 		b.copyTrailer()
 	case err == nil && counted:
-		b.complete = true // but for the trailers, which another Read may wait for
+		b.complete = true // except for the trailers, for which another Read may wait
 	case err != nil && !b.wasStoppedLocked(err):
 		b.clientErr = err
 	}
-	// At the end of the body, an HTTP/1 server reads on to notice a client
-	// that leaves. On HTTP/2, a deadline ends a body that nobody reads.
+	// After the body, an HTTP/1 server goes on reading, to notice when the client
+	// disconnects. On HTTP/2, a deadline ends the body even if nobody reads it.
 	if b.complete || b.in.ProtoMajor > 1 {
 		b.setReadDeadlineLocked(time.Time{})
 	}
@@ -139,9 +140,9 @@ func (b *requestBody) isComplete() bool {
 	return b.complete
 }
 
-// markAnswered reports whether the client is still sending now that there is an
-// answer, which it may go on with, but does not owe any more. If it has waited
-// for a 100 all the time it will not be asked.
+// markAnswered notes that the head of the final answer has arrived: Reads have no
+// deadline any more, and a client that still waits for a 100 gets none. It reports
+// whether part of the body has not been read.
 func (b *requestBody) markAnswered() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -153,7 +154,7 @@ func (b *requestBody) markAnswered() bool {
 	return !b.complete
 }
 
-// setReadDeadlineLocked sets the client's read deadline; the zero t stands for none.
+// setReadDeadlineLocked sets the read deadline of w; the zero t means none.
 func (b *requestBody) setReadDeadlineLocked(t time.Time) {
 	if t != b.readDeadline {
 		b.readDeadline = t
@@ -161,8 +162,8 @@ func (b *requestBody) setReadDeadlineLocked(t time.Time) {
 	}
 }
 
-// Close makes later Reads fail. It does not wait for a running one, nor close
-// the body of the request, which would be to read it to its end.
+// Close makes later Reads fail. It does not wait for one that is running. It does
+// not close the body of the request: the server would then read it to its end.
 func (b *requestBody) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -170,7 +171,8 @@ func (b *requestBody) Close() error {
 	return nil
 }
 
-// failLocked notes why no Read will follow, unless err is nil or that is known.
+// failLocked makes err what later Reads return, unless it is nil or they fail
+// already.
 func (b *requestBody) failLocked(err error) {
 	if b.readErr == nil {
 		b.readErr = err
@@ -194,12 +196,13 @@ func (b *requestBody) awaitIdle() {
 	<-settled
 }
 
-// stop makes later Reads fail, gives a running one the time running, and
-// returns when it is over. The server, which wants to read what is left of the
-// body when the request is done, has the time after for that.
+// stop makes later Reads fail, interrupts a running one once the time running has
+// passed, and returns when it has returned. When the request is done, net/http's
+// server reads the rest of the body over HTTP/1; stop gives it the time after for
+// that.
 //
-// Only where the ResponseWriter knows no deadlines does stop wait for as long
-// as a running Read takes by itself.
+// If the ResponseWriter does not support deadlines, stop waits until a running
+// Read returns by itself.
 func (b *requestBody) stop(running, after time.Duration) {
 	b.mu.Lock()
 	b.failLocked(errBodyAnswered)
@@ -210,19 +213,19 @@ func (b *requestBody) stop(running, after time.Duration) {
 		b.mu.Lock()
 	}
 	if a, ok := b.src.(*lookAheadBody); ok && !a.wait(0, nil) {
-		b.begun = true // nobody can tell any more what it has got
+		b.begun = true // the bytes that it may have read are lost
 		b.readFor(0)
 		<-a.ready
 	}
-	// HTTP/2 ends the stream without reading what is left.
+	// Over HTTP/2 the server resets the stream and reads nothing more.
 	if !b.complete && b.in.ProtoMajor == 1 {
 		b.readFor(after)
 	}
 	b.mu.Unlock()
 }
 
-// awaitLookAhead gives a look ahead that nobody has come to read the time to end: the
-// request can be sent again then.
+// awaitLookAhead waits a short time for the first byte of the body, if nobody has
+// called Read: once it is there, the request can be sent again.
 func (b *requestBody) awaitLookAhead() {
 	b.mu.Lock()
 	begun := b.begun
@@ -232,15 +235,15 @@ func (b *requestBody) awaitLookAhead() {
 	}
 }
 
-// wasStoppedLocked reports whether err, of a Read that was running when nobody
-// wanted it any more, came of that: by itself it would have gone on.
+// wasStoppedLocked reports whether err comes from a Read that was interrupted by
+// stop, and not from the client.
 func (b *requestBody) wasStoppedLocked(err error) bool {
 	return b.readErr != nil && errors.Is(err, os.ErrDeadlineExceeded) && (b.readDeadline.IsZero() || time.Now().Before(b.readDeadline))
 }
 
-// lingerTime is how long a Read that runs when the client has its answer may take.
-// To end it at once would spoil the framing of a chunked body, which the server
-// is to read on.
+// lingerTime returns how long a Read may go on when the answer is complete. To
+// interrupt the Read of a chunked body at once would lose the place in its framing,
+// and the server could not read the rest.
 func (b *requestBody) lingerTime() time.Duration {
 	if b.in.ContentLength < 0 && b.in.ProtoMajor == 1 {
 		return lingerTimeout
@@ -248,14 +251,14 @@ func (b *requestBody) lingerTime() time.Duration {
 	return 0
 }
 
-// readFor lets reading from the client go on for d.
+// readFor sets the read deadline of w to d from now.
 func (b *requestBody) readFor(d time.Duration) {
 	http.NewResponseController(b.w).SetReadDeadline(time.Now().Add(d))
 }
 
-// copyTrailer copies what may be sent of the client's trailer section: the
-// announced names at first, the values at the end. What reads them may last
-// longer than Forward.
+// copyTrailer copies the client's trailer fields that may be forwarded: their
+// announced names at first, their values at the end of the body. They are copied
+// because the exchange may read them after Forward has returned.
 func (b *requestBody) copyTrailer() {
 	for name, values := range b.in.Trailer {
 		if isTrailer(name) {
@@ -267,8 +270,9 @@ func (b *requestBody) copyTrailer() {
 	}
 }
 
-// NewTimeoutReader returns a reader of the client's body that gives the client 60 s for
-// each Read, as Forward does, for whoever reads it before. w is the request's.
+// NewTimeoutReader returns a reader of body, the body of the request that w
+// answers. Each Read fails if the client sends nothing for 60 s, as in Forward. It
+// is for code that reads the body before Forward does.
 func NewTimeoutReader(w http.ResponseWriter, body io.Reader) io.Reader {
 	return &timeoutReader{http.NewResponseController(w), body}
 }

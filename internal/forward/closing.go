@@ -8,41 +8,41 @@ import (
 	"github.com/shahnk19/parachute/internal/websocket"
 )
 
-// The ends of a WebSocket that we close are told, so that the client comes back
-// knowing why: each gets a Close frame (RFC 6455, section 5.5.1) between two
-// frames, which may be fragments of one message. From then on it gets nothing
-// more, and what comes for it is dropped; when it has answered, it is told the
-// end of the connection. An end that is in the middle of a frame gets the rest of
-// that first. One that has sent a Close frame itself gets the other end's answer
-// and none of ours.
+// When the proxy closes a WebSocket, it begins the closing handshake (RFC 6455,
+// section 5.5.1) with both ends, so that the client knows why and reconnects. Each
+// end gets a Close frame, at a boundary between frames: if a frame is being
+// transferred, when that is complete. After the Close frame an end gets nothing
+// more; what the other end still sends to it is dropped. When it has answered with
+// a Close frame, its connection is half-closed. An end that has sent a Close frame
+// before gets the answer of the other end instead of a frame of the proxy's.
 
-// closeTimeout is how long all of that may take. It is less than the second
-// that closed streams have to leave.
+// closeTimeout is how long the closing handshakes may take. It is less than the
+// second for which a drain waits for streams that were closed.
 const closeTimeout = 900 * time.Millisecond
 
-// A closingHandshake is how far one way has come in ending. It is guarded by the
-// tunnel's mu, as is frames, which only the goroutine that carries sets: that
-// may look whether it is nil.
+// A closingHandshake is the state of the closing handshake in one direction. The
+// tunnel's mu guards it. mu guards direction.frames as well, except that the
+// goroutine of copy, which alone sets it, may compare it with nil without mu.
 type closingHandshake struct {
-	writing     bool // something is being written to dst that src has sent
+	writing     bool // a piece from src is being written to dst
 	closePassed bool // src's Close frame was passed on
-	dstDone     bool // dst gets nothing more: it has a Close frame, or one is being written, or it was told the end
-	closeSent   bool // that was written
+	dstDone     bool // dst gets nothing more: a Close frame was or is being written, or it was half-closed
+	closeSent   bool // the Close frame was written
 	srcDone     bool // src has sent a Close frame, or has ended
-	dstClosed   bool // dst was told the end
+	dstClosed   bool // dst was half-closed
 }
 
-// trackFrames begins to count the frames that pass. Where mute is true when the tunnel
-// is closed, nobody is told for all that.
-func (t *tunnel) trackFrames(mute *atomic.Bool) {
+// trackFrames makes the tunnel follow the frames of a WebSocket, so that Close can
+// send Close frames. It does not if noCloseFrames, if not nil, is true by then.
+func (t *tunnel) trackFrames(noCloseFrames *atomic.Bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.up.frames, t.down.frames = &websocket.Frames{Masked: true}, new(websocket.Frames)
-	t.canSendClose, t.noCloseFrames = true, mute
+	t.canSendClose, t.noCloseFrames = true, noCloseFrames
 }
 
-// Close ends the tunnel: at once, unless its ends are those of a WebSocket and
-// can be told. It does not wait for that.
+// Close ends the tunnel: at once, or, if it is a WebSocket that can be sent Close
+// frames, after the closing handshakes, for which Close does not wait.
 func (t *tunnel) Close() error {
 	if !t.startClosing() {
 		t.cut()
@@ -50,8 +50,8 @@ func (t *tunnel) Close() error {
 	return nil
 }
 
-// startClosing has both ends told, and reports whether they will be, or it is too late for
-// anything.
+// startClosing begins the closing handshakes. It reports false if the tunnel has to
+// be cut instead.
 func (t *tunnel) startClosing() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -69,70 +69,71 @@ func (t *tunnel) startClosing() bool {
 
 func (t *tunnel) cut() { t.end(ErrCut) }
 
-// finish closes both ends, which have sent everything, and returns why.
+// finish closes both ends, which have sent everything, and returns why the tunnel
+// ended.
 func (t *tunnel) finish() error {
 	t.mu.Lock()
-	t.canSendClose = false // so that no farewell begins any more
-	late := t.closeTimer
+	t.canSendClose = false // no closing handshake begins any more
+	timer := t.closeTimer
 	t.mu.Unlock()
-	if late != nil {
-		t.closeWriters.Wait() // not longer than until late
-		late.Stop()
+	if timer != nil {
+		t.closeWriters.Wait() // until timer fires at most
+		timer.Stop()
 	}
 	return t.end(io.EOF)
 }
 
-// copyFrames passes on of p what dst still gets.
-func (w *direction) copyFrames(p []byte) error {
+// copyFrames passes on the part of p that dst still gets.
+func (d *direction) copyFrames(p []byte) error {
 	for len(p) > 0 {
-		n := w.admit(p)
+		n := d.admit(p)
 		if n == 0 {
-			w.tunnel.endAnswered()
+			d.tunnel.endAnswered()
 			return nil
 		}
-		if err := w.write(p[:n]); err != nil {
+		if err := d.write(p[:n]); err != nil {
 			return err
 		}
 		p = p[n:]
-		if leaving := w.endPiece(); leaving {
-			w.sendClose()
+		if closing := d.endPiece(); closing {
+			d.sendClose()
 		}
 	}
 	return nil
 }
 
-// admit returns how much of p is to be passed on at once: nothing once dst was
-// told and, until then, no more than one frame if the tunnel is leaving.
-func (w *direction) admit(p []byte) int {
-	t := w.tunnel
+// admit returns how many bytes of p may be written next: all, or, if the tunnel is
+// closing, up to the end of a frame, or none if dst gets nothing more.
+func (d *direction) admit(p []byte) int {
+	t := d.tunnel
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	w.writing = t.closeTimer == nil || !w.dstDone
-	if t.closeTimer != nil && w.writing {
-		return w.frames.Advance(p)
+	d.writing = t.closeTimer == nil || !d.dstDone
+	if t.closeTimer != nil && d.writing {
+		return d.frames.Advance(p)
 	}
 	for rest := p; len(rest) > 0; {
-		rest = rest[w.frames.Advance(rest):]
+		rest = rest[d.frames.Advance(rest):]
 	}
-	if w.writing {
+	if d.writing {
 		return len(p)
 	}
-	w.srcDone = w.srcDone || w.frames.State() == websocket.Closed
+	d.srcDone = d.srcDone || d.frames.State() == websocket.Closed
 	return 0
 }
 
-// endPiece says that what take returned was passed on. It reports whether the
-// tunnel is leaving.
-func (w *direction) endPiece() (leaving bool) {
-	t := w.tunnel
+// endPiece notes that the bytes which admit returned were written. It reports
+// whether the tunnel is closing.
+func (d *direction) endPiece() (closing bool) {
+	t := d.tunnel
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	w.writing = false
-	switch w.frames.State() {
+	d.writing = false
+	switch d.frames.State() {
 	case websocket.Closed:
-		w.closePassed, w.dstDone, w.closeSent, w.srcDone = true, true, true, true
+		d.closePassed, d.dstDone, d.closeSent, d.srcDone = true, true, true, true
 	case websocket.Invalid:
-		w.frames = nil
+		d.frames = nil
 		if t.canSendClose = false; t.closeTimer != nil {
 			t.closeTimer.Reset(0)
 		}
@@ -140,55 +141,55 @@ func (w *direction) endPiece() (leaving bool) {
 	return t.closeTimer != nil
 }
 
-// sendClose tells dst if the tunnel is leaving and a Close frame may stand here. It
-// must be called whenever that may have become so. If dst does not take the
-// frame, the other way will notice, which reads from it.
-func (w *direction) sendClose() {
-	t := w.tunnel
+// sendClose writes a Close frame to dst if the tunnel is closing and such a frame
+// may stand here. It must be called whenever that may have become true. An error of
+// the write is ignored: the opposite direction, which reads from dst, gets it too.
+func (d *direction) sendClose() {
+	t := d.tunnel
 	t.mu.Lock()
-	may := t.closeTimer != nil && !w.dstDone && !w.writing && !w.opposite.closePassed &&
-		w.frames != nil && w.frames.State() == websocket.Between
-	w.dstDone = w.dstDone || may
+	may := t.closeTimer != nil && !d.dstDone && !d.writing && !d.opposite.closePassed &&
+		d.frames != nil && d.frames.State() == websocket.Between
+	d.dstDone = d.dstDone || may
 	t.mu.Unlock()
 	if may {
-		w.dst.Write(websocket.AppendClose(nil, websocket.GoingAway, w == &t.up))
+		d.dst.Write(websocket.AppendClose(nil, websocket.GoingAway, d == &t.up))
 		t.mu.Lock()
-		w.closeSent = true
+		d.closeSent = true
 		t.mu.Unlock()
 	}
 	t.endAnswered()
 }
 
-// closeDst tells dst that src has ended, unless it has a Close frame from us: then
-// settle does so when it has answered.
-func (w *direction) closeDst() error {
-	t := w.tunnel
+// closeDst half-closes dst, for src has ended. If dst was sent a Close frame,
+// endAnswered does that when it has answered.
+func (d *direction) closeDst() error {
+	t := d.tunnel
 	t.mu.Lock()
-	w.srcDone = true
+	d.srcDone = true
 	t.mu.Unlock()
-	w.sendClose()
+	d.sendClose()
 	t.mu.Lock()
-	waits := t.closeTimer != nil && w.dstDone
-	if !waits {
-		w.dstDone, w.dstClosed = true, true
+	wait := t.closeTimer != nil && d.dstDone
+	if !wait {
+		d.dstDone, d.dstClosed = true, true
 	}
 	t.mu.Unlock()
-	if waits {
+	if wait {
 		return nil
 	}
-	return closeWrite(w.dst)
+	return closeWrite(d.dst)
 }
 
-// endAnswered tells those ends the end of the connection that were told and have
-// answered. They close it in turn, which is the end of the tunnel.
+// endAnswered half-closes the ends that were sent a Close frame and have answered.
+// They close their connections in turn, which ends the tunnel.
 func (t *tunnel) endAnswered() {
-	for _, w := range []*direction{&t.up, &t.down} {
+	for _, d := range []*direction{&t.up, &t.down} {
 		t.mu.Lock()
-		now := t.closeTimer != nil && w.closeSent && w.opposite.srcDone && !w.dstClosed
-		w.dstClosed = w.dstClosed || now
+		now := t.closeTimer != nil && d.closeSent && d.opposite.srcDone && !d.dstClosed
+		d.dstClosed = d.dstClosed || now
 		t.mu.Unlock()
-		if now && closeWrite(w.dst) != nil {
-			w.dst.Close()
+		if now && closeWrite(d.dst) != nil {
+			d.dst.Close()
 		}
 	}
 }

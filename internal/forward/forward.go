@@ -1,6 +1,6 @@
 // Package forward passes a request on to a target, and the answer back to the
-// client, by the rules for intermediaries (RFC 9110, RFC 9112). How the target
-// is reached is somebody else's: Forward is handed an [Exchange].
+// client, by the rules for intermediaries (RFC 9110, RFC 9112). It does not
+// connect to targets itself: the caller passes an [Exchange] that does.
 package forward
 
 import (
@@ -18,117 +18,129 @@ import (
 // An Exchange sends a request to the target and returns the head of its final
 // answer, or of 101, with the body behind it.
 //
-// Of r it reads Method, ContentLength, Body, Trailer, Host and the context;
-// target and header are what else goes out. header lacks only Host,
-// Content-Length and Transfer-Encoding. None of them is kept or changed after
-// the Exchange has returned, except that one goroutine may still read r.Body:
-// it is closed when nobody will, and gives nothing but errors once Forward has
-// returned. An Exchange that fails after it has read the whole body may leave
-// another in its place that reads the same, for the request to be sent again.
+// The request consists of target, header, and the Method, ContentLength, Body,
+// Trailer and Host of r; the Exchange reads nothing else of r but its context.
+// header has every field except Host, Content-Length and Transfer-Encoding. The
+// Exchange does not change any of these, and does not use them after it has
+// returned, except that one of its goroutines may still read r.Body. It closes
+// r.Body when it will not read it again. Once Forward has returned, r.Body only
+// returns errors. An Exchange that fails after it has read the whole body may
+// replace r.Body by one that reads the same bytes, so that the request can be
+// sent again.
 //
-// interim is called for every 1xx answer but 101, on the Exchange's own
-// goroutine. That they do not go on without end is the Exchange's business: it
-// bounds them as it does a head, by their bytes. interim does not keep h.
+// The Exchange calls interim for every 1xx answer but 101, on the goroutine that
+// it was called on. It limits their total size, as it limits the size of a head.
+// interim does not keep h.
 //
-// The Body may be closed by any goroutine and at any time, which makes it fail
-// promptly. Where it has a WriteTo, all but event streams are passed on with
-// that: it flushes w before it waits for the target, and sees to a client that
-// takes nothing. Where it has a BeforeWait(f func() error), f is called when a
-// Read is about to wait, which fails if f does; without one, every Read is taken
-// for one that waits. A 101 is returned when the whole body of the request has
-// been read; its Body is an io.ReadWriteCloser, and has a CloseWrite() error
-// where it can be half-closed.
-// Where the Body has a BecomeStream method, that is called before
-// Options.Stream is.
+// Any goroutine may close the Body of the answer at any time, which makes its
+// methods fail promptly. These methods of the Body are used if it has them:
+//
+//   - WriteTo(w io.Writer) (int64, error) passes the body on, unless it is an
+//     event stream. It flushes w before it waits for the target, and limits how
+//     long the client may take nothing.
+//   - BeforeWait(f func() error) sets a func that Read calls before it waits for
+//     the target. If f returns an error, so does Read. Without this method every
+//     Read is assumed to wait.
+//   - BecomeStream() is called before Options.Stream is.
+//
+// The Exchange returns a 101 when the whole body of the request has been read.
+// The Body of a 101 is an io.ReadWriteCloser. It has a method CloseWrite() error
+// if it can be half-closed.
 type Exchange func(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error)
 
-// Options are what Forward has to know beside the request.
+// Options say how Forward passes a request on.
 type Options struct {
-	RequestTarget string    // the request target to be written; see [Target]
-	Prefix        string    // what was stripped from it, sent as X-Forwarded-Prefix; "": nothing
+	RequestTarget string    // what the request line says; see [RequestTarget]
+	Prefix        string    // what was cut off the path, sent as X-Forwarded-Prefix; "": nothing
 	Client        Client    // see [ClientOf]; without an Addr no X-Forwarded-For is sent
-	RequestID     string    // sent as X-Request-ID; "": none is, whatever the client sent
-	Hop           []string  // of one, sent as X-Parachute-Hop behind those that the client sent, and shared; nil: none is; see [HasPassed]
-	Start         time.Time // sent as X-Request-Start: t=<ms since 1970>; zero: none is of ours
-	GRPC          bool      // the target takes gRPC calls; if not, a request that says it is one is like any other
+	RequestID     string    // sent as X-Request-ID in place of the client's; "": none is sent
+	Hop           []string  // one element, which X-Parachute-Hop gets appended, and which must not change; nil: none; see [HasPassed]
+	Start         time.Time // sent as X-Request-Start: t=<ms since 1970>; zero: not sent
+	GRPC          bool      // whether requests that say so are treated as gRPC calls
 
-	// Request, if not nil, may change the header that goes out, but not the
-	// slices of values in it, which are shared. Host and what frames the body
-	// are not in it.
+	// Request, if not nil, is called with the header for the target, and may
+	// change it, but not the slices of values in it, which are shared. The
+	// header lacks Host, Content-Length and Transfer-Encoding.
 	Request func(header http.Header)
 
-	// Answer, if not nil, may change the header of a final answer that is not
-	// 101, without what was meant for the proxy, and put another Body in the
-	// place of its own, which it then closes. It is called before anything is
-	// passed on; an error keeps the answer from that, and is what Forward
-	// returns.
+	// Answer, if not nil, is called with a final answer other than 101 before
+	// anything of it is passed on. Its hop-by-hop fields have been removed.
+	// Answer may change the header and replace the Body; the new Body closes
+	// the old one. If it returns an error, Forward passes nothing on and
+	// returns that error.
 	Answer func(answer *http.Response) error
 
-	// Stream, if not nil, is called once, when the head of a 101 or of an event
-	// stream has been passed on; for a gRPC call when that has shown to be none
-	// of a single answer, perhaps on another goroutine, but not after Forward
-	// has returned. Closing stream, from any goroutine and at any time, ends the
-	// transfer; after that it does nothing. A message of gRPC that is on its way
-	// then has half a second to be complete, and the ends of a WebSocket are told
-	// before, which takes less than a second and is not waited for; see Mute.
+	// Stream, if not nil, is called at most once: when the head of a 101 or of
+	// an event stream has been passed on, or when a gRPC call turns out to be a
+	// streaming one. The latter may happen on another goroutine, but not after
+	// Forward has returned.
+	//
+	// Closing stream ends the transfer. Any goroutine may close it, at any time
+	// and more than once. A gRPC message that is being transferred then has half
+	// a second to be completed. Both ends of a WebSocket are sent a Close frame
+	// first, unless NoCloseFrames says otherwise; Close does not wait for that,
+	// which takes less than a second.
 	Stream func(stream io.Closer)
 
-	// Mute, if not nil, is asked when the stream is closed: where it is true,
-	// the ends of a WebSocket are not told, and it is cut at once.
+	// NoCloseFrames, if not nil, is read when the stream is closed. If it is
+	// true, a WebSocket is cut at once, without Close frames.
 	NoCloseFrames *atomic.Bool
 }
 
-// A Result is what became of a request.
+// A Result says how a request ended.
 type Result struct {
-	Status    int         // of the final answer passed on; 0: none was, the caller may answer
-	Header    http.Header // of the target's final answer, without what was meant for the proxy; valid until the request is done
-	BytesIn   int64       // of the client's body, and from the client through a tunnel
+	Status    int         // of the final answer passed on; 0: none was, and the caller may answer
+	Header    http.Header // of the target's final answer, without hop-by-hop fields; valid until the request is done
+	BytesIn   int64       // of the request's body, and from the client through a tunnel
 	BytesOut  int64       // of the answer's body, or to the client through a tunnel
-	FirstByte time.Time   // when the final answer's head had come; zero: it did not
-	BodyRead  bool        // something of the client's body is gone, so the request cannot be sent again from here
-	BodyErr   error       // why the client's body could not be read to its end; nil: it could, or nobody wanted it
-	Open      bool        // the answer of a gRPC call broke off, but its trailer section can still be written
+	FirstByte time.Time   // when the head of the final answer arrived; zero: it did not
+	BodyRead  bool        // the request cannot be sent again, for reading its body has begun
+	BodyErr   error       // why the request's body could not be read to its end; nil: it could, or nobody wanted it
+	Open      bool        // the answer to a gRPC call broke off, but its trailer section can still be written
 }
 
-// What Forward itself finds wrong. Other errors are the Exchange's or its
-// Body's, or come from the client; they are returned as they are.
+// Errors of the Exchange, of the answer's Body and of the client's connection are
+// returned as they are.
 var (
-	ErrCut = errors.New("the stream was closed") // as it may be that Options.Stream was called with
+	// ErrCut is returned when the stream that Options.Stream was called with has
+	// been closed.
+	ErrCut = errors.New("the stream was closed")
 
 	errStatus = errors.New("the target's answer has no valid status")
 )
 
-// Forward passes r on with exchange, and the answer back to w. It returns when
-// the answer is complete or broken; from then on nothing touches r or w.
+// Forward sends r to a target with exchange and copies the answer to w. It
+// returns when the answer is complete or has broken off. After that nothing
+// started by Forward uses r or w.
 //
-// An error with Result.Status 0 means that nothing final was written. The
-// caller answers, or calls Forward again, which is of use if not
-// Result.BodyRead; r.Body may then be what the exchange left in its place. Part
-// of the client's body may be left in the connection, which therefore must be
-// closed: w.Header() then says so, and is to be left so.
+// An error with Result.Status 0 means that no final answer was written. The
+// caller may answer, or, if Result.BodyRead is false, call Forward again; r.Body
+// may have been replaced by one that reads the same. Unread bytes of the body
+// may be left on the connection, so Forward sets Connection: close in
+// w.Header() where needed, which the caller must keep.
 //
-// Where the head of a request over HTTP/2 or HTTP/3 leaves open whether it has a
-// body, its first byte or its end is waited for, though not for long: r.Body is
-// http.NoBody afterwards, or another that reads the same.
+// An error with another Status means that the answer broke off. The caller must
+// abort the connection with panic(http.ErrAbortHandler). Only if Result.Open is
+// true may it report the error in trailers instead, with [http.TrailerPrefix].
 //
-// Where a running read of the client's body had to be ended, net/http's server
-// takes that for the end of the client, and cancels r's context.
+// The head of a request over HTTP/2 or HTTP/3 may not tell whether there is a
+// body. Forward then waits for the first byte or the end of the body, for at
+// most a second, and sets r.Body to http.NoBody or to one that reads the same.
 //
-// An error with another Status means that the answer broke off. The caller
-// must abort the connection: panic(http.ErrAbortHandler). Only if Result.Open
-// may it say so in the trailer section, by names with [http.TrailerPrefix].
+// If Forward has to interrupt a read of r.Body, net/http's server assumes that
+// the client has gone, and cancels r's context.
 //
-// While the client owes something, w's deadlines are Forward's: a client that
-// sends no byte of its body, or takes none of the answer, for 60 s makes it
-// fail. There is no limit in event streams, tunnels and gRPC calls, or while the
-// target thinks.
+// Forward sets the deadlines of w. It fails if the client sends no byte of its
+// body for 60 s, or takes no byte of the answer for as long. There is no such
+// limit for event streams, tunnels and gRPC calls, nor while only the target is
+// waited for.
 //
-// An answer that comes before all of the client's body was read is passed on
-// at once, and says Connection: close. Only where w refuses full duplex, it
-// waits until exchange is done with the body.
+// An answer that arrives before all of the request's body was read is passed on
+// at once, with Connection: close. Only if w does not support full duplex does
+// Forward first wait until exchange has stopped reading the body.
 //
-// The values in r.Header and in the answer's header are shared with what goes
-// out; nobody may change them before the request is done.
+// What is sent and written shares the values in r.Header and in the answer's
+// header. Nobody may change them before the request is done.
 func Forward(w http.ResponseWriter, r *http.Request, exchange Exchange, o Options) (result Result, err error) {
 	y := relays.Get().(*relay)
 	y.w, y.rc, y.r, y.o = w, *http.NewResponseController(w), r, o
@@ -143,21 +155,21 @@ type relay struct {
 	r              *http.Request
 	o              Options
 	header         outgoingHeader
-	body           *requestBody // nil: the request has none
+	body           *requestBody // nil if there is none
 	interim        func(status int, h http.Header)
-	beforeWaitFunc func() error // beforeWait
-	isStream       bool         // the head of a stream has been passed on: nobody is timed
-	waited         bool         // the target was waited for
-	flushErr       error        // of a flush, before that
-	writeDeadline  time.Time    // the client's write deadline; zero: none of ours
-	resBody        io.Closer    // the exchange's Body
-	answered       bool         // the answer was passed on to its end
+	beforeWaitFunc func() error // calls beforeWait
+	isStream       bool         // the head of an event stream was passed on: there are no deadlines any more
+	waited         bool         // beforeWait was called since the last write
+	flushErr       error        // of beforeWait
+	writeDeadline  time.Time    // as set on rc; zero: none
+	resBody        io.Closer    // of what exchange returned
+	answered       bool         // the whole answer was passed on
 	result         Result
 }
 
 var relays = sync.Pool{New: func() any {
 	y := new(relay)
-	// Bound here once, and not for each request.
+	// A method value is allocated: once for each relay, not for each request.
 	y.interim, y.beforeWaitFunc = y.passInterim, func() error { return y.beforeWait(time.Now()) }
 	y.header.reset()
 	return y
@@ -168,7 +180,7 @@ func (y *relay) run(exchange Exchange) error {
 	if r := y.r; r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
 		unmarkClose(y.w)
 		if lookAhead(r, y.isCall()); r.Body != http.NoBody {
-			y.body = newBody(y.w, r, y.isCall())
+			y.body = newRequestBody(y.w, r, y.isCall())
 			sent = y.body.out
 		}
 	}
@@ -181,7 +193,7 @@ func (y *relay) run(exchange Exchange) error {
 	if err != nil {
 		return err
 	}
-	defer func() { res.Body.Close() }() // which may be another by then
+	defer func() { res.Body.Close() }() // Options.Answer may replace it
 	y.resBody = res.Body
 	y.result.FirstByte = time.Now()
 	if res.StatusCode == http.StatusSwitchingProtocols {
@@ -193,7 +205,8 @@ func (y *relay) run(exchange Exchange) error {
 // isCall reports whether the request is a gRPC call.
 func (y *relay) isCall() bool { return y.o.GRPC && field.IsCall(y.r) }
 
-// end lets go of the client's body and of everything else.
+// end stops all use of the request's body, returns the Result, and puts y back
+// into the pool.
 func (y *relay) end() Result {
 	if b := y.body; b != nil {
 		switch {
@@ -221,8 +234,8 @@ func (y *relay) end() Result {
 	return result
 }
 
-// becomeStream says that what follows the head, which has been passed on, is a
-// stream that ends when s is closed.
+// becomeStream calls Options.Stream with s, which ends the transfer when it is
+// closed. The head has been passed on.
 func (y *relay) becomeStream(s io.Closer) {
 	if y.o.Stream == nil {
 		return
@@ -233,9 +246,11 @@ func (y *relay) becomeStream(s io.Closer) {
 	y.o.Stream(s)
 }
 
+// passInterim writes a 1xx head to the client, unless it is a 101, a 100 that the
+// client does not wait for, or the client speaks HTTP/1.0, which has no 1xx (RFC
+// 9110, section 15.2).
 func (y *relay) passInterim(status int, h http.Header) {
-	if status < 100 || status > 199 || status == http.StatusSwitchingProtocols ||
-		!y.r.ProtoAtLeast(1, 1) { // which knows no 1xx (RFC 9110, section 15.2)
+	if status < 100 || status > 199 || status == http.StatusSwitchingProtocols || !y.r.ProtoAtLeast(1, 1) {
 		return
 	}
 	if b := y.body; b != nil {
@@ -243,7 +258,7 @@ func (y *relay) passInterim(status int, h http.Header) {
 		defer b.mu.Unlock()
 		if status == http.StatusContinue {
 			if b.begun {
-				return // it has been told, or does not ask
+				return // the client was sent one, or did not ask for it
 			}
 			b.awaitsContinue = false
 		}
@@ -251,8 +266,8 @@ func (y *relay) passInterim(status int, h http.Header) {
 	writeInterim(y.w, y.r, status, h)
 }
 
-// writeInterim writes a 1xx head to r's client, with h alone: what w.Header()
-// holds is for the final answer.
+// writeInterim writes a 1xx head with the fields of h to r's client. It leaves
+// out the fields of w.Header(), which are for the final answer, and keeps them.
 func writeInterim(w http.ResponseWriter, r *http.Request, status int, h http.Header) {
 	head := w.Header()
 	final := maps.Clone(head)
@@ -261,9 +276,9 @@ func writeInterim(w http.ResponseWriter, r *http.Request, status int, h http.Hea
 	removeHopByHop(head)
 	delete(head, "Content-Length") // RFC 9110, section 8.6
 	if r.ProtoMajor == 2 {
-		// When the client resets its stream, net/http's server returns while a
-		// goroutine of its own still reads the map. Where it has a length to
-		// leave out, that reads a copy.
+		// When the client resets its stream, WriteHeader returns while a
+		// goroutine of net/http's server still reads the map. If there is a
+		// Content-Length to leave out, the server makes a copy first.
 		head["Content-Length"] = nil
 	}
 	rc := http.NewResponseController(w)
@@ -274,12 +289,13 @@ func writeInterim(w http.ResponseWriter, r *http.Request, status int, h http.Hea
 	maps.Copy(head, final)
 }
 
-// closeValue is the value of a Connection header. It is known again by its
-// address, so that Forward can take back what an earlier attempt said.
+// closeValue is the value of the Connection header that markClose sets. unmarkClose
+// recognizes it by its address, so that Forward can take back the mark of an
+// earlier attempt.
 var closeValue = []string{"close"}
 
-// markClose makes the server close an HTTP/1 connection after the answer. On
-// HTTP/2 the mark would end the connection for other requests as well.
+// markClose makes the server close an HTTP/1 connection after the answer. It does
+// nothing for HTTP/2, where that would end the connection for other requests too.
 func markClose(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor == 1 {
 		w.Header()["Connection"] = closeValue

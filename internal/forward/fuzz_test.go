@@ -54,9 +54,9 @@ func FuzzRequest(f *testing.F) {
 					return
 				}
 				result, err := forward.Forward(w, r, pool.Exchange, forward.Options{
-					RequestTarget:    target,
-					Client:    forward.ClientOf(r, nil, ""),
-					RequestID: s.sent(r.Method + " " + target),
+					RequestTarget: target,
+					Client:        forward.ClientOf(r, nil, ""),
+					RequestID:     s.sent(r.Method + " " + target),
 				})
 				switch {
 				case err != nil && result.Status == 0:

@@ -11,48 +11,49 @@ import (
 )
 
 const (
-	// unaryTimeout is how long a gRPC call may go on after the first message of
-	// its answer without being taken for a stream. That of a unary call is over
-	// then; its end travels with the message.
+	// unaryTimeout is how long after the first message of its answer a gRPC call
+	// is still taken for a unary one. The answer to a unary call ends right behind
+	// its message.
 	unaryTimeout = time.Second
 
-	// messageTimeout is how long a message that is on its way when its call is cut
-	// may take to be complete. Half a message looks to a client like a fault of
-	// the protocol, after which it does not try again.
+	// messageTimeout is how long a message that is being transferred may take to be
+	// completed when its call is closed. A client takes half a message for a
+	// protocol error, and does not retry.
 	messageTimeout = 500 * time.Millisecond
 )
 
-// A grpcCall is what the answer of a gRPC call is written to. Neither side is timed,
-// for both may be silent as long as they like: the client's own deadline
-// (grpc-timeout) is for that.
+// A grpcCall is the ResponseWriter for the answer to a gRPC call. It has no write
+// deadlines, for both sides may be silent as long as they like: gRPC has
+// deadlines of its own (grpc-timeout).
 //
-// Whether the answer is a stream does not show in its head, and a unary call
-// must not be drained as one. So it is a request until a second message begins,
-// or until unaryLimit has passed since the first; or since the head, if the
-// client is still sending, which that of a unary call is not.
+// The head of the answer does not tell whether the call is a streaming one, and a
+// unary call must not be drained as a stream. So the call becomes a stream when a
+// second message of the answer begins, or unaryTimeout after the first message. It
+// also becomes one unaryTimeout after the head if the client is still sending, for
+// the client of a unary call has finished by then.
 //
-// A cut leaves the way open to tell the client in the trailer section, unless
-// that keeps it from being written.
+// After Close the trailer section can still be written, unless a write to the
+// client had to be interrupted.
 type grpcCall struct {
 	http.ResponseWriter
 	rc      http.ResponseController // of ResponseWriter
-	relay   *relay                  // that it belongs to, until end
-	resBody io.Closer               // the Body of the exchange
-	reqBody *requestBody            // of the request; nil: it has none
+	relay   *relay                  // is not used after end
+	resBody io.Closer               // of the exchange
+	reqBody *requestBody            // nil if the request has no body
 
-	becomeMu sync.Mutex // held while it becomes a stream, and by end
+	becomeMu sync.Mutex // held while Options.Stream is called, and by end
 
-	mu          sync.Mutex // guards what follows, and rc from being used too late
+	mu          sync.Mutex // guards the fields below, and the use of rc, which ends with end
 	messages    grpc.Messages
 	isStream    bool        // or becomes one
-	writing     bool        // a write, or a flush, is running
-	expired     bool        // nothing is written any more
+	writing     bool        // a Write or FlushError is running
+	expired     bool        // Write and FlushError fail
 	writeFailed bool        // a write has failed
-	closed      bool        // the stream was closed
+	closed      bool        // Close was called
 	ended       bool        // nothing is transferred any more
-	timer       *time.Timer // becomes a stream, or is cut, then; nil: neither
+	timer       *time.Timer // calls becomeStream, checkClientSending or abort; nil: not set
 
-	running sync.WaitGroup // what later calls, and aborts; grows only under mu, while over is false
+	running sync.WaitGroup // funcs of timer and aborts; incremented only with mu held and ended false
 }
 
 func (y *relay) newGRPCCall() *grpcCall {
@@ -67,11 +68,11 @@ func (y *relay) newGRPCCall() *grpcCall {
 	return c
 }
 
-// Unwrap returns the ResponseWriter below, for an http.ResponseController.
+// Unwrap returns the underlying ResponseWriter, for http.ResponseController.
 func (c *grpcCall) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
-// Write writes to the client, and notes what that makes of the call. An error
-// is ErrCut where the stream was closed and a message is complete.
+// Write writes p to the client, and makes the call a stream if a second message
+// begins in p. It returns ErrCut if Close was called and p ends a message.
 func (c *grpcCall) Write(p []byte) (int, error) {
 	if err := c.beginWrite(); err != nil {
 		return 0, err
@@ -85,7 +86,7 @@ func (c *grpcCall) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// FlushError is the Flush that an http.ResponseController looks for.
+// FlushError is what http.ResponseController calls to flush.
 func (c *grpcCall) FlushError() error {
 	if err := c.beginWrite(); err != nil {
 		return err
@@ -107,8 +108,9 @@ func (c *grpcCall) beginWrite() error {
 	return nil
 }
 
-// endWrite notes that p was written. It reports whether it was more than one
-// message that has begun, and whether the time has come to stop.
+// endWrite notes that p was written, or that writing failed with err. It reports
+// whether a second message has begun for the first time, and whether Close was
+// called and no message is being transferred.
 func (c *grpcCall) endWrite(p []byte, err error) (many, stop bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -137,17 +139,17 @@ func (c *grpcCall) unscheduleLocked() {
 	}
 }
 
-// clientSending reports whether the client has not said all yet.
+// clientSending reports whether part of the request's body has not been read.
 func (c *grpcCall) clientSending() bool { return c.reqBody != nil && !c.reqBody.isComplete() }
 
-// checkClientSending is called when the head has been there for unaryLimit.
+// checkClientSending is called unaryTimeout after the head of the answer.
 func (c *grpcCall) checkClientSending() {
 	if c.clientSending() {
 		c.becomeStream()
 	}
 }
 
-// becomeStream makes the call a stream, unless it is one, or over.
+// becomeStream makes the call a stream, unless it is one already or has ended.
 func (c *grpcCall) becomeStream() {
 	c.becomeMu.Lock()
 	defer c.becomeMu.Unlock()
@@ -160,8 +162,8 @@ func (c *grpcCall) becomeStream() {
 	}
 }
 
-// Close ends the call: at once if its messages are complete, or when the one
-// that is on its way is.
+// Close ends the call: at once if no message is being transferred, otherwise when
+// that is complete or messageTimeout has passed.
 func (c *grpcCall) Close() error {
 	c.mu.Lock()
 	now := !c.ended && !c.closed && !c.writing && c.messages.AreWhole()
@@ -180,16 +182,16 @@ func (c *grpcCall) Close() error {
 	return nil
 }
 
-// abort ends the call, whatever it waits for.
+// abort ends the call, whether it waits for the target or for the client.
 func (c *grpcCall) abort() {
 	c.SetWriteDeadline(time.Unix(1, 0))
 	c.resBody.Close()
 }
 
-// SetWriteDeadline lets a time that has passed end what is being written, and all
-// that follows. Where nothing is, the server has no part in that: over HTTP/2 it
-// would reset the stream, and nothing more could be said. Any other time is
-// passed over.
+// SetWriteDeadline makes a running write and all later ones fail if t has passed.
+// It ignores any other t. It sets a deadline of the server only if a write is
+// running: over HTTP/2 that resets the stream, after which no trailers can be
+// written.
 func (c *grpcCall) SetWriteDeadline(t time.Time) error {
 	if t.IsZero() || time.Until(t) > 0 {
 		return nil
@@ -203,9 +205,9 @@ func (c *grpcCall) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// end makes a later Close do nothing, and returns when nothing of c runs any
-// more. It reports whether there was a Close, and whether the client can still be
-// told how the call ended.
+// end makes later calls of Close do nothing, and returns when no timer or abort is
+// running any more. It reports whether Close was called before, and whether trailers
+// can still be written.
 func (c *grpcCall) end() (cut, open bool) {
 	c.becomeMu.Lock()
 	c.mu.Lock()

@@ -59,14 +59,14 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	result, err := forward.Forward(w, r, p.exchange, forward.Options{
-		RequestTarget:    target,
-		Prefix:    p.prefix,
-		Client:    forward.ClientOf(r, p.trusted, ""),
-		RequestID: "our-id",
-		Start:     start,
-		GRPC:     true,
-		Stream:    p.opened,
-		NoCloseFrames:      &p.mute,
+		RequestTarget: target,
+		Prefix:        p.prefix,
+		Client:        forward.ClientOf(r, p.trusted, ""),
+		RequestID:     "our-id",
+		Start:         start,
+		GRPC:          true,
+		Stream:        p.opened,
+		NoCloseFrames: &p.mute,
 	})
 	p.outcomes <- outcome{result, err}
 	switch {

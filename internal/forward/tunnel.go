@@ -17,25 +17,26 @@ import (
 	"github.com/shahnk19/parachute/internal/websocket"
 )
 
-// tunnelBuffer is small because a tunnel holds two of them while nobody sends.
+// tunnelBuffer is the size of a buffer. It is small because an idle tunnel keeps
+// two of them.
 const tunnelBuffer = 8 << 10
 
-// A tunnel joins a client and a target that speak a protocol of their own. It
-// is what [Options.Stream] is called with for a 101.
+// A tunnel copies bytes between a client and a target that have switched to
+// another protocol. It is what [Options.Stream] is called with for a 101.
 type tunnel struct {
 	up, down direction // to the target, and to the client
 
-	closeWriters sync.WaitGroup // the goroutines that farewells begin with
+	closeWriters sync.WaitGroup // the goroutines that send the first Close frames
 
-	mu            sync.Mutex   // guards the fields below, and those of the ways that say so; is not held while an end is waited for
-	canSendClose  bool         // frames are passing, so that the ends may be told
-	noCloseFrames *atomic.Bool // whether they must not be, all the same; nil: no
-	closeTimer    *time.Timer  // ends what is leaving; nil: it is not
-	err           error        // why both ends were closed; nil: they were not
+	mu            sync.Mutex   // guards the fields below and each closingHandshake; not held while reading or writing
+	canSendClose  bool         // the directions have frames, so that Close frames can be sent
+	noCloseFrames *atomic.Bool // if not nil and true, none are sent all the same
+	closeTimer    *time.Timer  // cuts the tunnel; nil: it is not closing
+	err           error        // why both ends were closed; nil: they are open
 }
 
-// switchProtocols passes on a 101 to a client that asked for the protocols asked, and
-// from then on what either side sends, until both have ended or one has failed.
+// switchProtocols passes on a 101 to a client that asked for the protocols asked,
+// and then what either side sends, until both have ended or one has failed.
 func (y *relay) switchProtocols(res *http.Response, asked string) error {
 	protocol, err := chosenProtocol(res.Header, asked)
 	if err != nil {
@@ -46,7 +47,7 @@ func (y *relay) switchProtocols(res *http.Response, asked string) error {
 		return errors.New("switching protocols: the target cannot be written to")
 	}
 	if y.body != nil && !y.body.isComplete() {
-		return errors.New("switching protocols: the request is not complete") // what follows is of its body
+		return errors.New("switching protocols: the request is not complete") // the client would go on with its body
 	}
 	removeHopByHop(res.Header)
 	y.result.Header = res.Header
@@ -74,8 +75,8 @@ func (y *relay) switchProtocols(res *http.Response, asked string) error {
 	return t.finish()
 }
 
-// newTunnel returns a tunnel to a client of whom the server may have read more
-// than the request.
+// newTunnel returns a tunnel between client and target. read has what the server
+// has read from client behind the request.
 func newTunnel(client net.Conn, target io.ReadWriteCloser, read *bufio.Reader) *tunnel {
 	early, _ := read.Peek(read.Buffered())
 	t := new(tunnel)
@@ -84,9 +85,9 @@ func newTunnel(client net.Conn, target io.ReadWriteCloser, read *bufio.Reader) *
 	return t
 }
 
-// chosenProtocol returns the protocol that the target switches to, or several that are
-// layered, each of which must be one of those that it was asked for. Some
-// targets name it twice.
+// chosenProtocol returns the protocol that the target switches to, or several with
+// commas if it switches to layers of them. Each must be one of asked. Some targets
+// name a protocol twice; it is returned once.
 func chosenProtocol(h http.Header, asked string) (string, error) {
 	var protocols []string
 	valid := field.HasToken(h["Connection"], "upgrade")
@@ -105,7 +106,7 @@ func chosenProtocol(h http.Header, asked string) (string, error) {
 }
 
 func writeSwitchingHead(w *bufio.Writer, h http.Header, protocol string) error {
-	delete(h, "Content-Length") // which a 101 does not have (RFC 9110, section 8.6)
+	delete(h, "Content-Length") // RFC 9110, section 8.6
 	h["Connection"] = []string{"Upgrade"}
 	h["Upgrade"] = []string{protocol}
 	w.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
@@ -114,60 +115,58 @@ func writeSwitchingHead(w *bufio.Writer, h http.Header, protocol string) error {
 	return w.Flush()
 }
 
-// A direction is one direction of a tunnel.
+// A direction copies from one end of a tunnel, src, to the other.
 type direction struct {
 	tunnel   *tunnel
-	opposite *direction // the other one
+	opposite *direction // the other direction
 	src      io.Reader
 	dst      io.WriteCloser
-	n        int64             // how much was passed on
-	frames   *websocket.Frames // that src sends; nil: it sends something else
+	n        int64             // bytes that were passed on
+	frames   *websocket.Frames // of what src sends; nil: it is no WebSocket
 	closingHandshake
 }
 
-// copy passes on what src sends until it ends, which dst is told, or until
-// something fails, which ends the tunnel. Then it closes done, unless that is
-// nil.
-func (w *direction) copy(done chan<- struct{}) {
+// copy passes on what src sends until it ends, and then half-closes dst. If
+// something fails, it ends the tunnel. At last it closes done, unless that is nil.
+func (d *direction) copy(done chan<- struct{}) {
 	buffer := make([]byte, tunnelBuffer)
 	var err error
 	for err == nil {
 		var n int
-		n, err = w.src.Read(buffer)
-		if failed := w.copyPiece(buffer[:n]); failed != nil {
+		n, err = d.src.Read(buffer)
+		if failed := d.copyPiece(buffer[:n]); failed != nil {
 			err = failed
 		}
 	}
 	if err == io.EOF {
-		err = w.closeDst()
+		err = d.closeDst()
 	}
 	if err != nil {
-		w.tunnel.end(err)
+		d.tunnel.end(err)
 	}
 	if done != nil {
 		close(done)
 	}
 }
 
-// copyPiece passes on p.
-func (w *direction) copyPiece(p []byte) error {
-	if w.frames != nil {
-		return w.copyFrames(p)
+func (d *direction) copyPiece(p []byte) error {
+	if d.frames != nil {
+		return d.copyFrames(p)
 	}
-	return w.write(p)
+	return d.write(p)
 }
 
-func (w *direction) write(p []byte) error {
+func (d *direction) write(p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
-	n, err := w.dst.Write(p)
-	w.n += int64(n)
+	n, err := d.dst.Write(p)
+	d.n += int64(n)
 	return err
 }
 
-// closeWrite tells c that nothing more will be written. Where that is not to
-// be had without closing c, that is the end of all.
+// closeWrite half-closes c: nothing more will be written. It returns io.EOF, which
+// ends the tunnel, if c cannot be half-closed.
 func closeWrite(c io.Closer) error {
 	if half, ok := c.(interface{ CloseWrite() error }); ok {
 		if err := half.CloseWrite(); !errors.Is(err, errors.ErrUnsupported) {
@@ -177,14 +176,14 @@ func closeWrite(c io.Closer) error {
 	return io.EOF
 }
 
-// end closes both ends, unless err is nil, and returns why they were closed:
-// nil if that was the proper end.
+// end closes both ends if err is not nil and they are open. It returns why they
+// were closed, or nil if that was io.EOF or they are open.
 func (t *tunnel) end(err error) error {
 	t.mu.Lock()
 	first := t.err == nil && err != nil
 	if first {
 		if t.err = err; t.closeTimer != nil {
-			t.err = ErrCut // whichever end was the first to go
+			t.err = ErrCut // and not the error of the end that has closed first
 		}
 	}
 	why := t.err
