@@ -8,14 +8,14 @@ import (
 	"github.com/shahnk19/parachute/internal/field"
 )
 
-// A Client is where a request comes from.
+// A Client is who sent a request.
 type Client struct {
-	// Addr is the client's address. It is not valid where the peer has no IP
+	// Addr is the client's address. It is not valid if the peer has no IP
 	// address, as on a unix socket.
 	Addr netip.Addr
 
-	// Trusted says that the peer may speak for others: what it sent in
-	// X-Forwarded-* and the like is kept.
+	// Trusted is whether the peer is trusted: the X-Forwarded-* fields that it
+	// sent, and the like, are kept.
 	Trusted bool
 }
 
@@ -34,11 +34,11 @@ func NearbyPrefixes() []netip.Prefix {
 	}
 }
 
-// ClientOf tells who sent r: the peer, r.RemoteAddr, or, where that is one of
-// trusted, the address in the header of that name ("": none is asked for), or
-// else the one found by walking X-Forwarded-For from the right, past
-// those that are trusted too. What is not an address there ends the walk. If
-// all are trusted the client is the leftmost.
+// ClientOf returns the client of r. That is the peer, r.RemoteAddr, unless trusted
+// contains it. Then it is the address in the field header, if header is not ""
+// and the field has an address. Otherwise it is the last address in X-Forwarded-For
+// that trusted does not contain, or the first one if it contains all. The search
+// from the end of the list stops at what is not an address.
 func ClientOf(r *http.Request, trusted []netip.Prefix, header string) Client {
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
 	c := Client{Addr: normalize(peer.Addr())}
@@ -70,10 +70,10 @@ func ClientOf(r *http.Request, trusted []netip.Prefix, header string) Client {
 	return c
 }
 
-// IsSecure reports whether the client of r came over TLS: r did itself, or a
-// trusted peer says so in X-Forwarded-Proto. Proxies in a row may leave a list
-// there, as in "https, http": the first one that is in it is where the client
-// came. Some name the schemes of WebSockets, wss being that of TLS.
+// IsSecure reports whether the client of r used TLS: r came over TLS, or a trusted
+// peer says so in X-Forwarded-Proto. A chain of proxies may leave a list there, such
+// as "https, http"; its first element counts. Some proxies write wss for WebSockets
+// over TLS.
 func (c Client) IsSecure(r *http.Request) bool {
 	if r.TLS != nil || !c.Trusted {
 		return r.TLS != nil
@@ -86,7 +86,7 @@ func (c Client) IsSecure(r *http.Request) bool {
 	return false
 }
 
-// cutLast takes the last element off a list with commas.
+// cutLast cuts the last element off a list with commas.
 func cutLast(list string) (rest, last string, more bool) {
 	if i := strings.LastIndexByte(list, ','); i >= 0 {
 		return list[:i], list[i+1:], true
@@ -94,8 +94,8 @@ func cutLast(list string) (rest, last string, more bool) {
 	return "", list, false
 }
 
-// parseHop reads an element of X-Forwarded-For: an address, in brackets or
-// not, with a port or not. Many write one, though nothing says so.
+// parseHop parses an element of X-Forwarded-For: an address, with or without
+// brackets and a port, which many proxies add.
 func parseHop(s string) (netip.Addr, bool) {
 	s = strings.Trim(s, " \t")
 	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
@@ -108,7 +108,7 @@ func parseHop(s string) (netip.Addr, bool) {
 	return normalize(addr), err == nil
 }
 
-// normalize gives an address the one form that prefixes are compared with.
+// normalize returns addr in the form that prefixes are compared with.
 func normalize(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
 
 func containsAddr(addr netip.Addr, prefixes []netip.Prefix) bool {

@@ -16,9 +16,9 @@ type fieldKind int
 
 const (
 	endToEnd   fieldKind = iota // passed on
-	hopByHop                    // for the next neighbour only (RFC 9110, section 7.6.1)
-	ownField                    // a request's is always set or dropped by us
-	forwarding                  // a request's tells where it comes from: kept of a trusted peer alone
+	hopByHop                    // for this connection only (RFC 9110, section 7.6.1)
+	ownField                    // in a request, the proxy sets or drops it itself
+	forwarding                  // in a request, says where it comes from: passed on from a trusted peer only
 )
 
 // kindOf returns the kind of the field with the given canonical name.
@@ -28,7 +28,7 @@ func kindOf(name string) fieldKind {
 		"Http2-Settings", "Proxy-Authenticate", "Proxy-Authorization":
 		return hopByHop
 	case "Host", "Content-Length", "X-Request-Id", hopHeader,
-		"Proxy": // a CGI program would find it as HTTP_PROXY
+		"Proxy": // CGI turns it into HTTP_PROXY
 		return ownField
 	case "Forwarded", "X-Real-Ip", "X-Request-Start":
 		return forwarding
@@ -39,9 +39,9 @@ func kindOf(name string) fieldKind {
 	return endToEnd
 }
 
-// isForwarded reports whether a request's field goes on. A name with '_' does not
-// where it would be one of those above with '-': many servers behind us read
-// both alike, so it would stand beside what we say, whoever sent it.
+// isForwarded reports whether a request's field is passed on. A name with '_' is
+// passed on only if the same name with '-' is end-to-end: many servers treat both
+// alike, so the client could forge a field that the proxy sets.
 func isForwarded(name string, trusted bool) bool {
 	if strings.IndexByte(name, '_') >= 0 {
 		return kindOf(textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))) == endToEnd
@@ -55,14 +55,14 @@ func isForwarded(name string, trusted bool) bool {
 	return false
 }
 
-// removeConnectionFields deletes from h what the values of a Connection header name. It
-// spares what the proxy says itself: otherwise whoever sends the header could
-// silence it.
+// removeConnectionFields deletes from h the fields that the values of a Connection
+// header name. It keeps fields that are not end-to-end: otherwise the client could
+// remove what the proxy sets.
 func removeConnectionFields(h http.Header, connection []string) {
 	for _, list := range connection {
 		for token := range field.Elements(list) {
 			switch token {
-			case "keep-alive", "close", "Upgrade": // nearly always, and no fields
+			case "keep-alive", "close", "Upgrade": // the usual ones name no end-to-end field
 				continue
 			}
 			if name := textproto.CanonicalMIMEHeaderKey(token); kindOf(name) == endToEnd {
@@ -72,8 +72,8 @@ func removeConnectionFields(h http.Header, connection []string) {
 	}
 }
 
-// removeHopByHop deletes from the head of an answer what is meant for us, or
-// nobody's business.
+// removeHopByHop deletes the hop-by-hop fields from the header of an answer, and the
+// proxy's own.
 func removeHopByHop(h http.Header) {
 	removeConnectionFields(h, h["Connection"])
 	for name := range h {
@@ -83,22 +83,22 @@ func removeHopByHop(h http.Header) {
 	}
 }
 
-// requireUpgrade has the head h of a 426, the answer to r, say which protocols the
-// target requires, for that is what it is for (RFC 9110, section 15.5.22).
+// requireUpgrade sets Upgrade in the header h of a 426, the answer to r, to the
+// protocols that the target requires (RFC 9110, section 15.5.22).
 func requireUpgrade(h http.Header, protocols []string, r *http.Request) {
 	h["Upgrade"] = protocols
 	if r.Close || field.HasToken(h["Connection"], "close") {
-		// The server puts its own close in the place of a field that has none
-		// in its first line, and closes if that says nothing else.
+		// net/http's server replaces a Connection field whose first value does
+		// not contain close.
 		h["Connection"] = []string{"close", "Upgrade"}
 		return
 	}
 	h["Connection"] = []string{"Upgrade"}
 }
 
-// keep304Fields has the head h of a 304 keep what it tells of the answer that it
-// stands for. The server of net/http takes that out, by the canonical names; but
-// names are the same in any case (RFC 9110, section 5.1).
+// keep304Fields keeps the fields in the header h of a 304 that describe the
+// representation. net/http's server removes them by their canonical names, so they
+// are written in lower case (RFC 9110, section 5.1).
 func keep304Fields(h http.Header) {
 	for _, name := range [...]string{"Content-Length", "Content-Type"} {
 		if values := h[name]; len(values) > 0 {
@@ -108,7 +108,7 @@ func keep304Fields(h http.Header) {
 	}
 }
 
-// addFields adds the answer's fields to those that an outer handler has set.
+// addFields adds the answer's fields to h, which may have some of an outer handler.
 func addFields(h, answer http.Header) {
 	for name, values := range answer {
 		if before := h[name]; len(before) > 0 {
@@ -118,18 +118,18 @@ func addFields(h, answer http.Header) {
 	}
 }
 
-// An outgoingHeader is the header of the request to the target. It shares the values
-// of the client's header, which nobody changes, and keeps those that are set
-// here in one array, so that it can be used again without allocating.
+// An outgoingHeader is the header of the request to the target. It shares the
+// values of the client's header, which nobody changes. It keeps the values that are
+// set here in one slice, so that it can be used again without allocating.
 type outgoingHeader struct {
 	header http.Header
 	values []string
 }
 
-// maxPooledHeader bounds what one request with many fields leaves behind.
+// maxPooledHeader is how many fields a header may have to be used again.
 const maxPooledHeader = 64
 
-// reset makes o empty, and lets go of everything it shared.
+// reset makes o empty, without references to shared values.
 func (o *outgoingHeader) reset() {
 	if o.header == nil || len(o.header) > maxPooledHeader {
 		o.header = make(http.Header)
@@ -145,18 +145,18 @@ func (o *outgoingHeader) set(name, value string) {
 	o.header[name] = o.values[n-1 : n : n]
 }
 
-// setMissing is set where a trusted peer has not said it already.
+// setMissing sets a field that the client's header does not have, or that was not
+// passed on because the peer is not trusted.
 func (o *outgoingHeader) setMissing(name, value string) {
 	if len(o.header[name]) == 0 {
 		o.set(name, value)
 	}
 }
 
-// fill fills o, which is empty, for r. The request has a body or not;
-// upgrade is the protocols that are asked for, if any. What is meant for the
-// target alone is named in Connection, so that it does not go further (RFC 9110,
-// section 7.6.1).
-func (o *outgoingHeader) fill(r *http.Request, how *Options, body bool, upgrade string) {
+// fill fills o, which is empty, for r. hasBody is whether r has a body; upgrade has
+// the protocols that r asks for, if any. Fields that are meant for the target alone
+// are named in Connection (RFC 9110, section 7.6.1).
+func (o *outgoingHeader) fill(r *http.Request, how *Options, hasBody bool, upgrade string) {
 	trusted := how.Client.Trusted
 	for name, values := range r.Header {
 		if isForwarded(name, trusted) {
@@ -179,16 +179,16 @@ func (o *outgoingHeader) fill(r *http.Request, how *Options, body bool, upgrade 
 	if trailers {
 		o.set("Te", "trailers")
 	}
-	// Without a body there is nothing to wait with, and a 100 is unknown to
-	// HTTP/1.0 (RFC 9110, section 10.1.1).
-	if !body || !r.ProtoAtLeast(1, 1) {
+	// A 100 is for a request with a body, and HTTP/1.0 does not have it (RFC
+	// 9110, section 10.1.1).
+	if !hasBody || !r.ProtoAtLeast(1, 1) {
 		delete(o.header, "Expect")
 	}
 	o.setForwarded(r, how)
 	o.setHop(r, how.Hop)
 }
 
-// setForwarded says where r came from.
+// setForwarded sets the fields that say where r comes from.
 func (o *outgoingHeader) setForwarded(r *http.Request, how *Options) {
 	if how.Client.Addr.IsValid() {
 		peer := peerIP(r.RemoteAddr)
@@ -206,7 +206,7 @@ func (o *outgoingHeader) setForwarded(r *http.Request, how *Options) {
 		o.setMissing("X-Forwarded-Host", r.Host)
 	}
 	if how.Prefix != "" {
-		// Where the peer has stripped one as well, the app needs both.
+		// A trusted peer may have stripped a prefix too: the app needs both.
 		before := strings.Join(o.header["X-Forwarded-Prefix"], "")
 		o.set("X-Forwarded-Prefix", strings.TrimSuffix(before, "/")+how.Prefix)
 	}
@@ -227,12 +227,12 @@ func peerIP(remote string) string {
 	return host
 }
 
-// canUpgrade reports whether r is of the version of HTTP that knows the way to
-// change to another protocol (RFC 9110, section 7.8).
+// canUpgrade reports whether r is HTTP/1.1, the only version with Upgrade (RFC 9110,
+// section 7.8).
 func canUpgrade(r *http.Request) bool { return r.ProtoMajor == 1 && r.ProtoMinor > 0 }
 
-// requestedProtocols returns the protocols that r asks to change to and that can be
-// tunnelled, or "". A body of r goes first.
+// requestedProtocols returns the protocols that r asks to switch to and that may be
+// tunnelled, or "".
 func requestedProtocols(r *http.Request) string {
 	asked := r.Header["Upgrade"]
 	if len(asked) == 0 || !canUpgrade(r) || !field.HasToken(r.Header["Connection"], "upgrade") {
@@ -250,9 +250,8 @@ func requestedProtocols(r *http.Request) string {
 
 func isNoProtocol(s string) bool { return !isProtocol(s) }
 
-// isProtocol reports whether s is the name of a protocol that may be
-// tunnelled. With another version of HTTP the target would take requests that
-// we never see, and a change to TLS would hide them from us.
+// isProtocol reports whether s is the name of a protocol that may be tunnelled.
+// Other versions of HTTP, and TLS, may not: requests would bypass the proxy.
 func isProtocol(s string) bool {
 	name, version, versioned := strings.Cut(s, "/")
 	if !field.IsToken(name) || versioned && !field.IsToken(version) {
@@ -265,9 +264,9 @@ func isProtocol(s string) bool {
 	return true
 }
 
-// isTrailer reports whether a field may stand in a trailer section. What bears
-// on framing, routing, authentication or how the message is to be handled may
-// not (RFC 9110, section 6.5.1): it came too late for those that decide by it.
+// isTrailer reports whether a field may stand in a trailer section. Fields for
+// framing, routing, authentication and the handling of the message may not (RFC
+// 9110, section 6.5.1).
 func isTrailer(name string) bool {
 	if !field.IsToken(name) {
 		return false
@@ -282,8 +281,7 @@ func isTrailer(name string) bool {
 	return kindOf(name) == endToEnd && !strings.HasPrefix(name, "If-")
 }
 
-// trailerNames returns the names that may stand in a Trailer header, sorted, of
-// those that the sender of t announced.
+// trailerNames returns, sorted, the names in t that may stand in a Trailer header.
 func trailerNames(t http.Header) []string {
 	if len(t) == 0 {
 		return nil

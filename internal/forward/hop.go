@@ -8,17 +8,16 @@ import (
 	"github.com/shahnk19/parachute/internal/field"
 )
 
-// hopHeader lists the proxies that a request has passed, the last one at the end.
-// It goes on whoever sent it: a loop may lead through somebody who is not trusted,
-// and what a stranger writes there can only keep a request of his own from going
-// on.
+// hopHeader is the field that lists the proxies that a request has passed, the last
+// one at the end. It is passed on even if the peer is not trusted: a loop may lead
+// through such a peer, and a client that forges it only stops its own request.
 const hopHeader = "X-Parachute-Hop"
 
-// maxHops bounds the list, in bytes: some forty proxies.
+// maxHops is how many bytes the list may have, which is some forty proxies.
 const maxHops = 1 << 10
 
-// HasPassed reports whether a request with the header h has passed before who goes
-// by the name in hop, a list of one.
+// HasPassed reports whether a request with the header h has already passed the proxy
+// whose name is the one element of hop.
 func HasPassed(h http.Header, hop []string) bool {
 	for _, list := range h[hopHeader] {
 		for passed := range field.Elements(list) {
@@ -30,7 +29,7 @@ func HasPassed(h http.Header, hop []string) bool {
 	return false
 }
 
-// setHop says that the request has passed hop, a list of one, or none.
+// setHop appends hop, which has one element or none, to the proxies that r has passed.
 func (o *outgoingHeader) setHop(r *http.Request, hop []string) {
 	before := r.Header[hopHeader]
 	switch {
@@ -42,8 +41,8 @@ func (o *outgoingHeader) setHop(r *http.Request, hop []string) {
 	}
 }
 
-// appendHop returns the list of what was passed before, and hop. Where that is
-// too long the oldest are left out, so that hop itself is seen again in any case.
+// appendHop returns the list of before and hop. If it is too long, the oldest
+// proxies are left out, so that hop itself is recognized in any case.
 func appendHop(before []string, hop string) string {
 	list := strings.Join(before, ", ") + ", " + hop
 	if over := len(list) - maxHops; over > 0 {

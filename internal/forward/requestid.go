@@ -5,8 +5,8 @@ import (
 	"net/http"
 )
 
-// RequestID returns the X-Request-ID that h holds, if it is one (visible ASCII,
-// at most 128 characters), or makes a new one.
+// RequestID returns the X-Request-ID in h if it is valid (visible ASCII, at most 128
+// characters), or a new random one.
 func RequestID(h http.Header) string {
 	if ids := h["X-Request-Id"]; len(ids) == 1 && isRequestID(ids[0]) {
 		return ids[0]

@@ -9,8 +9,8 @@ import (
 	"github.com/shahnk19/parachute/internal/field"
 )
 
-// Why there is no target: what the client asked for cannot stand in a request
-// line, or would mean something else to the target than it did to us.
+// Why a request has no valid request target: it cannot stand in a request line, or
+// the target would interpret it differently.
 var (
 	errMethod   = errors.New("request line: the method is not a token")
 	errForm     = errors.New("request line: the target is neither a path nor an absolute http URL")
@@ -19,21 +19,21 @@ var (
 	errNotBelow = errors.New("request line: the target is not below the prefix")
 )
 
-// RequestTarget returns the request target with which r goes on: what stood in the
-// client's request line, byte for byte and never re-encoded, of an absolute
-// URL what follows the authority (RFC 9112, section 3.2). Where an outer
-// handler changed the path or the query in r.URL, as http.StripPrefix does,
-// that part is r.URL's. OPTIONS of an absolute URL with neither path nor query is
-// about the whole server, and goes on as '*' (section 3.2.4), which is below no
-// prefix but "" and "/".
+// RequestTarget returns the request target for the request to the target. It is the
+// one in the client's request line, byte for byte, or the part after the authority
+// if that is an absolute URL (RFC 9112, section 3.2). If an outer handler has
+// changed the path or the query of r.URL, as http.StripPrefix does, that part is
+// taken from r.URL. An OPTIONS request for an absolute URL with neither path nor
+// query is about the whole server, and its target is '*' (section 3.2.4). It has no
+// prefix other than "" and "/".
 //
-// A prefix that is not empty is cut off, as Below does.
+// A prefix that is not empty is cut off, as by CutPrefix.
 //
-// An error means that no request line can be made of r, and that the answer is
-// 400: the method is no token; the target is empty, opaque, '*', or does not
-// start with '/'; it has a '#', a space or a control character; a segment of
-// its path is "." or "..", however encoded; or it is not below the prefix.
-// OPTIONS *, CONNECT and TRACE are the caller's to answer.
+// An error means that r has to be answered with 400: the method is not a token; the
+// request target is empty, opaque or '*', or does not start with '/'; it has a '#',
+// a space or a control character; a segment of its path is "." or "..", however
+// encoded; or it does not have the prefix. The caller answers OPTIONS *, CONNECT and
+// TRACE.
 func RequestTarget(r *http.Request, prefix string) (string, error) {
 	if !field.IsToken(r.Method) {
 		return "", errMethod
@@ -69,8 +69,8 @@ func originForm(r *http.Request) (string, error) {
 	if target == "" || target[0] == '/' {
 		return target, nil
 	}
-	// An authority that is empty would leave the Host header to decide, and
-	// userinfo is deprecated and a disguise (RFC 9110, section 4.2.4).
+	// With an empty authority the Host header would count. Userinfo is deprecated
+	// and used to disguise hosts (RFC 9110, section 4.2.4).
 	scheme, rest, _ := strings.Cut(target, "://")
 	if !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") ||
 		r.URL.Host == "" || r.URL.User != nil {
@@ -86,17 +86,17 @@ func originForm(r *http.Request) (string, error) {
 	}
 }
 
-// isServerWide reports whether r, the target of which has an origin form, asks
-// about all of a server: in that form, no path is none.
+// isServerWide reports whether r is an OPTIONS request for an absolute URL with
+// neither path nor query.
 func isServerWide(r *http.Request) bool {
 	u := r.URL
 	return r.Method == http.MethodOptions && u.Path == "" && u.RawQuery == "" && !u.ForceQuery &&
 		r.RequestURI != "" && r.RequestURI[0] != '/'
 }
 
-// applyURL returns target with that of path and query replaced in which u says
-// something else. u is what the server made of target, unless an outer handler
-// changed it or made the request itself.
+// applyURL returns target with path or query replaced by those of u where they differ.
+// u is what the server parsed from target, unless an outer handler has changed it or
+// made the request itself.
 func applyURL(target string, u *url.URL) string {
 	path, query, asked := strings.Cut(target, "?")
 	samePath := (u.RawPath == "" || u.RawPath == path) && decodesTo(path, u.Path)
@@ -113,8 +113,7 @@ func applyURL(target string, u *url.URL) string {
 	return path
 }
 
-// rawPath returns u's path as it is written: in the bytes that the client
-// chose where those are still what is meant.
+// rawPath returns the encoded path of u: u.RawPath if that decodes to u.Path.
 func rawPath(u *url.URL) string {
 	path := u.RawPath
 	if path == "" || !decodesTo(path, u.Path) {
@@ -131,11 +130,10 @@ func decodesTo(raw, path string) bool {
 	return err == nil && decoded == path
 }
 
-// CutPrefix returns what [Target] returned as it is seen from prefix, a path, and
-// reports whether it is below that: up to a '/' or to the end of its path, its
-// decoded bytes are prefix, except that no %2F stands for a '/'. One slash is
-// left in front of what follows, whatever there was. Every target is below ""
-// and "/", and stays as it is.
+// CutPrefix returns target, a result of [RequestTarget], without the path prefix, and
+// reports whether target has that. It has if its path, decoded except for %2F,
+// is prefix or begins with prefix and a slash. rest begins with exactly one slash.
+// If prefix is "" or "/", rest is target.
 func CutPrefix(target, prefix string) (rest string, ok bool) {
 	prefix = strings.TrimSuffix(prefix, "/")
 	if prefix == "" {
@@ -156,8 +154,7 @@ func CutPrefix(target, prefix string) (rest string, ok bool) {
 	case rest[0] != '/':
 		return "", false
 	}
-	// "//evil.test/" would be read as another host's address by whoever takes
-	// it for a reference.
+	// In a reference, "//evil.test/" would be the URL of another host.
 	for len(rest) > 1 && rest[1] == '/' {
 		rest = rest[1:]
 	}
@@ -190,8 +187,8 @@ func hasDots(target string) bool {
 	}
 }
 
-// decodeByte returns the first byte of a path and how many characters it takes
-// there: none where the path ends.
+// decodeByte returns the first decoded byte of a path and how many bytes it takes there:
+// none at the end of the path.
 func decodeByte(path string) (c byte, size int) {
 	if path == "" || path[0] == '?' {
 		return 0, 0
@@ -217,8 +214,8 @@ func unhex(c byte) byte {
 	return 255
 }
 
-// isWritable reports whether target may stand in a request line. HTTP/2 lets
-// spaces through to here, which would end the target early.
+// isWritable reports whether target may stand in a request line. Over HTTP/2 net/http
+// accepts a space, which would end the target early.
 func isWritable(target string) bool {
 	for i := range len(target) {
 		if c := target[i]; c <= ' ' || c == '#' || c == 0x7f {
