@@ -734,8 +734,7 @@ type UnhealthyError struct {
 	Targets []UnhealthyTarget `json:"targets"`
 }
 
-func (e UnhealthyError) MarshalJSON() ([]byte, error) { return wire.Marshal(e) }
-
+func (e UnhealthyError) MarshalJSON() ([]byte, error)  { return wire.Marshal(e) }
 func (e *UnhealthyError) UnmarshalJSON(b []byte) error { return wire.Unmarshal(b, e) }
 
 // An UnhealthyTarget is one of an UnhealthyError.

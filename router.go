@@ -6,14 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -57,48 +55,6 @@ type route struct {
 	prefix  string // as a claim has it
 	escaped string // the same, as it may stand in a header
 	version *version
-}
-
-// A claim is a host with a path prefix. No two services have the same claim.
-type claim struct {
-	host   string // as hostname.ParsePattern returns it, or hostname.Any
-	prefix string // as hostname.ParsePrefix returns it
-}
-
-// wants are what a service needs for itself, and what other services therefore
-// cannot have.
-type wants struct {
-	claims []claim
-	policy policy // for the hosts of claims
-}
-
-// conflict returns why a service with the policy mine cannot have c beside what
-// others, by their names, want; or nil.
-func (c claim) conflict(others iter.Seq2[string, wants], service string, mine policy) *ConflictError {
-	isShared := func(other claim) bool { return other.host == c.host }
-	for owner, theirs := range others {
-		switch {
-		case owner == service:
-		case slices.Contains(theirs.claims, c):
-			return &ConflictError{Host: c.host, Prefix: c.prefix, Owner: owner}
-		case slices.ContainsFunc(theirs.claims, isShared):
-			if _, dispute := theirs.policy.with(mine); dispute != "" {
-				return &ConflictError{Host: c.host, Owner: owner, Dispute: dispute}
-			}
-		}
-	}
-	return nil
-}
-
-// wantsOf yields what versions want, by the names of their services.
-func wantsOf(versions []*version) iter.Seq2[string, wants] {
-	return func(yield func(string, wants) bool) {
-		for _, v := range versions {
-			if !yield(v.status.Service, v.wants) {
-				return
-			}
-		}
-	}
 }
 
 // newTable returns the table of these versions, no two of which have the same
@@ -148,15 +104,6 @@ func (s *site) route(target string) (v *version, prefix, rest string) {
 		}
 	}
 	return nil, "", ""
-}
-
-// versions returns all that answer for paths of s.
-func (s *site) versions() []*version {
-	var all []*version
-	for _, r := range s.routes {
-		all = append(all, r.version)
-	}
-	return all
 }
 
 // An Outcome is how a request ended.
@@ -354,35 +301,6 @@ func (q *request) redirect(t *table, s *site) bool {
 		q.redirectTo(origin + strings.TrimPrefix(q.target, "*")) // "*" has no path
 	}
 	return ok
-}
-
-// redirect returns the origin that a request for s is redirected to, if it is: to
-// https, to the canonical host, or to both in one step. It is redirected to https
-// only where https is likely to be served, which on demand may have to be asked.
-func (t *table) redirect(r *http.Request, s *site, client forward.Client, httpsPort int) (origin string, ok bool) {
-	name, isSecure := hostname.Canonical(r.Host), client.IsSecure(r)
-	host, to := name, s
-	if canonical := s.policy.canonical; canonical != "" && canonical != name {
-		host, to = canonical, t.lookup(canonical)
-	}
-	toHTTPS := !isSecure && to.policy.isSecure() && !to.policy.tls.NoRedirect &&
-		to.certificates.expects(r.Context(), to.host, host, client.Addr)
-	if host == name && !toHTTPS {
-		return "", false
-	}
-	// The client's own words are repeated only where no name is known for certain.
-	if _, isWildcard := hostname.CutWildcard(s.host); s.policy.canonical == "" && s.host != hostname.Any && !isWildcard {
-		host = s.host
-	}
-	switch {
-	case toHTTPS && httpsPort == 443:
-		return hostname.Origin("https", host, "")
-	case toHTTPS:
-		return hostname.Origin("https", host, strconv.Itoa(httpsPort))
-	case isSecure:
-		return hostname.Origin("https", host, hostname.Port(r.Host))
-	}
-	return hostname.Origin("http", host, hostname.Port(r.Host))
 }
 
 // notFound answers a request that no service claims.
@@ -684,7 +602,7 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 		return true
 	case res.Status != 0:
 		q.abort(why, err)
-	case q.losses < maxLosses && isRepeatable(err) && q.rewind(!res.BodyRead):
+	case q.losses < maxLosses && upstream.IsRepeatable(err) && q.rewind(!res.BodyRead):
 		if why != reason.Cut { // a cut is not the target's doing: the newer version may have the same one
 			q.tried = append(q.tried, l.target)
 		}
@@ -716,31 +634,6 @@ func (q *request) newAnswerEditor() *answer.Editor {
 		IsSecure:   q.client.IsSecure(q.r),
 		HasReaders: hasReaders,
 	}}
-}
-
-// record notes in the outcome how an exchange with l's target ended, and draws
-// the conclusions for the target.
-func (q *request) record(l *lane, why reason.Reason, res *forward.Result, err error) {
-	o := &q.outcome
-	if why != reason.Descriptors { // without a descriptor nothing was sent
-		q.lastTarget, o.Target = l.target, l.target.address
-	}
-	o.Status, o.Header = res.Status, res.Header
-	o.BytesIn, o.BytesOut = res.BytesIn, res.BytesOut
-	answered := res.FirstByte
-	if answered.IsZero() {
-		answered = time.Now()
-	} else {
-		o.FirstByte = answered.Sub(q.start)
-	}
-	q.judge(l, why, res.Status, answered.Sub(q.proxy.began), err)
-}
-
-// isRepeatable reports whether a request may be sent again after an exchange has
-// failed with err.
-func isRepeatable(err error) bool {
-	failure, ok := errors.AsType[*upstream.Error](err)
-	return ok && failure.Repeatable
 }
 
 // rewind reports whether the request's body can be sent again: it is untouched,

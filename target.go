@@ -270,6 +270,24 @@ func (t *target) recoverLocked() bool {
 	return t.health == HealthHealthy
 }
 
+// record notes in the outcome how an exchange with l's target ended, and draws
+// the conclusions for the target.
+func (q *request) record(l *lane, why reason.Reason, res *forward.Result, err error) {
+	o := &q.outcome
+	if why != reason.Descriptors { // without a descriptor nothing was sent
+		q.lastTarget, o.Target = l.target, l.target.address
+	}
+	o.Status, o.Header = res.Status, res.Header
+	o.BytesIn, o.BytesOut = res.BytesIn, res.BytesOut
+	answered := res.FirstByte
+	if answered.IsZero() {
+		answered = time.Now()
+	} else {
+		o.FirstByte = answered.Sub(q.start)
+	}
+	q.judge(l, why, res.Status, answered.Sub(q.proxy.began), err)
+}
+
 // judge draws its conclusions for l's target from how an exchange with it
 // ended, at that time. Where there is another target, one to which several
 // connections in a row could not be made gets no requests until a probe passes;

@@ -7,12 +7,14 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"iter"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +24,7 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/shahnk19/parachute/internal/admission"
+	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/issuer"
 	"github.com/shahnk19/parachute/internal/keypair"
@@ -183,6 +186,86 @@ func (p policy) isSecure() bool { return p.tls.isOn() }
 
 // isOn reports whether a service that is deployed so asks for TLS.
 func (t TLS) isOn() bool { return t.Mode != TLSInherit && t.Mode != TLSOff }
+
+// A claim is a host with a path prefix. No two services have the same claim.
+type claim struct {
+	host   string // as hostname.ParsePattern returns it, or hostname.Any
+	prefix string // as hostname.ParsePrefix returns it
+}
+
+// wants are what a service needs for itself, and what other services therefore
+// cannot have.
+type wants struct {
+	claims []claim
+	policy policy // for the hosts of claims
+}
+
+// conflict returns why a service with the policy mine cannot have c beside what
+// others, by their names, want; or nil.
+func (c claim) conflict(others iter.Seq2[string, wants], service string, mine policy) *ConflictError {
+	isShared := func(other claim) bool { return other.host == c.host }
+	for owner, theirs := range others {
+		switch {
+		case owner == service:
+		case slices.Contains(theirs.claims, c):
+			return &ConflictError{Host: c.host, Prefix: c.prefix, Owner: owner}
+		case slices.ContainsFunc(theirs.claims, isShared):
+			if _, dispute := theirs.policy.with(mine); dispute != "" {
+				return &ConflictError{Host: c.host, Owner: owner, Dispute: dispute}
+			}
+		}
+	}
+	return nil
+}
+
+// wantsOf yields what versions want, by the names of their services.
+func wantsOf(versions []*version) iter.Seq2[string, wants] {
+	return func(yield func(string, wants) bool) {
+		for _, v := range versions {
+			if !yield(v.status.Service, v.wants) {
+				return
+			}
+		}
+	}
+}
+
+// versions returns all that answer for paths of s.
+func (s *site) versions() []*version {
+	var all []*version
+	for _, r := range s.routes {
+		all = append(all, r.version)
+	}
+	return all
+}
+
+// redirect returns the origin that a request for s is redirected to, if it is: to
+// https, to the canonical host, or to both in one step. It is redirected to https
+// only where https is likely to be served, which on demand may have to be asked.
+func (t *table) redirect(r *http.Request, s *site, client forward.Client, httpsPort int) (origin string, ok bool) {
+	name, isSecure := hostname.Canonical(r.Host), client.IsSecure(r)
+	host, to := name, s
+	if canonical := s.policy.canonical; canonical != "" && canonical != name {
+		host, to = canonical, t.lookup(canonical)
+	}
+	toHTTPS := !isSecure && to.policy.isSecure() && !to.policy.tls.NoRedirect &&
+		to.certificates.expects(r.Context(), to.host, host, client.Addr)
+	if host == name && !toHTTPS {
+		return "", false
+	}
+	// The client's own words are repeated only where no name is known for certain.
+	if _, isWildcard := hostname.CutWildcard(s.host); s.policy.canonical == "" && s.host != hostname.Any && !isWildcard {
+		host = s.host
+	}
+	switch {
+	case toHTTPS && httpsPort == 443:
+		return hostname.Origin("https", host, "")
+	case toHTTPS:
+		return hostname.Origin("https", host, strconv.Itoa(httpsPort))
+	case isSecure:
+		return hostname.Origin("https", host, hostname.Port(r.Host))
+	}
+	return hostname.Origin("http", host, hostname.Port(r.Host))
+}
 
 // check returns why the hosts of a service, which are canonical, cannot be
 // served over TLS like that.

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -45,6 +46,13 @@ func (e *Error) Error() string { return e.Reason.String() + ": " + e.Err.Error()
 
 // Unwrap returns e.Err.
 func (e *Error) Unwrap() error { return e.Err }
+
+// IsRepeatable reports whether a request may be sent again that failed with err: it
+// is, or wraps, an *Error that says so.
+func IsRepeatable(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Repeatable
+}
 
 // dialReason returns why a connection could not be made, which failed with err.
 func dialReason(err error) Reason {
