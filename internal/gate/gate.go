@@ -1,4 +1,5 @@
-// Package gate counts what is in flight behind a door that can be closed.
+// Package gate counts the exchanges in flight, and waits for them to end once no new
+// ones may begin.
 package gate
 
 import (
@@ -7,27 +8,26 @@ import (
 	"sync/atomic"
 )
 
-// closed is added to the count when the gate closes, and makes it negative
-// however many are inside.
+// closed is added to the count when a Gate is closed. It makes the count negative.
 const closed = math.MinInt64
 
-// A Gate lets callers in until it is closed, and tells when the last of them
-// has left. The zero value is open and empty. A Gate must not be copied.
+// A Gate lets callers in until it is closed, and reports when the last of them has
+// left. The zero value is open and empty. A Gate must not be copied.
 type Gate struct {
-	count   atomic.Int64 // inside; plus closed once it is
+	count   atomic.Int64 // callers inside; closed is added once the Gate is closed
 	closing sync.Once
 	emptied sync.Once
-	idle    chan struct{} // made before closed is added, so whoever sees that sees this
+	idle    chan struct{} // made before closed is added to count
 }
 
-// Enter reports whether the caller is inside; then it must call Leave, once.
-// It takes no lock and never waits. After Close it always reports false.
+// Enter reports whether the caller was let in. If so, it must call Leave once. Enter
+// takes no lock and never waits. After Close it always reports false.
 func (g *Gate) Enter() bool {
 	if g.count.Add(1) > 0 {
 		return true
 	}
-	// Undone by Leave and not by a bare add: the last one inside may have
-	// left since, seen this entry still counted, and not reported.
+	// The count is decremented by Leave: the last caller inside may have left in
+	// between, while this one was counted, and so not have closed idle.
 	g.Leave()
 	return false
 }
@@ -35,21 +35,20 @@ func (g *Gate) Enter() bool {
 // Leave undoes an Enter that reported true.
 func (g *Gate) Leave() {
 	if g.count.Add(-1) == closed {
-		// A late Enter brings the count back here: only the first time counts.
+		// An Enter after Close brings the count back to closed: hence the Once.
 		g.emptied.Do(g.closeIdle)
 	}
 }
 
-// Close lets nobody in from now on, and returns a channel that is closed when
-// the last one inside has left, which may be at once. Each call returns the
-// same channel.
+// Close closes the Gate, and returns a channel that is closed when the last caller
+// inside has left, or at once if there is none. Each call returns the same channel.
 func (g *Gate) Close() <-chan struct{} {
 	g.closing.Do(g.close)
 	return g.idle
 }
 
-// Inside returns how many are inside: for showing and for choosing, as it may
-// have changed by the time it is read.
+// Inside returns how many callers are inside, which may have changed by the time the
+// result is read.
 func (g *Gate) Inside() int64 {
 	n := g.count.Load()
 	if n < 0 {
@@ -58,7 +57,7 @@ func (g *Gate) Inside() int64 {
 	return n
 }
 
-// IsDrained reports whether g is closed and nobody is inside, nor ever will be.
+// IsDrained reports whether g is closed and nobody is inside any more.
 func (g *Gate) IsDrained() bool { return g.count.Load() == closed }
 
 func (g *Gate) close() {

@@ -10,27 +10,27 @@ import (
 	"time"
 )
 
-// A Lane counts the exchanges on one way: those that have an end of their own,
-// and the streams, which last until somebody closes them. Each kind has a Gate
-// of its own. The zero value is open and empty. A Lane must not be copied.
+// A Lane counts the exchanges with one target: requests, which end by themselves, and
+// streams, which last until somebody closes them. Each kind has a Gate. The zero
+// value is open and empty. A Lane must not be copied.
 type Lane struct {
 	requests Gate
 	streams  Gate
 
-	mu         sync.Mutex // guards the fields below, and is held while streams is entered or closed
+	mu         sync.Mutex // guards the fields below; held while streams is entered or closed
 	open       map[*Passage]struct{}
-	lateCloses *atomic.Int64 // not nil: streams are closed as they come, and counted here
+	lateCloses *atomic.Int64 // if not nil, new streams are closed at once, and counted here
 }
 
-// A Passage is one exchange on its way through a Lane.
+// A Passage is one exchange in a Lane.
 type Passage struct {
 	lane         *Lane
-	stream       io.Closer // what ends it; nil: BecomeStream was not called
-	amongStreams bool      // it counts among the streams
+	stream       io.Closer // ends it; nil: BecomeStream was not called
+	amongStreams bool      // it is counted among the streams
 }
 
-// Enter lets an exchange in, among the requests, unless the Lane is closed to
-// them; then it reports false. Who is let in must call Leave, once.
+// Enter counts an exchange among the requests. It reports false if the Lane is
+// closed to new requests. Otherwise the caller must call Leave once.
 func (l *Lane) Enter() (*Passage, bool) {
 	if !l.requests.Enter() {
 		return nil, false
@@ -38,17 +38,16 @@ func (l *Lane) Enter() (*Passage, bool) {
 	return &Passage{lane: l}, true
 }
 
-// BecomeStream moves the exchange among the streams; Drain may end it by
-// closing c. Where a Drain has ended the Lane's streams already, c is closed at
-// once, for this one has come late. It must be called at most once, and before
-// Leave.
+// BecomeStream counts the exchange among the streams instead of the requests. Drain
+// may end it by closing c. If a Drain has already closed the streams of the Lane, c
+// is closed at once. BecomeStream must be called at most once, and before Leave.
 func (p *Passage) BecomeStream(c io.Closer) {
 	l := p.lane
 	l.mu.Lock()
 	p.stream = c
 	ending := l.lateCloses
-	// Where the streams have been waited for, it stays among the requests,
-	// which have been cut.
+	// If the Lane is closed to streams too, this stays a request; Drain has cut
+	// those already.
 	if p.amongStreams = l.streams.Enter(); p.amongStreams {
 		if ending == nil {
 			if l.open == nil {
@@ -78,19 +77,19 @@ func (p *Passage) Leave() {
 	p.lane.streams.Leave()
 }
 
-// Inside returns how many requests and how many streams are under way: for
-// showing and for choosing, as they may have changed by the time they are read.
+// Inside returns how many requests and how many streams are inside, which may have
+// changed by the time the results are read.
 func (l *Lane) Inside() (requests, streams int64) {
 	return l.requests.Inside(), l.streams.Inside()
 }
 
-// IsDrained reports whether nobody is inside, nor ever will be.
+// IsDrained reports whether l is closed to requests and no exchange is inside any more.
 func (l *Lane) IsDrained() bool {
-	// In this order: who becomes a stream is one before it leaves the requests.
+	// In this order: BecomeStream enters streams before it leaves requests.
 	return l.requests.IsDrained() && l.streams.Inside() == 0
 }
 
-// forget takes p from the open streams and reports whether it was one.
+// forget removes p from the open streams, and reports whether it was one of them.
 func (l *Lane) forget(p *Passage) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -99,8 +98,8 @@ func (l *Lane) forget(p *Passage) bool {
 	return open
 }
 
-// endNewStreams has streams that come from now on closed at once, counted in late,
-// unless another Drain does that already. It returns those that are open.
+// endNewStreams makes BecomeStream close new streams at once and count them in late,
+// unless another Drain does so already. It returns the streams that are open.
 func (l *Lane) endNewStreams(late *atomic.Int64) (open []*Passage) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -113,7 +112,7 @@ func (l *Lane) endNewStreams(late *atomic.Int64) (open []*Passage) {
 	return open
 }
 
-// keepNewStreams undoes closeLate.
+// keepNewStreams undoes endNewStreams.
 func (l *Lane) keepNewStreams(late *atomic.Int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -122,8 +121,8 @@ func (l *Lane) keepNewStreams(late *atomic.Int64) {
 	}
 }
 
-// closeStreams lets no stream begin any more. The returned channel is closed
-// when those that have begun have left.
+// closeStreams closes the Gate of the streams. The returned channel is closed when all
+// streams have left.
 func (l *Lane) closeStreams() (idle <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -132,29 +131,29 @@ func (l *Lane) closeStreams() (idle <-chan struct{}) {
 
 // Limits say how long a Drain waits.
 type Limits struct {
-	// Requests is how long they may take. At 0 or less they are not waited
-	// for.
+	// Requests is how long requests may take. If 0 or less, they are cut at once.
 	Requests time.Duration
 
-	// Streams is how long streams may last once the requests have left, or
-	// their limit is up: if 0, they are closed then, spread over at most one
-	// second of what is left of Requests; if positive, the closes are spread
-	// over its last tenth; if negative, they are closed before the requests
-	// are waited for, and those that come later as they come.
+	// Streams is how long streams may last after the requests have left or were
+	// cut. If positive, they are closed one by one over the last tenth of that
+	// time. If 0, they are closed over the rest of Requests, but at most one
+	// second. If negative, they are closed at once, before Drain waits for the
+	// requests, and new streams as soon as they begin.
 	Streams time.Duration
 }
 
-// leaveTimeout is how long those that were ended are waited for.
+// leaveTimeout is how long Drain waits for exchanges that it has cut or closed.
 const leaveTimeout = time.Second
 
-// Drain closes lanes to everybody new and waits until nobody is inside. Who is
-// late is ended: requests when their limit is up, by a call of cut, which
-// returns how many it ended; streams when theirs is, by closing them. Both have
-// a second at most to leave. It returns how many of each it ended itself. Lanes
-// may be drained by several at once; each goes by its own limits.
+// Drain closes lanes to new exchanges, and waits until all have left. When the limit
+// of the requests has passed, it calls cut, which cuts them and returns how many
+// they were. When the limit of the streams has passed, it closes them. It waits at
+// most a second for either to leave. It returns how many requests were cut, and how
+// many streams it closed. Several Drains may run for the same lanes, each with its
+// own limits.
 //
-// Once done is closed, Drain returns and ends nobody: who is inside then goes on
-// until another Drain.
+// If done is closed, Drain returns early and ends no more exchanges; those inside go
+// on until another Drain ends them.
 func Drain(lanes []*Lane, limits Limits, cut func() int64, done <-chan struct{}) (requests, streams int64) {
 	begin := time.Now()
 	var requestsLeft []<-chan struct{}
@@ -177,7 +176,7 @@ func Drain(lanes []*Lane, limits Limits, cut func() int64, done <-chan struct{})
 	}
 	var streamsLeft []<-chan struct{}
 	for _, l := range lanes {
-		l.endNewStreams(&late) // first: what comes when none may begin has come late
+		l.endNewStreams(&late) // before: a stream that cannot enter must be closed
 		streamsLeft = append(streamsLeft, l.closeStreams())
 	}
 	switch {
@@ -192,11 +191,10 @@ func Drain(lanes []*Lane, limits Limits, cut func() int64, done <-chan struct{})
 	return requests, streams + late.Load()
 }
 
-// endStreams waits for the time of after, and closes the streams that are open
-// one by one, at random moments of the span that follows, lest all their clients
-// come back at once; those that come later are closed at once, and counted in
-// late. It returns how many it closed: early, if all channels of left are
-// closed, or done is.
+// endStreams waits for after, and then closes the open streams one by one, at random
+// times within span, so that their clients do not reconnect all at once. New streams
+// are closed at once, and counted in late. It returns how many it closed. It returns
+// early if done is closed, or if all channels of left are.
 func endStreams(lanes []*Lane, late *atomic.Int64, after, span time.Duration, left []<-chan struct{}, done <-chan struct{}) (closed int64) {
 	type appointment struct {
 		passage *Passage
@@ -223,8 +221,8 @@ func endStreams(lanes []*Lane, late *atomic.Int64, after, span time.Duration, le
 	return closed
 }
 
-// waitAll waits until all channels are closed, and reports false if the time
-// of limit had passed or done was closed before.
+// waitAll waits until all channels are closed. It reports false if limit has passed
+// or done was closed before.
 func waitAll(channels []<-chan struct{}, limit time.Duration, done <-chan struct{}) bool {
 	if limit <= 0 {
 		return !slices.ContainsFunc(channels, isOpen)

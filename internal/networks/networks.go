@@ -1,4 +1,4 @@
-// Package networks decides by its address whether somebody may come in.
+// Package networks decides by address which clients are allowed.
 package networks
 
 import (
@@ -8,20 +8,19 @@ import (
 	"strings"
 )
 
-// Rules are a list of networks that are allowed and one of those that are
-// denied. The zero Rules allow everybody. They never change, and any number of
-// goroutines may use them.
+// Rules are a list of allowed networks and a list of denied ones. The zero Rules allow
+// every address. Rules do not change, and are safe for concurrent use.
 type Rules struct {
-	hasAllowList bool // there is a list of those who are allowed
+	hasAllowList bool // allow was not empty
 	allow, deny  set
 }
 
 // Parse returns the Rules for two lists of networks in CIDR notation, such as
-// 10.0.0.0/8 or fd00::/8. An address alone is a network of its own; its zone
-// does not count. An IPv6 address that stands for an IPv4 one counts as that.
+// 10.0.0.0/8 or fd00::/8. A single address is a network too; its zone is ignored. An
+// IPv4-mapped IPv6 address is the same as the IPv4 address.
 //
-// Bits behind the prefix are refused: 10.1.2.3/8 may have been meant for one
-// address as well as for sixteen million.
+// Bits after the prefix are an error: 10.1.2.3/8 may mean one address or sixteen
+// million.
 func Parse(allow, deny []string) (Rules, error) {
 	r := Rules{hasAllowList: len(allow) > 0}
 	var err error
@@ -34,10 +33,10 @@ func Parse(allow, deny []string) (Rules, error) {
 	return r, nil
 }
 
-// Allows reports whether addr may come in: it is in no network that is denied,
-// and in one that is allowed if any is. An addr that is not valid, as that of a
-// peer on a unix socket, is in no network at all. Zones do not count, and an
-// IPv6 address that stands for an IPv4 one counts as that.
+// Allows reports whether addr is allowed: it is in no denied network and, if there
+// are allowed networks, in one of those. An invalid addr, as of a peer on a unix
+// socket, is in no network. Zones are ignored, and an IPv4-mapped IPv6 address is the
+// same as the IPv4 address.
 func (r Rules) Allows(addr netip.Addr) bool {
 	addr = addr.Unmap().WithZone("")
 	if r.deny.contains(addr) {
@@ -46,8 +45,8 @@ func (r Rules) Allows(addr netip.Addr) bool {
 	return !r.hasAllowList || r.allow.contains(addr)
 }
 
-// A set is networks in the order of their addresses, none of which is part of
-// another. So an address can only be in the last one that begins before it.
+// A set is a list of networks sorted by address, none of which contains another. So an
+// address can only be in the last one that does not begin after it.
 type set []netip.Prefix
 
 func parse(list []string) (set, error) {
@@ -59,7 +58,7 @@ func parse(list []string) (set, error) {
 		}
 		all = append(all, p)
 	}
-	slices.SortFunc(all, netip.Prefix.Compare) // the larger first of two that begin alike
+	slices.SortFunc(all, netip.Prefix.Compare) // of two with the same address, the larger is first
 	var merged set
 	for _, p := range all {
 		if n := len(merged); n == 0 || !merged[n-1].Overlaps(p) {
@@ -70,7 +69,7 @@ func parse(list []string) (set, error) {
 }
 
 func parsePrefix(s string) (netip.Prefix, error) {
-	if addr, err := netip.ParseAddr(s); err == nil && !strings.Contains(s, "/") { // which a zone may
+	if addr, err := netip.ParseAddr(s); err == nil && !strings.Contains(s, "/") { // a zone may contain a slash
 		addr = addr.Unmap().WithZone("")
 		return netip.PrefixFrom(addr, addr.BitLen()), nil
 	}

@@ -1,6 +1,6 @@
-// Package websocket knows as much of the frames of a WebSocket connection (RFC
-// 6455, section 5) as somebody in the middle has to who ends it: where one frame
-// ends and the next may begin, and what a Close frame looks like.
+// Package websocket parses as much of the frames of a WebSocket connection (RFC 6455,
+// section 5) as a proxy needs to close it: where a frame ends, so that another may be
+// inserted. It also writes Close frames.
 package websocket
 
 import (
@@ -8,38 +8,37 @@ import (
 	"encoding/binary"
 )
 
-// A State says where in a stream of frames its last byte stands.
+// A State is a position in a stream of frames.
 type State int
 
 const (
-	Between State = iota // before the first frame, or at the end of one: a control frame may stand here
-	Within               // a frame of which a part is still to come
-	Closed               // behind a Close frame, which is the last (section 5.5.1)
-	Invalid              // it is no such stream
+	Between State = iota // before the first frame or after one: a control frame may be inserted
+	Within               // inside a frame
+	Closed               // after a Close frame, which is the last one (section 5.5.1)
+	Invalid              // in what is not a stream of frames
 )
 
-// Frames keeps count of the frames that pass in one direction of a connection.
-// Of a frame it reads the header alone. What extensions make of the payload, and
-// of the reserved bits, does not matter to it. Once a stream is Closed or
-// Invalid it stays so, whatever follows.
+// Frames follows the frames that pass in one direction of a connection. It parses only
+// their headers, and accepts all reserved bits and payloads, for extensions define
+// them. A stream that is Closed or Invalid stays so.
 type Frames struct {
-	// Masked says that they come from a client, who masks every frame, as a
+	// Masked is whether the frames come from a client, which masks all of them; a
 	// server masks none (section 5.1).
 	Masked bool
 
 	state      State
-	fragmented bool     // a message has begun that the last data frame did not end
-	closing    bool     // the frame under way is a Close frame
-	remaining  uint64   // what is to come of it, behind its head
-	head       [10]byte // what there is of a head that is not complete
-	headRead   int      // how much that is
+	fragmented bool     // the last data frame did not end its message
+	closing    bool     // the current frame is a Close frame
+	remaining  uint64   // bytes of the current frame that are still to come, after its header
+	head       [10]byte // of an incomplete header
+	headRead   int      // bytes in head
 }
 
-// State says where the last byte stands that Advance was given.
+// State returns the position after the last byte that Advance has consumed.
 func (f *Frames) State() State { return f.state }
 
-// Advance takes the bytes of p up to the end of a frame, or all if no frame
-// ends in p, and returns how many these are. It takes none only if p is empty.
+// Advance consumes the bytes of p up to the end of the first frame that ends in p, or
+// all if none does, and returns how many these are. It is 0 only if p is empty.
 func (f *Frames) Advance(p []byte) int {
 	if len(p) == 0 || f.state == Closed || f.state == Invalid {
 		return len(p)
@@ -65,8 +64,8 @@ func (f *Frames) Advance(p []byte) int {
 	return n + int(m)
 }
 
-// readHead takes of p what belongs to a head that comes in pieces, and returns how
-// much that is.
+// readHead consumes the bytes of p that belong to a header which arrives in pieces, and
+// returns how many these are.
 func (f *Frames) readHead(p []byte) int {
 	before := f.headRead
 	f.state = Within
@@ -80,8 +79,8 @@ func (f *Frames) readHead(p []byte) int {
 	return size - before
 }
 
-// headSize returns how long the head is that p begins with, up to the length of
-// the payload, as far as p tells.
+// headSize returns the size of the header at the start of p, without the masking key.
+// It returns 2 if p is shorter than that.
 func headSize(p []byte) int {
 	if len(p) < 2 {
 		return 2
@@ -113,7 +112,7 @@ const (
 	opcodePong         = 10
 )
 
-// beginFrame begins a frame with its head, or finds that it is none.
+// beginFrame sets the state from the header of a frame.
 func (f *Frames) beginFrame(head []byte) {
 	f.state = Invalid
 	if f.isFrame(head[0], head[1]) {
@@ -122,13 +121,13 @@ func (f *Frames) beginFrame(head []byte) {
 			f.state = Within
 		}
 		if f.Masked {
-			f.remaining += 4 // the key
+			f.remaining += 4 // the masking key
 		}
 	}
 }
 
-// isFrame reports whether a frame with these first two bytes may stand here, and
-// notes what it is.
+// isFrame reports whether a frame with these first two bytes is valid here, and sets
+// fragmented and closing.
 func (f *Frames) isFrame(first, second byte) bool {
 	if masked := second&maskBit != 0; masked != f.Masked {
 		return false
@@ -141,11 +140,11 @@ func (f *Frames) isFrame(first, second byte) bool {
 		f.fragmented = !final
 		return true
 	}
-	// Control frames are short and whole (section 5.5).
+	// Control frames are short and not fragmented (section 5.5).
 	return opcode >= opcodeClose && opcode <= opcodePong && final && second&lengthBits < length16
 }
 
-// payloadLength returns how long the payload is, by a frame's head.
+// payloadLength returns the length of the payload in a frame's header.
 func payloadLength(head []byte) uint64 {
 	switch length := head[1] & lengthBits; length {
 	case length16:
@@ -157,19 +156,19 @@ func payloadLength(head []byte) uint64 {
 	}
 }
 
-// GoingAway is the status of a server that goes down, among others (section
-// 7.4.1).
+// GoingAway is the status code of an endpoint that goes away, such as a server that
+// shuts down (section 7.4.1).
 const GoingAway = 1001
 
-// AppendClose appends to b a Close frame with a status and no reason. It is
-// masked if it is for a server.
+// AppendClose appends to b a Close frame with the status code and no reason. A frame
+// to a server must be masked.
 func AppendClose(b []byte, status uint16, masked bool) []byte {
 	b = append(b, finalBit|opcodeClose)
 	if !masked {
 		return binary.BigEndian.AppendUint16(append(b, 2), status)
 	}
 	var key [4]byte
-	rand.Read(key[:]) // which never fails
+	rand.Read(key[:]) // never fails
 	b = append(append(b, maskBit|2), key[:]...)
 	return append(b, byte(status>>8)^key[0], byte(status)^key[1])
 }
