@@ -5,13 +5,12 @@ import (
 	"io"
 )
 
-// ReadAhead is ReadAll for who would rather have a body that is not whole than
-// none: it reads r as far as there is room, at best to its end. The body that it
-// returns reads all of r, and closes r when it is closed, or at once if it is
-// whole. If it is not, full is the ErrSpool that tells why, and what is not kept
-// is read from r when it is wanted.
+// ReadAhead is like ReadAll, but if there is no space for the whole body, it reads as
+// much of r as there is space for. The returned body then reads the rest from r, and
+// closes r when it is closed; full is the ErrSpool that says why. If r was read to its
+// end, ReadAhead closes it, and full is nil.
 //
-// Other errors are those of ReadAll; then r is open.
+// Other errors are as for ReadAll; they leave r open.
 func (s *Store) ReadAhead(r io.ReadCloser, size int64, l Limits) (body io.ReadCloser, full, err error) {
 	if l.Size > 0 && size > l.Size {
 		return nil, nil, ErrTooLarge
@@ -34,13 +33,13 @@ func (s *Store) ReadAhead(r io.ReadCloser, size int64, l Limits) (body io.ReadCl
 	return &partialBody{start: b, overflow: b.overflow, overflowErr: b.overflowErr, rest: rest}, err, nil
 }
 
-// An partialBody is a body of which only the beginning is kept.
+// An partialBody is a body of which only the start is buffered.
 type partialBody struct {
 	start       *Body
-	overflow    []byte // follows kept, and has no place
-	overflowErr error  // of rest, as it came with spill; nil: none
+	overflow    []byte // what was read after start, for which there was no space
+	overflowErr error  // what rest returned with overflow
 	rest        io.ReadCloser
-	startRead   bool // what was kept is read
+	startRead   bool // start was read to its end
 }
 
 func (a *partialBody) Read(p []byte) (int, error) {
@@ -50,7 +49,7 @@ func (a *partialBody) Read(p []byte) (int, error) {
 			return n, err
 		}
 		a.startRead = true
-		a.start.Close() // others may need its place
+		a.start.Close() // other bodies may need the space
 	}
 	switch {
 	case len(a.overflow) > 0:

@@ -10,46 +10,46 @@ import (
 	"sync"
 )
 
-// A Body is what is kept of one request or response. Write and ReadFrom add to
-// its end, Read reads on from where the last Read or Seek left off, so that it
-// can be sent more than once. One of them may run at a time, while Close may be
-// called at any time and from any goroutine.
+// A Body is the buffered body of a request or response. Write and ReadFrom append to
+// it; Read and Seek work as on a file, so that it can be sent more than once. Only one
+// of these may run at a time. Close may be called at any time, from any goroutine.
 //
-// When ErrTooLarge or ErrSpool is returned, or Close was called, a Body gives
-// back all that it has, as soon as no other method is running. From then on
-// the methods return that error, or os.ErrClosed.
+// After a method has returned ErrTooLarge or ErrSpool, or Close was called, a Body
+// releases its memory and its file as soon as no method is running. From then on its
+// methods return that error, or os.ErrClosed.
 type Body struct {
 	store     *Store
-	maxMemory int64 // how many bytes may be in pieces
-	maxSize   int64 // how many bytes there may be at all; 0: any number
-	large     bool  // it will not fit into a small piece
+	maxMemory int64 // how many bytes pieces may hold
+	maxSize   int64 // how many bytes the Body may have; 0: any number
+	large     bool  // it is expected not to fit into a small piece
 
-	pieces     [][]byte // the first bytes; all but the last piece are full
-	file       *os.File // what follows them; nil: nothing
+	pieces     [][]byte // have the first bytes; all but the last are full
+	file       *os.File // has the bytes after those; nil: there are none
 	memoryUsed int64    // bytes of the Store's memory
 	spoolUsed  int64    // bytes of the Store's spool
 	size       int64
 	offset     int64 // where the next Read begins
 
-	// For ReadAhead, which goes on where a Body has no place for more.
-	keepOverflow bool   // what has none is not lost
-	overflow     []byte // of the last Read; nil: it had a place
-	overflowErr  error  // what that Read has returned
+	// For ReadAhead, which goes on if there is no space for more.
+	keepOverflow bool   // bytes for which there is no space go to overflow
+	overflow     []byte // of the last Read; nil: there was space
+	overflowErr  error  // what that Read returned
 
-	mu   sync.Mutex // guards using and err, and is held while all is given back
-	uses int        // methods that use pieces and file
-	err  error      // what every method returns from now on
+	mu   sync.Mutex // guards the fields below; held while pieces and file are released
+	uses int        // running methods that use pieces and file
+	err  error      // what later calls return; nil: they work
 }
 
-// NewBody returns an empty Body, which has to be closed.
+// NewBody returns an empty Body, which the caller must close.
 func (s *Store) NewBody(l Limits) *Body {
 	return &Body{store: s, maxMemory: cmp.Or(l.Memory, 1<<20), maxSize: max(l.Size, 0)}
 }
 
-// Len returns how many bytes the Body has, read or not.
+// Len returns how many bytes the Body has, whether they were read or not.
 func (b *Body) Len() int64 { return b.size }
 
-// Write adds p. If that is too much, it adds nothing.
+// Write appends p. If that would pass the limit, it appends nothing, and returns
+// ErrTooLarge.
 func (b *Body) Write(p []byte) (n int, err error) {
 	if err := b.beginUse(); err != nil {
 		return 0, err
@@ -71,8 +71,8 @@ func (b *Body) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// ReadFrom adds what r holds up to its end. An error of r is returned as it is,
-// and what was read before is kept.
+// ReadFrom appends what it reads from r up to its end. It returns errors of r
+// unchanged, and keeps what was read before.
 func (b *Body) ReadFrom(r io.Reader) (n int64, err error) {
 	start := b.size
 	for err == nil {
@@ -84,7 +84,7 @@ func (b *Body) ReadFrom(r io.Reader) (n int64, err error) {
 	return b.size - start, err
 }
 
-// fill adds what one Read of r returns.
+// fill appends what one Read of r returns.
 func (b *Body) fill(r io.Reader) error {
 	if err := b.beginUse(); err != nil {
 		return err
@@ -124,12 +124,12 @@ func (b *Body) fillFile(r io.Reader) error {
 	return b.fail(err)
 }
 
-// fits reports whether n more bytes are not too many.
+// fits reports whether n more bytes are within the limit.
 func (b *Body) fits(n int) bool {
 	return b.maxSize == 0 || int64(n) <= b.maxSize-b.size
 }
 
-// freeSpace returns where in memory the next bytes belong; nil: in the file.
+// freeSpace returns the memory for the next bytes, or nil if they belong into the file.
 func (b *Body) freeSpace() []byte {
 	left := b.maxMemory - b.size
 	if b.file != nil || left <= 0 || !b.hasFreeSpace() && !b.addPiece() {
@@ -140,13 +140,13 @@ func (b *Body) freeSpace() []byte {
 	return free[:min(int64(len(free)), left)]
 }
 
-// hasFreeSpace reports whether the last piece has any.
+// hasFreeSpace reports whether the last piece is not full.
 func (b *Body) hasFreeSpace() bool {
 	i := len(b.pieces) - 1
 	return i >= 0 && len(b.pieces[i]) < cap(b.pieces[i])
 }
 
-// addPiece adds a piece, unless the Store has no memory for it.
+// addPiece adds a piece, and reports false if the Store has no memory for it.
 func (b *Body) addPiece() bool {
 	size, large := int64(smallPiece), b.large || len(b.pieces) > 0
 	if large {
@@ -160,7 +160,7 @@ func (b *Body) addPiece() bool {
 	return true
 }
 
-// extend counts n bytes that were put where room said, and returns n.
+// extend adds the first n bytes of freeSpace, which were filled, and returns n.
 func (b *Body) extend(n int) int {
 	last := &b.pieces[len(b.pieces)-1]
 	*last = (*last)[:len(*last)+n]
@@ -168,8 +168,8 @@ func (b *Body) extend(n int) int {
 	return n
 }
 
-// writeFile adds p to the file, which it makes if there is none. After an error,
-// which is ErrSpool, the Body is as it was.
+// writeFile appends p to the file, which it makes if there is none. Errors are
+// ErrSpool, and leave the Body unchanged.
 func (b *Body) writeFile(p []byte) (err error) {
 	if len(p) == 0 {
 		return nil
@@ -196,7 +196,8 @@ func (b *Body) writeFile(p []byte) (err error) {
 	return nil
 }
 
-// Read returns what follows, and io.EOF at the end of what there is.
+// Read reads on from where the last Read or Seek left off, and returns io.EOF at the
+// end.
 func (b *Body) Read(p []byte) (n int, err error) {
 	if err := b.beginUse(); err != nil {
 		return 0, err
@@ -218,7 +219,7 @@ func (b *Body) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// inMemory returns what the piece that holds a byte has from there on.
+// inMemory returns the bytes from offset on in the piece that holds that.
 func (b *Body) inMemory(offset int64) []byte {
 	first := b.pieces[0]
 	if offset < int64(len(first)) {
@@ -228,7 +229,7 @@ func (b *Body) inMemory(offset int64) []byte {
 	return b.pieces[1+offset/largePiece][offset%largePiece:]
 }
 
-// Seek sets where the next Read begins, as io.Seeker says.
+// Seek implements io.Seeker.
 func (b *Body) Seek(offset int64, whence int) (int64, error) {
 	if err := b.beginUse(); err != nil {
 		return 0, err
@@ -250,7 +251,7 @@ func (b *Body) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-// Close gives back the memory and the file. To call it again does nothing.
+// Close releases the memory and the file. Further calls do nothing.
 func (b *Body) Close() error {
 	b.fail(os.ErrClosed)
 	b.mu.Lock()
@@ -259,7 +260,7 @@ func (b *Body) Close() error {
 	return nil
 }
 
-// beginUse keeps pieces and file until end is called.
+// beginUse keeps pieces and file from being released until endUse.
 func (b *Body) beginUse() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -276,8 +277,8 @@ func (b *Body) endUse() {
 	b.releaseLocked()
 }
 
-// fail makes err what every method returns, if there is none yet, and returns
-// err.
+// fail makes err what later calls return, unless they return another one already. It
+// returns err.
 func (b *Body) fail(err error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -285,7 +286,8 @@ func (b *Body) fail(err error) error {
 	return err
 }
 
-// releaseLocked gives back what there is, if nobody may use it any more.
+// releaseLocked releases memory and file if the Body has failed or was closed, and no
+// method is running.
 func (b *Body) releaseLocked() {
 	if b.err == nil || b.uses > 0 {
 		return
@@ -294,7 +296,7 @@ func (b *Body) releaseLocked() {
 		freePiece(piece)
 	}
 	if b.file != nil {
-		b.file.Close() // it has no name, so nothing is lost that was not written
+		b.file.Close() // errors do not matter: the file is deleted
 	}
 	b.store.memory.release(b.memoryUsed)
 	b.store.spool.release(b.spoolUsed)

@@ -1,7 +1,6 @@
-// Package buffer keeps the bodies of requests and responses until they are
-// whole: in memory at first, and what is more than that in a spool file. All
-// bodies of a proxy share a limit on the memory and one on the disk. For bodies
-// that are not kept there is Limit.
+// Package buffer reads whole bodies of requests and responses: their first bytes into
+// memory, the rest into a spool file. All bodies of a Store share a limit on memory
+// and one on disk space. Limit is for bodies that are not buffered.
 package buffer
 
 import (
@@ -18,30 +17,29 @@ import (
 )
 
 var (
-	// ErrTooLarge is said of a body that has more bytes than it may.
+	// ErrTooLarge is the error for a body with more bytes than its limit.
 	ErrTooLarge = errors.New("the body is larger than its limit")
 
-	// ErrSpool is said, with the reason, of a body that is sound but has no
-	// place to be: the disk is full or refuses, or the limit on the spool
-	// files of all bodies is reached. It may go well later.
+	// ErrSpool is wrapped, with the reason, when there is no space for a body: its
+	// file cannot be made, written or read, or the limit on the spool files of all
+	// bodies is reached. It may succeed later.
 	ErrSpool = errors.New("the body cannot be spooled")
 )
 
 // Options are for all bodies of a Store together.
 type Options struct {
-	// Dir is the folder of the spool files. It has to be there when the first
-	// of them is needed. If "", it is the system's for temporary files.
+	// Dir is the directory of the spool files. It must exist when the first one is
+	// made. If "", it is the system's directory for temporary files.
 	Dir string
 
-	// MaxMemory is how many bytes of memory bodies may take, in pieces of 4
-	// and 32 KiB; what there is no memory for goes to spool files. If 0, 64
-	// MiB; if negative, there is no limit. While one is read into its spool
-	// file it may take 4 KiB beyond that, and one that ReadAhead has found no
-	// place for 32 KiB.
+	// MaxMemory is how many bytes of memory bodies may use, in pieces of 4 and 32
+	// KiB; the rest goes to spool files. If 0, 64 MiB; if negative, there is no
+	// limit. Beyond it a body may use 4 KiB while it is read into its spool file,
+	// and one that ReadAhead could not read to its end 32 KiB.
 	MaxMemory int64
 
-	// MaxSpool is how many bytes spool files may have; more is ErrSpool. If 0,
-	// 4 GiB; if negative, there is no limit.
+	// MaxSpool is how many bytes all spool files may have; more is ErrSpool. If
+	// 0, 4 GiB; if negative, there is no limit.
 	MaxSpool int64
 }
 
@@ -56,8 +54,8 @@ type Limits struct {
 	Size int64
 }
 
-// A Store has the memory and the spool files of bodies. Its methods may be
-// called from any goroutine. Make one with New.
+// A Store makes bodies, and limits the memory and the spool files that they use. Its
+// methods may be called from any goroutine. Make one with New.
 type Store struct {
 	dir           string
 	memory, spool quota // in bytes
@@ -72,19 +70,17 @@ func New(o Options) *Store {
 	return s
 }
 
-// InUse returns how many bytes of memory and of spool files bodies have taken.
+// InUse returns how many bytes of memory and of spool files bodies use.
 func (s *Store) InUse() (memory, spool int64) {
 	return s.memory.used.Load(), s.spool.used.Load()
 }
 
-// ReadAll reads r to its end, and returns what it read as a Body, which has to
-// be closed. size is how many bytes are said to come; negative: that is not
-// known.
+// ReadAll reads r to its end into a Body, which the caller must close. size is the
+// announced length of r, or negative if that is unknown.
 //
-// If that is too many, the error is ErrTooLarge and nothing is read; otherwise
-// it is that at the first Read that passes the limit. Other errors are
-// ErrSpool, or r's as they are. After an error nothing is kept, and r is where
-// it was then.
+// If size is over the limit, ReadAll returns ErrTooLarge and reads nothing. It also
+// returns ErrTooLarge when a Read passes the limit. Other errors are ErrSpool, or
+// those of r, unchanged. After an error the bytes that were read are lost.
 func (s *Store) ReadAll(r io.Reader, size int64, l Limits) (*Body, error) {
 	if l.Size > 0 && size > l.Size {
 		return nil, ErrTooLarge
@@ -98,8 +94,8 @@ func (s *Store) ReadAll(r io.Reader, size int64, l Limits) (*Body, error) {
 	return b, nil
 }
 
-// createFile returns a new file that no name leads to: it is gone when it is
-// closed, whatever ends the process.
+// createFile returns a new file without a name, which the system deletes when it is
+// closed, however the process ends.
 func (s *Store) createFile() (*os.File, error) {
 	file, err := os.CreateTemp(s.dir, "parachute-")
 	if err == nil {
@@ -120,8 +116,7 @@ func (s *Store) createFile() (*os.File, error) {
 	return file, nil
 }
 
-// cause returns what went wrong with a file, without its name, which says
-// nothing to anybody.
+// cause returns the error of a file operation without the random name of the file.
 func cause(err error) error {
 	if at, ok := errors.AsType[*fs.PathError](err); ok {
 		return at.Err
@@ -129,13 +124,13 @@ func cause(err error) error {
 	return err
 }
 
-// An quota counts what is in use of something that is limited.
+// An quota counts how much of a limited amount is in use.
 type quota struct {
 	limit int64 // negative: none
 	used  atomic.Int64
 }
 
-// acquire reports whether n more can be used; then they are.
+// acquire adds n to what is in use, and reports false if that would pass the limit.
 func (a *quota) acquire(n int64) bool {
 	for {
 		used := a.used.Load()
@@ -148,11 +143,11 @@ func (a *quota) acquire(n int64) bool {
 	}
 }
 
-// release takes back n that were taken.
+// release undoes acquire.
 func (a *quota) release(n int64) { a.used.Add(-n) }
 
-// Bodies in memory are made of pieces: most are small, and those that are not
-// take few.
+// The sizes of the pieces that bodies have in memory. Most bodies fit into a small
+// one.
 const (
 	smallPiece = 4 << 10
 	largePiece = 32 << 10
@@ -171,7 +166,7 @@ func newPiece(large bool) []byte {
 	return smallPieces.Get().(*[smallPiece]byte)[:0]
 }
 
-// freePiece lets others have a piece, which must not be used any more.
+// freePiece puts a piece back into its pool. It must not be used any more.
 func freePiece(p []byte) {
 	if cap(p) == largePiece {
 		largePieces.Put((*[largePiece]byte)(p[:largePiece]))

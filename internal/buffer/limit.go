@@ -2,14 +2,12 @@ package buffer
 
 import "io"
 
-// Limit returns a ReadCloser with the bytes of r, the Read of which returns
-// ErrTooLarge once r turns out to have more than n. Those n come before it. If n
-// is 0 or negative, there is no limit.
+// Limit returns a ReadCloser that reads at most n bytes from r. If r has more, Read
+// returns ErrTooLarge after the first n. If n is 0 or negative, there is no limit.
 //
-// A body whose length is known to be too large should be refused before: Limit
-// does not know it. Unlike http.MaxBytesReader, it leaves the ResponseWriter
-// alone, so that the body may be read on another goroutine: who answers for an
-// ErrTooLarge has to close the connection, or read on.
+// Limit does not look at a Content-Length. Unlike http.MaxBytesReader, it does not use
+// the ResponseWriter, so that the body may be read on another goroutine: after
+// ErrTooLarge, the caller must close the connection or read the rest of r.
 func Limit(r io.ReadCloser, n int64) io.ReadCloser {
 	if n <= 0 {
 		return r
@@ -27,7 +25,7 @@ func (l *limitedBody) Read(p []byte) (int, error) {
 	if l.err != nil || len(p) == 0 {
 		return 0, l.err
 	}
-	// One byte more than is left tells whether there is more.
+	// Reading one byte more tells whether r is too large.
 	if int64(len(p))-1 > l.remaining {
 		p = p[:l.remaining+1]
 	}

@@ -8,15 +8,15 @@ import (
 	"github.com/shahnk19/parachute/internal/field"
 )
 
-// BufferResponse has the body of res, the answer to a request with that method, keep
-// to l.Size; and if ahead is true it reads the body as ReadAhead does, whose full
-// and errors are its own: the app has done its work, and a client that may have
-// to be waited for is better than one that gets nothing. After an error res.Body
-// is as it was.
+// BufferResponse limits the body of res, the answer to a request with method, to l.Size.
+// If ahead is true, it also reads the body with ReadAhead, and returns the full and err
+// of that. ReadAhead is used because the app has done its work already: it is better to
+// wait for the client than to answer with an error. After an error res.Body is
+// unchanged.
 //
-// An event stream has no limit. It is not read ahead either, nor is a body of
-// unknown length, which somebody may wait for piece by piece, an answer to a gRPC
-// call, or one that says X-Accel-Buffering: no.
+// An event stream has no limit. It is not read ahead, nor is a body of unknown length,
+// which the client may want piece by piece, an answer to a gRPC call, or one with
+// X-Accel-Buffering: no.
 func (s *Store) BufferResponse(res *http.Response, method string, ahead bool, l Limits) (full, err error) {
 	switch {
 	case field.IsEventStream(res.Header) || method == http.MethodHead:

@@ -1,5 +1,5 @@
-// Package cookies reads a cookie of a request, narrows down those that an
-// answer sets, and remembers in one who has written (RFC 6265).
+// Package cookies reads cookies of requests, limits the paths of cookies that answers
+// set, and marks with a cookie clients that have just written something (RFC 6265).
 package cookies
 
 import (
@@ -8,11 +8,10 @@ import (
 	"strings"
 )
 
-// Value returns the value of the first cookie in a request's header that has
-// the name, which must be a token, and a well-formed value; and whether there
-// is one. The quotes around a value are not part of it. All this is as
-// [http.Request.Cookie] has it, which makes a list of all cookies first, and
-// finds none where they are thousands. Value allocates nothing.
+// Value returns the value of the first cookie in the request header h with that name,
+// which must be a token, and a valid value. It reports whether there is one. Quotes
+// around the value are removed. Unlike [http.Request.Cookie], it does not allocate,
+// and it finds a cookie among thousands.
 func Value(h http.Header, name string) (string, bool) {
 	for _, line := range h["Cookie"] {
 		for more := true; more; {
@@ -33,8 +32,8 @@ func Value(h http.Header, name string) (string, bool) {
 	return "", false
 }
 
-// IsValue reports whether s can be the value of a cookie. It takes spaces and
-// commas too, which RFC 6265, section 4.1.1 forbids and many send.
+// IsValue reports whether s can be the value of a cookie. It accepts spaces and
+// commas, which many send though RFC 6265, section 4.1.1 forbids them.
 func IsValue(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == ';' || c == '\\' {

@@ -6,29 +6,26 @@ import (
 	"strings"
 )
 
-// Scope narrows the cookies that an answer sets down to the paths below prefix:
-// the app behind was sent the request without that prefix, so the paths it
-// names lack it. Two apps below two prefixes of a host thus do not see or
-// overwrite each other's cookies.
+// Scope adds prefix to the paths of the cookies that an answer sets. The app was sent
+// the request without the prefix, so its paths lack it. So apps below different
+// prefixes of a host do not get or overwrite each other's cookies.
 //
-// The prefix is as it stands in a URL, without a slash at the end, such as
-// /api; target is the request's, as the client sent it. In each Set-Cookie
-// every Path that begins with a slash gets the prefix in front, unless it is
-// below it already: /x becomes /api/x, and / becomes /api, not /api/, which
-// would not be sent for /api itself (RFC 6265, section 5.1.4). All other bytes
-// stay, in their order.
+// prefix is written as in a URL, without a slash at the end, such as /api; target is
+// the request target as the client sent it. Scope puts prefix in front of each Path
+// that begins with a slash, unless it has the prefix already: /x becomes /api/x, and /
+// becomes /api, not /api/, for which browsers would not send the cookie to /api itself
+// (RFC 6265, section 5.1.4). All other bytes stay the same.
 //
-// A cookie with no such Path is one for the directory of the request, as the
-// browser knows it (same section). So it has the prefix already, and is left
-// alone. Only where that directory lies outside, as it does for a request of
-// /api itself, the cookie gets a Path, the prefix: the app, which was asked for
-// /, means all of its paths.
+// A cookie without such a Path is for the directory of the request's URL (same
+// section), which has the prefix, so the cookie does not change. Only if that directory
+// does not have the prefix, as for a request of /api itself, Scope adds prefix as the
+// Path: the app, which was asked for /, means all of its paths.
 //
-// A cookie whose name begins with __Host- stays as it is: with another Path
-// than / a browser would refuse it. Nothing is done for a prefix with a
-// semicolon, which no Path can hold.
+// Scope does not change a cookie whose name begins with __Host-, which browsers refuse
+// with another Path than /. It does nothing if prefix has a semicolon, which a Path
+// cannot have.
 //
-// The values of h are not changed in place, so others may share them.
+// The values of h may be shared: Scope replaces the slice.
 func Scope(h http.Header, prefix, target string) {
 	set := h["Set-Cookie"]
 	if len(set) == 0 || prefix == "" || strings.Contains(prefix, ";") {
@@ -42,8 +39,8 @@ func Scope(h http.Header, prefix, target string) {
 	h["Set-Cookie"] = scoped
 }
 
-// scope does for one cookie what Scope does for all. Where a browser finds no
-// Path in it, it would be inside the prefix or not.
+// scope is Scope for one cookie. inside is whether its path has the prefix if it has no
+// Path attribute.
 func scope(cookie, prefix string, inside bool) string {
 	const host = "__Host-"
 	pair, rest, more := strings.Cut(cookie, ";")
@@ -79,8 +76,8 @@ func scope(cookie, prefix string, inside bool) string {
 	return b.String()
 }
 
-// cutPath cuts a Path attribute before the first byte of its value (RFC 6265,
-// section 5.2). Another attribute is all before it.
+// cutPath cuts a Path attribute before its value (RFC 6265, section 5.2). For another
+// attribute it returns that as before, and false.
 func cutPath(attribute string) (before, path string, isPath bool) {
 	name, value, _ := strings.Cut(attribute, "=")
 	if !strings.EqualFold(textproto.TrimString(name), "Path") {
@@ -90,8 +87,7 @@ func cutPath(attribute string) (before, path string, isPath bool) {
 	return attribute[:len(attribute)-len(path)], path, true
 }
 
-// directory returns the path that a cookie without one gets (RFC 6265, section
-// 5.1.4).
+// directory returns the default path of a cookie (RFC 6265, section 5.1.4).
 func directory(target string) string {
 	path, _, _ := strings.Cut(target, "?")
 	if i := strings.LastIndexByte(path, '/'); i > 0 && path[0] == '/' {
@@ -100,7 +96,7 @@ func directory(target string) string {
 	return "/"
 }
 
-// isBelow reports whether a cookie for prefix would be sent for path.
+// isBelow reports whether a browser sends a cookie with the path prefix for path.
 func isBelow(path, prefix string) bool {
 	rest, ok := strings.CutPrefix(path, prefix)
 	return ok && (rest == "" || rest[0] == '/')

@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// Cookies that tell until when their client has just written something, in
-// milliseconds since 1970.
+// The names of cookies whose value is until when the client counts as one that has just
+// written something, in milliseconds since 1970.
 const (
 	writerCookie      = "parachute-writer"
 	kamalWriterCookie = "kamal-writer"
 )
 
-// SetWriter adds to an answer's header that the client has just written
-// something, which HasWritten says for that long. secure has the cookie sent
-// over TLS alone.
+// SetWriter adds a cookie to an answer's header by which HasWritten reports, for as long
+// as long, that the client has just written something. If secure is true, browsers send
+// it over TLS only.
 func SetWriter(h http.Header, now time.Time, long time.Duration, secure bool) {
 	cookie := http.Cookie{
 		Name:     writerCookie,
@@ -30,8 +30,8 @@ func SetWriter(h http.Header, now time.Time, long time.Duration, secure bool) {
 	h["Set-Cookie"] = append(slices.Clip(h["Set-Cookie"]), cookie.String())
 }
 
-// HasWritten reports whether the client that sent h has just written something:
-// in doubt, it has.
+// HasWritten reports whether the client that sent h has just written something. A
+// cookie that cannot be parsed means that it has.
 func HasWritten(h http.Header, now time.Time) bool {
 	for _, name := range []string{writerCookie, kamalWriterCookie} {
 		value, ok := Value(h, name)
