@@ -8,9 +8,8 @@ import (
 	"github.com/shahnk19/parachute/internal/hostname"
 )
 
-// CheckName returns nil if a public authority may issue a certificate for name,
-// a host in canonical form, by the challenges that an Issuer answers. Otherwise
-// the error says which certificate is not to be had so.
+// CheckName returns nil if an Issuer can obtain a certificate for name, a host in
+// canonical form, from a public authority. Otherwise the error says why not.
 func CheckName(name string) error {
 	_, isWildcard := hostname.CutWildcard(name)
 	_, err := netip.ParseAddr(name)

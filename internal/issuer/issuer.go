@@ -1,7 +1,6 @@
-// Package issuer obtains certificates from an authority that speaks ACME (RFC
-// 8555), and keeps them fresh. autocert does that work; this package says when,
-// sees every certificate that comes of it, and does not lose one to a cache
-// that fails.
+// Package issuer obtains certificates from an ACME authority (RFC 8555), and renews
+// them. autocert does that work; this package decides when, keeps every certificate
+// that autocert gets, and serves it even if the cache fails.
 package issuer
 
 import (
@@ -16,16 +15,16 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 )
 
-// Options say whom an Issuer asks, and where it keeps what it gets.
+// Options configure an Issuer.
 type Options struct {
 	// Directory is the URL of the authority; "": Let's Encrypt's.
 	Directory string
 
-	// Email is told to the authority; "": none is.
+	// Email is the account's contact address; "": none.
 	Email string
 
-	// ExternalAccount binds the account to one that the authority knows by
-	// other means; nil: it is not bound.
+	// ExternalAccount binds the account to an existing one of the authority; nil:
+	// it is not bound.
 	ExternalAccount *acme.ExternalAccountBinding
 
 	// Cache keeps certificates, the account's key, and answers to challenges;
@@ -33,37 +32,36 @@ type Options struct {
 	//
 	//	Lock(ctx context.Context, name string) (unlock func(), err error)
 	//
-	// that is called before a certificate for name is ordered.
+	// the Issuer calls it before it orders a certificate for name.
 	Cache autocert.Cache
 
 	// Transport carries requests to the authority; nil: [http.DefaultTransport].
 	Transport http.RoundTripper
 
-	// UserAgent is told to the authority.
+	// UserAgent is sent to the authority.
 	UserAgent string
 
-	// Notify, if not nil, is called when name has a new certificate (err is
-	// nil), and when one was not to be had or could not be kept. An empty name
-	// stands for the account. It must not block, nor call the Issuer.
+	// Notify, if not nil, is called when name has a new certificate, with a nil
+	// err, and when one could not be obtained or stored. An empty name stands for
+	// the account. Notify must not block, nor call the Issuer.
 	Notify func(name string, err error)
 }
 
 const (
-	// maxOrders bounds the orders that run at once.
+	// maxOrders is how many orders may run at once.
 	maxOrders = 20
 
-	// firstPause comes after the first failure, and doubles up to lastPause. It
-	// is longer than the minute for which autocert remembers a failure.
+	// firstPause is the pause after the first failure, which doubles up to
+	// lastPause. It is longer than the minute for which autocert repeats a failure.
 	firstPause = time.Minute + time.Second
 	lastPause  = 6 * time.Hour
 )
 
-// An Issuer obtains certificates for the names that are wanted. Its methods may
-// be called from any goroutine.
+// An Issuer obtains certificates for the names that are wanted. Its methods may be
+// called from any goroutine.
 //
-// A certificate is renewed when a third of its life is left, or 30 days, which
-// autocert does by itself: also for a name that is not wanted any more, until
-// Close.
+// autocert renews a certificate when a third of its lifetime is left, or 30 days,
+// until Close, even if its name is not wanted any more.
 type Issuer struct {
 	o         Options
 	manager   *autocert.Manager
@@ -78,7 +76,7 @@ type Issuer struct {
 	names  map[string]*Name // that were ever wanted
 }
 
-// New returns an Issuer. Nothing is asked of the authority yet.
+// New returns an Issuer. It sends nothing to the authority yet.
 func New(o Options) *Issuer {
 	if o.Directory == "" {
 		o.Directory = acme.LetsEncryptURL
@@ -106,11 +104,12 @@ func New(o Options) *Issuer {
 			UserAgent:    o.UserAgent,
 		},
 	}
-	i.manager.HTTPHandler(nil) // which has it offer HTTP-01 as well
+	i.manager.HTTPHandler(nil) // enables HTTP-01
 	return i
 }
 
-// keyPrefix keeps what one authority has issued from being taken for another's.
+// keyPrefix returns a prefix for the keys in the cache by which the certificates of
+// different authorities are told apart; "" for Let's Encrypt.
 func keyPrefix(directory string) string {
 	u, err := url.Parse(directory)
 	if directory == acme.LetsEncryptURL || err != nil {
@@ -119,9 +118,9 @@ func keyPrefix(directory string) string {
 	return u.Host + "+"
 }
 
-// Want returns name, which is in lower case and ASCII, and sees to it that a
-// certificate for it is obtained: at once, or a minute after the last attempt
-// if that failed. Whoever wants it calls Release once.
+// Want returns the Name for name, which must be in lower case and ASCII, and starts to
+// obtain a certificate for it if there is none: at once, or a minute after the last
+// attempt if that failed. The caller must call Release once.
 func (i *Issuer) Want(name string) *Name {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -147,16 +146,15 @@ func (i *Issuer) Has(ctx context.Context, name string) bool {
 	return err == nil && time.Now().Before(cert.Leaf.NotAfter)
 }
 
-// lookup returns a name that was ever wanted, or nil.
+// lookup returns the Name for name, or nil if Want was never called for it.
 func (i *Issuer) lookup(name string) *Name {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.names[name]
 }
 
-// Challenge returns the certificate that answers a TLS-ALPN-01 challenge (RFC
-// 8737), or nil if there is no such challenge for the name that the hello asks
-// for.
+// Challenge returns the certificate that answers the TLS-ALPN-01 challenge for name
+// (RFC 8737), or nil if there is no such challenge.
 func (i *Issuer) Challenge(hello *tls.ClientHelloInfo, name string) *tls.Certificate {
 	if i.lookup(name) == nil {
 		return nil
@@ -170,8 +168,8 @@ func (i *Issuer) Challenge(hello *tls.ClientHelloInfo, name string) *tls.Certifi
 	return cert
 }
 
-// Token returns the answer to the HTTP-01 challenge for name (RFC 8555, section
-// 8.3) with that token, and reports whether there is one.
+// Token returns the answer to the HTTP-01 challenge (RFC 8555, section 8.3) for name
+// with that token, and reports whether there is such a challenge.
 func (i *Issuer) Token(ctx context.Context, name, token string) (answer []byte, ok bool) {
 	if i.lookup(name) == nil || !isToken(token) {
 		return nil, false
@@ -180,7 +178,7 @@ func (i *Issuer) Token(ctx context.Context, name, token string) (answer []byte, 
 	return answer, err == nil
 }
 
-// isToken reports whether s may be a token: base64url, RFC 8555, section 8.1.
+// isToken reports whether s is valid as a token: base64url (RFC 8555, section 8.1).
 func isToken(s string) bool {
 	if s == "" || len(s) > 128 {
 		return false
@@ -195,9 +193,9 @@ func isToken(s string) bool {
 	return true
 }
 
-// Close ends what goes on. When it returns no goroutine of the Issuer is left;
-// an order that waits for the authority's next answer may delay that by a few
-// seconds. Certificates can still be had from the names.
+// Close ends all attempts and renewals, and returns when no goroutine of the Issuer is
+// left. An order that waits between two requests may delay that by a few seconds.
+// Names still return their certificates.
 func (i *Issuer) Close() {
 	i.mu.Lock()
 	if !i.closed {
@@ -209,8 +207,8 @@ func (i *Issuer) Close() {
 	i.running.Wait()
 }
 
-// addRunning counts something that Close waits for, and reports false if it is too
-// late for that. Whoever it counted calls i.running.Done.
+// addRunning adds 1 to i.running, for which Close waits, or reports false if Close was
+// called. The caller must call i.running.Done.
 func (i *Issuer) addRunning() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -221,9 +219,8 @@ func (i *Issuer) addRunning() bool {
 	return true
 }
 
-// lock keeps others that share the cache from ordering a certificate for name.
-// Where that cannot be had the order is made all the same: two are better than
-// none.
+// lock keeps other processes that share the cache from ordering a certificate for
+// name. If it fails, the order is made anyway: two certificates are better than none.
 func (i *Issuer) lock(ctx context.Context, name string) (unlock func()) {
 	locker, ok := i.o.Cache.(interface {
 		Lock(ctx context.Context, name string) (unlock func(), err error)

@@ -17,38 +17,37 @@ import (
 	"golang.org/x/crypto/acme"
 )
 
-// lockTimeout bounds the wait for another machine that orders the same
-// certificate.
+// lockTimeout is how long to wait for another machine that orders the same certificate.
 const lockTimeout = 5 * time.Minute
 
-// ErrClosed is why a Name has no certificate once its Issuer is closed.
+// ErrClosed is returned for a Name without a certificate whose Issuer is closed.
 var ErrClosed = errors.New("closed")
 
 var errStale = errors.New("its certificate has expired, and a new one was not to be had")
 
-// A Name is one that a certificate is for.
+// A Name is a host name for which an Issuer obtains a certificate.
 type Name struct {
 	issuer  *Issuer
 	name    string
 	current atomic.Pointer[tls.Certificate]
 
 	users     int           // guarded by the issuer's mu
-	abandoned chan struct{} // likewise; closed when the goroutine that obtains is of no use; nil: there is none
+	abandoned chan struct{} // likewise; closing it ends the goroutine of obtain; nil: there is none
 
 	mu         sync.Mutex    // guards what follows
-	pending    bool          // an attempt is running or waits for its turn
-	attempting bool          // it is with autocert
-	failed     time.Time     // when the last attempt did; zero: it did not
-	next       time.Time     // when there will be another, if not ordered
-	err        error         // of the last attempt, renewal or write to the cache; nil: it went well
-	changed    chan struct{} // closed when something of the above or the certificate is new; nil: nobody waits
+	pending    bool          // an attempt is running, or waits for a slot
+	attempting bool          // autocert.Manager.GetCertificate is running
+	failed     time.Time     // when the last attempt failed; zero: it did not
+	next       time.Time     // when the next attempt begins, if not pending
+	err        error         // of the last attempt, renewal or write to the cache
+	changed    chan struct{} // closed when a field above or the certificate changes; nil: nobody waits
 }
 
-// Status is what is known of a Name.
+// Status is the state of a Name.
 type Status struct {
-	Certificate *tls.Certificate // nil: there is none; its Leaf is set
-	Next        time.Time        // about when it is renewed, or the next attempt is made; zero: that is now
-	Err         error            // why the last attempt or renewal came to nothing
+	Certificate *tls.Certificate // with its Leaf set; nil: there is none
+	Next        time.Time        // about when it is renewed, or the next attempt begins; zero: now
+	Err         error            // of the last attempt or renewal
 }
 
 // Certificate returns the certificate, or nil while there is none that is
@@ -61,7 +60,7 @@ func (n *Name) Certificate() *tls.Certificate {
 	return c
 }
 
-// Status returns what is known of n.
+// Status returns the state of n.
 func (n *Name) Status() Status {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -76,8 +75,7 @@ func (n *Name) Status() Status {
 	return s
 }
 
-// Release says that one who wanted n does so no longer. When nobody does, no
-// new attempt is made.
+// Release undoes one call of Want. After the last one no new attempt is made.
 func (n *Name) Release() {
 	n.issuer.mu.Lock()
 	defer n.issuer.mu.Unlock()
@@ -93,8 +91,8 @@ func (n *Name) abandonLocked() {
 	}
 }
 
-// wantLocked counts one who wants n, and starts to obtain what it lacks. A
-// pause between two attempts begins anew with the shortest.
+// wantLocked counts a call of Want, and starts obtain if there is no certificate. The
+// pauses between attempts start again with the shortest.
 func (n *Name) wantLocked() {
 	n.users++
 	if n.issuer.closed || n.Certificate() != nil {
@@ -116,13 +114,13 @@ func (n *Name) wantLocked() {
 	go n.obtain(n.abandoned, n.next)
 }
 
-// obtain attempts to get a certificate, at the time at first and then again
-// and again, until it has one or nobody wants it.
+// obtain attempts to get a certificate at the time at, and after each failure again,
+// until it has one, nobody wants it, or the Issuer is closed.
 func (n *Name) obtain(dropped <-chan struct{}, at time.Time) {
 	defer n.issuer.running.Done()
 	for pause := firstPause; n.sleep(dropped, time.Until(at)); pause = min(2*pause, lastPause) {
 		err := n.attempt(dropped)
-		// Those that failed together do not come back together.
+		// Names that failed at the same time are not retried at the same time.
 		at = time.Now().Add(max(pause, retryAfter(err)) + rand.N(pause/10))
 		n.recordAttempt(dropped, err, at)
 		if err == nil || !n.isWanted(dropped) {
@@ -132,7 +130,7 @@ func (n *Name) obtain(dropped <-chan struct{}, at time.Time) {
 	}
 }
 
-// sleep reports false if there is no more to be done.
+// sleep waits for d. It reports false if obtain has to end.
 func (n *Name) sleep(dropped <-chan struct{}, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -195,15 +193,15 @@ func (n *Name) setAttempting(attempting bool) {
 	n.attempting = attempting
 }
 
-// isAttempting reports whether autocert looks into the cache because of an
-// attempt. Otherwise it does so to renew what it has.
+// isAttempting reports whether an attempt is running. If not, autocert reads the cache
+// in order to renew a certificate.
 func (n *Name) isAttempting() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.attempting
 }
 
-// lock waits for its turn among those that share the cache.
+// lock calls Issuer.lock, for at most lockTimeout, and until the Issuer is closed.
 func (n *Name) lock() (unlock func()) {
 	ctx, cancel := context.WithTimeout(context.Background(), lockTimeout)
 	defer cancel()
@@ -215,7 +213,8 @@ func (n *Name) lock() (unlock func()) {
 	return n.issuer.lock(ctx, n.name)
 }
 
-// setCertificate makes cert the current certificate, unless it is already.
+// setCertificate makes cert the current certificate, unless it is already, or the current
+// one expires later.
 func (n *Name) setCertificate(cert *tls.Certificate) {
 	for {
 		old := n.current.Load()
@@ -229,9 +228,9 @@ func (n *Name) setCertificate(cert *tls.Certificate) {
 	}
 }
 
-// recordAttempt notes how an attempt ended, and when there will be another if it
-// failed. If n has been dropped since, another goroutine may obtain by now, and
-// speaks for n.
+// recordAttempt records how an attempt ended, and when the next one begins if it failed.
+// If n was abandoned since, it leaves pending and next alone, for another goroutine may
+// be running obtain by now.
 func (n *Name) recordAttempt(dropped <-chan struct{}, err error, next time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -246,8 +245,7 @@ func (n *Name) recordAttempt(dropped <-chan struct{}, err error, next time.Time)
 	}
 }
 
-// report notes and tells of a new certificate (err is nil), or of trouble with
-// one.
+// report records a new certificate, if err is nil, or a failure, and calls Notify.
 func (n *Name) report(err error) {
 	n.mu.Lock()
 	n.err = err
@@ -256,7 +254,7 @@ func (n *Name) report(err error) {
 	n.issuer.o.Notify(n.name, err)
 }
 
-// wakeWaitersLocked has those who await n look again.
+// wakeWaitersLocked wakes all callers of Await.
 func (n *Name) wakeWaitersLocked() {
 	if n.changed != nil {
 		close(n.changed)
@@ -264,9 +262,8 @@ func (n *Name) wakeWaitersLocked() {
 	}
 }
 
-// Await returns the certificate as soon as there is one. It gives up with an
-// error when ctx ends, or as soon as an attempt has failed and there will be no
-// other before ctx's deadline.
+// Await returns the certificate as soon as there is one. It returns an error when ctx
+// ends, or when an attempt has failed and no other begins before ctx's deadline.
 func (n *Name) Await(ctx context.Context) (*tls.Certificate, error) {
 	for {
 		cert, changed, err := n.certificateOrChange(ctx)
@@ -283,8 +280,8 @@ func (n *Name) Await(ctx context.Context) (*tls.Certificate, error) {
 	}
 }
 
-// certificateOrChange returns the certificate, or why it is of no use to wait for one, or else
-// a channel that is closed when there is something new.
+// certificateOrChange returns the certificate, or an error if there is no use in waiting for
+// one, or else a channel that is closed when n has changed.
 func (n *Name) certificateOrChange(ctx context.Context) (cert *tls.Certificate, changed <-chan struct{}, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -301,7 +298,7 @@ func (n *Name) certificateOrChange(ctx context.Context) (cert *tls.Certificate, 
 	return nil, n.changed, nil
 }
 
-// timeoutError says why nothing came in time.
+// timeoutError returns the error for when ctx has ended.
 func (n *Name) timeoutError(ctx context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -311,7 +308,7 @@ func (n *Name) timeoutError(ctx context.Context) error {
 	return fmt.Errorf("the authority has not issued it yet: %w", context.Cause(ctx))
 }
 
-// retryAfter returns how long the authority wants to be left alone.
+// retryAfter returns how long to wait by the Retry-After of an error of the authority.
 func retryAfter(err error) time.Duration {
 	var problem *acme.Error
 	if !errors.As(err, &problem) {

@@ -15,22 +15,21 @@ import (
 	"github.com/shahnk19/parachute/internal/descriptors"
 )
 
-// How autocert calls what is no certificate in its cache. A certificate has the
-// bare name.
+// The keys that autocert uses in its cache. That of a certificate is its name.
 const (
 	tokenSuffix = "+http-01"         // behind the token of an HTTP-01 challenge
 	accountKey  = "acme_account+key" // the key of the account
 	legacyKey   = "acme_account.key" // likewise, as an older autocert had it
 )
 
-// cacheTimeout bounds one look into the cache.
+// cacheTimeout is how long one read of the cache may take.
 const cacheTimeout = 10 * time.Second
 
 var errNoKey = errors.New("the account's key in the cache is not one in PEM form: it is passed over, and a new account made")
 
-// A store is the cache as autocert sees it. It makes every certificate that
-// passes through it the current one of its name. Where the cache behind it
-// fails, that is reported, but keeps no certificate from being served.
+// A store is the cache that autocert uses. It makes every certificate that it reads or
+// writes the current one of its name. It reports errors of the inner cache, but
+// certificates are served all the same.
 type store struct {
 	issuer *Issuer
 	inner  autocert.Cache // nil: there is none
@@ -40,8 +39,8 @@ type store struct {
 	tokens map[string][]byte
 }
 
-// Get returns what is kept under key, or [autocert.ErrCacheMiss]. Any other error
-// says that nothing could be looked for, and ends the attempt.
+// Get returns the data for key, or [autocert.ErrCacheMiss]. Any other error means that
+// the cache could not be read, and ends the attempt.
 func (s *store) Get(ctx context.Context, key string) ([]byte, error) {
 	if strings.HasSuffix(key, tokenSuffix) {
 		s.mu.Lock()
@@ -66,7 +65,7 @@ func (s *store) Get(ctx context.Context, key string) ([]byte, error) {
 	case err == nil:
 		return data, nil
 	case descriptors.IsShortage(err):
-		return nil, err // which is no reason for another certificate, or account
+		return nil, err // not a reason to order another certificate or make another account
 	case err != autocert.ErrCacheMiss:
 		s.report(n, err)
 	}
@@ -82,8 +81,8 @@ func (s *store) getInner(ctx context.Context, key string) ([]byte, error) {
 	return s.inner.Get(ctx, s.prefix+key)
 }
 
-// checkEntry returns what is wrong with what was read under key, and takes over a
-// certificate of n.
+// checkEntry returns an error if data is not what key should have. If it is a valid
+// certificate of n, it becomes the current one.
 func (s *store) checkEntry(n *Name, key string, data []byte) error {
 	switch {
 	case n != nil:
@@ -102,7 +101,7 @@ func (s *store) checkEntry(n *Name, key string, data []byte) error {
 	return nil
 }
 
-// parse reads a certificate and its key as autocert keeps them.
+// parse parses a certificate and its key in the form that autocert stores.
 func parse(data []byte, name string) (*tls.Certificate, error) {
 	cert, err := tls.X509KeyPair(data, data)
 	if err == nil {
@@ -114,10 +113,9 @@ func parse(data []byte, name string) (*tls.Certificate, error) {
 	return &cert, nil
 }
 
-// beginRenewal is for when autocert looks whether somebody else has renewed n's
-// certificate, before it does so itself. Others who share the cache are kept
-// from doing that too until ctx, which is autocert's own, ends with the
-// renewal.
+// beginRenewal is called when autocert reads the cache before it renews n's
+// certificate. It keeps other processes that share the cache from renewing it until the
+// renewal is over, which is when ctx ends.
 func (s *store) beginRenewal(ctx context.Context, n *Name) error {
 	if !s.issuer.addRunning() {
 		return ErrClosed
@@ -136,8 +134,8 @@ func (s *store) beginRenewal(ctx context.Context, n *Name) error {
 	return nil
 }
 
-// Put keeps data under key. It has no errors for autocert, which would have the
-// certificate made again and again.
+// Put stores data under key. It always returns nil, for after an error autocert would
+// order the certificate again and again.
 func (s *store) Put(ctx context.Context, key string, data []byte) error {
 	if strings.HasSuffix(key, tokenSuffix) {
 		s.mu.Lock()
@@ -159,8 +157,7 @@ func (s *store) Put(ctx context.Context, key string, data []byte) error {
 	return nil
 }
 
-// Delete removes what is kept under key, which autocert does with challenges
-// that are over.
+// Delete deletes the data for key, as autocert does after a challenge.
 func (s *store) Delete(ctx context.Context, key string) error {
 	s.mu.Lock()
 	delete(s.tokens, key)
@@ -171,8 +168,7 @@ func (s *store) Delete(ctx context.Context, key string) error {
 	return s.inner.Delete(ctx, s.prefix+key)
 }
 
-// report tells of trouble with the certificate of n or, if n is nil, with
-// anything else.
+// report reports an error with the certificate of n or, if n is nil, with other data.
 func (s *store) report(n *Name, err error) {
 	if n == nil {
 		s.issuer.o.Notify("", err)

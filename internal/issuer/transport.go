@@ -14,27 +14,28 @@ import (
 )
 
 const (
-	// responseTimeout bounds one answer of the authority.
+	// responseTimeout is how long one answer of the authority may take.
 	responseTimeout = 30 * time.Second
 
-	// maxResponse bounds its size; a chain of certificates has a few KiB.
+	// maxResponse is how many bytes an answer may have; a chain of certificates has a
+	// few KiB.
 	maxResponse = 1 << 20
 
-	// maxPoll bounds the pause between two looks at an order or a challenge,
-	// which nothing ends early.
+	// maxPoll is the longest pause between two polls of an order or a challenge.
+	// Nothing ends such a pause early.
 	maxPoll = 5 * time.Second
 )
 
-// A transport carries requests to the authority until it is closed. It
-// remembers what went wrong, for autocert only says that something did.
+// A transport sends requests to the authority until it is closed. It records errors,
+// for those of autocert often do not say the reason.
 type transport struct {
 	base http.RoundTripper
 
 	mu         sync.Mutex // guards what follows
 	closed     bool
-	cancels    map[*context.CancelFunc]struct{} // what close has to call
-	rejections map[string]string                // by name, why the authority did not accept it
-	lastErr    error                            // what else went wrong last, for any name; nil: nothing since forgive
+	cancels    map[*context.CancelFunc]struct{} // called by close
+	rejections map[string]string                // why the authority could not verify a name, by name
+	lastErr    error                            // the last other error, for any name; nil: none since forgetErrors
 }
 
 func newTransport(base http.RoundTripper) *transport {
@@ -48,8 +49,8 @@ func newTransport(base http.RoundTripper) *transport {
 	}
 }
 
-// onClose has close call cancel, unless forget is called before. It reports
-// false if it is too late for that.
+// onClose makes close call cancel, unless forget is called before. It reports false if
+// t is closed already.
 func (t *transport) onClose(cancel context.CancelFunc) (forget func(), open bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -65,7 +66,7 @@ func (t *transport) onClose(cancel context.CancelFunc) (forget func(), open bool
 	}, true
 }
 
-// close ends what runs, and makes what comes later fail.
+// close cancels the running requests, and makes later ones fail.
 func (t *transport) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -78,7 +79,7 @@ func (t *transport) close() {
 	}
 }
 
-// RoundTrip returns when the whole answer is there.
+// RoundTrip returns when the whole answer has arrived.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), responseTimeout)
 	defer cancel()
@@ -119,7 +120,8 @@ func (t *transport) exchange(r *http.Request) (*http.Response, []byte, error) {
 	return resp, body, nil
 }
 
-// capRetryAfter makes the pause that an answer asks for one that Close can wait for.
+// capRetryAfter limits the Retry-After of an answer to maxPoll, for Close waits for that
+// pause.
 func capRetryAfter(h http.Header) {
 	const most = int(maxPoll / time.Second)
 	if seconds, err := strconv.Atoi(h.Get("Retry-After")); h.Get("Retry-After") != "" && (err != nil || seconds > most) {
@@ -127,13 +129,13 @@ func capRetryAfter(h http.Header) {
 	}
 }
 
-// A problem is an error as RFC 7807 has it.
+// A problem is a problem document (RFC 7807).
 type problem struct {
 	Detail string `json:"detail"`
 }
 
-// detail returns what a problem document says, or the beginning of whatever
-// came in its place.
+// detail returns the detail of a problem document, or the beginning of body if it is
+// none.
 func detail(body []byte) string {
 	var p problem
 	if json.Unmarshal(body, &p) == nil && p.Detail != "" {
@@ -142,8 +144,8 @@ func detail(body []byte) string {
 	return strings.ToValidUTF8(strings.TrimSpace(string(body[:min(len(body), 200)])), "\uFFFD")
 }
 
-// recordRejection notes why the authority did not accept a name, if that is what body
-// tells (RFC 8555, section 7.1.4).
+// recordRejection records why the authority could not verify a name, if body is an invalid
+// authorization (RFC 8555, section 7.1.4).
 func (t *transport) recordRejection(body []byte) {
 	var authorization struct {
 		Status     string
@@ -171,14 +173,13 @@ func (t *transport) recordRejection(body []byte) {
 	}
 }
 
-// recordError remembers what went wrong.
 func (t *transport) recordError(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.lastErr = err
 }
 
-// forgetErrors forgets what went wrong before an attempt for name.
+// forgetErrors forgets the errors of earlier attempts for name, before a new one.
 func (t *transport) forgetErrors(name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -186,8 +187,8 @@ func (t *transport) forgetErrors(name string) {
 	t.lastErr = nil
 }
 
-// explain returns why an attempt for name came to nothing, of which autocert
-// says err, or nothing at all.
+// explain returns why an attempt or renewal for name has failed. err is autocert's
+// error; nil: unknown.
 func (t *transport) explain(name string, err error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -200,16 +201,16 @@ func (t *transport) explain(name string, err error) error {
 	return err
 }
 
-// backoff says how long the acme package waits before it sends a request again
-// that was answered with an error; 0: it does not. Whatever takes longer than
-// moments is for Name to wait for, which can be ended.
+// backoff returns how long the acme package waits before it sends a request again that
+// was answered with an error; 0: it does not send it again. Only short waits are done
+// there, for they cannot be ended; obtain does the long ones.
 func (t *transport) backoff(n int, _ *http.Request, resp *http.Response) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
 	case t.closed || resp.StatusCode == http.StatusTooManyRequests:
 		return 0
-	case resp.StatusCode < 500 && n <= 5: // a nonce that the authority does not know any more
+	case resp.StatusCode < 500 && n <= 5: // an expired nonce
 		return 10 * time.Millisecond
 	case n <= 2:
 		return time.Duration(n) * time.Second
