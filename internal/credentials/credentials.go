@@ -1,5 +1,5 @@
-// Package credentials lets in those who give a name and a password from a file
-// (RFC 7617).
+// Package credentials checks the names and passwords of Basic authentication (RFC 7617)
+// against a file of users.
 package credentials
 
 import (
@@ -18,43 +18,41 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// Users are those who may come in. They do not change when their file does.
-// Any number of goroutines may use them.
+// Users are the users in a file, as it was when Load read it. They are safe for
+// concurrent use.
 //
-// Checking a password takes a core for as long as bcrypt is meant to take, so
-// the outcome is remembered: for each user the pair that was let in last, and
-// of those that were not, some of the last. What is kept of a pair is a hash
-// with a key that no other Users have.
+// A check by bcrypt occupies a core for long, so Users remember its outcome: for each
+// user the pair of name and password that was accepted last, and some of the pairs that
+// were refused last. They remember a pair as a hash with a key of their own.
 type Users struct {
 	byName  map[string]*user
 	all     []*user
 	checks  chan struct{}
 	key     [sha256.Size]byte
 	seed    maphash.Seed
-	refused [1024]atomic.Pointer[digest] // each pair has one place
+	refused [1024]atomic.Pointer[digest] // indexed by a part of the digest
 }
 
 type user struct {
 	hash     []byte                 // by bcrypt
-	accepted atomic.Pointer[digest] // of the pair that was let in last; nil: none was yet
+	accepted atomic.Pointer[digest] // of the pair that was accepted last; nil: none was yet
 }
 
-// A digest is the SHA-256 of a key and a pair behind it. That will do for a
-// keyed hash, since nobody gets to see one to go on from.
+// A digest is the SHA-256 of a key followed by a pair. That is safe as a keyed hash here:
+// nobody sees a digest, so nobody can extend it.
 type digest [sha256.Size]byte
 
-// maxPair bounds a name and a password with a colon between. htpasswd takes
-// 255 bytes of each. Divisible by 3, it is what base64 decodes to at most.
+// maxPair is how many bytes a name, a colon and a password may have. htpasswd allows 255
+// for each of the two. It is divisible by 3, so that it is an exact base64 length.
 const maxPair = 768
 
-// Allows reports whether a request's header h has the name and the password of
-// a user. A pair that is remembered costs neither a check nor a lock. Any other
-// one waits until it may be checked, at most as long as ctx lasts; the error is
-// why that ended, and nothing is known then. How long a check takes does not
-// tell whether there is a user of the name.
+// Allows reports whether a request's header h has the name and the password of a user.
+// If the outcome is remembered, it takes no lock and does not wait. Otherwise it waits
+// until it may check the password. If ctx ends before, it returns false and the cause.
+// The time that a check takes does not reveal whether there is a user of that name.
 //
-// Of a password bcrypt looks at the first 72 bytes alone. A pair of more than
-// 768 bytes is nobody's, and so are two Authorization fields.
+// bcrypt uses only the first 72 bytes of a password. A pair of more than 768 bytes is
+// refused, and so are two Authorization fields.
 func (u *Users) Allows(ctx context.Context, h http.Header) (bool, error) {
 	var keyed [sha256.Size + maxPair]byte
 	n := copy(keyed[:], u.key[:])
@@ -74,7 +72,7 @@ func (u *Users) Allows(ctx context.Context, h http.Header) (bool, error) {
 	return u.check(ctx, who, string(name), string(password), sum)
 }
 
-// remembered returns what is remembered of a pair.
+// remembered returns the remembered outcome for a pair, and whether there is one.
 func (u *Users) remembered(who *user, sum *digest) (right, known bool) {
 	if who != nil && who.accepted.Load().equal(sum) {
 		return true, true
@@ -82,8 +80,8 @@ func (u *Users) remembered(who *user, sum *digest) (right, known bool) {
 	return false, u.refusedSlot(sum).Load().equal(sum)
 }
 
-// check waits for its turn, looks whether the password is right, and remembers
-// that. The user is nil if there is none of the name.
+// check waits until it may check the password, checks it, and remembers the outcome. who
+// is nil if there is no user of that name.
 func (u *Users) check(ctx context.Context, who *user, name, password string, sum digest) (bool, error) {
 	select {
 	case u.checks <- struct{}{}:
@@ -91,7 +89,7 @@ func (u *Users) check(ctx context.Context, who *user, name, password string, sum
 		return false, context.Cause(ctx)
 	}
 	defer func() { <-u.checks }()
-	// Browsers send several requests at once, and the first may be through.
+	// Browsers send several requests at once: another may have been checked by now.
 	if right, known := u.remembered(who, &sum); known {
 		return right, nil
 	}
@@ -108,25 +106,26 @@ func (u *Users) check(ctx context.Context, who *user, name, password string, sum
 	return right, nil
 }
 
-// decoy returns whose hash an unknown name is checked against. It is always
-// the same for a name, as hashes of different costs take different times.
+// decoy returns the user whose hash the password for an unknown name is checked against.
+// It is always the same one for a name, for hashes of different costs take different
+// times.
 func (u *Users) decoy(name string) *user {
 	return u.all[maphash.String(u.seed, name)%uint64(len(u.all))]
 }
 
-// refusedSlot returns where the pair is remembered if it is wrong. It stays wrong for
-// as long as there are these Users, so nothing but another pair ends that.
+// refusedSlot returns where a refused pair is remembered. Users do not change, so that stays
+// true until another pair replaces it.
 func (u *Users) refusedSlot(sum *digest) *atomic.Pointer[digest] {
 	return &u.refused[binary.NativeEndian.Uint64(sum[:])%uint64(len(u.refused))]
 }
 
-// equal reports false if d is nil.
+// equal compares in constant time. It reports false if d is nil.
 func (d *digest) equal(other *digest) bool {
 	return d != nil && subtle.ConstantTimeCompare(d[:], other[:]) == 1
 }
 
-// appendPair appends the pair in a request's Authorization fields to b if it is
-// of at most maxPair bytes.
+// appendPair appends the decoded pair in a request's Authorization field to b. It reports
+// false if there is none, more than one, or one of more than maxPair bytes.
 func appendPair(b []byte, fields []string) ([]byte, bool) {
 	const scheme = "Basic "
 	if len(fields) != 1 || len(fields[0]) < len(scheme) || !strings.EqualFold(fields[0][:len(scheme)], scheme) {
@@ -140,8 +139,7 @@ func appendPair(b []byte, fields []string) ([]byte, bool) {
 	return b, err == nil
 }
 
-// newUsers returns Users with the hashes by name, of which there is at least
-// one.
+// newUsers returns Users with hashes by name. There must be at least one.
 func newUsers(hashes map[string]string, checks chan struct{}) *Users {
 	u := &Users{byName: make(map[string]*user, len(hashes)), checks: checks, seed: maphash.MakeSeed()}
 	rand.Read(u.key[:])

@@ -13,25 +13,23 @@ import (
 	"github.com/shahnk19/parachute/internal/regular"
 )
 
-// maxFile bounds a file of users: some ten thousand are in it.
+// maxFile is how many bytes a file may have: enough for some ten thousand users.
 const maxFile = 1 << 20
 
-// maxName is htpasswd's own bound.
+// maxName is how many bytes a name may have, as for htpasswd.
 const maxName = 255
 
-// maxCost bounds what a check costs. At 14 it takes a core for a second or two,
-// and each more doubles that: a few who mistype their password would keep
-// everybody else waiting, and the machine from its work.
+// maxCost is the highest bcrypt cost that is accepted. At 14 a check occupies a core for a
+// second or two, and each more doubles that: a few wrong passwords would make everybody
+// wait.
 const maxCost = 14
 
-// Load returns the Users in a file as htpasswd -B makes it: a line for each,
-// NAME:HASH, where HASH is by bcrypt and of a cost of at most 14. Empty lines
-// do not count, nor those that begin with '#'. Errors name the file and the
-// line, and never what stands there for a password.
+// Load reads a file of users as htpasswd -B makes it: a line NAME:HASH for each, where
+// HASH is a bcrypt hash with a cost of at most 14. It ignores empty lines and those that
+// begin with '#'. Errors name the file and the line, and never contain a hash.
 //
-// checks bounds how many passwords are checked at once, by all Users that it is
-// given to: a check occupies a place in its buffer. One place for each core is
-// what a machine can take.
+// checks limits how many passwords are checked at once, by all Users that it was passed
+// for: each check occupies a place in its buffer. It should have one for each core.
 func Load(file string, checks chan struct{}) (*Users, error) {
 	data, err := read(file)
 	if err != nil {
@@ -73,7 +71,7 @@ func read(file string) (string, error) {
 	return string(data), nil
 }
 
-// readError is for an error that names the file.
+// readError adds advice to err, which names the file.
 func readError(err error) error {
 	if descriptors.IsShortage(err) {
 		return fmt.Errorf("%w: %s", err, descriptors.Advice(err))
@@ -100,7 +98,8 @@ func parseLine(line string) (name, hash string, err error) {
 	return name, hash, nil
 }
 
-// unsupportedHash says what hash is if it is none by bcrypt.
+// unsupportedHash says what kind of hash it is if that is not a complete bcrypt hash; "" if
+// it is.
 func unsupportedHash(hash string) string {
 	const alphabet = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	prefix, _, _ := strings.Cut(strings.TrimPrefix(hash, "$"), "$")

@@ -1,4 +1,4 @@
-// Package headers has the rules by which an operator changes header fields.
+// Package headers parses and applies an operator's rules for header fields.
 package headers
 
 import (
@@ -11,8 +11,8 @@ import (
 	"github.com/shahnk19/parachute/internal/field"
 )
 
-// Rules change the header of a message. Nil changes nothing. They never change
-// themselves, and any number of goroutines may use them.
+// Rules change the header of a message. Nil Rules change nothing. Rules do not change, and
+// are safe for concurrent use.
 type Rules []rule
 
 type rule struct {
@@ -23,24 +23,22 @@ type rule struct {
 // ParseRequest returns the Rules for the headers of requests to a target, each
 // written as "set NAME: VALUE" or "del NAME".
 //
-// Refused are the fields that frame the message or are for one connection
-// alone, Host, and Expect: they follow from the request, and with others it
-// would be another or break. Forwarded, X-Forwarded-For, X-Real-IP, X-Request-ID
-// and X-Request-Start may be deleted but not set: one value for all requests is
-// true of none. The rest of X-Forwarded is the operator's, who alone knows of a
-// balancer that ends TLS and does not say so. A name with '_' is taken as the
-// one with '-', as many programs behind take it.
+// There may be no rule for a field that frames the message or is for one connection only,
+// nor for Host and Expect, which have to match the request. Forwarded, X-Forwarded-For,
+// X-Real-IP, X-Request-ID and X-Request-Start may be deleted but not set, for no value is
+// right for all requests. The other X-Forwarded fields may be set: only the operator
+// knows of a load balancer that terminates TLS and does not say so. A name with '_' is
+// treated as the same name with '-', as many servers do.
 func ParseRequest(rules []string) (Rules, error) { return parse(rules, refuseRequest) }
 
-// ParseResponse is ParseRequest for the headers of answers to clients. Refused
-// are the fields that frame the message or are for one connection alone.
+// ParseResponse is like ParseRequest, for the headers of answers to clients. There may be
+// no rule for a field that frames the message or is for one connection only.
 func ParseResponse(rules []string) (Rules, error) { return parse(rules, refuseResponse) }
 
-// Apply changes h, whose names are canonical, by one rule after another: set
-// replaces all values of a field by its own, and del deletes them. Values are
-// not changed in place, so others may share them; those that are set are shared
-// by all headers they are set in, and nobody may change them either. It
-// allocates only what h needs to grow.
+// Apply applies the rules to h, whose names must be canonical, in their order: set replaces
+// all values of a field, and del deletes the field. The values of h may be shared: Apply
+// replaces slices. Those that it sets are shared by all headers, and must not be changed.
+// Apply allocates only what h needs to grow.
 func (r Rules) Apply(h http.Header) {
 	for _, rule := range r {
 		if rule.value == nil {
@@ -59,8 +57,8 @@ var (
 	errOthers = errors.New("this field is another for each request: want del, or no rule for it")
 )
 
-// parse asks refuse for each rule, after the canonical name, whether it is not
-// for the operator.
+// parse parses rules. refuse is called for each, with the canonical name; its error says
+// that there may be no such rule.
 func parse(rules []string, refuse func(name string, set bool) error) (Rules, error) {
 	var parsed Rules
 	for _, s := range rules {
@@ -117,8 +115,8 @@ func refuseResponse(name string, _ bool) error {
 	return nil
 }
 
-// CanSend reports whether a field of that name and value can be sent with a request
-// that somebody else frames: it does not bear on the message or name its host.
+// CanSend reports whether a field is valid and may be added to any request: it is neither
+// Host nor one that frames the message.
 func CanSend(name, value string) bool {
 	if !field.IsToken(name) {
 		return false

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// CheckHSTS reports what is wrong with a value for Strict-Transport-Security
-// (RFC 6797, section 6.1), if anything is. Browsers pass over a directive they
-// do not know, and over the whole field for other errors, without a word; so
-// here is only accepted what they know: max-age=SECONDS, includeSubDomains and
-// preload, each at most once, in any case and order, the first in any event.
+// CheckHSTS returns an error if value is not valid for Strict-Transport-Security (RFC
+// 6797, section 6.1). Browsers silently ignore unknown directives, and the whole field
+// after other errors. So CheckHSTS only accepts the directives that they know:
+// max-age=SECONDS, which is required, includeSubDomains and preload, each at most once, in
+// any case and order.
 func CheckHSTS(value string) error {
 	seen := make(map[string]bool)
 	for directive := range strings.SplitSeq(value, ";") {

@@ -1,8 +1,7 @@
-// Package keypair keeps a certificate and its key up to date with the two files,
-// in PEM form, that they come from.
+// Package keypair loads a certificate and its key from two PEM files, and loads them
+// again when the files change.
 //
-// A Pair starts no goroutine and sets no timer: Refresh is called as often as a
-// change should be noticed, which a Refresher does.
+// A Pair looks at its files only when Refresh is called, as a Refresher does.
 package keypair
 
 import (
@@ -19,22 +18,22 @@ import (
 	"time"
 )
 
-// A Pair is a certificate, those of its issuers behind it, and its key. Its
-// methods may be called from any goroutine.
+// A Pair is a certificate, with those of its issuers, and its key. Its methods may be
+// called from any goroutine.
 type Pair struct {
 	certFile, keyFile string
 
 	current atomic.Pointer[tls.Certificate] // stored with mu held
 
 	mu   sync.Mutex // guards the fields below; held while the files are read
-	seen fileStates // of the files as they were last read
-	err  error      // why what was last read is not in use; nil: it is
+	seen fileStates // the state of the files that were read last
+	err  error      // why the files that were read last are not in use; nil: they are
 }
 
-// Load reads a certificate, with those of its issuers behind it, and its key.
-// It returns an error that names the file and what would be right in its place
-// unless both are well-formed, fit each other, and the certificate is valid
-// now. Whom it is for is not looked at: see Covers.
+// Load reads a certificate, followed by those of its issuers, and its key. It returns
+// an error that names the file and says what should be there, unless both files are
+// well-formed, the key belongs to the certificate, and the certificate is valid now. It
+// does not check which hosts the certificate is for; see Covers.
 func Load(certFile, keyFile string) (*Pair, error) {
 	p := &Pair{certFile: certFile, keyFile: keyFile}
 	p.seen = p.stat()
@@ -49,26 +48,24 @@ func Load(certFile, keyFile string) (*Pair, error) {
 	return p, nil
 }
 
-// Certificate returns what is in use, with its Leaf set. It never waits, and
-// what it returns must not be modified.
+// Certificate returns the certificate in use, with its Leaf set. It never waits. The
+// result must not be modified.
 func (p *Pair) Certificate() *tls.Certificate { return p.current.Load() }
 
-// Covers returns nil if the certificate in use is for host: a name, an IP
-// address, or a wildcard such as "*.example.com", which the certificate must
-// have as it is. Otherwise the error says whom the certificate is for.
+// Covers returns nil if the certificate in use is valid for host: a name, an IP
+// address, or a wildcard such as "*.example.com", which the certificate must name
+// literally. Otherwise the error says which hosts it is for.
 func (p *Pair) Covers(host string) error { return p.covers(p.Certificate().Leaf, host) }
 
-// Refresh takes the files into use if they have changed, are as Load wants
-// them, and cover each of hosts, as Covers says; changed is then true. In every
-// other case what was in use stays, also when it expires: nothing better is
-// there. While the files are what is in use, Refresh costs a stat of each.
+// Refresh loads the files again if they have changed. If they are valid, as for Load,
+// and cover each of hosts, they replace the certificate in use, and changed is true.
+// Otherwise the certificate in use stays, even after it expires. If the files have not
+// changed, Refresh costs a stat of each.
 //
-// Files that cannot be used are read again by every Refresh, until they can: no
-// caller has to do anything for that. Two files that are replaced one after the
-// other may so be found not to fit, and to fit the next time. The error says
-// what is wrong, once: as long as the same is wrong, the calls that follow
-// return no error. It is returned again if something else was wrong in between,
-// or nothing.
+// Files that cannot be used are read again by every Refresh. So two files that are
+// replaced one after the other may not fit each other at first, and fit at the next
+// call. Refresh returns an error once, and nil as long as the following calls find the
+// same error. It returns it again if there was another error, or none, in between.
 func (p *Pair) Refresh(hosts []string) (changed bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -85,8 +82,8 @@ func (p *Pair) Refresh(hosts []string) (changed bool, err error) {
 	return changed, p.err
 }
 
-// Err returns why the files, as the last Refresh found them, are not in use, or
-// nil if they are. It waits for a Refresh that is under way.
+// Err returns why the files that the last Refresh found are not in use, or nil if they
+// are. It waits for a Refresh that is running.
 func (p *Pair) Err() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -98,7 +95,7 @@ func (p *Pair) replaceLocked(hosts []string) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	// What is in use already is not asked again whether it may be.
+	// The certificate in use is not checked again: it may have expired.
 	if slices.EqualFunc(cert.Certificate, p.Certificate().Certificate, bytes.Equal) {
 		return false, nil
 	}
@@ -151,13 +148,13 @@ type fileStates struct{ cert, key fs.FileInfo }
 
 func (p *Pair) stat() fileStates { return fileStates{statSettled(p.certFile), statSettled(p.keyFile)} }
 
-// settleTime is how long ago a file was modified for its mark to be of use. Some
-// file systems keep times to two seconds, so within them a file may change once
-// more and look the same.
+// settleTime is how long ago a file must have been modified for its state to count. Some
+// file systems have a resolution of two seconds, within which a file may change again
+// without a new time.
 const settleTime = 2 * time.Second
 
-// statSettled follows symbolic links: one that is switched has a file of another inode
-// at its end.
+// statSettled returns the state of a file, or nil if it was modified too recently or cannot
+// be read. It follows symbolic links, so that a link to another file is noticed.
 func statSettled(name string) fs.FileInfo {
 	info, err := os.Stat(name)
 	if err != nil || time.Since(info.ModTime()).Abs() <= settleTime {

@@ -16,11 +16,11 @@ import (
 	"github.com/shahnk19/parachute/internal/regular"
 )
 
-// maxSize bounds each file. A long chain has some ten thousand bytes.
+// maxSize is how many bytes a file may have. A long chain has some ten thousand.
 const maxSize = 1 << 20
 
-// read returns what the two files hold if both are well-formed and fit each
-// other.
+// read returns the certificate and key in the two files if both are well-formed and
+// belong together.
 func read(certFile, keyFile string) (*tls.Certificate, error) {
 	chain, err := readChain(certFile)
 	if err != nil {
@@ -81,8 +81,8 @@ func readKey(name string) (crypto.Signer, error) {
 		if block.Type != "PRIVATE KEY" && !strings.HasSuffix(block.Type, " PRIVATE KEY") {
 			continue
 		}
-		// PKCS #8 says it in the type, the older forms in a header (RFC 1421,
-		// section 4.6.1.1).
+		// The type says whether a PKCS #8 key is encrypted; for older forms a
+		// header does (RFC 1421, section 4.6.1.1).
 		if block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
 			return nil, fmt.Errorf("the key in %s is encrypted, and nobody is there to give its passphrase: want it decrypted, as by openssl pkey", name)
 		}
@@ -94,8 +94,8 @@ func readKey(name string) (crypto.Signer, error) {
 	return nil, fmt.Errorf("%s has no private key in PEM form: want one that begins with -----BEGIN PRIVATE KEY-----", name)
 }
 
-// parseKey returns the key that der is in any of its forms, or nil. The type of
-// a PEM block is not always the right one.
+// parseKey parses a key in any form, or returns nil. It tries all forms, for the type of
+// a PEM block is not always right.
 func parseKey(der []byte) crypto.Signer {
 	if key, err := x509.ParsePKCS8PrivateKey(der); err == nil {
 		signer, _ := key.(crypto.Signer) // nil: a key for something else
@@ -125,7 +125,7 @@ func readFile(name string) ([]byte, error) {
 	return data, nil
 }
 
-// readError says that a file could not be read for err, which names it too.
+// readError returns the error for a file that could not be read because of err.
 func readError(name string, err error) error {
 	if at, ok := errors.AsType[*fs.PathError](err); ok {
 		err = at.Err

@@ -6,12 +6,11 @@ import (
 	"time"
 )
 
-// refreshInterval is the pause between two looks at the files.
+// refreshInterval is the time between two refreshes of a pair.
 const refreshInterval = 5 * time.Second
 
-// A Refresher refreshes pairs every five seconds, as long as they are in use.
-// Its methods may be called from any goroutine, but not from within the func
-// that it was made with.
+// A Refresher refreshes pairs every five seconds, from Add to Remove. Its methods may be
+// called from any goroutine, but not by the notify func of NewRefresher.
 type Refresher struct {
 	notify  func(host string, err error)
 	closing chan struct{}  // closed by Close
@@ -19,20 +18,19 @@ type Refresher struct {
 
 	mu      sync.Mutex // guards what follows
 	pairs   map[*Pair][]string
-	started bool // the goroutine that refreshes them
+	started bool // the goroutine of run
 	closed  bool
 }
 
-// NewRefresher returns a Refresher without pairs. Nothing runs before the first
-// is added; then whoever has made it must call Close. It calls notify for each
-// host of a pair when that has been replaced, with nil, or cannot be, with what
-// Refresh says, from one goroutine.
+// NewRefresher returns a Refresher without pairs. Add starts its goroutine, which Close
+// ends. That goroutine calls notify for each host of a pair: with nil when the pair was
+// replaced, or with the error that Refresh has returned.
 func NewRefresher(notify func(host string, err error)) *Refresher {
 	return &Refresher{notify: notify, closing: make(chan struct{}), pairs: make(map[*Pair][]string)}
 }
 
-// Add has p refreshed, which has to cover hosts, until Remove or Close. After
-// Close it does nothing.
+// Add makes r refresh p, which has to cover hosts, until Remove or Close. After Close it
+// does nothing.
 func (r *Refresher) Add(p *Pair, hosts []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -46,16 +44,15 @@ func (r *Refresher) Add(p *Pair, hosts []string) {
 	}
 }
 
-// Remove has p not refreshed any more. If it is being refreshed, that ends as it
-// would have.
+// Remove undoes Add. It does not wait for a refresh of p that is running.
 func (r *Refresher) Remove(p *Pair) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.pairs, p)
 }
 
-// Close returns when nothing is refreshed any more, and no call of notify is
-// left. It may be called more than once.
+// Close ends the refreshes, and returns when no Refresh and no call of notify is
+// running. It may be called more than once.
 func (r *Refresher) Close() {
 	r.mu.Lock()
 	if !r.closed {
@@ -81,7 +78,7 @@ func (r *Refresher) run() {
 	}
 }
 
-// all returns a copy of what there is to be refreshed.
+// all returns a copy of r.pairs.
 func (r *Refresher) all() map[*Pair][]string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
