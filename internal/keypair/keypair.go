@@ -142,8 +142,8 @@ func (p *Pair) covers(leaf *x509.Certificate, host string) error {
 	return fmt.Errorf("the certificate in %s does not cover %s: it covers %s", p.certFile, host, list)
 }
 
-// fileStates tell one state of the two files from another without reading them. A
-// nil one is not known.
+// fileStates are the states of the two files, by which a change is noticed without
+// reading them. A nil one is unknown, and equal to none.
 type fileStates struct{ cert, key fs.FileInfo }
 
 func (p *Pair) stat() fileStates { return fileStates{statSettled(p.certFile), statSettled(p.keyFile)} }
