@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// maxBody is what a request may bring: a deployment with ten thousand hosts
-// has a third of it.
+// maxBody is the largest body of a request. A deployment with ten thousand hosts
+// has a third of that.
 const maxBody = 1 << 20
 
-// What the bodies of requests are, and one of each.
+// What the bodies of requests must be, with an example of each.
 const (
 	deploymentWanted = `a deployment in JSON, such as {"targets":["10.0.0.7:3000"],"hosts":["app1.example.com"]}`
 	pauseWanted      = `how to pause in JSON, such as {"max":"30s"}`
@@ -24,8 +24,8 @@ const (
 	splitWanted      = `a split in JSON, such as {"percent":10}`
 )
 
-// decodeBody reads the body of r as a T. What is wrong with it is ErrInvalid, and said
-// together with what is wanted.
+// decodeBody decodes the body of r as a T. Its errors are ErrInvalid, and say what
+// is wanted.
 func decodeBody[T any](w http.ResponseWriter, r *http.Request, wanted string) (v T, err error) {
 	data, err := readBody(w, r)
 	switch {
@@ -45,7 +45,7 @@ func decodeBody[T any](w http.ResponseWriter, r *http.Request, wanted string) (v
 	return v, nil
 }
 
-// decodeOptionalBody is read for a body that need not be there.
+// decodeOptionalBody is decodeBody for a body that may be missing.
 func decodeOptionalBody[T any](w http.ResponseWriter, r *http.Request, wanted string) (v T, err error) {
 	if r.ContentLength == 0 {
 		return v, nil
@@ -53,7 +53,7 @@ func decodeOptionalBody[T any](w http.ResponseWriter, r *http.Request, wanted st
 	return decodeBody[T](w, r, wanted)
 }
 
-// readBody reads the body of r, but for white space around it.
+// readBody reads the body of r, without surrounding white space.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	// The server lifts the deadline when it has seen the end of the body.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
@@ -68,8 +68,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return bytes.TrimSpace(data), nil
 }
 
-// decodeError returns what to say of an error of encoding/json about a body that
-// should have been a t.
+// decodeError explains an error of encoding/json about a body that should be a t.
 func decodeError(err error, t reflect.Type, wanted string) error {
 	var (
 		syntax *json.SyntaxError
@@ -89,8 +88,8 @@ func decodeError(err error, t reflect.Type, wanted string) error {
 	return invalid(nil, "%s", text) // of the library's own UnmarshalJSON
 }
 
-// fieldNames returns the names that the fields of a struct have in JSON, those
-// of its own structs too.
+// fieldNames returns the JSON names of the fields of a struct and of its nested
+// structs.
 func fieldNames(t reflect.Type, prefix string) []string {
 	var names []string
 	for f := range t.Fields() {

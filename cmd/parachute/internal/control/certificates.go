@@ -16,7 +16,7 @@ func (c *handlers) certificates(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, certificates)
 }
 
-// certificateState returns Result.Certificate of a service.
+// certificateState returns the Result.Certificate of a service.
 func (c *handlers) certificateState(service string) CertificateState {
 	for _, s := range c.proxy.Services() {
 		if s.Service == service {
@@ -26,8 +26,8 @@ func (c *handlers) certificateState(service string) CertificateState {
 	return ""
 }
 
-// certificateStateOf is certificateState for those hosts. All certificates of
-// hosts with TLS are among the certificates, also those that are yet to come.
+// certificateStateOf is certificateState for those hosts. certificates has an
+// entry for every host with TLS, even if its certificate is not there yet.
 func certificateStateOf(hosts []string, certificates []parachute.Certificate, now time.Time) CertificateState {
 	valid := make(map[string]bool, len(certificates)) // by host with TLS
 	for _, c := range certificates {
@@ -45,8 +45,8 @@ func certificateStateOf(hosts []string, certificates []parachute.Certificate, no
 	return state
 }
 
-// canonicalHosts returns those hosts in the spelling of events. One that is no
-// host has none: it cannot be deployed.
+// canonicalHosts returns the hosts in canonical form, which events have. It leaves
+// out invalid ones, which cannot be deployed.
 func canonicalHosts(hosts []string) map[string]bool {
 	canonical := make(map[string]bool, len(hosts))
 	for _, host := range hosts {

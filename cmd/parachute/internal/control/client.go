@@ -18,38 +18,38 @@ import (
 	"github.com/shahnk19/parachute"
 )
 
-// A Client speaks to the proxy that answers on one of its sockets.
+// A Client talks to the first proxy that answers on its sockets.
 type Client struct {
 	// Sockets are tried in this order.
 	Sockets []string
 }
 
-// queryTimeout bounds everything that a proxy answers from memory.
+// queryTimeout bounds every query that a proxy answers from memory.
 const queryTimeout = 10 * time.Second
 
-// Services returns what parachute.Proxy.Services does.
+// Services returns the result of parachute.Proxy.Services.
 func (c *Client) Services(ctx context.Context) ([]parachute.Status, error) {
 	var services []parachute.Status
 	err := c.query(ctx, "/v1/services", &services)
 	return services, err
 }
 
-// Certificates returns what parachute.Proxy.Certificates does.
+// Certificates returns the result of parachute.Proxy.Certificates.
 func (c *Client) Certificates(ctx context.Context) ([]parachute.Certificate, error) {
 	var certificates []parachute.Certificate
 	err := c.query(ctx, "/v1/certificates", &certificates)
 	return certificates, err
 }
 
-// Version returns who answers.
+// Version returns the version of the proxy.
 func (c *Client) Version(ctx context.Context) (Version, error) {
 	var v Version
 	err := c.query(ctx, "/v1/version", &v)
 	return v, err
 }
 
-// query gets the answer to a question. It takes no longer than questionTimeout,
-// or until ctx ends.
+// query gets path and decodes the answer into v, within queryTimeout or until ctx
+// ends.
 func (c *Client) query(ctx context.Context, path string, v any) error {
 	conn, err := dialFirst(ctx, c.Sockets)
 	if err != nil {
@@ -85,11 +85,12 @@ type proxyConn struct {
 	tookEffect atomic.Bool
 }
 
-// expire ends every wait for the other side.
+// expire ends all reads and writes.
 func (c *proxyConn) expire() { _ = c.SetDeadline(time.Now()) }
 
-// cancelRequest takes back what was asked for. The proxy sees that we hang up, but can
-// still say whether it was in time, so that is waited for.
+// cancelRequest cancels the change by closing the sending side. Unless the change
+// has taken effect, the connection still waits for the proxy's answer, which says
+// whether it was canceled in time.
 func (c *proxyConn) cancelRequest() {
 	_ = c.CloseWrite()
 	if c.tookEffect.Load() {
@@ -99,9 +100,8 @@ func (c *proxyConn) cancelRequest() {
 	_ = c.SetReadDeadline(time.Now().Add(queryTimeout))
 }
 
-// send sends a request and returns the head of the answer, whose body must be
-// closed. An answer counts even where the proxy did not want to hear all of
-// the request.
+// send sends a request and returns the response, whose body the caller must
+// close. It returns a response even if the proxy did not read the whole request.
 func (c *proxyConn) send(method, path string, body []byte) (*http.Response, error) {
 	req, err := http.NewRequest(method, "http://parachute"+path, bytes.NewReader(body))
 	if err != nil {
@@ -125,7 +125,7 @@ type sendError struct{ error }
 
 func (e *sendError) Unwrap() error { return e.error }
 
-// readError returns the error that an answer tells of.
+// readError returns the error in a response.
 func (c *proxyConn) readError(resp *http.Response) error {
 	var l message
 	if err := json.NewDecoder(resp.Body).Decode(&l); err != nil || l.Error == nil {
@@ -134,17 +134,17 @@ func (c *proxyConn) readError(resp *http.Response) error {
 	return l.Error.err()
 }
 
-// Deploy has the proxy do what parachute.Proxy.Deploy does, and returns an
-// error in the same case: if nothing was changed. It is the library's error, as
-// far as errors.Is and errors.As can tell; ErrNoProxy; or says that it could
-// not be learnt what became of the deploy. Every event of the deploy is passed
-// to events, which may be nil, on the caller's goroutine.
+// Deploy has the proxy call parachute.Proxy.Deploy. As there, an error means that
+// nothing was changed, unless it says that the outcome is unknown. The error
+// matches the library's error with errors.Is and errors.As, or is ErrNoProxy.
+// Deploy calls events, unless it is nil, with every event of the deploy, on the
+// caller's goroutine.
 //
-// When ctx ends before the switch the deploy is ended, and Deploy returns once
-// the proxy has said that it is. When ctx ends after the switch, or the
-// connection does, Deploy returns nil at once and Result.Warning says so. Where
-// the connection ends before the switch, Deploy asks for up to 10 s which
-// generation serves.
+// If ctx ends before the switch, the deploy is canceled, and Deploy returns when
+// the proxy has confirmed that. If ctx ends or the connection is lost after the
+// switch, Deploy returns nil at once, with a Result.Warning. If the connection is
+// lost before the switch, Deploy asks the proxy for up to 10 s which generation
+// serves.
 func (c *Client) Deploy(ctx context.Context, d parachute.Deployment, events func(parachute.Event)) (Result, error) {
 	body, err := json.Marshal(d)
 	if err != nil {
@@ -162,8 +162,8 @@ func (c *Client) Deploy(ctx context.Context, d parachute.Deployment, events func
 	})
 }
 
-// Remove has the proxy do what parachute.Proxy.Remove does. All that is said of
-// Deploy holds for it too; a service that is gone counts as removed.
+// Remove has the proxy call parachute.Proxy.Remove. It behaves like Deploy; after
+// a lost connection, a service that is gone counts as removed.
 func (c *Client) Remove(ctx context.Context, service string, events func(parachute.Event)) (Result, error) {
 	return c.change(ctx, &change{
 		verb:    "remove",
@@ -175,15 +175,15 @@ func (c *Client) Remove(ctx context.Context, service string, events func(parachu
 	})
 }
 
-// A change is one that a proxy was asked to make, as far as it has been heard
-// of.
+// A change is a change that a proxy was asked to make, and what is known of its
+// result.
 type change struct {
 	verb, method string
 	service      string
-	suffix       string   // the end of the path, behind that of the service
-	targets      []string // of a deploy
+	suffix       string   // the end of the path, after the name of the service
+	targets      []string // the targets of a deploy
 	body         []byte
-	effect       parachute.EventKind // from which on it has happened
+	effect       parachute.EventKind // the event by which the change takes effect
 	check        func(ch *change, services []parachute.Status) verdict
 	events       func(parachute.Event)
 
@@ -194,8 +194,8 @@ func (ch *change) describe(err error) error {
 	return fmt.Errorf("parachute: %s %s: %w", ch.verb, ch.service, err)
 }
 
-// path returns that of the change. The name of the service is for the proxy to judge, so it
-// must arrive there whatever it is.
+// path returns the path of the change. It escapes the name of the service, which
+// the proxy validates, so that any name arrives there.
 func (ch *change) path() string {
 	name := url.PathEscape(ch.service)
 	if strings.Trim(name, ".") == "" {
@@ -232,9 +232,8 @@ func (c *Client) change(ctx context.Context, ch *change) (Result, error) {
 	return ch.findOutcome(ctx, conn.socket, err)
 }
 
-// follow asks for the change and reads what comes of it. It reports whether
-// the proxy has said how the change ended; else err is why it will not be
-// heard.
+// follow sends the change and reads the answer. It reports whether the proxy has
+// said how the change ended; if not, err is why.
 func (ch *change) follow(ctx context.Context, conn *proxyConn) (done bool, err error) {
 	resp, err := conn.send(ch.method, ch.path(), ch.body)
 	var unsent *sendError

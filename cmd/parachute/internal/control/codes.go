@@ -11,24 +11,24 @@ import (
 	"github.com/shahnk19/parachute"
 )
 
-// Codes of errors that are no sentinel of the library.
+// Codes of errors that do not match an error of the library.
 const (
-	codeNoRoute  = "no_route" // of a request for which there is nothing
-	codeNoProxy  = "no_proxy" // of a client's own, as a Printer has it
-	codeInternal = "internal" // of everything else
+	codeNoRoute  = "no_route" // a request without a route
+	codeNoProxy  = "no_proxy" // ErrNoProxy, printed by a Printer
+	codeInternal = "internal" // any other error
 )
 
-// A code is how an error is called on the wire.
+// A code is the name of an error on the wire.
 type code struct {
 	name     string
-	status   int // of the answer
+	status   int // status of the response
 	sentinel error
 }
 
 // statusClientClosedRequest has no name in RFC 9110; nginx uses it for the same.
 const statusClientClosedRequest = 499
 
-// codes returns the codes and the errors that they stand for, both ways.
+// codes returns all codes with their errors.
 func codes() []code {
 	return []code{
 		{"invalid", http.StatusBadRequest, parachute.ErrInvalid},
@@ -44,8 +44,8 @@ func codes() []code {
 	}
 }
 
-// A wireError is an error as it travels. Message is complete: it reads as the
-// error does where it comes from, and Detail as it does there for %+v.
+// A wireError is an error on the wire. Message is the whole text of the error, and
+// Detail its %+v form.
 type wireError struct {
 	Code      string          `json:"code"`
 	Message   string          `json:"message"`
@@ -55,7 +55,7 @@ type wireError struct {
 	Unhealthy json.RawMessage `json:"unhealthy,omitempty"` // likewise
 }
 
-// newWireError returns err as it travels, and the status of an answer with it.
+// newWireError returns err as a wireError, and the status of a response with it.
 func newWireError(err error) (*wireError, int) {
 	p := &wireError{Code: codeInternal, Message: err.Error()}
 	if full := fmt.Sprintf("%+v", err); full != p.Message {
@@ -84,8 +84,8 @@ func newWireError(err error) (*wireError, int) {
 	return p, status
 }
 
-// marshalOrNil returns v in JSON, or nothing: an error is told without its details
-// rather than not at all.
+// marshalOrNil returns v in JSON, or nil if that fails: an error without details is
+// better than none.
 func marshalOrNil(v any) json.RawMessage {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -94,8 +94,8 @@ func marshalOrNil(v any) json.RawMessage {
 	return data
 }
 
-// err returns the error that p was made of, as far as errors.Is and errors.As
-// can tell. Details that a newer proxy has put in another way are left out.
+// err returns an error that matches the original with errors.Is and errors.As. It
+// leaves out details that it cannot decode, such as those of a newer proxy.
 func (p *wireError) err() error {
 	if p.Detail != "" {
 		return &detailed{p.cause(), p.Detail}
@@ -124,7 +124,7 @@ func (p *wireError) cause() error {
 	return errors.New(text)
 }
 
-// A textError is an error that reads in its own words, and is its cause.
+// A textError is an error with a text of its own, which wraps its cause.
 type textError struct {
 	text  string
 	cause error
@@ -133,7 +133,7 @@ type textError struct {
 func (f *textError) Error() string { return f.text }
 func (f *textError) Unwrap() error { return f.cause }
 
-// A detailed error has more to say for %+v.
+// A detailed error has a longer text for %+v.
 type detailed struct {
 	error
 	full string

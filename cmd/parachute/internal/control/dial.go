@@ -12,16 +12,16 @@ import (
 	"time"
 )
 
-// ErrNoProxy is what a NoProxyError is.
+// ErrNoProxy is wrapped by every NoProxyError.
 var ErrNoProxy = errors.New("no proxy answers")
 
-// A NoProxyError says that nobody was to be spoken to on any socket. It wraps
-// ErrNoProxy and the reason of every attempt.
+// A NoProxyError says that no proxy could be reached on any socket. It wraps
+// ErrNoProxy and the error of each attempt.
 type NoProxyError struct {
 	Tried []Attempt
 }
 
-// An Attempt is a socket on which nobody was to be spoken to, and why.
+// An Attempt is a failed attempt to connect to a socket.
 type Attempt struct {
 	Socket string
 	Err    error
@@ -46,11 +46,11 @@ func (e *NoProxyError) Unwrap() []error {
 	return causes
 }
 
-// dialTimeout is for a proxy whose queue of connections is full.
+// dialTimeout bounds the wait for a proxy whose listen backlog is full.
 const dialTimeout = 5 * time.Second
 
-// dialFirst returns a connection to the first of the sockets on which somebody
-// answers who may be told what to do.
+// dialFirst returns a connection to the first of the sockets on which a trusted
+// process listens.
 func dialFirst(ctx context.Context, sockets []string) (*proxyConn, error) {
 	none := new(NoProxyError)
 	for _, socket := range sockets {
@@ -66,8 +66,9 @@ func dialFirst(ctx context.Context, sockets []string) (*proxyConn, error) {
 	return nil, none
 }
 
-// dial connects to a socket if it is root's or our own, and so is the process
-// that listens on it: whoever that is learns what is deployed, and is believed.
+// dial connects to a socket. The socket and the process that listens on it must
+// belong to root or to our user, because we send deployments to that process and
+// trust its answers.
 func dial(ctx context.Context, socket string) (*net.UnixConn, error) {
 	if err := checkPath(socket); err != nil {
 		return nil, err
@@ -99,7 +100,7 @@ func dial(ctx context.Context, socket string) (*net.UnixConn, error) {
 	return unix, nil
 }
 
-// explainDialError says in other words why nobody is there.
+// explainDialError returns err with a plainer text.
 func explainDialError(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -112,7 +113,7 @@ func explainDialError(err error) error {
 	return err
 }
 
-// isTrusted reports whether a user may tell us anything, and we them.
+// isTrusted reports whether a user is root or our own.
 func isTrusted(uid int) bool { return uid == 0 || uid == os.Geteuid() }
 
 func foreignOwnerError(uid int) error {

@@ -30,7 +30,7 @@ func newDispatcher() *dispatcher {
 	}
 }
 
-// A subscription gets the events of one change.
+// A subscription receives the events of one change.
 type subscription struct {
 	service    string
 	hosts      map[string]bool     // hosts whose certificates are waited for, in the spelling of events
@@ -64,7 +64,8 @@ func (s *dispatcher) subscribe(ctx context.Context, t task) (*subscription, erro
 	return f, nil
 }
 
-// unsubscribe is called when the change has ended. It may be called again.
+// unsubscribe ends a subscription, when the change has ended. It may be called
+// again.
 func (s *dispatcher) unsubscribe(f *subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,7 +85,7 @@ func (s *dispatcher) endTurnLocked() {
 	<-s.turn
 }
 
-// dispatch hands e to the change that it belongs to. It does not wait.
+// dispatch adds e to the subscriptions that it belongs to. It does not block.
 func (s *dispatcher) dispatch(e parachute.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,8 +102,8 @@ func (s *dispatcher) dispatch(e parachute.Event) {
 	}
 }
 
-// dispatchHostLocked hands an event of a host to the changes that wait for its
-// certificate, as one of theirs.
+// dispatchHostLocked adds an event of a host to the subscriptions of changes that
+// wait for its certificate, as an event of these changes.
 func (s *dispatcher) dispatchHostLocked(e parachute.Event) {
 	for generation, followers := range s.numbered {
 		for _, f := range followers {
@@ -114,13 +115,13 @@ func (s *dispatcher) dispatchHostLocked(e parachute.Event) {
 	}
 }
 
-// maxPending is about how many events may wait for a client that does not read
+// maxPending is about how many events are kept for a client that does not read
 // them.
 const maxPending = 256
 
-// addLocked keeps e for take. Where many wait already, what there can be any
-// number of is dropped: probes, changes of health, certificates, and how a
-// drain goes on. Of all others a change has a handful.
+// addLocked adds e to the pending events. If there are many already, it drops
+// events that can be frequent: probes, changes of health, certificates, and the
+// progress of a drain. A change has only a few others.
 func (f *subscription) addLocked(e parachute.Event) {
 	if len(f.pending) >= maxPending && isFrequent(e) {
 		return
@@ -150,7 +151,7 @@ func (f *subscription) wakeUp() {
 	}
 }
 
-// next returns the events that wait, and whether they are the last.
+// next returns the pending events, and whether they are the last.
 func (s *dispatcher) next(f *subscription) (events []parachute.Event, last bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -158,7 +159,7 @@ func (s *dispatcher) next(f *subscription) (events []parachute.Event, last bool)
 	return events, f.ended
 }
 
-// result returns what the events told of a change that has taken effect.
+// result returns the result of a change that has taken effect, from its events.
 func (s *dispatcher) result(f *subscription) Result {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,22 +8,22 @@ import (
 	"github.com/shahnk19/parachute"
 )
 
-// A lineWriter is an answer in lines.
+// A lineWriter writes an answer in lines.
 type lineWriter struct {
 	w          http.ResponseWriter
 	dispatcher *dispatcher
 	sub        *subscription
 	done       chan struct{} // closed when run has returned; then the others may be used again
 
-	started bool // the answer has
-	failed  bool // the client does not read it any more
+	started bool // the header is written
+	failed  bool // a write has failed
 }
 
 func newLineWriter(w http.ResponseWriter, followers *dispatcher, f *subscription) *lineWriter {
 	return &lineWriter{w: w, dispatcher: followers, sub: f, done: make(chan struct{})}
 }
 
-// runTask makes the change, whose events are written meanwhile if so wanted.
+// runTask makes the change, and if wanted, writes its events meanwhile.
 func (l *lineWriter) runTask(change func() error, wanted bool) error {
 	if wanted {
 		go l.run()
@@ -50,8 +50,8 @@ func (l *lineWriter) run() {
 	}
 }
 
-// write sends a line at once. A client that does not take it gets no more:
-// whether it has gone is for its connection's context to say.
+// write writes and flushes a line. After an error it writes nothing more. It does
+// not cancel the change, which the context of the request does.
 func (l *lineWriter) write(v message) {
 	if l.failed {
 		return
@@ -65,7 +65,7 @@ func (l *lineWriter) write(v message) {
 	l.failed = json.NewEncoder(l.w).Encode(v) != nil || rc.Flush() != nil
 }
 
-// writeError answers with an error.
+// writeError answers with err.
 func writeError(w http.ResponseWriter, err error) {
 	p, status := newWireError(err)
 	writeJSON(w, status, message{Error: p})
@@ -73,8 +73,8 @@ func writeError(w http.ResponseWriter, err error) {
 
 // writeJSON answers with v in JSON.
 func writeJSON(w http.ResponseWriter, status int, v any) {
-	// Not every writer has deadlines, and a client that is gone is not told
-	// anything.
+	// Not every ResponseWriter has deadlines, and errors of writing to a client
+	// that has hung up do not matter.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)

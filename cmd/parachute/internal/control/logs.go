@@ -14,8 +14,7 @@ import (
 	"github.com/shahnk19/parachute"
 )
 
-// Logs are the lines of the log, as far as they are kept. The zero value is a
-// log of which none are.
+// Logs give access to the kept lines of the log. The zero value has no lines.
 type Logs struct {
 	// ContentType is the media type of the lines.
 	ContentType string
@@ -23,21 +22,21 @@ type Logs struct {
 	// Has reports whether there is a line about that service.
 	Has func(service string) bool
 
-	// Tail hands whole lines to write: the last n about a service, or with
-	// "" the last of all; n as LogQuery.Lines. With follow it goes on with
-	// those that come. It returns when ctx has ended and what came before that
-	// is handed over, or with the error of write.
+	// Tail calls write with whole lines: the last n about a service, or about all
+	// if service is empty; n is as in LogQuery.Lines. With follow, it goes on with
+	// later lines until ctx ends and those from before are written. It returns
+	// the error of write.
 	Tail func(ctx context.Context, service string, n int, follow bool, write func(lines []byte) error) error
 }
 
-// A LogQuery says which lines of the log are wanted.
+// A LogQuery selects lines of the log.
 type LogQuery struct {
 	Service string // that they are about; "": all lines
 	Lines   int    // how many of the last; 0: as many as are kept; negative: none
 	Follow  bool   // whether those that come are wanted too
 }
 
-// path returns how q is asked.
+// path returns the path and query of the request for q.
 func (q LogQuery) path() string {
 	values := make(url.Values)
 	if q.Service != "" {
@@ -55,7 +54,7 @@ func (q LogQuery) path() string {
 	return "/v1/logs?" + values.Encode()
 }
 
-// logQueryOf returns what was asked by the query of a URL.
+// logQueryOf parses the query of a URL.
 func logQueryOf(query string) (q LogQuery, err error) {
 	values, err := url.ParseQuery(query)
 	if err != nil {
@@ -85,7 +84,7 @@ func logQueryOf(query string) (q LogQuery, err error) {
 	return q, nil
 }
 
-// logs answers with lines of the log, as they are there.
+// logs answers with lines of the log.
 func (c *handlers) logs(w http.ResponseWriter, r *http.Request) {
 	q, err := logQueryOf(r.URL.RawQuery)
 	if err == nil && !c.hasServiceOrLines(q.Service) {
@@ -136,15 +135,15 @@ func (s *Server) writeLog(ctx context.Context, q LogQuery, out *logWriter) {
 	}
 }
 
-// A logWriter is an answer in lines of the log. Who follows takes them when it
-// likes, until there is hurry; everybody else has the usual time.
+// A logWriter writes an answer with lines of the log. A client that follows may
+// read as slowly as it likes until limitWrites is called; others have writeTimeout.
 type logWriter struct {
 	w      http.ResponseWriter
 	rc     *http.ResponseController
 	follow bool
 }
 
-// begin sends the head, also where the first line is yet to come.
+// begin sends the header at once, before the first line.
 func (l *logWriter) begin(contentType string) {
 	l.w.Header().Set("Content-Type", contentType)
 	_ = l.write(nil)
@@ -165,10 +164,10 @@ const finalWriteTimeout = 500 * time.Millisecond
 
 func (l *logWriter) limitWrites() { _ = l.rc.SetWriteDeadline(time.Now().Add(finalWriteTimeout)) }
 
-// maxLogFollowers is how many may follow the log at a time.
+// maxLogFollowers is how many clients may follow the log at a time.
 const maxLogFollowers = 16
 
-// errBusy says that others have to go first.
+// errBusy says that too many clients follow the log.
 var errBusy = errors.New("busy")
 
 // logFollowers are the answers that follow the log. They do not end by themselves, so

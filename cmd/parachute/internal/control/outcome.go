@@ -10,7 +10,7 @@ import (
 	"github.com/shahnk19/parachute"
 )
 
-// How long a change is asked after whose connection was lost.
+// The times for finding out the outcome of a change after a lost connection.
 const (
 	outcomeTimeout = 10 * time.Second
 
@@ -23,7 +23,7 @@ const (
 	outcomeSettled = time.Second
 )
 
-// A verdict is what a list of services says of a change.
+// A verdict is what a list of services says about a change.
 type verdict int
 
 const (
@@ -79,9 +79,9 @@ func checkStatus(changed func(parachute.Status) bool) func(*change, []parachute.
 	}
 }
 
-// findOutcome finds out what became of a change whose connection was lost before it
-// had been heard to take effect. It goes on when ctx has ended, for that is one
-// of the ways in which a connection is lost.
+// findOutcome finds out whether a change has taken effect whose connection was
+// lost before. It does not stop when ctx ends, because that is one of the reasons
+// for losing a connection.
 func (ch *change) findOutcome(ctx context.Context, socket string, lost error) (Result, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outcomeTimeout)
 	defer cancel()
@@ -124,7 +124,7 @@ func (ch *change) adviceAfterLoss() string {
 	return fmt.Sprintf("look whether generation %d is in the list of services when it is back", ch.result.Generation)
 }
 
-// conclude says what a verdict means for who asked for the change.
+// conclude returns the result or the error for a verdict.
 func (ch *change) conclude(v verdict, services []parachute.Status, lost error) (Result, error) {
 	why := fmt.Sprintf("the connection to the proxy was lost (%v)", lost)
 	switch v {
@@ -150,7 +150,7 @@ func (ch *change) conclude(v verdict, services []parachute.Status, lost error) (
 	return ch.result, ch.describe(&textError{why + ", and it has not taken effect: nothing was changed", lost})
 }
 
-// describeService describes what is known of a service.
+// describeService describes the state of a service.
 func describeService(services []parachute.Status, service string) string {
 	for _, s := range services {
 		switch {

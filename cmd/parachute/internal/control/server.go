@@ -1,6 +1,6 @@
-// Package control is how a running proxy is told what to do: HTTP and JSON on
-// a unix socket, the side of the proxy and that of the commands. Whatever a
-// command can do, so can
+// Package control is the control plane of a running proxy: a server and a client
+// of an API with HTTP and JSON on a unix socket. Everything that a command does
+// can also be done with
 //
 //	curl --unix-socket /run/parachute/parachute.sock http://localhost/v1/services
 package control
@@ -18,12 +18,11 @@ import (
 	"github.com/shahnk19/parachute/internal/field"
 )
 
-// A Server does what it is asked on the control socket. It is made before the
-// Proxy that it serves, which has to call Notify for it. Every change of that
-// Proxy must come through the Server.
+// A Server serves the control plane. It is created before its Proxy, which must
+// call Notify. Every change of the Proxy must be made through the Server.
 type Server struct {
-	// Logs is what GET /v1/logs answers with. It is set before anything is
-	// served.
+	// Logs are the logs that GET /v1/logs returns. It must be set before the
+	// Server serves.
 	Logs Logs
 
 	version      string
@@ -32,21 +31,19 @@ type Server struct {
 	logFollowers logFollowers
 }
 
-// NewServer returns a Server of a program that has that version.
+// NewServer returns a Server that reports that version.
 func NewServer(version string) *Server {
 	return &Server{version: version, dispatcher: newDispatcher()}
 }
 
-// Notify is to be given to parachute.New as Options.Notify. It does not wait
-// for whoever the event is passed on to.
+// Notify is the Options.Notify for parachute.New. It does not block.
 func (s *Server) Notify(e parachute.Event) { s.dispatcher.dispatch(e) }
 
-// Refuse has every change that is asked for from now on answered with
-// parachute.ErrClosed. Those under way go on, and questions are answered.
+// Refuse answers all later changes with parachute.ErrClosed. Running changes go
+// on, and queries are still answered.
 func (s *Server) Refuse() { s.refuses.Store(true) }
 
-// The time limits of a connection. There is none for the work that an answer
-// waits for.
+// The limits of a connection. There is no time limit for the change itself.
 const (
 	readHeaderTimeout = 10 * time.Second // for the head of a request
 	bodyTimeout       = 10 * time.Second // for its body
@@ -69,8 +66,8 @@ func (s *Server) HTTPServer(p *parachute.Proxy) *http.Server {
 	return server
 }
 
-// Handler returns the control plane of p. It leaves it to the connection to
-// say who may use it.
+// Handler returns the control plane of p. It does not check who connects; the
+// listener does.
 func (s *Server) Handler(p *parachute.Proxy) http.Handler {
 	c := &handlers{s, p}
 	return mux{
@@ -89,15 +86,15 @@ func (s *Server) Handler(p *parachute.Proxy) http.Handler {
 	}
 }
 
-// A route is what a method does with a path.
+// A route is a handler for a method and a path.
 type route struct {
 	method, path string // {name} in path stands for any one segment
 	handler      http.HandlerFunc
 }
 
-// A mux serves exactly its routes. Everything else is told what there is. Other
-// than http.ServeMux it redirects nobody to a path that is spelled differently,
-// and knows a name that is a slash.
+// A mux serves exactly its routes, and lists them in answer to anything else.
+// Unlike http.ServeMux, it does not redirect to cleaned paths, and a name may be
+// an escaped slash.
 type mux []route
 
 func (m mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -122,8 +119,8 @@ func (m mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	noRoute(w, r, http.StatusMethodNotAllowed, "this path takes "+strings.Join(allowed, ", "))
 }
 
-// match reports whether path, which is escaped, is the route's, and returns
-// what is in the place of {name}.
+// match reports whether the escaped path matches the route, and returns the
+// segment in the place of {name}.
 func (r route) match(path string) (name string, ok bool) {
 	want, got := strings.Split(r.path, "/"), strings.Split(path, "/")
 	if len(got) != len(want) {
@@ -143,7 +140,7 @@ func (r route) match(path string) (name string, ok bool) {
 	return name, true
 }
 
-// noRoute answers a request for which there is none.
+// noRoute answers a request that has no route.
 func noRoute(w http.ResponseWriter, r *http.Request, status int, hint string) {
 	writeJSON(w, status, message{Error: &wireError{
 		Code:    codeNoRoute,
@@ -152,7 +149,7 @@ func noRoute(w http.ResponseWriter, r *http.Request, status int, hint string) {
 	}})
 }
 
-// A handlers is the control plane of one Proxy.
+// handlers are the handlers of the control plane of one Proxy.
 type handlers struct {
 	server *Server
 	proxy  *parachute.Proxy
@@ -201,16 +198,16 @@ func (c *handlers) remove(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// A task is a change to be made.
+// A task is a change of the Proxy.
 type task struct {
 	verb, service string
 	hosts         []string            // hosts whose certificates it waits for
-	firstEvent    parachute.EventKind // the first event that do brings about, on its goroutine
+	firstEvent    parachute.EventKind // the kind of the first event of do, sent on its goroutine
 	do            func() error
 }
 
-// runTask makes a change and answers with how it ended: in lines, with its
-// events before, if that was asked for.
+// runTask makes a change and answers with its result. If the client accepts
+// lines, the answer is in lines and has the events first.
 func (c *handlers) runTask(w http.ResponseWriter, r *http.Request, t task) {
 	if c.server.refuses.Load() {
 		writeError(w, fmt.Errorf("parachute: %s %s: %w", t.verb, t.service, parachute.ErrClosed))
@@ -238,7 +235,7 @@ func (c *handlers) runTask(w http.ResponseWriter, r *http.Request, t task) {
 	}
 }
 
-// result returns how a change ended that has taken effect.
+// result returns the result of a change that has taken effect.
 func (c *handlers) result(f *subscription) Result {
 	result := c.server.dispatcher.result(f)
 	if f.firstEvent == parachute.EventDeploying {

@@ -26,21 +26,18 @@ type SocketOptions struct {
 	Group string      // its group, by name or number; if empty, the process's own
 }
 
-// allowsOthers reports whether the file system lets in others than ourselves, who
-// are welcome then.
+// allowsOthers reports whether the mode or group of the socket lets other users
+// connect.
 func (o SocketOptions) allowsOthers() bool { return o.Mode&0o077 != 0 || o.Group != "" }
 
-// Listen returns a listener on the unix socket at path, which nobody could
-// connect to at any moment whom o does not let in, whatever the umask. It
-// accepts connections from root and from the user of this process only, unless
-// o lets in others.
+// Listen listens on the unix socket at path. At no moment can anybody connect
+// whom o does not allow, whatever the umask. Unless o allows others, it accepts
+// only connections from root and from the user of this process.
 //
-// The folder of the socket is made if it is missing, for nobody but those who
-// may connect; one that is there is left as it is. Where somebody answers at
-// path already it is an error that tells their pid. What is there and is no
-// socket, or is a symbolic link, or somebody else's, is an error too; only a
-// socket of our own that nobody listens on any more is replaced. Close removes
-// the socket, unless it has been replaced.
+// If the folder of the socket is missing, Listen creates it for those who may
+// connect. It returns an error with a pid if a process listens at path already. It
+// replaces a socket of our user that nobody listens on; anything else at path is
+// an error. Close removes the socket, unless it was replaced.
 func Listen(path string, o SocketOptions) (net.Listener, error) {
 	l, err := listen(path, o)
 	if err != nil {
@@ -62,8 +59,8 @@ func listen(path string, o SocketOptions) (*listener, error) {
 	if err := makeFolder(dir, mode, gid); err != nil {
 		return nil, err
 	}
-	// Two that start at the same time must not both find a dead socket, for
-	// the second would remove what the first has put in its place.
+	// Two processes that start at the same time must not both find a stale
+	// socket, because the second would remove the socket of the first.
 	lock := flock.New(dir, flock.SetFlag(os.O_RDONLY))
 	ctx, cancel := context.WithTimeout(context.Background(), lockTimeout)
 	defer cancel()
@@ -154,7 +151,7 @@ func (l *listener) Close() error {
 	return l.err
 }
 
-// removeStale makes room at path if what is there was ours.
+// removeStale removes a socket of our user at path that nobody listens on.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	switch {
@@ -181,8 +178,8 @@ func removeStale(path string) error {
 	return fmt.Errorf("whether somebody listens there cannot be told: %w", err)
 }
 
-// describeOwner names the process at the other end of c, or asks it for its name
-// where the system does not know it.
+// describeOwner names the process at the other end of c. If the system does not
+// know its pid, describeOwner asks the process.
 func describeOwner(path string, c *net.UnixConn) string {
 	if pid, _, ok := peer(c); ok && pid > 0 {
 		return fmt.Sprintf("pid %d", pid)
@@ -194,8 +191,8 @@ func describeOwner(path string, c *net.UnixConn) string {
 	return fmt.Sprintf("pid %d", v.PID)
 }
 
-// makeFolder makes the folder of a socket, where whoever may connect to that
-// can get through.
+// makeFolder creates the folder of a socket, so that those who may connect to the
+// socket can enter it.
 func makeFolder(dir string, mode fs.FileMode, gid int) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return err
@@ -259,7 +256,7 @@ func address(path string) string {
 	return path
 }
 
-// ownerOf returns whose a file is.
+// ownerOf returns the user that a file belongs to.
 func ownerOf(info fs.FileInfo) (uid int, ok bool) {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

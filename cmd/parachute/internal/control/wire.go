@@ -12,7 +12,7 @@ import (
 // contentLines is the media type of an answer in lines, one JSON value each.
 const contentLines = "application/x-ndjson"
 
-// A Version says who answers on the socket.
+// A Version describes the proxy that answers on the socket.
 type Version struct {
 	Version string `json:"version"`
 	PID     int    `json:"pid"`
@@ -29,7 +29,7 @@ const (
 	CertificatePending CertificateState = "pending" // not every host has
 )
 
-// A Result is how a change ended that has taken effect.
+// A Result is the result of a change that has taken effect.
 type Result struct {
 	Service    string `json:"service"`
 	Generation uint64 `json:"generation,omitempty"` // 0: not learnt
@@ -52,7 +52,7 @@ type message struct {
 	Error  *wireError `json:"error,omitempty"`
 }
 
-// A wireEvent is a parachute.Event as it travels.
+// A wireEvent is a parachute.Event on the wire.
 type wireEvent struct {
 	Time       time.Time           `json:"time"`
 	Service    string              `json:"service"`
@@ -70,7 +70,7 @@ type wireEvent struct {
 	Error      *wireError          `json:"error,omitempty"`
 }
 
-// A wireDuration travels as a string such as "1.2s".
+// A wireDuration is a string such as "1.2s" on the wire.
 type wireDuration time.Duration
 
 func (d wireDuration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
@@ -131,7 +131,7 @@ func (w *wireEvent) event() parachute.Event {
 	return e
 }
 
-// invalid returns an ErrInvalid with that text that is err as well.
+// invalid returns an error with that text that wraps ErrInvalid and err.
 func invalid(err error, format string, args ...any) error {
 	return &textError{fmt.Sprintf(format, args...), errors.Join(parachute.ErrInvalid, err)}
 }
