@@ -66,7 +66,7 @@ func (w *progressWriter) show(r progressLine) {
 		at++
 	}
 	if at == drawn && drawn+1 >= d.rows {
-		w.lines, drawn, at = nil, 0, 0 //lines that have scrolled away cannot be changed
+		w.lines, drawn, at = nil, 0, 0 // lines that have scrolled away cannot be changed
 	}
 	if at == len(w.lines) {
 		w.lines = append(w.lines, shownLine{})

@@ -81,7 +81,7 @@ type proxyConn struct {
 	*net.UnixConn
 	socket string
 
-	// settled is true when giving up cannot take back what was asked for.
+	// tookEffect says that the change has taken effect and cannot be canceled.
 	tookEffect atomic.Bool
 }
 

@@ -8,18 +8,18 @@ import (
 	"github.com/shahnk19/parachute"
 )
 
-// dispatcher hand the events of the proxy to the changes that they belong to.
-// Every change comes through here, which is how each learns its number: one at
-// a time begins, and the first event of the kind that a change begins with is
-// of the one whose turn it is. Changes that alter what a deploy has brought
-// about, such as a pause, have the number of that deploy, so that several may have
-// the same. What happens to the certificate of a host belongs to every change
-// that waits for it.
+// A dispatcher hands the events of the proxy to the subscriptions of the changes
+// that they belong to. Events are matched by generation. To learn the generation
+// of each change, the dispatcher lets only one change start at a time: the first
+// event of the kind with which that change starts is its own. Several changes can
+// have the same generation, because a change such as a pause has the generation
+// of the deploy that it affects. Events of a host's certificate belong to every
+// change that waits for it.
 type dispatcher struct {
-	turn chan struct{} // has an element while a change has begun that has no number yet
+	turn chan struct{} // has an element while a change has started and has no generation yet
 
-	mu       sync.Mutex                 // guards what follows, and the fields of every follower
-	starting *subscription              // whose turn it is
+	mu       sync.Mutex                 // guards the fields below, and those of every subscription
+	starting *subscription              // the subscription of the change that has started
 	numbered map[uint64][]*subscription // by generation
 }
 
@@ -33,7 +33,7 @@ func newDispatcher() *dispatcher {
 // A subscription receives the events of one change.
 type subscription struct {
 	service    string
-	hosts      map[string]bool     // hosts whose certificates are waited for, in the spelling of events
+	hosts      map[string]bool     // hosts whose certificates the change waits for, in canonical form
 	firstEvent parachute.EventKind // the first event, from the goroutine of the change
 	wake       chan struct{}       // has an element if there is something new
 
@@ -43,9 +43,9 @@ type subscription struct {
 	ended      bool
 }
 
-// subscribe returns a follower of a change that the caller must now begin. It
-// waits until those that were begun before have their numbers, or ctx ends.
-// The caller must unfollow.
+// subscribe returns a subscription for a change that the caller must start next.
+// It waits until all changes that have started have a generation, or ctx ends. The
+// caller must call unsubscribe.
 func (s *dispatcher) subscribe(ctx context.Context, t task) (*subscription, error) {
 	select {
 	case s.turn <- struct{}{}:
