@@ -16,7 +16,7 @@ import (
 const spliceMin = 32 << 10
 
 // An ending is how the end of a body is told.
-type ending int
+type ending uint8
 
 const (
 	atOnce ending = iota
@@ -31,13 +31,13 @@ type answerBody struct {
 	x        *exchange
 	conn     *targetConn
 	ending   ending
+	keep     bool             // the answer lets the connection be used again
+	doubtful bool             // a head told of a body that must not be
 	left     int64            // of a body that ends atLength
 	chunks   io.Reader        // of one that ends atLastChunk
 	piece    io.LimitedReader // of a splice
 	waiter   waiter           // is told before Read waits; nil: nobody is
 	to       client           // that a WriteTo writes to
-	keep     bool             // the answer lets the connection be used again
-	doubtful bool             // a head told of a body that must not be
 	err      error            // what Read returns from now on
 }
 

@@ -11,11 +11,11 @@ import (
 type client struct {
 	f       *fate
 	w       io.Writer
-	web     bool          // w is an http.ResponseWriter: it can be flushed, and has a deadline
 	limit   time.Duration // how long bytes may wait for it; not positive: for ever
 	until   time.Time     // its write deadline; zero: none
-	held    int           // how many bytes it may hold back
+	web     bool          // w is an http.ResponseWriter: it can be flushed, and has a deadline
 	flushed bool          // its head is through
+	held    int32         // how many bytes it may hold back; above serverBuffer it does not count on
 	lost    error         // of a flush, before the target was to be waited for
 }
 
@@ -45,7 +45,7 @@ func (k *client) close() {
 }
 
 func (k *client) write(p []byte) (n int, err error) {
-	if k.held += len(p); k.held > serverBuffer {
+	if k.held += int32(min(len(p), serverBuffer+1-int(k.held))); k.held > serverBuffer {
 		k.arm()
 	}
 	n, err = k.w.Write(p)

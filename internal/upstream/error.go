@@ -67,10 +67,10 @@ func dialReason(err error) Reason {
 type fate struct {
 	mu      sync.Mutex // guards the fields below, and what else an exchange says
 	reason  Reason     // reason.None: it was not cut
+	writing bool       // a WriteTo is running, and its client is to be stopped by a cut
+	stream  bool       // BecomeStream was called
 	cause   error
 	client  http.ResponseController
-	writing bool // a WriteTo is running, and its client is to be stopped by a cut
-	stream  bool // BecomeStream was called
 }
 
 // cutLocked gives the exchange its reason, unless it had one before, and ends

@@ -22,15 +22,14 @@ var (
 const continueLimit = time.Second
 
 // An exchange is one request on its way and its answer, up to the end of the
-// answer's body. Who wants to end it before that calls cut.
+// answer's body. It has 512 bytes: with more, each request would cost a larger
+// object. Who wants to end it before that calls cut.
 type exchange struct {
 	pool    *Pool
 	group   *Group          // that it is of; nil: none
 	ctx     context.Context // of the request
 	request request
 	sender  *sender // sends a body too large for request.wire; nil: not started
-	fresh   bool    // a connection that was used before has failed this request
-	secret  bool    // the request came over TLS
 
 	response http.Response
 	body     answerBody // of response
@@ -43,9 +42,12 @@ type exchange struct {
 	answered bool               // the final head has been read
 	ended    bool               // it has left the Pool
 
+	fresh  bool // a connection that was used before has failed this request
+	secret bool // the request came over TLS
+
 	// Guarded by the Pool's mu.
+	seen       uint8 // in how many looks for exchanges that last
 	prev, next *exchange
-	seen       int // in how many looks for exchanges that last
 }
 
 // Exchange sends a request to the target and returns its final answer.

@@ -32,7 +32,7 @@ type request struct {
 	r          *http.Request
 	wire       []byte  // the head, and a small body
 	pooled     *[]byte // where wire came from
-	small      int     // the length of the body at the end of wire
+	small      int32   // the length of the body at the end of wire
 	streamed   bool    // a body has to follow wire
 	held       bool    // the client waits for a 100 before it sends that
 	repeatable bool    // may be sent again although the target has had all of it
@@ -55,7 +55,7 @@ func (q *request) prepare(r *http.Request, target string, header field.View) *Er
 		return nil
 	}
 	q.repeatable = length == 0 && isIdempotent(r.Method)
-	q.small = int(length)
+	q.small = int32(length)
 	if q.small != 0 {
 		err = q.readSmall()
 	}
@@ -83,7 +83,7 @@ func readWhole(r io.Reader, p []byte) error {
 func (q *request) release(sending bool, err *Error) {
 	switch again := err != nil && err.Repeatable; {
 	case again && q.small > 0:
-		small := bytes.Clone(q.wire[len(q.wire)-q.small:])
+		small := bytes.Clone(q.wire[len(q.wire)-int(q.small):])
 		q.r.Body = io.NopCloser(bytes.NewReader(small))
 	case !again && q.streamed && !sending:
 		closeBody(q.r)
