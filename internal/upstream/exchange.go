@@ -23,7 +23,7 @@ const continueLimit = time.Second
 
 // An exchange is one request on its way and its answer, up to the end of the
 // answer's body. It has 512 bytes: with more, each request would cost a larger
-// object. Who wants to end it before that calls cut.
+// object. Call cut to end it before.
 type exchange struct {
 	pool    *Pool
 	group   *Group          // that it is of; nil: none
