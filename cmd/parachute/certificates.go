@@ -11,7 +11,7 @@ import (
 )
 
 type certificatesCommand struct {
-	JSON bool `name:"json" negatable:"" help:"Print all that is known of them, as JSON."`
+	JSON bool `name:"json" negatable:"" help:"Print everything about them as JSON."`
 	remoteFlags
 }
 

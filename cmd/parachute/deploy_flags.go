@@ -121,16 +121,16 @@ func (r *redirects) UnmarshalText(text []byte) error {
 }
 
 type healthFlags struct {
-	HealthCheckGRPC     grpcService      `name:"health-check-grpc" group:"Health checks:" placeholder:"SERVICE" help:"Ask as gRPC servers are asked, by grpc.health.v1.Health/Check, for the health of SERVICE, as in --health-check-grpc=web.v1.Web, or if none is named, of the server as a whole."`
-	HealthCheckPath     string           `group:"Health checks:" placeholder:"/up" help:"Path that is asked."`
+	HealthCheckGRPC     grpcService      `name:"health-check-grpc" group:"Health checks:" placeholder:"SERVICE" help:"Probe with grpc.health.v1.Health/Check for the health of SERVICE, as in --health-check-grpc=web.v1.Web, or of the whole server if no SERVICE is given."`
+	HealthCheckPath     string           `group:"Health checks:" placeholder:"/up" help:"Path to probe."`
 	HealthCheckPort     port             `group:"Health checks:" placeholder:"PORT" help:"Port to probe; if none is given, the target's own."`
 	HealthCheckHost     string           `group:"Health checks:" placeholder:"HOST" help:"Host header of the probes; if none is given, the target's address."`
 	HealthCheckHeader   []string         `sep:"none" group:"Health checks:" placeholder:"'NAME: VALUE'" help:"Header that is sent with a probe. May be repeated."`
 	HealthCheckStatus   string           `group:"Health checks:" placeholder:"200-299" help:"Status, or range of them, that a healthy target answers with."`
-	HealthCheckInterval positiveDuration `group:"Health checks:" placeholder:"1s" help:"Pause between probes; while a deploy waits it begins with shorter ones."`
+	HealthCheckInterval positiveDuration `group:"Health checks:" placeholder:"1s" help:"Pause between probes; it is shorter at first while a deploy waits."`
 	HealthCheckTimeout  positiveDuration `group:"Health checks:" placeholder:"5s" help:"Longest wait for the answer to a probe."`
 	HealthCheckRise     positiveCount    `group:"Health checks:" placeholder:"1" help:"How many probes in a row must pass until a target is healthy."`
-	HealthCheckFall     positiveCount    `group:"Health checks:" placeholder:"1" help:"How many must fail until it is not."`
+	HealthCheckFall     positiveCount    `group:"Health checks:" placeholder:"1" help:"How many probes in a row must fail until it is unhealthy."`
 }
 
 func (f healthFlags) healthCheck() parachute.HealthCheck {

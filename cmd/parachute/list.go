@@ -14,7 +14,7 @@ import (
 )
 
 type listCommand struct {
-	JSON bool `name:"json" negatable:"" help:"Print all that is known of them, as JSON."`
+	JSON bool `name:"json" negatable:"" help:"Print everything about them as JSON."`
 	remoteFlags
 }
 

@@ -43,7 +43,7 @@ func (c *pauseCommand) Run(ctx context.Context, p *program) error {
 type stopCommand struct {
 	Service string `arg:"" help:"The service to stop."`
 
-	Message      string        `placeholder:"TEXT" help:"What the page says that visitors get meanwhile."`
+	Message      string        `placeholder:"TEXT" help:"Text of the page that visitors get meanwhile."`
 	DrainTimeout durationLimit `placeholder:"30s" help:"How long running requests may take before they are cut off; 0 cuts them off at once."`
 	changeFlags
 }
@@ -141,8 +141,8 @@ func (c *rolloutDeployCommand) Run(ctx context.Context, p *program) error {
 type rolloutSetCommand struct {
 	Service string `arg:"" help:"The service."`
 
-	Percent *percentage `placeholder:"N" help:"How many in a hundred visitors go to the second version."`
-	List    stringList  `placeholder:"VALUE,..." help:"Values of the cookie parachute-rollout, or kamal-rollout, whose visitors go there in any case."`
+	Percent *percentage `placeholder:"N" help:"Percentage of the visitors that go to the second version."`
+	List    stringList  `placeholder:"VALUE,..." help:"Visitors whose cookie parachute-rollout or kamal-rollout has one of these values always go there."`
 	changeFlags
 }
 
@@ -154,7 +154,7 @@ parachute rollout set web --percent 10 --list staff,testers`
 
 func (c *rolloutSetCommand) Run(ctx context.Context, p *program) error {
 	if c.Percent == nil && c.List == nil {
-		return &usageError{"rollout set", errors.New("it is not said who goes to the second version: want --percent, --list or both")}
+		return &usageError{"rollout set", errors.New("neither --percent nor --list says who goes to the second version: want --percent, --list or both")}
 	}
 	split := parachute.Split{List: c.List}
 	if c.Percent != nil {

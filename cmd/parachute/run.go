@@ -19,7 +19,7 @@ type runCommand struct {
 	HTTPPort    port      `name:"http-port" envar:"both" default:"80" help:"Port for HTTP; 0 is any free one, and the log says which."`
 	HTTPSPort   httpsPort `name:"https-port" envar:"both" placeholder:"443" help:"Port for HTTPS; 0 is any free one, -1 is none. If not given, and 443 cannot be had, HTTPS is not served, with a warning."`
 	HTTP3       bool      `name:"http3" envar:"both" negatable:"" help:"Serve HTTP/3 beside HTTPS, on the UDP port of the same number."`
-	MetricsPort port      `envar:"both" placeholder:"0" help:"Port for metrics, and for questions about health; 0 is none."`
+	MetricsPort port      `envar:"both" placeholder:"0" help:"Port for metrics and health checks; 0 is none."`
 	Bind        address   `envar:"both" placeholder:"ADDRESS" help:"Address to listen on; if none is given, every one."`
 
 	TrustedProxies prefixes `envar:"both" placeholder:"CIDR,..." help:"Networks of the proxies in front of this one, whose X-Forwarded headers are believed, or none; if not given, loopback and private ones."`
@@ -48,7 +48,7 @@ type runCommand struct {
 
 	LogFormat   logFormat `envar:"both" default:"json" help:"Form of the log on standard output, json or text."`
 	NoAccessLog bool      `envar:"both" negatable:"access-log" help:"Leave out the line for each request."`
-	Debug       bool      `envar:"both" negatable:"" help:"Log what helps to find out what is wrong."`
+	Debug       bool      `envar:"both" negatable:"" help:"Log more, to find the cause of a problem."`
 }
 
 // Help explains where options come from, and what signals do.
