@@ -152,3 +152,18 @@ func TestChecksThatAskTheSameHaveOneKey(t *testing.T) {
 	is.True(a.Key() != b.Key())
 	is.True(a.IsCall())
 }
+
+func TestTimeoutOfACallIsToldIfItHasEightDigitsAtMost(t *testing.T) {
+	for timeout, want := range map[time.Duration]string{
+		time.Millisecond:               "1m",
+		time.Microsecond:               "",
+		99_999_999 * time.Millisecond:  "99999999m",
+		100_000_000 * time.Millisecond: "",
+	} {
+		is := is.New(t)
+		s := answering(404, http.Header{}, nil, "")
+		_, err := healthcheck.Call("app.test", "", nil, timeout).Ask(t.Context(), s.exchange)
+		is.NoErr(err)
+		is.Equal(s.header.Get("Grpc-Timeout"), want)
+	}
+}
