@@ -404,7 +404,7 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 		for _, v := range p.router.renew() {
 			limits := gate.Limits{Requests: math.MaxInt64, Streams: v.status.Deployment.Timeouts.Stream}
 			lanes := slices.Concat(v.lanes(), v.leaving)
-			mute(lanes, v)
+			omitCloseFrames(lanes, v)
 			retired.Go(func() { drain(lanes, limits, ctx.Done()) })
 		}
 		retired.Wait()

@@ -577,7 +577,7 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 		Start:         q.start,
 		GRPC:          l.target.http2,
 		Stream:        passage.BecomeStream,
-		NoCloseFrames: &l.mute,
+		NoCloseFrames: &l.noCloseFrames,
 		Request:       q.version.rules.request,
 		Answer:        edit,
 	})

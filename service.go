@@ -132,7 +132,7 @@ func (p *Proxy) retire(res *reserved, previous, next *version, limits Timeouts) 
 	for _, t := range gone {
 		t.stopProbes()
 	}
-	mute(lanes, previous, next)
+	omitCloseFrames(lanes, previous, next)
 	e := p.drain(Event{Service: res.Name, Generation: res.Number}, lanes, limits, p.done)
 	closeAll(gone)
 	e.Unused = unusedOf(gone)
@@ -224,7 +224,7 @@ func (p *Proxy) halt(ctx context.Context, service string, kind EventKind, limit 
 		return err
 	}
 	limits := Timeouts{Drain: limit, Stream: previous.status.Deployment.Timeouts.Stream}
-	mute(next.leaving, next)
+	omitCloseFrames(next.leaving, next)
 	p.emit(p.drain(Event{Service: service, Generation: next.status.Generation}, next.leaving, limits, next.resumed))
 	return nil
 }

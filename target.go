@@ -36,42 +36,42 @@ import (
 )
 
 // A target is one address that requests are sent to, with the connections to
-// it and what its probes have shown. Whoever calls start must call close.
+// it and the results of its probes. Whoever calls start must call close.
 type target struct {
 	address  string
-	name     *resolve.Name // of the host in address; nil: it has none to be looked up
+	name     *resolve.Name // of the host in address; nil: there is none to look up
 	conns    transport
-	exchange forward.Exchange // of conns, for what is no request of a client's
-	http2    bool             // it speaks HTTP/2, if only in gRPC calls
+	exchange forward.Exchange // of conns, for requests that no client sent
+	http2    bool             // it speaks HTTP/2, if only for gRPC calls
 	check    HealthCheck
 	prober   *prober
-	trust    trust     // in what TLS says; of prober
+	trust    trust     // which certificates prober accepts
 	schedule *schedule // of all targets of the Proxy
 	monitor  *monitor
-	traffic  *histogram.Histogram              // of the requests that were sent to the address, whichever deploy named it
+	traffic  *histogram.Histogram              // of the requests sent to the address, across deploys
 	inUse    *inuse.Counter[endpoint.Endpoint] // of all targets of the Proxy, by place
 
-	healthy  atomic.Bool              // as the probes have it
+	healthy  atomic.Bool              // according to the probes alone
 	outcomes balance.Record           // of the requests to it
-	refusals atomic.Int32             // connections in a row that could not be made since the last probe passed
-	ejection atomic.Pointer[ejection] // nil: it is not taken out
+	refusals atomic.Int32             // failed connection attempts in a row, since the last probe passed
+	ejection atomic.Pointer[ejection] // nil: it is not ejected
 
 	stop    context.CancelFunc                    // ends the eager probing
-	settled chan struct{}                         // closed when that has ended
-	regular *probe.Member[probeKey, *probeResult] // what has come after it; nil: nothing has. Valid once settled is closed
+	settled chan struct{}                         // closed when the eager probing has ended
+	regular *probe.Member[probeKey, *probeResult] // the probing at intervals; nil: it did not begin. Valid once settled is closed
 
 	mu     sync.Mutex // guards what follows
 	health Health
 	since  time.Time // when health became what it is
-	streak int       // how many probes in a row have ended as the last one did
-	probes int       // how many have ended
+	streak int       // the number of probes in a row with the result of the last one
+	probes int       // the number of probes that have ended
 	last   *Probe
 
-	outlier ejection // the last one as an outlier; zero: there was none lately
+	outlier ejection // the last ejection as an outlier; zero: there was none lately
 }
 
-// newTarget returns the target of s at an endpoint, whose probes m follows. Its name
-// is looked up as p.names say; nil: Options.Dial does that.
+// newTarget returns the target of s at an endpoint. m follows its probes. p.names
+// says how its name is looked up; if nil, Options.Dial looks it up.
 func (p *Proxy) newTarget(at parsedTarget, s *spec, m *monitor) *target {
 	u := upstream.Options{
 		Network:         at.Network,
@@ -115,8 +115,8 @@ func (t *target) start() {
 	go t.probeEagerly(ctx)
 }
 
-// stopProbes ends the probing and waits for it: no event about the target
-// comes after it returned.
+// stopProbes ends the probing and waits for its end. After it returns, no
+// event about the target is emitted.
 func (t *target) stopProbes() {
 	t.stop()
 	<-t.settled
@@ -125,8 +125,8 @@ func (t *target) stopProbes() {
 	}
 }
 
-// close ends the probing and cuts off every exchange. When it returns, nothing
-// more is sent to the target and no goroutine of it is left.
+// close ends the probing and cuts off every exchange. After it returns, nothing
+// is sent to the target, and none of its goroutines runs.
 func (t *target) close() {
 	t.stopProbes()
 	t.conns.Close()
@@ -136,8 +136,8 @@ func (t *target) close() {
 	t.inUse.Release(t.prober.endpoint.Place())
 }
 
-// unusedOf returns the addresses of those targets at whose place no target of the
-// Proxy is any more.
+// unusedOf returns the addresses of those targets whose place no target of the
+// Proxy uses any more.
 func unusedOf(targets []*target) (addresses []string) {
 	for _, t := range targets {
 		if !t.inUse.IsUsed(t.prober.endpoint.Place()) {
@@ -156,38 +156,38 @@ func closeAll(targets []*target) {
 // isHealthy reports whether requests may be sent to t.
 func (t *target) isHealthy() bool { return t.healthy.Load() && t.ejection.Load() == nil }
 
-// maxRefusals is how many connections in a row must fail for a target to be
-// taken out although its probes pass.
+// maxRefusals is the number of failed connection attempts in a row that eject a
+// target although its probes pass.
 const maxRefusals = 3
 
-// refused notes that no connection could be made, and reports whether that was
-// one too many.
+// refused notes a failed connection attempt. It reports whether there were
+// at least maxRefusals in a row.
 func (t *target) refused() bool { return t.refusals.Add(1) >= maxRefusals }
 
-// answered notes that a request was answered.
+// answered notes that t answered a request.
 func (t *target) answered() {
 	if t.refusals.Load() > 0 {
 		t.refusals.Store(0)
 	}
 }
 
-// An ejection is a target taken out because of its requests: until a probe
-// passes after a time.
+// An ejection keeps requests from a target because earlier ones failed. It
+// ends with the first probe that passes after until.
 type ejection struct {
 	since, until time.Time
 }
 
-// How long an outlier is taken out: the first time, and at most. Each time is
-// twice as long as the one before, unless it has served for maxEjection between
-// the two.
+// The first ejection of an outlier takes firstEjection. Each further one takes
+// twice as long as the one before, at most maxEjection. A target that has served
+// for longer than maxEjection since its last ejection begins anew.
 const (
 	firstEjection = 5 * time.Second
 	maxEjection   = 5 * time.Minute
 )
 
-// eject takes t out, and reports false if it is out already: until the next
-// probe that passes or, as an outlier, for longer. Unless mayStay then says that
-// it may, t is back at once, and eject reports false, too.
+// eject ejects t until the next probe passes, and an outlier for at least
+// firstEjection. It calls mayStay when t is ejected; if mayStay returns false, eject
+// takes the ejection back. It reports whether t was ejected by this call.
 func (t *target) eject(outlier bool, mayStay func() bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -214,28 +214,28 @@ func (t *target) eject(outlier bool, mayStay func() bool) bool {
 	return true
 }
 
-// conclude draws the conclusions for t from what came of a probe.
+// conclude applies the result of a probe to t and tells its monitor.
 func (t *target) conclude(r *probeResult) {
 	if t.name != nil {
 		if r.by.name != t.name {
 			t.name.Follow(r.by.name)
 			r.judge(t.name)
 		}
-		t.conns.CloseStale() // the probe has looked it up
+		t.conns.CloseStale() // the probe has looked the name up
 	}
 	probes, changed := t.record(&r.Probe)
 	t.monitor.observe(t, &r.Probe, probes, changed)
 }
 
-// record keeps a probe. It returns how many of the target have ended, and whether
-// the target's health is another now.
+// record keeps a probe. It returns the number of the target's probes that have
+// ended, and whether the target's health has changed.
 func (t *target) record(p *Probe) (probes int, changed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.probes++
 	if p.Cause == CauseShortage {
 		if t.last == nil || t.last.Cause == CauseShortage {
-			t.last = p // for there is nothing better to tell
+			t.last = p // there is nothing better to show
 		}
 		return t.probes, false
 	}
@@ -257,8 +257,8 @@ func (t *target) record(p *Probe) (probes int, changed bool) {
 	return t.probes, true
 }
 
-// recoverLocked ends what requests have done to t, for a probe has passed. It
-// reports whether requests are sent to t again that were not.
+// recoverLocked forgets the refusals, for a probe has passed, and ends an ejection
+// whose time is up. It reports whether that makes t available to requests again.
 func (t *target) recoverLocked() bool {
 	t.refusals.Store(0)
 	now := time.Now()
@@ -270,8 +270,8 @@ func (t *target) recoverLocked() bool {
 	return t.health == HealthHealthy
 }
 
-// record notes in the outcome how an exchange with l's target ended, and draws
-// the conclusions for the target.
+// record notes in the outcome how an exchange with l's target ended, and judges
+// the target by it.
 func (q *request) record(l *lane, why reason.Reason, res *forward.Result, err error) {
 	o := &q.outcome
 	if why != reason.Descriptors { // without a descriptor nothing was sent
@@ -288,13 +288,13 @@ func (q *request) record(l *lane, why reason.Reason, res *forward.Result, err er
 	q.judge(l, why, res.Status, answered.Sub(q.proxy.began), err)
 }
 
-// judge draws its conclusions for l's target from how an exchange with it
-// ended, at that time. Where there is another target, one to which several
-// connections in a row could not be made gets no requests until a probe passes;
-// and one that fails where its siblings do not gets none for a while.
+// judge applies to l's target how an exchange with it ended at the time now. If
+// another target can take its requests, a target with maxRefusals failed
+// connection attempts in a row is ejected until a probe passes, and one that fails
+// where its siblings do not is ejected for a while.
 //
-// A stream that breaks off tells nothing: it had come to something. Nor does a
-// connection that the proxy may not open.
+// A stream that breaks off does not count: the target had answered. Nor does a
+// connection that the proxy has no descriptor for.
 func (q *request) judge(l *lane, why reason.Reason, status int, now time.Duration, err error) {
 	t := l.target
 	failed := why.IsUnhealthy() && why != reason.Dial && !q.isStream || why == reason.None && status >= 500
@@ -314,7 +314,8 @@ func (q *request) judge(l *lane, why reason.Reason, status int, now time.Duratio
 	}
 }
 
-// eject takes t out, if another can do without it, and tells of that.
+// eject ejects t and emits an event, if the group can spare t. It ejects no
+// outlier where that would leave less than half of the siblings.
 func (q *request) eject(t *target, outlier bool, err error) {
 	mayStay := func() bool { return q.group.canSpare(t) && !(outlier && q.group.isHalfEjected(t)) }
 	if t.eject(outlier, mayStay) {
@@ -322,10 +323,10 @@ func (q *request) eject(t *target, outlier bool, err error) {
 	}
 }
 
-// errOutlier is why a target is taken out that answers.
+// errOutlier is the reason for ejecting a target that answers.
 var errOutlier = errors.New("it answers 5xx where its siblings do not")
 
-// A group is the ways to the targets that came with one deploy.
+// A group is the set of lanes to the targets that came with one deploy.
 type group struct {
 	writers []*lane
 	readers []*lane // for requests that only read
@@ -334,17 +335,17 @@ type group struct {
 func (g group) lanes() []*lane     { return slices.Concat(g.writers, g.readers) }
 func (g group) targets() []*target { return targetsOf(g.lanes()) }
 
-// A lane is the way to one target in one version. Its gates tell how much of
-// that version is still under way.
+// A lane leads the requests of one version to one target. Its gates count those
+// that are in flight.
 type lane struct {
-	target    *target
-	exchanges *upstream.Group  // those of the requests inside
-	exchange  forward.Exchange // of exchanges
-	mute      atomic.Bool      // nobody is told when the streams inside are closed
+	target        *target
+	exchanges     *upstream.Group  // those of the requests inside
+	exchange      forward.Exchange // of exchanges
+	noCloseFrames atomic.Bool      // WebSockets inside are cut without a Close frame
 	gate.Lane
 }
 
-// newGroup returns a group with gates of its own.
+// newGroup returns a group with a new lane to each target.
 func newGroup(writers, readers []*target) group {
 	return group{newLanes(writers), newLanes(readers)}
 }
@@ -358,11 +359,11 @@ func newLanes(targets []*target) []*lane {
 	return lanes
 }
 
-// withNewGates returns the same group with gates of its own.
+// withNewGates returns a group of new lanes to the same targets.
 func (g group) withNewGates() group { return newGroup(targetsOf(g.writers), targetsOf(g.readers)) }
 
-// inherit has the targets of g, which are not published yet, go on with what was
-// counted for the same addresses in the group that g replaces.
+// inherit hands the traffic counts of the previous group's targets to the targets
+// of g with the same addresses. g must not be published yet.
 func (g group) inherit(previous group) {
 	was := previous.targets()
 	for _, t := range g.targets() {
@@ -380,11 +381,11 @@ func targetsOf(lanes []*lane) []*target {
 	return targets
 }
 
-// pick returns the lane to use, passing over targets that were tried: the better
-// one of two that are healthy, as balance has it. What only reads goes to readers
-// where one of them is healthy. Where no writer is healthy all are candidates, for
-// a check may be wrong, and an answer beats none. It returns nil if no lane is
-// left.
+// pick returns the lane for a request, or nil if no lane is left. It passes over
+// the targets in tried, and lets balance.Pick choose among the healthy ones. A
+// request that only reads goes to a healthy reader if there is one. If no writer is
+// healthy, every writer is a candidate, for a check may be wrong, and an answer
+// beats none.
 func (g *group) pick(now time.Duration, tried []*target, reading bool) *lane {
 	isUntried := func(l *lane) bool { return !slices.Contains(tried, l.target) }
 	suits := func(l *lane) bool { return l.target.isHealthy() && isUntried(l) }
@@ -400,7 +401,7 @@ func (g *group) pick(now time.Duration, tried []*target, reading bool) *lane {
 	return l
 }
 
-// canSpare reports whether a healthy target would get t's requests.
+// canSpare reports whether a healthy target would get t's requests instead.
 func (g *group) canSpare(t *target) bool {
 	isOther := func(l *lane) bool { return l.target != t && l.target.isHealthy() }
 	return slices.ContainsFunc(g.writers, isOther) ||
@@ -411,8 +412,8 @@ func (g *group) isReader(t *target) bool {
 	return slices.ContainsFunc(g.readers, func(l *lane) bool { return l.target == t })
 }
 
-// siblings returns the lanes of the targets that have the same to do as t, and
-// its own.
+// siblings returns the lanes of the targets that get the same requests as t,
+// including t's own.
 func (g *group) siblings(t *target) []*lane {
 	if g.isReader(t) {
 		return g.readers
@@ -420,8 +421,8 @@ func (g *group) siblings(t *target) []*lane {
 	return g.writers
 }
 
-// hasOutlier reports whether t fails so much more than its siblings that it is
-// to be taken out.
+// hasOutlier reports whether t fails so much more often than its healthy siblings
+// that it must be ejected.
 func (g *group) hasOutlier(t *target, now time.Duration) bool {
 	return t.outcomes.IsOutlier(func(yield func(*balance.Record) bool) {
 		for _, l := range g.siblings(t) {
@@ -432,7 +433,7 @@ func (g *group) hasOutlier(t *target, now time.Duration) bool {
 	}, now)
 }
 
-// isHalfEjected reports whether more than half of t's siblings are taken out.
+// isHalfEjected reports whether more than half of t and its siblings are ejected.
 func (g *group) isHalfEjected(t *target) bool {
 	all, ejected := g.siblings(t), 0
 	for _, l := range all {
@@ -443,13 +444,13 @@ func (g *group) isHalfEjected(t *target) bool {
 	return ejected > len(all)/2
 }
 
-// InFlight is that of a balance.Candidate.
+// InFlight implements balance.Candidate.
 func (l *lane) InFlight() int64 {
 	requests, streams := l.Inside()
 	return requests + streams
 }
 
-// Record is that of a balance.Candidate.
+// Record implements balance.Candidate.
 func (l *lane) Record() *balance.Record { return &l.target.outcomes }
 
 // inFlight returns how many requests and streams are inside lanes.
@@ -462,9 +463,9 @@ func inFlight(lanes []*lane) (requests, streams int64) {
 	return requests, streams
 }
 
-// drain lets nobody into lanes any more and waits for those inside, as
-// gate.Drain does; it cuts off the requests that are late. Nobody else's
-// exchanges with the same targets are touched.
+// drain closes lanes to new requests and waits for those inside, as gate.Drain
+// does. It cuts off the requests that are late, but no exchange of another lane to
+// the same target.
 func drain(lanes []*lane, limits gate.Limits, done <-chan struct{}) (requests, streams int64) {
 	gates := make([]*gate.Lane, len(lanes))
 	for i, l := range lanes {
@@ -479,15 +480,15 @@ func drain(lanes []*lane, limits gate.Limits, done <-chan struct{}) (requests, s
 	return gate.Drain(gates, limits, cut, done)
 }
 
-// mute has the WebSockets inside of lanes cut without a Close frame, if one of
-// the versions, which may be nil, is deployed so.
-func mute(lanes []*lane, versions ...*version) {
+// omitCloseFrames has the WebSockets inside lanes cut without a Close frame, if
+// one of the versions was deployed with NoWebSocketClose. A version may be nil.
+func omitCloseFrames(lanes []*lane, versions ...*version) {
 	for _, v := range versions {
 		if v == nil || !v.status.Deployment.NoWebSocketClose {
 			continue
 		}
 		for _, l := range lanes {
-			l.mute.Store(true)
+			l.noCloseFrames.Store(true)
 		}
 	}
 }
@@ -538,8 +539,8 @@ const (
 	HealthUnhealthy Health = "unhealthy"
 )
 
-// status returns what is known of the target at a time since the Proxy was made,
-// but for what is in flight.
+// status returns the status of t without the requests in flight. at is the time
+// since the Proxy was made.
 func (t *target) status(at time.Duration) TargetStatus {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -558,8 +559,7 @@ func trafficOf(m histogram.Minute) Traffic {
 	return t
 }
 
-// live returns what goes on in v now, which is at so long after the Proxy was
-// made.
+// live returns the present state of v. at is the time since the Proxy was made.
 func (v *version) live(at time.Duration) *Live {
 	live := &Live{Since: v.since, Targets: make([]TargetStatus, 0, len(v.lanes())), Held: v.waiting.Inside()}
 	add := func(g group, rollout bool) {
@@ -577,7 +577,7 @@ func (v *version) live(at time.Duration) *Live {
 	return live
 }
 
-// inside returns how many requests and streams are on their way to t.
+// inside returns how many requests and streams of v are in flight to t.
 func (v *version) inside(t *target) (requests, streams int64) {
 	for _, l := range slices.Concat(v.lanes(), v.leaving) {
 		if l.target == t {
@@ -589,8 +589,8 @@ func (v *version) inside(t *target) (requests, streams int64) {
 	return requests, streams
 }
 
-// A transport carries the exchanges with a target, as the methods of
-// upstream.Pool say.
+// A transport carries the exchanges with a target. Its methods are those of
+// upstream.Pool.
 type transport interface {
 	Exchange(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error)
 	Group() *upstream.Group
@@ -598,7 +598,7 @@ type transport interface {
 	Close()
 }
 
-// newTransport returns what carries the exchanges with a target at an endpoint.
+// newTransport returns the transport of a target at an endpoint.
 func newTransport(at endpoint.Endpoint, o upstream.Options) transport {
 	switch at.Scheme {
 	case "h2c":
@@ -609,8 +609,8 @@ func newTransport(at endpoint.Endpoint, o upstream.Options) transport {
 	return upstream.New(o)
 }
 
-// lookedUp returns the name of the host, or nil where there is nothing to look up.
-// The log calls the target as the Deployment does.
+// lookedUp returns the name of the target's host, or nil if there is nothing to
+// look up. What the name logs carries the target as the Deployment spells it.
 func (e parsedTarget) lookedUp(names *resolve.Options, s *spec) *resolve.Name {
 	host, ok := e.Name()
 	if names == nil || !ok {
@@ -624,14 +624,14 @@ func (e parsedTarget) lookedUp(names *resolve.Options, s *spec) *resolve.Name {
 	return resolve.New(host, o)
 }
 
-// A parsedTarget is one of a Deployment's.
+// A parsedTarget is a target of a Deployment.
 type parsedTarget struct {
 	endpoint.Endpoint
-	given string // as it stands there
+	given string // as the Deployment spells it
 }
 
-// parseTargets reads the targets of d, and then its read targets. An error tells
-// why one of them, or what is said of them all, cannot be.
+// parseTargets returns the targets of d, followed by its read targets. It returns
+// ErrInvalid if one of them, or a setting for all of them, is not valid.
 func (d *Deployment) parseTargets() ([]parsedTarget, error) {
 	if len(d.Targets) == 0 {
 		return nil, faultf(ErrInvalid, "no target: name at least one as host:port, such as web-1:3000")
@@ -683,24 +683,25 @@ type TargetTLS struct {
 	Insecure bool `json:"insecure,omitempty"`
 }
 
-// A trust is what decides which certificates of a target are accepted.
+// A trust identifies the settings that decide which certificates of a target are
+// accepted. Equal trusts accept the same ones.
 type trust struct {
 	serverName  string
 	insecure    bool
 	authorities [sha256.Size]byte // of the file with them; zero: there is none
 }
 
-// maxCAFile bounds the file of a TargetTLS. One with all public authorities has
-// some two hundred thousand bytes.
+// maxCAFile bounds the size of a TargetTLS.CAFile. A file with all public
+// authorities has some two hundred thousand bytes.
 const maxCAFile = 4 << 20
 
 // A targetTLS is a TargetTLS with its file read.
 type targetTLS struct {
 	config *tls.Config
-	trust  trust // what config says, for who compares
+	trust  trust // identifies config in comparisons
 }
 
-// readFile returns o with the file of certificate authorities read.
+// readFile reads the file of certificate authorities, if o names one.
 func (o TargetTLS) readFile() (targetTLS, error) {
 	t := targetTLS{
 		config: &tls.Config{ServerName: o.ServerName, InsecureSkipVerify: o.Insecure},
@@ -721,23 +722,23 @@ func (o TargetTLS) readFile() (targetTLS, error) {
 	return t, nil
 }
 
-// newHop returns a name that no other Proxy goes by.
+// newHop returns a random value of X-Parachute-Hop, which identifies a Proxy.
 func newHop() []string {
 	return []string{fmt.Sprintf("%016x", rand.Uint64())}
 }
 
-// hopOf returns what the requests of a service are known by, whichever version
-// sends them. The services of one Proxy are told apart, for an app of one may well
-// ask another and pass on the header of its own request.
+// hopOf returns the value of X-Parachute-Hop for the requests of a service. It
+// differs between services, for the app of one may send a request to another and
+// copy the header of its own request.
 func (p *Proxy) hopOf(service string) []string {
 	sum := fnv.New32a()
 	io.WriteString(sum, service)
 	return []string{fmt.Sprintf("%s-%08x", p.hop[0], sum.Sum32())}
 }
 
-// checkElsewhere returns ErrInvalid if one of the targets is the Proxy itself, as
-// far as that can be seen: not where an embedder's Dial looks names up, nor where
-// addresses are changed on the way.
+// checkElsewhere returns ErrInvalid if one of the targets is the Proxy itself. It
+// cannot tell if Options.Dial looks names up, or if addresses are translated on
+// the way.
 func (p *Proxy) checkElsewhere(ctx context.Context, targets []parsedTarget) error {
 	for _, at := range targets {
 		if at.IsUnix() {
@@ -756,7 +757,8 @@ func (p *Proxy) checkElsewhere(ctx context.Context, targets []parsedTarget) erro
 	return nil
 }
 
-// addressesOf returns those of a target's host; none where they are not known.
+// addressesOf returns the addresses of a target's host, or none if they are not
+// known.
 func (p *Proxy) addressesOf(ctx context.Context, host string) []netip.Addr {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{addr}
@@ -766,6 +768,6 @@ func (p *Proxy) addressesOf(ctx context.Context, host string) []netip.Addr {
 	}
 	name := resolve.New(host, *p.names)
 	defer name.Close()
-	addrs, _ := name.LookUp(ctx) // its probes will tell of an error
+	addrs, _ := name.LookUp(ctx) // the target's probes will report an error
 	return addrs
 }
