@@ -123,7 +123,8 @@ func (h HealthCheck) normalize() (HealthCheck, error) {
 	return h, nil
 }
 
-// passing returns the first and the last status that pass.
+// passing returns the first and the last status that pass, as Status names them.
+// ok is false if Status is not valid.
 func (h HealthCheck) passing() (first, last int, ok bool) {
 	from, to, isRange := strings.Cut(h.Status, "-")
 	if !isRange {
@@ -183,7 +184,7 @@ const (
 	CauseUnknownService Cause = "unknown_service" // the server knows no HealthCheck.GRPCService
 )
 
-// String tells what the target answered, as the end of a sentence: "GET /up
+// String returns what the target answered, as the end of a sentence: "GET /up
 // answered 301 to https://app1.example.com/up".
 func (p Probe) String() string {
 	asked := p.method() + " " + pathOf(p.URL)
@@ -193,7 +194,7 @@ func (p Probe) String() string {
 	return asked + " answered " + p.answer()
 }
 
-// method returns that of the probe's request.
+// method returns the method of the probe's request.
 func (p Probe) method() string {
 	if pathOf(p.URL) == grpc.HealthPath {
 		return http.MethodPost
@@ -201,7 +202,7 @@ func (p Probe) method() string {
 	return http.MethodGet
 }
 
-// pathOf returns what of a URL is asked for.
+// pathOf returns the path and query of a URL.
 func pathOf(url string) string {
 	if _, rest, ok := strings.Cut(url, "://"); ok {
 		if i := strings.IndexByte(rest, '/'); i >= 0 {
@@ -211,7 +212,7 @@ func pathOf(url string) string {
 	return url
 }
 
-// answer tells what the target answered, but not to what.
+// answer returns what the target answered, without the request.
 func (p *Probe) answer() string {
 	switch {
 	case p.Cause == CauseTimeout:
@@ -228,26 +229,26 @@ func (p *Probe) answer() string {
 	return strconv.Itoa(p.Status)
 }
 
-// A prober sends the health checks of one target, the way that its traffic
-// goes, but each on a connection of its own. What it has does not change, and it
-// may be used for several services at once.
+// A prober sends the health checks of one target. It connects to the target as its
+// traffic does, but each check has a connection of its own. A prober never changes,
+// and several services may use it at once.
 type prober struct {
 	endpoint endpoint.Endpoint
-	name     *resolve.Name // of the host; nil: it has none to be looked up
+	name     *resolve.Name // of the host; nil: there is none to look up
 	upstream upstream.Options
 	check    *healthcheck.Check
 	url      string
-	header   http.Header // of all that is sent to the target without a client
+	header   http.Header // of every request to the target that no client sent
 }
 
-// newProber returns the prober of the target at an endpoint, whose traffic goes
-// as by u, to where name leads.
+// newProber returns the prober of the target at an endpoint. u are the options for
+// the target's traffic; name is that of the target's host, or nil.
 func newProber(at endpoint.Endpoint, u upstream.Options, s *spec, agent string, hop []string, name *resolve.Name) *prober {
-	u.DialTimeout, u.ResponseTimeout = -1, 0 // the probe's own time-out is for all of it
-	u.Vital = true                           // or targets would be given up in a crowd
+	u.DialTimeout, u.ResponseTimeout = -1, 0 // the check's timeout bounds the whole probe
+	u.Vital = true                           // or many clients could make every target fail its probes
 	u.IsCurrent, u.ReadBuffer = nil, probeBuffer
 	if u.Dial == nil {
-		// Nothing lives long enough to be kept alive.
+		// No connection of a probe lives long enough to be kept alive.
 		u.Dial = (&net.Dialer{KeepAlive: -1}).DialContext
 	}
 	authority := u.Address
@@ -264,7 +265,7 @@ func newProber(at endpoint.Endpoint, u upstream.Options, s *spec, agent string, 
 	}
 	header := http.Header{"User-Agent": {agent}, "Connection": {"close"}, "X-Parachute-Hop": hop}
 	if s.TLS.isOn() {
-		// An app that insists on TLS would redirect the probe otherwise.
+		// Otherwise, an app that insists on TLS would redirect the probe.
 		header["X-Forwarded-Proto"] = []string{"https"}
 	}
 	for _, h := range s.HealthCheck.Headers {
@@ -283,35 +284,35 @@ func newProber(at endpoint.Endpoint, u upstream.Options, s *spec, agent string, 
 	return &prober{endpoint: at, name: name, upstream: u, check: c, url: scheme + "://" + authority + c.Path(), header: header}
 }
 
-// probeBuffer is what the answer to a probe is read through, which is thrown away
-// with its connection. A longer one takes more than one look.
+// probeBuffer is the size of the buffer that an answer to a probe is read through.
+// It is small because every probe has a new one. A longer answer takes several reads.
 const probeBuffer = 1 << 10
 
-// A probeResult is what came of a probe, for all targets that share it.
+// A probeResult is the result of a probe, for all targets that share it.
 type probeResult struct {
 	Probe
-	by   *prober
-	addr netip.Addr // that was asked; zero: none could be connected to
-	fair bool       // it says something about addr
+	by     *prober
+	addr   netip.Addr // that was probed; zero: none could be connected to
+	isFair bool       // Passed says something about addr
 }
 
 // probe asks the target once.
 func (p *prober) probe(ctx context.Context) *probeResult {
 	ctx, cancel := context.WithTimeout(ctx, p.check.Timeout())
 	defer cancel()
-	f := &probeResult{by: p, Probe: Probe{Time: time.Now(), URL: p.url, Host: p.check.Host()}}
+	r := &probeResult{by: p, Probe: Probe{Time: time.Now(), URL: p.url, Host: p.check.Host()}}
 	if p.name == nil {
-		p.ask(ctx, p.upstream, &f.Probe)
+		p.ask(ctx, p.upstream, &r.Probe)
 	} else {
-		p.askByName(ctx, f)
+		p.askByName(ctx, r)
 	}
-	f.Took = time.Since(f.Time)
-	return f
+	r.Took = time.Since(r.Time)
+	return r
 }
 
-// askByName is ask for a target that has a name, and may have several addresses:
-// one of them is what was asked.
-func (p *prober) askByName(ctx context.Context, f *probeResult) {
+// askByName is like ask, for a target with a name, which may have several
+// addresses. It records which of them was probed, and tells the name.
+func (p *prober) askByName(ctx context.Context, r *probeResult) {
 	type dialled struct {
 		addr netip.Addr
 		err  error
@@ -331,30 +332,32 @@ func (p *prober) askByName(ctx context.Context, f *probeResult) {
 		}
 		return conn, err
 	}
-	p.ask(ctx, u, &f.Probe)
+	p.ask(ctx, u, &r.Probe)
 	select {
 	case d := <-first:
-		f.addr, f.fair = d.addr, d.err == nil || !isOurs(d.err)
+		r.addr, r.isFair = d.addr, d.err == nil || !isBeforeDial(d.err)
 	default:
 	}
-	f.judge(p.name)
+	r.judge(p.name)
 }
 
-// judge tells a name of the host that was asked.
-func (f *probeResult) judge(name *resolve.Name) {
-	if f.fair {
-		name.Judge(f.addr, f.Passed)
+// judge tells name whether the address that was probed has passed.
+func (r *probeResult) judge(name *resolve.Name) {
+	if r.isFair {
+		name.Judge(r.addr, r.Passed)
 	}
 }
 
-// isOurs reports whether an error of a dial says nothing of the addresses that
-// were to be connected to: none was known, or we have no descriptor left.
-func isOurs(err error) bool {
+// isBeforeDial reports whether an error occurred before any address could be
+// dialled, and so says nothing about the addresses: either no address was known,
+// or no descriptor was left.
+func isBeforeDial(err error) bool {
 	_, ok := errors.AsType[*net.DNSError](err)
 	return ok || descriptors.IsShortage(err)
 }
 
-// ask asks the target that u leads to.
+// ask makes the check over a new connection with the options u, and records the
+// answer in seen.
 func (p *prober) ask(ctx context.Context, u upstream.Options, seen *Probe) {
 	conns := p.open(u)
 	defer conns.Close()
@@ -378,7 +381,7 @@ func (p *prober) ask(ctx context.Context, u upstream.Options, seen *Probe) {
 	}
 }
 
-// open returns what carries a probe.
+// open returns the transport for one probe.
 func (p *prober) open(u upstream.Options) transport {
 	if p.check.IsCall() || p.endpoint.Scheme == "h2c" {
 		return upstream.NewH2C(u)
@@ -386,7 +389,8 @@ func (p *prober) open(u upstream.Options) transport {
 	return upstream.New(u)
 }
 
-// causeOfCode tells why a gRPC server did not say how it is.
+// causeOfCode returns the cause for a status code that a gRPC server answered in
+// place of its health.
 func causeOfCode(code grpc.Code) Cause {
 	switch code {
 	case grpc.Unimplemented:
@@ -401,7 +405,7 @@ func causeOfCode(code grpc.Code) Cause {
 	return CauseServerError
 }
 
-// reason tells why there was no answer.
+// reason returns why there was no answer, in words and as a Cause.
 func (p *prober) reason(ctx context.Context, err error) (string, Cause) {
 	if ctx.Err() != nil {
 		return fmt.Sprintf("none within %v", p.check.Timeout()), CauseTimeout
@@ -411,12 +415,12 @@ func (p *prober) reason(ctx context.Context, err error) (string, Cause) {
 		cause = CauseNotGRPC
 	}
 	if e := (*upstream.Error)(nil); errors.As(err, &e) {
-		err = e.Err // its reason goes without saying
+		err = e.Err // the Cause stands for the rest
 	}
 	return err.Error(), cause
 }
 
-// causeOfError tells by an error of an exchange why there was no answer.
+// causeOfError returns the cause for an error of an exchange.
 func causeOfError(err error) Cause {
 	var (
 		failure *upstream.Error
@@ -443,13 +447,13 @@ func causeOfError(err error) Cause {
 		return CauseUnreachable
 	case isFailure && failure.Reason == upstream.Malformed:
 		return CauseMalformed
-	case strings.Contains(err.Error(), "looked like an HTTP/1.1 header"): // of net/http, where HTTP/2 was asked
+	case strings.Contains(err.Error(), "looked like an HTTP/1.1 header"): // an error of net/http for HTTP/2
 		return CauseMalformed
 	}
 	return CauseNoAnswer
 }
 
-// causeOf tells why an answer did not pass.
+// causeOf returns why an answer did not pass.
 func causeOf(status int, location, body string) Cause {
 	switch {
 	case status == http.StatusBadRequest && wantsTLS.MatchString(body):
@@ -468,24 +472,24 @@ func causeOf(status int, location, body string) Cause {
 	return CauseStatus
 }
 
-// wantsTLS matches what net/http, nginx and Apache answer on a port for TLS to
-// who does not speak it.
+// wantsTLS matches what net/http, nginx and Apache answer to a plain request on a
+// port for TLS.
 var wantsTLS = regexp.MustCompile(`(?i)(HTTP request to an HTTPS server|HTTP request was sent to HTTPS port|speaking plain HTTP to an SSL-enabled)`)
 
-// A probeKey is all that decides what comes of a probe, and when it is sent: those
-// of several services are the same if it is.
+// A probeKey is everything that decides on the result of a probe and on when it is
+// sent. Targets with the same probeKey share their probes.
 type probeKey struct {
-	endpoint endpoint.Endpoint // that is asked
+	endpoint endpoint.Endpoint // that is probed
 	trust    trust
-	fall     int // where endpoint has a name: how many failures of an address it takes to ask another
+	fall     int // HealthCheck.Fall if endpoint has a name, which it concerns; otherwise 0
 	check    healthcheck.Key
 	interval time.Duration
 }
 
-// A schedule has the probes that are repeated, of all targets of a Proxy.
+// A schedule repeats the probes of all targets of a Proxy.
 type schedule = probe.Schedule[probeKey, *probeResult]
 
-// probeKey returns that of t's probes.
+// probeKey returns the key of t's probes.
 func (t *target) probeKey() probeKey {
 	p := t.prober
 	k := probeKey{
@@ -500,18 +504,19 @@ func (t *target) probeKey() probeKey {
 	return k
 }
 
-// probeEagerly probes until ctx ends: at once, and then after 50, 100, 200 ms and
-// so on, until the target is healthy or is to be probed at the interval. From then
-// on that is done along with the probes of others that are the same.
+// probeEagerly probes at once, and then after pauses of 50, 100, 200 ms and so on,
+// until the target is healthy or the pause reaches the interval. Then it joins the
+// schedule, which probes at the interval, once for all targets with the same key.
+// It returns early if ctx ends.
 //
-// Nobody else hears of the probes before that, and t hears of none that began
-// before it joined: a deploy is judged by nothing that is older than itself.
+// The eager probes are not shared, and t gets no result of a probe that began before
+// it joined. So a deploy is never judged by a probe that is older than itself.
 func (t *target) probeEagerly(ctx context.Context) {
 	defer close(t.settled)
 	for pause := 50 * time.Millisecond; ; pause *= 2 {
 		r := t.prober.probe(ctx)
 		if ctx.Err() != nil {
-			return // it tells nothing of the target
+			return // the probe was cut off, and says nothing about the target
 		}
 		t.conclude(r)
 		if t.healthy.Load() || pause >= t.check.Interval {
@@ -526,15 +531,15 @@ func (t *target) probeEagerly(ctx context.Context) {
 	t.regular = t.schedule.Join(t.probeKey(), t.shareProbes, t.conclude)
 }
 
-// shareProbes returns the probes of t for as long as somebody wants them, who may
-// be another target.
+// shareProbes returns t's check for the schedule. The check does not depend on t:
+// other targets may need it after t is closed.
 func (t *target) shareProbes() probe.Check[*probeResult] {
 	p := t.prober
 	c := probe.Check[*probeResult]{Interval: t.check.Interval, Run: p.probe}
 	if p.name == nil {
 		return c
 	}
-	shared := *p // for t's name ends with t
+	shared := *p // t.close closes the name of p
 	shared.name = p.name.Heir()
 	shared.upstream.Dial = shared.name.Dial
 	c.Run, c.Close = shared.probe, shared.name.Close
@@ -548,11 +553,11 @@ type monitor struct {
 	began     time.Time
 	limit     time.Duration // of the wait; 0: there is none
 	waiting   atomic.Bool   // a deploy waits, so every probe is an event
-	changed   chan struct{} // has room for one: some target's health has changed
+	changed   chan struct{} // with a buffer of one: a probe has ended since the last receive
 
-	// Restored targets serve before anything is known of them; for a moment
-	// it pays to wait.
-	settled  chan struct{} // closed when waiting does not pay any more
+	// Restored targets serve before anything is known of them. Their requests
+	// wait for settled, but only for a moment.
+	settled  chan struct{} // closed when a probe has passed, or each target was probed
 	settling sync.Once
 	unprobed atomic.Int64 // targets of which no probe has ended
 }
@@ -566,8 +571,8 @@ func newMonitor(targets int, waiting bool, limit time.Duration, notify func(Even
 
 func (m *monitor) settle() { m.settling.Do(func() { close(m.settled) }) }
 
-// observe is called for each probe of t by the goroutine that sent it, with how
-// many of t have ended, and whether t's health has changed.
+// observe handles the end of a probe of t. probes is the number of t's probes that
+// have ended; changed says whether t's health has changed.
 func (m *monitor) observe(t *target, p *Probe, probes int, changed bool) {
 	if p.Cause == CauseShortage {
 		m.shortages.Report("a target could not be probed", errors.New(p.Error))
@@ -595,9 +600,8 @@ func (m *monitor) observe(t *target, p *Probe, probes int, changed bool) {
 	}
 }
 
-// awaitHealthy returns nil as soon as all targets are healthy at once, an
-// *UnhealthyError when d's Timeouts.Deploy has passed, or the cause of ctx's
-// end.
+// awaitHealthy waits until all targets are healthy at once. It returns an
+// *UnhealthyError when d's Timeouts.Deploy has passed, or the cause of ctx's end.
 func (m *monitor) awaitHealthy(ctx context.Context, targets []*target, d *Deployment) error {
 	defer m.waiting.Store(false)
 	limit := d.Timeouts.Deploy
@@ -614,7 +618,7 @@ func (m *monitor) awaitHealthy(ctx context.Context, targets []*target, d *Deploy
 			if err := unhealthy(targets, d); len(err.Targets) > 0 {
 				return err
 			}
-			return nil // the last one made it just now
+			return nil // the last target has become healthy just now
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -626,7 +630,7 @@ func allHealthy(targets []*target) bool {
 	return !slices.ContainsFunc(targets, func(t *target) bool { return !t.healthy.Load() })
 }
 
-// unhealthy tells what was seen of the targets of d that are not healthy.
+// unhealthy returns an error with the targets of d that are not healthy.
 func unhealthy(targets []*target, d *Deployment) *UnhealthyError {
 	err := &UnhealthyError{Waited: d.Timeouts.Deploy}
 	if i := slices.IndexFunc(d.Hosts, func(host string) bool { return !strings.HasPrefix(host, "*.") }); i >= 0 {
@@ -646,7 +650,7 @@ func (t *target) unhealthy() (UnhealthyTarget, bool) {
 	return UnhealthyTarget{Address: t.address, Probes: t.probes, Last: t.last}, t.health != HealthHealthy
 }
 
-// hint says what to try for the target of a service that has that host.
+// hint returns what to try for a target of the service with that host.
 func (t UnhealthyTarget) hint(host string) string {
 	if t.Last == nil {
 		return "the deploy ended before the first answer: give --deploy-timeout more than --health-check-timeout, or see why the target takes so long"
@@ -658,7 +662,7 @@ func (t UnhealthyTarget) hint(host string) string {
 	}
 	path, at := pathOf(t.Last.URL), t.Address
 	if asked, err := url.Parse(t.Last.URL); err == nil && !strings.HasPrefix(at, "unix:") {
-		at = asked.Host // its port may be another
+		at = asked.Host // with HealthCheck.Port
 	}
 	switch t.Last.Cause {
 	case CauseRefused:
@@ -707,7 +711,8 @@ func (t UnhealthyTarget) hint(host string) string {
 	return "the app answers, but not with what counts as healthy: see --health-check-status and --health-check-path"
 }
 
-// callHint is hint for what only a gRPC health check sees; "": it was something else.
+// callHint is like hint, for the causes that mean something else, or only occur,
+// with a gRPC health check. It returns "" for all others.
 func (p *Probe) callHint() string {
 	switch p.Cause {
 	case CauseNotGRPC:
@@ -726,18 +731,18 @@ func (p *Probe) callHint() string {
 	return ""
 }
 
-// An UnhealthyError says what each target that did not become healthy in time
-// answered. It wraps ErrUnhealthy.
+// An UnhealthyError holds what each target answered that did not become healthy in
+// time. It wraps ErrUnhealthy.
 type UnhealthyError struct {
 	Waited  time.Duration     `json:"waited"`
-	Host    string            `json:"host,omitempty"` // the first of the service's that is no wildcard; empty: there is none
+	Host    string            `json:"host,omitempty"` // the first host of the service that is no wildcard; empty: there is none
 	Targets []UnhealthyTarget `json:"targets"`
 }
 
 func (e UnhealthyError) MarshalJSON() ([]byte, error)  { return wire.Marshal(e) }
 func (e *UnhealthyError) UnmarshalJSON(b []byte) error { return wire.Unmarshal(b, e) }
 
-// An UnhealthyTarget is one of an UnhealthyError.
+// An UnhealthyTarget is a target of an UnhealthyError.
 type UnhealthyTarget struct {
 	Address string `json:"address"`
 	Probes  int    `json:"probes"`         // how many have ended
@@ -762,8 +767,8 @@ func (e *UnhealthyError) Error() string {
 
 func (e *UnhealthyError) Unwrap() error { return ErrUnhealthy }
 
-// Format writes e as Error does, and for %+v all that is known of each target on
-// lines of their own below: what it was asked, what it answered, and what to do.
+// Format writes e as Error does. For %+v, it adds lines about each target: what it
+// was asked, what it answered, and what to do.
 func (e *UnhealthyError) Format(s fmt.State, verb rune) {
 	var names []string
 	var below strings.Builder
@@ -783,7 +788,7 @@ func (e *UnhealthyError) Format(s fmt.State, verb rune) {
 	formatError(s, verb, e, fmt.Sprintf("%s did not become healthy in %v%s", strings.Join(names, ", "), e.Waited, &below))
 }
 
-// Hint says what an operator can try, for each target on a line of its own.
+// Hint returns what an operator can try, one line for each target.
 func (e *UnhealthyError) Hint() string {
 	var hints []string
 	for _, t := range e.Targets {

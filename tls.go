@@ -34,7 +34,7 @@ import (
 type TLSMode string
 
 const (
-	TLSInherit   TLSMode = ""          // as the other services of the host say; if none does, there is no TLS
+	TLSInherit   TLSMode = ""          // as another service of the host says; if none does, there is no TLS
 	TLSOff       TLSMode = "off"       // there is no TLS
 	TLSAutomatic TLSMode = "automatic" // from Options.ACME, at the deploy
 	TLSFiles     TLSMode = "files"     // from TLS.CertFile and TLS.KeyFile
@@ -85,14 +85,14 @@ type TLS struct {
 	Wait bool `json:"wait,omitempty"`
 }
 
-// A Certificate is what a Proxy knows of one that it serves, or wants to.
+// A Certificate describes a certificate that a Proxy serves, or tries to obtain.
 type Certificate struct {
 	Host    string    `json:"host"`             // the name or wildcard that it is for
 	Source  TLSMode   `json:"source"`           // TLSAutomatic, TLSFiles or TLSOnDemand
 	Issuer  string    `json:"issuer,omitempty"` // who signed it; empty: there is none yet
 	Expires time.Time `json:"expires,omitzero"`
-	Renews  time.Time `json:"renews,omitzero"` // about when it will be renewed, or ordered again after an error; zero: not by the Proxy
-	Error   string    `json:"error,omitempty"` // why the last attempt to get a new one came to nothing; empty: it did not
+	Renews  time.Time `json:"renews,omitzero"` // about when it will be renewed, or ordered again after an error; zero: the Proxy does not renew it
+	Error   string    `json:"error,omitempty"` // why the last attempt to get a new one failed; empty: it did not
 }
 
 // ACME says how certificates are obtained from a certificate authority that
@@ -113,46 +113,47 @@ type ACME struct {
 	//
 	//	Lock(ctx context.Context, name string) (unlock func(), err error)
 	//
-	// that is called before a certificate for name is ordered, so that of
-	// those who share the Cache only one does. An error is reported, and the
-	// order made all the same.
+	// it is called before a certificate for name is ordered, so that only one
+	// of those who share the Cache orders it. If it returns an error, that is
+	// reported, and the certificate is ordered all the same.
 	Cache autocert.Cache
 
-	// CacheAt opens the folder that a TLS.CacheDir names. If nil, it is an
-	// [autocert.DirCache].
+	// CacheAt returns the cache for the folder that a TLS.CacheDir names. If
+	// nil, that is an [autocert.DirCache].
 	CacheAt func(dir string) autocert.Cache
 
 	// Directory is the URL of the authority. If empty, Let's Encrypt's.
 	Directory string
 
-	// Email is where the authority writes to about problems. It may be empty.
+	// Email is the address that the authority writes to about problems. It may
+	// be empty.
 	Email string
 
 	// ExternalAccount binds the account to one that the authority knows by
 	// other means (RFC 8555, section 7.3.4). If nil, it is not bound.
 	ExternalAccount *acme.ExternalAccountBinding
 
-	// RootCAs are whom the authority's own server is verified by. If nil,
-	// the system's.
+	// RootCAs are the certificate authorities that the authority's server is
+	// verified by. If nil, the system's.
 	RootCAs *x509.CertPool
 }
 
 const (
-	// stagingDirectory is Let's Encrypt's for tries.
+	// stagingDirectory is the URL of Let's Encrypt's directory for tests.
 	stagingDirectory = "https://acme-staging-v02.api.letsencrypt.org/directory"
 
 	// handshakeLimit bounds how long a handshake waits for a certificate that
 	// is being ordered.
 	handshakeLimit = 10 * time.Second
 
-	// askLimit bounds a question whether a name may have a certificate.
+	// askLimit bounds a request to AskURL.
 	askLimit = 2 * time.Second
 )
 
-// A policy is what the services that share a host have to agree on.
+// A policy holds the settings that the services of a host have to agree on.
 type policy struct {
-	tls       TLS    // without Wait; Mode is TLSInherit where the service leaves it to others
-	canonical string // likewise ""
+	tls       TLS    // without Wait; if Mode is TLSInherit, the other services decide
+	canonical string // if empty, the other services decide
 }
 
 func policyOf(d *Deployment) policy {
@@ -161,8 +162,8 @@ func policyOf(d *Deployment) policy {
 	return p
 }
 
-// with returns what two services that share a host agree on, and in dispute
-// what they do not, for the end of a sentence about the first.
+// with returns the policy that two services of a host agree on. If they contradict
+// each other, dispute says how, as the end of a sentence about the service of p.
 func (p policy) with(q policy) (agreed policy, dispute string) {
 	agreed = policy{p.tls, cmp.Or(p.canonical, q.canonical)}
 	if p.tls.Mode == TLSInherit {
@@ -184,7 +185,7 @@ func (p policy) with(q policy) (agreed policy, dispute string) {
 // isSecure reports whether hosts of this policy are served over TLS.
 func (p policy) isSecure() bool { return p.tls.isOn() }
 
-// isOn reports whether a service that is deployed so asks for TLS.
+// isOn reports whether t asks for TLS.
 func (t TLS) isOn() bool { return t.Mode != TLSInherit && t.Mode != TLSOff }
 
 // A claim is a host with a path prefix. No two services have the same claim.
@@ -193,15 +194,15 @@ type claim struct {
 	prefix string // as hostname.ParsePrefix returns it
 }
 
-// wants are what a service needs for itself, and what other services therefore
-// cannot have.
+// wants holds what a service claims, and the policy that other services must agree
+// with.
 type wants struct {
 	claims []claim
 	policy policy // for the hosts of claims
 }
 
-// conflict returns why a service with the policy mine cannot have c beside what
-// others, by their names, want; or nil.
+// conflict returns why service, with the policy mine, cannot have c, or nil if it
+// can. others yields what each service wants, by name.
 func (c claim) conflict(others iter.Seq2[string, wants], service string, mine policy) *ConflictError {
 	isShared := func(other claim) bool { return other.host == c.host }
 	for owner, theirs := range others {
@@ -229,7 +230,7 @@ func wantsOf(versions []*version) iter.Seq2[string, wants] {
 	}
 }
 
-// versions returns all that answer for paths of s.
+// versions returns the versions that answer for the paths of s.
 func (s *site) versions() []*version {
 	var all []*version
 	for _, r := range s.routes {
@@ -238,9 +239,10 @@ func (s *site) versions() []*version {
 	return all
 }
 
-// redirect returns the origin that a request for s is redirected to, if it is: to
-// https, to the canonical host, or to both in one step. It is redirected to https
-// only where https is likely to be served, which on demand may have to be asked.
+// redirect returns the origin that a request for s is redirected to, and whether it
+// is redirected: to https, to the canonical host, or to both in one step. It is
+// redirected to https only if the handshake is likely to succeed. To find that out,
+// redirect may ask for a certificate on demand.
 func (t *table) redirect(r *http.Request, s *site, client forward.Client, httpsPort int) (origin string, ok bool) {
 	name, isSecure := hostname.Canonical(r.Host), client.IsSecure(r)
 	host, to := name, s
@@ -252,7 +254,7 @@ func (t *table) redirect(r *http.Request, s *site, client forward.Client, httpsP
 	if host == name && !toHTTPS {
 		return "", false
 	}
-	// The client's own words are repeated only where no name is known for certain.
+	// The client's own host is repeated only if the site has no name of its own.
 	if _, isWildcard := hostname.CutWildcard(s.host); s.policy.canonical == "" && s.host != hostname.Any && !isWildcard {
 		host = s.host
 	}
@@ -267,8 +269,8 @@ func (t *table) redirect(r *http.Request, s *site, client forward.Client, httpsP
 	return hostname.Origin("http", host, hostname.Port(r.Host))
 }
 
-// check returns why the hosts of a service, which are canonical, cannot be
-// served over TLS like that.
+// check returns ErrInvalid if the hosts of a service cannot be served as t says.
+// The hosts must be canonical.
 func (t TLS) check(hosts []string) error {
 	switch t.Mode {
 	case TLSInherit, TLSOff:
@@ -326,12 +328,12 @@ func checkAskURL(ask string) error {
 	return faultf(ErrInvalid, "ask URL %q: want a URL such as https://example.com/allowed, or a path of the service such as /allowed", ask)
 }
 
-// certificates are all those of one Proxy, with what obtains them and keeps them
-// fresh. close ends that.
+// certificates obtains and renews the certificates of one Proxy until close is
+// called.
 type certificates struct {
 	o       Options
 	notify  func(Event)
-	asks    *http.Transport // for questions about names
+	asks    *http.Transport // for the requests to AskURL
 	unknown atomic.Uint64   // handshakes for names without a certificate
 	files   *keypair.Refresher
 
@@ -340,12 +342,12 @@ type certificates struct {
 	issuers map[authority]*issuer.Issuer
 }
 
-// An authority is whom certificates come from, and the folder where they are
-// kept; "" is the Proxy's own cache.
+// An authority identifies an issuer: by the directory that certificates come from,
+// and the folder that keeps them. If cacheDir is empty, ACME.Cache keeps them.
 type authority struct{ directory, cacheDir string }
 
-// newCertificates returns the certificates of a Proxy with these options, which
-// are normalized. Nothing runs before the first is acquired.
+// newCertificates returns the certificates of a Proxy. The options must be
+// normalized. No goroutine runs before the first call of acquire.
 func newCertificates(o Options, notify func(Event)) *certificates {
 	c := &certificates{
 		o:       o,
@@ -368,8 +370,8 @@ func (c *certificates) close() {
 	c.files.Close()
 }
 
-// hostCertificates are those of the hosts of one version. Whoever acquires them
-// releases them, once.
+// hostCertificates holds the certificates for the hosts of one version. Whoever
+// acquires it must release it, once.
 type hostCertificates struct {
 	owner  *certificates
 	hosts  []string                // sorted
@@ -379,7 +381,7 @@ type hostCertificates struct {
 }
 
 // acquire begins to obtain the certificates that s asks for, unless they are there
-// already. The app itself is asked by service which names may have one on demand.
+// already. If AskURL is a path, service sends the request for it to the app.
 func (c *certificates) acquire(s *spec, service func(ctx context.Context, name, requestTarget string) (*http.Response, error)) *hostCertificates {
 	h := &hostCertificates{owner: c, hosts: slices.Sorted(slices.Values(s.Hosts))}
 	switch s.policy.tls.Mode {
@@ -402,7 +404,8 @@ func (c *certificates) acquire(s *spec, service func(ctx context.Context, name, 
 	return h
 }
 
-// loadPair reads the certificate files of t, which have to be good for hosts.
+// loadPair reads the certificate files of t. It returns ErrInvalid if they are not
+// valid for all hosts.
 func (t TLS) loadPair(hosts []string) (*keypair.Pair, error) {
 	pair, err := keypair.Load(t.CertFile, t.KeyFile)
 	for _, host := range hosts {
@@ -416,7 +419,7 @@ func (t TLS) loadPair(hosts []string) (*keypair.Pair, error) {
 	return pair, nil
 }
 
-// issuer returns who obtains the certificates for t.
+// issuer returns the issuer of the certificates for t.
 func (c *certificates) issuer(t TLS) *issuer.Issuer {
 	from := authority{c.o.ACME.Directory, t.CacheDir}
 	if t.Staging {
@@ -447,7 +450,7 @@ func (c *certificates) issuer(t TLS) *issuer.Issuer {
 	return i
 }
 
-// transport returns what reaches the authority's server.
+// transport returns the transport for requests to the authority.
 func (a ACME) transport(dial func(ctx context.Context, network, address string) (net.Conn, error)) http.RoundTripper {
 	return &http.Transport{
 		DialContext:         dial,
@@ -458,7 +461,7 @@ func (a ACME) transport(dial func(ctx context.Context, network, address string) 
 	}
 }
 
-// issued tells of a new certificate, or why there is none.
+// issued emits an event: name has a new certificate, or err says why it has none.
 func (c *certificates) issued(name string, err error) {
 	e := Event{Kind: EventCertificate, Host: name, Err: err}
 	if err != nil {
@@ -467,7 +470,7 @@ func (c *certificates) issued(name string, err error) {
 	c.notify(e)
 }
 
-// release lets go of what was acquired.
+// release gives up what acquire began.
 func (h *hostCertificates) release() {
 	for _, n := range h.names {
 		n.Release()
@@ -480,7 +483,8 @@ func (h *hostCertificates) release() {
 	}
 }
 
-// await returns nil when every host has its certificate, or why one has none.
+// await waits until every host has its certificate. It returns ErrNoCertificate if
+// one could not be obtained.
 func (h *hostCertificates) await(ctx context.Context) error {
 	for _, host := range h.hosts {
 		if n := h.names[host]; n != nil {
@@ -492,8 +496,8 @@ func (h *hostCertificates) await(ctx context.Context) error {
 	return nil
 }
 
-// certificate returns the one for a name that host, as it was acquired, stands
-// for; nil if there is none that is valid.
+// certificate returns the certificate for name, or nil if there is no valid one.
+// host is the host of the version that name matches.
 func (h *hostCertificates) certificate(host, name string) *tls.Certificate {
 	switch {
 	case h.names[host] != nil:
@@ -506,16 +510,16 @@ func (h *hostCertificates) certificate(host, name string) *tls.Certificate {
 	return nil
 }
 
-// expects reports whether a client that comes to name over TLS is likely to be
-// served, as far as that can be told: there is a certificate, or there will be
-// one that was asked for on demand. That may have to be asked, for which ctx and
-// client, its address, are.
+// expects reports whether a handshake for name is likely to succeed: there is a
+// certificate, or one on demand is allowed and on its way. To find that out, it may
+// ask whether name is allowed, bounded by ctx and by the limits for the client's
+// address.
 func (h *hostCertificates) expects(ctx context.Context, host, name string, client netip.Addr) bool {
 	return h.certificate(host, name) != nil || h.demand != nil && h.demand.expects(ctx, name, client)
 }
 
-// awaitCertificate is certificate for a handshake, which waits for one that is
-// on its way.
+// awaitCertificate is like certificate, but waits for a certificate that is being
+// obtained, and asks for one on demand. It waits no longer than handshakeLimit.
 func (h *hostCertificates) awaitCertificate(hello *tls.ClientHelloInfo, host, name string) *tls.Certificate {
 	if c := h.certificate(host, name); c != nil {
 		return c
@@ -533,11 +537,11 @@ func (h *hostCertificates) awaitCertificate(hello *tls.ClientHelloInfo, host, na
 	if n == nil {
 		return nil
 	}
-	c, _ := n.Await(ctx) // Status tells why there is none
+	c, _ := n.Await(ctx) // n.Status has the error
 	return c
 }
 
-// known returns what is known of the certificates for host.
+// known describes the certificates for host.
 func (h *hostCertificates) known(host string) []Certificate {
 	switch {
 	case h.names[host] != nil:
@@ -566,7 +570,7 @@ func certificateOf(host string, source TLSMode, s issuer.Status) Certificate {
 	return c
 }
 
-// issuedBy names who signed a certificate.
+// issuedBy returns the name of the authority that signed leaf.
 func issuedBy(leaf *x509.Certificate) string {
 	by := leaf.Issuer
 	if len(by.Organization) == 0 || by.CommonName == "" {
@@ -575,8 +579,8 @@ func issuedBy(leaf *x509.Certificate) string {
 	return by.CommonName + ", " + by.Organization[0]
 }
 
-// A demand obtains certificates for whatever names visitors come to, if they
-// are admitted. A name is not asked about again while it has a certificate.
+// A demand obtains certificates on demand: for each name that a client comes to, if
+// control admits it. Once a name is admitted, control is not asked about it again.
 type demand struct {
 	issuer   *issuer.Issuer
 	control  *admission.Control
@@ -591,7 +595,8 @@ func (d *demand) certificate(name string) *tls.Certificate {
 	return nil
 }
 
-// name returns a name that may have a certificate, or nil.
+// name returns the issuer's entry for name, or nil if name may have no certificate.
+// For a new name, it asks control, and begins to obtain the certificate.
 func (d *demand) name(ctx context.Context, name string, client netip.Addr) *issuer.Name {
 	if n, ok := d.names.Load(name); ok {
 		return n.(*issuer.Name)
@@ -600,7 +605,7 @@ func (d *demand) name(ctx context.Context, name string, client netip.Addr) *issu
 		return nil
 	}
 	if err, ok := d.control.Recall(name); ok && err != nil {
-		return nil // without a look into the cache, which may be far away
+		return nil // before issuer.Has, since the cache may be remote
 	}
 	if !d.issuer.Has(ctx, name) && d.control.Admit(ctx, name, client) != nil {
 		return nil
@@ -616,8 +621,8 @@ func (d *demand) name(ctx context.Context, name string, client netip.Addr) *issu
 	return wanted
 }
 
-// expects reports whether there will be a certificate for name, from who it may
-// have one: it begins to obtain it.
+// expects reports whether name has a certificate on demand or will get one. If name
+// is new and admitted, it begins to obtain the certificate.
 func (d *demand) expects(ctx context.Context, name string, client netip.Addr) bool {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
@@ -633,8 +638,8 @@ func (d *demand) known() []Certificate {
 	return all
 }
 
-// release lets go of the names. A handshake that is on its way may still add
-// one, and lets go of that itself.
+// release releases all names. A handshake that is under way may still add one, and
+// then releases it itself.
 func (d *demand) release() {
 	d.control.Close()
 	d.released.Store(true)
@@ -649,9 +654,9 @@ func (d *demand) releaseName(name any) {
 	}
 }
 
-// telling returns ask, which asks whether a name may have a certificate, so that
-// it is told why one may not, for the visitor does not learn it. As what was
-// refused is remembered, that is not more than once in a minute for each name.
+// telling returns a function that calls ask and emits an event for its error, for
+// the client does not learn why its handshake failed. Since refusals are remembered,
+// there is at most one such event a minute for each refused name.
 func (c *certificates) telling(ask func(ctx context.Context, name string) error) func(ctx context.Context, name string) error {
 	return func(ctx context.Context, name string) error {
 		err := ask(ctx, name)
@@ -662,8 +667,8 @@ func (c *certificates) telling(ask func(ctx context.Context, name string) error)
 	}
 }
 
-// challenge returns the certificate that a TLS-ALPN-01 challenge asks for, or
-// nil. It may be for a service that is not published yet.
+// challenge returns the certificate that answers a TLS-ALPN-01 challenge for name,
+// or nil. The service of name need not be published yet.
 func (c *certificates) challenge(hello *tls.ClientHelloInfo, name string) *tls.Certificate {
 	for _, i := range c.all() {
 		if cert := i.Challenge(hello, name); cert != nil {
@@ -673,12 +678,12 @@ func (c *certificates) challenge(hello *tls.ClientHelloInfo, name string) *tls.C
 	return nil
 }
 
-// challengePath is where a certificate authority asks for a token (RFC 8555,
-// section 8.3).
+// challengePath is followed by the token in the request target of an HTTP-01
+// challenge (RFC 8555, section 8.3).
 const challengePath = "/.well-known/acme-challenge/"
 
-// token returns the answer to the challenge that a request target is, if it is
-// one for that name.
+// token returns the answer to the HTTP-01 challenge with that request target, and
+// whether it is a challenge for name.
 func (c *certificates) token(ctx context.Context, name, target string) (answer []byte, ok bool) {
 	token, ok := strings.CutPrefix(target, challengePath)
 	if !ok {
@@ -702,15 +707,15 @@ func (c *certificates) all() []*issuer.Issuer {
 	return all
 }
 
-// isChallenge reports whether a hello is a challenge of a certificate authority
-// (RFC 8737, section 3).
+// isChallenge reports whether hello begins a TLS-ALPN-01 challenge (RFC 8737,
+// section 3).
 func isChallenge(hello *tls.ClientHelloInfo) bool {
 	return len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == acme.ALPNProto
 }
 
-// sharesTLS reports whether name, whose site is s, is served with the same
-// settings and the same certificate as the host sni, whose site is other. Either
-// site may be nil.
+// sharesTLS reports whether name is served with the same TLS settings and the same
+// certificate as sni. s is the site of name, other the site of sni; either may be
+// nil.
 func (s *site) sharesTLS(name string, other *site, sni string) bool {
 	if s == nil || other == nil || s.policy.tls != other.policy.tls {
 		return s == other
@@ -721,10 +726,11 @@ func (s *site) sharesTLS(name string, other *site, sni string) bool {
 	return sameCertificate(s.certificates.certificate(s.host, name), other.certificates.certificate(other.host, sni))
 }
 
-// sameCertificate reports whether a and b are one, which none is not.
+// sameCertificate reports whether a and b are the same certificate. It returns
+// false if either is nil.
 func sameCertificate(a, b *tls.Certificate) bool {
 	return a != nil && b != nil && (a == b || bytes.Equal(a.Certificate[0], b.Certificate[0]))
 }
 
-// defaultCache is ACME.CacheAt where that is nil.
+// defaultCache is the default of ACME.CacheAt.
 func defaultCache(dir string) autocert.Cache { return autocert.DirCache(dir) }
