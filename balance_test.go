@@ -1,9 +1,13 @@
 package parachute_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,6 +17,7 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // fails serves an app that answers at once with 503, except to probes.
@@ -160,4 +165,111 @@ func TestOutlierIsOutForTimesThatGrow(t *testing.T) {
 			is.True(took >= least && took <= least+time.Second)
 		}
 	})
+}
+
+func TestHalfOfTheTargetsAreTakenOutAsOutliersAndNoMore(t *testing.T) {
+	for n, most := range map[int]int{2: 1, 3: 1, 4: 2, 5: 2} {
+		t.Run(fmt.Sprintf("%d of %d", most, n), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				h := newHouse(t, parachute.Options{})
+				var targets []string
+				broken := make([]atomic.Bool, n)
+				for i := range n {
+					targets = append(targets, fmt.Sprintf("web-%d.test:80", i))
+					h.net.Serve(t, targets[i], http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						if broken[i].Load() {
+							w.WriteHeader(http.StatusInternalServerError)
+							return
+						}
+						time.Sleep(500 * time.Millisecond) // the app's work
+					}))
+				}
+				is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: targets,
+					HealthCheck: parachute.HealthCheck{Interval: time.Hour}})) // so that no probe brings one back
+				end := load(t, 40, func(int) string {
+					h.get("any.test")
+					return "200"
+				})
+				for i := range n - 1 { // one after another, so that each is alone in failing
+					broken[i].Store(true)
+					time.Sleep(30 * time.Second)
+					is.Equal(h.out(), min(i+1, most))
+				}
+				end()
+				is.Equal(len(h.of(parachute.EventUnhealthy)), most)
+			})
+		})
+	}
+}
+
+// A writer serves everybody in want of readers, but a reader takes no writes.
+func TestTargetIsTakenOutOnlyWhereAHealthyOneGetsItsRequests(t *testing.T) {
+	const target = "a.test:80" // which refuses connections
+	for name, tt := range map[string]struct {
+		method           string
+		writers, readers []string
+		sick             string // fails its probes
+		out              int    // how many times it is taken out
+	}{
+		"a writer beside another":                {"POST", []string{target, "b.test:80"}, nil, "", 1},
+		"a writer beside a sick one":             {"POST", []string{target, "b.test:80"}, nil, "b.test:80", 0},
+		"the only writer, beside a reader":       {"POST", []string{target}, []string{"b.test:80"}, "", 0},
+		"a writer beside a sick one, and reader": {"POST", []string{target, "b.test:80"}, []string{"c.test:80"}, "b.test:80", 0},
+		"the only target":                        {"GET", []string{target}, nil, "", 0},
+		"a reader beside a writer":               {"GET", []string{"b.test:80"}, []string{target}, "", 1},
+		"a reader beside another":                {"GET", []string{"b.test:80"}, []string{target, "c.test:80"}, "b.test:80", 1},
+		"a reader beside a sick one":             {"GET", []string{"b.test:80"}, []string{target, "c.test:80"}, "c.test:80", 1},
+		"the only reader, and a sick writer":     {"GET", []string{"b.test:80"}, []string{target}, "b.test:80", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				network := new(proxytest.Net)
+				h := &house{t: t, net: network}
+				var refused atomic.Int64
+				h.Proxy = parachute.New(parachute.Options{Notify: h.note, Dial: func(ctx context.Context, kind, address string) (net.Conn, error) {
+					if address == target {
+						refused.Add(1)
+						return nil, &net.OpError{Op: "dial", Net: kind, Err: errors.New("refused")}
+					}
+					return network.Dial(ctx, kind, address)
+				}})
+				defer h.Close()
+				network.Serve(t, "proxy.test:80", h.Proxy).SetHealth(0)
+				h.client = network.Client(t)
+				for _, address := range slices.Concat(tt.writers, tt.readers) {
+					host, _, _ := net.SplitHostPort(address)
+					health := h.app("health", host+":81")
+					if address != target {
+						h.app("app", address)
+					}
+					if address == tt.sick {
+						time.AfterFunc(time.Minute, func() { health.SetHealth(503) })
+					}
+				}
+				is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: tt.writers, ReadTargets: tt.readers,
+					HealthCheck: parachute.HealthCheck{Port: 81, Interval: 10 * time.Minute}}))
+				time.Sleep(15 * time.Minute) // by then the sick one is known
+				for range 1000 {
+					if refused.Load() >= 3 {
+						break
+					}
+					r, err := http.NewRequest(tt.method, "http://proxy.test/", nil)
+					is.NoErr(err)
+					h.do(r)
+				}
+				is.True(refused.Load() >= 3)
+				out := 0
+				for _, e := range h.of(parachute.EventUnhealthy) {
+					if e.Target == target {
+						out++
+					} else {
+						is.Equal(e.Target, tt.sick)
+					}
+				}
+				is.Equal(out, tt.out)
+			})
+		})
+	}
 }

@@ -159,3 +159,33 @@ func TestRequestIsSentAgainTwiceAtMostAfterItsTargetDied(t *testing.T) {
 		})
 	}
 }
+
+func TestRequestThatIsPausedTwiceHasOneLimit(t *testing.T) {
+	for name, between := range map[string]time.Duration{ // in which the service is not paused
+		"paused again while it is": 0,
+		"resumed in between":       time.Second,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				h := newHouse(t, parachute.Options{})
+				app := h.app("app", "app.test:80")
+				is.NoErr(h.deploy("web", "app.test:80"))
+				app.Stop()
+				is.NoErr(h.Pause(t.Context(), "web", parachute.Pause{Max: 10 * time.Second}))
+				begin := time.Now()
+				answer := h.ask("any.test")
+				time.Sleep(6 * time.Second)
+				if between > 0 {
+					is.NoErr(h.Resume(t.Context(), "web"))
+					time.Sleep(between) // in which it waits for its app
+				}
+				is.NoErr(h.Pause(t.Context(), "web", parachute.Pause{Max: 10 * time.Second}))
+				is.Equal(<-answer, "504 504 Gateway Timeout")
+				took := time.Since(begin) - between
+				is.True(took >= 10*time.Second)
+				is.True(took <= 11*time.Second) // when it has looked for its app again
+			})
+		})
+	}
+}

@@ -283,6 +283,33 @@ func TestShutdownClosesStreamsAndWaitsForRequests(t *testing.T) {
 	})
 }
 
+// A stream may begin while Shutdown waits for those before it.
+func TestShutdownWaitsForStreamsThatBeginMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.ticker("stream.test:80")
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"stream.test:80"},
+			Timeouts: parachute.Timeouts{Stream: 10 * time.Second}}))
+		streams := []<-chan ending{h.openEvents()}
+		time.AfterFunc(4*time.Second, func() { streams = append(streams, h.openEvents()) })
+		begin := time.Now()
+		is.NoErr(h.Shutdown(t.Context()))
+		took := time.Since(begin)
+		is.True(took >= 18*time.Second && took <= 20*time.Second) // two drains, of which each ends within the last tenth of its time
+		synctest.Wait()
+		is.Equal(len(streams), 2)
+		for i, stream := range streams {
+			select {
+			case ended := <-stream:
+				is.True(ended.after >= 9*time.Second) // it was let be as long as the Deployment says
+			default:
+				t.Fatalf("stream %d was still open when Shutdown returned", i+1)
+			}
+		}
+	})
+}
+
 func TestShutdownEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

@@ -269,6 +269,42 @@ func TestRestoredServicesHaveTheirCertificatesWithoutOrders(t *testing.T) {
 	})
 }
 
+// What a change of the service keeps is wanted still, also where it is not there yet.
+func TestCertificateThatIsOnItsWayComesWhateverChangesInItsService(t *testing.T) {
+	for name, change := range map[string]func(k *keep) error{
+		"a deploy": func(k *keep) error {
+			return k.Deploy(k.t.Context(), parachute.Deployment{Service: "web", Targets: []string{"new.internal:80"}, Hosts: []string{"app.test"}, TLS: automatic})
+		},
+		"a rollout": func(k *keep) error {
+			return k.Rollout(k.t.Context(), "web", parachute.Rollout{Targets: []string{"new.internal:80"}})
+		},
+		"a rollout that ends": func(k *keep) error {
+			return errors.Join(k.Rollout(k.t.Context(), "web", parachute.Rollout{Targets: []string{"new.internal:80"}}), k.EndRollout(k.t.Context(), "web"))
+		},
+		"a pause": func(k *keep) error {
+			return errors.Join(k.Pause(k.t.Context(), "web", parachute.Pause{}), k.Resume(k.t.Context(), "web"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				k := newKeep(t, parachute.Options{})
+				k.ca.Down(true)
+				k.app("new", "new.internal:80")
+				is.NoErr(k.secure("web", automatic, "app.test"))
+				synctest.Wait()
+				is.NoErr(change(k))
+				synctest.Wait()
+				is.True(strings.Contains(k.Certificates()[0].Error, "refused"))
+				k.ca.Down(false)
+				time.Sleep(5 * time.Minute)
+				is.True(strings.HasPrefix(k.getTLS("app.test", "app.test", "/"), "200 "))
+				is.Equal(k.ca.TotalOrders(), 1)
+			})
+		})
+	}
+}
+
 func TestStagingIsAnAuthorityOfItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
