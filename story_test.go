@@ -236,6 +236,73 @@ func TestProbeTellsWhyItDidNotPass(t *testing.T) {
 	}
 }
 
+// The Status of the check is one that none of these passes.
+func TestCauseTellsRedirectsAndErrorsOfTheServerByTheirRange(t *testing.T) {
+	const here = "/up/"
+	for _, tt := range []struct {
+		status   int
+		location string
+		cause    parachute.Cause
+	}{
+		{299, here, parachute.CauseStatus},
+		{300, here, parachute.CauseRedirect},
+		{300, "", parachute.CauseStatus},
+		{399, here, parachute.CauseRedirect},
+		{399, "", parachute.CauseStatus},
+		{400, here, parachute.CauseStatus},
+		{401, here, parachute.CauseUnauthorized},
+		{499, here, parachute.CauseStatus},
+		{500, "", parachute.CauseServerError},
+		{500, here, parachute.CauseServerError},
+		{599, "", parachute.CauseServerError},
+	} {
+		t.Run(fmt.Sprint(tt.status, tt.location), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				h := newHouse(t, parachute.Options{})
+				h.net.Serve(t, "app.test:80", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if tt.location != "" {
+						w.Header().Set("Location", tt.location)
+					}
+					w.WriteHeader(tt.status)
+				})).SetHealth(0)
+				err := h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"app.test:80"},
+					HealthCheck: parachute.HealthCheck{Status: "204"}})
+				var unhealthy *parachute.UnhealthyError
+				is.True(errors.As(err, &unhealthy))
+				is.Equal(unhealthy.Targets[0].Last.Status, tt.status)
+				is.Equal(unhealthy.Targets[0].Last.Cause, tt.cause)
+			})
+		})
+	}
+}
+
+// The app may know its hosts by name, so that a hint needs one to try.
+func TestUnhealthyErrorNamesTheFirstHostThatIsNoWildcard(t *testing.T) {
+	for name, tt := range map[string]struct {
+		hosts []string
+		host  string
+	}{
+		"no host":                 {nil, ""},
+		"a wildcard alone":        {[]string{"*.a.test"}, ""},
+		"two":                     {[]string{"b.test", "a.test"}, "b.test"},
+		"wildcards before":        {[]string{"*.a.test", "*.b.test", "c.test", "d.test"}, "c.test"},
+		"a wildcard in the midst": {[]string{"d.test", "*.b.test", "c.test"}, "d.test"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				h := newHouse(t, parachute.Options{})
+				h.app("app", "app.test:80").SetHealth(http.StatusForbidden)
+				err := h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"app.test:80"}, Hosts: tt.hosts})
+				var unhealthy *parachute.UnhealthyError
+				is.True(errors.As(err, &unhealthy))
+				is.Equal(unhealthy.Host, tt.host)
+			})
+		})
+	}
+}
+
 func TestHintNamesThePortThatIsProbed(t *testing.T) {
 	is := is.New(t)
 	for address, want := range map[string]string{

@@ -291,15 +291,17 @@ func TestShutdownWaitsForStreamsThatBeginMeanwhile(t *testing.T) {
 		h.ticker("stream.test:80")
 		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"stream.test:80"},
 			Timeouts: parachute.Timeouts{Stream: 10 * time.Second}}))
-		streams := []<-chan ending{h.openEvents()}
-		time.AfterFunc(4*time.Second, func() { streams = append(streams, h.openEvents()) })
+		first := h.openEvents()
 		begin := time.Now()
-		is.NoErr(h.Shutdown(t.Context()))
+		shut := make(chan error, 1)
+		go func() { shut <- h.Shutdown(t.Context()) }()
+		time.Sleep(4 * time.Second)
+		second := h.openEvents()
+		is.NoErr(<-shut)
 		took := time.Since(begin)
 		is.True(took >= 18*time.Second && took <= 20*time.Second) // two drains, of which each ends within the last tenth of its time
 		synctest.Wait()
-		is.Equal(len(streams), 2)
-		for i, stream := range streams {
+		for i, stream := range []<-chan ending{first, second} {
 			select {
 			case ended := <-stream:
 				is.True(ended.after >= 9*time.Second) // it was let be as long as the Deployment says
