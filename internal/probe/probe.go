@@ -1,5 +1,5 @@
-// Package probe repeats checks at intervals. A check that several want is made
-// once for all of them. Between two checks there is a timer, but no goroutine.
+// Package probe repeats checks at intervals. Members with the same key share one
+// check. Between two checks there is a timer, but no goroutine.
 package probe
 
 import (
@@ -9,9 +9,8 @@ import (
 	"time"
 )
 
-// A Schedule repeats checks that end with a result of type R. Checks with the same
-// key are taken for the same. The zero value has none. Its methods may be called
-// from any goroutine.
+// A Schedule repeats checks with results of type R, one check for each key. The zero
+// Schedule is empty and ready to use. Its methods may be called from any goroutine.
 type Schedule[K comparable, R any] struct {
 	mu     sync.Mutex // guards rounds, and the members of each round
 	rounds map[K]*round[K, R]
@@ -19,30 +18,29 @@ type Schedule[K comparable, R any] struct {
 
 // A Check is what a Schedule repeats.
 type Check[R any] struct {
-	// Run makes the check. It returns soon when ctx ends.
+	// Run makes the check. It must return soon when ctx ends.
 	Run func(ctx context.Context) R
 
-	// Interval is the pause between the end of one check and the beginning of
-	// the next, and that before the first.
+	// Interval is the pause before the first check, and between the end of one
+	// check and the beginning of the next.
 	Interval time.Duration
 
-	// Close, if it is not nil, is called when the check is not made any more.
+	// Close, if not nil, is called after the last call of Run has returned.
 	Close func()
 }
 
-// A Member is somebody who wants to know what comes of a check.
+// A Member receives the results of a check.
 type Member[K comparable, R any] struct {
 	round *round[K, R]
 
-	// Who sends to turn may look at report, and call it, until it receives. This
-	// is no mutex lest a bubble of testing/synctest wait for ever for a report
-	// that takes its time.
+	// turn is a lock that guards report and its calls: a send locks, a receive
+	// unlocks. It is no mutex, because in a bubble of testing/synctest time
+	// stands still while a goroutine waits for a mutex.
 	turn   chan struct{}
 	report func(R) // nil: the Member has left
 }
 
-// A round is a check and its members, of whom it always has at least one until it
-// ends.
+// A round is a check and its members. It ends when the last member leaves.
 type round[K comparable, R any] struct {
 	schedule *Schedule[K, R]
 	key      K
@@ -51,16 +49,17 @@ type round[K comparable, R any] struct {
 	stop     context.CancelFunc
 	timer    *time.Timer    // calls run
 	running  sync.WaitGroup // timers that are set, and calls of run; grows only while there are members
-	ended    chan struct{}  // closed when all is over
+	ended    chan struct{}  // closed by end, when running is done and the check closed
 
 	members []*Member[K, R] // guarded by the Schedule's mu
-	asking  []*Member[K, R] // for whom the check is made that is under way; of run
+	asking  []*Member[K, R] // those that get the result of the check under way; used by run alone
 }
 
-// Join has report called with the result of each check of that key that begins
-// from now on, on the goroutine that makes it and one call at a time. Unless the
-// check is repeated already, newCheck is called first, which must not call the
-// Schedule, and the check is repeated from then on. Who joins must call Leave.
+// Join calls report with the result of each check for key that begins after Join
+// was called. The calls are made by the goroutine that makes the check, one at a
+// time. If there is no check for key yet, Join calls newCheck, which must not call
+// the Schedule, and begins to repeat the check that it returns. The caller must call
+// Leave on the Member.
 func (s *Schedule[K, R]) Join(key K, newCheck func() Check[R], report func(R)) *Member[K, R] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,10 +79,9 @@ func (s *Schedule[K, R]) Join(key K, newCheck func() Check[R], report func(R)) *
 	return m
 }
 
-// Leave returns when m's report is not being called any more, and never will be,
-// which must not be waited for by report itself. When the last member leaves, a
-// check that is under way is ended, and nothing of it is left when Leave returns.
-// It may be called more than once.
+// Leave ends the calls of m's report, and waits for one that is under way; so report
+// must not call it. If no other member is left, Leave also ends the check and waits
+// until it is closed. It may be called more than once.
 func (m *Member[K, R]) Leave() {
 	m.turn <- struct{}{}
 	m.report = nil
@@ -91,7 +89,7 @@ func (m *Member[K, R]) Leave() {
 	m.round.leave(m)
 }
 
-func (m *Member[K, R]) hear(result R) {
+func (m *Member[K, R]) deliver(result R) {
 	m.turn <- struct{}{}
 	defer func() { <-m.turn }()
 	if m.report != nil {
@@ -119,7 +117,7 @@ func (r *round[K, R]) leave(m *Member[K, R]) {
 	}
 }
 
-// end is called once, when there are no members any more.
+// end ends the check and waits for that. It is called once, when no member is left.
 func (r *round[K, R]) end() {
 	r.stop()
 	if r.timer.Stop() {
@@ -132,8 +130,8 @@ func (r *round[K, R]) end() {
 	close(r.ended)
 }
 
-// run makes the check once, for those who are members when it begins, and sets the
-// timer that called it for the next time.
+// run makes the check once, hands the result to those who were members when it
+// began, and resets the timer.
 func (r *round[K, R]) run() {
 	defer r.running.Done()
 	r.schedule.mu.Lock()
@@ -144,7 +142,7 @@ func (r *round[K, R]) run() {
 	}
 	result := r.check.Run(r.ctx)
 	for _, m := range r.asking {
-		m.hear(result)
+		m.deliver(result)
 	}
 	clear(r.asking)
 	r.asking = r.asking[:0]

@@ -12,16 +12,16 @@ import (
 // it, as in net.Dialer (RFC 8305, section 5).
 const attemptDelay = 300 * time.Millisecond
 
-// An attempt is what came of connecting to one address.
+// An attempt is the result of dialling one address.
 type attempt struct {
 	conn net.Conn
 	err  error
 }
 
-// connect connects to the port of one of addrs, of which there is at least one:
-// to the first, and to the next when the one before has failed, or has not
-// succeeded for attemptDelay. The first connection wins. When it returns, no
-// other is open or being opened. Of errors, it returns the first.
+// connect connects to the port of one of addrs, which must not be empty. It dials
+// the first address, and the next one whenever an attempt has failed or
+// attemptDelay has passed. It returns the first connection, and closes all others
+// before it returns. If all attempts fail, it returns the first error.
 func (n *Name) connect(ctx context.Context, network string, addrs []netip.Addr, port string) (net.Conn, error) {
 	if len(addrs) == 1 {
 		return n.o.Dial(ctx, network, net.JoinHostPort(addrs[0].String(), port))
@@ -61,17 +61,17 @@ func (n *Name) connect(ctx context.Context, network string, addrs []netip.Addr, 
 	return nil, failed
 }
 
-// try is the goroutine of one attempt.
+// try makes one attempt, in a goroutine of its own.
 func (n *Name) try(ctx context.Context, network, address string, results chan<- attempt) {
 	conn, err := n.o.Dial(ctx, network, address)
 	results <- attempt{conn, err}
 }
 
-// inOrder returns what addrs holds, each address once and as [net.Conn] tells it:
-// in the order that they have, but with the families taking turns, so that one of
-// them that leads nowhere does not hold up the other (RFC 8305, section 4).
+// inOrder returns the addresses in addrs, each once, and IPv4 addresses as such. It
+// keeps their order, but lets the two families take turns, so that one which leads
+// nowhere does not hold up the other (RFC 8305, section 4).
 func inOrder(addrs []netip.Addr) []netip.Addr {
-	addrs = slices.Clone(addrs)  // which are those of who looked them up
+	addrs = slices.Clone(addrs)  // Lookup may keep its slice
 	var families [2][]netip.Addr // that of the first address, and the other
 	for i, addr := range addrs {
 		if addrs[i] = addr.Unmap(); slices.Contains(addrs[:i], addrs[i]) {

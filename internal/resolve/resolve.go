@@ -1,6 +1,6 @@
-// Package resolve finds the addresses of a host name and connects to them, also
-// while the name server is away. It knows what the name led to last, and so can
-// tell which connections lead where it does not lead any more.
+// Package resolve finds the addresses of a host name and connects to them, even
+// while the name server does not answer. It remembers the last addresses of the
+// name, and so can tell which connections are to addresses that it had before.
 package resolve
 
 import (
@@ -18,46 +18,48 @@ import (
 
 // Options say how a Name finds its addresses, and connects to them.
 type Options struct {
-	// Lookup returns the addresses of a host, the best first. Its error is a
-	// *net.DNSError with IsNotFound where the host has none; any other one says
-	// that nobody knows. It returns soon when ctx ends. If nil,
-	// net.DefaultResolver does.
+	// Lookup returns the addresses of a host, the best first. If the host has
+	// none, its error is a *net.DNSError with IsNotFound; any other error means
+	// that the addresses could not be found out. Lookup must return soon when
+	// ctx ends. If nil, net.DefaultResolver looks up.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 
 	// Dial opens a connection to an address, "ip:port". If nil, a net.Dialer
-	// does.
+	// dials.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// Fall is how many probes of an address have to fail in a row for it to be
-	// given up while the name server is away. If 0, 1.
+	// Fall is how many probes of an address must fail in a row before Dial
+	// stops using it while the name server does not answer. If 0, 1.
 	Fall int
 
-	// Logger is told, once a minute each, that the name server is away and that
-	// it does not know the name, where that had addresses before. If nil,
-	// nothing is logged.
+	// Logger is warned when the name server does not answer, and when it does
+	// not know a name any more that had addresses: once a minute each, at most.
+	// If nil, nothing is logged.
 	Logger *slog.Logger
 }
 
 const (
-	// lookupLimit is how long a look-up may take.
+	// lookupLimit bounds a look-up.
 	lookupLimit = 2 * time.Second
 
-	// patience is how long a look-up is waited for by who knows addresses from
-	// before. A name server that took longer last time is not waited for at all.
+	// patience bounds the wait for a look-up while earlier addresses are usable.
+	// If the last look-up took longer, there is no wait.
 	patience = 100 * time.Millisecond
 
-	// unknownLimit is how long the addresses of a name outlive it. Where names
-	// are given to containers, so are addresses, and soon to others.
+	// unknownLimit is how long the last addresses are used after the name server
+	// has said that there is no such name. It is short because a container's
+	// address is soon given to another container.
 	unknownLimit = 30 * time.Second
 
 	// reportPause is the time between two reports of one kind.
 	reportPause = time.Minute
 )
 
-// A Name is a host name, and what is known of it. Every Dial looks it up anew.
-// While that gives no answer, what the last answer said is used: all the time
-// that the name server is away, but only what probes do not speak against; and
-// for half a minute after the name server has said that there is no such name.
+// A Name is a host name with its last known addresses. Every Dial looks it up
+// anew. If the look-up fails, Dial uses the addresses of the last answer, except
+// those whose probes fail. It does so for as long as the name server does not
+// answer, but only for half a minute once the name server has said that there is
+// no such name.
 //
 // Its methods may be called from any goroutine. Whoever made it must call Close.
 type Name struct {
@@ -65,25 +67,25 @@ type Name struct {
 	o       Options
 	running sync.WaitGroup // look-ups; grows only under mu, while closed is false
 
-	current atomic.Pointer[addresses] // that are dialled; never nil
+	current atomic.Pointer[addresses] // that Dial uses; never nil
 
 	mu           sync.Mutex // guards what follows, and changes of current
 	closed       bool
-	lookup       *lookup            // that is under way, if only for a Name that this one follows; nil: none
-	answer       []netip.Addr       // the last one
+	lookup       *lookup            // that is under way, of this Name or one that it follows; nil: none
+	answer       []netip.Addr       // of the last look-up that succeeded
 	last         outcome            // of the last look-up
-	unknownSince time.Time          // when the name had no addresses first, since answer; zero: it always had
-	failed       map[netip.Addr]int // how many probes of those of answer have failed in a row
-	told         [2]time.Time       // when it was reported last that it is away, and that it is unknown
+	unknownSince time.Time          // when a look-up after answer first said that there is no such name; zero: none did
+	failed       map[netip.Addr]int // how many probes of each address of answer have failed in a row
+	told         [2]time.Time       // the last reports: that there was no answer, and that the name is unknown
 }
 
-// A set of addresses is never changed.
+// An addresses value is never changed.
 type addresses struct {
 	list  []netip.Addr
-	until time.Time // they may be used; zero: for ever
+	until time.Time // when list ceases to be usable; zero: never
 }
 
-// usable returns those that may be used now.
+// usable returns the addresses that may be used now.
 func (a *addresses) usable() []netip.Addr {
 	if !a.until.IsZero() && !time.Now().Before(a.until) {
 		return nil
@@ -91,26 +93,26 @@ func (a *addresses) usable() []netip.Addr {
 	return a.list
 }
 
-// An outcome is what came of a look-up.
+// An outcome is the result of a look-up.
 type outcome struct {
 	began time.Time
-	addrs []netip.Addr // in the order that they are to be tried in
+	addrs []netip.Addr // in the order to try them in
 	err   error
 	slow  bool // it took longer than patience
 }
 
-// A lookup is one question to the name server, for all who want to know.
+// A lookup is one call of Options.Lookup, shared by everybody who needs its result.
 type lookup struct {
-	of     *Name // that asks
+	owner  *Name // that makes the call
 	began  time.Time
 	cancel context.CancelFunc
-	done   chan struct{} // closed when all know what came of it
+	done   chan struct{} // closed when owner and followers have the outcome
 
-	followers []*Name     // who want to know, too; guarded by the mu of of
-	over      atomic.Bool // they are being told
+	followers []*Name     // that get the outcome, too; guarded by owner.mu
+	over      atomic.Bool // it takes no more followers
 }
 
-// New returns the Name of a host, of which nothing is known yet.
+// New returns a Name for a host. It has no addresses before the first look-up.
 func New(host string, o Options) *Name {
 	if o.Lookup == nil {
 		o.Lookup = lookupNetIP
@@ -128,8 +130,8 @@ func lookupNetIP(ctx context.Context, host string) ([]netip.Addr, error) {
 	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 }
 
-// Heir returns another Name of n's host, which knows what n knows, but for how
-// probes have ended, and tells no Logger. It does not end with n.
+// Heir returns another Name of n's host. It knows the addresses that n knows, but
+// not how probes have ended, and has no Logger. Closing n does not close it.
 func (n *Name) Heir() *Name {
 	o := n.o
 	o.Logger = nil
@@ -138,22 +140,22 @@ func (n *Name) Heir() *Name {
 	return heir
 }
 
-// Close ends all look-ups, and returns when none is left. Those who wait for one
-// get an error, as everybody does from now on who wants to dial.
+// Close ends all look-ups of n and waits for their end. Calls of Dial and LookUp
+// that wait for one return an error, and so do all later calls.
 func (n *Name) Close() {
 	n.mu.Lock()
 	n.closed = true
-	if n.lookup != nil && n.lookup.of == n {
+	if n.lookup != nil && n.lookup.owner == n {
 		n.lookup.cancel()
 	}
 	n.mu.Unlock()
 	n.running.Wait()
 }
 
-// Dial connects to the port of address, at an address of the name: at the first
-// that can be connected to, as connect says. The host in address does not matter.
-// Every error is a *net.OpError, with a *net.DNSError where there is no address, and
-// in no other case.
+// Dial connects to the port of address at one of the name's addresses. It ignores
+// the host in address. It tries the addresses in turn, and the next one in parallel
+// if one does not answer soon (RFC 8305). Its errors are *net.OpErrors, as those of
+// Options.Dial must be, and wrap a *net.DNSError only if no address was found.
 func (n *Name) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -167,7 +169,7 @@ func (n *Name) Dial(ctx context.Context, network, address string) (net.Conn, err
 	if failed == nil || l == nil {
 		return conn, failed
 	}
-	// The name may lead elsewhere by now.
+	// addrs were from before the look-up, which may have found others by now.
 	if n.await(ctx, l, lookupLimit-time.Since(l.began)) {
 		if latest := n.current.Load().usable(); len(latest) > 0 && !slices.Equal(latest, addrs) {
 			return n.connect(ctx, network, latest, port)
@@ -182,8 +184,8 @@ func (n *Name) LookUp(ctx context.Context) ([]netip.Addr, error) {
 	return addrs, err
 }
 
-// lookUp returns at least one address. A look-up that it did not wait for to the
-// end, since there are some from before, is still under way; it is nil otherwise.
+// lookUp returns at least one address, or an error. If it returns earlier addresses
+// before the look-up has ended, it also returns the look-up; otherwise that is nil.
 func (n *Name) lookUp(ctx context.Context) ([]netip.Addr, *lookup, error) {
 	known := n.current.Load().usable()
 	l, limit := n.begin()
@@ -195,7 +197,7 @@ func (n *Name) lookUp(ctx context.Context) ([]netip.Addr, *lookup, error) {
 	}
 	wait := limit - time.Since(l.began)
 	if deadline, ok := ctx.Deadline(); ok && len(known) > 0 {
-		wait = min(wait, time.Until(deadline)/4) // time is needed to connect, too
+		wait = min(wait, time.Until(deadline)/4) // most of the time is for connecting
 	}
 	if !n.await(ctx, l, wait) {
 		if err := ctx.Err(); err != nil {
@@ -205,7 +207,7 @@ func (n *Name) lookUp(ctx context.Context) ([]netip.Addr, *lookup, error) {
 		if known = n.current.Load().usable(); len(known) > 0 {
 			return known, l, nil
 		}
-		<-l.done // its time is up
+		<-l.done // which lookupLimit bounds
 	}
 	if known = n.current.Load().usable(); len(known) > 0 {
 		return known, nil, nil
@@ -215,9 +217,9 @@ func (n *Name) lookUp(ctx context.Context) ([]netip.Addr, *lookup, error) {
 	return nil, nil, cmp.Or(n.last.err, net.ErrClosed)
 }
 
-// begin returns the look-up that is under way, which it begins unless there is
-// one, and how long it is waited for by who knows addresses. It returns nil if n
-// is closed.
+// begin returns the look-up that is under way, or begins one. It also returns how
+// long to wait for it if earlier addresses are usable. It returns nil if n is
+// closed.
 func (n *Name) begin() (*lookup, time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -226,7 +228,7 @@ func (n *Name) begin() (*lookup, time.Duration) {
 	}
 	if n.lookup == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), lookupLimit)
-		n.lookup = &lookup{of: n, began: time.Now(), cancel: cancel, done: make(chan struct{})}
+		n.lookup = &lookup{owner: n, began: time.Now(), cancel: cancel, done: make(chan struct{})}
 		n.running.Add(1)
 		go n.ask(ctx, n.lookup)
 	}
@@ -236,8 +238,8 @@ func (n *Name) begin() (*lookup, time.Duration) {
 	return n.lookup, patience
 }
 
-// await waits for the end of a look-up, but no longer than limit or until ctx
-// ends. It reports whether it has ended.
+// await waits for the end of l, until limit has passed or ctx ends. It reports
+// whether l has ended.
 func (n *Name) await(ctx context.Context, l *lookup, limit time.Duration) bool {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
@@ -250,7 +252,7 @@ func (n *Name) await(ctx context.Context, l *lookup, limit time.Duration) bool {
 	return false
 }
 
-// ask is the goroutine of a look-up.
+// ask makes the look-up l, in a goroutine of its own.
 func (n *Name) ask(ctx context.Context, l *lookup) {
 	defer n.running.Done()
 	defer l.cancel()
@@ -258,46 +260,47 @@ func (n *Name) ask(ctx context.Context, l *lookup) {
 	if err == nil && len(addrs) == 0 {
 		err = &net.DNSError{Err: "no address", Name: n.host, IsNotFound: true}
 	}
-	n.learn(l, outcome{l.began, inOrder(addrs), err, time.Since(l.began) > patience})
+	n.finish(l, outcome{l.began, inOrder(addrs), err, time.Since(l.began) > patience})
 	close(l.done)
 }
 
-// learn keeps what came of n's own look-up, and tells those who follow. An n that
-// is closed has given it up, and then nothing came of it.
-func (n *Name) learn(l *lookup, o outcome) {
+// finish ends n's own look-up l: n and l's followers record the outcome. If n is
+// closed, the look-up was cancelled, and nobody records anything.
+func (n *Name) finish(l *lookup, o outcome) {
 	n.mu.Lock()
 	n.lookup = nil
 	isAnswer := !n.closed
 	if isAnswer {
-		n.learnLocked(o)
+		n.recordLocked(o)
 	}
 	followers := l.followers
 	n.mu.Unlock()
 	l.over.Store(true)
 	for _, f := range followers {
-		f.hear(l, o, isAnswer)
+		f.finishFollowed(l, o, isAnswer)
 	}
 }
 
-// hear is learn for one who follows.
-func (n *Name) hear(l *lookup, o outcome, isAnswer bool) {
+// finishFollowed is like finish, for a look-up that another Name makes and n
+// follows. isAnswer is false if that Name was closed.
+func (n *Name) finishFollowed(l *lookup, o outcome, isAnswer bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.lookup == l {
 		n.lookup = nil
 	}
 	if isAnswer {
-		n.learnLocked(o)
+		n.recordLocked(o)
 	}
 }
 
-// Follow has n know what came of the last look-up of another Name of the same host,
-// and what will come of one that is under way, so that it need not ask, too. If n
-// knows no address, it goes on with those that the other one has.
+// Follow gives n the outcome of the last look-up of another Name of the same host,
+// and that of the look-up which is under way, so that n need not look up as well. If
+// n has no addresses, it takes those of the other Name.
 func (n *Name) Follow(other *Name) {
 	other.mu.Lock()
 	answer, unknownSince, last, l := other.answer, other.unknownSince, other.last, other.lookup
-	if l != nil && l.of == other {
+	if l != nil && l.owner == other {
 		l.followers = append(l.followers, n)
 	} else {
 		l = nil
@@ -309,15 +312,16 @@ func (n *Name) Follow(other *Name) {
 		n.answer, n.unknownSince = answer, unknownSince
 	}
 	if last.began.After(n.last.began) {
-		n.learnLocked(last)
+		n.recordLocked(last)
 	}
 	if n.lookup == nil && l != nil && !l.over.Load() {
 		n.lookup = l
 	}
 }
 
-// learnLocked keeps what came of a look-up, unless a later one is known.
-func (n *Name) learnLocked(o outcome) {
+// recordLocked records the outcome of a look-up, unless that of a later one is
+// known.
+func (n *Name) recordLocked(o outcome) {
 	if n.closed || o.began.Before(n.last.began) {
 		return
 	}
@@ -342,7 +346,7 @@ func isUnknown(err error) bool {
 	return ok && failure.IsNotFound
 }
 
-// updateLocked makes current what follows from the rest.
+// updateLocked derives current from the fields below it.
 func (n *Name) updateLocked() {
 	next := &addresses{list: n.answer}
 	if n.last.err != nil {
@@ -378,9 +382,9 @@ func (n *Name) reportLocked() {
 	n.o.Logger.Warn(message, "addresses", usable, "error", n.last.err)
 }
 
-// Judge says how a probe ended that went to addr; the zero Addr: that could not
-// be connected to any. While the name server is away, an address is not used any
-// more whose probes fail: it may be somebody else's by now.
+// Judge notes whether a probe of addr has passed. The zero Addr stands for all
+// addresses, as none could be connected to. While look-ups fail, an address whose
+// probes fail is not used, for it may belong to somebody else by now.
 func (n *Name) Judge(addr netip.Addr, passed bool) {
 	addr = addr.Unmap()
 	n.mu.Lock()
@@ -399,8 +403,8 @@ func (n *Name) Judge(addr netip.Addr, passed bool) {
 	}
 }
 
-// IsCurrent reports whether the name leads to addr, as far as is known: a
-// connection to another address may be finished with, but not be used again. It
+// IsCurrent reports whether addr is a usable address of the name, as far as is
+// known. If it is not, a connection to it must not be used for another request. It
 // neither waits nor allocates.
 func (n *Name) IsCurrent(addr netip.Addr) bool {
 	return slices.Contains(n.current.Load().usable(), addr.Unmap())

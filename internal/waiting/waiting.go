@@ -1,5 +1,4 @@
-// Package waiting has requests wait for what may be there soon: not for too long,
-// and not too many of them.
+// Package waiting bounds how many requests wait for something, and for how long.
 package waiting
 
 import (
@@ -8,12 +7,12 @@ import (
 	"time"
 )
 
-// A Room counts those who wait. The zero Room is empty. Its methods may be called
-// from any goroutine.
+// A Room counts the requests that wait. The zero Room is empty. Its methods may be
+// called from any goroutine.
 type Room struct{ inside atomic.Int64 }
 
-// Enter reports whether one more may wait, of no more than most. Who may must call
-// Leave.
+// Enter reports whether one more request may wait without there being more than most.
+// If it returns true, the caller must call Leave after the wait.
 func (r *Room) Enter(most int) bool {
 	if r.inside.Add(1) > int64(most) {
 		r.Leave()
@@ -22,39 +21,40 @@ func (r *Room) Enter(most int) bool {
 	return true
 }
 
-// Leave is the end of a wait that Enter has allowed.
+// Leave ends a wait that Enter has allowed.
 func (r *Room) Leave() { r.inside.Add(-1) }
 
-// Inside returns how many wait.
+// Inside returns how many requests wait.
 func (r *Room) Inside() int64 { return r.inside.Load() }
 
 const (
-	// firstPause is that of a Backoff, and doubles up to lastPause.
+	// The pauses of a Backoff begin with firstPause and double up to lastPause.
 	firstPause = 50 * time.Millisecond
 	lastPause  = time.Second
 )
 
-// A Backoff has one request pause between its tries. It begins with the first
-// pause, and from then on all time counts that is not excluded. The zero Backoff
-// has not begun.
+// A Backoff makes the pauses between the attempts of one request. It begins with the
+// first pause. All time from then on counts towards its limit, except what Exclude
+// excludes. The zero Backoff has not begun.
 type Backoff struct {
-	began    time.Time // zero: it has not
+	began    time.Time // zero: it has not begun
 	excluded time.Duration
 	pause    time.Duration // the next one
 }
 
-// HasBegun reports whether there was a pause.
+// HasBegun reports whether Pause was called.
 func (b *Backoff) HasBegun() bool { return !b.began.IsZero() }
 
-// Exclude has d, which has just passed, not count.
+// Exclude excludes d, which must have just passed, from the time that counts.
 func (b *Backoff) Exclude(d time.Duration) { b.excluded += d }
 
-// Pause returns true after the next pause: 50 ms, 100 ms, 200 ms and so on up to
-// 1 s, or what is left of limit, which is for all that counts. It returns false
-// when ctx ends or done is closed before, and at once if nothing is left.
+// Pause waits for the next pause, and then returns true. The pauses take 50 ms,
+// 100 ms, 200 ms and so on up to 1 s, but no longer than what is left of limit, the
+// limit of the time that counts. Pause returns false if ctx ends or done is closed
+// before, and at once if nothing is left of limit.
 func (b *Backoff) Pause(ctx context.Context, limit time.Duration, done <-chan struct{}) bool {
 	if !b.HasBegun() {
-		*b = Backoff{began: time.Now(), pause: firstPause} // nothing was to count yet
+		*b = Backoff{began: time.Now(), pause: firstPause} // drops what was excluded before
 	}
 	left := limit - (time.Since(b.began) - b.excluded)
 	if left <= 0 {
