@@ -6,13 +6,12 @@ import (
 	"time"
 )
 
-// maxClients bounds the clients that are counted in a minute. When there are
-// more, each is counted from nothing again: who has that many addresses is not
-// held up by a limit for each.
+// maxClients bounds the clients that are counted in a minute. When there are more,
+// all their counts begin at 0 again: a limit per client does not stop an attacker
+// with so many addresses.
 const maxClients = 10_000
 
-// A meter counts the new names of a minute. If a limit is negative, there is
-// none.
+// A meter counts the new names of a minute. A negative limit is none.
 type meter struct {
 	limit, perClient int
 
@@ -21,8 +20,8 @@ type meter struct {
 	clients map[netip.Addr]int
 }
 
-// count counts a new name of client, or returns why it is one too many; then it
-// is not counted.
+// count counts a new name of client. If it exceeds a limit, count returns ErrLimit
+// and does not count it.
 func (m *meter) count(client netip.Addr, now time.Time) error {
 	if now.Sub(m.began) >= time.Minute {
 		m.began, m.all, m.clients = now, 0, make(map[netip.Addr]int)
@@ -46,8 +45,9 @@ func (m *meter) count(client netip.Addr, now time.Time) error {
 	return nil
 }
 
-// network returns the address that stands for client: a host on an IPv6 network
-// has the choice of 64 bits. The zero Addr stands for itself.
+// network returns the address that client is counted by. For IPv6, that is its
+// 64-bit network, for a host may choose any address of it. The zero Addr is returned
+// as it is.
 func network(client netip.Addr) netip.Addr {
 	client = client.Unmap()
 	if !client.Is6() {

@@ -1,8 +1,7 @@
 // Package balance picks one of several candidates for a request: of two at random
 // ("the power of two choices", Mitzenmacher 2001) the one with fewer requests in
-// flight. By itself that has the traffic go to whoever fails at once, for he never
-// has anything in flight; so each request that failed lately makes those in
-// flight weigh more.
+// flight. That rule alone would favor a candidate that fails at once, since it never
+// has requests in flight. So recent failures give its requests in flight more weight.
 package balance
 
 import (
@@ -10,12 +9,12 @@ import (
 	"time"
 )
 
-// A Candidate is one of those that are picked from.
+// A Candidate can be picked for a request.
 type Candidate interface {
 	// InFlight returns how many requests are under way to it.
 	InFlight() int64
 
-	// Record returns what has come of those before.
+	// Record returns the record of its earlier requests.
 	Record() *Record
 }
 
@@ -43,8 +42,8 @@ func Pick[C Candidate](candidates []C, now time.Duration, suits func(C) bool) (p
 	return a, true
 }
 
-// nth returns the i-th candidate that suits. Fewer may suit than when they were
-// counted; then the last one that still does, or any, will do.
+// nth returns the i-th candidate that suits. If fewer suit by now than when they
+// were counted, it returns the last one that does, or the first of all.
 func nth[C Candidate](candidates []C, i int, suits func(C) bool) C {
 	found := candidates[0]
 	for _, c := range candidates {

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// A Record tells how many of the requests to one candidate have failed lately.
-// What was noted counts half as much after five seconds. The zero value knows
-// of nothing. Its methods may be called from any goroutine, and take no lock.
+// A Record counts the recent requests to one candidate, and how many of them failed.
+// After five seconds, a request counts half as much. The zero Record has counted
+// nothing. Its methods may be called from any goroutine, and take no lock.
 //
 // Times are those since a moment that all Records of a program share.
 type Record struct {
@@ -39,9 +39,8 @@ func newTally(total, failed uint64, at uint64) tally {
 func (t tally) total() uint64  { return uint64(t) >> 42 }
 func (t tally) failed() uint64 { return uint64(t) >> 20 & weightMax }
 
-// at returns what is left of t at another moment. One that lies before that of t,
-// by up to six days, is taken for the same: a request may have lasted long before
-// it is noted by when it was answered, or have waited long before it looks.
+// at returns what is left of t at the tick now. If now is up to six days before t,
+// at returns t itself: a caller may have read the clock long before the call.
 func (t tally) at(now uint64) tally {
 	passed := (now - uint64(t)) & tickMask
 	if passed == 0 || passed > tickMask/2 {
@@ -51,12 +50,12 @@ func (t tally) at(now uint64) tally {
 	return newTally(uint64(float64(t.total())*left), uint64(float64(t.failed())*left), now)
 }
 
-// doubt is how many requests that came to something are added to those noted,
-// lest one that failed be all that is known.
+// doubt is the weight of successful requests that share adds to those counted, so
+// that a single failure is not a share of 1.
 const doubt = 4 * one
 
-// share returns the share of requests that failed, and is the nearer to 0 the
-// less is known.
+// share returns the share of requests that failed. The fewer requests were counted,
+// the nearer it is to 0.
 func (t tally) share() float64 {
 	return float64(t.failed()) / float64(t.total()+doubt)
 }
@@ -81,7 +80,7 @@ func (r *Record) now(now time.Duration) tally {
 	return tally(r.state.Load()).at(uint64(now / tick))
 }
 
-// isClean reports whether nothing has failed that still counts.
+// isClean reports whether no failure still counts.
 func (r *Record) isClean() bool { return tally(r.state.Load()).failed() == 0 }
 
 // weight returns by how much a request to r costs more because of those that
@@ -91,20 +90,19 @@ func (r *Record) weight(now time.Duration) float64 {
 	return 1 / (good * good * good)
 }
 
-// What an outlier has to have.
+// The conditions of an outlier.
 const (
-	outlierFailed = 4 * one // that failed, at least
-	outlierShare  = 0.5     // of its requests
-	outlierTimes  = 4       // as large a share as that of the others
-	outlierErrors = 5       // standard errors between the two shares
+	outlierFailed = 4 * one // the least weight of failed requests
+	outlierShare  = 0.5     // the least share of failed requests
+	outlierTimes  = 4       // by what factor its share must exceed that of the others
+	outlierErrors = 5       // by how many standard errors its share must exceed theirs
 )
 
-// IsOutlier reports whether so many more of the requests to r fail than of those
-// to the others, at the same time, that it can be neither the requests nor chance:
-// at least four, and half of all, which is four times the share that fails with the
-// others taken together, and more than that by five times the standard error of
-// the difference. So what fails wherever it is sent, and whoever asks for that,
-// makes no outlier.
+// IsOutlier reports whether r's candidate fails so much more often than the others,
+// taken together, that neither the requests nor chance can explain it. At least four
+// of its requests, and half of all, must have failed; that share must be four times
+// the share of the others, and exceed it by five standard errors of the difference.
+// Requests that fail at every candidate therefore make no outlier.
 func (r *Record) IsOutlier(others iter.Seq[*Record], now time.Duration) bool {
 	mine := r.now(now)
 	if mine.failed() < outlierFailed || mine.share() < outlierShare {

@@ -3,10 +3,10 @@
 // target could be connected to, no target probed, and no file read.
 //
 // So a part is kept in reserve, for probes, files and whoever operates the proxy.
-// What is opened because a client wants it (its connection, that to a target, a
-// file for its body) is closed again where it is one of those. Nobody has to
-// count for that: the system gives out the lowest number that is free, so that
-// the number itself tells how many are in use at least.
+// What is opened for a client (its connection, one to a target, a file for its body)
+// is closed at once if its descriptor is of the reserve. No count is needed for
+// that: the system gives out the lowest free number, so a descriptor's own number
+// is a lower bound of how many are in use.
 package descriptors
 
 import (
@@ -18,17 +18,17 @@ import (
 	"syscall"
 )
 
-// ErrReserved is a shortage: what was opened had to be closed again, for it was
-// one of those that are kept in reserve.
+// ErrReserved is the error for a descriptor that was closed at once because it was
+// of the reserve. IsShortage reports true for it.
 var ErrReserved = fmt.Errorf("%w, but for those kept for health checks and files", syscall.EMFILE)
 
-// HowToRaise says what to do about a limit that is reached.
+// HowToRaise says how to raise the limit of descriptors.
 const HowToRaise = "raise the limit of open files, as with LimitNOFILE= of systemd, --ulimit nofile= of Docker, or ulimit -n"
 
 // Advice says what to do about an error that IsShortage reports.
 func Advice(err error) string {
 	switch {
-	case strings.Contains(err.Error(), syscall.ENFILE.Error()): // of which there may be no more than the words
+	case strings.Contains(err.Error(), syscall.ENFILE.Error()): // a *net.DNSError keeps the text alone
 		return "the whole machine has too many files open: find out who has, or raise fs.file-max"
 	case errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM):
 		return "the machine has no memory left for it"
@@ -37,14 +37,14 @@ func Advice(err error) string {
 }
 
 // IsShortage reports whether err says that the process, or the machine, can open
-// nothing more. Whatever was to be opened is not to blame for that.
+// no more descriptors. Such an error says nothing about what was to be opened.
 func IsShortage(err error) bool {
 	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
 		if errors.Is(err, errno) {
 			return true
 		}
 	}
-	// A resolver keeps no more than the words.
+	// A *net.DNSError keeps the text alone.
 	name, ok := errors.AsType[*net.DNSError](err)
 	return ok && (strings.Contains(name.Err, syscall.EMFILE.Error()) || strings.Contains(name.Err, syscall.ENFILE.Error()))
 }
@@ -52,13 +52,13 @@ func IsShortage(err error) bool {
 // reserve returns how many of limit are kept in reserve.
 func reserve(limit int) int { return min(max(limit/8, 24), 1024, limit/2) }
 
-// own is about how many a proxy has open that nobody uses: its listeners, its
+// own is about how many descriptors an idle proxy has open: for its listeners, its
 // output, its locks.
 const own = 32
 
-// Clients returns how many connections of clients a process may have at once that
-// may have limit descriptors, 0 being none to speak of: as many as leave one more
-// for each, which is for its target. It is positive.
+// Clients returns how many client connections a process with that limit of
+// descriptors may have at once, so that each leaves one descriptor for a connection
+// to a target. The result is positive. A limit of 0 is no limit.
 func Clients(limit int) int {
 	if limit <= 0 {
 		return math.MaxInt
@@ -66,8 +66,8 @@ func Clients(limit int) int {
 	return max((limit-reserve(limit)-own)/2, 1)
 }
 
-// Monitors returns how many connections there may be at once to where the state of
-// the proxy is asked for: these are of the reserve, and leave most of it.
+// Monitors returns how many connections there may be at once that ask for the state
+// of the proxy. They use the reserve, and leave most of it free.
 func Monitors(limit int) int {
 	if limit <= 0 {
 		return math.MaxInt
@@ -75,15 +75,14 @@ func Monitors(limit int) int {
 	return max(reserve(limit)/4, 1)
 }
 
-// IsReserved reports whether a descriptor that was just opened is one of those that
-// are kept in reserve.
+// IsReserved reports whether a descriptor that was just opened is of the reserve.
 func IsReserved(fd uintptr) bool {
 	limit := Limit()
 	return limit > 0 && fd >= uintptr(limit-reserve(limit))
 }
 
-// TakesReserve is IsReserved for something that was just opened. What has no
-// descriptor takes none.
+// TakesReserve reports whether the descriptor of something that was just opened is
+// of the reserve. It returns false if opened has no descriptor.
 func TakesReserve(opened any) (taken bool) {
 	c, ok := opened.(syscall.Conn)
 	if !ok {

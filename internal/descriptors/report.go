@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// reportPause is the time between two reports.
+// reportPause is the least time between two reports.
 const reportPause = time.Minute
 
 // A Reporter tells the operator of shortages, once a minute at most. Its methods
@@ -18,7 +18,8 @@ type Reporter struct {
 	told time.Time  // zero: nothing was
 }
 
-// NewReporter returns a Reporter that warns in a log; nil: nobody is warned.
+// NewReporter returns a Reporter that logs warnings. If logger is nil, it does
+// nothing.
 func NewReporter(logger *slog.Logger) *Reporter { return &Reporter{logger: logger} }
 
 // Report says what could not be done because of err, the limit, and what to do
@@ -30,8 +31,8 @@ func (r *Reporter) Report(what string, err error, attrs ...any) {
 	r.logger.Warn(what+": "+Advice(err), append(attrs, "limit", Limit(), "error", err.Error())...)
 }
 
-// isTime reports whether nothing has been told for long enough, and notes that
-// something is told now.
+// isTime reports whether reportPause has passed since the last report. If so, it
+// notes a report for now.
 func (r *Reporter) isTime() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

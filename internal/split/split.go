@@ -18,7 +18,7 @@ const (
 	KamalCookie = "kamal-rollout"
 )
 
-// A Split is those who go to the second version. It never changes, and any
+// A Split decides which visitors go to the second version. It never changes, and any
 // number of goroutines may use it.
 type Split struct {
 	percent uint64
@@ -42,18 +42,18 @@ func New(percent int, list []string) (*Split, error) {
 	return s, nil
 }
 
-// Second reports whether a visitor goes to the second version. What tells is
-// the value of KamalCookie in their request, kamal, or else that of Cookie,
-// own; an empty one is none. In this order, since the former is always the
-// app's choice, and the latter may be no more than what was set here before
-// the app knew who it is.
+// Second reports whether a visitor goes to the second version. kamal and own are the
+// values of KamalCookie and Cookie in the request; an empty value is no cookie. A
+// visitor with both is known by kamal, which is always the app's choice, while own
+// may have been set here before the app knew the visitor.
 //
-// Whoever has a value of the list is in. Of all others the percentage is, by
-// the value alone: everywhere and at any time the same are, and they still are
-// when it grows. Of those without a cookie so many are too, and to stay where
-// they are they have to get the one in setCookie, the value of a Set-Cookie
-// field; otherwise that is empty. secure says that the request came over TLS,
-// and so must the cookie then.
+// A visitor with a value of the list goes to the second version. Of all others, the
+// percentage does. The value alone decides that, so the answer is the same in every
+// process, and a visitor of the second version stays there when the percentage grows.
+//
+// A visitor without a cookie gets a random value. To keep it, they must be sent
+// setCookie, the value of a Set-Cookie field, which is empty in all other cases. If
+// secure is set, the request came over TLS, and the cookie is for TLS only.
 func (s *Split) Second(kamal, own string, secure bool) (second bool, setCookie string) {
 	if s.list[kamal] || s.list[own] {
 		return true, ""
