@@ -295,3 +295,28 @@ func TestLastHealthyTargetIsNotTakenOut(t *testing.T) {
 		is.Equal(h.Services()[0].Live.Targets[0].Health, parachute.HealthHealthy)
 	})
 }
+
+func TestRolloutOfAServiceThatCouldNotBeRestoredIsRefusedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("app", "app.test:80")
+		is.True(h.Restore([]parachute.Status{status("web", 1, "no port", "web.test")}) != nil)
+		began := time.Now()
+		err := h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"app.test:80"}})
+		is.True(errors.Is(err, parachute.ErrInvalid))
+		is.True(strings.Contains(err.Error(), "could not be restored"))
+		is.Equal(time.Since(began), time.Duration(0)) // nobody was asked for its health
+	})
+}
+
+func TestClosedProxyRefusesRollouts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("app", "app.test:80")
+		is.NoErr(h.deploy("web", "app.test:80"))
+		is.NoErr(h.Close())
+		is.True(errors.Is(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"app.test:80"}}), parachute.ErrClosed))
+	})
+}

@@ -6,14 +6,12 @@ import (
 	"iter"
 	"maps"
 	"math"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/reservation"
 	"github.com/shahnk19/parachute/internal/split"
@@ -246,11 +244,8 @@ func (p *Proxy) resume(ctx context.Context, service string) error {
 // failed. res may be nil.
 func (p *Proxy) update(ctx context.Context, res *reserved, service string, kind EventKind, change func(*version) (*version, error)) (previous, next *version, err error) {
 	checked := func(current *version) (*version, error) {
-		switch {
-		case current == nil:
-			return nil, ErrNotFound
-		case current.status.State == StateFailed:
-			return nil, faultf(ErrInvalid, "the service could not be restored: %s; deploy it first", current.status.Error)
+		if err := current.checkChangeable(); err != nil {
+			return nil, err
 		}
 		return change(current)
 	}
@@ -264,9 +259,13 @@ func (p *Proxy) update(ctx context.Context, res *reserved, service string, kind 
 }
 
 func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
-	current := p.router.routes.Load().services[service]
-	if current == nil {
-		return ErrNotFound
+	table := p.router.routes.Load()
+	if table.closed {
+		return ErrClosed
+	}
+	current := table.services[service]
+	if err := current.checkChangeable(); err != nil {
+		return err
 	}
 	s, err := r.parse(&current.status.Deployment, current.targetTLS)
 	if err == nil {
@@ -492,6 +491,18 @@ func (v *version) accepts(d *Deployment) error {
 	return nil
 }
 
+// checkChangeable returns why there is nothing to be changed but by a deploy: v is
+// nil, or could not be restored.
+func (v *version) checkChangeable() error {
+	switch {
+	case v == nil:
+		return ErrNotFound
+	case v.status.State == StateFailed:
+		return faultf(ErrInvalid, "the service could not be restored: %s; deploy it first", v.status.Error)
+	}
+	return nil
+}
+
 // withStatus returns the next version of the service, with the same lanes.
 func (v *version) withStatus(status Status) *version {
 	next := *v
@@ -625,17 +636,6 @@ func (v *version) awaitSettled(ctx context.Context) bool {
 		return false
 	}
 	return true
-}
-
-// ask asks one of v's targets whether a name may have a certificate, as a visitor
-// to that name would: by Host alone an app with many of them may tell.
-func (v *version) ask(ctx context.Context, name, requestTarget string) (*http.Response, error) {
-	t := v.main.pick(0, nil, false).target
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+name, nil)
-	if err != nil {
-		return nil, err
-	}
-	return t.exchange(r, requestTarget, field.ViewOf(t.prober.header), nil)
 }
 
 // A router publishes tables: readers load the newest one, and each change

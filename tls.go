@@ -24,6 +24,7 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/shahnk19/parachute/internal/admission"
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/issuer"
@@ -417,6 +418,17 @@ func (t TLS) loadPair(hosts []string) (*keypair.Pair, error) {
 		return nil, faultf(ErrInvalid, "%v", err)
 	}
 	return pair, nil
+}
+
+// ask asks one of v's targets whether a name may have a certificate, as a visitor
+// to that name would: by Host alone an app with many of them may tell.
+func (v *version) ask(ctx context.Context, name, requestTarget string) (*http.Response, error) {
+	t := v.main.pick(0, nil, false).target
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+name, nil)
+	if err != nil {
+		return nil, err
+	}
+	return t.exchange(r, requestTarget, field.ViewOf(t.prober.header), nil)
 }
 
 // issuer returns the issuer of the certificates for t.
