@@ -33,14 +33,15 @@ import (
 	"github.com/shahnk19/parachute/internal/wire"
 )
 
-// A HealthCheck says how targets are probed. A probe is a GET, or a gRPC call, on
-// a connection of its own that follows no redirect; what passes, Status says. Where
-// the service asks for TLS, a probe says X-Forwarded-Proto: https, as most requests
-// will.
+// A HealthCheck says how targets are probed. A probe is a GET, or a gRPC call,
+// on a connection of its own. It follows no redirect, and passes as Status says.
+// Where the service asks for TLS, a probe has X-Forwarded-Proto: https, as most
+// requests will.
 //
-// Once a target is healthy, one probe is made for all services of the Proxy that
-// would make the same one at the same interval. Each goes by its own Rise and Fall;
-// where the target has a name, only those with the same Fall share probes.
+// Once a target is healthy, all services of the Proxy that would send it the
+// same probe at the same interval share one. Each counts by its own Rise and
+// Fall. Where the target has a name, only services with the same Fall share
+// probes.
 type HealthCheck struct {
 	// Path is the request target of a probe; if empty, "/up".
 	Path string `json:"path,omitempty"`
@@ -71,11 +72,10 @@ type HealthCheck struct {
 	Rise int `json:"rise,omitempty"`
 	Fall int `json:"fall,omitempty"`
 
-	// GRPC has a target asked as gRPC servers are, with a call of
-	// grpc.health.v1.Health/Check, which passes if the answer is SERVING.
-	// Targets must then be h2c:// or https:// ones, and Path and Status be
-	// empty. GRPCService is the service whose health is asked for; if empty,
-	// that of the server as a whole.
+	// GRPC makes a probe a call of grpc.health.v1.Health/Check, which passes if
+	// the answer is SERVING. Targets must then be h2c:// or https:// ones, and
+	// Path and Status be empty. GRPCService is the service whose health is asked
+	// for; if empty, that of the server as a whole.
 	GRPC        bool   `json:"grpc,omitempty"`
 	GRPCService string `json:"grpc_service,omitempty"`
 }
@@ -156,30 +156,30 @@ type Probe struct {
 func (p Probe) MarshalJSON() ([]byte, error)  { return wire.Marshal(p) }
 func (p *Probe) UnmarshalJSON(b []byte) error { return wire.Unmarshal(b, p) }
 
-// A Cause is a reason for which a probe did not pass, as an operator would tell
-// them apart.
+// A Cause is the reason why a probe did not pass, as far as it calls for a
+// remedy of its own.
 type Cause string
 
 const (
 	CauseRefused      Cause = "refused"      // nothing listens at the target's address
 	CauseUnknownHost  Cause = "unknown_host" // the target's name has no address
-	CauseUnreachable  Cause = "unreachable"  // it could not be connected to, for another reason
+	CauseUnreachable  Cause = "unreachable"  // no connection could be made, for another reason
 	CauseTimeout      Cause = "timeout"      // there was no answer within HealthCheck.Timeout
 	CauseNoAnswer     Cause = "no_answer"    // the connection was closed before there was one
-	CauseSpeaksTLS    Cause = "speaks_tls"   // it was asked without TLS, and wants it
-	CauseSpeaksPlain  Cause = "speaks_plain" // it was asked over TLS, and does not speak it
+	CauseSpeaksTLS    Cause = "speaks_tls"   // it expects TLS, and the probe did not use it
+	CauseSpeaksPlain  Cause = "speaks_plain" // it does not speak TLS, and the probe used it
 	CauseCertificate  Cause = "certificate"  // its certificate is not one that TargetTLS accepts
-	CauseMalformed    Cause = "malformed"    // what it answered is not HTTP
+	CauseMalformed    Cause = "malformed"    // its answer is not HTTP
 	CauseRedirect     Cause = "redirect"     // it answered 3xx with a Location
 	CauseUnauthorized Cause = "unauthorized" // 401
 	CauseForbidden    Cause = "forbidden"    // 403
 	CauseNotFound     Cause = "not_found"    // 404
 	CauseServerError  Cause = "server_error" // 500 to 599
 	CauseStatus       Cause = "status"       // another status that does not pass
-	CauseShortage     Cause = "shortage"     // nothing was asked, for the proxy may open no more connections: it tells nothing of the target
+	CauseShortage     Cause = "shortage"     // no probe was sent, for the proxy may open no more connections: it says nothing about the target
 
-	CauseNotGRPC        Cause = "not_grpc"        // it does not speak HTTP/2, or answers what is no gRPC
-	CauseNotServing     Cause = "not_serving"     // its health is another than SERVING
+	CauseNotGRPC        Cause = "not_grpc"        // it does not speak HTTP/2, or its answer is not gRPC
+	CauseNotServing     Cause = "not_serving"     // its health is something other than SERVING
 	CauseNoHealth       Cause = "no_health"       // the server has no grpc.health.v1.Health
 	CauseUnknownService Cause = "unknown_service" // the server knows no HealthCheck.GRPCService
 )

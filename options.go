@@ -39,10 +39,10 @@ type Options struct {
 	// nothing is logged. Requests are not logged; see Observe.
 	Logger *slog.Logger
 
-	// Commit is called with all that a restart must hand to Restore,
-	// immediately before a change is published, and never twice at once.
-	// An error refuses the change: nothing is published, and the error is
-	// what the caller of Deploy or Remove gets. If nil, nothing is kept.
+	// Commit is called with everything that Restore needs after a restart,
+	// immediately before a change is published, and never twice at once. An
+	// error refuses the change: nothing is published, and the error is what the
+	// caller of Deploy or Remove gets. If nil, nothing is kept.
 	Commit func([]Status) error
 
 	// Observe is called exactly once for every request, when it has ended,
@@ -69,9 +69,9 @@ type Options struct {
 	// and for 30 s where a name is not known any more.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// Listening are the addresses that requests come to the Proxy by, as far as
-	// they are known; "0.0.0.0" and "::" stand for every address of the machine,
-	// the latter for those of IPv4, too. A target that is one of them is refused.
+	// Listening are the addresses at which requests reach the Proxy, as far as
+	// they are known. "0.0.0.0" and "::" stand for every address of the machine,
+	// the latter for those of IPv4, too. A target at one of them is refused.
 	Listening []netip.AddrPort
 
 	// UserAgent is sent with health checks. If empty, "parachute/" and the
@@ -105,17 +105,17 @@ type Options struct {
 	// clients reach what serves TLSConfig. If 0, 443.
 	HTTPSPort int
 
-	// NoHTTPS, if not nil, says why nothing serves TLSConfig: a Deployment
-	// that asks for TLS is refused with it, and restored services are served
-	// without. If nil, it is taken that something does.
+	// NoHTTPS, if not nil, says why nothing serves TLSConfig: a Deployment that
+	// asks for TLS is refused with it, and restored services are served without.
+	// If nil, something is taken to serve it.
 	NoHTTPS error
 
 	// ACME says where automatic certificates come from.
 	ACME ACME
 }
 
-// Spool says where bodies that are buffered go, and bounds them over all
-// requests.
+// Spool says where buffered bodies go, and how much room all of them may take
+// together.
 type Spool struct {
 	// Dir is the folder of the files that hold what Buffer.Memory does not.
 	// They have no names there. If empty, that of temporary files.
@@ -125,8 +125,8 @@ type Spool struct {
 	// 64 MiB; if negative, there is no limit.
 	MaxMemory int64
 
-	// MaxSpool bounds the bytes in files. What is more has no room: a request
-	// is answered 503, an answer passed on as it comes, see
+	// MaxSpool bounds the bytes in files. When there is no room, a request is
+	// answered 503, and an answer is passed on as it comes, see
 	// Outcome.Unbuffered. If 0, 4 GiB; if negative, there is no limit.
 	MaxSpool int64
 }
@@ -145,13 +145,12 @@ type Deployment struct {
 	// Required; a deploy succeeds when all of them are healthy.
 	Targets []string `json:"targets"`
 
-	// ReadTargets are more of them, which get GET and HEAD alone: those of
-	// clients that have written nothing within Timeouts.WriterAffinity. Where
-	// none of them is healthy, Targets serve.
+	// ReadTargets serve GET and HEAD requests of clients that have written
+	// nothing within Timeouts.WriterAffinity, and no others. While none of them
+	// is healthy, Targets serve these requests too.
 	ReadTargets []string `json:"read_targets,omitempty"`
 
-	// ReadWebSockets has ReadTargets get WebSockets as well, which begin with
-	// a GET.
+	// ReadWebSockets sends WebSockets, which begin with a GET, there as well.
 	ReadWebSockets bool `json:"read_websockets,omitempty"`
 
 	// TargetTLS says how https:// targets are verified.
@@ -163,15 +162,15 @@ type Deployment struct {
 	// means every host that no other service claims.
 	Hosts []string `json:"hosts,omitempty"`
 
-	// PathPrefixes narrow the service down to the paths below them: /api has
+	// PathPrefixes narrow the service down to the paths below them: /api covers
 	// /api and /api/x, but not /apiary. Of the services that share a host, a
-	// request goes to the one with the longest prefix that it is below.
-	// Prefixes are compared segment by segment, each with its escapes
-	// decoded. Empty means every path of the hosts.
+	// request goes to the one with the longest prefix that it is below. Prefixes
+	// are compared segment by segment, each with its escapes decoded. Empty
+	// means every path of the hosts.
 	PathPrefixes []string `json:"path_prefixes,omitempty"`
 
-	// KeepPrefix has the target see the path as the client sent it. Otherwise
-	// the prefix is cut off, and sent in X-Forwarded-Prefix.
+	// KeepPrefix sends the target the path as the client sent it. Otherwise the
+	// prefix is removed from it, and sent in X-Forwarded-Prefix.
 	KeepPrefix bool `json:"keep_prefix,omitempty"`
 
 	// TLS says how the service's hosts are served over HTTPS.
@@ -191,26 +190,26 @@ type Deployment struct {
 	// Timeouts bound each phase of the deploy and of a request.
 	Timeouts Timeouts `json:"timeouts,omitzero"`
 
-	// NoWebSocketClose has WebSockets cut where they are closed by the Proxy.
-	// Otherwise client and target each get a Close frame with status 1001
-	// (going away) before, between two frames, and have a second to answer it:
-	// then the client knows that it may come back. It holds for what is
-	// replaced by the Deployment as well, and for what was opened under it.
+	// NoWebSocketClose makes the Proxy cut off WebSockets without a Close frame.
+	// Otherwise it first sends client and target a Close frame with status 1001
+	// (going away), between two frames, and gives them a second to answer it, so
+	// that the client knows that it may come back. It holds for the WebSockets
+	// that the Deployment replaces, and for those that were opened under it.
 	NoWebSocketClose bool `json:"no_websocket_close,omitempty"`
 
-	// Buffer says what of a request waits until all of it is there.
+	// Buffer says which bodies are read to their end before they are passed on.
 	Buffer Buffer `json:"buffer,omitzero"`
 
 	// MaxRequestBody and MaxResponseBody bound bodies, in bytes, buffered or
-	// not. A request above is answered 413, a response 502, or is cut off
-	// where it has begun. If 0, there is no limit.
+	// not. A larger request is answered 413, a larger response replaced by a
+	// 502; what has begun to be passed on is cut off. If 0, there is no limit.
 	MaxRequestBody  int64 `json:"max_request_body,omitempty"`
 	MaxResponseBody int64 `json:"max_response_body,omitempty"`
 
 	// Access says who may use the service.
 	Access Access `json:"access,omitzero"`
 
-	// Forwarded says whom to believe what a request has been through.
+	// Forwarded says whose X-Forwarded fields are believed.
 	Forwarded Forwarded `json:"forwarded,omitzero"`
 
 	// Headers says what to change in the headers of requests and answers.
@@ -222,8 +221,8 @@ type Deployment struct {
 	// and when it is restored.
 	ErrorPages string `json:"error_pages,omitempty"`
 
-	// Report says what of the requests is reported. The Proxy does nothing
-	// with it but hand it to Observe, in Outcome.Deployment.
+	// Report says what is reported of requests. The Proxy only hands it to
+	// Observe, in Outcome.Deployment.
 	Report Report `json:"report,omitzero"`
 
 	// Force switches to the targets without waiting for them to be healthy.
@@ -237,24 +236,25 @@ type Redirect struct {
 	To   string `json:"to"`   // a path or an absolute URL; the query is kept where it has none
 }
 
-// Buffer says what is kept until all of it is there, so that a slow client
-// does not occupy a target.
+// Buffer says which bodies are read to their end before they are passed on, so
+// that a slow client does not occupy a target.
 type Buffer struct {
 	Requests  bool `json:"requests,omitempty"`
-	Responses bool `json:"responses,omitempty"` // but for event streams, answers of unknown length, gRPC and those that say X-Accel-Buffering: no
+	Responses bool `json:"responses,omitempty"` // except event streams, answers of unknown length, gRPC, and those with X-Accel-Buffering: no
 
-	// Memory is how much of a body is kept in memory, in bytes; what is above
-	// goes to a file. If 0, 1 MiB; if negative, all of it goes there.
+	// Memory is how much of a body is kept in memory, in bytes. The rest goes to
+	// a file. If 0, 1 MiB; if negative, all of the body goes to the file.
 	Memory int64 `json:"memory,omitempty"`
 }
 
-// Access says who may use a service. Challenges of the certificate authority
-// are everybody's; health checks of the Proxy itself do not come this way.
+// Access says who may use a service. It does not restrict challenges of the
+// certificate authority, which anybody may request. The Proxy's own health
+// checks do not pass through it.
 type Access struct {
 	// Allow and Deny are networks such as "10.0.0.0/8", or addresses. If Allow
-	// is not empty, only what it has gets in; what Deny has never does. The
-	// address is that of the connection, or where Options.TrustedProxies is
-	// not nil, that of the client as those tell it.
+	// is not empty, only clients in it are let in. Clients in Deny never are. A
+	// client's address is that of its connection or, where
+	// Options.TrustedProxies is not nil, the one that those proxies report.
 	Allow []string `json:"allow,omitempty"`
 	Deny  []string `json:"deny,omitempty"`
 
@@ -273,18 +273,18 @@ const (
 	TrustNobody    Trust = "nobody"    // nobody's at all
 )
 
-// Forwarded says whom a service believes what a request has been through: for
-// what its targets are told, and whether a request came over TLS.
+// Forwarded says whose X-Forwarded fields a service believes: for what its
+// targets are told, and for whether a request came over TLS.
 type Forwarded struct {
 	Trust Trust `json:"trust,omitempty"`
 
-	// ClientHeader names a header in which a trusted peer tells the client's
-	// address, such as CF-Connecting-IP. It goes before X-Forwarded-For.
+	// ClientHeader names a field in which a trusted peer sends the client's
+	// address, such as CF-Connecting-IP. It overrides X-Forwarded-For.
 	ClientHeader string `json:"client_header,omitempty"`
 }
 
 // Headers says what to change in headers. A rule is "set NAME: VALUE" or "del
-// NAME"; they are followed in order. What the proxy has to say itself cannot be
+// NAME"; rules are applied in order. Fields that the proxy sets itself cannot be
 // changed.
 type Headers struct {
 	Request  []string `json:"request,omitempty"`
@@ -298,7 +298,7 @@ type Headers struct {
 	ScopeCookies bool `json:"scope_cookies,omitempty"`
 }
 
-// Report says what of the requests of a service is reported.
+// Report says what is reported of the requests of a service.
 type Report struct {
 	RequestHeaders      []string `json:"request_headers,omitempty"`       // to be logged
 	ResponseHeaders     []string `json:"response_headers,omitempty"`      // likewise
@@ -360,10 +360,10 @@ type Rollout struct {
 	Split Split `json:"split,omitzero"`
 }
 
-// A Split says which visitors of a service go to its rollout: those whose
-// cookie parachute-rollout (or kamal-rollout) has one of the values in List, and
-// Percent of the rest, by a hash of the cookie. Visitors without one are given
-// one, so that they stay where they are.
+// A Split says which visitors of a service go to its rollout: those whose cookie
+// parachute-rollout (or kamal-rollout) has one of the values in List, and
+// Percent of the others, by a hash of the cookie. Visitors without the cookie
+// are given one, so that they stay where they are.
 type Split struct {
 	Percent int      `json:"percent,omitempty"` // 0 to 100
 	List    []string `json:"list,omitempty"`
@@ -392,10 +392,11 @@ type Stop struct {
 func (s Stop) MarshalJSON() ([]byte, error)  { return wire.Marshal(s) }
 func (s *Stop) UnmarshalJSON(b []byte) error { return wire.UnmarshalStrict(b, s) }
 
-// Errors of a Proxy's methods. What is returned wraps one of them, or is what
-// Commit or a context said, and tells more; tell them apart by errors.Is.
+// These are the errors of a Proxy's methods. A returned error wraps one of them
+// and adds the details, unless it comes from Options.Commit or a context. Use
+// errors.Is to tell them apart.
 var (
-	ErrInvalid    = errors.New("invalid") // a value that cannot be: the message names the field
+	ErrInvalid    = errors.New("invalid") // a value that is not allowed: the message names the field
 	ErrConflict   = errors.New("host is used by another service")
 	ErrUnhealthy  = errors.New("target did not become healthy") // see UnhealthyError
 	ErrNotFound   = errors.New("no such service")
@@ -405,8 +406,8 @@ var (
 	ErrNoCertificate = errors.New("no certificate") // TLS.Wait was set, and one could not be obtained in time
 )
 
-// A ConflictError says which service has what was asked for. It wraps
-// ErrConflict.
+// A ConflictError names the service that has the host that was asked for. It
+// wraps ErrConflict.
 type ConflictError struct {
 	Host    string `json:"host"`              // "" is any host
 	Prefix  string `json:"prefix,omitempty"`  // "" is every path
@@ -430,7 +431,7 @@ func (e *ConflictError) Error() string {
 
 func (e *ConflictError) Unwrap() error { return ErrConflict }
 
-// Format writes e as Error does, and for %+v Hint on a line of its own below.
+// Format writes e as Error does. For %+v, it adds Hint on a line of its own.
 func (e *ConflictError) Format(s fmt.State, verb rune) {
 	formatError(s, verb, e, e.Error()+"\n  "+e.Hint())
 }

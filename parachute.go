@@ -259,8 +259,8 @@ func (p *Proxy) EndRollout(ctx context.Context, service string) error {
 }
 
 // Services returns what is known of every service, sorted by name, with Live. A
-// service that is deployed for the first time is there from the switch on, and
-// one that is removed no more from then on.
+// service that is deployed for the first time is listed from the switch on, and
+// one that is removed until the switch.
 //
 // What is returned is what "parachute list --json" prints. The names in its JSON
 // form stay, and so does what they mean; there may be more of them in a later
@@ -296,13 +296,13 @@ func (p *Proxy) Certificates() []Certificate {
 // host that has no certificate.
 func (p *Proxy) UnknownNames() uint64 { return p.certificates.unknown.Load() }
 
-// TLSConfig returns how a server has to speak TLS for the Proxy: with the
-// certificates of its hosts, and with answers to the TLS-ALPN-01 challenges of
-// the certificate authority. It speaks TLS 1.3, and TLS 1.2 with ephemeral keys
-// and authenticated encryption alone. A client that names no host gets the certificate
-// of the first one in the order of their names; one that names a host without a
-// certificate gets the alert unrecognized_name. A handshake waits up to 10 s for
-// a certificate that is being obtained.
+// TLSConfig returns the configuration for a server that speaks TLS for the
+// Proxy: with the certificates of its hosts, and with answers to the TLS-ALPN-01
+// challenges of the certificate authority. It speaks TLS 1.3, and TLS 1.2 with
+// ephemeral keys and authenticated encryption alone. A client that names no host
+// gets the certificate of the first one in the order of their names; one that
+// names a host without a certificate gets the alert unrecognized_name. A
+// handshake waits up to 10 s for a certificate that is being obtained.
 //
 // From then on, a request that comes over TLS for a host that has none, or has
 // none any more, is answered 421, as on a connection that outlived the deploy
@@ -549,7 +549,7 @@ type Status struct {
 	Live       *Live      `json:"live,omitempty"`    // nil in what Commit gets; ignored by Restore
 }
 
-// Live is what goes on in a service at the moment of asking.
+// Live is what goes on in a service at the moment of the call.
 type Live struct {
 	Since   time.Time      `json:"since"`             // when it got its Generation and State, or was restored
 	Targets []TargetStatus `json:"targets"`           // Deployment's, then the Rollout's; none where State is StateFailed
@@ -557,8 +557,8 @@ type Live struct {
 	Changes []Change       `json:"changes,omitempty"` // what is under way, the oldest first
 }
 
-// A Change is a part of a deploy, or of another change of a service, that takes
-// its time and has not ended.
+// A Change is a phase of a deploy, or of another change of a service, that is
+// still under way.
 type Change struct {
 	Kind       EventKind `json:"kind"`               // EventDeploying: targets, or certificates, are waited for; EventDraining: requests and streams are
 	Generation uint64    `json:"generation"`         // of the deploy or removal that it belongs to, as in its events
@@ -695,12 +695,12 @@ type Event struct {
 	Streams    int64  // likewise: upgraded connections and event streams
 	Err        error
 
-	// How far it is, for who shows it. Probes is how many of the target have
-	// ended, in EventProbed, and in EventHealthy while a deploy waits; Elapsed is
-	// the time since the deploy began, in these, or the drain, in EventDraining
-	// (0 in the first) and EventDrained; Limit is how long a deploy or a drain
-	// may take, in EventDeploying, EventProbed and EventDraining; 0: as long as
-	// it likes.
+	// These say how far it has come. Probes is how many of the target have
+	// ended, in EventProbed, and in EventHealthy while a deploy waits; Elapsed
+	// is the time since the deploy began, in these, or the drain, in
+	// EventDraining (0 in the first) and EventDrained; Limit is how long a
+	// deploy or a drain may take, in EventDeploying, EventProbed and
+	// EventDraining; 0: as long as it likes.
 	Probes  int
 	Elapsed time.Duration
 	Limit   time.Duration

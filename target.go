@@ -506,10 +506,9 @@ type TargetStatus struct {
 	Traffic  Traffic   `json:"traffic"`
 }
 
-// Traffic is what came of the requests to a target that have ended within the
-// last minute. A request counts for the target that it was sent to last. What
-// was counted is kept while deploys name the target again, but not over a
-// restart.
+// Traffic counts the requests to a target that have ended within the last
+// minute. A request counts for the target that it was sent to last. What was
+// counted is kept while deploys name the target again, but not over a restart.
 //
 // A request is an error if it was answered with a status of 500 or above, by the
 // target or in its place, or with an answer that broke off, or was cut off, as at
@@ -679,7 +678,7 @@ type TargetTLS struct {
 	// ServerName is asked for and verified in place of the target's host.
 	ServerName string `json:"server_name,omitempty"`
 
-	// Insecure has any certificate accepted.
+	// Insecure accepts any certificate.
 	Insecure bool `json:"insecure,omitempty"`
 }
 

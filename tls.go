@@ -75,13 +75,13 @@ type TLS struct {
 	// an EventNoCertificate.
 	AskURL string `json:"ask_url,omitempty"`
 
-	// NoRedirect has plain requests served. Otherwise they are redirected to
+	// NoRedirect serves plain requests. Otherwise they are redirected to
 	// https:// as soon as the host has a certificate; on demand, as soon as
 	// AskURL has allowed the name one, unless it could not be obtained.
 	NoRedirect bool `json:"no_redirect,omitempty"`
 
 	// Wait makes Deploy wait for the certificates of all Hosts before it
-	// switches, within Timeouts.Deploy. Without them it returns
+	// switches, within Timeouts.Deploy. If they do not come, it returns
 	// ErrNoCertificate.
 	Wait bool `json:"wait,omitempty"`
 }
@@ -98,25 +98,25 @@ type Certificate struct {
 
 // ACME says how certificates are obtained from a certificate authority that
 // speaks ACME (RFC 8555). The zero value asks Let's Encrypt and keeps nothing
-// beyond the life of the Proxy. To deploy with automatic TLS is to agree to the
+// beyond the life of the Proxy. Whoever deploys with automatic TLS agrees to the
 // authority's terms of service.
 //
 // A certificate is renewed when a third of its life is left, or 30 days,
-// whichever is less. A name that was obtained once is renewed until the process
-// ends, even when no service has it any more.
+// whichever is less. A certificate that was obtained once is renewed until the
+// process ends, even when no service has its name any more.
 type ACME struct {
-	// Cache keeps certificates, the account's key and answers to challenges,
-	// and may be shared by several machines: each then answers for all. If
-	// nil, they are kept in memory. What belongs to another Directory than
-	// Let's Encrypt's has the directory's host and a "+" before its key.
+	// Cache keeps certificates, the account's key and answers to challenges, and
+	// may be shared by several machines: each then answers for all. If nil, they
+	// are kept in memory. Keys of what belongs to a Directory other than Let's
+	// Encrypt's begin with the directory's host and a "+".
 	//
 	// If Cache also has the method
 	//
 	//	Lock(ctx context.Context, name string) (unlock func(), err error)
 	//
-	// it is called before a certificate for name is ordered, so that only one
-	// of those who share the Cache orders it. If it returns an error, that is
-	// reported, and the certificate is ordered all the same.
+	// it is called before a certificate for name is ordered, so that only one of
+	// the machines that share the Cache orders it. If it returns an error, that
+	// is reported, and the certificate is ordered all the same.
 	Cache autocert.Cache
 
 	// CacheAt returns the cache for the folder that a TLS.CacheDir names. If
@@ -134,8 +134,8 @@ type ACME struct {
 	// other means (RFC 8555, section 7.3.4). If nil, it is not bound.
 	ExternalAccount *acme.ExternalAccountBinding
 
-	// RootCAs are the certificate authorities that the authority's server is
-	// verified by. If nil, the system's.
+	// RootCAs verify the certificate of the authority's server. If nil, the
+	// system's do.
 	RootCAs *x509.CertPool
 }
 
