@@ -14,8 +14,6 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/shahnk19/parachute/internal/agent"
 	"github.com/shahnk19/parachute/internal/answer"
@@ -25,6 +23,7 @@ import (
 	"github.com/shahnk19/parachute/internal/headers"
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/keypair"
+	"github.com/shahnk19/parachute/internal/naming"
 	"github.com/shahnk19/parachute/internal/networks"
 	"github.com/shahnk19/parachute/internal/pages"
 	"github.com/shahnk19/parachute/internal/redirects"
@@ -136,7 +135,8 @@ type Spool struct {
 type Deployment struct {
 	// Service names what is deployed; a deploy of a name that is in service
 	// replaces what it served. Required: at most 128 bytes of letters, digits
-	// and marks, but no '/', no white space, and neither "." nor "..".
+	// and marks, and single spaces between them, but no '/', no other white
+	// space, and neither "." nor "..".
 	Service string `json:"service"`
 
 	// Targets are what to send requests to: host:port, or unix:/path of a
@@ -783,18 +783,8 @@ func (s Split) parse() (*split.Split, error) {
 }
 
 func checkServiceName(name string) error {
-	switch {
-	case name == "":
-		return faultf(ErrInvalid, "no service name: want one such as web")
-	case len(name) > 128:
-		return faultf(ErrInvalid, "service name of %d bytes: want at most 128", len(name))
-	case name == "." || name == "..":
-		return faultf(ErrInvalid, "service name %q: want letters in it, such as web", name)
-	}
-	for _, c := range name {
-		if c == '/' || c == utf8.RuneError || !unicode.IsGraphic(c) || unicode.IsSpace(c) {
-			return faultf(ErrInvalid, "service name %q has %q in it: want no '/', white space or control characters, such as web", name, c)
-		}
+	if err := naming.Check(name); err != nil {
+		return faultf(ErrInvalid, "%v", err)
 	}
 	return nil
 }

@@ -237,6 +237,29 @@ func TestReadersGetWhatOnlyReads(t *testing.T) {
 	})
 }
 
+func TestTargetMayBothWriteAndRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("both", "both.test:80")
+		h.app("reader", "reader.test:80")
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{
+			Service: "my shop", Targets: []string{"both.test:80"}, ReadTargets: []string{"both.test:80", "reader.test:80"},
+		}))
+		read := make(map[string]int)
+		for range 100 {
+			answer, _ := h.visit("GET", "any.test", "")
+			read[answer]++
+			answer, _ = h.visit("POST", "any.test", "")
+			is.Equal(answer, "both") // which alone takes writes
+		}
+		is.True(read["both"] > 10 && read["reader"] > 10) // each has its share of what only reads
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "my shop", Targets: []string{"reader.test:80"}}))
+		answer, _ := h.visit("POST", "any.test", "")
+		is.Equal(answer, "reader")
+	})
+}
+
 func TestFailingRequestsTakeATargetOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

@@ -367,7 +367,7 @@ func TestErrorTellsAllThatIsKnownToWhoAsksForIt(t *testing.T) {
   parachute list shows the hosts of every service; parachute remove web frees those of that one
   nothing was changed; shop is not deployed`)
 		is.Equal(all(h.Deploy(t.Context(), parachute.Deployment{Service: "we/b"})),
-			`parachute: deploy: service name "we/b" has '/' in it: want no '/', white space or control characters, such as web
+			`parachute: deploy: service name "we/b" has '/' in it: want no '/', line breaks or control characters, such as web
   nothing was changed`)
 		is.Equal(all(h.Remove(t.Context(), "shop")), "parachute: remove shop: no such service")
 	})

@@ -637,12 +637,16 @@ func (d *Deployment) parseTargets() ([]parsedTarget, error) {
 	}
 	var unix, secure bool
 	var all []parsedTarget
-	for _, given := range slices.Concat(d.Targets, d.ReadTargets) {
+	for i, given := range slices.Concat(d.Targets, d.ReadTargets) {
 		at, err := endpoint.Parse(given)
 		if err != nil {
 			return nil, faultf(ErrInvalid, "%v", err)
 		}
-		if slices.ContainsFunc(all, func(t parsedTarget) bool { return t.given == given }) {
+		alike := all // those that the target must not be among: one may write and read
+		if i >= len(d.Targets) {
+			alike = all[len(d.Targets):]
+		}
+		if slices.ContainsFunc(alike, func(t parsedTarget) bool { return t.given == given }) {
 			return nil, faultf(ErrInvalid, "target %s is named twice: name each once", given)
 		}
 		if d.HealthCheck.GRPC && at.Scheme == "http" {

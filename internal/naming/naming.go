@@ -1,0 +1,38 @@
+// Package naming says what may be the name of something that people deploy: it stands in
+// logs, in metrics, in URLs, and on command lines.
+package naming
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxLen is how many bytes a name may have.
+const maxLen = 128
+
+// Check returns an error unless name has letters, digits and marks, with single spaces
+// between them. The error says what would be right. A name is one segment of a path: it
+// has no slash, and is neither "." nor "..". It has at most 128 bytes.
+func Check(name string) error {
+	switch {
+	case name == "":
+		return errors.New("no service name: want one such as web")
+	case len(name) > maxLen:
+		return fmt.Errorf("service name of %d bytes: want at most %d", len(name), maxLen)
+	case name == "." || name == "..":
+		return fmt.Errorf("service name %q: want letters in it, such as web", name)
+	}
+	for _, c := range name {
+		if c == '/' || c == utf8.RuneError || !unicode.IsGraphic(c) || c != ' ' && unicode.IsSpace(c) {
+			return fmt.Errorf("service name %q has %q in it: want no '/', line breaks or control characters, such as web", name, c)
+		}
+	}
+	// Others would look alike where they are printed.
+	if strings.HasPrefix(name, " ") || strings.HasSuffix(name, " ") || strings.Contains(name, "  ") {
+		return fmt.Errorf("service name %q: want single spaces, and between words alone, as in my shop", name)
+	}
+	return nil
+}
