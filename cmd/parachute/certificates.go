@@ -54,17 +54,16 @@ func (c *certificatesCommand) Run(ctx context.Context, p *program) error {
 // errors of those that could not be obtained.
 func (p *program) certificateTable(certificates []parachute.Certificate) error {
 	all := table{header: []string{"HOST", "ISSUER", "SOURCE", "EXPIRES", "RENEWS"}}
-	var notes table
 	for _, c := range certificates {
 		all.rows = append(all.rows, []cell{
 			unbreakable(c.Host), breakable(cmp.Or(c.Issuer, "-")), unbreakable(string(c.Source)), breakable(formatTime(c.Expires)), breakable(formatTime(c.Renews)),
 		})
+		all.notes = append(all.notes, nil)
 		if c.Error != "" {
-			notes.rows = append(notes.rows, []cell{breakable(c.Host + ": " + c.Error)})
+			all.notes[len(all.notes)-1] = []string{c.Error}
 		}
 	}
-	columns := p.displayOf(p.stdout).columns
-	_, err := io.WriteString(p.stdout, all.text(columns)+notes.text(columns))
+	_, err := io.WriteString(p.stdout, all.text(p.displayOf(p.stdout).columns))
 	return err
 }
 

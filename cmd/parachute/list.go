@@ -15,7 +15,13 @@ import (
 
 type listCommand struct {
 	JSON bool `name:"json" negatable:"" help:"Print everything about them as JSON."`
+	Wide bool `negatable:"" help:"Print a line for each service, with all of its targets, however long that is."`
 	remoteFlags
+}
+
+// Help explains what is left out.
+func (listCommand) Help() string {
+	return `On a terminal that has no room for all targets, unhealthy ones come first, and others that are left out are counted, as in "+3 healthy". Hosts are all there. On a narrow one each service has lines of its own.`
 }
 
 func (listCommand) Examples() string {
@@ -43,29 +49,33 @@ func (c *listCommand) Run(ctx context.Context, p *program) error {
 		fmt.Fprintln(p.stderr, nothingDeployed)
 		return nil
 	}
-	return p.table(services)
+	columns := p.displayOf(p.stdout).columns
+	if c.Wide {
+		columns = 0
+	}
+	_, err = io.WriteString(p.stdout, serviceList(services).text(columns))
+	return err
 }
 
 // nothingDeployed is printed if there are no services.
 const nothingDeployed = "nothing is deployed yet: see parachute help deploy"
 
-// table prints a row for each service, and below the rows the notes about them.
-func (p *program) table(services []parachute.Status) error {
-	all := table{header: []string{"SERVICE", "STATE", "HOSTS", "TLS", "TARGETS", "GENERATION"}, maxCellLines: 4}
-	var below table
+// serviceList returns a row for each service, and notes about them.
+func serviceList(services []parachute.Status) *table {
+	t := &table{header: []string{"SERVICE", "STATE", "HOSTS", "TLS", "TARGETS", "GENERATION"}, maxCellLines: 4}
 	modes := tlsModes(services)
 	for _, s := range services {
-		all.rows = append(all.rows, []cell{
+		t.rows = append(t.rows, []cell{
 			unbreakable(s.Service), breakable(stateText(s)), listCell(hostsAndPaths(s.Deployment), ","), breakable(modes.of(s.Deployment)), targetsCell(s),
 			unbreakable(strconv.FormatUint(s.Generation, 10)),
 		})
-		for _, note := range serviceNotes(s) {
-			below.rows = append(below.rows, []cell{breakable(s.Service + ": " + note)})
+		notes := serviceNotes(s)
+		if rules := rulesOf(s.Deployment); len(rules) > 0 {
+			notes = append(notes, rules.text())
 		}
+		t.notes = append(t.notes, notes)
 	}
-	columns := p.displayOf(p.stdout).columns
-	_, err := io.WriteString(p.stdout, all.text(columns)+below.text(columns))
-	return err
+	return t
 }
 
 // printJSON prints v for programs.
@@ -128,19 +138,30 @@ func (m hostModes) of(d parachute.Deployment) string {
 }
 
 // targetsCell lists the targets of a service, with their health if it is known.
+// Those that are not healthy come first. Unhealthy ones are never left out.
 func targetsCell(s parachute.Status) cell {
 	if s.Live == nil || len(s.Live.Targets) == 0 {
 		return listCell(slices.Concat(s.Deployment.Targets, s.Deployment.ReadTargets), ",")
 	}
-	var each []string
-	for _, t := range s.Live.Targets {
+	c := cell{separator: ", "}
+	for _, t := range worstFirst(s.Live.Targets) {
 		about := append(rolesOf(t), string(t.Health))
-		each = append(each, t.Address+" ", "("+strings.Join(about, ", ")+"), ")
+		it := item{pieces: []string{singleLine(t.Address) + " ", "(" + strings.Join(about, ", ") + ")"}}
+		if t.Health != parachute.HealthUnhealthy {
+			it.kind = string(t.Health)
+		}
+		c.items = append(c.items, it)
 	}
-	each[len(each)-1] = strings.TrimSuffix(each[len(each)-1], ", ")
-	c := listCell(each, "")
-	c.piecesPerItem = 2
 	return c
+}
+
+// worstFirst returns targets with the unhealthy ones first, then those of unknown
+// health.
+func worstFirst(targets []parachute.TargetStatus) []parachute.TargetStatus {
+	rank := map[parachute.Health]int{parachute.HealthUnhealthy: -2, parachute.HealthUnknown: -1}
+	return slices.SortedStableFunc(slices.Values(targets), func(a, b parachute.TargetStatus) int {
+		return cmp.Compare(rank[a.Health], rank[b.Health])
+	})
 }
 
 // rolesOf returns the roles of a target that not every target has.

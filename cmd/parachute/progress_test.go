@@ -216,52 +216,6 @@ func TestTargetsCannotWriteToTheTerminal(t *testing.T) {
 	is.Equal(printable("301 to \x1b]0;owned\x07\nnext é"), "301 to \uFFFD]0;owned\uFFFD\nnext é")
 }
 
-func TestTableShowsWhyAServiceHasFailed(t *testing.T) {
-	is := is.New(t)
-	var out bytes.Buffer
-	p := &program{stdout: &out}
-	is.NoErr(p.table([]parachute.Status{
-		{Service: "api", Generation: 12, State: parachute.StateServing,
-			Deployment: parachute.Deployment{Hosts: []string{"a.test", "b.test"}},
-			Live: &parachute.Live{Targets: []parachute.TargetStatus{
-				{Address: "10.0.0.7:3000", Health: parachute.HealthHealthy},
-				{Address: "10.0.0.8:3000", Health: parachute.HealthUnhealthy},
-			}}},
-		{Service: "web", Generation: 3, State: parachute.StateFailed, Error: "certificate is gone",
-			Deployment: parachute.Deployment{Targets: []string{"10.0.0.9:3000"}}, Live: &parachute.Live{}},
-	}))
-	is.Equal(out.String(), `SERVICE  STATE    HOSTS          TLS  TARGETS                                             GENERATION
-api      serving  a.test,b.test  off  10.0.0.7:3000 (healthy), 10.0.0.8:3000 (unhealthy)  12
-web      failed   any            off  10.0.0.9:3000                                       3
-web: certificate is gone
-`)
-}
-
-func TestTableShowsPathsAndTheTLSOfTheHost(t *testing.T) {
-	is := is.New(t)
-	var out bytes.Buffer
-	p := &program{stdout: &out}
-	service := func(name string, mode parachute.TLSMode, hosts, prefixes []string) parachute.Status {
-		return parachute.Status{Service: name, State: parachute.StateServing, Deployment: parachute.Deployment{
-			Hosts: hosts, PathPrefixes: prefixes, Targets: []string{"a:1"}, TLS: parachute.TLS{Mode: mode},
-		}}
-	}
-	is.NoErr(p.table([]parachute.Status{
-		service("api", parachute.TLSInherit, []string{"a.test"}, []string{"/api", "/v1"}),
-		service("both", parachute.TLSInherit, []string{"a.test", "c.test"}, []string{"/both"}),
-		service("certs", parachute.TLSFiles, []string{"*.b.test"}, nil),
-		service("rest", parachute.TLSOnDemand, nil, nil),
-		service("web", parachute.TLSAutomatic, []string{"a.test"}, nil),
-	}))
-	is.Equal(out.String(), `SERVICE  STATE    HOSTS                    TLS            TARGETS  GENERATION
-api      serving  a.test/api,a.test/v1     automatic      a:1      0
-both     serving  a.test/both,c.test/both  automatic,off  a:1      0
-certs    serving  *.b.test                 files          a:1      0
-rest     serving  any                      on-demand      a:1      0
-web      serving  a.test                   automatic      a:1      0
-`)
-}
-
 func TestCertificatesAreShownWithWhyTheyCouldNotBeHad(t *testing.T) {
 	is := is.New(t)
 	var out bytes.Buffer

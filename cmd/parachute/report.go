@@ -24,7 +24,7 @@ type report struct {
 func (r *report) text(columns int) string {
 	var all []string
 	for _, s := range r.services {
-		all = append(all, r.serviceTable(s).text(columns))
+		all = append(all, r.serviceCard(s).text(columns))
 		if s.Live != nil && len(s.Live.Targets) > 0 {
 			all = append(all, r.targetTable(s.Live.Targets).text(columns))
 		}
@@ -32,57 +32,56 @@ func (r *report) text(columns int) string {
 	return strings.Join(all, "\n")
 }
 
-// serviceTable returns the facts about a service as a whole.
-func (r *report) serviceTable(s parachute.Status) *table {
-	t := &table{maxCellLines: 8}
-	row := func(name string, c cell) { t.rows = append(t.rows, []cell{unbreakable(name), c}) }
-	row("service", breakable(s.Service))
+// serviceCard returns the facts about a service as a whole.
+func (r *report) serviceCard(s parachute.Status) *card {
+	c := &card{maxCellLines: 8}
+	c.add("service", breakable(s.Service))
 	state := fmt.Sprintf("%s, generation %d", s.State, s.Generation)
 	if s.Live != nil && !s.Live.Since.IsZero() {
 		state = fmt.Sprintf("%s since %s, generation %d", s.State, r.formatAge(s.Live.Since), s.Generation)
 	}
-	row("state", breakable(state))
-	row("hosts", listCell(hostsAndPaths(s.Deployment), ", "))
-	row("tls", r.tlsCell(s.Deployment))
-	name := "now"
-	for _, what := range r.ongoingChanges(s.Live) {
-		row(name, breakable(what))
-		name = ""
+	c.add("state", breakable(state))
+	c.add("hosts", listCell(hostsAndPaths(s.Deployment), ", "))
+	c.add("tls", r.tlsCell(s.Deployment))
+	for _, rule := range rulesOf(s.Deployment) {
+		c.add(rule.name, listCell(rule.values, ", "))
 	}
-	name = "note"
-	for _, note := range serviceNotes(s) {
-		row(name, breakable(note))
-		name = ""
-	}
-	return t
+	c.addTexts("now", r.ongoingChanges(s.Live))
+	c.addNotes(serviceNotes(s))
+	return c
 }
 
 // tlsCell returns where the certificates of the hosts of d come from, and when
-// they expire.
+// they expire. What is wrong with them comes first.
 func (r *report) tlsCell(d parachute.Deployment) cell {
 	mode := r.modes.of(d)
+	c := listCell([]string{mode}, "; ")
 	if mode == string(parachute.TLSOff) {
-		return unbreakable(mode)
+		return c
 	}
-	var each []string
-	for _, c := range r.certificates {
-		onDemand := len(d.Hosts) == 0 && c.Source == parachute.TLSOnDemand
-		if !onDemand && !slices.Contains(d.Hosts, c.Host) {
+	var good []item
+	for _, of := range r.certificates {
+		onDemand := len(d.Hosts) == 0 && of.Source == parachute.TLSOnDemand
+		if !onDemand && !slices.Contains(d.Hosts, of.Host) {
 			continue
 		}
-		about := c.Host + " has no certificate yet"
-		if !c.Expires.IsZero() {
-			about = fmt.Sprintf("%s expires %s (%s)", c.Host, formatTime(c.Expires), r.formatUntil(c.Expires))
+		about := of.Host + " has no certificate yet"
+		if !of.Expires.IsZero() {
+			about = fmt.Sprintf("%s expires %s (%s)", of.Host, formatTime(of.Expires), r.formatUntil(of.Expires))
 		}
-		if c.Error != "" {
-			about += ": " + c.Error
+		if of.Error != "" {
+			about += ": " + of.Error
 		}
-		each = append(each, about)
+		it := item{pieces: strings.SplitAfter(singleLine(about), " ")}
+		if of.Error == "" && of.Expires.After(r.now) {
+			it.kind = "valid"
+			good = append(good, it)
+		} else {
+			c.items = append(c.items, it)
+		}
 	}
-	if len(each) == 0 {
-		return unbreakable(mode)
-	}
-	return listCell(append([]string{mode}, each...), "; ")
+	c.items = append(c.items, good...)
+	return c
 }
 
 // ongoingChanges lists the deploys, drains and held requests of a service.
@@ -108,7 +107,7 @@ func (r *report) ongoingChanges(live *parachute.Live) []string {
 // targetTable returns a row for each target.
 func (r *report) targetTable(targets []parachute.TargetStatus) *table {
 	t := &table{header: []string{"TARGET", "HEALTH", "LAST PROBE", "IN FLIGHT", "REQ/S", "ERRORS", "P50", "P99"}, maxCellLines: 4}
-	for _, s := range targets {
+	for _, s := range worstFirst(targets) {
 		health, probe := string(s.Health), "-"
 		if !s.Since.IsZero() {
 			health += " " + r.formatAge(s.Since)

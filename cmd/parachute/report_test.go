@@ -55,16 +55,16 @@ note     certificate is gone
 service  web
 state    paused since 3m, generation 42
 hosts    a.test/x, b.test/x
-tls      automatic; a.test expires 2026-07-01 12:00 UTC (in 61d); b.test has no certificate yet: rate limited
+tls      automatic; b.test has no certificate yet: rate limited; a.test expires 2026-07-01 12:00 UTC (in 61d)
 now      draining since 4s: 3 streams
          deploying generation 43 since 2s
          1 request held
 note     rollout for 10 %
 
 TARGET                          HEALTH         LAST PROBE                                 IN FLIGHT               REQ/S  ERRORS  P50    P99
-10.0.0.7:3000                   healthy 2d     200 in 12ms                                17 requests, 2 streams  120    0.2%    12ms   1.2s
 10.0.0.8:3000 (rollout, reads)  unhealthy 90m  GET /up got no answer: connection refused  0                       <0.1   100%    250µs  30s
 10.0.0.6:3000                   unknown 1s     -                                          0                       0      -       -      -
+10.0.0.7:3000                   healthy 2d     200 in 12ms                                17 requests, 2 streams  120    0.2%    12ms   1.2s
 `)
 }
 

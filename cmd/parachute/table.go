@@ -1,76 +1,80 @@
 package main
 
 import (
-	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 )
 
-// A table is text in columns.
+// A table is text in columns. Where the terminal is too narrow for it, each row
+// is a card instead.
 type table struct {
-	header []string // nil if there is none
+	header []string
 	rows   [][]cell
 
-	// maxCellLines is how many lines a cell may have, at least 2. If it is 0,
-	// there is no limit.
+	// notes are lines about each row, if there are any. The first cell of a row
+	// says whose they are.
+	notes [][]string
+
+	// maxCellLines is how many lines a cell may have that can be shortened. If it
+	// is 0, there is no limit.
 	maxCellLines int
 }
 
-// A cell is text that may be broken into lines between its pieces. Each piece
-// ends with what separates it from the next, such as a blank.
-type cell struct {
-	pieces        []string
-	piecesPerItem int // of a list: how many pieces make an item, for "+3 more"; 0 if the cell is no list
-}
+const columnGap = 2 // blanks between columns
 
-// unbreakable returns a cell that is never broken.
-func unbreakable(s string) cell { return cell{pieces: []string{singleLine(s)}} }
-
-// breakable returns a cell that may be broken between words.
-func breakable(s string) cell { return cell{pieces: strings.SplitAfter(singleLine(s), " ")} }
-
-// listCell returns a cell that may be broken between items.
-func listCell(items []string, separator string) cell {
-	c := cell{piecesPerItem: 1}
-	for i, item := range items {
-		if i < len(items)-1 {
-			item += separator
-		}
-		c.pieces = append(c.pieces, singleLine(item))
-	}
-	return c
-}
-
-// singleLine returns s without line breaks and unprintable characters.
-func singleLine(s string) string { return strings.ReplaceAll(printable(s), "\n", " ") }
-
-// text returns the table in lines of at most that many columns. Cells that are
-// too wide are broken into lines, and cut off if that is not enough. If columns
-// is 0, each row is one line.
+// text returns the table in lines of at most that many columns. If columns is 0,
+// each row is one line.
 func (t *table) text(columns int) string {
-	rows := t.rows
-	if t.header != nil {
-		header := make([]cell, len(t.header))
-		for i, name := range t.header {
-			header[i] = breakable(name)
-		}
-		rows = append([][]cell{header}, rows...)
+	if len(t.rows) == 0 {
+		return ""
 	}
+	header := make([]cell, len(t.header))
+	for i, name := range t.header {
+		header[i] = breakable(name)
+	}
+	rows := append([][]cell{header}, t.rows...)
 	widths := columnWidths(rows, columns)
+	if widths == nil {
+		return t.cards(columns)
+	}
 	var out strings.Builder
 	for _, row := range rows {
-		for _, line := range rowLines(row, widths, t.maxCellLines) {
-			if columns > 0 {
-				line = truncate(line, columns)
+		writeLines(&out, rowLines(row, widths, t.maxCellLines))
+	}
+	for i, notes := range t.notes {
+		for _, note := range notes {
+			about := breakable(t.rows[i][0].text() + ": " + note)
+			if columns == 0 {
+				writeLines(&out, []string{about.text()})
+			} else {
+				writeLines(&out, about.lines(columns, 0))
 			}
-			out.WriteString(line + "\n")
 		}
 	}
 	return out.String()
 }
 
-const columnGap = 2 // blanks between columns
+// cards returns the table with a card for each row.
+func (t *table) cards(columns int) string {
+	var all []string
+	for i, row := range t.rows {
+		c := card{maxCellLines: t.maxCellLines}
+		for j, name := range t.header {
+			c.add(strings.ToLower(name), row[j])
+		}
+		if t.notes != nil {
+			c.addNotes(t.notes[i])
+		}
+		all = append(all, c.text(columns))
+	}
+	return strings.Join(all, "\n")
+}
+
+func writeLines(out *strings.Builder, lines []string) {
+	for _, line := range lines {
+		out.WriteString(line + "\n")
+	}
+}
 
 // rowLines returns the lines of a row.
 func rowLines(row []cell, widths []int, maxLines int) []string {
@@ -81,64 +85,38 @@ func rowLines(row []cell, widths []int, maxLines int) []string {
 			if j == len(lines) {
 				lines = append(lines, "")
 			}
-			lines[j] += strings.Repeat(" ", at-displayWidth(lines[j])) + text
+			if text != "" {
+				lines[j] += strings.Repeat(" ", at-displayWidth(lines[j])) + text
+			}
 		}
 		at += widths[i] + columnGap
 	}
 	return lines
 }
 
-// lines returns the cell's text in at most maxLines lines, each at most room
-// wide; if maxLines is 0, in any number of lines.
-func (c cell) lines(room, maxLines int) []string {
-	var lines []string
-	var ends []int // how many pieces are in the lines so far
-	line := ""
-	for i, piece := range c.pieces {
-		if line != "" && displayWidth(line)+displayWidth(strings.TrimRight(piece, " ")) > room {
-			lines, ends = append(lines, line), append(ends, i)
-			line = ""
-		}
-		line += piece
-	}
-	lines, ends = append(lines, line), append(ends, len(c.pieces))
-	if maxLines > 1 && len(lines) > maxLines {
-		lines = lines[:maxLines]
-		last := &lines[maxLines-1]
-		if *last = strings.TrimRight(*last, " ") + ellipsis; c.piecesPerItem > 0 {
-			left := len(c.pieces) - ends[maxLines-2]
-			*last = fmt.Sprintf("+%d more", (left+c.piecesPerItem-1)/c.piecesPerItem)
-		}
-	}
-	for i := range lines {
-		lines[i] = truncate(strings.TrimRight(lines[i], " "), room)
-	}
-	return lines
-}
-
 // columnWidths returns the widths of the columns of rows, so that a line has at
-// most that many columns in all; if columns is 0, there is no limit.
+// most that many columns in all. If columns is 0, there is no limit. It returns
+// nil if there is no room for the widest pieces.
 func columnWidths(rows [][]cell, columns int) []int {
-	var narrow, wide []int // widths with all possible breaks, and with none
+	n := len(rows[0])
+	narrow, items, wide := make([]int, n), make([]int, n), make([]int, n) // widths with all possible breaks, with those between items, and with none
 	for _, row := range rows {
 		for i, c := range row {
-			if i == len(wide) {
-				narrow, wide = append(narrow, 1), append(wide, 1)
-			}
-			wide[i] = max(wide[i], displayWidth(strings.Join(c.pieces, "")))
-			for _, piece := range c.pieces {
-				narrow[i] = max(narrow[i], displayWidth(strings.TrimRight(piece, " ")))
-			}
+			narrow[i] = max(narrow[i], c.narrowest())
+			items[i] = max(items[i], c.unbrokenItems())
+			wide[i] = max(wide[i], displayWidth(c.text()))
 		}
 	}
-	room := columns - columnGap*(len(wide)-1)
+	room := columns - columnGap*(n-1)
 	switch {
 	case columns == 0 || sum(wide) <= room:
 		return wide
+	case sum(items) <= room:
+		return distributeWidth(items, wide, room)
 	case sum(narrow) <= room:
-		return distributeWidth(narrow, wide, room)
+		return distributeWidth(narrow, items, room)
 	}
-	return distributeWidth(slices.Repeat([]int{1}, len(narrow)), narrow, room)
+	return nil
 }
 
 // distributeWidth returns widths that sum up to room if possible. Each lies
@@ -163,14 +141,65 @@ func sum(widths []int) (all int) {
 	return all
 }
 
-const ellipsis = "…"
-
-// truncate returns s, shortened to room characters if it is longer.
-func truncate(s string, room int) string {
-	if displayWidth(s) <= room {
-		return s
-	}
-	return string([]rune(s)[:room-1]) + ellipsis
+// A card is a list of names and values.
+type card struct {
+	rows         []cardRow
+	maxCellLines int // as in table
 }
 
-func displayWidth(s string) int { return utf8.RuneCountInString(s) }
+type cardRow struct {
+	name  string // "" if the value belongs to the name above
+	value cell
+}
+
+func (c *card) add(name string, value cell) { c.rows = append(c.rows, cardRow{name, value}) }
+
+// addNotes adds lines about what the card is about.
+func (c *card) addNotes(notes []string) { c.addTexts("note", notes) }
+
+// addTexts adds several values of one name.
+func (c *card) addTexts(name string, values []string) {
+	for _, value := range values {
+		c.add(name, breakable(value))
+		name = ""
+	}
+}
+
+// minValueWidth is how much room a card has for values beside their names, or else
+// they stand below these.
+const minValueWidth = 8
+
+// text returns the card in lines of at most that many columns. A value that does
+// not fit beside its name stands below that. If columns is 0, each value is one
+// line.
+func (c *card) text(columns int) string {
+	names := 0
+	for _, row := range c.rows {
+		names = max(names, displayWidth(row.name))
+	}
+	var out strings.Builder
+	for _, row := range c.rows {
+		indent := names + columnGap
+		room := columns - indent
+		if columns == 0 {
+			room = displayWidth(row.value.text())
+		} else if room < minValueWidth || row.value.narrowest() > room {
+			indent = min(columnGap, max(columns-1, 0))
+			room = columns - indent
+			writeLines(&out, nonEmpty(wrap([]string{row.name}, columns)))
+			row.name = ""
+		}
+		for i, line := range row.value.lines(room, c.maxCellLines) {
+			name := ""
+			if i == 0 {
+				name = row.name
+			}
+			writeLines(&out, []string{strings.TrimRight(name+strings.Repeat(" ", indent-displayWidth(name))+line, " ")})
+		}
+	}
+	return out.String()
+}
+
+func nonEmpty(lines []string) []string {
+	return slices.DeleteFunc(lines, func(line string) bool { return line == "" })
+}

@@ -66,12 +66,16 @@ func TestTablesFitTheTerminal(t *testing.T) {
 			}
 		}
 	}
-	p := onTerminal(t, env, 80, 50, "list")
+	p := onTerminal(t, env, 40, 50, "list")
 	is.Equal(p.wait(t), 0)
-	is.True(strings.Contains(p.stdout.String(), "+7 more")) // hosts
+	is.True(strings.HasPrefix(p.stdout.String(), "service     web\r\nstate       stopped\r\n")) // a card
+	oneLine := "i.some.example.com,j.some.example.com"
+	p = onTerminal(t, env, 40, 50, "list", "--wide")
+	is.Equal(p.wait(t), 0)
+	is.True(strings.Contains(p.stdout.String(), oneLine))
 	p = inProcess(t, env, "list")
 	is.Equal(p.wait(t), 0)
-	is.True(strings.Contains(p.stdout.String(), "i.some.example.com,j.some.example.com")) // nothing is cut
+	is.True(strings.Contains(p.stdout.String(), oneLine)) // a pipe has room for everything
 }
 
 func TestStatusIsRedrawnOnATerminal(t *testing.T) {

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A cell is text in a table. It is a list of items, which may be broken into
+// lines between the pieces of its items.
+type cell struct {
+	items     []item
+	separator string // between items, such as a comma
+	isProse   bool   // the items are the words of a text
+}
+
+// An item is a part of a cell.
+type item struct {
+	pieces []string // each but the last ends with what separates it from the next, such as a blank
+
+	// kind is what the item is counted as where it is left out, such as
+	// "healthy". If it is empty, the item is never left out.
+	kind string
+}
+
+// unbreakable returns a cell of a single item.
+func unbreakable(s string) cell { return listCell([]string{s}, "") }
+
+// breakable returns a cell that may be broken between words.
+func breakable(s string) cell {
+	c := listCell(strings.SplitAfter(s, " "), "")
+	c.isProse = true
+	return c
+}
+
+// listCell returns a cell that may be broken between items, none of which is
+// ever left out.
+func listCell(items []string, separator string) cell {
+	c := cell{separator: separator}
+	for _, text := range items {
+		c.items = append(c.items, item{pieces: []string{singleLine(text)}})
+	}
+	return c
+}
+
+// singleLine returns s without line breaks and unprintable characters.
+func singleLine(s string) string { return strings.ReplaceAll(printable(s), "\n", " ") }
+
+// pieces returns the parts of c between which lines may be broken.
+func (c cell) pieces() (all []string) {
+	for i, it := range c.items {
+		all = append(all, it.pieces...)
+		if i < len(c.items)-1 && len(it.pieces) > 0 {
+			all[len(all)-1] += c.separator
+		}
+	}
+	return all
+}
+
+// text returns all of c in one line.
+func (c cell) text() string { return strings.Join(c.pieces(), "") }
+
+// minProseWidth is how wide a cell of prose is at least, if it has words that
+// are as wide or wider, such as URLs. Wider ones may be broken.
+const minProseWidth = 20
+
+// narrowest returns how wide c must be at least so that no piece has to be
+// broken.
+func (c cell) narrowest() int { return c.widest(c.pieces()) }
+
+// unbrokenItems returns how wide c must be at least so that no item has to be
+// broken.
+func (c cell) unbrokenItems() int {
+	var all []string
+	for _, it := range c.items {
+		all = append(all, strings.Join(it.pieces, "")+c.separator)
+	}
+	return c.widest(all)
+}
+
+// widest returns the width of the widest of some parts of c.
+func (c cell) widest(parts []string) (columns int) {
+	for _, part := range parts {
+		columns = max(columns, displayWidth(strings.TrimRight(part, " ")))
+	}
+	if c.isProse {
+		columns = min(columns, minProseWidth)
+	}
+	return columns
+}
+
+// lines returns c in lines, each at most room wide. If there would be more than
+// most lines, a text ends with an ellipsis, and items that have a kind are counted
+// in place of being shown. If most is 0, there is no limit.
+func (c cell) lines(room, most int) []string {
+	all := wrap(c.pieces(), room)
+	switch {
+	case most == 0 || len(all) <= most:
+		return all
+	case c.isProse:
+		all = all[:most]
+		all[most-1] = truncate(all[most-1]+ellipsis, room)
+		return all
+	}
+	required := slices.IndexFunc(c.items, func(it item) bool { return it.kind != "" })
+	if required < 0 {
+		return all
+	}
+	// No more items than fit could be shown, and an item takes two columns at least.
+	for n := min(len(c.items)-1, required+most*room/2); ; n-- {
+		shown := cell{items: slices.Concat(c.items[:n], countItems(c.items[n:])), separator: c.separator}
+		if all = wrap(shown.pieces(), room); len(all) <= most || n <= required {
+			return all
+		}
+	}
+}
+
+// countItems returns items that say how many of each kind there are.
+func countItems(left []item) (counts []item) {
+	var kinds []string
+	count := make(map[string]int)
+	for _, it := range left {
+		if count[it.kind]++; count[it.kind] == 1 {
+			kinds = append(kinds, it.kind)
+		}
+	}
+	for _, kind := range kinds {
+		counts = append(counts, item{pieces: []string{fmt.Sprintf("+%d %s", count[kind], kind)}})
+	}
+	return counts
+}
+
+// wrap puts pieces into lines that are at most room wide. It breaks a piece only
+// if that is wider.
+func wrap(pieces []string, room int) (lines []string) {
+	room = max(room, 1)
+	line := ""
+	flush := func() {
+		lines, line = append(lines, strings.TrimRight(line, " ")), ""
+	}
+	for _, piece := range pieces {
+		if line != "" && displayWidth(line)+displayWidth(strings.TrimRight(piece, " ")) > room {
+			flush()
+		}
+		line += piece
+		for displayWidth(strings.TrimRight(line, " ")) > room {
+			before, after := cutWidth(line, room)
+			if before == "" { // a wide character in a single column
+				before, after = "?", string([]rune(line)[1:])
+			}
+			line = before
+			flush()
+			line = after
+		}
+	}
+	flush()
+	return lines
+}
