@@ -104,6 +104,13 @@ type Options struct {
 	// clients reach what serves TLSConfig. If 0, 443.
 	HTTPSPort int
 
+	// PublicHTTPPort and PublicHTTPSPort, if not 0, are the ports that all
+	// redirects to http:// and to https:// name, whatever the client named and
+	// HTTPSPort says: those that clients reach the Proxy at through a published
+	// port or a load balancer. X-Forwarded-Port of a trusted proxy goes before
+	// them.
+	PublicHTTPPort, PublicHTTPSPort int
+
 	// NoHTTPS, if not nil, says why nothing serves TLSConfig: a Deployment that
 	// asks for TLS is refused with it, and restored services are served without.
 	// If nil, something is taken to serve it.
@@ -451,20 +458,6 @@ func formatError(s fmt.State, verb rune, err error, full string) {
 		return
 	}
 	fmt.Fprintf(s, fmt.FormatString(s, verb), err.Error())
-}
-
-// fault is one of the sentinels with a sentence of its own in its place.
-type fault struct {
-	sentinel error
-	text     string
-}
-
-func (f *fault) Error() string { return f.text }
-func (f *fault) Unwrap() error { return f.sentinel }
-
-// faultf returns an error that reads as the format says and is sentinel.
-func faultf(sentinel error, format string, args ...any) error {
-	return &fault{sentinel, fmt.Sprintf(format, args...)}
 }
 
 // normalize returns o with the defaults where nothing was asked for.

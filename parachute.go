@@ -500,6 +500,20 @@ func (p *Proxy) refuse(verb, service string, err error) error {
 	return e
 }
 
+// fault is one of the sentinels with a sentence of its own in its place.
+type fault struct {
+	sentinel error
+	text     string
+}
+
+func (f *fault) Error() string { return f.text }
+func (f *fault) Unwrap() error { return f.sentinel }
+
+// faultf returns an error that reads as the format says and is sentinel.
+func faultf(sentinel error, format string, args ...any) error {
+	return &fault{sentinel, fmt.Sprintf(format, args...)}
+}
+
 // A changeError says in front of an error what was being done, and to what.
 type changeError struct {
 	verb, service string // service is "" if it cannot be one

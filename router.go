@@ -232,26 +232,6 @@ var (
 	errOwnProbe = errors.New("a health check has come back: a target leads to this proxy")
 )
 
-// isMisdirected reports whether the request must not use the connection that it
-// came over: because that was made to another host, which has not the same TLS
-// settings and certificate as the host of s; or because it could not be made any
-// more, since s has no TLS now. A nil s stands for a host without a service. So a
-// change of a service's TLS holds for connections that were made before it.
-func (q *request) isMisdirected(t *table, s *site) bool {
-	if q.r.TLS == nil {
-		return false
-	}
-	isNamed := q.r.TLS.ServerName != ""
-	if q.proxy.speaksTLS.Load() && (s == nil && isNamed || s != nil && s.certificates == nil) {
-		return true
-	}
-	if !isNamed {
-		return false
-	}
-	sni, name := hostname.Canonical(q.r.TLS.ServerName), hostname.Canonical(q.r.Host)
-	return sni != name && !s.sharesTLS(name, t.lookup(sni), sni)
-}
-
 // findVersion sets q.version to the version of s that answers for the request,
 // or to nil, and with it what that version sees of the request.
 func (q *request) findVersion(s *site) {
@@ -286,19 +266,6 @@ func (q *request) answerChallenge() bool {
 	token, ok := q.proxy.certificates.token(q.r.Context(), hostname.Canonical(q.r.Host), q.target)
 	if ok {
 		q.replyText(reason.Challenge, string(token))
-	}
-	return ok
-}
-
-// redirect answers a request that belongs on another host, or on https. It
-// reports whether it did.
-func (q *request) redirect(t *table, s *site) bool {
-	if s == nil || s.policy.canonical == "" && !s.policy.isSecure() {
-		return false
-	}
-	origin, ok := t.redirect(q.r, s, q.client, q.proxy.options.HTTPSPort)
-	if ok {
-		q.redirectTo(origin + strings.TrimPrefix(q.target, "*")) // "*" has no path
 	}
 	return ok
 }

@@ -25,7 +25,6 @@ import (
 
 	"github.com/shahnk19/parachute/internal/admission"
 	"github.com/shahnk19/parachute/internal/field"
-	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/issuer"
 	"github.com/shahnk19/parachute/internal/keypair"
@@ -240,18 +239,31 @@ func (s *site) versions() []*version {
 	return all
 }
 
-// redirect returns the origin that a request for s is redirected to, and whether it
+// redirect answers a request that belongs on another host, or on https. It
+// reports whether it did.
+func (q *request) redirect(t *table, s *site) bool {
+	if s == nil || s.policy.canonical == "" && !s.policy.isSecure() {
+		return false
+	}
+	origin, ok := q.newOrigin(t, s)
+	if ok {
+		q.redirectTo(origin + strings.TrimPrefix(q.target, "*")) // "*" has no path
+	}
+	return ok
+}
+
+// newOrigin returns the origin that a request for s is redirected to, and whether it
 // is redirected: to https, to the canonical host, or to both in one step. It is
 // redirected to https only if the handshake is likely to succeed. To find that out,
-// redirect may ask for a certificate on demand.
-func (t *table) redirect(r *http.Request, s *site, client forward.Client, httpsPort int) (origin string, ok bool) {
-	name, isSecure := hostname.Canonical(r.Host), client.IsSecure(r)
+// newOrigin may ask for a certificate on demand.
+func (q *request) newOrigin(t *table, s *site) (origin string, ok bool) {
+	name, isSecure := hostname.Canonical(q.r.Host), q.client.IsSecure(q.r)
 	host, to := name, s
 	if canonical := s.policy.canonical; canonical != "" && canonical != name {
 		host, to = canonical, t.lookup(canonical)
 	}
 	toHTTPS := !isSecure && to.policy.isSecure() && !to.policy.tls.NoRedirect &&
-		to.certificates.expects(r.Context(), to.host, host, client.Addr)
+		to.certificates.expects(q.r.Context(), to.host, host, q.client.Addr)
 	if host == name && !toHTTPS {
 		return "", false
 	}
@@ -259,15 +271,32 @@ func (t *table) redirect(r *http.Request, s *site, client forward.Client, httpsP
 	if _, isWildcard := hostname.CutWildcard(s.host); s.policy.canonical == "" && s.host != hostname.Any && !isWildcard {
 		host = s.host
 	}
-	switch {
-	case toHTTPS && httpsPort == 443:
-		return hostname.Origin("https", host, "")
-	case toHTTPS:
-		return hostname.Origin("https", host, strconv.Itoa(httpsPort))
-	case isSecure:
-		return hostname.Origin("https", host, hostname.Port(r.Host))
+	scheme := "http"
+	if isSecure || toHTTPS {
+		scheme = "https"
 	}
-	return hostname.Origin("http", host, hostname.Port(r.Host))
+	return hostname.Origin(scheme, host, q.publicPort(scheme, toHTTPS))
+}
+
+// publicPort returns the port at which the client reaches URLs of that scheme, as
+// hostname.Origin takes it. isOther says that the request did not come by one.
+func (q *request) publicPort(scheme string, isOther bool) string {
+	o := &q.proxy.options
+	port, standard := o.PublicHTTPPort, 80
+	if scheme == "https" {
+		port, standard = o.PublicHTTPSPort, 443
+	}
+	port = cmp.Or(int(q.client.Port(q.r, scheme)), port)
+	switch {
+	case port == 0 && !isOther:
+		return hostname.Port(q.r.Host)
+	case port == 0:
+		port = o.HTTPSPort
+	}
+	if port == standard {
+		return ""
+	}
+	return strconv.Itoa(port)
 }
 
 // check returns ErrInvalid if the hosts of a service cannot be served as t says.
@@ -723,6 +752,26 @@ func (c *certificates) all() []*issuer.Issuer {
 // section 3).
 func isChallenge(hello *tls.ClientHelloInfo) bool {
 	return len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == acme.ALPNProto
+}
+
+// isMisdirected reports whether the request must not use the connection that it
+// came over: because that was made to another host, which has not the same TLS
+// settings and certificate as the host of s; or because it could not be made any
+// more, since s has no TLS now. A nil s stands for a host without a service. So a
+// change of a service's TLS holds for connections that were made before it.
+func (q *request) isMisdirected(t *table, s *site) bool {
+	if q.r.TLS == nil {
+		return false
+	}
+	isNamed := q.r.TLS.ServerName != ""
+	if q.proxy.speaksTLS.Load() && (s == nil && isNamed || s != nil && s.certificates == nil) {
+		return true
+	}
+	if !isNamed {
+		return false
+	}
+	sni, name := hostname.Canonical(q.r.TLS.ServerName), hostname.Canonical(q.r.Host)
+	return sni != name && !s.sharesTLS(name, t.lookup(sni), sni)
 }
 
 // sharesTLS reports whether name is served with the same TLS settings and the same

@@ -463,6 +463,7 @@ func TestPlainRequestsAreRedirected(t *testing.T) {
 		hosts     []string
 		canonical string
 		port      int
+		public    int
 		method    string
 		host      string
 		target    string
@@ -474,6 +475,9 @@ func TestPlainRequestsAreRedirected(t *testing.T) {
 		"HEAD as GET":                   {method: "HEAD", host: "app.test", target: "/", want: "301 https://app.test/"},
 		"POST with its body":            {method: "POST", host: "app.test", target: "/", want: "308 https://app.test/"},
 		"to the port that is served":    {port: 8443, host: "app.test:8080", target: "/", want: "301 https://app.test:8443/"},
+		"to the port that clients know": {port: 8443, public: 443, host: "app.test:8080", target: "/", want: "301 https://app.test/"},
+		"to that of a proxy before it":  {port: 8443, public: 443, host: "app.test", target: "/", header: []string{"X-Forwarded-Port", "9443"}, want: "301 https://app.test:9443/"},
+		"not to its port for http":      {port: 8443, host: "app.test", target: "/", header: []string{"X-Forwarded-Proto", "http", "X-Forwarded-Port", "9080"}, want: "301 https://app.test:8443/"},
 		"to the canonical host at once": {canonical: "app.test", host: "www.app.test", target: "/x", want: "301 https://app.test/x"},
 		"of a wildcard by its own name": {hosts: []string{"*.app.test"}, host: "X.app.test", target: "/", want: "301 https://x.app.test/"},
 		"also what may be a probe":      {host: "app.test", target: "/up", want: "301 https://app.test/up"},
@@ -485,7 +489,7 @@ func TestPlainRequestsAreRedirected(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				is := is.New(t)
-				k := newKeep(t, parachute.Options{HTTPSPort: tt.port})
+				k := newKeep(t, parachute.Options{HTTPSPort: tt.port, PublicHTTPSPort: tt.public})
 				k.app("web", "web.internal:80")
 				hosts := tt.hosts
 				if hosts == nil {
@@ -500,6 +504,40 @@ func TestPlainRequestsAreRedirected(t *testing.T) {
 					method = "GET"
 				}
 				is.Equal(k.location(method, tt.host, tt.target, tt.header...), tt.want)
+			})
+		})
+	}
+}
+
+func TestRedirectToTheCanonicalHostNamesThePortOfTheClient(t *testing.T) {
+	for name, tt := range map[string]struct {
+		public  [2]int // for http and https
+		trusted []netip.Prefix
+		host    string
+		header  []string
+		want    string
+	}{
+		"as it named it":                   {host: "www.app.test:8080", want: "301 http://app.test:8080/"},
+		"or did not name it":               {host: "www.app.test", want: "301 http://app.test/"},
+		"over https as well":               {host: "www.app.test:8443", header: []string{"X-Forwarded-Proto", "https"}, want: "301 https://app.test:8443/"},
+		"as it is published":               {public: [2]int{80, 443}, host: "www.app.test:8080", want: "301 http://app.test/"},
+		"as another is published":          {public: [2]int{8080, 0}, host: "www.app.test", want: "301 http://app.test:8080/"},
+		"as https is published":            {public: [2]int{80, 8443}, host: "www.app.test", header: []string{"X-Forwarded-Proto", "https"}, want: "301 https://app.test:8443/"},
+		"as a proxy says":                  {public: [2]int{80, 443}, host: "www.app.test:3000", header: []string{"X-Forwarded-Port", "8080"}, want: "301 http://app.test:8080/"},
+		"as a proxy says of https":         {host: "www.app.test", header: []string{"X-Forwarded-Proto", "https", "X-Forwarded-Port", "8443"}, want: "301 https://app.test:8443/"},
+		"as a proxy says of the usual one": {host: "www.app.test:3000", header: []string{"X-Forwarded-Proto", "https", "X-Forwarded-Port", "443"}, want: "301 https://app.test/"},
+		"whatever a stranger says":         {trusted: []netip.Prefix{}, host: "www.app.test", header: []string{"X-Forwarded-Port", "8080"}, want: "301 http://app.test/"},
+		"whatever is no port":              {host: "www.app.test", header: []string{"X-Forwarded-Port", "8080@evil.test"}, want: "301 http://app.test/"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				k := newKeep(t, parachute.Options{TrustedProxies: tt.trusted, PublicHTTPPort: tt.public[0], PublicHTTPSPort: tt.public[1], HTTPSPort: 4443})
+				k.app("web", "web.internal:80")
+				is.NoErr(k.Deploy(t.Context(), parachute.Deployment{
+					Service: "web", Targets: []string{"web.internal:80"}, Hosts: []string{"app.test", "www.app.test"}, CanonicalHost: "app.test",
+				}))
+				is.Equal(k.location("GET", tt.host, "/", tt.header...), tt.want)
 			})
 		})
 	}

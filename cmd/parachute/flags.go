@@ -92,6 +92,18 @@ func (p *port) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// A publicPort is a port that clients connect to.
+type publicPort uint16
+
+func (p *publicPort) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 10, 16)
+	if err != nil || n == 0 {
+		return fmt.Errorf("%q is no port that clients could name: want a number from 1 to 65535", text)
+	}
+	*p = publicPort(n)
+	return nil
+}
+
 // A mode is the permission bits of a file, in octal.
 type mode fs.FileMode
 

@@ -53,6 +53,25 @@ func TestHTTPSPortsThatAreNone(t *testing.T) {
 	}
 }
 
+func TestPublicPortsAreThoseThatAClientCanName(t *testing.T) {
+	is := is.New(t)
+	command, _, err := parse(map[string]string{"PARACHUTE_PUBLIC_HTTPS_PORT": "443", "PUBLIC_HTTP_PORT": "81"}, "run", "--public-http-port", "80")
+	is.NoErr(err)
+	is.Equal(command.Run.PublicHTTPPort, publicPort(80)) // the flag goes first
+	is.Equal(command.Run.PublicHTTPSPort, publicPort(443))
+	command, _, err = parse(nil, "run")
+	is.NoErr(err)
+	is.Equal(command.Run.PublicHTTPSPort, publicPort(0)) // what is listened on
+	for _, text := range []string{"0", "65536", "-1", "https", ":443", ""} {
+		for _, flag := range []string{"--public-http-port", "--public-https-port"} {
+			_, _, err := parse(nil, "run", flag+"="+text)
+			refused(is, err, flag+": ")
+			refused(is, err, "from 1 to 65535")
+			is.Equal(exitCode(err), exitUsage)
+		}
+	}
+}
+
 func TestSizesHaveUnitsOrAreBytes(t *testing.T) {
 	for _, test := range []struct {
 		text string

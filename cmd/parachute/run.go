@@ -16,11 +16,14 @@ import (
 )
 
 type runCommand struct {
-	HTTPPort    port      `name:"http-port" envar:"both" default:"80" help:"Port for HTTP; 0 is any free one, and the log says which."`
-	HTTPSPort   httpsPort `name:"https-port" envar:"both" placeholder:"443" help:"Port for HTTPS; 0 is any free one, -1 is none. If not given, and 443 cannot be had, HTTPS is not served, with a warning."`
-	HTTP3       bool      `name:"http3" envar:"both" negatable:"" help:"Serve HTTP/3 beside HTTPS, on the UDP port of the same number."`
-	MetricsPort port      `envar:"both" placeholder:"0" help:"Port for metrics and health checks; 0 is none."`
-	Bind        address   `envar:"both" placeholder:"ADDRESS" help:"Address to listen on; if none is given, every one."`
+	HTTPPort        port       `name:"http-port" envar:"both" default:"80" help:"Port for HTTP; 0 is any free one, and the log says which."`
+	HTTPSPort       httpsPort  `name:"https-port" envar:"both" placeholder:"443" help:"Port for HTTPS; 0 is any free one, -1 is none. If not given, and 443 cannot be had, HTTPS is not served, with a warning."`
+	PublicHTTPPort  publicPort `name:"public-http-port" envar:"both" placeholder:"PORT" help:"Port at which clients reach HTTP, for redirects; if none is given, the one that each client names."`
+	PublicHTTPSPort publicPort `name:"public-https-port" envar:"both" placeholder:"PORT" help:"Port at which clients reach HTTPS, for redirects, and HTTP/3, for Alt-Svc; if none is given, the one that is listened on."`
+
+	HTTP3       bool    `name:"http3" envar:"both" negatable:"" help:"Serve HTTP/3 beside HTTPS, on the UDP port of the same number."`
+	MetricsPort port    `envar:"both" placeholder:"0" help:"Port for metrics and health checks; 0 is none."`
+	Bind        address `envar:"both" placeholder:"ADDRESS" help:"Address to listen on; if none is given, every one."`
 
 	TrustedProxies prefixes `envar:"both" placeholder:"CIDR,..." help:"Networks of the proxies in front of this one, whose X-Forwarded headers are believed, or none; if not given, loopback and private ones."`
 
@@ -110,6 +113,10 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 		HTTPSPort:     c.HTTPSPort.orDefault(),
 		HTTPSOptional: !c.HTTPSPort.isSet,
 		HTTP3:         c.HTTP3,
+
+		PublicHTTPPort:  int(c.PublicHTTPPort),
+		PublicHTTPSPort: int(c.PublicHTTPSPort),
+
 		MetricsPort:   int(c.MetricsPort),
 		MinTLSVersion: uint16(c.TLSMinVersion),
 		ACME:          authority,

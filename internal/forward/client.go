@@ -3,6 +3,7 @@ package forward
 import (
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/shahnk19/parachute/internal/field"
@@ -17,6 +18,10 @@ type Client struct {
 	// Trusted is whether the peer is trusted: the X-Forwarded-* fields that it
 	// sent, and the like, are kept.
 	Trusted bool
+
+	// hops is how many elements of X-Forwarded-For were read, from its end, to
+	// find Addr.
+	hops int
 }
 
 // NearbyPrefixes returns the loopback, private and link-local ranges (RFC 1122,
@@ -62,6 +67,7 @@ func ClientOf(r *http.Request, trusted []netip.Prefix, header string) Client {
 				return c
 			}
 			c.Addr = addr
+			c.hops++
 			if !containsAddr(addr, trusted) {
 				return c
 			}
@@ -75,15 +81,76 @@ func ClientOf(r *http.Request, trusted []netip.Prefix, header string) Client {
 // as "https, http"; its first element counts. Some proxies write wss for WebSockets
 // over TLS.
 func (c Client) IsSecure(r *http.Request) bool {
-	if r.TLS != nil || !c.Trusted {
-		return r.TLS != nil
+	return r.TLS != nil || c.scheme(r) == "https"
+}
+
+// scheme returns "http" or "https" as a trusted peer says in X-Forwarded-Proto, or
+// "" if none does.
+func (c Client) scheme(r *http.Request) string {
+	if !c.Trusted {
+		return ""
 	}
 	for _, list := range r.Header["X-Forwarded-Proto"] {
 		for scheme := range field.Elements(list) {
-			return strings.EqualFold(scheme, "https") || strings.EqualFold(scheme, "wss")
+			if strings.EqualFold(scheme, "https") || strings.EqualFold(scheme, "wss") {
+				return "https"
+			}
+			return "http"
 		}
 	}
-	return false
+	return ""
+}
+
+// Port returns the port at which the client of r reaches URLs of a scheme, "http" or
+// "https", as a trusted peer says in X-Forwarded-Port; or 0 if none does, or says
+// it of the other scheme. Where several proxies have left a list, the element counts
+// that stands where the client's address does in X-Forwarded-For, counted from the
+// end, or the first one of a shorter list: what is before it may be invented.
+//
+// A peer that does not name the scheme, in X-Forwarded-Proto, means the one of r, or
+// that of the port if it is 80 or 443. But where r is plain, another port than the one
+// in the Host field cannot be where r was sent to, and so is that of https.
+func (c Client) Port(r *http.Request, scheme string) uint16 {
+	port := c.forwardedPort(r)
+	said := c.scheme(r)
+	switch {
+	case port == 0 || said == scheme:
+		return port
+	case said != "" || port == 80 && scheme == "https" || port == 443 && scheme == "http":
+		return 0
+	case (scheme == "https") == (r.TLS != nil):
+		return port
+	case scheme == "https" && strconv.Itoa(int(port)) != hostPort(r.Host):
+		return port
+	}
+	return 0
+}
+
+// forwardedPort returns the port in X-Forwarded-Port that is the client's, or 0.
+func (c Client) forwardedPort(r *http.Request) uint16 {
+	if !c.Trusted {
+		return 0
+	}
+	element, hops := "", max(c.hops, 1)
+	lists := r.Header["X-Forwarded-Port"]
+	for i := len(lists) - 1; i >= 0 && hops > 0; i-- {
+		for list, more := lists[i], true; more && hops > 0; hops-- {
+			list, element, more = cutLast(list)
+		}
+	}
+	port, err := strconv.ParseUint(strings.Trim(element, " \t"), 10, 16)
+	if err != nil {
+		return 0
+	}
+	return uint16(port)
+}
+
+// hostPort returns what follows the last colon of a Host field, or "".
+func hostPort(host string) string {
+	if i := strings.LastIndexByte(host, ':'); i >= 0 {
+		return host[i+1:]
+	}
+	return ""
 }
 
 // cutLast cuts the last element off a list with commas.

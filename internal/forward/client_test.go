@@ -1,6 +1,7 @@
 package forward_test
 
 import (
+	"cmp"
 	"crypto/tls"
 	"net/http"
 	"net/netip"
@@ -116,6 +117,59 @@ func TestClientCameOverTLSIfItsFirstProxySaysSo(t *testing.T) {
 				r.TLS = new(tls.ConnectionState)
 			}
 			is.Equal(forward.Client{Trusted: !tt.untrusted}.IsSecure(r), tt.want)
+		})
+	}
+}
+
+func TestPortIsTheClientsAsATrustedPeerSays(t *testing.T) {
+	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	for name, tt := range map[string]struct {
+		peer        string
+		hops, ports []string
+		proto       string
+		tls         bool
+		host        string
+		http, https uint16
+	}{
+		"nobody says":                       {},
+		"an untrusted peer says":            {peer: "192.0.2.1:1000", ports: []string{"8443"}, proto: "https"},
+		"of https":                          {ports: []string{"8443"}, proto: "https", https: 8443},
+		"of https for a WebSocket":          {ports: []string{"8443"}, proto: "wss", https: 8443},
+		"of http":                           {ports: []string{"8080"}, proto: "http", http: 8080},
+		"the usual one of http":             {ports: []string{"80"}, proto: "http", http: 80},
+		"over TLS, of the client's http":    {ports: []string{"8080"}, proto: "http", tls: true, http: 8080},
+		"over TLS, without a scheme":        {ports: []string{"8443"}, tls: true, https: 8443},
+		"without a scheme, 80":              {ports: []string{"80"}, http: 80},
+		"without a scheme, 443":             {ports: []string{"443"}, https: 443},
+		"without a scheme, another":         {ports: []string{"8443"}, host: "app.test", http: 8443, https: 8443},
+		"without a scheme, the one of Host": {ports: []string{"8080"}, host: "app.test:8080", http: 8080},
+		"the last element is the peer's":    {ports: []string{"666, 8443"}, proto: "https", https: 8443},
+		"the last line is the peer's":       {ports: []string{"666", "8443"}, proto: "https", https: 8443},
+		"a proxy's behind the client's":     {hops: []string{"198.51.100.1, 10.0.0.2"}, ports: []string{"666, 8443,80"}, proto: "https", https: 8443},
+		"the client's from two lines":       {hops: []string{"198.51.100.1", "10.0.0.2"}, ports: []string{"666, 8443", "80"}, proto: "https", https: 8443},
+		"one for several proxies":           {hops: []string{"198.51.100.1, 10.0.0.3, 10.0.0.2"}, ports: []string{"8443"}, proto: "https", https: 8443},
+		"what the client invents":           {hops: []string{"8.8.8.8, 198.51.100.1"}, ports: []string{"666, 8443"}, proto: "https", https: 8443},
+		"no number":                         {ports: []string{"https"}, proto: "https"},
+		"no number behind one":              {ports: []string{"8443, https"}, proto: "https"},
+		"nothing":                           {ports: []string{""}, proto: "https"},
+		"0":                                 {ports: []string{"0"}, proto: "https"},
+		"too large":                         {ports: []string{"65536"}, proto: "https"},
+		"negative":                          {ports: []string{"-1"}, proto: "https"},
+		"with a sign":                       {ports: []string{"+443"}, proto: "https"},
+		"with more behind it":               {ports: []string{"443/"}, proto: "https"},
+		"the largest, with spaces around":   {ports: []string{" \t65535 "}, proto: "https", https: 65535},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			r := &http.Request{RemoteAddr: cmp.Or(tt.peer, "10.0.0.1:1000"), Host: tt.host, Header: http.Header{
+				"X-Forwarded-For": tt.hops, "X-Forwarded-Port": tt.ports, "X-Forwarded-Proto": {tt.proto},
+			}}
+			if tt.tls {
+				r.TLS = new(tls.ConnectionState)
+			}
+			c := forward.ClientOf(r, trusted, "")
+			is.Equal(c.Port(r, "http"), tt.http)
+			is.Equal(c.Port(r, "https"), tt.https)
 		})
 	}
 }

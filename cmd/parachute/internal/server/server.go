@@ -61,6 +61,11 @@ type Config struct {
 	// HTTP3 serves HTTP/3 beside HTTPS, on the UDP port of the same number.
 	HTTP3 bool
 
+	// PublicHTTPPort and PublicHTTPSPort are the ports at which clients reach
+	// HTTP and HTTPS, and HTTP/3 as well; 0 is what is listened on.
+	PublicHTTPPort  int
+	PublicHTTPSPort int
+
 	// MetricsPort is the port for metrics and for health checks of this process
 	// and of its services; 0 is none, and a negative one is any free one.
 	MetricsPort int
@@ -247,16 +252,18 @@ func newServer(c Config, p parts) *server {
 	}
 	s.control.Logs = logsOf(p.log)
 	options := parachute.Options{
-		Logger:         s.logger,
-		Commit:         p.store.Save,
-		Notify:         s.control.Notify,
-		UserAgent:      "parachute/" + c.Version,
-		TrustedProxies: c.TrustedProxies,
-		MaxHeld:        c.MaxHeld,
-		Listening:      p.listeners.addresses(),
-		HTTPSPort:      p.listeners.httpsPort(),
-		NoHTTPS:        p.listeners.noHTTPS,
-		ACME:           c.ACME,
+		Logger:          s.logger,
+		Commit:          p.store.Save,
+		Notify:          s.control.Notify,
+		UserAgent:       "parachute/" + c.Version,
+		TrustedProxies:  c.TrustedProxies,
+		MaxHeld:         c.MaxHeld,
+		Listening:       p.listeners.addresses(),
+		HTTPSPort:       p.listeners.httpsPort(),
+		PublicHTTPPort:  c.PublicHTTPPort,
+		PublicHTTPSPort: c.PublicHTTPSPort,
+		NoHTTPS:         p.listeners.noHTTPS,
+		ACME:            c.ACME,
 	}
 	options.Spool.Dir = c.SpoolDir
 	options.ACME.Cache = p.certificates
@@ -305,7 +312,7 @@ func (s *server) addFrontends(c Config, p parts) {
 	if l.quic == nil {
 		return
 	}
-	s.altSvc = altSvc(l.httpsPort())
+	s.altSvc = altSvc(cmp.Or(c.PublicHTTPSPort, l.httpsPort()))
 	quic := newQUICServer(uploads.countBodies(s.handle))
 	quic.server.ConnContext = uploads.quicContext(limits.quicWindow())
 	quic.server.TLSConfig = config.Clone()

@@ -154,6 +154,51 @@ func bodyOf(t *testing.T, res *http.Response) string {
 	return string(body)
 }
 
+func TestPublicPortIsWhatClientsAreToldOf(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	c := newConfig(t)
+	c.HTTP3 = true
+	c.PublicHTTPPort, c.PublicHTTPSPort = 8080, 443
+	s := startSite(t, c)
+	is.Equal(s.request(t, s.clients(t)["HTTP/2.0"], "GET", "/", nil).Header["Alt-Svc"], []string{`h3=":443"; ma=86400`})
+
+	certFile, keyFile := s.ca.WritePair(t, t.TempDir(), "app2.example.com")
+	client := &control.Client{Sockets: []string{c.Socket}}
+	_, err := client.Deploy(t.Context(), parachute.Deployment{
+		Service: "secure",
+		Targets: []string{s.app.Listener.Addr().String()},
+		Hosts:   []string{"app2.example.com"},
+		TLS:     parachute.TLS{Mode: parachute.TLSFiles, CertFile: certFile, KeyFile: keyFile},
+	}, nil)
+	is.NoErr(err)
+	_, err = client.Deploy(t.Context(), parachute.Deployment{
+		Service:       "plain",
+		Targets:       []string{s.app.Listener.Addr().String()},
+		Hosts:         []string{"app3.example.com", "www.app3.example.com"},
+		CanonicalHost: "app3.example.com",
+	}, nil)
+	is.NoErr(err)
+	is.Equal(s.location(t, "app2.example.com:8080"), "https://app2.example.com/")
+	is.Equal(s.location(t, "www.app3.example.com"), "http://app3.example.com:8080/")
+}
+
+// location returns where a plain request for a host is redirected to, or "".
+func (p *process) location(t *testing.T, host string) string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+p.address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Host = host
+	res, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	return res.Header.Get("Location")
+}
+
 func TestHTTP3IsToldOfOverTLSAlone(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
