@@ -374,7 +374,7 @@ func TestGRPCHealthCheckTellsWhatIsWrong(t *testing.T) {
 		"unimplemented":   {health("", map[string]string{"Grpc-Status": "12", "Grpc-Message": "unknown service"}, nil), "UNIMPLEMENTED: unknown service", parachute.CauseNoHealth, "register the health service"},
 		"unknown service": {health("", map[string]string{"Grpc-Status": "5"}, nil), "NOT_FOUND", parachute.CauseUnknownService, "no health of that service"},
 		"internal":        {health("", map[string]string{"Grpc-Status": "13"}, nil), "INTERNAL", parachute.CauseServerError, "look at its log"},
-		"unauthenticated": {health("", map[string]string{"Grpc-Status": "16"}, nil), "UNAUTHENTICATED", parachute.CauseUnauthorized, "--health-check-header"},
+		"unauthenticated": {health("", map[string]string{"Grpc-Status": "16"}, nil), "UNAUTHENTICATED", parachute.CauseUnauthorized, "HealthCheck.Headers"},
 		"nonsense":        {health("x", done, nil), "the answer is no HealthCheckResponse", parachute.CauseNotGRPC, "does not speak gRPC"},
 		"no trailers":     {health(serving, nil, nil), "no grpc-status", parachute.CauseNotGRPC, "does not speak gRPC"},
 		"no gRPC":         {noGRPC, `200 "<p>Hello"`, parachute.CauseNotGRPC, "does not speak gRPC"},

@@ -653,7 +653,7 @@ func (t *target) unhealthy() (UnhealthyTarget, bool) {
 // hint returns what to try for a target of the service with that host.
 func (t UnhealthyTarget) hint(host string) string {
 	if t.Last == nil {
-		return "the deploy ended before the first answer: give --deploy-timeout more than --health-check-timeout, or see why the target takes so long"
+		return "the deploy ended before the first answer: give Timeouts.Deploy more than HealthCheck.Timeout, or see why the target takes so long"
 	}
 	if t.Last.method() == http.MethodPost {
 		if hint := t.Last.callHint(); hint != "" {
@@ -674,7 +674,7 @@ func (t UnhealthyTarget) hint(host string) string {
 	case CauseShortage:
 		return "the proxy has too many files open, and could not ask: " + descriptors.HowToRaise
 	case CauseTimeout:
-		return "the target takes the request and does not answer, or something in between swallows it: look at the app's log and at firewalls, or give it longer with --health-check-timeout"
+		return "the target takes the request and does not answer, or something in between swallows it: look at the app's log and at firewalls, or give it longer with HealthCheck.Timeout"
 	case CauseNoAnswer:
 		return fmt.Sprintf("the target hangs up without an answer: look at the app's log, and see whether that is its port for HTTP; if it speaks TLS there, deploy it as https://%s", strings.TrimPrefix(t.Address, "https://"))
 	case CauseSpeaksTLS:
@@ -682,7 +682,7 @@ func (t UnhealthyTarget) hint(host string) string {
 	case CauseSpeaksPlain:
 		return fmt.Sprintf("the target does not speak TLS: deploy it as %s", strings.TrimPrefix(t.Address, "https://"))
 	case CauseCertificate:
-		return "the target's certificate is not trusted: name who vouches for it with --target-ca, or the name in it with --target-server-name, or accept any with --target-insecure"
+		return "the target's certificate is not trusted: name who vouches for it with TargetTLS.CAFile, or the name in it with TargetTLS.ServerName, or accept any with TargetTLS.Insecure"
 	case CauseMalformed:
 		if plain, ok := strings.CutPrefix(t.Address, "h2c://"); ok {
 			return fmt.Sprintf("the target does not speak HTTP/2 without TLS: deploy it as %s", plain)
@@ -690,25 +690,25 @@ func (t UnhealthyTarget) hint(host string) string {
 		return "what answers there does not speak HTTP/1.1: see whether that is the app's port for HTTP"
 	case CauseRedirect:
 		if strings.HasPrefix(t.Last.Location, "https://") {
-			return fmt.Sprintf("the app redirects plain requests; exclude %s from force_ssl, or use --health-check-path", path)
+			return fmt.Sprintf("the app redirects plain requests; exclude %s from force_ssl, or use HealthCheck.Path", path)
 		}
-		return fmt.Sprintf("the app redirects %s: name a path that it answers itself with --health-check-path, or let redirects pass with --health-check-status 200-399", path)
+		return fmt.Sprintf("the app redirects %s: name a path that it answers itself with HealthCheck.Path, or let redirects pass with HealthCheck.Status 200-399", path)
 	case CauseUnauthorized:
-		return fmt.Sprintf("the app wants a password for %s: exempt it from that, name another with --health-check-path, or send one with --health-check-header", path)
+		return fmt.Sprintf("the app wants a password for %s: exempt it from that, name another with HealthCheck.Path, or send one with HealthCheck.Headers", path)
 	case CauseForbidden:
-		return fmt.Sprintf("the app refuses the request, perhaps because of its host, %s: allow that in the app, or send another with --health-check-host %s", t.Last.Host, cmp.Or(host, "HOST"))
+		return fmt.Sprintf("the app refuses the request, perhaps because of its host, %s: allow that in the app, or send another with HealthCheck.Host %s", t.Last.Host, cmp.Or(host, "HOST"))
 	case CauseNotFound:
-		return fmt.Sprintf("the app has nothing at %s: add that, or name another path with --health-check-path", path)
+		return fmt.Sprintf("the app has nothing at %s: add that, or name another path with HealthCheck.Path", path)
 	case CauseServerError:
 		if t.Last.Status == http.StatusLoopDetected {
 			return fmt.Sprintf("%s leads back to this proxy: name the address and port that the app itself listens on", at)
 		}
-		return "the app fails: look at its log; if it only takes longer to start, give it longer with --deploy-timeout"
+		return "the app fails: look at its log; if it only takes longer to start, give it longer with Timeouts.Deploy"
 	}
 	if t.Last.Status == 0 {
 		return "there was no answer: see whether the app runs, and can be reached from the proxy"
 	}
-	return "the app answers, but not with what counts as healthy: see --health-check-status and --health-check-path"
+	return "the app answers, but not with what counts as healthy: see HealthCheck.Status and HealthCheck.Path"
 }
 
 // callHint is like hint, for the causes that mean something else, or only occur,
@@ -716,17 +716,17 @@ func (t UnhealthyTarget) hint(host string) string {
 func (p *Probe) callHint() string {
 	switch p.Cause {
 	case CauseNotGRPC:
-		return "what answers there does not speak gRPC: see whether that is the app's port for it, or check the app without --health-check-grpc"
+		return "what answers there does not speak gRPC: see whether that is the app's port for it, or check the app without HealthCheck.GRPC"
 	case CauseNoAnswer:
 		return "the target hangs up without an answer: look at the app's log, and see whether that is its port for gRPC; if it speaks TLS there, deploy it as https://, and otherwise as h2c://"
 	case CauseNotServing:
-		return "the app says that it is not ready: look at its log; if it only takes longer to start, give it longer with --deploy-timeout"
+		return "the app says that it is not ready: look at its log; if it only takes longer to start, give it longer with Timeouts.Deploy"
 	case CauseNoHealth:
 		return "the server has no grpc.health.v1.Health: register the health service of your gRPC library in it"
 	case CauseUnknownService:
-		return "the server keeps no health of that service: have it set one, see the spelling, or give --health-check-grpc no name, which asks for the server as a whole"
+		return "the server keeps no health of that service: have it set one, see the spelling, or leave HealthCheck.GRPCService empty, which asks for the server as a whole"
 	case CauseUnauthorized, CauseForbidden:
-		return fmt.Sprintf("the app does not let everybody ask for its health: exempt %s from that, or send what it wants with --health-check-header", grpc.HealthPath)
+		return fmt.Sprintf("the app does not let everybody ask for its health: exempt %s from that, or send what it wants with HealthCheck.Headers", grpc.HealthPath)
 	}
 	return ""
 }

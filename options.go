@@ -446,9 +446,9 @@ func (e *ConflictError) Format(s fmt.State, verb rune) {
 // Hint says what an operator can do about it.
 func (e *ConflictError) Hint() string {
 	if e.Dispute != "" {
-		return "TLS and the canonical host belong to the host, not to one of its services; parachute list --json shows what each says"
+		return "TLS and the canonical host belong to the host, not to one of its services; Status.Deployment shows what each says"
 	}
-	return fmt.Sprintf("parachute list shows the hosts of every service; parachute remove %s frees those of that one", e.Owner)
+	return fmt.Sprintf("Proxy.Services shows the hosts of every service; Proxy.Remove(%q) frees those of that one", e.Owner)
 }
 
 // formatError formats err as its Error method does, and as full for %+v.

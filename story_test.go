@@ -190,7 +190,7 @@ func TestProbeTellsWhyItDidNotPass(t *testing.T) {
 		hint   string
 	}{
 		{"nobody listens", func(*testing.T, *house) {}, "", parachute.CauseRefused, "nothing listens on app.test:80"},
-		{"no way", func(t *testing.T, h *house) { h.net.Blackhole(target) }, "", parachute.CauseTimeout, "--health-check-timeout"},
+		{"no way", func(t *testing.T, h *house) { h.net.Blackhole(target) }, "", parachute.CauseTimeout, "HealthCheck.Timeout"},
 		{"hangs up", raw(""), "", parachute.CauseNoAnswer, "hangs up without an answer"},
 		{"not HTTP", raw("SSH-2.0-OpenSSH_9.2\r\n"), "", parachute.CauseMalformed, "does not speak HTTP/1.1"},
 		{"an alert of TLS", raw("\x15\x03\x01\x00\x02\x02\x46"), "", parachute.CauseSpeaksTLS, "deploy it as https://app.test:80"},
@@ -198,7 +198,7 @@ func TestProbeTellsWhyItDidNotPass(t *testing.T) {
 		{"net/http wants TLS", badRequest("Client sent an HTTP request to an HTTPS server.\n"), "", parachute.CauseSpeaksTLS, "https://app.test:80"},
 		{"nginx wants TLS", badRequest("<h1>The plain HTTP request was sent to HTTPS port</h1>"), "", parachute.CauseSpeaksTLS, "https://app.test:80"},
 		{"Apache wants TLS", badRequest(strings.Repeat("<p>a long page</p>\n", 20) + "You're speaking plain HTTP to an SSL-enabled server port."), "", parachute.CauseSpeaksTLS, "https://app.test:80"},
-		{"another 400", badRequest("bad host"), "", parachute.CauseStatus, "--health-check-status"},
+		{"another 400", badRequest("bad host"), "", parachute.CauseStatus, "HealthCheck.Status"},
 		{"no TLS", func(t *testing.T, h *house) {
 			h.net.Script(t, target, func(conn net.Conn, n int) {
 				conn.Read(make([]byte, 1))
@@ -210,12 +210,12 @@ func TestProbeTellsWhyItDidNotPass(t *testing.T) {
 			h.net.Script(t, target, func(conn net.Conn, n int) {
 				tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{cert}}).Handshake()
 			})
-		}, "https://", parachute.CauseCertificate, "--target-ca"},
+		}, "https://", parachute.CauseCertificate, "TargetTLS.CAFile"},
 		{"to https", status(301, "Location: https://app1.example.com/up\r\n"), "", parachute.CauseRedirect, "exclude /up from force_ssl"},
-		{"elsewhere", status(302, "Location: /login\r\n"), "", parachute.CauseRedirect, "--health-check-status 200-399"},
-		{"not modified", status(304, ""), "", parachute.CauseStatus, "--health-check-status"},
-		{"401", status(401, ""), "", parachute.CauseUnauthorized, "--health-check-header"},
-		{"403", status(403, ""), "", parachute.CauseForbidden, "--health-check-host app1.example.com"},
+		{"elsewhere", status(302, "Location: /login\r\n"), "", parachute.CauseRedirect, "HealthCheck.Status 200-399"},
+		{"not modified", status(304, ""), "", parachute.CauseStatus, "HealthCheck.Status"},
+		{"401", status(401, ""), "", parachute.CauseUnauthorized, "HealthCheck.Headers"},
+		{"403", status(403, ""), "", parachute.CauseForbidden, "HealthCheck.Host app1.example.com"},
 		{"404", status(404, ""), "", parachute.CauseNotFound, "nothing at /up"},
 		{"500", status(500, ""), "", parachute.CauseServerError, "look at its log"},
 	} {
@@ -347,7 +347,7 @@ func TestErrorTellsAllThatIsKnownToWhoAsksForIt(t *testing.T) {
 		const story = `parachute: deploy web: new.test:3000 did not become healthy in 30s
   GET http://new.test:3000/up  Host: app1.example.com   34 probes
   last answer: 301 to https://app1.example.com/up
-  the app redirects plain requests; exclude /up from force_ssl, or use --health-check-path
+  the app redirects plain requests; exclude /up from force_ssl, or use HealthCheck.Path
   nothing was changed; web `
 		err := h.Deploy(t.Context(), web)
 		is.Equal(all(err), story+"is not deployed")
@@ -364,7 +364,7 @@ func TestErrorTellsAllThatIsKnownToWhoAsksForIt(t *testing.T) {
 
 		is.Equal(all(h.Deploy(t.Context(), parachute.Deployment{Service: "shop", Targets: []string{"a:1"}, Hosts: web.Hosts})),
 			`parachute: deploy shop: host app1.example.com is used by another service: web; remove that one first
-  parachute list shows the hosts of every service; parachute remove web frees those of that one
+  Proxy.Services shows the hosts of every service; Proxy.Remove("web") frees those of that one
   nothing was changed; shop is not deployed`)
 		is.Equal(all(h.Deploy(t.Context(), parachute.Deployment{Service: "we/b"})),
 			`parachute: deploy: service name "we/b" has '/' in it: want no '/', line breaks or control characters, such as web
@@ -383,12 +383,12 @@ func TestEveryTargetThatIsNotHealthyIsTold(t *testing.T) {
 	is.Equal(fmt.Sprintf("%+v", err), `a:1, b:1, c:1 did not become healthy in 1s
   GET http://a:1/up  Host: a:1   3 probes
   last answer: 503 "boot"
-  the app fails: look at its log; if it only takes longer to start, give it longer with --deploy-timeout
+  the app fails: look at its log; if it only takes longer to start, give it longer with Timeouts.Deploy
   GET http://b:1/up  Host: b:1   4 probes
   last answer: none: EOF
   the target hangs up without an answer: look at the app's log, and see whether that is its port for HTTP; if it speaks TLS there, deploy it as https://b:1
   no probe of c:1 has ended
-  the deploy ended before the first answer: give --deploy-timeout more than --health-check-timeout, or see why the target takes so long`)
+  the deploy ended before the first answer: give Timeouts.Deploy more than HealthCheck.Timeout, or see why the target takes so long`)
 	is.Equal(strings.Count(err.Hint(), "\n"), 2) // one for each
 }
 

@@ -80,6 +80,7 @@ func isBrokenPipe(err error) bool {
 
 // fail prints an error with its details, and what to do about it.
 func (p *program) fail(err error) {
+	err = flagError{err}
 	// Errors of the library begin with that name already.
 	message := strings.TrimPrefix(fmt.Sprintf("%+v", err), "parachute: ")
 	fmt.Fprintf(p.stderr, "parachute: %s\n", printable(message))

@@ -71,7 +71,7 @@ func clientErrorCode(err error) string {
 func hint(err error, command string) (text string, told bool) {
 	var own interface{ Hint() string } // an error of the library
 	if errors.As(err, &own) {
-		text = own.Hint()
+		text = withFlags(own.Hint())
 		return text, strings.Contains(fmt.Sprintf("%+v", err), text)
 	}
 	return commandHint(err, command), false
