@@ -533,8 +533,8 @@ func (d Deployment) parse() (*spec, error) {
 	if err := s.checkRequests(); err != nil {
 		return s, err
 	}
-	if s.CanonicalHost, err = canonicalAmong(s.CanonicalHost, s.Hosts); err != nil {
-		return s, err
+	if s.CanonicalHost, err = hostname.ParseCanonical(s.CanonicalHost, s.Hosts); err != nil {
+		return s, faultf(ErrInvalid, "%v", err)
 	}
 	if s.HealthCheck, err = s.HealthCheck.normalize(); err != nil {
 		return s, err
@@ -722,24 +722,6 @@ func (d *Deployment) checkRequests() error {
 		return faultf(ErrInvalid, "%v", headers.CheckHSTS(d.Headers.HSTS))
 	}
 	return nil
-}
-
-// canonicalAmong returns a CanonicalHost as it stands among hosts.
-func canonicalAmong(host string, hosts []string) (string, error) {
-	if host == "" {
-		return "", nil
-	}
-	name, err := hostname.ParsePattern(host)
-	_, isWildcard := hostname.CutWildcard(name)
-	switch {
-	case err != nil:
-		return "", faultf(ErrInvalid, "%v", err)
-	case isWildcard:
-		return "", faultf(ErrInvalid, "canonical host %q: want one name, not a wildcard", host)
-	case !slices.Contains(hosts, name):
-		return "", faultf(ErrInvalid, "canonical host %s is not among the hosts of the service: name it there too", name)
-	}
-	return name, nil
 }
 
 // normalize returns p with its defaults.

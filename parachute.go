@@ -110,7 +110,7 @@ func New(opts Options) *Proxy {
 		trustsExplicitly: opts.TrustedProxies != nil,
 		router:           newRouter(opts.Commit),
 		pages:            pages.New(opts.ErrorPages),
-		hop:              newHop(),
+		hop:              forward.NewHop(),
 		shortages:        descriptors.NewReporter(opts.Logger),
 		checks:           make(chan struct{}, runtime.GOMAXPROCS(0)),
 		stopping:         make(chan struct{}),

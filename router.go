@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -612,48 +611,6 @@ func (q *request) rewind(untouched bool) bool {
 	_, err := q.body.Seek(0, io.SeekStart)
 	q.out.Body = q.body
 	return err == nil
-}
-
-// failureReason returns the reason for err, which Forward returned with res.
-func (q *request) failureReason(err error, res *forward.Result) reason.Reason {
-	if err == nil {
-		return reason.None
-	}
-	failure, ok := errors.AsType[*upstream.Error](err)
-	switch {
-	case ok && failure.Reason == reason.ClientBody:
-		return q.bodyReason(failure.Err, reason.ClientBody)
-	case ok && failure.Reason == reason.Gone && res.BodyErr != nil:
-		// A server of HTTP/1 cancels the request whatever ended a Read of its body.
-		return q.bodyReason(res.BodyErr, reason.Gone)
-	case res.Status != 0 && (errors.Is(err, forward.ErrCut) || ok && failure.Reason == reason.Cut && q.isStream):
-		return reason.StreamClosed
-	case ok:
-		return failure.Reason
-	case errors.Is(err, buffer.ErrTooLarge):
-		return reason.AnswerTooLarge
-	case errors.Is(err, buffer.ErrSpool):
-		return reason.Spool
-	case res.Status != 0:
-		return reason.Untaken // once the head is out, only writing to the client is left to fail
-	}
-	return reason.Target
-}
-
-// bodyReason returns the reason for err, with which a Read of the request's body
-// failed: fallback, if the error tells nothing more precise.
-func (q *request) bodyReason(err error, fallback reason.Reason) reason.Reason {
-	switch {
-	case errors.Is(err, buffer.ErrTooLarge):
-		return reason.RequestTooLarge
-	case errors.Is(err, buffer.ErrSpool):
-		return reason.Spool
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return reason.Stalled
-	case forward.HasLeft(q.r):
-		return reason.Gone
-	}
-	return fallback
 }
 
 // redirectTo answers with a redirect that keeps the method.

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/reservation"
 	"github.com/shahnk19/parachute/internal/split"
@@ -67,7 +68,7 @@ func (p *Proxy) start(status Status, s *spec, waiting bool) (*version, *monitor)
 	main, m := p.newGroup(status.Service, status.Generation, s, waiting)
 	v := newVersion(status, s.wants, main)
 	v.rules, v.targetTLS = s.rules, s.targetTLS
-	v.hop = p.hopOf(status.Service)
+	v.hop = forward.HopOf(p.hop, status.Service)
 	v.certificates = p.certificates.acquire(s, v.ask)
 	for _, t := range v.targets() {
 		t.start()

@@ -7,12 +7,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
-	"hash/fnv"
-	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -20,6 +17,8 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute/internal/balance"
+	"github.com/shahnk19/parachute/internal/buffer"
+	"github.com/shahnk19/parachute/internal/ejection"
 	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
@@ -51,10 +50,9 @@ type target struct {
 	traffic  *histogram.Histogram              // of the requests sent to the address, across deploys
 	inUse    *inuse.Counter[endpoint.Endpoint] // of all targets of the Proxy, by place
 
-	healthy  atomic.Bool              // according to the probes alone
-	outcomes balance.Record           // of the requests to it
-	refusals atomic.Int32             // failed connection attempts in a row, since the last probe passed
-	ejection atomic.Pointer[ejection] // nil: it is not ejected
+	healthy  atomic.Bool    // according to the probes alone
+	outcomes balance.Record // of the requests to it
+	ejection ejection.State // because of those
 
 	stop    context.CancelFunc                    // ends the eager probing
 	settled chan struct{}                         // closed when the eager probing has ended
@@ -66,8 +64,6 @@ type target struct {
 	streak int       // the number of probes in a row with the result of the last one
 	probes int       // the number of probes that have ended
 	last   *Probe
-
-	outlier ejection // the last ejection as an outlier; zero: there was none lately
 }
 
 // newTarget returns the target of s at an endpoint. m follows its probes. p.names
@@ -154,65 +150,7 @@ func closeAll(targets []*target) {
 }
 
 // isHealthy reports whether requests may be sent to t.
-func (t *target) isHealthy() bool { return t.healthy.Load() && t.ejection.Load() == nil }
-
-// maxRefusals is the number of failed connection attempts in a row that eject a
-// target although its probes pass.
-const maxRefusals = 3
-
-// refused notes a failed connection attempt. It reports whether there were
-// at least maxRefusals in a row.
-func (t *target) refused() bool { return t.refusals.Add(1) >= maxRefusals }
-
-// answered notes that t answered a request.
-func (t *target) answered() {
-	if t.refusals.Load() > 0 {
-		t.refusals.Store(0)
-	}
-}
-
-// An ejection keeps requests from a target because earlier ones failed. It
-// ends with the first probe that passes after until.
-type ejection struct {
-	since, until time.Time
-}
-
-// The first ejection of an outlier takes firstEjection. Each further one takes
-// twice as long as the one before, at most maxEjection. A target that has served
-// for longer than maxEjection since its last ejection begins anew.
-const (
-	firstEjection = 5 * time.Second
-	maxEjection   = 5 * time.Minute
-)
-
-// eject ejects t until the next probe passes, and an outlier for at least
-// firstEjection. It calls mayStay when t is ejected; if mayStay returns false, eject
-// takes the ejection back. It reports whether t was ejected by this call.
-func (t *target) eject(outlier bool, mayStay func() bool) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.ejection.Load() != nil {
-		return false
-	}
-	now := time.Now()
-	e := &ejection{since: now, until: now}
-	if outlier {
-		if now.Sub(t.outlier.until) > maxEjection {
-			t.outlier = ejection{}
-		}
-		again := 2 * t.outlier.until.Sub(t.outlier.since)
-		e.until = now.Add(min(max(again, firstEjection), maxEjection))
-	}
-	t.ejection.Store(e)
-	if !mayStay() {
-		t.ejection.Store(nil)
-		return false
-	}
-	if outlier {
-		t.outlier = *e
-	}
-	return true
-}
+func (t *target) isHealthy() bool { return t.healthy.Load() && !t.ejection.IsEjected() }
 
 // conclude applies the result of a probe to t and tells its monitor.
 func (t *target) conclude(r *probeResult) {
@@ -247,7 +185,9 @@ func (t *target) record(p *Probe) (probes int, changed bool) {
 	now, needed := HealthUnhealthy, t.check.Fall
 	if p.Passed {
 		now, needed = HealthHealthy, t.check.Rise
-		changed = t.recoverLocked()
+		if t.ejection.Passed() {
+			t.since, changed = time.Now(), t.health == HealthHealthy
+		}
 	}
 	if now == t.health || t.streak < needed {
 		return t.probes, changed
@@ -255,19 +195,6 @@ func (t *target) record(p *Probe) (probes int, changed bool) {
 	t.health, t.since = now, time.Now()
 	t.healthy.Store(p.Passed)
 	return t.probes, true
-}
-
-// recoverLocked forgets the refusals, for a probe has passed, and ends an ejection
-// whose time is up. It reports whether that makes t available to requests again.
-func (t *target) recoverLocked() bool {
-	t.refusals.Store(0)
-	now := time.Now()
-	if e := t.ejection.Load(); e == nil || now.Before(e.until) {
-		return false
-	}
-	t.ejection.Store(nil)
-	t.since = now
-	return t.health == HealthHealthy
 }
 
 // record notes in the outcome how an exchange with l's target ended, and judges
@@ -289,7 +216,7 @@ func (q *request) record(l *lane, why reason.Reason, res *forward.Result, err er
 }
 
 // judge applies to l's target how an exchange with it ended at the time now. If
-// another target can take its requests, a target with maxRefusals failed
+// another target can take its requests, a target with ejection.MaxRefusals failed
 // connection attempts in a row is ejected until a probe passes, and one that fails
 // where its siblings do not is ejected for a while.
 //
@@ -302,12 +229,12 @@ func (q *request) judge(l *lane, why reason.Reason, status int, now time.Duratio
 		t.outcomes.Note(now, failed)
 	}
 	if err == nil {
-		t.answered()
+		t.ejection.Answered()
 	}
 	switch {
 	case why == reason.Descriptors:
 		q.proxy.shortages.Report("a request could not be sent on", err)
-	case why == reason.Dial && t.refused():
+	case why == reason.Dial && t.ejection.Refused():
 		q.eject(t, false, err)
 	case failed && q.group.hasOutlier(t, now):
 		q.eject(t, true, cmp.Or(err, errOutlier))
@@ -318,13 +245,55 @@ func (q *request) judge(l *lane, why reason.Reason, status int, now time.Duratio
 // outlier where that would leave less than half of the siblings.
 func (q *request) eject(t *target, outlier bool, err error) {
 	mayStay := func() bool { return q.group.canSpare(t) && !(outlier && q.group.isHalfEjected(t)) }
-	if t.eject(outlier, mayStay) {
+	if t.ejection.Eject(outlier, mayStay) {
 		q.proxy.emit(Event{Kind: EventUnhealthy, Service: q.outcome.Service, Generation: q.outcome.Generation, Target: t.address, Err: err})
 	}
 }
 
 // errOutlier is the reason for ejecting a target that answers.
 var errOutlier = errors.New("it answers 5xx where its siblings do not")
+
+// failureReason returns the reason for err, which Forward returned with res.
+func (q *request) failureReason(err error, res *forward.Result) reason.Reason {
+	if err == nil {
+		return reason.None
+	}
+	failure, ok := errors.AsType[*upstream.Error](err)
+	switch {
+	case ok && failure.Reason == reason.ClientBody:
+		return q.bodyReason(failure.Err, reason.ClientBody)
+	case ok && failure.Reason == reason.Gone && res.BodyErr != nil:
+		// A server of HTTP/1 cancels the request whatever ended a Read of its body.
+		return q.bodyReason(res.BodyErr, reason.Gone)
+	case res.Status != 0 && (errors.Is(err, forward.ErrCut) || ok && failure.Reason == reason.Cut && q.isStream):
+		return reason.StreamClosed
+	case ok:
+		return failure.Reason
+	case errors.Is(err, buffer.ErrTooLarge):
+		return reason.AnswerTooLarge
+	case errors.Is(err, buffer.ErrSpool):
+		return reason.Spool
+	case res.Status != 0:
+		return reason.Untaken // once the head is out, only writing to the client is left to fail
+	}
+	return reason.Target
+}
+
+// bodyReason returns the reason for err, with which a Read of the request's body
+// failed: fallback, if the error tells nothing more precise.
+func (q *request) bodyReason(err error, fallback reason.Reason) reason.Reason {
+	switch {
+	case errors.Is(err, buffer.ErrTooLarge):
+		return reason.RequestTooLarge
+	case errors.Is(err, buffer.ErrSpool):
+		return reason.Spool
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return reason.Stalled
+	case forward.HasLeft(q.r):
+		return reason.Gone
+	}
+	return fallback
+}
 
 // A group is the set of lanes to the targets that came with one deploy.
 type group struct {
@@ -437,7 +406,7 @@ func (g *group) hasOutlier(t *target, now time.Duration) bool {
 func (g *group) isHalfEjected(t *target) bool {
 	all, ejected := g.siblings(t), 0
 	for _, l := range all {
-		if l.target.ejection.Load() != nil {
+		if l.target.ejection.IsEjected() {
 			ejected++
 		}
 	}
@@ -544,8 +513,8 @@ func (t *target) status(at time.Duration) TargetStatus {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := TargetStatus{Address: t.address, Health: t.health, Since: t.since, Probe: t.last, Traffic: trafficOf(t.traffic.Minute(at))}
-	if e := t.ejection.Load(); e != nil && t.health == HealthHealthy {
-		s.Health, s.Since = HealthUnhealthy, e.since
+	if since, ok := t.ejection.Since(); ok && t.health == HealthHealthy {
+		s.Health, s.Since = HealthUnhealthy, since
 	}
 	return s
 }
@@ -723,20 +692,6 @@ func (o TargetTLS) readFile() (targetTLS, error) {
 	}
 	t.trust.authorities = sha256.Sum256(pem)
 	return t, nil
-}
-
-// newHop returns a random value of X-Parachute-Hop, which identifies a Proxy.
-func newHop() []string {
-	return []string{fmt.Sprintf("%016x", rand.Uint64())}
-}
-
-// hopOf returns the value of X-Parachute-Hop for the requests of a service. It
-// differs between services, for the app of one may send a request to another and
-// copy the header of its own request.
-func (p *Proxy) hopOf(service string) []string {
-	sum := fnv.New32a()
-	io.WriteString(sum, service)
-	return []string{fmt.Sprintf("%s-%08x", p.hop[0], sum.Sum32())}
 }
 
 // checkElsewhere returns ErrInvalid if one of the targets is the Proxy itself. It

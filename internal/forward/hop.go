@@ -1,6 +1,10 @@
 package forward
 
 import (
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,6 +19,18 @@ const hopHeader = "X-Parachute-Hop"
 
 // maxHops is how many bytes the list may have, which is some forty proxies.
 const maxHops = 1 << 10
+
+// NewHop returns a name for a proxy, as the one element of a slice: a random one.
+func NewHop() []string { return []string{fmt.Sprintf("%016x", rand.Uint64())} }
+
+// HopOf returns the name of a proxy, as hop has it, for the requests of one service.
+// It differs between services, for the app of one may send a request to another and
+// copy the header of its own request.
+func HopOf(hop []string, service string) []string {
+	sum := fnv.New32a()
+	io.WriteString(sum, service)
+	return []string{fmt.Sprintf("%s-%08x", hop[0], sum.Sum32())}
+}
 
 // HasPassed reports whether a request with the header h has already passed the proxy
 // whose name is the one element of hop.

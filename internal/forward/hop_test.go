@@ -2,6 +2,7 @@ package forward_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -80,4 +81,15 @@ func FuzzHops(f *testing.F) {
 			t.Errorf("%q", got)
 		}
 	})
+}
+
+func TestHopsOfServicesDiffer(t *testing.T) {
+	is := is.New(t)
+	hop := forward.NewHop()
+	web := forward.HopOf(hop, "web")
+	is.Equal(web, forward.HopOf(hop, "web"))
+	is.True(!slices.Equal(web, forward.HopOf(hop, "api")))
+	is.True(!slices.Equal(web, forward.HopOf(forward.NewHop(), "web"))) // of another proxy
+	is.True(forward.HasPassed(http.Header{"X-Parachute-Hop": web}, web))
+	is.True(!forward.HasPassed(http.Header{"X-Parachute-Hop": web}, hop))
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -40,6 +41,25 @@ func ParsePattern(host string) (string, error) {
 	}
 	if isWildcard {
 		return wildcard + name, nil
+	}
+	return name, nil
+}
+
+// ParseCanonical returns the host that others are redirected to as it stands among
+// the canonical forms of all of them; "" is none. An error says what would be right.
+func ParseCanonical(host string, hosts []string) (string, error) {
+	if host == "" {
+		return "", nil
+	}
+	name, err := ParsePattern(host)
+	_, isWildcard := CutWildcard(name)
+	switch {
+	case err != nil:
+		return "", err
+	case isWildcard:
+		return "", fmt.Errorf("canonical host %q: want one name, not a wildcard", host)
+	case !slices.Contains(hosts, name):
+		return "", fmt.Errorf("canonical host %s is not among the hosts of the service: name it there too", name)
 	}
 	return name, nil
 }

@@ -117,3 +117,23 @@ func TestWhatIsNoPrefixIsToldFrom(t *testing.T) {
 		})
 	}
 }
+
+func TestCanonicalHostIsOneOfTheHosts(t *testing.T) {
+	is := is.New(t)
+	hosts := []string{"a.test", "*.b.test"}
+	host, err := hostname.ParseCanonical("A.test.", hosts)
+	is.NoErr(err)
+	is.Equal(host, "a.test")
+	host, err = hostname.ParseCanonical("", hosts)
+	is.NoErr(err)
+	is.Equal(host, "")
+	for given, want := range map[string]string{
+		"c.test":   "canonical host c.test is not among the hosts of the service: name it there too",
+		"*.b.test": `canonical host "*.b.test": want one name, not a wildcard`,
+		"a:1":      `host "a:1" has a port: leave it out, a service answers for its hosts on every port`,
+	} {
+		_, err = hostname.ParseCanonical(given, hosts)
+		is.True(err != nil)
+		is.Equal(err.Error(), want)
+	}
+}
