@@ -301,7 +301,8 @@ type Headers struct {
 	// "max-age=31536000". If empty, what the target sends is passed on.
 	HSTS string `json:"hsts,omitempty"`
 
-	// ScopeCookies puts the stripped prefix in front of the Path of cookies.
+	// ScopeCookies puts the stripped prefix in front of the Path of cookies, and
+	// gives it to those without one, unless they are for another Domain.
 	ScopeCookies bool `json:"scope_cookies,omitempty"`
 }
 

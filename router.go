@@ -595,7 +595,7 @@ func (q *request) newAnswerEditor() *answer.Editor {
 	}
 	return &answer.Editor{Rules: rules, Request: answer.Request{
 		Method:     q.r.Method,
-		Target:     q.target,
+		Host:       q.r.Host,
 		Prefix:     q.outcome.Prefix,
 		IsSecure:   q.client.IsSecure(q.r),
 		HasReaders: hasReaders,

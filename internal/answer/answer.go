@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute/internal/cookies"
+	"github.com/shahnk19/parachute/internal/hostname"
 )
 
 // Rules say what is changed in the answers of a service. The zero Rules change
@@ -40,8 +41,8 @@ type Rules struct {
 // A Request is what Rules depend on in the request that is answered.
 type Request struct {
 	Method     string
-	Target     string // as the client sent it
-	Prefix     string // that was stripped from Target; "": none
+	Host       string // as the client sent it
+	Prefix     string // that was stripped from the path; "": none
 	IsSecure   bool   // it came over TLS
 	HasReaders bool   // the service has targets that only read
 }
@@ -55,7 +56,7 @@ func (r *Rules) IsZero() bool {
 // Apply changes h, the header of the answer to a request.
 func (r *Rules) Apply(h http.Header, to *Request) {
 	if r.ScopeCookies && to.Prefix != "" {
-		cookies.Scope(h, to.Prefix, to.Target)
+		cookies.Scope(h, to.Prefix, hostname.Canonical(to.Host))
 	}
 	if to.HasReaders {
 		r.noteWriter(h, to)

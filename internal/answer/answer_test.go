@@ -20,7 +20,7 @@ func TestZeroRulesChangeNothing(t *testing.T) {
 	was := h.Clone()
 	var r answer.Rules
 	is.True(r.IsZero())
-	r.Apply(h, &answer.Request{Method: "POST", Target: "/api/x", Prefix: "/api", IsSecure: true})
+	r.Apply(h, &answer.Request{Method: "POST", Host: "a.test", Prefix: "/api", IsSecure: true})
 	is.Equal(h, was)
 }
 
@@ -42,10 +42,13 @@ func TestCookiesAreScopedToThePrefixThatWasCutOff(t *testing.T) {
 		{false, "/api", "id=1; Path=/"},
 	} {
 		is := is.New(t)
-		h := http.Header{"Set-Cookie": {"id=1; Path=/"}}
+		h := http.Header{"Set-Cookie": {"id=1; Path=/", "all=1; Domain=a.test; Path=/"}}
 		r := answer.Rules{ScopeCookies: tt.scope}
-		r.Apply(h, &answer.Request{Method: "GET", Target: tt.prefix + "/x", Prefix: tt.prefix})
-		is.Equal(h["Set-Cookie"], []string{tt.want}) // tt
+		r.Apply(h, &answer.Request{Method: "GET", Host: "App.A.test:8080", Prefix: tt.prefix})
+		is.Equal(h["Set-Cookie"], []string{tt.want, "all=1; Domain=a.test; Path=/"}) // tt
+		h = http.Header{"Set-Cookie": {"id=1; Path=/; Domain=app.a.test"}}
+		r.Apply(h, &answer.Request{Method: "GET", Host: "App.A.test:8080", Prefix: tt.prefix})
+		is.Equal(h["Set-Cookie"], []string{tt.want + "; Domain=app.a.test"}) // tt
 	}
 }
 

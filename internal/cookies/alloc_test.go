@@ -23,7 +23,7 @@ func TestValueAllocatesNothing(t *testing.T) {
 func TestScopeAllocatesNothingWithoutACookie(t *testing.T) {
 	is := is.New(t)
 	h := http.Header{"Content-Type": {"text/html"}}
-	is.Equal(testing.AllocsPerRun(100, func() { cookies.Scope(h, "/api", "/api/x") }), 0.0)
+	is.Equal(testing.AllocsPerRun(100, func() { cookies.Scope(h, "/api", "a.test") }), 0.0)
 }
 
 func TestScopeAllocatesTheListAndEachCookie(t *testing.T) {
@@ -32,11 +32,11 @@ func TestScopeAllocatesTheListAndEachCookie(t *testing.T) {
 	h := http.Header{"Set-Cookie": set}
 	is.Equal(testing.AllocsPerRun(100, func() {
 		h["Set-Cookie"] = set
-		cookies.Scope(h, "/api", "/api/x")
+		cookies.Scope(h, "/api", "a.test")
 	}), 3.0)
 	set = []string{"a=1", "b=2; HttpOnly"}
 	is.Equal(testing.AllocsPerRun(100, func() {
 		h["Set-Cookie"] = set
-		cookies.Scope(h, "/a/longer/prefix", "/a/longer/prefix") // which both get as their Path
+		cookies.Scope(h, "/a/longer/prefix", "a.test") // which both get as their Path
 	}), 3.0)
 }
