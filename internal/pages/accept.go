@@ -6,7 +6,7 @@ import "strings"
 type format int
 
 // A client that likes several equally well gets the last of those that it
-// named, and plain text if it named none.
+// named, and the fallback of preferred if it named none.
 const (
 	formatText format = iota
 	formatJSON
@@ -31,20 +31,25 @@ type preference struct {
 }
 
 // preferred returns the format that the client likes best whose Accept fields
-// these are. One that likes none of them gets plain text, since any answer is
-// better than a second error in place of the first. What is not a media range
-// with its parameters is passed over.
-func preferred(accept []string) format {
+// these are, and fallback for one that does not say. One that likes none of them
+// gets plain text, since any answer is better than a second error in place of the
+// first. What is not a media range with its parameters is passed over.
+func preferred(accept []string, fallback format) format {
 	var all [formats]preference
+	said := false
 	for _, line := range accept {
 		for line != "" {
 			var element string
 			element, line = cutUnquoted(line, ',')
 			note(&all, element)
+			said = true
 		}
 	}
-	best := formatText
-	for f := formatJSON; f < formats; f++ {
+	best := fallback
+	if said && all[best].weight == 0 {
+		best = formatText
+	}
+	for f := range formats {
 		switch liked, most := all[f], all[best]; {
 		case liked.weight > most.weight,
 			liked.weight == most.weight && liked.weight > 0 && liked.match >= matchesAlike:

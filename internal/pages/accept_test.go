@@ -1,6 +1,7 @@
 package pages_test
 
 import (
+	"html/template"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -95,17 +96,49 @@ func TestClientGetsTheFormatItLikesBest(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.accept, func(t *testing.T) {
 			is := is.New(t)
-			is.Equal(chosen(strings.Split(tt.accept, "|")...), tt.want)
+			is.Equal(chosen(new(pages.Set), strings.Split(tt.accept, "|")...), tt.want)
 		})
 	}
 }
 
-// chosen returns what a client with these Accept fields gets.
-func chosen(accept ...string) string {
+func TestPageOfOnesOwnIsForThoseWithoutAPreferenceToo(t *testing.T) {
+	const text, json, html = "text/plain", "application/json", "text/html"
+	own := pages.New(template.Must(template.New("404.html").Parse("gone")))
+	for _, tt := range []struct{ accept, want string }{
+		{"", html},
+		{"*/*", html}, // curl
+		{browser, html},
+		{"image/avif,image/webp,image/png,*/*;q=0.8", html},
+		{"text/*", html},
+		{"*/*, text/plain;q=0", html},
+		{"application/json", json},
+		{"application/json, text/plain, */*", json},
+		{"application/*", json},
+		{"*/*, text/html;q=0.5", text}, // others are liked better
+		{"text/plain", text},
+		{"text/plain, */*", text},
+		{"text/html, text/plain", html},
+		{"text/event-stream", text},
+		{"*/*;q=0", text},
+		{"text/html;q=0", text},
+	} {
+		t.Run(tt.accept, func(t *testing.T) {
+			is := is.New(t)
+			var accept []string
+			if tt.accept != "" {
+				accept = strings.Split(tt.accept, "|")
+			}
+			is.Equal(chosen(own, accept...), tt.want)
+		})
+	}
+}
+
+// chosen returns what a client with these Accept fields gets from s for a 404.
+func chosen(s *pages.Set, accept ...string) string {
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	r.Header["Accept"] = accept
 	w := make(discard)
-	new(pages.Set).Write(w, r, pages.Page{Status: 404})
+	s.Write(w, r, pages.Page{Status: 404})
 	kind, _, _ := strings.Cut(w.Header().Get("Content-Type"), ";")
 	return kind
 }
@@ -116,18 +149,19 @@ func FuzzAccept(f *testing.F) {
 	for _, seed := range []string{browser, "", `a/b;c="d,e\"";q=0.5,*/*;q=0`, "text/*;q=.3,application/x+json", `"`, ",;=,"} {
 		f.Add(seed, "application/json;q=0.7")
 	}
+	built := new(pages.Set)
 	f.Fuzz(func(t *testing.T, a, b string) {
 		if strings.Contains(a, `"`) || strings.Contains(b, `"`) {
-			chosen(a, b) // may swallow what follows, but not fail
+			chosen(built, a, b) // may swallow what follows, but not fail
 			return
 		}
 		is := is.New(t)
-		want := chosen(a, b)
+		want := chosen(built, a, b)
 		is.True(slices.Contains([]string{"text/plain", "text/html", "application/json"}, want))
-		is.Equal(chosen(b, a), want)      // in other order
-		is.Equal(chosen(a+" , "+b), want) // in one field
-		is.Equal(chosen(upper(a), upper(b)), want)
-		is.Equal(chosen(strings.Split(a+","+b, ",")...), want) // in a field each
+		is.Equal(chosen(built, b, a), want)      // in other order
+		is.Equal(chosen(built, a+" , "+b), want) // in one field
+		is.Equal(chosen(built, upper(a), upper(b)), want)
+		is.Equal(chosen(built, strings.Split(a+","+b, ",")...), want) // in a field each
 	})
 }
 

@@ -22,13 +22,13 @@ const maxSize = 1 << 20
 // Load returns the Set with the pages in the folder dir, and those of s for
 // what dir lacks: a 4xx.html in dir goes before a 404.html in s.
 //
-// Each file is a template of html/template by itself, named and executed as
-// New says. Files that do not end in .html, and those whose names begin with a
-// dot, are left alone. It is an error if dir cannot be read or has no page, if
-// a file has a name that is no page's or is larger than 1 MiB, and if a
-// template is broken: each is executed for every status that may come to it,
-// with a message and without. An error says which file it is, and what would
-// be right. Load reads each file once: later changes are for the next call.
+// Each file with the name of a page is a template of html/template by itself,
+// named and executed as New says. Files with other names, which a framework may
+// have put there, are left alone. It is an error if dir cannot be read or has no
+// page, if a page is larger than 1 MiB, and if a template is broken: each is
+// executed for every status that may come to it, with a message and without. An
+// error says which file it is, and what would be right. Load reads each file
+// once: later changes are for the next call.
 func (s *Set) Load(dir string) (*Set, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -37,33 +37,29 @@ func (s *Set) Load(dir string) (*Set, error) {
 	own := make(map[string]*template.Template)
 	for _, entry := range entries {
 		name := entry.Name()
-		if !strings.EqualFold(filepath.Ext(name), ".html") || strings.HasPrefix(name, ".") {
+		first, last, ok := statuses(name)
+		if !ok {
 			continue
 		}
-		if own[name], err = load(filepath.Join(dir, name)); err != nil {
+		if own[name], err = load(filepath.Join(dir, name), first, last); err != nil {
 			return nil, err
 		}
 	}
 	if len(own) == 0 {
-		return nil, fmt.Errorf("the folder of error pages %s has none: want files such as 404.html or 5xx.html", dir)
+		return nil, fmt.Errorf("the folder of error pages %s has none: want files such as 404.html, for any status from 400 to 599, or 4xx.html and 5xx.html", dir)
 	}
 	loaded := *s
 	loaded.put(func(name string) *template.Template { return own[name] })
 	return &loaded, nil
 }
 
-// load returns the page in a file.
-func load(file string) (*template.Template, error) {
-	name := filepath.Base(file)
-	first, last, ok := statuses(name)
-	if !ok {
-		return nil, fmt.Errorf("%s is named as no error page is: want 404.html or another status from 400 to 599, 4xx.html or 5xx.html", file)
-	}
+// load returns the page in a file, which is for the statuses from first to last.
+func load(file string, first, last int) (*template.Template, error) {
 	data, err := read(file)
 	if err != nil {
 		return nil, err
 	}
-	t, err := template.New(name).Parse(data)
+	t, err := template.New(filepath.Base(file)).Parse(data)
 	if err == nil {
 		err = try(t, first, last)
 	}
@@ -73,7 +69,8 @@ func load(file string) (*template.Template, error) {
 	return t, nil
 }
 
-// statuses returns which statuses a file is for by its name.
+// statuses returns which statuses a file is for by its name. It reports false for
+// the name of no page.
 func statuses(name string) (first, last int, ok bool) {
 	switch base := strings.TrimSuffix(name, ".html"); base {
 	case "4xx":

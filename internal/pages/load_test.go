@@ -22,12 +22,14 @@ func TestPagesOfAFolderGoBeforeThoseOfTheSetItIsLoadedOver(t *testing.T) {
 		template.Must(parent.New(name).Parse("parent's " + name))
 	}
 	dir := folder(t, map[string]string{
-		"4xx.html":   "own 4xx, {{.Status}}",
-		"403.html":   "own 403",
-		"503.html":   "own 503, {{.Message}}",
-		"README.md":  "{{broken",
-		"._403.html": "{{broken", // other systems leave such files
-		"logo.svg":   "<svg/>",
+		"4xx.html":                     "own 4xx, {{.Status}}",
+		"403.html":                     "own 403",
+		"503.html":                     "own 503, {{.Message}}",
+		"README.md":                    "{{broken",
+		"406-unsupported-browser.html": "{{broken", // Rails has one beside its 404.html
+		"index.html":                   "{{broken",
+		"._403.html":                   "{{broken", // other systems leave such files
+		"logo.svg":                     "<svg/>",
 	})
 	over := pages.New(parent)
 	s, err := over.Load(dir)
@@ -59,7 +61,7 @@ func TestPageOfAClassIsForAllOfItThatHaveNone(t *testing.T) {
 func TestLoadSaysWhatIsWrongAndWhatWouldBeRight(t *testing.T) {
 	uid := strconv.Itoa(os.Geteuid())
 	const (
-		naming  = " is named as no error page is: want 404.html or another status from 400 to 599, 4xx.html or 5xx.html"
+		none    = "the folder of error pages DIR has none: want files such as 404.html, for any status from 400 to 599, or 4xx.html and 5xx.html"
 		content = ": want an html/template that needs no more than .Status, .Title, .Text, .Message and .RequestID"
 	)
 	tests := []struct {
@@ -72,18 +74,12 @@ func TestLoadSaysWhatIsWrongAndWhatWouldBeRight(t *testing.T) {
 			"the folder of error pages DIR cannot be read: no such file or directory: want a folder that uid " + uid + " may read"},
 		{"a file in place of the folder", nil, func(dir string) error { os.Remove(dir); return os.WriteFile(dir, nil, 0o600) },
 			"the folder of error pages DIR cannot be read: not a directory: want a folder that uid " + uid + " may read"},
-		{"an empty folder", nil, nil,
-			"the folder of error pages DIR has none: want files such as 404.html or 5xx.html"},
-		{"no page", map[string]string{"index.htm": "", "404": "", ".404.html": ""}, nil,
-			"the folder of error pages DIR has none: want files such as 404.html or 5xx.html"},
-		{"another name", map[string]string{"404.html": "", "abc.html": ""}, nil, "DIR/abc.html" + naming},
-		{"a wrong class", map[string]string{"3xx.html": ""}, nil, "DIR/3xx.html" + naming},
-		{"a status that is no error", map[string]string{"200.html": ""}, nil, "DIR/200.html" + naming},
-		{"a status that is none", map[string]string{"600.html": ""}, nil, "DIR/600.html" + naming},
-		{"a sign", map[string]string{"+404.html": ""}, nil, "DIR/+404.html" + naming},
-		{"a zero", map[string]string{"0404.html": ""}, nil, "DIR/0404.html" + naming},
-		{"large letters", map[string]string{"404.HTML": ""}, nil, "DIR/404.HTML" + naming},
-		{"a large X", map[string]string{"5XX.html": ""}, nil, "DIR/5XX.html" + naming},
+		{"an empty folder", nil, nil, none},
+		{"no page", map[string]string{"index.htm": "", "404": "", ".404.html": ""}, nil, none},
+		{"other pages only", map[string]string{
+			"abc.html": "", "3xx.html": "", "200.html": "", "600.html": "", "+404.html": "", "0404.html": "", "404.HTML": "", "5XX.html": "",
+			"406-unsupported-browser.html": "",
+		}, nil, none},
 		{"a template that does not parse", map[string]string{"404.html": "a\n{{if}}"}, nil,
 			"DIR/404.html cannot be used: template: 404.html:2: missing value for if" + content},
 		{"an unknown function", map[string]string{"404.html": "{{logo}}"}, nil,

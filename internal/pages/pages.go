@@ -83,6 +83,14 @@ func (s *Set) put(lookup func(name string) *template.Template) {
 	}
 }
 
+// page returns the page for a status, or nil if that is the built-in one.
+func (s *Set) page(status int) *template.Template {
+	if i := status - minStatus; i >= 0 && i < len(s.own) {
+		return s.own[i]
+	}
+	return nil
+}
+
 // Values of header fields, which nobody changes.
 var (
 	contentTypes = [...][]string{
@@ -96,9 +104,10 @@ var (
 )
 
 // Write answers r with p, and returns how many bytes of content it wrote. The
-// content is what the Accept of r likes best of HTML, JSON and plain text:
-// plain text for who has no preference, as curl, for browsers name text/html.
-// The answer to HEAD is the head alone.
+// content is what the Accept of r likes best of HTML, JSON and plain text. Who has
+// no preference, as curl, for browsers name text/html, gets HTML where the Set has
+// a page for the status, so that whoever made it can look at it, and plain text in
+// place of a built-in page. The answer to HEAD is the head alone.
 //
 // The header of w keeps what the caller has set, except what tells of other
 // content. An error must not be stored unless the caller has set Cache-Control.
@@ -108,7 +117,11 @@ var (
 func (s *Set) Write(w http.ResponseWriter, r *http.Request, p Page) (written int64) {
 	b := buffers.Get().(*bytes.Buffer)
 	defer putBuffer(b)
-	f := preferred(r.Header["Accept"])
+	fallback := formatText
+	if s.page(p.Status) != nil {
+		fallback = formatHTML
+	}
+	f := preferred(r.Header["Accept"], fallback)
 	s.render(b, f, p)
 	setHeader(w.Header(), f, b.Len(), p.Status)
 	w.WriteHeader(p.Status)
@@ -170,8 +183,8 @@ var builtIn = template.Must(template.New("page.html").Parse(pageHTML))
 
 func (s *Set) renderHTML(b *bytes.Buffer, p Page) {
 	v := p.view()
-	if i := p.Status - minStatus; i >= 0 && i < len(s.own) && s.own[i] != nil {
-		if s.own[i].Execute(b, v) == nil {
+	if own := s.page(p.Status); own != nil {
+		if own.Execute(b, v) == nil {
 			return
 		}
 		b.Reset()

@@ -193,7 +193,7 @@ func TestPagesOfTheEmbedderGoBeforeTheBuiltInOnes(t *testing.T) {
 		is.Equal(answer(s, http.MethodGet, browser, p).Body, answer(pages.New(nil), http.MethodGet, browser, p).Body) // the built-in one
 	}
 	is := is.New(t)
-	is.Equal(answer(s, http.MethodGet, "", pages.Page{Status: 404}).Body.String(), "404 Not Found\n") // pages are HTML
+	is.Equal(answer(s, http.MethodGet, "text/plain", pages.Page{Status: 404}).Body.String(), "404 Not Found\n") // pages are HTML
 }
 
 func TestFailingTemplateSendsTheBuiltInPageWhole(t *testing.T) {
@@ -216,7 +216,7 @@ func TestLargePagesAndSmallOnesDoNotMix(t *testing.T) {
 	s := pages.New(template.Must(template.New("404.html").Parse(strings.Repeat("large ", 100_000))))
 	for range 4 {
 		is.Equal(answer(s, http.MethodGet, browser, pages.Page{Status: 404}).Body.Len(), 600_000)
-		is.Equal(answer(s, http.MethodGet, "", pages.Page{Status: 404}).Body.String(), "404 Not Found\n")
+		is.Equal(answer(s, http.MethodGet, "text/plain", pages.Page{Status: 404}).Body.String(), "404 Not Found\n")
 	}
 }
 
