@@ -36,7 +36,7 @@ func Pick[C Candidate](candidates []C, now time.Duration, suits func(C) bool) (p
 	i := rand.IntN(n)
 	a := nth(candidates, i, suits)
 	b := nth(candidates, (i+1+rand.IntN(n-1))%n, suits)
-	if isBetter(b, a, now) {
+	if cost(b, now) < cost(a, now) {
 		return b, true
 	}
 	return a, true
@@ -58,11 +58,7 @@ func nth[C Candidate](candidates []C, i int, suits func(C) bool) C {
 	return found
 }
 
-// isBetter reports whether a is to be taken rather than b.
-func isBetter[C Candidate](a, b C, now time.Duration) bool {
-	mine, others := a.InFlight(), b.InFlight()
-	if a.Record().isClean() && b.Record().isClean() {
-		return mine < others
-	}
-	return float64(mine+1)*a.Record().weight(now) < float64(others+1)*b.Record().weight(now)
+// cost returns the requests in flight to c with one more, as much as they weigh.
+func cost[C Candidate](c C, now time.Duration) float64 {
+	return float64(c.InFlight()+1) * c.Record().weight(now)
 }

@@ -49,6 +49,16 @@ func TestOneWithFewerInFlightIsPicked(t *testing.T) {
 	}
 }
 
+func TestBusiestOfThreeIsNotPicked(t *testing.T) {
+	is := is.New(t)
+	busiest := &candidate{inFlight: 9}
+	all := []*candidate{{inFlight: 8}, busiest, {inFlight: 7}}
+	for range 1000 {
+		picked, _ := balance.Pick(all, 0, suits)
+		is.True(picked != busiest) // whichever other one it is compared with
+	}
+}
+
 func TestOnlyOneThatSuitsIsPicked(t *testing.T) {
 	is := is.New(t)
 	all := []*candidate{{}, {inFlight: 9}, {inFlight: 8}}
@@ -92,6 +102,17 @@ func TestFailuresThatAllHaveDoNotCount(t *testing.T) {
 	is.Equal(picked, idle)
 }
 
+func TestOfTwoThatFailTheOneThatFailsLessIsPicked(t *testing.T) {
+	is := is.New(t)
+	worse, better := new(candidate), &candidate{inFlight: 20}
+	worse.note(0, 100, 90)
+	better.note(0, 100, 10)
+	for range 100 {
+		picked, _ := balance.Pick([]*candidate{worse, better}, 0, suits)
+		is.Equal(picked, better)
+	}
+}
+
 func TestOutlierIsWhoFailsMoreThanTheOthers(t *testing.T) {
 	const now = time.Minute
 	for name, tt := range map[string]struct {
@@ -105,6 +126,9 @@ func TestOutlierIsWhoFailsMoreThanTheOthers(t *testing.T) {
 		"three failures are not enough":          {3, 3, 100, 0, false},
 		"less than half fails":                   {1000, 400, 1000, 0, false},
 		"little is known of the others":          {10, 10, 8, 0, false},
+		"almost enough is known":                 {12, 12, 12, 0, false},
+		"enough is known":                        {14, 14, 14, 0, true},
+		"exactly half, and four times as many":   {1000, 502, 996, 124, true}, // with the doubt, and the one that stands for none
 		"the others fail as well":                {100, 100, 100, 30, false},
 		"all fail":                               {100, 100, 100, 100, false},
 		"nothing fails":                          {100, 0, 100, 0, false},
@@ -130,7 +154,7 @@ func TestWhatIsLongAgoDoesNotCount(t *testing.T) {
 	is.True(bad.record.IsOutlier(others(good), began+9*time.Second)) // a fifth of it counts, and a fifth of that the others have
 	good.note(began+time.Minute, 100, 0)
 	is.True(!bad.record.IsOutlier(others(good), began+time.Minute))
-	for _, later := range []time.Duration{time.Minute, time.Hour, 100 * time.Hour} {
+	for _, later := range []time.Duration{time.Minute, time.Hour, 100 * time.Hour, (1<<19 - 1) * time.Second} { // six days
 		picked, _ := balance.Pick([]*candidate{bad, {inFlight: 1}}, began+later, suits)
 		is.Equal(picked, bad)
 	}

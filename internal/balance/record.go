@@ -80,22 +80,21 @@ func (r *Record) now(now time.Duration) tally {
 	return tally(r.state.Load()).at(uint64(now / tick))
 }
 
-// isClean reports whether no failure still counts.
-func (r *Record) isClean() bool { return tally(r.state.Load()).failed() == 0 }
-
 // weight returns by how much a request to r costs more because of those that
 // failed: 1 where none did, 8 where half did, 1000 where nine of ten did.
 func (r *Record) weight(now time.Duration) float64 {
+	if tally(r.state.Load()).failed() == 0 { // as most often; then what is left of it takes no exponential
+		return 1
+	}
 	good := 1 - r.now(now).share()
 	return 1 / (good * good * good)
 }
 
 // The conditions of an outlier.
 const (
-	outlierFailed = 4 * one // the least weight of failed requests
-	outlierShare  = 0.5     // the least share of failed requests
-	outlierTimes  = 4       // by what factor its share must exceed that of the others
-	outlierErrors = 5       // by how many standard errors its share must exceed theirs
+	outlierShare  = 0.5 // the least share of failed requests; with the doubt, four requests at least
+	outlierTimes  = 4   // by what factor its share must exceed that of the others
+	outlierErrors = 5   // by how many standard errors its share must exceed theirs
 )
 
 // IsOutlier reports whether r's candidate fails so much more often than the others,
@@ -105,7 +104,7 @@ const (
 // Requests that fail at every candidate therefore make no outlier.
 func (r *Record) IsOutlier(others iter.Seq[*Record], now time.Duration) bool {
 	mine := r.now(now)
-	if mine.failed() < outlierFailed || mine.share() < outlierShare {
+	if mine.share() < outlierShare {
 		return false
 	}
 	total, failed := uint64(doubt), uint64(one) // as if one had failed: there may be none

@@ -179,13 +179,13 @@ func Drain(lanes []*Lane, limits Limits, cut func() int64, done <-chan struct{})
 		l.endNewStreams(&late) // before: a stream that cannot enter must be closed
 		streamsLeft = append(streamsLeft, l.closeStreams())
 	}
-	switch {
-	case limits.Streams == 0:
-		left := max(limits.Requests-time.Since(begin), 0)
-		streams += endStreams(lanes, &late, 0, min(time.Second, left), streamsLeft, done)
-	case limits.Streams > 0:
-		spread := limits.Streams / 10
-		streams += endStreams(lanes, &late, limits.Streams-spread, spread, streamsLeft, done)
+	if limits.Streams >= 0 {
+		span := limits.Streams / 10
+		after := limits.Streams - span
+		if limits.Streams == 0 {
+			span = min(time.Second, max(limits.Requests-time.Since(begin), 0))
+		}
+		streams += endStreams(lanes, &late, after, span, streamsLeft, done)
 	}
 	waitAll(streamsLeft, leaveTimeout, done)
 	return requests, streams + late.Load()
