@@ -29,6 +29,7 @@ type progressLine struct {
 	target string // target or host; "" if the line is about the service
 	status string
 	detail string
+	brief  string // a shorter form of detail; "" if there is none
 	tone   tone
 
 	count          string        // such as "4 probes"
@@ -112,7 +113,7 @@ func (f *formatter) formatDeploying(e parachute.Event) (rows []progressLine) {
 
 // formatProbe describes the last probe of a target that the change waits for.
 func (f *formatter) formatProbe(e parachute.Event) progressLine {
-	r := progressLine{key: e.Target, target: e.Target, detail: describeProbe(e.Probe)}
+	r := progressLine{key: e.Target, target: e.Target, detail: describeProbe(e.Probe, 40), brief: describeProbe(e.Probe, 16)}
 	f.healthy[e.Target] = e.Kind == parachute.EventHealthy
 	if e.Kind == parachute.EventHealthy {
 		r.status, r.tone, r.isNew = "healthy after "+formatDuration(e.Elapsed), toneGood, true
@@ -168,31 +169,25 @@ func (f *formatter) formatDone(after time.Duration) progressLine {
 	return r
 }
 
-// clock returns the time and count of r as text, or "". later is how long ago
-// r was shown.
+// clock returns the time of r as text, or "". later is how long ago r was shown.
 func (r progressLine) clock(later time.Duration) string {
 	elapsed := r.elapsed
 	if r.ongoing {
 		elapsed += later
 	}
-	clock := r.count
-	if elapsed > 0 {
-		if clock != "" {
-			clock += ", "
-		}
-		clock += formatDuration(elapsed.Truncate(time.Millisecond))
-		if r.limit > 0 {
-			clock += " of " + r.limit.String()
-		}
-	}
-	if clock == "" {
+	if elapsed <= 0 {
 		return ""
 	}
-	return "(" + clock + ")"
+	clock := formatDuration(elapsed.Truncate(time.Millisecond))
+	if r.limit > 0 {
+		clock += " of " + r.limit.String()
+	}
+	return clock
 }
 
-// describeProbe describes the result of a probe in a few words.
-func describeProbe(p *parachute.Probe) string {
+// describeProbe describes the result of a probe in a few words, with at most that
+// many characters of a page that did not pass. The error has the whole page.
+func describeProbe(p *parachute.Probe, most int) string {
 	switch {
 	case p.Status == 0 && p.Cause == parachute.CauseRefused:
 		return "refused"
@@ -208,14 +203,11 @@ func describeProbe(p *parachute.Probe) string {
 		return strings.Replace(p.String(), " answered ", " ", 1) + " in " + formatDuration(p.Took)
 	}
 	short := *p
-	if runes := []rune(p.Body); len(runes) > maxBodyShown {
-		short.Body = string(runes[:maxBodyShown]) + ellipsis // the error has the whole body
+	if runes := []rune(p.Body); len(runes) > most {
+		short.Body = string(runes[:most]) + ellipsis
 	}
 	return strings.Replace(short.String(), " answered ", " ", 1)
 }
-
-// maxBodyShown is how many characters of a response body a line shows.
-const maxBodyShown = 40
 
 // probeKind returns the same text for probes that an operator would call the
 // same: it leaves out local ports and the text of pages.

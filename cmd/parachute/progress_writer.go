@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 )
 
 // A progressWriter shows the progress of a change. On a terminal, a line
@@ -42,7 +41,7 @@ const (
 func newProgressWriter(out io.Writer, f *formatter, ask func() display) *progressWriter {
 	w := &progressWriter{out: out, service: f.service, width: minTargetWidth, display: ask, stopped: make(chan struct{})}
 	for _, target := range f.targets {
-		w.width = max(w.width, utf8.RuneCountInString(target))
+		w.width = max(w.width, displayWidth(target))
 	}
 	return w
 }
@@ -115,6 +114,8 @@ func (w *progressWriter) tick() {
 const (
 	eraseLine = "\x1b[K"
 	cursorUp  = "\x1b[%dA"
+
+	resetColour = "\x1b[0m"
 )
 
 // drawLocked draws all lines. The number of lines that were drawn before is
@@ -133,45 +134,30 @@ func (w *progressWriter) drawLocked(d display, drawn int) {
 
 // format returns a line in columns that fits into d, if that is a terminal.
 func (w *progressWriter) format(r progressLine, later time.Duration, d display) string {
-	before := w.service + "  "
-	what := fmt.Sprintf("%-*s  ", w.width, r.status)
-	if r.target != "" {
-		before += fmt.Sprintf("%-*s  ", w.width, r.target)
-		what = fmt.Sprintf("%-*s  ", statusWidth, r.status)
+	l := lineLayout{
+		service: printable(w.service),
+		target:  printable(r.target),
+		status:  printable(r.status),
+		detail:  onOneLine(r.detail),
+		brief:   onOneLine(r.brief),
+		count:   r.count,
+		clock:   r.clock(later),
+
+		targetWidth: w.width,
+		statusWidth: statusWidth,
 	}
-	detail := strings.Join(strings.Fields(r.detail), " ") // an error may span several lines
-	clock := r.clock(later)
-	if detail != "" && clock != "" {
-		clock = " " + clock
-	}
-	if detail+clock == "" {
-		what = strings.TrimRight(what, " ")
-	}
-	line := []string{printable(before), printable(what), printable(detail), clock}
 	if d.columns > 0 {
-		fitColumns(line, d.columns-1) // some terminals wrap after the last column
+		l.fit(d.columns - 1) // some terminals wrap after the last column
 	}
-	if colour := colours[r.tone]; d.colour && colour != "" {
-		line[1] = colour + line[1] + "\x1b[0m"
-	}
-	return strings.Join(line, "")
+	return l.text(func(status string) string {
+		if colour := colours[r.tone]; d.colour && colour != "" {
+			return colour + status + resetColour
+		}
+		return status
+	})
 }
+
+// onOneLine returns a text, such as an error, that may span several lines.
+func onOneLine(s string) string { return strings.Join(strings.Fields(printable(s)), " ") }
 
 var colours = [...]string{tonePlain: "", toneGood: "\x1b[32m", toneWaiting: "\x1b[33m", toneBad: "\x1b[31m"}
-
-// fitColumns shortens the parts of a line to a number of columns in all. It
-// shortens the last part but one if that is enough, because the last part is
-// the clock.
-func fitColumns(parts []string, columns int) {
-	clock := len(parts) - 1
-	before := displayWidth(strings.Join(parts[:clock-1], ""))
-	if room := columns - before - displayWidth(parts[clock]); room >= 0 && parts[clock-1] != "" {
-		parts[clock-1] = truncate(parts[clock-1], max(room, 1))
-	}
-	for i, part := range parts {
-		runes := []rune(part)
-		n := min(len(runes), max(columns, 0))
-		parts[i] = string(runes[:n])
-		columns -= n
-	}
-}

@@ -41,6 +41,16 @@ func cutWidth(s string, columns int) (before, after string) {
 	return s, ""
 }
 
+// cutFirst cuts the first character off s, with the marks on top of it.
+func cutFirst(s string) (first, after string) {
+	for i, r := range s {
+		if i > 0 && runeWidth(r) > 0 {
+			return s[:i], s[i:]
+		}
+	}
+	return s, ""
+}
+
 const ellipsis = "…"
 
 // truncate returns s, shortened to that many columns if it takes more.
