@@ -15,6 +15,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute/internal/affinity"
 	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
@@ -23,7 +24,7 @@ func TestLookupAndPickAllocateNothing(t *testing.T) {
 	table, hosts := tableOf(1000)
 	is.Equal(testing.AllocsPerRun(100, func() { table.lookup(hosts[7]) }), 0.0)
 	v := newVersion(Status{}, wants{}, newGroup([]*target{idle(), idle(), idle()}, nil))
-	is.Equal(testing.AllocsPerRun(100, func() { v.main.pick(0, nil, false) }), 0.0)
+	is.Equal(testing.AllocsPerRun(100, func() { v.main.pick(0, nil, false, affinity.Visitor{}) }), 0.0)
 }
 
 func TestServeAllocatesLittleOfItsOwn(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shahnk19/parachute/internal/affinity"
 	"github.com/shahnk19/parachute/internal/agent"
 	"github.com/shahnk19/parachute/internal/answer"
 	"github.com/shahnk19/parachute/internal/buffer"
@@ -100,6 +101,11 @@ type Options struct {
 	// nil, loopback and private addresses are trusted; if empty, nobody is.
 	TrustedProxies []netip.Prefix
 
+	// AffinityKey hides the targets in the cookies of Deployment.Affinity. With
+	// the same key after a restart, and in all proxies that have the same
+	// services, visitors stay where they are. If empty, it is random.
+	AffinityKey []byte
+
 	// HTTPSPort is the port that redirects to https:// name, which is where
 	// clients reach what serves TLSConfig. If 0, 443.
 	HTTPSPort int
@@ -159,6 +165,12 @@ type Deployment struct {
 
 	// ReadWebSockets sends WebSockets, which begin with a GET, there as well.
 	ReadWebSockets bool `json:"read_websockets,omitempty"`
+
+	// Affinity has each visitor stay with one target, for as long as that is
+	// healthy and a target of the service: with "cookie", by the cookie
+	// parachute-affinity; with "cookie=NAME", by one of that name. If empty,
+	// each request may go to another target.
+	Affinity string `json:"affinity,omitempty"`
 
 	// TargetTLS says how https:// targets are verified.
 	TargetTLS TargetTLS `json:"target_tls,omitzero"`
@@ -472,6 +484,9 @@ func (o Options) normalize() Options {
 		o.TrustedProxies = forward.NearbyPrefixes()
 	}
 	o.HTTPSPort = cmp.Or(o.HTTPSPort, 443)
+	if len(o.AffinityKey) == 0 {
+		o.AffinityKey = affinity.NewKey()
+	}
 	if o.ACME.CacheAt == nil {
 		o.ACME.CacheAt = defaultCache
 	}
@@ -638,6 +653,7 @@ type rules struct {
 	networks  networks.Rules
 	users     *credentials.Users // nil: no password is asked for
 	redirects redirects.Rules
+	affinity  *affinity.Cookie  // nil: no visitor stays with a target
 	trusted   []netip.Prefix    // who is believed what a request has been through
 	request   func(http.Header) // changes what goes to a target; nil: nothing does
 	answer    answer.Rules
@@ -680,6 +696,9 @@ func newRules(d *Deployment, p *Proxy) (*rules, error) {
 	}
 	if err == nil && d.ErrorPages != "" {
 		r.pages, err = p.pages.Load(d.ErrorPages)
+	}
+	if err == nil && d.Affinity != "" {
+		r.affinity, err = affinity.Parse(d.Affinity, d.PathPrefixes)
 	}
 	if err != nil {
 		return nil, faultf(ErrInvalid, "%v", err)

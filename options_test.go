@@ -21,6 +21,7 @@ var fullDeployment = parachute.Deployment{
 
 	ReadTargets:    []string{"10.0.0.8:3000"},
 	ReadWebSockets: true,
+	Affinity:       "cookie=sid",
 	TargetTLS: parachute.TargetTLS{
 		CAFile:     "/etc/ca.pem",
 		ServerName: "app.internal",
@@ -87,7 +88,7 @@ var fullDeployment = parachute.Deployment{
 }
 
 const fullDeploymentJSON = `{"service":"web",` +
-	`"targets":["10.0.0.7:3000","[::1]:3000"],"read_targets":["10.0.0.8:3000"],"read_websockets":true,` +
+	`"targets":["10.0.0.7:3000","[::1]:3000"],"read_targets":["10.0.0.8:3000"],"read_websockets":true,"affinity":"cookie=sid",` +
 	`"target_tls":{"ca_file":"/etc/ca.pem","server_name":"app.internal","insecure":true},` +
 	`"hosts":["app1.example.com","*.example.com"],` +
 	`"path_prefixes":["/api","/admin"],"keep_prefix":true,` +

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/crypto/acme"
 
+	"github.com/shahnk19/parachute/internal/affinity"
 	"github.com/shahnk19/parachute/internal/answer"
 	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/cookies"
@@ -158,6 +159,7 @@ type request struct {
 	group     *group
 	isDecided bool
 	inRollout bool
+	visitor   affinity.Visitor // zero where visitors stay with no target
 
 	lastTarget *target // the last one that had the request; nil: none had
 	isStream   bool    // lastTarget answered with a stream
@@ -308,7 +310,10 @@ func (q *request) attempt() (again bool) {
 		return false
 	}
 	q.chooseGroup()
-	lane := q.group.pick(q.start.Sub(q.proxy.began), q.tried, q.isReadOnly())
+	if cookie := version.rules.affinity; cookie != nil {
+		q.visitor = affinity.VisitorOf(q.r.Header, cookie.Name)
+	}
+	lane := q.group.pick(q.start.Sub(q.proxy.began), q.tried, q.isReadOnly(), q.visitor)
 	if lane == nil {
 		return q.waitForTarget()
 	}
@@ -534,6 +539,7 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 	if editor != nil {
 		edit = editor.Edit // of a value of its own: with a method of q, every request would be allocated
 	}
+	forget := q.keepVisitor(l)
 	res, err := forward.Forward(q.w, q.out, l.exchange, forward.Options{
 		RequestTarget: q.rest,
 		Prefix:        q.outcome.Prefix,
@@ -549,6 +555,9 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 	})
 	if editor != nil {
 		q.outcome.Unbuffered = editor.Full
+	}
+	if res.Status == 0 && forget != nil {
+		forget()
 	}
 	q.isStream = passage.IsStream()
 	why := q.failureReason(err, &res)
@@ -577,6 +586,27 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 	}
 	q.refuse(why, err)
 	return true
+}
+
+// keepVisitor has the answer's header say that the visitor stays with l's target, if the
+// service has that and it is news to them. It returns what takes that back, or nil.
+func (q *request) keepVisitor(l *lane) (forget func()) {
+	cookie := q.version.rules.affinity
+	if cookie == nil {
+		return nil
+	}
+	set := q.group.keep(cookie, q.visitor, l, q.client.IsSecure(q.r))
+	if set == nil {
+		return nil
+	}
+	header := q.w.Header()
+	before, had := header["Set-Cookie"]
+	header["Set-Cookie"] = slices.Concat(before, set)
+	return func() {
+		if header["Set-Cookie"] = before; !had {
+			delete(header, "Set-Cookie")
+		}
+	}
 }
 
 // maxLosses is how many targets may go away while they have the request: it is

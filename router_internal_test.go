@@ -7,6 +7,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute/internal/affinity"
 	"github.com/shahnk19/parachute/internal/histogram"
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/upstream"
@@ -59,7 +60,7 @@ func TestShutdownClosesTheGatesOfIdleVersionsToo(t *testing.T) {
 	p := New(Options{})
 	v := newVersion(Status{Service: "web"}, wants{claims: []claim{{}}}, newGroup([]*target{idle()}, nil))
 	is.True(p.router.restore(map[string]*version{"web": v}, 1))
-	lane := v.main.pick(0, nil, false)
+	lane := v.main.pick(0, nil, false, affinity.Visitor{})
 	is.NoErr(p.Shutdown(t.Context()))
 	_, ok := lane.Enter()
 	is.True(!ok) // it looks again, and finds the newer version

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/shahnk19/parachute/internal/affinity"
 	"github.com/shahnk19/parachute/internal/balance"
 	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/ejection"
@@ -38,6 +39,7 @@ import (
 // it and the results of its probes. Whoever calls start must call close.
 type target struct {
 	address  string
+	token    string        // stands for it in cookies
 	name     *resolve.Name // of the host in address; nil: there is none to look up
 	conns    transport
 	exchange forward.Exchange // of conns, for requests that no client sent
@@ -86,6 +88,7 @@ func (p *Proxy) newTarget(at parsedTarget, s *spec, m *monitor) *target {
 	}
 	t := &target{
 		address:  at.given,
+		token:    affinity.Token(p.options.AffinityKey, s.Service, at.given),
 		name:     name,
 		conns:    newTransport(at.Endpoint, u),
 		check:    s.HealthCheck,
@@ -351,23 +354,48 @@ func targetsOf(lanes []*lane) []*target {
 }
 
 // pick returns the lane for a request, or nil if no lane is left. It passes over
-// the targets in tried, and lets balance.Pick choose among the healthy ones. A
-// request that only reads goes to a healthy reader if there is one. If no writer is
+// the targets in tried, and lets affinity.Pick choose among the healthy ones for a
+// visitor who is known, and balance.Pick for all others. A request that only reads goes to a healthy reader if there is one. If no writer is
 // healthy, every writer is a candidate, for a check may be wrong, and an answer
 // beats none.
-func (g *group) pick(now time.Duration, tried []*target, reading bool) *lane {
+func (g *group) pick(now time.Duration, tried []*target, reading bool, visitor affinity.Visitor) *lane {
 	isUntried := func(l *lane) bool { return !slices.Contains(tried, l.target) }
 	suits := func(l *lane) bool { return l.target.isHealthy() && isUntried(l) }
 	if reading {
-		if l, ok := balance.Pick(g.readers, now, suits); ok {
+		if l, ok := pickAmong(g.readers, visitor, now, suits); ok {
 			return l
 		}
 	}
-	if l, ok := balance.Pick(g.writers, now, suits); ok {
+	if l, ok := pickAmong(g.writers, visitor, now, suits); ok {
 		return l
 	}
-	l, _ := balance.Pick(g.writers, now, isUntried)
+	l, _ := pickAmong(g.writers, visitor, now, isUntried)
 	return l
+}
+
+func pickAmong(lanes []*lane, visitor affinity.Visitor, now time.Duration, suits func(*lane) bool) (*lane, bool) {
+	if visitor.IsKnown() {
+		return affinity.Pick(visitor, lanes, suits)
+	}
+	return balance.Pick(lanes, now, suits)
+}
+
+// keep returns the cookies by which a visitor stays with l, or nil if they do already.
+// Where the group has readers, a visitor stays with one target for reading and with
+// another for all else.
+func (g *group) keep(c *affinity.Cookie, visitor affinity.Visitor, l *lane, secure bool) []string {
+	if visitor.Has(l.Token()) {
+		return nil
+	}
+	others := g.readers
+	if slices.Contains(others, l) {
+		others = g.writers
+	}
+	second := ""
+	if i := slices.IndexFunc(others, func(o *lane) bool { return visitor.Has(o.Token()) }); i >= 0 {
+		second = others[i].Token()
+	}
+	return c.Set(visitor, l.Token(), second, secure)
 }
 
 // canSpare reports whether a healthy target would get t's requests instead.
@@ -418,6 +446,9 @@ func (l *lane) InFlight() int64 {
 	requests, streams := l.Inside()
 	return requests + streams
 }
+
+// Token implements affinity.Candidate.
+func (l *lane) Token() string { return l.target.token }
 
 // Record implements balance.Candidate.
 func (l *lane) Record() *balance.Record { return &l.target.outcomes }

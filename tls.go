@@ -24,6 +24,7 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/shahnk19/parachute/internal/admission"
+	"github.com/shahnk19/parachute/internal/affinity"
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/issuer"
@@ -452,7 +453,7 @@ func (t TLS) loadPair(hosts []string) (*keypair.Pair, error) {
 // ask asks one of v's targets whether a name may have a certificate, as a visitor
 // to that name would: by Host alone an app with many of them may tell.
 func (v *version) ask(ctx context.Context, name, requestTarget string) (*http.Response, error) {
-	t := v.main.pick(0, nil, false).target
+	t := v.main.pick(0, nil, false, affinity.Visitor{}).target
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+name, nil)
 	if err != nil {
 		return nil, err

@@ -21,6 +21,8 @@ type deployCommand struct {
 	StripPathPrefix bool       `default:"true" negatable:"" help:"Cut the prefix off before the target sees the path."`
 	CanonicalHost   string     `placeholder:"HOST" help:"The one of the hosts that requests for the others are redirected to."`
 
+	Affinity string `placeholder:"cookie[=NAME]" help:"Have each visitor stay with one target, as long as that is healthy and serves: by the cookie parachute-affinity, or one of another name."`
+
 	Force bool `negatable:"" help:"Switch to the targets without waiting for them to be healthy."`
 
 	TLS                *bool  `group:"TLS:" negatable:"" help:"Serve the hosts over HTTPS, or not; if neither is given, as the other services of the hosts say. The certificates come from Let's Encrypt, or where the flags below and those of run say."`
@@ -112,6 +114,7 @@ func (c *deployCommand) deployment() (parachute.Deployment, error) {
 		Targets:        c.Target,
 		ReadTargets:    c.ReadTarget,
 		ReadWebSockets: c.ReadTargetWebsockets,
+		Affinity:       c.Affinity,
 		TargetTLS: parachute.TargetTLS{
 			CAFile:     ca,
 			ServerName: c.TargetServerName,

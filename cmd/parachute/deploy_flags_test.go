@@ -31,6 +31,9 @@ func TestEveryFlagOfDeployHasItsField(t *testing.T) {
 		{"--writer-affinity-timeout|3s", parachute.Deployment{Timeouts: parachute.Timeouts{WriterAffinity: 3 * time.Second}}},
 		{"--writer-affinity-timeout|0", parachute.Deployment{Timeouts: parachute.Timeouts{WriterAffinity: -1}}},
 
+		{"--affinity|cookie", parachute.Deployment{Affinity: "cookie"}},
+		{"--affinity=cookie=sid", parachute.Deployment{Affinity: "cookie=sid"}},
+
 		{"--buffer-requests|--buffer-responses", parachute.Deployment{Buffer: parachute.Buffer{Requests: true, Responses: true}}},
 		{"--buffer-requests=false|--no-buffer-responses", parachute.Deployment{}},
 		{"--websocket-close=false", parachute.Deployment{NoWebSocketClose: true}},

@@ -16,6 +16,7 @@ func flags() map[string]string {
 		"Deployment.Targets":        "--target",
 		"Deployment.ReadTargets":    "--read-target",
 		"Deployment.ReadWebSockets": "--read-target-websockets",
+		"Deployment.Affinity":       "--affinity",
 		"Deployment.Hosts":          "--host",
 		"Deployment.PathPrefixes":   "--path-prefix",
 		"Deployment.KeepPrefix":     "--no-strip-path-prefix",

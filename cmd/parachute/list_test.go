@@ -228,6 +228,7 @@ func TestListTellsWhatProtectsAndBoundsAService(t *testing.T) {
 		Targets:         []string{"a:1"},
 		Hosts:           []string{"app1.example.com"},
 		CanonicalHost:   "app1.example.com",
+		Affinity:        "cookie=sid",
 		Redirects:       []parachute.Redirect{{From: "/old", To: "/new"}},
 		MaxRequestBody:  10 << 20,
 		MaxResponseBody: 1000,
@@ -240,7 +241,7 @@ func TestListTellsWhatProtectsAndBoundsAService(t *testing.T) {
 	list := serviceList([]parachute.Status{{Service: "web", State: parachute.StateServing, Deployment: d}})
 	is.Equal(list.text(0), `SERVICE  STATE    HOSTS             TLS  TARGETS  GENERATION
 web      serving  app1.example.com  off  a:1      0
-web: access: allow 10.0.0.0/8, deny 10.0.0.7, passwords of /etc/web.htpasswd; limits: request body 10MiB, response body 1000; canonical: app1.example.com; redirects: /old to /new; headers: request set X-Token, request del X-Debug, response set X-Key, HSTS max-age=31536000, cookie paths scoped
+web: access: allow 10.0.0.0/8, deny 10.0.0.7, passwords of /etc/web.htpasswd; limits: request body 10MiB, response body 1000; canonical: app1.example.com; affinity: cookie=sid; redirects: /old to /new; headers: request set X-Token, request del X-Debug, response set X-Key, HSTS max-age=31536000, cookie paths scoped
 `)
 	r := report{services: []parachute.Status{{Service: "web", State: parachute.StateServing, Deployment: d}}}
 	is.Equal(r.text(60), `service    web
@@ -251,6 +252,7 @@ access     allow 10.0.0.0/8, deny 10.0.0.7,
            passwords of /etc/web.htpasswd
 limits     request body 10MiB, response body 1000
 canonical  app1.example.com
+affinity   cookie=sid
 redirects  /old to /new
 headers    request set X-Token, request del X-Debug,
            response set X-Key, HSTS max-age=31536000,

@@ -42,6 +42,9 @@ func rulesOf(d parachute.Deployment) ruleSet {
 	if d.CanonicalHost != "" {
 		all.add("canonical", []string{d.CanonicalHost})
 	}
+	if d.Affinity != "" {
+		all.add("affinity", []string{d.Affinity})
+	}
 	all.add("redirects", redirectRules(d.Redirects))
 	all.add("headers", headerRules(d.Headers))
 	return all

@@ -152,7 +152,11 @@ func Run(ctx context.Context, c Config) (err error) {
 		logger.Warn(l.noHTTPS.Error())
 	}
 
-	s := newServer(c, parts{log, logger, store, certificates, l})
+	key, err := store.Key()
+	if err != nil {
+		logger.Warn("the key of --affinity does not outlive a restart, after which visitors move to another target once", "error", err)
+	}
+	s := newServer(c, parts{log, logger, store, certificates, l, key})
 	if err := s.proxy.Restore(services); err != nil {
 		logger.Error("not every service could be restored", "error", err)
 	}
@@ -216,6 +220,7 @@ type parts struct {
 	store        *state.Store
 	certificates *certstore.Folder
 	listeners    *listeners
+	affinityKey  []byte
 }
 
 // A server serves the proxy, its control socket and its metrics port.
@@ -256,6 +261,7 @@ func newServer(c Config, p parts) *server {
 		Commit:          p.store.Save,
 		Notify:          s.control.Notify,
 		UserAgent:       "parachute/" + c.Version,
+		AffinityKey:     p.affinityKey,
 		TrustedProxies:  c.TrustedProxies,
 		MaxHeld:         c.MaxHeld,
 		Listening:       p.listeners.addresses(),

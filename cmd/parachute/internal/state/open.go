@@ -103,10 +103,10 @@ func (s *Store) cleanUp() error {
 // final.
 func temporaryName(final string) string { return "." + final + "0" }
 
-// isTemporary reports whether name is that of a temporary file for a state file:
+// isTemporary reports whether name is that of a temporary file for one of ours:
 // a dot, the name and a number, as renameio names them.
 func isTemporary(name string) bool {
-	for _, final := range []string{currentName, previousName} {
+	for _, final := range []string{currentName, previousName, keyName} {
 		if number, ok := strings.CutPrefix(name, "."+final); ok && number != "" && strings.Trim(number, "0123456789") == "" {
 			return true
 		}
