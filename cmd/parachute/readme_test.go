@@ -52,9 +52,9 @@ func TestDocumentsNameOnlyFlagsThatThereAre(t *testing.T) {
 	known := map[string]bool{"help": true}
 	for _, of := range []string{
 		"build", "volumes", "name", "stop-timeout", "ulimit", // docker
-		"unix-socket", // curl
-		"system",      // useradd
-		"port",        // examples/backend
+		"unix-socket", "http2-prior-knowledge", // curl
+		"system", // useradd
+		"port",   // examples/backend
 	} {
 		known[of] = true
 	}

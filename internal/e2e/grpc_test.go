@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	pb "google.golang.org/grpc/interop/grpc_testing"
@@ -101,8 +102,22 @@ func (c *callee) FullDuplexCall(s pb.TestService_FullDuplexCallServer) error {
 	}
 }
 
-// calls runs a proxy that serves the callee, and returns what calls it.
-func calls(t *testing.T, one *callee, args ...string) (*proxy, pb.TestServiceClient, []string) {
+// overBoth runs a test of calls over TLS, and over HTTP/2 without it.
+func overBoth(t *testing.T, test func(t *testing.T, calls caller)) {
+	t.Parallel()
+	for name, calls := range map[string]caller{"TLS": callsOverTLS, "h2c": callsOverH2C} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, calls)
+		})
+	}
+}
+
+// A caller runs a proxy that serves the callee, and returns what calls it, and how
+// it was deployed.
+type caller func(t *testing.T, one *callee, args ...string) (*proxy, pb.TestServiceClient, []string)
+
+func callsOverTLS(t *testing.T, one *callee, args ...string) (*proxy, pb.TestServiceClient, []string) {
 	t.Helper()
 	ca := proxytest.NewCA()
 	certFile, keyFile := ca.WritePair(t, t.TempDir(), "localhost")
@@ -110,12 +125,25 @@ func calls(t *testing.T, one *callee, args ...string) (*proxy, pb.TestServiceCli
 	args = append(args, "--tls", "--host", "localhost", "--tls-certificate-path", certFile, "--tls-private-key-path", keyFile, "--health-check-grpc")
 	p.deploy(t, "grpc", &app{address: one.target}, args...)
 	creds := credentials.NewTLS(&tls.Config{RootCAs: ca.Pool(), ServerName: "localhost"})
-	conn, err := grpc.NewClient("passthrough:///"+p.https, grpc.WithTransportCredentials(creds))
+	return p, newCaller(t, p.https, creds), args
+}
+
+func callsOverH2C(t *testing.T, one *callee, args ...string) (*proxy, pb.TestServiceClient, []string) {
+	t.Helper()
+	p := startProxy(t, newAuthority(t, authorityConfig{}))
+	args = append(args, "--health-check-grpc")
+	p.deploy(t, "grpc", &app{address: one.target}, args...)
+	return p, newCaller(t, p.http, insecure.NewCredentials()), args
+}
+
+func newCaller(t *testing.T, address string, creds credentials.TransportCredentials) pb.TestServiceClient {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(creds))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return p, pb.NewTestServiceClient(conn), args
+	return pb.NewTestServiceClient(conn)
 }
 
 func sizes(all ...int32) (p []*pb.ResponseParameters) {
@@ -128,8 +156,9 @@ func sizes(all ...int32) (p []*pb.ResponseParameters) {
 func payload(size int) *pb.Payload { return &pb.Payload{Body: make([]byte, size)} }
 
 // The cases are those of gRPC's own interoperability tests.
-func TestGRPCPassesAsItIs(t *testing.T) {
-	t.Parallel()
+func TestGRPCPassesAsItIs(t *testing.T) { overBoth(t, callsPassAsTheyAre) }
+
+func callsPassAsTheyAre(t *testing.T, calls caller) {
 	is := is.New(t)
 	_, c, _ := calls(t, newCallee(t, "one"), "--buffer-requests", "--buffer-responses") // of which nothing must be felt
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -182,7 +211,10 @@ func TestGRPCPassesAsItIs(t *testing.T) {
 
 // Their head is all that there is of them, and has to be their end as well.
 func TestGRPCAnswersWithoutAMessagePassAsTheyAre(t *testing.T) {
-	t.Parallel()
+	overBoth(t, answersWithoutAMessagePass)
+}
+
+func answersWithoutAMessagePass(t *testing.T, calls caller) {
 	is := is.New(t)
 	_, c, _ := calls(t, newCallee(t, "one"))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -211,7 +243,10 @@ func TestGRPCAnswersWithoutAMessagePassAsTheyAre(t *testing.T) {
 }
 
 func TestGRPCCallThatIsCutByADeployIsUnavailable(t *testing.T) {
-	t.Parallel()
+	overBoth(t, callThatIsCutIsUnavailable)
+}
+
+func callThatIsCutIsUnavailable(t *testing.T, calls caller) {
 	is := is.New(t)
 	one, two := newCallee(t, "one"), newCallee(t, "two")
 	p, c, args := calls(t, one)
@@ -264,7 +299,7 @@ func TestGRPCOverHTTP3EndsAsOverHTTP2(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	one, two := newCallee(t, "one"), newCallee(t, "two")
-	p, _, args := calls(t, one)
+	p, _, args := callsOverTLS(t, one)
 	transport := &http3.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"}}
 	defer transport.Close()
 	call := func(method string, in io.Reader) (*http.Response, error) {

@@ -72,6 +72,12 @@ func (s *site) settings(t *testing.T) map[http2.SettingID]uint32 {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	return settings(t, conn)
+}
+
+// settings returns what an HTTP/2 client is told about a new connection.
+func settings(t *testing.T, conn net.Conn) map[http2.SettingID]uint32 {
+	t.Helper()
 	io.WriteString(conn, http2.ClientPreface)
 	framer := http2.NewFramer(conn, conn)
 	framer.WriteSettings()

@@ -5,7 +5,6 @@ package server
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -28,7 +27,6 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/kamal"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/metrics"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/state"
-	"github.com/shahnk19/parachute/cmd/parachute/internal/tcp"
 )
 
 // A Config says what to run.
@@ -239,16 +237,6 @@ type server struct {
 	stopping           atomic.Bool
 }
 
-// A frontend serves clients over one protocol.
-type frontend struct {
-	protocol string
-	serve    func() error // serves until it fails or server is shut down
-	server   interface {
-		Shutdown(ctx context.Context) error
-		Close() error
-	}
-}
-
 func newServer(c Config, p parts) *server {
 	s := &server{
 		shutdownTimeout: cmp.Or(c.ShutdownTimeout, 30*time.Second),
@@ -296,47 +284,4 @@ func newServer(c Config, p parts) *server {
 // logsOf returns access to log for the control plane.
 func logsOf(log *accesslog.Log) control.Logs {
 	return control.Logs{ContentType: log.ContentType(), Has: log.Has, Tail: log.Tail}
-}
-
-// addFrontends adds a frontend for each listener for clients.
-func (s *server) addFrontends(c Config, p parts) {
-	limits, l := c.Limits.normalize(), p.listeners
-	// The servers log errors of clients, which any client can cause.
-	errorLog := slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug)
-	plain := &http.Server{Handler: http.HandlerFunc(s.handle), ConnContext: tcp.ConnContext, ErrorLog: errorLog}
-	limits.apply(plain)
-	s.frontends = append(s.frontends, frontend{"http", func() error { return plain.Serve(l.http) }, plain})
-	if l.https == nil {
-		return
-	}
-	uploads := newUploadLimiter(limits.Unread, p.logger)
-	config := s.proxy.TLSConfig().Clone()
-	config.MinVersion = cmp.Or(c.MinTLSVersion, tls.VersionTLS12)
-	secure := &http.Server{Handler: uploads.countBodies(s.handleTLS), ConnContext: uploads.tcpContext, TLSConfig: config, ErrorLog: errorLog}
-	limits.apply(secure)
-	s.frontends = append(s.frontends, frontend{"https", func() error { return secure.ServeTLS(l.https, "", "") }, secure})
-	if l.quic == nil {
-		return
-	}
-	s.altSvc = altSvc(cmp.Or(c.PublicHTTPSPort, l.httpsPort()))
-	quic := newQUICServer(uploads.countBodies(s.handle))
-	quic.server.ConnContext = uploads.quicContext(limits.quicWindow())
-	quic.server.TLSConfig = config.Clone()
-	quic.server.Logger = p.logger
-	limits.applyQUIC(quic.server)
-	s.frontends = append(s.frontends, frontend{"http3", func() error { return quic.serve(l.quic) }, quic})
-}
-
-func (s *server) handle(w http.ResponseWriter, r *http.Request) {
-	s.handlers.Add(1)
-	defer s.handlers.Add(-1)
-	s.proxy.ServeHTTP(w, r)
-}
-
-// handleTLS is handle for requests over TLS and TCP.
-func (s *server) handleTLS(w http.ResponseWriter, r *http.Request) {
-	if s.altSvc != nil {
-		w.Header()["Alt-Svc"] = s.altSvc
-	}
-	s.handle(w, r)
 }

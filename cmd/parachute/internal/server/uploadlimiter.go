@@ -59,7 +59,7 @@ type uploadConn struct {
 
 type uploadConnKey struct{}
 
-// tcpContext is the ConnContext of an http.Server with TLS.
+// tcpContext is the ConnContext of an http.Server for HTTP/2.
 func (u *uploadLimiter) tcpContext(ctx context.Context, conn net.Conn) context.Context {
 	c := &uploadConn{limiter: u, remote: conn.RemoteAddr(), window: connWindow, ordered: true}
 	c.hangUp = func() {
@@ -88,8 +88,12 @@ func (u *uploadLimiter) quicContext(window int64) func(context.Context, *quic.Co
 // memory.
 func (u *uploadLimiter) countBodies(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor < 2 || r.ContentLength == 0 {
+			next(w, r)
+			return
+		}
 		c, known := r.Context().Value(uploadConnKey{}).(*uploadConn)
-		if r.ProtoMajor < 2 || r.ContentLength == 0 || !known {
+		if !known {
 			next(w, r)
 			return
 		}

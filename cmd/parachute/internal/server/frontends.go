@@ -1,0 +1,99 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+
+	"github.com/shahnk19/parachute/cmd/parachute/internal/tcp"
+)
+
+// A frontend serves clients over one protocol.
+type frontend struct {
+	protocol string
+	serve    func() error // serves until it fails or server is shut down
+	server   interface {
+		Shutdown(ctx context.Context) error
+		Close() error
+	}
+}
+
+// addFrontends adds the frontends for each listener for clients.
+func (s *server) addFrontends(c Config, p parts) {
+	l, b := p.listeners, frontendBuilder{
+		limits: c.Limits.normalize(),
+		// The servers log errors of clients, which any client can cause.
+		errorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug),
+	}
+	b.uploads = newUploadLimiter(b.limits.Unread, p.logger)
+	s.frontends = append(s.frontends, b.plain(l.http, s.handle)...)
+	if l.https == nil {
+		return
+	}
+	config := s.proxy.TLSConfig().Clone()
+	config.MinVersion = cmp.Or(c.MinTLSVersion, tls.VersionTLS12)
+	s.frontends = append(s.frontends, b.secure(l.https, config, s.handleTLS))
+	if l.quic == nil {
+		return
+	}
+	s.altSvc = altSvc(cmp.Or(c.PublicHTTPSPort, l.httpsPort()))
+	s.frontends = append(s.frontends, b.quic(l.quic, config.Clone(), s.handle, p.logger))
+}
+
+// A frontendBuilder makes frontends that share limits.
+type frontendBuilder struct {
+	limits   Limits // normalized
+	uploads  *uploadLimiter
+	errorLog *log.Logger
+}
+
+// plain returns the frontends of a listener without TLS: one for HTTP/1, which has
+// the connections first, and one for HTTP/2, which it hands over the others to.
+func (b frontendBuilder) plain(l net.Listener, handler http.HandlerFunc) []frontend {
+	second := newH2CListener(l.Addr())
+	one := &http.Server{Handler: second.take(handler), ConnContext: tcp.ConnContext, ErrorLog: b.errorLog}
+	two := &http.Server{Handler: b.uploads.countBodies(handler), ConnContext: b.uploads.tcpContext, ErrorLog: b.errorLog}
+	two.Protocols = new(http.Protocols)
+	two.Protocols.SetUnencryptedHTTP2(true)
+	b.limits.apply(one)
+	b.limits.apply(two)
+	return []frontend{
+		{"http", func() error { return one.Serve(l) }, one},
+		{"h2c", func() error { return two.Serve(second) }, two},
+	}
+}
+
+// secure returns the frontend of a listener for HTTP/1 and HTTP/2 over TLS.
+func (b frontendBuilder) secure(l net.Listener, config *tls.Config, handler http.HandlerFunc) frontend {
+	server := &http.Server{Handler: b.uploads.countBodies(handler), ConnContext: b.uploads.tcpContext, TLSConfig: config, ErrorLog: b.errorLog}
+	b.limits.apply(server)
+	return frontend{"https", func() error { return server.ServeTLS(l, "", "") }, server}
+}
+
+// quic returns the frontend of a UDP port for HTTP/3.
+func (b frontendBuilder) quic(c net.PacketConn, config *tls.Config, handler http.HandlerFunc, logger *slog.Logger) frontend {
+	server := newQUICServer(b.uploads.countBodies(handler))
+	server.server.ConnContext = b.uploads.quicContext(b.limits.quicWindow())
+	server.server.TLSConfig = config
+	server.server.Logger = logger
+	b.limits.applyQUIC(server.server)
+	return frontend{"http3", func() error { return server.serve(c) }, server}
+}
+
+func (s *server) handle(w http.ResponseWriter, r *http.Request) {
+	s.handlers.Add(1)
+	defer s.handlers.Add(-1)
+	s.proxy.ServeHTTP(w, r)
+}
+
+// handleTLS is handle for requests over TLS and TCP.
+func (s *server) handleTLS(w http.ResponseWriter, r *http.Request) {
+	if s.altSvc != nil {
+		w.Header()["Alt-Svc"] = s.altSvc
+	}
+	s.handle(w, r)
+}
