@@ -380,13 +380,18 @@ type Rollout struct {
 	Split Split `json:"split,omitzero"`
 }
 
-// A Split says which visitors of a service go to its rollout: those whose cookie
-// parachute-rollout (or kamal-rollout) has one of the values in List, and
-// Percent of the others, by a hash of the cookie. Visitors without the cookie
-// are given one, so that they stay where they are.
+// A Split says which visitors of a service go to its rollout: those whose
+// cookie parachute-rollout (or kamal-rollout) has one of the values in List, and
+// Percent of the rest, by a hash of the cookie, which is that of kamal-proxy for
+// kamal-rollout. Visitors without one are given one, so that they stay where
+// they are.
 type Split struct {
 	Percent int      `json:"percent,omitempty"` // 0 to 100
 	List    []string `json:"list,omitempty"`
+
+	// CookieOnly keeps visitors without a cookie from the rollout, and gives
+	// them none.
+	CookieOnly bool `json:"cookie_only,omitempty"`
 }
 
 // A Pause holds the requests of a service.
@@ -767,7 +772,7 @@ func (s Split) isZero() bool { return s.Percent == 0 && len(s.List) == 0 }
 
 // parse returns nil for a Split by which nobody goes to the rollout.
 func (s Split) parse() (*split.Split, error) {
-	parsed, err := split.New(s.Percent, s.List)
+	parsed, err := split.New(s.Percent, s.List, s.CookieOnly)
 	if err != nil {
 		return nil, faultf(ErrInvalid, "%v", err)
 	}

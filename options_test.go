@@ -201,7 +201,7 @@ func TestStatusTravelsAsJSON(t *testing.T) {
 		Generation: 1 << 60, // more than a float64 can tell apart
 		State:      parachute.StateFailed,
 		Deployment: fullDeployment,
-		Rollout:    &parachute.Rollout{Targets: []string{"10.0.0.9:3000"}, Timeouts: parachute.Timeouts{Drain: time.Second}, Split: parachute.Split{Percent: 5, List: []string{"b"}}},
+		Rollout:    &parachute.Rollout{Targets: []string{"10.0.0.9:3000"}, Timeouts: parachute.Timeouts{Drain: time.Second}, Split: parachute.Split{Percent: 5, List: []string{"b"}, CookieOnly: true}},
 		Pause:      &parachute.Pause{Max: time.Minute, Drain: time.Second},
 		Stop:       &parachute.Stop{Message: "moving", Drain: time.Second},
 		Error:      "no such certificate",

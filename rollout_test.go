@@ -66,6 +66,13 @@ func TestRolloutServesWhomTheSplitSays(t *testing.T) {
 			is.Equal(answer, want) // cookie
 		}
 
+		is.NoErr(h.SetSplit(t.Context(), "web", parachute.Split{Percent: 100, CookieOnly: true}))
+		for cookie, want := range map[string]string{"parachute-rollout=other": "two", "kamal-rollout=other": "two", "": "one"} {
+			answer, set = h.visit("GET", "any.test", cookie)
+			is.Equal(answer, want) // cookie
+			is.Equal(set, "")
+		}
+
 		is.NoErr(h.SetSplit(t.Context(), "web", parachute.Split{Percent: 100}))
 		answer, _ = h.visit("GET", "any.test", "")
 		is.Equal(answer, "two")

@@ -82,6 +82,8 @@ func TestVisitorsOfARolloutAreTold(t *testing.T) {
 	is.Equal(visitors(parachute.Split{}), "nobody")
 	is.Equal(visitors(parachute.Split{Percent: 10}), "10 %")
 	is.Equal(visitors(parachute.Split{List: []string{"v1", "v2"}}), "v1, v2")
+	is.Equal(visitors(parachute.Split{CookieOnly: true}), "nobody")
+	is.Equal(visitors(parachute.Split{Percent: 10, List: []string{"v1"}, CookieOnly: true}), "10 % of those with a cookie and v1")
 	is.Equal(visitors(parachute.Split{Percent: 10, List: []string{"v1"}}), "10 % and v1")
 }
 

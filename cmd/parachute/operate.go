@@ -141,8 +141,9 @@ func (c *rolloutDeployCommand) Run(ctx context.Context, p *program) error {
 type rolloutSetCommand struct {
 	Service string `arg:"" help:"The service."`
 
-	Percent *percentage `placeholder:"N" help:"Percentage of the visitors that go to the second version."`
-	List    stringList  `placeholder:"VALUE,..." help:"Visitors whose cookie parachute-rollout or kamal-rollout has one of these values always go there."`
+	Percent    *percentage `placeholder:"N" help:"Percentage of the visitors that go to the second version."`
+	List       stringList  `placeholder:"VALUE,..." help:"Visitors whose cookie parachute-rollout or kamal-rollout has one of these values always go there."`
+	CookieOnly bool        `help:"Leave visitors without a cookie with the first version, as kamal-proxy does. Otherwise they are given one, and share in the percentage."`
 	changeFlags
 }
 
@@ -156,7 +157,7 @@ func (c *rolloutSetCommand) Run(ctx context.Context, p *program) error {
 	if c.Percent == nil && c.List == nil {
 		return &usageError{"rollout set", errors.New("neither --percent nor --list says who goes to the second version: want --percent, --list or both")}
 	}
-	split := parachute.Split{List: c.List}
+	split := parachute.Split{List: c.List, CookieOnly: c.CookieOnly}
 	if c.Percent != nil {
 		split.Percent = int(*c.Percent)
 	}
@@ -170,15 +171,19 @@ func (c *rolloutSetCommand) Run(ctx context.Context, p *program) error {
 
 // visitors describes who is sent to the rollout.
 func visitors(s parachute.Split) string {
+	share := fmt.Sprintf("%d %%", s.Percent)
+	if s.CookieOnly {
+		share += " of those with a cookie"
+	}
 	switch {
 	case len(s.List) == 0 && s.Percent == 0:
 		return "nobody"
 	case len(s.List) == 0:
-		return fmt.Sprintf("%d %%", s.Percent)
+		return share
 	case s.Percent == 0:
 		return strings.Join(s.List, ", ")
 	}
-	return fmt.Sprintf("%d %% and %s", s.Percent, strings.Join(s.List, ", "))
+	return share + " and " + strings.Join(s.List, ", ")
 }
 
 type rolloutStopCommand struct {

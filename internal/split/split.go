@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"hash/fnv"
+	"math"
 	"strings"
 
 	"github.com/shahnk19/parachute/internal/cookies"
@@ -21,18 +23,20 @@ const (
 // A Split decides which visitors go to the second version. It never changes, and any
 // number of goroutines may use it.
 type Split struct {
-	percent uint64
-	list    map[string]bool
+	percent    uint64
+	list       map[string]bool
+	cookieOnly bool
 }
 
 // New returns the Split of so many percent of the visitors, and of those whose
 // cookie has one of the values in list. With 0 and an empty list that is
-// nobody.
-func New(percent int, list []string) (*Split, error) {
+// nobody. If cookieOnly is true, visitors without a cookie stay with the first
+// version.
+func New(percent int, list []string, cookieOnly bool) (*Split, error) {
 	if percent < 0 || percent > 100 {
 		return nil, fmt.Errorf("%d percent of the visitors: want 0 to 100", percent)
 	}
-	s := &Split{percent: uint64(percent), list: make(map[string]bool, len(list))}
+	s := &Split{percent: uint64(percent), list: make(map[string]bool, len(list)), cookieOnly: cookieOnly}
 	for _, value := range list {
 		if value == "" || value != strings.TrimSpace(value) || !cookies.IsValue(value) {
 			return nil, fmt.Errorf("visitor %q: want what a cookie can hold: visible ASCII but for quotes, semicolons and backslashes, and no space around it", value)
@@ -50,29 +54,39 @@ func New(percent int, list []string) (*Split, error) {
 // A visitor with a value of the list goes to the second version. Of all others, the
 // percentage does. The value alone decides that, so the answer is the same in every
 // process, and a visitor of the second version stays there when the percentage grows.
+// A value of KamalCookie is on the side where kamal-proxy has it.
 //
-// A visitor without a cookie gets a random value. To keep it, they must be sent
-// setCookie, the value of a Set-Cookie field, which is empty in all other cases. If
-// secure is set, the request came over TLS, and the cookie is for TLS only.
+// A visitor without a cookie gets a random value, unless those stay with the first
+// version. To keep it, they must be sent setCookie, the value of a Set-Cookie field,
+// which is empty in all other cases. If secure is set, the request came over TLS, and
+// the cookie is for TLS only.
 func (s *Split) Second(kamal, own string, secure bool) (second bool, setCookie string) {
-	if s.list[kamal] || s.list[own] {
+	switch {
+	case s.list[kamal] || s.list[own]:
 		return true, ""
-	}
-	if s.percent == 0 {
+	case s.percent == 0:
 		return false, ""
-	}
-	value := kamal
-	if value == "" {
-		value = own
-	}
-	if value == "" {
-		value = fresh()
-		setCookie = Cookie + "=" + value + "; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax"
+	case kamal != "":
+		return s.hasInKamal(kamal), ""
+	case own == "" && s.cookieOnly:
+		return false, ""
+	case own == "":
+		own = fresh()
+		setCookie = Cookie + "=" + own + "; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax"
 		if secure {
 			setCookie += "; Secure"
 		}
 	}
-	return bucket(value) < s.percent, setCookie
+	return bucket(own) < s.percent, setCookie
+}
+
+// hasInKamal reports whether kamal-proxy sends a value to the second version: its
+// FNV-1a hash of 32 bits is at most the percentage of the largest.
+func (s *Split) hasInKamal(value string) bool {
+	var short [128]byte // lest it be allocated
+	h := fnv.New32a()
+	h.Write(append(short[:0], value...))
+	return 100*uint64(h.Sum32()) <= s.percent*math.MaxUint32
 }
 
 // fresh returns a random value. A million of them are enough for any

@@ -2,6 +2,7 @@ package split_test
 
 import (
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -46,22 +47,79 @@ func TestWithoutAPercentageNobodyGetsACookie(t *testing.T) {
 func TestBucketsAreTheSameEverywhereAndForever(t *testing.T) {
 	for value, bucket := range map[string]int{"1": 13, "2": 46, "ann": 70, "42": 37, "ABCD": 74, strings.Repeat("x", 1000): 19} {
 		is := is.New(t)
-		second, _ := newSplit(t, bucket, "-").Second(value, "", false)
+		second, _ := newSplit(t, bucket, "-").Second("", value, false)
 		is.True(!second) // not yet in
-		second, _ = newSplit(t, bucket+1).Second(value, "", false)
+		second, _ = newSplit(t, bucket+1).Second("", value, false)
 		is.True(second) // in from here on
+	}
+}
+
+// What kamal-proxy did was seen there, and is a table of value and side.
+func TestAccountIsOnTheSideWhereKamalProxyHasIt(t *testing.T) {
+	is := is.New(t)
+	table, err := os.ReadFile("testdata/rollout-25-percent.tsv")
+	is.NoErr(err)
+	s := newSplit(t, 25, "vip1", "vip2")
+	accounts := 0
+	for line := range strings.Lines(string(table)) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		value, side, ok := strings.Cut(strings.TrimSpace(line), "\t")
+		is.True(ok) // value and side
+		accounts++
+		second, set := s.Second(value, "", false)
+		if second != (side == "rollout") || set != "" {
+			t.Errorf("%s: second version %v, cookie %q, want the side %s", value, second, set, side)
+		}
+	}
+	is.Equal(accounts, 41)
+}
+
+// The hash of "a" is 0xe40c292c, which is 89.08 percent of the largest (the FNV
+// specification has it among its examples).
+func TestPercentageOfKamalProxyEndsBehindTheHash(t *testing.T) {
+	is := is.New(t)
+	second, _ := newSplit(t, 89).Second("a", "", false)
+	is.True(!second) // not yet in
+	second, _ = newSplit(t, 90).Second("a", "", false)
+	is.True(second) // in from here on
+	for _, value := range []string{"", "b", "foobar", strings.Repeat("x", 1000)} {
+		second, _ = newSplit(t, 100).Second(value, "", false)
+		is.True(second) // everybody is
+	}
+}
+
+func TestVisitorsWithoutACookieMayBeLeftWhereTheyAre(t *testing.T) {
+	is := is.New(t)
+	s, err := split.New(100, []string{"ann"}, true)
+	is.NoErr(err)
+	for range 100 {
+		second, set := s.Second("", "", false)
+		is.True(!second) // with the first version
+		is.Equal(set, "")
+	}
+	for _, known := range [][2]string{{"ann", ""}, {"", "ann"}, {"somebody", ""}, {"", "somebody"}} {
+		second, set := s.Second(known[0], known[1], false)
+		is.True(second) // they are known
+		is.Equal(set, "")
 	}
 }
 
 func TestGrowingPercentagesKeepThoseWhoAreInAndAreMet(t *testing.T) {
 	const visitors = 2000
-	before := make([]bool, visitors)
+	before, byKamal := make([]bool, visitors), make([]bool, visitors)
 	for percent := range 101 {
 		s := newSplit(t, percent)
 		in := 0
 		for i := range visitors {
 			second, set := s.Second("", strconv.Itoa(i), false)
-			if set != "" {
+			kamal, none := s.Second(strconv.Itoa(i), "", false)
+			if byKamal[i] && !kamal {
+				t.Fatalf("visitor %d of kamal-proxy was in at less than %d percent, and is not now", i, percent)
+			}
+			byKamal[i] = kamal
+			if set+none != "" {
 				t.Fatalf("visitor %d got %q beside the cookie they have", i, set)
 			}
 			if before[i] && !second {
@@ -147,7 +205,7 @@ func TestWhatIsNoSplitIsRefused(t *testing.T) {
 		{5, []string{`"ann"`}, `visitor "\"ann\"": want`},
 	} {
 		is := is.New(t)
-		_, err := split.New(tt.percent, tt.list)
+		_, err := split.New(tt.percent, tt.list, false)
 		is.True(err != nil)
 		is.True(strings.Contains(err.Error(), tt.want)) // its message
 	}
@@ -155,7 +213,7 @@ func TestWhatIsNoSplitIsRefused(t *testing.T) {
 
 func newSplit(tb testing.TB, percent int, list ...string) *split.Split {
 	tb.Helper()
-	s, err := split.New(percent, list)
+	s, err := split.New(percent, list, false)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -65,7 +65,7 @@ func (c *Client) SetSplit(ctx context.Context, service string, split parachute.S
 		method: http.MethodPut, suffix: "/rollout/split",
 		effect: parachute.EventSplit,
 		check: checkStatus(func(s parachute.Status) bool {
-			return s.Rollout != nil && s.Rollout.Split.Percent == split.Percent && slices.Equal(s.Rollout.Split.List, split.List)
+			return s.Rollout != nil && s.Rollout.Split.Percent == split.Percent && s.Rollout.Split.CookieOnly == split.CookieOnly && slices.Equal(s.Rollout.Split.List, split.List)
 		}),
 		events: events,
 	})
