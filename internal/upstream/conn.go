@@ -14,8 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/shahnk19/parachute/internal/deadline"
-	"github.com/shahnk19/parachute/internal/nowait"
+	"github.com/shahnk19/parachute/internal/socket"
 )
 
 // maxHead bounds the head of an answer, together with those of the interim
@@ -50,15 +49,15 @@ type targetConn struct {
 	writing  writing
 	patience atomic.Int64 // how many ns a write waits while no byte goes; not positive: for ever
 
-	reads  deadline.Lazy // of reads from raw
-	writes deadline.Lazy // of writes to raw, whatever goes
+	reads  socket.Deadline // of reads from raw
+	writes socket.Deadline // of writes to raw, whatever goes
 }
 
 // newTargetConn returns a targetConn on raw, of which so many bytes are read at once.
 func newTargetConn(raw net.Conn, buffer int) *targetConn {
 	c := &targetConn{raw: raw, nc: raw, room: math.MaxInt64, limit: defaultKeepAlive}
-	if socket, ok := raw.(syscall.Conn); ok {
-		c.sys, _ = socket.SyscallConn()
+	if s, ok := raw.(syscall.Conn); ok {
+		c.sys, _ = s.SyscallConn()
 	}
 	switch raw.(type) {
 	case *net.TCPConn, *net.UnixConn: // what only embeds one may have a Read and a Write of its own
@@ -159,7 +158,7 @@ func (c *targetConn) hasSpoken() bool {
 }
 
 // socketError returns err as raw would.
-func (c *targetConn) socketError(op string, err error) error { return nowait.Error(op, op, c.raw, err) }
+func (c *targetConn) socketError(op string, err error) error { return socket.Error(op, op, c.raw, err) }
 
 // isDue reports whether err ends a read. The expiry of a deadline that is earlier
 // than the one wanted does not.

@@ -5,7 +5,7 @@ import (
 	"io"
 	"syscall"
 
-	"github.com/shahnk19/parachute/internal/nowait"
+	"github.com/shahnk19/parachute/internal/socket"
 )
 
 var errStale = errors.New("the target has closed the connection, or sent on it what nobody asked for")
@@ -68,7 +68,7 @@ func (s *steps) writeOnce(fd uintptr) bool {
 		a.failed = a.found
 		return true
 	}
-	a.n, a.failed = nowait.Write(fd, a.wire)
+	a.n, a.failed = socket.Write(fd, a.wire)
 	return !a.wait || a.n != len(a.wire) || a.found == nil
 }
 
@@ -90,7 +90,7 @@ func (s *steps) read(sys syscall.RawConn, step func(fd uintptr) bool, p []byte) 
 }
 
 func (s *steps) readNow(fd uintptr) bool {
-	s.n, s.failed = nowait.Read(fd, s.into)
+	s.n, s.failed = socket.Read(fd, s.into)
 	return s.failed != syscall.EAGAIN
 }
 
@@ -102,7 +102,7 @@ func (s *steps) take(fd uintptr) bool {
 // look finds what a read would: nil (bytes), io.EOF, EAGAIN (nothing), or what
 // broke the connection.
 func (s *steps) look(fd uintptr) bool {
-	n, err := nowait.Peek(fd, s.one[:])
+	n, err := socket.Peek(fd, s.one[:])
 	if err == nil && n == 0 {
 		err = io.EOF
 	}

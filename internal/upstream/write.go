@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/shahnk19/parachute/internal/nowait"
+	"github.com/shahnk19/parachute/internal/socket"
 )
 
 // errStalled is what a write fails with that has waited for too long.
@@ -97,7 +97,7 @@ func (c *targetConn) stepWrite(fd uintptr) bool {
 	w := &c.writing
 	for w.failed = nil; len(w.rest) > 0 && w.failed == nil; {
 		var n int
-		n, w.failed = nowait.Write(fd, w.rest)
+		n, w.failed = socket.Write(fd, w.rest)
 		if w.rest = w.rest[n:]; n > 0 {
 			w.since = time.Time{}
 		}
@@ -106,7 +106,7 @@ func (c *targetConn) stepWrite(fd uintptr) bool {
 		return true
 	}
 	if w.since.IsZero() {
-		c.wait(w, nowait.Unsent(fd))
+		c.wait(w, socket.Unsent(fd))
 	}
 	return false
 }
@@ -164,7 +164,7 @@ func (c *targetConn) lookAgain(w *writing, now time.Time) error {
 // be known.
 func (c *targetConn) unsent() (n int) {
 	if c.socket {
-		c.sys.Control(func(fd uintptr) { n = nowait.Unsent(fd) })
+		c.sys.Control(func(fd uintptr) { n = socket.Unsent(fd) })
 	}
 	return n
 }

@@ -10,8 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/shahnk19/parachute/internal/deadline"
-	"github.com/shahnk19/parachute/internal/nowait"
+	"github.com/shahnk19/parachute/internal/socket"
 )
 
 // maxCallSize is how much one system call copies at most. During the call the
@@ -31,7 +30,7 @@ type conn struct {
 
 // A transfer is one direction of a conn.
 type transfer struct {
-	deadline deadline.Lazy
+	deadline socket.Deadline
 	call     func(step func(fd uintptr) (done bool)) error // RawConn's Read or Write
 	control  func(f func(fd uintptr)) error                // RawConn's Control
 
@@ -67,7 +66,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	err := t.run(t.step)
 	t.p = nil
 	if err != nil {
-		return 0, nowait.Error("read", "read", c, err)
+		return 0, socket.Error("read", "read", c, err)
 	}
 	if t.n == 0 {
 		return 0, io.EOF
@@ -78,7 +77,7 @@ func (c *conn) Read(p []byte) (int, error) {
 // read reads without blocking, and reports whether the Read is done.
 func (c *conn) read(fd uintptr) bool {
 	t := &c.in
-	t.n, t.err = nowait.Read(fd, t.p)
+	t.n, t.err = socket.Read(fd, t.p)
 	return t.err != syscall.EAGAIN
 }
 
@@ -93,7 +92,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	err := t.run(t.step)
 	t.p = nil
 	if err != nil {
-		return t.n, nowait.Error("write", "write", c, err)
+		return t.n, socket.Error("write", "write", c, err)
 	}
 	return t.n, nil
 }
@@ -104,7 +103,7 @@ func (c *conn) write(fd uintptr) bool {
 	start := t.n
 	for t.err = nil; t.n < len(t.p) && t.err == nil; {
 		var n int
-		n, t.err = nowait.Write(fd, t.p[t.n:min(t.n+maxCallSize, len(t.p))])
+		n, t.err = socket.Write(fd, t.p[t.n:min(t.n+maxCallSize, len(t.p))])
 		t.n += n
 	}
 	return t.recordWrite(t.n > start)
@@ -154,8 +153,8 @@ func (t *transfer) tryNow(step func(fd uintptr) bool) (done bool) {
 	return err == nil && done
 }
 
-// A socket is a connection that can be spliced from.
-type socket interface {
+// A source is a connection that can be spliced from.
+type source interface {
 	net.Conn
 	syscall.Conn
 }
@@ -169,7 +168,7 @@ func (c *conn) ReadFrom(r io.Reader) (int64, error) {
 	if limited, ok := r.(*io.LimitedReader); ok {
 		switch src := limited.R.(type) {
 		case *net.TCPConn, *net.UnixConn:
-			if n, err := c.splice(src.(socket), limited); err != errNoSplice {
+			if n, err := c.splice(src.(source), limited); err != errNoSplice {
 				return n, err
 			}
 		}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/matryer/is"
 
-	"github.com/shahnk19/parachute/internal/deadline"
+	"github.com/shahnk19/parachute/internal/socket"
 )
 
 func TestItIsNotedSinceWhenAClientTakesNothing(t *testing.T) {
@@ -58,16 +58,16 @@ func TestWriteGoesOnForAClientThatIsSlow(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				is := is.New(t)
 				start := time.Now()
-				var socket time.Time
+				var applied time.Time
 				w := transfer{
-					deadline: deadline.Lazy{Extends: true, Apply: func(t time.Time) error { socket = t; return nil }},
+					deadline: socket.Deadline{Extends: true, Apply: func(t time.Time) error { applied = t; return nil }},
 					control:  func(f func(uintptr)) error { f(0); return nil },
 				}
 				w.call = func(step func(uintptr) bool) error {
 					if step(0) {
 						return nil
 					}
-					time.Sleep(time.Until(socket))
+					time.Sleep(time.Until(applied))
 					return os.ErrDeadlineExceeded
 				}
 				is.NoErr(w.deadline.Set(start.Add(time.Minute)))

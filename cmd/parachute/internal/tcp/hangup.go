@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/shahnk19/parachute/internal/deadline"
+	"github.com/shahnk19/parachute/internal/socket"
 )
 
 // ConnContext is the ConnContext of an [http.Server] that serves a listener of
@@ -99,7 +99,7 @@ func (w *hangupDetector) beginLocked(look func()) {
 
 // endLocked deactivates the detector and waits until it does not poll any more.
 // d is the read deadline of the connection.
-func (w *hangupDetector) endLocked(d *deadline.Lazy) {
+func (w *hangupDetector) endLocked(d *socket.Deadline) {
 	if !w.active {
 		return
 	}

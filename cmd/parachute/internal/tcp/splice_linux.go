@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute/internal/descriptors"
-	"github.com/shahnk19/parachute/internal/nowait"
+	"github.com/shahnk19/parachute/internal/socket"
 )
 
 // A pipe is a pipe to splice through: the kernel moves pages from one socket
@@ -67,7 +67,7 @@ func (p *pipe) close() { closePipe([2]int{p.out, p.in}) }
 
 // splice does the work of ReadFrom in the kernel. An error of src is a
 // [net.OpError] with Op "read", any other error one with Op "write".
-func (c *conn) splice(src socket, limited *io.LimitedReader) (written int64, err error) {
+func (c *conn) splice(src source, limited *io.LimitedReader) (written int64, err error) {
 	from, err := src.SyscallConn()
 	if err != nil {
 		return 0, errNoSplice
@@ -83,7 +83,7 @@ func (c *conn) splice(src socket, limited *io.LimitedReader) (written int64, err
 		if err == syscall.EINVAL && written == 0 {
 			err = errNoSplice
 		} else if err != nil {
-			err = nowait.Error("read", "splice", src, err)
+			err = socket.Error("read", "splice", src, err)
 		}
 		if err != nil || n == 0 {
 			return written, err
@@ -93,7 +93,7 @@ func (c *conn) splice(src socket, limited *io.LimitedReader) (written int64, err
 		n, err = c.drain(p, n)
 		written += int64(n)
 		if err != nil {
-			return written, nowait.Error("write", "splice", c, err)
+			return written, socket.Error("write", "splice", c, err)
 		}
 		reusable = true
 	}

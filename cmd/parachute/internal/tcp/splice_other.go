@@ -14,4 +14,4 @@ func newPipe() *pipe { return nil }
 
 func (*pipe) close() {}
 
-func (c *conn) splice(socket, *io.LimitedReader) (int64, error) { return 0, errNoSplice }
+func (c *conn) splice(source, *io.LimitedReader) (int64, error) { return 0, errNoSplice }

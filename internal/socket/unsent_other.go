@@ -1,6 +1,6 @@
 //go:build !linux
 
-package nowait
+package socket
 
 // Unsent returns how much of what was written to a socket its peer has not taken
 // yet: nobody knows.

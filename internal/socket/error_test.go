@@ -1,6 +1,6 @@
 //go:build unix
 
-package nowait_test
+package socket_test
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 
 	"github.com/matryer/is"
 
-	"github.com/shahnk19/parachute/internal/nowait"
+	"github.com/shahnk19/parachute/internal/socket"
 )
 
 func TestErrorIsAsTheConnectionItselfReturnsIt(t *testing.T) {
@@ -23,18 +23,18 @@ func TestErrorIsAsTheConnectionItselfReturnsIt(t *testing.T) {
 	is.NoErr(err)
 	at := c.LocalAddr().String() + "->" + c.RemoteAddr().String()
 
-	err = nowait.Error("write", "splice", c, syscall.EPIPE)
+	err = socket.Error("write", "splice", c, syscall.EPIPE)
 	is.Equal(err.Error(), "write tcp "+at+": splice: broken pipe")
 	is.True(errors.Is(err, syscall.EPIPE))
 
-	err = nowait.Error("read", "read", c, os.ErrDeadlineExceeded) // which is no errno
+	err = socket.Error("read", "read", c, os.ErrDeadlineExceeded) // which is no errno
 	is.Equal(err.Error(), "read tcp "+at+": i/o timeout")
 
 	c.Close()
 	raw, err := c.(*net.TCPConn).SyscallConn()
 	is.NoErr(err)
 	_, want := c.Read(make([]byte, 1))
-	err = nowait.Error("read", "read", c, raw.Read(func(uintptr) bool { return true }))
+	err = socket.Error("read", "read", c, raw.Read(func(uintptr) bool { return true }))
 	is.Equal(err.Error(), want.Error()) // and not "raw-read"
 	is.True(errors.Is(err, net.ErrClosed))
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package nowait_test
+package socket_test
 
 import (
 	"runtime"
@@ -9,7 +9,7 @@ import (
 
 	"github.com/matryer/is"
 
-	"github.com/shahnk19/parachute/internal/nowait"
+	"github.com/shahnk19/parachute/internal/socket"
 )
 
 // pair returns two sockets that are connected with each other, and do not wait.
@@ -31,21 +31,21 @@ func TestReadTakesWhatIsThereAndPeekLeavesIt(t *testing.T) {
 	is := is.New(t)
 	near, far := pair(t)
 	b := make([]byte, 10)
-	for _, call := range []func(uintptr, []byte) (int, error){nowait.Read, nowait.Peek} {
+	for _, call := range []func(uintptr, []byte) (int, error){socket.Read, socket.Peek} {
 		n, err := call(near, b)
 		is.Equal(n, 0)
 		is.Equal(err, syscall.EAGAIN) // nothing is there
 	}
-	n, err := nowait.Write(far, []byte("hello"))
+	n, err := socket.Write(far, []byte("hello"))
 	is.NoErr(err)
 	is.Equal(n, 5)
-	for _, call := range []func(uintptr, []byte) (int, error){nowait.Peek, nowait.Read} {
+	for _, call := range []func(uintptr, []byte) (int, error){socket.Peek, socket.Read} {
 		n, err := call(near, b)
 		is.NoErr(err)
 		is.Equal(string(b[:n]), "hello")
 	}
 	is.NoErr(syscall.Shutdown(int(far), syscall.SHUT_WR))
-	n, err = nowait.Read(near, b)
+	n, err = socket.Read(near, b)
 	is.NoErr(err)
 	is.Equal(n, 0) // at the end
 }
@@ -57,27 +57,27 @@ func TestWriteStopsWhereThereIsNoRoom(t *testing.T) {
 	var err error
 	for err == nil {
 		var n int
-		n, err = nowait.Write(near, b)
+		n, err = socket.Write(near, b)
 		written += n
 	}
 	is.Equal(err, syscall.EAGAIN)
 	is.True(written > 0)
 	if runtime.GOOS == "linux" {
-		is.True(nowait.Unsent(near) > 0) // is on its way
+		is.True(socket.Unsent(near) > 0) // is on its way
 	}
 	for read := 0; read < written; {
-		n, err := nowait.Read(far, b)
+		n, err := socket.Read(far, b)
 		is.NoErr(err)
 		read += n
 	}
-	is.Equal(nowait.Unsent(near), 0)
+	is.Equal(socket.Unsent(near), 0)
 }
 
 func TestWriteToWhoHasLeftFails(t *testing.T) {
 	is := is.New(t)
 	near, far := pair(t)
 	is.NoErr(syscall.Shutdown(int(far), syscall.SHUT_RDWR))
-	n, err := nowait.Write(near, []byte("hello"))
+	n, err := socket.Write(near, []byte("hello"))
 	is.Equal(n, 0)
 	is.Equal(err, syscall.EPIPE)
 }

@@ -1,6 +1,6 @@
 //go:build !linux || (!amd64 && !arm64) || race
 
-package nowait
+package socket
 
 import "syscall"
 

@@ -1,4 +1,4 @@
-package deadline_test
+package socket_test
 
 import (
 	"net"
@@ -8,7 +8,7 @@ import (
 
 	"github.com/matryer/is"
 
-	"github.com/shahnk19/parachute/internal/deadline"
+	"github.com/shahnk19/parachute/internal/socket"
 )
 
 // A connection has a deadline of its own.
@@ -28,7 +28,7 @@ func TestEarlierDeadlineOfAConnectionIsLeftUntilItPasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		var c connection
-		d := deadline.Lazy{Apply: c.set}
+		d := socket.Deadline{Apply: c.set}
 		start := time.Now()
 		is.NoErr(d.Set(time.Time{}))
 		is.Equal(c.times, 0) // there was none
@@ -66,7 +66,7 @@ func TestEarlierDeadlineOfAConnectionIsLeftUntilItPasses(t *testing.T) {
 func TestSetNowLeavesNoOtherDeadline(t *testing.T) {
 	is := is.New(t)
 	var c connection
-	d := deadline.Lazy{Apply: c.set}
+	d := socket.Deadline{Apply: c.set}
 	start := time.Now()
 	is.NoErr(d.SetNow(start.Add(time.Minute)))
 	is.NoErr(d.SetNow(start.Add(time.Hour)))
@@ -81,7 +81,7 @@ func TestDeadlineThatExtendsIsPutOffForWhoTakesSomething(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		var c connection
-		d := deadline.Lazy{Apply: c.set, Extends: true}
+		d := socket.Deadline{Apply: c.set, Extends: true}
 		start := time.Now()
 		is.NoErr(d.Set(start.Add(time.Minute)))
 		time.Sleep(time.Minute)
@@ -100,7 +100,7 @@ func TestDeadlineThatExtendsIsPutOffForWhoTakesSomething(t *testing.T) {
 		until, again = d.Renew(since)
 		is.True(again && until.IsZero())
 
-		fixed := deadline.Lazy{Apply: c.set}
+		fixed := socket.Deadline{Apply: c.set}
 		is.NoErr(fixed.Set(time.Now().Add(time.Minute)))
 		time.Sleep(time.Minute)
 		_, again = fixed.Renew(time.Now())
@@ -112,7 +112,7 @@ func TestInterruptedOperationMayGoOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		var c connection
-		d := deadline.Lazy{Apply: c.set}
+		d := socket.Deadline{Apply: c.set}
 		due := time.Now().Add(time.Minute)
 		is.NoErr(d.Set(due))
 		d.Interrupt()
@@ -128,7 +128,7 @@ func TestWakeComesNoLaterThanTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		var c connection
-		d := deadline.Lazy{Apply: c.set}
+		d := socket.Deadline{Apply: c.set}
 		now := time.Now()
 		is.NoErr(d.Wake(time.Time{}, now))
 		is.Equal(c.times, 0)
@@ -161,7 +161,7 @@ func TestWakeComesNoLaterThanTheDeadline(t *testing.T) {
 func TestClosedConnectionIsNotTriedAgain(t *testing.T) {
 	is := is.New(t)
 	c := connection{err: net.ErrClosed}
-	d := deadline.Lazy{Apply: c.set}
+	d := socket.Deadline{Apply: c.set}
 	is.Equal(d.Set(time.Now().Add(time.Minute)), net.ErrClosed)
 	_, again := d.Renew(time.Time{})
 	is.True(!again)

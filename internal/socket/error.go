@@ -1,4 +1,4 @@
-package nowait
+package socket
 
 import (
 	"errors"

@@ -1,19 +1,18 @@
-// Package deadline sets the deadlines of connections no more often than it has to.
-package deadline
+package socket
 
 import (
 	"sync"
 	"time"
 )
 
-// A Lazy is the deadline of the reads or of the writes of a connection. To set the
+// A Deadline is the deadline of the reads or of the writes of a connection. To set the
 // connection's own costs as much as a small read, and several are wanted for each
 // request, none of which passes as a rule. So Set leaves it alone where it is
 // earlier than what is wanted: an operation that it ends too early calls Renew, and
 // is tried again.
 //
 // The methods may be called from any goroutine.
-type Lazy struct {
+type Deadline struct {
 	// Apply sets the connection's own deadline. It is its SetReadDeadline or its
 	// SetWriteDeadline.
 	Apply func(t time.Time) error
@@ -30,7 +29,7 @@ type Lazy struct {
 
 // Set makes t the deadline of the operations that go on and of those that begin
 // from now on; the zero t means none.
-func (d *Lazy) Set(t time.Time) error {
+func (d *Deadline) Set(t time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.setLocked(t)
@@ -42,7 +41,7 @@ func (d *Lazy) Set(t time.Time) error {
 
 // SetNow is Set for operations that do not call Renew: the connection's own
 // deadline is t when it returns.
-func (d *Lazy) SetNow(t time.Time) error {
+func (d *Deadline) SetNow(t time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.setLocked(t)
@@ -52,7 +51,7 @@ func (d *Lazy) SetNow(t time.Time) error {
 	return d.applyLocked(t)
 }
 
-func (d *Lazy) setLocked(t time.Time) {
+func (d *Deadline) setLocked(t time.Time) {
 	d.due, d.allowed = t, 0
 	if d.Extends && !t.IsZero() {
 		d.allowed = time.Until(t)
@@ -61,7 +60,7 @@ func (d *Lazy) setLocked(t time.Time) {
 
 // Interrupt ends the operations that go on. The deadline stays what it was: an
 // operation that calls Renew can go on until then.
-func (d *Lazy) Interrupt() {
+func (d *Deadline) Interrupt() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.applyLocked(time.Unix(1, 0))
@@ -71,7 +70,7 @@ func (d *Lazy) Interrupt() {
 // earlier; the zero t means only then. They may be ended earlier where the
 // connection's own deadline is, if that lies after now. The deadline stays what it
 // was.
-func (d *Lazy) Wake(t, now time.Time) error {
+func (d *Deadline) Wake(t, now time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.due.IsZero() && (t.IsZero() || d.due.Before(t)) {
@@ -86,14 +85,14 @@ func (d *Lazy) Wake(t, now time.Time) error {
 
 // IsApplied reports whether the connection has a deadline of its own, which may have
 // passed.
-func (d *Lazy) IsApplied() bool {
+func (d *Deadline) IsApplied() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return !d.applied.IsZero()
 }
 
 // HasPassed reports whether there is a deadline and it has passed.
-func (d *Lazy) HasPassed() bool {
+func (d *Deadline) HasPassed() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return isPast(d.due)
@@ -103,7 +102,7 @@ func (d *Lazy) HasPassed() bool {
 // peer has taken nothing since then. It reports whether the operation is to be
 // tried again, and until when; zero: for ever. It is not where the deadline has
 // passed, or the connection takes none any more.
-func (d *Lazy) Renew(since time.Time) (until time.Time, again bool) {
+func (d *Deadline) Renew(since time.Time) (until time.Time, again bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	until = d.due
@@ -113,7 +112,7 @@ func (d *Lazy) Renew(since time.Time) (until time.Time, again bool) {
 	return until, !isPast(until) && d.applyLocked(until) == nil
 }
 
-func (d *Lazy) applyLocked(t time.Time) error {
+func (d *Deadline) applyLocked(t time.Time) error {
 	d.applied = t
 	return d.Apply(t)
 }

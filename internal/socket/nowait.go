@@ -1,7 +1,11 @@
-// Package nowait makes the system calls of sockets that do not wait. They are for
-// within a call of a [syscall.RawConn], which waits: where they would have to, they
-// fail with EAGAIN. None is ended by a signal.
-package nowait
+// Package socket reads and writes the sockets of connections at less cost than
+// package net does: its system calls do not tell the scheduler, bodies are spliced
+// from one socket to another, and deadlines are set no more often than they have to.
+//
+// [Read], [Peek] and [Write] are system calls that do not wait. They are for within a
+// call of a [syscall.RawConn], which waits: where they would have to, they fail with
+// EAGAIN. None is ended by a signal.
+package socket
 
 import "syscall"
 
