@@ -1,0 +1,152 @@
+package http1
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+)
+
+// A body is the body of a request. A new one is made for each request that has
+// one: whoever keeps it gets errors once the request is done, and not the bytes of
+// the next request.
+type body struct {
+	// beforeRead is called before the first Read, which asks a client for its body
+	// that waits to be asked. failed is called with the error of the connection.
+	beforeRead func()
+	failed     func(error)
+
+	mu      sync.Mutex // held while reading; guards the fields below
+	in      *input
+	left    int64  // of a body with Content-Length, or of a chunk
+	chunks  chunks // of a body without
+	begun   bool
+	trailer *http.Header // gets the trailer fields at the end; of the request
+	err     error        // what Read returns from now on
+}
+
+func newBody(in *input, m *message, trailer *http.Header) *body {
+	b := &body{in: in, left: m.length, trailer: trailer}
+	if m.coded {
+		b.left = 0
+		b.chunks.state = chunkSize
+	}
+	return b
+}
+
+func (b *body) Read(p []byte) (n int, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err != nil || len(p) == 0 {
+		return 0, b.err
+	}
+	if !b.begun {
+		b.begun = true
+		if b.beforeRead != nil {
+			b.beforeRead()
+		}
+	}
+	return b.readLocked(p)
+}
+
+func (b *body) readLocked(p []byte) (n int, err error) {
+	if b.chunks.state != notChunked {
+		n, err = b.readChunks(p)
+	} else {
+		n, err = b.readData(p)
+		if b.left == 0 {
+			err = io.EOF
+		}
+	}
+	if err != nil && !isTimeout(err) {
+		b.err = err
+	}
+	return n, err
+}
+
+// readData reads from what is left of the body or of the chunk.
+func (b *body) readData(p []byte) (int, error) {
+	n, err := b.in.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, b.connError(err)
+}
+
+func (b *body) fill() error { return b.connError(b.in.fill()) }
+
+// connError returns the error of reading from the connection as one of the body.
+func (b *body) connError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	if b.failed != nil && !isTimeout(err) {
+		b.failed(err)
+	}
+	return err
+}
+
+// Close makes later Reads fail. The server reads the rest when the request is done.
+func (b *body) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err == nil {
+		b.err = http.ErrBodyReadAfterClose
+	}
+	return nil
+}
+
+// isComplete reports whether all of the body was read.
+func (b *body) isComplete() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err == io.EOF
+}
+
+// errUnwanted says that more of a body is left than is worth reading.
+var errUnwanted = errors.New("too much of the body was not read")
+
+// discard reads the rest of the body, but no more than limit, and makes Read fail
+// for good. It reports whether the next request begins behind it. A client that
+// was not asked for its body may send it or not, so there the next request begins
+// nowhere.
+func (b *body) discard(limit int64, asked bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	defer b.releaseLocked()
+	if b.err == http.ErrBodyReadAfterClose {
+		b.err = nil
+	}
+	if b.err == nil && !asked {
+		b.err = errUnwanted
+	}
+	var scratch []byte
+	for b.err == nil {
+		if scratch == nil {
+			scratch = make([]byte, 4<<10)
+		}
+		if limit <= 0 || b.left > limit {
+			b.err = errUnwanted
+			break
+		}
+		n, err := b.readLocked(scratch)
+		limit -= int64(n)
+		if err != nil && err != io.EOF {
+			return false
+		}
+	}
+	return b.err == io.EOF
+}
+
+// releaseLocked takes away what belongs to the server.
+func (b *body) releaseLocked() {
+	b.in, b.trailer, b.beforeRead, b.failed = nil, nil, nil, nil
+	if b.err == nil {
+		b.err = http.ErrBodyReadAfterClose
+	}
+}
+
+// isTimeout reports whether err is that a deadline has passed.
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

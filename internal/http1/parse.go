@@ -1,0 +1,331 @@
+package http1
+
+import (
+	"bytes"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// A head is what the head of a request says. Its strings do not change and may be
+// kept; fields is used again for the next head.
+type head struct {
+	method string
+	target string
+	minor  int     // of HTTP/1.minor
+	fields []field // in order, Host among them
+	text   string  // what fields was parsed from
+
+	message         // what the fields say about the message
+	url     url.URL // what target says
+	parsed  string  // what url was parsed from
+}
+
+// A field is a field line.
+type field struct {
+	name  string // in canonical form
+	value string // without the white space around it
+}
+
+// parseHead parses the head of a request at the beginning of b. It returns how
+// many bytes the head takes, including one empty line in front of it (RFC 9112,
+// section 2.2) and the one that ends it; or 0 if it has not arrived as a whole. An
+// error is a [*refusal], and is returned as soon as it can be seen, since a client
+// that ends its lines in another way would wait for an answer.
+//
+// s is the state of the search for the end. The zero value is for a new head; it
+// is kept from call to call while more bytes arrive. What h has from an earlier
+// head is used again where it is the same.
+func parseHead(b []byte, s *search, l *limits, h *head) (int, error) {
+	end, err := s.run(b, l)
+	if end == 0 || err != nil {
+		return 0, err
+	}
+	line := b[s.begin:s.lineEnd]
+	if err := h.parseLine(line, l); err != nil {
+		return 0, err
+	}
+	fields := b[s.lineEnd+len("\r\n") : end-len("\r\n")]
+	if err := h.parseFields(fields); err != nil {
+		return 0, err
+	}
+	if err := h.check(); err != nil {
+		return 0, err
+	}
+	return end, nil
+}
+
+// limits bound a head.
+type limits struct {
+	bytes  int // in all
+	fields int
+	target int // bytes of the request target
+}
+
+// A search looks for the end of a head. It looks at each byte once, however many
+// pieces they arrive in.
+type search struct {
+	begin   int // of the request line
+	lineEnd int // of the request line; 0: it has not arrived
+	line    int // the beginning of the last line
+	next    int // what comes before it was searched
+	lines   int // how many were complete
+}
+
+// maxMethod is how long a method may be if the request line does not end.
+const maxMethod = 64
+
+// run returns where the head in b ends, or 0 if it has not arrived as a whole.
+func (s *search) run(b []byte, l *limits) (end int, err error) {
+	if s.begin == 0 && len(b) > 0 && b[0] == '\r' {
+		if len(b) == 1 {
+			return 0, nil
+		}
+		if b[1] != '\n' {
+			return 0, errLineEnd
+		}
+		s.begin, s.line, s.next = 2, 2, 2
+	}
+	if len(b) > s.begin && !isTokenByte(b[s.begin]) {
+		return 0, beginningError(b[s.begin:])
+	}
+	for s.next < len(b) {
+		i := bytes.IndexByte(b[s.next:], '\n')
+		if i < 0 {
+			break
+		}
+		i += s.next
+		if i == s.line || b[i-1] != '\r' {
+			return 0, errLineEnd
+		}
+		begin := s.line
+		s.line, s.next = i+1, i+1
+		if s.lineEnd == 0 {
+			s.lineEnd = i - 1
+			continue
+		}
+		if i-1 == begin {
+			if i+1 > l.bytes {
+				return 0, errHeadSize
+			}
+			return i + 1, nil
+		}
+		if s.lines++; s.lines > l.fields {
+			return 0, errFields
+		}
+	}
+	s.next = len(b)
+	switch {
+	case s.lineEnd == 0 && len(b)-s.begin > l.target+maxMethod:
+		return 0, errTargetSize
+	case len(b) >= l.bytes:
+		return 0, errHeadSize
+	}
+	return 0, nil
+}
+
+// beginningError says what is wrong with a request line that begins with no token.
+func beginningError(b []byte) error {
+	switch b[0] {
+	case '\r', '\n':
+		return errEmptyLine
+	default:
+		return errBeginning
+	}
+}
+
+// parseLine parses the request line (RFC 9112, section 3).
+func (h *head) parseLine(line []byte, l *limits) error {
+	method, rest, ok := bytes.Cut(line, []byte(" "))
+	if !ok {
+		return errLine
+	}
+	for _, c := range method {
+		if !isTokenByte(c) {
+			return errMethod
+		}
+	}
+	target, version, ok := bytes.Cut(rest, []byte(" "))
+	if !ok || len(target) == 0 {
+		return errLine
+	}
+	if len(target) > l.target {
+		return errTargetSize
+	}
+	for _, c := range target {
+		if c <= ' ' || c == '#' || c == 0x7f {
+			return errTargetByte
+		}
+	}
+	switch string(version) {
+	case "HTTP/1.1":
+		h.minor = 1
+	case "HTTP/1.0":
+		h.minor = 0
+	default:
+		if isVersion(version) {
+			return errVersion
+		}
+		return errLine
+	}
+	h.method = methodOf(method)
+	if h.target != string(target) {
+		h.target = string(target)
+	}
+	return nil
+}
+
+// isVersion reports whether b is a version of HTTP.
+func isVersion(b []byte) bool {
+	isDigit := func(c byte) bool { return '0' <= c && c <= '9' }
+	return len(b) == len("HTTP/0.0") && string(b[:len("HTTP/")]) == "HTTP/" && isDigit(b[5]) && b[6] == '.' && isDigit(b[7])
+}
+
+// methodOf returns method as a string, without allocating for the usual ones.
+func methodOf(method []byte) string {
+	switch string(method) {
+	case "GET":
+		return "GET"
+	case "HEAD":
+		return "HEAD"
+	case "POST":
+		return "POST"
+	case "PUT":
+		return "PUT"
+	case "PATCH":
+		return "PATCH"
+	case "DELETE":
+		return "DELETE"
+	case "OPTIONS":
+		return "OPTIONS"
+	}
+	return string(method)
+}
+
+// parseFields parses the field lines in b, which all end with CRLF. Lines that are
+// those of the head before, as on most connections nearly all of the time, are not
+// parsed again.
+func (h *head) parseFields(b []byte) (err error) {
+	if h.text == string(b) && len(b) > 0 {
+		return nil
+	}
+	text := string(b)
+	h.text = ""
+	h.fields, err = appendFields(h.fields[:0], text)
+	if err != nil {
+		return err
+	}
+	h.message, err = readMessage(h.fields)
+	if err == nil {
+		h.text = text
+	}
+	return err
+}
+
+// appendFields appends the field lines in text (RFC 9112, section 5) to fields.
+func appendFields(fields []field, text string) ([]field, error) {
+	for text != "" {
+		end := strings.IndexByte(text, '\n')
+		line := text[:end-len("\r")]
+		text = text[end+1:]
+		colon := strings.IndexByte(line, ':')
+		switch {
+		case line == "" || line[0] == ' ' || line[0] == '\t':
+			return fields, errFolded
+		case colon < 0:
+			return fields, errFieldName
+		}
+		name, ok := canonicalName(line[:colon])
+		if !ok {
+			return fields, errFieldName
+		}
+		value := trimSpace(line[colon+1:])
+		if !isValue(value) {
+			return fields, errFieldValue
+		}
+		fields = append(fields, field{name, value})
+	}
+	return fields, nil
+}
+
+// canonicalName returns name in canonical form, and reports whether it is a token.
+func canonicalName(name string) (string, bool) {
+	isCanonical, upper := true, true
+	for i := range len(name) {
+		c := name[i]
+		kind := byteKinds[c]
+		switch {
+		case kind&tokenByte == 0:
+			return "", false
+		case upper && kind&lowerByte != 0, !upper && kind&upperByte != 0:
+			isCanonical = false
+		}
+		upper = c == '-'
+	}
+	if !isCanonical {
+		name = http.CanonicalHeaderKey(name)
+	}
+	return name, name != ""
+}
+
+// trimSpace removes the white space around a value.
+func trimSpace(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+// isValue reports whether s has no control characters but tabs (RFC 9110, section
+// 5.5).
+func isValue(s string) bool {
+	for i := range len(s) {
+		if byteKinds[s[i]]&valueByte == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// The kinds of bytes.
+const (
+	tokenByte = 1 << iota // of a token (RFC 9110, section 5.6.2)
+	valueByte             // of the value of a field
+	lowerByte             // a lower-case letter
+	upperByte             // an upper-case letter
+	hostByte              // of a name in a Host
+	pathByte              // of a path, where it stands for itself
+)
+
+var byteKinds = func() (kinds [256]uint8) {
+	for c := range kinds {
+		switch {
+		case 'a' <= c && c <= 'z':
+			kinds[c] = tokenByte | hostByte | pathByte | lowerByte
+		case 'A' <= c && c <= 'Z':
+			kinds[c] = tokenByte | hostByte | pathByte | upperByte
+		case '0' <= c && c <= '9':
+			kinds[c] = tokenByte | hostByte | pathByte
+		}
+		if c >= ' ' && c != 0x7f || c == '\t' {
+			kinds[c] |= valueByte
+		}
+	}
+	for _, c := range "!#$%&'*+-.^_`|~" {
+		kinds[c] |= tokenByte
+	}
+	// Unreserved characters and delimiters (RFC 3986, section 3.2.2). A comma could
+	// be of a list of two hosts.
+	for _, c := range "-._~!$&'()*+;=" {
+		kinds[c] |= hostByte
+	}
+	for _, c := range "/-._~$&+:=@" {
+		kinds[c] |= pathByte
+	}
+	return kinds
+}()
+
+func isTokenByte(c byte) bool { return byteKinds[c]&tokenByte != 0 }
