@@ -27,6 +27,7 @@ import (
 	"github.com/shahnk19/parachute/internal/headers"
 	"github.com/shahnk19/parachute/internal/healthcheck"
 	"github.com/shahnk19/parachute/internal/hostname"
+	"github.com/shahnk19/parachute/internal/interrupted"
 	"github.com/shahnk19/parachute/internal/probe"
 	"github.com/shahnk19/parachute/internal/resolve"
 	"github.com/shahnk19/parachute/internal/upstream"
@@ -103,7 +104,7 @@ func (h HealthCheck) normalize() (HealthCheck, error) {
 			return h, faultf(ErrInvalid, "health check header %q: want NAME: VALUE, such as X-Probe: yes", header)
 		}
 	}
-	if _, _, ok := h.passing(); !ok && !h.GRPC {
+	if _, _, ok := healthcheck.ParseStatus(h.Status); !ok && !h.GRPC {
 		return h, faultf(ErrInvalid, "health check status %q: want a status such as 204, or a range such as 200-399", h.Status)
 	}
 	switch {
@@ -121,21 +122,6 @@ func (h HealthCheck) normalize() (HealthCheck, error) {
 		return h, faultf(ErrInvalid, "health check rise %d and fall %d: want at least 1", h.Rise, h.Fall)
 	}
 	return h, nil
-}
-
-// passing returns the first and the last status that pass, as Status names them.
-// ok is false if Status is not valid.
-func (h HealthCheck) passing() (first, last int, ok bool) {
-	from, to, isRange := strings.Cut(h.Status, "-")
-	if !isRange {
-		to = from
-	}
-	first, err := strconv.Atoi(from)
-	if err != nil {
-		return 0, 0, false
-	}
-	last, err = strconv.Atoi(to)
-	return first, last, err == nil && 100 <= first && first <= last && last <= 599
 }
 
 // A Probe is what one health check saw.
@@ -278,7 +264,7 @@ func newProber(at endpoint.Endpoint, u upstream.Options, s *spec, agent string, 
 	if h.GRPC {
 		c = healthcheck.Call(host, h.GRPCService, header, h.Timeout)
 	} else {
-		first, last, _ := h.passing()
+		first, last, _ := healthcheck.ParseStatus(h.Status)
 		c = healthcheck.Get(host, h.Path, header, first, last, h.Timeout)
 	}
 	return &prober{endpoint: at, name: name, upstream: u, check: c, url: scheme + "://" + authority + c.Path(), header: header}
@@ -601,7 +587,9 @@ func (m *monitor) observe(t *target, p *Probe, probes int, changed bool) {
 }
 
 // awaitHealthy waits until all targets are healthy at once. It returns an
-// *UnhealthyError when d's Timeouts.Deploy has passed, or the cause of ctx's end.
+// *UnhealthyError when d's Timeouts.Deploy has passed, and an
+// error that is one when ctx ends, but not if it is another change or the end of the
+// Proxy that ends it.
 func (m *monitor) awaitHealthy(ctx context.Context, targets []*target, d *Deployment) error {
 	defer m.waiting.Store(false)
 	limit := d.Timeouts.Deploy
@@ -620,7 +608,9 @@ func (m *monitor) awaitHealthy(ctx context.Context, targets []*target, d *Deploy
 			}
 			return nil // the last target has become healthy just now
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			err := unhealthy(targets, d)
+			err.Waited = time.Since(m.began).Round(time.Millisecond)
+			return interrupted.Error(ctx, err, ErrSuperseded, ErrClosed)
 		}
 	}
 	return nil

@@ -177,8 +177,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // nothing more, unless a later deploy names them again. The verb %+v formats an
 // error in several lines, with all that is known; the last one says what serves.
 //
-// Ending ctx before the switch ends the deploy; afterwards ctx is not looked
-// at. While one deploy drains, the next of the same service may go on.
+// Ending ctx before the switch ends the deploy, and the error tells what was waited
+// for, too: it is ErrUnhealthy as well as ctx's. Afterwards ctx is not looked at. While one deploy drains, the next of the same service may go on.
 func (p *Proxy) Deploy(ctx context.Context, d Deployment) error {
 	return p.refuse("deploy", d.Service, p.deploy(ctx, d))
 }

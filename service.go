@@ -14,6 +14,7 @@ import (
 
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
+	"github.com/shahnk19/parachute/internal/interrupted"
 	"github.com/shahnk19/parachute/internal/reservation"
 	"github.com/shahnk19/parachute/internal/split"
 	"github.com/shahnk19/parachute/internal/waiting"
@@ -108,8 +109,8 @@ func (p *Proxy) await(ctx context.Context, v *version, m *monitor) error {
 		return nil
 	}
 	err := v.certificates.await(limited)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if err != nil && ctx.Err() != nil {
+		return interrupted.Error(ctx, err, ErrSuperseded, ErrClosed)
 	}
 	return err
 }

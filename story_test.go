@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -390,6 +391,87 @@ func TestEveryTargetThatIsNotHealthyIsTold(t *testing.T) {
   no probe of c:1 has ended
   the deploy ended before the first answer: give Timeouts.Deploy more than HealthCheck.Timeout, or see why the target takes so long`)
 	is.Equal(strings.Count(err.Hint(), "\n"), 2) // one for each
+}
+
+func TestDeployThatIsGivenUpTellsWhatTheProbesSaw(t *testing.T) {
+	cause := errors.New("the pipeline was stopped")
+	for name, tt := range map[string]struct {
+		end   func(context.Context) (context.Context, func())
+		is    []error
+		isNot error
+		says  string
+	}{
+		"by a deadline": {
+			func(ctx context.Context) (context.Context, func()) {
+				ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+				return ctx, sync.OnceFunc(func() { <-ctx.Done(); cancel() })
+			},
+			[]error{context.DeadlineExceeded}, context.Canceled, "context deadline exceeded",
+		},
+		"by its caller": {
+			func(ctx context.Context) (context.Context, func()) {
+				ctx, cancel := context.WithCancel(ctx)
+				return ctx, sync.OnceFunc(func() { time.Sleep(2 * time.Second); cancel() })
+			},
+			[]error{context.Canceled}, context.DeadlineExceeded, "context canceled",
+		},
+		"for a reason": {
+			func(ctx context.Context) (context.Context, func()) {
+				ctx, cancel := context.WithCancelCause(ctx)
+				return ctx, sync.OnceFunc(func() { time.Sleep(2 * time.Second); cancel(cause) })
+			},
+			[]error{context.Canceled, cause}, context.DeadlineExceeded, cause.Error(),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				h := newHouse(t, parachute.Options{})
+				h.app("old", "old.test:80")
+				is.NoErr(h.deploy("web", "old.test:80"))
+				h.app("new", "new.test:80").SetHealth(503)
+				for verb, change := range map[string]func(context.Context) error{
+					"deploy": func(ctx context.Context) error {
+						return h.Deploy(ctx, parachute.Deployment{Service: "web", Targets: []string{"new.test:80"}, Timeouts: parachute.Timeouts{Deploy: time.Hour}})
+					},
+					"roll out": func(ctx context.Context) error {
+						return h.Rollout(ctx, "web", parachute.Rollout{Targets: []string{"new.test:80"}, Timeouts: parachute.Timeouts{Deploy: time.Hour}})
+					},
+				} {
+					ctx, end := tt.end(t.Context())
+					defer end()
+					go end()
+					err := change(ctx)
+					for _, what := range append(tt.is, parachute.ErrUnhealthy) {
+						is.True(errors.Is(err, what)) // why it ended, and what was waited for
+					}
+					is.True(!errors.Is(err, tt.isNot))
+					var unhealthy *parachute.UnhealthyError
+					is.True(errors.As(err, &unhealthy))
+					is.Equal(unhealthy.Waited, 2*time.Second) // and not what Timeouts.Deploy allows
+					is.Equal(unhealthy.Targets[0].Last.Status, 503)
+					is.Equal(err.Error(), "parachute: "+verb+" web: "+tt.says+": "+unhealthy.Error())
+					is.True(strings.Contains(fmt.Sprintf("%+v", err), "\n  the app fails: "))
+					is.True(strings.HasSuffix(fmt.Sprintf("%+v", err), "\n  nothing was changed; web still serves old.test:80"))
+				}
+			})
+		})
+	}
+}
+
+func TestDeployThatIsSupersededTellsNothingOfItsTargets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("app", "app.test:80")
+		first := make(chan error)
+		go func() { first <- h.deploy("web", "nobody.test:80") }()
+		synctest.Wait()
+		is.NoErr(h.deploy("web", "app.test:80"))
+		err := <-first
+		is.True(errors.Is(err, parachute.ErrSuperseded))
+		is.True(!errors.Is(err, parachute.ErrUnhealthy)) // that is not why it ended
+	})
 }
 
 func TestFailureIsLoggedAsASentence(t *testing.T) {

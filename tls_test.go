@@ -249,6 +249,21 @@ func TestDeployThatWaitsInVainChangesNothing(t *testing.T) {
 	})
 }
 
+func TestDeployThatIsGivenUpTellsWhichCertificateItWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		k := newKeep(t, parachute.Options{})
+		k.app("new", "new.internal:80")
+		k.ca.Slow(20 * time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := k.Deploy(ctx, parachute.Deployment{Service: "web", Targets: []string{"new.internal:80"}, Hosts: []string{"app.test"},
+			TLS: parachute.TLS{Mode: parachute.TLSAutomatic, Wait: true}})
+		is.True(errors.Is(err, parachute.ErrNoCertificate) && errors.Is(err, context.DeadlineExceeded))
+		is.True(strings.HasPrefix(err.Error(), "parachute: deploy web: context deadline exceeded: no certificate for app.test: "))
+	})
+}
+
 func TestRestoredServicesHaveTheirCertificatesWithoutOrders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

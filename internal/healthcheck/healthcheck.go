@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/shahnk19/parachute/internal/field"
@@ -34,6 +35,21 @@ type Exchange func(r *http.Request, target string, header field.View, interim fu
 // last within the time of timeout. It keeps header, which nobody may change.
 func Get(host, path string, header http.Header, first, last int, timeout time.Duration) *Check {
 	return &Check{request: &http.Request{Method: http.MethodGet, Host: host}, path: path, header: header, first: first, last: last, timeout: timeout}
+}
+
+// ParseStatus returns the first and the last of the statuses that s names, which is
+// one such as "204", or a range such as "200-399". ok is false if it is neither.
+func ParseStatus(s string) (first, last int, ok bool) {
+	from, to, isRange := strings.Cut(s, "-")
+	if !isRange {
+		to = from
+	}
+	first, err := strconv.Atoi(from)
+	if err != nil {
+		return 0, 0, false
+	}
+	last, err = strconv.Atoi(to)
+	return first, last, err == nil && 100 <= first && first <= last && last <= 599
 }
 
 // Call returns a Check that asks a gRPC server for the health of a service, ""

@@ -114,8 +114,8 @@ func TestGivingUpBeforeTheSwitchChangesNothing(t *testing.T) {
 		}
 	}
 	_, err := p.client.Deploy(ctx, parachute.Deployment{Service: "web", Targets: []string{sick}}, giveUp)
-	is.True(errors.Is(err, context.Canceled))
-	is.Equal(err.Error(), "parachute: deploy web: context canceled") // it was the proxy that said so
+	is.Equal(whichOf(err), []error{parachute.ErrUnhealthy, context.Canceled})
+	is.True(saysAll(err.Error(), "parachute: deploy web: context canceled: ", "GET /up answered 503")) // it was the proxy that said so
 	told := p.told()
 	is.Equal(told[len(told)-1].Kind, parachute.EventFailed) // when it had ended
 	is.Equal(len(p.proxy.Services()), 0)                    // and changed nothing

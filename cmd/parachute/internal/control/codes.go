@@ -33,14 +33,14 @@ func codes() []code {
 	return []code{
 		{"invalid", http.StatusBadRequest, parachute.ErrInvalid},
 		{"conflict", http.StatusConflict, parachute.ErrConflict},
-		{"unhealthy", http.StatusUnprocessableEntity, parachute.ErrUnhealthy},
 		{"not_found", http.StatusNotFound, parachute.ErrNotFound},
+		{"canceled", statusClientClosedRequest, context.Canceled},         // with what was waited for, which the next two are
+		{"deadline", statusClientClosedRequest, context.DeadlineExceeded}, // likewise
+		{"unhealthy", http.StatusUnprocessableEntity, parachute.ErrUnhealthy},
 		{"no_certificate", http.StatusUnprocessableEntity, parachute.ErrNoCertificate},
 		{"superseded", http.StatusConflict, parachute.ErrSuperseded},
 		{"busy", http.StatusTooManyRequests, errBusy},
 		{"closed", http.StatusServiceUnavailable, parachute.ErrClosed},
-		{"canceled", statusClientClosedRequest, context.Canceled},
-		{"deadline", statusClientClosedRequest, context.DeadlineExceeded},
 	}
 }
 
@@ -109,19 +109,23 @@ func (p *wireError) cause() error {
 	if p.Hint != "" {
 		text += ": " + p.Hint
 	}
+	var causes []error
 	conflict, unhealthy := new(parachute.ConflictError), new(parachute.UnhealthyError)
 	switch {
 	case p.Conflict != nil && json.Unmarshal(p.Conflict, conflict) == nil:
-		return &textError{text, conflict}
+		causes = append(causes, conflict)
 	case p.Unhealthy != nil && json.Unmarshal(p.Unhealthy, unhealthy) == nil:
-		return &textError{text, unhealthy}
+		causes = append(causes, unhealthy)
 	}
 	for _, c := range codes() {
 		if c.name == p.Code {
-			return &textError{text, c.sentinel}
+			causes = append(causes, c.sentinel)
 		}
 	}
-	return errors.New(text)
+	if len(causes) == 0 {
+		return errors.New(text)
+	}
+	return &textError{text, errors.Join(causes...)}
 }
 
 // A textError is an error with a text of its own, which wraps its cause.

@@ -157,12 +157,12 @@ func (m *Metrics) deployedLocked(e parachute.Event, how outcome) {
 // deployOutcome returns the outcome of a deploy that failed with err.
 func deployOutcome(err error) outcome {
 	switch {
+	case errors.Is(err, context.Canceled): // whatever its targets were by then
+		return canceled
 	case errors.Is(err, parachute.ErrUnhealthy):
 		return unhealthy
 	case errors.Is(err, parachute.ErrSuperseded):
 		return superseded
-	case errors.Is(err, context.Canceled):
-		return canceled
 	}
 	return failed
 }

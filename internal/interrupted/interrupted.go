@@ -1,0 +1,36 @@
+// Package interrupted makes errors for a wait that a context has ended.
+package interrupted
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Error returns an error for a wait that the end of ctx has ended, which has to be
+// over. It is the cause of that end, ctx's error, and missing, which says what was
+// waited for. Its %+v form has that of missing. Where the cause is one of those that
+// say enough by themselves, it is the error.
+func Error(ctx context.Context, missing error, enough ...error) error {
+	cause := context.Cause(ctx)
+	for _, e := range enough {
+		if errors.Is(cause, e) {
+			return cause
+		}
+	}
+	return &ended{cause, ctx.Err(), missing}
+}
+
+type ended struct{ cause, err, missing error }
+
+func (e *ended) Error() string { return e.cause.Error() + ": " + e.missing.Error() }
+
+func (e *ended) Unwrap() []error { return []error{e.cause, e.err, e.missing} }
+
+func (e *ended) Format(s fmt.State, verb rune) {
+	if verb == 'v' && s.Flag('+') {
+		fmt.Fprintf(s, "%v: %+v", e.cause, e.missing)
+		return
+	}
+	fmt.Fprintf(s, fmt.FormatString(s, verb), e.Error())
+}
