@@ -196,8 +196,8 @@ type Deployment struct {
 	TLS TLS `json:"tls,omitzero"`
 
 	// CanonicalHost is the one of Hosts that requests for the others are
-	// redirected to. If empty, there is none, or the one that another service
-	// with the same host names.
+	// redirected to; of a service without Hosts, it is any name. If empty, there
+	// is none, or the one that another service with the same host names.
 	CanonicalHost string `json:"canonical_host,omitempty"`
 
 	// Redirects send requests for a path of the service elsewhere.

@@ -46,7 +46,8 @@ func ParsePattern(host string) (string, error) {
 }
 
 // ParseCanonical returns the host that others are redirected to as it stands among
-// the canonical forms of all of them; "" is none. An error says what would be right.
+// the canonical forms of all of them; "" is none. Where hosts is empty, which stands
+// for every host, it may be any name. An error says what would be right.
 func ParseCanonical(host string, hosts []string) (string, error) {
 	if host == "" {
 		return "", nil
@@ -58,7 +59,7 @@ func ParseCanonical(host string, hosts []string) (string, error) {
 		return "", err
 	case isWildcard:
 		return "", fmt.Errorf("canonical host %q: want one name, not a wildcard", host)
-	case !slices.Contains(hosts, name):
+	case len(hosts) > 0 && !slices.Contains(hosts, name):
 		return "", fmt.Errorf("canonical host %s is not among the hosts of the service: name it there too", name)
 	}
 	return name, nil

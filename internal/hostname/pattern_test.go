@@ -127,6 +127,9 @@ func TestCanonicalHostIsOneOfTheHosts(t *testing.T) {
 	host, err = hostname.ParseCanonical("", hosts)
 	is.NoErr(err)
 	is.Equal(host, "")
+	host, err = hostname.ParseCanonical("C.test", nil)
+	is.NoErr(err)
+	is.Equal(host, "c.test") // of all there are
 	for given, want := range map[string]string{
 		"c.test":   "canonical host c.test is not among the hosts of the service: name it there too",
 		"*.b.test": `canonical host "*.b.test": want one name, not a wildcard`,
