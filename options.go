@@ -316,6 +316,10 @@ type Headers struct {
 	// ScopeCookies puts the stripped prefix in front of the Path of cookies, and
 	// gives it to those without one, unless they are for another Domain.
 	ScopeCookies bool `json:"scope_cookies,omitempty"`
+
+	// RewriteLocation puts it in front of paths in Location, Content-Location
+	// and Refresh. URLs of the target itself are always made the client's.
+	RewriteLocation bool `json:"rewrite_location,omitempty"`
 }
 
 // Report says what is reported of the requests of a service.

@@ -68,6 +68,8 @@ var fullDeployment = parachute.Deployment{
 		Response:     []string{"del X-C"},
 		HSTS:         "max-age=1",
 		ScopeCookies: true,
+
+		RewriteLocation: true,
 	},
 	ErrorPages: "/etc/pages",
 	Report: parachute.Report{
@@ -100,7 +102,7 @@ const fullDeploymentJSON = `{"service":"web",` +
 	`"buffer":{"requests":true,"responses":true,"memory":65536},"max_request_body":1048576,"max_response_body":2097152,` +
 	`"access":{"allow":["10.0.0.0/8"],"deny":["10.0.0.9"],"basic_auth_file":"/etc/htpasswd"},` +
 	`"forwarded":{"trust":"everybody","client_header":"CF-Connecting-IP"},` +
-	`"headers":{"request":["set X-A: b"],"response":["del X-C"],"hsts":"max-age=1","scope_cookies":true},` +
+	`"headers":{"request":["set X-A: b"],"response":["del X-C"],"hsts":"max-age=1","scope_cookies":true,"rewrite_location":true},` +
 	`"error_pages":"/etc/pages",` +
 	`"report":{"request_headers":["X-D"],"response_headers":["X-E"],"exclude_metrics_paths":["/up"]},` +
 	`"force":true}`

@@ -547,6 +547,8 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 		RequestID:     q.outcome.RequestID,
 		Hop:           q.version.hop,
 		Start:         q.start,
+		Origin:        l.target.origin,
+		RewritePaths:  q.version.status.Deployment.Headers.RewriteLocation,
 		GRPC:          l.target.http2,
 		Stream:        passage.BecomeStream,
 		NoCloseFrames: &l.noCloseFrames,

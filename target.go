@@ -27,6 +27,7 @@ import (
 	"github.com/shahnk19/parachute/internal/histogram"
 	"github.com/shahnk19/parachute/internal/inuse"
 	"github.com/shahnk19/parachute/internal/listening"
+	"github.com/shahnk19/parachute/internal/location"
 	"github.com/shahnk19/parachute/internal/probe"
 	"github.com/shahnk19/parachute/internal/reason"
 	"github.com/shahnk19/parachute/internal/regular"
@@ -39,8 +40,9 @@ import (
 // it and the results of its probes. Whoever calls start must call close.
 type target struct {
 	address  string
-	token    string        // stands for it in cookies
-	name     *resolve.Name // of the host in address; nil: there is none to look up
+	token    string          // stands for it in cookies
+	origin   location.Origin // which it may take for the clients'
+	name     *resolve.Name   // of the host in address; nil: there is none to look up
 	conns    transport
 	exchange forward.Exchange // of conns, for requests that no client sent
 	http2    bool             // it speaks HTTP/2, if only for gRPC calls
@@ -103,6 +105,9 @@ func (p *Proxy) newTarget(at parsedTarget, s *spec, m *monitor) *target {
 		since:    time.Now(),
 	}
 	t.exchange = t.conns.Exchange
+	if !at.IsUnix() {
+		t.origin = location.NewOrigin(at.Scheme == "https", at.Address)
+	}
 	return t
 }
 

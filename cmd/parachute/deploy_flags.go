@@ -72,6 +72,7 @@ type answerFlags struct {
 	ResponseHeader   []string  `sep:"none" group:"Headers and pages:" placeholder:"RULE" help:"Change of the headers that a client gets, likewise."`
 	HSTS             string    `name:"hsts" group:"Headers and pages:" placeholder:"VALUE" help:"Strict-Transport-Security to be sent over TLS, such as max-age=31536000."`
 	ScopeCookiePaths bool      `group:"Headers and pages:" negatable:"" help:"Put the path prefix that was cut off in front of the Path of cookies."`
+	RewriteLocation  bool      `group:"Headers and pages:" negatable:"" help:"Put it in front of the paths in Location, Content-Location and Refresh; a target's own address there is always made the client's."`
 	ErrorPages       string    `group:"Headers and pages:" placeholder:"FOLDER" help:"Pages that the proxy answers with where a target does not: 404.html, 503.html, 5xx.html and the like, as Go templates with .Status, .Message and .RequestID."`
 }
 
@@ -81,6 +82,8 @@ func (f answerFlags) headers() parachute.Headers {
 		Response:     f.ResponseHeader,
 		HSTS:         f.HSTS,
 		ScopeCookies: f.ScopeCookiePaths,
+
+		RewriteLocation: f.RewriteLocation,
 	}
 }
 

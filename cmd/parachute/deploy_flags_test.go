@@ -52,6 +52,7 @@ func TestEveryFlagOfDeployHasItsField(t *testing.T) {
 		{"--response-header|set Vary: a,b", parachute.Deployment{Headers: parachute.Headers{Response: []string{"set Vary: a,b"}}}},
 		{"--hsts|max-age=31536000; includeSubDomains", parachute.Deployment{Headers: parachute.Headers{HSTS: "max-age=31536000; includeSubDomains"}}},
 		{"--scope-cookie-paths", parachute.Deployment{Headers: parachute.Headers{ScopeCookies: true}}},
+		{"--rewrite-location", parachute.Deployment{Headers: parachute.Headers{RewriteLocation: true}}},
 		{"--error-pages|pages", parachute.Deployment{ErrorPages: filepath.Join(wd, "pages")}},
 
 		{"--allow|10.0.0.0/8,::1|--deny|10.1.0.0/16", parachute.Deployment{Access: parachute.Access{Allow: []string{"10.0.0.0/8", "::1"}, Deny: []string{"10.1.0.0/16"}}}},
@@ -90,7 +91,7 @@ func TestEveryBooleanOfDeployCanBeTurnedOff(t *testing.T) {
 	is := is.New(t)
 	booleans := []string{
 		"strip-path-prefix", "force", "tls", "tls-staging", "tls-redirect", "wait-certificate", "target-insecure",
-		"read-target-websockets", "buffer-requests", "buffer-responses", "scope-cookie-paths", "forward-headers", "websocket-close",
+		"read-target-websockets", "buffer-requests", "buffer-responses", "scope-cookie-paths", "rewrite-location", "forward-headers", "websocket-close",
 	}
 	for _, name := range booleans {
 		for _, spelling := range []string{"--" + name + "=false", "--no-" + name} {

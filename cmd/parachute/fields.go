@@ -76,6 +76,8 @@ func flags() map[string]string {
 		"Headers.HSTS":         "--hsts",
 		"Headers.ScopeCookies": "--scope-cookie-paths",
 
+		"Headers.RewriteLocation": "--rewrite-location",
+
 		"Proxy.Services":     "parachute list",
 		"Proxy.Certificates": "parachute certificates",
 		"Proxy.Remove":       "parachute remove",

@@ -237,13 +237,13 @@ func TestListTellsWhatProtectsAndBoundsAService(t *testing.T) {
 		Access:          parachute.Access{Allow: []string{"10.0.0.0/8"}, Deny: []string{"10.0.0.7"}, BasicAuthFile: "/etc/web.htpasswd"},
 		Headers: parachute.Headers{
 			Request: []string{"set X-Token: s3cret", "del X-Debug"}, Response: []string{"set X-Key:s3cret"},
-			HSTS: "max-age=31536000", ScopeCookies: true,
+			HSTS: "max-age=31536000", ScopeCookies: true, RewriteLocation: true,
 		},
 	}
 	list := serviceList([]parachute.Status{{Service: "web", State: parachute.StateServing, Deployment: d}})
 	is.Equal(list.text(0), `SERVICE  STATE    HOSTS             TLS  TARGETS  GENERATION
 web      serving  app1.example.com  off  a:1      0
-web: access: allow 10.0.0.0/8, deny 10.0.0.7, passwords of /etc/web.htpasswd; limits: request body 10MiB, response body 1000; canonical: app1.example.com; affinity: cookie=sid; redirects: /old to /new; headers: request set X-Token, request del X-Debug, response set X-Key, HSTS max-age=31536000, cookie paths scoped
+web: access: allow 10.0.0.0/8, deny 10.0.0.7, passwords of /etc/web.htpasswd; limits: request body 10MiB, response body 1000; canonical: app1.example.com; affinity: cookie=sid; redirects: /old to /new; headers: request set X-Token, request del X-Debug, response set X-Key, HSTS max-age=31536000, cookie paths scoped, locations rewritten
 `)
 	r := report{services: []parachute.Status{{Service: "web", State: parachute.StateServing, Deployment: d}}}
 	is.Equal(r.text(60), `service    web
@@ -258,6 +258,6 @@ affinity   cookie=sid
 redirects  /old to /new
 headers    request set X-Token, request del X-Debug,
            response set X-Key, HSTS max-age=31536000,
-           cookie paths scoped
+           cookie paths scoped, locations rewritten
 `)
 }

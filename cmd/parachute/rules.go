@@ -93,6 +93,9 @@ func headerRules(h parachute.Headers) (rules []string) {
 	if h.ScopeCookies {
 		rules = append(rules, "cookie paths scoped")
 	}
+	if h.RewriteLocation {
+		rules = append(rules, "locations rewritten")
+	}
 	return rules
 }
 

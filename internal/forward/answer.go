@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute/internal/field"
+	"github.com/shahnk19/parachute/internal/location"
 )
 
 // An answer is a final answer that is being copied to the client.
@@ -45,6 +46,7 @@ func (y *relay) passAnswer(res *http.Response) error {
 		required = res.Header["Upgrade"]
 	}
 	removeHopByHop(res.Header)
+	location.Rewrite(res.Header, y.o.Origin, y.o.Prefix, y.o.RewritePaths)
 	if y.o.Answer != nil {
 		if err := y.o.Answer(res); err != nil {
 			return err

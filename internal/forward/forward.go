@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute/internal/field"
+	"github.com/shahnk19/parachute/internal/location"
 )
 
 // An Exchange sends a request to the target and returns the head of its final
@@ -50,13 +51,15 @@ type Exchange func(r *http.Request, target string, header field.View, interim fu
 
 // Options say how Forward passes a request on.
 type Options struct {
-	RequestTarget string    // what the request line says; see [RequestTarget]
-	Prefix        string    // what was cut off the path, sent as X-Forwarded-Prefix; "": nothing
-	Client        Client    // see [ClientOf]; without an Addr no X-Forwarded-For is sent
-	RequestID     string    // sent as X-Request-ID in place of the client's; "": none is sent
-	Hop           []string  // one element, which X-Parachute-Hop gets appended, and which must not change; nil: none; see [HasPassed]
-	Start         time.Time // sent as X-Request-Start: t=<ms since 1970>; zero: not sent
-	GRPC          bool      // whether requests that say so are treated as gRPC calls
+	RequestTarget string          // what the request line says; see [RequestTarget]
+	Prefix        string          // what was cut off the path, sent as X-Forwarded-Prefix; "": nothing
+	Client        Client          // see [ClientOf]; without an Addr no X-Forwarded-For is sent
+	RequestID     string          // sent as X-Request-ID in place of the client's; "": none is sent
+	Hop           []string        // one element, which X-Parachute-Hop gets appended, and which must not change; nil: none; see [HasPassed]
+	Start         time.Time       // sent as X-Request-Start: t=<ms since 1970>; zero: not sent
+	Origin        location.Origin // of the target, whose URLs in answers are made the client's; zero: there are none
+	RewritePaths  bool            // Prefix is put in front of the paths there as well; see [location.Rewrite]
+	GRPC          bool            // whether requests that say so are treated as gRPC calls
 
 	// Request, if not nil, is called with the header for the target, and may
 	// change it, but not the slices of values in it, which are shared. The
@@ -64,7 +67,8 @@ type Options struct {
 	Request func(header http.Header)
 
 	// Answer, if not nil, is called with a final answer other than 101 before
-	// anything of it is passed on. Its hop-by-hop fields have been removed.
+	// anything of it is passed on. Its hop-by-hop fields have been removed, and
+	// what it says about where something is has been rewritten.
 	// Answer may change the header and replace the Body; the new Body closes
 	// the old one. If it returns an error, Forward passes nothing on and
 	// returns that error.
