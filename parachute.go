@@ -149,14 +149,18 @@ func New(opts Options) *Proxy {
 //
 // ServeHTTP panics with http.ErrAbortHandler if an answer breaks off, so that the
 // client does not take a part for the whole, and if the client has left.
-func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	q := request{proxy: p, w: w, r: r, out: r, start: time.Now(), client: forward.ClientOf(r, p.options.TrustedProxies, "")}
-	q.outcome.Client = q.client.Addr
-	q.outcome.RequestID = forward.RequestID(r.Header)
-	defer q.finish()
-	q.serve()
-	q.returned = true
-}
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.serve(w, r, nil) }
+
+// Only returns a handler that does what ServeHTTP does for the services with these
+// names, which need not be there yet, and for no other: as on a listener of their
+// own. For a request for another one it is as if that service were not there. No
+// request is redirected to https://, since nobody says that the services are served
+// over TLS as well, and redirects to http:// name the port that the client named.
+func (p *Proxy) Only(services ...string) http.Handler { return p.newEntrance(services, true) }
+
+// Except returns a handler that does what ServeHTTP does, but not for the services
+// with these names: for a request for one of them it is as if it were not there.
+func (p *Proxy) Except(services ...string) http.Handler { return p.newEntrance(services, false) }
 
 // Deploy brings d into service, in place of what its service served before.
 //

@@ -134,19 +134,59 @@ type Outcome struct {
 	Deployment *Deployment // of the service, which nobody may change; nil: no service claimed the request
 }
 
+// An entrance is what listeners serve that do not serve every service.
+type entrance struct {
+	proxy *Proxy
+	named map[string]bool // services by name
+	only  bool            // those are served, and no other; else all but those
+}
+
+func (p *Proxy) newEntrance(services []string, only bool) *entrance {
+	e := &entrance{proxy: p, named: make(map[string]bool, len(services)), only: only}
+	for _, name := range services {
+		e.named[name] = true
+	}
+	return e
+}
+
+func (e *entrance) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.proxy.serve(w, r, e) }
+
+// shows reports whether s is there for those who come in by e and ask for what v of
+// it answers; or nothing of it, if v is nil. A nil e shows everything.
+func (e *entrance) shows(s *site, v *version) bool {
+	if e == nil || v != nil && e.named[v.status.Service] == e.only {
+		return true
+	}
+	return v == nil && slices.ContainsFunc(s.routes, func(r route) bool { return e.shows(s, r.version) })
+}
+
+// isOwn reports whether e is that of a listener of the services' own.
+func (e *entrance) isOwn() bool { return e != nil && e.only }
+
+// serve answers r, which came in by e; a nil e is for all services.
+func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, e *entrance) {
+	q := request{proxy: p, entrance: e, w: w, r: r, out: r, start: time.Now(), client: forward.ClientOf(r, p.options.TrustedProxies, "")}
+	q.outcome.Client = q.client.Addr
+	q.outcome.RequestID = forward.RequestID(r.Header)
+	defer q.finish()
+	q.serve()
+	q.returned = true
+}
+
 // A request is a client's request on its way through the Proxy: from ServeHTTP,
 // which begins it, through serve, attempt and forward to finish. It may be
 // attempted more than once, with a newer version or with another target.
 type request struct {
-	proxy   *Proxy
-	w       http.ResponseWriter
-	r       *http.Request // as the client sent it
-	start   time.Time
-	client  forward.Client
-	trusted Forwarded // the settings by which client was found
-	target  string    // the request target as the client sent it
-	outcome Outcome
-	reason  reason.Reason // of outcome
+	proxy    *Proxy
+	entrance *entrance // nil: it is for all services
+	w        http.ResponseWriter
+	r        *http.Request // as the client sent it
+	start    time.Time
+	client   forward.Client
+	trusted  Forwarded // the settings by which client was found
+	target   string    // the request target as the client sent it
+	outcome  Outcome
+	reason   reason.Reason // of outcome
 
 	// The version that is to answer, and what it sees of the request.
 	version *version
@@ -213,7 +253,7 @@ func (q *request) serve() {
 			q.refuseBody(reason.Misdirected, nil)
 			return
 		}
-		q.findVersion(site)
+		site = q.findVersion(site)
 		if q.answerChallenge() || q.redirect(table, site) {
 			return
 		}
@@ -234,15 +274,19 @@ var (
 )
 
 // findVersion sets q.version to the version of s that answers for the request,
-// or to nil, and with it what that version sees of the request.
-func (q *request) findVersion(s *site) {
+// or to nil, and with it what that version sees of the request. It returns s, or
+// nil where that is not there for those who come in as the request did.
+func (q *request) findVersion(s *site) *site {
 	q.version = nil
 	if s == nil {
-		return
+		return nil
 	}
 	version, prefix, rest := s.route(q.target)
+	if !q.entrance.shows(s, version) {
+		return nil
+	}
 	if version == nil {
-		return
+		return s
 	}
 	d := &version.status.Deployment
 	if d.KeepPrefix {
@@ -256,6 +300,7 @@ func (q *request) findVersion(s *site) {
 		q.client = forward.ClientOf(q.r, version.rules.trusted, d.Forwarded.ClientHeader)
 		o.Client = q.client.Addr
 	}
+	return s
 }
 
 // answerChallenge answers a certificate authority that checks whether the host

@@ -1,7 +1,6 @@
 package parachute
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
@@ -263,7 +262,7 @@ func (q *request) newOrigin(t *table, s *site) (origin string, ok bool) {
 	if canonical := s.policy.canonical; canonical != "" && canonical != name {
 		host, to = canonical, t.lookup(canonical)
 	}
-	toHTTPS := !isSecure && to.policy.isSecure() && !to.policy.tls.NoRedirect &&
+	toHTTPS := !isSecure && !q.entrance.isOwn() && to.policy.isSecure() && !to.policy.tls.NoRedirect &&
 		to.certificates.expects(q.r.Context(), to.host, host, q.client.Addr)
 	if host == name && !toHTTPS {
 		return "", false
@@ -286,6 +285,9 @@ func (q *request) publicPort(scheme string, isOther bool) string {
 	port, standard := o.PublicHTTPPort, 80
 	if scheme == "https" {
 		port, standard = o.PublicHTTPSPort, 443
+	}
+	if q.entrance.isOwn() {
+		port = 0
 	}
 	port = cmp.Or(int(q.client.Port(q.r, scheme)), port)
 	switch {
@@ -590,7 +592,7 @@ func (h *hostCertificates) known(host string) []Certificate {
 		return []Certificate{certificateOf(host, TLSAutomatic, h.names[host].Status())}
 	case h.pair != nil:
 		leaf := h.pair.Certificate().Leaf
-		c := Certificate{Host: host, Source: TLSFiles, Issuer: issuedBy(leaf), Expires: leaf.NotAfter}
+		c := Certificate{Host: host, Source: TLSFiles, Issuer: keypair.IssuerOf(leaf), Expires: leaf.NotAfter}
 		if err := h.pair.Err(); err != nil {
 			c.Error = err.Error()
 		}
@@ -604,21 +606,12 @@ func (h *hostCertificates) known(host string) []Certificate {
 func certificateOf(host string, source TLSMode, s issuer.Status) Certificate {
 	c := Certificate{Host: host, Source: source, Renews: s.Next}
 	if s.Certificate != nil {
-		c.Issuer, c.Expires = issuedBy(s.Certificate.Leaf), s.Certificate.Leaf.NotAfter
+		c.Issuer, c.Expires = keypair.IssuerOf(s.Certificate.Leaf), s.Certificate.Leaf.NotAfter
 	}
 	if s.Err != nil {
 		c.Error = s.Err.Error()
 	}
 	return c
-}
-
-// issuedBy returns the name of the authority that signed leaf.
-func issuedBy(leaf *x509.Certificate) string {
-	by := leaf.Issuer
-	if len(by.Organization) == 0 || by.CommonName == "" {
-		return cmp.Or(by.CommonName, by.String())
-	}
-	return by.CommonName + ", " + by.Organization[0]
 }
 
 // A demand obtains certificates on demand: for each name that a client comes to, if
@@ -785,13 +778,7 @@ func (s *site) sharesTLS(name string, other *site, sni string) bool {
 	if s.certificates == nil || other.certificates == nil {
 		return s.certificates == other.certificates
 	}
-	return sameCertificate(s.certificates.certificate(s.host, name), other.certificates.certificate(other.host, sni))
-}
-
-// sameCertificate reports whether a and b are the same certificate. It returns
-// false if either is nil.
-func sameCertificate(a, b *tls.Certificate) bool {
-	return a != nil && b != nil && (a == b || bytes.Equal(a.Certificate[0], b.Certificate[0]))
+	return keypair.Same(s.certificates.certificate(s.host, name), other.certificates.certificate(other.host, sni))
 }
 
 // defaultCache is the default of ACME.CacheAt.

@@ -128,12 +128,17 @@ func listenHint(err *server.ListenError) string {
 		flag = "--http-port"
 	case "metrics":
 		flag = "--metrics-port"
+	case "--listen":
+		flag = err.Protocol
 	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Sprintf("stop %s, or choose another port with %s; 0 is any free one", describeListener(err), flag)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Sprintf("ports below 1024 take a privilege (CAP_NET_BIND_SERVICE); choose a higher one with %s", flag)
+	}
+	if flag == "--listen" {
+		return "choose another address or port with --listen"
 	}
 	return fmt.Sprintf("choose another address with --bind, or another port with %s", flag)
 }

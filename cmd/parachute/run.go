@@ -16,8 +16,10 @@ import (
 )
 
 type runCommand struct {
-	HTTPPort        port       `name:"http-port" envar:"both" default:"80" help:"Port for HTTP; 0 is any free one, and the log says which."`
-	HTTPSPort       httpsPort  `name:"https-port" envar:"both" placeholder:"443" help:"Port for HTTPS; 0 is any free one, -1 is none. If not given, and 443 cannot be had, HTTPS is not served, with a warning."`
+	HTTPPort  port         `name:"http-port" envar:"both" default:"80" help:"Port for HTTP; 0 is any free one, and the log says which."`
+	HTTPSPort httpsPort    `name:"https-port" envar:"both" placeholder:"443" help:"Port for HTTPS; 0 is any free one, -1 is none. If not given, and 443 cannot be had, HTTPS is not served, with a warning."`
+	Listen    listenerList `envar:"prefixed" placeholder:"ADDRESS:PORT[=SERVICE,...]" help:"Listen for HTTP at another address or port, too, for all services or for those that are named, which are then served there alone. May be repeated; in the variable, separated by spaces."`
+
 	PublicHTTPPort  publicPort `name:"public-http-port" envar:"both" placeholder:"PORT" help:"Port at which clients reach HTTP, for redirects; if none is given, the one that each client names."`
 	PublicHTTPSPort publicPort `name:"public-https-port" envar:"both" placeholder:"PORT" help:"Port at which clients reach HTTPS, for redirects, and HTTP/3, for Alt-Svc; if none is given, the one that is listened on."`
 
@@ -100,6 +102,9 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 			"--http3 goes with HTTPS, and --https-port -1 turns that off: want one of them")}
 	}
 	authority, err := c.acme()
+	if err == nil {
+		err = c.checkListeners()
+	}
 	if err != nil {
 		return server.Config{}, &usageError{"run", err}
 	}
@@ -114,6 +119,7 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 		HTTPSOptional: !c.HTTPSPort.isSet,
 		HTTP3:         c.HTTP3,
 
+		Further:         c.Listen,
 		PublicHTTPPort:  int(c.PublicHTTPPort),
 		PublicHTTPSPort: int(c.PublicHTTPSPort),
 

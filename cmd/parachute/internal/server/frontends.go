@@ -22,7 +22,8 @@ type frontend struct {
 	}
 }
 
-// addFrontends adds the frontends for each listener for clients.
+// addFrontends adds the frontends for each listener for clients. Where further
+// listeners name services, these are served there, and nowhere else.
 func (s *server) addFrontends(c Config, p parts) {
 	l, b := p.listeners, frontendBuilder{
 		limits: c.Limits.normalize(),
@@ -30,18 +31,29 @@ func (s *server) addFrontends(c Config, p parts) {
 		errorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug),
 	}
 	b.uploads = newUploadLimiter(b.limits.Unread, p.logger)
-	s.frontends = append(s.frontends, b.plain(l.http, s.handle)...)
+	handle := s.handle(s.proxy)
+	if named := c.dedicated(); len(named) > 0 {
+		handle = s.handle(s.proxy.Except(named...))
+	}
+	s.frontends = append(s.frontends, b.plain(l.http, handle)...)
+	for _, f := range l.further {
+		own := handle
+		if len(f.services) > 0 {
+			own = s.handle(s.proxy.Only(f.services...))
+		}
+		s.frontends = append(s.frontends, b.plain(f, own)...)
+	}
 	if l.https == nil {
 		return
 	}
 	config := s.proxy.TLSConfig().Clone()
 	config.MinVersion = cmp.Or(c.MinTLSVersion, tls.VersionTLS12)
-	s.frontends = append(s.frontends, b.secure(l.https, config, s.handleTLS))
+	s.frontends = append(s.frontends, b.secure(l.https, config, s.withAltSvc(handle)))
 	if l.quic == nil {
 		return
 	}
 	s.altSvc = altSvc(cmp.Or(c.PublicHTTPSPort, l.httpsPort()))
-	s.frontends = append(s.frontends, b.quic(l.quic, config.Clone(), s.handle, p.logger))
+	s.frontends = append(s.frontends, b.quic(l.quic, config.Clone(), handle, p.logger))
 }
 
 // A frontendBuilder makes frontends that share limits.
@@ -84,16 +96,21 @@ func (b frontendBuilder) quic(c net.PacketConn, config *tls.Config, handler http
 	return frontend{"http3", func() error { return server.serve(c) }, server}
 }
 
-func (s *server) handle(w http.ResponseWriter, r *http.Request) {
-	s.handlers.Add(1)
-	defer s.handlers.Add(-1)
-	s.proxy.ServeHTTP(w, r)
+// handle returns h as a handler whose calls are counted while they run.
+func (s *server) handle(h http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		s.handlers.Add(1)
+		defer s.handlers.Add(-1)
+		h.ServeHTTP(w, r)
+	}
 }
 
-// handleTLS is handle for requests over TLS and TCP.
-func (s *server) handleTLS(w http.ResponseWriter, r *http.Request) {
-	if s.altSvc != nil {
-		w.Header()["Alt-Svc"] = s.altSvc
+// withAltSvc returns next as the handler of requests over TLS and TCP.
+func (s *server) withAltSvc(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if s.altSvc != nil {
+			w.Header()["Alt-Svc"] = s.altSvc
+		}
+		next(w, r)
 	}
-	s.handle(w, r)
 }

@@ -15,7 +15,7 @@ import (
 
 // A ListenError says that Run could not listen for a protocol.
 type ListenError struct {
-	Protocol string // http, https, http3 or metrics
+	Protocol string // http, https, http3, metrics, or --listen for a FurtherListener
 	Err      error
 }
 
@@ -24,15 +24,22 @@ func (e *ListenError) Unwrap() error { return e.Err }
 
 // listeners are the listeners for clients, and for the metrics port.
 type listeners struct {
-	http  net.Listener
-	https net.Listener   // nil without HTTPS
-	quic  net.PacketConn // nil without HTTP/3
+	http    net.Listener
+	further []further
+	https   net.Listener   // nil without HTTPS
+	quic    net.PacketConn // nil without HTTP/3
 
 	metrics net.Listener // nil without a metrics port
 
 	noHTTPS error // why there is no HTTPS
 
 	quotas quotas
+}
+
+// further is the listener of a FurtherListener.
+type further struct {
+	net.Listener
+	services []string
 }
 
 // quotas limit how many connections may be open.
@@ -81,11 +88,22 @@ func listenAll(c Config, q quotas) (*listeners, error) {
 	return l, nil
 }
 
-// listenPlain listens for HTTP, and on the metrics port.
+// listenPlain listens for HTTP, on all ports, and on the metrics port.
 func (l *listeners) listenPlain(c Config) error {
 	var err error
 	if l.http, err = listen(c.Bind, int(c.HTTPPort), l.quotas.clients); err != nil {
 		return &ListenError{"http", err}
+	}
+	for _, f := range c.Further {
+		ip := f.Address.Addr()
+		if !ip.IsValid() {
+			ip = c.Bind
+		}
+		bound, err := listen(ip, int(f.Address.Port()), l.quotas.clients)
+		if err != nil {
+			return &ListenError{"--listen", err}
+		}
+		l.further = append(l.further, further{bound, f.Services})
 	}
 	if c.MetricsPort == 0 {
 		return nil
@@ -135,7 +153,9 @@ func joinHostPort(ip netip.Addr, port int) string {
 	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
-func portOf(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
+func portOf(l net.Listener) int { return int(addrPort(l).Port()) }
+
+func addrPort(l net.Listener) netip.AddrPort { return l.Addr().(*net.TCPAddr).AddrPort() }
 
 // httpsPort returns where HTTPS is served, or 0 if it is not.
 func (l *listeners) httpsPort() int {
@@ -147,11 +167,12 @@ func (l *listeners) httpsPort() int {
 
 // addresses returns the TCP addresses for clients.
 func (l *listeners) addresses() []netip.AddrPort {
-	var addrs []netip.AddrPort
-	for _, of := range []net.Listener{l.http, l.https} {
-		if of != nil {
-			addrs = append(addrs, of.Addr().(*net.TCPAddr).AddrPort())
-		}
+	addrs := []netip.AddrPort{addrPort(l.http)}
+	if l.https != nil {
+		addrs = append(addrs, addrPort(l.https))
+	}
+	for _, f := range l.further {
+		addrs = append(addrs, addrPort(f))
 	}
 	return addrs
 }
@@ -159,6 +180,13 @@ func (l *listeners) addresses() []netip.AddrPort {
 // log logs the address of each listener.
 func (l *listeners) log(logger *slog.Logger) {
 	logger.Info("listening", "protocol", "http", "address", l.http.Addr().String())
+	for _, f := range l.further {
+		attrs := []any{"protocol", "http", "address", f.Addr().String()}
+		if len(f.services) > 0 {
+			attrs = append(attrs, "services", f.services)
+		}
+		logger.Info("listening", attrs...)
+	}
 	if l.https != nil {
 		logger.Info("listening", "protocol", "https", "address", l.https.Addr().String())
 	}
@@ -174,6 +202,9 @@ func (l *listeners) log(logger *slog.Logger) {
 func (l *listeners) close() {
 	if l.http != nil {
 		l.http.Close()
+	}
+	for _, f := range l.further {
+		f.Close()
 	}
 	if l.metrics != nil {
 		l.metrics.Close()

@@ -59,6 +59,11 @@ type Config struct {
 	// HTTP3 serves HTTP/3 beside HTTPS, on the UDP port of the same number.
 	HTTP3 bool
 
+	// Further are listeners for HTTP beside the one on HTTPPort. A service that
+	// one of them names is served there alone: not on HTTPPort, not over HTTPS,
+	// and not on listeners that name no service, which serve all others.
+	Further []FurtherListener
+
 	// PublicHTTPPort and PublicHTTPSPort are the ports at which clients reach
 	// HTTP and HTTPS, and HTTP/3 as well; 0 is what is listened on.
 	PublicHTTPPort  int
@@ -103,6 +108,21 @@ type Config struct {
 	// find the cause of a problem.
 	NoAccessLog bool
 	Debug       bool
+}
+
+// A FurtherListener is a listener for HTTP.
+type FurtherListener struct {
+	Address  netip.AddrPort // without an Addr, that of Bind; port 0 is any free one
+	Services []string       // served there alone, and nothing else is; if empty, all others are
+}
+
+// dedicated returns the services that further listeners name.
+func (c Config) dedicated() []string {
+	var services []string
+	for _, l := range c.Further {
+		services = append(services, l.Services...)
+	}
+	return services
 }
 
 // The folders in DataDir.
