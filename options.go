@@ -302,9 +302,11 @@ type Forwarded struct {
 	ClientHeader string `json:"client_header,omitempty"`
 }
 
-// Headers says what to change in headers. A rule is "set NAME: VALUE" or "del
-// NAME"; rules are applied in order. Fields that the proxy sets itself cannot be
-// changed.
+// Headers says what to change in headers. A rule is "set NAME: VALUE", "del NAME"
+// or "edit NAME PATTERN REPLACEMENT"; rules are applied in order. An edit replaces
+// the first match of a regular expression in each value; PATTERN has no spaces, and
+// REPLACEMENT has $1 or ${name} for what a group has matched. Fields that the proxy
+// sets itself cannot be changed.
 type Headers struct {
 	Request  []string `json:"request,omitempty"`
 	Response []string `json:"response,omitempty"`

@@ -68,7 +68,7 @@ func (f accessFlags) forwarded() parachute.Forwarded {
 
 type answerFlags struct {
 	Redirect         redirects `sep:"none" group:"Headers and pages:" placeholder:"FROM=TO" help:"Redirect requests for the path FROM to TO, which is a path or a URL. May be repeated."`
-	RequestHeader    []string  `sep:"none" group:"Headers and pages:" placeholder:"RULE" help:"Change of the headers that a target gets: 'set NAME: VALUE' or 'del NAME'. May be repeated; they are followed in order."`
+	RequestHeader    []string  `sep:"none" group:"Headers and pages:" placeholder:"RULE" help:"Change of the headers that a target gets: 'set NAME: VALUE', 'del NAME', or 'edit NAME PATTERN REPLACEMENT' for a regular expression. May be repeated; they are followed in order."`
 	ResponseHeader   []string  `sep:"none" group:"Headers and pages:" placeholder:"RULE" help:"Change of the headers that a client gets, likewise."`
 	HSTS             string    `name:"hsts" group:"Headers and pages:" placeholder:"VALUE" help:"Strict-Transport-Security to be sent over TLS, such as max-age=31536000."`
 	ScopeCookiePaths bool      `group:"Headers and pages:" negatable:"" help:"Put the path prefix that was cut off in front of the Path of cookies."`

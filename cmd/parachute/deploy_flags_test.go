@@ -49,6 +49,7 @@ func TestEveryFlagOfDeployHasItsField(t *testing.T) {
 			{From: "/a", To: "/b?c=d"}, {From: "/x", To: "https://e.test/,"},
 		}}},
 		{"--request-header|set X-A: 1, 2|--request-header|del X-B", parachute.Deployment{Headers: parachute.Headers{Request: []string{"set X-A: 1, 2", "del X-B"}}}},
+		{"--request-header|edit Destination ^http://[^/]+,? x, y", parachute.Deployment{Headers: parachute.Headers{Request: []string{"edit Destination ^http://[^/]+,? x, y"}}}},
 		{"--response-header|set Vary: a,b", parachute.Deployment{Headers: parachute.Headers{Response: []string{"set Vary: a,b"}}}},
 		{"--hsts|max-age=31536000; includeSubDomains", parachute.Deployment{Headers: parachute.Headers{HSTS: "max-age=31536000; includeSubDomains"}}},
 		{"--scope-cookie-paths", parachute.Deployment{Headers: parachute.Headers{ScopeCookies: true}}},

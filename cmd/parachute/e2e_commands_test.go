@@ -94,6 +94,7 @@ func TestEveryFlagOfDeployDoesWhatItSays(t *testing.T) {
 		{"--error-pages|" + dir + "|--max-request-body|1", []exchange{{request: "POST /", body: "01", header: "Accept: text/html", want: "413 413 too much"}}},
 		{"--redirect|/old=/new", []exchange{{request: "GET /old?x=y", want: "301 Location: /new?x=y"}, {request: "POST /old", want: "308 Location: /new"}}},
 		{"--request-header|set X-Color: red, blue|--request-header|del X-Secret", []exchange{{request: "GET /", header: "X-Secret: 1", want: "200 X-Color=red, blue"}}},
+		{"--request-header|edit X-Color ^(r)ed ${1}ose", []exchange{{request: "GET /", header: "X-Color: red, blue", want: "200 X-Color=rose, blue"}}},
 		{"--response-header|set X-Color: red, blue|--response-header|del X-Name", []exchange{{request: "GET /", want: "200 X-Color: red, blue"}}},
 		{"--basic-auth-file|" + filepath.Join(dir, "users"), []exchange{
 			{request: "GET /", want: "401 Basic"}, {request: "GET /", header: "Authorization: Basic YW5uOnNlY3JldA==", want: "200"}, {request: "GET /up", want: "401"},

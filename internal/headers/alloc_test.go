@@ -22,3 +22,11 @@ func TestApplyAllocatesNothing(t *testing.T) {
 		rules.Apply(h)
 	}), 0.0)
 }
+
+func TestEditThatMatchesNothingAllocatesNothing(t *testing.T) {
+	is := is.New(t)
+	rules, err := headers.ParseRequest([]string{"edit X-A ^https://[^/]+ http://web-1", "edit X-B a b"})
+	is.NoErr(err)
+	h := http.Header{"X-A": {"/files/a"}}
+	is.Equal(testing.AllocsPerRun(100, func() { rules.Apply(h) }), 0.0)
+}

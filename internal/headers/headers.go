@@ -17,16 +17,22 @@ type Rules []rule
 
 type rule struct {
 	name  string   // canonical
-	value []string // nil: the field is deleted
+	value []string // nil: the field is deleted, unless there is an edit
+	edit  *edit    // of each value; nil: there is none
 }
 
 // ParseRequest returns the Rules for the headers of requests to a target, each
-// written as "set NAME: VALUE" or "del NAME".
+// written as "set NAME: VALUE", "del NAME" or "edit NAME PATTERN REPLACEMENT".
+//
+// An edit replaces the first match of PATTERN, a regular expression as Go and RE2 have
+// it, in each value of the field; a value without a match stays as it is. PATTERN has
+// no spaces. REPLACEMENT may have some; in it, $1 and ${name} stand for what a group of
+// the pattern has matched, and $$ for a dollar sign.
 //
 // There may be no rule for a field that frames the message or is for one connection only,
 // nor for Host and Expect, which have to match the request. Forwarded, X-Forwarded-For,
 // X-Real-IP, X-Request-ID and X-Request-Start may be deleted but not set, for no value is
-// right for all requests. The other X-Forwarded fields may be set: only the operator
+// right for all requests; nor may they be edited. The other X-Forwarded fields may be set: only the operator
 // knows of a load balancer that terminates TLS and does not say so. A name with '_' is
 // treated as the same name with '-', as many servers do.
 func ParseRequest(rules []string) (Rules, error) { return parse(rules, refuseRequest) }
@@ -36,21 +42,24 @@ func ParseRequest(rules []string) (Rules, error) { return parse(rules, refuseReq
 func ParseResponse(rules []string) (Rules, error) { return parse(rules, refuseResponse) }
 
 // Apply applies the rules to h, whose names must be canonical, in their order: set replaces
-// all values of a field, and del deletes the field. The values of h may be shared: Apply
-// replaces slices. Those that it sets are shared by all headers, and must not be changed.
-// Apply allocates only what h needs to grow.
+// all values of a field, del deletes the field, and edit changes its values. The values of
+// h may be shared: Apply replaces slices. Those that it sets are shared by all headers, and
+// must not be changed. Apply allocates only what h needs to grow, and what it edits.
 func (r Rules) Apply(h http.Header) {
 	for _, rule := range r {
-		if rule.value == nil {
+		switch {
+		case rule.edit != nil:
+			rule.edit.apply(h, rule.name)
+		case rule.value == nil:
 			delete(h, rule.name)
-		} else {
+		default:
 			h[rule.name] = rule.value
 		}
 	}
 }
 
 var (
-	errForm   = errors.New(`want "set NAME: VALUE" or "del NAME", such as "set X-Robots-Tag: noindex"`)
+	errForm   = errors.New(`want "set NAME: VALUE", "del NAME" or "edit NAME PATTERN REPLACEMENT", such as "set X-Robots-Tag: noindex"`)
 	errValue  = errors.New("the value has a control character: want visible ones, spaces and tabs")
 	errFrames = errors.New("this field follows from the message and its connection: want no rule for it")
 	errHop    = errors.New("this field ends requests that go in circles: want no rule for it")
@@ -65,7 +74,7 @@ func parse(rules []string, refuse func(name string, set bool) error) (Rules, err
 		r, err := parseRule(s)
 		if err == nil {
 			name := textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(r.name, "_", "-"))
-			err = refuse(name, r.value != nil)
+			err = refuse(name, r.value != nil || r.edit != nil)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("header rule %q: %w", s, err)
@@ -77,6 +86,9 @@ func parse(rules []string, refuse func(name string, set bool) error) (Rules, err
 
 func parseRule(s string) (rule, error) {
 	verb, rest, _ := strings.Cut(s, " ")
+	if verb == "edit" {
+		return parseEdit(textproto.TrimString(rest))
+	}
 	name, value, colon := strings.Cut(textproto.TrimString(rest), ":")
 	if !field.IsToken(name) || !(verb == "set" && colon || verb == "del" && !colon) {
 		return rule{}, errForm

@@ -61,7 +61,7 @@ func TestRulesLeaveWhatOthersShare(t *testing.T) {
 
 func TestWhatIsNoRuleIsRefusedWithTheRightForm(t *testing.T) {
 	const (
-		form   = `want "set NAME: VALUE" or "del NAME", such as "set X-Robots-Tag: noindex"`
+		form   = `want "set NAME: VALUE", "del NAME" or "edit NAME PATTERN REPLACEMENT", such as "set X-Robots-Tag: noindex"`
 		value  = "the value has a control character: want visible ones, spaces and tabs"
 		frames = "this field follows from the message and its connection: want no rule for it"
 		others = "this field is another for each request: want del, or no rule for it"
