@@ -31,6 +31,7 @@ import (
 	"github.com/shahnk19/parachute/internal/probe"
 	"github.com/shahnk19/parachute/internal/resolve"
 	"github.com/shahnk19/parachute/internal/upstream"
+	"github.com/shahnk19/parachute/internal/verbose"
 	"github.com/shahnk19/parachute/internal/wire"
 )
 
@@ -95,6 +96,9 @@ func (h HealthCheck) normalize() (HealthCheck, error) {
 	case !h.GRPC:
 		h.Path = cmp.Or(h.Path, "/up")
 		h.Status = cmp.Or(h.Status, "200-299")
+	}
+	if err := checkDurations(h); err != nil {
+		return h, err
 	}
 	h.Interval = cmp.Or(h.Interval, time.Second)
 	h.Timeout = cmp.Or(h.Timeout, 5*time.Second)
@@ -666,11 +670,11 @@ func (t UnhealthyTarget) hint(host string) string {
 	case CauseTimeout:
 		return "the target takes the request and does not answer, or something in between swallows it: look at the app's log and at firewalls, or give it longer with HealthCheck.Timeout"
 	case CauseNoAnswer:
-		return fmt.Sprintf("the target hangs up without an answer: look at the app's log, and see whether that is its port for HTTP; if it speaks TLS there, deploy it as https://%s", strings.TrimPrefix(t.Address, "https://"))
+		return fmt.Sprintf("the target hangs up without an answer: look at the app's log, and see whether that is its port for HTTP; if it speaks TLS there, deploy it as https://%s", endpoint.WithoutScheme(t.Address))
 	case CauseSpeaksTLS:
-		return fmt.Sprintf("the target speaks TLS: deploy it as https://%s", t.Address)
+		return fmt.Sprintf("the target speaks TLS: deploy it as https://%s", endpoint.WithoutScheme(t.Address))
 	case CauseSpeaksPlain:
-		return fmt.Sprintf("the target does not speak TLS: deploy it as %s", strings.TrimPrefix(t.Address, "https://"))
+		return fmt.Sprintf("the target does not speak TLS: deploy it as %s", endpoint.WithoutScheme(t.Address))
 	case CauseCertificate:
 		return "the target's certificate is not trusted: name who vouches for it with TargetTLS.CAFile, or the name in it with TargetTLS.ServerName, or accept any with TargetTLS.Insecure"
 	case CauseMalformed:
@@ -775,7 +779,7 @@ func (e *UnhealthyError) Format(s fmt.State, verb rune) {
 		}
 		fmt.Fprintf(&below, "\n  %s", t.hint(e.Host))
 	}
-	formatError(s, verb, e, fmt.Sprintf("%s did not become healthy in %v%s", strings.Join(names, ", "), e.Waited, &below))
+	verbose.Format(s, verb, e, fmt.Sprintf("%s did not become healthy in %v%s", strings.Join(names, ", "), e.Waited, &below))
 }
 
 // Hint returns what an operator can try, one line for each target.

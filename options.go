@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -20,6 +19,7 @@ import (
 	"github.com/shahnk19/parachute/internal/answer"
 	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/credentials"
+	"github.com/shahnk19/parachute/internal/duration"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/headers"
 	"github.com/shahnk19/parachute/internal/hostname"
@@ -29,6 +29,7 @@ import (
 	"github.com/shahnk19/parachute/internal/pages"
 	"github.com/shahnk19/parachute/internal/redirects"
 	"github.com/shahnk19/parachute/internal/split"
+	"github.com/shahnk19/parachute/internal/verbose"
 	"github.com/shahnk19/parachute/internal/wire"
 )
 
@@ -144,7 +145,8 @@ type Spool struct {
 }
 
 // A Deployment is what Deploy is asked to bring into service. It is plain
-// data: it travels as JSON, durations as strings such as "30s".
+// data: it travels as JSON, durations as strings such as "30s". A duration of less
+// than a millisecond is ErrInvalid, for a number alone is so many nanoseconds.
 type Deployment struct {
 	// Service names what is deployed; a deploy of a name that is in service
 	// replaces what it served. Required: at most 128 bytes of letters, digits
@@ -152,8 +154,8 @@ type Deployment struct {
 	// space, and neither "." nor "..".
 	Service string `json:"service"`
 
-	// Targets are what to send requests to: host:port, or unix:/path of a
-	// socket, for plain HTTP/1.1; https://host:port for HTTP/1.1 over TLS; or
+	// Targets are what to send requests to: host:port or http://host:port, or
+	// unix:/path of a socket, for plain HTTP/1.1; https://host:port for HTTP/1.1 over TLS; or
 	// h2c://host:port for HTTP/2 without TLS, as gRPC servers speak it.
 	// Required; a deploy succeeds when all of them are healthy.
 	Targets []string `json:"targets"`
@@ -464,7 +466,7 @@ func (e *ConflictError) Unwrap() error { return ErrConflict }
 
 // Format writes e as Error does. For %+v, it adds Hint on a line of its own.
 func (e *ConflictError) Format(s fmt.State, verb rune) {
-	formatError(s, verb, e, e.Error()+"\n  "+e.Hint())
+	verbose.Format(s, verb, e, e.Error()+"\n  "+e.Hint())
 }
 
 // Hint says what an operator can do about it.
@@ -473,15 +475,6 @@ func (e *ConflictError) Hint() string {
 		return "TLS and the canonical host belong to the host, not to one of its services; Status.Deployment shows what each says"
 	}
 	return fmt.Sprintf("Proxy.Services shows the hosts of every service; Proxy.Remove(%q) frees those of that one", e.Owner)
-}
-
-// formatError formats err as its Error method does, and as full for %+v.
-func formatError(s fmt.State, verb rune, err error, full string) {
-	if verb == 'v' && s.Flag('+') {
-		io.WriteString(s, full)
-		return
-	}
-	fmt.Fprintf(s, fmt.FormatString(s, verb), err.Error())
 }
 
 // normalize returns o with the defaults where nothing was asked for.
@@ -566,6 +559,9 @@ func (d Deployment) parse() (*spec, error) {
 	if s.HealthCheck, err = s.HealthCheck.normalize(); err != nil {
 		return s, err
 	}
+	if err := checkDurations(s.Timeouts); err != nil {
+		return s, err
+	}
 	s.Timeouts = s.Timeouts.over(Timeouts{
 		Deploy:         30 * time.Second,
 		Drain:          30 * time.Second,
@@ -633,6 +629,9 @@ func claimsOf(hosts, prefixes []string, anywhere, everything bool) []claim {
 // complete and has that targetTLS. An error says that it cannot be one.
 func (r Rollout) parse(d *Deployment, secured targetTLS) (*spec, error) {
 	who, err := r.Split.parse()
+	if err == nil {
+		err = checkDurations(r.Timeouts)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -760,6 +759,14 @@ func (p Pause) normalize() Pause {
 	p.Max = cmp.Or(p.Max, 30*time.Second)
 	p.Drain = cmp.Or(p.Drain, 30*time.Second)
 	return p
+}
+
+// checkDurations returns ErrInvalid if a field of a struct is too short a duration.
+func checkDurations(of any) error {
+	if err := duration.Check(of); err != nil {
+		return faultf(ErrInvalid, "%v", err)
+	}
+	return nil
 }
 
 // over returns t with what it leaves open as in others.

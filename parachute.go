@@ -65,6 +65,7 @@ import (
 	"github.com/shahnk19/parachute/internal/admission"
 	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/descriptors"
+	"github.com/shahnk19/parachute/internal/duration"
 	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
@@ -72,6 +73,7 @@ import (
 	"github.com/shahnk19/parachute/internal/inuse"
 	"github.com/shahnk19/parachute/internal/pages"
 	"github.com/shahnk19/parachute/internal/resolve"
+	"github.com/shahnk19/parachute/internal/verbose"
 )
 
 // A Proxy serves what is deployed to it. All its methods may be called at any
@@ -213,7 +215,7 @@ func (p *Proxy) Remove(ctx context.Context, service string) error {
 // nor ends it.
 func (p *Proxy) Pause(ctx context.Context, service string, how Pause) error {
 	how = how.normalize()
-	return p.refuse("pause", service, p.halt(ctx, service, EventPaused, how.Drain, func(s *Status) {
+	return p.refuse("pause", service, p.halt(ctx, service, EventPaused, how, how.Drain, func(s *Status) {
 		s.State, s.Pause, s.Stop = StatePaused, &how, nil
 	}))
 }
@@ -224,7 +226,7 @@ func (p *Proxy) Pause(ctx context.Context, service string, how Pause) error {
 // fails, as Pause does.
 func (p *Proxy) Stop(ctx context.Context, service string, how Stop) error {
 	how.Drain = cmp.Or(how.Drain, 30*time.Second)
-	return p.refuse("stop", service, p.halt(ctx, service, EventStopped, how.Drain, func(s *Status) {
+	return p.refuse("stop", service, p.halt(ctx, service, EventStopped, how, how.Drain, func(s *Status) {
 		s.State, s.Stop, s.Pause = StateStopped, &how, nil
 	}))
 }
@@ -533,7 +535,7 @@ func (e *changeError) Format(s fmt.State, verb rune) {
 	if e.unchanged != "" {
 		full += "\n  " + e.unchanged
 	}
-	formatError(s, verb, e, full)
+	verbose.Format(s, verb, e, full)
 }
 
 func (e *changeError) doing() string {
@@ -641,6 +643,7 @@ func (s Status) demanded() State {
 // normalize returns s, which was kept by somebody else, with a State that is
 // its demanded one, and with all that this State wants.
 func (s Status) normalize() Status {
+	s = s.clone()
 	s.Live = nil
 	switch s.State {
 	case StateFailed: // Pause and Stop say what it was before
@@ -652,8 +655,13 @@ func (s Status) normalize() Status {
 		s.Pause, s.Stop = nil, nil
 	}
 	if s.Pause != nil {
-		pause := s.Pause.normalize()
-		s.Pause = &pause
+		*s.Pause = s.Pause.normalize()
+	}
+	// What is too short was accepted once, so a restart must not fail for it.
+	duration.Raise(&s.Deployment.Timeouts)
+	duration.Raise(&s.Deployment.HealthCheck)
+	if s.Rollout != nil {
+		duration.Raise(&s.Rollout.Timeouts)
 	}
 	s.State = s.demanded()
 	return s

@@ -210,7 +210,10 @@ func (p *Proxy) remove(ctx context.Context, service string) error {
 
 // halt publishes the service with the status that set makes of its own, and
 // waits for the requests that run.
-func (p *Proxy) halt(ctx context.Context, service string, kind EventKind, limit time.Duration, set func(*Status)) error {
+func (p *Proxy) halt(ctx context.Context, service string, kind EventKind, how any, limit time.Duration, set func(*Status)) error {
+	if err := checkDurations(how); err != nil {
+		return err
+	}
 	if !p.router.changes.Enter() {
 		return ErrClosed
 	}

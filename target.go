@@ -651,7 +651,7 @@ func (d *Deployment) parseTargets() ([]parsedTarget, error) {
 		if i >= len(d.Targets) {
 			alike = all[len(d.Targets):]
 		}
-		if slices.ContainsFunc(alike, func(t parsedTarget) bool { return t.given == given }) {
+		if slices.ContainsFunc(alike, func(t parsedTarget) bool { return t.Endpoint == at }) {
 			return nil, faultf(ErrInvalid, "target %s is named twice: name each once", given)
 		}
 		if d.HealthCheck.GRPC && at.Scheme == "http" {

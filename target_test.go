@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -121,4 +123,52 @@ func TestTargetMaySpeakHTTP2WithoutTLS(t *testing.T) {
 	p, get := front(t, parachute.Options{})
 	is.NoErr(p.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"h2c://" + app.Listener.Addr().String()}}))
 	is.Equal(get(), "HTTP/2.0")
+}
+
+// It is what httptest calls its servers.
+func TestTargetMayBeAnOrigin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("web", "web.test:80")
+		is.NoErr(h.deploy("web", "http://web.test:80"))
+		is.Equal(h.get("any.test"), "200 web")
+		is.Equal(h.Services()[0].Live.Targets[0].Address, "http://web.test:80") // as it was deployed
+	})
+}
+
+// Five nanoseconds are never what somebody means who writes 5.
+func TestDurationsWithoutAUnitAreRefusedWhereverTheyAre(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("web", "web.test:80")
+		is.NoErr(h.deploy("web", "web.test:80"))
+		for want, err := range map[string]error{
+			"parachute: pause web: Pause.Max: 5 is 5 ns: want 5 * time.Second":          h.Pause(t.Context(), "web", parachute.Pause{Max: 5}),
+			"parachute: pause web: Pause.Drain: 30 is 30 ns: want 30 * time.Second":     h.Pause(t.Context(), "web", parachute.Pause{Drain: 30}),
+			"parachute: stop web: Stop.Drain: 30 is 30 ns: want 30 * time.Second":       h.Stop(t.Context(), "web", parachute.Stop{Drain: 30}),
+			"parachute: roll out web: Timeouts.Stream: 1 is 1 ns: want 1 * time.Second": h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"web.test:80"}, Timeouts: parachute.Timeouts{Stream: 1}}),
+		} {
+			is.True(errors.Is(err, parachute.ErrInvalid))
+			is.Equal(err.Error(), want)
+		}
+		is.Equal(h.Services()[0].State, parachute.StateServing)
+	})
+}
+
+func TestServiceWithADurationThatIsTooShortIsRestored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("web", "web.test:80")
+		s := status("web", 7, "web.test:80")
+		s.Deployment.Timeouts.Drain, s.Deployment.HealthCheck.Timeout = 5, time.Microsecond
+		s.Rollout = &parachute.Rollout{Targets: []string{"web.test:80"}, Timeouts: parachute.Timeouts{Stream: 1}}
+		is.NoErr(h.Restore([]parachute.Status{s}))
+		is.Equal(h.Services()[0].State, parachute.StateServing)
+		is.Equal(h.Services()[0].Deployment.Timeouts.Drain, time.Millisecond)
+		is.Equal(h.Services()[0].Rollout.Timeouts.Stream, time.Millisecond)
+		is.Equal(s.Rollout.Timeouts.Stream, time.Duration(1)) // what is the caller's was left alone
+	})
 }

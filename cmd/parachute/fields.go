@@ -2,9 +2,10 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"regexp"
 	"strconv"
+
+	"github.com/shahnk19/parachute/internal/verbose"
 )
 
 // The library speaks of its own fields and methods where it says what to do about
@@ -113,9 +114,5 @@ type flagError struct{ error }
 func (e flagError) Unwrap() error { return e.error }
 
 func (e flagError) Format(s fmt.State, verb rune) {
-	if verb == 'v' && s.Flag('+') {
-		io.WriteString(s, withFlags(fmt.Sprintf("%+v", e.error)))
-		return
-	}
-	fmt.Fprintf(s, fmt.FormatString(s, verb), e.error)
+	verbose.Format(s, verb, e.error, withFlags(fmt.Sprintf("%+v", e.error)))
 }

@@ -50,6 +50,9 @@ func parseDuration(s string) (time.Duration, error) {
 	if d < 0 {
 		return 0, fmt.Errorf("%q is negative: want 0 or more", s)
 	}
+	if 0 < d && d < time.Millisecond {
+		return 0, fmt.Errorf("%q is too short: want at least 1ms", s)
+	}
 	return d, nil
 }
 

@@ -170,7 +170,7 @@ func TestOutputForProgramsAndNone(t *testing.T) {
 	kinds, _, _ = ends(0, "resume", "web", "--json")
 	is.Equal(kinds, []string{"resumed"})
 
-	kinds, last, stderr = ends(1, "deploy", "web", "--target", sick.address, "--deploy-timeout", "1ns", "--json")
+	kinds, last, stderr = ends(1, "deploy", "web", "--target", sick.address, "--deploy-timeout", "1ms", "--json")
 	is.Equal(kinds[len(kinds)-1], "failed")
 	is.Equal(last["code"], "unhealthy")
 	is.True(strings.Contains(last["hint"].(string), "--deploy-timeout"))

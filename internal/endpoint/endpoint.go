@@ -20,8 +20,9 @@ type Endpoint struct {
 	Address string // host:port, or the path of a socket
 }
 
-// Parse parses a target: host:port or unix:/path, where HTTP/1.1 is spoken,
-// https://host:port or h2c://host:port. The error tells what to write instead.
+// Parse parses a target: host:port, http://host:port or unix:/path, where HTTP/1.1
+// is spoken, https://host:port or h2c://host:port. The error tells what to write
+// instead.
 func Parse(target string) (Endpoint, error) {
 	if path, ok := strings.CutPrefix(target, "unix:"); ok {
 		if !filepath.IsAbs(path) || strings.ContainsRune(path, 0) {
@@ -33,9 +34,7 @@ func Parse(target string) (Endpoint, error) {
 	switch {
 	case !ok:
 		scheme, address = "http", target
-	case scheme == "http":
-		return Endpoint{}, fmt.Errorf("target %q has a scheme that goes without saying: want host:port alone, such as web-1:3000", target)
-	case scheme != "https" && scheme != "h2c":
+	case scheme != "http" && scheme != "https" && scheme != "h2c":
 		return Endpoint{}, fmt.Errorf("target %q has an unknown scheme: want host:port alone, https://host:port or h2c://host:port", target)
 	}
 	if err := checkAddress(target, address); err != nil {
@@ -64,6 +63,14 @@ func checkAddress(target, address string) error {
 		return fmt.Errorf("target %q: port %q is not between 1 and 65535", target, port)
 	}
 	return nil
+}
+
+// WithoutScheme returns a target without its scheme, if it has one.
+func WithoutScheme(target string) string {
+	if _, address, ok := strings.Cut(target, "://"); ok {
+		return address
+	}
+	return target
 }
 
 // IsUnix reports whether e is a unix socket.

@@ -22,6 +22,7 @@ func TestTargetsAreParsed(t *testing.T) {
 		{"web-1:3000", endpoint.Endpoint{Scheme: "http", Network: "tcp", Address: "web-1:3000"}, "web-1", 3000, true},
 		{"10.0.0.7:65535", endpoint.Endpoint{Scheme: "http", Network: "tcp", Address: "10.0.0.7:65535"}, "10.0.0.7", 65535, false},
 		{"[::1]:1", endpoint.Endpoint{Scheme: "http", Network: "tcp", Address: "[::1]:1"}, "::1", 1, false},
+		{"http://127.0.0.1:3000", endpoint.Endpoint{Scheme: "http", Network: "tcp", Address: "127.0.0.1:3000"}, "127.0.0.1", 3000, false},
 		{"https://web-1:443", endpoint.Endpoint{Scheme: "https", Network: "tcp", Address: "web-1:443"}, "web-1", 443, true},
 		{"h2c://web-1:3000", endpoint.Endpoint{Scheme: "h2c", Network: "tcp", Address: "web-1:3000"}, "web-1", 3000, true},
 		{"unix:/run/web.sock", endpoint.Endpoint{Scheme: "http", Network: "unix", Address: "/run/web.sock"}, "", 0, false},
@@ -56,7 +57,9 @@ func TestErrorsTellWhatToWriteInstead(t *testing.T) {
 		"web-1:http":          `target "web-1:http": port "http" is not between 1 and 65535`,
 		"::1:3000":            `target "::1:3000": an IPv6 address stands in brackets, as in [::1]:3000`,
 		"web-1:3000/path":     `target "web-1:3000/path" has a path: want host:port alone, such as web-1:3000`,
-		"http://web-1:3000":   `target "http://web-1:3000" has a scheme that goes without saying: want host:port alone, such as web-1:3000`,
+		"http://web-1":        `target "http://web-1" has no port: want host:port, such as web-1:3000`,
+		"http://web-1:3000/":  `target "http://web-1:3000/" has a path: want host:port alone, such as web-1:3000`,
+		"http://web-1:3000/x": `target "http://web-1:3000/x" has a path: want host:port alone, such as web-1:3000`,
 		"ftp://web-1:3000":    `target "ftp://web-1:3000" has an unknown scheme: want host:port alone, https://host:port or h2c://host:port`,
 		"https://web-1":       `target "https://web-1" has no port: want host:port, such as web-1:3000`,
 		"unix:web.sock":       `target "unix:web.sock": want an absolute path, as in unix:/run/web.sock`,
@@ -70,6 +73,13 @@ func TestErrorsTellWhatToWriteInstead(t *testing.T) {
 			is.Equal(err.Error(), want)
 			is.Equal(got, endpoint.Endpoint{}) // nothing that could be used
 		})
+	}
+}
+
+func TestTargetIsSpelledWithoutItsScheme(t *testing.T) {
+	is := is.New(t)
+	for target, want := range map[string]string{"web-1:3000": "web-1:3000", "http://web-1:3000": "web-1:3000", "https://[::1]:1": "[::1]:1", "unix:/a": "unix:/a"} {
+		is.Equal(endpoint.WithoutScheme(target), want)
 	}
 }
 
@@ -103,7 +113,7 @@ func TestPortOfAnEndpointIsReplaced(t *testing.T) {
 // FuzzParse gives Parse what users and state files may: what it takes can be
 // connected to, and goes into no header or log as something else.
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"web-1:3000", "[::1]:1", "https://a:443", "h2c://a:1", "unix:/a", "unix:", "a:b:c", "://", "https://u@h:1", "[fe80::1%eth0]:80", "a\r\n:1", "ä:1", "a:+1", "a:01"} {
+	for _, s := range []string{"web-1:3000", "[::1]:1", "https://a:443", "http://a:1", "http://http://a:1", "h2c://a:1", "unix:/a", "unix:", "a:b:c", "://", "https://u@h:1", "[fe80::1%eth0]:80", "a\r\n:1", "ä:1", "a:+1", "a:01"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, target string) {
@@ -119,7 +129,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		is.Equal(e.Network, "tcp")
-		is.True(e.Scheme == "http" && e.Address == target || e.Scheme+"://"+e.Address == target)
+		is.True(e.Scheme == "http" && e.Address == strings.TrimPrefix(target, "http://") || e.Scheme+"://"+e.Address == target)
 		is.True(!strings.ContainsAny(e.Address, "\x00\r\n /@"))
 		_, port, err := net.SplitHostPort(e.Address)
 		is.NoErr(err)

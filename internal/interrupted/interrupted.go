@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/shahnk19/parachute/internal/verbose"
 )
 
 // Error returns an error for a wait that the end of ctx has ended, which has to be
@@ -28,9 +30,5 @@ func (e *ended) Error() string { return e.cause.Error() + ": " + e.missing.Error
 func (e *ended) Unwrap() []error { return []error{e.cause, e.err, e.missing} }
 
 func (e *ended) Format(s fmt.State, verb rune) {
-	if verb == 'v' && s.Flag('+') {
-		fmt.Fprintf(s, "%v: %+v", e.cause, e.missing)
-		return
-	}
-	fmt.Fprintf(s, fmt.FormatString(s, verb), e.Error())
+	verbose.Format(s, verb, e, fmt.Sprintf("%v: %+v", e.cause, e.missing))
 }

@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/internal/verbose"
 )
 
 // Codes of errors that do not match an error of the library.
@@ -145,10 +145,4 @@ type detailed struct {
 
 func (d *detailed) Unwrap() error { return d.error }
 
-func (d *detailed) Format(s fmt.State, verb rune) {
-	if verb == 'v' && s.Flag('+') {
-		io.WriteString(s, d.full)
-		return
-	}
-	fmt.Fprintf(s, fmt.FormatString(s, verb), d.Error())
-}
+func (d *detailed) Format(s fmt.State, verb rune) { verbose.Format(s, verb, d.error, d.full) }
