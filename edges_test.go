@@ -256,3 +256,122 @@ func TestDrainIsAWarningInTheLogOnlyIfItCutRequests(t *testing.T) {
 		})
 	}
 }
+
+// A request is sent once there is a target, from its first byte, wherever its body
+// was kept.
+func TestBufferedRequestIsSentWholeHoweverLateItsTargetComes(t *testing.T) {
+	dir := t.TempDir()
+	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		w.Write(body)
+	})
+	for target, serve := range map[string]func(h *house){
+		"app.test:80":       func(h *house) { h.net.Serve(h.t, "app.test:80", echo) },
+		"h2c://app.test:80": func(h *house) { h.overHTTP2("app.test:80", echo) },
+	} {
+		for kept, size := range map[string]int{"small": 10, "in memory": 100_000, "in a file": 500_000} {
+			t.Run(target+", "+kept, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					is := is.New(t)
+					outcomes := make(chan parachute.Outcome, 1)
+					h := newHouse(t, parachute.Options{Spool: parachute.Spool{Dir: dir}, Observe: func(_ *http.Request, o parachute.Outcome) { outcomes <- o }})
+					is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{target}, Force: true,
+						Buffer: parachute.Buffer{Requests: true, Memory: 200_000}}))
+					sent := strings.Repeat("0123456789", size/10)
+					got := make(chan string, 1)
+					go func() {
+						_, body := h.answer("POST", "/", sent)
+						got <- body
+					}()
+					time.Sleep(time.Second)
+					serve(h)
+					is.True(<-got == sent)
+					is.True((<-outcomes).Retries > 0)
+				})
+			})
+		}
+	}
+}
+
+// Nor does a target have to take what is buffered as fast as clients must send.
+func TestBufferedRequestIsSentHoweverSlowlyItsTargetReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		sent := strings.Repeat("0123456789", 50_000)
+		is.NoErr(h.with(func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(5 * time.Minute)
+			body, _ := io.ReadAll(r.Body)
+			fmt.Fprint(w, len(body))
+		}, parachute.Deployment{Buffer: parachute.Buffer{Requests: true}, Timeouts: parachute.Timeouts{Response: -1}}))
+		resp, body := h.answer("POST", "/", sent)
+		is.Equal(resp.StatusCode, 200)
+		is.Equal(body, "500000")
+	})
+}
+
+// The whole body was read from the client, so that its connection can be used again.
+func TestConnectionOutlivesABufferedRequestThatNobodyTook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		app := h.app("app", "app.test:80")
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"app.test:80"},
+			Buffer: parachute.Buffer{Requests: true}, Timeouts: parachute.Timeouts{Hold: -1}}))
+		app.Stop()
+		before := h.net.Dials("proxy.test:80")
+		for range 2 {
+			resp, _ := h.answer("POST", "/", strings.Repeat("x", 100_000))
+			is.Equal(resp.StatusCode, 502)
+			time.Sleep(time.Minute)
+		}
+		is.Equal(h.net.Dials("proxy.test:80"), before+1)
+	})
+}
+
+// A server of HTTP/1 cancels a request whose body it cannot read, as it does when
+// the client has left; a transport of HTTP/2 then only tells that it was canceled.
+func TestClientWhoseBodyFailsHasNotLeft(t *testing.T) {
+	for name, tt := range map[string]struct {
+		body, answer, reason string
+		then                 func(*house, net.Conn)
+	}{
+		"it stalls":        {largeUpload, got + "408", "client", goOn(time.Minute)},
+		"a chunk is none":  {chunked + "3\r\nfoo\r\nwhat?\r\n", got + "400", "client", goOn(time.Second)},
+		"it leaves":        {largeUpload, "", "gone", leave},
+		"it is over large": {chunked + "3\r\nfoo\r\n30000\r\n" + strings.Repeat("x", 0x30000), got + "413", "too large", goOn(time.Second)},
+	} {
+		for _, scheme := range []string{"", "h2c://"} {
+			t.Run(name+" "+scheme, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					is := is.New(t)
+					outcomes := make(chan parachute.Outcome, 1)
+					h := newHouse(t, parachute.Options{Observe: func(_ *http.Request, o parachute.Outcome) { outcomes <- o }})
+					reads := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) })
+					if scheme == "" {
+						h.net.Serve(t, "app.test:80", reads)
+					} else {
+						h.overHTTP2("app.test:80", reads)
+					}
+					is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{scheme + "app.test:80"}, MaxRequestBody: 0x30000}))
+					client, err := h.net.Dial(t.Context(), "tcp", "proxy.test:80")
+					is.NoErr(err)
+					defer client.Close()
+					go io.WriteString(client, upload+tt.body)
+					time.Sleep(100 * time.Millisecond) // the exchange is no longer young
+					head := make(chan string, 1)
+					go func() {
+						answer, _ := proxytest.ReadHead(client)
+						head <- answer
+					}()
+					tt.then(h, client)
+					o := <-outcomes
+					is.Equal(o.Reason, tt.reason)
+					if tt.answer != "" {
+						is.True(strings.HasPrefix(<-head, tt.answer))
+					}
+				})
+			})
+		}
+	}
+}

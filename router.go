@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/netip"
@@ -595,6 +594,7 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 		Origin:        l.target.origin,
 		RewritePaths:  q.version.status.Deployment.Headers.RewriteLocation,
 		GRPC:          l.target.http2,
+		BodyAtHand:    q.body != nil,
 		Stream:        passage.BecomeStream,
 		NoCloseFrames: &l.noCloseFrames,
 		Request:       q.version.rules.request,
@@ -624,7 +624,7 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 		return true
 	case res.Status != 0:
 		q.abort(why, err)
-	case q.losses < maxLosses && upstream.IsRepeatable(err) && q.rewind(!res.BodyRead):
+	case q.losses < maxLosses && upstream.IsRepeatable(err) && !res.BodyRead:
 		if why != reason.Cut { // a cut is not the target's doing: the newer version may have the same one
 			q.tried = append(q.tried, l.target)
 		}
@@ -677,17 +677,6 @@ func (q *request) newAnswerEditor() *answer.Editor {
 		IsSecure:   q.client.IsSecure(q.r),
 		HasReaders: hasReaders,
 	}}
-}
-
-// rewind reports whether the request's body can be sent again: it is untouched,
-// or buffered.
-func (q *request) rewind(untouched bool) bool {
-	if untouched || q.body == nil {
-		return untouched
-	}
-	_, err := q.body.Seek(0, io.SeekStart)
-	q.out.Body = q.body
-	return err == nil
 }
 
 // redirectTo answers with a redirect that keeps the method.

@@ -43,6 +43,7 @@ type requestBody struct {
 	out    *http.Request // a copy of in with this body, for the exchange
 	duplex bool          // w can be written while src is read
 	isGRPC bool          // the request is a gRPC call: Reads have no deadline
+	atHand bool          // src holds what was read from the client before: nothing of it is on w's connection
 
 	// mu guards the fields below, and is held while a 1xx head is written to w,
 	// as the first Read does if the client waits for a 100.
@@ -59,7 +60,7 @@ type requestBody struct {
 	readDeadline   time.Time     // as set on w; zero: none
 }
 
-func newRequestBody(w http.ResponseWriter, r *http.Request, isGRPC bool) *requestBody {
+func newRequestBody(w http.ResponseWriter, r *http.Request, isGRPC, atHand bool) *requestBody {
 	b := &requestBody{
 		src:            r.Body,
 		w:              w,
@@ -67,6 +68,7 @@ func newRequestBody(w http.ResponseWriter, r *http.Request, isGRPC bool) *reques
 		out:            r.WithContext(r.Context()),
 		duplex:         r.ProtoMajor > 1 || http.NewResponseController(w).EnableFullDuplex() == nil,
 		isGRPC:         isGRPC,
+		atHand:         atHand,
 		awaitsContinue: r.ProtoMajor == 1 && r.ProtoMinor > 0 && field.HasToken(r.Header["Expect"], "100-continue"),
 	}
 	b.out.Body = b
@@ -140,9 +142,13 @@ func (b *requestBody) isComplete() bool {
 	return b.complete
 }
 
+// isUnreadLocked reports whether a part of the body may be left on the client's
+// connection.
+func (b *requestBody) isUnreadLocked() bool { return !b.complete && !b.atHand }
+
 // markAnswered notes that the head of the final answer has arrived: Reads have no
 // deadline any more, and a client that still waits for a 100 gets none. It reports
-// whether part of the body has not been read.
+// whether part of the body has not been read from the client.
 func (b *requestBody) markAnswered() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -151,12 +157,14 @@ func (b *requestBody) markAnswered() bool {
 		b.failLocked(errBodyAnswered)
 	}
 	b.setReadDeadlineLocked(time.Time{})
-	return !b.complete
+	return b.isUnreadLocked()
 }
 
-// setReadDeadlineLocked sets the read deadline of w; the zero t means none.
+// setReadDeadlineLocked sets the read deadline of w; the zero t means none. It sets
+// none for a body at hand: a server of HTTP/1 reads on behind that, and takes a
+// deadline that passes for the client's leave.
 func (b *requestBody) setReadDeadlineLocked(t time.Time) {
-	if t != b.readDeadline {
+	if t != b.readDeadline && !b.atHand {
 		b.readDeadline = t
 		http.NewResponseController(b.w).SetReadDeadline(t)
 	}
@@ -251,9 +259,11 @@ func (b *requestBody) lingerTime() time.Duration {
 	return 0
 }
 
-// readFor sets the read deadline of w to d from now.
+// readFor gives the client d from now to send more. What is at hand takes no time.
 func (b *requestBody) readFor(d time.Duration) {
-	http.NewResponseController(b.w).SetReadDeadline(time.Now().Add(d))
+	if !b.atHand {
+		http.NewResponseController(b.w).SetReadDeadline(time.Now().Add(d))
+	}
 }
 
 // copyTrailer copies the client's trailer fields that may be forwarded: their

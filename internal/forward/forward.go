@@ -60,6 +60,7 @@ type Options struct {
 	Origin        location.Origin // of the target, whose URLs in answers are made the client's; zero: there are none
 	RewritePaths  bool            // Prefix is put in front of the paths there as well; see [location.Rewrite]
 	GRPC          bool            // whether requests that say so are treated as gRPC calls
+	BodyAtHand    bool            // r.Body holds all that the client sent; else it is read from the client, who has a minute for each piece
 
 	// Request, if not nil, is called with the header for the target, and may
 	// change it, but not the slices of values in it, which are shared. The
@@ -184,7 +185,7 @@ func (y *relay) run(exchange Exchange) error {
 	if r := y.r; r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
 		unmarkClose(y.w)
 		if lookAhead(r, y.isCall()); r.Body != http.NoBody {
-			y.body = newRequestBody(y.w, r, y.isCall())
+			y.body = newRequestBody(y.w, r, y.isCall(), y.o.BodyAtHand)
 			sent = y.body.out
 		}
 	}
@@ -219,7 +220,7 @@ func (y *relay) end() Result {
 		case y.result.Status == 0:
 			b.awaitLookAhead()
 			b.stop(0, lingerTimeout)
-			if !b.complete {
+			if b.isUnreadLocked() { // which nobody else can change any more
 				markClose(y.w, y.r)
 			}
 		default:

@@ -1,16 +1,20 @@
 package forward_test
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/matryer/is"
 
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // A noted writer keeps what is written to it.
@@ -206,4 +210,39 @@ func TestBodyThatWasBegunCannotBeSentAgain(t *testing.T) {
 	is.True(result.BodyRead)
 	is.Equal(result.BytesIn, int64(2))
 	is.Equal(w.header["Connection"], []string{"close"}) // the rest of it is in there
+}
+
+// What was read from the client before has no say in what its connection does.
+func TestBodyAtHandSetsNoDeadlineAndLeavesTheConnectionOpen(t *testing.T) {
+	for name, begin := range map[string]func(io.Reader){
+		"untouched": func(io.Reader) {},
+		"begun":     func(body io.Reader) { body.Read(make([]byte, 2)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				n := new(proxytest.Net)
+				left := make(chan error, 1)
+				serve(t, n, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					body, _ := io.ReadAll(r.Body)
+					whole := *r
+					whole.Body = io.NopCloser(bytes.NewReader(body))
+					_, err := forward.Forward(w, &whole, func(r *http.Request, _ string, _ field.View, _ func(int, http.Header)) (*http.Response, error) {
+						begin(r.Body)
+						time.Sleep(time.Hour) // before the target takes more
+						return nil, errors.New("no target")
+					}, forward.Options{BodyAtHand: true})
+					time.Sleep(time.Hour)
+					left <- r.Context().Err()
+					http.Error(w, err.Error(), http.StatusBadGateway)
+				}))
+				client := dial(t, n)
+				io.WriteString(client, post+"Content-Length: 5\r\n\r\nhello")
+				got, state := hear(client, 3*time.Hour)
+				is.NoErr(<-left)
+				is.True(strings.HasPrefix(got, "HTTP/1.1 502 "))
+				is.Equal(state, "open")
+			})
+		})
+	}
 }
