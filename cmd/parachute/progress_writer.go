@@ -115,7 +115,8 @@ const (
 	eraseLine = "\x1b[K"
 	cursorUp  = "\x1b[%dA"
 
-	resetColour = "\x1b[0m"
+	resetColour    = "\x1b[0m"
+	reverseColours = "\x1b[7m"
 )
 
 // drawLocked draws all lines. The number of lines that were drawn before is

@@ -75,11 +75,3 @@ func TestExpiredCertificatesAreSaidToBeSo(t *testing.T) {
 	is.Equal(r.formatUntil(r.now.Add(30*time.Second)), "in 30s")
 	is.Equal(r.formatAge(r.now.Add(time.Second)), "0s") // a clock that was set
 }
-
-func TestFrameTakesThePlaceOfAllThatWasThere(t *testing.T) {
-	is := is.New(t)
-	is.Equal(formatScreen("a\nb\n", 24), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J")
-	is.Equal(formatScreen("a\nb\n", 3), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J")           // just so
-	is.Equal(formatScreen("a\nb\nc\n", 3), "\x1b[Ha\x1b[K\n+2 lines\x1b[K\n\x1b[J") // or it would scroll
-	is.Equal(formatScreen("a\nb\nc\n", 1), "\x1b[H+3 lines\x1b[K\n\x1b[J")
-}

@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/shahnk19/parachute"
@@ -17,7 +15,7 @@ type statusCommand struct {
 	Service string `arg:"" optional:"" help:"The service; if none, all of them are shown."`
 
 	JSON  bool `name:"json" negatable:"" help:"Print what list --json prints, of that service alone; with --watch in one line each second."`
-	Watch bool `negatable:"" help:"Show it anew each second, until interrupted."`
+	Watch bool `negatable:"" help:"Show it anew each second, until interrupted; the services in trouble first, then those with most requests. On a terminal, arrows, j, k, space, b, g and G scroll, and q ends it."`
 	remoteFlags
 }
 
@@ -40,7 +38,10 @@ func (c *statusCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	if c.Watch {
+	switch {
+	case c.Watch && !c.JSON && p.displayOf(p.stdout) != display{}:
+		return c.watchOnScreen(ctx, p, client)
+	case c.Watch:
 		return c.watch(ctx, p, client)
 	}
 	r, err := c.fetch(ctx, client)
@@ -55,66 +56,6 @@ func (c *statusCommand) Run(ctx context.Context, p *program) error {
 	}
 	_, err = io.WriteString(p.stdout, r.text(p.displayOf(p.stdout).columns))
 	return err
-}
-
-// watch shows the status each second, until ctx ends or the proxy does not
-// answer.
-func (c *statusCommand) watch(ctx context.Context, p *program, client *control.Client) error {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for isFirst := true; ; isFirst = false {
-		r, err := c.fetch(ctx, client)
-		if err == nil {
-			err = c.redraw(p, r, isFirst)
-		}
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
-}
-
-// redraw shows r. On a terminal it replaces what was shown before; elsewhere it
-// is appended.
-func (c *statusCommand) redraw(p *program, r *report, isFirst bool) error {
-	if c.JSON {
-		return json.NewEncoder(p.stdout).Encode(r.services)
-	}
-	d := p.displayOf(p.stdout)
-	text := r.text(d.columns)
-	if len(r.services) == 0 {
-		text = nothingDeployed + "\n"
-	}
-	switch {
-	case d.columns > 0 && isFirst:
-		text = strings.Repeat("\n", d.rows) + formatScreen(text, d.rows) // scrolls the earlier output away, and so keeps it
-	case d.columns > 0:
-		text = formatScreen(text, d.rows)
-	case !isFirst:
-		text = "\n" + text
-	}
-	_, err := io.WriteString(p.stdout, text) // in one write, so that nothing flickers
-	return err
-}
-
-// formatScreen returns text with the control sequences that make it replace
-// everything on a terminal of that many rows. It ends with a line break, so
-// that later output begins on a line of its own.
-func formatScreen(text string, rows int) string {
-	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
-	if most := max(rows-1, 1); len(lines) > most {
-		left := len(lines) - most + 1
-		lines = append(lines[:most-1], fmt.Sprintf("+%d lines", left))
-	}
-	const home, toEndOfLine, toEnd = "\x1b[H", "\x1b[K", "\x1b[J"
-	return home + strings.Join(lines, toEndOfLine+"\n") + toEndOfLine + "\n" + toEnd
 }
 
 // fetch asks the proxy for everything that a report shows.
@@ -138,5 +79,8 @@ func (c *statusCommand) fetch(ctx context.Context, client *control.Client) (*rep
 		}
 	}
 	r.now = time.Now()
+	if c.Watch && !c.JSON {
+		r.sortByTrouble()
+	}
 	return r, nil
 }

@@ -77,21 +77,3 @@ func TestTablesFitTheTerminal(t *testing.T) {
 	is.Equal(p.wait(t), 0)
 	is.True(strings.Contains(p.stdout.String(), oneLine)) // a pipe has room for everything
 }
-
-func TestStatusIsRedrawnOnATerminal(t *testing.T) {
-	t.Parallel()
-	is := is.New(t)
-	env := newEnvironment(t)
-	startProxy(t, inProcess, env)
-	p := onTerminal(t, env, 80, 8, "status", "--watch")
-	p.stdout.await(t, p, "\x1b[Hnothing is deployed yet")
-	is.True(strings.HasPrefix(p.stdout.String(), strings.Repeat("\r\n", 8)+"\x1b[H")) // what stood there has gone up
-	a := newApp(t, "web-1")
-	is.Equal(inProcess(t, env, "deploy", "web", "--target", a.address).wait(t), 0)
-	p.stdout.await(t, p, "\x1b[J\x1b[Hservice  web") // from the top again
-	p.stdout.await(t, p, a.address)
-	p.interrupt()
-	is.Equal(p.wait(t), 0)
-	is.Equal(p.stderr.String(), "")
-	is.True(strings.HasSuffix(p.stdout.String(), "\x1b[K\r\n\x1b[J")) // what comes next has a row of its own
-}
