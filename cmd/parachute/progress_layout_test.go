@@ -27,15 +27,15 @@ func TestNamesAreShortenedBeforeReasons(t *testing.T) {
 	is.Equal(lineIn(100, service, refused), "customer-portal  web-blue-1.internal.example.com:3000  connecting ...  refused (1.2s of 30s)")
 	is.Equal(lineIn(80, service, refused), "customer-portal  web-blue-1.…le.com:3000  connecting ...  refused (1.2s of 30s)")
 	is.Equal(lineIn(60, service, refused), "custom…ortal  web-blu…om:3000  connecting ...  refused")
-	is.Equal(lineIn(40, service, refused), "cust…al  w…000  connecting ...  refused")
+	is.Equal(lineIn(40, service, refused), "cus…tal  we…00  connecting ...  refused")
 
-	for columns := 35; columns <= 200; columns++ {
+	for columns := 36; columns <= 200; columns++ {
 		line := lineIn(columns, service, refused)
 		is.True(displayWidth(line) < columns)
 		is.True(strings.Contains(line, "  refused")) // there is a name to shorten
 		is.True(strings.Contains(line, "  connecting ..."))
 	}
-	for columns := 1; columns < 35; columns++ {
+	for columns := 1; columns < 36; columns++ {
 		is.True(displayWidth(lineIn(columns, service, refused)) < max(columns, 2))
 	}
 }

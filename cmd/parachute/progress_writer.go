@@ -150,6 +150,10 @@ func (w *progressWriter) format(r progressLine, later time.Duration, d display) 
 	if d.columns > 0 {
 		l.fit(d.columns - 1) // some terminals wrap after the last column
 	}
+	plain := l.text(func(status string) string { return status })
+	if d.columns > 0 && displayWidth(plain) >= d.columns {
+		return truncate(plain, d.columns-1) // there is no room even for the shortest names
+	}
 	return l.text(func(status string) string {
 		if colour := colours[r.tone]; d.colour && colour != "" {
 			return colour + status + resetColour
