@@ -419,8 +419,6 @@ func TestWhatCannotBeSaidOfRequestsIsRefused(t *testing.T) {
 		"rule":            {parachute.Deployment{Headers: parachute.Headers{Request: []string{"add X: y"}}}, "add X: y"},
 		"hsts":            {parachute.Deployment{Headers: parachute.Headers{HSTS: "yes"}}, "max-age"},
 		"probe header":    {parachute.Deployment{HealthCheck: parachute.HealthCheck{Headers: []string{"Host: x"}}}, `health check header "Host: x": want NAME: VALUE`},
-		"no read target":  {parachute.Deployment{ReadWebSockets: true}, "WebSockets for read targets: the service has none"},
-		"a target twice":  {parachute.Deployment{ReadTargets: []string{"b.test:80", "b.test:80"}}, "target b.test:80 is named twice"},
 		"odd read target": {parachute.Deployment{ReadTargets: []string{"web"}}, `target "web" has no port`},
 	} {
 		t.Run(name, func(t *testing.T) {

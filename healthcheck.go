@@ -624,14 +624,14 @@ func allHealthy(targets []*target) bool {
 	return !slices.ContainsFunc(targets, func(t *target) bool { return !t.healthy.Load() })
 }
 
-// unhealthy returns an error with the targets of d that are not healthy.
+// unhealthy returns an error with the addresses of d that are not healthy, each once.
 func unhealthy(targets []*target, d *Deployment) *UnhealthyError {
 	err := &UnhealthyError{Waited: d.Timeouts.Deploy}
 	if i := slices.IndexFunc(d.Hosts, func(host string) bool { return !strings.HasPrefix(host, "*.") }); i >= 0 {
 		err.Host = d.Hosts[i]
 	}
 	for _, t := range targets {
-		if u, ok := t.unhealthy(); ok {
+		if u, ok := t.unhealthy(); ok && !slices.ContainsFunc(err.Targets, func(o UnhealthyTarget) bool { return o.Address == u.Address }) {
 			err.Targets = append(err.Targets, u)
 		}
 	}

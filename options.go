@@ -157,15 +157,17 @@ type Deployment struct {
 	// Targets are what to send requests to: host:port or http://host:port, or
 	// unix:/path of a socket, for plain HTTP/1.1; https://host:port for HTTP/1.1 over TLS; or
 	// h2c://host:port for HTTP/2 without TLS, as gRPC servers speak it.
-	// Required; a deploy succeeds when all of them are healthy.
+	// Required; a deploy succeeds when all of them are healthy. One that is
+	// named twice counts once, here and among ReadTargets.
 	Targets []string `json:"targets"`
 
 	// ReadTargets serve GET and HEAD requests of clients that have written
 	// nothing within Timeouts.WriterAffinity, and no others. While none of them
-	// is healthy, Targets serve these requests too.
+	// is healthy, Targets serve these requests too. A target may be among both.
 	ReadTargets []string `json:"read_targets,omitempty"`
 
-	// ReadWebSockets sends WebSockets, which begin with a GET, there as well.
+	// ReadWebSockets sends WebSockets, which begin with a GET, there as well, if
+	// there are any ReadTargets.
 	ReadWebSockets bool `json:"read_websockets,omitempty"`
 
 	// Affinity has each visitor stay with one target, for as long as that is

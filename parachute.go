@@ -258,8 +258,9 @@ func (p *Proxy) SetSplit(ctx context.Context, service string, s Split) error {
 }
 
 // EndRollout sends everybody to the first version of a service again, and
-// returns when the requests on the second have ended. An error means that
-// nothing was changed: as for SetSplit, or ErrSuperseded.
+// returns when the requests on the second have ended. Without a rollout there is
+// nothing to end, and that is no error. An error means that nothing was changed: as
+// for Pause, or ErrSuperseded.
 func (p *Proxy) EndRollout(ctx context.Context, service string) error {
 	return p.refuse("end rollout", service, p.endRollout(ctx, service))
 }

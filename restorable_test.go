@@ -45,11 +45,14 @@ func (s *sequence) deployment(service string) parachute.Deployment {
 	if writers < len(targets) {
 		readers = targets[writers:]
 	}
+	if s.IntN(8) == 0 {
+		readers = append(slices.Clone(readers), targets[0])
+	}
 	d := parachute.Deployment{
 		Service:        service,
 		Targets:        targets[:writers],
 		ReadTargets:    readers,
-		ReadWebSockets: len(readers) > 0 && s.IntN(2) == 0,
+		ReadWebSockets: s.IntN(2) == 0,
 		Hosts:          some(s, 0, 2, "one.test", "two.test", "*.test", "three.test"),
 		PathPrefixes:   some(s, 0, 1, "/api", "/shop"),
 		KeepPrefix:     s.IntN(4) == 0,
@@ -159,21 +162,21 @@ func TestDeployIsRefusedWhereTheRolloutCouldNotBeRestored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		h := newHouse(t, parachute.Options{})
-		for _, name := range []string{"old", "new", "second", "reader"} {
+		for _, name := range []string{"old", "new", "second"} {
 			h.app(name, name+".test:80")
 		}
 		is.NoErr(h.deploy("web", "old.test:80"))
 		is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"second.test:80"}}))
 		began := time.Now()
-		err := h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"new.test:80"},
-			ReadTargets: []string{"reader.test:80"}, ReadWebSockets: true})
+		grpc := parachute.Deployment{Service: "web", Targets: []string{"h2c://new.test:80"}, HealthCheck: parachute.HealthCheck{GRPC: true}, Force: true}
+		err := h.Deploy(t.Context(), grpc)
 		is.Equal(err.Error(), "parachute: deploy web: the rollout to second.test:80 goes on, but not with this deployment: "+
-			"WebSockets for read targets: the service has none; end the rollout first, or deploy what it can be part of")
+			"target second.test:80: a gRPC health check takes HTTP/2: name it h2c://web-1:3000, or https://web-1:3000 if it speaks TLS, or check it without gRPC; "+
+			"end the rollout first, or deploy what it can be part of")
 		is.Equal(time.Since(began), time.Duration(0)) // nobody waited for health
 		is.Equal(h.get("any.test"), "200 old")
 		is.NoErr(h.EndRollout(t.Context(), "web"))
-		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"new.test:80"},
-			ReadTargets: []string{"reader.test:80"}, ReadWebSockets: true}))
+		is.NoErr(h.Deploy(t.Context(), grpc))
 	})
 }
 

@@ -198,9 +198,110 @@ func TestRolloutsThatCannotBeAreRefused(t *testing.T) {
 		is.Equal(err.Error(), "parachute: split web: the service has no rollout: deploy one first")
 		err = h.SetSplit(t.Context(), "web", parachute.Split{Percent: 130})
 		is.Equal(err.Error(), "parachute: split web: 130 percent of the visitors: want 0 to 100")
-		is.True(errors.Is(h.EndRollout(t.Context(), "web"), parachute.ErrInvalid))
 		err = h.Rollout(t.Context(), "web", parachute.Rollout{})
 		is.True(errors.Is(err, parachute.ErrInvalid))
+	})
+}
+
+// A script may repeat it.
+func TestEndOfNoRolloutChangesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("one", "one.test:80")
+		is.NoErr(h.deploy("web", "one.test:80"))
+		before := h.Services()[0]
+		is.NoErr(h.EndRollout(t.Context(), "web"))
+		after := h.Services()[0]
+		is.Equal(after.Deployment, before.Deployment)
+		is.Equal(after.Generation, before.Generation)
+		is.Equal(after.Rollout, nil)
+		is.Equal(h.get("any.test"), "200 one")
+	})
+}
+
+func TestTargetThatReadsAndWritesHasTrafficOfEitherRole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		both := h.app("both", "both.test:80")
+		h.app("reader", "reader.test:80")
+		d := parachute.Deployment{Service: "web", Targets: []string{"both.test:80"}, ReadTargets: []string{"both.test:80", "reader.test:80"}}
+		for range 2 { // the second takes over what was counted
+			is.NoErr(h.Deploy(t.Context(), d))
+			for range 20 {
+				answer, _ := h.visit("POST", "any.test", "")
+				is.Equal(answer, "both")
+				h.visit("GET", "any.test", "")
+			}
+		}
+		is.True(both.Requests() > 40) // it gets what only reads as well
+		live := h.Services()[0].Live.Targets
+		is.Equal(len(live), 3)
+		is.Equal([]bool{live[0].Reads, live[1].Reads, live[2].Reads}, []bool{false, true, true})
+		var reads float64
+		for _, s := range live[1:] {
+			reads += s.Traffic.Rate
+		}
+		is.Equal(live[0].Traffic.Rate, reads) // each role has its own traffic
+
+		both.Stop()
+		time.Sleep(2 * time.Second)
+		for range 20 {
+			answer, _ := h.visit("GET", "any.test", "")
+			is.Equal(answer, "reader")
+		}
+		events := h.of(parachute.EventDrained)
+		is.Equal(events[len(events)-1].Unused, nil) // the address goes on being used
+	})
+}
+
+func TestTargetThatIsNamedTwiceCountsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("one", "one.test:80")
+		h.app("two", "two.test:80")
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{
+			Service: "web", Targets: []string{"one.test:80", "two.test:80", "http://one.test:80"}, ReadTargets: []string{"two.test:80", "two.test:80"},
+		}))
+		is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"two.test:80", "two.test:80"}}))
+		s := h.Services()[0]
+		is.Equal(s.Deployment.Targets, []string{"one.test:80", "two.test:80"})
+		is.Equal(s.Deployment.ReadTargets, []string{"two.test:80"})
+		is.Equal(s.Rollout.Targets, []string{"two.test:80"})
+		is.Equal(len(s.Live.Targets), 4) // of them the last is the rollout's
+		is.True(s.Live.Targets[2].Reads)
+		is.True(s.Live.Targets[3].Rollout)
+	})
+}
+
+func TestTargetThatReadsAndWritesIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("both", "both.test:80").SetHealth(500)
+		d := parachute.Deployment{Service: "web", Targets: []string{"both.test:80"}, ReadTargets: []string{"both.test:80"}, Timeouts: parachute.Timeouts{Deploy: time.Second}}
+		var unhealthy *parachute.UnhealthyError
+		is.True(errors.As(h.Deploy(t.Context(), d), &unhealthy))
+		is.Equal(len(unhealthy.Targets), 1)
+		d.Force = true
+		is.NoErr(h.Deploy(t.Context(), d))
+		is.NoErr(h.Remove(t.Context(), "web"))
+		drained := h.of(parachute.EventDrained)
+		is.Equal(drained[len(drained)-1].Unused, []string{"both.test:80"})
+	})
+}
+
+// They are for when there are some.
+func TestWebSocketsMayBeForReadersThatAreNotThereYet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("one", "one.test:80")
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"one.test:80"}, ReadWebSockets: true}))
+		is.Equal(h.get("any.test"), "200 one")
+		is.True(h.Services()[0].Deployment.ReadWebSockets)
 	})
 }
 

@@ -307,6 +307,7 @@ func (p *Proxy) replaceRollout(ctx context.Context, res *reserved, r Rollout, s 
 			if _, err := r.parse(&v.status.Deployment, v.targetTLS); err != nil { // it may be another by now
 				return nil, err
 			}
+			r.Targets, r.ReadTargets = s.Targets, s.ReadTargets // each once
 			return v.withRollout(r, s.split, &second), nil
 		})
 	}
@@ -336,7 +337,7 @@ func (p *Proxy) setSplit(ctx context.Context, service string, s Split) error {
 	return err
 }
 
-// errNoRollout is why there is nothing to be split or ended.
+// errNoRollout is why there is nothing to be split.
 var errNoRollout = faultf(ErrInvalid, "the service has no rollout: deploy one first")
 
 func (p *Proxy) endRollout(ctx context.Context, service string) error {
@@ -347,10 +348,9 @@ func (p *Proxy) endRollout(ctx context.Context, service string) error {
 	defer p.router.changes.End(res)
 	var limits Timeouts
 	previous, next, err := p.update(ctx, res, service, EventSplit, func(v *version) (*version, error) {
-		if v.rollout == nil {
-			return nil, errNoRollout
+		if v.rollout != nil {
+			limits = v.status.Rollout.Timeouts.over(v.status.Deployment.Timeouts)
 		}
-		limits = v.status.Rollout.Timeouts.over(v.status.Deployment.Timeouts)
 		return v.withoutRollout(), nil
 	})
 	if err != nil {

@@ -148,7 +148,7 @@ func unusedOf(targets []*target) (addresses []string) {
 			addresses = append(addresses, t.address)
 		}
 	}
-	return addresses
+	return endpoint.Distinct(addresses)
 }
 
 func closeAll(targets []*target) {
@@ -340,12 +340,17 @@ func newLanes(targets []*target) []*lane {
 func (g group) withNewGates() group { return newGroup(targetsOf(g.writers), targetsOf(g.readers)) }
 
 // inherit hands the traffic counts of the previous group's targets to the targets
-// of g with the same addresses. g must not be published yet.
+// of g with the same addresses and roles. g must not be published yet.
 func (g group) inherit(previous group) {
-	was := previous.targets()
-	for _, t := range g.targets() {
-		if i := slices.IndexFunc(was, func(w *target) bool { return w.address == t.address }); i >= 0 {
-			t.traffic = was[i].traffic
+	inheritLanes(g.writers, previous.writers)
+	inheritLanes(g.readers, previous.readers)
+}
+
+func inheritLanes(lanes, previous []*lane) {
+	for _, l := range lanes {
+		i := slices.IndexFunc(previous, func(w *lane) bool { return w.target.address == l.target.address })
+		if i >= 0 {
+			l.target.traffic = previous[i].target.traffic
 		}
 	}
 }
@@ -634,25 +639,20 @@ type parsedTarget struct {
 	given string // as the Deployment spells it
 }
 
-// parseTargets returns the targets of d, followed by its read targets. It returns
-// ErrInvalid if one of them, or a setting for all of them, is not valid.
+// parseTargets returns the targets of d, followed by its read targets, and leaves
+// each of them once in either list of d. It returns ErrInvalid if one of them, or a
+// setting for all of them, is not valid.
 func (d *Deployment) parseTargets() ([]parsedTarget, error) {
+	d.Targets, d.ReadTargets = endpoint.Distinct(d.Targets), endpoint.Distinct(d.ReadTargets)
 	if len(d.Targets) == 0 {
 		return nil, faultf(ErrInvalid, "no target: name at least one as host:port, such as web-1:3000")
 	}
 	var unix, secure bool
 	var all []parsedTarget
-	for i, given := range slices.Concat(d.Targets, d.ReadTargets) {
+	for _, given := range slices.Concat(d.Targets, d.ReadTargets) {
 		at, err := endpoint.Parse(given)
 		if err != nil {
 			return nil, faultf(ErrInvalid, "%v", err)
-		}
-		alike := all // those that the target must not be among: one may write and read
-		if i >= len(d.Targets) {
-			alike = all[len(d.Targets):]
-		}
-		if slices.ContainsFunc(alike, func(t parsedTarget) bool { return t.Endpoint == at }) {
-			return nil, faultf(ErrInvalid, "target %s is named twice: name each once", given)
 		}
 		if d.HealthCheck.GRPC && at.Scheme == "http" {
 			return nil, faultf(ErrInvalid, "target %s: a gRPC health check takes HTTP/2: name it h2c://web-1:3000, or https://web-1:3000 if it speaks TLS, or check it without gRPC", given)
@@ -662,8 +662,6 @@ func (d *Deployment) parseTargets() ([]parsedTarget, error) {
 		all = append(all, parsedTarget{at, given})
 	}
 	switch {
-	case len(d.ReadTargets) == 0 && d.ReadWebSockets:
-		return nil, faultf(ErrInvalid, "WebSockets for read targets: the service has none")
 	case unix && d.HealthCheck.Port != 0:
 		return nil, faultf(ErrInvalid, "health check port %d: a target on a unix socket has no port", d.HealthCheck.Port)
 	case !secure && d.TargetTLS != (TargetTLS{}):

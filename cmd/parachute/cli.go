@@ -112,6 +112,9 @@ func (p *program) parse(args []string) (*kong.Context, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkBooleans(parser.Model.Node, args); err != nil {
+		return nil, err
+	}
 	command, err := parser.Parse(args)
 	if helped {
 		return nil, nil

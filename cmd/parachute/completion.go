@@ -135,7 +135,7 @@ func (s suggestion) format(shell string, cut int) string {
 func bashQuote(word string) string {
 	var b strings.Builder
 	for _, c := range word {
-		if c < 0x80 && strings.ContainsRune("|&;<>()$`\\\"'*?[]{}#~!^", c) {
+		if c < 0x80 && strings.ContainsRune(" |&;<>()$`\\\"'*?[]{}#~!^", c) {
 			b.WriteByte('\\')
 		}
 		b.WriteRune(c)

@@ -15,9 +15,9 @@ import (
 type deployCommand struct {
 	Service string `arg:"" name:"service|host:port" help:"The service to deploy, with --target; or its only target, without."`
 
-	Target          stringList `placeholder:"HOST:PORT" help:"Target to send requests to: HOST:PORT or unix:/PATH, or https://HOST:PORT for TLS, or h2c://HOST:PORT for HTTP/2 without TLS. May be repeated, or several be separated by commas."`
-	Host            stringList `placeholder:"HOST" help:"Host that the service answers for, or *.HOST for one label below it; if none is given, every host that no other service claims. May be repeated, or several be separated by commas."`
-	PathPrefix      stringList `placeholder:"/PATH" help:"Path that the service answers below, so that several can share a host; if none is given, every one. May be repeated, or several be separated by commas."`
+	Target          targetList `placeholder:"HOST:PORT" help:"Target to send requests to: HOST:PORT or unix:/PATH, or https://HOST:PORT for TLS, or h2c://HOST:PORT for HTTP/2 without TLS; without :PORT it is 80, or 443 for TLS. May be repeated, or several be separated by commas."`
+	Host            nameList   `placeholder:"HOST" help:"Host that the service answers for, or *.HOST for one label below it; if none is given, every host that no other service claims. May be repeated, or several be separated by commas."`
+	PathPrefix      pathList   `placeholder:"/PATH" help:"Path that the service answers below, so that several can share a host; if none is given, every one. May be repeated, or several be separated by commas."`
 	StripPathPrefix bool       `default:"true" negatable:"" help:"Cut the prefix off before the target sees the path."`
 	CanonicalHost   string     `placeholder:"HOST" help:"The one of the hosts that requests for the others are redirected to."`
 
@@ -84,6 +84,9 @@ func (c *deployCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
+	if flags := c.waitingTLSFlags(); len(flags) > 0 {
+		p.warnf("%s: no effect, for there is no --tls that asks for HTTPS", strings.Join(flags, ", "))
+	}
 	return c.change(ctx, p, "deploy", newFormatter(d),
 		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
 			return client.Deploy(ctx, d, events)
@@ -121,7 +124,7 @@ func (c *deployCommand) deployment() (parachute.Deployment, error) {
 			Insecure:   c.TargetInsecure,
 		},
 		Hosts:         c.Host,
-		PathPrefixes:  c.PathPrefix,
+		PathPrefixes:  withOneSlash(c.PathPrefix),
 		KeepPrefix:    !c.StripPathPrefix,
 		TLS:           tls,
 		CanonicalHost: c.CanonicalHost,
@@ -168,17 +171,19 @@ func (c *deployCommand) tls() (parachute.TLS, error) {
 	if err := c.checkTLSFlags(); err != nil {
 		return parachute.TLS{}, &usageError{"deploy", err}
 	}
+	switch {
+	case c.TLS == nil:
+		return parachute.TLS{Mode: parachute.TLSInherit}, nil
+	case !*c.TLS:
+		return parachute.TLS{Mode: parachute.TLSOff}, nil
+	}
 	t := parachute.TLS{
 		Staging:    c.TLSStaging,
 		AskURL:     c.TLSOnDemandURL,
-		NoRedirect: !c.TLSRedirect && c.TLS != nil && *c.TLS,
+		NoRedirect: !c.TLSRedirect,
 		Wait:       c.WaitCertificate,
 	}
 	switch {
-	case c.TLS == nil:
-		t.Mode = parachute.TLSInherit
-	case !*c.TLS:
-		t.Mode = parachute.TLSOff
 	case c.TLSCertificatePath != "":
 		t.Mode = parachute.TLSFiles
 	case c.TLSOnDemandURL != "":
@@ -202,10 +207,17 @@ func (c *deployCommand) tls() (parachute.TLS, error) {
 	return t, nil
 }
 
-// checkTLSFlags returns an error if flags about TLS contradict each other. It
-// accepts --tls-redirect=false without --tls, because Kamal passes it for
-// applications without TLS.
-func (c *deployCommand) checkTLSFlags() error {
+// asksForTLS reports whether there is a --tls.
+func (c *deployCommand) asksForTLS() bool { return c.TLS != nil && *c.TLS }
+
+// waitingTLSFlags returns the flags that say how to serve HTTPS where no --tls asks
+// for it. As with kamal-proxy, they have no effect before there is one. Nothing is
+// said of --tls-redirect=false, because Kamal passes it for every application
+// without TLS.
+func (c *deployCommand) waitingTLSFlags() (flags []string) {
+	if c.asksForTLS() {
+		return nil
+	}
 	for _, f := range []struct {
 		flag  string
 		given bool
@@ -215,16 +227,22 @@ func (c *deployCommand) checkTLSFlags() error {
 		{"--tls-private-key-path", c.TLSPrivateKeyPath != ""},
 		{"--tls-on-demand-url", c.TLSOnDemandURL != ""},
 		{"--tls-acme-cache-path", c.TLSACMECachePath != ""},
-		{"--wait-certificate", c.WaitCertificate},
 	} {
-		switch {
-		case f.given && c.TLS == nil:
-			return fmt.Errorf("%s says how to serve HTTPS, and there is no --tls that asks for it: add --tls, or leave it out", f.flag)
-		case f.given && !*c.TLS:
-			return fmt.Errorf("%s says how to serve HTTPS, and --tls=false that it is not served: want one of them", f.flag)
+		if f.given {
+			flags = append(flags, f.flag)
 		}
 	}
+	return flags
+}
+
+// checkTLSFlags returns an error if flags about TLS contradict each other. A
+// --wait-certificate without --tls does, since there would be nothing to wait for.
+func (c *deployCommand) checkTLSFlags() error {
 	switch {
+	case c.WaitCertificate && !c.asksForTLS():
+		return errors.New("--wait-certificate waits for what --tls asks for, and there is no --tls: want both, or neither")
+	case !c.asksForTLS():
+		return nil
 	case c.TLSCertificatePath != "" && c.TLSPrivateKeyPath == "":
 		return errors.New("--tls-certificate-path is there without --tls-private-key-path: want both, or neither for a certificate that is obtained")
 	case c.TLSCertificatePath == "" && c.TLSPrivateKeyPath != "":

@@ -14,8 +14,8 @@ import (
 // checks.
 
 type readerFlags struct {
-	ReadTarget            stringList    `group:"Targets for reading:" placeholder:"HOST:PORT" help:"Target that gets GET and HEAD alone, from clients that have not just written something. May be repeated, or several be separated by commas."`
-	ReadTargetWebsockets  bool          `group:"Targets for reading:" negatable:"" help:"Send WebSockets there as well."`
+	ReadTarget            readerList    `group:"Targets for reading:" placeholder:"HOST:PORT" help:"Target that gets GET and HEAD alone, from clients that have not just written something. May be repeated, or several be separated by commas."`
+	ReadTargetWebsockets  bool          `group:"Targets for reading:" negatable:"" help:"Send WebSockets there as well, where there are any."`
 	WriterAffinityTimeout durationLimit `group:"Targets for reading:" placeholder:"1s" help:"How long a client that wrote something is kept away from them; 0 is not at all."`
 }
 
@@ -88,9 +88,9 @@ func (f answerFlags) headers() parachute.Headers {
 }
 
 type reportFlags struct {
-	LogRequestHeader   stringList `group:"Logs and metrics:" placeholder:"NAME" help:"Header of requests that is logged, as req_NAME. May be repeated, or several be separated by commas."`
-	LogResponseHeader  stringList `group:"Logs and metrics:" placeholder:"NAME" help:"Header of answers that is logged, as resp_NAME, likewise."`
-	ExcludeMetricsPath stringList `group:"Logs and metrics:" placeholder:"/PATH" help:"Path, as the targets see it, whose requests are not counted in the metrics, likewise."`
+	LogRequestHeader   nameList `group:"Logs and metrics:" placeholder:"NAME" help:"Header of requests that is logged, as req_NAME. May be repeated, or several be separated by commas."`
+	LogResponseHeader  nameList `group:"Logs and metrics:" placeholder:"NAME" help:"Header of answers that is logged, as resp_NAME, likewise."`
+	ExcludeMetricsPath pathList `group:"Logs and metrics:" placeholder:"/PATH" help:"Path, as the targets see it, whose requests are not counted in the metrics, likewise."`
 }
 
 func (f reportFlags) report() parachute.Report {
@@ -125,7 +125,7 @@ func (r *redirects) UnmarshalText(text []byte) error {
 
 type healthFlags struct {
 	HealthCheckGRPC     grpcService      `name:"health-check-grpc" group:"Health checks:" placeholder:"SERVICE" help:"Probe with grpc.health.v1.Health/Check for the health of SERVICE, as in --health-check-grpc=web.v1.Web, or of the whole server if no SERVICE is given."`
-	HealthCheckPath     string           `group:"Health checks:" placeholder:"/up" help:"Path to probe."`
+	HealthCheckPath     pathValue        `group:"Health checks:" placeholder:"/up" help:"Path to probe."`
 	HealthCheckPort     port             `group:"Health checks:" placeholder:"PORT" help:"Port to probe; if none is given, the target's own."`
 	HealthCheckHost     string           `group:"Health checks:" placeholder:"HOST" help:"Host header of the probes; if none is given, the target's address."`
 	HealthCheckHeader   []string         `sep:"none" group:"Health checks:" placeholder:"'NAME: VALUE'" help:"Header that is sent with a probe. May be repeated."`
@@ -138,7 +138,7 @@ type healthFlags struct {
 
 func (f healthFlags) healthCheck() parachute.HealthCheck {
 	return parachute.HealthCheck{
-		Path:     f.HealthCheckPath,
+		Path:     string(f.HealthCheckPath),
 		Port:     int(f.HealthCheckPort),
 		Host:     f.HealthCheckHost,
 		Headers:  f.HealthCheckHeader,

@@ -3,6 +3,8 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/matryer/is"
@@ -50,19 +52,45 @@ func TestTLSFlagsSayWhereCertificatesComeFrom(t *testing.T) {
 	}
 }
 
+// As with kamal-proxy, scripts for which say --tls in one place and the rest in
+// another.
+func TestTLSFlagsWaitForTLS(t *testing.T) {
+	for _, test := range []struct {
+		args  []string
+		warns []string
+	}{
+		{[]string{"--tls-staging"}, []string{"--tls-staging"}},
+		{[]string{"--tls-certificate-path", "a", "--tls-private-key-path", "b"}, []string{"--tls-certificate-path", "--tls-private-key-path"}},
+		{[]string{"--tls-private-key-path", "b"}, []string{"--tls-private-key-path"}},
+		{[]string{"--tls-acme-cache-path", "a", "--tls-on-demand-url", "/ask"}, []string{"--tls-on-demand-url", "--tls-acme-cache-path"}},
+		{[]string{"--tls-redirect=false"}, nil},
+		{[]string{"--tls-redirect"}, nil},
+	} {
+		for _, off := range []struct {
+			args []string
+			want parachute.TLS
+		}{{nil, parachute.TLS{}}, {[]string{"--tls=false"}, parachute.TLS{Mode: parachute.TLSOff}}} {
+			t.Run(strings.Join(append(test.args, off.args...), " "), func(t *testing.T) {
+				is := is.New(t)
+				command, _, err := parse(nil, slices.Concat([]string{"deploy", "web", "--target", "web-1:3000"}, test.args, off.args)...)
+				is.NoErr(err)
+				d, err := command.Deploy.deployment()
+				is.NoErr(err)
+				is.Equal(d.TLS, off.want)
+				is.Equal(command.Deploy.waitingTLSFlags(), test.warns)
+			})
+		}
+	}
+}
+
 func TestContradictionsAboutTLSAreUsageErrorsWithWhatWouldBeRight(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		args []string
 		want string
 	}{
-		{"staging without TLS", []string{"--tls-staging"}, "--tls-staging says how to serve HTTPS, and there is no --tls that asks for it: add --tls"},
-		{"files without TLS", []string{"--tls-certificate-path", "a", "--tls-private-key-path", "b"}, "add --tls"},
-		{"key without TLS", []string{"--tls-private-key-path", "b"}, "add --tls"},
-		{"folder without TLS", []string{"--tls-acme-cache-path", "a"}, "add --tls"},
-		{"on demand without TLS", []string{"--tls-on-demand-url", "/ask"}, "add --tls"},
-		{"waiting without TLS", []string{"--wait-certificate"}, "add --tls"},
-		{"staging with TLS off", []string{"--tls=false", "--tls-staging"}, "want one of them"},
+		{"waiting without TLS", []string{"--wait-certificate"}, "there is no --tls: want both, or neither"},
+		{"waiting with TLS off", []string{"--wait-certificate", "--tls=false"}, "there is no --tls: want both, or neither"},
 		{"certificate without key", []string{"--tls", "--tls-certificate-path", "a"}, "want both, or neither"},
 		{"key without certificate", []string{"--tls", "--tls-private-key-path", "a"}, "want both, or neither"},
 		{"files on demand", []string{"--tls", "--tls-on-demand-url", "/ask", "--tls-certificate-path", "a", "--tls-private-key-path", "b"}, "exclude each other"},

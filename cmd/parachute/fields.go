@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"github.com/shahnk19/parachute/internal/verbose"
 )
@@ -102,10 +103,18 @@ func withFlags(text string) string {
 			return found
 		}
 		if argument, err := strconv.Unquote(parts[2]); err == nil {
-			return flag + " " + argument
+			return flag + " " + shellWord(argument)
 		}
 		return flag
 	})
+}
+
+// shellWord returns s as a shell takes it for one word.
+func shellWord(s string) string {
+	if s != "" && !strings.ContainsAny(s, " |&;<>()$`\\\"'*?[]{}#~!^") {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // A flagError is an error with flags in its %+v form, which has hints in it.

@@ -140,7 +140,8 @@ func flagsOf(command *kong.Node) (all []string) {
 func TestHintsSpeakOfFlags(t *testing.T) {
 	is := is.New(t)
 	is.Equal(withFlags("name another with HealthCheck.Path, or with Timeouts.Deploy."), "name another with --health-check-path, or with --deploy-timeout.")
-	is.Equal(withFlags(`Proxy.Remove("a\"b") frees it`), `parachute remove a"b frees it`)
+	is.Equal(withFlags(`Proxy.Remove("a\"b") frees it`), `parachute remove 'a"b' frees it`)
+	is.Equal(withFlags(`Proxy.Remove("my 'old' shop") frees it`), `parachute remove 'my '\''old'\'' shop' frees it`)
 	for _, text := range []string{"", "Path", "app.HealthCheck.Pathname", "HealthCheck.Nothing", "MyHealthCheck.Path"} {
 		is.Equal(withFlags(text), text) // is nothing of the library's
 	}

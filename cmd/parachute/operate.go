@@ -104,8 +104,8 @@ parachute rollout stop web`
 type rolloutDeployCommand struct {
 	Service string `arg:"" help:"The service, which is deployed already."`
 
-	Target        stringList    `required:"" placeholder:"HOST:PORT" help:"Target of the second version, as in deploy. May be repeated, or several be separated by commas."`
-	ReadTarget    stringList    `placeholder:"HOST:PORT" help:"Target of it for GET and HEAD alone, as in deploy."`
+	Target        targetList    `required:"" placeholder:"HOST:PORT" help:"Target of the second version, as in deploy. May be repeated, or several be separated by commas."`
+	ReadTarget    readerList    `placeholder:"HOST:PORT" help:"Target of it for GET and HEAD alone, as in deploy."`
 	DeployTimeout durationLimit `placeholder:"30s" help:"Longest wait for the targets to become healthy; 0 is no limit. If not given, that of the service."`
 	DrainTimeout  durationLimit `placeholder:"30s" help:"How long requests running on the second version before may take, before they are cut off; 0 cuts them off at once. If not given, that of the service."`
 	changeFlags
@@ -142,7 +142,7 @@ type rolloutSetCommand struct {
 	Service string `arg:"" help:"The service."`
 
 	Percent    *percentage `placeholder:"N" help:"Percentage of the visitors that go to the second version."`
-	List       stringList  `placeholder:"VALUE,..." help:"Visitors whose cookie parachute-rollout or kamal-rollout has one of these values always go there."`
+	List       nameList    `placeholder:"VALUE,..." help:"Visitors whose cookie parachute-rollout or kamal-rollout has one of these values always go there."`
 	CookieOnly bool        `help:"Leave visitors without a cookie with the first version, as kamal-proxy does. Otherwise they are given one, and share in the percentage."`
 	changeFlags
 }

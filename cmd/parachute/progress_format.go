@@ -105,7 +105,10 @@ func (f *formatter) format(e parachute.Event) []progressLine {
 
 // formatDeploying returns a line for each target that is waited for.
 func (f *formatter) formatDeploying(e parachute.Event) (rows []progressLine) {
-	for _, target := range f.targets {
+	for i, target := range f.targets {
+		if slices.Contains(f.targets[:i], target) {
+			continue // it reads and writes, or is named twice
+		}
 		rows = append(rows, progressLine{key: target, isNew: true, target: target, status: "connecting ...", tone: toneWaiting, limit: e.Limit, ongoing: true})
 	}
 	return rows

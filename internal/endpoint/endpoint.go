@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,6 +42,21 @@ func Parse(target string) (Endpoint, error) {
 		return Endpoint{}, err
 	}
 	return Endpoint{scheme, "tcp", address}, nil
+}
+
+// Distinct returns targets in their order, each where it is named first, however it is
+// spelled then. It leaves what is no target for Parse to refuse.
+func Distinct(targets []string) []string {
+	var distinct []string
+	var seen []Endpoint
+	for _, target := range targets {
+		at, err := Parse(target)
+		if err == nil && slices.Contains(seen, at) {
+			continue
+		}
+		distinct, seen = append(distinct, target), append(seen, at)
+	}
+	return distinct
 }
 
 // checkAddress returns an error unless address, which is the part of target after

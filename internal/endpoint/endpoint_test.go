@@ -142,3 +142,9 @@ func FuzzParse(f *testing.F) {
 		is.True(!isName || name == host)
 	})
 }
+
+func TestTargetIsDistinctInWhateverSpelling(t *testing.T) {
+	is := is.New(t)
+	is.Equal(endpoint.Distinct([]string{"b:1", "a:1", "http://b:1", "https://b:1", "a:1", "?", "?"}), []string{"b:1", "a:1", "https://b:1", "?", "?"})
+	is.Equal(endpoint.Distinct(nil), nil)
+}

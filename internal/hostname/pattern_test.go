@@ -124,6 +124,9 @@ func TestCanonicalHostIsOneOfTheHosts(t *testing.T) {
 	host, err := hostname.ParseCanonical("A.test.", hosts)
 	is.NoErr(err)
 	is.Equal(host, "a.test")
+	host, err = hostname.ParseCanonical("C.test", nil) // of every host
+	is.NoErr(err)
+	is.Equal(host, "c.test")
 	host, err = hostname.ParseCanonical("", hosts)
 	is.NoErr(err)
 	is.Equal(host, "")

@@ -251,6 +251,18 @@ func serving(generation uint64) []parachute.Status {
 	}
 }
 
+// The proxy keeps each target once.
+func TestLostConnectionIsSettledWhereATargetWasNamedTwice(t *testing.T) {
+	is := is.New(t)
+	proxy := flaky{first: lines("deploying"), services: serving(7)}
+	c := &control.Client{Sockets: []string{proxy.serve(t)}}
+	d := deployment("web")
+	d.Targets = append(d.Targets, d.Targets...)
+	result, err := c.Deploy(t.Context(), d, nil)
+	is.NoErr(err) // it serves
+	is.Equal(result.Generation, uint64(7))
+}
+
 func TestLostConnectionIsSettledByWhatServes(t *testing.T) {
 	restored := serving(7)
 	restored[1].State, restored[1].Error = parachute.StateFailed, "its pages are gone"

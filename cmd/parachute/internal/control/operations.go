@@ -52,7 +52,7 @@ func (c *Client) Rollout(ctx context.Context, service string, r parachute.Rollou
 		method: http.MethodPut, suffix: "/rollout",
 		effect: parachute.EventSwitched,
 		check: checkStatus(func(s parachute.Status) bool {
-			return s.Rollout != nil && slices.Equal(s.Rollout.Targets, r.Targets)
+			return s.Rollout != nil && sameTargets(s.Rollout.Targets, r.Targets)
 		}),
 		events: events,
 	})

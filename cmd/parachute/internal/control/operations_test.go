@@ -211,7 +211,7 @@ func TestOperationsHaveRoutesForCurl(t *testing.T) {
 		{"PUT", "/rollout", `{"targets":[]}`, 400, []string{"no target"}},
 		{"PUT", "/rollout/split", "", 400, []string{"no body", `{\"percent\"`}},
 		{"PUT", "/rollout/split", `{"percent":130}`, 400, []string{"130"}},
-		{"DELETE", "/rollout", "", 400, []string{"no rollout"}},
+		{"DELETE", "/rollout", "", 200, nil}, // a script may repeat it
 	} {
 		t.Run(test.method+" "+test.path+" "+test.body, func(t *testing.T) {
 			is := is.New(t)

@@ -46,7 +46,7 @@ func checkDeploy(ch *change, services []parachute.Status) verdict {
 		case s.Service != ch.service:
 		case s.Generation < generation:
 			return notHappened
-		case s.Generation > generation || !slices.Equal(s.Deployment.Targets, ch.targets):
+		case s.Generation > generation || !sameTargets(s.Deployment.Targets, ch.targets):
 			return superseded
 		case s.State == parachute.StateFailed:
 			return failed
@@ -55,6 +55,18 @@ func checkDeploy(ch *change, services []parachute.Status) verdict {
 		}
 	}
 	return notHappened
+}
+
+// sameTargets reports whether a proxy that was asked for targets has those. It keeps
+// each of them once.
+func sameTargets(has, asked []string) bool {
+	var distinct []string
+	for _, target := range asked {
+		if !slices.Contains(distinct, target) {
+			distinct = append(distinct, target)
+		}
+	}
+	return slices.Equal(has, distinct)
 }
 
 // checkRemove says whether a service is gone.
