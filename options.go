@@ -773,14 +773,8 @@ func checkDurations(of any) error {
 
 // over returns t with what it leaves open as in others.
 func (t Timeouts) over(others Timeouts) Timeouts {
-	return Timeouts{
-		Deploy:         cmp.Or(t.Deploy, others.Deploy),
-		Drain:          cmp.Or(t.Drain, others.Drain),
-		Stream:         cmp.Or(t.Stream, others.Stream),
-		Response:       cmp.Or(t.Response, others.Response),
-		Hold:           cmp.Or(t.Hold, others.Hold),
-		WriterAffinity: cmp.Or(t.WriterAffinity, others.WriterAffinity),
-	}
+	duration.Fill(&t, others)
+	return t
 }
 
 func (s Split) isZero() bool { return s.Percent == 0 && len(s.List) == 0 }

@@ -64,6 +64,7 @@ import (
 
 	"github.com/shahnk19/parachute/internal/admission"
 	"github.com/shahnk19/parachute/internal/buffer"
+	"github.com/shahnk19/parachute/internal/ciphers"
 	"github.com/shahnk19/parachute/internal/descriptors"
 	"github.com/shahnk19/parachute/internal/duration"
 	"github.com/shahnk19/parachute/internal/endpoint"
@@ -321,17 +322,7 @@ func (p *Proxy) TLSConfig() *tls.Config {
 		GetCertificate: p.certificate,
 		NextProtos:     []string{"h2", "http/1.1", acme.ALPNProto},
 		MinVersion:     tls.VersionTLS12,
-		// For TLS 1.2: those of RFC 9325, section 4.2, whose keys are ephemeral
-		// and whose encryption is authenticated. CBC has had too many padding
-		// oracles. TLS 1.3 has no others.
-		CipherSuites: []uint16{
-			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-			tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-			tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-			tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-		},
+		CipherSuites:   ciphers.Suites(),
 	}
 }
 

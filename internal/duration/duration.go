@@ -1,4 +1,5 @@
-// Package duration finds durations that cannot be meant: in Go, a number alone is
+// Package duration is about structs of durations. It finds those that cannot be
+// meant: in Go, a number alone is
 // so many nanoseconds.
 package duration
 
@@ -36,6 +37,16 @@ func Raise(s any) {
 	for i := range v.NumField() {
 		if d, ok := v.Field(i).Interface().(time.Duration); ok && 0 < d && d < Least {
 			v.Field(i).SetInt(int64(Least))
+		}
+	}
+}
+
+// Fill sets those durations in a struct that are 0 to those of others.
+func Fill[T any](s *T, others T) {
+	v, from := reflect.ValueOf(s).Elem(), reflect.ValueOf(others)
+	for i := range v.NumField() {
+		if d, ok := v.Field(i).Interface().(time.Duration); ok && d == 0 {
+			v.Field(i).Set(from.Field(i))
 		}
 	}
 }

@@ -46,3 +46,10 @@ func TestWhatIsTooShortIsRaised(t *testing.T) {
 	duration.Raise(&l)
 	is.Equal(l, limits{Hold: time.Millisecond + 1})
 }
+
+func TestWhatIsLeftOpenIsFilledIn(t *testing.T) {
+	is := is.New(t)
+	l := limits{Drain: -1}
+	duration.Fill(&l, limits{"b", time.Second, 7, time.Minute})
+	is.Equal(l, limits{Drain: -1, Hold: time.Minute}) // the durations alone
+}
