@@ -116,7 +116,7 @@ func commandHint(err error, command string) string {
 
 func noProxyHint(err error) string {
 	if errors.Is(err, fs.ErrPermission) {
-		return "run it as root or as the user of the proxy, or let others in with parachute run --socket-mode and --socket-group"
+		return "run it as root or as the user of the proxy, or let others in with parachute run --socket-group"
 	}
 	return "start a proxy with parachute run, or name the socket of one with --socket or PARACHUTE_SOCKET"
 }

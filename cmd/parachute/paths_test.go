@@ -115,6 +115,26 @@ func TestCommandDoesNotTrySocketsInAFolderOfSomebodyElse(t *testing.T) {
 	refused(is, err, "--socket")
 }
 
+func TestOnlyTheUsersOwnSocketMayNotBeSomebodyElses(t *testing.T) {
+	for _, tt := range []struct {
+		uid              int
+		socket           string
+		sockets, ownOnly []string
+	}{
+		{0, "", []string{systemSocket}, []string{}},
+		{1000, "", []string{systemSocket, "/run/user/1000/parachute/parachute.sock"}, []string{"/run/user/1000/parachute/parachute.sock"}},
+		{1000, "/tmp/named.sock", []string{"/tmp/named.sock"}, nil},
+		{1000, "/run/user/1000/parachute/parachute.sock", []string{"/run/user/1000/parachute/parachute.sock"}, nil}, // who names it knows whose it is
+	} {
+		is := is.New(t)
+		p := &program{paths: placesOf(tt.uid, map[string]string{"XDG_RUNTIME_DIR": "/run/user/1000"})}
+		client, err := remoteFlags{Socket: tt.socket}.client(p)
+		is.NoErr(err)
+		is.Equal(client.Sockets, tt.sockets)
+		is.Equal(client.OwnOnly, tt.ownOnly)
+	}
+}
+
 func placesOf(uid int, env map[string]string) defaultPaths {
 	return defaultPaths{uid: uid, getenv: func(name string) string { return env[name] }}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/shahnk19/parachute"
@@ -13,12 +14,16 @@ type remoteFlags struct {
 	Socket string `envar:"prefixed" placeholder:"PATH" help:"Control socket of the proxy; if none is given, the system's is tried, then the user's."`
 }
 
+// client returns a client of the sockets that the command may try. It speaks to
+// whoever lets it in at a socket that the user names, and at the system's, whose folder
+// only root can make. Anybody may have put something in the place of the user's own.
 func (r remoteFlags) client(p *program) (*control.Client, error) {
 	if r.Socket != "" {
 		return &control.Client{Sockets: []string{r.Socket}}, nil
 	}
 	sockets, err := p.paths.sockets()
-	return &control.Client{Sockets: sockets}, err
+	isSystems := func(socket string) bool { return socket == systemSocket }
+	return &control.Client{Sockets: sockets, OwnOnly: slices.DeleteFunc(slices.Clone(sockets), isSystems)}, err
 }
 
 // briefTimeout bounds the wait for an answer that a command can do without.

@@ -36,8 +36,8 @@ type runCommand struct {
 	DataDir     string `envar:"prefixed" placeholder:"PATH" help:"Folder of the state; if none is given, /var/lib/parachute for root, else parachute below $$XDG_STATE_HOME or ~/.local/state."`
 	Socket      string `envar:"prefixed" placeholder:"PATH" help:"Control socket; if none is given, /run/parachute/parachute.sock for root, else one below $$XDG_RUNTIME_DIR or the temporary directory."`
 	SpoolDir    string `envar:"prefixed" placeholder:"PATH" help:"Folder of the files for bodies that are buffered and too large for memory; if none is given, one in the folder of the state."`
-	SocketMode  mode   `envar:"both" placeholder:"0600" help:"Permissions of the control socket: who may write to it may deploy."`
-	SocketGroup string `envar:"both" placeholder:"GROUP" help:"Group of the control socket; if none is given, that of the process."`
+	SocketMode  mode   `envar:"both" placeholder:"0600" help:"Permissions of the control socket: who may write to it may deploy. If none are given, 0600, or 0660 with --socket-group."`
+	SocketGroup string `envar:"both" placeholder:"GROUP" help:"Group whose members may deploy: that of the control socket. If none is given, that of the process, and its members may not."`
 
 	TLSMinVersion  tlsVersion `envar:"both" group:"TLS:" placeholder:"1.2" help:"Oldest version of TLS that clients may speak, 1.2 or 1.3."`
 	ACMEDirectory  directory  `name:"acme-directory" envar:"both" group:"TLS:" placeholder:"URL" help:"Directory of the ACME server that automatic certificates come from; if none is given, that of Let's Encrypt."`

@@ -22,6 +22,13 @@ import (
 type Client struct {
 	// Sockets are tried in this order.
 	Sockets []string
+
+	// OwnOnly are those of Sockets that lie where anybody may have put them.
+	// Unless the Client runs as root, it speaks to one only if that, and the
+	// process behind it, belong to root or to its own user: it sends deployments
+	// there, and trusts the answers. At other sockets it speaks to whoever lets
+	// it in.
+	OwnOnly []string
 }
 
 // queryTimeout bounds every query that a proxy answers from memory.
@@ -51,7 +58,7 @@ func (c *Client) Version(ctx context.Context) (Version, error) {
 // query gets path and decodes the answer into v, within queryTimeout or until ctx
 // ends.
 func (c *Client) query(ctx context.Context, path string, v any) error {
-	conn, err := dialFirst(ctx, c.Sockets)
+	conn, err := c.dialFirst(ctx)
 	if err != nil {
 		return err
 	}
@@ -208,7 +215,7 @@ func (c *Client) change(ctx context.Context, ch *change) (Result, error) {
 	if ch.service == "" {
 		return Result{}, invalid(nil, "parachute: %s: there is no name of a service: want one such as web", ch.verb)
 	}
-	conn, err := dialFirst(ctx, c.Sockets)
+	conn, err := c.dialFirst(ctx)
 	if err != nil {
 		return Result{}, ch.describe(err)
 	}
@@ -229,7 +236,7 @@ func (c *Client) change(ctx context.Context, ch *change) (Result, error) {
 		ch.result.Warning = fmt.Sprintf("the connection to the proxy was lost after it had taken effect (%v): whether what served before has been drained is not known", err)
 		return ch.result, nil
 	}
-	return ch.findOutcome(ctx, conn.socket, err)
+	return ch.findOutcome(ctx, &Client{Sockets: []string{conn.socket}, OwnOnly: c.OwnOnly}, err)
 }
 
 // follow sends the change and reads the answer. It reports whether the proxy has

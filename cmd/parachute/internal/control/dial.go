@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -49,12 +50,12 @@ func (e *NoProxyError) Unwrap() []error {
 // dialTimeout bounds the wait for a proxy whose listen backlog is full.
 const dialTimeout = 5 * time.Second
 
-// dialFirst returns a connection to the first of the sockets on which a trusted
-// process listens.
-func dialFirst(ctx context.Context, sockets []string) (*proxyConn, error) {
+// dialFirst returns a connection to the first of the sockets on which a process
+// listens that c speaks to.
+func (c *Client) dialFirst(ctx context.Context) (*proxyConn, error) {
 	none := new(NoProxyError)
-	for _, socket := range sockets {
-		c, err := dial(ctx, socket)
+	for _, socket := range c.Sockets {
+		c, err := dial(ctx, socket, c.speaksTo(socket))
 		if err == nil {
 			return &proxyConn{UnixConn: c, socket: socket}, nil
 		}
@@ -66,10 +67,17 @@ func dialFirst(ctx context.Context, sockets []string) (*proxyConn, error) {
 	return nil, none
 }
 
-// dial connects to a socket. The socket and the process that listens on it must
-// belong to root or to our user, because we send deployments to that process and
-// trust its answers.
-func dial(ctx context.Context, socket string) (*net.UnixConn, error) {
+// speaksTo returns a func that reports whether c speaks to a user at that socket.
+func (c *Client) speaksTo(socket string) func(uid int) bool {
+	if os.Geteuid() == 0 || !slices.Contains(c.OwnOnly, socket) {
+		return func(int) bool { return true }
+	}
+	return isTrusted
+}
+
+// dial connects to a socket. mayOwn reports whether the socket, and the process that
+// listens on it, may belong to a user.
+func dial(ctx context.Context, socket string, mayOwn func(uid int) bool) (*net.UnixConn, error) {
 	if err := checkPath(socket); err != nil {
 		return nil, err
 	}
@@ -81,7 +89,7 @@ func dial(ctx context.Context, socket string) (*net.UnixConn, error) {
 		return nil, errors.New("it is a file, but no socket")
 	}
 	uid, ok := ownerOf(info)
-	if ok && !isTrusted(uid) {
+	if ok && !mayOwn(uid) {
 		return nil, foreignOwnerError(uid)
 	}
 	d := net.Dialer{Timeout: dialTimeout}
@@ -93,7 +101,7 @@ func dial(ctx context.Context, socket string) (*net.UnixConn, error) {
 		return nil, explainDialError(err)
 	}
 	unix := c.(*net.UnixConn)
-	if _, uid, ok := peer(unix); ok && !isTrusted(uid) {
+	if _, uid, ok := peer(unix); ok && !mayOwn(uid) {
 		unix.Close()
 		return nil, foreignOwnerError(uid)
 	}

@@ -93,11 +93,10 @@ func checkStatus(changed func(parachute.Status) bool) func(*change, []parachute.
 
 // findOutcome finds out whether a change has taken effect whose connection was
 // lost before. It does not stop when ctx ends, because that is one of the reasons
-// for losing a connection.
-func (ch *change) findOutcome(ctx context.Context, socket string, lost error) (Result, error) {
+// for losing a connection. c asks the proxy that it was lost to.
+func (ch *change) findOutcome(ctx context.Context, c *Client, lost error) (Result, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outcomeTimeout)
 	defer cancel()
-	c := &Client{Sockets: []string{socket}}
 	var since time.Time // when it was first seen not to have happened
 	var silence error   // why there is no answer, if the last question had none
 	for ctx.Err() == nil {

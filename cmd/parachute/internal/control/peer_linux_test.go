@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -25,14 +26,23 @@ func asStranger(t *testing.T, f func() error) error {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can be somebody else")
 	}
+	return runAndWait(stranger, stranger, f)
+}
+
+// runAndWait runs f as that user and group.
+func runAndWait(uid, gid int, f func() error) error {
 	result := make(chan error)
-	go runAs(stranger, f, result)
+	go runAs(uid, gid, f, result)
 	return <-result
 }
 
 // runAs never gives its thread back, whose user has changed.
-func runAs(uid int, f func() error, result chan<- error) {
+func runAs(uid, gid int, f func() error, result chan<- error) {
 	runtime.LockOSThread()
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESGID, uintptr(gid), uintptr(gid), uintptr(gid)); errno != 0 {
+		result <- errno
+		return
+	}
 	if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid)); errno != 0 {
 		result <- errno
 		return
@@ -82,32 +92,115 @@ func TestStrangersAreServedWhereTheSocketIsWide(t *testing.T) {
 	is.NoErr(c.Close())
 }
 
-func TestSocketOfAStrangerIsNotSpokenTo(t *testing.T) {
+// As root, a client is one of a user that the proxy does not know of, behind a path
+// where anybody may put a socket. Otherwise it is our own.
+func TestSocketOfAStrangerIsSpokenToOnlyWhereNobodyElseCanHavePutOne(t *testing.T) {
 	is := is.New(t)
 	p := newPlane(t, parachute.Options{})
-	if err := os.Chown(p.socket, stranger, -1); err != nil {
-		t.Skip("only root can give files away")
+	careless := &control.Client{Sockets: []string{p.socket}}
+	careful := &control.Client{Sockets: []string{p.socket}, OwnOnly: []string{p.socket}}
+	_, err := careful.Version(t.Context())
+	is.NoErr(err) // it is ours
+	if os.Geteuid() != 0 {
+		return
 	}
-	_, err := p.client.Version(t.Context())
+	is.NoErr(os.Chmod(filepath.Dir(p.socket), 0o711))
+	is.NoErr(os.Chown(p.socket, stranger+1, -1))
+	_, err = careful.Version(t.Context())
+	is.NoErr(err) // root has nothing to fear from others
+	is.NoErr(os.Chmod(p.socket, 0o666))
+	ask := func(c *control.Client) error {
+		return asStranger(t, func() error {
+			_, err := c.Version(t.Context())
+			return err
+		})
+	}
+	err = ask(careful)
 	is.True(errors.Is(err, control.ErrNoProxy))
 	is.True(errors.Is(err, fs.ErrPermission))
-	is.True(saysAll(err.Error(), "it belongs to user 54321"))
+	is.True(saysAll(err.Error(), "it belongs to user 54322, who is neither root nor you"))
+	is.True(!saysAll(ask(careless).Error(), "it belongs to")) // the proxy hangs up on it, for it is not let in
+	is.NoErr(os.Chown(p.socket, 0, 0))
+	is.True(!saysAll(ask(careful).Error(), "it belongs to")) // root's is anybody's
 }
 
-func TestStrangerBehindASocketOfOursIsNotSpokenTo(t *testing.T) {
+func TestStrangerBehindASocketThatLooksLikeOnesOwnIsNotSpokenTo(t *testing.T) {
 	is := is.New(t)
-	path := socketPath(t)
-	is.NoErr(os.Chmod(filepath.Dir(path), 0o777))
-	var l net.Listener
+	path := filepath.Join(filepath.Dir(socketPath(t)), "new", "c.sock")
+	l := listen(t, path, control.SocketOptions{})
+	defer l.Close()
+	accepted := make(chan error, 1)
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			err = c.Close()
+		}
+		accepted <- err
+	}()
+	client := &control.Client{Sockets: []string{path}, OwnOnly: []string{path}}
+	if os.Geteuid() != 0 {
+		_, err := client.Version(t.Context())
+		is.True(!errors.Is(err, control.ErrNoProxy)) // it is spoken to
+		is.NoErr(<-accepted)
+		return
+	}
+	// The process is root's, and the file that of whoever asks: both are well. A
+	// process of somebody else behind the file of whoever asks is not.
+	other := socketPath(t)
+	is.NoErr(os.Chmod(filepath.Dir(other), 0o777))
+	var theirs net.Listener
 	is.NoErr(asStranger(t, func() (err error) {
-		l, err = net.Listen("unix", path)
+		theirs, err = net.Listen("unix", other)
 		return err
 	}))
-	defer l.Close()
-	is.NoErr(os.Chown(path, 0, 0)) // it looks like root's
-	_, err := (&control.Client{Sockets: []string{path}}).Version(t.Context())
+	defer theirs.Close()
+	is.NoErr(os.Chown(other, stranger+1, -1))
+	err := runAndWait(stranger+1, stranger+1, func() error {
+		_, err := (&control.Client{Sockets: []string{other}, OwnOnly: []string{other}}).Version(t.Context())
+		return err
+	})
 	is.True(errors.Is(err, control.ErrNoProxy))
 	is.True(saysAll(err.Error(), "it belongs to user 54321"))
+	is.NoErr(l.Close())
+	is.True(<-accepted != nil)
+}
+
+// The group is all that is asked for: neither a mode, nor that the folder is made anew.
+func TestGroupOfTheSocketIsEnoughForItsMembers(t *testing.T) {
+	for _, name := range []string{"a new folder", "the folder of an earlier process"} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			const deployers = 54399
+			gid := deployers
+			if os.Geteuid() != 0 {
+				gid = os.Getgid()
+			}
+			path := filepath.Join(filepath.Dir(socketPath(t)), "new", "c.sock")
+			is.NoErr(os.Chmod(filepath.Dir(filepath.Dir(path)), 0o711))
+			if name != "a new folder" {
+				is.NoErr(listen(t, path, control.SocketOptions{}).Close())
+				is.Equal(modeOf(t, filepath.Dir(path)), fs.FileMode(0o700))
+			}
+			l := listen(t, path, control.SocketOptions{Group: strconv.Itoa(gid)})
+			is.Equal(modeOf(t, path), fs.FileMode(0o660))
+			is.Equal(modeOf(t, filepath.Dir(path)), fs.FileMode(0o710))
+			if os.Geteuid() != 0 {
+				return
+			}
+			connect := func() error {
+				c, err := net.Dial("unix", path)
+				if err != nil {
+					return err
+				}
+				return c.Close()
+			}
+			is.NoErr(runAndWait(stranger, deployers, connect))
+			c, err := l.Accept()
+			is.NoErr(err) // the member's
+			is.NoErr(c.Close())
+			is.True(errors.Is(runAndWait(stranger, stranger, connect), fs.ErrPermission)) // who is not one
+		})
+	}
 }
 
 func TestSocketOfAStrangerIsLeftAlone(t *testing.T) {

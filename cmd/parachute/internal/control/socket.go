@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,8 +23,16 @@ import (
 // SocketOptions say who may connect to a control socket. The zero value is for
 // the user of the process alone, and root.
 type SocketOptions struct {
-	Mode  fs.FileMode // permission bits of the socket; if 0, 0600
+	Mode  fs.FileMode // permission bits of the socket; if 0, 0600, or 0660 with a Group
 	Group string      // its group, by name or number; if empty, the process's own
+}
+
+// mode returns the permission bits of the socket.
+func (o SocketOptions) mode() fs.FileMode {
+	if o.Group != "" {
+		return cmp.Or(o.Mode, 0o660)
+	}
+	return cmp.Or(o.Mode, 0o600)
 }
 
 // allowsOthers reports whether the mode or group of the socket lets other users
@@ -54,9 +63,9 @@ func listen(path string, o SocketOptions) (*listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	mode := cmp.Or(o.Mode, 0o600)
+	mode := o.mode()
 	dir := filepath.Dir(path)
-	if err := makeFolder(dir, mode, gid); err != nil {
+	if err := makeFolder(path, mode, gid); err != nil {
 		return nil, err
 	}
 	// Two processes that start at the same time must not both find a stale
@@ -192,16 +201,18 @@ func describeOwner(path string, c *net.UnixConn) string {
 }
 
 // makeFolder creates the folder of a socket, so that those who may connect to the
-// socket can enter it.
-func makeFolder(dir string, mode fs.FileMode, gid int) error {
+// socket can enter it. A folder that is there is left as it is, unless it is ours and
+// closed to others, and has nothing in it but the socket of an earlier process.
+func makeFolder(path string, mode fs.FileMode, gid int) error {
+	dir := filepath.Dir(path)
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return err
 	}
 	err := os.Mkdir(dir, 0o700)
-	if errors.Is(err, fs.ErrExist) {
+	switch {
+	case errors.Is(err, fs.ErrExist) && !isForSocketAlone(path):
 		return nil
-	}
-	if err != nil {
+	case err != nil && !errors.Is(err, fs.ErrExist):
 		return err
 	}
 	folder := fs.FileMode(0o700)
@@ -217,6 +228,20 @@ func makeFolder(dir string, mode fs.FileMode, gid int) error {
 		}
 	}
 	return os.Chmod(dir, folder)
+}
+
+// isForSocketAlone reports whether the folder of path is as makeFolder makes it for
+// ourselves, and has nothing in it but what is at path.
+func isForSocketAlone(path string) bool {
+	dir := filepath.Dir(path)
+	info, err := os.Lstat(dir)
+	if err != nil || info.Mode() != fs.ModeDir|0o700 {
+		return false
+	}
+	uid, ok := ownerOf(info)
+	entries, err := os.ReadDir(dir)
+	isOther := func(e fs.DirEntry) bool { return e.Name() != filepath.Base(path) }
+	return ok && uid == os.Geteuid() && err == nil && !slices.ContainsFunc(entries, isOther)
 }
 
 // groupID returns the number of a group, or -1 for none.

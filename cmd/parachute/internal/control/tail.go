@@ -16,7 +16,7 @@ import (
 // each, or why there is no answer. With Follow it goes on until ctx ends, whose
 // cause it returns; if the proxy ends before, that is ErrNoProxy.
 func (c *Client) Logs(ctx context.Context, q LogQuery, each func(line []byte) error) error {
-	conn, err := dialFirst(ctx, c.Sockets)
+	conn, err := c.dialFirst(ctx)
 	if err != nil {
 		return fmt.Errorf("parachute: logs: %w", err)
 	}
