@@ -74,9 +74,9 @@ func TestRequestWhoseStreamEndsLaterIsSentAgain(t *testing.T) {
 
 func TestBodyOfUnknownLengthArrivesWhole(t *testing.T) {
 	long := strings.Repeat("x", 2000)
-	bodies := make(chan string, 1)
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
+		bodies := make(chan string, 1)
 		var n proxytest.Net
 		p := newProxy(serveHTTP1(t, &n, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			b, _ := io.ReadAll(r.Body)
@@ -191,4 +191,98 @@ func TestBodyThatWasLookedAtIsSentToAnother(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Many servers take a body in chunks for an empty one.
+func TestSmallBodyOfUnknownLengthIsSentWithItsLength(t *testing.T) {
+	const most = 16 << 10
+	for name, tt := range map[string]struct {
+		method string
+		pieces []int // their lengths
+		pause  time.Duration
+		length int64 // -1: it is sent in chunks
+	}{
+		"small":                   {"POST", []int{5}, 0, 5},
+		"of a method without":     {"DELETE", []int{5}, 0, 5},
+		"in pieces":               {"PUT", []int{1, 600, 0, 3000, 9000}, 10 * time.Millisecond, 12601},
+		"as long as may be":       {"POST", []int{most}, 0, most},
+		"as long, in pieces":      {"POST", []int{most - 1, 1}, 0, most},
+		"too long":                {"POST", []int{most, 1}, 0, -1},
+		"much too long":           {"POST", []int{most, most, most}, 0, -1},
+		"late, but in time":       {"POST", []int{5, 5}, 90 * time.Millisecond / 2, 10},
+		"whose end comes late":    {"POST", []int{5}, 110 * time.Millisecond, -1},
+		"whose rest comes late":   {"GET", []int{5, 5}, time.Second, -1},
+		"that comes drop by drop": {"POST", []int{1, 1, 1, 1, 1}, 30 * time.Millisecond, -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			type request struct {
+				length int64
+				body   int
+			}
+			var requests chan request
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				requests = make(chan request, 1)
+				var n proxytest.Net
+				p := newProxy(serveHTTP1(t, &n, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					b, _ := io.ReadAll(r.Body)
+					requests <- request{r.ContentLength, len(b)}
+				})))
+				serve2(t, &n, p)
+				c := dialFrames(t, &n)
+				id, sum := c.ask(tt.method, true), 0
+				for _, size := range tt.pieces {
+					c.must(c.WriteData(id, false, make([]byte, size)))
+					sum += size
+					time.Sleep(tt.pause)
+				}
+				c.must(c.WriteData(id, true, nil))
+				is.Equal(<-requests, request{tt.length, sum})
+				o := <-p.outcomes
+				is.NoErr(o.err)
+				is.Equal(o.BytesIn, int64(sum))
+				c.conn.Close()
+			})
+		})
+	}
+}
+
+// An app may answer each message of its client.
+func TestFirstMessageOfABodyIsNotHeldBackForLong(t *testing.T) {
+	asked(t, func(conn net.Conn, _ int) {
+		proxytest.ReadHead(conn)
+		io.WriteString(conn, "HTTP/1.1 200 OK\r\nDate: today\r\nContent-Length: 5\r\n\r\n")
+		io.CopyN(conn, conn, int64(len("5\r\nhello")))
+		proxytest.ReadHead(conn) // the last chunk
+	}, func(is *is.I, c *frameClient, p *proxy) {
+		begun := time.Now()
+		id := c.ask("POST", true)
+		c.must(c.WriteData(id, false, []byte("hello")))
+		is.Equal(c.next(), "HEADERS :status=200 date=today content-length=5")
+		is.Equal(time.Since(begun), 100*time.Millisecond)
+	})
+}
+
+func TestLengthOfABodyThatWasLookedAtIsKnownToTheNextTarget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		lengths := make(chan int64, 1)
+		var n proxytest.Net
+		down := upstream.New(upstream.Options{Network: "tcp", Address: "nobody:1", Dial: n.Dial})
+		defer down.Close()
+		up := newProxy(serveHTTP1(t, &n, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			lengths <- r.ContentLength
+		})))
+		serve2(t, &n, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			for range 2 {
+				forward.Forward(w, r, down.Exchange, forward.Options{RequestTarget: "/"})
+			}
+			up.ServeHTTP(w, r)
+		}))
+		c := dialFrames(t, &n)
+		c.must(c.WriteData(c.ask("POST", true), true, []byte("hello")))
+		is.Equal(<-lengths, int64(5))
+		is.NoErr((<-up.outcomes).err)
+		c.conn.Close()
+	})
 }

@@ -130,7 +130,9 @@ var (
 //
 // The head of a request over HTTP/2 or HTTP/3 may not tell whether there is a
 // body. Forward then waits for the first byte or the end of the body, for at
-// most a second, and sets r.Body to http.NoBody or to one that reads the same.
+// most a second, and sets r.Body to http.NoBody or to one that reads the same. A
+// body of at most 16 KiB that is there a tenth of a second after its first byte
+// gets a length in what exchange is handed.
 //
 // If Forward has to interrupt a read of r.Body, net/http's server assumes that
 // the client has gone, and cancels r's context.
@@ -184,8 +186,9 @@ func (y *relay) run(exchange Exchange) error {
 	sent := y.r
 	if r := y.r; r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
 		unmarkClose(y.w)
-		if lookAhead(r, y.isCall()); r.Body != http.NoBody {
+		if length := lookAhead(r, y.isCall()); r.Body != http.NoBody {
 			y.body = newRequestBody(y.w, r, y.isCall(), y.o.BodyAtHand)
+			y.body.out.ContentLength = length
 			sent = y.body.out
 		}
 	}
