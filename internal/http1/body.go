@@ -6,18 +6,18 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 )
 
 // A body is the body of a request. A new one is made for each request that has
 // one: whoever keeps it gets errors once the request is done, and not the bytes of
 // the next request.
 type body struct {
-	// beforeRead is called before the first Read, which asks a client for its body
-	// that waits to be asked. failed is called with the error of the connection.
-	beforeRead func()
-	failed     func(error)
+	broken atomic.Bool // the end of the body will not be found
 
 	mu      sync.Mutex // held while reading; guards the fields below
+	conn    *conn      // is told how reading ends
+	w       *response  // asks the client for the body
 	in      *input
 	left    int64  // of a body with Content-Length, or of a chunk
 	chunks  chunks // of a body without
@@ -43,8 +43,8 @@ func (b *body) Read(p []byte) (n int, err error) {
 	}
 	if !b.begun {
 		b.begun = true
-		if b.beforeRead != nil {
-			b.beforeRead()
+		if b.w != nil {
+			b.w.askForBody()
 		}
 	}
 	return b.readLocked(p)
@@ -61,6 +61,10 @@ func (b *body) readLocked(p []byte) (n int, err error) {
 	}
 	if err != nil && !isTimeout(err) {
 		b.err = err
+		b.broken.Store(err != io.EOF)
+	}
+	if err == io.EOF && b.conn != nil {
+		b.conn.bodyComplete()
 	}
 	return n, err
 }
@@ -82,8 +86,8 @@ func (b *body) connError(err error) error {
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
-	if b.failed != nil && !isTimeout(err) {
-		b.failed(err)
+	if b.conn != nil && !isTimeout(err) {
+		b.conn.clientLost()
 	}
 	return err
 }
@@ -97,6 +101,9 @@ func (b *body) Close() error {
 	}
 	return nil
 }
+
+// isBroken reports whether the end of b, which may be nil, will not be found.
+func (b *body) isBroken() bool { return b != nil && b.broken.Load() }
 
 // isComplete reports whether all of the body was read.
 func (b *body) isComplete() bool {
@@ -142,7 +149,7 @@ func (b *body) discard(limit int64, asked bool) bool {
 
 // releaseLocked takes away what belongs to the server.
 func (b *body) releaseLocked() {
-	b.in, b.trailer, b.beforeRead, b.failed = nil, nil, nil, nil
+	b.in, b.trailer, b.conn, b.w = nil, nil, nil, nil
 	if b.err == nil {
 		b.err = http.ErrBodyReadAfterClose
 	}

@@ -59,3 +59,9 @@ func (in *input) Read(p []byte) (int, error) {
 	in.discard(n)
 	return n, nil
 }
+
+// unreadByte puts a byte into the empty buffer.
+func (in *input) unreadByte(b byte) {
+	in.buf[0] = b
+	in.r, in.w = 0, 1
+}

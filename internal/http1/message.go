@@ -120,11 +120,18 @@ func (m *message) readCoding(value string) error {
 func (m *message) readTrailer(value string) {
 	m.hasTrailers = true
 	for name := range list.Elements(value) {
-		switch http.CanonicalHeaderKey(name) {
-		case "Content-Length", "Transfer-Encoding", "Trailer":
-			m.badTrailer = true
-		}
+		m.badTrailer = m.badTrailer || framesMessage(name)
 	}
+}
+
+// framesMessage reports whether a field says where a message ends. It cannot be in a
+// trailer section.
+func framesMessage(name string) bool {
+	switch http.CanonicalHeaderKey(name) {
+	case "Content-Length", "Transfer-Encoding", "Trailer":
+		return true
+	}
+	return false
 }
 
 // addNames adds the names in the value of a Trailer to h.

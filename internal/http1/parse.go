@@ -328,4 +328,23 @@ var byteKinds = func() (kinds [256]uint8) {
 	return kinds
 }()
 
+// isToken reports whether s is a token.
+func isToken(s string) bool {
+	for i := range len(s) {
+		if byteKinds[s[i]]&tokenByte == 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// cleanValue replaces control characters, which could end a line, by spaces.
+func cleanValue(b []byte) {
+	for i, c := range b {
+		if byteKinds[c]&valueByte == 0 {
+			b[i] = ' '
+		}
+	}
+}
+
 func isTokenByte(c byte) bool { return byteKinds[c]&tokenByte != 0 }

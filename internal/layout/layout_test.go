@@ -204,7 +204,9 @@ func broken(dir, imp string, test, leaf bool) string {
 	case dir == ".":
 		return unless(test || mayRoot(imp), ruleRoot)
 	case within(dir, "internal"):
-		return unless(test || leaf || standard(imp) || within(imp, "golang.org/x"), ruleMechanism)
+		// proxytest is for tests, and serves with what they test.
+		return unless(test || leaf || standard(imp) || within(imp, "golang.org/x") ||
+			dir == "internal/proxytest" && imp == module+"/internal/http1", ruleMechanism)
 	}
 	return rulePlace
 }
@@ -213,7 +215,8 @@ func mayBinary(dir, imp string) bool {
 	if !within(imp, module) || imp == module {
 		return true
 	}
-	return within(dir, "cmd/parachute/internal/server") && within(imp, module+"/cmd/parachute/internal")
+	return within(dir, "cmd/parachute/internal/server") &&
+		(within(imp, module+"/cmd/parachute/internal") || imp == module+"/internal/http1")
 }
 
 func mayRoot(imp string) bool {

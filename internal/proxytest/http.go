@@ -5,9 +5,12 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/shahnk19/parachute/internal/http1"
 )
 
 // A Backend is an app on a Net: an [http.Server] that answers health checks by
@@ -25,6 +28,20 @@ type Backend struct {
 	address  string
 	listener *listener
 	cancel   context.CancelFunc // ends the requests of listener
+}
+
+// serverVariable names the environment variable that chooses the server of Backends
+// without TLS: http1 for package http1, and net/http for anything else.
+const serverVariable = "PROXYTEST_SERVER"
+
+// serveHTTP1 serves l with package http1 until ctx ends.
+func (b *Backend) serveHTTP1(ctx context.Context, l net.Listener) {
+	server := &http1.Server{Handler: http.HandlerFunc(b.serve)}
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	server.Serve(l)
+	server.Close()
+	server.Shutdown(context.Background())
 }
 
 // Serve starts a Backend with the given handler at address, on whose port 0
@@ -90,6 +107,10 @@ func (b *Backend) Start() {
 	l, address := b.net.listenFor(b.t, b.address)
 	ctx, cancel := context.WithCancel(context.Background())
 	b.listener, b.address, b.cancel = l, address, cancel
+	if os.Getenv(serverVariable) == "http1" && b.tls == nil {
+		b.running.Go(func() { b.serveHTTP1(ctx, l) })
+		return
+	}
 	server := &http.Server{
 		Handler:     http.HandlerFunc(b.serve),
 		ConnState:   b.count,

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A Deadline is the deadline of the reads or of the writes of a connection. To set the
-// connection's own costs as much as a small read, and several are wanted for each
+// A Deadline is the deadline of the reads or of the writes of a connection. It is set
+// no more often than it has to: to set the connection's own costs as much as a small read, and several are wanted for each
 // request, none of which passes as a rule. So Set leaves it alone where it is
 // earlier than what is wanted: an operation that it ends too early calls Renew, and
 // is tried again.
@@ -89,6 +89,23 @@ func (d *Deadline) IsApplied() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return !d.applied.IsZero()
+}
+
+// setUnlessSet makes t the connection's own deadline, unless there is a deadline.
+func (d *Deadline) setUnlessSet(t time.Time) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.due.IsZero() {
+		return nil
+	}
+	return d.applyLocked(t)
+}
+
+// isSet reports whether there is a deadline.
+func (d *Deadline) isSet() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.due.IsZero()
 }
 
 // HasPassed reports whether there is a deadline and it has passed.

@@ -1,0 +1,259 @@
+package http1
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/shahnk19/parachute/internal/socket"
+)
+
+// A conn is a connection. Its goroutine runs serve.
+type conn struct {
+	server *Server
+	nc     net.Conn     // what is spoken on: sock, or TLS over it
+	sock   *socket.Conn // below, or beside nc where that hides it
+	tls    *tls.ConnectionState
+	remote string
+	local  net.Addr
+
+	requests int   // how many were read
+	turn     *turn // has something that was read; nil: nothing was
+	released bool  // the connection is somebody else's
+	last     bool  // the response that is being made is the last one
+	began    time.Time
+
+	mu       sync.Mutex // guards the fields below
+	phase    uint       // counts the beginnings and ends of requests: odd while there is one
+	ctx      *requestContext
+	idle     bool // it waits for a request
+	stopping bool
+	watch    watch
+}
+
+func newConn(s *Server, nc net.Conn) *conn {
+	c := &conn{server: s, nc: nc, local: nc.LocalAddr(), remote: nc.RemoteAddr().String(), began: time.Now()}
+	switch known := nc.(type) {
+	case *socket.Conn:
+		c.sock = known
+	case *tls.Conn:
+		if below, ok := known.NetConn().(*socket.Conn); ok {
+			c.sock = below
+		}
+	}
+	if c.sock == nil {
+		c.sock = socket.NewConn(nc, s.pipes, nil)
+		if _, isTLS := nc.(*tls.Conn); !isTLS {
+			c.nc = c.sock
+		}
+	}
+	c.resetLimits()
+	return c
+}
+
+// resetLimits takes back what a handler has set.
+func (c *conn) resetLimits() {
+	c.sock.SetReadPatience(c.server.ByteTimeout)
+	c.sock.SetWritePatience(c.server.ByteTimeout)
+}
+
+// serve serves the connection until it is closed or somebody else's.
+func (c *conn) serve() {
+	defer c.end()
+	if !c.secure() {
+		return
+	}
+	for c.readHead() {
+		if !c.serveRequest() {
+			return
+		}
+	}
+}
+
+// end closes the connection, unless it is somebody else's.
+func (c *conn) end() {
+	if !c.released {
+		if c.turn != nil {
+			c.turn.giveBack()
+			c.turn = nil
+		}
+		c.nc.Close()
+	}
+	c.server.untrack(c)
+}
+
+// secure has TLS spoken, if the server does that, and reports whether there is still
+// something to be served.
+func (c *conn) secure() bool {
+	config := c.server.TLSConfig
+	secured, isTLS := c.nc.(*tls.Conn)
+	if config != nil && !isTLS {
+		secured, isTLS = tls.Server(c.nc, config), true
+		c.nc = secured
+	}
+	if !isTLS {
+		return true
+	}
+	if limit := c.server.HeadTimeout; limit > 0 {
+		c.sock.SetDeadline(c.began.Add(limit))
+	}
+	if err := secured.Handshake(); err != nil {
+		c.handshakeFailed(err)
+		return false
+	}
+	c.sock.SetDeadline(time.Time{})
+	state := secured.ConnectionState()
+	c.tls = &state
+	if state.NegotiatedProtocol == "h2" && c.server.HTTP2 != nil {
+		c.handOver(secured)
+		return false
+	}
+	return true
+}
+
+// handshakeFailed tells a client that speaks HTTP without TLS what is wrong.
+func (c *conn) handshakeFailed(err error) {
+	if plain, ok := errors.AsType[tls.RecordHeaderError](err); ok && plain.Conn != nil && looksLikeHTTP(plain.RecordHeader) {
+		io.WriteString(plain.Conn, "HTTP/1.0 400 Bad Request\r\nConnection: close\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
+	}
+	c.server.logf("http1: TLS handshake error from %s: %v", c.remote, err)
+}
+
+func looksLikeHTTP(header [5]byte) bool {
+	switch string(header[:]) {
+	case "GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "DELET", "PATCH", "CONNE":
+		return true
+	}
+	return false
+}
+
+// handOver gives the connection to the server of HTTP/2.
+func (c *conn) handOver(nc net.Conn) {
+	c.release()
+	c.server.HTTP2(nc)
+}
+
+// release makes the connection somebody else's.
+func (c *conn) release() {
+	c.released = true
+	c.server.untrack(c)
+	c.sock.SetDeadline(time.Time{})
+	c.sock.SetReadPatience(0)
+	c.sock.SetWritePatience(0)
+}
+
+// serveRequest serves the request that was read. It reports whether there may be
+// another one.
+func (c *conn) serveRequest() (again bool) {
+	t := c.turn
+	c.requests++
+	c.last = c.server.MaxRequests > 0 && c.requests >= c.server.MaxRequests
+	r := t.begin(c)
+	c.enter(t)
+	served := c.handle(t, r)
+	if t.w.hijacked {
+		c.leave()
+		t.end()
+		c.turn = nil // the handler's may use the connection still
+		return false
+	}
+	if !served {
+		c.leave()
+		t.ctx.cancel()
+		c.turn = nil // whoever panicked may have left behind who uses it
+		return false
+	}
+	c.resetLimits()
+	c.sock.SetWriteDeadline(time.Time{})
+	err := t.w.finish()
+	whole := err == nil && c.discardBody(t)
+	c.leave()
+	t.end()
+	if err != nil {
+		if err == errShort {
+			c.server.logf("%v", err)
+		}
+		return false
+	}
+	if !whole || t.w.close {
+		if !whole || len(t.in.unread()) > 0 {
+			c.linger()
+		}
+		return false
+	}
+	if len(t.in.unread()) == 0 {
+		c.turn = nil
+		t.giveBack()
+	}
+	return true
+}
+
+// handle calls the handler, and reports whether it returned. If it panics, what it has
+// written so far must not look complete.
+func (c *conn) handle(t *turn, r *http.Request) (returned bool) {
+	defer func() {
+		if returned {
+			return
+		}
+		err := recover()
+		if err != nil && err != http.ErrAbortHandler {
+			stack := make([]byte, 64<<10)
+			stack = stack[:runtime.Stack(stack, false)]
+			c.server.logf("http1: panic serving %s: %v\n%s", c.remote, err, stack)
+		}
+		if !t.w.hijacked && t.w.framing == untilEnd {
+			c.sock.SetLinger(0)
+			c.sock.Close()
+		}
+	}()
+	c.server.Handler.ServeHTTP(&t.w, r)
+	return true
+}
+
+const (
+	// maxDiscarded is how much of a body is read that the handler did not want, to
+	// keep the connection.
+	maxDiscarded = 256 << 10
+
+	// lingerTimeout is how long a client may go on sending after it was answered.
+	// Bytes that arrive at a closed connection reset it, and a reset may destroy an
+	// answer that the client has not read yet (RFC 9112, section 9.6).
+	lingerTimeout = 500 * time.Millisecond
+)
+
+// discardBody reads what is left of the body, and reports whether it has reached the
+// end.
+func (c *conn) discardBody(t *turn) bool {
+	if t.body == nil {
+		return true
+	}
+	if !t.body.isComplete() {
+		c.sock.SetReadDeadline(time.Now().Add(lingerTimeout))
+	}
+	return t.body.discard(maxDiscarded, t.w.asked)
+}
+
+// linger closes the sending side, and reads and drops what the client still sends.
+func (c *conn) linger() {
+	if half, ok := c.nc.(interface{ CloseWrite() error }); ok {
+		half.CloseWrite()
+	}
+	c.sock.CloseWrite()
+	until := time.Now().Add(lingerTimeout)
+	c.sock.SetReadDeadline(until)
+	var b [512]byte
+	for time.Now().Before(until) {
+		if _, err := c.sock.Read(b[:]); err != nil {
+			return
+		}
+	}
+}
+
+// isLast reports whether the response that is being made is the last one on the
+// connection, for the server's sake.
+func (c *conn) isLast() bool { return c.last || c.isStopping() }

@@ -1,0 +1,114 @@
+package http1
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A requestContext is the context of requests. It ends with the request, or when the
+// client leaves. Most requests are over before anybody wants to be told of the end:
+// then nothing is made for that, and the next request has the same context.
+//
+// It has the AfterFunc that package context looks for, so that contexts which are
+// derived from it need no goroutine.
+type requestContext struct {
+	err atomic.Pointer[error]
+
+	mu     sync.Mutex // guards the fields below
+	done   chan struct{}
+	afters map[*func()]struct{}
+	local  net.Addr // of the connection
+}
+
+func (c *requestContext) Deadline() (deadline time.Time, ok bool) { return time.Time{}, false }
+
+func (c *requestContext) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.err.Load() != nil {
+			close(c.done)
+		}
+	}
+	return c.done
+}
+
+func (c *requestContext) Err() error {
+	if err := c.err.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (c *requestContext) Value(key any) any {
+	if key == http.LocalAddrContextKey {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.local
+	}
+	return nil
+}
+
+// AfterFunc is [context.AfterFunc] for c.
+func (c *requestContext) AfterFunc(f func()) (stop func() bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err.Load() != nil {
+		go f()
+		return func() bool { return false }
+	}
+	if c.afters == nil {
+		c.afters = make(map[*func()]struct{})
+	}
+	c.afters[&f] = struct{}{}
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		_, waits := c.afters[&f]
+		delete(c.afters, &f)
+		return waits
+	}
+}
+
+// canceled is what err points to.
+var canceled = context.Canceled
+
+// cancel ends c. Only the first call does anything.
+func (c *requestContext) cancel() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.err.CompareAndSwap(nil, &canceled) {
+		return
+	}
+	if c.done != nil {
+		close(c.done)
+	}
+	for f := range c.afters {
+		go (*f)()
+	}
+	c.afters = nil
+}
+
+// setLocal sets the address of the connection.
+func (c *requestContext) setLocal(a net.Addr) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.local = a
+}
+
+// reset readies c for the next request, if nobody can still hold it to learn of the
+// end of this one. Otherwise it ends c and reports false.
+func (c *requestContext) reset() bool {
+	c.mu.Lock()
+	unused := c.done == nil && c.afters == nil && c.err.Load() == nil
+	c.mu.Unlock()
+	if !unused {
+		c.cancel()
+	}
+	return unused
+}

@@ -1,0 +1,184 @@
+package http1
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/shahnk19/parachute/internal/socket"
+)
+
+// prefaceLine is the first line of the preface of HTTP/2 (RFC 9113, section 3.4).
+const prefaceLine = "PRI * HTTP/2.0\r\n"
+
+// readHead reads the head of the next request into c.turn. It reports false if there
+// is none, or none that is served.
+func (c *conn) readHead() bool {
+	if c.turn == nil && !c.awaitRequest() {
+		return false
+	}
+	t, s := c.turn, &c.server.limits
+	var found search
+	for limited := false; ; limited = true {
+		unread := t.in.unread()
+		if c.requests == 0 && c.server.HTTP2 != nil && bytes.HasPrefix(unread, []byte(prefaceLine)) {
+			c.turn = nil
+			c.handOver(&replayConn{Conn: c.nc, unread: bytes.Clone(unread)})
+			t.giveBack()
+			return false
+		}
+		n, err := parseHead(unread, &found, s, &t.head)
+		if err != nil {
+			c.refuse(err.(*refusal))
+			return false
+		}
+		if n > 0 {
+			t.in.discard(n)
+			c.sock.SetReadDeadline(time.Time{})
+			return true
+		}
+		if !limited {
+			c.limitHead()
+		}
+		err = t.in.fill()
+		switch {
+		case err == nil:
+		case isTimeout(err):
+			c.refuse(errSlowHead)
+			return false
+		default:
+			return false
+		}
+	}
+}
+
+// limitHead begins the time that a head may take.
+func (c *conn) limitHead() {
+	var until time.Time
+	if limit := c.server.HeadTimeout; limit > 0 {
+		until = time.Now().Add(limit)
+	}
+	c.sock.SetReadDeadline(until)
+}
+
+// awaitRequest waits for the first byte of a request, without a turn as far as that is
+// possible. It reports false if none comes.
+func (c *conn) awaitRequest() bool {
+	var until time.Time
+	if limit := c.server.IdleTimeout; limit > 0 {
+		until = time.Now().Add(limit)
+	}
+	c.sock.SetReadDeadline(until)
+	if !c.setIdle(true) {
+		return c.awaitLast()
+	}
+	err := c.awaitFirst()
+	if c.setIdle(false) || err == nil || !isTimeout(err) {
+		return err == nil
+	}
+	return c.awaitLast()
+}
+
+// awaitFirst waits for the first byte of a request.
+func (c *conn) awaitFirst() error {
+	isTLS := c.tls != nil
+	for wait := !isTLS; ; wait = true { // TLS may have read it already
+		if wait {
+			if err := c.sock.Await(); err != nil {
+				return err
+			}
+		}
+		if err := c.readFirst(isTLS); !socket.IsNothing(err) {
+			return err
+		}
+	}
+}
+
+// readFirst reads into a new turn. With try it does not wait.
+func (c *conn) readFirst(try bool) error {
+	t := turns.Get().(*turn)
+	var n int
+	var err error
+	if try {
+		n, err = c.sock.TryRead(c.nc.Read, t.in.buf)
+	} else {
+		n, err = c.nc.Read(t.in.buf)
+	}
+	if n == 0 {
+		t.giveBack()
+		if err == nil {
+			err = io.ErrNoProgress
+		}
+		return err
+	}
+	t.in.src, t.in.w = c.nc, n
+	c.turn = t
+	return nil
+}
+
+// newTimeout is how long a client that has just connected may take to send its first
+// request once the server stops.
+const newTimeout = time.Second
+
+// awaitLast is awaitRequest when the server stops: what has arrived is served. A client
+// that has connected only just now has some time to send its request.
+func (c *conn) awaitLast() bool {
+	if c.requests == 0 {
+		c.sock.SetReadDeadline(c.began.Add(newTimeout))
+		if c.tls == nil && c.sock.Await() != nil {
+			return false
+		}
+		return c.readFirst(false) == nil
+	}
+	if !c.sock.IsSocket() {
+		return false
+	}
+	c.sock.SetReadDeadline(time.Time{})
+	return c.readFirst(true) == nil
+}
+
+// refuse answers a request that is not served, and drops what comes behind it.
+func (c *conn) refuse(why *refusal) {
+	c.server.logf("http1: refused a request from %s: %s", c.remote, why.why)
+	text := strconv.Itoa(why.status) + " " + http.StatusText(why.status) + ": " + why.why + "\n"
+	b := append(make([]byte, 0, 512), "HTTP/1.1 "...)
+	b = strconv.AppendInt(b, int64(why.status), 10)
+	b = append(b, ' ')
+	b = append(b, http.StatusText(why.status)...)
+	b = append(b, "\r\nDate: "...)
+	b = append(b, c.server.clock.date(time.Now())...)
+	b = append(b, "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: "...)
+	b = strconv.AppendInt(b, int64(len(text)), 10)
+	b = append(b, "\r\n\r\n"...)
+	b = append(b, text...)
+	if _, err := c.nc.Write(b); err == nil {
+		c.linger()
+	}
+}
+
+// A replayConn is a connection of which something was read: it is read once more.
+type replayConn struct {
+	net.Conn
+	unread []byte
+}
+
+func (r *replayConn) Read(p []byte) (int, error) {
+	if len(r.unread) == 0 {
+		return r.Conn.Read(p)
+	}
+	n := copy(p, r.unread)
+	r.unread = r.unread[n:]
+	return n, nil
+}
+
+// CloseWrite closes the sending side.
+func (r *replayConn) CloseWrite() error {
+	if half, ok := r.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}

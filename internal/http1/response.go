@@ -1,0 +1,496 @@
+package http1
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	list "github.com/shahnk19/parachute/internal/field"
+)
+
+// A response is the [http.ResponseWriter] of a request. It also is what
+// [http.ResponseController] looks for. It is used again for the next request, so it
+// must not be used after the handler has returned.
+type response struct {
+	conn   *conn
+	turn   *turn
+	header http.Header
+	out    output
+
+	status   int // of the final head; 0: there is none yet
+	framing  framing
+	opened   bool  // the framing has been put behind the fields of the head
+	length   int64 // Content-Length; negative: there is none
+	written  int64 // bytes of the body
+	isHead   bool  // the request is one for a head alone
+	close    bool  // the connection is closed behind the response
+	trailers bool  // there will be trailer fields
+	hijacked bool
+
+	// mu guards waits, and is held while a 1xx head is written: the first Read of a
+	// body, which may be on another goroutine, writes one.
+	mu    sync.Mutex
+	waits bool // the client waits for a 100
+	asked bool // it was sent one, or did not wait
+}
+
+// begin readies w for the request of t.
+func (w *response) begin(c *conn, t *turn) {
+	header := w.header
+	if header == nil || len(header) > maxKeptFields {
+		header = make(http.Header)
+	}
+	clear(header)
+	buf := w.out.buf[:0]
+	if cap(buf) == 0 || cap(buf) > 4*bufferSize {
+		buf = make([]byte, 0, bufferSize+maxGap)
+	}
+	h := &t.head
+	w.conn, w.turn, w.header = c, t, header
+	w.out = output{dst: c.nc, buf: buf}
+	w.status, w.framing, w.opened, w.length, w.written = 0, undecided, false, -1, 0
+	w.isHead = h.method == http.MethodHead
+	w.close = h.closes()
+	w.trailers, w.hijacked = false, false
+	w.waits = h.expect100 && h.minor > 0 && h.hasBody()
+	w.asked = !w.waits
+}
+
+func (w *response) Header() http.Header { return w.header }
+
+// WriteHeader begins the response, or writes the whole head of a 1xx other than 101.
+func (w *response) WriteHeader(status int) {
+	if status < 100 || status > 999 {
+		panic(fmt.Sprintf("invalid WriteHeader code %v", status))
+	}
+	switch {
+	case w.hijacked || w.status != 0:
+		w.conn.server.logf("http1: a second WriteHeader, with status %d", status)
+	case status < 200 && status != http.StatusSwitchingProtocols:
+		w.writeInterim(status)
+	default:
+		w.writeHead(status)
+	}
+}
+
+// writeInterim writes the head of a 1xx. HTTP/1.0 has none (RFC 9110, section 15.2).
+func (w *response) writeInterim(status int) {
+	if w.turn.head.minor == 0 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if status == http.StatusContinue {
+		w.waits, w.asked = false, true
+	}
+	w.out.buf = w.appendStatusLine(w.out.buf, status)
+	for name, values := range w.header {
+		if name != "Content-Length" && name != "Transfer-Encoding" {
+			w.appendField(name, values)
+		}
+	}
+	w.out.appendLead("\r\n")
+	w.out.send(nil, nil)
+}
+
+// askForBody sends a client the 100 that it waits for. It is called before the body
+// is read.
+func (w *response) askForBody() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.waits {
+		return
+	}
+	w.waits, w.asked = false, true
+	io.WriteString(w.conn.nc, "HTTP/1.1 100 Continue\r\n\r\n")
+}
+
+// stopWaiting has askForBody do nothing any more: the final head is on its way, and
+// nothing may come between that and what follows.
+func (w *response) stopWaiting() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waits = false
+}
+
+// writeHead puts the final head into the buffer.
+func (w *response) writeHead(status int) {
+	w.status = status
+	w.stopWaiting()
+	w.readFraming()
+	// A client that was not asked for its body may send it now, or not.
+	w.close = w.close || !w.asked || w.turn.body.isBroken() || w.conn.isLast()
+	o := &w.out
+	o.buf = w.appendStatusLine(o.buf, status)
+	for name, values := range w.header {
+		switch {
+		case name == "Content-Length" || name == "Transfer-Encoding":
+			continue
+		case len(name) > len(http.TrailerPrefix) && name[:len(http.TrailerPrefix)] == http.TrailerPrefix:
+			w.trailers = true
+			continue
+		}
+		w.appendField(name, values)
+	}
+	if _, has := w.header["Date"]; !has {
+		o.buf = append(o.buf, "Date: "...)
+		o.buf = append(o.buf, w.conn.server.clock.date(time.Now())...)
+		o.buf = append(o.buf, "\r\n"...)
+	}
+	w.appendConnection()
+	if w.length >= 0 {
+		o.buf = append(o.buf, "Content-Length: "...)
+		o.buf = strconv.AppendInt(o.buf, w.length, 10)
+		o.buf = append(o.buf, "\r\n"...)
+	}
+	o.lead = len(o.buf)
+}
+
+// readFraming finds out how the end of the body will be told (RFC 9112, section 6.3).
+func (w *response) readFraming() {
+	if values := w.header["Content-Length"]; len(values) > 0 {
+		n, err := strconv.ParseUint(values[0], 10, 63)
+		if err != nil {
+			w.conn.server.logf("http1: invalid Content-Length of %q", values[0])
+			w.header["Content-Length"] = nil
+		} else {
+			w.length = int64(n)
+		}
+	}
+	w.trailers = len(w.header["Trailer"]) > 0
+	switch {
+	case w.status < 200 || w.status == http.StatusNoContent:
+		w.framing, w.length = bodyless, -1
+	case w.status == http.StatusNotModified || w.isHead:
+		w.framing = bodyless
+	case w.length >= 0:
+		w.framing = counted
+	case len(w.header["Transfer-Encoding"]) > 0:
+		w.frameUnknown()
+	}
+	if len(w.header["Connection"]) > 0 && list.HasToken(w.header["Connection"], "close") {
+		w.close = true
+	}
+}
+
+// frameUnknown is called when the length of the body will not be known before it is
+// sent.
+func (w *response) frameUnknown() {
+	if w.framing = chunked; w.turn.head.minor == 0 {
+		w.framing, w.close = untilEnd, true
+	}
+}
+
+func (w *response) appendStatusLine(b []byte, status int) []byte {
+	if w.turn.head.minor == 0 {
+		b = append(b, "HTTP/1.0 "...)
+	} else {
+		b = append(b, "HTTP/1.1 "...)
+	}
+	b = strconv.AppendInt(b, int64(status), 10)
+	b = append(b, ' ')
+	if text := http.StatusText(status); text != "" {
+		b = append(b, text...)
+	} else {
+		b = append(b, "status code "...)
+		b = strconv.AppendInt(b, int64(status), 10)
+	}
+	return append(b, "\r\n"...)
+}
+
+// appendField appends the lines of a field. A name that is no token is left out, and
+// a value cannot break out of its line.
+func (w *response) appendField(name string, values []string) {
+	if len(values) == 0 || !isToken(name) {
+		return
+	}
+	b := w.out.buf
+	for _, value := range values {
+		b = append(b, name...)
+		b = append(b, ": "...)
+		at := len(b)
+		b = append(b, value...)
+		if !isValue(value) {
+			cleanValue(b[at:])
+		}
+		b = append(b, "\r\n"...)
+	}
+	w.out.buf = b
+}
+
+// keepAliveLine tells a client of HTTP/1.0 that the connection stays open.
+const keepAliveLine = "Connection: keep-alive\r\n"
+
+// appendConnection appends what the handler's Connection does not say.
+func (w *response) appendConnection() {
+	h := &w.turn.head
+	values := w.header["Connection"]
+	switch {
+	case w.close && h.minor > 0 && !list.HasToken(values, "close"):
+		w.out.buf = append(w.out.buf, "Connection: close\r\n"...)
+	case !w.close && h.minor == 0 && (w.framing == counted || w.framing == bodyless):
+		w.out.buf = append(w.out.buf, keepAliveLine...)
+	}
+}
+
+func (w *response) Write(p []byte) (int, error) {
+	if err := w.beginWrite(int64(len(p))); err != nil || w.isHead {
+		return len(p), err
+	}
+	if w.out.err != nil {
+		return 0, w.out.err
+	}
+	o := &w.out
+	o.openGap()
+	if o.hasRoom(len(p)) {
+		o.buf = append(o.buf, p...)
+		return len(p), nil
+	}
+	if err := w.send(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// WriteString is Write.
+func (w *response) WriteString(s string) (int, error) {
+	if len(s) <= bufferSize {
+		if err := w.beginWrite(int64(len(s))); err != nil || w.isHead {
+			return len(s), err
+		}
+		if o := &w.out; o.err == nil {
+			if o.openGap(); o.hasRoom(len(s)) {
+				o.buf = append(o.buf, s...)
+				return len(s), nil
+			}
+		}
+		w.written -= int64(len(s)) // Write counts them
+	}
+	return w.Write([]byte(s))
+}
+
+// beginWrite counts n bytes of the body, if they may be written.
+func (w *response) beginWrite(n int64) error {
+	if w.hijacked {
+		return http.ErrHijacked
+	}
+	if w.status == 0 {
+		w.writeHead(http.StatusOK)
+	}
+	switch {
+	case n == 0:
+		return nil
+	case w.framing == bodyless && !w.isHead:
+		return http.ErrBodyNotAllowed
+	case w.length >= 0 && w.written+n > w.length:
+		return http.ErrContentLength
+	}
+	w.written += n
+	return nil
+}
+
+// send writes what is held back, and p.
+func (w *response) send(p []byte) error {
+	if w.framing == undecided {
+		w.frameUnknown()
+	}
+	var front [maxGap]byte
+	b := front[:0]
+	if !w.opened {
+		if w.framing == chunked {
+			b = append(b, "Transfer-Encoding: chunked\r\n"...)
+		}
+		b = append(b, "\r\n"...)
+		w.opened = true
+	}
+	if w.framing != chunked {
+		return w.out.send(b, p)
+	}
+	n := len(w.out.data()) + len(p)
+	if n == 0 {
+		return w.out.send(b, nil)
+	}
+	b = appendChunkSize(b, n)
+	if len(p) == 0 {
+		w.out.buf = append(w.out.buf, "\r\n"...)
+		return w.out.send(b, nil)
+	}
+	err := w.out.send(b, p)
+	w.out.appendLead("\r\n") // leaves with what comes next
+	return err
+}
+
+// Flush sends what was written so far.
+func (w *response) Flush() { w.FlushError() }
+
+// FlushError is Flush for [http.ResponseController].
+func (w *response) FlushError() error {
+	if w.hijacked {
+		return http.ErrHijacked
+	}
+	if w.status == 0 {
+		w.writeHead(http.StatusOK)
+	}
+	if w.out.isEmpty() {
+		return w.out.err
+	}
+	return w.send(nil)
+}
+
+// ReadFrom writes what it reads from src. A body with a Content-Length that comes
+// from a socket is spliced to the client.
+func (w *response) ReadFrom(src io.Reader) (n int64, err error) {
+	limited, ok := src.(*io.LimitedReader)
+	if ok && w.canSplice(limited) {
+		if err := w.FlushError(); err != nil {
+			return 0, err
+		}
+		n, err = w.conn.sock.ReadFrom(limited)
+		w.written += n
+		return n, err
+	}
+	b := copyBuffers.Get().(*[32 << 10]byte)
+	defer copyBuffers.Put(b)
+	return io.CopyBuffer(struct{ io.Writer }{w}, src, b[:])
+}
+
+var copyBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
+func (w *response) canSplice(src *io.LimitedReader) bool {
+	if w.hijacked || w.conn.nc != net.Conn(w.conn.sock) || !w.conn.sock.CanSplice(src) {
+		return false
+	}
+	if w.status == 0 {
+		w.writeHead(http.StatusOK)
+	}
+	return w.framing == counted && src.N <= w.length-w.written
+}
+
+// Hijack hands the connection to the handler.
+func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if w.hijacked {
+		return nil, nil, http.ErrHijacked
+	}
+	if w.status != 0 {
+		w.FlushError()
+	}
+	w.hijacked = true
+	w.conn.stopReading()
+	w.conn.release()
+	nc, unread := w.conn.nc, w.turn.in.unread()
+	var src io.Reader = nc
+	if len(unread) > 0 {
+		src = io.MultiReader(strings.NewReader(string(unread)), nc)
+	}
+	br := bufio.NewReader(src)
+	br.Peek(len(unread))
+	return nc, bufio.NewReadWriter(br, bufio.NewWriter(nc)), nil
+}
+
+// SetReadDeadline sets the deadline of reads of the body. From then on the handler
+// sees to it that a client which sends nothing is not waited for.
+func (w *response) SetReadDeadline(t time.Time) error {
+	w.conn.sock.SetReadPatience(0)
+	return w.conn.sock.SetReadDeadline(t)
+}
+
+// SetWriteDeadline sets the deadline of writes. From then on the handler sees to it
+// that a client which takes nothing is not waited for, until it returns.
+func (w *response) SetWriteDeadline(t time.Time) error {
+	w.conn.sock.SetWritePatience(0)
+	return w.conn.sock.SetWriteDeadline(t)
+}
+
+// EnableFullDuplex does nothing: the body can always be read beside and after writes.
+func (w *response) EnableFullDuplex() error { return nil }
+
+// errShort says that a handler wrote less than it had announced.
+var errShort = errors.New("http1: the handler wrote less than the Content-Length")
+
+// finish ends the response when the handler has returned.
+func (w *response) finish() error {
+	if w.status == 0 {
+		w.writeHead(http.StatusOK)
+	}
+	if w.framing == counted && w.written < w.length {
+		w.send(nil)
+		return errShort
+	}
+	o := &w.out
+	if w.framing == undecided {
+		if w.trailers {
+			w.frameUnknown()
+		} else {
+			return w.finishCounted()
+		}
+	}
+	if w.framing == chunked {
+		w.appendEnd()
+	} else if o.isEmpty() {
+		return o.err
+	} else if !w.opened || len(o.buf) > 0 {
+		return w.send(nil)
+	}
+	return o.err
+}
+
+// finishCounted sends a response that has not begun, whose length is known now.
+func (w *response) finishCounted() error {
+	var front [maxGap]byte
+	b := front[:0]
+	if !w.close && w.turn.head.minor == 0 {
+		b = append(b, keepAliveLine...)
+	}
+	b = append(b, "Content-Length: "...)
+	b = strconv.AppendInt(b, int64(len(w.out.data())), 10)
+	b = append(b, "\r\n\r\n"...)
+	w.opened = true
+	return w.out.send(b, nil)
+}
+
+// appendEnd sends the rest of a body in chunks, with the last chunk and the trailer
+// section.
+func (w *response) appendEnd() {
+	o := &w.out
+	o.openGap()
+	var front [maxGap]byte
+	b := front[:0]
+	if !w.opened {
+		b = append(b, "Transfer-Encoding: chunked\r\n\r\n"...)
+		w.opened = true
+	}
+	if n := len(o.data()); n > 0 {
+		b = appendChunkSize(b, n)
+		o.buf = append(o.buf, "\r\n"...)
+	}
+	o.buf = append(o.buf, "0\r\n"...)
+	w.appendTrailer()
+	o.buf = append(o.buf, "\r\n"...)
+	o.send(b, nil)
+}
+
+// appendTrailer appends the trailer fields: those that the Trailer header announced,
+// and those with the prefix.
+func (w *response) appendTrailer() {
+	for _, value := range w.header["Trailer"] {
+		announced := make(http.Header)
+		addNames(announced, value)
+		for name := range announced {
+			if !framesMessage(name) {
+				w.appendField(name, w.header[name])
+			}
+		}
+	}
+	for name, values := range w.header {
+		if rest, ok := strings.CutPrefix(name, http.TrailerPrefix); ok && !framesMessage(rest) {
+			w.appendField(http.CanonicalHeaderKey(rest), values)
+		}
+	}
+}

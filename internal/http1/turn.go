@@ -1,0 +1,66 @@
+package http1
+
+import (
+	"context"
+	"net/http"
+	"sync"
+)
+
+// A turn is one request of a connection and the response to it. It has all the memory
+// that they need, and is lent to a connection from the first byte of a request to the
+// last one of the response.
+type turn struct {
+	in   input
+	head head
+	ctx  *requestContext
+	slot requestSlot
+	w    response
+	body *body // nil: the request has none
+}
+
+var turns = sync.Pool{New: func() any {
+	t := &turn{in: input{buf: make([]byte, bufferSize)}}
+	t.renewContext()
+	return t
+}}
+
+// renewContext gives the requests of t another context.
+func (t *turn) renewContext() {
+	t.ctx = new(requestContext)
+	t.slot.blank = *new(http.Request).WithContext(t.ctx)
+}
+
+var _ context.Context = (*requestContext)(nil)
+
+// begin makes the request that has been parsed into t.head.
+func (t *turn) begin(c *conn) *http.Request {
+	t.ctx.setLocal(c.local)
+	t.w.begin(c, t)
+	r := t.slot.fill(&t.head)
+	r.RemoteAddr, r.TLS = c.remote, c.tls
+	t.body = nil
+	if t.head.hasBody() {
+		t.body = newBody(&t.in, &t.head.message, &r.Trailer)
+		t.body.conn, t.body.w = c, &t.w
+		r.Body = t.body
+	}
+	return r
+}
+
+// end ends the context of the request.
+func (t *turn) end() {
+	if !t.ctx.reset() {
+		t.renewContext()
+	}
+}
+
+// giveBack gives t back. Nobody may use anything of it any more.
+func (t *turn) giveBack() {
+	t.in.src, t.in.r, t.in.w = nil, 0, 0
+	if len(t.in.buf) > bufferSize {
+		t.in.buf = make([]byte, bufferSize)
+	}
+	t.w.conn, t.w.out.dst, t.body = nil, nil, nil
+	t.ctx.setLocal(nil)
+	turns.Put(t)
+}

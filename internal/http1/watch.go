@@ -1,0 +1,169 @@
+package http1
+
+import (
+	"time"
+)
+
+// A request ends when its client leaves. To find that out costs: so a request is
+// looked after only once the server has seen it twice, half a second apart.
+//
+// A client that has closed its side of the connection cannot be told from one that
+// has left until something is written to it. One that closes its side along with its
+// request waits for the response, as programs do that send a file and read what comes
+// back. One that does so while its request is served has left.
+
+// A watch is what is known about the client of a request.
+type watch struct {
+	seen     uint // the phase that the server has seen
+	complete bool // all of the request was read
+	ended    bool // the client had closed its side by then
+
+	// What is not a socket can only be read to find out that the client has left.
+	reading chan struct{} // closed when the read is over; nil: there is none
+	one     [1]byte
+	n       int // bytes in one
+}
+
+// enter begins a request.
+func (c *conn) enter(t *turn) {
+	ended := c.sock.HasEnded()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.phase++
+	c.ctx = t.ctx
+	c.watch.complete, c.watch.ended = t.body == nil, ended
+}
+
+// leave ends a request. From then on nobody ends its context.
+func (c *conn) leave() {
+	c.stopReading()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.phase++
+	c.ctx = nil
+}
+
+// bodyComplete is called when the body was read.
+func (c *conn) bodyComplete() {
+	ended := c.sock.HasEnded()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.watch.complete, c.watch.ended = true, ended
+}
+
+// clientLost is called when the body cannot be read any more.
+func (c *conn) clientLost() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cancelLocked()
+}
+
+func (c *conn) cancelLocked() {
+	if c.ctx != nil {
+		c.ctx.cancel()
+	}
+}
+
+// setIdle notes whether the connection waits for a request. It reports false if it is
+// not to do that, for the server stops.
+func (c *conn) setIdle(idle bool) (ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.idle = idle && !c.stopping
+	return !c.stopping
+}
+
+func (c *conn) isBusy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.phase%2 == 1
+}
+
+func (c *conn) isStopping() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stopping
+}
+
+// stop has the connection closed behind the request that it has, or at once if it has
+// none.
+func (c *conn) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopping = true
+	if c.idle {
+		c.sock.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// cut closes the connection, and ends its request.
+func (c *conn) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopping = true
+	c.cancelLocked()
+	c.sock.Close()
+}
+
+// lookAfter ends the request if it has been seen before and its client has left.
+func (c *conn) lookAfter() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := &c.watch
+	if c.phase%2 == 0 || w.seen != c.phase {
+		w.seen = c.phase
+		return
+	}
+	if !c.sock.IsSocket() {
+		c.readAheadLocked()
+		return
+	}
+	ended, broken := c.sock.Hangup()
+	if broken || ended && w.complete && !w.ended {
+		c.cancelLocked()
+	}
+}
+
+// readAheadLocked begins to read beyond the request.
+func (c *conn) readAheadLocked() {
+	w := &c.watch
+	if w.reading != nil || !w.complete || w.n > 0 || c.ctx.Err() != nil || c.turn == nil || len(c.turn.in.unread()) > 0 {
+		return
+	}
+	w.reading = make(chan struct{})
+	c.sock.SetReadPatience(0)
+	go c.readAhead(w.reading)
+}
+
+// readAhead reads a byte beyond the request. If there is none, the client has left.
+func (c *conn) readAhead(done chan struct{}) {
+	defer close(done)
+	w := &c.watch
+	n, err := c.nc.Read(w.one[:])
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w.n = n
+	if n == 0 && !isTimeout(err) {
+		c.cancelLocked()
+	}
+}
+
+// stopReading ends the read, and keeps what it has read.
+func (c *conn) stopReading() {
+	c.mu.Lock()
+	reading := c.watch.reading
+	c.mu.Unlock()
+	if reading == nil {
+		return
+	}
+	c.sock.SetReadDeadline(time.Unix(1, 0))
+	<-reading
+	c.sock.SetReadDeadline(time.Time{})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := &c.watch
+	if w.n > 0 {
+		c.turn.in.unreadByte(w.one[0])
+	}
+	w.reading, w.n = nil, 0
+}

@@ -1,0 +1,86 @@
+package socket
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// A transfer is one direction of a Conn.
+type transfer struct {
+	deadline Deadline
+	call     func(step func(fd uintptr) (done bool)) error // RawConn's Read or Write
+	control  func(f func(fd uintptr)) error                // RawConn's Control
+
+	patience atomic.Int64 // how many ns an operation may wait that has no deadline
+
+	mu      sync.Mutex // held during an operation; guards the fields below
+	step    func(fd uintptr) (done bool)
+	p       []byte        // the buffer to read into or to write
+	n       int           // bytes read or written so far
+	err     error         // an errno
+	blocked bool          // the operation waits for the peer
+	since   time.Time     // when it began to wait, or last wrote something
+	limit   time.Duration // how long it may, if there is no deadline; not positive: for ever
+}
+
+// record is called after each attempt, with whether it wrote something. It records
+// since when the peer is waited for, and reports whether the operation is done.
+func (t *transfer) record(something bool) (done bool) {
+	done = t.err != syscall.EAGAIN
+	if !done && (something || !t.blocked) {
+		t.since = time.Now()
+		if t.limit > 0 && !t.deadline.isSet() {
+			t.deadline.Wake(t.since.Add(t.limit), t.since)
+		}
+	}
+	t.blocked = !done
+	return done
+}
+
+// run calls step until it is done, and returns its error, or until the deadline or
+// the patience has passed.
+func (t *transfer) run(step func(fd uintptr) (done bool)) error {
+	t.blocked, t.limit = false, time.Duration(t.patience.Load())
+	for begun := false; ; begun = true {
+		err := t.call(step)
+		if err == nil {
+			return t.err
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		if !begun && !t.blocked {
+			t.since = time.Now() // the deadline had passed before the first attempt
+		}
+		if t.blocked && t.tryNow(step) {
+			return t.err
+		}
+		if !t.goOn() {
+			return err
+		}
+	}
+}
+
+// goOn is called when the connection's own deadline has ended an operation. It
+// reports whether that is to be tried again.
+func (t *transfer) goOn() bool {
+	if t.limit <= 0 || t.deadline.isSet() {
+		_, again := t.deadline.Renew(t.since)
+		return again
+	}
+	now := time.Now()
+	until := t.since.Add(t.limit)
+	return until.After(now) && t.deadline.Wake(until, now) == nil
+}
+
+// tryNow calls step although the poller has not reported room. The system
+// reports it only when a third of the send buffer is free, and a slow client may
+// take less than that before the deadline.
+func (t *transfer) tryNow(step func(fd uintptr) bool) (done bool) {
+	err := t.control(func(fd uintptr) { done = step(fd) })
+	return err == nil && done
+}
