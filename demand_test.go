@@ -2,17 +2,20 @@ package parachute_test
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/matryer/is"
+	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/shahnk19/parachute"
 )
@@ -201,5 +204,46 @@ func TestCanonicalHostWithoutACertificateIsNotRedirectedToOverTLS(t *testing.T) 
 		k.ca.Down(false)
 		time.Sleep(2 * time.Minute)
 		is.Equal(k.location("GET", "www.app.test", "/x"), "301 https://app.test/x")
+	})
+}
+
+// A counted cache has nothing, and counts how often it is asked.
+type countedCache struct{ asked atomic.Int64 }
+
+func (c *countedCache) Get(context.Context, string) ([]byte, error) {
+	c.asked.Add(1)
+	return nil, autocert.ErrCacheMiss
+}
+func (c *countedCache) Put(context.Context, string, []byte) error { return nil }
+func (c *countedCache) Delete(context.Context, string) error      { return nil }
+
+// The cache may be far away.
+func TestCacheIsNotAskedForANameThatWasJustRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		cache := new(countedCache)
+		k, s := newKeep(t, parachute.Options{ACME: parachute.ACME{Cache: cache}}), new(shop)
+		k.open(s)
+		is.Equal(k.getTLS("bad.test", "bad.test", "/"), unrecognized)
+		asked := cache.asked.Load()
+		is.True(asked > 0) // it may have been admitted once
+		is.Equal(k.getTLS("bad.test", "bad.test", "/"), unrecognized)
+		is.Equal(cache.asked.Load(), asked)
+	})
+}
+
+func TestNameOnDemandIsRedirectedToForAsLongAsItHasACertificate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		k, s := newKeep(t, parachute.Options{}), &shop{allowed: []string{"good.test"}}
+		k.ca.Lifetime = 3 * time.Hour
+		k.open(s)
+		is.Equal(k.getTLS("good.test", "good.test", "/"), "200 web")
+		k.ca.Down(true)
+		time.Sleep(2*time.Hour + 30*time.Minute)
+		is.True(k.Certificates()[0].Error != "") // it cannot be renewed
+		is.Equal(k.location("GET", "good.test", "/"), "301 https://good.test/")
+		time.Sleep(time.Hour)
+		is.Equal(k.location("GET", "good.test", "/"), "200") // it has expired
 	})
 }

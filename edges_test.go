@@ -3,12 +3,14 @@ package parachute_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -374,4 +376,39 @@ func TestClientWhoseBodyFailsHasNotLeft(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Who has written is only of interest to those who might read from another target.
+func TestServiceWithoutReadTargetsRemembersNoWriter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		is.NoErr(h.with(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Writer-Affinity", r.Header.Get("X-Said"))
+		}, parachute.Deployment{Timeouts: parachute.Timeouts{WriterAffinity: time.Minute}}))
+		resp, _ := h.answer("POST", "/", "", "X-Said", "true")
+		is.Equal(resp.Header["Set-Cookie"], nil)
+		is.Equal(resp.Header.Get("X-Writer-Affinity"), "true") // it is the app's own
+	})
+}
+
+// A program that speaks TLS by itself has one certificate for all hosts: then none
+// of them has settings of its own that a connection could miss.
+func TestHostsOfAProxyBehindSomebodyElsesTLSShareAConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		for _, name := range []string{"one", "two"} {
+			h.app(name, name+".internal:80")
+			is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: name, Targets: []string{name + ".internal:80"}, Hosts: []string{name + ".test"}}))
+		}
+		for _, host := range []string{"one.test", "two.test"} {
+			r := httptest.NewRequest("GET", "https://"+host+"/", nil)
+			r.TLS = &tls.ConnectionState{ServerName: "one.test"}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			is.Equal(w.Code, 200)
+			is.Equal(w.Body.String()+".test", host)
+		}
+	})
 }

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -205,5 +207,18 @@ func TestWhoDoesTLSWithoutTheProxyIsServed(t *testing.T) {
 		k := &keep{house: h, ca: proxytest.NewCA()}
 		h.net.ServeTLS(t, "proxy.test:443", &tls.Config{Certificates: []tls.Certificate{k.ca.Issue("app.test")}}, h.Proxy).SetHealth(0)
 		is.Equal(k.getTLS("app.test", "app.test", "/"), "200 web") // TLS is none of its business
+	})
+}
+
+func TestKeyPairIsNotReadOnceItsServiceIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		k := newKeep(t, parachute.Options{})
+		pair := k.files("app.test")
+		is.NoErr(k.secure("web", pair, "app.test"))
+		is.NoErr(k.Remove(t.Context(), "web"))
+		is.NoErr(os.Remove(pair.CertFile))
+		time.Sleep(time.Minute)
+		is.True(!k.told("app.test", "")) // whoever removes the service may remove its files
 	})
 }

@@ -3,6 +3,7 @@ package parachute_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,6 +65,42 @@ func TestRequestsToARestoredServiceWaitForItsFirstProbe(t *testing.T) {
 		is.Equal(h.Services()[0].Live.Targets[0].Requests, int64(0)) // not sent yet
 		time.Sleep(2 * time.Millisecond)
 		is.Equal(h.Services()[0].Live.Targets[0].Requests, int64(1)) // after a second it is, whatever the probe does
+	})
+}
+
+// Where none of them is healthy, that is known once the last one was probed, and
+// waiting for longer would not help.
+func TestRequestsToARestoredServiceWaitUntilEachTargetWasProbed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		web := status("web", 1, "one.test:80", "web.test")
+		web.Deployment.Targets = append(web.Deployment.Targets, "two.test:80")
+		for address, took := range map[string]time.Duration{"one.test:80": 0, "two.test:80": 400 * time.Millisecond} {
+			h.net.Serve(t, address, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/up" {
+					time.Sleep(took) // the app's work
+					w.WriteHeader(http.StatusServiceUnavailable)
+				}
+			})).SetHealth(0)
+		}
+		is.NoErr(h.Restore([]parachute.Status{web}))
+		begin := time.Now()
+		is.Equal(h.get("web.test"), "200 ")
+		is.Equal(time.Since(begin), 400*time.Millisecond)
+	})
+}
+
+func TestDeploymentOfAnotherServiceIsNotRestored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("app", "app.test:80")
+		web := status("web", 1, "app.test:80", "web.test")
+		web.Deployment.Service = "other"
+		is.True(errors.Is(h.Restore([]parachute.Status{web}), parachute.ErrInvalid))
+		is.Equal(h.Services()[0].Error, "the deployment is of service other")
+		is.Equal(h.get("web.test"), "503 503 Service Unavailable")
 	})
 }
 
