@@ -469,10 +469,11 @@ func describe(verb, service string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if checkServiceName(service) != nil {
-		service = ""
+	doing := "parachute: " + verb
+	if checkServiceName(service) == nil {
+		doing += " " + service
 	}
-	return &changeError{verb: verb, service: service, err: err}
+	return &verbose.Wrapped{Doing: doing, Err: err}
 }
 
 // refuse is describe for a change that has changed nothing.
@@ -484,16 +485,16 @@ func (p *Proxy) refuse(verb, service string, err error) error {
 	if errors.Is(err, ErrSuperseded) || errors.Is(err, ErrClosed) || errors.Is(err, ErrNotFound) {
 		return refused // it says what it is that has come in between
 	}
-	e := refused.(*changeError)
+	e := refused.(*verbose.Wrapped)
 	v := p.router.routes.Load().services[service]
-	switch e.unchanged = "nothing was changed"; {
-	case v == nil && e.service != "":
-		e.unchanged += "; " + service + " is not deployed"
+	switch e.After = "nothing was changed"; {
+	case v == nil && checkServiceName(service) == nil:
+		e.After += "; " + service + " is not deployed"
 	case v == nil:
 	case v.status.State == StateServing:
-		e.unchanged += "; " + service + " still serves " + strings.Join(slices.Concat(v.status.Deployment.Targets, v.status.Deployment.ReadTargets), ", ")
+		e.After += "; " + service + " still serves " + strings.Join(slices.Concat(v.status.Deployment.Targets, v.status.Deployment.ReadTargets), ", ")
 	default:
-		e.unchanged += "; " + service + " is still " + string(v.status.State)
+		e.After += "; " + service + " is still " + string(v.status.State)
 	}
 	return e
 }
@@ -510,31 +511,6 @@ func (f *fault) Unwrap() error { return f.sentinel }
 // faultf returns an error that reads as the format says and is sentinel.
 func faultf(sentinel error, format string, args ...any) error {
 	return &fault{sentinel, fmt.Sprintf(format, args...)}
-}
-
-// A changeError says in front of an error what was being done, and to what.
-type changeError struct {
-	verb, service string // service is "" if it cannot be one
-	err           error
-	unchanged     string // what is as it was, which %+v ends with; "": that is not known
-}
-
-func (e *changeError) Error() string { return e.doing() + e.err.Error() }
-func (e *changeError) Unwrap() error { return e.err }
-
-func (e *changeError) Format(s fmt.State, verb rune) {
-	full := fmt.Sprintf("%s%+v", e.doing(), e.err)
-	if e.unchanged != "" {
-		full += "\n  " + e.unchanged
-	}
-	verbose.Format(s, verb, e, full)
-}
-
-func (e *changeError) doing() string {
-	if e.service == "" {
-		return "parachute: " + e.verb + ": "
-	}
-	return "parachute: " + e.verb + " " + e.service + ": "
 }
 
 // State says what a service does with its requests.
@@ -693,9 +669,10 @@ const (
 	EventPaused    EventKind = "paused"    // its requests wait
 	EventStopped   EventKind = "stopped"   // its requests are answered 503
 	EventResumed   EventKind = "resumed"   // its requests are served again
-	EventSplit     EventKind = "split"     // its requests are split otherwise between it and its rollout
+	EventSplit     EventKind = "split"     // its requests are split otherwise between it and its rollout; Split says how
 	EventFailed    EventKind = "failed"    // a deploy was refused, or a service could not be restored; Err tells why
 
+	EventRolloutEnded  EventKind = "rollout ended"  // all of its requests go to its first version again
 	EventCertificate   EventKind = "certificate"    // Host has a new certificate
 	EventNoCertificate EventKind = "no certificate" // a new certificate for Host could not be obtained, or not be kept; Err tells why
 )
@@ -712,6 +689,12 @@ type Event struct {
 	Requests   int64  // in EventDraining and EventDrained
 	Streams    int64  // likewise: upgraded connections and event streams
 	Err        error
+
+	// Targets and Hosts are what the switch was to, in EventSwitched. Split says who
+	// goes to a rollout from now on, in EventSplit, in EventRolloutEnded, and in
+	// EventSwitched if it was to a rollout; otherwise it is nil.
+	Targets, Hosts []string
+	Split          *Split
 
 	// These say how far it has come. Probes is how many of the target have
 	// ended, in EventProbed, and in EventHealthy while a deploy waits; Elapsed
@@ -754,6 +737,21 @@ func (e Event) level() slog.Level {
 	return slog.LevelInfo
 }
 
+// ofRollout returns e, which is about a service that is s from now on, with what it
+// says of the service's rollout.
+func (e Event) ofRollout(s *Status) Event {
+	r := cmp.Or(s.Rollout, new(Rollout))
+	switch e.Kind {
+	case EventSwitched:
+		e.Targets, e.Hosts = slices.Concat(r.Targets, r.ReadTargets), append([]string(nil), s.Deployment.Hosts...)
+	case EventSplit, EventRolloutEnded:
+	default:
+		return e
+	}
+	e.Split = &Split{Percent: r.Split.Percent, List: slices.Clone(r.Split.List), CookieOnly: r.Split.CookieOnly}
+	return e
+}
+
 // attrs returns what a log says of e, but for its kind.
 func (e Event) attrs() []slog.Attr {
 	var attrs []slog.Attr
@@ -765,6 +763,12 @@ func (e Event) attrs() []slog.Attr {
 	}
 	if e.Target != "" {
 		attrs = append(attrs, slog.String("target", e.Target))
+	}
+	if e.Targets != nil {
+		attrs = append(attrs, slog.Any("targets", e.Targets), slog.Any("hosts", append([]string{}, e.Hosts...)))
+	}
+	if e.Split != nil {
+		attrs = append(attrs, slog.Int("percent", e.Split.Percent), slog.Any("list", append([]string{}, e.Split.List...)))
 	}
 	if e.Probe != nil {
 		attrs = append(attrs, slog.String("probe", e.Probe.String()))

@@ -52,7 +52,7 @@ func (p *Proxy) replace(ctx context.Context, res *reserved, s *spec) (previous, 
 	v, m := p.start(Status{Service: s.Service, Generation: res.Number, State: StateServing, Deployment: s.Deployment}, s, !s.Force)
 	if err = p.await(ctx, v, m); err == nil {
 		previous, next, err = p.router.publish(ctx, res, s.Service, v.replacing, func(*version) {
-			p.emit(Event{Kind: EventSwitched, Service: s.Service, Generation: res.Number})
+			p.emit(Event{Kind: EventSwitched, Service: s.Service, Generation: res.Number, Targets: slices.Concat(s.Targets, s.ReadTargets), Hosts: append([]string(nil), s.Hosts...)})
 		})
 	}
 	if err != nil {
@@ -259,7 +259,7 @@ func (p *Proxy) update(ctx context.Context, res *reserved, service string, kind 
 		if res != nil {
 			e.Generation = res.Number
 		}
-		p.emit(e)
+		p.emit(e.ofRollout(&next.status))
 	})
 }
 
@@ -347,7 +347,7 @@ func (p *Proxy) endRollout(ctx context.Context, service string) error {
 	}
 	defer p.router.changes.End(res)
 	var limits Timeouts
-	previous, next, err := p.update(ctx, res, service, EventSplit, func(v *version) (*version, error) {
+	previous, next, err := p.update(ctx, res, service, EventRolloutEnded, func(v *version) (*version, error) {
 		if v.rollout != nil {
 			limits = v.status.Rollout.Timeouts.over(v.status.Deployment.Timeouts)
 		}

@@ -77,7 +77,7 @@ func (f *formatter) format(e parachute.Event) []progressLine {
 		return []progressLine{f.formatProbe(e)}
 	case parachute.EventSwitched:
 		r.status, r.detail = f.verb, fmt.Sprintf("%s, generation %d", f.effect, e.Generation)
-	case parachute.EventSplit:
+	case parachute.EventSplit, parachute.EventRolloutEnded:
 		r.status, r.detail = f.verb, f.effect
 	case parachute.EventPaused:
 		r.status, r.detail = "paused", "requests wait"

@@ -27,3 +27,14 @@ func TestOnlyTheVerboseFormTellsMore(t *testing.T) {
 		is.Equal(fmt.Sprintf(format, problem{}), want)
 	}
 }
+
+func TestWrappedSaysWhatWasBeingDoneAndWhatIsAsItWas(t *testing.T) {
+	is := is.New(t)
+	err := &verbose.Wrapped{Doing: "deploy web", Err: problem{}}
+	is.Equal(fmt.Sprintf("%v", err), "deploy web: a problem")
+	is.Equal(fmt.Sprintf("%+v", err), "deploy web: a problem\n  of 100%")
+	err.After = "nothing was changed"
+	is.Equal(fmt.Sprintf("%v", err), "deploy web: a problem")
+	is.Equal(fmt.Sprintf("%+v", err), "deploy web: a problem\n  of 100%\n  nothing was changed")
+	is.Equal(err.Unwrap(), problem{})
+}

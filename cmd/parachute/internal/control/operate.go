@@ -47,7 +47,7 @@ func (c *handlers) rollout(w http.ResponseWriter, r *http.Request) {
 func (c *handlers) endRollout(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
 	c.runOperation(w, r, nil, task{
-		verb: "end rollout", service: name, firstEvent: parachute.EventSplit,
+		verb: "end rollout", service: name, firstEvent: parachute.EventRolloutEnded,
 		do: func() error { return c.proxy.EndRollout(r.Context(), name) },
 	})
 }

@@ -76,7 +76,7 @@ func (c *Client) EndRollout(ctx context.Context, service string, events func(par
 	return c.change(ctx, &change{
 		verb: "end rollout", service: service,
 		method: http.MethodDelete, suffix: "/rollout",
-		effect: parachute.EventSplit,
+		effect: parachute.EventRolloutEnded,
 		check:  checkStatus(func(s parachute.Status) bool { return s.Rollout == nil }),
 		events: events,
 	})

@@ -61,26 +61,30 @@ func TestServiceIsRolledOutFromAfar(t *testing.T) {
 	first, second := newTarget(t), newTarget(t)
 	is.NoErr(p.proxy.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{first}}))
 	var last parachute.EventKind
+	var told parachute.Event
 	hear := func(e parachute.Event) {
-		if e.Kind == parachute.EventSwitched || e.Kind == parachute.EventSplit {
-			last = e.Kind
+		switch e.Kind {
+		case parachute.EventSwitched, parachute.EventSplit, parachute.EventRolloutEnded:
+			last, told = e.Kind, e
 		}
 	}
 
 	_, err := p.client.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{second}}, hear)
 	is.NoErr(err)
 	is.Equal(last, parachute.EventSwitched)
+	is.Equal(told.Targets, []string{second})
 	is.Equal(p.statusOf(t).Rollout.Targets, []string{second})
 
 	_, err = p.client.SetSplit(t.Context(), "web", parachute.Split{Percent: 10, List: []string{"v1", "v2"}}, hear)
 	is.NoErr(err)
 	is.Equal(last, parachute.EventSplit)
+	is.Equal(*told.Split, parachute.Split{Percent: 10, List: []string{"v1", "v2"}})
 	is.Equal(p.statusOf(t).Rollout.Split, parachute.Split{Percent: 10, List: []string{"v1", "v2"}})
 
 	last = ""
 	_, err = p.client.EndRollout(t.Context(), "web", hear)
 	is.NoErr(err)
-	is.Equal(last, parachute.EventSplit)
+	is.Equal(last, parachute.EventRolloutEnded)
 	is.Equal(p.statusOf(t).Rollout, nil)
 	is.Equal(p.statusOf(t).Deployment.Targets, []string{first})
 }

@@ -67,6 +67,9 @@ type wireEvent struct {
 	Elapsed    wireDuration        `json:"elapsed,omitzero"`
 	Limit      wireDuration        `json:"limit,omitzero"`
 	Unused     []string            `json:"unused,omitempty"`
+	Targets    []string            `json:"targets,omitempty"`
+	Hosts      []string            `json:"hosts,omitempty"`
+	Split      *parachute.Split    `json:"split,omitempty"`
 	Error      *wireError          `json:"error,omitempty"`
 }
 
@@ -95,6 +98,9 @@ func newWireEvent(e parachute.Event) *wireEvent {
 		Elapsed:    wireDuration(e.Elapsed),
 		Limit:      wireDuration(e.Limit),
 		Unused:     e.Unused,
+		Targets:    e.Targets,
+		Hosts:      e.Hosts,
+		Split:      e.Split,
 	}
 	if e.Probe != nil {
 		w.Probe = marshalOrNil(e.Probe)
@@ -121,6 +127,9 @@ func (w *wireEvent) event() parachute.Event {
 		Elapsed:    time.Duration(w.Elapsed),
 		Limit:      time.Duration(w.Limit),
 		Unused:     w.Unused,
+		Targets:    w.Targets,
+		Hosts:      w.Hosts,
+		Split:      w.Split,
 	}
 	if probe := new(parachute.Probe); w.Probe != nil && json.Unmarshal(w.Probe, probe) == nil {
 		e.Probe = probe

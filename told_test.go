@@ -1,0 +1,77 @@
+package parachute_test
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute"
+)
+
+// logTo returns a log that leaves out times and levels.
+func logTo(out *bytes.Buffer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey || a.Key == slog.LevelKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+}
+
+// linesOf returns the lines of a log that begin so.
+func linesOf(log *bytes.Buffer, prefix string) (lines []string) {
+	for line := range strings.Lines(log.String()) {
+		if strings.HasPrefix(line, prefix) {
+			lines = append(lines, strings.TrimSuffix(line, "\n"))
+		}
+	}
+	return lines
+}
+
+func TestSwitchIsLoggedWithItsTargetsAndHosts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var log bytes.Buffer
+		h := newHouse(t, parachute.Options{Logger: logTo(&log)})
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{
+			Service: "web", Targets: []string{"one.test:80"}, ReadTargets: []string{"two.test:80"}, Hosts: []string{"A.test", "b.test"},
+			Force: true, // there is no probe that would tell of the targets
+		}))
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "rest", Targets: []string{"one.test:80"}, Force: true}))
+		is.Equal(linesOf(&log, "msg=switched"), []string{
+			`msg=switched service=web generation=1 targets="[one.test:80 two.test:80]" hosts="[a.test b.test]"`,
+			`msg=switched service=rest generation=2 targets=[one.test:80] hosts=[]`,
+		})
+	})
+}
+
+func TestRolloutIsLoggedWithItsShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var log bytes.Buffer
+		var events []parachute.Event
+		h := newHouse(t, parachute.Options{Logger: logTo(&log), Notify: func(e parachute.Event) { events = append(events, e) }})
+		h.app("one", "one.test:80")
+		h.app("two", "two.test:80")
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"one.test:80"}, Hosts: []string{"a.test"}}))
+		log.Reset()
+		is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"two.test:80"}}))
+		is.NoErr(h.SetSplit(t.Context(), "web", parachute.Split{Percent: 10, List: []string{"staff"}}))
+		is.NoErr(h.Pause(t.Context(), "web", parachute.Pause{}))
+		is.NoErr(h.EndRollout(t.Context(), "web"))
+		is.Equal(linesOf(&log, "msg=switched"), []string{`msg=switched service=web generation=2 targets=[two.test:80] hosts=[a.test] percent=0 list=[]`})
+		is.Equal(linesOf(&log, "msg=split"), []string{`msg=split service=web generation=1 percent=10 list=[staff]`})
+		is.Equal(linesOf(&log, "msg=paused"), []string{`msg=paused service=web generation=1`})
+		is.Equal(linesOf(&log, `msg="rollout ended"`), []string{`msg="rollout ended" service=web generation=3 percent=0 list=[]`})
+
+		for _, e := range events {
+			if e.Kind == parachute.EventSplit {
+				is.Equal(*e.Split, parachute.Split{Percent: 10, List: []string{"staff"}})
+			}
+		}
+	})
+}
