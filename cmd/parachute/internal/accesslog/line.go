@@ -43,61 +43,53 @@ func (s *line) end() {
 	s.b = append(s.b, '\n')
 }
 
-func (s *line) key(name string) {
-	s.beginKey()
-	s.b = append(s.b, name...)
-	s.endKey()
-}
-
-func (s *line) beginKey() {
-	if s.text {
-		s.b = append(s.b, ' ')
-	} else {
-		s.b = append(s.b, `,"`...)
-	}
-}
-
-func (s *line) endKey() {
-	if s.text {
-		s.b = append(s.b, '=')
-	} else {
-		s.b = append(s.b, `":`...)
-	}
-}
-
 func (s *line) int(name string, v int64) {
-	s.key(name)
-	s.b = strconv.AppendInt(s.b, v, 10)
+	s.b = strconv.AppendInt(appendKey(s.b, name, s.text), v, 10)
 }
 
 func (s *line) str(name, v string) {
-	s.key(name)
-	s.value(v)
+	s.b = appendValue(appendKey(s.b, name, s.text), v, s.text)
 }
 
-func (s *line) value(v string) {
+func appendKey(b []byte, name string, text bool) []byte {
+	b = append(beginKey(b, text), name...)
+	return endKey(b, text)
+}
+
+func beginKey(b []byte, text bool) []byte {
+	if text {
+		return append(b, ' ')
+	}
+	return append(b, `,"`...)
+}
+
+func endKey(b []byte, text bool) []byte {
+	if text {
+		return append(b, '=')
+	}
+	return append(b, `":`...)
+}
+
+func appendValue(b []byte, v string, text bool) []byte {
 	v = truncate(v)
 	switch {
-	case !s.text:
-		s.b = appendJSON(s.b, v)
+	case !text:
+		return appendJSON(b, v)
 	case isBare(v):
-		s.b = append(s.b, v...)
-	default:
-		s.b = strconv.AppendQuote(s.b, v)
+		return append(b, v...)
 	}
+	return strconv.AppendQuote(b, v)
 }
 
 // headers writes the headers of those names. Several values of a header are
 // joined with commas.
 func (s *line) headers(prefix string, names []string, h http.Header) {
 	for _, name := range names {
-		s.beginKey()
-		s.b = append(s.b, prefix...)
+		b := append(beginKey(s.b, s.text), prefix...)
 		for i := range len(name) {
-			s.b = append(s.b, fieldByte(name[i]))
+			b = append(b, fieldByte(name[i]))
 		}
-		s.endKey()
-		s.value(strings.Join(h[http.CanonicalHeaderKey(name)], ","))
+		s.b = appendValue(endKey(b, s.text), strings.Join(h[http.CanonicalHeaderKey(name)], ","), s.text)
 	}
 }
 
@@ -135,8 +127,11 @@ func truncate(v string) string {
 func appendJSON(b []byte, v string) []byte {
 	const hex = "0123456789abcdef"
 	b = append(b, '"')
-	start := 0
-	for i := 0; i < len(v); {
+	start, i := 0, 0
+	for i < len(v) && isPlain[v[i]] {
+		i++
+	}
+	for i < len(v) {
 		c := v[i]
 		if c >= utf8.RuneSelf {
 			r, size := utf8.DecodeRuneInString(v[i:])
@@ -153,7 +148,7 @@ func appendJSON(b []byte, v string) []byte {
 			i += size
 			continue
 		}
-		if c >= ' ' && c != '"' && c != '\\' {
+		if isPlain[c] {
 			i++
 			continue
 		}
@@ -181,6 +176,14 @@ func appendJSON(b []byte, v string) []byte {
 	b = append(b, v[start:]...)
 	return append(b, '"')
 }
+
+// isPlain tells the bytes that stand for themselves in a JSON string.
+var isPlain = func() (plain [256]bool) {
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		plain[c] = c != '"' && c != '\\'
+	}
+	return plain
+}()
 
 // isBare reports whether v needs no quotes in a text line.
 func isBare(v string) bool {
