@@ -150,9 +150,13 @@ func TestOutlierIsOutForTimesThatGrow(t *testing.T) {
 			return "200"
 		})
 		unhealthy := func() []parachute.Event { return h.of(parachute.EventUnhealthy) }
-		for len(unhealthy()) < 3 {
+		for range 300 {
+			if len(unhealthy()) == 3 {
+				break
+			}
 			time.Sleep(time.Second)
 		}
+		is.Equal(len(unhealthy()), 3)
 		end()
 		time.Sleep(time.Minute)
 		back := h.of(parachute.EventHealthy)[2:] // but for those of the deploy

@@ -426,6 +426,7 @@ func TestWhatCannotBeSaidOfRequestsIsRefused(t *testing.T) {
 			p := parachute.New(parachute.Options{})
 			defer p.Close()
 			tt.d.Service, tt.d.Targets = "web", []string{"web.test:80"}
+			tt.d.Force = true // there is nobody whose health could be waited for
 			err := p.Deploy(t.Context(), tt.d)
 			is.True(errors.Is(err, parachute.ErrInvalid))
 			is.True(strings.Contains(err.Error(), tt.want)) // tt.want

@@ -770,6 +770,7 @@ func TestWhatCannotBeServedOverTLSIsRefused(t *testing.T) {
 			defer p.Close()
 			err := p.Deploy(t.Context(), parachute.Deployment{
 				Service: "web", Targets: []string{"web.test:80"}, Hosts: tt.hosts, TLS: tt.tls, CanonicalHost: tt.canonical,
+				Force: true, // there is nobody whose health could be waited for
 			})
 			is.True(errors.Is(err, parachute.ErrInvalid))
 			is.True(strings.Contains(err.Error(), tt.want)) // tt.want
