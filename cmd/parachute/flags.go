@@ -83,6 +83,20 @@ func (l *stringList) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// A userList is a flag that may be repeated, and whose values each hold the numbers or
+// names of users, separated by commas.
+type userList []string
+
+func (l *userList) UnmarshalText(text []byte) error {
+	for s := range strings.SplitSeq(string(text), ",") {
+		if s = strings.TrimSpace(s); s == "" {
+			return fmt.Errorf("%q has an empty element: want numbers or names of users separated by commas, such as 1001 or ci", text)
+		}
+		*l = append(*l, s)
+	}
+	return nil
+}
+
 // A port is a TCP port. Each flag defines what 0 means.
 type port uint16
 

@@ -96,6 +96,8 @@ func commandHint(err error, command string) string {
 		return "see parachute certificates, and whether the host's DNS leads here and port 80 or 443 can be reached from the internet, or deploy without --wait-certificate"
 	case errors.Is(err, parachute.ErrSuperseded):
 		return "parachute list shows what serves now"
+	case errors.Is(err, control.ErrForbidden):
+		return "run it as one of them, as with sudo, or have the proxy started with your user in --socket-deployers"
 	case errors.Is(err, parachute.ErrNotFound):
 		return "parachute list shows what is deployed"
 	case errors.Is(err, parachute.ErrClosed):

@@ -33,11 +33,12 @@ type runCommand struct {
 
 	ShutdownTimeout durationLimit `envar:"both" placeholder:"30s" help:"How long running requests may take after SIGTERM before they are cut off; 0 cuts them off at once."`
 
-	DataDir     string `envar:"prefixed" placeholder:"PATH" help:"Folder of the state; if none is given, /var/lib/parachute for root, else parachute below $$XDG_STATE_HOME or ~/.local/state."`
-	Socket      string `envar:"prefixed" placeholder:"PATH" help:"Control socket; if none is given, /run/parachute/parachute.sock for root, else one below $$XDG_RUNTIME_DIR or the temporary directory."`
-	SpoolDir    string `envar:"prefixed" placeholder:"PATH" help:"Folder of the files for bodies that are buffered and too large for memory; if none is given, one in the folder of the state."`
-	SocketMode  mode   `envar:"both" placeholder:"0600" help:"Permissions of the control socket: who may write to it may deploy. If none are given, 0600, or 0660 with --socket-group."`
-	SocketGroup string `envar:"both" placeholder:"GROUP" help:"Group whose members may deploy: that of the control socket. If none is given, that of the process, and its members may not."`
+	DataDir         string   `envar:"prefixed" placeholder:"PATH" help:"Folder of the state; if none is given, /var/lib/parachute for root, else parachute below $$XDG_STATE_HOME or ~/.local/state."`
+	Socket          string   `envar:"prefixed" placeholder:"PATH" help:"Control socket; if none is given, /run/parachute/parachute.sock for root, else one below $$XDG_RUNTIME_DIR or the temporary directory."`
+	SpoolDir        string   `envar:"prefixed" placeholder:"PATH" help:"Folder of the files for bodies that are buffered and too large for memory; if none is given, one in the folder of the state."`
+	SocketMode      mode     `envar:"both" placeholder:"0600" help:"Permissions of the control socket: who may write to it may deploy. If none are given, 0600, or 0660 with --socket-group."`
+	SocketGroup     string   `envar:"both" placeholder:"GROUP" help:"Group whose members may deploy: that of the control socket. If none is given, that of the process, and its members may not."`
+	SocketDeployers userList `envar:"both" placeholder:"UID,..." help:"Users who may make changes, besides root and the user of the proxy, by number or name. Others whom mode or group let in may then only look, and see no header values and no log. If none is given, whoever may connect may do everything."`
 
 	TLSMinVersion  tlsVersion `envar:"both" group:"TLS:" placeholder:"1.2" help:"Oldest version of TLS that clients may speak, 1.2 or 1.3."`
 	ACMEDirectory  directory  `name:"acme-directory" envar:"both" group:"TLS:" placeholder:"URL" help:"Directory of the ACME server that automatic certificates come from; if none is given, that of Let's Encrypt."`
@@ -112,7 +113,7 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 		Version:       versionName(),
 		DataDir:       c.DataDir,
 		Socket:        c.Socket,
-		SocketOptions: control.SocketOptions{Mode: fs.FileMode(c.SocketMode), Group: c.SocketGroup},
+		SocketOptions: control.SocketOptions{Mode: fs.FileMode(c.SocketMode), Group: c.SocketGroup, Deployers: c.SocketDeployers},
 		Bind:          c.Bind.Addr,
 		HTTPPort:      uint16(c.HTTPPort),
 		HTTPSPort:     c.HTTPSPort.orDefault(),

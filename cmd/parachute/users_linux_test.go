@@ -144,3 +144,49 @@ func TestMembersOfTheSocketsGroupSpeakToAProxyOfSomebodyElse(t *testing.T) {
 		is.Equal(asUser(ci, ci)(t, nil, "list", "--socket", socket).wait(t), 5)
 	}
 }
+
+func TestUserOfTheCICanDeployAndOthersCanOnlyLook(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	root := filepath.Dir(newEnvironment(t)["PARACHUTE_SOCKET"])
+	u := unitOfTheDocuments(t, root)
+	u.start(t, root, "--socket-group", deployersOr(), "--socket-deployers", fmt.Sprint(ci))
+	env := environment{"PARACHUTE_SOCKET": u.env["PARACHUTE_SOCKET"]}
+	app := newApp(t, "web")
+	args := []string{"deploy", "web", "--target", app.address, "--request-header", "set X-Key: s3cr3t"}
+	is.Equal(asUser(ci, deployers)(t, env, args...).wait(t), 0)
+	logs := asBinary(t, env, "logs", "web")
+	is.Equal(logs.wait(t), 0) // root, or the owner
+	is.True(strings.Contains(logs.stdout.String(), "switched"))
+	all := asBinary(t, env, "list", "--json")
+	is.Equal(all.wait(t), 0)
+	is.True(strings.Contains(all.stdout.String(), "s3cr3t"))
+	if os.Getuid() != 0 {
+		return
+	}
+	looks := asUser(visitor, deployers)
+	seen := looks(t, env, "list", "--json")
+	is.Equal(seen.wait(t), 0)
+	is.True(strings.Contains(seen.stdout.String(), app.address))
+	is.True(!strings.Contains(seen.stdout.String(), "s3cr3t"))
+	for _, args := range [][]string{
+		{"status"}, {"certificates"}, {"version"},
+	} {
+		is.Equal(looks(t, env, args...).wait(t), 0)
+	}
+	for _, args := range [][]string{
+		args, {"remove", "web"}, {"pause", "web"}, {"stop", "web"}, {"resume", "web"}, {"rollout", "deploy", "web", "--target", app.address},
+		{"rollout", "set", "web", "--percent", "1"}, {"rollout", "stop", "web"}, {"logs"}, {"logs", "--follow"},
+	} {
+		refused := looks(t, env, args...)
+		is.Equal(refused.wait(t), 1)
+		said := refused.stderr.String()
+		is.True(strings.Contains(said, "user 54322 may only read, and not the log: changes are for root, user 65534")) // who runs the proxy
+		is.True(strings.Contains(said, ", user 54321"))
+		is.True(strings.Contains(said, "--socket-deployers"))
+	}
+	printed := looks(t, env, append(args, "--json")...)
+	is.Equal(printed.wait(t), 1)
+	is.True(strings.Contains(printed.stdout.String(), `"code":"forbidden"`))
+	is.Equal(asUser(visitor, visitor)(t, env, "list").wait(t), 5) // whom the group does not let in
+}

@@ -33,6 +33,7 @@ func codes() []code {
 	return []code{
 		{"invalid", http.StatusBadRequest, parachute.ErrInvalid},
 		{"conflict", http.StatusConflict, parachute.ErrConflict},
+		{"forbidden", http.StatusForbidden, ErrForbidden},
 		{"not_found", http.StatusNotFound, parachute.ErrNotFound},
 		{"canceled", statusClientClosedRequest, context.Canceled},         // with what was waited for, which the next two are
 		{"deadline", statusClientClosedRequest, context.DeadlineExceeded}, // likewise

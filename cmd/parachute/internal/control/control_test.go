@@ -33,11 +33,17 @@ type plane struct {
 // newPlane starts a proxy with these options, whose Notify it sets.
 func newPlane(t *testing.T, o parachute.Options) *plane {
 	t.Helper()
+	return newPlaneFor(t, o, control.SocketOptions{})
+}
+
+// newPlaneFor is newPlane with a socket for those who.
+func newPlaneFor(t *testing.T, o parachute.Options, who control.SocketOptions) *plane {
+	t.Helper()
 	p := &plane{socket: socketPath(t), server: control.NewServer("v1.2.3"), heard: make(chan parachute.Event, 10_000)}
 	o.Notify = p.notify
 	p.proxy = parachute.New(o)
 	p.client = &control.Client{Sockets: []string{p.socket}}
-	l, err := control.Listen(p.socket, control.SocketOptions{})
+	l, err := control.Listen(p.socket, who)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package control_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -234,4 +235,65 @@ func TestSocketThatIsOutOfReachIsToldSo(t *testing.T) {
 	})
 	is.True(errors.Is(err, control.ErrNoProxy))
 	is.True(saysAll(err.Error(), p.socket+": permission denied: it belongs to user 0")) // whose it is can be seen
+}
+
+func TestUsersMayDoWhatTheSocketsOptionsSay(t *testing.T) {
+	is := is.New(t)
+	const deployer = stranger + 1
+	other := newPlane(t, parachute.Options{})
+	_, err := other.client.Deploy(t.Context(), deployment("web"), nil)
+	is.NoErr(err) // the owner's
+	if os.Geteuid() != 0 {
+		return
+	}
+	const nothing, reads, all = "nothing", "reads", "all"
+	for _, tt := range []struct {
+		name               string
+		who                control.SocketOptions
+		deployer, stranger string
+	}{
+		{"as ever", control.SocketOptions{}, nothing, nothing},
+		{"a wide socket", control.SocketOptions{Mode: 0o666}, all, all},
+		{"a deployer", control.SocketOptions{Deployers: []string{"54322"}}, all, nothing},
+		{"a deployer of a wide socket", control.SocketOptions{Mode: 0o666, Deployers: []string{"1", "54322"}}, all, reads},
+		{"nobody but root", control.SocketOptions{Mode: 0o666, Deployers: []string{"root"}}, reads, reads},
+		{"a deployer who is not in the group", control.SocketOptions{Group: "54321", Deployers: []string{"54322"}}, nothing, reads},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			is := is.New(t)
+			p := newPlaneFor(t, parachute.Options{}, tt.who)
+			is.NoErr(os.Chmod(filepath.Dir(p.socket), 0o711))
+			as := func(uid int) string {
+				_, readErr := runFor(uid, func() ([]parachute.Status, error) { return p.client.Services(t.Context()) })
+				_, deployErr := runFor(uid, func() (control.Result, error) { return p.client.Deploy(t.Context(), deployment("web"), nil) })
+				_, logErr := runFor(uid, func() (any, error) {
+					return nil, p.client.Logs(t.Context(), control.LogQuery{}, func([]byte) error { return nil })
+				})
+				switch {
+				case readErr == nil && deployErr == nil && logErr == nil:
+					return all
+				case readErr == nil && errors.Is(deployErr, control.ErrForbidden) && errors.Is(logErr, control.ErrForbidden):
+					is.True(saysAll(deployErr.Error(), "parachute: deploy web: user ", "may only read", "root"))
+					return reads
+				case readErr != nil && deployErr != nil && logErr != nil:
+					isTold := tt.who.Deployers != nil && tt.who.Group == "" // who may, and need not find out
+					is.Equal(errors.Is(readErr, control.ErrForbidden) && errors.Is(deployErr, control.ErrForbidden), isTold)
+					return nothing
+				}
+				return fmt.Sprint(readErr, deployErr, logErr)
+			}
+			is.Equal(as(deployer), tt.deployer)
+			is.Equal(as(stranger), tt.stranger)
+			is.Equal(as(0), all)
+		})
+	}
+}
+
+// runFor returns what f returns as that user.
+func runFor[T any](uid int, f func() (T, error)) (v T, err error) {
+	err = runAndWait(uid, uid, func() (err error) {
+		v, err = f()
+		return err
+	})
+	return v, err
 }

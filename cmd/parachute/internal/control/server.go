@@ -6,6 +6,7 @@
 package control
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -61,34 +62,37 @@ func (s *Server) HTTPServer(p *parachute.Proxy) *http.Server {
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnContext:       withGuest,
 	}
 	server.RegisterOnShutdown(s.logFollowers.closeAll)
 	return server
 }
 
 // Handler returns the control plane of p. It does not check who connects; the
-// listener does.
+// listener does. Of those who connect to the listener of SocketOptions with Deployers,
+// it lets only some do what has a verb; everybody may do the rest.
 func (s *Server) Handler(p *parachute.Proxy) http.Handler {
 	c := &handlers{s, p}
 	return mux{
-		{"GET", "/v1/services", c.list},
-		{"PUT", "/v1/services/{name}", c.deploy},
-		{"DELETE", "/v1/services/{name}", c.remove},
-		{"POST", "/v1/services/{name}/pause", c.pause},
-		{"POST", "/v1/services/{name}/stop", c.stop},
-		{"POST", "/v1/services/{name}/resume", c.resume},
-		{"PUT", "/v1/services/{name}/rollout", c.rollout},
-		{"DELETE", "/v1/services/{name}/rollout", c.endRollout},
-		{"PUT", "/v1/services/{name}/rollout/split", c.split},
-		{"GET", "/v1/certificates", c.certificates},
-		{"GET", "/v1/logs", c.logs},
-		{"GET", "/v1/version", c.version},
+		{"GET", "/v1/services", "", c.list},
+		{"PUT", "/v1/services/{name}", "deploy", c.deploy},
+		{"DELETE", "/v1/services/{name}", "remove", c.remove},
+		{"POST", "/v1/services/{name}/pause", "pause", c.pause},
+		{"POST", "/v1/services/{name}/stop", "stop", c.stop},
+		{"POST", "/v1/services/{name}/resume", "resume", c.resume},
+		{"PUT", "/v1/services/{name}/rollout", "rollout", c.rollout},
+		{"DELETE", "/v1/services/{name}/rollout", "end rollout", c.endRollout},
+		{"PUT", "/v1/services/{name}/rollout/split", "split", c.split},
+		{"GET", "/v1/certificates", "", c.certificates},
+		{"GET", "/v1/logs", "logs", c.logs},
+		{"GET", "/v1/version", "", c.version},
 	}
 }
 
 // A route is a handler for a method and a path.
 type route struct {
 	method, path string // {name} in path stands for any one segment
+	verb         string // what only deployers may do; "": what readers may, too, and shows them no secrets
 	handler      http.HandlerFunc
 }
 
@@ -105,6 +109,11 @@ func (m mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case ok && route.method == r.Method:
 			r.SetPathValue("name", name)
+			if g := guestOf(r.Context()); g != nil && (route.verb != "" || !g.mayRead) {
+				what := strings.TrimSpace(cmp.Or(route.verb, r.URL.Path) + " " + name)
+				writeError(w, fmt.Errorf("parachute: %s: %w", what, g.refusal()))
+				return
+			}
 			route.handler(w, r)
 			return
 		case ok:
@@ -163,6 +172,9 @@ func (c *handlers) list(w http.ResponseWriter, r *http.Request) {
 	services := c.proxy.Services()
 	if services == nil {
 		services = []parachute.Status{}
+	}
+	if guestOf(r.Context()) != nil {
+		hideSecrets(services)
 	}
 	writeJSON(w, http.StatusOK, services)
 }

@@ -25,12 +25,21 @@ import (
 type SocketOptions struct {
 	Mode  fs.FileMode // permission bits of the socket; if 0, 0600, or 0660 with a Group
 	Group string      // its group, by name or number; if empty, the process's own
+
+	// Deployers are the users, by name or number, who may make changes, besides
+	// root and the user of the process; others whom Mode and Group let in may only
+	// read, and see no secrets and no log. If neither Mode nor Group is set,
+	// others may not even read. If nil, whoever may connect may do everything.
+	Deployers []string
 }
 
 // mode returns the permission bits of the socket.
 func (o SocketOptions) mode() fs.FileMode {
-	if o.Group != "" {
+	switch {
+	case o.Group != "":
 		return cmp.Or(o.Mode, 0o660)
+	case o.Deployers != nil:
+		return cmp.Or(o.Mode, 0o666) // others are refused, whatever they ask
 	}
 	return cmp.Or(o.Mode, 0o600)
 }
@@ -63,6 +72,10 @@ func listen(path string, o SocketOptions) (*listener, error) {
 	if err != nil {
 		return nil, err
 	}
+	may, err := deployersOf(o.Deployers)
+	if err != nil {
+		return nil, err
+	}
 	mode := o.mode()
 	dir := filepath.Dir(path)
 	if err := makeFolder(path, mode, gid); err != nil {
@@ -81,7 +94,12 @@ func listen(path string, o SocketOptions) (*listener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
-	return bind(path, mode, gid, o.allowsOthers())
+	l, err := bind(path, mode, gid)
+	if err != nil {
+		return nil, err
+	}
+	l.allowOthers, l.deployers = o.allowsOthers(), may
+	return l, nil
 }
 
 const (
@@ -91,13 +109,13 @@ const (
 
 // bind binds the socket, which nobody else can connect to before it has got its
 // mode.
-func bind(path string, mode fs.FileMode, gid int, isWide bool) (*listener, error) {
+func bind(path string, mode fs.FileMode, gid int) (*listener, error) {
 	l, err := bindPrivate(address(path))
 	if err != nil {
 		return nil, err
 	}
 	l.SetUnlinkOnClose(false)
-	wrapped := &listener{UnixListener: l, path: path, allowOthers: isWide}
+	wrapped := &listener{UnixListener: l, path: path}
 	wrapped.info, err = os.Lstat(path)
 	if err == nil && gid >= 0 {
 		err = os.Lchown(path, -1, gid)
@@ -117,34 +135,32 @@ type listener struct {
 	path        string
 	info        fs.FileInfo // of path, when it was bound
 	allowOthers bool
+	deployers   deployers // may connect in any case
 
 	closing sync.Once
 	err     error // of Close
 }
 
-// Accept returns the next connection of somebody who may connect. Others are
-// hung up on.
+// Accept returns the next connection of somebody who may connect: a guestConn, if he
+// may make no changes. Others are hung up on.
 func (l *listener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.AcceptUnix()
 		if err != nil {
 			return nil, err
 		}
-		if l.allowOthers || mayConnect(c) {
+		if !knowsPeers || l.allowOthers && l.deployers == nil {
 			return c, nil
+		}
+		_, uid, ok := peer(c)
+		switch {
+		case ok && l.deployers.include(uid):
+			return c, nil
+		case ok && l.deployers != nil:
+			return &guestConn{c, guest{uid, l.allowOthers, l.deployers}}, nil
 		}
 		c.Close()
 	}
-}
-
-// mayConnect reports whether root or we ourselves are at the other end, where
-// that can be told.
-func mayConnect(c *net.UnixConn) bool {
-	if !knowsPeers {
-		return true
-	}
-	_, uid, ok := peer(c)
-	return ok && isTrusted(uid)
 }
 
 // Close is called while the socket is still bound, so that no other can have
