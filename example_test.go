@@ -413,3 +413,24 @@ func answer(p *parachute.Proxy, cookies ...*http.Cookie) string {
 	p.ServeHTTP(w, r)
 	return w.Body.String()
 }
+
+// Two versions of an app that are part of the same program: no socket lies in
+// between.
+func ExampleOptions_handlers() {
+	app := func(version string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, version) })
+	}
+	p := parachute.New(parachute.Options{Handlers: map[string]http.Handler{"one": app("version 1"), "two": app("version 2")}})
+	defer p.Close()
+	for _, target := range []string{"handler:one", "handler:two"} {
+		if err := p.Deploy(context.Background(), parachute.Deployment{Service: "web", Targets: []string{target}}); err != nil {
+			log.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		p.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		fmt.Println(w.Body)
+	}
+	// Output:
+	// version 1
+	// version 2
+}

@@ -52,7 +52,7 @@ type HealthCheck struct {
 	Port int `json:"port,omitempty"`
 
 	// Host is sent as the Host header; if empty, the target's address, or
-	// localhost for a unix socket.
+	// localhost for a unix socket and a handler.
 	Host string `json:"host,omitempty"`
 
 	// Interval is the pause between probes, and the longest pause while a
@@ -248,7 +248,7 @@ func newProber(at endpoint.Endpoint, u upstream.Options, s *spec, agent string, 
 	}
 	scheme := "http"
 	switch {
-	case u.Network == "unix":
+	case u.Network != "tcp":
 		authority = "localhost"
 	case u.TLS != nil:
 		scheme = "https"
@@ -655,7 +655,7 @@ func (t UnhealthyTarget) hint(host string) string {
 		}
 	}
 	path, at := pathOf(t.Last.URL), t.Address
-	if asked, err := url.Parse(t.Last.URL); err == nil && !strings.HasPrefix(at, "unix:") {
+	if asked, err := url.Parse(t.Last.URL); err == nil && !strings.HasPrefix(at, "unix:") && !strings.HasPrefix(at, "handler:") {
 		at = asked.Host // with HealthCheck.Port
 	}
 	switch t.Last.Cause {

@@ -19,6 +19,7 @@ import (
 	"github.com/shahnk19/parachute/internal/answer"
 	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/credentials"
+	"github.com/shahnk19/parachute/internal/deep"
 	"github.com/shahnk19/parachute/internal/duration"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/headers"
@@ -74,6 +75,12 @@ type Options struct {
 	// they are known. "0.0.0.0" and "::" stand for every address of the machine,
 	// the latter for those of IPv4, too. A target at one of them is refused.
 	Listening []netip.AddrPort
+
+	// Handlers are what "handler:NAME" means in Deployment.Targets, by NAME, which
+	// is not a number. They are called in this process as by an http.Server for
+	// HTTP/1, with no socket in between; RemoteAddr is 127.0.0.1:0, and
+	// X-Forwarded-For tells the client.
+	Handlers map[string]http.Handler
 
 	// UserAgent is sent with health checks. If empty, "parachute/" and the
 	// version of this module as the program was built with it.
@@ -155,7 +162,7 @@ type Deployment struct {
 	Service string `json:"service"`
 
 	// Targets are what to send requests to: host:port or http://host:port, or
-	// unix:/path of a socket, for plain HTTP/1.1; https://host:port for HTTP/1.1 over TLS; or
+	// unix:/path of a socket, or handler:NAME of Options.Handlers, for plain HTTP/1.1; https://host:port for HTTP/1.1 over TLS; or
 	// h2c://host:port for HTTP/2 without TLS, as gRPC servers speak it.
 	// Required; a deploy succeeds when all of them are healthy. One that is
 	// named twice counts once, here and among ReadTargets.
@@ -528,6 +535,7 @@ func (p *Proxy) parse(d Deployment) (*spec, error) {
 // error the spec has what d can claim, for a service keeps that.
 func (p *Proxy) parseWithoutFiles(d Deployment) (*spec, error) {
 	s, err := d.parse()
+	err = p.checkHandlers(s, err)
 	if s.policy = policyOf(&s.Deployment); p.options.NoHTTPS != nil {
 		s.policy.tls = TLS{}
 	}
@@ -537,7 +545,7 @@ func (p *Proxy) parseWithoutFiles(d Deployment) (*spec, error) {
 // parse returns d complete, with what it claims, and its targets. To parse what it
 // returns changes nothing.
 func (d Deployment) parse() (*spec, error) {
-	s := &spec{Deployment: d.clone()}
+	s := &spec{Deployment: deep.Copy(d)}
 	unclaimable := s.parseClaims()
 	if err := checkServiceName(s.Service); err != nil {
 		return s, err
@@ -722,18 +730,6 @@ func newRules(d *Deployment, p *Proxy) (*rules, error) {
 		}
 	}
 	return r, nil
-}
-
-// clone returns a Deployment that shares no memory with d.
-func (d Deployment) clone() Deployment {
-	for _, list := range []*[]string{
-		&d.Targets, &d.ReadTargets, &d.Hosts, &d.PathPrefixes, &d.HealthCheck.Headers, &d.Access.Allow, &d.Access.Deny,
-		&d.Headers.Request, &d.Headers.Response, &d.Report.RequestHeaders, &d.Report.ResponseHeaders, &d.Report.ExcludeMetricsPaths,
-	} {
-		*list = slices.Clone(*list)
-	}
-	d.Redirects = slices.Clone(d.Redirects)
-	return d
 }
 
 // checkRequests returns why what d says of requests cannot be. Rules, networks,

@@ -65,12 +65,14 @@ import (
 	"github.com/shahnk19/parachute/internal/admission"
 	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/ciphers"
+	"github.com/shahnk19/parachute/internal/deep"
 	"github.com/shahnk19/parachute/internal/descriptors"
 	"github.com/shahnk19/parachute/internal/duration"
 	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/hostname"
+	"github.com/shahnk19/parachute/internal/inprocess"
 	"github.com/shahnk19/parachute/internal/inuse"
 	"github.com/shahnk19/parachute/internal/pages"
 	"github.com/shahnk19/parachute/internal/resolve"
@@ -90,8 +92,9 @@ type Proxy struct {
 	spool            *buffer.Store
 	targetsInUse     inuse.Counter[endpoint.Endpoint] // by place: several versions, of several services, may have one
 	schedule         schedule
-	hop              []string         // one element: the X-Parachute-Hop of the probes that the Proxy sends
-	names            *resolve.Options // how the names of targets are looked up; nil: Options.Dial does it
+	hop              []string                     // one element: the X-Parachute-Hop of the probes that the Proxy sends
+	names            *resolve.Options             // how the names of targets are looked up; nil: Options.Dial does it
+	handlers         map[string]*inprocess.Server // of Options.Handlers
 	shortages        *descriptors.Reporter
 	checks           chan struct{} // has room for as many passwords as are checked at once
 	speaksTLS        atomic.Bool   // TLSConfig was called, so requests over TLS came over such connections
@@ -114,6 +117,7 @@ func New(opts Options) *Proxy {
 		router:           newRouter(opts.Commit),
 		pages:            pages.New(opts.ErrorPages),
 		hop:              forward.NewHop(),
+		handlers:         inprocess.NewAll(opts.Handlers, opts.Logger),
 		shortages:        descriptors.NewReporter(opts.Logger),
 		checks:           make(chan struct{}, runtime.GOMAXPROCS(0)),
 		stopping:         make(chan struct{}),
@@ -421,7 +425,8 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 
 // Close ends everything: running deploys return ErrClosed, requests in flight
 // are cut off, and those that come later are answered 503. When it returns, no
-// goroutine of the Proxy is left. It returns nil, also when called again.
+// goroutine of the Proxy is left, and every call of Options.Handlers has returned.
+// It returns nil, also when called again.
 func (p *Proxy) Close() error {
 	p.doneOnce.Do(p.close)
 	return nil
@@ -435,6 +440,9 @@ func (p *Proxy) close() {
 		v.close()
 	}
 	<-changed
+	for _, h := range p.handlers {
+		h.Close()
+	}
 	p.certificates.close()
 }
 
@@ -637,20 +645,10 @@ func (s Status) normalize() Status {
 
 // clone returns a Status that shares no memory with s but for Live.
 func (s Status) clone() Status {
-	s.Deployment = s.Deployment.clone()
-	if s.Rollout != nil {
-		r := *s.Rollout
-		r.Targets, r.ReadTargets, r.Split.List = slices.Clone(r.Targets), slices.Clone(r.ReadTargets), slices.Clone(r.Split.List)
-		s.Rollout = &r
-	}
-	if s.Pause != nil {
-		p := *s.Pause
-		s.Pause = &p
-	}
-	if s.Stop != nil {
-		stop := *s.Stop
-		s.Stop = &stop
-	}
+	live := s.Live
+	s.Live = nil
+	s = deep.Copy(s)
+	s.Live = live
 	return s
 }
 

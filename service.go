@@ -273,7 +273,7 @@ func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
 		return err
 	}
 	s, err := r.parse(&current.status.Deployment, current.targetTLS)
-	if err == nil {
+	if err = p.checkHandlers(s, err); err == nil {
 		err = p.checkElsewhere(ctx, s.targets)
 	}
 	if err != nil {
@@ -406,6 +406,7 @@ func (p *Proxy) restore(status Status, others map[string]*version, byHost map[st
 		return v, nil
 	}
 	second, err := status.Rollout.parse(&v.status.Deployment, v.targetTLS)
+	err = p.checkHandlers(second, err)
 	if err != nil {
 		return v.withoutRollout(), fmt.Errorf("the service serves without its rollout to %s: %w", strings.Join(status.Rollout.Targets, ", "), err)
 	}

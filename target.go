@@ -88,6 +88,9 @@ func (p *Proxy) newTarget(at parsedTarget, s *spec, m *monitor) *target {
 	if name != nil {
 		u.Dial, u.IsCurrent = name.Dial, name.IsCurrent
 	}
+	if at.IsHandler() {
+		u.Dial, u.Vital = p.handlers[at.Address].Dial, true // it takes no descriptor
+	}
 	t := &target{
 		address:  at.given,
 		token:    affinity.Token(p.options.AffinityKey, s.Service, at.given),
@@ -647,7 +650,7 @@ func (d *Deployment) parseTargets() ([]parsedTarget, error) {
 	if len(d.Targets) == 0 {
 		return nil, faultf(ErrInvalid, "no target: name at least one as host:port, such as web-1:3000")
 	}
-	var unix, secure bool
+	var portless, secure bool
 	var all []parsedTarget
 	for _, given := range slices.Concat(d.Targets, d.ReadTargets) {
 		at, err := endpoint.Parse(given)
@@ -657,13 +660,13 @@ func (d *Deployment) parseTargets() ([]parsedTarget, error) {
 		if d.HealthCheck.GRPC && at.Scheme == "http" {
 			return nil, faultf(ErrInvalid, "target %s: a gRPC health check takes HTTP/2: name it h2c://web-1:3000, or https://web-1:3000 if it speaks TLS, or check it without gRPC", given)
 		}
-		unix = unix || at.IsUnix()
+		portless = portless || at.Network != "tcp"
 		secure = secure || at.Scheme == "https"
 		all = append(all, parsedTarget{at, given})
 	}
 	switch {
-	case unix && d.HealthCheck.Port != 0:
-		return nil, faultf(ErrInvalid, "health check port %d: a target on a unix socket has no port", d.HealthCheck.Port)
+	case portless && d.HealthCheck.Port != 0:
+		return nil, faultf(ErrInvalid, "health check port %d: a target on a unix socket has no port, nor has a handler", d.HealthCheck.Port)
 	case !secure && d.TargetTLS != (TargetTLS{}):
 		return nil, faultf(ErrInvalid, "target TLS: none of the targets is an https:// one")
 	case d.TargetTLS.CAFile != "" && !filepath.IsAbs(d.TargetTLS.CAFile):
@@ -728,12 +731,26 @@ func (o TargetTLS) readFile() (targetTLS, error) {
 	return t, nil
 }
 
+// checkHandlers returns err, which is that of parsing s, or ErrInvalid if a target
+// of s is a handler that is not in Options.Handlers.
+func (p *Proxy) checkHandlers(s *spec, err error) error {
+	if err != nil {
+		return err
+	}
+	for _, at := range s.targets {
+		if at.IsHandler() && p.handlers[at.Address] == nil {
+			return faultf(ErrInvalid, "target %s: this program has no such handler: put it into Options.Handlers, or name a target as host:port", at.given)
+		}
+	}
+	return nil
+}
+
 // checkElsewhere returns ErrInvalid if one of the targets is the Proxy itself. It
 // cannot tell if Options.Dial looks names up, or if addresses are translated on
 // the way.
 func (p *Proxy) checkElsewhere(ctx context.Context, targets []parsedTarget) error {
 	for _, at := range targets {
-		if at.IsUnix() {
+		if at.Network != "tcp" {
 			continue
 		}
 		host, port := at.HostPort()

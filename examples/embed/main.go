@@ -34,7 +34,8 @@ func run(targets []string) error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: proxy}
+	// How long clients may take is the server's affair.
+	server := &http.Server{Handler: proxy, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second}
 	defer server.Close()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/shahnk19/parachute/internal/hostname"
 )
@@ -17,12 +19,12 @@ import (
 // An Endpoint is where a target is and what is spoken there.
 type Endpoint struct {
 	Scheme  string // "http", "https" or "h2c"
-	Network string // "tcp" or "unix"
-	Address string // host:port, or the path of a socket
+	Network string // "tcp", "unix" or "handler"
+	Address string // host:port, the path of a socket, or the name of a handler
 }
 
-// Parse parses a target: host:port, http://host:port or unix:/path, where HTTP/1.1
-// is spoken, https://host:port or h2c://host:port. The error tells what to write
+// Parse parses a target: host:port, http://host:port, unix:/path or handler:name,
+// where HTTP/1.1 is spoken, https://host:port or h2c://host:port. The error tells what to write
 // instead.
 func Parse(target string) (Endpoint, error) {
 	if path, ok := strings.CutPrefix(target, "unix:"); ok {
@@ -30,6 +32,12 @@ func Parse(target string) (Endpoint, error) {
 			return Endpoint{}, fmt.Errorf("target %q: want an absolute path, as in unix:/run/web.sock", target)
 		}
 		return Endpoint{"http", "unix", path}, nil
+	}
+	if name, ok := strings.CutPrefix(target, "handler:"); ok && !isPort(name) {
+		if name == "" || strings.ContainsFunc(name, func(c rune) bool { return c == utf8.RuneError || !unicode.IsGraphic(c) || unicode.IsSpace(c) }) {
+			return Endpoint{}, fmt.Errorf("target %q: want the name of a handler, as in handler:web", target)
+		}
+		return Endpoint{"http", "handler", name}, nil
 	}
 	scheme, address, ok := strings.Cut(target, "://")
 	switch {
@@ -75,10 +83,15 @@ func checkAddress(target, address string) error {
 	case host == "" || !hostname.IsHostHeader(host):
 		return fmt.Errorf("target %q has no host name: want host:port, such as web-1:3000", target)
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+	if !isPort(port) {
 		return fmt.Errorf("target %q: port %q is not between 1 and 65535", target, port)
 	}
 	return nil
+}
+
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0
 }
 
 // WithoutScheme returns a target without its scheme, if it has one.
@@ -92,15 +105,18 @@ func WithoutScheme(target string) string {
 // IsUnix reports whether e is a unix socket.
 func (e Endpoint) IsUnix() bool { return e.Network == "unix" }
 
+// IsHandler reports whether e is a handler in this process.
+func (e Endpoint) IsHandler() bool { return e.Network == "handler" }
+
 // Place returns e without its scheme: where it is, whatever is spoken there.
 func (e Endpoint) Place() Endpoint {
 	e.Scheme = ""
 	return e
 }
 
-// HostPort returns the host and the port of e, or "" and 0 of a unix socket.
+// HostPort returns the host and the port of e, or "" and 0 where there is neither.
 func (e Endpoint) HostPort() (host string, port uint16) {
-	if e.IsUnix() {
+	if e.Network != "tcp" {
 		return "", 0
 	}
 	host, digits, _ := net.SplitHostPort(e.Address)
@@ -117,7 +133,7 @@ func (e Endpoint) Name() (name string, ok bool) {
 	return host, true
 }
 
-// WithPort returns e at another port. A unix socket has none and stays as it is.
+// WithPort returns e at another port. What has none stays as it is.
 func (e Endpoint) WithPort(port int) Endpoint {
 	if host, _ := e.HostPort(); host != "" {
 		e.Address = net.JoinHostPort(host, strconv.Itoa(port))

@@ -26,6 +26,9 @@ func TestTargetsAreParsed(t *testing.T) {
 		{"https://web-1:443", endpoint.Endpoint{Scheme: "https", Network: "tcp", Address: "web-1:443"}, "web-1", 443, true},
 		{"h2c://web-1:3000", endpoint.Endpoint{Scheme: "h2c", Network: "tcp", Address: "web-1:3000"}, "web-1", 3000, true},
 		{"unix:/run/web.sock", endpoint.Endpoint{Scheme: "http", Network: "unix", Address: "/run/web.sock"}, "", 0, false},
+		{"handler:web", endpoint.Endpoint{Scheme: "http", Network: "handler", Address: "web"}, "", 0, false},
+		{"handler:0", endpoint.Endpoint{Scheme: "http", Network: "handler", Address: "0"}, "", 0, false},
+		{"handler:3000", endpoint.Endpoint{Scheme: "http", Network: "tcp", Address: "handler:3000"}, "handler", 3000, true}, // a host of that name
 		{"unix:/run/a b:3", endpoint.Endpoint{Scheme: "http", Network: "unix", Address: "/run/a b:3"}, "", 0, false},
 	}
 	for _, tt := range tests {
@@ -63,6 +66,8 @@ func TestErrorsTellWhatToWriteInstead(t *testing.T) {
 		"ftp://web-1:3000":    `target "ftp://web-1:3000" has an unknown scheme: want host:port alone, https://host:port or h2c://host:port`,
 		"https://web-1":       `target "https://web-1" has no port: want host:port, such as web-1:3000`,
 		"unix:web.sock":       `target "unix:web.sock": want an absolute path, as in unix:/run/web.sock`,
+		"handler:":            `target "handler:": want the name of a handler, as in handler:web`,
+		"handler:a b":         `target "handler:a b": want the name of a handler, as in handler:web`,
 		"unix:":               `target "unix:": want an absolute path, as in unix:/run/web.sock`,
 		"unix:/run/web\x00.s": `target "unix:/run/web\x00.s": want an absolute path, as in unix:/run/web.sock`,
 	} {
@@ -113,7 +118,7 @@ func TestPortOfAnEndpointIsReplaced(t *testing.T) {
 // FuzzParse gives Parse what users and state files may: what it takes can be
 // connected to, and goes into no header or log as something else.
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"web-1:3000", "[::1]:1", "https://a:443", "http://a:1", "http://http://a:1", "h2c://a:1", "unix:/a", "unix:", "a:b:c", "://", "https://u@h:1", "[fe80::1%eth0]:80", "a\r\n:1", "ä:1", "a:+1", "a:01"} {
+	for _, s := range []string{"web-1:3000", "[::1]:1", "https://a:443", "http://a:1", "http://http://a:1", "h2c://a:1", "unix:/a", "unix:", "handler:web", "handler:1", "handler:\n", "a:b:c", "://", "https://u@h:1", "[fe80::1%eth0]:80", "a\r\n:1", "ä:1", "a:+1", "a:01"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, target string) {
@@ -121,6 +126,11 @@ func FuzzParse(f *testing.F) {
 		e, err := endpoint.Parse(target)
 		if err != nil {
 			is.Equal(e, endpoint.Endpoint{})
+			return
+		}
+		if e.IsHandler() {
+			is.Equal("handler:"+e.Address, target)
+			is.True(!strings.ContainsAny(e.Address, "\x00\r\n "))
 			return
 		}
 		if e.IsUnix() {

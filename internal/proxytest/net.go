@@ -22,6 +22,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/shahnk19/parachute/internal/pipe"
 )
 
 // A Net is a TCP network in memory. The zero Net is ready for use, and several
@@ -86,7 +88,7 @@ func (n *Net) listen(address string) (*listener, error) {
 		return nil, &net.OpError{Op: "listen", Net: "tcp", Addr: tcpAddr(e.addr),
 			Err: os.NewSyscallError("bind", syscall.EADDRINUSE)}
 	}
-	e.listener = &listener{net: n, at: e, open: make(map[*conn]struct{})}
+	e.listener = &listener{net: n, at: e, open: make(map[*pipe.Conn]struct{})}
 	e.listener.changed.L = &n.mu
 	return e.listener, nil
 }
@@ -140,8 +142,8 @@ func (n *Net) dial(ctx context.Context, from netip.Addr, network, address string
 	e.conns++
 	local := tcpAddr(netip.AddrPortFrom(from, uint16(firstClientPort+n.dialed%portRange)))
 	n.dialed++
-	client, server := newLink(local, remote)
-	client.closing = func() { n.hungUp(e) }
+	client, server := pipe.New(local, remote)
+	client.OnClose = func() { n.hungUp(e) }
 	e.listener.backlog = append(e.listener.backlog, server)
 	e.listener.changed.Signal()
 	return client, nil
@@ -252,8 +254,8 @@ type listener struct {
 	net     *Net
 	at      *endpoint
 	changed sync.Cond // backlog or closed
-	backlog []*conn
-	open    map[*conn]struct{} // accepted and not closed by the one who did
+	backlog []*pipe.Conn
+	open    map[*pipe.Conn]struct{} // accepted and not closed by the one who did
 	closed  bool
 }
 
@@ -269,11 +271,11 @@ func (l *listener) Accept() (net.Conn, error) {
 	c := l.backlog[0]
 	l.backlog = l.backlog[1:]
 	l.open[c] = struct{}{}
-	c.closing = func() { l.left(c) }
+	c.OnClose = func() { l.left(c) }
 	return c, nil
 }
 
-func (l *listener) left(c *conn) {
+func (l *listener) left(c *pipe.Conn) {
 	l.net.mu.Lock()
 	defer l.net.mu.Unlock()
 	delete(l.open, c)
@@ -291,7 +293,7 @@ func (l *listener) Close() error {
 	unaccepted := l.backlog
 	l.net.mu.Unlock()
 	for _, c := range unaccepted {
-		c.shut(true)
+		c.Reset()
 	}
 	return nil
 }

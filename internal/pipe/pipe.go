@@ -1,4 +1,7 @@
-package proxytest
+// Package pipe makes connections in memory that behave as those of TCP do: they
+// hold some of what was written and not yet read, may be closed one way, and have
+// deadlines.
+package pipe
 
 import (
 	"bytes"
@@ -12,17 +15,20 @@ import (
 
 // bufferSize is how much a connection holds each way. It is not zero, as
 // net.Pipe's is, because two ends that both write (an early answer to a
-// running upload) must not lock each other up; and it is bounded, because
-// back-pressure is among the things under test.
+// running upload) must not lock each other up; and it is bounded, as memory is.
 const bufferSize = 64 << 10
 
-// A conn is one end of a connection: it reads from in and writes to out,
-// which the other end has the other way round.
-type conn struct {
+// A Conn is one end of a connection: it reads from in and writes to out, which the
+// other end has the other way round. Its methods are those of a [*net.TCPConn] and
+// may be called from any goroutine.
+type Conn struct {
+	// OnClose, if not nil, is called once when this end is closed. It must be set
+	// before anybody else has the Conn.
+	OnClose func()
+
 	mu            *sync.Mutex // guards in and out; shared by both ends
 	in, out       *flow
 	local, remote net.Addr
-	closing       func() // if not nil, called once when this end is closed
 }
 
 // A flow is one direction of a connection. It is guarded by the mu of its ends.
@@ -43,19 +49,20 @@ type deadline struct {
 	expired bool // guarded as its flow is
 }
 
-func newLink(clientAddr, serverAddr net.Addr) (client, server *conn) {
+// New returns the two ends of a connection between these addresses.
+func New(clientAddr, serverAddr net.Addr) (client, server *Conn) {
 	mu := new(sync.Mutex)
 	up, down := new(flow), new(flow)
 	up.changed.L, down.changed.L = mu, mu
-	client = &conn{mu: mu, in: down, out: up, local: clientAddr, remote: serverAddr}
-	server = &conn{mu: mu, in: up, out: down, local: serverAddr, remote: clientAddr}
+	client = &Conn{mu: mu, in: down, out: up, local: clientAddr, remote: serverAddr}
+	server = &Conn{mu: mu, in: up, out: down, local: serverAddr, remote: clientAddr}
 	return client, server
 }
 
-func (c *conn) LocalAddr() net.Addr  { return c.local }
-func (c *conn) RemoteAddr() net.Addr { return c.remote }
+func (c *Conn) LocalAddr() net.Addr  { return c.local }
+func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
-func (c *conn) Read(b []byte) (int, error) {
+func (c *Conn) Read(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
@@ -65,19 +72,22 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, c.error("read", err)
 }
 
-func (c *conn) Write(b []byte) (int, error) {
+func (c *Conn) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n, err := c.out.writeLocked(b)
 	return n, c.error("write", err)
 }
 
-func (c *conn) Close() error { return c.shut(false) }
+func (c *Conn) Close() error { return c.shut(false) }
+
+// Reset closes this end, and the other one finds the connection reset.
+func (c *Conn) Reset() error { return c.shut(true) }
 
 // shut closes this end. The other one is reset if told so or if something was
 // left unread, as RFC 2525, section 2.17 asks of a TCP; else it finds the end
 // of what was written.
-func (c *conn) shut(reset bool) error {
+func (c *Conn) shut(reset bool) error {
 	c.mu.Lock()
 	if c.closedLocked() {
 		c.mu.Unlock()
@@ -93,25 +103,25 @@ func (c *conn) shut(reset bool) error {
 	c.in.readBy.stopLocked()
 	c.out.writeBy.stopLocked()
 	c.mu.Unlock()
-	if c.closing != nil {
-		c.closing()
+	if c.OnClose != nil {
+		c.OnClose()
 	}
 	return nil
 }
 
 // CloseWrite ends what is written; reading goes on.
-func (c *conn) CloseWrite() error {
+func (c *Conn) CloseWrite() error {
 	return c.half(c.out, io.EOF, syscall.EPIPE)
 }
 
 // CloseRead makes reads find the end once nothing is buffered. The other side
 // is not told: as with the system's, what it writes is taken until the buffer
 // is full.
-func (c *conn) CloseRead() error {
+func (c *Conn) CloseRead() error {
 	return c.half(c.in, io.EOF, nil)
 }
 
-func (c *conn) half(f *flow, readErr, writeErr error) error {
+func (c *Conn) half(f *flow, readErr, writeErr error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closedLocked() {
@@ -121,11 +131,11 @@ func (c *conn) half(f *flow, readErr, writeErr error) error {
 	return nil
 }
 
-func (c *conn) SetDeadline(t time.Time) error      { return c.setDeadline(t, true, true) }
-func (c *conn) SetReadDeadline(t time.Time) error  { return c.setDeadline(t, true, false) }
-func (c *conn) SetWriteDeadline(t time.Time) error { return c.setDeadline(t, false, true) }
+func (c *Conn) SetDeadline(t time.Time) error      { return c.setDeadline(t, true, true) }
+func (c *Conn) SetReadDeadline(t time.Time) error  { return c.setDeadline(t, true, false) }
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.setDeadline(t, false, true) }
 
-func (c *conn) setDeadline(t time.Time, read, write bool) error {
+func (c *Conn) setDeadline(t time.Time, read, write bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closedLocked() {
@@ -142,10 +152,10 @@ func (c *conn) setDeadline(t time.Time, read, write bool) error {
 	return nil
 }
 
-func (c *conn) closedLocked() bool { return c.in.readErr == net.ErrClosed }
+func (c *Conn) closedLocked() bool { return c.in.readErr == net.ErrClosed }
 
 // error gives err the form in which the net package returns it.
-func (c *conn) error(op string, err error) error {
+func (c *Conn) error(op string, err error) error {
 	if err == nil || err == io.EOF {
 		return err
 	}
