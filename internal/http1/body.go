@@ -112,6 +112,17 @@ func (b *body) isComplete() bool {
 	return b.err == io.EOF
 }
 
+// hasMore reports whether more than n bytes are known to be left of the body, or of
+// the chunk that is being read.
+func (b *body) hasMore(n int64) bool {
+	if b == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.left > n
+}
+
 // errUnwanted says that more of a body is left than is worth reading.
 var errUnwanted = errors.New("too much of the body was not read")
 

@@ -175,7 +175,7 @@ func (c *conn) serveRequest() (again bool) {
 	c.leave()
 	t.end()
 	if err != nil {
-		if err == errShort {
+		if err == errHandlerLength {
 			c.server.logf("%v", err)
 		}
 		return false

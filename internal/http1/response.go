@@ -32,6 +32,8 @@ type response struct {
 	isHead   bool  // the request is one for a head alone
 	close    bool  // the connection is closed behind the response
 	trailers bool  // there will be trailer fields
+	returned bool  // the handler has
+	overrun  bool  // the handler wanted to write more than length
 	hijacked bool
 
 	// mu guards waits, and is held while a 1xx head is written: the first Read of a
@@ -58,7 +60,7 @@ func (w *response) begin(c *conn, t *turn) {
 	w.status, w.framing, w.opened, w.length, w.written = 0, undecided, false, -1, 0
 	w.isHead = h.method == http.MethodHead
 	w.close = h.closes()
-	w.trailers, w.hijacked = false, false
+	w.trailers, w.returned, w.overrun, w.hijacked = false, false, false, false
 	w.waits = h.expect100 && h.minor > 0 && h.hasBody()
 	w.asked = !w.waits
 }
@@ -240,6 +242,16 @@ func (w *response) appendConnection() {
 	}
 }
 
+// appendLateClose appends what the head does not say yet if the handler has left more
+// of the body than will be read.
+func (w *response) appendLateClose(b []byte) []byte {
+	if w.close || !w.returned || w.turn.head.minor == 0 || !w.turn.body.hasMore(maxDiscarded) {
+		return b
+	}
+	w.close = true
+	return append(b, "Connection: close\r\n"...)
+}
+
 func (w *response) Write(p []byte) (int, error) {
 	if err := w.beginWrite(int64(len(p))); err != nil || w.isHead {
 		return len(p), err
@@ -290,6 +302,7 @@ func (w *response) beginWrite(n int64) error {
 	case w.framing == bodyless && !w.isHead:
 		return http.ErrBodyNotAllowed
 	case w.length >= 0 && w.written+n > w.length:
+		w.overrun = true
 		return http.ErrContentLength
 	}
 	w.written += n
@@ -304,6 +317,7 @@ func (w *response) send(p []byte) error {
 	var front [maxGap]byte
 	b := front[:0]
 	if !w.opened {
+		b = w.appendLateClose(b)
 		if w.framing == chunked {
 			b = append(b, "Transfer-Encoding: chunked\r\n"...)
 		}
@@ -411,18 +425,22 @@ func (w *response) SetWriteDeadline(t time.Time) error {
 // EnableFullDuplex does nothing: the body can always be read beside and after writes.
 func (w *response) EnableFullDuplex() error { return nil }
 
-// errShort says that a handler wrote less than it had announced.
-var errShort = errors.New("http1: the handler wrote less than the Content-Length")
+// errHandlerLength says that a handler did not write as much as it had announced.
+var errHandlerLength = errors.New("http1: the handler wrote less or more than the Content-Length")
 
 // finish ends the response when the handler has returned.
 func (w *response) finish() error {
 	if w.status == 0 {
 		w.writeHead(http.StatusOK)
 	}
-	if w.framing == counted && w.written < w.length {
+	switch {
+	case w.overrun:
+		return errHandlerLength
+	case w.framing == counted && w.written < w.length:
 		w.send(nil)
-		return errShort
+		return errHandlerLength
 	}
+	w.returned = true
 	o := &w.out
 	if w.framing == undecided {
 		if w.trailers {
@@ -444,7 +462,7 @@ func (w *response) finish() error {
 // finishCounted sends a response that has not begun, whose length is known now.
 func (w *response) finishCounted() error {
 	var front [maxGap]byte
-	b := front[:0]
+	b := w.appendLateClose(front[:0])
 	if !w.close && w.turn.head.minor == 0 {
 		b = append(b, keepAliveLine...)
 	}
@@ -463,7 +481,7 @@ func (w *response) appendEnd() {
 	var front [maxGap]byte
 	b := front[:0]
 	if !w.opened {
-		b = append(b, "Transfer-Encoding: chunked\r\n\r\n"...)
+		b = append(w.appendLateClose(b), "Transfer-Encoding: chunked\r\n\r\n"...)
 		w.opened = true
 	}
 	if n := len(o.data()); n > 0 {
