@@ -51,17 +51,19 @@ type program struct {
 	command        string           // the command that runs, such as "rollout set"
 }
 
-// run runs one command line and returns its exit code. When ctx ends, the
+// run runs one command line, which begins with the name that the program was called
+// by, in an environment of the form of os.Environ, and returns its exit code. When ctx ends, the
 // command stops as it does for SIGINT: a proxy finishes its requests first, a
 // deploy is given up at once.
-func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args, variables []string, stdout, stderr io.Writer) int {
+	environ := newEnviron(variables, args[0])
 	p := &program{
 		stdout:  stdout,
 		stderr:  stderr,
-		environ: &environ{getenv: getenv},
-		paths:   defaultPaths{uid: os.Getuid(), getenv: getenv},
+		environ: environ,
+		paths:   defaultPaths{uid: os.Getuid(), getenv: environ.getenv},
 	}
-	err := p.run(ctx, args)
+	err := p.run(ctx, args[1:])
 	if isBrokenPipe(err) {
 		return exitDone
 	}
@@ -100,6 +102,9 @@ func (p *program) run(ctx context.Context, args []string) error {
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
 	p.command = commandPath(command.Selected())
+	for _, w := range p.environ.warnings() {
+		p.warnf("%s", w)
+	}
 	// Run would join the error with those of hooks, and so lose its %+v form.
 	return command.RunNode(command.Selected(), p)
 }
@@ -122,7 +127,7 @@ func (p *program) parse(args []string) (*kong.Context, error) {
 	if err != nil {
 		return nil, newUsageError(err)
 	}
-	return command, nil
+	return command, p.environ.checkNames(command.Selected())
 }
 
 // parser returns a parser of the grammar. The parser calls exit when it has

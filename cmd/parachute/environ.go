@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -17,7 +18,7 @@ const variablePrefix = "PARACHUTE_"
 // there are: "both" means PARACHUTE_HTTP_PORT and HTTP_PORT; "prefixed" means
 // the first alone, for names such as SOCKET that many programs might use.
 func variables(v *kong.Value) []string {
-	name := strings.ToUpper(strings.ReplaceAll(v.Name, "-", "_"))
+	name := upperCase(v.Name)
 	switch v.Tag.Get("envar") {
 	case "both":
 		return []string{variablePrefix + name, name}
@@ -42,21 +43,38 @@ func helpWithVariables(v *kong.Value) string {
 // of the same name, is an error even if the flag is given.
 type environ struct {
 	getenv  func(string) string
-	ignored []ignoredVariable
+	names   []string // of all variables
+	asKamal bool     // kamal-proxy's variables are read, too
+	notes   []string // about variables that are ignored
 }
 
-// An ignoredVariable has the bare name of an option, and a value that is not
-// valid for it. It belongs to another program, such as
-// HTTP_PORT=tcp://10.0.0.1:80.
-type ignoredVariable struct {
-	name string
-	err  error
+// newEnviron returns an environ of variables in the form of os.Environ, for a program
+// that was called by that name.
+func newEnviron(variables []string, program string) *environ {
+	values := make(map[string]string)
+	e := &environ{getenv: func(name string) string { return values[name] }, asKamal: isKamalProxy(program)}
+	for _, v := range variables {
+		name, value, _ := strings.Cut(v, "=")
+		if _, again := values[name]; !again {
+			values[name], e.names = value, append(e.names, name)
+		}
+	}
+	return e
+}
+
+// variables returns those that a flag is read from here, in order of precedence.
+func (e *environ) variables(v *kong.Value) []string {
+	names := variables(v)
+	if own := kamalVariable(v); e.asKamal && own != "" && len(names) > 0 {
+		return slices.Insert(names, 1, own)
+	}
+	return names
 }
 
 func (e *environ) Validate(*kong.Application) error { return nil }
 
 func (e *environ) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	for _, name := range variables(flag.Value) {
+	for _, name := range e.variables(flag.Value) {
 		value := e.getenv(name)
 		if value == "" {
 			continue
@@ -65,22 +83,23 @@ func (e *environ) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, 
 		if err == nil {
 			return value, nil
 		}
-		if strings.HasPrefix(name, variablePrefix) {
+		// What is not valid belongs to another program if it has the bare name, as
+		// in HTTP_PORT=tcp://10.0.0.1:80. kamal-proxy ignores it in its own, too.
+		isOurs := strings.HasPrefix(name, variablePrefix)
+		switch {
+		case !isOurs:
+			e.notes = append(e.notes, fmt.Sprintf("%s ignored: %v; if it is meant for the proxy, call it %s", name, err, variables(flag.Value)[0]))
+		case e.isOfKubernetes(name):
+			e.notes = append(e.notes, fmt.Sprintf("%s ignored: Kubernetes has made it for a Service; use --%s", name, flag.Name))
+		default:
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		e.ignored = append(e.ignored, ignoredVariable{name, err})
 	}
 	return nil, nil
 }
 
-// warnings returns a warning for each variable that was ignored.
-func (e *environ) warnings() []string {
-	var all []string
-	for _, v := range e.ignored {
-		all = append(all, fmt.Sprintf("%s ignored: %v; if it is meant for the proxy, call it %s", v.name, v.err, variablePrefix+v.name))
-	}
-	return all
-}
+// warnings returns a warning for each variable that is ignored.
+func (e *environ) warnings() []string { return e.notes }
 
 // tryDecode returns an error if value is not valid for a flag. It does not set
 // the flag.

@@ -47,7 +47,7 @@ func TestEveryCommandHasAGroupAndExamplesOfItself(t *testing.T) {
 // There is no proxy for them, which is then the only thing that is wrong.
 func TestEveryExampleIsUnderstood(t *testing.T) {
 	nowhere := filepath.Join(t.TempDir(), "s")
-	getenv := func(name string) string { return map[string]string{"PARACHUTE_SOCKET": nowhere}[name] }
+	env := []string{"PARACHUTE_SOCKET=" + nowhere}
 	for node := range commands(t) {
 		for line := range strings.Lines(examplesOf(node)) {
 			args, ok := arguments(strings.TrimSuffix(line, "\n"))
@@ -63,7 +63,7 @@ func TestEveryExampleIsUnderstood(t *testing.T) {
 					return
 				}
 				var said strings.Builder
-				code := run(context.Background(), args, getenv, io.Discard, &said)
+				code := run(context.Background(), append([]string{"parachute"}, args...), env, io.Discard, &said)
 				if code != exitDone && code != exitNoProxy {
 					t.Errorf("exit code %d: %s", code, said.String())
 				}
@@ -96,7 +96,7 @@ func TestHelpEndsWithExamples(t *testing.T) {
 	is := is.New(t)
 	for _, args := range [][]string{{"help", "rollout", "set"}, {"rollout", "set", "--help"}} {
 		var said strings.Builder
-		is.Equal(run(context.Background(), args, func(string) string { return "" }, &said, io.Discard), exitDone)
+		is.Equal(run(context.Background(), append([]string{"parachute"}, args...), nil, &said, io.Discard), exitDone)
 		_, examples, ok := strings.Cut(said.String(), "\nExamples:\n")
 		is.True(ok)
 		is.True(strings.HasPrefix(examples, "  # "))                                // what it is for

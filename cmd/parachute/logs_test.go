@@ -109,9 +109,8 @@ func TestCommandEndsQuietlyWhenNobodyReadsIt(t *testing.T) {
 	a := newApp(t, "web")
 	is.Equal(inProcess(t, env, "deploy", a.address).wait(t), 0)
 	stderr := newOutput()
-	getenv := func(name string) string { return env[name] }
 	for _, command := range [][]string{{"logs", "-f"}, {"list"}, {"list", "--json"}, {"status", "--watch"}, {"help"}, {"deploy", "--help"}} {
-		is.Equal(main.Run(t.Context(), command, getenv, closedPipe{}, stderr), 0) // command
+		is.Equal(main.Run(t.Context(), append([]string{"parachute"}, command...), env.list(), closedPipe{}, stderr), 0) // command
 	}
 	is.Equal(stderr.String(), "")
 }

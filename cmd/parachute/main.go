@@ -46,5 +46,5 @@ func main() {
 
 // runArgs runs the command line of the process.
 func runArgs(ctx context.Context, stderr io.Writer, exit chan<- int) {
-	exit <- run(ctx, os.Args[1:], os.Getenv, os.Stdout, stderr)
+	exit <- run(ctx, os.Args, os.Environ(), os.Stdout, stderr)
 }

@@ -56,6 +56,15 @@ func TestMain(m *testing.M) {
 // An environment is what a command sees of the variables.
 type environment map[string]string
 
+// list returns e in the form of os.Environ.
+func (e environment) list() []string {
+	list := []string{}
+	for name, value := range e {
+		list = append(list, name+"="+value)
+	}
+	return list
+}
+
 // newEnvironment returns places of their own for a proxy and its commands. The
 // paths are short, for that of a socket may not be long.
 func newEnvironment(t *testing.T) environment {
@@ -101,7 +110,7 @@ func inProcess(t *testing.T, env environment, args ...string) *process {
 	p := &process{stdout: newOutput(), stderr: newOutput(), interrupt: cancel, ended: make(chan struct{})}
 	go func() {
 		defer close(p.ended)
-		p.code = main.Run(ctx, args, func(name string) string { return env[name] }, p.stdout, p.stderr)
+		p.code = main.Run(ctx, append([]string{"parachute"}, args...), env.list(), p.stdout, p.stderr)
 	}()
 	t.Cleanup(func() { p.end(t) })
 	return p
@@ -138,10 +147,7 @@ func startWith(t *testing.T, attributes *syscall.SysProcAttr, env environment, a
 // startCommand starts cmd as a command line of the program, with those outputs.
 func startCommand(t *testing.T, cmd *exec.Cmd, env environment, stdout, stderr io.Writer) *process {
 	t.Helper()
-	cmd.Env = []string{}
-	for name, value := range env {
-		cmd.Env = append(cmd.Env, name+"="+value)
-	}
+	cmd.Env = env.list()
 	p := &process{stdout: newOutput(), stderr: newOutput(), ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	if err := cmd.Start(); err != nil {

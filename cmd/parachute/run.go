@@ -78,9 +78,6 @@ func (c *runCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return wrapStartError(err)
 	}
-	for _, w := range p.environ.warnings() {
-		p.warnf("%s", w)
-	}
 	if err := server.Run(ctx, config); err != nil {
 		return wrapStartError(err)
 	}

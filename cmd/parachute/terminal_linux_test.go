@@ -34,7 +34,7 @@ func withTerminal(t *testing.T, env environment, columns, rows uint16, stderrOf 
 	}()
 	go func() {
 		defer close(p.ended)
-		p.code = main.Run(ctx, args, func(name string) string { return env[name] }, terminal, stderrOf(terminal))
+		p.code = main.Run(ctx, append([]string{"parachute"}, args...), env.list(), terminal, stderrOf(terminal))
 		terminal.Close()
 		<-shown
 	}()

@@ -48,8 +48,8 @@ func TestVersionIsToldToPrograms(t *testing.T) {
 	is := is.New(t)
 	var said strings.Builder
 	nowhere := filepath.Join(t.TempDir(), "s")
-	args := []string{"version", "--json", "--socket", nowhere}
-	is.Equal(run(context.Background(), args, func(string) string { return "" }, &said, io.Discard), exitDone)
+	args := []string{"parachute", "version", "--json", "--socket", nowhere}
+	is.Equal(run(context.Background(), args, nil, &said, io.Discard), exitDone)
 	var fields map[string]any
 	is.NoErr(json.Unmarshal([]byte(said.String()), &fields))
 	is.Equal(fields["version"], versionName())
