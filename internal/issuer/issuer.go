@@ -7,12 +7,13 @@ import (
 	"context"
 	"crypto/tls"
 	"net/http"
-	"net/url"
 	"sync"
 	"time"
 
 	"golang.org/x/crypto/acme"
 	"golang.org/x/crypto/acme/autocert"
+
+	"github.com/shahnk19/parachute/internal/acmecache"
 )
 
 // Options configure an Issuer.
@@ -91,7 +92,7 @@ func New(o Options) *Issuer {
 		closing:   make(chan struct{}),
 		names:     make(map[string]*Name),
 	}
-	i.store = &store{issuer: i, inner: o.Cache, prefix: keyPrefix(o.Directory), tokens: make(map[string][]byte)}
+	i.store = &store{issuer: i, inner: o.Cache, prefix: acmecache.Prefix(o.Directory), tokens: make(map[string][]byte)}
 	i.manager = &autocert.Manager{
 		Prompt:                 autocert.AcceptTOS,
 		Cache:                  i.store,
@@ -106,16 +107,6 @@ func New(o Options) *Issuer {
 	}
 	i.manager.HTTPHandler(nil) // enables HTTP-01
 	return i
-}
-
-// keyPrefix returns a prefix for the keys in the cache by which the certificates of
-// different authorities are told apart; "" for Let's Encrypt.
-func keyPrefix(directory string) string {
-	u, err := url.Parse(directory)
-	if directory == acme.LetsEncryptURL || err != nil {
-		return ""
-	}
-	return u.Host + "+"
 }
 
 // Want returns the Name for name, which must be in lower case and ASCII, and starts to
@@ -174,7 +165,7 @@ func (i *Issuer) Token(ctx context.Context, name, token string) (answer []byte, 
 	if i.lookup(name) == nil || !isToken(token) {
 		return nil, false
 	}
-	answer, err := i.store.Get(ctx, token+tokenSuffix)
+	answer, err := i.store.Get(ctx, token+acmecache.TokenSuffix)
 	return answer, err == nil
 }
 

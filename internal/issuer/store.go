@@ -12,14 +12,8 @@ import (
 
 	"golang.org/x/crypto/acme/autocert"
 
+	"github.com/shahnk19/parachute/internal/acmecache"
 	"github.com/shahnk19/parachute/internal/descriptors"
-)
-
-// The keys that autocert uses in its cache. That of a certificate is its name.
-const (
-	tokenSuffix = "+http-01"         // behind the token of an HTTP-01 challenge
-	accountKey  = "acme_account+key" // the key of the account
-	legacyKey   = "acme_account.key" // likewise, as an older autocert had it
 )
 
 // cacheTimeout is how long one read of the cache may take.
@@ -42,7 +36,7 @@ type store struct {
 // Get returns the data for key, or [autocert.ErrCacheMiss]. Any other error means that
 // the cache could not be read, and ends the attempt.
 func (s *store) Get(ctx context.Context, key string) ([]byte, error) {
-	if strings.HasSuffix(key, tokenSuffix) {
+	if strings.HasSuffix(key, acmecache.TokenSuffix) {
 		s.mu.Lock()
 		answer, ok := s.tokens[key]
 		s.mu.Unlock()
@@ -93,7 +87,7 @@ func (s *store) checkEntry(n *Name, key string, data []byte) error {
 		if time.Now().Before(cert.Leaf.NotAfter) {
 			n.setCertificate(cert)
 		}
-	case key == accountKey || key == legacyKey:
+	case key == acmecache.AccountKey || key == acmecache.LegacyAccountKey:
 		if block, _ := pem.Decode(data); block == nil || !strings.Contains(block.Type, "PRIVATE KEY") {
 			return errNoKey
 		}
@@ -137,7 +131,7 @@ func (s *store) beginRenewal(ctx context.Context, n *Name) error {
 // Put stores data under key. It always returns nil, for after an error autocert would
 // order the certificate again and again.
 func (s *store) Put(ctx context.Context, key string, data []byte) error {
-	if strings.HasSuffix(key, tokenSuffix) {
+	if strings.HasSuffix(key, acmecache.TokenSuffix) {
 		s.mu.Lock()
 		s.tokens[key] = data
 		s.mu.Unlock()

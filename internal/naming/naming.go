@@ -36,3 +36,22 @@ func Check(name string) error {
 	}
 	return nil
 }
+
+// Clean returns a name that Check takes and that is as much like name as can be: what
+// cannot be in a name is a hyphen.
+func Clean(name string) string {
+	name = strings.Map(func(c rune) rune {
+		if c == '/' || c == utf8.RuneError || !unicode.IsGraphic(c) || unicode.IsSpace(c) {
+			return '-'
+		}
+		return c
+	}, name)
+	for len(name) > maxLen {
+		_, last := utf8.DecodeLastRuneInString(name)
+		name = name[:len(name)-last]
+	}
+	if Check(name) != nil {
+		return "service"
+	}
+	return name
+}

@@ -42,3 +42,21 @@ func TestNameThatCouldBeMistakenIsRefused(t *testing.T) {
 		})
 	}
 }
+
+func TestCleanNameIsTakenAndStaysAlike(t *testing.T) {
+	for name, want := range map[string]string{
+		"we/b":                        "we-b",
+		"a\tb\x00c\u2028\xff":         "a-b-c--",
+		" web ":                       "-web-",
+		".":                           "service",
+		"":                            "service",
+		strings.Repeat("ü", 65):       strings.Repeat("ü", 64),
+		"a" + strings.Repeat("ü", 64): "a" + strings.Repeat("ü", 63),
+		"web":                         "web",
+	} {
+		is := is.New(t)
+		got := naming.Clean(name)
+		is.Equal(got, want)
+		is.NoErr(naming.Check(got))
+	}
+}

@@ -133,6 +133,20 @@ func WriteCertificate(t testing.TB, dir string, cert tls.Certificate) (certFile,
 	return certFile, keyFile
 }
 
+// CacheEntry returns a certificate that Issue has made, with its key, as autocert keeps
+// it in a cache.
+func CacheEntry(cert tls.Certificate) []byte {
+	key, err := x509.MarshalECPrivateKey(cert.PrivateKey.(*ecdsa.PrivateKey))
+	if err != nil {
+		panic(fmt.Sprintf("proxytest: %v", err))
+	}
+	entry := pemEncode("EC PRIVATE KEY", key)
+	for _, der := range cert.Certificate {
+		entry = append(entry, pemEncode("CERTIFICATE", der)...)
+	}
+	return entry
+}
+
 // Serve lets the CA speak ACME at address, over TLS with a certificate of its
 // own, until the test ends, and returns the URL of the directory. It must be
 // called once. See [Net.Serve].

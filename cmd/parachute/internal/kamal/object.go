@@ -3,6 +3,7 @@ package kamal
 import (
 	"encoding/json"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -75,7 +76,69 @@ func (o *object) text(name string) (s string) {
 func (o *object) list(name string) (list []string) {
 	o.read(name, &list)
 	list = slices.DeleteFunc(list, func(s string) bool { return s == "" })
+	if len(list) == 0 {
+		return nil
+	}
 	return slices.Clip(list)
+}
+
+// listOrText returns a list, or the single text that older versions have in its
+// place.
+func (o *object) listOrText(name, older string) []string {
+	one := o.text(older)
+	if list := o.list(name); len(list) > 0 {
+		return list
+	}
+	if one != "" {
+		return []string{one}
+	}
+	return nil
+}
+
+// hosts returns the hosts that are named, and reports whether there is an empty one,
+// which stands for every host.
+func (o *object) hosts() (named []string, every bool) {
+	var list []string
+	o.read("hosts", &list)
+	every = slices.Contains(list, "")
+	if one := o.text("host"); one != "" {
+		list = append(list, one)
+	}
+	return slices.DeleteFunc(list, func(s string) bool { return s == "" }), every
+}
+
+// prefixes returns the path prefixes. kamal-proxy compares them with the decoded
+// paths of requests, so that no byte of them is an escape.
+func (o *object) prefixes() []string {
+	var list []string
+	o.read("path_prefixes", &list)
+	if one := o.text("path_prefix"); one != "" {
+		list = append(list, one)
+	}
+	for i, prefix := range list {
+		list[i] = "/" + strings.Trim(strings.NewReplacer("%", "%25", "?", "%3F", "#", "%23").Replace(prefix), "/")
+	}
+	return list
+}
+
+// slashed returns a member that is a path, to which kamal-proxy adds a slash where it
+// does not begin with one.
+func (o *object) slashed(name string) string {
+	if !o.has(name) {
+		return ""
+	}
+	return "/" + strings.TrimLeft(o.text(name), "/")
+}
+
+// sizeOfBuffered returns a member that bounds a body where bodies are buffered, and
+// has no effect otherwise.
+func (o *object) sizeOfBuffered(name string, buffered bool) int64 {
+	size := o.number(name)
+	if size > 0 && !buffered {
+		o.warn(o.subject, "%s %d is left out: it bounds nothing there unless bodies are buffered", name, size)
+		return 0
+	}
+	return size
 }
 
 func (o *object) boolean(name string, otherwise bool) bool {
@@ -100,6 +163,28 @@ func (o *object) duration(name string) (d time.Duration) {
 		return d
 	}
 	o.read(name, &d)
+	return d
+}
+
+// path returns a member that is an absolute path. It warns of a relative one,
+// because it is not known what it is relative to.
+func (o *object) path(name string) string {
+	p := o.text(name)
+	if p != "" && !filepath.IsAbs(p) {
+		o.warn(o.subject, "%s %s is not taken over: want an absolute path", name, p)
+		return ""
+	}
+	return p
+}
+
+// limit returns a member that is a time limit. 0 in the file means no limit,
+// which is negative in the library.
+func (o *object) limit(name string) time.Duration {
+	there := o.has(name)
+	d := o.duration(name)
+	if there && d == 0 {
+		return -1
+	}
 	return d
 }
 

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -24,7 +23,6 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/accesslog"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/certstore"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
-	"github.com/shahnk19/parachute/cmd/parachute/internal/kamal"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/metrics"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/state"
 )
@@ -144,11 +142,11 @@ func Run(ctx context.Context, c Config) (err error) {
 	log := accesslog.New(c.Output, c.LogFormat)
 	defer func() { err = errors.Join(err, c.closeLog(log)) }()
 	logger := slog.New(log.Handler(c.logLevel()))
-	services, err := load(store, c.DataDir, logger)
+	certificates, err := certstore.Open(filepath.Join(c.DataDir, certificatesName))
 	if err != nil {
 		return err
 	}
-	certificates, err := certstore.Open(filepath.Join(c.DataDir, certificatesName))
+	services, err := c.load(ctx, store, certificates, logger)
 	if err != nil {
 		return err
 	}
@@ -182,36 +180,6 @@ func Run(ctx context.Context, c Config) (err error) {
 		"socket", c.Socket, "data_dir", c.DataDir, "services", len(services))
 	l.log(logger)
 	return s.serve(ctx, commands)
-}
-
-// load returns the services in the store. If nothing was ever saved there, it
-// returns the services that kamal-proxy has left in the same folder.
-func load(store *state.Store, dir string, logger *slog.Logger) ([]parachute.Status, error) {
-	isNew, err := store.IsNew()
-	if err != nil {
-		return nil, err
-	}
-	services, warnings, err := store.Load()
-	for _, w := range warnings {
-		logger.Warn(w)
-	}
-	if err != nil || !isNew {
-		return services, err
-	}
-	path := filepath.Join(dir, kamal.FileName)
-	services, warnings, err = kamal.Read(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil
-	case err != nil:
-		logger.Warn("what kamal-proxy has served is not taken over: deploy it again", "error", err)
-		return nil, nil
-	}
-	for _, w := range warnings {
-		logger.Warn(w)
-	}
-	logger.Info("taking over from kamal-proxy", "file", path, "services", len(services))
-	return services, nil
 }
 
 func (c Config) closeLog(log *accesslog.Log) error {
