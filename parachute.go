@@ -154,6 +154,9 @@ func New(opts Options) *Proxy {
 // cut off before its answer began; 508 where the request has been sent to the same
 // service before, and has come back (X-Parachute-Hop lists what it has passed).
 //
+// Event streams and upgrades are answered 502 if w wraps the server's ResponseWriter
+// and has neither Unwrap, for http.ResponseController, nor Flush or Hijack.
+//
 // ServeHTTP panics with http.ErrAbortHandler if an answer breaks off, so that the
 // client does not take a part for the whole, and if the client has left.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.serve(w, r, nil) }

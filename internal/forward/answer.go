@@ -60,6 +60,11 @@ func (y *relay) passAnswer(res *http.Response) error {
 	_, a.hasLength = res.Header["Content-Length"]
 	a.chunked = !a.headOnly && !a.hasLength && y.r.ProtoMajor == 1 && y.r.ProtoMinor > 0
 	a.isEventStream = !a.headOnly && field.IsEventStream(res.Header)
+	if a.isEventStream {
+		if err := checkFlush(y.w); err != nil {
+			return err
+		}
+	}
 	if !a.bodyless && !a.hasLength && field.IsGRPC(res.Header) && y.isCall() {
 		return a.passGRPC()
 	}

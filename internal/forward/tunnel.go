@@ -52,6 +52,10 @@ func (y *relay) switchProtocols(res *http.Response, asked string) error {
 	removeHopByHop(res.Header)
 	y.result.Header = res.Header
 	client, buffered, err := y.rc.Hijack()
+	if errors.Is(err, http.ErrNotSupported) {
+		inner, _ := unwrapped(y.w)
+		err = missingMethod(inner, "Hijack", "upgrades")
+	}
 	if err != nil {
 		return fmt.Errorf("switching protocols: %w", err)
 	}

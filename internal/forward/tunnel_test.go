@@ -233,6 +233,7 @@ func TestWithoutHijackThereIsNoTunnel(t *testing.T) {
 		is.True(strings.HasPrefix(got, "HTTP/1.1 502 "))
 		o := <-p.outcomes
 		is.True(errors.Is(o.err, http.ErrNotSupported))
+		is.True(strings.Contains(o.err.Error(), "ResponseWriter forward_test.plain has no Hijack, which upgrades take: give it a method Unwrap() http.ResponseWriter"))
 		is.Equal(o.Status, 0)
 	})
 }
