@@ -32,3 +32,11 @@ func (p *program) displayOf(w io.Writer) display {
 		colour:  p.environ.getenv("NO_COLOR") == "",
 	}
 }
+
+// inColour returns text in the colour of a tone, if d has colours.
+func (d display) inColour(text string, t tone) string {
+	if colour := colours[t]; d.colour && colour != "" {
+		return colour + text + resetColour
+	}
+	return text
+}

@@ -17,13 +17,14 @@ type logsCommand struct {
 	Service string `arg:"" optional:"" help:"The service whose lines are wanted; if none, all lines are."`
 
 	Follow bool          `short:"f" help:"Go on with the lines that come, until interrupted."`
+	JSON   bool          `name:"json" negatable:"" help:"Print the lines as they were logged on a terminal, too."`
 	Lines  optionalCount `short:"n" placeholder:"N" help:"How many lines to print, the last ones; 0 is none, if not given all that are kept."`
 	remoteFlags
 }
 
 // Help explains which lines there are, and how the command ends.
 func (logsCommand) Help() string {
-	return `The proxy keeps the last 500 lines of requests in memory, and the last 500 of everything else: what happened to services, warnings and errors. They are those of its log on standard output, in the same form. With "run --no-access-log" there are none of requests. A restart forgets them all.
+	return `The proxy keeps the last 500 lines of requests in memory, and the last 500 of everything else: what happened to services, warnings and errors. They are those of its log on standard output, in the same form; on a terminal they are shown in columns: when, which service, the status, the request, and how long that took. With "run --no-access-log" there are none of requests. A restart forgets them all.
 
 With --follow a line stands in the place of those that could not be printed in time and says how many. An interrupt ends it with exit code 0; that the proxy ends, or is restarted, with 5.`
 }
@@ -34,7 +35,10 @@ func (logsCommand) Examples() string {
 parachute logs web
 
 # See its last ten lines, and those that come.
-parachute logs web -n 10 --follow`
+parachute logs web -n 10 --follow
+
+# See all fields of them.
+parachute logs web --json`
 }
 
 func (c *logsCommand) Run(ctx context.Context, p *program) error {
@@ -43,6 +47,9 @@ func (c *logsCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	printer := &linePrinter{out: p.stdout}
+	if !c.JSON {
+		printer.display = func() display { return p.displayOf(p.stdout) }
+	}
 	err = client.Logs(ctx, control.LogQuery{Service: c.Service, Lines: int(c.Lines), Follow: c.Follow}, printer.print)
 	switch {
 	case isBrokenPipe(printer.err):
@@ -57,15 +64,29 @@ func (c *logsCommand) Run(ctx context.Context, p *program) error {
 
 // A linePrinter prints lines of the log to out.
 type linePrinter struct {
-	out     io.Writer
-	printed bool  // whether it has printed a line
-	err     error // the last error of out
+	out       io.Writer
+	display   func() display // returns that of out; nil: lines are printed as they are
+	formatter logFormatter
+	printed   bool  // whether it has printed a line
+	err       error // the last error of out
 }
 
 func (p *linePrinter) print(line []byte) error {
 	p.printed = true
-	_, p.err = p.out.Write(escapeUnprintable(line))
+	_, p.err = p.out.Write(p.format(line))
 	return p.err
+}
+
+// format returns a line in columns on a terminal, and as it is elsewhere.
+func (p *linePrinter) format(line []byte) []byte {
+	if p.display != nil {
+		if d := p.display(); d != (display{}) {
+			if l, ok := parseLogLine(line); ok {
+				return []byte(p.formatter.format(l, d))
+			}
+		}
+	}
+	return escapeUnprintable(line)
 }
 
 // escapeUnprintable escapes the characters of a line with which it could take

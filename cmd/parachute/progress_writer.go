@@ -154,12 +154,7 @@ func (w *progressWriter) format(r progressLine, later time.Duration, d display) 
 	if d.columns > 0 && displayWidth(plain) >= d.columns {
 		return truncate(plain, d.columns-1) // there is no room even for the shortest names
 	}
-	return l.text(func(status string) string {
-		if colour := colours[r.tone]; d.colour && colour != "" {
-			return colour + status + resetColour
-		}
-		return status
-	})
+	return l.text(func(status string) string { return d.inColour(status, r.tone) })
 }
 
 // onOneLine returns a text, such as an error, that may span several lines.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -76,4 +77,26 @@ func TestTablesFitTheTerminal(t *testing.T) {
 	p = inProcess(t, env, "list")
 	is.Equal(p.wait(t), 0)
 	is.True(strings.Contains(p.stdout.String(), oneLine)) // a pipe has room for everything
+}
+
+func TestLogsAreInColumnsOnATerminalAlone(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	env := newEnvironment(t)
+	_, address := startProxy(t, inProcess, env)
+	a := newApp(t, "web-1")
+	is.Equal(inProcess(t, env, "deploy", "web", "--target", a.address).wait(t), 0)
+	_, err := get(newClient(t), address, "localhost", "/%1b%5d0;owned")
+	is.NoErr(err)
+
+	p := onTerminal(t, env.with(environment{"NO_COLOR": "1"}), 100, 24, "logs", "web")
+	is.Equal(p.wait(t), 0)
+	is.True(regexp.MustCompile(`(?m)^[A-Z][a-z][a-z] .\d \d\d:\d\d:\d\d  web +200    GET /\x{FFFD}\]0;owned +\d\S+s\r$`).MatchString(p.stdout.String()))
+	is.True(!strings.Contains(p.stdout.String(), "\x1b"))
+	asLogged := inProcess(t, env, "logs", "web")
+	is.Equal(asLogged.wait(t), 0)
+	is.True(strings.HasPrefix(asLogged.stdout.String(), `{"time":`))
+	p = onTerminal(t, env, 100, 24, "logs", "web", "--json")
+	is.Equal(p.wait(t), 0)
+	is.Equal(strings.ReplaceAll(p.stdout.String(), "\r\n", "\n"), asLogged.stdout.String())
 }
