@@ -49,6 +49,9 @@ type seen struct{ target, client string }
 // Every rule holds, and httputil.ReverseProxy over http.Transport agrees
 // unless the table knows better.
 func TestForwardDoesAsTheReference(t *testing.T) {
+	if proxytest.HasHTTP1() {
+		t.Skip("the table is about the server of net/http, which lets more through")
+	}
 	for _, tt := range slices.Concat(table, upgrades) {
 		t.Run(tt.name, func(t *testing.T) {
 			var got, want seen

@@ -14,6 +14,7 @@ import (
 // the next request.
 type body struct {
 	broken atomic.Bool // the end of the body will not be found
+	closed atomic.Bool // Close was called
 
 	mu      sync.Mutex // held while reading; guards the fields below
 	conn    *conn      // is told how reading ends
@@ -38,8 +39,13 @@ func newBody(in *input, m *message, trailer *http.Header) *body {
 func (b *body) Read(p []byte) (n int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.err != nil || len(p) == 0 {
+	switch {
+	case b.err != nil:
 		return 0, b.err
+	case b.closed.Load():
+		return 0, http.ErrBodyReadAfterClose
+	case len(p) == 0:
+		return 0, nil
 	}
 	if !b.begun {
 		b.begun = true
@@ -86,19 +92,16 @@ func (b *body) connError(err error) error {
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
-	if b.conn != nil && !isTimeout(err) {
+	if b.conn != nil {
 		b.conn.clientLost()
 	}
 	return err
 }
 
-// Close makes later Reads fail. The server reads the rest when the request is done.
+// Close makes later Reads fail, and does not wait for one that goes on. The server
+// reads the rest when the request is done.
 func (b *body) Close() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.err == nil {
-		b.err = http.ErrBodyReadAfterClose
-	}
+	b.closed.Store(true)
 	return nil
 }
 
@@ -112,13 +115,21 @@ func (b *body) isComplete() bool {
 	return b.err == io.EOF
 }
 
+// isBeingRead reports whether a Read goes on.
+func (b *body) isBeingRead() bool {
+	if !b.mu.TryLock() {
+		return true
+	}
+	b.mu.Unlock()
+	return false
+}
+
 // hasMore reports whether more than n bytes are known to be left of the body, or of
 // the chunk that is being read.
 func (b *body) hasMore(n int64) bool {
-	if b == nil {
+	if b == nil || !b.mu.TryLock() { // whoever reads may wait
 		return false
 	}
-	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.left > n
 }
@@ -134,9 +145,6 @@ func (b *body) discard(limit int64, asked bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	defer b.releaseLocked()
-	if b.err == http.ErrBodyReadAfterClose {
-		b.err = nil
-	}
 	if b.err == nil && !asked {
 		b.err = errUnwanted
 	}

@@ -52,14 +52,8 @@ func newConn(s *Server, nc net.Conn) *conn {
 			c.nc = c.sock
 		}
 	}
-	c.resetLimits()
+	c.sock.SetWritePatience(s.ByteTimeout)
 	return c
-}
-
-// resetLimits takes back what a handler has set.
-func (c *conn) resetLimits() {
-	c.sock.SetReadPatience(c.server.ByteTimeout)
-	c.sock.SetWritePatience(c.server.ByteTimeout)
 }
 
 // serve serves the connection until it is closed or somebody else's.
@@ -154,6 +148,7 @@ func (c *conn) serveRequest() (again bool) {
 	c.requests++
 	c.last = c.server.MaxRequests > 0 && c.requests >= c.server.MaxRequests
 	r := t.begin(c)
+	c.sock.SetReadPatience(c.server.ByteTimeout)
 	c.enter(t)
 	served := c.handle(t, r)
 	if t.w.hijacked {
@@ -168,22 +163,20 @@ func (c *conn) serveRequest() (again bool) {
 		c.turn = nil // whoever panicked may have left behind who uses it
 		return false
 	}
-	c.resetLimits()
+	c.sock.SetWritePatience(c.server.ByteTimeout)
 	c.sock.SetWriteDeadline(time.Time{})
 	err := t.w.finish()
-	whole := err == nil && c.discardBody(t)
+	again = err == nil && !t.w.close
+	whole := c.endBody(t, again)
 	c.leave()
 	t.end()
-	if err != nil {
-		if err == errHandlerLength {
-			c.server.logf("%v", err)
-		}
-		return false
+	switch {
+	case err == errHandlerLength:
+		c.server.logf("%v", err)
+	case err == nil && (!whole || !again && len(t.in.unread()) > 0):
+		c.linger()
 	}
-	if !whole || t.w.close {
-		if !whole || len(t.in.unread()) > 0 {
-			c.linger()
-		}
+	if !again || !whole {
 		return false
 	}
 	if len(t.in.unread()) == 0 {
@@ -226,16 +219,21 @@ const (
 	lingerTimeout = 500 * time.Millisecond
 )
 
-// discardBody reads what is left of the body, and reports whether it has reached the
-// end.
-func (c *conn) discardBody(t *turn) bool {
+// endBody takes the body from the handler, and reports whether it was read to its end.
+// If there may be another request, it reads what is left.
+func (c *conn) endBody(t *turn, again bool) (whole bool) {
 	if t.body == nil {
 		return true
 	}
-	if !t.body.isComplete() {
+	if t.body.isBeingRead() {
 		c.sock.SetReadDeadline(time.Now().Add(lingerTimeout))
 	}
-	return t.body.discard(maxDiscarded, t.w.asked)
+	limit := int64(0)
+	if again && !t.body.isComplete() {
+		limit = maxDiscarded
+		c.sock.SetReadDeadline(time.Now().Add(lingerTimeout))
+	}
+	return t.body.discard(limit, t.w.asked)
 }
 
 // linger closes the sending side, and reads and drops what the client still sends.

@@ -72,6 +72,7 @@ func (c *conn) awaitRequest() bool {
 	if limit := c.server.IdleTimeout; limit > 0 {
 		until = time.Now().Add(limit)
 	}
+	c.sock.SetReadPatience(0)
 	c.sock.SetReadDeadline(until)
 	if !c.setIdle(true) {
 		return c.awaitLast()

@@ -51,7 +51,8 @@ func (c *conn) bodyComplete() {
 	c.watch.complete, c.watch.ended = true, ended
 }
 
-// clientLost is called when the body cannot be read any more.
+// clientLost is called when the body cannot be read. It ends the context even if a
+// deadline was why, as the server of net/http does.
 func (c *conn) clientLost() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

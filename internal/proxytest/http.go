@@ -34,9 +34,12 @@ type Backend struct {
 // without TLS: http1 for package http1, and net/http for anything else.
 const serverVariable = "PROXYTEST_SERVER"
 
+// HasHTTP1 reports whether Backends without TLS are served by package http1.
+func HasHTTP1() bool { return os.Getenv(serverVariable) == "http1" }
+
 // serveHTTP1 serves l with package http1 until ctx ends.
 func (b *Backend) serveHTTP1(ctx context.Context, l net.Listener) {
-	server := &http1.Server{Handler: http.HandlerFunc(b.serve)}
+	server := &http1.Server{Handler: http.HandlerFunc(b.serve), IdleTimeout: -1}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
 	server.Serve(l)
@@ -107,7 +110,7 @@ func (b *Backend) Start() {
 	l, address := b.net.listenFor(b.t, b.address)
 	ctx, cancel := context.WithCancel(context.Background())
 	b.listener, b.address, b.cancel = l, address, cancel
-	if os.Getenv(serverVariable) == "http1" && b.tls == nil {
+	if HasHTTP1() && b.tls == nil {
 		b.running.Go(func() { b.serveHTTP1(ctx, l) })
 		return
 	}

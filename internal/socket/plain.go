@@ -1,10 +1,6 @@
 package socket
 
-import (
-	"errors"
-	"os"
-	"time"
-)
+import "time"
 
 // What is not a socket gets its deadlines as they are wanted: some connections, such
 // as those of TLS, cannot be written to any more when a deadline has passed.
@@ -15,16 +11,8 @@ func (c *Conn) readPlain(p []byte) (n int, err error) {
 }
 
 func (c *Conn) writePlain(p []byte) (n int, err error) {
-	for n < len(p) {
-		c.out.limitPlain()
-		var m int
-		m, err = c.nc.Write(p[n:])
-		n += m
-		if err == nil || m == 0 || c.out.deadline.isSet() || !errors.Is(err, os.ErrDeadlineExceeded) {
-			break
-		}
-	}
-	return n, err
+	c.out.limitPlain()
+	return c.nc.Write(p)
 }
 
 // limitPlain bounds the next operation by patience, if it has no deadline.
