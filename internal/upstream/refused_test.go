@@ -2,6 +2,8 @@ package upstream_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -156,4 +158,46 @@ func TestH2CReadsASmallBodyFirst(t *testing.T) {
 		is.Equal(body.closed, 1)
 		is.Equal(f.bodies, []string{"hello"})
 	})
+}
+
+// It is the dial that fails first where an exchange is younger than its look for
+// clients that have left.
+func TestClientThatLeavesDuringADialIsGoneHoweverEarly(t *testing.T) {
+	for _, after := range []time.Duration{time.Millisecond, time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			g := newTarget(t, upstream.Options{}, nil)
+			g.net.Blackhole(g.script.Addr())
+			ctx, cancel := context.WithTimeout(t.Context(), after)
+			defer cancel()
+			_, err := g.send(requestWith(ctx, "GET", nil, 0))
+			why, repeatable := reason(err)
+			is.Equal(why, upstream.Gone)
+			is.True(!repeatable)
+			is.True(errors.Is(err, context.DeadlineExceeded)) // the cause is kept
+		})
+	}
+}
+
+// TestRequestOfWhichATargetHasAPartIsNotSentAgain has a request that is too large
+// for what a socket takes at once, of which the target reads most.
+func TestRequestOfWhichATargetHasAPartIsNotSentAgain(t *testing.T) {
+	is := is.New(t)
+	small := func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err == nil {
+			err = conn.(*net.TCPConn).SetWriteBuffer(4096)
+		}
+		return conn, err
+	}
+	pool := newSocketTarget(t, "tcp", "127.0.0.1:0", upstream.Options{Dial: small}, func(conn net.Conn, _ int) {
+		conn.(*net.TCPConn).SetReadBuffer(32 << 10)
+		io.ReadFull(conn, make([]byte, 12<<20))
+		conn.(*net.TCPConn).SetLinger(0)
+	})
+	long := field.ViewOf(http.Header{"Long": {strings.Repeat("x", 16<<20)}})
+	_, err := pool.Exchange(post("hello"), "/", long, nil)
+	why, repeatable := reason(err)
+	is.Equal(why, upstream.Broken)
+	is.True(!repeatable)
 }
