@@ -57,6 +57,7 @@ type Server struct {
 	mu        sync.Mutex // guards the fields below
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
+	spare     []worker      // that have no connection
 	stopping  bool          // Shutdown or Close was called
 	closed    bool          // Close was called
 	empty     chan struct{} // closed when there are no conns any more; nil: nobody waits for that
@@ -99,7 +100,7 @@ func (s *Server) Serve(l net.Listener) error {
 		if err == nil {
 			pause = 0
 			if c := s.track(nc); c != nil {
-				go c.serve()
+				s.start(c)
 			}
 			continue
 		}
@@ -154,6 +155,10 @@ func (s *Server) stop(cut bool) <-chan struct{} {
 	for l := range s.listeners {
 		l.Close()
 	}
+	for _, w := range s.spare {
+		close(w)
+	}
+	s.spare = nil
 	if s.empty == nil {
 		s.empty = make(chan struct{})
 		if len(s.conns) == 0 {
