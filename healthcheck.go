@@ -30,6 +30,7 @@ import (
 	"github.com/shahnk19/parachute/internal/interrupted"
 	"github.com/shahnk19/parachute/internal/probe"
 	"github.com/shahnk19/parachute/internal/resolve"
+	"github.com/shahnk19/parachute/internal/trust"
 	"github.com/shahnk19/parachute/internal/upstream"
 	"github.com/shahnk19/parachute/internal/verbose"
 	"github.com/shahnk19/parachute/internal/wire"
@@ -236,7 +237,7 @@ type prober struct {
 func newProber(at endpoint.Endpoint, u upstream.Options, s *spec, agent string, hop []string, name *resolve.Name) *prober {
 	u.DialTimeout, u.ResponseTimeout = -1, 0 // the check's timeout bounds the whole probe
 	u.Vital = true                           // or many clients could make every target fail its probes
-	u.IsCurrent, u.ReadBuffer = nil, probeBuffer
+	u.IsCurrent, u.ReadBuffer, u.MaxRequests = nil, probeBuffer, 0
 	if u.Dial == nil {
 		// No connection of a probe lives long enough to be kept alive.
 		u.Dial = (&net.Dialer{KeepAlive: -1}).DialContext
@@ -470,7 +471,7 @@ var wantsTLS = regexp.MustCompile(`(?i)(HTTP request to an HTTPS server|HTTP req
 // sent. Targets with the same probeKey share their probes.
 type probeKey struct {
 	endpoint endpoint.Endpoint // that is probed
-	trust    trust
+	trust    trust.Identity
 	fall     int // HealthCheck.Fall if endpoint has a name, which it concerns; otherwise 0
 	check    healthcheck.Key
 	interval time.Duration

@@ -186,6 +186,9 @@ type Deployment struct {
 	// TargetTLS says how https:// targets are verified.
 	TargetTLS TargetTLS `json:"target_tls,omitzero"`
 
+	// TargetKeepAlive says how connections to targets are used again.
+	TargetKeepAlive TargetKeepAlive `json:"target_keepalive,omitzero"`
+
 	// Hosts are the names that the service answers for. Case, port, a final
 	// dot, and the spelling of an international name do not matter.
 	// "*.example.com" stands for any one label below example.com. Empty
@@ -633,23 +636,6 @@ func claimsOf(hosts, prefixes []string, anywhere, everything bool) []claim {
 		}
 	}
 	return all
-}
-
-// parse returns what r is as a rollout of a service that is deployed as d, which is
-// complete and has that targetTLS. An error says that it cannot be one.
-func (r Rollout) parse(d *Deployment, secured targetTLS) (*spec, error) {
-	who, err := r.Split.parse()
-	if err == nil {
-		err = checkDurations(r.Timeouts)
-	}
-	if err != nil {
-		return nil, err
-	}
-	s := &spec{Deployment: *d, targetTLS: secured, split: who}
-	s.Targets, s.ReadTargets = slices.Clone(r.Targets), slices.Clone(r.ReadTargets)
-	s.Timeouts = r.Timeouts.over(d.Timeouts)
-	s.targets, err = s.parseTargets()
-	return s, err
 }
 
 // readFiles reads the files that s names, and what is to be done with requests. An

@@ -27,6 +27,8 @@ var fullDeployment = parachute.Deployment{
 		ServerName: "app.internal",
 		Insecure:   true,
 	},
+	TargetKeepAlive: parachute.TargetKeepAlive{Off: true, Requests: 100},
+
 	Hosts:        []string{"app1.example.com", "*.example.com"},
 	PathPrefixes: []string{"/api", "/admin"},
 	KeepPrefix:   true,
@@ -91,7 +93,7 @@ var fullDeployment = parachute.Deployment{
 
 const fullDeploymentJSON = `{"service":"web",` +
 	`"targets":["10.0.0.7:3000","[::1]:3000"],"read_targets":["10.0.0.8:3000"],"read_websockets":true,"affinity":"cookie=sid",` +
-	`"target_tls":{"ca_file":"/etc/ca.pem","server_name":"app.internal","insecure":true},` +
+	`"target_tls":{"ca_file":"/etc/ca.pem","server_name":"app.internal","insecure":true},"target_keepalive":{"off":true,"requests":100},` +
 	`"hosts":["app1.example.com","*.example.com"],` +
 	`"path_prefixes":["/api","/admin"],"keep_prefix":true,` +
 	`"tls":{"mode":"automatic","staging":true,"cache_dir":"/var/certs","cert_file":"/etc/cert.pem","key_file":"/etc/key.pem",` +

@@ -3,9 +3,6 @@ package parachute
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -30,8 +27,8 @@ import (
 	"github.com/shahnk19/parachute/internal/location"
 	"github.com/shahnk19/parachute/internal/probe"
 	"github.com/shahnk19/parachute/internal/reason"
-	"github.com/shahnk19/parachute/internal/regular"
 	"github.com/shahnk19/parachute/internal/resolve"
+	"github.com/shahnk19/parachute/internal/trust"
 	"github.com/shahnk19/parachute/internal/upstream"
 	"github.com/shahnk19/parachute/internal/wire"
 )
@@ -48,8 +45,8 @@ type target struct {
 	http2    bool             // it speaks HTTP/2, if only for gRPC calls
 	check    HealthCheck
 	prober   *prober
-	trust    trust     // which certificates prober accepts
-	schedule *schedule // of all targets of the Proxy
+	trust    trust.Identity // which certificates prober accepts
+	schedule *schedule      // of all targets of the Proxy
 	monitor  *monitor
 	traffic  *histogram.Histogram              // of the requests sent to the address, across deploys
 	inUse    *inuse.Counter[endpoint.Endpoint] // of all targets of the Proxy, by place
@@ -78,11 +75,12 @@ func (p *Proxy) newTarget(at parsedTarget, s *spec, m *monitor) *target {
 		Address:         at.Address,
 		Dial:            p.options.Dial,
 		ResponseTimeout: s.Timeouts.Response,
+		MaxRequests:     s.TargetKeepAlive.maxRequests(),
 	}
 	var secured targetTLS
 	if at.Scheme == "https" {
 		secured = s.targetTLS
-		u.TLS = secured.config
+		u.TLS = secured.Config
 	}
 	name := at.lookedUp(p.names, s)
 	if name != nil {
@@ -98,7 +96,7 @@ func (p *Proxy) newTarget(at parsedTarget, s *spec, m *monitor) *target {
 		conns:    newTransport(at.Endpoint, u),
 		check:    s.HealthCheck,
 		prober:   newProber(at.Endpoint, u, s, p.options.UserAgent, p.hop, name),
-		trust:    secured.trust,
+		trust:    secured.Identity,
 		schedule: &p.schedule,
 		monitor:  m,
 		traffic:  new(histogram.Histogram),
@@ -108,7 +106,7 @@ func (p *Proxy) newTarget(at parsedTarget, s *spec, m *monitor) *target {
 		since:    time.Now(),
 	}
 	t.exchange = t.conns.Exchange
-	if !at.IsUnix() {
+	if at.Network == "tcp" {
 		t.origin = location.NewOrigin(at.Scheme == "https", at.Address)
 	}
 	return t
@@ -665,6 +663,8 @@ func (d *Deployment) parseTargets() ([]parsedTarget, error) {
 		all = append(all, parsedTarget{at, given})
 	}
 	switch {
+	case d.TargetKeepAlive.Requests < 0 || d.TargetKeepAlive.Off && d.TargetKeepAlive.Requests > 0:
+		return nil, faultf(ErrInvalid, "%d requests on a connection to a target: want 0 for any number, or more, or each on a connection of its own", d.TargetKeepAlive.Requests)
 	case portless && d.HealthCheck.Port != 0:
 		return nil, faultf(ErrInvalid, "health check port %d: a target on a unix socket has no port, nor has a handler", d.HealthCheck.Port)
 	case !secure && d.TargetTLS != (TargetTLS{}):
@@ -675,6 +675,43 @@ func (d *Deployment) parseTargets() ([]parsedTarget, error) {
 		return nil, faultf(ErrInvalid, "target CA %s: it is of no use where targets are not verified", d.TargetTLS.CAFile)
 	}
 	return all, nil
+}
+
+// parse returns what r is as a rollout of a service that is deployed as d, which is
+// complete and has that targetTLS. An error says that it cannot be one.
+func (r Rollout) parse(d *Deployment, secured targetTLS) (*spec, error) {
+	who, err := r.Split.parse()
+	if err == nil {
+		err = checkDurations(r.Timeouts)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := &spec{Deployment: *d, targetTLS: secured, split: who}
+	s.Targets, s.ReadTargets = slices.Clone(r.Targets), slices.Clone(r.ReadTargets)
+	s.Timeouts = r.Timeouts.over(d.Timeouts)
+	s.targets, err = s.parseTargets()
+	return s, err
+}
+
+// TargetKeepAlive says for how many requests a connection to a target is used. Each
+// health check has a connection of its own in any case.
+type TargetKeepAlive struct {
+	// Off has a connection for each request, which says Connection: close.
+	Off bool `json:"off,omitempty"`
+
+	// Requests is after how many requests a connection is closed. One that was
+	// sent again on another connection counts for both; an upgrade is one. If 0,
+	// there is no limit.
+	Requests int `json:"requests,omitempty"`
+}
+
+// maxRequests returns the most requests for a connection; 0: there is no limit.
+func (k TargetKeepAlive) maxRequests() int {
+	if k.Off {
+		return 1
+	}
+	return k.Requests
 }
 
 // TargetTLS says how the targets that speak TLS are verified. If it is zero,
@@ -692,43 +729,16 @@ type TargetTLS struct {
 	Insecure bool `json:"insecure,omitempty"`
 }
 
-// A trust identifies the settings that decide which certificates of a target are
-// accepted. Equal trusts accept the same ones.
-type trust struct {
-	serverName  string
-	insecure    bool
-	authorities [sha256.Size]byte // of the file with them; zero: there is none
-}
-
-// maxCAFile bounds the size of a TargetTLS.CAFile. A file with all public
-// authorities has some two hundred thousand bytes.
-const maxCAFile = 4 << 20
-
 // A targetTLS is a TargetTLS with its file read.
-type targetTLS struct {
-	config *tls.Config
-	trust  trust // identifies config in comparisons
-}
+type targetTLS = trust.Settings
 
 // readFile reads the file of certificate authorities, if o names one.
 func (o TargetTLS) readFile() (targetTLS, error) {
-	t := targetTLS{
-		config: &tls.Config{ServerName: o.ServerName, InsecureSkipVerify: o.Insecure},
-		trust:  trust{serverName: o.ServerName, insecure: o.Insecure},
-	}
-	if o.CAFile == "" {
-		return t, nil
-	}
-	pem, err := regular.ReadFile(o.CAFile, maxCAFile)
+	s, err := trust.Load(o.CAFile, o.ServerName, o.Insecure)
 	if err != nil {
-		return t, faultf(ErrInvalid, "target CA: %v", err)
+		err = faultf(ErrInvalid, "target CA: %v", err)
 	}
-	t.config.RootCAs = x509.NewCertPool()
-	if !t.config.RootCAs.AppendCertsFromPEM(pem) {
-		return t, faultf(ErrInvalid, "target CA: %s has no certificate in PEM form", o.CAFile)
-	}
-	t.trust.authorities = sha256.Sum256(pem)
-	return t, nil
+	return s, err
 }
 
 // checkHandlers returns err, which is that of parsing s, or ErrInvalid if a target

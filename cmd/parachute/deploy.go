@@ -23,6 +23,9 @@ type deployCommand struct {
 
 	Affinity string `placeholder:"cookie[=NAME]" help:"Have each visitor stay with one target, as long as that is healthy and serves: by the cookie parachute-affinity, or one of another name."`
 
+	TargetKeepalive         bool  `default:"true" negatable:"" help:"Use connections to targets again; without it each request has one of its own."`
+	TargetKeepaliveRequests count `placeholder:"N" help:"How many requests a connection to a target is used for; 0 is no limit, as if not given."`
+
 	Force bool `negatable:"" help:"Switch to the targets without waiting for them to be healthy."`
 
 	TLS                *bool  `group:"TLS:" negatable:"" help:"Serve the hosts over HTTPS, or not; if neither is given, as the other services of the hosts say. The certificates come from Let's Encrypt, or where the flags below and those of run say."`
@@ -118,6 +121,10 @@ func (c *deployCommand) deployment() (parachute.Deployment, error) {
 		ReadTargets:    c.ReadTarget,
 		ReadWebSockets: c.ReadTargetWebsockets,
 		Affinity:       c.Affinity,
+		TargetKeepAlive: parachute.TargetKeepAlive{
+			Off:      !c.TargetKeepalive,
+			Requests: int(c.TargetKeepaliveRequests),
+		},
 		TargetTLS: parachute.TargetTLS{
 			CAFile:     ca,
 			ServerName: c.TargetServerName,

@@ -34,6 +34,12 @@ func TestEveryFlagOfDeployHasItsField(t *testing.T) {
 		{"--affinity|cookie", parachute.Deployment{Affinity: "cookie"}},
 		{"--affinity=cookie=sid", parachute.Deployment{Affinity: "cookie=sid"}},
 
+		{"--target-keepalive=false", parachute.Deployment{TargetKeepAlive: parachute.TargetKeepAlive{Off: true}}},
+		{"--no-target-keepalive", parachute.Deployment{TargetKeepAlive: parachute.TargetKeepAlive{Off: true}}},
+		{"--target-keepalive", parachute.Deployment{}},
+		{"--target-keepalive-requests|1000", parachute.Deployment{TargetKeepAlive: parachute.TargetKeepAlive{Requests: 1000}}},
+		{"--target-keepalive-requests|0", parachute.Deployment{}},
+
 		{"--buffer-requests|--buffer-responses", parachute.Deployment{Buffer: parachute.Buffer{Requests: true, Responses: true}}},
 		{"--buffer-requests=false|--no-buffer-responses", parachute.Deployment{}},
 		{"--websocket-close=false", parachute.Deployment{NoWebSocketClose: true}},
@@ -92,7 +98,7 @@ func TestEveryBooleanOfDeployCanBeTurnedOff(t *testing.T) {
 	is := is.New(t)
 	booleans := []string{
 		"strip-path-prefix", "force", "tls", "tls-staging", "tls-redirect", "wait-certificate", "target-insecure",
-		"read-target-websockets", "buffer-requests", "buffer-responses", "scope-cookie-paths", "rewrite-location", "forward-headers", "websocket-close",
+		"read-target-websockets", "buffer-requests", "buffer-responses", "scope-cookie-paths", "rewrite-location", "target-keepalive", "forward-headers", "websocket-close",
 	}
 	for _, name := range booleans {
 		for _, spelling := range []string{"--" + name + "=false", "--no-" + name} {
@@ -121,6 +127,8 @@ func TestBadValuesOfDeploysFlagsAreUsageErrors(t *testing.T) {
 		{"--health-check-rise|0", "at least 1"},
 		{"--health-check-grpc=", "such as web.v1.Web"},
 		{"--health-check-fall|x", "at least 1"},
+		{"--target-keepalive-requests|x", `"x" is no number`},
+		{"--target-keepalive-requests=-1", `"-1" is no number`},
 		{"--writer-affinity-timeout|1", "such as 30s"},
 		{"--buffer-requests=maybe", "bool value must be true"},
 	} {

@@ -19,6 +19,8 @@ func flags() map[string]string {
 		"Deployment.ReadTargets":    "--read-target",
 		"Deployment.ReadWebSockets": "--read-target-websockets",
 		"Deployment.Affinity":       "--affinity",
+		"TargetKeepAlive.Off":       "--no-target-keepalive",
+		"TargetKeepAlive.Requests":  "--target-keepalive-requests",
 		"Deployment.Hosts":          "--host",
 		"Deployment.PathPrefixes":   "--path-prefix",
 		"Deployment.KeepPrefix":     "--no-strip-path-prefix",

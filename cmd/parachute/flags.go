@@ -71,6 +71,18 @@ func (q *optionalCount) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// A count is a number. 0 is as if the flag was not given.
+type count int
+
+func (c *count) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 10, 31)
+	if err != nil {
+		return fmt.Errorf("%q is no number: want one such as 1000", text)
+	}
+	*c = count(n)
+	return nil
+}
+
 // A stringList is a flag that may be repeated, and whose values may each hold
 // several elements separated by commas. Empty elements are kept, so that the
 // library refuses them.

@@ -53,8 +53,9 @@ func TestDocumentsNameOnlyFlagsThatThereAre(t *testing.T) {
 	for _, of := range []string{
 		"build", "volumes", "name", "stop-timeout", "ulimit", // docker
 		"unix-socket", "http2-prior-knowledge", // curl
-		"system", // useradd
-		"port",   // examples/backend
+		"system",       // useradd
+		"port",         // examples/backend
+		"max-requests", // gunicorn
 	} {
 		known[of] = true
 	}

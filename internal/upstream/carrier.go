@@ -11,13 +11,14 @@ import (
 // A carrier is a transport of an H2C with its connections. One connection has
 // many streams, so where a target has other addresses now, the carrier as a whole
 // is replaced, and ends with the exchanges that it has; and so it is where a
-// connection takes nothing more.
+// connection takes nothing more, and after Options.MaxRequests.
 type carrier struct {
 	transport *http.Transport
 
 	// Guarded by the H2C's mu.
-	active  int  // exchanges that it carries
-	retired bool // it gets no more of them
+	active   int  // exchanges that it carries
+	requests int  // exchanges that it has carried, and carries
+	retired  bool // it gets no more of them
 }
 
 // An h2cConn is a connection that its pool can close.

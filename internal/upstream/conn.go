@@ -43,8 +43,10 @@ type targetConn struct {
 	limit  time.Duration // how long it may be idle
 	since  time.Time     // when it became idle
 	reused bool          // it has served another exchange
-	addr   netip.Addr    // of the other end, where Options.IsCurrent is to judge it; invalid: it is no IP address
-	spoke  bool          // the target has, before it was asked anything
+
+	requests int        // that it was used for
+	addr     netip.Addr // of the other end, where Options.IsCurrent is to judge it; invalid: it is no IP address
+	spoke    bool       // the target has, before it was asked anything
 
 	writing  writing
 	patience atomic.Int64 // how many ns a write waits while no byte goes; not positive: for ever

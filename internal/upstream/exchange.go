@@ -84,7 +84,7 @@ func (p *Pool) Exchange(r *http.Request, target string, header field.View, inter
 
 func (p *Pool) exchange(g *Group, r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
 	x := &exchange{pool: p, group: g, ctx: r.Context(), secret: r.TLS != nil}
-	err := x.request.prepare(r, target, header)
+	err := x.request.prepare(r, target, header, p.o.MaxRequests == 1)
 	if err == nil {
 		err = x.run(interim)
 	}
@@ -206,6 +206,7 @@ func (x *exchange) connect() (*targetConn, *Error) {
 func (x *exchange) adopt(c *targetConn) *Error {
 	x.mu.Lock()
 	x.conn, x.wake = c, nil
+	c.requests++
 	cut := x.reason != 0
 	x.mu.Unlock()
 	if cut {

@@ -190,6 +190,10 @@ func (p *H2C) begin(x *h2cExchange) bool {
 	unused := p.renewLocked()
 	x.carrier = p.carrier
 	x.carrier.active++
+	x.carrier.requests++
+	if p.o.isSpent(x.carrier.requests) {
+		p.replaceLocked()
+	}
 	p.mu.Unlock()
 	closeUnused(unused)
 	return true
@@ -268,7 +272,7 @@ func checkStream(r *http.Request, target string, header field.View) error {
 	if target != "*" && !strings.HasPrefix(target, "/") {
 		return fmt.Errorf("cannot be sent: %q %q", r.Method, target)
 	}
-	_, err := appendHead(nil, r, target, header, 0)
+	_, err := appendHead(nil, r, target, header, 0, false)
 	return err
 }
 

@@ -45,6 +45,11 @@ type Options struct {
 	// says.
 	IsCurrent func(addr netip.Addr) bool
 
+	// MaxRequests is how many requests a connection may be used for; 0: any
+	// number. Those count that were sent again on another connection, and one
+	// that ends in an upgrade. If it is 1, requests say Connection: close.
+	MaxRequests int
+
 	// TLS is the configuration for a target that speaks it; nil: plain.
 	// Where it has no ServerName, the host of Address is verified.
 	TLS *tls.Config
@@ -193,6 +198,10 @@ func (p *Pool) CloseStale() {
 	closeAll(stale)
 }
 
+// isSpent reports whether a connection that was used for so many requests may not be
+// used for another.
+func (o *Options) isSpent(requests int) bool { return o.MaxRequests > 0 && requests >= o.MaxRequests }
+
 // isCurrent reports whether c may be used for one more exchange.
 func (p *Pool) isCurrent(c *targetConn) bool {
 	return p.o.IsCurrent == nil || p.o.IsCurrent(c.addr)
@@ -277,7 +286,7 @@ func (p *Pool) leave(x *exchange, c *targetConn) {
 		x.next.prev = x.prev
 	}
 	x.prev, x.next = nil, nil
-	if c != nil && !p.closed && len(p.idle) < maxIdle && p.isCurrent(c) {
+	if c != nil && !p.closed && len(p.idle) < maxIdle && p.isCurrent(c) && !p.o.isSpent(c.requests) {
 		p.keepLocked(c)
 		c = nil
 	}

@@ -38,13 +38,14 @@ type request struct {
 	repeatable bool    // may be sent again although the target has had all of it
 }
 
-// prepare makes the wire. Small bodies are read here.
-func (q *request) prepare(r *http.Request, target string, header field.View) *Error {
+// prepare makes the wire. Small bodies are read here. If last is set, the request says
+// that no other follows on its connection.
+func (q *request) prepare(r *http.Request, target string, header field.View, last bool) *Error {
 	q.r = r
 	q.pooled = wires.Get().(*[]byte)
 	length := bodyLength(r)
 	var err error
-	q.wire, err = appendHead((*q.pooled)[:0], r, target, header, length)
+	q.wire, err = appendHead((*q.pooled)[:0], r, target, header, length, last)
 	if err != nil {
 		closeBody(r)
 		return &Error{Reason: BadRequest, Err: err}
@@ -119,8 +120,9 @@ func isIdempotent(method string) bool {
 }
 
 // appendHead appends a request's head to b. Whatever it is given, the head
-// ends nowhere but at its end and has no line that was not asked for.
-func appendHead(b []byte, r *http.Request, target string, header field.View, length int64) ([]byte, error) {
+// ends nowhere but at its end and has no line that was not asked for. If last is
+// set, it says that no other request follows, unless it asks for an upgrade.
+func appendHead(b []byte, r *http.Request, target string, header field.View, length int64, last bool) ([]byte, error) {
 	host := hostOf(r, header)
 	if !field.IsToken(r.Method) || !isWord(target) || target == "" || !isWord(host) {
 		return b, fmt.Errorf("cannot be sent: %q %q to host %q", r.Method, target, host)
@@ -139,6 +141,9 @@ func appendHead(b []byte, r *http.Request, target string, header field.View, len
 			return b, fmt.Errorf("cannot be sent: header %q: %q", name, value)
 		}
 		b = appendLine(b, name, value)
+	}
+	if last && !header.HasToken("Connection", "upgrade") {
+		b = append(b, "Connection: close\r\n"...) // beside what else Connection may name
 	}
 	switch {
 	case length < 0:
