@@ -60,7 +60,8 @@ type HealthCheck struct {
 	// deploy waits, which begins with shorter ones. If 0, 1 s.
 	Interval time.Duration `json:"interval,omitzero"`
 
-	// Timeout bounds a probe from dialling to its answer. If 0, 5 s.
+	// Timeout bounds a probe from dialling to the head of its answer, or to the end
+	// of a gRPC answer. Of a body no more is read than comes within 100 ms. If 0, 5 s.
 	Timeout time.Duration `json:"timeout,omitzero"`
 
 	// Headers are sent with a probe, "NAME: VALUE" each.
@@ -297,7 +298,6 @@ func (p *prober) probe(ctx context.Context) *probeResult {
 	} else {
 		p.askByName(ctx, r)
 	}
-	r.Took = time.Since(r.Time)
 	return r
 }
 
@@ -354,9 +354,11 @@ func (p *prober) ask(ctx context.Context, u upstream.Options, seen *Probe) {
 	defer conns.Close()
 	a, err := p.check.Ask(ctx, conns.Exchange)
 	if err != nil {
+		seen.Took = time.Since(seen.Time)
 		seen.Error, seen.Cause = p.reason(ctx, err)
 		return
 	}
+	seen.Took = a.Decided.Sub(seen.Time)
 	seen.Status, seen.Location, seen.GRPC, seen.Passed = a.Status, a.Location, a.GRPC, a.Passed
 	seen.Body = strings.ToValidUTF8(a.Body[:min(len(a.Body), 200)], "\uFFFD")
 	switch {

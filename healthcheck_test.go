@@ -261,3 +261,47 @@ func TestProbeOfAPortThatSpeaksFirstHasOneCause(t *testing.T) {
 		})
 	}
 }
+
+// An app may answer its health check with an event stream, or be stuck behind the
+// head. Neither may use up the time of the check.
+func TestVerdictOfAHealthCheckDoesNotWaitForABodyWithoutEnd(t *testing.T) {
+	for name, scheme := range map[string]string{"HTTP/1": "", "HTTP/2": "h2c://"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				h := newHouse(t, parachute.Options{})
+				var status, open atomic.Int32
+				status.Store(200)
+				app := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					time.Sleep(10 * time.Millisecond)
+					w.WriteHeader(int(status.Load()))
+					open.Add(1)
+					defer open.Add(-1)
+					for r.Context().Err() == nil {
+						io.WriteString(w, ".")
+						w.(http.Flusher).Flush()
+						time.Sleep(30 * time.Millisecond)
+					}
+				})
+				if scheme == "" {
+					h.net.Serve(t, "app.test:80", app).SetHealth(0)
+				} else {
+					h.overHTTP2("app.test:80", app)
+				}
+				began := time.Now()
+				is.NoErr(h.deploy("web", scheme+"app.test:80"))
+				is.True(time.Since(began) < 200*time.Millisecond) // not the 5 s of HealthCheck.Timeout
+				probe := h.of(parachute.EventHealthy)[0].Probe
+				is.Equal(probe.Took, 10*time.Millisecond) // until the head
+				is.Equal(strings.Trim(probe.Body, "."), "")
+				time.Sleep(100 * time.Millisecond)
+				is.Equal(open.Load(), int32(0)) // the connection is gone
+
+				status.Store(503)
+				time.Sleep(3 * time.Second)
+				is.Equal(h.Services()[0].Live.Targets[0].Health, parachute.HealthUnhealthy)
+				is.Equal(h.Services()[0].Live.Targets[0].Probe.Status, 503)
+			})
+		})
+	}
+}

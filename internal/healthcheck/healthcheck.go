@@ -97,8 +97,9 @@ func (c *Check) Key() Key {
 type Answer struct {
 	Status   int
 	Location string
-	Body     string // its first 64 KiB; of a GET, or of what is no answer to a call
+	Body     string // what came within bodyLimit of its first 64 KiB; of a GET, or of what is no answer to a call
 	Passed   bool
+	Decided  time.Time // when Passed was known: with the head, but for answers to calls
 
 	// Of a call. GRPC is what the server said, in words. IsGRPC is false for what
 	// is no answer to a call; then the rest says nothing.
@@ -119,23 +120,22 @@ func (c *Check) Ask(ctx context.Context, exchange Exchange) (Answer, error) {
 		return Answer{}, err
 	}
 	defer resp.Body.Close()
-	// What comes after the head is read too, within reason, so that the server
-	// does not log a connection that broke.
-	body, err := readBody(resp)
+	decided := time.Now()
 	if c.call != nil && resp.StatusCode == http.StatusOK && field.IsGRPC(resp.Header) {
+		body, err := readBody(resp)
 		if err != nil {
 			return Answer{}, err
 		}
 		return readCall(resp, body), nil
 	}
-	a := Answer{Status: resp.StatusCode, Location: resp.Header.Get("Location"), Body: string(body)}
+	a := Answer{Status: resp.StatusCode, Location: resp.Header.Get("Location"), Body: string(readSome(resp)), Decided: decided}
 	a.Passed = c.call == nil && c.first <= a.Status && a.Status <= c.last
 	return a, nil
 }
 
 // readCall returns what a gRPC server has answered.
 func readCall(resp *http.Response, body []byte) Answer {
-	a := Answer{Status: resp.StatusCode}
+	a := Answer{Status: resp.StatusCode, Decided: time.Now()}
 	status, ok := grpc.StatusOf(resp.Header, resp.Trailer)
 	if !ok {
 		a.GRPC = "no grpc-status"
@@ -152,6 +152,25 @@ func readCall(resp *http.Response, body []byte) Answer {
 	}
 	a.IsGRPC, a.GRPC, a.Passed = true, health.String(), health == grpc.HealthServing
 	return a
+}
+
+// bodyLimit is how long the body of an answer is read although it decides nothing: so
+// that there is something to show, and the server does not log a connection that
+// broke. A body may have no end.
+const bodyLimit = 100 * time.Millisecond
+
+// readSome returns what comes of the body of an answer within bodyLimit.
+func readSome(resp *http.Response) []byte {
+	closed := make(chan struct{})
+	timer := time.AfterFunc(bodyLimit, func() {
+		defer close(closed)
+		resp.Body.Close()
+	})
+	body, _ := readBody(resp)
+	if !timer.Stop() {
+		<-closed
+	}
+	return body
 }
 
 // maxBody bounds how much is read of the body of an answer.

@@ -50,6 +50,8 @@ func TestGetPassesForTheStatusesOfItsRange(t *testing.T) {
 		s := answering(status, http.Header{"Location": {"/login"}}, nil, "hello")
 		a, err := c.Ask(t.Context(), s.exchange)
 		is.NoErr(err)
+		is.True(!a.Decided.IsZero())
+		a.Decided = time.Time{}
 		is.Equal(a, healthcheck.Answer{Status: status, Location: "/login", Body: "hello", Passed: want})
 		is.Equal(s.request.Method, http.MethodGet)
 		is.Equal(s.request.Host, "app.test")
@@ -97,6 +99,8 @@ func TestCallPassesIfTheServerIsServing(t *testing.T) {
 			c := healthcheck.Call("app.test", "web.v1.Web", http.Header{"X-Probe": {"yes"}}, 2*time.Second)
 			a, err := c.Ask(t.Context(), s.exchange)
 			is.NoErr(err)
+			is.True(!a.Decided.IsZero())
+			a.Decided = time.Time{}
 			is.Equal(a, tt.want)
 			is.Equal(s.request.Method, http.MethodPost)
 			is.Equal(s.target, grpc.HealthPath)
