@@ -4,6 +4,7 @@
 package tcp
 
 import (
+	"context"
 	"math"
 	"net"
 	"sync"
@@ -24,7 +25,9 @@ import (
 // The listener owns the pipes that its connections splice through. Close closes
 // those that are idle.
 func Listen(address string, q *Quota) (net.Listener, error) {
-	l, err := net.Listen("tcp", address)
+	config := net.ListenConfig{}
+	inheritKeepAlive(&config)
+	l, err := config.Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return nil, err
 	}
