@@ -142,6 +142,31 @@ func TestKamalProxysVariablesAreReadWhereTheProgramIsCalledSo(t *testing.T) {
 	})
 }
 
+func TestWhoIsCalledKamalProxyDoesAsThat(t *testing.T) {
+	for _, test := range []struct {
+		name, args string
+		env        map[string]string
+		want       bool
+	}{
+		{"parachute", "run", nil, false},
+		{"/usr/local/bin/kamal-proxy", "run", nil, true},
+		{"kamal-proxy", "run --kamal-metrics=false", nil, false},
+		{"kamal-proxy", "run", map[string]string{"KAMAL_METRICS": "false"}, false},
+		{"parachute", "run --kamal-metrics", nil, true},
+		{"parachute", "run", map[string]string{"PARACHUTE_KAMAL_METRICS": "true"}, true},
+	} {
+		t.Run(test.name+" "+test.args, func(t *testing.T) {
+			is := is.New(t)
+			command, _, err := parseAs(test.name, test.env, strings.Fields(test.args)...)
+			is.NoErr(err)
+			p := &program{environ: newEnviron(nil, test.name), paths: defaultPaths{getenv: func(string) string { return "" }}}
+			config, err := command.Run.config(p)
+			is.NoErr(err)
+			is.Equal(config.KamalMetrics, test.want)
+		})
+	}
+}
+
 func TestMisspeltVariableIsAnErrorWithTheRightName(t *testing.T) {
 	for _, test := range []struct{ command, given, want string }{
 		{"run", "PARACHUTE_HTP_PORT", "PARACHUTE_HTTP_PORT"},

@@ -54,6 +54,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	sink.counter(unknownDesc, proxy.UnknownNames())
+	if k := c.metrics.kamal; k != nil {
+		k.collect(out, services)
+	}
 }
 
 // A sink receives the collected metrics.

@@ -28,6 +28,7 @@ import (
 // failed, is counted for the service "".
 type Metrics struct {
 	proxy    *parachute.Proxy
+	kamal    *kamal                             // nil: nothing is counted as kamal-proxy does
 	services atomic.Pointer[map[string]*series] // by name; never changed, but replaced
 
 	mu        sync.Mutex             // held while services is replaced; guards the fields below
@@ -47,6 +48,10 @@ func New() *Metrics {
 	m.services.Store(&map[string]*series{"": new(series)})
 	return m
 }
+
+// CountAsKamal has requests counted under the names of kamal-proxy's metrics as well.
+// It must be called before the Proxy serves.
+func (m *Metrics) CountAsKamal() { m.kamal = newKamal() }
 
 // SetProxy sets the Proxy. It must be called once, before the Proxy serves and
 // before Handler is used.
@@ -72,6 +77,9 @@ func (m *Metrics) Observe(r *http.Request, o parachute.Outcome) {
 		}
 	}
 	s.request(r.Method, &o)
+	if m.kamal != nil {
+		m.kamal.observe(r, &o)
+	}
 }
 
 // excluded reports whether the path, as the target saw it, is one that the
@@ -191,4 +199,7 @@ func (m *Metrics) removeLocked(service string) {
 	next := maps.Clone(*m.services.Load())
 	delete(next, service)
 	m.services.Store(&next)
+	if m.kamal != nil {
+		m.kamal.remove(service)
+	}
 }

@@ -71,6 +71,9 @@ type Config struct {
 	// and of its services; 0 is none, and a negative one is any free one.
 	MetricsPort int
 
+	// KamalMetrics has the metrics of kamal-proxy served beside those of ours.
+	KamalMetrics bool
+
 	// MinTLSVersion is the oldest version of TLS that clients may use, as a
 	// number of crypto/tls; if 0, TLS 1.2.
 	MinTLSVersion uint16
@@ -256,6 +259,9 @@ func newServer(c Config, p parts) *server {
 	var m *metrics.Metrics
 	if p.listeners.metrics != nil {
 		m = metrics.New()
+		if c.KamalMetrics {
+			m.CountAsKamal()
+		}
 		addMetricsHooks(m, &options)
 	}
 	s.proxy = parachute.New(options)
