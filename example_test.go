@@ -247,6 +247,32 @@ func ExampleProxy_ServeHTTP() {
 
 // Once a service is removed, its hosts are free, and its targets are asked
 // nothing more.
+func ExampleProxy_Only() {
+	app := newApp("admin")
+	defer app.Close()
+	p := parachute.New(parachute.Options{})
+	defer p.Close()
+	err := p.Deploy(context.Background(), parachute.Deployment{Service: "admin", Targets: []string{app.Listener.Addr().String()}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, listener := range []http.Handler{p.Only("admin"), p.Except("admin")} { // a port of its own, and the others
+		w := httptest.NewRecorder()
+		listener.ServeHTTP(w, httptest.NewRequest("GET", "http://app1.example.com/", nil))
+		fmt.Println(w.Code)
+	}
+	// Output:
+	// 200
+	// 404
+}
+
+func ExampleProxy_Except() {
+	p := parachute.New(parachute.Options{})
+	defer p.Close()
+	go http.ListenAndServe("10.0.0.1:9000", p.Only("admin")) // behind a firewall
+	go http.ListenAndServe(":80", p.Except("admin"))
+}
+
 func ExampleProxy_Remove() {
 	app := newApp("hello")
 	p := deployed(app)

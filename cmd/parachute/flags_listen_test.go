@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/matryer/is"
@@ -90,4 +91,28 @@ func TestWhatCannotBeListenedOnIsAUsageError(t *testing.T) {
 	is.NoErr(err)
 	is.NoErr(command.Run.checkListeners()) // other addresses
 	is.True(overlap(netip.MustParseAddrPort("[::ffff:10.0.0.1]:80"), netip.MustParseAddrPort("10.0.0.1:80")))
+}
+
+func FuzzListenersAreSplitWithoutLoss(f *testing.F) {
+	for _, text := range []string{":8081=admin,ops", ":8081 [::1]:9000=my admin, 10.0.0.1:9001", ",, :1", "=", ""} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		const separators = ", \t\n"
+		strip := strings.NewReplacer(",", "", " ", "", "\t", "", "\n", "")
+		if got := strip.Replace(strings.Join(splitListeners(text), "")); got != strip.Replace(text) {
+			t.Errorf("%q becomes %q", text, got)
+		}
+		var list listenerList
+		if list.UnmarshalText([]byte(text)) != nil {
+			return
+		}
+		for _, l := range list {
+			for _, name := range l.Services {
+				if name == "" || strings.Contains(name, ",") || strings.Trim(name, separators) != name {
+					t.Errorf("%q names a service %q", text, name)
+				}
+			}
+		}
+	})
 }

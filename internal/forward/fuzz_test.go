@@ -160,3 +160,25 @@ func FuzzTarget(f *testing.F) {
 		}
 	})
 }
+
+// FuzzPortIsOneThatWasSaid sends lists of ports, schemes and addresses.
+func FuzzPortIsOneThatWasSaid(f *testing.F) {
+	f.Add("443", "https", "192.0.2.1", "app.test")
+	f.Add("666, 8443,80", "https, http", "192.0.2.1, 10.0.0.1", "app.test:8080")
+	f.Add(",,+1,65536", "", ",,", "[::1]:80")
+	trusted := forward.NearbyPrefixes()
+	f.Fuzz(func(t *testing.T, ports, proto, hops, host string) {
+		r := &http.Request{RemoteAddr: "10.0.0.1:1000", Host: host, Header: http.Header{
+			"X-Forwarded-Port": {ports}, "X-Forwarded-Proto": {proto}, "X-Forwarded-For": {hops},
+		}}
+		for _, scheme := range []string{"http", "https"} {
+			port := forward.ClientOf(r, trusted, "").Port(r, scheme)
+			if port != 0 && !strings.Contains(ports, strconv.Itoa(int(port))) {
+				t.Errorf("port %d of %q", port, ports)
+			}
+			if port := forward.ClientOf(r, nil, "").Port(r, scheme); port != 0 {
+				t.Errorf("port %d of a peer that is not trusted", port)
+			}
+		}
+	})
+}

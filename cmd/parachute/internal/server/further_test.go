@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net"
@@ -86,8 +87,9 @@ func TestServiceThatAListenerNamesIsServedThereAlone(t *testing.T) {
 			is.Equal(status(t, client, "http://"+where, host), want[1])
 		}
 	}
-	dial := func(network, _ string) (net.Conn, error) { return net.Dial(network, s.secure) }
-	secure.Transport.(*http.Transport).Dial = dial
+	secure.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, s.secure)
+	}
 	is.Equal(status(t, secure, "https://admin.example.com/", "admin.example.com"), 404)
 	is.Equal(status(t, secure, "https://"+host, host), 200)
 
