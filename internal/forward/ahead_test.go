@@ -42,12 +42,12 @@ func TestRequestWhoseStreamEndsLaterHasNoBody(t *testing.T) {
 				time.Sleep(50 * time.Millisecond) // as packets may take
 				begun := time.Now()
 				c.must(c.WriteData(id, true, nil))
+				is.NoErr((<-p.outcomes).err)
+				is.Equal(time.Since(begun), time.Duration(0)) // nobody waits when it is known
 				head := <-heads
 				is.True(!strings.Contains(head, "Transfer-Encoding"))
 				is.Equal(strings.Contains(head, "Content-Length"), framing != "")
 				is.True(strings.Contains(head, framing))
-				is.Equal(time.Since(begun), time.Duration(0)) // nobody waits when it is known
-				is.NoErr((<-p.outcomes).err)
 			})
 		})
 	}
