@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"sync"
 	"time"
@@ -70,8 +71,17 @@ func (o *Options) setDefaults() {
 	o.KeepAllowed = cmp.Or(o.KeepAllowed, 5*time.Minute)
 	o.KeepRefused = cmp.Or(o.KeepRefused, time.Minute)
 	o.KeepFailed = cmp.Or(o.KeepFailed, 10*time.Second)
-	o.NewNames = cmp.Or(o.NewNames, 60)
-	o.NewNamesPerClient = cmp.Or(o.NewNamesPerClient, 10)
+	o.NewNames = limitOr(o.NewNames, 60)
+	o.NewNamesPerClient = limitOr(o.NewNamesPerClient, 10)
+}
+
+// limitOr returns limit, or byDefault if it is 0, or the greatest if it is negative,
+// which stands for none.
+func limitOr(limit, byDefault int) int {
+	if limit < 0 {
+		return math.MaxInt
+	}
+	return cmp.Or(limit, byDefault)
 }
 
 // A Control admits names. Its methods may be called from any goroutine.

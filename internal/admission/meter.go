@@ -11,7 +11,7 @@ import (
 // with so many addresses.
 const maxClients = 10_000
 
-// A meter counts the new names of a minute. A negative limit is none.
+// A meter counts the new names of a minute.
 type meter struct {
 	limit, perClient int
 
@@ -27,9 +27,9 @@ func (m *meter) count(client netip.Addr, now time.Time) error {
 		m.began, m.all, m.clients = now, 0, make(map[netip.Addr]int)
 	}
 	client = network(client)
-	metered := m.perClient >= 0 && client.IsValid()
+	metered := client.IsValid()
 	switch {
-	case m.limit >= 0 && m.all >= m.limit:
+	case m.all >= m.limit:
 		return fmt.Errorf("%w: at most %d a minute are asked about", ErrLimit, m.limit)
 	case metered && m.clients[client] >= m.perClient:
 		return fmt.Errorf("%w from this client: at most %d a minute are asked about", ErrLimit, m.perClient)
