@@ -33,7 +33,7 @@ build: ## Build bin/parachute (the default)
 test: ## Run all tests with the race detector (needs a C compiler), then the allocation claims without it, then those against a real CA
 	GORACE='atexit_sleep_ms=0' $(GO) test -race ./...
 	$(GO) test -run Allocat $(call packages,^//go:build !race)
-	$(GO) test ./internal/socket ./internal/upstream ./cmd/parachute/internal/tcp
+	$(GO) test ./internal/socket ./internal/upstream ./internal/http1
 	cd internal/e2e && $(GO) test -race ./...
 
 check: ## Check formatting, go vet, staticcheck, and the layout of the tree

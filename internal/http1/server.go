@@ -54,8 +54,8 @@ type Server struct {
 	pipes  *socket.Pipes
 	clock  clock
 
-	mu        sync.Mutex // guards the fields below
-	listeners map[net.Listener]struct{}
+	mu        sync.Mutex                 // guards the fields below
+	listeners map[*net.Listener]struct{} // some cannot be keys themselves
 	conns     map[*conn]struct{}
 	spare     []worker      // that have no connection
 	stopping  bool          // Shutdown or Close was called
@@ -75,7 +75,7 @@ func (s *Server) init() {
 		s.IdleTimeout = cmp.Or(s.IdleTimeout, 75*time.Second)
 		s.ByteTimeout = cmp.Or(s.ByteTimeout, 60*time.Second)
 		s.pipes = socket.NewPipes(maxPipes, nil)
-		s.listeners = make(map[net.Listener]struct{})
+		s.listeners = make(map[*net.Listener]struct{})
 		s.conns = make(map[*conn]struct{})
 	})
 }
@@ -90,10 +90,10 @@ const maxPipes = 32
 func (s *Server) Serve(l net.Listener) error {
 	s.init()
 	defer l.Close()
-	if !s.addListener(l) {
+	if !s.addListener(&l) {
 		return http.ErrServerClosed
 	}
-	defer s.removeListener(l)
+	defer s.removeListener(&l)
 	var pause time.Duration
 	for {
 		nc, err := l.Accept()
@@ -153,7 +153,7 @@ func (s *Server) stop(cut bool) <-chan struct{} {
 	defer s.mu.Unlock()
 	s.stopping, s.closed = true, s.closed || cut
 	for l := range s.listeners {
-		l.Close()
+		(*l).Close()
 	}
 	for _, w := range s.spare {
 		close(w)
@@ -198,7 +198,7 @@ func (s *Server) Connections() (open, busy int) {
 	return len(s.conns), busy
 }
 
-func (s *Server) addListener(l net.Listener) bool {
+func (s *Server) addListener(l *net.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.stopping {
@@ -207,7 +207,7 @@ func (s *Server) addListener(l net.Listener) bool {
 	return !s.stopping
 }
 
-func (s *Server) removeListener(l net.Listener) {
+func (s *Server) removeListener(l *net.Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.listeners, l)

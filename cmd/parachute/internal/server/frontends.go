@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-
-	"github.com/shahnk19/parachute/cmd/parachute/internal/tcp"
 )
 
 // A frontend serves clients over one protocol.
@@ -48,7 +46,7 @@ func (s *server) addFrontends(c Config, p parts) {
 	}
 	config := s.proxy.TLSConfig().Clone()
 	config.MinVersion = cmp.Or(c.MinTLSVersion, tls.VersionTLS12)
-	s.frontends = append(s.frontends, b.secure(l.https, config, s.withAltSvc(handle)))
+	s.frontends = append(s.frontends, b.secure(l.https, config, s.withAltSvc(handle))...)
 	if l.quic == nil {
 		return
 	}
@@ -63,32 +61,36 @@ type frontendBuilder struct {
 	errorLog *log.Logger
 }
 
-// plain returns the frontends of a listener without TLS: one for HTTP/1, which has
-// the connections first, and one for HTTP/2, which it hands over the others to.
+// plain returns the frontends of a listener without TLS.
 func (b frontendBuilder) plain(l net.Listener, handler http.HandlerFunc) []frontend {
-	second := newH2CListener(l.Addr())
-	one := &http.Server{Handler: second.take(handler), ConnContext: tcp.ConnContext, ErrorLog: b.errorLog}
-	two := &http.Server{Handler: b.uploads.countBodies(handler), ConnContext: b.uploads.tcpContext, ErrorLog: b.errorLog}
-	two.Protocols = new(http.Protocols)
-	two.Protocols.SetUnencryptedHTTP2(true)
-	b.limits.apply(one)
-	b.limits.apply(two)
-	return []frontend{
-		{"http", func() error { return one.Serve(l) }, one},
-		{"h2c", func() error { return two.Serve(second) }, two},
-	}
+	return b.tcp("http", "h2c", l, nil, handler)
 }
 
-// secure returns the frontend of a listener for HTTP/1 and HTTP/2 over TLS.
-func (b frontendBuilder) secure(l net.Listener, config *tls.Config, handler http.HandlerFunc) frontend {
-	server := &http.Server{Handler: b.uploads.countBodies(handler), ConnContext: b.uploads.tcpContext, TLSConfig: config, ErrorLog: b.errorLog}
-	b.limits.apply(server)
-	return frontend{"https", func() error { return server.ServeTLS(l, "", "") }, server}
+// secure returns the frontends of a listener with TLS.
+func (b frontendBuilder) secure(l net.Listener, config *tls.Config, handler http.HandlerFunc) []frontend {
+	return b.tcp("https", "h2", l, config, handler)
+}
+
+// tcp returns the frontends of a listener: one for HTTP/1, which has the connections
+// first, and one for HTTP/2, which it hands over the others to.
+func (b frontendBuilder) tcp(protocol, second string, l net.Listener, config *tls.Config, handler http.HandlerFunc) []frontend {
+	handed := newHTTP2Listener(l.Addr())
+	one := b.limits.newHTTP1(handler)
+	one.TLSConfig, one.HTTP2, one.ErrorLog = config, handed.hand, b.errorLog
+	two := &http.Server{Handler: b.uploads.countBodies(b.limits.check(handler)), ConnContext: b.uploads.tcpContext, ErrorLog: b.errorLog}
+	two.Protocols = new(http.Protocols)
+	two.Protocols.SetHTTP2(config != nil)
+	two.Protocols.SetUnencryptedHTTP2(config == nil)
+	b.limits.apply(two)
+	return []frontend{
+		{protocol, func() error { return one.Serve(l) }, one},
+		{second, func() error { return two.Serve(handed) }, two},
+	}
 }
 
 // quic returns the frontend of a UDP port for HTTP/3.
 func (b frontendBuilder) quic(c net.PacketConn, config *tls.Config, handler http.HandlerFunc, logger *slog.Logger) frontend {
-	server := newQUICServer(b.uploads.countBodies(handler))
+	server := newQUICServer(b.uploads.countBodies(b.limits.check(handler)))
 	server.server.ConnContext = b.uploads.quicContext(b.limits.quicWindow())
 	server.server.TLSConfig = config
 	server.server.Logger = logger

@@ -7,6 +7,8 @@ import (
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
+
+	"github.com/shahnk19/parachute/internal/http1"
 )
 
 // Limits are the limits for clients of all protocols. There is no time limit for
@@ -27,6 +29,17 @@ type Limits struct {
 	// HeaderBytes is how large the head of a request may be. If 0, 64 KiB.
 	HeaderBytes int
 
+	// HeaderFields is how many fields the head of a request may have. If 0, 128.
+	HeaderFields int
+
+	// TargetBytes is how long the target of a request may be, its path and query. If
+	// 0, 8 KiB.
+	TargetBytes int
+
+	// Requests is how many requests a connection of HTTP/1 may have, one after
+	// another. If 0, as many as the client likes.
+	Requests int
+
 	// Streams is how many requests a client may have running on a connection
 	// of HTTP/2 or HTTP/3. If 0, 100.
 	Streams int
@@ -42,13 +55,15 @@ func (l Limits) normalize() Limits {
 	l.ReadHeader = cmp.Or(l.ReadHeader, 10*time.Second)
 	l.Idle = cmp.Or(l.Idle, 75*time.Second)
 	l.HeaderBytes = cmp.Or(l.HeaderBytes, 64<<10)
+	l.HeaderFields = cmp.Or(l.HeaderFields, 128)
+	l.TargetBytes = cmp.Or(l.TargetBytes, 8<<10)
 	l.Streams = cmp.Or(l.Streams, 100)
 	l.Unread = cmp.Or(l.Unread, 512<<20)
 	return l
 }
 
-// stallTimeout is how long a connection of HTTP/2 is kept if its client takes
-// nothing that is written to it.
+// stallTimeout is how long a connection is kept if its client takes nothing that is
+// written to it.
 const stallTimeout = time.Minute
 
 // The flow-control windows: for one request, for a connection of HTTP/2, and the
@@ -68,6 +83,42 @@ const (
 // window only when a quarter of it has been read.
 func (l Limits) quicWindow() int64 {
 	return min(int64(l.Streams)*streamWindow*3/2, maxQUICWindow)
+}
+
+// newHTTP1 returns a server of HTTP/1 with these limits. l must be normalized.
+func (l Limits) newHTTP1(handler http.Handler) *http1.Server {
+	return &http1.Server{
+		Handler:        handler,
+		MaxHeadBytes:   l.HeaderBytes,
+		MaxFields:      l.HeaderFields,
+		MaxTargetBytes: l.TargetBytes,
+		MaxRequests:    l.Requests,
+		HeadTimeout:    l.ReadHeader,
+		IdleTimeout:    l.Idle,
+		ByteTimeout:    stallTimeout,
+	}
+}
+
+// check returns next as a handler for HTTP/2 and HTTP/3, whose servers know no limits
+// of their own for fields and for the target of a request.
+func (l Limits) check(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case len(r.RequestURI) > l.TargetBytes:
+			http.Error(w, "the request target is too long", http.StatusRequestURITooLong)
+		case countFields(r.Header) > l.HeaderFields:
+			http.Error(w, "there are too many fields", http.StatusRequestHeaderFieldsTooLarge)
+		default:
+			next(w, r)
+		}
+	}
+}
+
+func countFields(h http.Header) (n int) {
+	for _, values := range h {
+		n += len(values)
+	}
+	return n
 }
 
 // apply sets the limits of s. l must be normalized.

@@ -1,6 +1,5 @@
-// Package tcp has a listener whose connections behave as those of package net
-// do, but are cheaper for a server of net/http: they need fewer system calls,
-// less work of the scheduler, and set fewer deadlines.
+// Package tcp has a listener of TCP connections that are not more than file descriptors
+// are there for.
 package tcp
 
 import (
@@ -10,17 +9,12 @@ import (
 	"sync"
 
 	"github.com/shahnk19/parachute/internal/descriptors"
+	"github.com/shahnk19/parachute/internal/socket"
 )
 
 // Listen listens on a TCP address, as [net.Listen] does. It accepts no more
-// connections than q allows; if q is nil, there is no limit.
-//
-// Besides the methods of a [net.Conn], its connections have CloseWrite,
-// SetLinger, and a ReadFrom that splices from a socket in an [io.LimitedReader].
-// They differ from a [net.TCPConn] as [ConnContext] describes, and in two more
-// ways. When a write deadline passes, a write fails only if the client has taken
-// nothing for as long as the deadline was ahead when it was set. Setting a
-// deadline on a closed connection may succeed.
+// connections than q allows; if q is nil, there is no limit. Its connections are
+// [socket.Conn]s.
 //
 // The listener owns the pipes that its connections splice through. Close closes
 // those that are idle.
@@ -37,7 +31,7 @@ func Listen(address string, q *Quota) (net.Listener, error) {
 	bound := &listener{
 		Listener: l,
 		quota:    q,
-		pipes:    pipes{max: maxPipes(descriptors.Limit())},
+		pipes:    socket.NewPipes(maxPipes(descriptors.Limit()), descriptors.IsReserved),
 		closed:   make(chan struct{}),
 	}
 	bound.checkReserve = func(fd uintptr) { bound.onReserve = descriptors.IsReserved(fd) }
@@ -48,15 +42,15 @@ func Listen(address string, q *Quota) (net.Listener, error) {
 // descriptors. An eighth of the descriptors, two for each pipe, are for pipes.
 func maxPipes(limit int) int {
 	if limit <= 0 {
-		return pipesPerUser
+		return math.MaxInt
 	}
-	return min(limit/16, pipesPerUser)
+	return limit / 16
 }
 
 type listener struct {
 	net.Listener
 	quota *Quota
-	pipes pipes
+	pipes *socket.Pipes
 
 	onReserve    bool             // the last connection got a reserved descriptor; used by Accept alone
 	checkReserve func(fd uintptr) // sets onReserve
@@ -82,7 +76,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 	l.onReserve = sys.Control(l.checkReserve) == nil && l.onReserve
 	l.quota.acquire()
-	return newConn(tcp, sys, &l.pipes, l.quota), nil
+	return socket.NewConn(tcp, l.pipes, l.quota.release), nil
 }
 
 // areShort reports whether another connection would get a reserved descriptor.
@@ -95,7 +89,7 @@ func (l *listener) areShort() bool {
 func (l *listener) Close() error {
 	l.closing.Do(func() {
 		close(l.closed)
-		l.pipes.close()
+		l.pipes.Close()
 	})
 	return l.Listener.Close()
 }

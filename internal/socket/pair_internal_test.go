@@ -1,4 +1,4 @@
-package tcp
+package socket
 
 import (
 	"net"
@@ -6,9 +6,9 @@ import (
 )
 
 // pair returns a connection as a server has it, and its client's end.
-func pair(t *testing.T) (c *conn, client net.Conn) {
+func pair(t *testing.T) (c *Conn, client net.Conn) {
 	t.Helper()
-	l, err := Listen("127.0.0.1:0", nil)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,5 +22,7 @@ func pair(t *testing.T) (c *conn, client net.Conn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { accepted.Close() })
-	return accepted.(*conn), client
+	pipes := NewPipes(pipesPerUser, nil)
+	t.Cleanup(pipes.Close)
+	return NewConn(accepted, pipes, nil), client
 }

@@ -1,8 +1,7 @@
-package tcp_test
+package http1_test
 
 import (
 	"bufio"
-	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -15,7 +14,8 @@ import (
 	"time"
 
 	"github.com/matryer/is"
-	"github.com/shahnk19/parachute/cmd/parachute/internal/tcp"
+
+	"github.com/shahnk19/parachute/internal/http1"
 )
 
 // A sent request is one of several that a client sends in one write.
@@ -25,16 +25,15 @@ func (s sent) String() string {
 	return s.method + " " + s.path + " HTTP/1.1\r\nHost: app.test\r\n" + s.fields + "\r\n" + s.body
 }
 
-// get returns a request for path, in which "slow" makes it last longer than until
-// a watch begins to look.
-func get(path string) sent { return sent{method: "GET", path: path} }
+// getting returns a request for path, in which "slow" makes it last a while.
+func getting(path string) sent { return sent{method: "GET", path: path} }
 
 var (
-	head    = sent{method: "HEAD", path: "/head"}
+	heading = sent{method: "HEAD", path: "/head"}
 	counted = sent{"POST", "/counted", "Content-Length: 5\r\n", "hello"}
 	chunked = sent{"POST", "/chunked/slow", "Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"}
 	unread  = sent{"POST", "/unread/slow", "Content-Length: 5\r\n", "hello"}
-	interim = get("/interim/slow")
+	interim = getting("/interim/slow")
 )
 
 // send sends all in one write.
@@ -53,8 +52,8 @@ func wire(all []sent) string {
 	return requests.String()
 }
 
-// echo answers with the path, the body, and whether the client has left.
-func echo(w http.ResponseWriter, r *http.Request) {
+// echoAll answers with the path, the body, and whether the client has left.
+func echoAll(w http.ResponseWriter, r *http.Request) {
 	if strings.Contains(r.URL.Path, "interim") {
 		w.WriteHeader(http.StatusEarlyHints)
 	}
@@ -94,22 +93,50 @@ func answers(r io.Reader, all []sent) (bodies string) {
 	return bodies
 }
 
+// serveSockets serves h to those who dial.
+func serveSockets(t *testing.T, h http.HandlerFunc) (dial func() *net.TCPConn) {
+	t.Helper()
+	address := start(t, &http1.Server{Handler: h})
+	return func() *net.TCPConn {
+		client, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { client.Close() })
+		return client.(*net.TCPConn)
+	}
+}
+
+// answered returns the body of the next answer.
+func answered(t *testing.T, answers *bufio.Reader) string {
+	t.Helper()
+	res, err := http.ReadResponse(answers, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
 func TestPipelinedRequestsAreAllAnswered(t *testing.T) {
-	const connections = 50
+	const connections = 20
 	for name, all := range map[string][]sent{
-		"slow first":    {get("/slow"), get("/1"), get("/2"), get("/3"), get("/4")},
-		"slow middle":   {get("/1"), get("/2"), get("/slow"), get("/3"), get("/4")},
-		"slow last":     {get("/1"), get("/2"), get("/3"), get("/4"), get("/slow")},
-		"slow and fast": {get("/slow"), get("/1"), get("/slow"), get("/2"), get("/slow")},
-		"bodies":        {counted, chunked, get("/slow"), counted, unread, chunked, get("/1")},
-		"no bodies":     {get("/slow"), head, interim, head, head, interim, get("/1")},
+		"slow first":    {getting("/slow"), getting("/1"), getting("/2"), getting("/3"), getting("/4")},
+		"slow middle":   {getting("/1"), getting("/2"), getting("/slow"), getting("/3"), getting("/4")},
+		"slow last":     {getting("/1"), getting("/2"), getting("/3"), getting("/4"), getting("/slow")},
+		"slow and fast": {getting("/slow"), getting("/1"), getting("/slow"), getting("/2"), getting("/slow")},
+		"bodies":        {counted, chunked, getting("/slow"), counted, unread, chunked, getting("/1")},
+		"no bodies":     {getting("/slow"), heading, interim, heading, heading, interim, getting("/1")},
 	} {
 		var want strings.Builder
 		for _, request := range all {
 			if request == interim {
 				want.WriteString("103\n")
 			}
-			if request != head {
+			if request != heading {
 				body := "hello"
 				if request.body == "" || request == unread {
 					body = ""
@@ -141,26 +168,19 @@ func TestPipelinedRequestsAreAllAnswered(t *testing.T) {
 }
 
 func plainly(t *testing.T) func() net.Conn {
-	dial := serve(t, echo)
+	dial := serveSockets(t, echoAll)
 	return func() net.Conn { return dial() }
 }
 
-// secretly serves with TLS over the listener, as the proxy does.
+// secretly serves with TLS.
 func secretly(t *testing.T) func() net.Conn {
-	l, err := tcp.Listen("127.0.0.1:0", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := httptest.NewUnstartedServer(http.HandlerFunc(echo))
-	s.Listener.Close()
-	s.Listener = l
-	s.Config.ConnContext = tcp.ConnContext
-	s.StartTLS()
-	t.Cleanup(s.Close)
-	config := s.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+	ca := httptest.NewTLSServer(nil)
+	t.Cleanup(ca.Close)
+	address := start(t, &http1.Server{Handler: http.HandlerFunc(echoAll), TLSConfig: &tls.Config{Certificates: ca.TLS.Certificates}})
+	config := ca.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 	config.ServerName = "example.com" // as its certificate has it
 	return func() net.Conn {
-		client, err := net.Dial("tcp", l.Addr().String())
+		client, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -173,7 +193,7 @@ func secretly(t *testing.T) func() net.Conn {
 func TestRequestsThatComeWhileOneLastsAreAllAnswered(t *testing.T) {
 	is := is.New(t)
 	entered, release := make(chan struct{}), make(chan struct{})
-	dial := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	dial := serveSockets(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/hold" {
 			entered <- struct{}{}
 			<-release
@@ -181,57 +201,24 @@ func TestRequestsThatComeWhileOneLastsAreAllAnswered(t *testing.T) {
 		fmt.Fprint(w, r.URL.Path, r.Context().Err())
 	})
 	client := dial()
-	all := []sent{get("/hold"), get("/1"), get("/2"), get("/hold"), get("/3")}
+	all := []sent{getting("/hold"), getting("/1"), getting("/2"), getting("/hold"), getting("/3")}
 	send(t, client, all[0])
 	<-entered
-	lasts(t)
 	send(t, client, all[1:3]...)
 	lasts(t)
 	send(t, client, all[3:]...)
 	release <- struct{}{}
 	<-entered
-	lasts(t)
 	release <- struct{}{}
 	is.Equal(answers(client, all), "/hold<nil>\n/1<nil>\n/2<nil>\n/hold<nil>\n/3<nil>\n")
-}
-
-func TestContextEndsWhenAClientLeavesThatHasSentAhead(t *testing.T) {
-	for where, all := range map[string][]sent{
-		"first":  {get("/hold"), get("/1"), get("/2")},
-		"middle": {get("/1"), get("/hold"), get("/2")},
-		"last":   {get("/1"), get("/2"), get("/hold")},
-	} {
-		for how, leave := range map[string]func(client *net.TCPConn){
-			"closes":      func(client *net.TCPConn) { client.Close() },
-			"resets":      reset,
-			"half closes": func(client *net.TCPConn) { client.CloseWrite() },
-		} {
-			t.Run(where+", "+how, func(t *testing.T) {
-				is := is.New(t)
-				entered, ended := make(chan struct{}), make(chan error)
-				dial := serve(t, func(_ http.ResponseWriter, r *http.Request) {
-					if r.URL.Path == "/hold" {
-						close(entered)
-						<-r.Context().Done()
-						ended <- context.Cause(r.Context())
-					}
-				})
-				client := dial()
-				send(t, client, all...)
-				<-entered
-				leave(client)
-				is.Equal(<-ended, context.Canceled)
-			})
-		}
-	}
 }
 
 // What was sent behind the request belongs to whoever has taken the connection.
 func TestHijackInAPipelineGetsWhatFollows(t *testing.T) {
 	is := is.New(t)
-	dial := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	dial := serveSockets(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/hijack" {
-			echo(w, r)
+			echoAll(w, r)
 			return
 		}
 		conn, buffered, err := http.NewResponseController(w).Hijack()
@@ -244,7 +231,7 @@ func TestHijackInAPipelineGetsWhatFollows(t *testing.T) {
 		fmt.Fprint(conn, string(rest), err)
 	})
 	client := dial()
-	send(t, client, get("/slow"), get("/1"), sent{"GET", "/hijack", "", "one"})
+	send(t, client, getting("/slow"), getting("/1"), sent{"GET", "/hijack", "", "one"})
 	br := bufio.NewReader(client)
 	is.Equal(answered(t, br), "/slow<nil>")
 	is.Equal(answered(t, br), "/1<nil>")
@@ -257,34 +244,4 @@ func TestHijackInAPipelineGetsWhatFollows(t *testing.T) {
 	got, err := io.ReadAll(br)
 	is.NoErr(err)
 	is.Equal(string(got), "one, two<nil>")
-}
-
-// The goroutine of net/http that is to read may begin after the request is
-// answered, whatever somebody looks at meanwhile.
-func TestReadThatIsTakenBackBeforeItBeginsEndsNothing(t *testing.T) {
-	is := is.New(t)
-	conn, client := accepted(t)
-	ctx := tcp.ConnContext(t.Context(), conn)
-	readByte := func() {
-		n, err := conn.Read(make([]byte, 1))
-		is.NoErr(err)
-		is.Equal(n, 0)
-	}
-	is.NoErr(conn.SetReadDeadline(time.Time{}))
-	readByte()
-	lasts(t)
-	for range 3 { // requests that were read with that one
-		is.NoErr(conn.SetReadDeadline(time.Time{}))
-		is.NoErr(conn.SetReadDeadline(past))
-		lasts(t)
-		readByte()
-		is.NoErr(conn.SetReadDeadline(time.Time{}))
-		is.NoErr(ctx.Err())
-	}
-	is.NoErr(conn.SetReadDeadline(time.Time{}))
-	readByte()
-	is.NoErr(client.Close())
-	<-ctx.Done()
-	_, err := conn.Read(make([]byte, 2))
-	is.Equal(err, io.EOF)
 }

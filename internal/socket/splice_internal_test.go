@@ -1,4 +1,4 @@
-package tcp
+package socket
 
 import (
 	"io"
@@ -12,11 +12,11 @@ import (
 func TestReadFromCopiesWhereThereAreNoPipes(t *testing.T) {
 	is := is.New(t)
 	conn, client := pair(t)
-	conn.pipes = new(pipes)
+	conn.pipes = new(Pipes)
 	src, app := pair(t)
 	_, err := io.WriteString(app, "hello, world")
 	is.NoErr(err)
-	n, err := conn.ReadFrom(io.LimitReader(src.tcp, 5))
+	n, err := conn.ReadFrom(io.LimitReader(src.nc, 5))
 	is.NoErr(err)
 	is.Equal(n, int64(5))
 	is.NoErr(conn.Close())

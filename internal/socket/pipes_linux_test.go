@@ -1,4 +1,4 @@
-package tcp
+package socket
 
 import (
 	"io"
@@ -23,8 +23,8 @@ func isOpen(p *pipe) bool {
 func TestPipesAreUsedAgainUntilTheyHaveBeenIdleForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		s := &pipes{max: 3}
-		defer s.close()
+		s := NewPipes(3, nil)
+		defer s.Close()
 		a, b, c := s.get(), s.get(), s.get()
 		is.True(a != nil && b != nil && c != nil)
 		is.Equal(s.get(), nil) // there are as many as may be
@@ -50,12 +50,12 @@ func TestPipesAreUsedAgainUntilTheyHaveBeenIdleForAWhile(t *testing.T) {
 	})
 }
 
-func TestClosedListenerKeepsNoPipes(t *testing.T) {
+func TestClosedPipesKeepNone(t *testing.T) {
 	is := is.New(t)
-	s := &pipes{max: 3}
+	s := NewPipes(3, nil)
 	used, idle := s.get(), s.get()
 	s.put(idle, true)
-	s.close()
+	s.Close()
 	is.True(!isOpen(idle))
 	is.True(isOpen(used)) // a download goes on
 	s.put(used, true)
@@ -73,13 +73,13 @@ func TestClosedListenerKeepsNoPipes(t *testing.T) {
 func TestSplicingGivesPipesBack(t *testing.T) {
 	is := is.New(t)
 	conn, client := pair(t)
-	conn.pipes = &pipes{max: 1}
-	defer conn.pipes.close()
+	conn.pipes = NewPipes(1, nil)
+	defer conn.pipes.Close()
 	src, app := pair(t)
 	for range 3 {
 		_, err := io.WriteString(app, "hello")
 		is.NoErr(err)
-		n, err := conn.ReadFrom(io.LimitReader(src.tcp, 5))
+		n, err := conn.ReadFrom(io.LimitReader(src.nc, 5))
 		is.NoErr(err)
 		is.Equal(n, int64(5))
 		is.Equal(len(conn.pipes.idle), 1) // which is the same again
@@ -87,8 +87,8 @@ func TestSplicingGivesPipesBack(t *testing.T) {
 	_, err := io.WriteString(app, "hello")
 	is.NoErr(err)
 	is.NoErr(client.Close())
-	is.NoErr(conn.tcp.Close())
-	_, err = conn.ReadFrom(io.LimitReader(src.tcp, 5))
+	is.NoErr(conn.nc.Close())
+	_, err = conn.ReadFrom(io.LimitReader(src.nc, 5))
 	is.True(err != nil)
 	is.Equal(len(conn.pipes.idle), 0)
 	is.Equal(conn.pipes.open, 0)

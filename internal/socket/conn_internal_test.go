@@ -1,4 +1,4 @@
-package tcp
+package socket
 
 import (
 	"errors"
@@ -10,21 +10,19 @@ import (
 	"time"
 
 	"github.com/matryer/is"
-
-	"github.com/shahnk19/parachute/internal/socket"
 )
 
 func TestItIsNotedSinceWhenAClientTakesNothing(t *testing.T) {
 	const size = 16 << 20 // more than the sockets hold
-	for name, write := range map[string]func(c *conn, n int64) (int64, error){
-		"Write": func(c *conn, n int64) (int64, error) {
+	for name, write := range map[string]func(c *Conn, n int64) (int64, error){
+		"Write": func(c *Conn, n int64) (int64, error) {
 			m, err := c.Write(make([]byte, n))
 			return int64(m), err
 		},
-		"ReadFrom": func(c *conn, n int64) (int64, error) {
+		"ReadFrom": func(c *Conn, n int64) (int64, error) {
 			src, app := pair(t)
 			go app.Write(make([]byte, n))
-			return c.ReadFrom(io.LimitReader(src.tcp, n))
+			return c.ReadFrom(io.LimitReader(src.nc, n))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -60,7 +58,7 @@ func TestWriteGoesOnForAClientThatIsSlow(t *testing.T) {
 				start := time.Now()
 				var applied time.Time
 				w := transfer{
-					deadline: socket.Deadline{Extends: true, Apply: func(t time.Time) error { applied = t; return nil }},
+					deadline: Deadline{Extends: true, Apply: func(t time.Time) error { applied = t; return nil }},
 					control:  func(f func(uintptr)) error { f(0); return nil },
 				}
 				w.call = func(step func(uintptr) bool) error {
@@ -78,7 +76,7 @@ func TestWriteGoesOnForAClientThatIsSlow(t *testing.T) {
 					if w.n < 5 {
 						w.err = syscall.EAGAIN
 					}
-					return w.recordWrite(w.n > before)
+					return w.record(w.n > before)
 				})
 				is.Equal(err, tt.want)
 				is.Equal(w.n, tt.takes)

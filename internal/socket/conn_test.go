@@ -1,4 +1,4 @@
-package tcp_test
+package socket_test
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/matryer/is"
-	"github.com/shahnk19/parachute/cmd/parachute/internal/tcp"
+	"github.com/shahnk19/parachute/internal/socket"
 )
 
 // past is a deadline that ends everything at once, as net/http sets it.
@@ -20,7 +20,7 @@ var past = time.Unix(1, 0)
 // accepted returns a connection as a server has it, and its client's end.
 func accepted(t *testing.T) (conn net.Conn, client *net.TCPConn) {
 	t.Helper()
-	l, err := tcp.Listen("127.0.0.1:0", nil)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,23 +30,15 @@ func accepted(t *testing.T) (conn net.Conn, client *net.TCPConn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { dialled.Close() })
-	if conn, err = l.Accept(); err != nil {
+	nc, err := l.Accept()
+	if err != nil {
 		t.Fatal(err)
 	}
+	pipes := socket.NewPipes(64, nil)
+	t.Cleanup(pipes.Close)
+	conn = socket.NewConn(nc, pipes, nil)
 	t.Cleanup(func() { conn.Close() })
 	return conn, dialled.(*net.TCPConn)
-}
-
-func TestListenFailsAsTheStandardLibrary(t *testing.T) {
-	is := is.New(t)
-	l, err := tcp.Listen("127.0.0.1:0", nil)
-	is.NoErr(err)
-	defer l.Close()
-	_, err = tcp.Listen(l.Addr().String(), nil)
-	is.True(errors.Is(err, syscall.EADDRINUSE))
-	is.NoErr(l.Close())
-	_, err = l.Accept()
-	is.True(errors.Is(err, net.ErrClosed))
 }
 
 func TestReadAndWrite(t *testing.T) {
@@ -263,49 +255,4 @@ func TestDeadlineThatWasBroughtForwardEndsWhatGoesOn(t *testing.T) {
 	ended := attempt(conn.Read, 2)
 	is.NoErr(conn.SetReadDeadline(soon()))
 	is.True(errors.Is(<-ended, os.ErrDeadlineExceeded))
-}
-
-// What net/http does with every request: a Read into a single byte is taken
-// back, and what comes afterwards is read as if there had been none.
-func TestReadOfASingleByteIsTakenBack(t *testing.T) {
-	is := is.New(t)
-	conn, client := accepted(t)
-	p := make([]byte, 5)
-	for range 200 {
-		is.NoErr(conn.SetReadDeadline(time.Time{}))
-		ended := attempt(conn.Read, 1)
-		is.NoErr(conn.SetReadDeadline(past))
-		err := <-ended
-		is.True(errors.Is(err, os.ErrDeadlineExceeded))
-		timeout, ok := err.(net.Error)
-		is.True(ok && timeout.Timeout()) // as net/http asks it
-		_, err = conn.Read(p)
-		is.True(errors.Is(err, os.ErrDeadlineExceeded)) // the deadline is one for all that follow
-		is.NoErr(conn.SetReadDeadline(time.Time{}))
-		_, err = client.Write([]byte("hello"))
-		is.NoErr(err)
-		_, err = io.ReadFull(conn, p)
-		is.NoErr(err)
-	}
-}
-
-func TestReadOfASingleByteNoticesWhatHappens(t *testing.T) {
-	for name, tt := range map[string]struct {
-		happens func(conn net.Conn, client *net.TCPConn)
-		want    error
-	}{
-		"a byte":           {func(_ net.Conn, client *net.TCPConn) { client.Write([]byte("x")) }, nil},
-		"the end":          {func(_ net.Conn, client *net.TCPConn) { client.Close() }, io.EOF},
-		"a reset":          {func(_ net.Conn, client *net.TCPConn) { reset(client) }, syscall.ECONNRESET},
-		"closing":          {func(conn net.Conn, _ *net.TCPConn) { conn.Close() }, net.ErrClosed},
-		"a later deadline": {func(conn net.Conn, _ *net.TCPConn) { conn.SetReadDeadline(soon()) }, os.ErrDeadlineExceeded},
-	} {
-		t.Run(name, func(t *testing.T) {
-			is := is.New(t)
-			conn, client := accepted(t)
-			ended := attempt(conn.Read, 1)
-			tt.happens(conn, client)
-			is.True(errors.Is(<-ended, tt.want))
-		})
-	}
 }

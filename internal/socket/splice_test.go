@@ -1,4 +1,4 @@
-package tcp_test
+package socket_test
 
 import (
 	"bytes"
