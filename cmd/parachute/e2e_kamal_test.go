@@ -13,19 +13,20 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/shahnk19/parachute"
+	main "github.com/shahnk19/parachute/cmd/parachute"
 )
 
 func TestBinaryServesWhatAKamalProxyHasServed(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	env := newEnvironment(t)
-	main, other := newApp(t, "main"), newApp(t, "other")
+	one, other := newApp(t, "main"), newApp(t, "other")
 	state, err := os.ReadFile("internal/kamal/testdata/kamal-proxy.state")
 	is.NoErr(err)
 	dir := env["PARACHUTE_DATA_DIR"]
 	is.NoErr(os.MkdirAll(dir, 0o700))
 	is.NoErr(os.WriteFile(filepath.Join(dir, "kamal-proxy.state"), []byte(strings.NewReplacer(
-		"127.0.0.1:3001", main.address, "127.0.0.1:3002", other.address, `"port":3002`, `"port":`+portOf(other.address),
+		"127.0.0.1:3001", one.address, "127.0.0.1:3002", other.address, `"port":3002`, `"port":`+portOf(other.address),
 	).Replace(string(state))), 0o600))
 
 	_, address := startProxy(t, asBinary, env)
@@ -65,4 +66,29 @@ func TestBinaryServesWhatAKamalProxyHasServed(t *testing.T) {
 	answer, err := get(client, address, "space.example.com", "/")
 	is.NoErr(err)
 	is.Equal(answer, "200 other")
+}
+
+// Whoever runs a script for kamal-proxy expects that of it.
+func TestRolloutSetLeavesVisitorsWithoutACookieAsKamalProxyDoes(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	env := newEnvironment(t)
+	startProxy(t, inProcess, env)
+	first, second := newApp(t, "first"), newApp(t, "second")
+	is.Equal(inProcess(t, env, "deploy", "web", "--target", first.address).wait(t), 0)
+	is.Equal(inProcess(t, env, "rollout", "deploy", "web", "--target", second.address).wait(t), 0)
+	for _, tt := range []struct {
+		program, flag string
+		want          bool
+	}{
+		{"parachute", "--quiet", false},
+		{"parachute", "--cookie-only", true},
+		{"kamal-proxy", "--quiet", true},
+		{"/usr/local/bin/kamal-proxy", "--no-cookie-only", false},
+	} {
+		stdout, stderr := newOutput(), newOutput()
+		code := main.Run(t.Context(), []string{tt.program, "rollout", "set", "web", "--percent", "50", tt.flag}, env.list(), stdout, stderr)
+		is.Equal(code, 0)
+		is.Equal(list(t, env)[0].Rollout.Split, parachute.Split{Percent: 50, CookieOnly: tt.want}) // tt
+	}
 }

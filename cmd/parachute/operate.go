@@ -143,7 +143,7 @@ type rolloutSetCommand struct {
 
 	Percent    *percentage `placeholder:"N" help:"Percentage of the visitors that go to the second version."`
 	List       nameList    `placeholder:"VALUE,..." help:"Visitors whose cookie parachute-rollout or kamal-rollout has one of these values always go there."`
-	CookieOnly bool        `help:"Leave visitors without a cookie with the first version, as kamal-proxy does. Otherwise they are given one, and share in the percentage."`
+	CookieOnly *bool       `negatable:"" help:"Leave visitors without a cookie with the first version, or give them one, so that they share in the percentage; if neither is given, leave them where the program is called kamal-proxy."`
 	changeFlags
 }
 
@@ -157,7 +157,10 @@ func (c *rolloutSetCommand) Run(ctx context.Context, p *program) error {
 	if c.Percent == nil && c.List == nil {
 		return &usageError{"rollout set", errors.New("neither --percent nor --list says who goes to the second version: want --percent, --list or both")}
 	}
-	split := parachute.Split{List: c.List, CookieOnly: c.CookieOnly}
+	split := parachute.Split{List: c.List, CookieOnly: p.environ.asKamal}
+	if c.CookieOnly != nil {
+		split.CookieOnly = *c.CookieOnly
+	}
 	if c.Percent != nil {
 		split.Percent = int(*c.Percent)
 	}

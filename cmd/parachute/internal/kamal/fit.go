@@ -11,6 +11,7 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/internal/hostname"
 )
 
 // fit returns services as a Proxy can restore all of them. kamal-proxy takes more than
@@ -26,7 +27,7 @@ func fit(services []parachute.Status, warn func(service, format string, args ...
 			if refused[fitted[i].Service] == nil {
 				continue
 			}
-			f := &fitting{before: fitted[:i], warn: warn}
+			f := &fitting{before: neighbours(fitted[:i], fitted[i]), warn: warn}
 			s, ok := f.fit(fitted[i])
 			fitted[i], changed = s, changed || ok
 		}
@@ -65,7 +66,34 @@ func (emptyCache) Get(context.Context, string) ([]byte, error) { return nil, aut
 func (emptyCache) Put(context.Context, string, []byte) error   { return nil }
 func (emptyCache) Delete(context.Context, string) error        { return nil }
 
-// A fitting fits one service to those before it.
+// neighbours returns those of services that share a host with s, or are for every one:
+// no others can conflict with it.
+func neighbours(services []parachute.Status, s parachute.Status) (shared []parachute.Status) {
+	hosts := hostsOf(s)
+	for _, other := range services {
+		isShared := func(host string) bool { return host == hostname.Any || slices.Contains(hosts, host) }
+		if slices.ContainsFunc(hostsOf(other), isShared) {
+			shared = append(shared, other)
+		}
+	}
+	return shared
+}
+
+// hostsOf returns the hosts of s in their canonical form. Those that cannot be are
+// left out.
+func hostsOf(s parachute.Status) (hosts []string) {
+	if len(s.Deployment.Hosts) == 0 {
+		return []string{hostname.Any}
+	}
+	for _, given := range s.Deployment.Hosts {
+		if host, err := hostname.ParsePattern(given); err == nil {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
+}
+
+// A fitting fits one service to those before it that share a host with it.
 type fitting struct {
 	before []parachute.Status
 	warn   func(service, format string, args ...any)
