@@ -112,7 +112,9 @@ func (a *answer) pass() error {
 		return err
 	}
 	a.setTrailer()
-	a.extendWriteDeadline(time.Now()) // for what the server has buffered
+	if !a.patient {
+		a.extendWriteDeadline(time.Now()) // for what the server has buffered
+	}
 	a.answered = true
 	return nil
 }
@@ -120,7 +122,17 @@ func (a *answer) pass() error {
 // writeHead writes the head, which the server buffers until it is flushed or the
 // buffer is full.
 func (a *answer) writeHead() {
-	h := a.w.Header()
+	if w, ok := a.w.(headerAdopter); ok && a.isPlain() {
+		w.AdoptHeader(a.res.Header)
+	} else {
+		a.fillHeader(a.w.Header())
+	}
+	a.result.Status = a.res.StatusCode
+	a.w.WriteHeader(a.res.StatusCode)
+}
+
+// fillHeader sets the fields of the head.
+func (a *answer) fillHeader(h http.Header) {
 	addFields(h, a.res.Header)
 	if len(h["Content-Type"]) == 0 {
 		h["Content-Type"] = nil // the server would guess one
@@ -146,8 +158,17 @@ func (a *answer) writeHead() {
 	if a.res.StatusCode == http.StatusNotModified && a.r.ProtoMajor == 1 {
 		keep304Fields(h)
 	}
-	a.result.Status = a.res.StatusCode
-	a.w.WriteHeader(a.res.StatusCode)
+}
+
+// A headerAdopter is a ResponseWriter that takes over a header as it is. It guesses no
+// Content-Type.
+type headerAdopter interface{ AdoptHeader(h http.Header) }
+
+// isPlain reports whether the head of the answer is the target's, without anything that
+// is this side's.
+func (a *answer) isPlain() bool {
+	return a.hasLength && !a.clientSending && len(a.res.Trailer) == 0 && len(a.upgrades) == 0 &&
+		a.res.StatusCode != http.StatusNotModified && len(a.w.Header()) == 0
 }
 
 // passEvents passes on an event stream until it ends or is closed.
@@ -266,7 +287,7 @@ func (y *relay) flush(now time.Time) error {
 // extendWriteDeadline gives the client time to take what is written next. now is
 // the current time.
 func (y *relay) extendWriteDeadline(now time.Time) {
-	if y.isStream {
+	if y.isStream || y.patient {
 		return
 	}
 	if y.writeDeadline.Sub(now) < clientTimeout-deadlineSlack {

@@ -138,7 +138,8 @@ var (
 // the client has gone, and cancels r's context.
 //
 // Forward sets the deadlines of w. It fails if the client sends no byte of its
-// body for 60 s, or takes no byte of the answer for as long. There is no such
+// body for 60 s, or takes no byte of the answer for as long; if w has a method
+// ByteTimeout() time.Duration, its server has a limit for the latter. There is no such
 // limit for event streams, tunnels and gRPC calls, nor while only the target is
 // waited for.
 //
@@ -151,9 +152,14 @@ var (
 func Forward(w http.ResponseWriter, r *http.Request, exchange Exchange, o Options) (result Result, err error) {
 	y := relays.Get().(*relay)
 	y.w, y.rc, y.r, y.o = w, *http.NewResponseController(w), r, o
+	_, y.patient = w.(byteTimeouter)
 	defer func() { result = y.end() }()
 	return Result{}, y.run(exchange)
 }
+
+// A byteTimeouter is a ResponseWriter of a server that does not wait for a client which
+// takes nothing.
+type byteTimeouter interface{ ByteTimeout() time.Duration }
 
 // A relay is one call of Forward.
 type relay struct {
@@ -165,6 +171,7 @@ type relay struct {
 	body           *requestBody // nil if there is none
 	interim        func(status int, h http.Header)
 	beforeWaitFunc func() error // calls beforeWait
+	patient        bool         // the server itself limits how long the client may take nothing
 	isStream       bool         // the head of an event stream was passed on: there are no deadlines any more
 	waited         bool         // beforeWait was called since the last write
 	flushErr       error        // of beforeWait

@@ -250,6 +250,16 @@ func heads() []dialogue {
 				rw.Flush()
 				conn.Close()
 			}},
+		{name: "a header may be put in the place of the response's", send: get + "\r\n", want: []string{`200 Content-Length:2 X:y "ok"`, "goes on"},
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Z", "z")
+				h := http.Header{"Content-Length": {"2"}, "X": {"y"}}
+				if adopts, ok := w.(interface{ AdoptHeader(h http.Header) }); ok {
+					adopts.AdoptHeader(h)
+				}
+				io.WriteString(w, "ok")
+			},
+			standard: []string{`200 Content-Length:2 Z:z "ok"`, "goes on"}, why: "only this server has the method"},
 		{name: "a status is a status", send: get + "\r\n", want: []string{"999 Content-Length:0", "goes on"},
 			handler: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(999) }},
 		{name: "the case of a method counts", send: "get / HTTP/1.1\r\nHost: h\r\n\r\n", want: []string{`200 Content-Length:3 "get"`, "goes on"},

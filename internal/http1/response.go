@@ -22,6 +22,7 @@ type response struct {
 	conn   *conn
 	turn   *turn
 	header http.Header
+	own    http.Header // what header is at first, from request to request
 	out    output
 
 	status   int // of the final head; 0: there is none yet
@@ -45,17 +46,16 @@ type response struct {
 
 // begin readies w for the request of t.
 func (w *response) begin(c *conn, t *turn) {
-	header := w.header
-	if header == nil || len(header) > maxKeptFields {
-		header = make(http.Header)
+	if w.own == nil || len(w.own) > maxKeptFields {
+		w.own = make(http.Header)
 	}
-	clear(header)
+	clear(w.own)
 	buf := w.out.buf[:0]
 	if cap(buf) == 0 || cap(buf) > 4*bufferSize {
 		buf = make([]byte, 0, bufferSize+maxGap)
 	}
 	h := &t.head
-	w.conn, w.turn, w.header = c, t, header
+	w.conn, w.turn, w.header = c, t, w.own
 	w.out = output{dst: c.nc, buf: buf}
 	w.status, w.framing, w.opened, w.length, w.written = 0, undecided, false, -1, 0
 	w.isHead = h.method == http.MethodHead
@@ -66,6 +66,14 @@ func (w *response) begin(c *conn, t *turn) {
 }
 
 func (w *response) Header() http.Header { return w.header }
+
+// AdoptHeader makes h the header, in place of the one that Header has returned before.
+// The response does not change h, and does not use it when the handler has returned.
+func (w *response) AdoptHeader(h http.Header) { w.header = h }
+
+// ByteTimeout returns how long the client may take nothing of what is written, unless
+// SetWriteDeadline is called, and how long once the handler has returned.
+func (w *response) ByteTimeout() time.Duration { return w.conn.server.ByteTimeout }
 
 // WriteHeader begins the response, or writes the whole head of a 1xx other than 101.
 func (w *response) WriteHeader(status int) {
@@ -161,7 +169,6 @@ func (w *response) readFraming() {
 		n, err := strconv.ParseUint(values[0], 10, 63)
 		if err != nil {
 			w.conn.server.logf("http1: invalid Content-Length of %q", values[0])
-			w.header["Content-Length"] = nil
 		} else {
 			w.length = int64(n)
 		}

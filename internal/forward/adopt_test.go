@@ -1,0 +1,73 @@
+package forward_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/forward"
+)
+
+// An adopter is a ResponseWriter whose server takes over headers and limits how long
+// clients may take nothing.
+type adopter struct {
+	*httptest.ResponseRecorder
+	adopted   http.Header
+	deadlines int
+}
+
+func (a *adopter) AdoptHeader(h http.Header)        { a.adopted = h }
+func (a *adopter) ByteTimeout() time.Duration       { return time.Minute }
+func (a *adopter) SetWriteDeadline(time.Time) error { a.deadlines++; return nil }
+
+// forwarded returns what becomes of res, as the answer to a request, at a.
+func forwarded(t *testing.T, a *adopter, res *http.Response) forward.Result {
+	t.Helper()
+	result, err := forward.Forward(a, httptest.NewRequest("GET", "/", nil), answering(func() *http.Response { return res }), forward.Options{RequestTarget: "/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result
+}
+
+func TestHeaderOfACountedAnswerIsTakenOver(t *testing.T) {
+	is := is.New(t)
+	a := &adopter{ResponseRecorder: httptest.NewRecorder()}
+	res := response(201, "abc", "Content-Length", "3", "Connection", "X-Hop", "X-Hop", "a")
+	res.ContentLength = 3
+	result := forwarded(t, a, res)
+	want := http.Header{"Content-Type": {"a/b"}, "Content-Length": {"3"}}
+	is.Equal(a.adopted, want) // without what is of the target's connection
+	is.Equal(result.Header, want)
+	is.Equal(a.Code, 201)
+	is.Equal(a.Body.String(), "abc")
+	is.Equal(a.deadlines, 0) // that is the server's business
+}
+
+// The header is kept for the log: nothing may be set in it.
+func TestHeaderThatIsCompletedHereIsNotTakenOver(t *testing.T) {
+	for name, change := range map[string]func(a *adopter, res *http.Response){
+		"without a length":         func(_ *adopter, res *http.Response) { res.Header.Del("Content-Length") },
+		"304":                      func(_ *adopter, res *http.Response) { res.StatusCode = 304 },
+		"with trailers":            func(_ *adopter, res *http.Response) { res.Trailer = http.Header{"X": nil} },
+		"with an outer handler's":  func(a *adopter, _ *http.Response) { a.Header().Set("Alt-Svc", "clear") },
+		"with the outer one's nil": func(a *adopter, _ *http.Response) { a.Header()["Date"] = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			a := &adopter{ResponseRecorder: httptest.NewRecorder()}
+			res := response(200, "abc", "Content-Length", "3")
+			res.ContentLength = 3
+			change(a, res)
+			before := res.Header.Clone()
+			forwarded(t, a, res)
+			is.Equal(a.adopted, nil)
+			is.Equal(res.Header, before)
+			is.True(reflect.DeepEqual(a.Header()["Content-Type"], []string{"a/b"}) || res.StatusCode == 304)
+		})
+	}
+}
