@@ -21,6 +21,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/shahnk19/parachute/internal/advice"
 	"github.com/shahnk19/parachute/internal/descriptors"
 	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/grpc"
@@ -160,6 +161,7 @@ const (
 	CauseNoAnswer     Cause = "no_answer"    // the connection was closed before there was one
 	CauseSpeaksTLS    Cause = "speaks_tls"   // it expects TLS, and the probe did not use it
 	CauseSpeaksPlain  Cause = "speaks_plain" // it does not speak TLS, and the probe used it
+	CauseHandshake    Cause = "handshake"    // it speaks TLS, but the handshake failed, for another reason than its certificate
 	CauseCertificate  Cause = "certificate"  // its certificate is not one that TargetTLS accepts
 	CauseMalformed    Cause = "malformed"    // its answer is not HTTP
 	CauseRedirect     Cause = "redirect"     // it answered 3xx with a Location
@@ -436,6 +438,8 @@ func causeOfError(err error) Cause {
 		return CauseCertificate
 	case errors.Is(err, upstream.ErrTLS):
 		return CauseSpeaksTLS
+	case isHandshake(err):
+		return CauseHandshake
 	case isFailure && failure.Reason == upstream.Dial:
 		return CauseUnreachable
 	case isFailure && failure.Reason == upstream.Malformed:
@@ -444,6 +448,13 @@ func causeOfError(err error) Cause {
 		return CauseMalformed
 	}
 	return CauseNoAnswer
+}
+
+// isHandshake reports whether an error is one of TLS: an alert, or what crypto/tls
+// says that it cannot accept.
+func isHandshake(err error) bool {
+	e, ok := errors.AsType[*net.OpError](err)
+	return ok && (e.Op == "remote error" || e.Op == "local error") || strings.Contains(err.Error(), "tls: ")
 }
 
 // causeOf returns why an answer did not pass.
@@ -647,85 +658,40 @@ func (t *target) unhealthy() (UnhealthyTarget, bool) {
 	return UnhealthyTarget{Address: t.address, Probes: t.probes, Last: t.last}, t.health != HealthHealthy
 }
 
-// hint returns what to try for a target of the service with that host.
-func (t UnhealthyTarget) hint(host string) string {
-	if t.Last == nil {
-		return "the deploy ended before the first answer: give Timeouts.Deploy more than HealthCheck.Timeout, or see why the target takes so long"
+// failure returns what t's last probe saw, for a service with that host.
+func (t *UnhealthyTarget) failure(host string) advice.Failure {
+	f := advice.Failure{Target: t.Address, At: t.Address, Bare: endpoint.WithoutScheme(t.Address), Service: host}
+	p := t.Last
+	if asked, err := url.Parse(p.URL); err == nil && !strings.HasPrefix(f.At, "unix:") && !strings.HasPrefix(f.At, "handler:") {
+		f.At = asked.Host // with HealthCheck.Port
 	}
-	if t.Last.method() == http.MethodPost {
-		if hint := t.Last.callHint(); hint != "" {
-			return hint
-		}
-	}
-	path, at := pathOf(t.Last.URL), t.Address
-	if asked, err := url.Parse(t.Last.URL); err == nil && !strings.HasPrefix(at, "unix:") && !strings.HasPrefix(at, "handler:") {
-		at = asked.Host // with HealthCheck.Port
-	}
-	switch t.Last.Cause {
-	case CauseRefused:
-		return fmt.Sprintf("nothing listens on %s: see whether the app runs, and listens on that port for others than localhost", at)
-	case CauseUnknownHost:
-		return fmt.Sprintf("the proxy finds no address for the name in %s: see its spelling, and whether the proxy and the app are on one network", at)
-	case CauseUnreachable:
-		return fmt.Sprintf("there is no way from the proxy to %s: see the address, and whether both are on one network", at)
-	case CauseShortage:
-		return "the proxy has too many files open, and could not ask: " + descriptors.HowToRaise
-	case CauseTimeout:
-		return "the target takes the request and does not answer, or something in between swallows it: look at the app's log and at firewalls, or give it longer with HealthCheck.Timeout"
-	case CauseNoAnswer:
-		return fmt.Sprintf("the target hangs up without an answer: look at the app's log, and see whether that is its port for HTTP; if it speaks TLS there, deploy it as https://%s", endpoint.WithoutScheme(t.Address))
-	case CauseSpeaksTLS:
-		return fmt.Sprintf("the target speaks TLS: deploy it as https://%s", endpoint.WithoutScheme(t.Address))
-	case CauseSpeaksPlain:
-		return fmt.Sprintf("the target does not speak TLS: deploy it as %s", endpoint.WithoutScheme(t.Address))
-	case CauseCertificate:
-		return "the target's certificate is not trusted: name who vouches for it with TargetTLS.CAFile, or the name in it with TargetTLS.ServerName, or accept any with TargetTLS.Insecure"
-	case CauseMalformed:
-		if plain, ok := strings.CutPrefix(t.Address, "h2c://"); ok {
-			return fmt.Sprintf("the target does not speak HTTP/2 without TLS: deploy it as %s", plain)
-		}
-		return "what answers there does not speak HTTP/1.1: see whether that is the app's port for HTTP"
-	case CauseRedirect:
-		if strings.HasPrefix(t.Last.Location, "https://") {
-			return fmt.Sprintf("the app redirects plain requests; exclude %s from force_ssl, or use HealthCheck.Path", path)
-		}
-		return fmt.Sprintf("the app redirects %s: name a path that it answers itself with HealthCheck.Path, or let redirects pass with HealthCheck.Status 200-399", path)
-	case CauseUnauthorized:
-		return fmt.Sprintf("the app wants a password for %s: exempt it from that, name another with HealthCheck.Path, or send one with HealthCheck.Headers", path)
-	case CauseForbidden:
-		return fmt.Sprintf("the app refuses the request, perhaps because of its host, %s: allow that in the app, or send another with HealthCheck.Host %s", t.Last.Host, cmp.Or(host, "HOST"))
-	case CauseNotFound:
-		return fmt.Sprintf("the app has nothing at %s: add that, or name another path with HealthCheck.Path", path)
-	case CauseServerError:
-		if t.Last.Status == http.StatusLoopDetected {
-			return fmt.Sprintf("%s leads back to this proxy: name the address and port that the app itself listens on", at)
-		}
-		return "the app fails: look at its log; if it only takes longer to start, give it longer with Timeouts.Deploy"
-	}
-	if t.Last.Status == 0 {
-		return "there was no answer: see whether the app runs, and can be reached from the proxy"
-	}
-	return "the app answers, but not with what counts as healthy: see HealthCheck.Status and HealthCheck.Path"
+	f.Cause, f.Path, f.Host, f.Status, f.Location, f.Body, f.Error = string(p.Cause), pathOf(p.URL), p.Host, p.Status, p.Location, p.Body, p.Error
+	f.IsCall = p.method() == http.MethodPost
+	return f
 }
 
-// callHint is like hint, for the causes that mean something else, or only occur,
-// with a gRPC health check. It returns "" for all others.
-func (p *Probe) callHint() string {
-	switch p.Cause {
-	case CauseNotGRPC:
-		return "what answers there does not speak gRPC: see whether that is the app's port for it, or check the app without HealthCheck.GRPC"
-	case CauseNoAnswer:
-		return "the target hangs up without an answer: look at the app's log, and see whether that is its port for gRPC; if it speaks TLS there, deploy it as https://, and otherwise as h2c://"
-	case CauseNotServing:
-		return "the app says that it is not ready: look at its log; if it only takes longer to start, give it longer with Timeouts.Deploy"
-	case CauseNoHealth:
-		return "the server has no grpc.health.v1.Health: register the health service of your gRPC library in it"
-	case CauseUnknownService:
-		return "the server keeps no health of that service: have it set one, see the spelling, or leave HealthCheck.GRPCService empty, which asks for the server as a whole"
-	case CauseUnauthorized, CauseForbidden:
-		return fmt.Sprintf("the app does not let everybody ask for its health: exempt %s from that, or send what it wants with HealthCheck.Headers", grpc.HealthPath)
+// hints returns what to try, each hint once.
+func (e *UnhealthyError) hints() (all []string) {
+	var failures []advice.Failure
+	isUnknown, isShort := false, false
+	for _, t := range e.Targets {
+		switch {
+		case t.Last == nil:
+			isUnknown = true
+		case t.Last.Cause == CauseShortage:
+			isShort = true
+		default:
+			failures = append(failures, t.failure(e.Host))
+		}
 	}
-	return ""
+	all = advice.For(failures)
+	if isUnknown {
+		all = append(all, "the deploy ended before the first answer: give Timeouts.Deploy more than HealthCheck.Timeout, or see why the target takes so long")
+	}
+	if isShort {
+		all = append(all, "the proxy has too many files open, and could not ask: "+descriptors.HowToRaise)
+	}
+	return all
 }
 
 // An UnhealthyError holds what each target answered that did not become healthy in
@@ -764,8 +730,8 @@ func (e *UnhealthyError) Error() string {
 
 func (e *UnhealthyError) Unwrap() error { return ErrUnhealthy }
 
-// Format writes e as Error does. For %+v, it adds lines about each target: what it
-// was asked, what it answered, and what to do.
+// Format writes e as Error does. For %+v, it adds lines about each target, what it
+// was asked and what it answered, and what to do.
 func (e *UnhealthyError) Format(s fmt.State, verb rune) {
 	var names []string
 	var below strings.Builder
@@ -780,18 +746,12 @@ func (e *UnhealthyError) Format(s fmt.State, verb rune) {
 			}
 			fmt.Fprintf(&below, "\n  %s %s  Host: %s   %s\n  last answer: %s", t.Last.method(), t.Last.URL, t.Last.Host, probes, t.Last.answer())
 		}
-		fmt.Fprintf(&below, "\n  %s", t.hint(e.Host))
+	}
+	for _, hint := range e.hints() {
+		fmt.Fprintf(&below, "\n  %s", hint)
 	}
 	verbose.Format(s, verb, e, fmt.Sprintf("%s did not become healthy in %v%s", strings.Join(names, ", "), e.Waited, &below))
 }
 
-// Hint returns what an operator can try, one line for each target.
-func (e *UnhealthyError) Hint() string {
-	var hints []string
-	for _, t := range e.Targets {
-		if h := t.hint(e.Host); !slices.Contains(hints, h) {
-			hints = append(hints, h)
-		}
-	}
-	return strings.Join(hints, "\n")
-}
+// Hint returns what an operator can try, each hint once and on a line of its own.
+func (e *UnhealthyError) Hint() string { return strings.Join(e.hints(), "\n") }

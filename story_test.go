@@ -183,6 +183,17 @@ func TestProbeTellsWhyItDidNotPass(t *testing.T) {
 		return raw(fmt.Sprintf("HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
 	}
 	ca := proxytest.NewCA()
+	tlsServer := func(config *tls.Config) func(*testing.T, *house) {
+		return func(t *testing.T, h *house) {
+			config.Certificates = []tls.Certificate{ca.Issue("app.test")}
+			h.net.Script(t, target, func(conn net.Conn, n int) {
+				server := tls.Server(conn, config)
+				if server.Handshake() == nil {
+					io.Copy(io.Discard, server)
+				}
+			})
+		}
+	}
 	for _, c := range []struct {
 		name   string
 		serve  func(*testing.T, *house)
@@ -212,6 +223,10 @@ func TestProbeTellsWhyItDidNotPass(t *testing.T) {
 				tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{cert}}).Handshake()
 			})
 		}, "https://", parachute.CauseCertificate, "TargetTLS.CAFile"},
+		{"TLS of another version", tlsServer(&tls.Config{MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}), "https://", parachute.CauseHandshake, "no version of TLS in common"},
+		{"TLS of other suites", tlsServer(&tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}}), "https://", parachute.CauseHandshake, "no cipher suite in common"},
+		{"TLS 1.3 with certificates of clients", tlsServer(&tls.Config{ClientAuth: tls.RequireAnyClientCert}), "https://", parachute.CauseHandshake, "wants a certificate of its client"},
+		{"TLS 1.2 with certificates of clients", tlsServer(&tls.Config{MaxVersion: tls.VersionTLS12, ClientAuth: tls.RequireAnyClientCert}), "https://", parachute.CauseHandshake, "wants a certificate of its client"},
 		{"to https", status(301, "Location: https://app1.example.com/up\r\n"), "", parachute.CauseRedirect, "exclude /up from force_ssl"},
 		{"elsewhere", status(302, "Location: /login\r\n"), "", parachute.CauseRedirect, "HealthCheck.Status 200-399"},
 		{"not modified", status(304, ""), "", parachute.CauseStatus, "HealthCheck.Status"},
@@ -226,7 +241,7 @@ func TestProbeTellsWhyItDidNotPass(t *testing.T) {
 				h := newHouse(t, parachute.Options{})
 				c.serve(t, h)
 				err := h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{c.scheme + target},
-					Hosts: []string{"*.example.com", "app1.example.com"}})
+					Hosts: []string{"*.example.com", "app1.example.com"}, TargetTLS: parachute.TargetTLS{Insecure: c.cause == parachute.CauseHandshake}})
 				var unhealthy *parachute.UnhealthyError
 				is.True(errors.As(err, &unhealthy))
 				is.Equal(unhealthy.Targets[0].Last.Cause, c.cause)
@@ -348,7 +363,7 @@ func TestErrorTellsAllThatIsKnownToWhoAsksForIt(t *testing.T) {
 		const story = `parachute: deploy web: new.test:3000 did not become healthy in 30s
   GET http://new.test:3000/up  Host: app1.example.com   34 probes
   last answer: 301 to https://app1.example.com/up
-  the app redirects plain requests; exclude /up from force_ssl, or use HealthCheck.Path
+  the app redirects plain requests to app1.example.com: say that visitors use https with TLS.Mode, or with HealthCheck.Headers 'X-Forwarded-Proto: https' where something before the proxy has the certificate; or exclude /up from force_ssl, or use HealthCheck.Path
   nothing was changed; web `
 		err := h.Deploy(t.Context(), web)
 		is.Equal(all(err), story+"is not deployed")
@@ -384,11 +399,11 @@ func TestEveryTargetThatIsNotHealthyIsTold(t *testing.T) {
 	is.Equal(fmt.Sprintf("%+v", err), `a:1, b:1, c:1 did not become healthy in 1s
   GET http://a:1/up  Host: a:1   3 probes
   last answer: 503 "boot"
-  the app fails: look at its log; if it only takes longer to start, give it longer with Timeouts.Deploy
   GET http://b:1/up  Host: b:1   4 probes
   last answer: none: EOF
-  the target hangs up without an answer: look at the app's log, and see whether that is its port for HTTP; if it speaks TLS there, deploy it as https://b:1
   no probe of c:1 has ended
+  the app fails: look at its log; if it only takes longer to start, give it longer with Timeouts.Deploy
+  the target hangs up without an answer: look at the app's log, and see whether that is its port for HTTP; if it speaks TLS there, deploy it as https://b:1; if the app is still booting, give it longer with Timeouts.Deploy, for a port that Docker publishes is open before that
   the deploy ended before the first answer: give Timeouts.Deploy more than HealthCheck.Timeout, or see why the target takes so long`)
 	is.Equal(strings.Count(err.Hint(), "\n"), 2) // one for each
 }

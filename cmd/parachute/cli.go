@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -88,7 +89,7 @@ func (p *program) fail(err error) {
 	fmt.Fprintf(p.stderr, "parachute: %s\n", printable(message))
 	h, told := hint(err, p.command)
 	if h != "" && !told {
-		fmt.Fprintf(p.stderr, "  %s\n", printable(h))
+		fmt.Fprintf(p.stderr, "  %s\n", strings.ReplaceAll(printable(h), "\n", "\n  "))
 	}
 	if p.printer != nil {
 		p.printer.Error(err, clientErrorCode(err), h)
@@ -180,7 +181,7 @@ func newUsageError(err error) error {
 	usage := &usageError{err: err}
 	var parse *kong.ParseError
 	if errors.As(err, &parse) {
-		usage.err = explainFlagError(parse.Unwrap())
+		usage.err = askAboutTarget(explainFlagError(parse.Unwrap()), parse.Context)
 		if node := parse.Context.Selected(); node != nil {
 			usage.command = commandPath(node)
 		}
@@ -194,6 +195,20 @@ func commandPath(node *kong.Node) string {
 		return node.Name
 	}
 	return commandPath(node.Parent) + " " + node.Name
+}
+
+// unexpectedTarget matches kong's error for an argument too many that may be meant as
+// a target.
+var unexpectedTarget = regexp.MustCompile(`^unexpected argument ([^\s,]+)`)
+
+// askAboutTarget adds the flag to an error of kong for a target that was given without
+// it.
+func askAboutTarget(err error, in *kong.Context) error {
+	m := unexpectedTarget.FindStringSubmatch(err.Error())
+	if node := in.Selected(); m == nil || node == nil || !slices.ContainsFunc(node.Flags, func(f *kong.Flag) bool { return f.Name == "target" }) {
+		return err
+	}
+	return fmt.Errorf("unexpected argument %s: did you mean --target %[1]s?", m[1])
 }
 
 // flagAsValue matches kong's error for a value that looks like a flag.

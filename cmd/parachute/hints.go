@@ -72,9 +72,19 @@ func hint(err error, command string) (text string, told bool) {
 	var own interface{ Hint() string } // an error of the library
 	if errors.As(err, &own) {
 		text = withFlags(own.Hint())
-		return text, strings.Contains(fmt.Sprintf("%+v", err), text)
+		return text, containsLines(withFlags(fmt.Sprintf("%+v", err)), text)
 	}
 	return commandHint(err, command), false
+}
+
+// containsLines reports whether text has each line of part.
+func containsLines(text, part string) bool {
+	for line := range strings.SplitSeq(part, "\n") {
+		if !strings.Contains(text, line) {
+			return false
+		}
+	}
+	return true
 }
 
 // commandHint returns the hint for an error that the library has none for.
@@ -93,7 +103,7 @@ func commandHint(err error, command string) string {
 	case errors.Is(err, errInterrupted):
 		return "what served before serves on"
 	case errors.Is(err, parachute.ErrNoCertificate):
-		return "see parachute certificates, and whether the host's DNS leads here and port 80 or 443 can be reached from the internet, or deploy without --wait-certificate"
+		return "see parachute certificates, and whether the host's DNS leads here and port 80 or 443 can be reached from the internet; to deploy again tries at once, or a minute after the last attempt; without --wait-certificate a deploy does not wait, and the attempts go on by themselves"
 	case errors.Is(err, parachute.ErrSuperseded):
 		return "parachute list shows what serves now"
 	case errors.Is(err, control.ErrForbidden):

@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,6 +15,8 @@ import (
 type formatter struct {
 	service string
 	targets []string // the targets that the change brings, if any
+	sent    string   // the Host header of the probes
+	visited string   // a host that visitors use and probes do not send; "" if there is none
 	verb    string   // what happens at the switch, such as "switched"
 	effect  string   // where requests go from then on
 
@@ -54,9 +58,15 @@ func newFormatter(d parachute.Deployment) *formatter {
 	if len(d.Hosts) > 0 {
 		hosts = pluralize(int64(len(d.Hosts)), "host")
 	}
+	targets, sent := slices.Concat(d.Targets, d.ReadTargets), "the target's address"
+	if len(targets) == 1 {
+		sent = sentHost(d, targets[0])
+	}
 	return &formatter{
 		service:   d.Service,
-		targets:   slices.Concat(d.Targets, d.ReadTargets),
+		sent:      sent,
+		visited:   visitedHost(d),
+		targets:   targets,
 		verb:      "switched",
 		effect:    hosts,
 		healthy:   make(map[string]bool),
@@ -103,8 +113,25 @@ func (f *formatter) format(e parachute.Event) []progressLine {
 	return []progressLine{r}
 }
 
-// formatDeploying returns a line for each target that is waited for.
+// visitedHost returns the first host of d, if a health check is made with another.
+func visitedHost(d parachute.Deployment) string {
+	if d.HealthCheck.Host != "" || d.HealthCheck.GRPC || d.Force {
+		return ""
+	}
+	for _, host := range d.Hosts {
+		if !strings.HasPrefix(host, "*.") {
+			return host
+		}
+	}
+	return ""
+}
+
+// formatDeploying returns a line for each target that is waited for, and above them
+// one that tells which Host the probes send, where visitors use another.
 func (f *formatter) formatDeploying(e parachute.Event) (rows []progressLine) {
+	if f.visited != "" && len(f.targets) > 0 {
+		rows = append(rows, progressLine{key: "host", isNew: true, status: "probes send", detail: fmt.Sprintf("Host: %s, and not %s: see --health-check-host", f.sent, f.visited)})
+	}
 	for i, target := range f.targets {
 		if slices.Contains(f.targets[:i], target) {
 			continue // it reads and writes, or is named twice
@@ -112,6 +139,21 @@ func (f *formatter) formatDeploying(e parachute.Event) (rows []progressLine) {
 		rows = append(rows, progressLine{key: target, isNew: true, target: target, status: "connecting ...", tone: toneWaiting, limit: e.Limit, ongoing: true})
 	}
 	return rows
+}
+
+// sentHost returns the Host header of the probes of a target of d that has none set.
+func sentHost(d parachute.Deployment, target string) string {
+	if strings.HasPrefix(target, "unix:") || strings.HasPrefix(target, "handler:") {
+		return "localhost"
+	}
+	_, address, ok := strings.Cut(target, "://")
+	if !ok {
+		address = target
+	}
+	if host, _, err := net.SplitHostPort(address); err == nil && d.HealthCheck.Port != 0 {
+		return net.JoinHostPort(host, strconv.Itoa(d.HealthCheck.Port))
+	}
+	return address
 }
 
 // formatProbe describes the last probe of a target that the change waits for.

@@ -56,7 +56,8 @@ func TestDeployIsToldInColumns(t *testing.T) {
 		change.handleEvent(e)
 	}
 	change.show(s.formatDone(6200 * time.Millisecond))
-	is.Equal(out.String(), `web  10.0.0.7:3000  connecting ...
+	is.Equal(out.String(), `web  probes send    Host: 10.0.0.7:3000, and not a.test: see --health-check-host
+web  10.0.0.7:3000  connecting ...
 web  10.0.0.7:3000  connecting ...            refused (4 probes, 1.2s of 30s)
 web  10.0.0.7:3000  waiting ...               GET /up 503 "boot" (7 probes, 2.4s of 30s)
 web  10.0.0.7:3000  healthy after 3.4s        GET /up 200 in 12ms
@@ -66,6 +67,33 @@ web  draining       17 requests, 3 streams left (2.1s of 30s)
 web  drained        in 2.8s, 3 streams closed
 web  done in 6.2s   old target 10.0.0.6:3000 may be removed
 `)
+}
+
+func TestDeployTellsWhichHostItsProbesSend(t *testing.T) {
+	is := is.New(t)
+	first := func(d parachute.Deployment) string {
+		line, _, _ := strings.Cut(told(d, parachute.Event{Kind: parachute.EventDeploying}), "\n")
+		return strings.Join(strings.Fields(line), " ")
+	}
+	const see = ", and not b.test: see --health-check-host"
+	hosts := []string{"*.a.test", "b.test"}
+	for target, want := range map[string]string{
+		"web-1:3000": "Host: web-1:3000", "https://web-1:3000": "Host: web-1:3000", "[::1]:3000": "Host: [::1]:3000", "unix:/run/web.sock": "Host: localhost",
+	} {
+		is.Equal(first(parachute.Deployment{Service: "web", Targets: []string{target}, Hosts: hosts}), "web probes send "+want+see)
+	}
+	port := parachute.HealthCheck{Port: 9000}
+	is.Equal(first(parachute.Deployment{Service: "web", Targets: []string{"web-1:3000"}, Hosts: hosts, HealthCheck: port}), "web probes send Host: web-1:9000"+see)
+	is.Equal(first(parachute.Deployment{Service: "web", Targets: []string{"a:1", "b:1"}, Hosts: hosts}), "web probes send Host: the target's address"+see)
+	for _, d := range []parachute.Deployment{
+		{Targets: []string{"a:1"}},
+		{Targets: []string{"a:1"}, Hosts: hosts[:1]},
+		{Targets: []string{"a:1"}, Hosts: hosts, HealthCheck: parachute.HealthCheck{Host: "b.test"}},
+		{Targets: []string{"a:1"}, Hosts: []string{"a"}, HealthCheck: parachute.HealthCheck{GRPC: true}},
+	} {
+		d.Service = "web"
+		is.Equal(first(d), "web a:1 connecting ...")
+	}
 }
 
 func TestProbesOfOneKindArePrintedOnce(t *testing.T) {

@@ -232,8 +232,10 @@ func TestAuthorityThatIsDownIsAskedAgainWithGrowingPauses(t *testing.T) {
 		_, err := n.Await(within(t, 30*time.Second))
 		is.True(err != nil)
 		is.True(strings.Contains(err.Error(), "refused"))
+		is.True(strings.HasSuffix(err.Error(), "; the next attempt would be in 1m"))
 		is.Equal(time.Since(began), time.Duration(0)) // nobody waits for an attempt that comes too late
 		is.True(told.has("refused"))
+		is.True(told.has("; the next attempt is in 1m"))
 		next := time.Until(n.Status().Next)
 		is.True(next > time.Minute && next < 70*time.Second)
 

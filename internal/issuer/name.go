@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -126,8 +127,18 @@ func (n *Name) obtain(dropped <-chan struct{}, at time.Time) {
 		if err == nil || !n.isWanted(dropped) {
 			return
 		}
-		n.issuer.o.Notify(n.name, err)
+		n.issuer.o.Notify(n.name, withNext(err, "is", at))
 	}
+}
+
+// withNext returns err with about how long it is until the next attempt. The verb is
+// "is", or "would be" for who stops to want the certificate now.
+func withNext(err error, verb string, next time.Time) error {
+	left := max(time.Until(next), 0)
+	if left < time.Minute {
+		return fmt.Errorf("%w; the next attempt %s in %v", err, verb, left.Round(time.Second))
+	}
+	return fmt.Errorf("%w; the next attempt %s in %s", err, verb, strings.TrimSuffix(left.Round(time.Minute).String(), "0s"))
 }
 
 // sleep waits for d. It reports false if obtain has to end.
@@ -289,8 +300,12 @@ func (n *Name) certificateOrChange(ctx context.Context) (cert *tls.Certificate, 
 		return cert, nil, nil
 	}
 	deadline, limited := ctx.Deadline()
-	if !n.pending && (n.next.IsZero() || limited && n.next.After(deadline)) {
+	switch {
+	case n.pending:
+	case n.next.IsZero():
 		return nil, nil, cmp.Or(n.err, errStale)
+	case limited && n.next.After(deadline):
+		return nil, nil, withNext(cmp.Or(n.err, errStale), "would be", n.next)
 	}
 	if n.changed == nil {
 		n.changed = make(chan struct{})
@@ -302,7 +317,10 @@ func (n *Name) certificateOrChange(ctx context.Context) (cert *tls.Certificate, 
 func (n *Name) timeoutError(ctx context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.err != nil {
+	switch {
+	case n.err != nil && !n.pending && !n.next.IsZero():
+		return withNext(n.err, "would be", n.next)
+	case n.err != nil:
 		return n.err
 	}
 	return fmt.Errorf("the authority has not issued it yet: %w", context.Cause(ctx))
