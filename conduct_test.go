@@ -443,3 +443,44 @@ func TestUpgradeGoesOnBehindABodyHoweverThatIsSent(t *testing.T) {
 		}
 	}
 }
+
+// kamal-proxy tells it so, and apps send it back.
+func TestAnswerNamesItsTargetInTheHeaderForThat(t *testing.T) {
+	for name, header := range map[string]string{"": "", "X-Kamal-Target": "x-kamal-target"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				h := newHouse(t, parachute.Options{TargetHeader: header})
+				told := make(chan string, 2)
+				is.NoErr(h.with(func(w http.ResponseWriter, r *http.Request) {
+					told <- r.Header.Get("X-Kamal-Target")
+					w.Header()["X-Kamal-Target"] = r.Header["X-Kamal-Target"]
+					if r.Header.Get("Upgrade") != "" {
+						http.NewResponseController(w).EnableFullDuplex()
+						w.Header().Set("Connection", "Upgrade")
+						w.Header().Set("Upgrade", "tcp")
+						w.WriteHeader(http.StatusSwitchingProtocols)
+					}
+				}, parachute.Deployment{}))
+				target := h.Services()[0].Deployment.Targets[0]
+				res, _ := h.answer("GET", "/", "", "X-Kamal-Target", "forged")
+				if header == "" {
+					is.Equal(<-told, "forged")
+					is.Equal(res.Header["X-Kamal-Target"], []string{"forged"}) // it is a header like any other
+					return
+				}
+				is.Equal(<-told, target)
+				is.Equal(res.Header["X-Kamal-Target"], []string{target}) // once, although the app sends it back
+
+				conn, err := h.net.Dial(t.Context(), "tcp", "proxy.test:80")
+				is.NoErr(err)
+				defer conn.Close()
+				io.WriteString(conn, "GET / HTTP/1.1\r\nHost: any.test\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+				head, err := proxytest.ReadHead(conn)
+				is.NoErr(err)
+				is.Equal(<-told, target)
+				is.Equal(strings.Count(head, "X-Kamal-Target: "+target), 1) // an upgrade says so as well
+			})
+		})
+	}
+}

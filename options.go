@@ -104,6 +104,11 @@ type Options struct {
 	// answered at once, with 502 and 503. If 0, 1000; if negative, none may.
 	MaxHeld int
 
+	// TargetHeader is a header that names the target of a request, as it was
+	// deployed: to the target itself, and to the client with the target's answer.
+	// kamal-proxy's is X-Kamal-Target. If empty, there is none.
+	TargetHeader string
+
 	// TrustedProxies are the peers whose X-Forwarded-For, -Proto and -Host
 	// are believed and passed on; from everybody else they are replaced. If
 	// nil, loopback and private addresses are trusted; if empty, nobody is.
@@ -493,6 +498,7 @@ func (e *ConflictError) Hint() string {
 func (o Options) normalize() Options {
 	o.UserAgent = cmp.Or(o.UserAgent, agent.Name("parachute", "github.com/shahnk19/parachute"))
 	o.MaxHeld = cmp.Or(o.MaxHeld, 1000)
+	o.TargetHeader = http.CanonicalHeaderKey(o.TargetHeader)
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
 	}

@@ -590,6 +590,8 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 		Client:        q.client,
 		RequestID:     q.outcome.RequestID,
 		Hop:           q.version.hop,
+		TargetHeader:  q.proxy.options.TargetHeader,
+		Target:        l.target.label,
 		Start:         q.start,
 		Origin:        l.target.origin,
 		RewritePaths:  q.version.status.Deployment.Headers.RewriteLocation,

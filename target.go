@@ -37,6 +37,7 @@ import (
 // it and the results of its probes. Whoever calls start must call close.
 type target struct {
 	address  string
+	label    []string        // the address alone, as the value of a header
 	token    string          // stands for it in cookies
 	origin   location.Origin // which it may take for the clients'
 	name     *resolve.Name   // of the host in address; nil: there is none to look up
@@ -91,6 +92,7 @@ func (p *Proxy) newTarget(at parsedTarget, s *spec, m *monitor) *target {
 	}
 	t := &target{
 		address:  at.given,
+		label:    []string{at.given},
 		token:    affinity.Token(p.options.AffinityKey, s.Service, at.given),
 		name:     name,
 		conns:    newTransport(at.Endpoint, u),

@@ -163,6 +163,7 @@ func TestWhoIsCalledKamalProxyDoesAsThat(t *testing.T) {
 			config, err := command.Run.config(p)
 			is.NoErr(err)
 			is.Equal(config.KamalMetrics, test.want)
+			is.Equal(config.TargetHeader == "X-Kamal-Target", strings.HasSuffix(test.name, "kamal-proxy"))
 		})
 	}
 }

@@ -142,6 +142,9 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 		NoAccessLog:     c.NoAccessLog,
 		Debug:           c.Debug,
 	}
+	if p.environ.asKamal {
+		config.TargetHeader = "X-Kamal-Target"
+	}
 	if config.DataDir == "" {
 		if config.DataDir, err = p.paths.dataDir(); err != nil {
 			return config, err

@@ -109,6 +109,30 @@ func TestEveryCommandLineOfKamalWorks(t *testing.T) {
 	}
 }
 
+// Which the program does by itself, for it is called kamal-proxy.
+func TestMetricsAndHeadersAreThoseOfKamalProxyToo(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	port := freePort(t)
+	b := boot(t, `kamal-proxy run --http-port="0" --https-port="-1" --metrics-port="`+port+`"`)
+	out, err := b.shell(t, `kamal-proxy deploy app-web --target="APP"`)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	res, err := b.client.Get("http://" + b.address + "/")
+	is.NoErr(err)
+	res.Body.Close()
+	is.Equal(res.Header.Get("X-Kamal-Target"), b.app)
+	res, err = b.client.Get("http://127.0.0.1:" + port + "/metrics")
+	is.NoErr(err)
+	defer res.Body.Close()
+	page, err := io.ReadAll(res.Body)
+	is.NoErr(err)
+	for _, metric := range []string{"kamal_proxy_http_requests_total{", "kamal_proxy_http_request_duration_seconds_bucket{", "kamal_proxy_http_in_flight_requests{", "parachute_requests_total{"} {
+		is.True(strings.Contains(string(page), "\n"+metric)) // metric
+	}
+}
+
 func TestDeployOfWhatIsNotHealthyFailsAsKamalExpects(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)

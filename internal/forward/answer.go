@@ -47,6 +47,7 @@ func (y *relay) passAnswer(res *http.Response) error {
 	}
 	removeHopByHop(res.Header)
 	location.Rewrite(res.Header, y.o.Origin, y.o.Prefix, y.o.RewritePaths)
+	y.nameTarget(res.Header)
 	if y.o.Answer != nil {
 		if err := y.o.Answer(res); err != nil {
 			return err
@@ -117,6 +118,14 @@ func (a *answer) pass() error {
 	}
 	a.answered = true
 	return nil
+}
+
+// nameTarget puts the name of the target into the header of its answer, if that is to
+// be told. An app may have sent it back already.
+func (y *relay) nameTarget(h http.Header) {
+	if y.o.TargetHeader != "" {
+		h[y.o.TargetHeader] = y.o.Target
+	}
 }
 
 // writeHead writes the head, which the server buffers until it is flushed or the

@@ -56,6 +56,8 @@ type Options struct {
 	Client        Client          // see [ClientOf]; without an Addr no X-Forwarded-For is sent
 	RequestID     string          // sent as X-Request-ID in place of the client's; "": none is sent
 	Hop           []string        // one element, which X-Parachute-Hop gets appended, and which must not change; nil: none; see [HasPassed]
+	TargetHeader  string          // sent to the target, and with its answer to the client, with Target; "": it is not
+	Target        []string        // one element, which must not change
 	Start         time.Time       // sent as X-Request-Start: t=<ms since 1970>; zero: not sent
 	Origin        location.Origin // of the target, whose URLs in answers are made the client's; zero: there are none
 	RewritePaths  bool            // Prefix is put in front of the paths there as well; see [location.Rewrite]

@@ -185,6 +185,9 @@ func (o *outgoingHeader) fill(r *http.Request, how *Options, hasBody bool, upgra
 		delete(o.header, "Expect")
 	}
 	o.setForwarded(r, how)
+	if how.TargetHeader != "" {
+		o.header[how.TargetHeader] = how.Target
+	}
 	o.setHop(r, how.Hop)
 }
 

@@ -63,6 +63,7 @@ func (y *relay) switchProtocols(res *http.Response, asked string) error {
 	defer t.end(io.EOF)
 	y.result.Status = res.StatusCode
 	head := y.w.Header()
+	y.nameTarget(res.Header)
 	addFields(head, res.Header)
 	if err := writeSwitchingHead(buffered.Writer, head, protocol); err != nil {
 		return t.end(err)

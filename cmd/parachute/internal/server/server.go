@@ -74,6 +74,9 @@ type Config struct {
 	// KamalMetrics has the metrics of kamal-proxy served beside those of ours.
 	KamalMetrics bool
 
+	// TargetHeader is handed to parachute.Options.
+	TargetHeader string
+
 	// MinTLSVersion is the oldest version of TLS that clients may use, as a
 	// number of crypto/tls; if 0, TLS 1.2.
 	MinTLSVersion uint16
@@ -242,6 +245,7 @@ func newServer(c Config, p parts) *server {
 		UserAgent:       "parachute/" + c.Version,
 		AffinityKey:     p.affinityKey,
 		TrustedProxies:  c.TrustedProxies,
+		TargetHeader:    c.TargetHeader,
 		MaxHeld:         c.MaxHeld,
 		Listening:       p.listeners.addresses(),
 		HTTPSPort:       p.listeners.httpsPort(),
