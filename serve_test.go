@@ -109,7 +109,7 @@ func TestObserveIsCalledOnceForEveryRequest(t *testing.T) {
 		o = observed()
 		is.Equal(o.Service, "")
 		is.Equal(o.Status, 404)
-		is.Equal(len(o.RequestID), 32) // made for the client that sent none
+		is.Equal(len(o.RequestID), 36) // made for the client that sent none, a UUID
 	})
 }
 
