@@ -51,6 +51,9 @@ type runCommand struct {
 	ReadHeaderTimeout durationLimit `envar:"both" group:"Limits for clients:" placeholder:"10s" help:"How long the head of a request may take; 0 is no limit."`
 	IdleTimeout       durationLimit `envar:"both" group:"Limits for clients:" placeholder:"75s" help:"How long a connection without a request is kept; 0 is no limit."`
 	MaxHeaderBytes    positiveSize  `envar:"both" group:"Limits for clients:" placeholder:"64KiB" help:"How large the head of a request may be."`
+	MaxHeaderFields   positiveCount `envar:"both" group:"Limits for clients:" placeholder:"128" help:"How many fields the head of a request may have."`
+	MaxTargetBytes    positiveSize  `envar:"both" group:"Limits for clients:" placeholder:"8KiB" help:"How long the target of a request may be, its path and query."`
+	MaxConnRequests   optionalCount `envar:"both" group:"Limits for clients:" placeholder:"0" help:"After how many requests a connection of HTTP/1 is closed; 0 is no limit."`
 	HTTP2MaxStreams   positiveCount `name:"http2-max-streams" envar:"both" group:"Limits for clients:" placeholder:"100" help:"How many requests may run at once on a connection of HTTP/2 or HTTP/3."`
 
 	LogFormat   logFormat `envar:"both" default:"json" help:"Form of the log on standard output, json or text."`
@@ -127,10 +130,13 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 		MinTLSVersion: uint16(c.TLSMinVersion),
 		ACME:          authority,
 		Limits: server.Limits{
-			ReadHeader:  time.Duration(c.ReadHeaderTimeout),
-			Idle:        time.Duration(c.IdleTimeout),
-			HeaderBytes: int(c.MaxHeaderBytes),
-			Streams:     int(c.HTTP2MaxStreams),
+			ReadHeader:   time.Duration(c.ReadHeaderTimeout),
+			Idle:         time.Duration(c.IdleTimeout),
+			HeaderBytes:  int(c.MaxHeaderBytes),
+			HeaderFields: int(c.MaxHeaderFields),
+			TargetBytes:  int(c.MaxTargetBytes),
+			Requests:     int(c.MaxConnRequests),
+			Streams:      int(c.HTTP2MaxStreams),
 		},
 		ShutdownTimeout: time.Duration(c.ShutdownTimeout),
 		TrustedProxies:  c.TrustedProxies,
