@@ -235,10 +235,10 @@ func (q *request) serve() {
 		q.w.WriteHeader(http.StatusOK)
 		return
 	case err != nil:
-		q.refuse(reason.BadRequest, err)
+		q.refuseLast(reason.BadRequest, err)
 		return
 	case forward.HasPassed(r.Header, q.proxy.hop):
-		q.refuseBody(reason.Loop, errOwnProbe)
+		q.refuseLast(reason.Loop, errOwnProbe)
 		return
 	}
 	for {
@@ -249,7 +249,7 @@ func (q *request) serve() {
 		}
 		site := table.lookup(r.Host)
 		if q.isMisdirected(table, site) {
-			q.refuseBody(reason.Misdirected, nil)
+			q.refuseLast(reason.Misdirected, nil)
 			return
 		}
 		site = q.findVersion(site)
@@ -339,7 +339,7 @@ func (q *request) attempt() (again bool) {
 		q.refuse(reason.Failed, errors.New(version.status.Error))
 		return false
 	case forward.HasPassed(q.r.Header, version.hop):
-		q.refuseBody(reason.Loop, errLoop)
+		q.refuseLast(reason.Loop, errLoop)
 		return false
 	case !q.authorize():
 		return false
@@ -486,7 +486,7 @@ func (q *request) prepareBody() bool {
 		return true
 	}
 	if d.MaxRequestBody > 0 && q.r.ContentLength > d.MaxRequestBody {
-		q.refuseBody(reason.RequestTooLarge, buffer.ErrTooLarge)
+		q.refuseLast(reason.RequestTooLarge, buffer.ErrTooLarge)
 		return false
 	}
 	if !whole {
@@ -496,7 +496,7 @@ func (q *request) prepareBody() bool {
 	limits := buffer.Limits{Memory: d.Buffer.Memory, Size: d.MaxRequestBody}
 	out, body, err := q.proxy.spool.ReadRequest(q.r, forward.NewTimeoutReader(q.w, q.r.Body), limits)
 	if err != nil {
-		q.refuseBody(q.bodyReason(err, reason.BufferedBody), err)
+		q.refuseLast(q.bodyReason(err, reason.BufferedBody), err)
 		return false
 	}
 	q.out, q.body = out, body
@@ -694,9 +694,9 @@ func (q *request) redirectTo(location string) {
 // refuse answers the request in its target's place, as why says.
 func (q *request) refuse(why reason.Reason, err error) { q.refusePage(why, "", err) }
 
-// refuseBody is refuse for a request whose body must not be read on: the server
-// would do so before it sends the answer.
-func (q *request) refuseBody(why reason.Reason, err error) {
+// refuseLast is refuse for the last request of an HTTP/1 connection: one that may be
+// meant to deceive, or whose body must not be read on, as the server would.
+func (q *request) refuseLast(why reason.Reason, err error) {
 	if q.r.ProtoMajor == 1 {
 		q.w.Header()["Connection"] = []string{"close"}
 	}
