@@ -275,8 +275,8 @@ func (r *reading) warnOfTrust() {
 		}
 	}
 	if len(names) > 0 {
-		r.Warnings = append(r.Warnings, fmt.Sprintf("%s: as kamal-proxy did, %s: everybody's X-Forwarded-For, -Proto and -Host are believed; "+
-			"after the next deploy of a service, only those from private networks are: to keep it, deploy with --forward-headers, or better, name your proxies with run --trusted-proxies",
+		r.Warnings = append(r.Warnings, fmt.Sprintf("%s: everybody's X-Forwarded-For, -Proto and -Host are believed as with kamal-proxy, for %s; "+
+			"from its next deploy on, a service believes those of run --trusted-proxies alone, or of private networks if that names none: to keep it as it is, deploy with --forward-headers",
 			r.path, strings.Join(names, ", ")))
 	}
 }

@@ -90,8 +90,8 @@ func wanted(pages string) parachute.Status {
 }
 
 // trust is the one warning about a service that believed everybody.
-const trust = ": as kamal-proxy did, app-web: everybody's X-Forwarded-For, -Proto and -Host are believed; " +
-	"after the next deploy of a service, only those from private networks are: to keep it, deploy with --forward-headers, or better, name your proxies with run --trusted-proxies"
+const trust = ": everybody's X-Forwarded-For, -Proto and -Host are believed as with kamal-proxy, for app-web; " +
+	"from its next deploy on, a service believes those of run --trusted-proxies alone, or of private networks if that names none: to keep it as it is, deploy with --forward-headers"
 
 // withPages returns full with a folder of error pages, and the folder.
 func withPages(t *testing.T) (state, pages string) {
