@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -111,6 +112,9 @@ func (f Failure) hint() string {
 func (f Failure) isSocket() bool { return strings.HasPrefix(f.Target, "unix:") }
 
 func (f Failure) refused() string {
+	if path, port, ok := cutPort(f.Target); ok && f.isSocket() {
+		return "nothing listens on " + at + ": a unix socket has no port, so leave :" + port + " out if its path is " + strings.TrimPrefix(path, "unix:")
+	}
 	if f.isSocket() {
 		return "nothing listens on " + at + ": see whether the app runs, and makes its socket there, in a folder that the proxy has, too"
 	}
@@ -119,6 +123,16 @@ func (f Failure) refused() string {
 		return "nothing listens on " + at + ": see whether the app runs there; in a container, localhost is the proxy's own container, so name that of the app"
 	}
 	return "nothing listens on " + at + ": see whether the app runs, and listens on that port for others than localhost"
+}
+
+// cutPort cuts a number behind the last colon off.
+func cutPort(s string) (before, port string, ok bool) {
+	i := strings.LastIndexByte(s, ':')
+	if i < 0 {
+		return s, "", false
+	}
+	_, err := strconv.ParseUint(s[i+1:], 10, 16)
+	return s[:i], s[i+1:], err == nil
 }
 
 func (f Failure) noAnswer() string {

@@ -47,6 +47,8 @@ func TestUnixSocketsHaveNoPortsAndNoTLS(t *testing.T) {
 		is.True(!strings.Contains(said, "port"))
 		is.True(!strings.Contains(said, "https://"))
 	}
+	said := hint(t, advice.Failure{Cause: "refused", Target: "unix:/run/web.sock:3000", At: "unix:/run/web.sock:3000"})
+	is.True(strings.HasSuffix(said, "a unix socket has no port, so leave :3000 out if its path is /run/web.sock"))
 }
 
 func TestNamesNeedANetworkThatResolvesThem(t *testing.T) {
