@@ -167,8 +167,8 @@ func TestTypesWithDurationsTravelAsTheyAlwaysDid(t *testing.T) {
 			`{"time":"0001-01-01T00:00:00Z","url":"","host":"","passed":false,"took":"0s"}`,
 		},
 		{
-			parachute.Traffic{Rate: 12.5, ErrorRate: 0.25, P50: 12 * time.Millisecond, P99: time.Second}, parachute.Traffic{},
-			`{"requests_per_second":12.5,"error_rate":0.25,"p50":"12ms","p99":"1s"}`,
+			parachute.Traffic{Rate: 12.5, ErrorRate: 0.25, P50: 12 * time.Millisecond, P99: time.Second, Waited: 0.5, WaitP99: time.Minute}, parachute.Traffic{},
+			`{"requests_per_second":12.5,"error_rate":0.25,"waited":0.5,"p50":"12ms","p99":"1s","wait_p99":"1m0s"}`,
 			`{"requests_per_second":0,"error_rate":0,"p50":"0s","p99":"0s"}`,
 		},
 		{

@@ -115,6 +115,8 @@ func (s *site) route(target string) (v *version, prefix, rest string) {
 type Outcome struct {
 	Service    string        // empty: no service claimed it
 	Target     string        // empty: it was sent to none
+	Reads      bool          // Target is one of ReadTargets
+	Rollout    bool          // Target is one of the Rollout's
 	Prefix     string        // the path prefix that was stripped
 	Generation uint64        // of the service
 	Status     int           // as the client got it, or 499, 421 or 0: no answer began; gRPC clients get a code of theirs where the proxy answers with an error
@@ -122,6 +124,7 @@ type Outcome struct {
 	BytesIn    int64         // of the request's body
 	BytesOut   int64         // of the answer's body
 	Duration   time.Duration // in all
+	Waited     time.Duration // how much of that no target was asked: it was held, waited for a target or a password check, or it or its answer was buffered
 	FirstByte  time.Duration // until the target's answer began; 0: none did
 	Retries    int           // how often it was sent again
 	Client     netip.Addr    // who sent it, as TrustedProxies tell
@@ -346,6 +349,7 @@ func (q *request) attempt() (again bool) {
 	case version.isHalted():
 		return q.waitForResume()
 	case version.isSettling():
+		defer q.countWait(time.Now())
 		if !version.awaitSettled(q.r.Context()) {
 			q.abort(reason.Gone, q.r.Context().Err())
 		}
@@ -397,6 +401,7 @@ const passwordLimit = 10 * time.Second
 // authenticate reports whether the request has a user's password; otherwise it
 // has answered the request.
 func (q *request) authenticate() bool {
+	defer q.countWait(time.Now())
 	ctx, cancel := context.WithTimeout(q.r.Context(), passwordLimit)
 	defer cancel()
 	ok, err := q.version.rules.users.Allows(ctx, q.r.Header)
@@ -442,6 +447,7 @@ func (q *request) waitForResume() (again bool) {
 		late = timer.C
 	}
 	began := time.Now()
+	defer q.countWait(began)
 	select {
 	case <-q.version.replaced:
 		waited := time.Since(began)
@@ -493,6 +499,7 @@ func (q *request) prepareBody() bool {
 		q.out = buffer.LimitRequest(q.r, d.MaxRequestBody)
 		return true
 	}
+	defer q.countWait(time.Now())
 	limits := buffer.Limits{Memory: d.Buffer.Memory, Size: d.MaxRequestBody}
 	out, body, err := q.proxy.spool.ReadRequest(q.r, forward.NewTimeoutReader(q.w, q.r.Body), limits)
 	if err != nil {
@@ -555,6 +562,9 @@ func (q *request) waitForTarget() (again bool) {
 	return false
 }
 
+// countWait counts the time since began as one in which no target was asked.
+func (q *request) countWait(began time.Time) { q.outcome.Waited += time.Since(began) }
+
 // pause waits before the next attempt. It reports false, at once, if the request
 // may wait no longer, or too many others do.
 func (q *request) pause() bool {
@@ -563,6 +573,7 @@ func (q *request) pause() bool {
 		return false
 	}
 	defer room.Leave()
+	defer q.countWait(time.Now())
 	return q.backoff.Pause(q.r.Context(), q.version.status.Deployment.Timeouts.Hold, q.proxy.stopping)
 }
 
@@ -604,6 +615,7 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 	})
 	if editor != nil {
 		q.outcome.Unbuffered = editor.Full
+		q.outcome.Waited += editor.SinceBuffered()
 	}
 	if res.Status == 0 && forget != nil {
 		forget()
@@ -773,7 +785,7 @@ func (q *request) finish() {
 		if q.isStream {
 			took = o.FirstByte
 		}
-		q.lastTarget.traffic.Observe(q.start.Sub(q.proxy.began)+o.Duration, took, q.isError())
+		q.lastTarget.traffic.Observe(q.start.Sub(q.proxy.began)+o.Duration, took, o.Waited, q.isError())
 	}
 	if observe != nil {
 		observe(q.r, *o)

@@ -28,7 +28,7 @@ func tableOf(n int) (*table, []string) {
 
 // idle returns a target that is not probed and to which nothing is sent.
 func idle() *target {
-	return &target{address: "web-1:3000", conns: upstream.New(upstream.Options{}), traffic: new(histogram.Histogram)}
+	return &target{address: "web-1:3000", conns: upstream.New(upstream.Options{}), traffic: new(histogram.Traffic)}
 }
 
 func TestLookupFindsEachOfManyHosts(t *testing.T) {

@@ -49,7 +49,7 @@ type target struct {
 	trust    trust.Identity // which certificates prober accepts
 	schedule *schedule      // of all targets of the Proxy
 	monitor  *monitor
-	traffic  *histogram.Histogram              // of the requests sent to the address, across deploys
+	traffic  *histogram.Traffic                // of the requests sent to the address, across deploys
 	inUse    *inuse.Counter[endpoint.Endpoint] // of all targets of the Proxy, by place
 
 	healthy  atomic.Bool    // according to the probes alone
@@ -101,7 +101,7 @@ func (p *Proxy) newTarget(at parsedTarget, s *spec, m *monitor) *target {
 		trust:    secured.Identity,
 		schedule: &p.schedule,
 		monitor:  m,
-		traffic:  new(histogram.Histogram),
+		traffic:  new(histogram.Traffic),
 		inUse:    &p.targetsInUse,
 		http2:    at.Scheme != "http",
 		health:   HealthUnknown,
@@ -214,6 +214,7 @@ func (q *request) record(l *lane, why reason.Reason, res *forward.Result, err er
 	o := &q.outcome
 	if why != reason.Descriptors { // without a descriptor nothing was sent
 		q.lastTarget, o.Target = l.target, l.target.address
+		o.Reads, o.Rollout = slices.Contains(q.group.readers, l), q.group == q.version.rollout
 	}
 	o.Status, o.Header = res.Status, res.Header
 	o.BytesIn, o.BytesOut = res.BytesIn, res.BytesOut
@@ -529,14 +530,16 @@ type TargetStatus struct {
 // what could not be passed on. A stream that is closed at the end of a drain is
 // none.
 //
-// A request takes as long as Outcome.Duration says; an upgraded connection or
-// event stream until its answer began. Percentiles are within 10 % of what they
+// A request takes as long as Outcome.Duration says, without Outcome.Waited; an
+// upgraded connection or event stream until its answer began. Percentiles are within 10 % of what they
 // would be if every time had been kept, between 66 µs and 68.7 s.
 type Traffic struct {
 	Rate      float64       `json:"requests_per_second"` // over that minute, or since the first request ever if that is shorter, but at least 1 s
 	ErrorRate float64       `json:"error_rate"`          // how much of the requests were errors: 0 to 1
 	P50       time.Duration `json:"p50"`                 // half of them took no longer; 0: there were none
 	P99       time.Duration `json:"p99"`                 // 99 % of them took no longer; likewise
+	Waited    float64       `json:"waited,omitempty"`    // how much of them had an Outcome.Waited: 0 to 1
+	WaitP99   time.Duration `json:"wait_p99,omitzero"`   // 99 % of those waited no longer; 0: there were none
 }
 
 func (t Traffic) MarshalJSON() ([]byte, error)  { return wire.Marshal(t) }
@@ -563,8 +566,8 @@ func (t *target) status(at time.Duration) TargetStatus {
 	return s
 }
 
-func trafficOf(m histogram.Minute) Traffic {
-	t := Traffic{Rate: float64(m.Count) / m.Span.Seconds(), P50: m.P50, P99: m.P99}
+func trafficOf(m histogram.TrafficMinute) Traffic {
+	t := Traffic{Rate: float64(m.Count) / m.Span.Seconds(), P50: m.P50, P99: m.P99, Waited: m.Waited, WaitP99: m.WaitP99}
 	if m.Count > 0 {
 		t.ErrorRate = float64(m.Failed) / float64(m.Count)
 	}

@@ -2,9 +2,11 @@ package parachute_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,6 +49,8 @@ func (h *house) paced(address string) {
 			time.Sleep(took) // the app's work
 		}
 		switch r.URL.Path {
+		case "/length":
+			io.WriteString(w, "counted")
 		case "/500":
 			w.WriteHeader(http.StatusInternalServerError)
 		case "/404":
@@ -325,5 +329,84 @@ func TestStatusTellsWhatADeployLeftBehind(t *testing.T) {
 		is.NoErr(<-done)
 		is.Equal(h.live().Changes, nil)
 		conns[1].Close()
+	})
+}
+
+// Who waits for an operator, a target or a slow client says nothing about how fast the
+// target is.
+func TestTimeOfWaitingIsNotTheTargets(t *testing.T) {
+	for name, tt := range map[string]struct {
+		deployment parachute.Deployment
+		ask        func(*house)
+		wait       time.Duration
+	}{
+		"nobody waits": {parachute.Deployment{}, func(h *house) { h.answer("GET", "/?100ms", "") }, 0},
+		"paused": {parachute.Deployment{}, func(h *house) {
+			h.Pause(h.t.Context(), "web", parachute.Pause{})
+			time.AfterFunc(10*time.Second, func() { h.Resume(h.t.Context(), "web") })
+			h.answer("GET", "/?100ms", "")
+		}, 10 * time.Second},
+		"a body that is buffered": {parachute.Deployment{Buffer: parachute.Buffer{Requests: true}}, func(h *house) {
+			body, client := io.Pipe()
+			time.AfterFunc(5*time.Second, func() { client.Close() })
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest("POST", "/?100ms", body))
+		}, 5 * time.Second},
+		"an answer that is buffered": {parachute.Deployment{Buffer: parachute.Buffer{Responses: true}}, func(h *house) {
+			h.ServeHTTP(slowly{httptest.NewRecorder()}, httptest.NewRequest("GET", "/length?100ms", nil))
+		}, 3 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				var outcomes []parachute.Outcome
+				h := newHouse(t, parachute.Options{Observe: func(_ *http.Request, o parachute.Outcome) { outcomes = append(outcomes, o) }})
+				h.paced("one.test:80")
+				d := tt.deployment
+				d.Service, d.Targets = "web", []string{"one.test:80"}
+				is.NoErr(h.Deploy(t.Context(), d))
+				tt.ask(h)
+				is.Equal(len(outcomes), 1)
+				is.Equal(outcomes[0].Status, 200)
+				is.Equal(outcomes[0].Waited, tt.wait)
+				is.Equal(outcomes[0].Duration, tt.wait+100*time.Millisecond)
+				got := h.traffic()
+				is.True(about(got.P99, 100*time.Millisecond))
+				if tt.wait == 0 {
+					is.Equal([2]float64{got.Waited, float64(got.WaitP99)}, [2]float64{})
+					return
+				}
+				is.Equal(got.Waited, 1.0)
+				is.True(about(got.WaitP99, tt.wait))
+			})
+		})
+	}
+}
+
+// slowly is a client that takes its time for the answer.
+type slowly struct{ *httptest.ResponseRecorder }
+
+func (s slowly) Write(p []byte) (int, error) {
+	time.Sleep(3 * time.Second)
+	return s.ResponseRecorder.Write(p)
+}
+
+func TestOutcomeTellsTheRoleOfItsTarget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		roles := make(map[string]bool)
+		h := newHouse(t, parachute.Options{Observe: func(_ *http.Request, o parachute.Outcome) { roles[fmt.Sprintln(o.Target, o.Reads, o.Rollout)] = true }})
+		for _, name := range []string{"a", "b", "c", "d"} {
+			h.app(name, name+".test:80")
+		}
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"a.test:80"}, ReadTargets: []string{"b.test:80"}}))
+		ask := func() {
+			h.answer("GET", "/", "")
+			h.answer("POST", "/", "")
+		}
+		ask()
+		is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"c.test:80"}, ReadTargets: []string{"d.test:80"}, Split: parachute.Split{Percent: 100}}))
+		ask()
+		is.Equal(roles, map[string]bool{"a.test:80 false false\n": true, "b.test:80 true false\n": true, "c.test:80 false true\n": true, "d.test:80 true true\n": true})
 	})
 }

@@ -107,6 +107,10 @@ func (r *report) ongoingChanges(live *parachute.Live) []string {
 // targetTable returns a row for each target.
 func (r *report) targetTable(targets []parachute.TargetStatus) *table {
 	t := &table{header: []string{"TARGET", "HEALTH", "LAST PROBE", "IN FLIGHT", "REQ/S", "ERRORS", "P50", "P99"}, maxCellLines: 4}
+	hasWaits := slices.ContainsFunc(targets, func(s parachute.TargetStatus) bool { return s.Traffic.Waited > 0 })
+	if hasWaits {
+		t.header = append(t.header, "WAITED")
+	}
 	for _, s := range worstFirst(targets) {
 		health, probe := string(s.Health), "-"
 		if !s.Since.IsZero() {
@@ -130,6 +134,9 @@ func (r *report) targetTable(targets []parachute.TargetStatus) *table {
 		for _, number := range trafficColumns(s.Traffic) {
 			row = append(row, unbreakable(number))
 		}
+		if hasWaits {
+			row = append(row, breakable(waits(s.Traffic)))
+		}
 		t.rows = append(t.rows, row)
 	}
 	return t
@@ -141,6 +148,15 @@ func trafficColumns(t parachute.Traffic) [4]string {
 		return [4]string{"0", "-", "-", "-"}
 	}
 	return [4]string{formatNumber(t.Rate), formatNumber(t.ErrorRate*100) + "%", formatDuration(t.P50), formatDuration(t.P99)}
+}
+
+// waits returns how many of the requests have waited before a target had them, and for
+// how long.
+func waits(t parachute.Traffic) string {
+	if t.Waited == 0 {
+		return "-"
+	}
+	return formatNumber(t.Waited*100) + "%, P99 " + formatDuration(t.WaitP99)
 }
 
 // formatNumber returns a number with one decimal place if it is below 10.

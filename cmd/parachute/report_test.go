@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -74,4 +75,17 @@ func TestExpiredCertificatesAreSaidToBeSo(t *testing.T) {
 	is.Equal(r.formatUntil(r.now.Add(-72*time.Hour)), "3d ago")
 	is.Equal(r.formatUntil(r.now.Add(30*time.Second)), "in 30s")
 	is.Equal(r.formatAge(r.now.Add(time.Second)), "0s") // a clock that was set
+}
+
+func TestStatusHasAColumnForWaitingWhereSomebodyHasWaited(t *testing.T) {
+	is := is.New(t)
+	r := &report{services: []parachute.Status{{Service: "web", Live: &parachute.Live{Targets: []parachute.TargetStatus{
+		{Address: "web-1:3000", Traffic: parachute.Traffic{Rate: 1, P99: time.Millisecond}},
+		{Address: "web-2:3000", Traffic: parachute.Traffic{Rate: 1, P99: time.Millisecond, Waited: 0.12, WaitP99: 3 * time.Second}},
+	}}}}}
+	is.True(strings.Contains(r.text(0), "P99  WAITED\n"))
+	is.True(strings.Contains(r.text(0), "1ms  -\n"))
+	is.True(strings.Contains(r.text(0), "1ms  12%, P99 3s\n"))
+	r.services[0].Live.Targets = r.services[0].Live.Targets[:1]
+	is.True(!strings.Contains(r.text(0), "WAITED"))
 }

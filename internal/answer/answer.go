@@ -87,13 +87,29 @@ type Editor struct {
 
 	// Full is set by Edit to what Rules.Take returned as such.
 	Full error
+
+	buffered time.Time // when Rules.Take had read the whole body; zero: it is passed on as it comes
 }
 
 // Edit changes res. An error is that of Rules.Take.
 func (e *Editor) Edit(res *http.Response) (err error) {
 	e.Rules.Apply(res.Header, &e.Request)
-	if e.Rules.Take != nil {
-		e.Full, err = e.Rules.Take(res, e.Request.Method)
+	if e.Rules.Take == nil {
+		return nil
+	}
+	body := res.Body
+	e.Full, err = e.Rules.Take(res, e.Request.Method)
+	if err == nil && e.Full == nil && res.Body != body && res.ContentLength > 0 { // what has no length is limited, at most
+		e.buffered = time.Now()
 	}
 	return err
+}
+
+// SinceBuffered returns how long ago the whole body had been read from the target, or
+// 0 if it is passed on as it comes.
+func (e *Editor) SinceBuffered() time.Duration {
+	if e.buffered.IsZero() {
+		return 0
+	}
+	return time.Since(e.buffered)
 }

@@ -139,6 +139,9 @@ func (s *line) request(r *http.Request, o *parachute.Outcome) {
 	if o.Retries > 0 {
 		s.int("retries", int64(o.Retries))
 	}
+	if o.Waited > 0 {
+		s.int("waited", int64(o.Waited))
+	}
 	if o.Unbuffered != nil {
 		s.str("unbuffered", o.Unbuffered.Error())
 	}
