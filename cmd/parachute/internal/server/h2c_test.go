@@ -23,6 +23,7 @@ import (
 func startPlain(t *testing.T, c server.Config) *site {
 	t.Helper()
 	s := &site{app: newApp(t)}
+	t.Cleanup(func() { close(s.app.release) }) // before the app waits for its requests
 	s.process = start(t, c)
 	deploy(t, c, s.app.Listener.Addr().String())
 	return s
@@ -125,9 +126,6 @@ func TestStopLetsRequestsOverH2CFinishAndAnswersWhatItCutsOff(t *testing.T) {
 			is.NoErr(s.stop(t)) // although the client does not hang up
 			is.Equal(strings.Contains(s.log.String(), "cut off"), timeout < 0)
 			_, _ = io.Copy(io.Discard, events.Body) // ends, although the app never ends it
-			if timeout < 0 {
-				s.app.release <- struct{}{}
-			}
 		})
 	}
 }
@@ -235,8 +233,5 @@ func TestUnreadUploadsOverH2CHaveALimit(t *testing.T) {
 	is.True(strings.Contains(s.await(t, "unread uploads"), `"level":"WARN"`))
 	for range cap(ended) {
 		is.True(!strings.HasPrefix(<-ended, "200")) // the connection of all three
-	}
-	for range cap(ended) {
-		s.app.release <- struct{}{}
 	}
 }
