@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/matryer/is"
@@ -57,6 +58,22 @@ func TestGetPassesForTheStatusesOfItsRange(t *testing.T) {
 		is.Equal(s.request.Host, "app.test")
 		is.Equal(s.target, "/up")
 		is.Equal(s.header, http.Header{"X-Probe": {"yes"}})
+	}
+}
+
+func TestStatusIsOneOrARange(t *testing.T) {
+	for text, want := range map[string][2]int{
+		"204": {204, 204}, "200-399": {200, 399}, "100-599": {100, 599}, "200-200": {200, 200},
+		"": {}, "2xx": {}, "200-": {}, "-299": {}, "200-2xx": {}, "299-200": {}, "99-200": {}, "200-600": {}, "200-300-400": {},
+	} {
+		t.Run(text, func(t *testing.T) {
+			is := is.New(t)
+			first, last, ok := healthcheck.ParseStatus(text)
+			is.Equal(ok, want != [2]int{})
+			if ok {
+				is.Equal([2]int{first, last}, want)
+			}
+		})
 	}
 }
 
@@ -169,4 +186,41 @@ func TestTimeoutOfACallIsToldIfItHasEightDigitsAtMost(t *testing.T) {
 		is.NoErr(err)
 		is.Equal(s.header.Get("Grpc-Timeout"), want)
 	}
+}
+
+// An endless body has a part that is there, and nothing behind it until it is closed.
+type endless struct {
+	part   io.Reader
+	closed chan struct{}
+}
+
+func (b *endless) Read(p []byte) (int, error) {
+	if n, _ := b.part.Read(p); n > 0 {
+		return n, nil
+	}
+	<-b.closed
+	return 0, errors.New("closed")
+}
+
+func (b *endless) Close() error {
+	select {
+	case <-b.closed:
+	default:
+		close(b.closed)
+	}
+	return nil
+}
+
+func TestBodyWithoutEndIsReadForAMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		s := answering(200, http.Header{}, nil, "")
+		s.answer.ContentLength, s.answer.Body = -1, &endless{strings.NewReader("so far"), make(chan struct{})}
+		begin := time.Now()
+		a, err := healthcheck.Get("app.test", "/", nil, 200, 200, time.Minute).Ask(t.Context(), s.exchange)
+		is.NoErr(err)
+		is.True(a.Passed)
+		is.Equal(a.Body, "so far")
+		is.Equal(time.Since(begin), 100*time.Millisecond)
+	})
 }
