@@ -82,6 +82,9 @@ func (p *program) conclude(ctx context.Context, command string, change *progress
 	if result.Requests > 0 {
 		p.warnf("%s cut off when the drain time-out had passed", pluralize(result.Requests, "request"))
 	}
+	if result.Trust != "" {
+		p.warnf("%s: %s", change.formatter.service, result.Trust)
+	}
 	if result.Warning != "" {
 		p.warnf("%s", result.Warning)
 		return nil

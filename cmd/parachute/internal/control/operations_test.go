@@ -232,3 +232,27 @@ func TestOperationsHaveRoutesForCurl(t *testing.T) {
 func (p *plane) serve(path string) {
 	p.proxy.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, path, nil))
 }
+
+func TestDeployTellsThatOthersAreBelieved(t *testing.T) {
+	is := is.New(t)
+	p := newPlane(t, parachute.Options{})
+	d := parachute.Deployment{Service: "web", Targets: []string{newTarget(t)}}
+	trusts := []parachute.Trust{parachute.TrustEverybody, parachute.TrustEverybody, parachute.TrustProxies, parachute.TrustNobody}
+	for i, want := range []string{
+		"", "",
+		"the X-Forwarded headers of the trusted proxies are believed now, and no longer those of everybody: to keep what was, deploy with --forward-headers, or better, name the proxies in front with run --trusted-proxies",
+		"the X-Forwarded headers of nobody are believed now, and no longer those of the trusted proxies: to keep what was, deploy without --forward-headers",
+	} {
+		d.Forwarded.Trust = trusts[i]
+		result, err := p.client.Deploy(t.Context(), d, nil)
+		is.NoErr(err)
+		is.Equal(result.Trust, want)
+	}
+	status, answer := p.request(t, "PUT", "/v1/services/web", `{"targets":["`+d.Targets[0]+`"],"forwarded":{"trust":"everybody"}}`)
+	is.Equal(status, 200)
+	is.True(saysAll(answer, `"trust":"`, "deploy with --forward-headers=false")) // for curl, too
+	d.Targets = []string{"127.0.0.1:9"}
+	d.Timeouts.Deploy = time.Millisecond
+	_, err := p.client.Deploy(t.Context(), d, nil)
+	is.True(errors.Is(err, parachute.ErrUnhealthy)) // which changes nothing
+}

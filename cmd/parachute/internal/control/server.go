@@ -194,7 +194,8 @@ func (c *handlers) deploy(w http.ResponseWriter, r *http.Request) {
 	}
 	t := task{
 		verb: "deploy", service: name, firstEvent: parachute.EventDeploying,
-		do: func() error { return c.proxy.Deploy(r.Context(), d) },
+		do:    func() error { return c.proxy.Deploy(r.Context(), d) },
+		trust: c.trustChange(d),
 	}
 	if d.TLS.Wait {
 		t.hosts = d.Hosts
@@ -216,6 +217,7 @@ type task struct {
 	hosts         []string            // hosts whose certificates it waits for
 	firstEvent    parachute.EventKind // the kind of the first event of do, sent on its goroutine
 	do            func() error
+	trust         string // Result.Trust
 }
 
 // runTask makes a change and answers with its result. If the client accepts
@@ -241,9 +243,12 @@ func (c *handlers) runTask(w http.ResponseWriter, r *http.Request, t task) {
 		writeError(w, err)
 	case acceptsLines(r):
 		result := c.result(f)
+		result.Trust = t.trust
 		lines.write(message{Result: &result})
 	default:
-		writeJSON(w, http.StatusOK, c.result(f))
+		result := c.result(f)
+		result.Trust = t.trust
+		writeJSON(w, http.StatusOK, result)
 	}
 }
 

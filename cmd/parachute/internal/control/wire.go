@@ -36,6 +36,7 @@ type Result struct {
 	Requests   int64  `json:"requests_cut"`         // cut off when the drain time-out had passed
 	Streams    int64  `json:"streams_closed"`       // upgraded connections and event streams
 	Warning    string `json:"warning,omitempty"`    // what the operator is to be told; empty: nothing
+	Trust      string `json:"trust,omitempty"`      // whom a deploy has the service believe other than before, and how to keep that; empty: nobody else
 
 	// Certificate is how a deploy left the certificates of its hosts. It is
 	// empty if they have no TLS, or if which hosts there are is not known
