@@ -23,6 +23,8 @@ type conn struct {
 	local  net.Addr
 
 	requests int   // how many were read
+	ahead    bool  // the request was sent before the response to the one before it
+	looks    bool  // see hasEnded
 	turn     *turn // has something that was read; nil: nothing was
 	released bool  // the connection is somebody else's
 	last     bool  // the response that is being made is the last one

@@ -1,6 +1,7 @@
 package http1_test
 
 import (
+	"bufio"
 	"fmt"
 	"net"
 	"net/http"
@@ -66,4 +67,24 @@ func TestClientThatClosesItsSideAlongWithItsRequestIsServed(t *testing.T) {
 			is.Equal(answers(client, all), want.String())
 		})
 	}
+}
+
+func TestClientThatClosesItsSideAlongWithALaterRequestIsServed(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	dial := serveSockets(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/wait" {
+			lasts(t)
+		}
+		fmt.Fprint(w, r.URL.Path, r.Context().Err())
+	})
+	client := dial()
+	br := bufio.NewReader(client)
+	send(t, client, getting("/1"))
+	is.Equal(answered(t, br), "/1<nil>")
+	lasts(t)
+	cork(t, client)
+	send(t, client, getting("/wait"))
+	is.NoErr(client.CloseWrite())
+	is.Equal(answered(t, br), "/wait<nil>")
 }

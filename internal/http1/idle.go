@@ -18,7 +18,7 @@ const prefaceLine = "PRI * HTTP/2.0\r\n"
 // readHead reads the head of the next request into c.turn. It reports false if there
 // is none, or none that is served.
 func (c *conn) readHead() bool {
-	if c.turn == nil && !c.awaitRequest() {
+	if c.ahead = c.turn != nil; !c.ahead && !c.awaitRequest() {
 		return false
 	}
 	t, s := c.turn, &c.server.limits

@@ -10,13 +10,16 @@ import (
 // A client that has closed its side of the connection cannot be told from one that
 // has left until something is written to it. One that closes its side along with its
 // request waits for the response, as programs do that send a file and read what comes
-// back. One that does so while its request is served has left.
+// back. One that does so while its request is served has left. Which of the two it is
+// can be seen best when the request has been read; but that costs a system call, which
+// only the first request of a connection pays, and one that was sent ahead. With others
+// the system is asked, if it comes to that, when the last bytes and the end have arrived.
 
 // A watch is what is known about the client of a request.
 type watch struct {
 	seen     uint // the phase that the server has seen
 	complete bool // all of the request was read
-	ended    bool // the client had closed its side by then
+	ended    bool // the client had closed its side by then, or by the end of an earlier request
 
 	// What is not a socket can only be read to find out that the client has left.
 	reading chan struct{} // closed when the read is over; nil: there is none
@@ -26,12 +29,14 @@ type watch struct {
 
 // enter begins a request.
 func (c *conn) enter(t *turn) {
-	ended := c.sock.HasEnded()
+	c.looks = c.requests == 1 || c.ahead
+	ended := c.hasEnded()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.phase++
 	c.ctx = t.ctx
-	c.watch.complete, c.watch.ended = t.body == nil, ended
+	c.watch.complete = t.body == nil
+	c.watch.ended = c.watch.ended || ended
 }
 
 // leave ends a request. From then on nobody ends its context.
@@ -45,11 +50,16 @@ func (c *conn) leave() {
 
 // bodyComplete is called when the body was read.
 func (c *conn) bodyComplete() {
-	ended := c.sock.HasEnded()
+	ended := c.hasEnded()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.watch.complete, c.watch.ended = true, ended
+	c.watch.complete = true
+	c.watch.ended = c.watch.ended || ended
 }
+
+// hasEnded reports whether the client has closed its side, if the request is one for
+// which that is found out at once.
+func (c *conn) hasEnded() bool { return c.looks && c.sock.HasEnded() }
 
 // clientLost is called when the body cannot be read. It ends the context even if a
 // deadline was why, as the server of net/http does.
@@ -120,6 +130,7 @@ func (c *conn) lookAfter() {
 		return
 	}
 	ended, broken := c.sock.Hangup()
+	w.ended = w.ended || ended && w.complete && !c.looks && c.sock.EndedWithData()
 	if broken || ended && w.complete && !w.ended {
 		c.cancelLocked()
 	}

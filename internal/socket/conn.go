@@ -304,3 +304,13 @@ func (c *Conn) Hangup() (ended, broken bool) {
 	err := c.sys.Control(func(fd uintptr) { ended, broken = hangup(fd) })
 	return ended, broken || err != nil
 }
+
+// EndedWithData reports whether the peer, which has closed its side, did so along with
+// the last bytes that it has sent, as far as that is known.
+func (c *Conn) EndedWithData() (along bool) {
+	if c.sys == nil {
+		return false
+	}
+	err := c.sys.Control(func(fd uintptr) { along = endedWithData(fd) })
+	return err == nil && along
+}

@@ -15,3 +15,7 @@ func hangup(fd uintptr) (ended, broken bool) {
 	}
 	return n == 0, err != nil
 }
+
+// endedWithData reports whether the peer of a socket closed its side when it sent its
+// last bytes, which is not known.
+func endedWithData(uintptr) bool { return false }
