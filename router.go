@@ -608,7 +608,7 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 		RewritePaths:  q.version.status.Deployment.Headers.RewriteLocation,
 		GRPC:          l.target.http2,
 		BodyAtHand:    q.body != nil,
-		Stream:        passage.BecomeStream,
+		Stream:        passage,
 		NoCloseFrames: &l.noCloseFrames,
 		Request:       q.version.rules.request,
 		Answer:        edit,

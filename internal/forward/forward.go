@@ -42,7 +42,7 @@ import (
 //   - BeforeWait(f func() error) sets a func that Read calls before it waits for
 //     the target. If f returns an error, so does Read. Without this method every
 //     Read is assumed to wait.
-//   - BecomeStream() is called before Options.Stream is.
+//   - BecomeStream() is called before that of Options.Stream.
 //
 // The Exchange returns a 101 when the whole body of the request has been read.
 // The Body of a 101 is an io.ReadWriteCloser. It has a method CloseWrite() error
@@ -77,17 +77,17 @@ type Options struct {
 	// returns that error.
 	Answer func(answer *http.Response) error
 
-	// Stream, if not nil, is called at most once: when the head of a 101 or of
-	// an event stream has been passed on, or when a gRPC call turns out to be a
-	// streaming one. The latter may happen on another goroutine, but not after
-	// Forward has returned.
+	// BecomeStream of Stream, if that is not nil, is called at most once: when
+	// the head of a 101 or of an event stream has been passed on, or when a gRPC
+	// call turns out to be a streaming one. The latter may happen on another
+	// goroutine, but not after Forward has returned.
 	//
 	// Closing stream ends the transfer. Any goroutine may close it, at any time
 	// and more than once. A gRPC message that is being transferred then has half
 	// a second to be completed. Both ends of a WebSocket are sent a Close frame
 	// first, unless NoCloseFrames says otherwise; Close does not wait for that,
 	// which takes less than a second.
-	Stream func(stream io.Closer)
+	Stream interface{ BecomeStream(stream io.Closer) }
 
 	// NoCloseFrames, if not nil, is read when the stream is closed. If it is
 	// true, a WebSocket is cut at once, without Close frames.
@@ -260,7 +260,7 @@ func (y *relay) becomeStream(s io.Closer) {
 	if b, ok := y.resBody.(interface{ BecomeStream() }); ok {
 		b.BecomeStream()
 	}
-	y.o.Stream(s)
+	y.o.Stream.BecomeStream(s)
 }
 
 // passInterim writes a 1xx head to the client, unless it is a 101, a 100 that the

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/shahnk19/parachute/internal/field"
 )
@@ -124,6 +125,22 @@ func addFields(h, answer http.Header) {
 type outgoingHeader struct {
 	header http.Header
 	values []string
+	start  startTime
+}
+
+// A startTime is the last value of X-Request-Start. On a busy proxy it is the next one,
+// too.
+type startTime struct {
+	ms    int64 // since 1970
+	value string
+}
+
+func (s *startTime) format(t time.Time) string {
+	if ms := t.UnixMilli(); ms != s.ms || s.value == "" {
+		b := append(make([]byte, 0, len("t=-9223372036854775808")), "t="...)
+		s.ms, s.value = ms, string(strconv.AppendInt(b, ms, 10))
+	}
+	return s.value
 }
 
 // maxPooledHeader is how many fields a header may have to be used again.
@@ -217,8 +234,7 @@ func (o *outgoingHeader) setForwarded(r *http.Request, how *Options) {
 		o.set("X-Request-Id", how.RequestID)
 	}
 	if !how.Start.IsZero() && len(o.header["X-Request-Start"]) == 0 {
-		ms := append(make([]byte, 0, len("t=-9223372036854775808")), "t="...)
-		o.set("X-Request-Start", string(strconv.AppendInt(ms, how.Start.UnixMilli(), 10)))
+		o.set("X-Request-Start", o.start.format(how.Start))
 	}
 }
 

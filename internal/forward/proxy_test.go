@@ -65,7 +65,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		RequestID:     "our-id",
 		Start:         start,
 		GRPC:          true,
-		Stream:        p.opened,
+		Stream:        onStream(p.opened),
 		NoCloseFrames: &p.mute,
 	})
 	p.outcomes <- outcome{result, err}
@@ -109,6 +109,11 @@ func newTransport(t *testing.T, n *proxytest.Net) *http.Transport {
 	t.Cleanup(transport.CloseIdleConnections)
 	return transport
 }
+
+// onStream is called when an exchange becomes a stream.
+type onStream func(stream io.Closer)
+
+func (f onStream) BecomeStream(stream io.Closer) { f(stream) }
 
 // answering is an Exchange without a target.
 func answering(res func() *http.Response) forward.Exchange {

@@ -284,7 +284,7 @@ func TestATunnelWhoseHeadDoesNotReachTheClientIsNone(t *testing.T) {
 	res := response(101, "", "Connection", "Upgrade", "Upgrade", "x")
 	res.Body = target
 	_, err := forward.Forward(&hijacked{nowhere{make(http.Header)}, server}, r, answering(func() *http.Response { return res }), forward.Options{
-		Stream: func(io.Closer) { t.Error("a stream") },
+		Stream: onStream(func(io.Closer) { t.Error("a stream") }),
 	})
 	is.Equal(err, io.ErrClosedPipe)
 	_, err = app.Read(make([]byte, 1))
