@@ -18,8 +18,9 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	requestsDesc   = describe("requests_total", "Requests that have ended.", "service", "method", "status")
-	durationDesc   = describe("request_duration_seconds", "How long requests took in all, but for upgraded connections.", "service")
+	requestsDesc   = describe("requests_total", "Requests that have ended.", "service", "method", "code", "status", "role")
+	durationDesc   = describe("request_duration_seconds", "How long requests took, but for upgraded connections, without the time in which no target was asked.", "service", "role")
+	waitDesc       = describe("request_wait_seconds", "How long requests waited in which no target was asked, of those that did.", "service")
 	bytesInDesc    = describe("request_body_bytes_total", "Bytes of the bodies of requests.", "service")
 	bytesOutDesc   = describe("response_body_bytes_total", "Bytes of the bodies of answers.", "service")
 	retriesDesc    = describe("retries_total", "How often requests were sent again.", "service")
@@ -32,6 +33,7 @@ var (
 	deploysDesc    = describe("deploys_total", "Deploys, and those of rollouts, by how they ended.", "service", "outcome")
 	drainsDesc     = describe("drain_duration_seconds", "How long drains took, until the last request was answered or cut off.", "service")
 	expiryDesc     = describe("certificate_expiry_timestamp_seconds", "When a certificate expires.", "host", "source")
+	missingDesc    = describe("certificate_missing", "Whether a host that is to be served over TLS has no certificate.", "host", "source")
 	unknownDesc    = describe("tls_unknown_names_total", "TLS handshakes with names that have no certificate.")
 )
 
@@ -49,7 +51,14 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		sink.live(s)
 	}
 	for _, certificate := range proxy.Certificates() {
-		if !certificate.Expires.IsZero() {
+		missing := 0.0
+		if certificate.Expires.IsZero() {
+			missing = 1
+		}
+		if certificate.Source != parachute.TLSOnDemand { // whoever likes may come to a name
+			sink.gauge(missingDesc, missing, certificate.Host, string(certificate.Source))
+		}
+		if missing == 0 {
 			sink.gauge(expiryDesc, float64(certificate.Expires.Unix()), certificate.Host, string(certificate.Source))
 		}
 	}
@@ -70,7 +79,7 @@ func (out sink) gauge(desc *prometheus.Desc, v float64, labels ...string) {
 	out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v, labels...)
 }
 
-func (out sink) histogram(desc *prometheus.Desc, bounds []time.Duration, buckets []atomic.Uint64, sum *atomic.Int64, service string) {
+func (out sink) histogram(desc *prometheus.Desc, bounds []time.Duration, buckets []atomic.Uint64, sum *atomic.Int64, labels ...string) {
 	cumulative := make(map[float64]uint64, len(bounds))
 	var n uint64
 	for i, bound := range bounds {
@@ -78,25 +87,25 @@ func (out sink) histogram(desc *prometheus.Desc, bounds []time.Duration, buckets
 		cumulative[bound.Seconds()] = n
 	}
 	n += buckets[len(bounds)].Load()
-	out <- prometheus.MustNewConstHistogram(desc, n, time.Duration(sum.Load()).Seconds(), cumulative, service)
+	out <- prometheus.MustNewConstHistogram(desc, n, time.Duration(sum.Load()).Seconds(), cumulative, labels...)
 }
 
-// series sends the counts of a service. It leaves out those counts by method,
-// status and outcome that are 0, because there are many of them.
+// series sends the counts of a service. It leaves out those of requests that are 0,
+// because there are many of them.
 func (out sink) series(service string, s *series) {
-	for i, method := range methodNames() {
-		for j, status := range classNames() {
-			if n := s.requests[i][j].Load(); n > 0 {
-				out.counter(requestsDesc, n, service, method, status)
-			}
-		}
+	for k, n := range s.requests.all() {
+		method, code, status, role := k.labels()
+		out.counter(requestsDesc, n.Load(), service, method, code, status, role)
 	}
 	for i, outcome := range outcomeNames() {
-		if n := s.deploys[i].Load(); n > 0 {
-			out.counter(deploysDesc, n, service, outcome)
+		out.counter(deploysDesc, s.deploys[i].Load(), service, outcome)
+	}
+	for i, role := range roleNames() {
+		if d := &s.durations[i]; i == roleNone || d.isUsed() {
+			out.histogram(durationDesc, requestBounds[:], d.buckets[:], &d.sum, service, role)
 		}
 	}
-	out.histogram(durationDesc, requestBounds[:], s.duration.buckets[:], &s.duration.sum, service)
+	out.histogram(waitDesc, requestBounds[:], s.waits.buckets[:], &s.waits.sum, service)
 	out.histogram(drainsDesc, drainBounds[:], s.drains.buckets[:], &s.drains.sum, service)
 	out.counter(bytesInDesc, s.in.Load(), service)
 	out.counter(bytesOutDesc, s.out.Load(), service)
@@ -129,13 +138,4 @@ func (out sink) live(s parachute.Status) {
 
 // roleOf returns the role of a target, which tells apart targets of the same
 // address.
-func roleOf(t parachute.TargetStatus) string {
-	role := "write"
-	if t.Reads {
-		role = "read"
-	}
-	if t.Rollout {
-		role = "rollout_" + role
-	}
-	return role
-}
+func roleOf(t parachute.TargetStatus) string { return roleNames()[roleIndex(t.Reads, t.Rollout)] }

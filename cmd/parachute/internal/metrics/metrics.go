@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/shahnk19/parachute"
@@ -24,8 +25,8 @@ import (
 // parachute.Options, so it is created before the Proxy, which SetProxy sets.
 //
 // The counts of a service are dropped when the service is removed. What belongs
-// to no service, such as a request for an unknown host or a first deploy that
-// failed, is counted for the service "".
+// to no service, such as a request for an unknown host, is counted for the service "".
+// A service whose first deploy failed has counts all the same.
 type Metrics struct {
 	proxy    *parachute.Proxy
 	kamal    *kamal                             // nil: nothing is counted as kamal-proxy does
@@ -34,6 +35,7 @@ type Metrics struct {
 	mu        sync.Mutex             // held while services is replaced; guards the fields below
 	deploying map[uint64]bool        // generations that have not switched yet
 	draining  map[drainKey]time.Time // when each drain began
+	attempted map[string]bool        // services of which there was no more than an attempt to deploy them
 }
 
 // A drainKey identifies a drain.
@@ -44,7 +46,7 @@ type drainKey struct {
 
 // New returns Metrics without a Proxy.
 func New() *Metrics {
-	m := &Metrics{deploying: make(map[uint64]bool), draining: make(map[drainKey]time.Time)}
+	m := &Metrics{deploying: make(map[uint64]bool), draining: make(map[drainKey]time.Time), attempted: make(map[string]bool)}
 	m.services.Store(&map[string]*series{"": new(series)})
 	return m
 }
@@ -60,7 +62,8 @@ func (m *Metrics) SetProxy(p *parachute.Proxy) { m.proxy = p }
 // Handler returns the handler that Prometheus scrapes.
 func (m *Metrics) Handler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collector{m})
+	registry.MustRegister(collector{m}, collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }
 
@@ -116,6 +119,11 @@ func (m *Metrics) refresh() []parachute.Status {
 			next[s.Service] = new(series)
 		}
 	}
+	for service := range m.attempted {
+		if next[service] == nil {
+			next[service] = known[service]
+		}
+	}
 	m.services.Store(&next)
 	return services
 }
@@ -127,6 +135,7 @@ func (m *Metrics) Notify(e parachute.Event) {
 	switch e.Kind {
 	case parachute.EventDeploying:
 		m.deploying[e.Generation] = true
+		m.attemptLocked(e.Service)
 	case parachute.EventProbed:
 		m.seriesLocked(e.Service).probe(e.Probe)
 	case parachute.EventHealthy, parachute.EventUnhealthy:
@@ -134,6 +143,7 @@ func (m *Metrics) Notify(e parachute.Event) {
 			m.seriesLocked(e.Service).probe(e.Probe)
 		}
 	case parachute.EventSwitched:
+		delete(m.attempted, e.Service)
 		m.addLocked(e.Service)
 		m.deployedLocked(e, switched)
 	case parachute.EventFailed:
@@ -185,6 +195,19 @@ func (m *Metrics) seriesLocked(service string) *series {
 	return known[""]
 }
 
+// maxAttempted bounds the services that were never deployed and have counts of their
+// own. Those above are counted for no service.
+const maxAttempted = 100
+
+// attemptLocked adds the series of a service that is to be deployed, so that its
+// counts are seen at 0 before they grow.
+func (m *Metrics) attemptLocked(service string) {
+	if (*m.services.Load())[service] == nil && len(m.attempted) < maxAttempted {
+		m.attempted[service] = true
+		m.addLocked(service)
+	}
+}
+
 func (m *Metrics) addLocked(service string) {
 	known := *m.services.Load()
 	if known[service] != nil {
@@ -196,6 +219,7 @@ func (m *Metrics) addLocked(service string) {
 }
 
 func (m *Metrics) removeLocked(service string) {
+	delete(m.attempted, service)
 	next := maps.Clone(*m.services.Load())
 	delete(next, service)
 	m.services.Store(&next)

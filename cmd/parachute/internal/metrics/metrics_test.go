@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -81,14 +82,14 @@ func TestRequestsAreCountedByService(t *testing.T) {
 	send(p, "BREW", "http://a.test/", "")
 	send(p, "GET", "http://nobody.test/", "")
 	is.Equal(lacks(scrape(t, m),
-		`parachute_requests_total{method="GET",service="web",status="2xx"} 1`,
-		`parachute_requests_total{method="POST",service="web",status="2xx"} 1`,
-		`parachute_requests_total{method="other",service="web",status="2xx"} 1`,
-		`parachute_requests_total{method="GET",service="",status="4xx"} 1`,
+		`parachute_requests_total{code="200",method="GET",role="write",service="web",status="2xx"} 1`,
+		`parachute_requests_total{code="200",method="POST",role="write",service="web",status="2xx"} 1`,
+		`parachute_requests_total{code="200",method="other",role="write",service="web",status="2xx"} 1`,
+		`parachute_requests_total{code="404",method="GET",role="",service="",status="4xx"} 1`,
 		`parachute_request_body_bytes_total{service="web"} 5`,
 		`parachute_response_body_bytes_total{service="web"} 6`,
-		`parachute_request_duration_seconds_bucket{service="web",le="+Inf"} 3`,
-		`parachute_request_duration_seconds_count{service="web"} 3`,
+		`parachute_request_duration_seconds_bucket{role="write",service="web",le="+Inf"} 3`,
+		`parachute_request_duration_seconds_count{role="write",service="web"} 3`,
 		`parachute_retries_total{service="web"} 0`,
 		`parachute_unbuffered_responses_total{service="web"} 0`,
 		`parachute_requests_in_flight{service="web"} 0`,
@@ -107,10 +108,14 @@ func TestMetricsAreNamedAsPrometheusWants(t *testing.T) {
 	problems, err := promlint.New(strings.NewReader(scraped)).Lint()
 	is.NoErr(err)
 	is.Equal(problems, nil)
+	ours := regexp.MustCompile(`^(# |parachute_|go_|process_)`) // the latter two are those of any Go program
 	for line := range strings.Lines(scraped) {
-		if !strings.HasPrefix(line, "parachute_") && !strings.HasPrefix(line, "# ") {
+		if !ours.MatchString(line) {
 			t.Errorf("not one of ours: %s", line)
 		}
+	}
+	for _, name := range []string{"go_goroutines ", "process_resident_memory_bytes ", "go_build_info{"} {
+		is.True(strings.Contains(scraped, "\n"+name))
 	}
 }
 
@@ -133,7 +138,7 @@ func TestRestoredServicesAreCounted(t *testing.T) {
 	address := newTarget(t)
 	is.NoErr(p.Restore([]parachute.Status{{Service: "web", Generation: 7, Deployment: parachute.Deployment{Service: "web", Targets: []string{address}}}}))
 	send(p, "GET", "http://a.test/", "")
-	is.Equal(lacks(scrape(t, m), `parachute_requests_total{method="GET",service="web",status="2xx"} 1`), nil)
+	is.Equal(lacks(scrape(t, m), `parachute_requests_total{code="200",method="GET",role="write",service="web",status="2xx"} 1`), nil)
 }
 
 func TestExcludedPathsAreThoseThatTheTargetSees(t *testing.T) {
@@ -158,7 +163,7 @@ func TestExcludedPathsAreThoseThatTheTargetSees(t *testing.T) {
 			is := is.New(t)
 			m, _ := newMetrics(t)
 			m.Observe(httptest.NewRequest("GET", test.path, nil), parachute.Outcome{Prefix: test.prefix, Deployment: d})
-			is.Equal(lacks(scrape(t, m), fmt.Sprintf(`parachute_request_duration_seconds_count{service=""} %d`, test.counted)), nil)
+			is.Equal(lacks(scrape(t, m), fmt.Sprintf(`parachute_request_duration_seconds_count{role="",service=""} %d`, test.counted)), nil)
 		})
 	}
 }
@@ -192,7 +197,7 @@ func TestDeploysAreCountedByTheirEnd(t *testing.T) {
 	}
 	m.Notify(parachute.Event{Kind: parachute.EventDeploying, Service: "new", Generation: 200})
 	m.Notify(parachute.Event{Kind: parachute.EventFailed, Service: "new", Generation: 200, Err: parachute.ErrUnhealthy})
-	is.Equal(lacks(scrape(t, m), `parachute_deploys_total{outcome="unhealthy",service=""} 1`), nil) // for it is no service yet
+	is.Equal(lacks(scrape(t, m), `parachute_deploys_total{outcome="unhealthy",service="new"} 1`), nil) // although it is no service yet
 }
 
 func TestProbesAreCountedOnce(t *testing.T) {
@@ -200,8 +205,7 @@ func TestProbesAreCountedOnce(t *testing.T) {
 	m, p := newMetrics(t)
 	deploy(t, p, parachute.Deployment{Service: "web", Targets: []string{newTarget(t)}, HealthCheck: parachute.HealthCheck{Interval: time.Hour}})
 	before := scrape(t, m)
-	is.Equal(lacks(before, `parachute_probes_total{result="passed",service="web"} 0`), nil)
-	is.Equal(lacks(before, `parachute_probes_total{result="passed",service=""} 1`), nil) // the first, before it was a service
+	is.Equal(lacks(before, `parachute_probes_total{result="passed",service="web"} 1`), nil) // before it was a service
 	passed, failed := &parachute.Probe{Passed: true}, &parachute.Probe{}
 	m.Notify(parachute.Event{Kind: parachute.EventDeploying, Service: "web", Generation: 9})
 	m.Notify(parachute.Event{Kind: parachute.EventProbed, Service: "web", Generation: 9, Probe: passed})
@@ -210,7 +214,7 @@ func TestProbesAreCountedOnce(t *testing.T) {
 	m.Notify(parachute.Event{Kind: parachute.EventUnhealthy, Service: "web", Generation: 9, Probe: failed})
 	m.Notify(parachute.Event{Kind: parachute.EventHealthy, Service: "web", Generation: 9, Probe: passed})
 	is.Equal(lacks(scrape(t, m),
-		`parachute_probes_total{result="passed",service="web"} 2`,
+		`parachute_probes_total{result="passed",service="web"} 3`,
 		`parachute_probes_total{result="failed",service="web"} 1`,
 	), nil)
 }
@@ -238,11 +242,11 @@ func TestStatusesAreBounded(t *testing.T) {
 		m.Observe(httptest.NewRequest("PROPFIND", "/", nil), parachute.Outcome{Status: status, Duration: time.Second, Retries: 2, Unbuffered: io.ErrShortWrite})
 	}
 	scraped := scrape(t, m)
-	for _, class := range []string{"none", "1xx", "2xx", "3xx", "4xx", "5xx", "other"} {
-		is.Equal(lacks(scraped, `parachute_requests_total{method="other",service="",status="`+class+`"} 1`), nil)
+	for class, code := range map[string]string{"none": "0", "1xx": "101", "2xx": "204", "3xx": "301", "4xx": "404", "5xx": "502", "other": "999"} {
+		is.Equal(lacks(scraped, `parachute_requests_total{code="`+code+`",method="other",role="",service="",status="`+class+`"} 1`), nil)
 	}
 	is.Equal(lacks(scraped,
-		`parachute_request_duration_seconds_count{service=""} 6`, // the upgraded connection is not among them
+		`parachute_request_duration_seconds_count{role="",service=""} 6`, // the upgraded connection is not among them
 		`parachute_retries_total{service=""} 14`,
 		`parachute_unbuffered_responses_total{service=""} 7`,
 	), nil)
@@ -274,4 +278,34 @@ func BenchmarkObserve(b *testing.B) {
 			m.Observe(r, o)
 		}
 	})
+}
+
+// increase() in Prometheus sees nothing of a counter that comes into being at 1.
+func TestOutcomesOfADeployAreThereBeforeItEnds(t *testing.T) {
+	is := is.New(t)
+	m, _ := newMetrics(t)
+	m.Notify(parachute.Event{Kind: parachute.EventDeploying, Service: "new", Generation: 1})
+	for _, outcome := range []string{"switched", "unhealthy", "superseded", "canceled", "failed"} {
+		is.Equal(lacks(scrape(t, m), `parachute_deploys_total{outcome="`+outcome+`",service="new"} 0`), nil)
+	}
+	for i := range 200 { // names are made up with ease
+		m.Notify(parachute.Event{Kind: parachute.EventDeploying, Service: fmt.Sprint("tried-", i), Generation: uint64(2 + i)})
+	}
+	is.Equal(strings.Count(scrape(t, m), `parachute_deploys_total{outcome="failed",service=`), 1+100) // and for no service
+}
+
+func TestRequestsAndDurationsTellTheRoleOfTheTarget(t *testing.T) {
+	is := is.New(t)
+	m, p := newMetrics(t)
+	deploy(t, p, parachute.Deployment{Service: "web", Targets: []string{newTarget(t)}})
+	for role, o := range map[string]parachute.Outcome{"": {}, "write": {Target: "a:1"}, "read": {Target: "a:1", Reads: true},
+		"rollout_write": {Target: "a:1", Rollout: true}, "rollout_read": {Target: "a:1", Reads: true, Rollout: true}} {
+		o.Service, o.Status, o.Duration, o.Waited = "web", 200, 11*time.Second, 10*time.Second
+		m.Observe(httptest.NewRequest("GET", "/", nil), o)
+		is.Equal(lacks(scrape(t, m),
+			`parachute_requests_total{code="200",method="GET",role="`+role+`",service="web",status="2xx"} 1`,
+			`parachute_request_duration_seconds_sum{role="`+role+`",service="web"} 1`, // without the wait
+		), nil)
+	}
+	is.Equal(lacks(scrape(t, m), `parachute_request_wait_seconds_sum{service="web"} 50`), nil)
 }

@@ -10,8 +10,9 @@ import (
 // A series holds the counts of one service. Counting takes a few atomic
 // additions.
 type series struct {
-	requests   [methods][classes]atomic.Uint64
-	duration   requestHistogram
+	requests   requestCounters
+	durations  [roles]requestHistogram
+	waits      requestHistogram
 	in, out    atomic.Uint64 // bytes
 	retries    atomic.Uint64
 	unbuffered atomic.Uint64    // answers that should have been buffered, and were not
@@ -84,9 +85,13 @@ func outcomeNames() [outcomes]string {
 
 // request counts a request.
 func (s *series) request(method string, o *parachute.Outcome) {
-	s.requests[methodIndex(method)][min(o.Status/100, classes-1)].Add(1)
+	role := roleOfOutcome(o)
+	s.requests.of(requestKey{uint8(methodIndex(method)), role, uint16(o.Status)}).Add(1)
 	if o.Status != 101 { // an upgraded connection lasts as long as its user likes
-		s.duration.observe(o.Duration)
+		s.durations[role].observe(max(o.Duration-o.Waited, 0))
+	}
+	if o.Waited > 0 {
+		s.waits.observe(o.Waited)
 	}
 	if o.BytesIn > 0 {
 		s.in.Add(uint64(o.BytesIn))
@@ -139,6 +144,16 @@ type (
 
 func (h *requestHistogram) observe(d time.Duration) {
 	observe(d, requestBounds[:], h.buckets[:], &h.sum)
+}
+
+// isUsed reports whether something was observed.
+func (h *requestHistogram) isUsed() bool {
+	for i := range h.buckets {
+		if h.buckets[i].Load() > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (h *drainHistogram) observe(d time.Duration) {

@@ -41,7 +41,7 @@ func TestMetricsPortTellsOfRequestsAndHealth(t *testing.T) {
 	ask := metricsOf(t, p)
 	is.Equal(p.get("/"), "200 hello")
 	p.await(t, `"msg":"Request"`) // the log hears of requests as well, and after the metrics
-	is.True(strings.Contains(ask("/metrics"), `parachute_requests_total{method="GET",service="web",status="2xx"} 1`))
+	is.True(strings.Contains(ask("/metrics"), `parachute_requests_total{code="200",method="GET",role="write",service="web",status="2xx"} 1`))
 	is.Equal(ask("/healthz"), "200 ok")
 	is.Equal(ask("/readyz"), "200 ready")
 	is.Equal(ask("/healthz/web"), "200 serving, 1 of 1 targets healthy") // the request had waited for the probe
@@ -68,7 +68,7 @@ func TestServiceSaysWhatIsReportedOfItsRequests(t *testing.T) {
 	line := p.await(t, `"path":"/api/loud"`)
 	is.True(strings.Contains(line, `"req_user_agent":"Go-http-client/1.1","resp_x_scheme":"http"`))
 	p.await(t, `"path":"/api/quiet"`)
-	is.True(strings.Contains(ask("/metrics"), `parachute_requests_total{method="GET",service="web",status="2xx"} 1`)) // of the two
+	is.True(strings.Contains(ask("/metrics"), `parachute_requests_total{code="200",method="GET",role="write",service="web",status="2xx"} 1`)) // of the two
 }
 
 func TestReadinessEndsBeforeRequestsDo(t *testing.T) {

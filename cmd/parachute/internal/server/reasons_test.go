@@ -97,7 +97,8 @@ func TestLogMetricsAndAlertAgreeOnWhoseFaultItWas(t *testing.T) {
 			is.Equal(line.Error == "", tt.told == "")
 			w := httptest.NewRecorder()
 			counts.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
-			is.True(strings.Contains(w.Body.String(), fmt.Sprintf("parachute_requests_total{method=%q,service=%q,status=%q} 1\n", tt.r.Method, line.Service, tt.class)))
+			counted := fmt.Sprintf(`parachute_requests_total\{code="%d",method=%q,role="[a-z_]*",service=%q,status=%q\} 1\n`, tt.status, tt.r.Method, line.Service, tt.class)
+			is.True(regexp.MustCompile(counted).MatchString(w.Body.String()))
 			is.Equal(alarming.MatchString(tt.class), tt.alarms)
 		})
 	}
