@@ -139,16 +139,8 @@ type Outcome struct {
 // An entrance is what listeners serve that do not serve every service.
 type entrance struct {
 	proxy *Proxy
-	named map[string]bool // services by name
-	only  bool            // those are served, and no other; else all but those
-}
-
-func (p *Proxy) newEntrance(services []string, only bool) *entrance {
-	e := &entrance{proxy: p, named: make(map[string]bool, len(services)), only: only}
-	for _, name := range services {
-		e.named[name] = true
-	}
-	return e
+	named []string // services
+	only  bool     // those are served, and no other; else all but those
 }
 
 func (e *entrance) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.proxy.serve(w, r, e) }
@@ -156,7 +148,7 @@ func (e *entrance) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.proxy.s
 // shows reports whether s is there for those who come in by e and ask for what v of
 // it answers; or nothing of it, if v is nil. A nil e shows everything.
 func (e *entrance) shows(s *site, v *version) bool {
-	if e == nil || v != nil && e.named[v.status.Service] == e.only {
+	if e == nil || v != nil && slices.Contains(e.named, v.status.Service) == e.only {
 		return true
 	}
 	return v == nil && slices.ContainsFunc(s.routes, func(r route) bool { return e.shows(s, r.version) })
