@@ -166,11 +166,11 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.serve(w, r
 // own. For a request for another one it is as if that service were not there. No
 // request is redirected to https://, since nobody says that the services are served
 // over TLS as well, and redirects to http:// name the port that the client named.
-func (p *Proxy) Only(services ...string) http.Handler { return &entrance{p, slices.Clone(services), true} }
+func (p *Proxy) Only(services ...string) http.Handler { return p.entrance(services, true) }
 
 // Except returns a handler that does what ServeHTTP does, but not for the services
 // with these names: for a request for one of them it is as if it were not there.
-func (p *Proxy) Except(services ...string) http.Handler { return &entrance{p, slices.Clone(services), false} }
+func (p *Proxy) Except(services ...string) http.Handler { return p.entrance(services, false) }
 
 // Deploy brings d into service, in place of what its service served before.
 //

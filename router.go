@@ -143,6 +143,10 @@ type entrance struct {
 	only  bool     // those are served, and no other; else all but those
 }
 
+func (p *Proxy) entrance(services []string, only bool) *entrance {
+	return &entrance{p, slices.Clone(services), only}
+}
+
 func (e *entrance) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.proxy.serve(w, r, e) }
 
 // shows reports whether s is there for those who come in by e and ask for what v of
