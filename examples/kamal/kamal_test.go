@@ -162,6 +162,33 @@ func TestImageIsWhatKamalExpects(t *testing.T) {
 	is.True(strings.Contains(string(file), "ln -s parachute usr/local/bin/kamal-proxy")) // what is called
 }
 
+// Kamal pulls registry/repository:version as the settings have it, after it has
+// removed the proxy that runs.
+func TestEveryPlaceNamesTheSameImage(t *testing.T) {
+	is := is.New(t)
+	settings, err := os.ReadFile("deploy.yml")
+	is.NoErr(err)
+	value := func(key string) string {
+		_, rest, found := strings.Cut(string(settings), "\n    "+key+": ")
+		is.True(found) // key
+		line, _, _ := strings.Cut(rest, "\n")
+		return line
+	}
+	registry, repository, version := value("registry"), value("repository"), value("version")
+	image := registry + "/" + repository + ":" + version
+	is.Equal(image, "registry.example.com/ops/kamal-proxy:v0.9.2")
+	readme, err := os.ReadFile("README.md")
+	is.NoErr(err)
+	for _, line := range []string{
+		"docker build --target kamal --tag " + image + " .",
+		"docker push " + image,
+		"kamal server exec docker pull " + image,
+		"kamal proxy boot_config set --registry " + registry + " --repository " + repository + " --image-version " + version,
+	} {
+		is.True(strings.Contains(string(readme), "\n    "+line+"\n")) // line
+	}
+}
+
 // A server is a machine on which Kamal has booted the proxy.
 type server struct {
 	dir     string // what Kamal mounts
