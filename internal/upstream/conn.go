@@ -41,7 +41,7 @@ type targetConn struct {
 	err  error // what ended reading
 
 	limit  time.Duration // how long it may be idle
-	since  time.Time     // when it became idle
+	since  time.Time     // when it became idle, or was last taken from the Pool
 	reused bool          // it has served another exchange
 
 	requests int        // that it was used for

@@ -293,8 +293,12 @@ func (x *exchange) writeWire(c *targetConn) *Error {
 	wire, streamed := x.request.wire, x.request.streamed
 	c.patience.Store(int64(x.pool.o.ResponseTimeout))
 	wait := !streamed && c.isBare()
-	if wait {
-		x.wasSent(c) // for as a rule all of it will be, at once
+	if wait { // for as a rule all of it will be sent, at once
+		now := c.since // when it was taken from the Pool, just now
+		if !c.reused {
+			now = time.Now()
+		}
+		x.expect(c, now)
 	}
 	n, err := c.writeAndWait(wire, wait)
 	if err == nil && n < len(wire) {
@@ -321,22 +325,25 @@ func (x *exchange) writeWire(c *targetConn) *Error {
 }
 
 // wasSent starts the time that the target has for its answer.
-func (x *exchange) wasSent(c *targetConn) {
+func (x *exchange) wasSent(c *targetConn) { x.expect(c, time.Now()) }
+
+// expect starts that time when the whole request is sent, which is now.
+func (x *exchange) expect(c *targetConn, now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.sent = true
-	x.expectLocked(c)
+	x.expectLocked(c, now)
 }
 
 // wasHeard starts it anew.
 func (x *exchange) wasHeard(c *targetConn) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.expectLocked(c)
+	x.expectLocked(c, time.Now())
 }
 
-func (x *exchange) expectLocked(c *targetConn) {
+func (x *exchange) expectLocked(c *targetConn, now time.Time) {
 	if limit := x.pool.o.ResponseTimeout; limit > 0 && x.sent && !x.answered {
-		c.reads.Set(time.Now().Add(limit))
+		c.reads.Set(now.Add(limit))
 	}
 }

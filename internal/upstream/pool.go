@@ -375,10 +375,12 @@ func (p *Pool) pop(repeatable bool) (c *targetConn, usable bool) {
 		return nil, false
 	}
 	c = p.idle[last]
-	idle := time.Since(c.since)
+	now := time.Now()
+	idle := now.Sub(c.since)
 	if !repeatable && idle > freshLimit {
 		return nil, false
 	}
+	c.since = now
 	p.idle[last] = nil
 	p.idle = p.idle[:last]
 	return c, idle < c.limit && p.isCurrent(c)
