@@ -648,11 +648,7 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 // keepVisitor has the answer's header say that the visitor stays with l's target, if the
 // service has that and it is news to them. It returns what takes that back, or nil.
 func (q *request) keepVisitor(l *lane) (forget func()) {
-	cookie := q.version.rules.affinity
-	if cookie == nil {
-		return nil
-	}
-	set := q.group.keep(cookie, q.visitor, l, q.client.IsSecure(q.r))
+	set := q.group.keep(q.version.rules.affinity, q.visitor, l, q.client.IsSecure(q.r))
 	if set == nil {
 		return nil
 	}

@@ -394,11 +394,12 @@ func pickAmong(lanes []*lane, visitor affinity.Visitor, now time.Duration, suits
 	return balance.Pick(lanes, now, suits)
 }
 
-// keep returns the cookies by which a visitor stays with l, or nil if they do already.
+// keep returns the cookies by which a visitor stays with l, or nil if they do already,
+// or c is nil.
 // Where the group has readers, a visitor stays with one target for reading and with
 // another for all else.
 func (g *group) keep(c *affinity.Cookie, visitor affinity.Visitor, l *lane, secure bool) []string {
-	if visitor.Has(l.Token()) {
+	if c == nil || visitor.Has(l.Token()) {
 		return nil
 	}
 	others := g.readers
