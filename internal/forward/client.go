@@ -133,7 +133,7 @@ func (c Client) forwardedPort(r *http.Request) uint16 {
 	}
 	element, hops := "", max(c.hops, 1)
 	lists := r.Header["X-Forwarded-Port"]
-	for i := len(lists) - 1; i >= 0 && hops > 0; i-- {
+	for i := len(lists) - 1; i >= 0; i-- {
 		for list, more := lists[i], true; more && hops > 0; hops-- {
 			list, element, more = cutLast(list)
 		}
