@@ -177,7 +177,7 @@ var volatile = []struct {
 	pattern *regexp.Regexp
 	stands  string
 }{
-	{regexp.MustCompile(`\b(done in|since|healthy|healthy after) \d[^\s,:]*`), "$1 TIME"},
+	{regexp.MustCompile(`\b(done in|since|attempt would be in|healthy|healthy after) \d[^\s,:]*`), "$1 TIME"},
 	{regexp.MustCompile(`(GET \S+ \d+|200) in \d\S*`), "$1 in TIME"},
 	{regexp.MustCompile(`\d+ probes?, \S+ of`), "N probes, TIME of"},
 	{regexp.MustCompile(`\d+ probes?\b`), "N probes"},
