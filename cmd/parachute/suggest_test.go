@@ -47,10 +47,10 @@ func TestWhatMayComeNextIsSuggested(t *testing.T) {
 		{line: "parachute remove -- ", want: "web shop"},
 		{line: "parachute remove -- -", want: ""}, // no flag comes behind --
 
-		{line: "parachute deploy web --targ", want: "--target --target-ca --target-server-name --target-insecure --target-timeout"},
+		{line: "parachute deploy web --targ", want: "--target --target-keepalive --target-keepalive-requests --target-ca --target-server-name --target-insecure --target-timeout"},
 		{line: "parachute deploy web --target a:1 --target-c", want: "--target-ca"},
-		{line: "parachute deploy web --target a:1 --target", want: "--target ..."},                    // may be repeated
-		{line: "parachute deploy web --target-ca ca.pem --target-", want: "--target-server-name ..."}, // may not
+		{line: "parachute deploy web --target a:1 --target", want: "--target ..."},                                                                   // may be repeated
+		{line: "parachute deploy web --target-ca ca.pem --target-", want: "--target-keepalive --target-keepalive-requests --target-server-name ..."}, // may not
 		{line: "parachute deploy web --forc", want: "--force"},
 		{line: "parachute deploy web --no-f", want: "--no-force --no-forward-headers"},
 		{line: "parachute deploy web --force=", want: "--force=true --force=false"},

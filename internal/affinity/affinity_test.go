@@ -40,8 +40,9 @@ func TestTokensTellNothingWithoutTheKey(t *testing.T) {
 	} {
 		is.True(other != token)
 	}
-	is.Equal(len(affinity.NewKey()), 32)
-	is.True(string(affinity.NewKey()) != string(affinity.NewKey()))
+	key, other := affinity.NewKey(), affinity.NewKey()
+	is.Equal(len(key), 32)
+	is.True(string(key) != string(other))
 }
 
 func TestVisitorStaysWhereTheyAre(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/shahnk19/parachute/internal/socket"
@@ -54,6 +55,8 @@ type Server struct {
 	pipes  *socket.Pipes
 	clock  clock
 
+	stopped chan struct{} // closed when stopping is set
+
 	mu        sync.Mutex                 // guards the fields below
 	listeners map[*net.Listener]struct{} // some cannot be keys themselves
 	conns     map[*conn]struct{}
@@ -77,6 +80,7 @@ func (s *Server) init() {
 		s.pipes = socket.NewPipes(maxPipes, nil)
 		s.listeners = make(map[*net.Listener]struct{})
 		s.conns = make(map[*conn]struct{})
+		s.stopped = make(chan struct{})
 	})
 }
 
@@ -107,12 +111,15 @@ func (s *Server) Serve(l net.Listener) error {
 		if s.isStopping() {
 			return http.ErrServerClosed
 		}
-		if e, ok := errors.AsType[net.Error](err); !ok || !e.Temporary() { //lint:ignore SA1019 as net/http has it: nothing else tells
+		if errno, ok := errors.AsType[syscall.Errno](err); !ok || !errno.Temporary() {
 			return err
 		}
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 		s.logf("http1: accept: %v; again in %v", err, pause)
-		time.Sleep(pause)
+		select {
+		case <-time.After(pause):
+		case <-s.stopped:
+		}
 	}
 }
 
@@ -151,6 +158,9 @@ func (s *Server) Close() error {
 func (s *Server) stop(cut bool) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.stopping {
+		close(s.stopped)
+	}
 	s.stopping, s.closed = true, s.closed || cut
 	for l := range s.listeners {
 		(*l).Close()
