@@ -69,6 +69,7 @@ func TestClientThatLeavesFreesItsPlace(t *testing.T) {
 		synctest.Wait()
 		is.Equal(h.Services()[0].Live.Held, int64(1))
 		conn.Close()
+		time.Sleep(time.Second) // some servers take as long to notice
 		synctest.Wait()
 		is.Equal(h.Services()[0].Live.Held, int64(0))
 	})

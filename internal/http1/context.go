@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,7 +21,7 @@ type requestContext struct {
 
 	mu     sync.Mutex // guards the fields below
 	done   chan struct{}
-	afters map[*func()]struct{}
+	afters []*afterFunc
 	local  net.Addr // of the connection
 }
 
@@ -54,7 +55,7 @@ func (c *requestContext) Value(key any) any {
 	return nil
 }
 
-// AfterFunc is [context.AfterFunc] for c.
+// AfterFunc is [context.AfterFunc] for c. Unlike that it makes no channel.
 func (c *requestContext) AfterFunc(f func()) (stop func() bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -62,17 +63,26 @@ func (c *requestContext) AfterFunc(f func()) (stop func() bool) {
 		go f()
 		return func() bool { return false }
 	}
-	if c.afters == nil {
-		c.afters = make(map[*func()]struct{})
+	after := &afterFunc{c, f}
+	c.afters = append(c.afters, after)
+	return after.stop
+}
+
+// An afterFunc is called when the context ends.
+type afterFunc struct {
+	of *requestContext
+	f  func()
+}
+
+// stop has f not be called any more, and reports whether it would have been.
+func (a *afterFunc) stop() bool {
+	a.of.mu.Lock()
+	defer a.of.mu.Unlock()
+	at := slices.Index(a.of.afters, a)
+	if at >= 0 {
+		a.of.afters = slices.Delete(a.of.afters, at, at+1)
 	}
-	c.afters[&f] = struct{}{}
-	return func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		_, waits := c.afters[&f]
-		delete(c.afters, &f)
-		return waits
-	}
+	return at >= 0
 }
 
 // canceled is what err points to.
@@ -88,8 +98,8 @@ func (c *requestContext) cancel() {
 	if c.done != nil {
 		close(c.done)
 	}
-	for f := range c.afters {
-		go (*f)()
+	for _, after := range c.afters {
+		go after.f()
 	}
 	c.afters = nil
 }
@@ -105,7 +115,7 @@ func (c *requestContext) setLocal(a net.Addr) {
 // end of this one. Otherwise it ends c and reports false.
 func (c *requestContext) reset() bool {
 	c.mu.Lock()
-	unused := c.done == nil && c.afters == nil && c.err.Load() == nil
+	unused := c.done == nil && len(c.afters) == 0 && c.err.Load() == nil
 	c.mu.Unlock()
 	if !unused {
 		c.cancel()

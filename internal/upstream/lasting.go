@@ -62,7 +62,16 @@ func (x *exchange) watchContext() {
 		x.pool.running.Done()
 		return
 	}
+	if ctx, ok := x.ctx.(afterFuncer); ok { // package context would ask it for a channel first
+		x.unwatch = ctx.AfterFunc(x.gone)
+		return
+	}
 	x.unwatch = context.AfterFunc(x.ctx, x.gone)
+}
+
+// An afterFuncer is a context that does itself what context.AfterFunc does.
+type afterFuncer interface {
+	AfterFunc(f func()) (stop func() bool)
 }
 
 func (x *exchange) gone() {
