@@ -26,12 +26,14 @@ build: ## Build bin/parachute (the default)
 # Never with -trimpath: the tests' assertions find their messages by file name.
 # The detector has each program sleep for a second at its end, lest one of its
 # threads has something to report, and there are as many programs as packages.
+# The second pass is over the server of the binary, the first over that of net/http.
 # The race detector allocates, so claims about allocations are behind
-# //go:build !race and are named ...Allocat...; the second pass is theirs. The
-# third is for system calls that the detector does not know (call_linux.go); the
+# //go:build !race and are named ...Allocat...; the third pass is theirs. The
+# fourth is for system calls that the detector does not know (call_linux.go); the
 # last is of a module of its own.
 test: ## Run all tests with the race detector (needs a C compiler), then the allocation claims without it, then those against a real CA
 	GORACE='atexit_sleep_ms=0' $(GO) test -race ./...
+	GORACE='atexit_sleep_ms=0' PROXYTEST_SERVER=http1 $(GO) test -race . ./internal/forward
 	$(GO) test -run Allocat $(call packages,^//go:build !race)
 	$(GO) test ./internal/socket ./internal/upstream ./internal/http1
 	cd internal/e2e && $(GO) test -race ./...

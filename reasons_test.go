@@ -240,6 +240,9 @@ func TestEveryEndOfARequestIsTold(t *testing.T) {
 	}
 	for name, tt := range ends(dir) {
 		t.Run(name, func(t *testing.T) {
+			if name == "target as nobody has" && proxytest.HasHTTP1() {
+				t.Skip("does not reach the proxy")
+			}
 			synctest.Test(t, func(t *testing.T) {
 				is := is.New(t)
 				outcomes := make(chan parachute.Outcome, 1)
@@ -270,6 +273,10 @@ func TestEveryEndOfARequestIsTold(t *testing.T) {
 					tt.then(h, client)
 				}
 				synctest.Wait()
+				if len(outcomes) == 0 {
+					time.Sleep(time.Second) // some servers take as long to notice that a client leaves
+					synctest.Wait()
+				}
 				is.Equal(len(outcomes), 1) // it has ended
 				outcome := <-outcomes
 				if tt.answer == "" {
@@ -506,6 +513,7 @@ func TestOnlyItsOwnFailuresTakeATargetOut(t *testing.T) {
 						client.Close()
 					}
 				}
+				time.Sleep(time.Second) // as long as a server may take to notice
 				is.True(h.Services()[0].Live.Targets[1].Streams >= 60)
 				if tt.dead {
 					app.Stop()

@@ -107,7 +107,7 @@ func (w *response) writeInterim(status int) {
 		}
 	}
 	w.out.appendLead("\r\n")
-	w.out.send(nil, nil)
+	w.transmit(nil, nil)
 }
 
 // askForBody sends a client the 100 that it waits for. It is called before the body
@@ -260,8 +260,10 @@ func (w *response) appendLateClose(b []byte) []byte {
 }
 
 func (w *response) Write(p []byte) (int, error) {
-	if err := w.beginWrite(int64(len(p))); err != nil || w.isHead {
-		return len(p), err
+	if err := w.beginWrite(int64(len(p))); err != nil {
+		return 0, err
+	} else if w.isHead {
+		return len(p), nil
 	}
 	if w.out.err != nil {
 		return 0, w.out.err
@@ -281,8 +283,10 @@ func (w *response) Write(p []byte) (int, error) {
 // WriteString is Write.
 func (w *response) WriteString(s string) (int, error) {
 	if len(s) <= bufferSize {
-		if err := w.beginWrite(int64(len(s))); err != nil || w.isHead {
-			return len(s), err
+		if err := w.beginWrite(int64(len(s))); err != nil {
+			return 0, err
+		} else if w.isHead {
+			return len(s), nil
 		}
 		if o := &w.out; o.err == nil {
 			if o.openGap(); o.hasRoom(len(s)) {
@@ -332,19 +336,29 @@ func (w *response) send(p []byte) error {
 		w.opened = true
 	}
 	if w.framing != chunked {
-		return w.out.send(b, p)
+		return w.transmit(b, p)
 	}
 	n := len(w.out.data()) + len(p)
 	if n == 0 {
-		return w.out.send(b, nil)
+		return w.transmit(b, nil)
 	}
 	b = appendChunkSize(b, n)
 	if len(p) == 0 {
 		w.out.buf = append(w.out.buf, "\r\n"...)
-		return w.out.send(b, nil)
+		return w.transmit(b, nil)
 	}
-	err := w.out.send(b, p)
+	err := w.transmit(b, p)
 	w.out.appendLead("\r\n") // leaves with what comes next
+	return err
+}
+
+// transmit sends what is held back, see output. If that fails, the client has left.
+func (w *response) transmit(front, rest []byte) error {
+	failed := w.out.err != nil
+	err := w.out.send(front, rest)
+	if err != nil && !failed {
+		w.conn.clientLost()
+	}
 	return err
 }
 
@@ -375,7 +389,7 @@ func (w *response) ReadFrom(src io.Reader) (n int64, err error) {
 		}
 		n, err = w.conn.sock.ReadFrom(limited)
 		w.written += n
-		return n, err
+		return n, err // which may be the source's
 	}
 	b := copyBuffers.Get().(*[32 << 10]byte)
 	defer copyBuffers.Put(b)
@@ -477,7 +491,7 @@ func (w *response) finishCounted() error {
 	b = strconv.AppendInt(b, int64(len(w.out.data())), 10)
 	b = append(b, "\r\n\r\n"...)
 	w.opened = true
-	return w.out.send(b, nil)
+	return w.transmit(b, nil)
 }
 
 // appendEnd sends the rest of a body in chunks, with the last chunk and the trailer
@@ -498,7 +512,7 @@ func (w *response) appendEnd() {
 	o.buf = append(o.buf, "0\r\n"...)
 	w.appendTrailer()
 	o.buf = append(o.buf, "\r\n"...)
-	o.send(b, nil)
+	w.transmit(b, nil)
 }
 
 // appendTrailer appends the trailer fields: those that the Trailer header announced,

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -155,7 +156,25 @@ func (b *Backend) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	b.requests.Add(1)
+	if HasHTTP1() && r.ProtoMajor == 1 {
+		defer spoil(r)
+	}
 	b.handler.ServeHTTP(w, r)
+}
+
+// spoil makes a request that is done useless for whoever has kept it: its server makes
+// the next one of the same memory.
+func spoil(r *http.Request) {
+	const spoilt = "spoilt"
+	for _, values := range r.Header {
+		for i := range values {
+			values[i] = spoilt
+		}
+	}
+	clear(r.Header)
+	*r.URL = url.URL{Path: spoilt}
+	r.Method, r.Host, r.RequestURI, r.RemoteAddr, r.Proto = spoilt, spoilt, spoilt, spoilt, spoilt
+	r.Body, r.TLS, r.Trailer, r.ContentLength = nil, nil, nil, 0
 }
 
 // Client returns a client that dials n and shows answers as they are: it
