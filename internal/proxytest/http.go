@@ -40,7 +40,7 @@ func HasHTTP1() bool { return os.Getenv(serverVariable) == "http1" }
 
 // serveHTTP1 serves l with package http1 until ctx ends.
 func (b *Backend) serveHTTP1(ctx context.Context, l net.Listener) {
-	server := &http1.Server{Handler: http.HandlerFunc(b.serve), IdleTimeout: -1}
+	server := &http1.Server{Handler: http.HandlerFunc(b.serve), HeadTimeout: -1, IdleTimeout: -1, ByteTimeout: -1}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
 	server.Serve(l)
@@ -157,18 +157,26 @@ func (b *Backend) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	b.requests.Add(1)
 	if HasHTTP1() && r.ProtoMajor == 1 {
-		defer spoil(r)
+		defer spoil(w, r)
 	}
 	b.handler.ServeHTTP(w, r)
 }
 
 // spoil makes a request that is done useless for whoever has kept it: its server makes
-// the next one of the same memory.
-func spoil(r *http.Request) {
+// the next one of the same memory. What is in the header of the response is left.
+func spoil(w http.ResponseWriter, r *http.Request) {
 	const spoilt = "spoilt"
+	shared := make(map[*string]bool)
+	for _, values := range w.Header() {
+		for i := range values {
+			shared[&values[i]] = true
+		}
+	}
 	for _, values := range r.Header {
 		for i := range values {
-			values[i] = spoilt
+			if !shared[&values[i]] {
+				values[i] = spoilt
+			}
 		}
 	}
 	clear(r.Header)
