@@ -560,8 +560,10 @@ type monitor struct {
 	changed   chan struct{} // with a buffer of one: a probe has ended since the last receive
 
 	// Restored targets serve before anything is known of them. Their requests
-	// wait for settled, but only for a moment.
-	settled  chan struct{} // closed when a probe has passed, or each target was probed
+	// wait for settled, but only for a moment. Where visitors stay with a target, it
+	// must be known of each whether it is well, lest they are sent to another.
+	settled  chan struct{} // closed when a probe has passed, unless thorough, or each target was probed
+	thorough bool
 	settling sync.Once
 	unprobed atomic.Int64 // targets of which no probe has ended
 }
@@ -595,7 +597,7 @@ func (m *monitor) observe(t *target, p *Probe, probes int, changed bool) {
 		e.Kind = EventUnhealthy
 		m.notify(e)
 	}
-	if probes == 1 && m.unprobed.Add(-1) == 0 || p.Passed {
+	if probes == 1 && m.unprobed.Add(-1) == 0 || p.Passed && !m.thorough {
 		m.settle()
 	}
 	select {

@@ -83,7 +83,7 @@ func (p *Proxy) newGroup(service string, generation uint64, s *spec, waiting boo
 		e.Service, e.Generation = service, generation
 		p.emit(e)
 	})
-	m.shortages = p.shortages
+	m.shortages, m.thorough = p.shortages, s.Affinity != ""
 	var targets []*target
 	for _, at := range s.targets {
 		targets = append(targets, p.newTarget(at, s, m))
