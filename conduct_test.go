@@ -371,7 +371,7 @@ func TestWhatCannotBeSaidOfRequestsIsRefused(t *testing.T) {
 	}{
 		"redirect from":   {parachute.Deployment{Redirects: []parachute.Redirect{{From: "old", To: "/new"}}}, `redirect from "old": want a path`},
 		"redirect to":     {parachute.Deployment{Redirects: []parachute.Redirect{{From: "/old", To: "//evil.test"}}}, `redirect to "//evil.test": want a path`},
-		"negative limit":  {parachute.Deployment{MaxRequestBody: -1}, "at most -1 bytes in a request"},
+		"negative limit":  {parachute.Deployment{MaxRequestBody: -1}, "limits of -1 bytes for a request"},
 		"relative pages":  {parachute.Deployment{ErrorPages: "pages"}, `error pages "pages": want an absolute path`},
 		"missing pages":   {parachute.Deployment{ErrorPages: "/nowhere/pages"}, "/nowhere/pages"},
 		"relative users":  {parachute.Deployment{Access: parachute.Access{BasicAuthFile: "users"}}, `basic auth file "users": want an absolute path`},

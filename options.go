@@ -532,7 +532,7 @@ type spec struct {
 func (p *Proxy) parse(d Deployment) (*spec, error) {
 	s, err := p.parseWithoutFiles(d)
 	if err == nil && s.TLS.isOn() && p.options.NoHTTPS != nil {
-		err = faultf(ErrInvalid, "TLS is not to be had here: %v", p.options.NoHTTPS)
+		err = faultf(ErrInvalid, "TLS is not available here: %v", p.options.NoHTTPS)
 	}
 	if err == nil {
 		err = p.readFiles(s)
@@ -729,7 +729,7 @@ func newRules(d *Deployment, p *Proxy) (*rules, error) {
 func (d *Deployment) checkRequests() error {
 	switch {
 	case d.MaxRequestBody < 0 || d.MaxResponseBody < 0:
-		return faultf(ErrInvalid, "at most %d bytes in a request and %d in a response: want 0 for no limit, or more", d.MaxRequestBody, d.MaxResponseBody)
+		return faultf(ErrInvalid, "limits of %d bytes for a request and %d for a response: want 0 for no limit, or more", d.MaxRequestBody, d.MaxResponseBody)
 	case d.ErrorPages != "" && !filepath.IsAbs(d.ErrorPages):
 		return faultf(ErrInvalid, "error pages %q: want an absolute path of their folder", d.ErrorPages)
 	case d.Access.BasicAuthFile != "" && !filepath.IsAbs(d.Access.BasicAuthFile):

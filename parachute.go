@@ -392,7 +392,7 @@ func (p *Proxy) Restore(services []Status) error {
 		for _, v := range restored {
 			v.close()
 		}
-		return describe("restore", "", faultf(ErrInvalid, "want it once, and before anything is deployed"))
+		return describe("restore", "", faultf(ErrInvalid, "want one call, before anything is deployed"))
 	}
 	return errors.Join(errs...)
 }

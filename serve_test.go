@@ -409,7 +409,7 @@ func TestNothingIsDeployedThatCannotBe(t *testing.T) {
 		{service(""), `parachute: deploy: no service name: want one such as web`},
 		{service("a/b"), `service name "a/b" has '/' in it`},
 		{service("a\x00b"), `service name "a\x00b" has '\x00' in it`},
-		{service("a  b"), `want single spaces`},
+		{service("a  b"), `want one space between words`},
 		{service("a\tb"), `has '\t' in it`},
 		{service(".."), `service name ".."`},
 		{service(strings.Repeat("x", 129)), `129 bytes: want at most 128`},

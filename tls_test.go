@@ -715,9 +715,9 @@ func TestWhatCannotBeServedOverTLSIsRefused(t *testing.T) {
 	}{
 		"no host":             {tls: automatic, want: "TLS without a host: "},
 		"files without host":  {tls: pair, want: "TLS without a host: "},
-		"wildcard":            {tls: automatic, hosts: []string{"*.app.test"}, want: "host *.app.test: a certificate for a wildcard is not to be had automatically"},
-		"one label":           {tls: automatic, hosts: []string{"localhost"}, want: "host localhost: a certificate for a name of one label is not"},
-		"address":             {tls: automatic, hosts: []string{"[::1]"}, want: "host ::1: a certificate for an address is not"},
+		"wildcard":            {tls: automatic, hosts: []string{"*.app.test"}, want: "host *.app.test: a certificate for a wildcard cannot be obtained automatically"},
+		"one label":           {tls: automatic, hosts: []string{"localhost"}, want: "host localhost: a certificate for a name of one label cannot be obtained"},
+		"address":             {tls: automatic, hosts: []string{"[::1]"}, want: "host ::1: a certificate for an address cannot be obtained"},
 		"unknown mode":        {tls: parachute.TLS{Mode: "on"}, hosts: app, want: `TLS mode "on": want "off", "automatic", "files" or "on-demand"`},
 		"no mode":             {tls: parachute.TLS{Staging: true}, hosts: app, want: `TLS settings with TLS mode "": they are of no use`},
 		"off":                 {tls: parachute.TLS{Mode: parachute.TLSOff, NoRedirect: true}, hosts: app, want: `TLS settings with TLS mode "off": they are of no use`},
@@ -758,7 +758,7 @@ func TestTLSIsRefusedWhereNobodyServesIt(t *testing.T) {
 		is.Equal(k.get("app.test"), "200 web") // a restart must not redirect to what is not there
 		err := k.secure("new", automatic, "new.test")
 		is.True(errors.Is(err, parachute.ErrInvalid))
-		is.Equal(err.Error(), "parachute: deploy new: TLS is not to be had here: port 443 is taken")
+		is.Equal(err.Error(), "parachute: deploy new: TLS is not available here: port 443 is taken")
 	})
 }
 

@@ -17,12 +17,12 @@ type certificatesCommand struct {
 
 // Help explains the rows and columns.
 func (certificatesCommand) Help() string {
-	return `There is a row for each host that has TLS, also while its certificate is yet to come. Below them stands why the last attempt to get one came to nothing. It is made again at the time in the column RENEWS.`
+	return `There is a row for each host that has TLS, even if its certificate has not come yet. The lines below the table say why the last attempt to get a certificate failed. The next attempt is made at the time in the column RENEWS.`
 }
 
 func (certificatesCommand) Examples() string {
 	return `
-# Show until when the certificates are good, and what keeps others away.
+# Show when the certificates expire, and why others are missing.
 parachute certificates`
 }
 

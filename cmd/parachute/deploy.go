@@ -17,25 +17,25 @@ type deployCommand struct {
 
 	Target          targetList `placeholder:"HOST:PORT" help:"Target to send requests to: HOST:PORT or unix:/PATH, or https://HOST:PORT for TLS, or h2c://HOST:PORT for HTTP/2 without TLS; without :PORT it is 80, or 443 for TLS. May be repeated, or several be separated by commas."`
 	Host            nameList   `placeholder:"HOST" help:"Host that the service answers for, or *.HOST for one label below it; if none is given, every host that no other service claims. May be repeated, or several be separated by commas."`
-	PathPrefix      pathList   `placeholder:"/PATH" help:"Path that the service answers below, so that several can share a host; if none is given, every one. May be repeated, or several be separated by commas."`
+	PathPrefix      pathList   `placeholder:"/PATH" help:"Path below which the service answers, so that several services can share a host; if none is given, every path. May be repeated, or several be separated by commas."`
 	StripPathPrefix bool       `default:"true" negatable:"" help:"Cut the prefix off before the target sees the path."`
-	CanonicalHost   string     `placeholder:"HOST" help:"The one of the hosts that requests for the others are redirected to."`
+	CanonicalHost   string     `placeholder:"HOST" help:"Host, one of the service's own, to which requests for the others are redirected."`
 
-	Affinity string `placeholder:"cookie[=NAME]" help:"Have each visitor stay with one target, as long as that is healthy and serves: by the cookie parachute-affinity, or one of another name."`
+	Affinity string `placeholder:"cookie[=NAME]" help:"Have each visitor stay with one target as long as it is healthy and serves, by the cookie parachute-affinity or one called NAME."`
 
-	TargetKeepalive         bool  `default:"true" negatable:"" help:"Use connections to targets again; without it each request has one of its own."`
+	TargetKeepalive         bool  `default:"true" negatable:"" help:"Use a connection to a target for several requests; without it, each request has a connection of its own."`
 	TargetKeepaliveRequests count `placeholder:"N" help:"How many requests a connection to a target is used for; 0 is no limit, as if not given."`
 
 	Force bool `negatable:"" help:"Switch to the targets without waiting for them to be healthy."`
 
-	TLS                *bool  `group:"TLS:" negatable:"" help:"Serve the hosts over HTTPS, or not; if neither is given, as the other services of the hosts say. The certificates come from Let's Encrypt, or where the flags below and those of run say."`
+	TLS                *bool  `group:"TLS:" negatable:"" help:"Serve the hosts over HTTPS, or do not; if neither is given, the other services of these hosts decide. The certificates come from Let's Encrypt, unless the flags below or those of run say otherwise."`
 	TLSStaging         bool   `group:"TLS:" negatable:"" help:"Get them from Let's Encrypt's staging directory, which no browser trusts, to try it out."`
 	TLSCertificatePath string `group:"TLS:" placeholder:"FILE" help:"Take the certificate, with the intermediate ones behind it, from a file in PEM form, which is read again when it changes."`
 	TLSPrivateKeyPath  string `group:"TLS:" placeholder:"FILE" help:"The file with its key, in PEM form."`
 	TLSOnDemandURL     string `name:"tls-on-demand-url" group:"TLS:" placeholder:"URL" help:"Get a certificate at the first visit to a name, if GET URL?host=NAME answers 200. A path is asked of the service itself. For a service without --host."`
 	TLSACMECachePath   string `name:"tls-acme-cache-path" group:"TLS:" placeholder:"FOLDER" help:"Keep the certificates of this service in a folder of its own."`
 	TLSRedirect        bool   `group:"TLS:" default:"true" negatable:"" help:"Redirect plain requests to https as soon as there is a certificate."`
-	WaitCertificate    bool   `group:"TLS:" negatable:"" help:"Switch when the certificates are there, within --deploy-timeout, or not at all."`
+	WaitCertificate    bool   `group:"TLS:" negatable:"" help:"Wait for the certificates before the switch; if they do not come within --deploy-timeout, the deploy fails."`
 
 	TargetCA         string `name:"target-ca" group:"Targets over TLS:" placeholder:"FILE" help:"Certificate authorities, in PEM form, that https:// targets are verified by, in place of the system's."`
 	TargetServerName string `group:"Targets over TLS:" placeholder:"NAME" help:"Name that their certificates must have, in place of the target's host."`
@@ -46,7 +46,7 @@ type deployCommand struct {
 	DeployTimeout      durationLimit `group:"Time limits:" placeholder:"30s" help:"Longest wait for the targets to become healthy; 0 is no limit."`
 	DrainTimeout       durationLimit `group:"Time limits:" placeholder:"30s" help:"How long requests running on the previous targets may take before they are cut off; 0 cuts them off at once."`
 	StreamDrainTimeout durationLimit `group:"Time limits:" placeholder:"DURATION" help:"How long upgraded connections and event streams may outlive those requests; if not given, they are closed when the requests are done; 0 closes them at the switch."`
-	WebSocketClose     bool          `name:"websocket-close" group:"Time limits:" default:"true" negatable:"" help:"Tell clients and targets of WebSockets that are closed then, by a Close frame 1001 (going away); without it they are cut."`
+	WebSocketClose     bool          `name:"websocket-close" group:"Time limits:" default:"true" negatable:"" help:"Send a Close frame 1001 (going away) to both ends of a WebSocket that a drain closes; without it, the connection just ends."`
 	TargetTimeout      durationLimit `group:"Time limits:" placeholder:"30s" help:"Longest wait for a target's answer to begin, or for it to take more of the request; 0 is no limit."`
 	Hold               durationLimit `group:"Time limits:" placeholder:"5s" help:"How long a request waits while no target can be connected to, as when the only one is restarted; 0 is not at all."`
 
@@ -63,11 +63,11 @@ type deployCommand struct {
 func (deployCommand) Help() string {
 	return `An argument with a colon in it is a target: "deploy web-1:3000" deploys it as a service that is named after its first --host, or "default" if it has none. Without a colon it is a service: "deploy web --target web-1:3000".
 
-The command returns when the targets serve and the previous ones get no request any more: those may be stopped then. If the targets do not become healthy, nothing has changed.
+The command returns when the targets serve and the previous ones get no more requests: then the previous ones may be stopped. If the targets do not become healthy, nothing has changed.
 
-With --tls the service answers over HTTPS as well, and a certificate is obtained and renewed by itself. The deploy does not wait for that, unless --wait-certificate has it do so; plain requests are redirected to https from when the certificate is there.
+With --tls the service answers over HTTPS as well, and a certificate is obtained and renewed by itself. The deploy does not wait for that, unless --wait-certificate is given. As soon as the certificate is there, plain requests are redirected to https.
 
-Exit codes: 0 the targets serve, also where requests had to be cut off; 1 the proxy refused, for instance because a target or host is not well formed, or a certificate was to be waited for and is not to be had; 2 the command line was not understood; 4 a newer change of the service came first; 5 no proxy answered. After all but 0 what served before serves on.`
+Exit codes: 0 the targets serve, even if requests had to be cut off; 1 the proxy refused, for instance because a target did not become healthy, another service has the host, or a certificate did not come in time with --wait-certificate; 2 the command line was not understood; 4 a newer change of the service came first; 5 no proxy answered. After 1, 2 and 5, what served before goes on serving; after 4, the newer change decides.`
 }
 
 func (deployCommand) Examples() string {
@@ -88,7 +88,7 @@ func (c *deployCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	if flags := c.waitingTLSFlags(); len(flags) > 0 {
-		p.warnf("%s: no effect, for there is no --tls that asks for HTTPS", strings.Join(flags, ", "))
+		p.warnf("%s: no effect without --tls", strings.Join(flags, ", "))
 	}
 	return c.change(ctx, p, "deploy", newFormatter(d),
 		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {

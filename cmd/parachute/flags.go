@@ -36,7 +36,7 @@ type positiveDuration time.Duration
 func (p *positiveDuration) UnmarshalText(text []byte) error {
 	d, err := parseDuration(string(text))
 	if d == 0 && err == nil {
-		return fmt.Errorf("%q is too short: want more than nothing, such as 1s", text)
+		return fmt.Errorf("%q is too short: want more than 0, such as 1s", text)
 	}
 	*p = positiveDuration(d)
 	return err
@@ -63,7 +63,7 @@ type optionalCount int
 func (q *optionalCount) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(string(text), 10, 31)
 	if err != nil {
-		return fmt.Errorf("%q is no number: want one such as 1000, or 0 for none", text)
+		return fmt.Errorf("%q is no number of 0 or more: want one such as 1000, or 0 for none", text)
 	}
 	if *q = optionalCount(n); n == 0 {
 		*q = -1
@@ -77,7 +77,7 @@ type count int
 func (c *count) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(string(text), 10, 31)
 	if err != nil {
-		return fmt.Errorf("%q is no number: want one such as 1000", text)
+		return fmt.Errorf("%q is no number of 0 or more: want one such as 1000", text)
 	}
 	*c = count(n)
 	return nil
@@ -213,7 +213,7 @@ func (s *positiveSize) UnmarshalText(text []byte) error {
 	case err != nil:
 		return err
 	case n == 0:
-		return fmt.Errorf("%q is too small: want more than nothing, such as 64KiB", text)
+		return fmt.Errorf("%q is too small: want more than 0, such as 64KiB", text)
 	case n > math.MaxInt32:
 		return fmt.Errorf("%q is too large: want less than 2GiB", text)
 	}
@@ -265,7 +265,7 @@ type positiveCount int
 func (a *positiveCount) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(string(text), 10, 31)
 	if err != nil || n == 0 {
-		return fmt.Errorf("%q is not what is wanted: a number of at least 1, such as 100", text)
+		return fmt.Errorf("%q is no number of at least 1: want one such as 100", text)
 	}
 	*a = positiveCount(n)
 	return nil

@@ -56,7 +56,7 @@ func parseListener(s string) (server.FurtherListener, error) {
 	address, names, named := strings.Cut(s, "=")
 	at, err := parseAddrPort(address)
 	if err != nil {
-		return server.FurtherListener{}, fmt.Errorf("%q is nothing to listen on: want an IP address and a port, or a port alone, such as 10.0.0.1:9000=admin, [::1]:9000 or :8081", s)
+		return server.FurtherListener{}, fmt.Errorf("%q is no address to listen on: want an IP address and a port, or a port alone, such as 10.0.0.1:9000=admin, [::1]:9000 or :8081", s)
 	}
 	l := server.FurtherListener{Address: at}
 	if !named {

@@ -56,15 +56,15 @@ func TestWhatCannotBeListenedOnIsAUsageError(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"--listen", "8081"}, "nothing to listen on"},
+		{[]string{"--listen", "8081"}, "no address to listen on"},
 		{[]string{"--listen", "localhost:8081"}, "want an IP address and a port"},
 		{[]string{"--listen", "::1:8081"}, "[::1]:9000"},
-		{[]string{"--listen", "10.0.0.1"}, "nothing to listen on"},
-		{[]string{"--listen", ":"}, "nothing to listen on"},
-		{[]string{"--listen", ":65536"}, "nothing to listen on"},
-		{[]string{"--listen", ":http"}, "nothing to listen on"},
-		{[]string{"--listen", "=admin"}, "nothing to listen on"},
-		{[]string{"--listen="}, "nothing to listen on"},
+		{[]string{"--listen", "10.0.0.1"}, "no address to listen on"},
+		{[]string{"--listen", ":"}, "no address to listen on"},
+		{[]string{"--listen", ":65536"}, "no address to listen on"},
+		{[]string{"--listen", ":http"}, "no address to listen on"},
+		{[]string{"--listen", "=admin"}, "no address to listen on"},
+		{[]string{"--listen="}, "no address to listen on"},
 		{[]string{"--listen", ":8081="}, "names no service"},
 		{[]string{"--listen", ":8081=a,,b"}, "names no service"},
 		{[]string{"--listen", ":8081", "--listen", "127.0.0.1:8081=admin"}, "listened on already"},

@@ -21,7 +21,7 @@ type listCommand struct {
 
 // Help explains what is left out.
 func (listCommand) Help() string {
-	return `On a terminal that has no room for all targets, unhealthy ones come first, and others that are left out are counted, as in "+3 healthy". Hosts are all there. On a narrow one each service has lines of its own.`
+	return `On a terminal that has no room for all targets, unhealthy ones come first, and others that are left out are counted, as in "+3 healthy". All hosts are shown. A narrow terminal gets a card for each service.`
 }
 
 func (listCommand) Examples() string {

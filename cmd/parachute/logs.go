@@ -17,16 +17,16 @@ type logsCommand struct {
 	Service string `arg:"" optional:"" help:"The service whose lines are wanted; if none, all lines are."`
 
 	Follow bool          `short:"f" help:"Go on with the lines that come, until interrupted."`
-	JSON   bool          `name:"json" negatable:"" help:"Print the lines as they were logged on a terminal, too."`
-	Lines  optionalCount `short:"n" placeholder:"N" help:"How many lines to print, the last ones; 0 is none, if not given all that are kept."`
+	JSON   bool          `name:"json" negatable:"" help:"Print the lines as they were logged, on a terminal too."`
+	Lines  optionalCount `short:"n" placeholder:"N" help:"Print only the last N lines; 0 is none. If not given, all that are kept are printed."`
 	remoteFlags
 }
 
 // Help explains which lines there are, and how the command ends.
 func (logsCommand) Help() string {
-	return `The proxy keeps the last 500 lines of requests in memory, and the last 500 of everything else: what happened to services, warnings and errors. They are those of its log on standard output, in the same form; on a terminal they are shown in columns: when, which service, the status, the request, and how long that took. With "run --no-access-log" there are none of requests. A restart forgets them all.
+	return `The proxy keeps the last 500 lines of requests in memory, and the last 500 of everything else: what happened to services, warnings and errors. They are those of its log on standard output, in the same form. On a terminal they are shown in columns: when, which service, the status, the request, and how long it took. With "run --no-access-log" there are no lines of requests. A restart of the proxy forgets all lines.
 
-With --follow a line stands in the place of those that could not be printed in time and says how many. An interrupt ends it with exit code 0; that the proxy ends, or is restarted, with 5.`
+With --follow, lines that come faster than they can be printed are left out, and a line says how many. An interrupt ends the command with exit code 0. If the proxy ends or is restarted, the exit code is 5.`
 }
 
 func (logsCommand) Examples() string {

@@ -105,20 +105,20 @@ type rolloutDeployCommand struct {
 	Service string `arg:"" help:"The service, which is deployed already."`
 
 	Target        targetList    `required:"" placeholder:"HOST:PORT" help:"Target of the second version, as in deploy. May be repeated, or several be separated by commas."`
-	ReadTarget    readerList    `placeholder:"HOST:PORT" help:"Target of it for GET and HEAD alone, as in deploy."`
+	ReadTarget    readerList    `placeholder:"HOST:PORT" help:"Target of the second version for GET and HEAD alone, as in deploy."`
 	DeployTimeout durationLimit `placeholder:"30s" help:"Longest wait for the targets to become healthy; 0 is no limit. If not given, that of the service."`
-	DrainTimeout  durationLimit `placeholder:"30s" help:"How long requests running on the second version before may take, before they are cut off; 0 cuts them off at once. If not given, that of the service."`
+	DrainTimeout  durationLimit `placeholder:"30s" help:"How long requests that run on the previous targets of the second version may take before they are cut off; 0 cuts them off at once. If not given, that of the service."`
 	changeFlags
 }
 
 // Help explains who gets the second version.
 func (rolloutDeployCommand) Help() string {
-	return `Nobody is sent to the second version before "rollout set" says who is, unless that was said before. All else it has from the service. It stays when the first is deployed anew.`
+	return `The second version gets no visitors until "rollout set" says which, unless an earlier "rollout set" has said so. Apart from its targets, it has the options of the service. A deploy of the service leaves it in place.`
 }
 
 func (rolloutDeployCommand) Examples() string {
 	return `
-# Bring a second version up, for nobody as yet.
+# Bring up a second version, which gets no visitors yet.
 parachute rollout deploy web --target web-2:3000`
 }
 

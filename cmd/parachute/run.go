@@ -17,7 +17,7 @@ import (
 
 type runCommand struct {
 	HTTPPort  port         `name:"http-port" envar:"both" default:"80" help:"Port for HTTP; 0 is any free one, and the log says which."`
-	HTTPSPort httpsPort    `name:"https-port" envar:"both" placeholder:"443" help:"Port for HTTPS; 0 is any free one, -1 is none. If not given, and 443 cannot be had, HTTPS is not served, with a warning."`
+	HTTPSPort httpsPort    `name:"https-port" envar:"both" placeholder:"443" help:"Port for HTTPS; 0 is any free one, -1 is none. If it is not given and 443 cannot be opened, HTTPS is not served, with a warning."`
 	Listen    listenerList `envar:"prefixed" placeholder:"ADDRESS:PORT[=SERVICE,...]" help:"Listen for HTTP at another address or port, too, for all services or for those that are named, which are then served there alone. May be repeated; in the variable, separated by spaces."`
 
 	PublicHTTPPort  publicPort `name:"public-http-port" envar:"both" placeholder:"PORT" help:"Port at which clients reach HTTP, for redirects; if none is given, the one that each client names."`
@@ -25,25 +25,25 @@ type runCommand struct {
 
 	HTTP3        bool    `name:"http3" envar:"both" negatable:"" help:"Serve HTTP/3 beside HTTPS, on the UDP port of the same number."`
 	MetricsPort  port    `envar:"both" placeholder:"0" help:"Port for metrics and health checks; 0 is none."`
-	KamalMetrics *bool   `envar:"both" negatable:"" help:"Serve the metrics of kamal-proxy beside those of ours, or not; if neither is given, where the program is called kamal-proxy."`
+	KamalMetrics *bool   `envar:"both" negatable:"" help:"Serve the metrics of kamal-proxy beside parachute's own, or do not; if neither is given, they are served where the program is called kamal-proxy."`
 	Bind         address `envar:"both" placeholder:"ADDRESS" help:"Address to listen on; if none is given, every one."`
 
 	TrustedProxies prefixes `envar:"both" placeholder:"CIDR,..." help:"Networks of the proxies in front of this one, whose X-Forwarded headers are believed, or none; if not given, loopback and private ones."`
 
-	MaxHeld optionalCount `envar:"both" placeholder:"1000" help:"How many requests of one service may wait, because it is paused or for its targets to be there again, see deploy --hold; 0 is none."`
+	MaxHeld optionalCount `envar:"both" placeholder:"1000" help:"How many requests of one service may wait while it is paused, or until its targets can be reached again (see deploy --hold); 0 is none."`
 
 	ShutdownTimeout durationLimit `envar:"both" placeholder:"30s" help:"How long running requests may take after SIGTERM before they are cut off; 0 cuts them off at once."`
 
 	DataDir         string   `envar:"prefixed" placeholder:"PATH" help:"Folder of the state; if none is given, /var/lib/parachute for root, else parachute below $$XDG_STATE_HOME or ~/.local/state."`
 	Socket          string   `envar:"prefixed" placeholder:"PATH" help:"Control socket; if none is given, /run/parachute/parachute.sock for root, else one below $$XDG_RUNTIME_DIR or the temporary directory."`
 	SpoolDir        string   `envar:"prefixed" placeholder:"PATH" help:"Folder of the files for bodies that are buffered and too large for memory; if none is given, one in the folder of the state."`
-	SocketMode      mode     `envar:"both" placeholder:"0600" help:"Permissions of the control socket: who may write to it may deploy. If none are given, 0600, or 0660 with --socket-group."`
-	SocketGroup     string   `envar:"both" placeholder:"GROUP" help:"Group whose members may deploy: that of the control socket. If none is given, that of the process, and its members may not."`
+	SocketMode      mode     `envar:"both" placeholder:"0600" help:"Permissions of the control socket: whoever may write to it may deploy. If none are given, they are 0600, or 0660 with --socket-group."`
+	SocketGroup     string   `envar:"both" placeholder:"GROUP" help:"Group of the control socket, whose members may then deploy. If none is given, the socket has the group of the process, whose members may not."`
 	SocketDeployers userList `envar:"both" placeholder:"UID,..." help:"Users who may make changes, besides root and the user of the proxy, by number or name. Others whom mode or group let in may then only look, and see no header values and no log. If none is given, whoever may connect may do everything."`
 
 	TLSMinVersion  tlsVersion `envar:"both" group:"TLS:" placeholder:"1.2" help:"Oldest version of TLS that clients may speak, 1.2 or 1.3."`
 	ACMEDirectory  directory  `name:"acme-directory" envar:"both" group:"TLS:" placeholder:"URL" help:"Directory of the ACME server that automatic certificates come from; if none is given, that of Let's Encrypt."`
-	ACMEEmail      string     `name:"acme-email" envar:"both" group:"TLS:" placeholder:"ADDRESS" help:"Where the certificate authority writes to about problems."`
+	ACMEEmail      string     `name:"acme-email" envar:"both" group:"TLS:" placeholder:"ADDRESS" help:"Address to which the certificate authority writes about problems."`
 	ACMEEABKID     string     `name:"acme-eab-kid" envar:"both" group:"TLS:" placeholder:"ID" help:"Identifier of the key that binds the ACME account to one at the certificate authority."`
 	ACMEEABHMACKey secret     `name:"acme-eab-hmac-key" envar:"both" group:"TLS:" placeholder:"KEY" help:"That key, in base64url. In a variable it is not seen in the list of processes."`
 	ACMECARoot     string     `name:"acme-ca-root" envar:"both" group:"TLS:" placeholder:"FILE" help:"Certificate authorities, in PEM form, by which the ACME server itself is verified, beside the system's."`
@@ -63,9 +63,9 @@ type runCommand struct {
 
 // Help explains where options come from, and what signals do.
 func (runCommand) Help() string {
-	return `Every option may also be given in the environment: a flag wins, then the variable that begins with PARACHUTE_, then the bare one. An empty variable counts as unset. A bare one that makes no sense belongs to somebody else and is ignored, with a warning.
+	return `Every option may also be given in the environment. A flag goes before the variable that begins with PARACHUTE_, and that goes before the one without. An empty variable counts as unset. If the value of one without PARACHUTE_ makes no sense, it is ignored, with a warning, since it may belong to another program.
 
-SIGTERM and SIGINT end the proxy when running requests are done, exit code 0. A second one ends it at once, exit code 1.`
+SIGTERM and SIGINT end the proxy when running requests are done, with exit code 0. A second one ends it at once, with exit code 1.`
 }
 
 func (runCommand) Examples() string {

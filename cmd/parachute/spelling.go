@@ -120,7 +120,7 @@ func checkBooleans(app *kong.Node, words []string) error {
 		if i > 0 && (word == "true" || word == "false") && line.node != nil && line.flag == nil && !line.flagsEnded {
 			if flag := line.findFlag(words[i-1]); flag != nil && takesNoValue(flag) {
 				return &usageError{commandPath(line.node), fmt.Errorf(
-					"--%s is on or off, and %[2]s behind it is an argument of its own: want --%[1]s=%[2]s, or --%[1]s alone", flag.Name, word)}
+					"--%s is on or off, and takes no value after a space: want --%[1]s=%[2]s, or --%[1]s alone", flag.Name, word)}
 			}
 		}
 		line.addWord(word)

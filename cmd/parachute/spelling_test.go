@@ -97,7 +97,7 @@ func TestSpellingsOfRolloutsAreBroughtToTheStrictForm(t *testing.T) {
 
 func TestValueOfABooleanStandsBehindItsEqualsSign(t *testing.T) {
 	for line, want := range map[string]string{
-		"deploy web --target a:1 --buffer-requests false":   "deploy: --buffer-requests is on or off, and false behind it is an argument of its own: want --buffer-requests=false, or --buffer-requests alone",
+		"deploy web --target a:1 --buffer-requests false":   "deploy: --buffer-requests is on or off, and takes no value after a space: want --buffer-requests=false, or --buffer-requests alone",
 		"deploy --tls-redirect false web --target a:1":      "want --tls-redirect=false",
 		"deploy web --target a:1 --health-check-grpc false": "want --health-check-grpc=false",
 		"deploy web --target a:1 --no-force true":           "want --force=true",

@@ -21,7 +21,7 @@ type statusCommand struct {
 
 // Help explains the numbers.
 func (statusCommand) Help() string {
-	return `REQ/S, ERRORS, P50 and P99 are of the requests that have ended within the last minute. Errors are answers of 500 and above, and requests that were cut off, other than by their client. Half of the requests took no longer than P50, 99 in a hundred no longer than P99; the time of a stream is that until it began.`
+	return `REQ/S, ERRORS, P50 and P99 are of the requests that have ended within the last minute. Errors are answers of 500 and above, and requests that were cut off, other than by their client. Half of the requests took no longer than P50, 99 in a hundred no longer than P99; the time of a stream is that until it began. These times leave out the time in which no target was asked, because a request was held, waited for a target, or was buffered. WAITED says how many of the requests had such a time, and what 99 in a hundred of those did not exceed.`
 }
 
 func (statusCommand) Examples() string {

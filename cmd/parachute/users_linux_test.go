@@ -181,7 +181,7 @@ func TestUserOfTheCICanDeployAndOthersCanOnlyLook(t *testing.T) {
 		refused := looks(t, env, args...)
 		is.Equal(refused.wait(t), 1)
 		said := refused.stderr.String()
-		is.True(strings.Contains(said, "user 54322 may only read, and not the log: changes are for root, user 65534")) // who runs the proxy
+		is.True(strings.Contains(said, "user 54322 may neither make changes nor see the log: that is for root, user 65534")) // who runs the proxy
 		is.True(strings.Contains(said, ", user 54321"))
 		is.True(strings.Contains(said, "--socket-deployers"))
 	}

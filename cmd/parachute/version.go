@@ -18,12 +18,12 @@ type versionCommand struct {
 
 // Help explains which versions are printed.
 func (versionCommand) Help() string {
-	return `The first line is about this program. If a proxy answers, there is a second one about the program that it was started with, which is another until it is restarted after an update.`
+	return `The first line is about this program. If a proxy answers, the second line is about that proxy, which has the older version until it is restarted after an update.`
 }
 
 func (versionCommand) Examples() string {
 	return `
-# Say what this is, as in a report about a problem.
+# Print what a report about a problem should say.
 parachute version`
 }
 

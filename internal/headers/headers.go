@@ -61,9 +61,9 @@ func (r Rules) Apply(h http.Header) {
 var (
 	errForm   = errors.New(`want "set NAME: VALUE", "del NAME" or "edit NAME PATTERN REPLACEMENT", such as "set X-Robots-Tag: noindex"`)
 	errValue  = errors.New("the value has a control character: want visible ones, spaces and tabs")
-	errFrames = errors.New("this field follows from the message and its connection: want no rule for it")
-	errHop    = errors.New("this field ends requests that go in circles: want no rule for it")
-	errOthers = errors.New("this field is another for each request: want del, or no rule for it")
+	errFrames = errors.New("this header belongs to the message and its connection: leave the rule out")
+	errHop    = errors.New("this header ends requests that go in circles: leave the rule out")
+	errOthers = errors.New("this header has another value for each request: want del, or leave the rule out")
 )
 
 // parse parses rules. refuse is called for each, with the canonical name; its error says

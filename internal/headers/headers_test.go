@@ -63,8 +63,8 @@ func TestWhatIsNoRuleIsRefusedWithTheRightForm(t *testing.T) {
 	const (
 		form   = `want "set NAME: VALUE", "del NAME" or "edit NAME PATTERN REPLACEMENT", such as "set X-Robots-Tag: noindex"`
 		value  = "the value has a control character: want visible ones, spaces and tabs"
-		frames = "this field follows from the message and its connection: want no rule for it"
-		others = "this field is another for each request: want del, or no rule for it"
+		frames = "this header belongs to the message and its connection: leave the rule out"
+		others = "this header has another value for each request: want del, or leave the rule out"
 	)
 	for _, tt := range []struct{ rule, request, response string }{
 		{"", form, form},

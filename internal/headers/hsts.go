@@ -20,7 +20,7 @@ func CheckHSTS(value string) error {
 		case name == "" && !valued:
 			continue
 		case seen[name]:
-			return hstsError(value, fmt.Sprintf("%q stands there twice", name))
+			return hstsError(value, fmt.Sprintf("%q is given twice", name))
 		case name == "max-age":
 			if _, err := strconv.ParseUint(unquote(argument), 10, 32); err != nil {
 				return hstsError(value, fmt.Sprintf("%q is no number of seconds", argument))

@@ -15,11 +15,11 @@ func CheckName(name string) error {
 	_, err := netip.ParseAddr(name)
 	switch {
 	case isWildcard:
-		return errors.New("a certificate for a wildcard is not to be had automatically")
+		return errors.New("a certificate for a wildcard cannot be obtained automatically")
 	case err == nil:
-		return errors.New("a certificate for an address is not to be had automatically")
+		return errors.New("a certificate for an address cannot be obtained automatically")
 	case !strings.Contains(name, "."):
-		return errors.New("a certificate for a name of one label is not to be had automatically")
+		return errors.New("a certificate for a name of one label cannot be obtained automatically")
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ const lockTimeout = 5 * time.Minute
 // ErrClosed is returned for a Name without a certificate whose Issuer is closed.
 var ErrClosed = errors.New("closed")
 
-var errStale = errors.New("its certificate has expired, and a new one was not to be had")
+var errStale = errors.New("its certificate has expired, and no new one could be obtained")
 
 // A Name is a host name for which an Issuer obtains a certificate.
 type Name struct {

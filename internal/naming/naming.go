@@ -32,7 +32,7 @@ func Check(name string) error {
 	}
 	// Others would look alike where they are printed.
 	if strings.HasPrefix(name, " ") || strings.HasSuffix(name, " ") || strings.Contains(name, "  ") {
-		return fmt.Errorf("service name %q: want single spaces, and between words alone, as in my shop", name)
+		return fmt.Errorf("service name %q: want one space between words and none elsewhere, as in my shop", name)
 	}
 	return nil
 }

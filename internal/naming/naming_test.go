@@ -29,9 +29,9 @@ func TestNameThatCouldBeMistakenIsRefused(t *testing.T) {
 		"a\u00a0b":               `has '\u00a0' in it`,
 		"a\u2028b":               `has '\u2028' in it`,
 		"a\xffb":                 `has '�' in it`,
-		" web":                   "want single spaces",
-		"web ":                   "want single spaces",
-		"my  service":            "want single spaces",
+		" web":                   "want one space between words",
+		"web ":                   "want one space between words",
+		"my  service":            "want one space between words",
 		strings.Repeat("a", 129): "service name of 129 bytes: want at most 128",
 	} {
 		t.Run(name, func(t *testing.T) {

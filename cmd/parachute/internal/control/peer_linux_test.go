@@ -273,7 +273,7 @@ func TestUsersMayDoWhatTheSocketsOptionsSay(t *testing.T) {
 				case readErr == nil && deployErr == nil && logErr == nil:
 					return all
 				case readErr == nil && errors.Is(deployErr, control.ErrForbidden) && errors.Is(logErr, control.ErrForbidden):
-					is.True(saysAll(deployErr.Error(), "parachute: deploy web: user ", "may only read", "root"))
+					is.True(saysAll(deployErr.Error(), "parachute: deploy web: user ", "may neither make changes nor see the log", "root"))
 					return reads
 				case readErr != nil && deployErr != nil && logErr != nil:
 					isTold := tt.who.Deployers != nil && tt.who.Group == "" // who may, and need not find out

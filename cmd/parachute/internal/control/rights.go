@@ -30,7 +30,7 @@ func deployersOf(users []string) (deployers, error) {
 		all = append(all, uid)
 	}
 	if all != nil && !knowsPeers {
-		return nil, errors.New("this system does not tell who connects, so that nobody can be named who may make changes: leave --socket-deployers out")
+		return nil, errors.New("this system does not tell who connects, so the proxy cannot tell who may make changes: leave --socket-deployers out")
 	}
 	return all, nil
 }
@@ -42,7 +42,7 @@ func userID(name string) (int, error) {
 	}
 	u, err := user.Lookup(name)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("--socket-deployers %s: %w", name, err)
 	}
 	return strconv.Atoi(u.Uid)
 }
@@ -88,11 +88,11 @@ type guest struct {
 
 // refusal returns the error for what the guest may not do.
 func (g *guest) refusal() error {
-	what := "may do nothing here: it is"
+	what := "may do nothing here"
 	if g.mayRead {
-		what = "may only read, and not the log: changes are"
+		what = "may neither make changes nor see the log"
 	}
-	return &textError{fmt.Sprintf("%s %s for %s", userName(g.uid), what, g.others.list()), ErrForbidden}
+	return &textError{fmt.Sprintf("%s %s: that is for %s", userName(g.uid), what, g.others.list()), ErrForbidden}
 }
 
 type guestKey struct{}

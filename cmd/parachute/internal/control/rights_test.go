@@ -37,7 +37,7 @@ func TestReadersMayAskForThisAlone(t *testing.T) {
 			continue
 		}
 		is.True(strings.HasPrefix(got, "403 ") && strings.Contains(got, `"code":"forbidden"`))
-		is.True(strings.Contains(got, "user 54321 may only read") && strings.Contains(got, "changes are for root"))
+		is.True(strings.Contains(got, "user 54321 may neither make changes nor see the log: that is for root"))
 		is.True(strings.Contains(got, "user 54322"))
 	}
 	is.Equal(open, []string{"GET /v1/services", "GET /v1/certificates", "GET /v1/version"})

@@ -16,7 +16,7 @@ func hideSecrets(services []parachute.Status) {
 	for i := range services {
 		s := &services[i]
 		if s.Error != "" && hasSecrets(&s.Deployment) {
-			s.Error = "it cannot be restored; why is for those who may deploy, since it may name what is hidden here"
+			s.Error = "it cannot be restored; only those who may deploy see why"
 		}
 		d := &s.Deployment
 		d.Headers.Request = hideEach(d.Headers.Request, hideRule)

@@ -200,7 +200,7 @@ func removeStale(path string) error {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return os.Remove(path)
 	}
-	return fmt.Errorf("whether somebody listens there cannot be told: %w", err)
+	return fmt.Errorf("the proxy cannot tell whether somebody listens there: %w", err)
 }
 
 // describeOwner names the process at the other end of c. If the system does not
@@ -270,7 +270,7 @@ func groupID(group string) (int, error) {
 	}
 	g, err := user.LookupGroup(group)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("--socket-group %s: %w", group, err)
 	}
 	return strconv.Atoi(g.Gid)
 }

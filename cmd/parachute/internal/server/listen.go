@@ -78,7 +78,7 @@ func listenAll(c Config, q quotas) (*listeners, error) {
 	}
 	var refused *ListenError
 	if c.HTTPSOptional && errors.As(err, &refused) && refused.Protocol == "https" {
-		l.noHTTPS = fmt.Errorf("HTTPS is not served, for port %d could not be had when the proxy started (%w): choose one with run --https-port", c.HTTPSPort, refused.Err)
+		l.noHTTPS = fmt.Errorf("HTTPS is not served, because port %d could not be opened when the proxy started (%w): choose one with run --https-port", c.HTTPSPort, refused.Err)
 		return l, nil
 	}
 	if err != nil {

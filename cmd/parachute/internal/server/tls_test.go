@@ -310,7 +310,7 @@ func TestPortOfHTTPSThatCannotBeHad(t *testing.T) {
 		is := is.New(t)
 		c.HTTPSOptional = true
 		p := start(t, c)
-		reason := fmt.Sprintf("HTTPS is not served, for port %d could not be had when the proxy started", c.HTTPSPort)
+		reason := fmt.Sprintf("HTTPS is not served, because port %d could not be opened when the proxy started", c.HTTPSPort)
 		is.True(strings.Contains(p.await(t, `"level":"WARN"`), reason)) // a warning
 		is.Equal(p.get("/"), "404 404 Not Found")                       // and plain HTTP
 		err := askForTLS(t, c)
