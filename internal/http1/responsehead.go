@@ -1,0 +1,179 @@
+package http1
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	list "github.com/shahnk19/parachute/internal/field"
+)
+
+// writeInterim writes the head of a 1xx. HTTP/1.0 has none (RFC 9110, section 15.2).
+func (w *response) writeInterim(status int) {
+	if w.turn.head.minor == 0 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if status == http.StatusContinue {
+		w.waits, w.asked = false, true
+	}
+	w.out.buf = w.appendStatusLine(w.out.buf, status)
+	for name, values := range w.header {
+		if name != "Content-Length" && name != "Transfer-Encoding" {
+			w.appendField(name, values)
+		}
+	}
+	w.out.appendLead("\r\n")
+	w.transmit(nil, nil)
+}
+
+// askForBody sends a client the 100 that it waits for. It is called before the body
+// is read.
+func (w *response) askForBody() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.waits {
+		return
+	}
+	w.waits, w.asked = false, true
+	io.WriteString(w.conn.nc, "HTTP/1.1 100 Continue\r\n\r\n")
+}
+
+// stopWaiting has askForBody do nothing any more: the final head is on its way, and
+// nothing may come between that and what follows.
+func (w *response) stopWaiting() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waits = false
+}
+
+// writeHead puts the final head into the buffer.
+func (w *response) writeHead(status int) {
+	w.status = status
+	w.stopWaiting()
+	w.readFraming()
+	// A client that was not asked for its body may send it now, or not.
+	w.close = w.close || !w.asked || w.turn.body.isBroken() || w.conn.isLast()
+	o := &w.out
+	o.buf = w.appendStatusLine(o.buf, status)
+	for name, values := range w.header {
+		switch {
+		case name == "Content-Length" || name == "Transfer-Encoding":
+			continue
+		case len(name) > len(http.TrailerPrefix) && name[:len(http.TrailerPrefix)] == http.TrailerPrefix:
+			w.trailers = true
+			continue
+		}
+		w.appendField(name, values)
+	}
+	if _, has := w.header["Date"]; !has {
+		o.buf = append(o.buf, "Date: "...)
+		o.buf = append(o.buf, w.conn.server.clock.date(time.Now())...)
+		o.buf = append(o.buf, "\r\n"...)
+	}
+	w.appendConnection()
+	if w.length >= 0 {
+		o.buf = append(o.buf, "Content-Length: "...)
+		o.buf = strconv.AppendInt(o.buf, w.length, 10)
+		o.buf = append(o.buf, "\r\n"...)
+	}
+	o.lead = len(o.buf)
+}
+
+// readFraming finds out how the end of the body will be told (RFC 9112, section 6.3).
+func (w *response) readFraming() {
+	if values := w.header["Content-Length"]; len(values) > 0 {
+		n, err := strconv.ParseUint(values[0], 10, 63)
+		if err != nil {
+			w.conn.server.logf("http1: invalid Content-Length of %q", values[0])
+		} else {
+			w.length = int64(n)
+		}
+	}
+	w.trailers = len(w.header["Trailer"]) > 0
+	switch {
+	case w.status < 200 || w.status == http.StatusNoContent:
+		w.framing, w.length = bodyless, -1
+	case w.status == http.StatusNotModified || w.isHead:
+		w.framing = bodyless
+	case w.length >= 0:
+		w.framing = counted
+	case len(w.header["Transfer-Encoding"]) > 0:
+		w.frameUnknown()
+	}
+	if len(w.header["Connection"]) > 0 && list.HasToken(w.header["Connection"], "close") {
+		w.close = true
+	}
+}
+
+// frameUnknown is called when the length of the body will not be known before it is
+// sent.
+func (w *response) frameUnknown() {
+	if w.framing = chunked; w.turn.head.minor == 0 {
+		w.framing, w.close = untilEnd, true
+	}
+}
+
+func (w *response) appendStatusLine(b []byte, status int) []byte {
+	if w.turn.head.minor == 0 {
+		b = append(b, "HTTP/1.0 "...)
+	} else {
+		b = append(b, "HTTP/1.1 "...)
+	}
+	b = strconv.AppendInt(b, int64(status), 10)
+	b = append(b, ' ')
+	if text := http.StatusText(status); text != "" {
+		b = append(b, text...)
+	} else {
+		b = append(b, "status code "...)
+		b = strconv.AppendInt(b, int64(status), 10)
+	}
+	return append(b, "\r\n"...)
+}
+
+// appendField appends the lines of a field. A name that is no token is left out, and
+// a value cannot break out of its line.
+func (w *response) appendField(name string, values []string) {
+	if len(values) == 0 || !isToken(name) {
+		return
+	}
+	b := w.out.buf
+	for _, value := range values {
+		b = append(b, name...)
+		b = append(b, ": "...)
+		at := len(b)
+		b = append(b, value...)
+		if !isValue(value) {
+			cleanValue(b[at:])
+		}
+		b = append(b, "\r\n"...)
+	}
+	w.out.buf = b
+}
+
+// keepAliveLine tells a client of HTTP/1.0 that the connection stays open.
+const keepAliveLine = "Connection: keep-alive\r\n"
+
+// appendConnection appends what the handler's Connection does not say.
+func (w *response) appendConnection() {
+	h := &w.turn.head
+	values := w.header["Connection"]
+	switch {
+	case w.close && h.minor > 0 && !list.HasToken(values, "close"):
+		w.out.buf = append(w.out.buf, "Connection: close\r\n"...)
+	case !w.close && h.minor == 0 && (w.framing == counted || w.framing == bodyless):
+		w.out.buf = append(w.out.buf, keepAliveLine...)
+	}
+}
+
+// appendLateClose appends what the head does not say yet if the handler has left more
+// of the body than will be read.
+func (w *response) appendLateClose(b []byte) []byte {
+	if w.close || !w.returned || w.turn.head.minor == 0 || !w.turn.body.hasMore(maxDiscarded) {
+		return b
+	}
+	w.close = true
+	return append(b, "Connection: close\r\n"...)
+}
