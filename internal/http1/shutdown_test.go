@@ -1,0 +1,176 @@
+package http1_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/http1"
+)
+
+// A stoppable is a server that serves on a socket, whose requests for /hold last until
+// they are released or their contexts end.
+type stoppable struct {
+	*http1.Server
+	t                *testing.T
+	address          string
+	entered, release chan struct{}
+	ended            chan error // gets the error of the context of a request that was held
+}
+
+func newStoppable(t *testing.T) *stoppable {
+	s := &stoppable{t: t, entered: make(chan struct{}), release: make(chan struct{}), ended: make(chan error, 1)}
+	s.Server = &http1.Server{Handler: http.HandlerFunc(s.serve)}
+	s.address = start(t, s.Server)
+	return s
+}
+
+func (s *stoppable) serve(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/hold" {
+		s.entered <- struct{}{}
+		select {
+		case <-s.release:
+		case <-r.Context().Done():
+		}
+		s.ended <- r.Context().Err()
+	}
+	fmt.Fprint(w, r.URL.Path)
+}
+
+// dial returns a connection, which has answered a request if that is told.
+func (s *stoppable) dial(used bool) (net.Conn, *bufio.Reader) {
+	s.t.Helper()
+	client, err := net.Dial("tcp", s.address)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { client.Close() })
+	br := bufio.NewReader(client)
+	if used {
+		send(s.t, client, getting("/"))
+		if body := answered(s.t, br); body != "/" {
+			s.t.Fatal(body)
+		}
+	}
+	return client, br
+}
+
+// shutdown begins a Shutdown, and returns what gets its error, once no connection may
+// be opened any more.
+func (s *stoppable) shutdown(ctx context.Context) <-chan error {
+	ended := make(chan error, 1)
+	go func() { ended <- s.Shutdown(ctx) }()
+	for {
+		client, err := net.Dial("tcp", s.address)
+		if err != nil {
+			return ended
+		}
+		client.Close()
+	}
+}
+
+func TestShutdownClosesConnectionsThatWait(t *testing.T) {
+	is := is.New(t)
+	s := newStoppable(t)
+	_, br := s.dial(true)
+	is.NoErr(s.Shutdown(t.Context()))
+	_, err := br.ReadByte()
+	is.Equal(err, io.EOF)
+	open, busy := s.Connections()
+	is.Equal(open, 0)
+	is.Equal(busy, 0)
+}
+
+func TestShutdownWaitsForRequestsAndAnnouncesTheEnd(t *testing.T) {
+	is := is.New(t)
+	s := newStoppable(t)
+	client, br := s.dial(true)
+	s.dial(true)
+	send(t, client, getting("/hold"), getting("/never"))
+	<-s.entered
+	open, busy := s.Connections()
+	is.Equal(open, 2)
+	is.Equal(busy, 1)
+	ended := s.shutdown(t.Context())
+	select {
+	case <-ended:
+		t.Fatal("it was not waited for")
+	default:
+	}
+	s.release <- struct{}{}
+	res, err := http.ReadResponse(br, nil)
+	is.NoErr(err)
+	is.True(res.Close) // Connection: close
+	body, err := io.ReadAll(res.Body)
+	is.NoErr(err)
+	is.Equal(string(body), "/hold")
+	is.NoErr(<-ended)
+	_, err = br.ReadByte()
+	is.Equal(err, io.EOF) // the request behind it was not served
+}
+
+func TestShutdownServesWhatHasBegunToArrive(t *testing.T) {
+	for name, used := range map[string]bool{"on a new connection": false, "on one that was used": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			is := is.New(t)
+			s := newStoppable(t)
+			client, br := s.dial(used)
+			_, err := io.WriteString(client, "GET /late HTTP/1.1\r\nHost: app.test\r\n")
+			is.NoErr(err)
+			lasts(t) // until that is read
+			ended := s.shutdown(t.Context())
+			_, err = io.WriteString(client, "\r\n")
+			is.NoErr(err)
+			is.Equal(answered(t, br), "/late")
+			is.NoErr(<-ended)
+		})
+	}
+}
+
+// It may have sent its first request already.
+func TestShutdownWaitsAMomentForAClientThatHasJustConnected(t *testing.T) {
+	is := is.New(t)
+	s := newStoppable(t)
+	client, br := s.dial(false)
+	s.dial(true) // until the other one is accepted
+	ended := s.shutdown(t.Context())
+	send(t, client, getting("/first"))
+	is.Equal(answered(t, br), "/first")
+	is.NoErr(<-ended)
+}
+
+func TestShutdownReturnsWhenItsContextEndsAndCloseEndsRequests(t *testing.T) {
+	is := is.New(t)
+	s := newStoppable(t)
+	client, br := s.dial(false)
+	send(t, client, getting("/hold"))
+	<-s.entered
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := s.shutdown(ctx)
+	cancel()
+	is.Equal(<-ended, context.Canceled)
+	is.NoErr(s.Close())
+	is.Equal(<-s.ended, context.Canceled)
+	is.NoErr(s.Shutdown(t.Context())) // waits for the handler
+	_, err := br.ReadByte()
+	is.True(err != nil)
+}
+
+func TestServeAfterShutdownServesNobody(t *testing.T) {
+	is := is.New(t)
+	s := &http1.Server{Handler: http.NotFoundHandler()}
+	is.NoErr(s.Shutdown(t.Context()))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	is.NoErr(err)
+	is.True(errors.Is(s.Serve(l), http.ErrServerClosed))
+	_, err = l.Accept()
+	is.True(errors.Is(err, net.ErrClosed))
+}
