@@ -56,6 +56,7 @@ func NewConn(nc net.Conn, pipes *Pipes, onClose func()) *Conn {
 	}
 	if c.sys != nil {
 		c.in.step, c.out.step = c.read, c.write
+		c.out.unsent = Unsent
 		c.awaitStep = c.await
 		c.endedStep = func(fd uintptr) { c.ended, _ = hangup(fd) }
 		c.in.call, c.out.call = c.sys.Read, c.sys.Write
@@ -110,7 +111,7 @@ func (c *Conn) read(fd uintptr) bool {
 		t.err = errNothing
 		return true
 	}
-	return t.record(false)
+	return t.record(fd, false)
 }
 
 // errNothing is what a Read returns that would have to wait and may not. To
@@ -202,7 +203,7 @@ func (c *Conn) write(fd uintptr) bool {
 		n, t.err = Write(fd, t.p[t.n:min(t.n+maxCallSize, len(t.p))])
 		t.n += n
 	}
-	return t.record(t.n > start)
+	return t.record(fd, t.n > start)
 }
 
 // A socket is a connection that can be spliced from.

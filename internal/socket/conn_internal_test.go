@@ -45,21 +45,27 @@ func TestItIsNotedSinceWhenAClientTakesNothing(t *testing.T) {
 func TestWriteGoesOnForAClientThatIsSlow(t *testing.T) {
 	for name, tt := range map[string]struct {
 		takes int // bytes, of 5
+		room  int // for bytes that it has not taken
 		want  error
 		ends  time.Duration
 	}{
-		"takes all":     {5, nil, 240 * time.Second},
-		"takes no more": {3, os.ErrDeadlineExceeded, 180 * time.Second},
-		"takes nothing": {0, os.ErrDeadlineExceeded, 60 * time.Second},
+		"takes all":                        {5, 0, nil, 240 * time.Second},
+		"takes no more":                    {3, 0, os.ErrDeadlineExceeded, 180 * time.Second},
+		"takes no more, and there is room": {3, 1, os.ErrDeadlineExceeded, 180 * time.Second},
+		"takes nothing":                    {0, 0, os.ErrDeadlineExceeded, 60 * time.Second},
+		"takes nothing, and there is room": {0, 2, os.ErrDeadlineExceeded, 60 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				is := is.New(t)
 				start := time.Now()
 				var applied time.Time
-				w := transfer{
+				taken := func() int { return min(int(time.Since(start)/(40*time.Second)), tt.takes) }
+				var w transfer
+				w = transfer{
 					deadline: Deadline{Extends: true, Apply: func(t time.Time) error { applied = t; return nil }},
 					control:  func(f func(uintptr)) error { f(0); return nil },
+					unsent:   func(uintptr) int { return w.n - taken() },
 				}
 				w.call = func(step func(uintptr) bool) error {
 					if step(0) {
@@ -69,17 +75,20 @@ func TestWriteGoesOnForAClientThatIsSlow(t *testing.T) {
 					return os.ErrDeadlineExceeded
 				}
 				is.NoErr(w.deadline.Set(start.Add(time.Minute)))
-				err := w.run(func(uintptr) bool {
+				err := w.run(func(fd uintptr) bool {
 					before := w.n
-					w.n = min(int(time.Since(start)/(40*time.Second)), tt.takes)
+					w.n = taken()
+					if time.Since(start) > 0 { // the room is found later
+						w.n += tt.room
+					}
 					w.err = nil
 					if w.n < 5 {
 						w.err = syscall.EAGAIN
 					}
-					return w.record(w.n > before)
+					return w.record(fd, w.n > before)
 				})
 				is.Equal(err, tt.want)
-				is.Equal(w.n, tt.takes)
+				is.Equal(w.n, tt.takes+tt.room)
 				is.Equal(time.Since(start), tt.ends)
 			})
 		})

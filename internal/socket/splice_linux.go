@@ -132,7 +132,7 @@ func (p *pipe) moveOut(fd uintptr) bool {
 		n, t.err = spliceNow(p.out, int(fd), p.want-t.n)
 		t.n += n
 	}
-	return t.record(t.n > start)
+	return t.record(fd, t.n > start)
 }
 
 // spliceNow splices without blocking. Like the other calls, it does not tell the

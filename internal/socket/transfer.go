@@ -14,6 +14,7 @@ type transfer struct {
 	deadline Deadline
 	call     func(step func(fd uintptr) (done bool)) error // RawConn's Read or Write
 	control  func(f func(fd uintptr)) error                // RawConn's Control
+	unsent   func(fd uintptr) int                          // Unsent; nil: it reads
 
 	patience atomic.Int64 // how many ns an operation may wait that has no deadline
 
@@ -23,16 +24,17 @@ type transfer struct {
 	n       int           // bytes read or written so far
 	err     error         // an errno
 	blocked bool          // the operation waits for the peer
-	since   time.Time     // when it began to wait, or last wrote something
+	since   time.Time     // when it began to wait, or the peer was last seen to take something
+	left    int           // what was on its way to the peer then
 	limit   time.Duration // how long it may, if there is no deadline; not positive: for ever
 }
 
-// record is called after each attempt, with whether it wrote something. It records
-// since when the peer is waited for, and reports whether the operation is done.
-func (t *transfer) record(something bool) (done bool) {
+// record is called after each attempt on fd, with whether it wrote something. It
+// records since when the peer is waited for, and reports whether the operation is done.
+func (t *transfer) record(fd uintptr, something bool) (done bool) {
 	done = t.err != syscall.EAGAIN
 	if !done && (something || !t.blocked) {
-		t.since = time.Now()
+		t.since, t.left = time.Now(), t.onItsWay(fd)
 		if t.limit > 0 && !t.deadline.isSet() {
 			t.deadline.Wake(t.since.Add(t.limit), t.since)
 		}
@@ -77,10 +79,33 @@ func (t *transfer) goOn() bool {
 	return until.After(now) && t.deadline.Wake(until, now) == nil
 }
 
+// onItsWay returns how much was written that the peer has not taken.
+func (t *transfer) onItsWay(fd uintptr) int {
+	if t.unsent == nil {
+		return 0
+	}
+	return t.unsent(fd)
+}
+
 // tryNow calls step although the poller has not reported room. The system
 // reports it only when a third of the send buffer is free, and a slow client may
 // take less than that before the deadline.
+//
+// That something can be written does not tell that the peer has taken anything: the
+// system may find some more room.
 func (t *transfer) tryNow(step func(fd uintptr) bool) (done bool) {
-	err := t.control(func(fd uintptr) { done = step(fd) })
+	err := t.control(func(fd uintptr) {
+		since, expected := t.since, t.left-t.n
+		if done = step(fd); done || t.unsent == nil {
+			return
+		}
+		left := t.unsent(fd)
+		if expected += t.n; left >= expected {
+			t.since = since
+		} else {
+			t.since = time.Now()
+		}
+		t.left = left
+	})
 	return err == nil && done
 }
