@@ -58,14 +58,6 @@ func (d *Deadline) setLocked(t time.Time) {
 	}
 }
 
-// Interrupt ends the operations that go on. The deadline stays what it was: an
-// operation that calls Renew can go on until then.
-func (d *Deadline) Interrupt() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.applyLocked(time.Unix(1, 0))
-}
-
 // Wake ends the operations that go on at t, or when the deadline passes if that is
 // earlier; the zero t means only then. They may be ended earlier where the
 // connection's own deadline is, if that lies after now. The deadline stays what it

@@ -115,7 +115,7 @@ func TestInterruptedOperationMayGoOn(t *testing.T) {
 		d := socket.Deadline{Apply: c.set}
 		due := time.Now().Add(time.Minute)
 		is.NoErr(d.Set(due))
-		d.Interrupt()
+		is.NoErr(d.Wake(time.Unix(1, 0), time.Now()))
 		is.True(c.deadline.Before(time.Now()))
 		is.True(!d.HasPassed())
 		_, again := d.Renew(time.Time{})
@@ -149,7 +149,7 @@ func TestWakeComesNoLaterThanTheDeadline(t *testing.T) {
 		is.NoErr(d.Wake(now.Add(time.Hour), now))
 		is.Equal(c.deadline, now.Add(time.Second))
 		now = now.Add(time.Second / 4)
-		d.Interrupt()
+		is.NoErr(d.Wake(time.Unix(1, 0), now))
 		is.NoErr(d.Wake(time.Time{}, now))
 		is.Equal(c.deadline, now.Add(3*time.Second/4)) // the deadline
 		is.NoErr(d.Set(time.Time{}))
