@@ -22,8 +22,9 @@ func logTo(out *bytes.Buffer) *slog.Logger {
 	}}))
 }
 
-// linesOf returns the lines of a log that begin so.
+// linesOf returns the lines of a log that begin so, once nothing more is being logged.
 func linesOf(log *bytes.Buffer, prefix string) (lines []string) {
+	synctest.Wait()
 	for line := range strings.Lines(log.String()) {
 		if strings.HasPrefix(line, prefix) {
 			lines = append(lines, strings.TrimSuffix(line, "\n"))
@@ -58,6 +59,7 @@ func TestRolloutIsLoggedWithItsShare(t *testing.T) {
 		h.app("one", "one.test:80")
 		h.app("two", "two.test:80")
 		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"one.test:80"}, Hosts: []string{"a.test"}}))
+		synctest.Wait() // nothing is being logged
 		log.Reset()
 		is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"two.test:80"}}))
 		is.NoErr(h.SetSplit(t.Context(), "web", parachute.Split{Percent: 10, List: []string{"staff"}}))
