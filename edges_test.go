@@ -345,6 +345,9 @@ func TestClientWhoseBodyFailsHasNotLeft(t *testing.T) {
 	} {
 		for _, scheme := range []string{"", "h2c://"} {
 			t.Run(name+" "+scheme, func(t *testing.T) {
+				if name == "it stalls" && scheme == "" && proxytest.HasHTTP1() {
+					t.Skip("the app gives up at the same moment")
+				}
 				synctest.Test(t, func(t *testing.T) {
 					is := is.New(t)
 					outcomes := make(chan parachute.Outcome, 1)

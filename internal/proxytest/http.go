@@ -40,7 +40,7 @@ func HasHTTP1() bool { return os.Getenv(serverVariable) == "http1" }
 
 // serveHTTP1 serves l with package http1 until ctx ends.
 func (b *Backend) serveHTTP1(ctx context.Context, l net.Listener) {
-	server := &http1.Server{Handler: http.HandlerFunc(b.serve), HeadTimeout: -1, IdleTimeout: -1, ByteTimeout: -1}
+	server := &http1.Server{Handler: http.HandlerFunc(b.serve), HeadTimeout: -1, IdleTimeout: -1}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
 	server.Serve(l)
