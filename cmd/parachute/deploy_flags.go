@@ -69,10 +69,10 @@ func (f accessFlags) forwarded() parachute.Forwarded {
 type answerFlags struct {
 	Redirect         redirects `sep:"none" group:"Headers and pages:" placeholder:"FROM=TO" help:"Redirect requests for the path FROM to TO, which is a path or a URL. May be repeated."`
 	RequestHeader    []string  `sep:"none" group:"Headers and pages:" placeholder:"RULE" help:"Change of the headers that a target gets: 'set NAME: VALUE', 'del NAME', or 'edit NAME PATTERN REPLACEMENT' for a regular expression. May be repeated; they are followed in order."`
-	ResponseHeader   []string  `sep:"none" group:"Headers and pages:" placeholder:"RULE" help:"Change of the headers that a client gets, likewise."`
+	ResponseHeader   []string  `sep:"none" group:"Headers and pages:" placeholder:"RULE" help:"Change of the headers that a client gets, in the same form."`
 	HSTS             string    `name:"hsts" group:"Headers and pages:" placeholder:"VALUE" help:"Strict-Transport-Security to be sent over TLS, such as max-age=31536000."`
 	ScopeCookiePaths bool      `group:"Headers and pages:" negatable:"" help:"Put the path prefix that was cut off in front of the Path of cookies."`
-	RewriteLocation  bool      `group:"Headers and pages:" negatable:"" help:"Put it in front of the paths in Location, Content-Location and Refresh; a target's own address there is always made the client's."`
+	RewriteLocation  bool      `group:"Headers and pages:" negatable:"" help:"Put it in front of the paths in Location, Content-Location and Refresh, too; a target's own address there is always replaced by a path."`
 	ErrorPages       string    `group:"Headers and pages:" placeholder:"FOLDER" help:"Pages that the proxy answers with where a target does not: 404.html, 503.html, 5xx.html and the like, as Go templates with .Status, .Message and .RequestID."`
 }
 
@@ -89,8 +89,8 @@ func (f answerFlags) headers() parachute.Headers {
 
 type reportFlags struct {
 	LogRequestHeader   nameList `group:"Logs and metrics:" placeholder:"NAME" help:"Header of requests that is logged, as req_NAME. May be repeated, or several be separated by commas."`
-	LogResponseHeader  nameList `group:"Logs and metrics:" placeholder:"NAME" help:"Header of answers that is logged, as resp_NAME, likewise."`
-	ExcludeMetricsPath pathList `group:"Logs and metrics:" placeholder:"/PATH" help:"Path, as the targets see it, whose requests are not counted in the metrics, likewise."`
+	LogResponseHeader  nameList `group:"Logs and metrics:" placeholder:"NAME" help:"Header of answers that is logged, as resp_NAME. May be repeated, or several be separated by commas."`
+	ExcludeMetricsPath pathList `group:"Logs and metrics:" placeholder:"/PATH" help:"Path, as the targets see it, whose requests are not counted in the metrics. May be repeated, or several be separated by commas."`
 }
 
 func (f reportFlags) report() parachute.Report {

@@ -20,7 +20,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 var (
 	requestsDesc   = describe("requests_total", "Requests that have ended.", "service", "method", "code", "status", "role")
 	durationDesc   = describe("request_duration_seconds", "How long requests took, but for upgraded connections, without the time in which no target was asked.", "service", "role")
-	waitDesc       = describe("request_wait_seconds", "How long requests waited in which no target was asked, of those that did.", "service")
+	waitDesc       = describe("request_wait_seconds", "How long requests waited while no target was asked. Those that did not wait are left out.", "service")
 	bytesInDesc    = describe("request_body_bytes_total", "Bytes of the bodies of requests.", "service")
 	bytesOutDesc   = describe("response_body_bytes_total", "Bytes of the bodies of answers.", "service")
 	retriesDesc    = describe("retries_total", "How often requests were sent again.", "service")
