@@ -19,8 +19,9 @@ const maxCallSize = 512 << 10
 //
 //   - A write fails with a deadline only if the peer has taken nothing for as long
 //     as the deadline was ahead when it was set.
-//   - Without a deadline, an operation fails as with one if no byte could be moved
-//     for as long as [Conn.SetReadPatience] or [Conn.SetWritePatience] was told.
+//   - Without a deadline, an operation fails as with one if no byte was moved for as
+//     long as [Conn.SetReadPatience] or [Conn.SetWritePatience] was told; a write may
+//     last a quarter of that longer.
 //   - ReadFrom splices from a socket in an [io.LimitedReader].
 //   - To set a deadline of a closed connection may succeed.
 //

@@ -40,57 +40,89 @@ func TestItIsNotedSinceWhenAClientTakesNothing(t *testing.T) {
 	}
 }
 
-// The system tells of room only when there is much of it, here never. A client
-// that takes a byte in 40 s is given a minute for each.
+// A slowPeer takes a byte each 40 s, if it takes any, and the first one after a second
+// if it is quick. The system tells of room only when there is much of it: here never.
+type slowPeer struct {
+	takes int // bytes, of 5
+	quick bool
+	room  int // the system finds room for so many that it has not taken
+	wrote int
+	want  error
+
+	// When the write ends: with a deadline after a minute, and with a minute's patience,
+	// during which the peer is looked at more often.
+	ends, gone time.Duration
+}
+
+func (p *slowPeer) taken(after time.Duration) int {
+	if p.quick && after >= time.Second {
+		return min(1+int(after/(40*time.Second)), p.takes)
+	}
+	return min(int(after/(40*time.Second)), p.takes)
+}
+
+// write returns what has become of a write of 5 bytes.
+func (p *slowPeer) write(begin func(t *transfer)) (wrote int, err error) {
+	start := time.Now()
+	var applied time.Time
+	var w transfer
+	w = transfer{
+		deadline: Deadline{Extends: true, Apply: func(t time.Time) error { applied = t; return nil }},
+		control:  func(f func(uintptr)) error { f(0); return nil },
+		unsent:   func(uintptr) int { return 10 + w.n - p.taken(time.Since(start)) },
+	}
+	w.call = func(step func(uintptr) bool) error {
+		if step(0) {
+			return nil
+		}
+		time.Sleep(time.Until(applied))
+		return os.ErrDeadlineExceeded
+	}
+	begin(&w)
+	err = w.run(func(fd uintptr) bool {
+		before := w.n
+		w.n = p.taken(time.Since(start))
+		if time.Since(start) > 0 { // the room is found later
+			w.n += p.room
+		}
+		w.err = nil
+		if w.n < 5 {
+			w.err = syscall.EAGAIN
+		}
+		return w.record(fd, w.n > before)
+	})
+	return w.n, err
+}
+
+// A client that takes a byte in 40 s is given a minute for each. One that takes nothing
+// is not, whatever can be written all the same.
 func TestWriteGoesOnForAClientThatIsSlow(t *testing.T) {
-	for name, tt := range map[string]struct {
-		takes int // bytes, of 5
-		room  int // for bytes that it has not taken
-		want  error
-		ends  time.Duration
-	}{
-		"takes all":                        {5, 0, nil, 240 * time.Second},
-		"takes no more":                    {3, 0, os.ErrDeadlineExceeded, 180 * time.Second},
-		"takes no more, and there is room": {3, 1, os.ErrDeadlineExceeded, 180 * time.Second},
-		"takes nothing":                    {0, 0, os.ErrDeadlineExceeded, 60 * time.Second},
-		"takes nothing, and there is room": {0, 2, os.ErrDeadlineExceeded, 60 * time.Second},
+	for name, p := range map[string]slowPeer{
+		"takes all":                            {5, false, 0, 5, nil, 240 * time.Second, 210 * time.Second},
+		"takes no more":                        {3, false, 0, 3, os.ErrDeadlineExceeded, 180 * time.Second, 180 * time.Second},
+		"takes no more, and there is room":     {3, false, 1, 4, os.ErrDeadlineExceeded, 180 * time.Second, 180 * time.Second},
+		"takes one at once":                    {1, true, 0, 1, os.ErrDeadlineExceeded, 120 * time.Second, 75 * time.Second},
+		"takes nothing":                        {0, false, 0, 0, os.ErrDeadlineExceeded, 60 * time.Second, 60 * time.Second},
+		"takes nothing, and there is room":     {0, false, 1, 0, os.ErrDeadlineExceeded, 60 * time.Second, 60 * time.Second},
+		"takes nothing, and there is all room": {0, false, 5, 0, os.ErrDeadlineExceeded, 60 * time.Second, 60 * time.Second},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				is := is.New(t)
-				start := time.Now()
-				var applied time.Time
-				taken := func() int { return min(int(time.Since(start)/(40*time.Second)), tt.takes) }
-				var w transfer
-				w = transfer{
-					deadline: Deadline{Extends: true, Apply: func(t time.Time) error { applied = t; return nil }},
-					control:  func(f func(uintptr)) error { f(0); return nil },
-					unsent:   func(uintptr) int { return w.n - taken() },
-				}
-				w.call = func(step func(uintptr) bool) error {
-					if step(0) {
-						return nil
+		for limit, begin := range map[string]func(t *transfer){
+			"deadline": func(t *transfer) { t.deadline.Set(time.Now().Add(time.Minute)) },
+			"patience": func(t *transfer) { t.patience.Store(int64(time.Minute)) },
+		} {
+			t.Run(name+", "+limit, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					is := is.New(t)
+					start, ends := time.Now(), p.ends
+					if limit == "patience" {
+						ends = p.gone
 					}
-					time.Sleep(time.Until(applied))
-					return os.ErrDeadlineExceeded
-				}
-				is.NoErr(w.deadline.Set(start.Add(time.Minute)))
-				err := w.run(func(fd uintptr) bool {
-					before := w.n
-					w.n = taken()
-					if time.Since(start) > 0 { // the room is found later
-						w.n += tt.room
-					}
-					w.err = nil
-					if w.n < 5 {
-						w.err = syscall.EAGAIN
-					}
-					return w.record(fd, w.n > before)
+					wrote, err := p.write(begin)
+					is.Equal(err, p.want)
+					is.Equal(wrote, p.wrote)
+					is.Equal(time.Since(start), ends)
 				})
-				is.Equal(err, tt.want)
-				is.Equal(w.n, tt.takes+tt.room)
-				is.Equal(time.Since(start), tt.ends)
 			})
-		})
+		}
 	}
 }

@@ -36,7 +36,7 @@ func (t *transfer) record(fd uintptr, something bool) (done bool) {
 	if !done && (something || !t.blocked) {
 		t.since, t.left = time.Now(), t.onItsWay(fd)
 		if t.limit > 0 && !t.deadline.isSet() {
-			t.deadline.Wake(t.since.Add(t.limit), t.since)
+			t.deadline.Wake(t.since.Add(t.interval()), t.since)
 		}
 	}
 	t.blocked = !done
@@ -47,11 +47,8 @@ func (t *transfer) record(fd uintptr, something bool) (done bool) {
 // the patience has passed.
 func (t *transfer) run(step func(fd uintptr) (done bool)) error {
 	t.blocked, t.limit = false, time.Duration(t.patience.Load())
-	for begun := false; ; begun = true {
-		err := t.call(step)
-		if err == nil {
-			return t.err
-		}
+	err := t.call(step)
+	for begun := false; err != nil; begun = true {
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
@@ -64,7 +61,21 @@ func (t *transfer) run(step func(fd uintptr) (done bool)) error {
 		if !t.goOn() {
 			return err
 		}
+		err = t.callAgain(step)
 	}
+	return t.err
+}
+
+// callAgain is call, but for the first attempt, which comes before the poller is asked.
+func (t *transfer) callAgain(step func(fd uintptr) bool) error {
+	tried := false
+	return t.call(func(fd uintptr) bool {
+		if !tried {
+			tried = true
+			return t.try(fd, step)
+		}
+		return step(fd)
+	})
 }
 
 // goOn is called when the connection's own deadline has ended an operation. It
@@ -75,11 +86,24 @@ func (t *transfer) goOn() bool {
 		return again
 	}
 	now := time.Now()
-	until := t.since.Add(t.limit)
-	return until.After(now) && t.deadline.Wake(until, now) == nil
+	left := t.since.Add(t.limit).Sub(now)
+	return left > 0 && t.deadline.Wake(now.Add(min(left, t.interval())), now) == nil
 }
 
-// onItsWay returns how much was written that the peer has not taken.
+// looks is how often a peer that a write waits for is looked at during the patience
+// with it. When it took something is known that exactly.
+const looks = 4
+
+// interval returns when to look at the peer again.
+func (t *transfer) interval() time.Duration {
+	if t.unsent == nil {
+		return t.limit
+	}
+	return t.limit / looks
+}
+
+// onItsWay returns how much was written that the peer has not taken, or 0 if nobody
+// knows.
 func (t *transfer) onItsWay(fd uintptr) int {
 	if t.unsent == nil {
 		return 0
@@ -87,25 +111,24 @@ func (t *transfer) onItsWay(fd uintptr) int {
 	return t.unsent(fd)
 }
 
-// tryNow calls step although the poller has not reported room. The system
-// reports it only when a third of the send buffer is free, and a slow client may
-// take less than that before the deadline.
-//
-// That something can be written does not tell that the peer has taken anything: the
-// system may find some more room.
+// tryNow is try when the deadline has passed.
 func (t *transfer) tryNow(step func(fd uintptr) bool) (done bool) {
-	err := t.control(func(fd uintptr) {
-		since, expected := t.since, t.left-t.n
-		if done = step(fd); done || t.unsent == nil {
-			return
-		}
-		left := t.unsent(fd)
-		if expected += t.n; left >= expected {
-			t.since = since
-		} else {
-			t.since = time.Now()
-		}
-		t.left = left
-	})
+	err := t.control(func(fd uintptr) { done = t.try(fd, step) })
 	return err == nil && done
+}
+
+// try calls step although the poller has not reported room. The system reports it
+// only when a third of the send buffer is free, and a slow client may take less than
+// that before the deadline.
+//
+// If the client has taken nothing, step is not called: the system may find some more
+// room all the same, for the rest of the operation even.
+func (t *transfer) try(fd uintptr, step func(fd uintptr) bool) (done bool) {
+	if left := t.onItsWay(fd); t.blocked && left > 0 {
+		if left >= t.left {
+			return false
+		}
+		t.since, t.left = time.Now(), left
+	}
+	return step(fd)
 }
