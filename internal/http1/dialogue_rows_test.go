@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 )
 
@@ -79,6 +80,24 @@ func lengths() []dialogue {
 				w.Header().Set("Transfer-Encoding", "chunked")
 				io.WriteString(w, "ab")
 			}},
+		{name: "a length beside chunks is kept, and they are not", send: get + "\r\n", want: []string{`200 Content-Length:2 "ab"`, "goes on"},
+			standard: []string{`200 in chunks "ab"`, "goes on"}, why: "a length tells more, and the two never go together",
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Transfer-Encoding", "chunked")
+				w.Header().Set("Content-Length", "2")
+				io.WriteString(w, "ab")
+			}},
+		{name: "a length that is nil is that of the body", send: get + "\r\n", want: []string{`200 Content-Length:2 "ab"`, "goes on"},
+			standard: []string{`200 in chunks "ab"`, "goes on"}, why: "the length is known",
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				w.Header()["Content-Length"] = nil
+				io.WriteString(w, "ab")
+			}},
+		{name: "HTTP/1.0 does not go on if the handler ends it", send: "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", want: []string{`200 Connection:close Content-Length:2 "ab" close`, "ends"},
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Connection", "close")
+				io.WriteString(w, "ab")
+			}},
 		{name: "chunks are not sent to HTTP/1.0", send: "GET / HTTP/1.0\r\n\r\n", want: []string{`200 "ab" close`, "ends"},
 			handler: func(w http.ResponseWriter, _ *http.Request) {
 				io.WriteString(w, "a")
@@ -119,6 +138,15 @@ func bodiless() (all []dialogue) {
 			}})
 	}
 	return append(all,
+		dialogue{name: "nor has that to HEAD, whatever is written", send: head + "\r\n", want: []string{"304 Content-Length:2", "goes on"},
+			standard: []string{"304", "goes on"}, why: "it may tell the length that a 200 would have (RFC 9110, section 8.6)",
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Length", "2")
+				w.WriteHeader(304)
+				if _, err := io.WriteString(w, "abc"); !errors.Is(err, http.ErrBodyNotAllowed) {
+					panic(err)
+				}
+			}},
 		dialogue{name: "HEAD gets no length that was not set", handler: answer("hello"), send: head + "\r\n", want: []string{"200", "goes on"},
 			standard: []string{"200 Content-Length:5", "goes on"}, why: "a handler may write less for HEAD than for GET, and who writes the length knows it"},
 		dialogue{name: "HEAD gets the length that is set", send: head + "\r\n", want: []string{"200 Content-Length:100", "goes on"},
@@ -168,6 +196,8 @@ func bodies() []dialogue {
 		{name: "an end within a body ends the connection", send: post + "Content-Length: 9\r\n\r\nabc", half: true, want: []string{`200 Content-Length:6 "abc..." close`, "ends"},
 			standard: []string{`200 Content-Length:6 "abc..."`, "ends"}, why: "nothing can follow", handler: echo},
 		{name: "a chunk that is none ends the connection", handler: echo, send: post + "Transfer-Encoding: chunked\r\n\r\n3\r\nabcXY", want: []string{`200 Content-Length:4 "abc?" close`, "ends"}},
+		{name: "a trailer that is none ends the connection", handler: echo, send: post + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX\r\n\r\n" + get + "\r\n", want: []string{`200 Content-Length:4 "abc?" close`, "ends"}},
+		{name: "an empty line behind a body is passed over", handler: echo, send: post + "Content-Length: 3\r\n\r\nabc\r\n" + get + "\r\n", want: []string{`200 Content-Length:4 "abc."`, `200 Content-Length:1 "."`, "goes on"}},
 		{name: "two requests at once are served in order", send: post + "Content-Length: 1\r\n\r\na" + post + "Content-Length: 1\r\n\r\nb", handler: echo, want: []string{`200 Content-Length:2 "a."`, `200 Content-Length:2 "b."`, "goes on"}},
 		{name: "a client that only reads any more is served", handler: answer("ok"), send: get + "\r\n", half: true, want: []string{`200 Content-Length:2 "ok"`, "ends"}},
 	}
@@ -295,6 +325,25 @@ func failures() []dialogue {
 					panic(err)
 				}
 			}},
+		{name: "whoever has taken it cannot write nothing either", send: get + "\r\n", want: []string{"ends"},
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				conn, _, err := w.(http.Hijacker).Hijack()
+				if err != nil {
+					panic(err)
+				}
+				defer conn.Close()
+				if n, err := w.Write(nil); n != 0 || err != http.ErrHijacked {
+					io.WriteString(conn, "written")
+				}
+			}},
+		{name: "a file is sent as it is", send: get + "\r\n", want: []string{"200 Content-Length:300000 300000 bytes", "goes on"},
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				sendFile(w, 300_000, true)
+			}},
+		{name: "a file without a length goes in chunks", send: get + "\r\n", want: []string{"200 in chunks 300000 bytes", "goes on"},
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				sendFile(w, 300_000, false)
+			}},
 		{name: "what was written before goes out first", send: get + "\r\n", want: []string{`200 in chunks "ab"`, "ends"},
 			handler: func(w http.ResponseWriter, _ *http.Request) {
 				io.WriteString(w, "a")
@@ -323,5 +372,24 @@ func failures() []dialogue {
 				}
 				io.Copy(w, r.Body)
 			}},
+	}
+}
+
+// sendFile answers with a file of that size.
+func sendFile(w http.ResponseWriter, size int, counted bool) {
+	f, err := os.CreateTemp("", "")
+	if err != nil {
+		panic(err)
+	}
+	defer f.Close()
+	defer os.Remove(f.Name())
+	if err := f.Truncate(int64(size)); err != nil {
+		panic(err)
+	}
+	if counted {
+		w.Header().Set("Content-Length", fmt.Sprint(size))
+	}
+	if n, err := io.Copy(w, f); n != int64(size) || err != nil {
+		panic(err)
 	}
 }

@@ -137,7 +137,7 @@ func (w *response) beginWrite(n int64) error {
 	switch {
 	case n == 0:
 		return nil
-	case w.framing == bodyless && !w.isHead:
+	case w.framing == bodyless && (!w.isHead || hasNoBody(w.status)):
 		return http.ErrBodyNotAllowed
 	case w.length >= 0 && w.written+n > w.length:
 		w.overrun = true

@@ -73,9 +73,16 @@ func (s *script) serve(w http.ResponseWriter, r *http.Request) {
 		case 8:
 			if !begun {
 				h.Set("Trailer", "X-Announced")
+				s.trailer["X-Announced"] = nil
+			}
+		case 13:
+			if _, announced := s.trailer["X-Announced"]; announced && begun {
+				h.Set("X-Announced", fmt.Sprint(i))
+				s.trailer.Set("X-Announced", fmt.Sprint(i))
 			}
 		case 9:
 			h.Set(http.TrailerPrefix+"X-Late", fmt.Sprint(i))
+			s.trailer.Set("X-Late", fmt.Sprint(i))
 		case 10:
 			if !begun {
 				w.WriteHeader(http.StatusEarlyHints)
@@ -96,7 +103,7 @@ func (s *script) serve(w http.ResponseWriter, r *http.Request) {
 // What a handler means is what the client's library reads: the same status, fields and
 // body, or else an error, and never less as if it were all.
 func FuzzResponse(f *testing.F) {
-	for _, seed := range []string{"", "\x10", "\x10\x04\x20", "\xf0\xf1\x04", "\x36\x30", "\x36\x10", "\x16\x30", "\x25\x10", "\x45", "\x08\x10\x09", "\x07\x17\x07\x0a\x30", "\x0b\x13", "\x1c\x04\x2c", "\xf0\xfc\xf0"} {
+	for _, seed := range []string{"", "\x10", "\x10\x04\x20", "\xf0\xf1\x04", "\x36\x30", "\x36\x10", "\x16\x30", "\x25\x10", "\x45", "\x08\x10\x09", "\x07\x17\x07\x0a\x30", "\x0b\x13", "\x1c\x04\x2c", "\xf0\xfc\xf0", "\x08\x10\x0d\x09", "\x08\x04\x0d"} {
 		f.Add([]byte(seed), byte(0))
 		f.Add([]byte(seed), byte(1))
 		f.Add([]byte(seed), byte(2))
@@ -153,6 +160,9 @@ func FuzzResponse(f *testing.F) {
 			if !slices.Equal(res.Header[name], values) {
 				t.Fatalf("%x: %s is %q, not %q", steps, name, res.Header[name], values)
 			}
+		}
+		if len(res.TransferEncoding) > 0 && !reflect.DeepEqual(res.Trailer, s.trailer) && len(res.Trailer)+len(s.trailer) > 0 {
+			t.Fatalf("%x: the trailer is %v, not %v", steps, res.Trailer, s.trailer)
 		}
 		if extra := len(res.Header) - len(s.header); extra > 4 || !reflect.DeepEqual(res.Header["Injected"], []string(nil)) {
 			t.Fatalf("%x: more fields than were set: %v", steps, res.Header)

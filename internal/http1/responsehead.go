@@ -82,6 +82,11 @@ func (w *response) writeHead(status int) {
 	o.lead = len(o.buf)
 }
 
+// hasNoBody reports whether a response with that status never has a body.
+func hasNoBody(status int) bool {
+	return status < 200 || status == http.StatusNoContent || status == http.StatusNotModified
+}
+
 // readFraming finds out how the end of the body will be told (RFC 9112, section 6.3).
 func (w *response) readFraming() {
 	if values := w.header["Content-Length"]; len(values) > 0 {
