@@ -39,6 +39,14 @@ func TestServeAllocatesLittleOfItsOwn(t *testing.T) {
 	t.Log("allocations of a small request:", allocs)
 }
 
+// A request with its answer is in the objects of the exchange, of the answer's header (its
+// text, its values, and two of the map), and in the request's identifier.
+func TestSmallRequestAllocatesSixObjects(t *testing.T) {
+	is := is.New(t)
+	ask := through(t)
+	is.True(testing.AllocsPerRun(2000, ask) <= 6) // see BenchmarkThrough
+}
+
 // serviceSize is what a service with one target may cost that nobody has asked
 // anything of, stacks included. It takes about half of that.
 const serviceSize = 10 << 10

@@ -10,10 +10,12 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/shahnk19/parachute/internal/field"
+	"github.com/shahnk19/parachute/internal/http1"
 	"github.com/shahnk19/parachute/internal/keypair"
 	"github.com/shahnk19/parachute/internal/proxytest"
 )
@@ -199,6 +201,78 @@ func benchServe(b *testing.B, h http.Handler, r *http.Request) {
 		clear(w.header)
 		h.ServeHTTP(w, r)
 	}
+}
+
+// What a small request costs from a client to a target and back by the server, the Proxy
+// and its transport, over sockets of this machine. Client and target allocate nothing.
+func BenchmarkThrough(b *testing.B) {
+	ask := through(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		ask()
+	}
+}
+
+// through returns a func that sends a small request through a Proxy, on a connection that
+// is kept, and reads the answer.
+func through(t testing.TB) (ask func()) {
+	t.Helper()
+	const request = "GET / HTTP/1.1\r\nHost: app.example.com\r\n\r\n"
+	const answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/plain\r\nDate: Fri, 27 Nov 2026 00:00:00 GMT\r\n\r\nhello"
+	app := filepath.Join(t.TempDir(), "app")
+	answerAll(t, app, answer)
+	p := New(Options{Observe: func(*http.Request, Outcome) {}})
+	t.Cleanup(func() { p.Close() })
+	if err := p.Deploy(t.Context(), Deployment{Service: "web", Targets: []string{"unix:" + app}, Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http1.Server{Handler: p}
+	t.Cleanup(func() { server.Close() })
+	go server.Serve(l)
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	asked, got := []byte(request), make([]byte, len(answer))
+	return func() {
+		client.Write(asked)
+		if _, err := io.ReadFull(client, got); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// answerAll listens on a Unix socket, and answers each read from a connection.
+func answerAll(t testing.TB, path, answer string) {
+	t.Helper()
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				buf, sent := make([]byte, 4096), []byte(answer)
+				for {
+					if _, err := conn.Read(buf); err != nil {
+						return
+					}
+					conn.Write(sent)
+				}
+			}()
+		}
+	}()
 }
 
 // answering listens on loopback, and answers whatever comes.

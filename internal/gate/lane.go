@@ -22,7 +22,7 @@ type Lane struct {
 	lateCloses *atomic.Int64 // if not nil, new streams are closed at once, and counted here
 }
 
-// A Passage is one exchange in a Lane.
+// A Passage is one exchange in a Lane. It must not be used after Leave.
 type Passage struct {
 	lane         *Lane
 	stream       io.Closer // ends it; nil: BecomeStream was not called
@@ -35,8 +35,14 @@ func (l *Lane) Enter() (*Passage, bool) {
 	if !l.requests.Enter() {
 		return nil, false
 	}
-	return &Passage{lane: l}, true
+	p := passages.Get().(*Passage)
+	p.lane = l
+	return p, true
 }
+
+// passages has those that nobody refers to any more. A Passage that became a stream may
+// still be known to a Drain.
+var passages = sync.Pool{New: func() any { return new(Passage) }}
 
 // BecomeStream counts the exchange among the streams instead of the requests. Drain
 // may end it by closing c. If a Drain has already closed the streams of the Lane, c
@@ -69,12 +75,17 @@ func (p *Passage) IsStream() bool { return p.stream != nil }
 
 // Leave says that the exchange has ended.
 func (p *Passage) Leave() {
-	if !p.amongStreams {
-		p.lane.requests.Leave()
+	l := p.lane
+	if p.amongStreams {
+		l.forget(p)
+		l.streams.Leave()
 		return
 	}
-	p.lane.forget(p)
-	p.lane.streams.Leave()
+	if p.stream == nil {
+		p.lane = nil
+		passages.Put(p)
+	}
+	l.requests.Leave()
 }
 
 // Inside returns how many requests and how many streams are inside, which may have
