@@ -110,7 +110,8 @@ func (d *Deadline) HasPassed() bool {
 // Renew is called when the connection's own deadline has ended an operation whose
 // peer has taken nothing since then. It reports whether the operation is to be
 // tried again, and until when; zero: for ever. It is not where the deadline has
-// passed, or the connection takes none any more.
+// passed, or the connection takes none any more. If the deadline extends, the operation
+// may be ended earlier, for the next look at the peer.
 func (d *Deadline) Renew(since time.Time) (until time.Time, again bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -118,7 +119,28 @@ func (d *Deadline) Renew(since time.Time) (until time.Time, again bool) {
 	if extended := since.Add(d.allowed); !until.IsZero() && extended.After(until) {
 		until = extended
 	}
-	return until, !isPast(until) && d.applyLocked(until) == nil
+	if isPast(until) {
+		return until, false
+	}
+	at := until
+	if look := time.Now().Add(d.allowed / looks); d.allowed > 0 && look.Before(until) {
+		at = look
+	}
+	return until, d.applyLocked(at) == nil
+}
+
+// lookLater is called at now, when an operation begins to wait for its peer or the peer
+// has taken something. If the deadline extends, the operation will be ended in time to
+// look at the peer again.
+func (d *Deadline) lookLater(now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.allowed <= 0 {
+		return
+	}
+	if at := now.Add(d.allowed / looks); !d.applied.After(now) || d.applied.After(at) {
+		d.applyLocked(at)
+	}
 }
 
 func (d *Deadline) applyLocked(t time.Time) error {

@@ -35,7 +35,9 @@ func (t *transfer) record(fd uintptr, something bool) (done bool) {
 	done = t.err != syscall.EAGAIN
 	if !done && (something || !t.blocked) {
 		t.since, t.left = time.Now(), t.onItsWay(fd)
-		if t.limit > 0 && !t.deadline.isSet() {
+		if t.deadline.isSet() {
+			t.deadline.lookLater(t.since)
+		} else if t.limit > 0 {
 			t.deadline.Wake(t.since.Add(t.interval()), t.since)
 		}
 	}
@@ -90,8 +92,8 @@ func (t *transfer) goOn() bool {
 	return left > 0 && t.deadline.Wake(now.Add(min(left, t.interval())), now) == nil
 }
 
-// looks is how often a peer that a write waits for is looked at during the patience
-// with it. When it took something is known that exactly.
+// looks is how often a peer that a write waits for is looked at during the time that it
+// has. When it took something is known that exactly.
 const looks = 4
 
 // interval returns when to look at the peer again.
