@@ -119,6 +119,32 @@ func TestHeadersThatTheServiceWantsAreLogged(t *testing.T) {
 	}
 }
 
+// The next request of a connection is made of the same memory.
+func TestLineIsThatOfTheRequestAsItWas(t *testing.T) {
+	is := is.New(t)
+	r, o := newRequest(), newOutcome()
+	r.Header["X-Forwarded-For"] = []string{"203.0.113.7"}
+	o.Deployment = newDeployment()
+	want := decode(t, observe(t, accesslog.JSON, r, o))
+	var out bytes.Buffer
+	log := accesslog.New(&out, accesslog.JSON)
+	log.Observe(r, o)
+	for _, h := range []http.Header{r.Header, o.Header} {
+		for name := range h {
+			h[name][0] = "spoilt"
+		}
+		clear(h)
+	}
+	r.URL.Path, r.URL.RawQuery = "/spoilt", "spoilt"
+	*r = http.Request{}
+	is.NoErr(log.Close()) // writes the line
+	got := decode(t, out.String())
+	delete(want, "time")
+	delete(got, "time")
+	is.Equal(got, want)
+	is.Equal(got["remote_addr"], "203.0.113.7")
+}
+
 func TestRequestTellsWhatWentWrong(t *testing.T) {
 	for name, test := range map[string]struct {
 		outcome func(*parachute.Outcome)
