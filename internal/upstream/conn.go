@@ -159,6 +159,14 @@ func (c *targetConn) hasSpoken() bool {
 	return err == nil
 }
 
+// isRemoteAlert reports whether err is an alert of TLS from the other end. A server that
+// wants a certificate of its client says so when the client takes the handshake for
+// done (RFC 8446, section 4.4.2.4).
+func isRemoteAlert(err error) bool {
+	e, ok := errors.AsType[*net.OpError](err)
+	return ok && e.Op == "remote error"
+}
+
 // socketError returns err as raw would.
 func (c *targetConn) socketError(op string, err error) error { return socket.Error(op, op, c.raw, err) }
 

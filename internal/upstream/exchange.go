@@ -315,6 +315,8 @@ func (x *exchange) writeWire(c *targetConn) *Error {
 		e := x.failure(Timeout, err)
 		e.Repeatable = n == 0 && e.Reason != Gone
 		return e
+	case c.secured && isRemoteAlert(c.err): // which says why the target hung up
+		return x.untouched(Broken, c.err)
 	default:
 		return x.untouched(Broken, err)
 	}
