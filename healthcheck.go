@@ -607,9 +607,8 @@ func (m *monitor) observe(t *target, p *Probe, probes int, changed bool) {
 }
 
 // awaitHealthy waits until all targets are healthy at once. It returns an
-// *UnhealthyError when d's Timeouts.Deploy has passed, and an
-// error that is one when ctx ends, but not if it is another change or the end of the
-// Proxy that ends it.
+// *UnhealthyError when d's Timeouts.Deploy has passed, and an error that wraps one when
+// ctx ends, unless another change or the end of the Proxy ends it.
 func (m *monitor) awaitHealthy(ctx context.Context, targets []*target, d *Deployment) error {
 	defer m.waiting.Store(false)
 	limit := d.Timeouts.Deploy

@@ -167,10 +167,11 @@ type Deployment struct {
 	Service string `json:"service"`
 
 	// Targets are what to send requests to: host:port or http://host:port, or
-	// unix:/path of a socket, or handler:NAME of Options.Handlers, for plain HTTP/1.1; https://host:port for HTTP/1.1 over TLS; or
-	// h2c://host:port for HTTP/2 without TLS, as gRPC servers speak it.
-	// Required; a deploy succeeds when all of them are healthy. One that is
-	// named twice counts once, here and among ReadTargets.
+	// unix:/path of a socket, or handler:NAME of Options.Handlers, for plain
+	// HTTP/1.1; https://host:port for HTTP/1.1 over TLS; or h2c://host:port for
+	// HTTP/2 without TLS, as gRPC servers speak it. Required; a deploy succeeds
+	// when all of them are healthy. One that is named twice counts once, here
+	// and among ReadTargets.
 	Targets []string `json:"targets"`
 
 	// ReadTargets serve GET and HEAD requests of clients that have written

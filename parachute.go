@@ -177,12 +177,12 @@ func (p *Proxy) Except(services ...string) http.Handler { return p.entrance(serv
 // It takes d's hosts at once, or returns ErrConflict; begins to obtain the
 // certificates that they lack; waits until every target is healthy and, if
 // d.TLS.Wait says so, the certificates are there; has Options.Commit keep the
-// change; and from one moment to the next sends all new requests for these hosts
-// to the new targets. Then it waits for the previous targets to answer what was
-// sent to them before, for at most d.Timeouts.Drain, and for their streams, for
-// at most d.Timeouts.Stream more, and cuts off what is left, which it gives a
-// moment to end. A service that was paused or stopped stays so, and its rollout
-// goes on; where that does not go with d it is ErrInvalid.
+// change; and from one moment to the next sends all new requests for these hosts to
+// the new targets. Then it waits for the previous targets to answer what was sent to
+// them before, for at most d.Timeouts.Drain, and for their streams, for at most
+// d.Timeouts.Stream more, and cuts off what is left, which it gives a moment to end.
+// A service that was paused or stopped stays so, and its rollout goes on; where that
+// does not go with d it is ErrInvalid.
 //
 // An error means that nothing was changed: ErrInvalid, ErrConflict,
 // ErrUnhealthy, ErrNoCertificate, ErrClosed, what Commit or ctx said, or
@@ -191,8 +191,8 @@ func (p *Proxy) Except(services ...string) http.Handler { return p.entrance(serv
 // nothing more, unless a later deploy names them again. The verb %+v formats an
 // error in several lines, with all that is known; the last one says what serves.
 //
-// Ending ctx before the switch ends the deploy, and the error tells what was waited
-// for, too: it is ErrUnhealthy as well as ctx's. Afterwards ctx is not looked at. While one deploy drains, the next of the same service may go on.
+// Ending ctx before the switch ends the deploy; the error is ErrUnhealthy as well as
+// ctx's. Later it is not looked at. A next deploy may begin while one drains.
 func (p *Proxy) Deploy(ctx context.Context, d Deployment) error {
 	return p.refuse("deploy", d.Service, p.deploy(ctx, d))
 }

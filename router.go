@@ -648,10 +648,11 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 // keepVisitor has the answer's header say that the visitor stays with l's target, if the
 // service has that and it is news to them. It returns what takes that back, or nil.
 func (q *request) keepVisitor(l *lane) (forget func()) {
-	set := q.group.keep(q.version.rules.affinity, q.visitor, l, q.client.IsSecure(q.r))
-	if set == nil {
+	cookie := q.version.rules.affinity
+	if cookie == nil || q.visitor.Has(l.Token()) {
 		return nil
 	}
+	set := q.group.keep(cookie, q.visitor, l, q.client.IsSecure(q.r))
 	header := q.w.Header()
 	before, had := header["Set-Cookie"]
 	header["Set-Cookie"] = slices.Concat(before, set)

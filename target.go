@@ -369,9 +369,9 @@ func targetsOf(lanes []*lane) []*target {
 
 // pick returns the lane for a request, or nil if no lane is left. It passes over
 // the targets in tried, and lets affinity.Pick choose among the healthy ones for a
-// visitor who is known, and balance.Pick for all others. A request that only reads goes to a healthy reader if there is one. If no writer is
-// healthy, every writer is a candidate, for a check may be wrong, and an answer
-// beats none.
+// visitor who is known, and balance.Pick for all others. A request that only reads
+// goes to a healthy reader if there is one. If no writer is healthy, every writer is
+// a candidate, for a check may be wrong, and an answer beats none.
 func (g *group) pick(now time.Duration, tried []*target, reading bool, visitor affinity.Visitor) *lane {
 	isUntried := func(l *lane) bool { return !slices.Contains(tried, l.target) }
 	suits := func(l *lane) bool { return l.target.isHealthy() && isUntried(l) }
@@ -394,14 +394,10 @@ func pickAmong(lanes []*lane, visitor affinity.Visitor, now time.Duration, suits
 	return balance.Pick(lanes, now, suits)
 }
 
-// keep returns the cookies by which a visitor stays with l, or nil if they do already,
-// or c is nil.
-// Where the group has readers, a visitor stays with one target for reading and with
-// another for all else.
+// keep returns the cookies by which a visitor stays with l from now on. Where the group
+// has readers, a visitor stays with one target for reading and with another for all
+// else.
 func (g *group) keep(c *affinity.Cookie, visitor affinity.Visitor, l *lane, secure bool) []string {
-	if c == nil || visitor.Has(l.Token()) {
-		return nil
-	}
 	others := g.readers
 	if slices.Contains(others, l) {
 		others = g.writers
@@ -532,8 +528,8 @@ type TargetStatus struct {
 // none.
 //
 // A request takes as long as Outcome.Duration says, without Outcome.Waited; an
-// upgraded connection or event stream until its answer began. Percentiles are within 10 % of what they
-// would be if every time had been kept, between 66 µs and 68.7 s.
+// upgraded connection or event stream until its answer began. Percentiles are within
+// 10 % of what they would be if every time had been kept, between 66 µs and 68.7 s.
 type Traffic struct {
 	Rate      float64       `json:"requests_per_second"` // over that minute, or since the first request ever if that is shorter, but at least 1 s
 	ErrorRate float64       `json:"error_rate"`          // how much of the requests were errors: 0 to 1

@@ -32,9 +32,9 @@ type rule struct {
 // There may be no rule for a field that frames the message or is for one connection only,
 // nor for Host and Expect, which have to match the request. Forwarded, X-Forwarded-For,
 // X-Real-IP, X-Request-ID and X-Request-Start may be deleted but not set, for no value is
-// right for all requests; nor may they be edited. The other X-Forwarded fields may be set: only the operator
-// knows of a load balancer that terminates TLS and does not say so. A name with '_' is
-// treated as the same name with '-', as many servers do.
+// right for all requests; nor may they be edited. The other X-Forwarded fields may be
+// set: only the operator knows of a load balancer that terminates TLS and does not say
+// so. A name with '_' is treated as the same name with '-', as many servers do.
 func ParseRequest(rules []string) (Rules, error) { return parse(rules, refuseRequest) }
 
 // ParseResponse is like ParseRequest, for the headers of answers to clients. There may be

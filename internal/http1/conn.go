@@ -240,8 +240,8 @@ func (c *conn) endBody(t *turn, again bool) (whole bool) {
 
 // linger closes the sending side, and reads and drops what the client still sends.
 func (c *conn) linger() {
-	if half, ok := c.nc.(interface{ CloseWrite() error }); ok {
-		half.CloseWrite()
+	if secured, ok := c.nc.(*tls.Conn); ok {
+		secured.CloseWrite()
 	}
 	c.sock.CloseWrite()
 	until := time.Now().Add(lingerTimeout)

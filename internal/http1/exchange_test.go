@@ -8,9 +8,9 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"os"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -52,9 +52,16 @@ func ours(h http.Handler) server { return &http1.Server{Handler: h} }
 // expand makes what is sent of a string in which | stands for CRLF.
 func expand(s string) string { return strings.ReplaceAll(s, "|", "\r\n") }
 
+// lastRequest is sent behind what is exchanged, and lastAnswer comes back, as normalize
+// has it, if the connection has stayed open until then.
+const (
+	lastRequest = "GET /nothing HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+	lastAnswer  = "HTTP/1.1 200 OK\nConnection: close\nContent-Length: 0\n\n\"\"\n"
+)
+
 // exchange sends request, closes its side if that is told, and returns what comes
-// back up to the end of the connection, or up to idle if the connection stays open.
-func exchange(t *testing.T, address, request string, halfClose bool) (response string, open bool) {
+// back up to the end of the connection.
+func exchange(t *testing.T, address, request string, halfClose bool) (response string) {
 	t.Helper()
 	c, err := net.Dial("tcp", address)
 	if err != nil {
@@ -68,14 +75,12 @@ func exchange(t *testing.T, address, request string, halfClose bool) (response s
 		c.(*net.TCPConn).CloseWrite()
 	}
 	var b bytes.Buffer
-	c.SetReadDeadline(time.Now().Add(idle))
-	_, err = io.Copy(&b, c)
-	return b.String(), errors.Is(err, os.ErrDeadlineExceeded)
+	c.SetReadDeadline(time.Now().Add(patience))
+	if _, err = io.Copy(&b, c); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("%v behind %q", err, b.String())
+	}
+	return b.String()
 }
-
-// idle is for how long a connection must be silent to be taken for one that waits for
-// the next request. Whoever closes it does so at once, but for lingering.
-const idle = 150 * time.Millisecond
 
 var dates = regexp.MustCompile(`Date: [^\r]*\r\n`)
 
@@ -232,9 +237,10 @@ const (
 var exchanges = []struct {
 	name    string
 	request string
+	ends    bool // nothing can be sent behind request
 	differ  difference
-	want    string // of ours, as normalize has it; empty: the same as net/http's
-	open    bool   // with want: whether the connection stays open
+	want    string // with a difference: what ours answers, as normalize has it
+	open    bool   // with a difference: whether ours serves lastRequest, too
 }{
 	{name: "plain", request: "GET /echo?a HTTP/1.1|Host: a||"},
 	{name: "header", request: "GET /head HTTP/1.1|Host: a|x-y: 1|X-Y: 2|Cookie: a=b||"},
@@ -272,20 +278,18 @@ var exchanges = []struct {
 	{name: "panic", request: "GET /panic HTTP/1.1|Host: a||GET /echo HTTP/1.1|Host: a||"},
 	{name: "panic behind a part", request: "GET /panic-flushed HTTP/1.1|Host: a||GET /echo HTTP/1.1|Host: a||"},
 	{name: "fields that break out", request: "GET /fields HTTP/1.1|Host: a||"},
-	{name: "hijacked", request: "GET /hijack HTTP/1.1|Host: a||more\n"},
+	{name: "hijacked", ends: true, request: "GET /hijack HTTP/1.1|Host: a||more\n"},
 	{name: "head after the body", request: "GET /late HTTP/1.1|Host: a||"},
 	{name: "field after the head", request: "GET /status-late HTTP/1.1|Host: a||"},
 	{name: "100-continue", request: "POST /echo HTTP/1.1|Host: a|Content-Length: 3|Expect: 100-continue||abc"},
-	{name: "100-continue not wanted", request: "POST /unread HTTP/1.1|Host: a|Content-Length: 3|Expect: 100-continue||x", differ: closes,
-		want: "HTTP/1.1 200 OK\nConnection: close\nContent-Length: 6\n\n\"unread\"\n"},
 	{name: "100-continue without a body", request: "POST /echo HTTP/1.1|Host: a|Content-Length: 0|Expect: 100-continue||"},
 	{name: "100-continue of HTTP/1.0", request: "POST /echo HTTP/1.0|Content-Length: 3|Expect: 100-continue||abc"},
 	{name: "OPTIONS *", request: "OPTIONS * HTTP/1.1|Host: a||"},
 	{name: "absolute form", request: "GET http://b/head?x HTTP/1.1|Host: a||"},
-	{name: "end within a counted body", request: "POST /echo HTTP/1.1|Host: a|Content-Length: 5||abc", differ: closes,
+	{name: "end within a counted body", ends: true, request: "POST /echo HTTP/1.1|Host: a|Content-Length: 5||abc", differ: closes,
 		want: "HTTP/1.1 200 OK\nConnection: close\nContent-Length: 39\n\n\"POST /echo 5 \\\"abc\\\" unexpected EOF map[]\"\n"},
-	{name: "end within a chunked body", request: "POST /echo HTTP/1.1|Host: a|Transfer-Encoding: chunked||5|abc"},
-	{name: "end within a head", request: "GET /echo HTTP/1.1|Host: a|", differ: silent},
+	{name: "end within a chunked body", ends: true, request: "POST /echo HTTP/1.1|Host: a|Transfer-Encoding: chunked||5|abc"},
+	{name: "end within a head", ends: true, request: "GET /echo HTTP/1.1|Host: a|", differ: silent},
 	{name: "leading empty line", request: "|GET /echo HTTP/1.1|Host: a||", differ: lenient, open: true,
 		want: "HTTP/1.1 200 OK\nContent-Length: 26\n\n\"GET /echo 0 \\\"\\\" <nil> map[]\"\n"},
 }
@@ -296,27 +300,27 @@ func TestServerDoesAsNetHTTPDoes(t *testing.T) {
 			name := tt.name
 			if halfClose {
 				name += ", half-closed"
+			} else if strings.HasPrefix(name, "end within") {
+				continue // both wait for more
 			}
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				is := is.New(t)
-				if strings.HasPrefix(tt.name, "end within") && !halfClose {
-					t.Skip("both wait for more")
+				request, want := expand(tt.request), tt.want
+				if !tt.ends {
+					request += lastRequest
 				}
-				if tt.name == "100-continue not wanted" && halfClose {
-					t.Skip("both close the connection")
+				if tt.open {
+					want += lastAnswer
 				}
-				theirs, theirsOpen := exchange(t, start(t, standard(http.HandlerFunc(handler))), expand(tt.request), halfClose)
-				got, open := exchange(t, start(t, ours(http.HandlerFunc(handler))), expand(tt.request), halfClose)
-				theirs, got = normalize(t, theirs), normalize(t, got)
-				if tt.differ != same {
-					is.Equal(got, tt.want)
-					is.Equal(open, tt.open && !halfClose)
-					is.True(got != theirs || open != theirsOpen) // or there is no difference
+				theirs := normalize(t, exchange(t, start(t, standard(http.HandlerFunc(handler))), request, halfClose))
+				got := normalize(t, exchange(t, start(t, ours(http.HandlerFunc(handler))), request, halfClose))
+				if tt.differ == same {
+					is.Equal(got, theirs)
 					return
 				}
-				is.Equal(got, theirs)
-				is.Equal(open, theirsOpen)
+				is.Equal(got, want)
+				is.True(got != theirs) // or there is no difference
 			})
 		}
 	}

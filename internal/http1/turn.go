@@ -61,6 +61,7 @@ func (t *turn) giveBack() {
 		t.in.buf = make([]byte, bufferSize)
 	}
 	t.w.conn, t.w.out.dst, t.body = nil, nil, nil
+	t.w.header = t.w.own // it may have been the answer's of a target
 	t.ctx.setLocal(nil)
 	turns.Put(t)
 }

@@ -6,10 +6,10 @@ import (
 )
 
 // A Deadline is the deadline of the reads or of the writes of a connection. It is set
-// no more often than it has to: to set the connection's own costs as much as a small read, and several are wanted for each
-// request, none of which passes as a rule. So Set leaves it alone where it is
-// earlier than what is wanted: an operation that it ends too early calls Renew, and
-// is tried again.
+// no more often than it has to: to set the connection's own costs as much as a small
+// read, and several are wanted for each request, none of which passes as a rule. So Set
+// leaves it alone where it is earlier than what is wanted: an operation that it ends too
+// early calls Renew, and is tried again.
 //
 // The methods may be called from any goroutine.
 type Deadline struct {

@@ -52,12 +52,12 @@ type exchange struct {
 
 // Exchange sends a request to the target and returns its final answer.
 //
-// Of r it uses Method, Host, Body, ContentLength, Trailer, what [field.IsCall]
-// wants to know, and the context, whose end ends the exchange: at once, or within 20 ms where it is younger
-// than that. The target is written as it is. So is header, except for
-// Content-Length, Transfer-Encoding and Trailer, which follow from r; a Host in
-// it comes before r.Host. All of these are the caller's again when Exchange has
-// returned, but for a body that is still being sent.
+// Of r it uses Method, Host, Body, ContentLength, Trailer, what [field.IsCall] wants
+// to know, and the context, whose end ends the exchange: at once, or within 20 ms
+// where it is younger than that. The target is written as it is. So is header, except
+// for Content-Length, Transfer-Encoding and Trailer, which follow from r; a Host in it
+// comes before r.Host. All of these are the caller's again when Exchange has returned,
+// but for a body that is still being sent.
 //
 // A body of at most 16 KiB is read before a connection is taken. Any other is
 // read on a goroutine once the head is written; with Expect: 100-continue, once
