@@ -23,7 +23,8 @@ const (
 
 // Key returns the key in the directory. If there is none, it makes a random one and
 // writes it. If that cannot be written, or what is there is no key, Key returns a
-// random one with an error: it is good until the process ends.
+// random one with an error: it is good until the process ends. Before TakeOver the
+// error of a missing key is ErrReadOnly.
 func (s *Store) Key() ([]byte, error) {
 	random := make([]byte, keySize)
 	rand.Read(random)
@@ -40,6 +41,11 @@ func (s *Store) Key() ([]byte, error) {
 		return key, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
+		return random, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.checkWritableLocked(); err != nil {
 		return random, err
 	}
 	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(s.dir), renameio.WithPermissions(0o600))

@@ -31,6 +31,9 @@ import (
 func (s *Store) Load() (services []parachute.Status, warnings []string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.checkWritableLocked(); err != nil {
+		return nil, nil, fmt.Errorf("load state: %w", err)
+	}
 	for _, name := range []string{currentName, previousName} {
 		found, err := read(s.path(name))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -54,6 +57,30 @@ func (s *Store) Load() (services []parachute.Status, warnings []string, err erro
 		return services, append(warnings, broken...), err
 	}
 	return nil, warnings, nil
+}
+
+// Read returns the services that were saved last, as Load does, but changes nothing,
+// and returns an error where Load would set something aside or go on without it. The
+// directory may be another process's, which may be saving.
+func (s *Store) Read() ([]parachute.Status, error) {
+	entries, err := read(s.path(currentName))
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, lost := os.Lstat(s.path(previousName)); errors.Is(lost, fs.ErrNotExist) {
+			return nil, nil // nothing was saved yet
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s cannot be read: %w", s.path(currentName), err)
+	}
+	var services []parachute.Status
+	for i, entry := range entries {
+		status, err := decodeStatus(entry)
+		if err != nil {
+			return nil, fmt.Errorf("%s: service number %d (%s) cannot be read: %w", s.path(currentName), i+1, status.Service, err)
+		}
+		services = append(services, status)
+	}
+	return services, nil
 }
 
 // servicesLocked decodes the services of a file one by one.

@@ -3,7 +3,9 @@ package state
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -32,22 +34,91 @@ func open(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir}
-	s.syncDir = s.fsyncDir
-	if err := s.lockDir(); err != nil {
+	s := newStore(dir)
+	if err := s.takeOverLocked(); err != nil { // nobody else has s
 		return nil, err
 	}
-	if err := s.cleanUp(); err != nil {
-		return nil, errors.Join(err, s.lock.Unlock())
-	}
 	return s, nil
+}
+
+// OpenReadOnly opens the data directory dir, which another process may be using. It
+// locks, creates, renames and removes nothing, and neither does Read. What writes
+// returns ErrReadOnly until TakeOver has succeeded. The caller must Close the Store.
+func OpenReadOnly(dir string) (*Store, error) {
+	if _, err := os.ReadDir(dir); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	return newStore(dir), nil
+}
+
+func newStore(dir string) *Store {
+	path := filepath.Join(dir, lockName)
+	s := &Store{
+		dir:  dir,
+		lock: flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW), flock.SetPermissions(0o600)),
+	}
+	s.syncDir = s.fsyncDir
+	return s
+}
+
+// ErrReadOnly is returned for a change of a directory that this process does not
+// have: it was opened with OpenReadOnly, or was released.
+var ErrReadOnly = errors.New("the data directory is open for reading only")
+
+// TakeOver makes this process the one that changes the directory: it locks it, and
+// removes temporary files of a process that was killed. It waits for nobody: if
+// another process has the directory, it returns an error that says which. After an
+// error nothing has changed, and TakeOver may be called again. In the process that
+// has the directory already, it does nothing.
+func (s *Store) TakeOver() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return fs.ErrClosed
+	}
+	if s.lock.Locked() {
+		return nil
+	}
+	if err := s.takeOverLocked(); err != nil {
+		return fmt.Errorf("data directory %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+func (s *Store) takeOverLocked() error {
+	if err := s.lockDir(); err != nil {
+		return err
+	}
+	if err := s.cleanUp(); err != nil {
+		return errors.Join(err, s.lock.Unlock())
+	}
+	return nil
+}
+
+// Release leaves the directory to another process: it waits for a Save that runs,
+// and from when it returns this process changes nothing there until it calls
+// TakeOver again.
+func (s *Store) Release() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lock.Unlock()
+}
+
+// checkWritableLocked returns why this process may not change the directory.
+func (s *Store) checkWritableLocked() error {
+	switch {
+	case s.closed:
+		return fs.ErrClosed
+	case !s.lock.Locked():
+		return ErrReadOnly
+	}
+	return nil
 }
 
 // lockDir locks the directory, and writes the pid of this process into the lock
 // file.
 func (s *Store) lockDir() error {
 	path := s.path(lockName)
-	s.lock = flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW), flock.SetPermissions(0o600))
 	ok, err := s.lock.TryLock()
 	if err != nil {
 		return err

@@ -37,8 +37,8 @@ type file struct {
 	Services []parachute.Status `json:"services"`
 }
 
-// A Store is a data directory that no other process can use. It is safe for use
-// by several goroutines.
+// A Store is a data directory that one process at a time can change: Open has it at
+// once, OpenReadOnly when TakeOver says so. It is safe for use by several goroutines.
 type Store struct {
 	dir     string
 	lock    *flock.Flock
@@ -70,8 +70,8 @@ func (s *Store) Save(services []parachute.Status) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return fmt.Errorf("save state: %w", fs.ErrClosed)
+	if err := s.checkWritableLocked(); err != nil {
+		return fmt.Errorf("save state: %w", err)
 	}
 	if err := s.replaceLocked(append(data, '\n')); err != nil {
 		return fmt.Errorf("save state: %w", err)
