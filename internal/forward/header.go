@@ -44,7 +44,7 @@ func kindOf(name string) fieldKind {
 // passed on only if the same name with '-' is end-to-end: many servers treat both
 // alike, so the client could forge a field that the proxy sets.
 func isForwarded(name string, trusted bool) bool {
-	if strings.IndexByte(name, '_') >= 0 {
+	if strings.Contains(name, "_") {
 		return kindOf(textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))) == endToEnd
 	}
 	switch kindOf(name) {

@@ -2,9 +2,11 @@ package forward_test
 
 import (
 	"crypto/tls"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -82,6 +84,14 @@ func TestHeadersDoNotMix(t *testing.T) {
 	for range 3 {
 		outgoing(t, first, o)
 		is.Equal(outgoing(t, second, forward.Options{}), http.Header{"X-Forwarded-Proto": {"http"}, "X-Forwarded-Host": {"app.test"}})
+	}
+}
+
+func TestRequestStartIsThatOfTheRequest(t *testing.T) {
+	is := is.New(t)
+	for _, ms := range []int64{1700000000123, 1700000000123, 1700000000124, 1700000000123} {
+		h := outgoing(t, read(t, "GET", "/"), forward.Options{Start: time.UnixMilli(ms)})
+		is.Equal(h.Get("X-Request-Start"), fmt.Sprintf("t=%d", ms))
 	}
 }
 

@@ -163,7 +163,7 @@ func CutPrefix(target, prefix string) (rest string, ok bool) {
 
 // hasDots reports whether a segment of target's path decodes to "." or "..".
 func hasDots(target string) bool {
-	if strings.IndexByte(target, '.') < 0 && strings.IndexByte(target, '%') < 0 {
+	if !strings.Contains(target, ".") && !strings.Contains(target, "%") {
 		return false
 	}
 	dots, other := 0, false // of the segment so far
