@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"html/template"
 	"log/slog"
 	"net"
@@ -30,7 +29,6 @@ import (
 	"github.com/shahnk19/parachute/internal/pages"
 	"github.com/shahnk19/parachute/internal/redirects"
 	"github.com/shahnk19/parachute/internal/split"
-	"github.com/shahnk19/parachute/internal/verbose"
 	"github.com/shahnk19/parachute/internal/wire"
 )
 
@@ -456,44 +454,6 @@ var (
 
 	ErrNoCertificate = errors.New("no certificate") // TLS.Wait was set, and one could not be obtained in time
 )
-
-// A ConflictError names the service that has the host that was asked for. It
-// wraps ErrConflict.
-type ConflictError struct {
-	Host    string `json:"host"`              // "" is any host
-	Prefix  string `json:"prefix,omitempty"`  // "" is every path
-	Owner   string `json:"owner"`             // serves it, or is being deployed to
-	Dispute string `json:"dispute,omitempty"` // what the owner, with which the host would be shared, does otherwise; "": it has the host for itself
-}
-
-func (e *ConflictError) Error() string {
-	below := ""
-	if e.Prefix != "" {
-		below = " below " + e.Prefix
-	}
-	if e.Dispute != "" {
-		return fmt.Sprintf("host %s is shared with service %s, which %s: deploy both alike, or one of them without a say in it", cmp.Or(e.Host, "any"), e.Owner, e.Dispute)
-	}
-	if e.Host == "" {
-		return fmt.Sprintf("requests for any host%s go to service %s already: name the hosts of this one, or remove %[2]s first", below, e.Owner)
-	}
-	return fmt.Sprintf("host %s%s is used by another service: %s; remove that one first", e.Host, below, e.Owner)
-}
-
-func (e *ConflictError) Unwrap() error { return ErrConflict }
-
-// Format writes e as Error does. For %+v, it adds Hint on a line of its own.
-func (e *ConflictError) Format(s fmt.State, verb rune) {
-	verbose.Format(s, verb, e, e.Error()+"\n  "+e.Hint())
-}
-
-// Hint says what an operator can do about it.
-func (e *ConflictError) Hint() string {
-	if e.Dispute != "" {
-		return "TLS and the canonical host belong to the host, not to one of its services; Status.Deployment shows what each says"
-	}
-	return fmt.Sprintf("Proxy.Services shows the hosts of every service; Proxy.Remove(%q) frees those of that one", e.Owner)
-}
 
 // normalize returns o with the defaults where nothing was asked for.
 func (o Options) normalize() Options {

@@ -71,7 +71,6 @@ import (
 	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
-	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/inprocess"
 	"github.com/shahnk19/parachute/internal/inuse"
 	"github.com/shahnk19/parachute/internal/pages"
@@ -331,27 +330,6 @@ func (p *Proxy) TLSConfig() *tls.Config {
 		MinVersion:     tls.VersionTLS12,
 		CipherSuites:   ciphers.Suites(),
 	}
-}
-
-// certificate finds the certificate for a handshake. Without one it returns no
-// error either, for that would be told to the client as an internal one.
-func (p *Proxy) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	name := hostname.Canonical(hello.ServerName)
-	if isChallenge(hello) {
-		return p.certificates.challenge(hello, name), nil
-	}
-	t := p.router.routes.Load()
-	s := t.unnamed
-	if name != "" {
-		s = t.lookup(name)
-	}
-	if s != nil && s.certificates != nil {
-		if c := s.certificates.awaitCertificate(hello, s.host, name); c != nil {
-			return c, nil
-		}
-	}
-	p.certificates.unknown.Add(1)
-	return nil, nil
 }
 
 // Restore brings back what Commit was last given: all of it at once, without

@@ -716,33 +716,6 @@ func (k TargetKeepAlive) maxRequests() int {
 	return k.Requests
 }
 
-// TargetTLS says how the targets that speak TLS are verified. If it is zero,
-// the system's certificate authorities must vouch for the target's host name.
-type TargetTLS struct {
-	// CAFile is the absolute path of a file with the certificate authorities,
-	// in PEM form, that are trusted instead. It is read when the service is
-	// deployed, and when it is restored.
-	CAFile string `json:"ca_file,omitempty"`
-
-	// ServerName is asked for and verified in place of the target's host.
-	ServerName string `json:"server_name,omitempty"`
-
-	// Insecure accepts any certificate.
-	Insecure bool `json:"insecure,omitempty"`
-}
-
-// A targetTLS is a TargetTLS with its file read.
-type targetTLS = trust.Settings
-
-// readFile reads the file of certificate authorities, if o names one.
-func (o TargetTLS) readFile() (targetTLS, error) {
-	s, err := trust.Load(o.CAFile, o.ServerName, o.Insecure)
-	if err != nil {
-		err = faultf(ErrInvalid, "target CA: %v", err)
-	}
-	return s, err
-}
-
 // checkHandlers returns err, which is that of parsing s, or ErrInvalid if a target
 // of s is a handler that is not in Options.Handlers.
 func (p *Proxy) checkHandlers(s *spec, err error) error {

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -28,6 +27,8 @@ import (
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/issuer"
 	"github.com/shahnk19/parachute/internal/keypair"
+	"github.com/shahnk19/parachute/internal/trust"
+	"github.com/shahnk19/parachute/internal/verbose"
 )
 
 // TLSMode says where the certificates of a service's hosts come from.
@@ -83,6 +84,33 @@ type TLS struct {
 	// switches, within Timeouts.Deploy. If they do not come, it returns
 	// ErrNoCertificate.
 	Wait bool `json:"wait,omitempty"`
+}
+
+// TargetTLS says how the targets that speak TLS are verified. If it is zero,
+// the system's certificate authorities must vouch for the target's host name.
+type TargetTLS struct {
+	// CAFile is the absolute path of a file with the certificate authorities,
+	// in PEM form, that are trusted instead. It is read when the service is
+	// deployed, and when it is restored.
+	CAFile string `json:"ca_file,omitempty"`
+
+	// ServerName is asked for and verified in place of the target's host.
+	ServerName string `json:"server_name,omitempty"`
+
+	// Insecure accepts any certificate.
+	Insecure bool `json:"insecure,omitempty"`
+}
+
+// A targetTLS is a TargetTLS with its file read.
+type targetTLS = trust.Settings
+
+// readFile reads the file of certificate authorities, if o names one.
+func (o TargetTLS) readFile() (targetTLS, error) {
+	s, err := trust.Load(o.CAFile, o.ServerName, o.Insecure)
+	if err != nil {
+		err = faultf(ErrInvalid, "target CA: %v", err)
+	}
+	return s, err
 }
 
 // A Certificate describes a certificate that a Proxy serves, or tries to obtain.
@@ -219,6 +247,44 @@ func (c claim) conflict(others iter.Seq2[string, wants], service string, mine po
 	return nil
 }
 
+// A ConflictError names the service that has the host that was asked for. It
+// wraps ErrConflict.
+type ConflictError struct {
+	Host    string `json:"host"`              // "" is any host
+	Prefix  string `json:"prefix,omitempty"`  // "" is every path
+	Owner   string `json:"owner"`             // serves it, or is being deployed to
+	Dispute string `json:"dispute,omitempty"` // what the owner, with which the host would be shared, does otherwise; "": it has the host for itself
+}
+
+func (e *ConflictError) Error() string {
+	below := ""
+	if e.Prefix != "" {
+		below = " below " + e.Prefix
+	}
+	if e.Dispute != "" {
+		return fmt.Sprintf("host %s is shared with service %s, which %s: deploy both alike, or one of them without a say in it", cmp.Or(e.Host, "any"), e.Owner, e.Dispute)
+	}
+	if e.Host == "" {
+		return fmt.Sprintf("requests for any host%s go to service %s already: name the hosts of this one, or remove %[2]s first", below, e.Owner)
+	}
+	return fmt.Sprintf("host %s%s is used by another service: %s; remove that one first", e.Host, below, e.Owner)
+}
+
+func (e *ConflictError) Unwrap() error { return ErrConflict }
+
+// Format writes e as Error does. For %+v, it adds Hint on a line of its own.
+func (e *ConflictError) Format(s fmt.State, verb rune) {
+	verbose.Format(s, verb, e, e.Error()+"\n  "+e.Hint())
+}
+
+// Hint says what an operator can do about it.
+func (e *ConflictError) Hint() string {
+	if e.Dispute != "" {
+		return "TLS and the canonical host belong to the host, not to one of its services; Status.Deployment shows what each says"
+	}
+	return fmt.Sprintf("Proxy.Services shows the hosts of every service; Proxy.Remove(%q) frees those of that one", e.Owner)
+}
+
 // wantsOf yields what versions want, by the names of their services.
 func wantsOf(versions []*version) iter.Seq2[string, wants] {
 	return func(yield func(string, wants) bool) {
@@ -319,8 +385,8 @@ func (t TLS) check(hosts []string) error {
 		if len(hosts) > 0 {
 			return faultf(ErrInvalid, "TLS on demand with host %s: certificates on demand are for the names of visitors, so name no host, or get those of the hosts automatically", hosts[0])
 		}
-		if err := checkAskURL(t.AskURL); err != nil {
-			return err
+		if err := issuer.CheckAskURL(t.AskURL); err != nil {
+			return faultf(ErrInvalid, "%v", err)
 		}
 	default:
 		return faultf(ErrInvalid, "TLS mode %q: want %q, %q, %q or %q", t.Mode, TLSOff, TLSAutomatic, TLSFiles, TLSOnDemand)
@@ -345,20 +411,6 @@ func (t TLS) check(hosts []string) error {
 		}
 	}
 	return nil
-}
-
-func checkAskURL(ask string) error {
-	u, err := url.Parse(ask)
-	switch {
-	case ask == "":
-		return faultf(ErrInvalid, "TLS on demand without an ask URL: anybody could have certificates made; name one that answers 200 for the names that may have one")
-	case err != nil || u.Fragment != "" || u.User != nil || !hostname.IsRequestTarget(ask):
-	case strings.HasPrefix(ask, "/"):
-		return nil
-	case (u.Scheme == "http" || u.Scheme == "https") && u.Host != "":
-		return nil
-	}
-	return faultf(ErrInvalid, "ask URL %q: want a URL such as https://example.com/allowed, or a path of the service such as /allowed", ask)
 }
 
 // certificates obtains and renews the certificates of one Proxy until close is
@@ -410,7 +462,7 @@ type hostCertificates struct {
 	hosts  []string                // sorted
 	names  map[string]*issuer.Name // by host, TLSAutomatic
 	pair   *keypair.Pair           // TLSFiles
-	demand *demand                 // TLSOnDemand
+	demand *issuer.Demand          // TLSOnDemand
 }
 
 // acquire begins to obtain the certificates that s asks for, unless they are there
@@ -429,10 +481,7 @@ func (c *certificates) acquire(s *spec, service func(ctx context.Context, name, 
 		c.files.Add(h.pair, h.hosts)
 	case TLSOnDemand:
 		asker := &admission.Asker{URL: s.TLS.AskURL, Transport: c.asks, UserAgent: c.o.UserAgent, Service: service}
-		h.demand = &demand{
-			issuer:  c.issuer(s.TLS),
-			control: admission.New(admission.Options{Timeout: askLimit, Ask: c.telling(asker.Ask)}),
-		}
+		h.demand = issuer.NewDemand(c.issuer(s.TLS), c.telling(asker.Ask), askLimit)
 	}
 	return h
 }
@@ -523,7 +572,7 @@ func (h *hostCertificates) release() {
 		h.owner.files.Remove(h.pair)
 	}
 	if h.demand != nil {
-		h.demand.release()
+		h.demand.Release()
 	}
 }
 
@@ -549,7 +598,7 @@ func (h *hostCertificates) certificate(host, name string) *tls.Certificate {
 	case h.pair != nil:
 		return h.pair.Certificate()
 	case h.demand != nil:
-		return h.demand.certificate(name)
+		return h.demand.Certificate(name)
 	}
 	return nil
 }
@@ -559,7 +608,7 @@ func (h *hostCertificates) certificate(host, name string) *tls.Certificate {
 // ask whether name is allowed, bounded by ctx and by the limits for the client's
 // address.
 func (h *hostCertificates) expects(ctx context.Context, host, name string, client netip.Addr) bool {
-	return h.certificate(host, name) != nil || h.demand != nil && h.demand.expects(ctx, name, client)
+	return h.certificate(host, name) != nil || h.demand != nil && h.demand.Expects(ctx, name, client)
 }
 
 // awaitCertificate is like certificate, but waits for a certificate that is being
@@ -576,7 +625,7 @@ func (h *hostCertificates) awaitCertificate(hello *tls.ClientHelloInfo, host, na
 		n = h.names[host]
 	case h.demand != nil:
 		client, _ := netip.ParseAddrPort(hello.Conn.RemoteAddr().String())
-		n = h.demand.name(ctx, name, client.Addr())
+		n = h.demand.Name(ctx, name, client.Addr())
 	}
 	if n == nil {
 		return nil
@@ -598,7 +647,11 @@ func (h *hostCertificates) known(host string) []Certificate {
 		}
 		return []Certificate{c}
 	case h.demand != nil:
-		return h.demand.known()
+		var all []Certificate
+		for name, status := range h.demand.All() {
+			all = append(all, certificateOf(name, TLSOnDemand, status))
+		}
+		return all
 	}
 	return nil
 }
@@ -612,81 +665,6 @@ func certificateOf(host string, source TLSMode, s issuer.Status) Certificate {
 		c.Error = s.Err.Error()
 	}
 	return c
-}
-
-// A demand obtains certificates on demand: for each name that a client comes to, if
-// control admits it. Once a name is admitted, control is not asked about it again.
-type demand struct {
-	issuer   *issuer.Issuer
-	control  *admission.Control
-	names    sync.Map // *issuer.Name by name
-	released atomic.Bool
-}
-
-func (d *demand) certificate(name string) *tls.Certificate {
-	if n, ok := d.names.Load(name); ok {
-		return n.(*issuer.Name).Certificate()
-	}
-	return nil
-}
-
-// name returns the issuer's entry for name, or nil if name may have no certificate.
-// For a new name, it asks control, and begins to obtain the certificate.
-func (d *demand) name(ctx context.Context, name string, client netip.Addr) *issuer.Name {
-	if n, ok := d.names.Load(name); ok {
-		return n.(*issuer.Name)
-	}
-	if !hostname.IsName(name) || issuer.CheckName(name) != nil {
-		return nil
-	}
-	if err, ok := d.control.Recall(name); ok && err != nil {
-		return nil // before issuer.Has, since the cache may be remote
-	}
-	if !d.issuer.Has(ctx, name) && d.control.Admit(ctx, name, client) != nil {
-		return nil
-	}
-	wanted := d.issuer.Want(name)
-	if n, loaded := d.names.LoadOrStore(name, wanted); loaded {
-		wanted.Release()
-		return n.(*issuer.Name)
-	}
-	if d.released.Load() {
-		d.releaseName(name)
-	}
-	return wanted
-}
-
-// expects reports whether name has a certificate on demand or will get one. If name
-// is new and admitted, it begins to obtain the certificate.
-func (d *demand) expects(ctx context.Context, name string, client netip.Addr) bool {
-	ctx, cancel := context.WithTimeout(ctx, askLimit)
-	defer cancel()
-	n := d.name(ctx, name, client)
-	return n != nil && n.Status().Err == nil
-}
-
-func (d *demand) known() []Certificate {
-	var all []Certificate
-	for name, n := range d.names.Range {
-		all = append(all, certificateOf(name.(string), TLSOnDemand, n.(*issuer.Name).Status()))
-	}
-	return all
-}
-
-// release releases all names. A handshake that is under way may still add one, and
-// then releases it itself.
-func (d *demand) release() {
-	d.control.Close()
-	d.released.Store(true)
-	for name := range d.names.Range {
-		d.releaseName(name)
-	}
-}
-
-func (d *demand) releaseName(name any) {
-	if n, ok := d.names.LoadAndDelete(name); ok {
-		n.(*issuer.Name).Release()
-	}
 }
 
 // telling returns a function that calls ask and emits an event for its error, for
@@ -746,6 +724,27 @@ func (c *certificates) all() []*issuer.Issuer {
 // section 3).
 func isChallenge(hello *tls.ClientHelloInfo) bool {
 	return len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == acme.ALPNProto
+}
+
+// certificate finds the certificate for a handshake. Without one it returns no
+// error either, for that would be told to the client as an internal one.
+func (p *Proxy) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	name := hostname.Canonical(hello.ServerName)
+	if isChallenge(hello) {
+		return p.certificates.challenge(hello, name), nil
+	}
+	t := p.router.routes.Load()
+	s := t.unnamed
+	if name != "" {
+		s = t.lookup(name)
+	}
+	if s != nil && s.certificates != nil {
+		if c := s.certificates.awaitCertificate(hello, s.host, name); c != nil {
+			return c, nil
+		}
+	}
+	p.certificates.unknown.Add(1)
+	return nil, nil
 }
 
 // isMisdirected reports whether the request must not use the connection that it
