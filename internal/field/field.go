@@ -10,32 +10,94 @@ import (
 )
 
 // IsToken reports whether s is a token, as the name of a field and a method
-// are.
+// are (RFC 9110, section 5.6.2).
 func IsToken(s string) bool {
-	const punctuation uint64 = 1<<'!' | 1<<'#' | 1<<'$' | 1<<'%' | 1<<'&' | 1<<'\'' | 1<<'*' | 1<<'+' | 1<<'-' | 1<<'.'
 	for i := range len(s) {
-		c := s[i]
-		switch {
-		case 'a' <= c|0x20 && c|0x20 <= 'z', '0' <= c && c <= '9':
-		case c < 64 && punctuation>>c&1 == 1:
-		case c == '^', c == '_', c == '`', c == '|', c == '~':
-		default:
+		if kinds[s[i]]&tokenByte == 0 {
 			return false
 		}
 	}
 	return s != ""
 }
 
+// IsTokenByte reports whether c may stand in a token.
+func IsTokenByte(c byte) bool { return kinds[c]&tokenByte != 0 }
+
+// CanonicalName returns name in canonical form, as [http.CanonicalHeaderKey] does, and
+// reports whether it is a token. Names that are canonical, which nearly all are, cost
+// one look at each byte.
+func CanonicalName(name string) (string, bool) {
+	isCanonical, upper := true, true
+	for i := range len(name) {
+		c := name[i]
+		kind := kinds[c]
+		switch {
+		case kind&tokenByte == 0:
+			return "", false
+		case upper && kind&lowerByte != 0, !upper && kind&upperByte != 0:
+			isCanonical = false
+		}
+		upper = c == '-'
+	}
+	if !isCanonical {
+		name = http.CanonicalHeaderKey(name)
+	}
+	return name, name != ""
+}
+
 // IsValue reports whether s can be the value of a field: it has no control
 // characters but tabs (RFC 9110, section 5.5).
 func IsValue(s string) bool {
 	for i := range len(s) {
-		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
+		if kinds[s[i]]&valueByte == 0 {
 			return false
 		}
 	}
 	return true
 }
+
+// IsValueByte reports whether c may stand in the value of a field.
+func IsValueByte(c byte) bool { return kinds[c]&valueByte != 0 }
+
+// TrimSpace returns s without the spaces and tabs around it (RFC 9110, section
+// 5.6.3).
+func TrimSpace(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+// The kinds of bytes.
+const (
+	tokenByte = 1 << iota
+	valueByte
+	lowerByte
+	upperByte
+)
+
+var kinds = func() (kinds [256]uint8) {
+	for c := range kinds {
+		switch {
+		case 'a' <= c && c <= 'z':
+			kinds[c] = tokenByte | lowerByte
+		case 'A' <= c && c <= 'Z':
+			kinds[c] = tokenByte | upperByte
+		case '0' <= c && c <= '9':
+			kinds[c] = tokenByte
+		}
+		if c >= ' ' && c != 0x7f || c == '\t' {
+			kinds[c] |= valueByte
+		}
+	}
+	for _, c := range "!#$%&'*+-.^_`|~" {
+		kinds[c] |= tokenByte
+	}
+	return kinds
+}()
 
 // Elements yields the elements of a list that commas separate, without the
 // white space around them and without empty ones.

@@ -16,8 +16,9 @@ func TestTokenIsMadeOfTokenCharacters(t *testing.T) {
 	for c := range 256 {
 		s := string([]byte{byte(c)})
 		isLetter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-		if want := isLetter || c < 128 && strings.Contains(others, s); field.IsToken(s) != want {
-			t.Errorf("IsToken(%q) = %v", s, !want)
+		want := isLetter || c < 128 && strings.Contains(others, s)
+		if field.IsToken(s) != want || field.IsTokenByte(byte(c)) != want {
+			t.Errorf("IsToken(%q), IsTokenByte(%[1]q) = %v, %v", s, field.IsToken(s), field.IsTokenByte(byte(c)))
 		}
 	}
 }
@@ -32,12 +33,34 @@ func TestEmptyStringIsNoToken(t *testing.T) {
 func TestValueHasNoControlCharactersButTabs(t *testing.T) {
 	for c := range 256 {
 		s := "a" + string([]byte{byte(c)}) + "b"
-		if want := c == '\t' || c >= ' ' && c != 0x7f; field.IsValue(s) != want {
-			t.Errorf("IsValue(%q) = %v", s, !want)
+		want := c == '\t' || c >= ' ' && c != 0x7f
+		if field.IsValue(s) != want || field.IsValueByte(byte(c)) != want {
+			t.Errorf("IsValue(%q), IsValueByte = %v, %v", s, field.IsValue(s), field.IsValueByte(byte(c)))
 		}
 	}
 	is := is.New(t)
 	is.True(field.IsValue(""))
+}
+
+func TestNamesAreCanonicalAsEverywhere(t *testing.T) {
+	is := is.New(t)
+	for _, name := range []string{"Host", "host", "HOST", "x-a-b", "X-A-b", "X-A-B", "x--a", "ETag", "a", "-", "1-a", "!a", "^A"} {
+		canonical, isToken := field.CanonicalName(name)
+		is.True(isToken) // its name is one
+		is.Equal(canonical, http.CanonicalHeaderKey(name))
+	}
+	for _, name := range []string{"", "X A", "X-A ", "X:A", "X-\u00e4", "x-a\x00"} {
+		_, isToken := field.CanonicalName(name)
+		is.True(!isToken) // its name is none
+	}
+}
+
+func TestSpaceAroundAValueIsSpacesAndTabs(t *testing.T) {
+	is := is.New(t)
+	is.Equal(field.TrimSpace(" \t a \tb\t "), "a \tb")
+	is.Equal(field.TrimSpace("a"), "a")
+	is.Equal(field.TrimSpace(" \t"), "")
+	is.Equal(field.TrimSpace("\u00a0a\v"), "\u00a0a\v") // no other space is
 }
 
 func TestElementsAreTrimmedAndNeverEmpty(t *testing.T) {

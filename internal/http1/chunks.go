@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"net/textproto"
+
+	"github.com/shahnk19/parachute/internal/field"
 )
 
 const (
@@ -133,7 +135,7 @@ func (b *body) beginChunk(line []byte) error {
 		size, extensions = bytes.TrimRight(line[:semicolon], " \t"), line[semicolon:]
 	}
 	for _, c := range extensions {
-		if byteKinds[c]&valueByte == 0 {
+		if !field.IsValueByte(c) {
 			return errChunkExtends
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	list "github.com/shahnk19/parachute/internal/field"
+	"github.com/shahnk19/parachute/internal/field"
 )
 
 // A message is what the fields of a request say about the request as a message:
@@ -27,7 +27,7 @@ type message struct {
 }
 
 // readMessage reads what the fields say.
-func readMessage(fields []field) (m message, err error) {
+func readMessage(fields []fieldLine) (m message, err error) {
 	m.length = -1
 	for i := range fields {
 		name, value := fields[i].name, fields[i].value
@@ -84,7 +84,7 @@ func (m *message) readConnection(value string) {
 		m.keepAlive = true
 		return
 	}
-	for option := range list.Elements(value) {
+	for option := range field.Elements(value) {
 		m.close = m.close || strings.EqualFold(option, "close")
 		m.keepAlive = m.keepAlive || strings.EqualFold(option, "keep-alive")
 		m.upgrade = m.upgrade || strings.EqualFold(option, "upgrade")
@@ -119,7 +119,7 @@ func (m *message) readCoding(value string) error {
 // readTrailer reads the names of the trailer fields that are announced.
 func (m *message) readTrailer(value string) {
 	m.hasTrailers = true
-	for name := range list.Elements(value) {
+	for name := range field.Elements(value) {
 		m.badTrailer = m.badTrailer || framesMessage(name)
 	}
 }
@@ -136,7 +136,7 @@ func framesMessage(name string) bool {
 
 // addNames adds the names in the value of a Trailer to h.
 func addNames(h http.Header, value string) {
-	for name := range list.Elements(value) {
+	for name := range field.Elements(value) {
 		h[http.CanonicalHeaderKey(name)] = nil
 	}
 }

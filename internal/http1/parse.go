@@ -2,9 +2,10 @@ package http1
 
 import (
 	"bytes"
-	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/shahnk19/parachute/internal/field"
 )
 
 // A head is what the head of a request says. Its strings do not change and may be
@@ -12,17 +13,17 @@ import (
 type head struct {
 	method string
 	target string
-	minor  int     // of HTTP/1.minor
-	fields []field // in order, Host among them
-	text   string  // what fields was parsed from
+	minor  int         // of HTTP/1.minor
+	fields []fieldLine // in order, Host among them
+	text   string      // what fields was parsed from
 
 	message         // what the fields say about the message
 	url     url.URL // what target says
 	parsed  string  // what url was parsed from
 }
 
-// A field is a field line.
-type field struct {
+// A fieldLine is one line of the header section (RFC 9112, section 5).
+type fieldLine struct {
 	name  string // in canonical form
 	value string // without the white space around it
 }
@@ -86,7 +87,7 @@ func (s *search) run(b []byte, l *limits) (end int, err error) {
 		}
 		s.begin, s.line, s.next = 2, 2, 2
 	}
-	if len(b) > s.begin && !isTokenByte(b[s.begin]) {
+	if len(b) > s.begin && !field.IsTokenByte(b[s.begin]) {
 		return 0, beginningError(b[s.begin:])
 	}
 	for s.next < len(b) {
@@ -141,7 +142,7 @@ func (h *head) parseLine(line []byte, l *limits) error {
 		return errLine
 	}
 	for _, c := range method {
-		if !isTokenByte(c) {
+		if !field.IsTokenByte(c) {
 			return errMethod
 		}
 	}
@@ -223,7 +224,7 @@ func (h *head) parseFields(b []byte) (err error) {
 }
 
 // appendFields appends the field lines in text (RFC 9112, section 5) to fields.
-func appendFields(fields []field, text string) ([]field, error) {
+func appendFields(fields []fieldLine, text string) ([]fieldLine, error) {
 	for text != "" {
 		end := strings.IndexByte(text, '\n')
 		line := text[:end-len("\r")]
@@ -235,87 +236,30 @@ func appendFields(fields []field, text string) ([]field, error) {
 		case colon < 0:
 			return fields, errFieldName
 		}
-		name, ok := canonicalName(line[:colon])
+		name, ok := field.CanonicalName(line[:colon])
 		if !ok {
 			return fields, errFieldName
 		}
-		value := trimSpace(line[colon+1:])
-		if !isValue(value) {
+		value := field.TrimSpace(line[colon+1:])
+		if !field.IsValue(value) {
 			return fields, errFieldValue
 		}
-		fields = append(fields, field{name, value})
+		fields = append(fields, fieldLine{name, value})
 	}
 	return fields, nil
 }
 
-// canonicalName returns name in canonical form, and reports whether it is a token.
-func canonicalName(name string) (string, bool) {
-	isCanonical, upper := true, true
-	for i := range len(name) {
-		c := name[i]
-		kind := byteKinds[c]
-		switch {
-		case kind&tokenByte == 0:
-			return "", false
-		case upper && kind&lowerByte != 0, !upper && kind&upperByte != 0:
-			isCanonical = false
-		}
-		upper = c == '-'
-	}
-	if !isCanonical {
-		name = http.CanonicalHeaderKey(name)
-	}
-	return name, name != ""
-}
-
-// trimSpace removes the white space around a value.
-func trimSpace(s string) string {
-	for s != "" && (s[0] == ' ' || s[0] == '\t') {
-		s = s[1:]
-	}
-	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
-		s = s[:len(s)-1]
-	}
-	return s
-}
-
-// isValue reports whether s has no control characters but tabs (RFC 9110, section
-// 5.5).
-func isValue(s string) bool {
-	for i := range len(s) {
-		if byteKinds[s[i]]&valueByte == 0 {
-			return false
-		}
-	}
-	return true
-}
-
 // The kinds of bytes.
 const (
-	tokenByte = 1 << iota // of a token (RFC 9110, section 5.6.2)
-	valueByte             // of the value of a field
-	lowerByte             // a lower-case letter
-	upperByte             // an upper-case letter
-	hostByte              // of a name in a Host
-	pathByte              // of a path, where it stands for itself
+	hostByte = 1 << iota // of a name in a Host
+	pathByte             // of a path, where it stands for itself
 )
 
 var byteKinds = func() (kinds [256]uint8) {
 	for c := range kinds {
-		switch {
-		case 'a' <= c && c <= 'z':
-			kinds[c] = tokenByte | hostByte | pathByte | lowerByte
-		case 'A' <= c && c <= 'Z':
-			kinds[c] = tokenByte | hostByte | pathByte | upperByte
-		case '0' <= c && c <= '9':
-			kinds[c] = tokenByte | hostByte | pathByte
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' {
+			kinds[c] = hostByte | pathByte
 		}
-		if c >= ' ' && c != 0x7f || c == '\t' {
-			kinds[c] |= valueByte
-		}
-	}
-	for _, c := range "!#$%&'*+-.^_`|~" {
-		kinds[c] |= tokenByte
 	}
 	// Unreserved characters and delimiters (RFC 3986, section 3.2.2). A comma could
 	// be of a list of two hosts.
@@ -328,23 +272,11 @@ var byteKinds = func() (kinds [256]uint8) {
 	return kinds
 }()
 
-// isToken reports whether s is a token.
-func isToken(s string) bool {
-	for i := range len(s) {
-		if byteKinds[s[i]]&tokenByte == 0 {
-			return false
-		}
-	}
-	return s != ""
-}
-
 // cleanValue replaces control characters, which could end a line, by spaces.
 func cleanValue(b []byte) {
 	for i, c := range b {
-		if byteKinds[c]&valueByte == 0 {
+		if !field.IsValueByte(c) {
 			b[i] = ' '
 		}
 	}
 }
-
-func isTokenByte(c byte) bool { return byteKinds[c]&tokenByte != 0 }

@@ -228,7 +228,7 @@ func TestHeadIsParsed(t *testing.T) {
 	is.True(h.close)
 	is.True(h.expect100)
 	is.True(!h.coded)
-	is.Equal(h.fields, []field{
+	is.Equal(h.fields, []fieldLine{
 		{"Host", "A.Test:8080"}, {"X-A", "1"}, {"X-A", ""}, {"Cookie", "\xe4"},
 		{"Content-Length", "007"}, {"Connection", "Foo, CLOSE"}, {"Expect", "100-Continue"},
 	})

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	list "github.com/shahnk19/parachute/internal/field"
+	"github.com/shahnk19/parachute/internal/field"
 )
 
 // writeInterim writes the head of a 1xx. HTTP/1.0 has none (RFC 9110, section 15.2).
@@ -108,7 +108,7 @@ func (w *response) readFraming() {
 	case len(w.header["Transfer-Encoding"]) > 0:
 		w.frameUnknown()
 	}
-	if len(w.header["Connection"]) > 0 && list.HasToken(w.header["Connection"], "close") {
+	if len(w.header["Connection"]) > 0 && field.HasToken(w.header["Connection"], "close") {
 		w.close = true
 	}
 }
@@ -141,7 +141,7 @@ func (w *response) appendStatusLine(b []byte, status int) []byte {
 // appendField appends the lines of a field. A name that is no token is left out, and
 // a value cannot break out of its line.
 func (w *response) appendField(name string, values []string) {
-	if len(values) == 0 || !isToken(name) {
+	if len(values) == 0 || !field.IsToken(name) {
 		return
 	}
 	b := w.out.buf
@@ -150,7 +150,7 @@ func (w *response) appendField(name string, values []string) {
 		b = append(b, ": "...)
 		at := len(b)
 		b = append(b, value...)
-		if !isValue(value) {
+		if !field.IsValue(value) {
 			cleanValue(b[at:])
 		}
 		b = append(b, "\r\n"...)
@@ -166,7 +166,7 @@ func (w *response) appendConnection() {
 	h := &w.turn.head
 	values := w.header["Connection"]
 	switch {
-	case w.close && h.minor > 0 && !list.HasToken(values, "close"):
+	case w.close && h.minor > 0 && !field.HasToken(values, "close"):
 		w.out.buf = append(w.out.buf, "Connection: close\r\n"...)
 	case !w.close && h.minor == 0 && (w.framing == counted || w.framing == bodyless):
 		w.out.buf = append(w.out.buf, keepAliveLine...)

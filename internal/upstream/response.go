@@ -173,19 +173,18 @@ func (c *targetConn) readLine(where section) ([]byte, error) {
 // addField adds the field in line, which it may change, to h.
 func addField(h http.Header, line []byte) error {
 	name, value, ok := bytes.Cut(line, []byte(":"))
-	key := string(name)
+	key, isToken := field.CanonicalName(string(name))
 	switch {
-	case !ok || key == "" || !isWord(key) || bytes.IndexByte(value, '\r') >= 0 || bytes.IndexByte(value, 0) >= 0:
+	case !ok || len(name) == 0 || !isWord(string(name)) || bytes.IndexByte(value, '\r') >= 0 || bytes.IndexByte(value, 0) >= 0:
 		return fmt.Errorf("%w: %q", errField, line[:min(len(line), maxQuoted)])
-	case !field.IsToken(key):
+	case !isToken:
 		return nil
 	}
 	for i, c := range value {
-		if c < ' ' && c != '\t' || c == 0x7f { // which no client of HTTP/2 takes
+		if !field.IsValueByte(c) { // which no client of HTTP/2 takes
 			value[i] = ' '
 		}
 	}
-	key = http.CanonicalHeaderKey(key)
 	h[key] = append(h[key], string(bytes.Trim(value, " \t")))
 	return nil
 }
@@ -207,10 +206,11 @@ func (c *targetConn) plainFields() (http.Header, bool) {
 		line, rest, _ := strings.Cut(text, "\n")
 		name, value, _ := strings.Cut(line, ":")
 		value, whole := strings.CutSuffix(value, "\r")
-		if text = rest; !whole || !field.IsToken(name) || !field.IsValue(value) {
+		name, isToken := field.CanonicalName(name)
+		if text = rest; !whole || !isToken || !field.IsValue(value) {
 			return nil, false
 		}
-		name, values[i] = http.CanonicalHeaderKey(name), strings.Trim(value, " \t")
+		values[i] = field.TrimSpace(value)
 		if others, again := h[name]; again {
 			h[name] = append(others, values[i])
 			continue
