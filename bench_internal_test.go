@@ -72,7 +72,7 @@ func serving(n int) (*Proxy, string) {
 		t.healthy.Store(true)
 		main := newGroup([]*target{t}, nil)
 		main.writers[0].exchange = nothing()
-		services[name] = newVersion(Status{Service: name, Generation: 1}, wants{claims: []claim{{host: host}}}, main)
+		services[name] = newVersion(Status{Service: name, Generation: 1}, wants{claims: []claim{{Host: host}}}, main)
 	}
 	p.router.restore(services, 1)
 	return p, host
@@ -119,7 +119,7 @@ func guarding(b *testing.B, n int) (server, client *tls.Config) {
 	for i := range n {
 		name := fmt.Sprintf("service-%d", i)
 		host = name + ".example.com"
-		v := newVersion(Status{Service: name}, wants{claims: []claim{{host: host}}}, group{})
+		v := newVersion(Status{Service: name}, wants{claims: []claim{{Host: host}}}, group{})
 		v.policy.tls.Mode = TLSFiles
 		v.certificates = &hostCertificates{pair: loaded}
 		services[name] = v

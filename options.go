@@ -555,54 +555,10 @@ func (d Deployment) parse() (*spec, error) {
 // parseClaims reads the hosts and path prefixes, leaving out what cannot be, of
 // which the error tells.
 func (s *spec) parseClaims() (err error) {
-	hosts := make([]string, 0, len(s.Hosts))
-	for _, given := range s.Hosts {
-		host, fault := hostname.ParsePattern(given)
-		if fault != nil {
-			err = cmp.Or(err, fault)
-		} else if !slices.Contains(hosts, host) {
-			hosts = append(hosts, host)
-		}
-	}
-	given := make([]string, 0, len(s.PathPrefixes))
-	var prefixes []string
-	for _, prefix := range s.PathPrefixes {
-		canonical, fault := hostname.ParsePrefix(prefix)
-		if fault != nil {
-			err = cmp.Or(err, fault)
-			continue
-		}
-		if !slices.Contains(given, prefix) {
-			given = append(given, prefix)
-		}
-		if !slices.Contains(prefixes, canonical) {
-			prefixes = append(prefixes, canonical)
-		}
-	}
-	s.claims = claimsOf(hosts, prefixes, len(s.Hosts) == 0, len(s.PathPrefixes) == 0)
-	s.Hosts, s.PathPrefixes = hosts, given
-	if err != nil {
+	if s.claims, s.Hosts, s.PathPrefixes, err = hostname.ParseClaims(s.Hosts, s.PathPrefixes); err != nil {
 		return faultf(ErrInvalid, "%v", err)
 	}
 	return nil
-}
-
-// claimsOf returns every prefix on every host. Without any hosts or prefixes asked
-// for, all of them are meant.
-func claimsOf(hosts, prefixes []string, anywhere, everything bool) []claim {
-	if anywhere {
-		hosts = []string{hostname.Any}
-	}
-	if everything {
-		prefixes = []string{""}
-	}
-	all := make([]claim, 0, len(hosts)*len(prefixes))
-	for _, host := range hosts {
-		for _, prefix := range prefixes {
-			all = append(all, claim{host, prefix})
-		}
-	}
-	return all
 }
 
 // readFiles reads the files that s names, and what is to be done with requests. An

@@ -362,7 +362,7 @@ func (p *Proxy) Restore(services []Status) error {
 		if v != nil {
 			restored[s.Service] = v
 			for _, c := range v.claims {
-				byHost[c.host] = append(byHost[c.host], v)
+				byHost[c.Host] = append(byHost[c.Host], v)
 			}
 		}
 	}
@@ -555,32 +555,13 @@ type phase struct {
 	lanes   []*lane // that are waited for
 }
 
-// begin has ph be under way until end is called.
-func (r *router) begin(ph *phase) (end func()) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.underWay[ph] = struct{}{}
-	return func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		delete(r.underWay, ph)
-	}
-}
-
 // changesUnderWay returns what goes on, by service, the oldest first.
 func (r *router) changesUnderWay() map[string][]Change {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	all := make(map[string][]Change)
-	for ph := range r.underWay {
+	for _, ph := range r.underWay.All() {
 		c := ph.change
 		c.Requests, c.Streams = inFlight(ph.lanes)
 		all[ph.service] = append(all[ph.service], c)
-	}
-	for _, changes := range all {
-		slices.SortFunc(changes, func(a, b Change) int {
-			return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Generation, b.Generation))
-		})
 	}
 	return all
 }

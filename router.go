@@ -63,12 +63,12 @@ func newTable(services map[string]*version) *table {
 	for _, name := range slices.Sorted(maps.Keys(services)) {
 		v := services[name]
 		for _, c := range v.claims {
-			s := t.sites.Get(c.host)
+			s := t.sites.Get(c.Host)
 			if s == nil {
-				s = &site{host: c.host}
-				t.sites.Set(c.host, s)
+				s = &site{host: c.Host}
+				t.sites.Set(c.Host, s)
 			}
-			s.add(c.prefix, v)
+			s.add(c.Prefix, v)
 		}
 	}
 	for s := range t.sites.All() {
@@ -344,9 +344,9 @@ func (q *request) attempt() (again bool) {
 		return false
 	case version.isHalted():
 		return q.waitForResume()
-	case version.isSettling():
+	case !version.settling.IsOver():
 		defer q.countWait(time.Now())
-		if !version.awaitSettled(q.r.Context()) {
+		if !version.settling.Await(q.r.Context()) {
 			q.abort(reason.Gone, q.r.Context().Err())
 		}
 		return true

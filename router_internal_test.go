@@ -20,7 +20,7 @@ func tableOf(n int) (*table, []string) {
 	for i := range n {
 		name := fmt.Sprintf("service-%d", i)
 		host := name + ".example.com"
-		services[name] = newVersion(Status{Service: name}, wants{claims: []claim{{host: host}}}, group{})
+		services[name] = newVersion(Status{Service: name}, wants{claims: []claim{{Host: host}}}, group{})
 		hosts = append(hosts, host)
 	}
 	return newTable(services), hosts
@@ -43,7 +43,7 @@ func TestLookupFindsEachOfManyHosts(t *testing.T) {
 // It takes seconds to find out what it would be in ASCII.
 func TestNameThatIsTooLongForOneIsNobodys(t *testing.T) {
 	is := is.New(t)
-	v := newVersion(Status{Service: "web"}, wants{claims: []claim{{host: hostname.Any}, {host: "*.test"}}}, group{})
+	v := newVersion(Status{Service: "web"}, wants{claims: []claim{{Host: hostname.Any}, {Host: "*.test"}}}, group{})
 	table := newTable(map[string]*version{"web": v})
 	for _, letter := range []string{"a", "A", "ü", "中"} {
 		name := strings.Repeat(letter, 253/len(letter))

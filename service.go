@@ -17,6 +17,7 @@ import (
 	"github.com/shahnk19/parachute/internal/interrupted"
 	"github.com/shahnk19/parachute/internal/reservation"
 	"github.com/shahnk19/parachute/internal/split"
+	"github.com/shahnk19/parachute/internal/underway"
 	"github.com/shahnk19/parachute/internal/waiting"
 )
 
@@ -45,7 +46,7 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment) error {
 
 // replace publishes s as soon as it may, and returns what it replaced.
 func (p *Proxy) replace(ctx context.Context, res *reserved, s *spec) (previous, next *version, err error) {
-	defer p.router.begin(&phase{service: s.Service, change: changeOf(EventDeploying, res.Number)})()
+	defer p.router.underWay.Begin(phase{service: s.Service, change: changeOf(EventDeploying, res.Number)})()
 	if err := p.router.routes.Load().services[s.Service].accepts(&s.Deployment); err != nil {
 		return nil, nil, err // now, and not when everybody has waited for health
 	}
@@ -147,7 +148,7 @@ func (p *Proxy) retire(res *reserved, previous, next *version, limits Timeouts) 
 // in which something has ended; the returned one is for the end. e says which
 // change they are of.
 func (p *Proxy) drain(e Event, lanes []*lane, limits Timeouts, done <-chan struct{}) Event {
-	defer p.router.begin(&phase{e.Service, changeOf(EventDraining, e.Generation), lanes})()
+	defer p.router.underWay.Begin(phase{e.Service, changeOf(EventDraining, e.Generation), lanes})()
 	e.Kind = EventDraining
 	e.Requests, e.Streams = inFlight(lanes)
 	// What is cut off has a second to end.
@@ -156,33 +157,17 @@ func (p *Proxy) drain(e Event, lanes []*lane, limits Timeouts, done <-chan struc
 	e.Limit = max(e.Limit, time.Second)
 	began := time.Now()
 	p.emit(e)
-	var reporting sync.WaitGroup
-	drained := make(chan struct{})
-	reporting.Go(func() { p.reportDrain(e, began, lanes, drained) })
-	requests, streams := drain(lanes, gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
-	close(drained)
-	reporting.Wait()
-	return Event{
-		Kind: EventDrained, Service: e.Service, Generation: e.Generation,
-		Requests: requests, Streams: streams, Elapsed: time.Since(began),
-	}
-}
-
-// reportDrain emits e again each second in which something inside of lanes has
-// ended, until they are drained.
-func (p *Proxy) reportDrain(e Event, began time.Time, lanes []*lane, drained <-chan struct{}) {
-	second := time.NewTicker(time.Second)
-	defer second.Stop()
-	for {
-		select {
-		case <-drained:
-			return
-		case <-second.C:
-		}
+	stop := waiting.Every(time.Second, func() {
 		if requests, streams := inFlight(lanes); requests != e.Requests || streams != e.Streams {
 			e.Requests, e.Streams, e.Elapsed = requests, streams, time.Since(began)
 			p.emit(e)
 		}
+	})
+	requests, streams := drain(lanes, gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
+	stop()
+	return Event{
+		Kind: EventDrained, Service: e.Service, Generation: e.Generation,
+		Requests: requests, Streams: streams, Elapsed: time.Since(began),
 	}
 }
 
@@ -296,7 +281,7 @@ func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
 
 // replaceRollout publishes r, of which s was made, as soon as it may.
 func (p *Proxy) replaceRollout(ctx context.Context, res *reserved, r Rollout, s *spec) (previous, next *version, err error) {
-	defer p.router.begin(&phase{service: res.Name, change: changeOf(EventDeploying, res.Number)})()
+	defer p.router.underWay.Begin(phase{service: res.Name, change: changeOf(EventDeploying, res.Number)})()
 	second, m := p.newGroup(res.Name, res.Number, s, true)
 	targets := second.targets()
 	for _, t := range targets {
@@ -383,7 +368,7 @@ func (p *Proxy) restore(status Status, others map[string]*version, byHost map[st
 	}
 	var own []claim
 	for _, c := range s.claims {
-		conflict := c.conflict(wantsOf(byHost[c.host]), status.Service, s.policy)
+		conflict := conflictOf(c, wantsOf(byHost[c.Host]), status.Service, s.policy)
 		if conflict == nil || conflict.Dispute != "" {
 			own = append(own, c)
 		}
@@ -401,7 +386,7 @@ func (p *Proxy) restore(status Status, others map[string]*version, byHost map[st
 	}
 	status.Deployment = s.Deployment
 	v, m := p.start(status, s, false)
-	v.settled, v.settledBy = m.settled, time.Now().Add(time.Second)
+	v.settling = waiting.Settle(m.settled, time.Second)
 	if status.Rollout == nil {
 		return v, nil
 	}
@@ -437,13 +422,8 @@ type version struct {
 	replaced chan struct{} // closed when a newer version is published
 	resumed  chan struct{} // closed when a version that is not halted has taken the place of one that is, or the Proxy is closed
 
-	// Requests wait until settled is closed, for the first probes, but no
-	// longer than until settledBy. It is nil where they never do: after a
-	// deploy.
-	settled   <-chan struct{}
-	settledBy time.Time
-
-	waiting *waiting.Room // the requests that wait, over all versions of the service
+	settling waiting.Settling // in which requests wait for the first probes; over where they never do: after a deploy
+	waiting  *waiting.Room    // the requests that wait, over all versions of the service
 
 	since time.Time // when the first version of this generation, in this state, was published
 }
@@ -617,33 +597,6 @@ func (v *version) close() {
 	}
 }
 
-// isSettling reports whether requests have to wait before they are sent on.
-func (v *version) isSettling() bool {
-	if v.settled == nil {
-		return false
-	}
-	select {
-	case <-v.settled:
-		return false
-	default:
-		return time.Now().Before(v.settledBy)
-	}
-}
-
-// awaitSettled waits until requests may be sent on, and reports false if ctx
-// ended before.
-func (v *version) awaitSettled(ctx context.Context) bool {
-	limit := time.NewTimer(time.Until(v.settledBy))
-	defer limit.Stop()
-	select {
-	case <-v.settled:
-	case <-limit.C:
-	case <-ctx.Done():
-		return false
-	}
-	return true
-}
-
 // A router publishes tables: readers load the newest one, and each change
 // takes its turn to replace it.
 type router struct {
@@ -655,15 +608,14 @@ type router struct {
 	// that what is kept and what is served change in the same order.
 	publishing sync.Mutex
 
-	mu       sync.Mutex // guards what follows
-	underWay map[*phase]struct{}
+	underWay underway.Register[phase]
 }
 
 func newRouter(commit func([]Status) error) *router {
 	superseded := func(by uint64) error {
 		return faultf(ErrSuperseded, "superseded by generation %d of the service, which was asked for later", by)
 	}
-	r := &router{commit: commit, changes: reservation.New[wants](superseded, ErrClosed), underWay: make(map[*phase]struct{})}
+	r := &router{commit: commit, changes: reservation.New[wants](superseded, ErrClosed)}
 	r.routes.Store(newTable(map[string]*version{}))
 	return r
 }
@@ -684,12 +636,12 @@ func (r *router) reserve(ctx context.Context, service string, part reservation.P
 	return r.changes.Reserve(ctx, service, part, w, func(pending iter.Seq2[string, wants]) error {
 		served := r.routes.Load()
 		for _, c := range w.claims {
-			if s := served.sites.Get(c.host); s != nil {
-				if conflict := c.conflict(wantsOf(s.versions()), service, w.policy); conflict != nil {
+			if s := served.sites.Get(c.Host); s != nil {
+				if conflict := conflictOf(c, wantsOf(s.versions()), service, w.policy); conflict != nil {
 					return conflict
 				}
 			}
-			if conflict := c.conflict(pending, service, w.policy); conflict != nil {
+			if conflict := conflictOf(c, pending, service, w.policy); conflict != nil {
 				return conflict
 			}
 		}

@@ -217,10 +217,7 @@ func (p policy) isSecure() bool { return p.tls.isOn() }
 func (t TLS) isOn() bool { return t.Mode != TLSInherit && t.Mode != TLSOff }
 
 // A claim is a host with a path prefix. No two services have the same claim.
-type claim struct {
-	host   string // as hostname.ParsePattern returns it, or hostname.Any
-	prefix string // as hostname.ParsePrefix returns it
-}
+type claim = hostname.Claim
 
 // wants holds what a service claims, and the policy that other services must agree
 // with.
@@ -229,18 +226,18 @@ type wants struct {
 	policy policy // for the hosts of claims
 }
 
-// conflict returns why service, with the policy mine, cannot have c, or nil if it
+// conflictOf returns why service, with the policy mine, cannot have c, or nil if it
 // can. others yields what each service wants, by name.
-func (c claim) conflict(others iter.Seq2[string, wants], service string, mine policy) *ConflictError {
-	isShared := func(other claim) bool { return other.host == c.host }
+func conflictOf(c claim, others iter.Seq2[string, wants], service string, mine policy) *ConflictError {
+	isShared := func(other claim) bool { return other.Host == c.Host }
 	for owner, theirs := range others {
 		switch {
 		case owner == service:
 		case slices.Contains(theirs.claims, c):
-			return &ConflictError{Host: c.host, Prefix: c.prefix, Owner: owner}
+			return &ConflictError{Host: c.Host, Prefix: c.Prefix, Owner: owner}
 		case slices.ContainsFunc(theirs.claims, isShared):
 			if _, dispute := theirs.policy.with(mine); dispute != "" {
-				return &ConflictError{Host: c.host, Owner: owner, Dispute: dispute}
+				return &ConflictError{Host: c.Host, Owner: owner, Dispute: dispute}
 			}
 		}
 	}

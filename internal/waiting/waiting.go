@@ -1,4 +1,5 @@
-// Package waiting bounds how many requests wait for something, and for how long.
+// Package waiting bounds how many requests wait for something, and for how long, and
+// repeats what is done while something is waited for.
 package waiting
 
 import (
@@ -70,4 +71,67 @@ func (b *Backoff) Pause(ctx context.Context, limit time.Duration, done <-chan st
 	case <-done:
 	}
 	return false
+}
+
+// Every calls f after each pause, until stop is called. When stop returns, f has
+// returned, and is not called again. The caller must call stop, once.
+func Every(pause time.Duration, f func()) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go repeat(pause, f, done, ended)
+	return func() {
+		close(done)
+		<-ended
+	}
+}
+
+func repeat(pause time.Duration, f func(), done <-chan struct{}, ended chan<- struct{}) {
+	defer close(ended)
+	ticker := time.NewTicker(pause)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-ticker.C:
+			f()
+		}
+	}
+}
+
+// A Settling is a time in which requests wait for something to be known. It ends when
+// that is known, but it lasts no longer than its limit. The zero Settling is over.
+type Settling struct {
+	known <-chan struct{} // nil: it is over
+	until time.Time
+}
+
+// Settle begins a Settling, which ends when known is closed, or after limit.
+func Settle(known <-chan struct{}, limit time.Duration) Settling {
+	return Settling{known, time.Now().Add(limit)}
+}
+
+// IsOver reports whether nothing has to be waited for.
+func (s *Settling) IsOver() bool {
+	if s.known == nil {
+		return true
+	}
+	select {
+	case <-s.known:
+		return true
+	default:
+		return !time.Now().Before(s.until)
+	}
+}
+
+// Await waits for the end, and reports false if ctx ended before.
+func (s *Settling) Await(ctx context.Context) bool {
+	limit := time.NewTimer(time.Until(s.until))
+	defer limit.Stop()
+	select {
+	case <-s.known:
+	case <-limit.C:
+	case <-ctx.Done():
+		return false
+	}
+	return true
 }

@@ -91,3 +91,64 @@ func TestPauseEndsWithItsRequestAndWithWhatItWaitsFor(t *testing.T) {
 		is.Equal(time.Since(began), 2*time.Millisecond)
 	})
 }
+
+func TestEveryRepeatsUntilStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var at []time.Duration
+		began := time.Now()
+		stop := waiting.Every(time.Second, func() { at = append(at, time.Since(began)) })
+		time.Sleep(3500 * time.Millisecond)
+		stop()
+		time.Sleep(time.Minute)
+		is.Equal(at, []time.Duration{time.Second, 2 * time.Second, 3 * time.Second})
+	})
+}
+
+func TestStopWaitsForTheCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		returned := false
+		stop := waiting.Every(time.Second, func() {
+			time.Sleep(time.Minute)
+			returned = true
+		})
+		time.Sleep(1500 * time.Millisecond)
+		stop()
+		is.True(returned) // before stop did
+	})
+}
+
+func TestSettlingEndsWhenItIsKnownOrAtItsLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var over waiting.Settling
+		is.True(over.IsOver()) // the zero one
+
+		known := make(chan struct{})
+		s := waiting.Settle(known, time.Second)
+		is.True(!s.IsOver())
+		time.AfterFunc(300*time.Millisecond, func() { close(known) })
+		began := time.Now()
+		is.True(s.Await(t.Context()))
+		is.Equal(time.Since(began), 300*time.Millisecond) // not the limit
+		is.True(s.IsOver())
+
+		s = waiting.Settle(make(chan struct{}), time.Second)
+		began = time.Now()
+		is.True(s.Await(t.Context()))
+		is.Equal(time.Since(began), time.Second) // the limit
+		is.True(s.IsOver())
+	})
+}
+
+func TestWhoeverLeavesWaitsForNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		s := waiting.Settle(make(chan struct{}), time.Second)
+		is.True(!s.Await(ctx))
+		is.True(!s.IsOver()) // for others
+	})
+}
