@@ -28,6 +28,7 @@ type conn struct {
 	turn     *turn // has something that was read; nil: nothing was
 	released bool  // the connection is somebody else's
 	last     bool  // the response that is being made is the last one
+	retired  bool  // likewise, because the server was retired
 	began    time.Time
 
 	mu       sync.Mutex // guards the fields below
@@ -175,7 +176,7 @@ func (c *conn) serveRequest() (again bool) {
 	switch {
 	case err == errHandlerLength:
 		c.server.logf("%v", err)
-	case err == nil && (!whole || !again && len(t.in.unread()) > 0):
+	case err == nil && (!whole || !again && (c.retired || len(t.in.unread()) > 0)):
 		c.linger()
 	}
 	if !again || !whole {
@@ -256,4 +257,7 @@ func (c *conn) linger() {
 
 // isLast reports whether the response that is being made is the last one on the
 // connection, for the server's sake.
-func (c *conn) isLast() bool { return c.last || c.isStopping() }
+func (c *conn) isLast() bool {
+	c.retired = c.server.retired.Load() && c.turn.isAlone()
+	return c.last || c.retired || c.isStopping()
+}

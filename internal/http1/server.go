@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -56,6 +57,7 @@ type Server struct {
 	clock  clock
 
 	stopped chan struct{} // closed when stopping is set
+	retired atomic.Bool   // Retire was called
 
 	mu        sync.Mutex                 // guards the fields below
 	listeners map[*net.Listener]struct{} // some cannot be keys themselves
@@ -89,8 +91,8 @@ func (s *Server) init() {
 const maxPipes = 32
 
 // Serve accepts connections from l, and serves each on a goroutine of its own. It
-// always returns an error, [http.ErrServerClosed] after Shutdown or Close, and has
-// closed l then.
+// always returns an error, [http.ErrServerClosed] after Retire, Shutdown or Close, and
+// has closed l then.
 func (s *Server) Serve(l net.Listener) error {
 	s.init()
 	defer l.Close()
@@ -108,7 +110,7 @@ func (s *Server) Serve(l net.Listener) error {
 			}
 			continue
 		}
-		if s.isStopping() {
+		if s.isStopping() || s.retired.Load() {
 			return http.ErrServerClosed
 		}
 		if errno, ok := errors.AsType[syscall.Errno](err); !ok || !errno.Temporary() {
@@ -128,6 +130,21 @@ func (s *Server) ServeConn(nc net.Conn) {
 	s.init()
 	if c := s.track(nc); c != nil {
 		c.serve()
+	}
+}
+
+// Retire closes the listeners, and leaves all else to the clients: each connection is
+// closed behind the response to the next request that it brings, or to the last of those
+// that have arrived together. Until then it may be without a request for as long as
+// always. So no client finds a connection closed on which it has just sent something.
+// Shutdown closes what is left.
+func (s *Server) Retire() {
+	s.init()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retired.Store(true)
+	for l := range s.listeners {
+		(*l).Close()
 	}
 }
 
@@ -211,10 +228,11 @@ func (s *Server) Connections() (open, busy int) {
 func (s *Server) addListener(l *net.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.stopping {
-		s.listeners[l] = struct{}{}
+	if s.stopping || s.retired.Load() {
+		return false
 	}
-	return !s.stopping
+	s.listeners[l] = struct{}{}
+	return true
 }
 
 func (s *Server) removeListener(l *net.Listener) {

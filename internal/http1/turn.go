@@ -2,6 +2,7 @@ package http1
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"sync"
 )
@@ -45,6 +46,19 @@ func (t *turn) begin(c *conn) *http.Request {
 		r.Body = t.body
 	}
 	return r
+}
+
+// isAlone reports whether nothing is known to have arrived behind the request.
+func (t *turn) isAlone() bool {
+	b := t.body
+	if b == nil {
+		return len(t.in.unread()) == 0
+	}
+	if !b.mu.TryLock() { // whoever reads may wait
+		return false
+	}
+	defer b.mu.Unlock()
+	return b.err == io.EOF && len(t.in.unread()) == 0
 }
 
 // end ends the context of the request.
