@@ -70,6 +70,7 @@ func (s *stoppable) shutdown(ctx context.Context) <-chan error {
 	for {
 		client, err := net.Dial("tcp", s.address)
 		if err != nil {
+			s.Connections() // when it has told all of them
 			return ended
 		}
 		client.Close()
