@@ -2,6 +2,8 @@
 
 GO          ?= go
 FUZZTIME    ?= 30s
+FOR         ?= 2m
+SEED        ?=
 VERSION     ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -18,7 +20,7 @@ GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.version=$(VERSIO
 packages = $(sort $(dir $(shell grep -rl --include='*_test.go' '$(1)' .)))
 
 .DEFAULT_GOAL := build
-.PHONY: build test check bench pgo fuzz mutants demo man picture dist docker clean help
+.PHONY: build test check bench pgo fuzz mutants soak demo man picture dist docker clean help
 
 build: ## Build bin/parachute (the default)
 	$(GOBUILD) -o bin/parachute ./cmd/parachute
@@ -62,6 +64,10 @@ fuzz: ## Fuzz each fuzz target for FUZZTIME (30s), one after another
 
 mutants: ## Break the code of PKG, one expression at a time, and report which breaks its tests do not notice (up to an hour a package)
 	.ci/mutants $(PKG)
+
+soak: build ## Shake the proxy FOR some time (2m), and check that nothing is lost which the documents promise; SEED repeats what was done
+	cd internal/e2e && $(GO) build -o ../../bin/soak ./soak
+	bin/soak --for $(FOR) $(if $(SEED),--seed $(SEED))
 
 demo: build ## Deploy back and forth under load, then leave the proxy up to play with
 	$(GOBUILD) -o bin/ ./examples/backend ./examples/demo

@@ -7,11 +7,13 @@ replace github.com/shahnk19/parachute => ../..
 tool github.com/summerwind/h2spec/cmd/h2spec
 
 require (
+	github.com/coder/websocket v1.8.15
 	github.com/letsencrypt/pebble/v2 v2.10.1
 	github.com/matryer/is v1.4.1
 	github.com/miekg/dns v1.1.62
 	github.com/quic-go/quic-go v0.65.0
 	github.com/shahnk19/parachute v0.0.0-00010101000000-000000000000
+	golang.org/x/sys v0.50.0
 	google.golang.org/grpc v1.85.0
 )
 
@@ -30,7 +32,6 @@ require (
 	golang.org/x/mod v0.41.0 // indirect
 	golang.org/x/net v0.62.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect
-	golang.org/x/sys v0.50.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/tools v0.51.0 // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1 // indirect

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/proxytest"
+)
+
+const root = "../../.." // of the repository
+
+// programs is the folder with the soak, the proxy, and a proxy whose drains do not wait.
+var programs string
+
+func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+
+func runTests(m *testing.M) int {
+	flag.Parse()
+	var err error
+	if programs, err = os.MkdirTemp("", "soak-test"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(programs)
+	return m.Run()
+}
+
+// build builds one of the programs.
+func build(t *testing.T, name, dir, pkg string, flags ...string) string {
+	t.Helper()
+	path := filepath.Join(programs, name)
+	if err := proxytest.Build(path, dir, pkg, append(flags, raceFlags()...)...); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// raceFlags returns what builds a program with the race detector if these tests have it.
+func raceFlags() []string {
+	info, ok := debug.ReadBuildInfo()
+	if ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		return []string{"-race"}
+	}
+	return nil
+}
+
+// shakeFor runs the soak, and returns what it printed and its exit code.
+func shakeFor(t *testing.T, d time.Duration, parachute string) (printed string, code int) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), build(t, "soak", ".", "."), "--for", d.String(), "--seed", "19", "--parachute", parachute, "--dir", t.TempDir())
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 2 * patience
+	out, err := cmd.CombinedOutput()
+	if _, exited := err.(*exec.ExitError); err != nil && !exited {
+		t.Fatal(err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+func TestSoakLosesNothingThatIsPromised(t *testing.T) {
+	is := is.New(t)
+	printed, code := shakeFor(t, 15*time.Second, build(t, "parachute", root, "./cmd/parachute"))
+	t.Log(printed)
+	is.Equal(code, 0)
+	is.True(strings.Contains(printed, "clean: nothing failed that must not"))
+}
+
+func TestSoakNoticesThatDrainsDoNotWait(t *testing.T) {
+	is := is.New(t)
+	printed, code := shakeFor(t, 5*time.Second, build(t, "parachute-nodrain", root, "./cmd/parachute", "-tags", "nodrain"))
+	is.Equal(code, 1)
+	is.True(strings.Contains(printed, "failed that must not:"))
+	is.True(regexp.MustCompile(`(?m)^\S+ web (POST|download), slow: (unwelcome|cut)`).MatchString(printed)) // requests that the deploy had to wait for
+}
+
+func TestContractNamesWhereItStands(t *testing.T) {
+	for _, c := range contract {
+		t.Run(c.cause, func(t *testing.T) {
+			is := is.New(t)
+			file, heading, _ := strings.Cut(c.doc, "#")
+			text, err := os.ReadFile(filepath.Join(root, file))
+			is.NoErr(err)
+			is.True(slices.Contains(anchors(string(text)), heading))
+		})
+	}
+}
+
+var noLetter = regexp.MustCompile(`[^a-z0-9 -]`)
+
+// anchors returns the names by which the headings of a text can be linked to.
+func anchors(text string) (all []string) {
+	for line := range strings.Lines(text) {
+		if level, title, ok := strings.Cut(line, " "); ok && strings.Trim(level, "#") == "" && level != "" {
+			name := noLetter.ReplaceAllString(strings.ToLower(strings.TrimSpace(title)), "")
+			all = append(all, strings.ReplaceAll(name, " ", "-"))
+		}
+	}
+	return all
+}
+
+func TestFailureIsPutDownOnlyToWhatWasDoneToIt(t *testing.T) {
+	is := is.New(t)
+	begin := time.Now()
+	at := func(seconds int) time.Time { return begin.Add(time.Duration(seconds) * time.Second) }
+	one, two := &instance{name: "web.1.1", address: "127.0.0.1:1"}, &instance{name: "web.1.2", address: "127.0.0.1:2"}
+	l := &ledger{lines: make(map[string]logLine), disturbances: []*disturbance{
+		{kind: targetKilled, service: web, instance: one, from: at(10), to: at(12)},
+		{kind: stopped, service: web, from: at(20), to: at(22)},
+		{kind: deployed, service: web, from: at(30), to: at(32)},
+	}}
+	cause := func(f failure, log logLine) string {
+		f.nonce = "nonce"
+		l.lines["nonce"] = log
+		l.failures = []failure{f}
+		if c := l.judge()[0].clause; c != nil {
+			return c.cause
+		}
+		return ""
+	}
+	of := func(service string, again bool, from int, status int, part, instance string) exchange {
+		return exchange{service: service, again: again, began: at(from), status: status, part: part, instance: instance}
+	}
+	broken := logLine{Target: one.address}
+
+	is.Equal(cause(failure{of(web, false, 9, 502, "", ""), at(11), refused, nil, logLine{}}, broken), "target killed with a request that may not be sent twice")
+	is.Equal(cause(failure{of(web, true, 9, 502, "", ""), at(11), refused, nil, logLine{}}, broken), "")                        // it may be sent twice
+	is.Equal(cause(failure{of(web, false, 9, 502, "", ""), at(11), refused, nil, logLine{}}, logLine{Target: two.address}), "") // another target had it
+	is.Equal(cause(failure{of(named, false, 9, 502, "", ""), at(11), refused, nil, logLine{}}, broken), "")                     // another service
+	is.Equal(cause(failure{of(web, false, 13, 502, "", ""), at(14), refused, nil, logLine{}}, broken), "")                      // later
+	is.Equal(cause(failure{of(web, true, 9, 200, "", one.name), at(11), answering, nil, logLine{}}, logLine{}), "target killed while it answered")
+	is.Equal(cause(failure{of(web, true, 9, 200, "", two.name), at(11), answering, nil, logLine{}}, logLine{}), "") // another target answered
+	is.Equal(cause(failure{of(web, true, 9, 200, "", one.name), at(11), checking, nil, logLine{}}, logLine{}), "")  // nothing allows wrong content
+	is.Equal(cause(failure{of(web, true, 20, 503, "stopped", ""), at(21), refused, nil, logLine{}}, logLine{}), "the service was stopped")
+	is.Equal(cause(failure{of(web, true, 20, 503, "draining", ""), at(21), refused, nil, logLine{}}, logLine{}), "")
+	is.Equal(cause(failure{of(web, true, 29, 200, "", ""), at(31), streaming, endedInOrder{}, logLine{}}, logLine{}), "stream ended by a deploy")
+	is.Equal(cause(failure{of(web, true, 29, 200, "", ""), at(31), streaming, brokenStream{}, logLine{}}, logLine{}), "") // not as streams are ended
+	is.Equal(cause(failure{of(web, true, 29, 200, "", ""), at(31), answering, nil, logLine{}}, logLine{}), "")            // no stream
+}
+
+func TestAnswerOfAReplacedTargetIsWrong(t *testing.T) {
+	is := is.New(t)
+	s := &service{standing: make(map[string]*standing)}
+	old, fresh := &standing{instance: &instance{name: "old"}}, &standing{instance: &instance{name: "new"}}
+	s.standing["old"], s.standing["new"] = old, fresh
+	ask := func(by string) error { return s.answered(&exchange{instance: by, began: time.Now()}) }
+
+	is.NoErr(ask("old"))
+	s.switching([]*standing{fresh}, []*standing{old})
+	is.NoErr(ask("old")) // nobody has seen the new one yet
+	early := &exchange{instance: "old", began: time.Now()}
+	is.NoErr(ask("new"))
+	is.NoErr(s.answered(early)) // it began before
+	is.True(ask("old") != nil)
+	is.True(ask("somebody") != nil)
+}

@@ -1,0 +1,5 @@
+//go:build nodrain
+
+package gate
+
+const drainsWait = false
