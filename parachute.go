@@ -378,8 +378,8 @@ func (p *Proxy) Restore(services []Status) error {
 // Shutdown prepares for the end: changes are refused with ErrClosed from now
 // on, those that wait for health are ended so, and streams are closed as in a
 // drain. It returns nil when nobody is inside, or ctx's error when ctx ends
-// before. New requests are still served, so it is meant to be called beside
-// http.Server.Shutdown, which lets none come.
+// before. Requests that wait in a pause are answered 503. All others are still
+// served, so it is meant to be called beside http.Server.Shutdown.
 func (p *Proxy) Shutdown(ctx context.Context) error {
 	changed := p.stop()
 	for {
@@ -434,9 +434,9 @@ func (p *Proxy) stop() <-chan struct{} {
 	return p.router.changes.Close()
 }
 
-func (p *Proxy) isStopping() bool {
+func (p *Proxy) isClosed() bool {
 	select {
-	case <-p.stopping:
+	case <-p.done:
 		return true
 	default:
 		return false

@@ -550,7 +550,7 @@ func (q *request) waitForTarget() (again bool) {
 	switch {
 	case q.r.Context().Err() != nil:
 		q.abort(reason.Gone, fmt.Errorf("%w while it waited: %w", q.r.Context().Err(), q.lastErr))
-	case q.proxy.isStopping():
+	case q.proxy.isClosed():
 		q.refuse(reason.Closed, q.lastErr)
 	default:
 		q.refuse(q.lastReason, q.lastErr)
@@ -570,7 +570,7 @@ func (q *request) pause() bool {
 	}
 	defer room.Leave()
 	defer q.countWait(time.Now())
-	return q.backoff.Pause(q.r.Context(), q.version.status.Deployment.Timeouts.Hold, q.proxy.stopping)
+	return q.backoff.Pause(q.r.Context(), q.version.status.Deployment.Timeouts.Hold, q.proxy.done)
 }
 
 // forward sends the request to l's target and passes the answer on. It reports

@@ -316,7 +316,21 @@ func TestHeldRequestGoesWhereTheNextDeployPoints(t *testing.T) {
 	})
 }
 
-func TestShutdownAnswersHeldRequests(t *testing.T) {
+// Nobody can resume the service any more.
+func TestShutdownAnswersPausedRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("app", "app.test:80")
+		is.NoErr(h.deploy("web", "app.test:80"))
+		is.NoErr(h.Pause(t.Context(), "web", parachute.Pause{}))
+		answer := h.ask("any.test")
+		is.NoErr(h.Shutdown(t.Context()))
+		is.Equal(<-answer, "503 503 Service Unavailable")
+	})
+}
+
+func TestShutdownLetsRequestsWaitForTheirTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		h := newHouse(t, parachute.Options{})
@@ -325,6 +339,12 @@ func TestShutdownAnswersHeldRequests(t *testing.T) {
 		app.Stop()
 		answer := h.ask("any.test")
 		is.NoErr(h.Shutdown(t.Context()))
+		h.app("app", "app.test:80") // it was restarted in place
+		is.Equal(<-answer, "200 app")
+
+		app.Stop()
+		answer = h.ask("any.test")
+		is.NoErr(h.Close())
 		is.Equal(<-answer, "503 503 Service Unavailable")
 	})
 }

@@ -71,6 +71,9 @@ var contract = []clause{
 		return f.stage == asking && strings.HasPrefix(f.kind, "HTTP/3")
 	}, quicSilence},
 	{"stream ended by a restart of the proxy", "docs/operating.md#signals", proxyRestarted, streamEnded, 0},
+	{"paused when the proxy was told to end", "docs/operating.md#signals", proxyRestarted, func(f *failure, _ *disturbance) bool {
+		return f.stage == refused && f.status == 503 && f.part == "draining" && f.log.Target == ""
+	}, 0},
 	{"proxy restarted, and was not there", "docs/operating.md#a-new-version-of-the-proxy-itself", proxyRestarted, func(f *failure, d *disturbance) bool {
 		switch f.stage {
 		case connecting, commanding:

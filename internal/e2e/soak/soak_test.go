@@ -58,7 +58,7 @@ func raceFlags() []string {
 // shakeFor runs the soak, and returns what it printed and its exit code.
 func shakeFor(t *testing.T, d time.Duration, parachute string) (printed string, code int) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), build(t, "soak", ".", "."), "--for", d.String(), "--seed", "19", "--parachute", parachute, "--dir", t.TempDir())
+	cmd := exec.CommandContext(t.Context(), build(t, "soak", ".", "."), "--for", d.String(), "--seed", "20", "--parachute", parachute, "--dir", t.TempDir())
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 2 * patience
 	out, err := cmd.CombinedOutput()
