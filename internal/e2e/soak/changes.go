@@ -166,6 +166,8 @@ func (s *service) deployTwice(ctx context.Context, chance *rand.Rand) error {
 	s.switching(first, old)
 	s.switching(second, append(old, first...))
 	var earlier report
+	x := s.soak.newExchange("command", s, false)
+	s.soak.ledger.begun(x)
 	begun := make(chan struct{})
 	ended := make(chan struct{})
 	go func() {
@@ -183,11 +185,10 @@ func (s *service) deployTwice(ctx context.Context, chance *rand.Rand) error {
 	}
 	r := s.command(nil, slices.Concat([]string{"deploy", s.name}, targetFlags(second), s.flags)...)
 	<-ended
-	if earlier.code != 0 && earlier.code != exitSuperseded && r.code == 0 {
-		x := s.soak.newExchange("command", s, false)
-		s.soak.ledger.begun(x)
-		x.status = earlier.code
+	if x.status = earlier.code; earlier.code != 0 && earlier.code != exitSuperseded {
 		s.soak.ledger.failed(x, commanding, fmt.Errorf("deploy, the earlier of two: %w", earlier.err))
+	} else {
+		s.soak.ledger.good(x)
 	}
 	if err := s.concluded(ctx, r, nil, second); err != nil {
 		return err

@@ -234,6 +234,17 @@ func (l *ledger) judge() (findings []finding) {
 	return findings
 }
 
+// hasFault reports whether something has failed for at least a second that is put down to
+// nothing. By then the proxy's log says why.
+func (l *ledger) hasFault() bool {
+	for _, f := range l.judge() {
+		if f.clause == nil && time.Since(f.ended) > time.Second {
+			return true
+		}
+	}
+	return false
+}
+
 func (l *ledger) clauseLocked(f *failure) *clause {
 	for i := range contract {
 		c := &contract[i]
@@ -245,15 +256,4 @@ func (l *ledger) clauseLocked(f *failure) *clause {
 		}
 	}
 	return nil
-}
-
-// done returns how often each thing was done.
-func (l *ledger) done() map[what]int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	counts := make(map[what]int)
-	for _, d := range l.disturbances {
-		counts[d.kind]++
-	}
-	return counts
 }

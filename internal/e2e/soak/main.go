@@ -75,16 +75,17 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 // options are what the command line says.
 type options struct {
-	duration  time.Duration
-	seed      uint64
-	parachute string // path of the proxy's binary
-	dir       string // where everything is kept
+	duration   time.Duration
+	seed       uint64
+	parachute  string // path of the proxy's binary
+	dir        string // where everything is kept
+	untilFault bool   // end early if there is one
 }
 
 // args returns the command line that says the same.
 func (o options) args() []string {
 	return []string{
-		"--for", o.duration.String(), "--seed", fmt.Sprint(o.seed), "--parachute", o.parachute, "--dir", o.dir,
+		"--for", o.duration.String(), "--seed", fmt.Sprint(o.seed), "--parachute", o.parachute, "--dir", o.dir, fmt.Sprint("--until-fault=", o.untilFault),
 	}
 }
 
@@ -96,6 +97,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.Uint64Var(&o.seed, "seed", o.seed, "`number` that decides what is done, and in which order (default: by chance)")
 	flags.StringVar(&o.parachute, "parachute", beside("parachute"), "`path` of the proxy's binary")
 	flags.StringVar(&o.dir, "dir", "", "`folder` for logs and state (default: a new one, removed after a clean run)")
+	flags.BoolVar(&o.untilFault, "until-fault", false, "end as soon as something has failed that must not")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}

@@ -143,6 +143,9 @@ func (s *soak) shake(ctx context.Context, out io.Writer) (clean bool, err error)
 	}
 	during, cancel := context.WithTimeout(ctx, s.duration)
 	defer cancel()
+	if s.untilFault {
+		go s.endAtFault(during, cancel)
+	}
 	shakers := newCrew(ctx)
 	shakers.do(func(ctx context.Context) error {
 		return deal(ctx, during.Done(), s.chance("proxy"), s.pace(4*time.Second), s.troubles())
@@ -181,6 +184,23 @@ func (s *soak) shake(ctx context.Context, out io.Writer) (clean bool, err error)
 		s.wrong(err)
 	}
 	return s.report(out, took, start, end), nil
+}
+
+// endAtFault calls end when something has failed that must not, and returns when ctx
+// ends.
+func (s *soak) endAtFault(ctx context.Context, end func()) {
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
+	for {
+		select {
+		case <-look.C:
+			if s.ledger.hasFault() {
+				end()
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // pace returns how long to wait between two deeds: a short soak has to do the same in
