@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+
+	"github.com/shahnk19/parachute/cmd/parachute/internal/tcp"
 )
 
 // A frontend serves clients over one protocol.
@@ -39,7 +41,7 @@ func (s *server) addFrontends(c Config, p parts) {
 		if len(f.services) > 0 {
 			own = s.handle(s.proxy.Only(f.services...))
 		}
-		s.frontends = append(s.frontends, b.plain(f, own)...)
+		s.frontends = append(s.frontends, b.plain(f.Listener, own)...)
 	}
 	if l.https == nil {
 		return
@@ -62,19 +64,19 @@ type frontendBuilder struct {
 }
 
 // plain returns the frontends of a listener without TLS.
-func (b frontendBuilder) plain(l net.Listener, handler http.HandlerFunc) []frontend {
+func (b frontendBuilder) plain(l *tcp.Listener, handler http.HandlerFunc) []frontend {
 	return b.tcp("http", "h2c", l, nil, handler)
 }
 
 // secure returns the frontends of a listener with TLS.
-func (b frontendBuilder) secure(l net.Listener, config *tls.Config, handler http.HandlerFunc) []frontend {
+func (b frontendBuilder) secure(l *tcp.Listener, config *tls.Config, handler http.HandlerFunc) []frontend {
 	return b.tcp("https", "h2", l, config, handler)
 }
 
 // tcp returns the frontends of a listener: one for HTTP/1, which has the connections
 // first, and one for HTTP/2, which it hands over the others to.
-func (b frontendBuilder) tcp(protocol, second string, l net.Listener, config *tls.Config, handler http.HandlerFunc) []frontend {
-	handed := newHTTP2Listener(l.Addr())
+func (b frontendBuilder) tcp(protocol, second string, l *tcp.Listener, config *tls.Config, handler http.HandlerFunc) []frontend {
+	accepted, handed := l.NewAcceptor(), newHTTP2Listener(l.Addr())
 	one := b.limits.newHTTP1(handler)
 	one.TLSConfig, one.HTTP2, one.ErrorLog = config, handed.hand, b.errorLog
 	two := &http.Server{Handler: b.uploads.countBodies(b.limits.check(handler)), ConnContext: b.uploads.tcpContext, ErrorLog: b.errorLog}
@@ -83,7 +85,7 @@ func (b frontendBuilder) tcp(protocol, second string, l net.Listener, config *tl
 	two.Protocols.SetUnencryptedHTTP2(config == nil)
 	b.limits.apply(two)
 	return []frontend{
-		{protocol, func() error { return one.Serve(l) }, one},
+		{protocol, func() error { return one.Serve(accepted) }, one},
 		{second, func() error { return two.Serve(handed) }, two},
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"github.com/shahnk19/parachute/cmd/parachute/internal/tcp"
@@ -24,12 +26,12 @@ func (e *ListenError) Unwrap() error { return e.Err }
 
 // listeners are the listeners for clients, and for the metrics port.
 type listeners struct {
-	http    net.Listener
+	http    *tcp.Listener
 	further []further
-	https   net.Listener   // nil without HTTPS
+	https   *tcp.Listener  // nil without HTTPS
 	quic    net.PacketConn // nil without HTTP/3
 
-	metrics net.Listener // nil without a metrics port
+	metrics *tcp.Listener // nil without a metrics port
 
 	noHTTPS error // why there is no HTTPS
 
@@ -38,7 +40,7 @@ type listeners struct {
 
 // further is the listener of a FurtherListener.
 type further struct {
-	net.Listener
+	*tcp.Listener
 	services []string
 }
 
@@ -141,7 +143,7 @@ func (l *listeners) listenTLS(c Config) error {
 	}
 }
 
-func listen(ip netip.Addr, port int, q *tcp.Quota) (net.Listener, error) {
+func listen(ip netip.Addr, port int, q *tcp.Quota) (*tcp.Listener, error) {
 	return tcp.Listen(joinHostPort(ip, port), q)
 }
 
@@ -153,9 +155,9 @@ func joinHostPort(ip netip.Addr, port int) string {
 	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
-func portOf(l net.Listener) int { return int(addrPort(l).Port()) }
+func portOf(l *tcp.Listener) int { return int(addrPort(l).Port()) }
 
-func addrPort(l net.Listener) netip.AddrPort { return l.Addr().(*net.TCPAddr).AddrPort() }
+func addrPort(l *tcp.Listener) netip.AddrPort { return l.Addr().(*net.TCPAddr).AddrPort() }
 
 // httpsPort returns where HTTPS is served, or 0 if it is not.
 func (l *listeners) httpsPort() int {
@@ -172,7 +174,7 @@ func (l *listeners) addresses() []netip.AddrPort {
 		addrs = append(addrs, addrPort(l.https))
 	}
 	for _, f := range l.further {
-		addrs = append(addrs, addrPort(f))
+		addrs = append(addrs, addrPort(f.Listener))
 	}
 	return addrs
 }
@@ -198,19 +200,31 @@ func (l *listeners) log(logger *slog.Logger) {
 	}
 }
 
+// forClients returns the TCP listeners for clients.
+func (l *listeners) forClients() []*tcp.Listener {
+	all := []*tcp.Listener{l.http, l.https}
+	for _, f := range l.further {
+		all = append(all, f.Listener)
+	}
+	return slices.DeleteFunc(all, func(l *tcp.Listener) bool { return l == nil })
+}
+
+// finish closes the TCP listeners for clients as their Finish does, and returns then.
+func (l *listeners) finish() {
+	var finishing sync.WaitGroup
+	for _, bound := range l.forClients() {
+		finishing.Go(func() { bound.Finish() })
+	}
+	finishing.Wait()
+}
+
 // close closes all listeners. Those that are closed already are no problem.
 func (l *listeners) close() {
-	if l.http != nil {
-		l.http.Close()
-	}
-	for _, f := range l.further {
-		f.Close()
+	for _, bound := range l.forClients() {
+		bound.Close()
 	}
 	if l.metrics != nil {
 		l.metrics.Close()
-	}
-	if l.https != nil {
-		l.https.Close()
 	}
 	if l.quic != nil {
 		l.quic.Close()

@@ -27,7 +27,7 @@ func addMetricsHooks(m *metrics.Metrics, o *parachute.Options) {
 
 // addMonitoring creates the server of the metrics port.
 func (s *server) addMonitoring(c Config, p parts, m *metrics.Metrics) {
-	s.monitoringListener = p.listeners.metrics
+	s.monitoringListener = p.listeners.metrics.NewAcceptor()
 	s.monitoring = &http.Server{
 		Handler:  s.monitoringHandler(m),
 		ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug),

@@ -222,6 +222,7 @@ type server struct {
 	proxy           *parachute.Proxy
 	control         *control.Server
 	commands        *http.Server // serves control
+	listeners       *listeners
 	frontends       []frontend   // serve proxy
 	altSvc          []string     // Alt-Svc header of answers over HTTPS; nil without HTTP/3
 	handlers        atomic.Int64 // running handlers, including those of hijacked connections
@@ -236,6 +237,7 @@ func newServer(c Config, p parts) *server {
 		shutdownTimeout: cmp.Or(c.ShutdownTimeout, 30*time.Second),
 		logger:          p.logger,
 		control:         control.NewServer(c.Version),
+		listeners:       p.listeners,
 	}
 	s.control.Logs = logsOf(p.log)
 	options := parachute.Options{

@@ -14,6 +14,7 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/accesslog"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/certstore"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/state"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/tcp"
 )
 
 var errBroken = errors.New("broken")
@@ -24,12 +25,13 @@ type brokenListener struct{ net.Listener }
 func (brokenListener) Accept() (net.Conn, error) { return nil, errBroken }
 
 func TestFirstListenerThatFailsStopsAll(t *testing.T) {
-	for name, broken := range map[string]func(commands, requests net.Listener) (net.Listener, net.Listener){
-		"control": func(commands, requests net.Listener) (net.Listener, net.Listener) {
-			return brokenListener{commands}, requests
+	for name, breakOne := range map[string]func(commands, requests net.Listener) (broken net.Listener, want error){
+		"control": func(commands, requests net.Listener) (net.Listener, error) {
+			return brokenListener{commands}, errBroken
 		},
-		"http": func(commands, requests net.Listener) (net.Listener, net.Listener) {
-			return commands, brokenListener{requests}
+		"http": func(commands, requests net.Listener) (net.Listener, error) {
+			requests.Close()
+			return commands, net.ErrClosed
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -42,15 +44,15 @@ func TestFirstListenerThatFailsStopsAll(t *testing.T) {
 			defer log.Close()
 			commands, requests := loopback(t), loopback(t)
 
-			c, r := broken(commands, requests)
+			c, want := breakOne(commands, requests)
 			s := newServer(Config{}, parts{
 				log:          log,
 				logger:       slog.New(slog.DiscardHandler),
 				store:        store,
 				certificates: certstore.At(dir),
-				listeners:    &listeners{http: r},
+				listeners:    &listeners{http: tcp.NewListener(requests.(*net.TCPListener), nil)},
 			})
-			is.True(errors.Is(s.serve(t.Context(), c), errBroken))
+			is.True(errors.Is(s.serve(t.Context(), c), want))
 			for _, l := range []net.Listener{commands, requests} {
 				_, err := net.Dial("tcp", l.Addr().String())
 				is.True(err != nil) // closed, the one that was well too
@@ -61,14 +63,14 @@ func TestFirstListenerThatFailsStopsAll(t *testing.T) {
 
 func TestPortOfHTTP3ThatCannotBeHadIsAnError(t *testing.T) {
 	is := is.New(t)
-	tcp := loopback(t)
-	udp, err := net.ListenPacket("udp", tcp.Addr().String())
+	free := loopback(t)
+	udp, err := net.ListenPacket("udp", free.Addr().String())
 	is.NoErr(err)
 	defer udp.Close()
-	is.NoErr(tcp.Close())
+	is.NoErr(free.Close())
 	_, err = listenAll(Config{
 		Bind:          netip.MustParseAddr("127.0.0.1"),
-		HTTPSPort:     portOf(tcp),
+		HTTPSPort:     free.Addr().(*net.TCPAddr).Port,
 		HTTPSOptional: true, // but HTTP/3 was asked for
 		HTTP3:         true,
 	}, quotas{})
@@ -76,7 +78,7 @@ func TestPortOfHTTP3ThatCannotBeHadIsAnError(t *testing.T) {
 	is.True(errors.As(err, &refused))
 	is.Equal(refused.Protocol, "http3")
 	is.True(errors.Is(err, syscall.EADDRINUSE))
-	free, err := net.Listen("tcp", tcp.Addr().String())
+	free, err = net.Listen("tcp", free.Addr().String())
 	is.NoErr(err) // nothing is left behind
 	is.NoErr(free.Close())
 }

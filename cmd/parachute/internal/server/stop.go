@@ -54,7 +54,7 @@ func (s *server) stop() {
 	s.control.Refuse()
 	ctx, cancel := context.WithTimeout(context.Background(), max(s.shutdownTimeout, 0))
 	defer cancel()
-	if err := s.drain(ctx); err != nil {
+	if err := s.drain(ctx, serveQueue); err != nil {
 		s.logger.Warn("requests were cut off", "error", err)
 	}
 	s.close("proxy", s.proxy.Close())
@@ -75,11 +75,26 @@ func (s *server) stop() {
 	}
 }
 
-// drain accepts no more requests, and returns when the running ones have ended,
-// or with ctx's error if that ends before. The servers wait for their
-// connections. The proxy waits for hijacked connections, which the servers do
-// not know, and ends event streams, which would not end by themselves.
-func (s *server) drain(ctx context.Context) error {
+// A queue says what becomes of clients that have connected and were not accepted yet.
+type queue int
+
+const (
+	serveQueue queue = iota // they are served, and then the sockets that listen are closed
+	leaveQueue              // they are left to another process that has the same sockets
+)
+
+// drain accepts no more connections, and returns when those that are there have ended,
+// or with ctx's error if that ends before. Their clients are told: by Connection: close
+// behind the request that is being served, or by GOAWAY. The servers wait for their
+// connections. The proxy waits for hijacked connections, which the servers do not know,
+// and ends event streams, which would not end by themselves.
+//
+// With serveQueue, the TCP sockets for clients are closed soon after the beginning. With
+// leaveQueue they stay open.
+func (s *server) drain(ctx context.Context, q queue) error {
+	if q == serveQueue {
+		s.listeners.finish()
+	}
 	drained := make(chan error, 1+len(s.frontends))
 	go shutdown(ctx, s.proxy.Shutdown, drained)
 	for _, f := range s.frontends {

@@ -1,41 +1,72 @@
 // Package tcp has a listener of TCP connections that are not more than file descriptors
-// are there for.
+// are there for, and that can stop to accept them without a client noticing.
 package tcp
 
 import (
 	"context"
+	"errors"
 	"math"
 	"net"
+	"os"
 	"sync"
+	"time"
 
 	"github.com/shahnk19/parachute/internal/descriptors"
 	"github.com/shahnk19/parachute/internal/socket"
 )
 
-// Listen listens on a TCP address, as [net.Listen] does. It accepts no more
-// connections than q allows; if q is nil, there is no limit. Its connections are
-// [socket.Conn]s.
+// A Listener is a TCP socket that listens. Connections are accepted from it by its
+// Acceptors. Its connections are [socket.Conn]s.
 //
-// The listener owns the pipes that its connections splice through. Close closes
-// those that are idle.
-func Listen(address string, q *Quota) (net.Listener, error) {
+// The Listener owns the pipes that its connections splice through. Close and Finish
+// close those that are idle.
+type Listener struct {
+	socket *net.TCPListener
+	quota  *Quota
+	pipes  *socket.Pipes
+
+	checkReserve func(fd uintptr) // sets onReserve
+	close        func() error     // closes socket and pipes, once
+
+	accepting sync.Mutex // held by Accept; guards onReserve
+	onReserve bool       // the last connection got a reserved descriptor
+
+	mu          sync.Mutex // guards the fields below
+	acceptor    *Acceptor  // the newest
+	isFinishing bool       // Finish was called: the acceptor ends when the queue is empty
+	isClosed    bool
+}
+
+// Listen listens on a TCP address, as [net.Listen] does. No more connections are
+// accepted than q allows; if q is nil, there is no limit.
+func Listen(address string, q *Quota) (*Listener, error) {
 	config := net.ListenConfig{}
+	config.SetMultipathTCP(false) // it takes no filter, see ignoreNewcomers
 	inheritKeepAlive(&config)
 	l, err := config.Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return nil, err
 	}
+	return NewListener(l.(*net.TCPListener), q), nil
+}
+
+// NewListener returns a Listener of a socket that listens already, as Listen does. The
+// socket is the Listener's from then on.
+func NewListener(l *net.TCPListener, q *Quota) *Listener {
 	if q == nil {
 		q = NewQuota(math.MaxInt, nil)
 	}
-	bound := &listener{
-		Listener: l,
-		quota:    q,
-		pipes:    socket.NewPipes(maxPipes(descriptors.Limit()), descriptors.IsReserved),
-		closed:   make(chan struct{}),
+	bound := &Listener{
+		socket: l,
+		quota:  q,
+		pipes:  socket.NewPipes(maxPipes(descriptors.Limit()), descriptors.IsReserved),
 	}
+	bound.close = sync.OnceValue(func() error {
+		bound.pipes.Close()
+		return l.Close()
+	})
 	bound.checkReserve = func(fd uintptr) { bound.onReserve = descriptors.IsReserved(fd) }
-	return bound, nil
+	return bound
 }
 
 // maxPipes returns how many pipes there may be if limit is the limit of file
@@ -47,49 +78,176 @@ func maxPipes(limit int) int {
 	return limit / 16
 }
 
-type listener struct {
-	net.Listener
-	quota *Quota
-	pipes *socket.Pipes
+// Addr returns the address that l listens on.
+func (l *Listener) Addr() net.Addr { return l.socket.Addr() }
 
-	onReserve    bool             // the last connection got a reserved descriptor; used by Accept alone
-	checkReserve func(fd uintptr) // sets onReserve
+// File returns a copy of the socket, for another process.
+func (l *Listener) File() (*os.File, error) { return l.socket.File() }
 
-	closing sync.Once
-	closed  chan struct{}
+// Close closes the socket. The system resets the connections that nobody has accepted.
+func (l *Listener) Close() error {
+	l.mu.Lock()
+	l.isClosed = true
+	if a := l.acceptor; a != nil {
+		a.stop()
+	}
+	l.mu.Unlock()
+	return l.close()
 }
 
-// Accept is called by one goroutine at a time.
-func (l *listener) Accept() (net.Conn, error) {
-	if !l.quota.wait(l.areShort, l.closed) {
-		return nil, &net.OpError{Op: "accept", Net: "tcp", Addr: l.Addr(), Err: net.ErrClosed}
+// Finish closes the socket when all connections were accepted that clients have opened,
+// whatever the quota, and returns then. From the beginning of Finish on, clients that
+// begin to connect get no reply, as far as the system can do that: they ask again a
+// second later, and reach whoever listens on the address by then. If nobody accepts
+// connections, Finish closes the socket at once.
+func (l *Listener) Finish() error {
+	ignoreNewcomers(l.socket)
+	l.mu.Lock()
+	a := l.acceptor
+	if l.isClosed || a == nil || a.isStopped() {
+		l.mu.Unlock()
+		return l.Close()
 	}
-	accepted, err := l.Listener.Accept()
-	if err != nil {
+	l.isFinishing = true
+	a.wake()
+	l.mu.Unlock()
+	<-a.stopped
+	return l.Close()
+}
+
+// An Acceptor accepts the connections of a Listener. Close leaves the socket of the
+// Listener open: clients wait in its queue for the next Acceptor, or for another process
+// that has the same socket.
+type Acceptor struct {
+	listener *Listener
+	woken    chan struct{} // closed when Accept is to look what it shall do
+	waking   sync.Once
+	stopped  chan struct{} // closed when nothing is to be accepted any more
+	stopping sync.Once
+}
+
+// NewAcceptor closes the Acceptor that there was, and returns another one.
+func (l *Listener) NewAcceptor() *Acceptor {
+	a := &Acceptor{listener: l, woken: make(chan struct{}), stopped: make(chan struct{})}
+	l.mu.Lock()
+	if l.acceptor != nil {
+		l.acceptor.stop()
+	}
+	l.mu.Unlock()
+	l.accepting.Lock() // the other's Accept has returned
+	defer l.accepting.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.acceptor = a
+	if l.isClosed {
+		a.stop()
+	}
+	l.socket.SetDeadline(time.Time{})
+	return a
+}
+
+// Addr returns the address of the Listener.
+func (a *Acceptor) Addr() net.Addr { return a.listener.Addr() }
+
+// Close ends Accept. It does not close the socket.
+func (a *Acceptor) Close() error {
+	a.listener.mu.Lock()
+	defer a.listener.mu.Unlock()
+	a.stop()
+	return nil
+}
+
+// stop is called with listener.mu held.
+func (a *Acceptor) stop() {
+	a.stopping.Do(func() { close(a.stopped) })
+	a.wake()
+}
+
+// wake is called with listener.mu held. It ends waits of Accept.
+func (a *Acceptor) wake() {
+	a.waking.Do(func() { close(a.woken) })
+	if a.listener.acceptor == a {
+		a.listener.socket.SetDeadline(time.Unix(1, 0))
+	}
+}
+
+func (a *Acceptor) isStopped() bool { return isDone(a.stopped) }
+func (a *Acceptor) isWoken() bool   { return isDone(a.woken) }
+
+func isDone(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// Accept returns the next connection. It is called by one goroutine at a time. When the
+// Acceptor was closed, or the Listener closed or finished, the error is [net.ErrClosed].
+func (a *Acceptor) Accept() (net.Conn, error) {
+	l := a.listener
+	l.accepting.Lock()
+	defer l.accepting.Unlock()
+	for {
+		mayWait := !a.isWoken() && l.quota.wait(l.areShort, a.woken)
+		if !mayWait && !a.mayFinish() {
+			return nil, a.end()
+		}
+		accepted, err := l.socket.AcceptTCP()
+		switch {
+		case err == nil:
+			return l.wrap(accepted), nil
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if mayWait || isWaiting(l.socket) {
+				continue
+			}
+			return nil, a.end()
+		case !mayWait:
+			a.end() // others want the address, so nobody waits until it may succeed
+		}
 		l.quota.reportShortage(err)
 		return nil, err
 	}
-	tcp := accepted.(*net.TCPConn)
+}
+
+// settleTime is how long a connection may take to arrive that is being opened when the
+// Listener finishes.
+const settleTime = 5 * time.Millisecond
+
+// mayFinish reports whether a, which was woken, is still to accept what is there. If so, it bounds how long
+// the next connection may take.
+func (a *Acceptor) mayFinish() bool {
+	l := a.listener
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.isFinishing || a.isStopped() {
+		return false
+	}
+	l.socket.SetDeadline(time.Now().Add(settleTime))
+	return true
+}
+
+// end accepts nothing any more, and has Finish return, if that waits.
+func (a *Acceptor) end() error {
+	a.Close()
+	return &net.OpError{Op: "accept", Net: "tcp", Addr: a.Addr(), Err: net.ErrClosed}
+}
+
+// wrap returns an accepted connection as one that counts. accepting must be held.
+func (l *Listener) wrap(tcp *net.TCPConn) net.Conn {
 	sys, err := tcp.SyscallConn()
 	if err != nil {
-		return tcp, nil // the first Read will return the error
+		return tcp // the first Read will return the error
 	}
 	l.onReserve = sys.Control(l.checkReserve) == nil && l.onReserve
 	l.quota.acquire()
-	return socket.NewConn(tcp, l.pipes, l.quota.release), nil
+	return socket.NewConn(tcp, l.pipes, l.quota.release)
 }
 
 // areShort reports whether another connection would get a reserved descriptor.
 // It checks that only if the last connection got one.
-func (l *listener) areShort() bool {
+func (l *Listener) areShort() bool {
 	l.onReserve = l.onReserve && descriptors.AreShort()
 	return l.onReserve
-}
-
-func (l *listener) Close() error {
-	l.closing.Do(func() {
-		close(l.closed)
-		l.pipes.Close()
-	})
-	return l.Listener.Close()
 }

@@ -19,6 +19,6 @@ func TestListenFailsAsTheStandardLibrary(t *testing.T) {
 	_, err = tcp.Listen(l.Addr().String(), nil)
 	is.True(errors.Is(err, syscall.EADDRINUSE))
 	is.NoErr(l.Close())
-	_, err = l.Accept()
+	_, err = l.NewAcceptor().Accept()
 	is.True(errors.Is(err, net.ErrClosed))
 }

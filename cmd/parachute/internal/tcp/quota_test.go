@@ -29,7 +29,7 @@ func openDoor(t *testing.T, q *tcp.Quota) *door {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	d := &door{l, make(chan net.Conn), make(chan error, 1)}
+	d := &door{l.NewAcceptor(), make(chan net.Conn), make(chan error, 1)}
 	go d.accept()
 	return d
 }

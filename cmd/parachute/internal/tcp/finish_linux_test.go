@@ -1,0 +1,156 @@
+package tcp_test
+
+import (
+	"errors"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/cmd/parachute/internal/tcp"
+)
+
+// connect opens n connections, which are in the queue of l when it returns.
+func connect(t *testing.T, l *tcp.Listener, n int) {
+	t.Helper()
+	for range n {
+		client, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { client.Close() })
+	}
+}
+
+// acceptAll accepts until there is an error, and returns how many it accepted.
+func acceptAll(l net.Listener) (n int, err error) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return n, err
+		}
+		defer c.Close()
+		n++
+	}
+}
+
+func listen(t *testing.T, q *tcp.Quota) *tcp.Listener {
+	t.Helper()
+	l, err := tcp.Listen("127.0.0.1:0", q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func TestFinishClosesBehindTheLastConnectionOfTheQueue(t *testing.T) {
+	for name, q := range map[string]*tcp.Quota{
+		"with room":                   nil,
+		"though the quota is used up": tcp.NewQuota(1, nil),
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			l := listen(t, q)
+			a := l.NewAcceptor()
+			connect(t, l, 100)
+			finished := make(chan error, 1)
+			go func() { finished <- l.Finish() }()
+			n, err := acceptAll(a)
+			is.Equal(n, 100)
+			is.True(errors.Is(err, net.ErrClosed))
+			is.NoErr(<-finished)
+			_, err = net.Dial("tcp", l.Addr().String())
+			is.True(errors.Is(err, syscall.ECONNREFUSED))
+		})
+	}
+}
+
+func TestFinishEndsAnAcceptThatWaits(t *testing.T) {
+	is := is.New(t)
+	l := listen(t, nil)
+	a := l.NewAcceptor()
+	connect(t, l, 1)
+	ended := make(chan error, 1)
+	first, err := a.Accept()
+	is.NoErr(err)
+	defer first.Close()
+	go func() {
+		_, err := a.Accept()
+		ended <- err
+	}()
+	is.NoErr(l.Finish())
+	is.True(errors.Is(<-ended, net.ErrClosed))
+}
+
+func TestFinishOfAListenerFromWhichNobodyAcceptsClosesIt(t *testing.T) {
+	is := is.New(t)
+	is.NoErr(listen(t, nil).Finish())
+	l := listen(t, nil)
+	is.NoErr(l.NewAcceptor().Close())
+	is.NoErr(l.Finish())
+	_, err := net.Dial("tcp", l.Addr().String())
+	is.True(errors.Is(err, syscall.ECONNREFUSED))
+}
+
+// They are the newcomers of the process that listens next.
+func TestClientThatConnectsWhileAListenerFinishesReachesTheNext(t *testing.T) {
+	is := is.New(t)
+	l := listen(t, nil)
+	a := l.NewAcceptor()
+	tcp.IgnoreNewcomers(l)
+	connected := make(chan error, 1)
+	go func() {
+		client, err := net.Dial("tcp", l.Addr().String())
+		if err == nil {
+			client.Close()
+		}
+		connected <- err
+	}()
+	select {
+	case err := <-connected:
+		t.Fatal("got an answer: ", err)
+	case <-time.After(100 * time.Millisecond): // its packet is lost by then
+	}
+	go l.Finish()
+	n, err := acceptAll(a)
+	is.Equal(n, 0)
+	is.True(errors.Is(err, net.ErrClosed))
+	is.NoErr(l.Close())
+	next, err := tcp.Listen(l.Addr().String(), nil)
+	is.NoErr(err)
+	defer next.Close()
+	is.NoErr(<-connected)
+}
+
+func TestClosedAcceptorLeavesTheQueueToTheNext(t *testing.T) {
+	is := is.New(t)
+	l := listen(t, nil)
+	first := l.NewAcceptor()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := acceptAll(first)
+		ended <- err
+	}()
+	is.NoErr(first.Close())
+	is.True(errors.Is(<-ended, net.ErrClosed))
+	connect(t, l, 3)
+	second := l.NewAcceptor()
+	for range 3 {
+		c, err := second.Accept()
+		is.NoErr(err)
+		is.NoErr(c.Close())
+	}
+	third := l.NewAcceptor() // closes the second
+	_, err := second.Accept()
+	is.True(errors.Is(err, net.ErrClosed))
+	connect(t, l, 1)
+	c, err := third.Accept()
+	is.NoErr(err)
+	is.NoErr(c.Close())
+	is.NoErr(l.Close())
+	_, err = third.Accept()
+	is.True(errors.Is(err, net.ErrClosed))
+}
