@@ -3,31 +3,25 @@ package parachute
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
-	"unicode/utf8"
 
 	"github.com/shahnk19/parachute/internal/advice"
 	"github.com/shahnk19/parachute/internal/descriptors"
 	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/grpc"
-	"github.com/shahnk19/parachute/internal/headers"
 	"github.com/shahnk19/parachute/internal/healthcheck"
-	"github.com/shahnk19/parachute/internal/hostname"
+	"github.com/shahnk19/parachute/internal/histogram"
 	"github.com/shahnk19/parachute/internal/interrupted"
 	"github.com/shahnk19/parachute/internal/probe"
 	"github.com/shahnk19/parachute/internal/resolve"
@@ -88,48 +82,26 @@ type HealthCheck struct {
 func (h HealthCheck) MarshalJSON() ([]byte, error)  { return wire.Marshal(h) }
 func (h *HealthCheck) UnmarshalJSON(b []byte) error { return wire.UnmarshalStrict(b, h) }
 
+// normalize returns h complete, or ErrInvalid.
 func (h HealthCheck) normalize() (HealthCheck, error) {
-	switch {
-	case h.GRPC && (h.Path != "" || h.Status != ""):
-		return h, faultf(ErrInvalid, "health check path %q and status %q: a gRPC health check has neither", h.Path, h.Status)
-	case !h.GRPC && h.GRPCService != "":
-		return h, faultf(ErrInvalid, "health check of the gRPC service %q: ask for a gRPC health check, too", h.GRPCService)
-	case !utf8.ValidString(h.GRPCService) || len(h.GRPCService) > 1024:
-		return h, faultf(ErrInvalid, "health check of the gRPC service %q: want at most 1024 bytes of UTF-8, such as web.v1.Web", h.GRPCService)
-	case !h.GRPC:
-		h.Path = cmp.Or(h.Path, "/up")
-		h.Status = cmp.Or(h.Status, "200-299")
-	}
 	if err := checkDurations(h); err != nil {
 		return h, err
 	}
-	h.Interval = cmp.Or(h.Interval, time.Second)
-	h.Timeout = cmp.Or(h.Timeout, 5*time.Second)
-	h.Rise, h.Fall = cmp.Or(h.Rise, 1), cmp.Or(h.Fall, 1)
-	for _, header := range h.Headers {
-		if name, value, ok := strings.Cut(header, ":"); !ok || !headers.CanSend(name, value) {
-			return h, faultf(ErrInvalid, "health check header %q: want NAME: VALUE, such as X-Probe: yes", header)
-		}
+	s, err := healthcheck.Settings(h).Normalize()
+	if err != nil {
+		return h, faultf(ErrInvalid, "%v", err)
 	}
-	if _, _, ok := healthcheck.ParseStatus(h.Status); !ok && !h.GRPC {
-		return h, faultf(ErrInvalid, "health check status %q: want a status such as 204, or a range such as 200-399", h.Status)
-	}
-	switch {
-	case !h.GRPC && h.Path[0] != '/':
-		return h, faultf(ErrInvalid, "health check path %q: want one that begins with '/', such as /up", h.Path)
-	case !hostname.IsRequestTarget(h.Path):
-		return h, faultf(ErrInvalid, "health check path %q: write a space, a '#' and what is not ASCII as %%xx, as in /up%%20now", h.Path)
-	case h.Port < 0 || h.Port > 65535:
-		return h, faultf(ErrInvalid, "health check port %d: want 1 to 65535, or 0 for the target's own", h.Port)
-	case !hostname.IsHostHeader(h.Host):
-		return h, faultf(ErrInvalid, "health check host %q: want a host name, such as app1.example.com", h.Host)
-	case h.Interval < 0 || h.Timeout < 0:
-		return h, faultf(ErrInvalid, "health check interval %v and timeout %v: want more than 0", h.Interval, h.Timeout)
-	case h.Rise < 0 || h.Fall < 0:
-		return h, faultf(ErrInvalid, "health check rise %d and fall %d: want at least 1", h.Rise, h.Fall)
-	}
-	return h, nil
+	return HealthCheck(s), nil
 }
+
+// Health is what the probes of a target have shown.
+type Health string
+
+const (
+	HealthUnknown   Health = "unknown" // no probe has ended yet
+	HealthHealthy   Health = "healthy"
+	HealthUnhealthy Health = "unhealthy"
+)
 
 // A Probe is what one health check saw.
 type Probe struct {
@@ -363,17 +335,7 @@ func (p *prober) ask(ctx context.Context, u upstream.Options, seen *Probe) {
 	seen.Took = a.Decided.Sub(seen.Time)
 	seen.Status, seen.Location, seen.GRPC, seen.Passed = a.Status, a.Location, a.GRPC, a.Passed
 	seen.Body = strings.ToValidUTF8(a.Body[:min(len(a.Body), 200)], "\uFFFD")
-	switch {
-	case a.Passed:
-	case !p.check.IsCall():
-		seen.Cause = causeOf(a.Status, a.Location, a.Body)
-	case !a.IsGRPC:
-		seen.Cause = CauseNotGRPC
-	case a.Code != grpc.OK:
-		seen.Cause = causeOfCode(a.Code)
-	default:
-		seen.Cause = CauseNotServing
-	}
+	seen.Cause = Cause(p.check.CauseOf(a))
 }
 
 // open returns the transport for one probe.
@@ -384,28 +346,12 @@ func (p *prober) open(u upstream.Options) transport {
 	return upstream.New(u)
 }
 
-// causeOfCode returns the cause for a status code that a gRPC server answered in
-// place of its health.
-func causeOfCode(code grpc.Code) Cause {
-	switch code {
-	case grpc.Unimplemented:
-		return CauseNoHealth
-	case grpc.NotFound:
-		return CauseUnknownService
-	case grpc.Unauthenticated:
-		return CauseUnauthorized
-	case grpc.PermissionDenied:
-		return CauseForbidden
-	}
-	return CauseServerError
-}
-
 // reason returns why there was no answer, in words and as a Cause.
 func (p *prober) reason(ctx context.Context, err error) (string, Cause) {
 	if ctx.Err() != nil {
 		return fmt.Sprintf("none within %v", p.check.Timeout()), CauseTimeout
 	}
-	cause := causeOfError(err)
+	cause := Cause(upstream.CauseOf(err))
 	if p.check.IsCall() && cause == CauseMalformed {
 		cause = CauseNotGRPC
 	}
@@ -414,71 +360,6 @@ func (p *prober) reason(ctx context.Context, err error) (string, Cause) {
 	}
 	return err.Error(), cause
 }
-
-// causeOfError returns the cause for an error of an exchange.
-func causeOfError(err error) Cause {
-	var (
-		failure *upstream.Error
-		name    *net.DNSError
-		record  tls.RecordHeaderError
-		verify  *tls.CertificateVerificationError
-	)
-	switch isFailure := errors.As(err, &failure); {
-	case descriptors.IsShortage(err):
-		return CauseShortage
-	case errors.As(err, &name):
-		return CauseUnknownHost
-	case errors.Is(err, upstream.ErrNoHTTP2):
-		return CauseNotGRPC
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist): // of a unix socket
-		return CauseRefused
-	case errors.As(err, &record):
-		return CauseSpeaksPlain
-	case errors.As(err, &verify):
-		return CauseCertificate
-	case errors.Is(err, upstream.ErrTLS):
-		return CauseSpeaksTLS
-	case isHandshake(err):
-		return CauseHandshake
-	case isFailure && failure.Reason == upstream.Dial:
-		return CauseUnreachable
-	case isFailure && failure.Reason == upstream.Malformed:
-		return CauseMalformed
-	case strings.Contains(err.Error(), "looked like an HTTP/1.1 header"): // an error of net/http for HTTP/2
-		return CauseMalformed
-	}
-	return CauseNoAnswer
-}
-
-// isHandshake reports whether an error is one of TLS: an alert, or what crypto/tls
-// says that it cannot accept.
-func isHandshake(err error) bool {
-	e, ok := errors.AsType[*net.OpError](err)
-	return ok && (e.Op == "remote error" || e.Op == "local error") || strings.Contains(err.Error(), "tls: ")
-}
-
-// causeOf returns why an answer did not pass.
-func causeOf(status int, location, body string) Cause {
-	switch {
-	case status == http.StatusBadRequest && wantsTLS.MatchString(body):
-		return CauseSpeaksTLS
-	case location != "" && 300 <= status && status <= 399:
-		return CauseRedirect
-	case status == http.StatusUnauthorized:
-		return CauseUnauthorized
-	case status == http.StatusForbidden:
-		return CauseForbidden
-	case status == http.StatusNotFound:
-		return CauseNotFound
-	case status >= 500:
-		return CauseServerError
-	}
-	return CauseStatus
-}
-
-// wantsTLS matches what net/http, nginx and Apache answer to a plain request on a
-// port for TLS.
-var wantsTLS = regexp.MustCompile(`(?i)(HTTP request to an HTTPS server|HTTP request was sent to HTTPS port|speaking plain HTTP to an SSL-enabled)`)
 
 // A probeKey is everything that decides on the result of a probe and on when it is
 // sent. Targets with the same probeKey share their probes.
@@ -635,6 +516,54 @@ func (m *monitor) awaitHealthy(ctx context.Context, targets []*target, d *Deploy
 	return nil
 }
 
+// isHealthy reports whether requests may be sent to t.
+func (t *target) isHealthy() bool { return t.healthy.Load() && !t.ejection.IsEjected() }
+
+// conclude applies the result of a probe to t and tells its monitor.
+func (t *target) conclude(r *probeResult) {
+	if t.name != nil {
+		if r.by.name != t.name {
+			t.name.Follow(r.by.name)
+			r.judge(t.name)
+		}
+		t.conns.CloseStale() // the probe has looked the name up
+	}
+	probes, changed := t.record(&r.Probe)
+	t.monitor.observe(t, &r.Probe, probes, changed)
+}
+
+// record keeps a probe. It returns the number of the target's probes that have
+// ended, and whether the target's health has changed.
+func (t *target) record(p *Probe) (probes int, changed bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.probes++
+	if p.Cause == CauseShortage {
+		if t.last == nil || t.last.Cause == CauseShortage {
+			t.last = p // there is nothing better to show
+		}
+		return t.probes, false
+	}
+	if t.last == nil || t.last.Passed != p.Passed {
+		t.streak = 0
+	}
+	t.last = p
+	t.streak++
+	now, needed := HealthUnhealthy, t.check.Fall
+	if p.Passed {
+		now, needed = HealthHealthy, t.check.Rise
+		if t.ejection.Passed() {
+			t.since, changed = time.Now(), t.health == HealthHealthy
+		}
+	}
+	if now == t.health || t.streak < needed {
+		return t.probes, changed
+	}
+	t.health, t.since = now, time.Now()
+	t.healthy.Store(p.Passed)
+	return t.probes, true
+}
+
 func allHealthy(targets []*target) bool {
 	return !slices.ContainsFunc(targets, func(t *target) bool { return !t.healthy.Load() })
 }
@@ -756,3 +685,61 @@ func (e *UnhealthyError) Format(s fmt.State, verb rune) {
 
 // Hint returns what an operator can try, each hint once and on a line of its own.
 func (e *UnhealthyError) Hint() string { return strings.Join(e.hints(), "\n") }
+
+// TargetStatus is the present state of one target.
+type TargetStatus struct {
+	Address  string    `json:"address"`
+	Reads    bool      `json:"reads,omitempty"`   // it is one of ReadTargets
+	Rollout  bool      `json:"rollout,omitempty"` // it is one of the Rollout's
+	Health   Health    `json:"health"`
+	Since    time.Time `json:"since"`           // when it got its Health
+	Requests int64     `json:"requests"`        // in flight, streams aside
+	Streams  int64     `json:"streams"`         // upgraded connections and event streams that are open
+	Probe    *Probe    `json:"probe,omitempty"` // the last one; nil before the first
+	Traffic  Traffic   `json:"traffic"`
+}
+
+// Traffic counts the requests to a target that have ended within the last
+// minute. A request counts for the target that it was sent to last. What was
+// counted is kept while deploys name the target again, but not over a restart.
+//
+// A request is an error if it was answered with a status of 500 or above, by the
+// target or in its place, or with an answer that broke off, or was cut off, as at
+// the end of a drain or for its length; not if it was the client who left, or sent
+// what could not be passed on. A stream that is closed at the end of a drain is
+// none.
+//
+// A request takes as long as Outcome.Duration says, without Outcome.Waited; an
+// upgraded connection or event stream until its answer began. Percentiles are within
+// 10 % of what they would be if every time had been kept, between 66 µs and 68.7 s.
+type Traffic struct {
+	Rate      float64       `json:"requests_per_second"` // over that minute, or since the first request ever if that is shorter, but at least 1 s
+	ErrorRate float64       `json:"error_rate"`          // how much of the requests were errors: 0 to 1
+	P50       time.Duration `json:"p50"`                 // half of them took no longer; 0: there were none
+	P99       time.Duration `json:"p99"`                 // 99 % of them took no longer; likewise
+	Waited    float64       `json:"waited,omitempty"`    // how much of them had an Outcome.Waited: 0 to 1
+	WaitP99   time.Duration `json:"wait_p99,omitzero"`   // 99 % of those waited no longer; 0: there were none
+}
+
+func (t Traffic) MarshalJSON() ([]byte, error)  { return wire.Marshal(t) }
+func (t *Traffic) UnmarshalJSON(b []byte) error { return wire.Unmarshal(b, t) }
+
+// status returns the status of t without the requests in flight. at is the time
+// since the Proxy was made.
+func (t *target) status(at time.Duration) TargetStatus {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := TargetStatus{Address: t.address, Health: t.health, Since: t.since, Probe: t.last, Traffic: trafficOf(t.traffic.Minute(at))}
+	if since, ok := t.ejection.Since(); ok && t.health == HealthHealthy {
+		s.Health, s.Since = HealthUnhealthy, since
+	}
+	return s
+}
+
+func trafficOf(m histogram.TrafficMinute) Traffic {
+	t := Traffic{Rate: float64(m.Count) / m.Span.Seconds(), P50: m.P50, P99: m.P99, Waited: m.Waited, WaitP99: m.WaitP99}
+	if m.Count > 0 {
+		t.ErrorRate = float64(m.Failed) / float64(m.Count)
+	}
+	return t
+}

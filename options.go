@@ -20,6 +20,7 @@ import (
 	"github.com/shahnk19/parachute/internal/credentials"
 	"github.com/shahnk19/parachute/internal/deep"
 	"github.com/shahnk19/parachute/internal/duration"
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/headers"
 	"github.com/shahnk19/parachute/internal/hostname"
@@ -653,7 +654,7 @@ func (d *Deployment) checkRequests() error {
 		return faultf(ErrInvalid, "basic auth file %q: want an absolute path", d.Access.BasicAuthFile)
 	case !slices.Contains([]Trust{TrustProxies, TrustEverybody, TrustNobody}, d.Forwarded.Trust):
 		return faultf(ErrInvalid, "trust in forwarded headers %q: want %q, %q, or nothing for the trusted proxies", d.Forwarded.Trust, TrustEverybody, TrustNobody)
-	case d.Forwarded.ClientHeader != "" && !headers.CanSend(d.Forwarded.ClientHeader, ""):
+	case d.Forwarded.ClientHeader != "" && !field.CanSend(d.Forwarded.ClientHeader, ""):
 		return faultf(ErrInvalid, "client header %q: want the name of a header, such as CF-Connecting-IP", d.Forwarded.ClientHeader)
 	case d.Headers.HSTS != "" && headers.CheckHSTS(d.Headers.HSTS) != nil:
 		return faultf(ErrInvalid, "%v", headers.CheckHSTS(d.Headers.HSTS))

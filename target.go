@@ -30,7 +30,6 @@ import (
 	"github.com/shahnk19/parachute/internal/resolve"
 	"github.com/shahnk19/parachute/internal/trust"
 	"github.com/shahnk19/parachute/internal/upstream"
-	"github.com/shahnk19/parachute/internal/wire"
 )
 
 // A target is one address that requests are sent to, with the connections to
@@ -158,54 +157,6 @@ func closeAll(targets []*target) {
 	for _, t := range targets {
 		t.close()
 	}
-}
-
-// isHealthy reports whether requests may be sent to t.
-func (t *target) isHealthy() bool { return t.healthy.Load() && !t.ejection.IsEjected() }
-
-// conclude applies the result of a probe to t and tells its monitor.
-func (t *target) conclude(r *probeResult) {
-	if t.name != nil {
-		if r.by.name != t.name {
-			t.name.Follow(r.by.name)
-			r.judge(t.name)
-		}
-		t.conns.CloseStale() // the probe has looked the name up
-	}
-	probes, changed := t.record(&r.Probe)
-	t.monitor.observe(t, &r.Probe, probes, changed)
-}
-
-// record keeps a probe. It returns the number of the target's probes that have
-// ended, and whether the target's health has changed.
-func (t *target) record(p *Probe) (probes int, changed bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.probes++
-	if p.Cause == CauseShortage {
-		if t.last == nil || t.last.Cause == CauseShortage {
-			t.last = p // there is nothing better to show
-		}
-		return t.probes, false
-	}
-	if t.last == nil || t.last.Passed != p.Passed {
-		t.streak = 0
-	}
-	t.last = p
-	t.streak++
-	now, needed := HealthUnhealthy, t.check.Fall
-	if p.Passed {
-		now, needed = HealthHealthy, t.check.Rise
-		if t.ejection.Passed() {
-			t.since, changed = time.Now(), t.health == HealthHealthy
-		}
-	}
-	if now == t.health || t.streak < needed {
-		return t.probes, changed
-	}
-	t.health, t.since = now, time.Now()
-	t.healthy.Store(p.Passed)
-	return t.probes, true
 }
 
 // record notes in the outcome how an exchange with l's target ended, and judges
@@ -502,73 +453,6 @@ func omitCloseFrames(lanes []*lane, versions ...*version) {
 			l.noCloseFrames.Store(true)
 		}
 	}
-}
-
-// TargetStatus is the present state of one target.
-type TargetStatus struct {
-	Address  string    `json:"address"`
-	Reads    bool      `json:"reads,omitempty"`   // it is one of ReadTargets
-	Rollout  bool      `json:"rollout,omitempty"` // it is one of the Rollout's
-	Health   Health    `json:"health"`
-	Since    time.Time `json:"since"`           // when it got its Health
-	Requests int64     `json:"requests"`        // in flight, streams aside
-	Streams  int64     `json:"streams"`         // upgraded connections and event streams that are open
-	Probe    *Probe    `json:"probe,omitempty"` // the last one; nil before the first
-	Traffic  Traffic   `json:"traffic"`
-}
-
-// Traffic counts the requests to a target that have ended within the last
-// minute. A request counts for the target that it was sent to last. What was
-// counted is kept while deploys name the target again, but not over a restart.
-//
-// A request is an error if it was answered with a status of 500 or above, by the
-// target or in its place, or with an answer that broke off, or was cut off, as at
-// the end of a drain or for its length; not if it was the client who left, or sent
-// what could not be passed on. A stream that is closed at the end of a drain is
-// none.
-//
-// A request takes as long as Outcome.Duration says, without Outcome.Waited; an
-// upgraded connection or event stream until its answer began. Percentiles are within
-// 10 % of what they would be if every time had been kept, between 66 µs and 68.7 s.
-type Traffic struct {
-	Rate      float64       `json:"requests_per_second"` // over that minute, or since the first request ever if that is shorter, but at least 1 s
-	ErrorRate float64       `json:"error_rate"`          // how much of the requests were errors: 0 to 1
-	P50       time.Duration `json:"p50"`                 // half of them took no longer; 0: there were none
-	P99       time.Duration `json:"p99"`                 // 99 % of them took no longer; likewise
-	Waited    float64       `json:"waited,omitempty"`    // how much of them had an Outcome.Waited: 0 to 1
-	WaitP99   time.Duration `json:"wait_p99,omitzero"`   // 99 % of those waited no longer; 0: there were none
-}
-
-func (t Traffic) MarshalJSON() ([]byte, error)  { return wire.Marshal(t) }
-func (t *Traffic) UnmarshalJSON(b []byte) error { return wire.Unmarshal(b, t) }
-
-// Health is what the probes of a target have shown.
-type Health string
-
-const (
-	HealthUnknown   Health = "unknown" // no probe has ended yet
-	HealthHealthy   Health = "healthy"
-	HealthUnhealthy Health = "unhealthy"
-)
-
-// status returns the status of t without the requests in flight. at is the time
-// since the Proxy was made.
-func (t *target) status(at time.Duration) TargetStatus {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	s := TargetStatus{Address: t.address, Health: t.health, Since: t.since, Probe: t.last, Traffic: trafficOf(t.traffic.Minute(at))}
-	if since, ok := t.ejection.Since(); ok && t.health == HealthHealthy {
-		s.Health, s.Since = HealthUnhealthy, since
-	}
-	return s
-}
-
-func trafficOf(m histogram.TrafficMinute) Traffic {
-	t := Traffic{Rate: float64(m.Count) / m.Span.Seconds(), P50: m.P50, P99: m.P99, Waited: m.Waited, WaitP99: m.WaitP99}
-	if m.Count > 0 {
-		t.ErrorRate = float64(m.Failed) / float64(m.Count)
-	}
-	return t
 }
 
 // live returns the present state of v. at is the time since the Proxy was made.

@@ -126,16 +126,3 @@ func refuseResponse(name string, _ bool) error {
 	}
 	return nil
 }
-
-// CanSend reports whether a field is valid and may be added to any request: it is neither
-// Host nor one that frames the message.
-func CanSend(name, value string) bool {
-	if !field.IsToken(name) {
-		return false
-	}
-	switch http.CanonicalHeaderKey(name) {
-	case "Host", "Connection", "Content-Length", "Transfer-Encoding":
-		return false
-	}
-	return field.IsValue(value)
-}
