@@ -65,9 +65,7 @@ import (
 	"github.com/shahnk19/parachute/internal/admission"
 	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/ciphers"
-	"github.com/shahnk19/parachute/internal/deep"
 	"github.com/shahnk19/parachute/internal/descriptors"
-	"github.com/shahnk19/parachute/internal/duration"
 	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
@@ -76,6 +74,7 @@ import (
 	"github.com/shahnk19/parachute/internal/pages"
 	"github.com/shahnk19/parachute/internal/resolve"
 	"github.com/shahnk19/parachute/internal/verbose"
+	"github.com/shahnk19/parachute/internal/waiting"
 )
 
 // A Proxy serves what is deployed to it. All its methods may be called at any
@@ -375,6 +374,63 @@ func (p *Proxy) Restore(services []Status) error {
 	return errors.Join(errs...)
 }
 
+// restore returns the version that serves what status says, or one that has
+// failed together with the reason, or no version at all for a name that cannot be
+// or was there before. The others were restored before; byHost has them by what
+// they claim.
+func (p *Proxy) restore(status Status, others map[string]*version, byHost map[string][]*version) (*version, error) {
+	before := status.Error
+	status = status.normalize()
+	status.Error = ""
+	if err := checkServiceName(status.Service); err != nil {
+		return nil, err
+	}
+	if others[status.Service] != nil {
+		return nil, faultf(ErrConflict, "the service is there twice")
+	}
+	s, err := p.parseWithoutFiles(status.Deployment)
+	if err != nil && before != "" {
+		err = faultf(ErrInvalid, "%s", before) // it tells how the deployment came to be what cannot be
+	}
+	if err == nil && s.Service != status.Service {
+		err = faultf(ErrInvalid, "the deployment is of service %s", s.Service)
+	}
+	var own []claim
+	for _, c := range s.claims {
+		conflict := conflictOf(c, wantsOf(byHost[c.Host]), status.Service, s.policy)
+		if conflict == nil || conflict.Dispute != "" {
+			own = append(own, c)
+		}
+		if conflict != nil && err == nil {
+			err = conflict
+		}
+	}
+	s.claims = own
+	if err == nil {
+		err = p.readFiles(s)
+	}
+	if err != nil {
+		status.State, status.Error = StateFailed, err.Error()
+		return newVersion(status, wants{claims: own}, group{}), err // its hosts have no policy
+	}
+	status.Deployment = s.Deployment
+	v, m := p.start(status, s, false)
+	v.settling = waiting.Settle(m.settled, time.Second)
+	if status.Rollout == nil {
+		return v, nil
+	}
+	second, err := status.Rollout.parse(&v.status.Deployment, v.targetTLS)
+	err = p.checkHandlers(second, err)
+	if err != nil {
+		return v.withoutRollout(), fmt.Errorf("the service serves without its rollout to %s: %w", strings.Join(status.Rollout.Targets, ", "), err)
+	}
+	rollout, _ := p.newGroup(status.Service, status.Generation, second, false)
+	for _, t := range rollout.targets() {
+		t.start()
+	}
+	return v.withRollout(*status.Rollout, second.split, &rollout), nil
+}
+
 // Shutdown prepares for the end: changes are refused with ErrClosed from now
 // on, those that wait for health are ended so, and streams are closed as in a
 // drain. It returns nil when nobody is inside, or ctx's error when ctx ends
@@ -500,118 +556,6 @@ func (f *fault) Unwrap() error { return f.sentinel }
 // faultf returns an error that reads as the format says and is sentinel.
 func faultf(sentinel error, format string, args ...any) error {
 	return &fault{sentinel, fmt.Sprintf(format, args...)}
-}
-
-// State says what a service does with its requests.
-type State string
-
-const (
-	StateServing State = "serving" // they go to its targets
-	StatePaused  State = "paused"  // they wait
-	StateStopped State = "stopped" // they are answered 503
-	StateFailed  State = "failed"  // it could not be restored; they are answered 503
-)
-
-// A Status is what is known of a service: what was asked for, which is what
-// Commit gets and Restore takes, and under Live what is going on.
-type Status struct {
-	Service    string     `json:"service"`
-	Generation uint64     `json:"generation"` // the number of the deploy that it serves; higher is newer, across all services
-	State      State      `json:"state"`
-	Deployment Deployment `json:"deployment"`
-	Rollout    *Rollout   `json:"rollout,omitempty"` // nil: there is none
-	Pause      *Pause     `json:"pause,omitempty"`   // while State is StatePaused
-	Stop       *Stop      `json:"stop,omitempty"`    // while State is StateStopped
-	Error      string     `json:"error,omitempty"`   // why State is StateFailed
-	Live       *Live      `json:"live,omitempty"`    // nil in what Commit gets; ignored by Restore
-}
-
-// Live is what goes on in a service at the moment of the call.
-type Live struct {
-	Since   time.Time      `json:"since"`             // when it got its Generation and State, or was restored
-	Targets []TargetStatus `json:"targets"`           // Deployment's, then the Rollout's; none where State is StateFailed
-	Held    int64          `json:"held"`              // requests that wait
-	Changes []Change       `json:"changes,omitempty"` // what is under way, the oldest first
-}
-
-// A Change is a phase of a deploy, or of another change of a service, that is
-// still under way.
-type Change struct {
-	Kind       EventKind `json:"kind"`               // EventDeploying: targets, or certificates, are waited for; EventDraining: requests and streams are
-	Generation uint64    `json:"generation"`         // of the deploy or removal that it belongs to, as in its events
-	Since      time.Time `json:"since"`              // when it began
-	Requests   int64     `json:"requests,omitempty"` // that are still waited for, streams aside
-	Streams    int64     `json:"streams,omitempty"`  // likewise
-}
-
-func changeOf(kind EventKind, generation uint64) Change {
-	return Change{Kind: kind, Generation: generation, Since: time.Now()}
-}
-
-// A phase is a part of a change of a service that takes its time.
-type phase struct {
-	service string
-	change  Change
-	lanes   []*lane // that are waited for
-}
-
-// changesUnderWay returns what goes on, by service, the oldest first.
-func (r *router) changesUnderWay() map[string][]Change {
-	all := make(map[string][]Change)
-	for _, ph := range r.underWay.All() {
-		c := ph.change
-		c.Requests, c.Streams = inFlight(ph.lanes)
-		all[ph.service] = append(all[ph.service], c)
-	}
-	return all
-}
-
-// demanded returns the state that was asked for last: as it is where s serves,
-// and as it is to be once the service can be restored again.
-func (s Status) demanded() State {
-	switch {
-	case s.Stop != nil:
-		return StateStopped
-	case s.Pause != nil:
-		return StatePaused
-	}
-	return StateServing
-}
-
-// normalize returns s, which was kept by somebody else, with a State that is
-// its demanded one, and with all that this State wants.
-func (s Status) normalize() Status {
-	s = s.clone()
-	s.Live = nil
-	switch s.State {
-	case StateFailed: // Pause and Stop say what it was before
-	case StatePaused:
-		s.Pause, s.Stop = cmp.Or(s.Pause, new(Pause)), nil
-	case StateStopped:
-		s.Pause, s.Stop = nil, cmp.Or(s.Stop, new(Stop))
-	default:
-		s.Pause, s.Stop = nil, nil
-	}
-	if s.Pause != nil {
-		*s.Pause = s.Pause.normalize()
-	}
-	// What is too short was accepted once, so a restart must not fail for it.
-	duration.Raise(&s.Deployment.Timeouts)
-	duration.Raise(&s.Deployment.HealthCheck)
-	if s.Rollout != nil {
-		duration.Raise(&s.Rollout.Timeouts)
-	}
-	s.State = s.demanded()
-	return s
-}
-
-// clone returns a Status that shares no memory with s but for Live.
-func (s Status) clone() Status {
-	live := s.Live
-	s.Live = nil
-	s = deep.Copy(s)
-	s.Live = live
-	return s
 }
 
 // EventKind says what an Event is about.

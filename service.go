@@ -2,7 +2,6 @@ package parachute
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"maps"
 	"math"
@@ -343,63 +342,6 @@ func (p *Proxy) endRollout(ctx context.Context, service string) error {
 	}
 	p.retire(res, previous, next, limits)
 	return nil
-}
-
-// restore returns the version that serves what status says, or one that has
-// failed together with the reason, or no version at all for a name that cannot be
-// or was there before. The others were restored before; byHost has them by what
-// they claim.
-func (p *Proxy) restore(status Status, others map[string]*version, byHost map[string][]*version) (*version, error) {
-	before := status.Error
-	status = status.normalize()
-	status.Error = ""
-	if err := checkServiceName(status.Service); err != nil {
-		return nil, err
-	}
-	if others[status.Service] != nil {
-		return nil, faultf(ErrConflict, "the service is there twice")
-	}
-	s, err := p.parseWithoutFiles(status.Deployment)
-	if err != nil && before != "" {
-		err = faultf(ErrInvalid, "%s", before) // it tells how the deployment came to be what cannot be
-	}
-	if err == nil && s.Service != status.Service {
-		err = faultf(ErrInvalid, "the deployment is of service %s", s.Service)
-	}
-	var own []claim
-	for _, c := range s.claims {
-		conflict := conflictOf(c, wantsOf(byHost[c.Host]), status.Service, s.policy)
-		if conflict == nil || conflict.Dispute != "" {
-			own = append(own, c)
-		}
-		if conflict != nil && err == nil {
-			err = conflict
-		}
-	}
-	s.claims = own
-	if err == nil {
-		err = p.readFiles(s)
-	}
-	if err != nil {
-		status.State, status.Error = StateFailed, err.Error()
-		return newVersion(status, wants{claims: own}, group{}), err // its hosts have no policy
-	}
-	status.Deployment = s.Deployment
-	v, m := p.start(status, s, false)
-	v.settling = waiting.Settle(m.settled, time.Second)
-	if status.Rollout == nil {
-		return v, nil
-	}
-	second, err := status.Rollout.parse(&v.status.Deployment, v.targetTLS)
-	err = p.checkHandlers(second, err)
-	if err != nil {
-		return v.withoutRollout(), fmt.Errorf("the service serves without its rollout to %s: %w", strings.Join(status.Rollout.Targets, ", "), err)
-	}
-	rollout, _ := p.newGroup(status.Service, status.Generation, second, false)
-	for _, t := range rollout.targets() {
-		t.start()
-	}
-	return v.withRollout(*status.Rollout, second.split, &rollout), nil
 }
 
 // A version is what one service serves from one publication to the next. What
