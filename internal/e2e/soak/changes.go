@@ -16,7 +16,7 @@ type deed func(ctx context.Context, chance *rand.Rand) error
 
 // changes returns what is done to a service by commands.
 func (s *service) changes() []deed {
-	all := []deed{s.deploy, s.deploy, s.deploy, s.deployAgain, s.deployInPart, s.deploySick, s.deployKilled, s.deployTwice, s.deployPaused, s.rollOut, s.pause, s.stop}
+	all := []deed{s.deploy, s.deploy, s.deploy, s.deployAgain, s.deployInPart, s.deploySick, s.deployKilled, s.deployTwice, s.deployPaused, s.rollOut, s.pause, s.stop, s.haltKilled}
 	if s.name == guest {
 		all = append(all, s.remove, s.remove)
 	}
@@ -270,6 +270,20 @@ func (s *service) stop(ctx context.Context, chance *rand.Rand) error {
 	defer s.soak.ledger.begin(stopped, s.name, nil)()
 	s.command(nil, "stop", s.name, "--message", "at noon")
 	think(ctx, chance, 500*time.Millisecond)
+	return s.insist(ctx, "resume", s.name)
+}
+
+// haltKilled kills the command that pauses or stops the service, or the one that resumes
+// it.
+func (s *service) haltKilled(ctx context.Context, chance *rand.Rand) error {
+	defer s.soak.ledger.begin(paused, s.name, nil)()
+	defer s.soak.ledger.begin(stopped, s.name, nil)()
+	commands := [][]string{{"pause", s.name, "--max-pause", "60s"}, {"stop", s.name, "--message", "at noon"}}
+	for _, args := range [][]string{commands[chance.IntN(len(commands))], {"resume", s.name}} {
+		short, cancel := context.WithTimeout(ctx, time.Duration(chance.Int64N(int64(100*time.Millisecond))))
+		s.soak.proxy.command(short, nil, args...)
+		cancel()
+	}
 	return s.insist(ctx, "resume", s.name)
 }
 

@@ -71,9 +71,10 @@ var contract = []clause{
 	{"connection of HTTP/3 to a proxy that was killed", "docs/operating.md#signals", proxyKilled, func(f *failure, _ *disturbance) bool {
 		return f.stage == asking && strings.HasPrefix(f.kind, "HTTP/3")
 	}, quicSilence},
+	{"stream ended by an upgrade of the proxy", "docs/operating.md#a-new-version-of-the-proxy-itself", proxyUpgraded, streamEnded, 0},
 	{"stream ended by a restart of the proxy", "docs/operating.md#signals", proxyRestarted, streamEnded, 0},
 	{"paused when the proxy was told to end", "docs/operating.md#signals", proxyRestarted, func(f *failure, _ *disturbance) bool {
-		return f.stage == refused && f.status == 503 && f.part == "draining" && f.log.Target == ""
+		return f.stage == refused && f.status == 503 && f.part == "draining" && strings.HasSuffix(f.log.Error, "proxy closed")
 	}, 0},
 	{"proxy restarted, and was not there", "docs/operating.md#a-new-version-of-the-proxy-itself", proxyRestarted, func(f *failure, d *disturbance) bool {
 		switch f.stage {

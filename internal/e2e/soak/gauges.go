@@ -13,6 +13,7 @@ import (
 // gauges are what a process of the proxy has in use.
 type gauges struct {
 	goroutines, descriptors, memory int64
+	busy                            int64 // requests and streams in flight, and requests that wait
 }
 
 // gauges returns those of the process that runs, as its metrics have them.
@@ -30,14 +31,18 @@ func (p *proxy) gauges(ctx context.Context) (g gauges, err error) {
 	wanted := map[string]*int64{
 		"go_goroutines": &g.goroutines, "process_open_fds": &g.descriptors, "process_resident_memory_bytes": &g.memory,
 	}
+	for _, name := range []string{"parachute_requests_in_flight", "parachute_streams_open", "parachute_requests_held"} {
+		wanted[name] = &g.busy
+	}
 	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
-		name, value, _ := strings.Cut(lines.Text(), " ")
+		series, value, _ := strings.Cut(lines.Text(), " ")
+		name, _, _ := strings.Cut(series, "{")
 		if to := wanted[name]; to != nil {
 			n, err := strconv.ParseFloat(value, 64)
 			if err != nil {
 				return g, fmt.Errorf("%s: %w", name, err)
 			}
-			*to = int64(n)
+			*to += int64(n)
 		}
 	}
 	return g, nil
@@ -45,19 +50,24 @@ func (p *proxy) gauges(ctx context.Context) (g gauges, err error) {
 
 // Leaks are more goroutines or descriptors than these, beyond those at the start: the
 // number of targets, each of which is probed, is another at the end, and goroutines that
-// have served a connection wait for another, up to 64.
+// have served a connection wait for another, up to 64 of each server.
 const (
-	moreGoroutines  = 94
-	moreDescriptors = 30
+	moreGoroutines  = 2*64 + 30
+	moreDescriptors = 15
 )
 
-// leaks reports whether g is more than can be explained by what is deployed.
+// leaks reports whether g, when nobody asks for anything, is more than can be explained.
 func (g gauges) leaks(start gauges) bool {
-	return g.goroutines > start.goroutines+moreGoroutines || g.descriptors > start.descriptors+moreDescriptors
+	return g.goroutines > start.goroutines+moreGoroutines || g.descriptors > start.descriptors+moreDescriptors || g.busy > 0
 }
+
+// idleTime is how long the proxy keeps what it does not use at the moment, and more:
+// connections to targets for 4 s, pipes for 2 s.
+const idleTime = 6 * time.Second
 
 // rest returns the gauges when they are as low as at the start, or will not be.
 func (p *proxy) rest(ctx context.Context, start gauges) (g gauges, err error) {
+	time.Sleep(idleTime)
 	for late := time.Now().Add(20 * time.Second); ; {
 		if g, err = p.gauges(ctx); err != nil || !g.leaks(start) || time.Now().After(late) {
 			return g, err

@@ -7,8 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,20 +32,41 @@ type proxy struct {
 
 	http, https, metrics string // addresses
 
-	mu      sync.Mutex // guards what follows
-	process *process
-	killed  time.Time // when it was last killed
+	mu      sync.Mutex // guards process
+	process *process   // that serves
 }
 
-// A process is one that was started, and ends by itself or is ended.
+// A process is one that was started, by us or by the one before it.
 type process struct {
-	cmd   *exec.Cmd
+	pid   int
 	ended chan struct{} // closed when it has
+	code  int           // that it ended with; valid when ended is closed
 }
 
-func (p *process) wait() {
+func (p *process) signal(sig syscall.Signal) { syscall.Kill(p.pid, sig) }
+
+// wait waits for a process that we have started.
+func (p *process) wait(cmd *exec.Cmd) {
 	defer close(p.ended)
-	p.cmd.Wait()
+	cmd.Wait()
+	p.code = cmd.ProcessState.ExitCode()
+}
+
+// await waits for a process that another has started. It is our child as soon as that
+// has ended.
+func (p *process) await() {
+	defer close(p.ended)
+	for {
+		var status syscall.WaitStatus
+		switch pid, err := syscall.Wait4(p.pid, &status, syscall.WNOHANG, nil); {
+		case pid == p.pid:
+			p.code = status.ExitStatus()
+			return
+		case err != nil && syscall.Kill(p.pid, 0) != nil:
+			return // somebody else has waited for it
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 // A logLine is one of the proxy's log.
@@ -84,24 +105,27 @@ func (p *proxy) start(ctx context.Context) error {
 		"--http-port", port(p.http), "--https-port", port(p.https), "--metrics-port", port(p.metrics),
 		"--data-dir", p.data, "--socket", p.socket, "--shutdown-timeout", "30s")
 	cmd.Env = []string{"GORACE=halt_on_error=1", "GOTRACEBACK=all"}
-	said, err := cmd.StdoutPipe()
+	said, says, err := os.Pipe()
 	if err != nil {
 		return err
 	}
-	cmd.Stderr = p.log
+	defer says.Close()
+	cmd.Stdout, cmd.Stderr = says, p.log
 	if err := cmd.Start(); err != nil {
+		said.Close()
 		return err
 	}
-	process := &process{cmd: cmd, ended: make(chan struct{})}
-	go p.follow(process, said)
-	p.mu.Lock()
-	p.process = process
-	p.mu.Unlock()
+	go p.follow(said)
+	process := &process{pid: cmd.Process.Pid, ended: make(chan struct{})}
+	go process.wait(cmd)
+	p.become(process)
 	return p.serves(ctx, process)
 }
 
-// follow keeps what a process says until it ends.
-func (p *proxy) follow(process *process, said io.Reader) {
+// follow keeps what a process says, and those that it starts in its place, until all of
+// them have ended.
+func (p *proxy) follow(said *os.File) {
+	defer said.Close()
 	lines := bufio.NewScanner(said)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -113,7 +137,6 @@ func (p *proxy) follow(process *process, said io.Reader) {
 			p.ledger.logged(line)
 		}
 	}
-	process.wait()
 }
 
 // serves returns when process accepts connections and commands.
@@ -130,7 +153,7 @@ func (p *proxy) serves(ctx context.Context, process *process) error {
 		select {
 		case <-time.After(10 * time.Millisecond):
 		case <-process.ended:
-			return fmt.Errorf("the proxy does not start: %v; see %s", process.cmd.ProcessState, p.log.Name())
+			return fmt.Errorf("the proxy does not start, and ends with %d; see %s", process.code, p.log.Name())
 		case <-late:
 			return fmt.Errorf("the proxy does not serve: %w", err)
 		case <-ctx.Done():
@@ -139,41 +162,88 @@ func (p *proxy) serves(ctx context.Context, process *process) error {
 	}
 }
 
-// current returns the process that runs.
+// current returns the process that serves.
 func (p *proxy) current() *process {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.process
 }
 
+func (p *proxy) become(process *process) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.process = process
+}
+
 // kill ends the process at once.
 func (p *proxy) kill() {
 	process := p.current()
-	process.cmd.Process.Kill()
+	process.signal(syscall.SIGKILL)
 	<-process.ended
 }
 
 // dump ends the process at once, and has it say in its log what every goroutine does.
 func (p *proxy) dump() {
 	process := p.current()
-	process.cmd.Process.Signal(syscall.SIGQUIT)
+	process.signal(syscall.SIGQUIT)
 	<-process.ended
 }
 
 // stop ends the process in good order.
 func (p *proxy) stop() error {
 	process := p.current()
-	process.cmd.Process.Signal(syscall.SIGTERM)
+	process.signal(syscall.SIGTERM)
+	return p.ends(process)
+}
+
+// ends returns when a process that is to end has ended, which it must in good order.
+func (p *proxy) ends(process *process) error {
 	select {
 	case <-process.ended:
 	case <-time.After(patience):
-		p.dump()
-		return errors.New("the proxy does not end")
+		process.signal(syscall.SIGQUIT)
+		<-process.ended
+		return fmt.Errorf("the proxy does not end; see %s", p.log.Name())
 	}
-	if code := process.cmd.ProcessState.ExitCode(); code != 0 {
-		return fmt.Errorf("the proxy ended with %v; see %s", process.cmd.ProcessState, p.log.Name())
+	if process.code != 0 {
+		return fmt.Errorf("the proxy ended with %d; see %s", process.code, p.log.Name())
 	}
 	return nil
+}
+
+// canUpgrade reports whether the binary knows how to take its own place.
+func (p *proxy) canUpgrade() bool {
+	return exec.Command(p.binary, "help", "upgrade").Run() == nil
+}
+
+// upgrade returns when another process serves, or why none does.
+func (p *proxy) upgrade() error {
+	cmd := exec.Command(p.binary, "upgrade", "--socket", p.socket)
+	cmd.Env = []string{}
+	if said, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("upgrade: %w: %s", err, bytes.TrimSpace(said))
+	}
+	return nil
+}
+
+// pid returns the process that answers commands.
+func (p *proxy) pid(ctx context.Context) (int, error) {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", p.socket)
+	}}}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://parachute/v1/version", nil)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := client.Do(r)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	var is struct {
+		PID int `json:"pid"`
+	}
+	return is.PID, json.NewDecoder(resp.Body).Decode(&is)
 }
 
 // An event is a line of a command with --json.

@@ -42,6 +42,9 @@ func soakProxy(ctx context.Context, o options, inside bool, out io.Writer) (clea
 		}()
 	}
 	s := &soak{options: o, inside: inside, ledger: &ledger{tallies: make(map[string]*tally), lines: make(map[string]logLine)}}
+	if err := adoptOrphans(); err != nil {
+		return false, err
+	}
 	if err := s.furnish(); err != nil {
 		return false, err
 	}
@@ -175,7 +178,7 @@ func (s *soak) shake(ctx context.Context, out io.Writer) (clean bool, err error)
 		return false, err
 	}
 	if end.leaks(start) {
-		s.ledger.failed(&exchange{kind: "proxy", began: time.Now()}, idling, fmt.Errorf("%d goroutines and %d descriptors at the start, %d and %d at the end", start.goroutines, start.descriptors, end.goroutines, end.descriptors))
+		s.ledger.failed(&exchange{kind: "proxy", began: time.Now()}, idling, fmt.Errorf("at the start %+v, at the end %+v", start, end))
 	}
 	took := time.Since(begin)
 	if end.leaks(start) {

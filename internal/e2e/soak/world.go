@@ -15,6 +15,9 @@ import (
 // troubles returns what is done to the proxy, and to what it stands on.
 func (s *soak) troubles() []deed {
 	all := []deed{s.restartProxy, s.killProxy}
+	if s.proxy.canUpgrade() {
+		all = append(all, s.upgradeProxy, s.upgradeProxy, s.upgradeProxy)
+	}
 	if s.inside {
 		all = append(all, s.fillDisk, s.loseNameServer(silent), s.loseNameServer(failing), s.loseNameServer(ignorant))
 	}
@@ -34,6 +37,31 @@ func (s *soak) killProxy(ctx context.Context, _ *rand.Rand) error {
 	defer s.ledger.begin(proxyKilled, "", nil)()
 	s.proxy.kill()
 	return s.proxy.start(ctx)
+}
+
+// upgradeProxy has another process take the place of the proxy. The old one ends when
+// its requests have ended.
+func (s *soak) upgradeProxy(ctx context.Context, _ *rand.Rand) error {
+	defer s.ledger.begin(proxyUpgraded, "", nil)()
+	old := s.proxy.current()
+	if r := s.proxy.upgrade(); r != nil {
+		s.wrong(r)
+	}
+	pid, err := s.proxy.pid(ctx)
+	if err != nil {
+		return err
+	}
+	if pid == old.pid {
+		s.wrong(errors.New("the proxy was upgraded, and is the same process"))
+		return nil
+	}
+	successor := &process{pid: pid, ended: make(chan struct{})}
+	go successor.await()
+	s.proxy.become(successor)
+	if err := s.proxy.ends(old); err != nil {
+		s.wrong(err)
+	}
+	return nil
 }
 
 // wrong enters that the proxy has not kept its word.
