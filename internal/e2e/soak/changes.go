@@ -16,7 +16,7 @@ type deed func(ctx context.Context, chance *rand.Rand) error
 
 // changes returns what is done to a service by commands.
 func (s *service) changes() []deed {
-	all := []deed{s.deploy, s.deploy, s.deploy, s.deployAgain, s.deployInPart, s.deploySick, s.deployKilled, s.deployTwice, s.deployPaused, s.rollOut, s.pause, s.stop, s.haltKilled}
+	all := []deed{s.deploy, s.deploy, s.deploy, s.deployReaders, s.deployAgain, s.deployInPart, s.deploySick, s.deployKilled, s.deployTwice, s.deployPaused, s.rollOut, s.pause, s.stop, s.haltKilled}
 	if s.name == guest {
 		all = append(all, s.remove, s.remove)
 	}
@@ -56,7 +56,7 @@ func (s *service) insist(ctx context.Context, args ...string) error {
 
 func targetFlags(all []*standing) (flags []string) {
 	for _, st := range all {
-		flags = append(flags, "--target", st.address)
+		flags = append(flags, st.role, st.address)
 	}
 	return flags
 }
@@ -64,12 +64,19 @@ func targetFlags(all []*standing) (flags []string) {
 // streamFlags are how long streams may outlive a deploy.
 var streamFlags = [][]string{nil, nil, {"--stream-drain-timeout", "0s"}, {"--stream-drain-timeout", "1s"}}
 
+// flavours are what makes no difference to clients.
+var flavours = [][]string{
+	nil, {"--affinity", "cookie"}, {"--target-keepalive=false"}, {"--target-keepalive-requests", "3"}, {"--health-check-fall", "2"}, {"--health-check-interval", "200ms"},
+}
+
+func oneOf(chance *rand.Rand, all [][]string) []string { return all[chance.IntN(len(all))] }
+
 // bring deploys the service with kept and fresh.
 func (s *service) bring(ctx context.Context, chance *rand.Rand, kept, fresh []*standing) error {
 	old := slices.DeleteFunc(s.serving(false), func(st *standing) bool { return slices.Contains(kept, st) })
 	defer s.soak.ledger.begin(deployed, s.name, nil)()
 	s.switching(fresh, old)
-	args := slices.Concat([]string{"deploy", s.name}, targetFlags(kept), targetFlags(fresh), s.flags, streamFlags[chance.IntN(len(streamFlags))])
+	args := slices.Concat([]string{"deploy", s.name}, targetFlags(kept), targetFlags(fresh), s.flags, oneOf(chance, streamFlags), oneOf(chance, flavours))
 	r := s.command(func(kind string) {
 		if kind == "switched" {
 			s.switched(old)
@@ -84,7 +91,9 @@ func (s *service) concluded(ctx context.Context, r report, kept, fresh []*standi
 	if err != nil {
 		return err
 	}
-	serves := func(st *standing) bool { return found && slices.Contains(is.Deployment.Targets, st.address) }
+	serves := func(st *standing) bool {
+		return found && (slices.Contains(is.Deployment.Targets, st.address) || slices.Contains(is.Deployment.ReadTargets, st.address))
+	}
 	var wrong error
 	switch {
 	case r.code == 0 && !(all(kept, serves) && all(fresh, serves)):
@@ -122,6 +131,16 @@ func (s *service) deploy(ctx context.Context, chance *rand.Rand) error {
 	return s.bring(ctx, chance, nil, fresh)
 }
 
+// deployReaders brings one instance for writing and two for reading.
+func (s *service) deployReaders(ctx context.Context, chance *rand.Rand) error {
+	fresh, err := s.prepare(ctx, 3, false, false)
+	if err != nil {
+		return err
+	}
+	fresh[1].role, fresh[2].role = "--read-target", "--read-target"
+	return s.bring(ctx, chance, nil, fresh)
+}
+
 // deployAgain brings those that serve already.
 func (s *service) deployAgain(ctx context.Context, chance *rand.Rand) error {
 	return s.bring(ctx, chance, s.serving(false), nil)
@@ -133,7 +152,7 @@ func (s *service) deployInPart(ctx context.Context, chance *rand.Rand) error {
 	if err != nil {
 		return err
 	}
-	return s.bring(ctx, chance, s.serving(false)[:1], fresh)
+	return s.bring(ctx, chance, s.serving(false)[:1], fresh) // the oldest is for writing
 }
 
 // deploySick brings what never becomes healthy, which must be refused.

@@ -15,6 +15,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
+	"golang.org/x/sync/errgroup"
 )
 
 // A client does the same again and again until ctx ends. What it has begun then, it
@@ -30,7 +31,7 @@ func (s *soak) clients() []client {
 			continue
 		}
 		all = append(all,
-			s.keepAlive(on), s.connecting(on), s.pipelining(on), s.posting(on), s.downloading(on))
+			s.keepAlive(on), s.connecting(on), s.pipelining(on), s.posting(on), s.downloading(on), s.leaving(on))
 		switch on.name {
 		case calls:
 			all = append(all, s.calling(on), s.streaming(on))
@@ -159,6 +160,28 @@ func (s *soak) pipelining(on *service) client {
 	})
 }
 
+// leaving goes away in the middle of what it sends or gets.
+func (s *soak) leaving(on *service) client {
+	return repeat(200*time.Millisecond, func(chance *rand.Rand) {
+		x := s.newExchange("client that leaves", on, true)
+		s.ledger.begun(x)
+		defer s.ledger.good(x) // whatever comes of it
+		conn, err := net.Dial("tcp", s.proxy.http)
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		if chance.IntN(2) == 0 {
+			fmt.Fprintf(conn, "POST /echo HTTP/1.1\r\nHost: %s\r\n%s: %s\r\nContent-Length: 100000\r\n\r\nthe beginning", on.host, nonceField, x.nonce)
+		} else {
+			fmt.Fprintf(conn, "GET /bytes?n=4000000 HTTP/1.1\r\nHost: %s\r\n%s: %s\r\n\r\n", on.host, nonceField, x.nonce)
+			conn.SetReadDeadline(time.Now().Add(time.Second))
+			io.CopyN(io.Discard, conn, 1+chance.Int64N(100_000))
+		}
+		time.Sleep(time.Duration(chance.Int64N(int64(50 * time.Millisecond))))
+	})
+}
+
 // secureClients are those over TLS.
 func (s *soak) secureClients(on *service) []client {
 	config := s.authority.client(on.host)
@@ -175,13 +198,23 @@ func (s *soak) secureClients(on *service) []client {
 	for _, by := range []struct {
 		name string
 		http.RoundTripper
-	}{{"TLS", kept}, {"HTTP/2", h2}, {"HTTP/3", h3}} {
+		atOnce int // requests
+	}{{"TLS", kept, 1}, {"HTTP/2", h2, 5}, {"HTTP/3", h3, 5}} {
 		all = append(all, repeat(100*time.Millisecond, func(chance *rand.Rand) {
-			s.ask(on, by, "https", by.name+", GET", get())
-			s.ask(on, by, "https", by.name+", GET", get())
-			s.ask(on, by, "https", by.name+", POST", post(fmt.Sprint(chance.Uint64()), 1+chance.Int64N(100_000), chance.IntN(2) == 0, 0, 0))
-			s.ask(on, by, "https", by.name+", download", download(1+chance.Int64N(1<<20), chance.IntN(2) == 0, 0))
-			s.ask(on, by, "https", by.name+", POST, slow", post(fmt.Sprint(chance.Uint64()), 20_000, chance.IntN(2) == 0, 4, 100*time.Millisecond))
+			var asked errgroup.Group
+			asked.SetLimit(by.atOnce)
+			for kind, q := range map[string]question{
+				"GET":        get(),
+				"POST":       post(fmt.Sprint(chance.Uint64()), 1+chance.Int64N(100_000), chance.IntN(2) == 0, 0, 0),
+				"download":   download(1+chance.Int64N(1<<20), chance.IntN(2) == 0, 0),
+				"POST, slow": post(fmt.Sprint(chance.Uint64()), 20_000, chance.IntN(2) == 0, 4, 100*time.Millisecond),
+			} {
+				asked.Go(func() error {
+					s.ask(on, by, "https", by.name+", "+kind, q)
+					return nil
+				})
+			}
+			asked.Wait()
 		}))
 	}
 	return append(all, repeat(100*time.Millisecond, func(*rand.Rand) { s.ask(on, once, "https", "TLS, new connection", get()) }))

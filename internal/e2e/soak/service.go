@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,6 +43,7 @@ type standing struct {
 	until    time.Time // requests that begin later, it must not answer; zero: there is no such time yet
 	serves   bool      // it is one of those that the proxy says are deployed
 	rollout  bool      // it came with a rollout
+	role     string    // the flag that it is deployed with
 	answered bool      // it has
 	replaces []*standing
 }
@@ -109,7 +112,7 @@ func (s *service) prepare(ctx context.Context, n int, rollout, sick bool) ([]*st
 		if _, err := in.start(ctx, s.soak.dir); err != nil {
 			return nil, err
 		}
-		fresh = append(fresh, &standing{instance: in, from: time.Now(), rollout: rollout})
+		fresh = append(fresh, &standing{instance: in, from: time.Now(), rollout: rollout, role: "--target"})
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,7 +131,9 @@ func (s *service) serving(rollout bool) (all []*standing) {
 			all = append(all, st)
 		}
 	}
-	slices.SortFunc(all, func(a, b *standing) int { return a.from.Compare(b.from) })
+	slices.SortFunc(all, func(a, b *standing) int {
+		return cmp.Or(strings.Compare(b.role, a.role), a.from.Compare(b.from)) // "--target" comes first
+	})
 	return all
 }
 
@@ -152,7 +157,7 @@ func (s *service) switched(old []*standing) {
 
 // learn takes over what the proxy says that serves, and retires the targets of unused.
 func (s *service) learn(is parachute.Status, unused []string) {
-	targets := slices.Clone(is.Deployment.Targets)
+	targets := slices.Concat(is.Deployment.Targets, is.Deployment.ReadTargets)
 	if is.Rollout != nil {
 		targets = append(targets, is.Rollout.Targets...)
 	}
