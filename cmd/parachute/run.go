@@ -32,6 +32,7 @@ type runCommand struct {
 
 	MaxHeld optionalCount `envar:"both" placeholder:"1000" help:"How many requests of one service may wait while it is paused, or until its targets can be reached again (see deploy --hold); 0 is none."`
 
+	ShutdownDelay   durationLimit `envar:"both" placeholder:"0s" help:"How long everything goes on after SIGTERM, while /readyz on the metrics port already answers 503: the time in which a load balancer in front notices that."`
 	ShutdownTimeout durationLimit `envar:"both" placeholder:"30s" help:"How long running requests may take after SIGTERM before they are cut off; 0 cuts them off at once."`
 
 	DataDir         string   `envar:"prefixed" placeholder:"PATH" help:"Folder of the state; if none is given, /var/lib/parachute for root, else parachute below $$XDG_STATE_HOME or ~/.local/state."`
@@ -138,6 +139,7 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 			Requests:     int(c.MaxConnRequests),
 			Streams:      int(c.HTTP2MaxStreams),
 		},
+		ShutdownDelay:   max(time.Duration(c.ShutdownDelay), 0),
 		ShutdownTimeout: time.Duration(c.ShutdownTimeout),
 		TrustedProxies:  c.TrustedProxies,
 		SpoolDir:        c.SpoolDir,

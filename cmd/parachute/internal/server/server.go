@@ -88,6 +88,10 @@ type Config struct {
 	// Limits are the limits for clients.
 	Limits Limits
 
+	// ShutdownDelay is how long everything goes on once Run was told to stop,
+	// except that /readyz answers 503.
+	ShutdownDelay time.Duration
+
 	// ShutdownTimeout bounds how long running requests may take once Run was
 	// told to stop. If 0, 30 s; if negative, they are cut off at once.
 	ShutdownTimeout time.Duration
@@ -137,7 +141,7 @@ const (
 
 // Run runs the proxy until ctx ends or a listener fails. In the latter case it
 // returns the listener's error. In both cases running requests may finish first,
-// within ShutdownTimeout. If the proxy cannot start, Run returns the reason and
+// within ShutdownTimeout; in the former, ShutdownDelay is waited for before. If the proxy cannot start, Run returns the reason and
 // leaves nothing behind: no lock, no socket, no listener.
 func Run(ctx context.Context, c Config) (err error) {
 	store, err := state.Open(c.DataDir)
@@ -217,6 +221,7 @@ type parts struct {
 
 // A server serves the proxy, its control socket and its metrics port.
 type server struct {
+	shutdownDelay   time.Duration
 	shutdownTimeout time.Duration
 	logger          *slog.Logger
 	proxy           *parachute.Proxy
@@ -234,6 +239,7 @@ type server struct {
 
 func newServer(c Config, p parts) *server {
 	s := &server{
+		shutdownDelay:   c.ShutdownDelay,
 		shutdownTimeout: cmp.Or(c.ShutdownTimeout, 30*time.Second),
 		logger:          p.logger,
 		control:         control.NewServer(c.Version),

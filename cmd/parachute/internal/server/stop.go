@@ -8,7 +8,7 @@ import (
 )
 
 // serve serves until ctx ends or a listener fails. Then it stops everything, and
-// returns when that is done.
+// returns when that is done. If ctx ended, all but /readyz goes on for the delay before.
 func (s *server) serve(ctx context.Context, commands net.Listener) error {
 	serve := []func() error{func() error { return s.commands.Serve(commands) }}
 	if s.monitoring != nil {
@@ -26,8 +26,15 @@ func (s *server) serve(ctx context.Context, commands net.Listener) error {
 	var err error
 	select {
 	case <-ctx.Done():
-		s.logger.Info("stopping", "shutdown_timeout", max(s.shutdownTimeout, 0).String())
+		s.stopping.Store(true)
+		s.logger.Info("stopping", "shutdown_delay", s.shutdownDelay.String(), "shutdown_timeout", max(s.shutdownTimeout, 0).String())
+		select {
+		case <-time.After(s.shutdownDelay):
+		case err = <-ended:
+		}
 	case err = <-ended:
+	}
+	if err != nil {
 		running--
 		s.logger.Error("stopping", "error", err)
 	}
