@@ -13,6 +13,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/crypto/acme/autocert"
+
 	"github.com/shahnk19/parachute/internal/affinity"
 	"github.com/shahnk19/parachute/internal/agent"
 	"github.com/shahnk19/parachute/internal/answer"
@@ -56,6 +58,9 @@ type Options struct {
 	// for one service, and never twice at once. It runs on the goroutine
 	// where it happened, so it must not block, nor call the Proxy.
 	Notify func(Event)
+
+	// Predecessor is the Proxy that this one takes the place of, if there is one.
+	Predecessor Predecessor
 
 	// Dial opens every connection that the Proxy makes: to targets, for
 	// requests and health checks alike, to where a TLS.AskURL leads, and to
@@ -136,6 +141,24 @@ type Options struct {
 
 	// ACME says where automatic certificates come from.
 	ACME ACME
+}
+
+// A Predecessor is a Proxy that another one takes the place of: that has restored what it
+// serves and gets all new requests, and its HandOver was called. Predecessor{old.Follow,
+// old.Drain} is one in the same process; for one in another process, they call the two
+// methods there. The zero value is none.
+type Predecessor struct {
+	// Follow is called with each change of a service that has taken effect, in
+	// their order: with what the service is from now on, or nil if it was removed.
+	// It must not call the Proxy, which makes no other change meanwhile.
+	Follow func(service string, s *Status)
+
+	// Drain is called by each change that waits for requests to end, after Follow,
+	// and returns when those of the service have ended there that Follow has made a
+	// change replace. Limits.Drain and limits.Stream say after how long they are cut
+	// off, and streams closed; how many were is what Drain returns. When done is
+	// closed, nobody waits any more.
+	Drain func(service string, limits Timeouts, done <-chan struct{}) (requests, streams int64)
 }
 
 // Spool says where buffered bodies go, and how much room all of them may take
@@ -405,6 +428,54 @@ type Rollout struct {
 	Split Split `json:"split,omitzero"`
 }
 
+// hasTargetsOf reports whether r, which may be nil, has the same targets as other.
+func (r *Rollout) hasTargetsOf(other *Rollout) bool {
+	return r != nil && slices.Equal(r.Targets, other.Targets) && slices.Equal(r.ReadTargets, other.ReadTargets)
+}
+
+// copyStatus returns the status of v as a Proxy may keep it, or nil if v is nil.
+func (v *version) copyStatus() *Status {
+	if v == nil {
+		return nil
+	}
+	s := v.status.clone()
+	return &s
+}
+
+// followed returns what a service becomes when another Proxy, which has restored it, has
+// made it what s says. It keeps the targets that the other one has kept.
+func (p *Proxy) followed(current *version, s Status) (*version, error) {
+	s = s.normalize()
+	r := s.Rollout
+	s.Rollout = nil
+	var v *version
+	if current != nil && current.status.Generation == s.Generation && current.status.State != StateFailed {
+		v = current.withStatus(s)
+		if v.isHalted() {
+			v = v.withNewGates(s)
+		}
+	} else {
+		var err error
+		if v, err = p.restore(s, nil, nil); v == nil {
+			return nil, err
+		}
+		if current != nil {
+			v.waiting, v.rollout = current.waiting, current.rollout
+			v.main.inherit(current.main)
+		}
+	}
+	second := v.rollout
+	v.rollout, v.split = nil, nil
+	if r == nil || v.status.State == StateFailed {
+		return v, nil
+	}
+	if second != nil && !current.status.Rollout.hasTargetsOf(r) {
+		second = nil
+	}
+	next, _ := p.restoreRollout(v, *r, second)
+	return next, nil
+}
+
 // A Split says which visitors of a service go to its rollout: those whose
 // cookie parachute-rollout (or kamal-rollout) has one of the values in List, and
 // Percent of the rest, by a hash of the cookie, which is that of kamal-proxy for
@@ -472,7 +543,7 @@ func (o Options) normalize() Options {
 		o.AffinityKey = affinity.NewKey()
 	}
 	if o.ACME.CacheAt == nil {
-		o.ACME.CacheAt = defaultCache
+		o.ACME.CacheAt = func(dir string) autocert.Cache { return autocert.DirCache(dir) }
 	}
 	return o
 }

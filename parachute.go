@@ -103,6 +103,9 @@ type Proxy struct {
 	doneOnce     sync.Once
 
 	events sync.Mutex // held while Notify runs
+
+	remaindersMu sync.Mutex           // guards remainders
+	remainders   map[string]remainder // by service
 }
 
 // New returns a Proxy without services. Nothing runs until the first Deploy or
@@ -112,12 +115,13 @@ func New(opts Options) *Proxy {
 		options:          opts.normalize(),
 		began:            time.Now(),
 		trustsExplicitly: opts.TrustedProxies != nil,
-		router:           newRouter(opts.Commit),
+		router:           newRouter(opts),
 		pages:            pages.New(opts.ErrorPages),
 		hop:              forward.NewHop(),
 		handlers:         inprocess.NewAll(opts.Handlers, opts.Logger),
 		shortages:        descriptors.NewReporter(opts.Logger),
 		checks:           make(chan struct{}, runtime.GOMAXPROCS(0)),
+		remainders:       make(map[string]remainder),
 		stopping:         make(chan struct{}),
 		done:             make(chan struct{}),
 	}
@@ -419,16 +423,24 @@ func (p *Proxy) restore(status Status, others map[string]*version, byHost map[st
 	if status.Rollout == nil {
 		return v, nil
 	}
-	second, err := status.Rollout.parse(&v.status.Deployment, v.targetTLS)
-	err = p.checkHandlers(second, err)
-	if err != nil {
-		return v.withoutRollout(), fmt.Errorf("the service serves without its rollout to %s: %w", strings.Join(status.Rollout.Targets, ", "), err)
+	return p.restoreRollout(v, *status.Rollout, nil)
+}
+
+// restoreRollout returns v with r, whose targets are those of second or, if that is nil,
+// new ones. Together with an error it returns v without a rollout.
+func (p *Proxy) restoreRollout(v *version, r Rollout, second *group) (*version, error) {
+	s, err := r.parse(&v.status.Deployment, v.targetTLS)
+	if err = p.checkHandlers(s, err); err != nil {
+		return v.withoutRollout(), fmt.Errorf("the service serves without its rollout to %s: %w", strings.Join(r.Targets, ", "), err)
 	}
-	rollout, _ := p.newGroup(status.Service, status.Generation, second, false)
-	for _, t := range rollout.targets() {
-		t.start()
+	if second == nil {
+		rollout, _ := p.newGroup(v.status.Service, v.status.Generation, s, false)
+		for _, t := range rollout.targets() {
+			t.start()
+		}
+		second = &rollout
 	}
-	return v.withRollout(*status.Rollout, second.split, &rollout), nil
+	return v.withRollout(r, s.split, second), nil
 }
 
 // Shutdown prepares for the end: changes are refused with ErrClosed from now
@@ -437,11 +449,80 @@ func (p *Proxy) restore(status Status, others map[string]*version, byHost map[st
 // before. Requests that wait in a pause are answered 503. All others are still
 // served, so it is meant to be called beside http.Server.Shutdown.
 func (p *Proxy) Shutdown(ctx context.Context) error {
-	changed := p.stop()
+	return p.empty(ctx, p.stop(), math.MaxInt64)
+}
+
+// HandOver prepares for the end of a Proxy that another one, to which this one is the
+// Predecessor, takes the place of. As with Shutdown, changes are refused with ErrClosed
+// from now on, those that wait for health are ended so, Commit is not called any more, and
+// streams are closed as in a drain. But requests that are held go on to wait, for Follow
+// may let them go, and those that run are cut off after limit. HandOver returns nil when
+// nobody is inside, or ctx's error when ctx ends before. Then comes Shutdown.
+func (p *Proxy) HandOver(ctx context.Context, limit time.Duration) error {
+	changed := p.router.changes.Close()
+	p.router.stopCommitting()
+	return p.empty(ctx, changed, limit)
+}
+
+// Follow makes a change that the Proxy has made which takes the place of this one: see
+// Predecessor. It must not be called before HandOver.
+func (p *Proxy) Follow(service string, s *Status) {
+	change := func(current *version) (*version, error) {
+		switch {
+		case p.router.routes.Load().closed:
+			return nil, ErrClosed
+		case s == nil:
+			return nil, nil
+		}
+		return p.followed(current, *s)
+	}
+	previous, next, err := p.router.publish(context.Background(), nil, service, change, func(*version) {})
+	if err != nil || previous == nil {
+		return
+	}
+	left := remainder{previous.lanesLeftBehind(next), previous.targets()}
+	if next != nil {
+		kept := next.targets()
+		left.targets = slices.DeleteFunc(left.targets, func(t *target) bool { return slices.Contains(kept, t) })
+	}
+	if next != nil && !next.isHalted() {
+		left.lanes = slices.DeleteFunc(left.lanes, func(l *lane) bool { return !slices.Contains(left.targets, l.target) })
+	}
+	for _, t := range left.targets {
+		t.stopProbes()
+	}
+	omitCloseFrames(left.lanes, previous, next)
+	if previous.certificates != nil && (next == nil || next.certificates != previous.certificates) {
+		previous.certificates.release()
+	}
+	p.remaindersMu.Lock()
+	defer p.remaindersMu.Unlock()
+	before := p.remainders[service]
+	p.remainders[service] = remainder{append(before.lanes, left.lanes...), append(before.targets, left.targets...)}
+}
+
+// Drain waits for what Follow has replaced: see Predecessor.
+func (p *Proxy) Drain(service string, limits Timeouts, done <-chan struct{}) (requests, streams int64) {
+	p.remaindersMu.Lock()
+	left := p.remainders[service]
+	delete(p.remainders, service)
+	p.remaindersMu.Unlock()
+	defer closeAll(left.targets)
+	return drain(left.lanes, gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
+}
+
+// FinishOrders lets no certificate be ordered any more, and returns when there is none
+// left that is just being ordered. Then another Proxy may order some: see ACME.Hold.
+func (p *Proxy) FinishOrders() { p.certificates.finish() }
+
+// empty closes the streams, and returns nil when nobody is inside any more and changed
+// is closed, or ctx's error. It cuts off requests after limit.
+func (p *Proxy) empty(ctx context.Context, changed <-chan struct{}, limit time.Duration) error {
+	began := time.Now()
 	for {
 		var retired sync.WaitGroup
 		for _, v := range p.router.renew() {
-			limits := gate.Limits{Requests: math.MaxInt64, Streams: v.status.Deployment.Timeouts.Stream}
+			limits := gate.Limits{Requests: limit - time.Since(began), Streams: v.status.Deployment.Timeouts.Stream}
 			lanes := slices.Concat(v.lanes(), v.leaving)
 			omitCloseFrames(lanes, v)
 			retired.Go(func() { drain(lanes, limits, ctx.Done()) })

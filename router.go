@@ -24,6 +24,7 @@ import (
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/grpc"
 	"github.com/shahnk19/parachute/internal/hostname"
+	"github.com/shahnk19/parachute/internal/issuer"
 	"github.com/shahnk19/parachute/internal/pages"
 	"github.com/shahnk19/parachute/internal/reason"
 	"github.com/shahnk19/parachute/internal/split"
@@ -304,12 +305,13 @@ func (q *request) findVersion(s *site) *site {
 // answerChallenge answers a certificate authority that checks whether the host
 // is served here. It reports whether the request was such a check.
 func (q *request) answerChallenge() bool {
-	if !strings.HasPrefix(q.target, challengePath) {
+	token, ok := issuer.CutToken(q.target)
+	if !ok {
 		return false
 	}
-	token, ok := q.proxy.certificates.token(q.r.Context(), hostname.Canonical(q.r.Host), q.target)
+	answer, ok := q.proxy.certificates.token(q.r.Context(), hostname.Canonical(q.r.Host), token)
 	if ok {
-		q.replyText(reason.Challenge, string(token))
+		q.replyText(reason.Challenge, string(answer))
 	}
 	return ok
 }

@@ -162,7 +162,10 @@ func (p *Proxy) drain(e Event, lanes []*lane, limits Timeouts, done <-chan struc
 			p.emit(e)
 		}
 	})
+	elsewhere := p.drainElsewhere(e.Service, limits, done)
 	requests, streams := drain(lanes, gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
+	alsoRequests, alsoStreams := elsewhere()
+	requests, streams = requests+alsoRequests, streams+alsoStreams
 	stop()
 	return Event{
 		Kind: EventDrained, Service: e.Service, Generation: e.Generation,
@@ -544,6 +547,7 @@ func (v *version) close() {
 type router struct {
 	routes  atomic.Pointer[table]
 	commit  func([]Status) error
+	follow  func(service string, s *Status) // Predecessor.Follow
 	changes *reservation.Book[wants]
 
 	// publishing is held from before a commit until its table is stored, so
@@ -553,11 +557,11 @@ type router struct {
 	underWay underway.Register[phase]
 }
 
-func newRouter(commit func([]Status) error) *router {
+func newRouter(o Options) *router {
 	superseded := func(by uint64) error {
 		return faultf(ErrSuperseded, "superseded by generation %d of the service, which was asked for later", by)
 	}
-	r := &router{commit: commit, changes: reservation.New[wants](superseded, ErrClosed)}
+	r := &router{commit: o.Commit, follow: o.Predecessor.Follow, changes: reservation.New[wants](superseded, ErrClosed)}
 	r.routes.Store(newTable(map[string]*version{}))
 	return r
 }
@@ -576,18 +580,7 @@ const (
 // or reserved for one, or where the services of a host would contradict each other.
 func (r *router) reserve(ctx context.Context, service string, part reservation.Part, w wants) (*reserved, context.Context, error) {
 	return r.changes.Reserve(ctx, service, part, w, func(pending iter.Seq2[string, wants]) error {
-		served := r.routes.Load()
-		for _, c := range w.claims {
-			if s := served.sites.Get(c.Host); s != nil {
-				if conflict := conflictOf(c, wantsOf(s.versions()), service, w.policy); conflict != nil {
-					return conflict
-				}
-			}
-			if conflict := conflictOf(c, pending, service, w.policy); conflict != nil {
-				return conflict
-			}
-		}
-		return nil
+		return r.routes.Load().conflict(service, w, pending)
 	})
 }
 
@@ -631,6 +624,9 @@ func (r *router) publish(ctx context.Context, res *reserved, service string, cha
 		previous.announceReplaced(next)
 	}
 	announce(next)
+	if r.follow != nil {
+		r.follow(service, next.copyStatus())
+	}
 	return previous, next, nil
 }
 
@@ -644,6 +640,13 @@ func (r *router) restore(services map[string]*version, last uint64) bool {
 	}
 	t := newTable(services)
 	return r.changes.PublishFirst(last, func() { r.routes.Store(t) })
+}
+
+// stopCommitting has nothing committed any more.
+func (r *router) stopCommitting() {
+	r.publishing.Lock()
+	defer r.publishing.Unlock()
+	r.commit = nil
 }
 
 // renew publishes every version anew, with gates of its own, and returns those

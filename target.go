@@ -444,6 +444,23 @@ func drain(lanes []*lane, limits gate.Limits, done <-chan struct{}) (requests, s
 	return gate.Drain(gates, limits, cut, done)
 }
 
+// drainElsewhere has the Predecessor drain a service. The returned func waits for that.
+func (p *Proxy) drainElsewhere(service string, limits Timeouts, done <-chan struct{}) (wait func() (requests, streams int64)) {
+	if p.options.Predecessor.Drain == nil {
+		return func() (int64, int64) { return 0, 0 }
+	}
+	var requests, streams int64
+	var draining sync.WaitGroup
+	draining.Go(func() { requests, streams = p.options.Predecessor.Drain(service, limits, done) })
+	return func() (int64, int64) { draining.Wait(); return requests, streams }
+}
+
+// A remainder is what Follow has replaced of a service and Drain was not called for yet.
+type remainder struct {
+	lanes   []*lane
+	targets []*target
+}
+
 // omitCloseFrames has the WebSockets inside lanes cut without a Close frame, if
 // one of the versions was deployed with NoWebSocketClose. A version may be nil.
 func omitCloseFrames(lanes []*lane, versions ...*version) {

@@ -164,6 +164,10 @@ type ACME struct {
 	// RootCAs verify the certificate of the authority's server. If nil, the
 	// system's do.
 	RootCAs *x509.CertPool
+
+	// Hold, if not nil, has the authority asked for nothing before it is closed:
+	// while another Proxy still orders, see FinishOrders. What Cache has is served.
+	Hold <-chan struct{}
 }
 
 const (
@@ -280,6 +284,22 @@ func (e *ConflictError) Hint() string {
 		return "TLS and the canonical host belong to the host, not to one of its services; Status.Deployment shows what each says"
 	}
 	return fmt.Sprintf("Proxy.Services shows the hosts of every service; Proxy.Remove(%q) frees those of that one", e.Owner)
+}
+
+// conflict returns why service cannot have what w wants, beside what t has and what is
+// reserved, or nil if it can.
+func (t *table) conflict(service string, w wants, reserved iter.Seq2[string, wants]) error {
+	for _, c := range w.claims {
+		if s := t.sites.Get(c.Host); s != nil {
+			if conflict := conflictOf(c, wantsOf(s.versions()), service, w.policy); conflict != nil {
+				return conflict
+			}
+		}
+		if conflict := conflictOf(c, reserved, service, w.policy); conflict != nil {
+			return conflict
+		}
+	}
+	return nil
 }
 
 // wantsOf yields what versions want, by the names of their services.
@@ -442,14 +462,28 @@ func newCertificates(o Options, notify func(Event)) *certificates {
 }
 
 func (c *certificates) close() {
-	c.mu.Lock()
-	c.closed = true
-	issuers := c.issuers
-	c.mu.Unlock()
-	for _, i := range issuers {
+	for _, i := range c.stop() {
 		i.Close()
 	}
 	c.files.Close()
+}
+
+// stop has issuers that are made later closed from the beginning, and returns those
+// that there are.
+func (c *certificates) stop() []*issuer.Issuer {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	return c.all()
+}
+
+// finish lets what is being ordered end, and nothing more be ordered.
+func (c *certificates) finish() {
+	var finishing sync.WaitGroup
+	for _, i := range c.stop() {
+		finishing.Go(i.Finish)
+	}
+	finishing.Wait()
 }
 
 // hostCertificates holds the certificates for the hosts of one version. Whoever
@@ -527,6 +561,7 @@ func (c *certificates) issuer(t TLS) *issuer.Issuer {
 		Cache:           c.o.ACME.Cache,
 		Transport:       c.o.ACME.transport(c.o.Dial),
 		UserAgent:       c.o.UserAgent,
+		Hold:            c.o.ACME.Hold,
 		Notify:          c.issued,
 	}
 	if from.cacheDir != "" {
@@ -688,17 +723,9 @@ func (c *certificates) challenge(hello *tls.ClientHelloInfo, name string) *tls.C
 	return nil
 }
 
-// challengePath is followed by the token in the request target of an HTTP-01
-// challenge (RFC 8555, section 8.3).
-const challengePath = "/.well-known/acme-challenge/"
-
-// token returns the answer to the HTTP-01 challenge with that request target, and
-// whether it is a challenge for name.
-func (c *certificates) token(ctx context.Context, name, target string) (answer []byte, ok bool) {
-	token, ok := strings.CutPrefix(target, challengePath)
-	if !ok {
-		return nil, false
-	}
+// token returns the answer to the HTTP-01 challenge for name with that token, and
+// whether there is one.
+func (c *certificates) token(ctx context.Context, name, token string) (answer []byte, ok bool) {
 	for _, i := range c.all() {
 		if answer, ok := i.Token(ctx, name, token); ok {
 			return answer, true
@@ -717,17 +744,11 @@ func (c *certificates) all() []*issuer.Issuer {
 	return all
 }
 
-// isChallenge reports whether hello begins a TLS-ALPN-01 challenge (RFC 8737,
-// section 3).
-func isChallenge(hello *tls.ClientHelloInfo) bool {
-	return len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == acme.ALPNProto
-}
-
 // certificate finds the certificate for a handshake. Without one it returns no
 // error either, for that would be told to the client as an internal one.
 func (p *Proxy) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	name := hostname.Canonical(hello.ServerName)
-	if isChallenge(hello) {
+	if issuer.IsChallenge(hello) {
 		return p.certificates.challenge(hello, name), nil
 	}
 	t := p.router.routes.Load()
@@ -776,6 +797,3 @@ func (s *site) sharesTLS(name string, other *site, sni string) bool {
 	}
 	return keypair.Same(s.certificates.certificate(s.host, name), other.certificates.certificate(other.host, sni))
 }
-
-// defaultCache is the default of ACME.CacheAt.
-func defaultCache(dir string) autocert.Cache { return autocert.DirCache(dir) }

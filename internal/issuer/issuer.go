@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,6 +42,10 @@ type Options struct {
 
 	// UserAgent is sent to the authority.
 	UserAgent string
+
+	// Hold, if not nil, has nothing sent to the authority before it is closed.
+	// Certificates from the Cache are there all the same.
+	Hold <-chan struct{}
 
 	// Notify, if not nil, is called when name has a new certificate, with a nil
 	// err, and when one could not be obtained or stored. An empty name stands for
@@ -159,6 +164,18 @@ func (i *Issuer) Challenge(hello *tls.ClientHelloInfo, name string) *tls.Certifi
 	return cert
 }
 
+// IsChallenge reports whether hello begins a TLS-ALPN-01 challenge (RFC 8737,
+// section 3).
+func IsChallenge(hello *tls.ClientHelloInfo) bool {
+	return len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == acme.ALPNProto
+}
+
+// CutToken returns the token in the request target of an HTTP-01 challenge (RFC 8555,
+// section 8.3), and whether it is one.
+func CutToken(target string) (token string, ok bool) {
+	return strings.CutPrefix(target, "/.well-known/acme-challenge/")
+}
+
 // Token returns the answer to the HTTP-01 challenge (RFC 8555, section 8.3) for name
 // with that token, and reports whether there is such a challenge.
 func (i *Issuer) Token(ctx context.Context, name, token string) (answer []byte, ok bool) {
@@ -188,14 +205,26 @@ func isToken(s string) bool {
 // left. An order that waits between two requests may delay that by a few seconds.
 // Names still return their certificates.
 func (i *Issuer) Close() {
+	i.beginClosing()
+	i.transport.close()
+	i.running.Wait()
+}
+
+// Finish is Close, but lets attempts and renewals that are under way end by themselves.
+func (i *Issuer) Finish() {
+	i.beginClosing()
+	i.running.Wait()
+	i.transport.close()
+}
+
+// beginClosing lets no attempt or renewal begin any more.
+func (i *Issuer) beginClosing() {
 	i.mu.Lock()
+	defer i.mu.Unlock()
 	if !i.closed {
 		i.closed = true
 		close(i.closing)
 	}
-	i.mu.Unlock()
-	i.transport.close()
-	i.running.Wait()
 }
 
 // addRunning adds 1 to i.running, for which Close waits, or reports false if Close was

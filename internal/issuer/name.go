@@ -171,6 +171,9 @@ func (n *Name) isWanted(dropped <-chan struct{}) bool {
 // attempt obtains a certificate from the cache or the authority.
 func (n *Name) attempt(dropped <-chan struct{}) error {
 	i := n.issuer
+	if !n.awaitHold(dropped) {
+		return ErrClosed
+	}
 	select {
 	case i.slots <- struct{}{}:
 	case <-dropped:
@@ -196,6 +199,28 @@ func (n *Name) attempt(dropped <-chan struct{}) error {
 		return errStale // autocert goes on trying by itself
 	}
 	return nil
+}
+
+// awaitHold waits until the authority may be asked, and reports false if that does not
+// matter any more. What the cache has is served meanwhile.
+func (n *Name) awaitHold(dropped <-chan struct{}) bool {
+	hold := n.issuer.o.Hold
+	if hold == nil {
+		return true
+	}
+	select {
+	case <-hold:
+		return true
+	default:
+	}
+	n.issuer.store.load(n)
+	select {
+	case <-hold:
+		return true
+	case <-dropped:
+	case <-n.issuer.closing:
+	}
+	return false
 }
 
 func (n *Name) setAttempting(attempting bool) {

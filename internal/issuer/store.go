@@ -75,6 +75,13 @@ func (s *store) getInner(ctx context.Context, key string) ([]byte, error) {
 	return s.inner.Get(ctx, s.prefix+key)
 }
 
+// load makes what the inner cache has for n the current certificate, if it is one.
+func (s *store) load(n *Name) {
+	if data, err := s.getInner(context.Background(), n.name); err == nil {
+		_ = s.checkEntry(n, n.name, data) // it will be told when it is read again
+	}
+}
+
 // checkEntry returns an error if data is not what key should have. If it is a valid
 // certificate of n, it becomes the current one.
 func (s *store) checkEntry(n *Name, key string, data []byte) error {

@@ -1,0 +1,237 @@
+package parachute_test
+
+import (
+	"context"
+	"math"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute"
+)
+
+// replace returns a Proxy that takes the place of h's, which still gets h's requests.
+func (h *house) replace() *parachute.Proxy {
+	h.t.Helper()
+	next := parachute.New(parachute.Options{
+		Dial:        h.net.Dial,
+		Predecessor: parachute.Predecessor{Follow: h.Follow, Drain: h.Drain},
+	})
+	h.t.Cleanup(func() { next.Close() })
+	if err := next.Restore(h.Services()); err != nil {
+		h.t.Fatal(err)
+	}
+	handedOver := make(chan error, 1)
+	go func() { handedOver <- h.HandOver(h.t.Context(), math.MaxInt64) }()
+	h.t.Cleanup(func() { <-handedOver })
+	synctest.Wait()
+	return next
+}
+
+func TestChangesWaitForTheRequestsOfThePredecessor(t *testing.T) {
+	changes := map[string]func(ctx context.Context, next *parachute.Proxy) error{
+		"a deploy": func(ctx context.Context, next *parachute.Proxy) error {
+			return next.Deploy(ctx, parachute.Deployment{Service: "web", Targets: []string{"next.test:80"}})
+		},
+		"a pause": func(ctx context.Context, next *parachute.Proxy) error {
+			return next.Pause(ctx, "web", parachute.Pause{})
+		},
+		"a stop":   func(ctx context.Context, next *parachute.Proxy) error { return next.Stop(ctx, "web", parachute.Stop{}) },
+		"a remove": func(ctx context.Context, next *parachute.Proxy) error { return next.Remove(ctx, "web") },
+	}
+	for name, change := range changes {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				h := newHouse(t, parachute.Options{})
+				h.slow("web", "web.test:80", 5*time.Second)
+				h.app("next", "next.test:80")
+				is.NoErr(h.deploy("web", "web.test:80"))
+				running := h.ask("any.test")
+				next := h.replace()
+				began := time.Now()
+				is.NoErr(change(t.Context(), next))
+				is.Equal(time.Since(began), 5*time.Second)
+				is.Equal(<-running, "200 web")
+			})
+		})
+	}
+}
+
+func TestDeployCutsTheRequestsOfThePredecessorAfterItsOwnTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.slow("web", "web.test:80", time.Minute)
+		h.app("next", "next.test:80")
+		is.NoErr(h.deploy("web", "web.test:80"))
+		running := h.ask("any.test")
+		var drained parachute.Event
+		next := parachute.New(parachute.Options{
+			Dial:        h.net.Dial,
+			Predecessor: parachute.Predecessor{Follow: h.Follow, Drain: h.Drain},
+			Notify: func(e parachute.Event) {
+				if e.Kind == parachute.EventDrained {
+					drained = e
+				}
+			},
+		})
+		defer next.Close()
+		is.NoErr(next.Restore(h.Services()))
+		began := time.Now()
+		is.NoErr(next.Deploy(t.Context(), parachute.Deployment{
+			Service: "web", Targets: []string{"next.test:80"}, Timeouts: parachute.Timeouts{Drain: 3 * time.Second},
+		}))
+		is.Equal(time.Since(began), 3*time.Second)
+		is.True(strings.HasPrefix(<-running, "504 "))
+		is.Equal(drained.Requests, int64(1)) // the change tells that it was cut off
+	})
+}
+
+// A connection that the old process has may bring a request after the change.
+func TestPredecessorSendsNothingToWhatWasReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		old := h.app("web", "web.test:80")
+		h.app("next", "next.test:80")
+		is.NoErr(h.deploy("web", "web.test:80"))
+		next := h.replace()
+		is.NoErr(next.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"next.test:80"}}))
+		is.Equal(h.get("any.test"), "200 next")
+		is.Equal(old.Requests(), 0)
+
+		is.NoErr(next.Pause(t.Context(), "web", parachute.Pause{}))
+		held := h.ask("any.test")
+		synctest.Wait()
+		is.Equal(h.Services()[0].Live.Held, int64(1))
+		is.NoErr(next.Resume(t.Context(), "web"))
+		is.Equal(<-held, "200 next")
+
+		is.NoErr(next.Remove(t.Context(), "web"))
+		is.True(strings.HasPrefix(h.get("any.test"), "404 "))
+	})
+}
+
+func TestHeldRequestsOfThePredecessorFollowResume(t *testing.T) {
+	for name, redeploy := range map[string]bool{"to the same targets": false, "to those that were deployed meanwhile": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				h := newHouse(t, parachute.Options{})
+				h.app("web", "web.test:80")
+				h.app("next", "next.test:80")
+				is.NoErr(h.deploy("web", "web.test:80"))
+				is.NoErr(h.Pause(t.Context(), "web", parachute.Pause{Max: -1}))
+				held := h.ask("any.test")
+				next := h.replace()
+				want := "200 web"
+				if redeploy {
+					is.NoErr(next.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"next.test:80"}}))
+					want = "200 next"
+				}
+				time.Sleep(time.Minute)
+				is.Equal(h.Services()[0].Live.Held, int64(1)) // the hand-over does not end the wait
+				is.NoErr(next.Resume(t.Context(), "web"))
+				is.Equal(<-held, want)
+			})
+		})
+	}
+}
+
+func TestResumeEndsTheDrainOfThePredecessorToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.slow("web", "web.test:80", 20*time.Second)
+		is.NoErr(h.deploy("web", "web.test:80"))
+		running := h.ask("any.test")
+		next := h.replace()
+		paused := make(chan error, 1)
+		go func() { paused <- next.Pause(t.Context(), "web", parachute.Pause{Drain: 10 * time.Second}) }()
+		time.Sleep(5 * time.Second)
+		began := time.Now()
+		is.NoErr(next.Resume(t.Context(), "web"))
+		is.NoErr(<-paused)
+		is.Equal(time.Since(began), time.Duration(0))
+		is.Equal(<-running, "200 web") // and was not cut off
+	})
+}
+
+func TestRolloutsAreFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("web", "web.test:80")
+		h.slow("second", "second.test:80", 5*time.Second)
+		h.app("third", "third.test:80")
+		is.NoErr(h.deploy("web", "web.test:80"))
+		next := h.replace()
+		is.NoErr(next.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"second.test:80"}, Split: parachute.Split{Percent: 100}}))
+		running := h.ask("any.test")
+		time.Sleep(time.Second)
+
+		// A deploy leaves the rollout alone, and what runs there.
+		began := time.Now()
+		is.NoErr(next.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"third.test:80"}}))
+		is.Equal(time.Since(began), time.Duration(0))
+		is.NoErr(next.EndRollout(t.Context(), "web"))
+		is.Equal(time.Since(began), 4*time.Second)
+		is.Equal(<-running, "200 second")
+		is.Equal(h.get("any.test"), "200 third")
+	})
+}
+
+func TestHandOverRefusesChangesAndCommitsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		commits := 0
+		h := newHouse(t, parachute.Options{Commit: func([]parachute.Status) error { commits++; return nil }})
+		h.app("web", "web.test:80")
+		sick := h.app("sick", "sick.test:80")
+		sick.SetHealth(http.StatusServiceUnavailable)
+		is.NoErr(h.deploy("web", "web.test:80"))
+		waiting := make(chan error, 1)
+		go func() { waiting <- h.deploy("web", "sick.test:80") }()
+		time.Sleep(time.Second)
+		next := h.replace()
+		is.True(strings.Contains((<-waiting).Error(), "closed"))
+		is.True(h.deploy("web", "web.test:80") != nil)
+		before := commits
+		is.NoErr(next.Pause(t.Context(), "web", parachute.Pause{}))
+		is.Equal(h.Services()[0].State, parachute.StatePaused)
+		is.Equal(commits, before)
+	})
+}
+
+func TestHandOverCutsRequestsAfterItsLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.slow("web", "web.test:80", time.Minute)
+		is.NoErr(h.deploy("web", "web.test:80"))
+		running := h.ask("any.test")
+		synctest.Wait()
+		began := time.Now()
+		is.NoErr(h.HandOver(t.Context(), 10*time.Second))
+		is.Equal(time.Since(began), 10*time.Second)
+		is.True(strings.HasPrefix(<-running, "504 "))
+	})
+}
+
+func TestFollowOfAClosedProxyDoesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("web", "web.test:80")
+		is.NoErr(h.deploy("web", "web.test:80"))
+		next := h.replace()
+		is.NoErr(h.Close())
+		is.NoErr(next.Pause(t.Context(), "web", parachute.Pause{}))
+		is.NoErr(next.Remove(t.Context(), "web"))
+	})
+}
