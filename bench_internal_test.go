@@ -70,7 +70,7 @@ func serving(n int) (*Proxy, string) {
 		host = name + ".example.com"
 		t := idle()
 		t.healthy.Store(true)
-		main := newGroup([]*target{t}, nil)
+		main := newGroup([]*target{t}, nil, "")
 		main.writers[0].exchange = nothing()
 		services[name] = newVersion(Status{Service: name, Generation: 1}, wants{claims: []claim{{Host: host}}}, main)
 	}

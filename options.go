@@ -288,6 +288,12 @@ type Deployment struct {
 
 	// Force switches to the targets without waiting for them to be healthy.
 	Force bool `json:"force,omitempty"`
+
+	// Release says what is deployed, such as a commit or a tag, and By who deploys
+	// it. They are told wherever the generation is, and are at most 128 bytes of
+	// printable text each.
+	Release string `json:"release,omitempty"`
+	By      string `json:"by,omitempty"`
 }
 
 // A Redirect sends requests for one path elsewhere: with 301 for GET and HEAD,
@@ -357,6 +363,9 @@ type Headers struct {
 	// "max-age=31536000". If empty, what the target sends is passed on.
 	HSTS string `json:"hsts,omitempty"`
 
+	// Release sends the Release of what answers as X-Parachute-Release.
+	Release bool `json:"release,omitempty"`
+
 	// ScopeCookies puts the stripped prefix in front of the Path of cookies, and
 	// gives it to those without one, unless they are for another Domain.
 	ScopeCookies bool `json:"scope_cookies,omitempty"`
@@ -418,6 +427,10 @@ func (t *Timeouts) UnmarshalJSON(b []byte) error { return wire.UnmarshalStrict(b
 type Rollout struct {
 	Targets     []string `json:"targets"`
 	ReadTargets []string `json:"read_targets,omitempty"`
+
+	// Release and By are its own, as in a Deployment.
+	Release string `json:"release,omitempty"`
+	By      string `json:"by,omitempty"`
 
 	// Timeouts are for bringing it into service, and for ending it. A field
 	// that is 0 is the service's.
@@ -605,6 +618,9 @@ func (d Deployment) parse() (*spec, error) {
 	if err := s.checkRequests(); err != nil {
 		return s, err
 	}
+	if err := checkTexts(s.Release, s.By); err != nil {
+		return s, err
+	}
 	if s.CanonicalHost, err = hostname.ParseCanonical(s.CanonicalHost, s.Hosts); err != nil {
 		return s, faultf(ErrInvalid, "%v", err)
 	}
@@ -675,7 +691,7 @@ func newRules(d *Deployment, p *Proxy) (*rules, error) {
 			return nil, faultf(ErrInvalid, "%v", err)
 		}
 	}
-	r.answer = answer.Rules{ScopeCookies: d.Headers.ScopeCookies, WriterAffinity: d.Timeouts.WriterAffinity}
+	r.answer = answer.Rules{Release: d.Headers.Release, ScopeCookies: d.Headers.ScopeCookies, WriterAffinity: d.Timeouts.WriterAffinity}
 	if d.Headers.HSTS != "" {
 		r.answer.HSTS = []string{d.Headers.HSTS}
 	}
@@ -766,6 +782,14 @@ func (s Split) parse() (*split.Split, error) {
 		return nil, nil
 	}
 	return parsed, nil
+}
+
+// checkTexts returns why release and by cannot be those of a deployment.
+func checkTexts(release, by string) error {
+	if err := cmp.Or(naming.CheckText("release", release), naming.CheckText("by", by)); err != nil {
+		return faultf(ErrInvalid, "%v", err)
+	}
+	return nil
 }
 
 func checkServiceName(name string) error {

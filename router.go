@@ -685,6 +685,7 @@ func (q *request) newAnswerEditor() *answer.Editor {
 		Prefix:     q.outcome.Prefix,
 		IsSecure:   q.client.IsSecure(q.r),
 		HasReaders: hasReaders,
+		Release:    q.group.release,
 	}}
 }
 

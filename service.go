@@ -88,7 +88,7 @@ func (p *Proxy) newGroup(service string, generation uint64, s *spec, waiting boo
 	for _, at := range s.targets {
 		targets = append(targets, p.newTarget(at, s, m))
 	}
-	return newGroup(targets[:len(s.Targets)], targets[len(s.Targets):]), m
+	return newGroup(targets[:len(s.Targets)], targets[len(s.Targets):], s.Release), m
 }
 
 // await returns nil when v has what its Deployment wants it to have before it

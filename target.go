@@ -264,6 +264,7 @@ func (q *request) bodyReason(err error, fallback reason.Reason) reason.Reason {
 type group struct {
 	writers []*lane
 	readers []*lane // for requests that only read
+	release string  // of its Deployment or Rollout
 }
 
 func (g group) lanes() []*lane     { return slices.Concat(g.writers, g.readers) }
@@ -280,8 +281,8 @@ type lane struct {
 }
 
 // newGroup returns a group with a new lane to each target.
-func newGroup(writers, readers []*target) group {
-	return group{newLanes(writers), newLanes(readers)}
+func newGroup(writers, readers []*target, release string) group {
+	return group{newLanes(writers), newLanes(readers), release}
 }
 
 func newLanes(targets []*target) []*lane {
@@ -294,7 +295,9 @@ func newLanes(targets []*target) []*lane {
 }
 
 // withNewGates returns a group of new lanes to the same targets.
-func (g group) withNewGates() group { return newGroup(targetsOf(g.writers), targetsOf(g.readers)) }
+func (g group) withNewGates() group {
+	return newGroup(targetsOf(g.writers), targetsOf(g.readers), g.release)
+}
 
 // inherit hands the traffic counts of the previous group's targets to the targets
 // of g with the same addresses and roles. g must not be published yet.
@@ -701,11 +704,15 @@ func (r Rollout) parse(d *Deployment, secured targetTLS) (*spec, error) {
 	if err == nil {
 		err = checkDurations(r.Timeouts)
 	}
+	if err == nil {
+		err = checkTexts(r.Release, r.By)
+	}
 	if err != nil {
 		return nil, err
 	}
 	s := &spec{Deployment: *d, targetTLS: secured, split: who}
 	s.Targets, s.ReadTargets = slices.Clone(r.Targets), slices.Clone(r.ReadTargets)
+	s.Release, s.By = r.Release, r.By
 	s.Timeouts = r.Timeouts.over(d.Timeouts)
 	s.targets, err = s.parseTargets()
 	return s, err

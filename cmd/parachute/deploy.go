@@ -26,6 +26,7 @@ type deployCommand struct {
 	TargetKeepalive         bool  `default:"true" negatable:"" help:"Use a connection to a target for several requests; without it, each request has a connection of its own."`
 	TargetKeepaliveRequests count `placeholder:"N" help:"How many requests a connection to a target is used for; 0 is no limit, as if not given."`
 
+	releaseFlags
 	Force bool `negatable:"" help:"Switch to the targets without waiting for them to be healthy."`
 
 	TLS                *bool  `group:"TLS:" negatable:"" help:"Serve the hosts over HTTPS, or do not; if neither is given, the other services of these hosts decide. The certificates come from Let's Encrypt, unless the flags below or those of run say otherwise."`
@@ -157,6 +158,8 @@ func (c *deployCommand) deployment() (parachute.Deployment, error) {
 		ErrorPages:      pages,
 		Report:          c.report(),
 		Force:           c.Force,
+		Release:         c.Release,
+		By:              c.By,
 	}
 	isTarget := strings.Contains(c.Service, ":")
 	switch {

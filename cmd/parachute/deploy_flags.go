@@ -13,6 +13,12 @@ import (
 // The flags of deploy about targets, bodies, access, headers, logs and health
 // checks.
 
+// releaseFlags are those of deploy and rollout deploy about what is deployed, and by whom.
+type releaseFlags struct {
+	Release string `placeholder:"NAME" help:"What is deployed, such as a commit or a tag, to be shown with its generation."`
+	By      string `placeholder:"WHO" help:"Who deploys it, likewise."`
+}
+
 type readerFlags struct {
 	ReadTarget            readerList    `group:"Targets for reading:" placeholder:"HOST:PORT" help:"Target that gets GET and HEAD alone, from clients that have not just written something. May be repeated, or several be separated by commas."`
 	ReadTargetWebsockets  bool          `group:"Targets for reading:" negatable:"" help:"Send WebSockets there as well, where there are any."`
@@ -71,6 +77,7 @@ type answerFlags struct {
 	RequestHeader    []string  `sep:"none" group:"Headers and pages:" placeholder:"RULE" help:"Change of the headers that a target gets: 'set NAME: VALUE', 'del NAME', or 'edit NAME PATTERN REPLACEMENT' for a regular expression. May be repeated; they are followed in order."`
 	ResponseHeader   []string  `sep:"none" group:"Headers and pages:" placeholder:"RULE" help:"Change of the headers that a client gets, in the same form."`
 	HSTS             string    `name:"hsts" group:"Headers and pages:" placeholder:"VALUE" help:"Strict-Transport-Security to be sent over TLS, such as max-age=31536000."`
+	ReleaseHeader    bool      `group:"Headers and pages:" negatable:"" help:"Tell clients the --release of what answers, in X-Parachute-Release."`
 	ScopeCookiePaths bool      `group:"Headers and pages:" negatable:"" help:"Put the path prefix that was cut off in front of the Path of cookies."`
 	RewriteLocation  bool      `group:"Headers and pages:" negatable:"" help:"Put it in front of the paths in Location, Content-Location and Refresh, too; a target's own address there is always replaced by a path."`
 	ErrorPages       string    `group:"Headers and pages:" placeholder:"FOLDER" help:"Pages that the proxy answers with where a target does not: 404.html, 503.html, 5xx.html and the like, as Go templates with .Status, .Message and .RequestID."`
@@ -81,6 +88,7 @@ func (f answerFlags) headers() parachute.Headers {
 		Request:      f.RequestHeader,
 		Response:     f.ResponseHeader,
 		HSTS:         f.HSTS,
+		Release:      f.ReleaseHeader,
 		ScopeCookies: f.ScopeCookiePaths,
 
 		RewriteLocation: f.RewriteLocation,

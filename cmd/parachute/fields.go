@@ -27,6 +27,8 @@ func flags() map[string]string {
 		"Deployment.CanonicalHost":  "--canonical-host",
 		"Deployment.Redirects":      "--redirect",
 		"Deployment.Force":          "--force",
+		"Deployment.Release":        "--release",
+		"Deployment.By":             "--by",
 		"Deployment.ErrorPages":     "--error-pages",
 
 		"Deployment.NoWebSocketClose": "--no-websocket-close",
@@ -78,6 +80,7 @@ func flags() map[string]string {
 		"Headers.Request":      "--request-header",
 		"Headers.Response":     "--response-header",
 		"Headers.HSTS":         "--hsts",
+		"Headers.Release":      "--release-header",
 		"Headers.ScopeCookies": "--scope-cookie-paths",
 
 		"Headers.RewriteLocation": "--rewrite-location",

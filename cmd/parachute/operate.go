@@ -108,6 +108,7 @@ type rolloutDeployCommand struct {
 	ReadTarget    readerList    `placeholder:"HOST:PORT" help:"Target of the second version for GET and HEAD alone, as in deploy."`
 	DeployTimeout durationLimit `placeholder:"30s" help:"Longest wait for the targets to become healthy; 0 is no limit. If not given, that of the service."`
 	DrainTimeout  durationLimit `placeholder:"30s" help:"How long requests that run on the previous targets of the second version may take before they are cut off; 0 cuts them off at once. If not given, that of the service."`
+	releaseFlags
 	changeFlags
 }
 
@@ -130,6 +131,8 @@ func (c *rolloutDeployCommand) Run(ctx context.Context, p *program) error {
 			return client.Rollout(ctx, c.Service, parachute.Rollout{
 				Targets:     c.Target,
 				ReadTargets: c.ReadTarget,
+				Release:     c.Release,
+				By:          c.By,
 				Timeouts: parachute.Timeouts{
 					Deploy: time.Duration(c.DeployTimeout),
 					Drain:  time.Duration(c.DrainTimeout),

@@ -28,6 +28,10 @@ type Rules struct {
 	// nil, the target's own value is kept. All answers share the slice.
 	HSTS []string
 
+	// Release has answers say in X-Parachute-Release what Request.Release is,
+	// whatever the target says there.
+	Release bool
+
 	// Headers, if not nil, changes the header after all other rules.
 	Headers func(http.Header)
 
@@ -44,13 +48,14 @@ type Request struct {
 	Host       string // as the client sent it
 	Prefix     string // that was stripped from the path; "": none
 	IsSecure   bool   // it came over TLS
-	HasReaders bool   // the service has targets that only read
+	Release    string // of what answers; "": it has none
+	HasReaders bool // the service has targets that only read
 }
 
 // IsZero reports whether r changes nothing in the answers of a service without
 // targets that only read.
 func (r *Rules) IsZero() bool {
-	return !r.ScopeCookies && r.HSTS == nil && r.Headers == nil && r.Take == nil
+	return !r.ScopeCookies && r.HSTS == nil && !r.Release && r.Headers == nil && r.Take == nil
 }
 
 // Apply changes h, the header of the answer to a request.
@@ -63,6 +68,12 @@ func (r *Rules) Apply(h http.Header, to *Request) {
 	}
 	if r.HSTS != nil && to.IsSecure {
 		h["Strict-Transport-Security"] = r.HSTS
+	}
+	if r.Release {
+		delete(h, "X-Parachute-Release")
+		if to.Release != "" {
+			h["X-Parachute-Release"] = []string{to.Release}
+		}
 	}
 	if r.Headers != nil {
 		r.Headers(h)

@@ -37,6 +37,23 @@ func Check(name string) error {
 	return nil
 }
 
+// CheckText returns an error unless text, if there is any, can be printed in a line and
+// be the value of a header. What says what text is.
+func CheckText(what, text string) error {
+	if len(text) > maxLen {
+		return fmt.Errorf("%s of %d bytes: want at most %d", what, len(text), maxLen)
+	}
+	for _, c := range text {
+		if c == utf8.RuneError || c != ' ' && (unicode.IsSpace(c) || !unicode.IsGraphic(c)) {
+			return fmt.Errorf("%s %q has %q in it: want printable text in one line", what, text, c)
+		}
+	}
+	if strings.Trim(text, " ") != text {
+		return fmt.Errorf("%s %q: want no space at either end", what, text)
+	}
+	return nil
+}
+
 // Clean returns a name that Check takes and that is as much like name as can be: what
 // cannot be in a name is a hyphen.
 func Clean(name string) string {
