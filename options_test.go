@@ -69,6 +69,7 @@ var fullDeployment = parachute.Deployment{
 		Request:      []string{"set X-A: b"},
 		Response:     []string{"del X-C"},
 		HSTS:         "max-age=1",
+		Release:      true,
 		ScopeCookies: true,
 
 		RewriteLocation: true,
@@ -88,7 +89,9 @@ var fullDeployment = parachute.Deployment{
 
 		WriterAffinity: 2 * time.Second,
 	},
-	Force: true,
+	Force:   true,
+	Release: "v1.2",
+	By:      "Ann",
 }
 
 const fullDeploymentJSON = `{"service":"web",` +
@@ -104,10 +107,10 @@ const fullDeploymentJSON = `{"service":"web",` +
 	`"buffer":{"requests":true,"responses":true,"memory":65536},"max_request_body":1048576,"max_response_body":2097152,` +
 	`"access":{"allow":["10.0.0.0/8"],"deny":["10.0.0.9"],"basic_auth_file":"/etc/htpasswd"},` +
 	`"forwarded":{"trust":"everybody","client_header":"CF-Connecting-IP"},` +
-	`"headers":{"request":["set X-A: b"],"response":["del X-C"],"hsts":"max-age=1","scope_cookies":true,"rewrite_location":true},` +
+	`"headers":{"request":["set X-A: b"],"response":["del X-C"],"hsts":"max-age=1","release":true,"scope_cookies":true,"rewrite_location":true},` +
 	`"error_pages":"/etc/pages",` +
 	`"report":{"request_headers":["X-D"],"response_headers":["X-E"],"exclude_metrics_paths":["/up"]},` +
-	`"force":true}`
+	`"force":true,"release":"v1.2","by":"Ann"}`
 
 func TestDeploymentTravelsAsJSON(t *testing.T) {
 	is := is.New(t)

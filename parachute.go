@@ -360,7 +360,7 @@ func (p *Proxy) Restore(services []Status) error {
 		if err != nil {
 			err = describe("restore", s.Service, err)
 			errs = append(errs, err)
-			p.emit(Event{Kind: EventFailed, Service: s.Service, Generation: s.Generation, Err: err})
+			p.emitFailed(s.event(), err)
 		}
 		if v != nil {
 			restored[s.Service] = v
@@ -668,6 +668,8 @@ type Event struct {
 	Service    string
 	Generation uint64 // of the deploy or removal that it belongs to
 	Kind       EventKind
+	Release    string // of what has that Generation, as By; empty where it was not named, and for a removal
+	By         string
 	Target     string // the one concerned, if it is one
 	Host       string // in EventCertificate and EventNoCertificate, which have neither Service nor Generation
 	Probe      *Probe // in EventProbed, EventHealthy and EventUnhealthy
@@ -728,8 +730,11 @@ func (e Event) ofRollout(s *Status) Event {
 	r := cmp.Or(s.Rollout, new(Rollout))
 	switch e.Kind {
 	case EventSwitched:
+		e.Release, e.By = r.Release, r.By
 		e.Targets, e.Hosts = slices.Concat(r.Targets, r.ReadTargets), append([]string(nil), s.Deployment.Hosts...)
-	case EventSplit, EventRolloutEnded:
+	case EventRolloutEnded:
+		e.Release, e.By = "", "" // its number is of its own
+	case EventSplit:
 	default:
 		return e
 	}
@@ -742,6 +747,12 @@ func (e Event) attrs() []slog.Attr {
 	var attrs []slog.Attr
 	if e.Service != "" {
 		attrs = append(attrs, slog.String("service", e.Service), slog.Uint64("generation", e.Generation))
+	}
+	if e.Release != "" {
+		attrs = append(attrs, slog.String("release", e.Release))
+	}
+	if e.By != "" {
+		attrs = append(attrs, slog.String("by", e.By))
 	}
 	if e.Host != "" {
 		attrs = append(attrs, slog.String("host", e.Host))

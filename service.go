@@ -33,26 +33,29 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment) error {
 		return err
 	}
 	defer p.router.changes.End(res)
-	p.emit(Event{Kind: EventDeploying, Service: s.Service, Generation: res.Number, Limit: max(s.Timeouts.Deploy, 0)})
+	about := s.event(res.Number)
+	p.emitDeploying(about, s)
 	previous, next, err := p.replace(ctx, res, s)
 	if err != nil {
-		p.emit(Event{Kind: EventFailed, Service: s.Service, Generation: res.Number, Err: err})
+		p.emitFailed(about, err)
 		return err
 	}
-	p.retire(res, previous, next, s.Timeouts)
+	p.retire(about, previous, next, s.Timeouts)
 	return nil
 }
 
 // replace publishes s as soon as it may, and returns what it replaced.
 func (p *Proxy) replace(ctx context.Context, res *reserved, s *spec) (previous, next *version, err error) {
-	defer p.router.underWay.Begin(phase{service: s.Service, change: changeOf(EventDeploying, res.Number)})()
+	defer p.router.underWay.Begin(phase{service: s.Service, change: changeOf(EventDeploying, s.event(res.Number))})()
 	if err := p.router.routes.Load().services[s.Service].accepts(&s.Deployment); err != nil {
 		return nil, nil, err // now, and not when everybody has waited for health
 	}
 	v, m := p.start(Status{Service: s.Service, Generation: res.Number, State: StateServing, Deployment: s.Deployment}, s, !s.Force)
 	if err = p.await(ctx, v, m); err == nil {
 		previous, next, err = p.router.publish(ctx, res, s.Service, v.replacing, func(*version) {
-			p.emit(Event{Kind: EventSwitched, Service: s.Service, Generation: res.Number, Targets: slices.Concat(s.Targets, s.ReadTargets), Hosts: append([]string(nil), s.Hosts...)})
+			e := s.event(res.Number)
+			e.Kind, e.Targets, e.Hosts = EventSwitched, slices.Concat(s.Targets, s.ReadTargets), append([]string(nil), s.Hosts...)
+			p.emit(e)
 		})
 	}
 	if err != nil {
@@ -80,7 +83,7 @@ func (p *Proxy) start(status Status, s *spec, waiting bool) (*version, *monitor)
 // newGroup returns the group of the targets of s, which are not probed yet.
 func (p *Proxy) newGroup(service string, generation uint64, s *spec, waiting bool) (group, *monitor) {
 	m := newMonitor(len(s.targets), waiting, s.Timeouts.Deploy, func(e Event) {
-		e.Service, e.Generation = service, generation
+		e.Service, e.Generation, e.Release, e.By = service, generation, s.Release, s.By
 		p.emit(e)
 	})
 	m.shortages, m.thorough = p.shortages, s.Affinity != ""
@@ -115,11 +118,33 @@ func (p *Proxy) await(ctx context.Context, v *version, m *monitor) error {
 	return err
 }
 
+// event returns an event of the deploy of s that has that generation.
+func (s *spec) event(generation uint64) Event {
+	return Event{Service: s.Service, Generation: generation, Release: s.Release, By: s.By}
+}
+
+// event returns an event of what s serves.
+func (s *Status) event() Event {
+	return Event{Service: s.Service, Generation: s.Generation, Release: s.Deployment.Release, By: s.Deployment.By}
+}
+
+// emitDeploying tells that the deploy of s that e is of has begun.
+func (p *Proxy) emitDeploying(e Event, s *spec) {
+	e.Kind, e.Limit = EventDeploying, max(s.Timeouts.Deploy, 0)
+	p.emit(e)
+}
+
+// emitFailed tells that the deploy that e is of has failed.
+func (p *Proxy) emitFailed(e Event, err error) {
+	e.Kind, e.Err = EventFailed, err
+	p.emit(e)
+}
+
 // retire waits for the end of what a change has replaced: of the requests to
 // those of the previous version's targets that the next one does not have or,
 // if there is no next one, of all that the service has. Then it lets go of the
 // targets.
-func (p *Proxy) retire(res *reserved, previous, next *version, limits Timeouts) {
+func (p *Proxy) retire(about Event, previous, next *version, limits Timeouts) {
 	if previous == nil {
 		return
 	}
@@ -133,7 +158,7 @@ func (p *Proxy) retire(res *reserved, previous, next *version, limits Timeouts) 
 		t.stopProbes()
 	}
 	omitCloseFrames(lanes, previous, next)
-	e := p.drain(Event{Service: res.Name, Generation: res.Number}, lanes, limits, p.done)
+	e := p.drain(about, lanes, limits, p.done)
 	closeAll(gone)
 	e.Unused = unusedOf(gone)
 	if previous.certificates != nil && (next == nil || next.certificates != previous.certificates) {
@@ -147,7 +172,7 @@ func (p *Proxy) retire(res *reserved, previous, next *version, limits Timeouts) 
 // in which something has ended; the returned one is for the end. e says which
 // change they are of.
 func (p *Proxy) drain(e Event, lanes []*lane, limits Timeouts, done <-chan struct{}) Event {
-	defer p.router.underWay.Begin(phase{e.Service, changeOf(EventDraining, e.Generation), lanes})()
+	defer p.router.underWay.Begin(phase{e.Service, changeOf(EventDraining, e), lanes})()
 	e.Kind = EventDraining
 	e.Requests, e.Streams = inFlight(lanes)
 	// What is cut off has a second to end.
@@ -167,10 +192,8 @@ func (p *Proxy) drain(e Event, lanes []*lane, limits Timeouts, done <-chan struc
 	alsoRequests, alsoStreams := elsewhere()
 	requests, streams = requests+alsoRequests, streams+alsoStreams
 	stop()
-	return Event{
-		Kind: EventDrained, Service: e.Service, Generation: e.Generation,
-		Requests: requests, Streams: streams, Elapsed: time.Since(began),
-	}
+	e.Kind, e.Requests, e.Streams, e.Elapsed, e.Limit = EventDrained, requests, streams, time.Since(began), 0
+	return e
 }
 
 func (p *Proxy) remove(ctx context.Context, service string) error {
@@ -191,7 +214,7 @@ func (p *Proxy) remove(ctx context.Context, service string) error {
 	case previous == nil:
 		return nil
 	}
-	p.retire(res, previous, nil, previous.status.Deployment.Timeouts)
+	p.retire(Event{Service: service, Generation: res.Number}, previous, nil, previous.status.Deployment.Timeouts)
 	return nil
 }
 
@@ -215,7 +238,7 @@ func (p *Proxy) halt(ctx context.Context, service string, kind EventKind, how an
 	}
 	limits := Timeouts{Drain: limit, Stream: previous.status.Deployment.Timeouts.Stream}
 	omitCloseFrames(next.leaving, next)
-	p.emit(p.drain(Event{Service: service, Generation: next.status.Generation}, next.leaving, limits, next.resumed))
+	p.emit(p.drain(next.status.event(), next.leaving, limits, next.resumed))
 	return nil
 }
 
@@ -242,8 +265,8 @@ func (p *Proxy) update(ctx context.Context, res *reserved, service string, kind 
 		return change(current)
 	}
 	return p.router.publish(ctx, res, service, checked, func(next *version) {
-		e := Event{Kind: kind, Service: service, Generation: next.status.Generation}
-		if res != nil {
+		e := next.status.event()
+		if e.Kind = kind; res != nil {
 			e.Generation = res.Number
 		}
 		p.emit(e.ofRollout(&next.status))
@@ -271,19 +294,20 @@ func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
 		return err
 	}
 	defer p.router.changes.End(res)
-	p.emit(Event{Kind: EventDeploying, Service: service, Generation: res.Number, Limit: max(s.Timeouts.Deploy, 0)})
+	about := s.event(res.Number)
+	p.emitDeploying(about, s)
 	previous, next, err := p.replaceRollout(ctx, res, r, s)
 	if err != nil {
-		p.emit(Event{Kind: EventFailed, Service: service, Generation: res.Number, Err: err})
+		p.emitFailed(about, err)
 		return err
 	}
-	p.retire(res, previous, next, r.Timeouts.over(next.status.Deployment.Timeouts))
+	p.retire(about, previous, next, r.Timeouts.over(next.status.Deployment.Timeouts))
 	return nil
 }
 
 // replaceRollout publishes r, of which s was made, as soon as it may.
 func (p *Proxy) replaceRollout(ctx context.Context, res *reserved, r Rollout, s *spec) (previous, next *version, err error) {
-	defer p.router.underWay.Begin(phase{service: res.Name, change: changeOf(EventDeploying, res.Number)})()
+	defer p.router.underWay.Begin(phase{service: res.Name, change: changeOf(EventDeploying, s.event(res.Number))})()
 	second, m := p.newGroup(res.Name, res.Number, s, true)
 	targets := second.targets()
 	for _, t := range targets {
@@ -343,7 +367,7 @@ func (p *Proxy) endRollout(ctx context.Context, service string) error {
 	if err != nil {
 		return err
 	}
-	p.retire(res, previous, next, limits)
+	p.retire(Event{Service: service, Generation: res.Number}, previous, next, limits)
 	return nil
 }
 

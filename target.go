@@ -514,13 +514,16 @@ type Live struct {
 type Change struct {
 	Kind       EventKind `json:"kind"`               // EventDeploying: targets, or certificates, are waited for; EventDraining: requests and streams are
 	Generation uint64    `json:"generation"`         // of the deploy or removal that it belongs to, as in its events
+	Release    string    `json:"release,omitempty"`  // of the deploy
+	By         string    `json:"by,omitempty"`       // likewise
 	Since      time.Time `json:"since"`              // when it began
 	Requests   int64     `json:"requests,omitempty"` // that are still waited for, streams aside
 	Streams    int64     `json:"streams,omitempty"`  // likewise
 }
 
-func changeOf(kind EventKind, generation uint64) Change {
-	return Change{Kind: kind, Generation: generation, Since: time.Now()}
+// changeOf returns the change that e is about, which begins now.
+func changeOf(kind EventKind, e Event) Change {
+	return Change{Kind: kind, Generation: e.Generation, Release: e.Release, By: e.By, Since: time.Now()}
 }
 
 // A phase is a part of a change of a service that takes its time.

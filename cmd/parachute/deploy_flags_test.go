@@ -31,6 +31,10 @@ func TestEveryFlagOfDeployHasItsField(t *testing.T) {
 		{"--writer-affinity-timeout|3s", parachute.Deployment{Timeouts: parachute.Timeouts{WriterAffinity: 3 * time.Second}}},
 		{"--writer-affinity-timeout|0", parachute.Deployment{Timeouts: parachute.Timeouts{WriterAffinity: -1}}},
 
+		{"--release|v1.2|--by|Ann Example", parachute.Deployment{Release: "v1.2", By: "Ann Example"}},
+		{"--release-header", parachute.Deployment{Headers: parachute.Headers{Release: true}}},
+		{"--release-header=false|--no-release-header", parachute.Deployment{}},
+
 		{"--affinity|cookie", parachute.Deployment{Affinity: "cookie"}},
 		{"--affinity=cookie=sid", parachute.Deployment{Affinity: "cookie=sid"}},
 
@@ -98,7 +102,7 @@ func TestEveryBooleanOfDeployCanBeTurnedOff(t *testing.T) {
 	is := is.New(t)
 	booleans := []string{
 		"strip-path-prefix", "force", "tls", "tls-staging", "tls-redirect", "wait-certificate", "target-insecure",
-		"read-target-websockets", "buffer-requests", "buffer-responses", "scope-cookie-paths", "rewrite-location", "target-keepalive", "forward-headers", "websocket-close",
+		"read-target-websockets", "buffer-requests", "buffer-responses", "scope-cookie-paths", "rewrite-location", "target-keepalive", "forward-headers", "websocket-close", "release-header",
 	}
 	for _, name := range booleans {
 		for _, spelling := range []string{"--" + name + "=false", "--no-" + name} {

@@ -67,7 +67,7 @@ func serviceList(services []parachute.Status) *table {
 	for _, s := range services {
 		t.rows = append(t.rows, []cell{
 			unbreakable(s.Service), breakable(stateText(s)), listCell(hostsAndPaths(s.Deployment), ","), breakable(modes.of(s.Deployment)), targetsCell(s),
-			unbreakable(strconv.FormatUint(s.Generation, 10)),
+			breakable(strconv.FormatUint(s.Generation, 10) + releaseOf(s.Deployment.Release, s.Deployment.By)),
 		})
 		notes := serviceNotes(s)
 		if rules := rulesOf(s.Deployment); len(rules) > 0 {
@@ -76,6 +76,20 @@ func serviceList(services []parachute.Status) *table {
 		t.notes = append(t.notes, notes)
 	}
 	return t
+}
+
+// releaseOf returns what stands behind a generation: what was deployed, and by whom,
+// as far as that was said.
+func releaseOf(release, by string) string {
+	switch {
+	case release != "" && by != "":
+		return fmt.Sprintf(" (%s by %s)", release, by)
+	case release != "":
+		return fmt.Sprintf(" (%s)", release)
+	case by != "":
+		return fmt.Sprintf(" (by %s)", by)
+	}
+	return ""
 }
 
 // printJSON prints v for programs.
@@ -194,7 +208,7 @@ func serviceNotes(s parachute.Status) []string {
 		all = append(all, "stopped: "+s.Stop.Message)
 	}
 	if s.Rollout != nil {
-		all = append(all, "rollout for "+visitors(s.Rollout.Split))
+		all = append(all, "rollout"+releaseOf(s.Rollout.Release, s.Rollout.By)+" for "+visitors(s.Rollout.Split))
 	}
 	return all
 }

@@ -40,7 +40,7 @@ func (r *report) serviceCard(s parachute.Status) *card {
 	if s.Live != nil && !s.Live.Since.IsZero() {
 		state = fmt.Sprintf("%s since %s, generation %d", s.State, r.formatAge(s.Live.Since), s.Generation)
 	}
-	c.add("state", breakable(state))
+	c.add("state", breakable(state+releaseOf(s.Deployment.Release, s.Deployment.By)))
 	c.add("hosts", listCell(hostsAndPaths(s.Deployment), ", "))
 	c.add("tls", r.tlsCell(s.Deployment))
 	for _, rule := range rulesOf(s.Deployment) {
@@ -93,7 +93,7 @@ func (r *report) ongoingChanges(live *parachute.Live) []string {
 	for _, c := range live.Changes {
 		switch c.Kind {
 		case parachute.EventDeploying:
-			all = append(all, fmt.Sprintf("deploying generation %d since %s", c.Generation, r.formatAge(c.Since)))
+			all = append(all, fmt.Sprintf("deploying generation %d%s since %s", c.Generation, releaseOf(c.Release, c.By), r.formatAge(c.Since)))
 		case parachute.EventDraining:
 			all = append(all, fmt.Sprintf("draining since %s: %s", r.formatAge(c.Since), formatInFlight(c.Requests, c.Streams)))
 		}

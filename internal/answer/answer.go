@@ -49,7 +49,7 @@ type Request struct {
 	Prefix     string // that was stripped from the path; "": none
 	IsSecure   bool   // it came over TLS
 	Release    string // of what answers; "": it has none
-	HasReaders bool // the service has targets that only read
+	HasReaders bool   // the service has targets that only read
 }
 
 // IsZero reports whether r changes nothing in the answers of a service without

@@ -108,15 +108,21 @@ Deployment.ErrorPages
 Deployment.Report.RequestHeaders
 Deployment.Report.ResponseHeaders
 Deployment.Report.ExcludeMetricsPaths
+Deployment.Release
+Deployment.By
 Rollout.Targets
 Rollout.ReadTargets
+Rollout.Release
+Rollout.By
 Stop.Message
 Live.Targets.Address
 Live.Targets.Health
 Live.Targets.Probe.Host
 Live.Targets.Probe.Error
 Live.Targets.Probe.Cause
-Live.Changes.Kind`
+Live.Changes.Kind
+Live.Changes.Release
+Live.Changes.By`
 
 // Every text that a service has, also one that is new, is either hidden from readers or
 // among these.

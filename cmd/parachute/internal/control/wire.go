@@ -59,6 +59,8 @@ type wireEvent struct {
 	Service    string              `json:"service"`
 	Generation uint64              `json:"generation"`
 	Kind       parachute.EventKind `json:"kind"`
+	Release    string              `json:"release,omitempty"`
+	By         string              `json:"by,omitempty"`
 	Target     string              `json:"target,omitempty"`
 	Host       string              `json:"host,omitempty"`
 	Probe      json.RawMessage     `json:"probe,omitempty"`
@@ -91,6 +93,8 @@ func newWireEvent(e parachute.Event) *wireEvent {
 		Service:    e.Service,
 		Generation: e.Generation,
 		Kind:       e.Kind,
+		Release:    e.Release,
+		By:         e.By,
 		Target:     e.Target,
 		Host:       e.Host,
 		Requests:   e.Requests,
@@ -120,6 +124,8 @@ func (w *wireEvent) event() parachute.Event {
 		Service:    w.Service,
 		Generation: w.Generation,
 		Kind:       w.Kind,
+		Release:    w.Release,
+		By:         w.By,
 		Target:     w.Target,
 		Host:       w.Host,
 		Requests:   w.Requests,

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,7 @@ var (
 	heldDesc       = describe("requests_held", "Requests that wait because their service is paused, or its targets cannot be reached.", "service")
 	probesDesc     = describe("probes_total", "Health checks while a deploy waited, and others that changed the health of a target.", "service", "result")
 	healthDesc     = describe("target_healthy", "Whether a target passed its last health checks. One that has not been checked is missing.", "service", "target", "role")
+	deploymentDesc = describe("deployment_info", "What a service serves, and its rollout, which has no generation of its own here.", "service", "generation", "release", "by", "role")
 	deploysDesc    = describe("deploys_total", "Deploys, and those of rollouts, by how they ended.", "service", "outcome")
 	drainsDesc     = describe("drain_duration_seconds", "How long drains took, until the last request was answered or cut off.", "service")
 	expiryDesc     = describe("certificate_expiry_timestamp_seconds", "When a certificate expires.", "host", "source")
@@ -119,6 +121,10 @@ func (out sink) series(service string, s *series) {
 func (out sink) live(s parachute.Status) {
 	if s.Live == nil {
 		return
+	}
+	out.gauge(deploymentDesc, 1, s.Service, strconv.FormatUint(s.Generation, 10), s.Deployment.Release, s.Deployment.By, "main")
+	if r := s.Rollout; r != nil {
+		out.gauge(deploymentDesc, 1, s.Service, "", r.Release, r.By, "rollout")
 	}
 	var requests, streams int64
 	for _, t := range s.Live.Targets {
