@@ -54,6 +54,7 @@ func TestDocumentsNameOnlyFlagsThatThereAre(t *testing.T) {
 		"build", "volumes", "name", "stop-timeout", "ulimit", // docker
 		"unix-socket", "http2-prior-knowledge", // curl
 		"system",       // useradd
+		"now",          // systemctl
 		"port",         // examples/backend
 		"max-requests", // gunicorn
 	} {

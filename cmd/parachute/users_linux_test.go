@@ -39,8 +39,8 @@ type unit struct {
 	runtimeMode os.FileMode
 }
 
-// unitOfTheDocuments reads the unit in docs/operating.md, moved to a folder that has
-// /run and /var/lib.
+// unitOfTheDocuments reads the unit in docs/operating.md, which is that of
+// examples/systemd, moved to a folder that has /run and /var/lib.
 func unitOfTheDocuments(t *testing.T, root string) unit {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/operating.md")
@@ -51,6 +51,9 @@ func unitOfTheDocuments(t *testing.T, root string) unit {
 	lines, _, ok := strings.Cut(rest, "```")
 	if !ok {
 		t.Fatal("docs/operating.md has no unit")
+	}
+	if unit, err := os.ReadFile("../../examples/systemd/parachute.service"); err != nil || !strings.HasSuffix(string(unit), "\n"+lines) {
+		t.Fatalf("the unit in docs/operating.md is not that of examples/systemd (%v)", err)
 	}
 	u := unit{env: environment{"PARACHUTE_BIND": "127.0.0.1", "HTTP_PORT": "0", "HTTPS_PORT": "-1"}}
 	for line := range strings.Lines(lines) {

@@ -1,12 +1,11 @@
-// Package inherited keeps the listening sockets that a process was given and did not
-// open itself: by its service manager, or by the process that it takes over from. Each
-// has a name that says what it is for.
+// Package inherited finds out which is which of the listening sockets that a process was
+// given by its service manager. Each has a name that says what it is for; the address
+// that it is bound to says which one it is.
 package inherited
 
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -36,13 +35,7 @@ var names = []struct {
 type Socket struct {
 	Name string
 	File *os.File
-
-	// By is whoever gave it, as it is named in errors.
-	By string
-
-	// Kept says that whoever gave it keeps it: what it is bound to must not be
-	// removed when it is closed.
-	Kept bool
+	By   string // whoever gave it, as it is named in errors
 }
 
 // A Place is where the process is to listen.
@@ -167,14 +160,20 @@ func (g *given) isAt(p Place) bool {
 	if g.Name == Control {
 		return samePath(g.path, p.Path)
 	}
-	if p.Address.Port() != 0 && p.Address.Port() != g.address.Port() {
+	return Suits(g.address, p.Address)
+}
+
+// Suits reports whether what is bound to an address may be used where want is asked for,
+// which may have no Addr for every address, and port 0 for any port.
+func Suits(bound, want netip.AddrPort) bool {
+	if want.Port() != 0 && want.Port() != bound.Port() {
 		return false
 	}
-	want := p.Address.Addr().Unmap()
-	if !want.IsValid() || want.IsUnspecified() {
-		return g.address.Addr().IsUnspecified()
+	ip := want.Addr().Unmap()
+	if !ip.IsValid() || ip.IsUnspecified() {
+		return bound.Addr().IsUnspecified()
 	}
-	return g.address.Addr() == want
+	return bound.Addr().Unmap() == ip
 }
 
 func samePath(a, b string) bool {
@@ -215,64 +214,19 @@ func flagFor(g *given) string {
 	return "an option for " + g.Name
 }
 
-// TCP returns the listener that is assigned to a place, or nil if there is none. The
-// Set loses it.
-func (s *Set) TCP(p Place) (*net.TCPListener, error) {
-	g := s.take(p)
-	if g == nil {
-		return nil, nil
-	}
-	defer g.File.Close()
-	l, err := net.FileListener(g.File)
-	if err != nil {
-		return nil, fmt.Errorf("%v: %w", g, err)
-	}
-	return l.(*net.TCPListener), nil
-}
-
-// UDP returns the socket that is assigned to a place, or nil if there is none. The Set
-// loses it.
-func (s *Set) UDP(p Place) (*net.UDPConn, error) {
-	g := s.take(p)
-	if g == nil {
-		return nil, nil
-	}
-	defer g.File.Close()
-	c, err := net.FilePacketConn(g.File)
-	if err != nil {
-		return nil, fmt.Errorf("%v: %w", g, err)
-	}
-	return c.(*net.UDPConn), nil
-}
-
-// Unix returns the listener that is assigned to a place, or nil if there is none, and
-// whether its file is kept by whoever gave it. The Set loses it. Its Close does not
-// remove the file.
-func (s *Set) Unix(p Place) (l *net.UnixListener, kept bool, err error) {
-	g := s.take(p)
-	if g == nil {
-		return nil, false, nil
-	}
-	defer g.File.Close()
-	made, err := net.FileListener(g.File)
-	if err != nil {
-		return nil, false, fmt.Errorf("%v: %w", g, err)
-	}
-	l = made.(*net.UnixListener)
-	l.SetUnlinkOnClose(false)
-	return l, g.Kept, nil
-}
-
-// take removes the socket of a place from s, and returns it, or nil if there is none.
-// The caller closes its file.
-func (s *Set) take(p Place) *given {
+// Take returns the socket that is assigned to a place, or nil if there is none. The
+// caller owns it then.
+func (s *Set) Take(p Place) *os.File {
 	if s == nil {
 		return nil
 	}
 	g := s.assigned[p]
+	if g == nil {
+		return nil
+	}
 	delete(s.assigned, p)
 	s.given = slices.DeleteFunc(s.given, func(other *given) bool { return other == g })
-	return g
+	return g.File
 }
 
 // Close closes the sockets that are still in s.

@@ -76,39 +76,36 @@ func TestSocketsGoToThePlacesThatTheyAreBoundTo(t *testing.T) {
 	}
 	s := assigned(t, places,
 		inherited.Socket{Name: inherited.HTTP, File: second}, // in another order
-		inherited.Socket{Name: inherited.Control, File: commands, Kept: true},
+		inherited.Socket{Name: inherited.Control, File: commands},
 		inherited.Socket{Name: inherited.HTTP3, File: quic},
 		inherited.Socket{Name: inherited.HTTP, File: first},
 	)
 	for i, want := range []netip.AddrPort{at, alsoAt} {
-		l, err := s.TCP(places[i])
-		is.NoErr(err)
-		is.Equal(l.Addr().String(), want.String())
-		client, err := net.Dial("tcp", want.String())
-		is.NoErr(err)
-		accepted, err := l.Accept()
-		is.NoErr(err) // it accepts
-		is.Equal(accepted.RemoteAddr().String(), client.LocalAddr().String())
-		client.Close()
-		accepted.Close()
-		l.Close()
+		is.Equal(boundTo(t, s.Take(places[i])), want.String())
 	}
-	c, err := s.UDP(places[2])
-	is.NoErr(err)
-	is.Equal(c.LocalAddr().String(), quicAt.String())
-	c.Close()
-	l, kept, err := s.Unix(places[3])
-	is.NoErr(err)
-	is.True(kept) // whoever gave it keeps the file
-	is.NoErr(l.Close())
-	_, err = os.Lstat(path)
-	is.NoErr(err) // and the file is there still
-	none, err := s.TCP(places[4])
-	is.NoErr(err)
-	is.True(none == nil) // nobody gave one for that place
-	again, err := s.TCP(places[0])
-	is.NoErr(err)
-	is.True(again == nil) // each is given away once
+	is.Equal(boundTo(t, s.Take(places[2])), quicAt.String())
+	is.Equal(boundTo(t, s.Take(places[3])), path)
+	is.Equal(s.Take(places[4]), nil) // nobody gave one for that place
+	is.Equal(s.Take(places[0]), nil) // each is given away once
+}
+
+// boundTo returns the address of a socket, which it closes.
+func boundTo(t *testing.T, f *os.File) string {
+	t.Helper()
+	defer f.Close()
+	if l, err := net.FileListener(f); err == nil {
+		defer l.Close()
+		if u, ok := l.(*net.UnixListener); ok {
+			u.SetUnlinkOnClose(false)
+		}
+		return l.Addr().String()
+	}
+	c, err := net.FilePacketConn(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	return c.LocalAddr().String()
 }
 
 // Where no address is asked for, [::] and 0.0.0.0 are both every address, and the very
@@ -117,10 +114,8 @@ func TestEveryAddressIsThatOfEitherFamily(t *testing.T) {
 	is := is.New(t)
 	f, at := tcpFile(t, "0.0.0.0:0")
 	place := inherited.Place{Name: inherited.HTTP, Address: netip.AddrPortFrom(netip.Addr{}, at.Port())}
-	l, err := assigned(t, []inherited.Place{place}, inherited.Socket{Name: inherited.HTTP, File: f}).TCP(place)
-	is.NoErr(err)
-	is.Equal(l.Addr().String(), at.String())
-	l.Close()
+	s := assigned(t, []inherited.Place{place}, inherited.Socket{Name: inherited.HTTP, File: f})
+	is.Equal(boundTo(t, s.Take(place)), at.String())
 }
 
 func TestPortZeroIsAnyPort(t *testing.T) {
@@ -132,10 +127,7 @@ func TestPortZeroIsAnyPort(t *testing.T) {
 		{Name: inherited.HTTP, Address: at},
 	}
 	s := assigned(t, places, inherited.Socket{Name: inherited.HTTP, File: named}, inherited.Socket{Name: inherited.HTTP, File: free})
-	l, err := s.TCP(places[1])
-	is.NoErr(err)
-	is.Equal(l.Addr().String(), at.String()) // the one that was named keeps its place
-	l.Close()
+	is.Equal(boundTo(t, s.Take(places[1])), at.String()) // the one that was named keeps its place
 }
 
 func TestErrorsNameTheSocketThatDoesNotFit(t *testing.T) {
@@ -197,16 +189,12 @@ func TestTwoSocketsForOnePlaceAreOneTooMany(t *testing.T) {
 	is.True(err != nil && strings.Contains(err.Error(), "leave one of them out")) // which of both would it be?
 }
 
-// Both ends of a hand-over share one open socket: what is asked of the one must not make
+// A manager shares its sockets with the process: what is asked of the one must not make
 // the other wait in its system calls.
 func TestLookingAtASocketLeavesItNonBlocking(t *testing.T) {
 	is := is.New(t)
 	f, at := tcpFile(t, "127.0.0.1:0")
-	s := assigned(t, []inherited.Place{{Name: inherited.HTTP, Address: at}}, inherited.Socket{Name: inherited.HTTP, File: nonBlocking(t, f)})
-	is.True(isNonBlocking(t, f))
-	l, err := s.TCP(inherited.Place{Name: inherited.HTTP, Address: at})
-	is.NoErr(err)
-	defer l.Close()
+	assigned(t, []inherited.Place{{Name: inherited.HTTP, Address: at}}, inherited.Socket{Name: inherited.HTTP, File: nonBlocking(t, f)})
 	is.True(isNonBlocking(t, f))
 }
 
@@ -214,9 +202,7 @@ func TestASetThatIsNilIsEmpty(t *testing.T) {
 	is := is.New(t)
 	var s *inherited.Set
 	is.NoErr(s.Assign(nil))
-	l, err := s.TCP(inherited.Place{})
-	is.NoErr(err)
-	is.True(l == nil)
+	is.Equal(s.Take(inherited.Place{}), nil)
 	s.Close()
 }
 

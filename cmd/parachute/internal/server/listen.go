@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,8 +12,10 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/shahnk19/parachute/cmd/parachute/internal/handover"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/tcp"
 	"github.com/shahnk19/parachute/internal/descriptors"
+	"github.com/shahnk19/parachute/internal/inherited"
 )
 
 // A ListenError says that Run could not listen for a protocol.
@@ -36,6 +39,9 @@ type listeners struct {
 	noHTTPS error // why there is no HTTPS
 
 	quotas quotas
+	given  *handover.Sockets // used where they suit, before others are opened
+	names  []string          // of those in given that somebody else keeps open
+	kept   []*tcp.Listener   // what they have become
 }
 
 // further is the listener of a FurtherListener.
@@ -69,7 +75,7 @@ func newQuotas(logger *slog.Logger) quotas {
 
 // listenAll returns the listeners that c asks for, or none and an error.
 func listenAll(c Config, q quotas) (*listeners, error) {
-	l := &listeners{quotas: q}
+	l := &listeners{quotas: q, given: cmp.Or(c.Sockets, new(handover.Sockets)), names: c.Kept}
 	err := l.listenPlain(c)
 	if err == nil && c.HTTPSPort < 0 {
 		l.noHTTPS = errors.New("HTTPS is turned off by --https-port -1")
@@ -93,15 +99,11 @@ func listenAll(c Config, q quotas) (*listeners, error) {
 // listenPlain listens for HTTP, on all ports, and on the metrics port.
 func (l *listeners) listenPlain(c Config) error {
 	var err error
-	if l.http, err = listen(c.Bind, int(c.HTTPPort), l.quotas.clients); err != nil {
+	if l.http, err = l.listen(handover.HTTP, at(c.Bind, int(c.HTTPPort)), l.quotas.clients); err != nil {
 		return &ListenError{"http", err}
 	}
 	for _, f := range c.Further {
-		ip := f.Address.Addr()
-		if !ip.IsValid() {
-			ip = c.Bind
-		}
-		bound, err := listen(ip, int(f.Address.Port()), l.quotas.clients)
+		bound, err := l.listen(handover.Further, c.furtherAddress(f), l.quotas.clients)
 		if err != nil {
 			return &ListenError{"--listen", err}
 		}
@@ -110,7 +112,7 @@ func (l *listeners) listenPlain(c Config) error {
 	if c.MetricsPort == 0 {
 		return nil
 	}
-	if l.metrics, err = listen(c.Bind, max(c.MetricsPort, 0), l.quotas.monitors); err != nil {
+	if l.metrics, err = l.listen(handover.Metrics, at(c.Bind, max(c.MetricsPort, 0)), l.quotas.monitors); err != nil {
 		return &ListenError{"metrics", err}
 	}
 	return nil
@@ -123,7 +125,7 @@ const freePortAttempts = 10
 // listenTLS listens for HTTPS, and for HTTP/3 on the same port.
 func (l *listeners) listenTLS(c Config) error {
 	for attempt := 1; ; attempt++ {
-		https, err := listen(c.Bind, c.HTTPSPort, l.quotas.clients)
+		https, err := l.listen(handover.HTTPS, at(c.Bind, c.HTTPSPort), l.quotas.clients)
 		if err != nil {
 			return &ListenError{"https", err}
 		}
@@ -131,7 +133,7 @@ func (l *listeners) listenTLS(c Config) error {
 			l.https = https
 			return nil
 		}
-		quic, err := net.ListenPacket("udp", joinHostPort(c.Bind, portOf(https)))
+		quic, err := l.listenPacket(handover.HTTP3, at(c.Bind, portOf(https)))
 		if err == nil {
 			l.https, l.quic = https, quic
 			return nil
@@ -143,16 +145,61 @@ func (l *listeners) listenTLS(c Config) error {
 	}
 }
 
-func listen(ip netip.Addr, port int, q *tcp.Quota) (*tcp.Listener, error) {
-	return tcp.Listen(joinHostPort(ip, port), q)
+// listen returns the listener that was given for an address, or opens one.
+func (l *listeners) listen(name string, want netip.AddrPort, q *tcp.Quota) (*tcp.Listener, error) {
+	given, err := l.given.Listener(name, suits(want))
+	if err != nil {
+		return nil, err
+	}
+	if given != nil {
+		bound := tcp.NewListener(given.(*net.TCPListener), q)
+		if slices.Contains(l.names, name) {
+			l.kept = append(l.kept, bound)
+		}
+		return bound, nil
+	}
+	return tcp.Listen(joinHostPort(want), q)
 }
 
-func joinHostPort(ip netip.Addr, port int) string {
-	host := ""
-	if ip.IsValid() {
-		host = ip.String()
+// listenPacket is listen for UDP.
+func (l *listeners) listenPacket(name string, want netip.AddrPort) (net.PacketConn, error) {
+	given, err := l.given.PacketConn(name, suits(want))
+	if given != nil || err != nil {
+		return given, err
 	}
-	return net.JoinHostPort(host, strconv.Itoa(port))
+	return net.ListenPacket("udp", joinHostPort(want))
+}
+
+// suits returns a func that reports whether what is bound to an address may be used
+// where want is asked for.
+func suits(want netip.AddrPort) func(net.Addr) bool {
+	return func(bound net.Addr) bool {
+		switch a := bound.(type) {
+		case *net.TCPAddr:
+			return inherited.Suits(a.AddrPort(), want)
+		case *net.UDPAddr:
+			return inherited.Suits(a.AddrPort(), want)
+		}
+		return false
+	}
+}
+
+func at(ip netip.Addr, port int) netip.AddrPort { return netip.AddrPortFrom(ip, uint16(port)) }
+
+// furtherAddress returns where f is to listen.
+func (c Config) furtherAddress(f FurtherListener) netip.AddrPort {
+	if !f.Address.Addr().IsValid() {
+		return netip.AddrPortFrom(c.Bind, f.Address.Port())
+	}
+	return f.Address
+}
+
+func joinHostPort(a netip.AddrPort) string {
+	host := ""
+	if a.Addr().IsValid() {
+		host = a.Addr().String()
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(a.Port())))
 }
 
 func portOf(l *tcp.Listener) int { return int(addrPort(l).Port()) }
@@ -210,9 +257,14 @@ func (l *listeners) forClients() []*tcp.Listener {
 }
 
 // finish closes the TCP listeners for clients as their Finish does, and returns then.
+// Those that somebody else keeps open are only let go of.
 func (l *listeners) finish() {
 	var finishing sync.WaitGroup
 	for _, bound := range l.forClients() {
+		if slices.Contains(l.kept, bound) {
+			bound.Close()
+			continue
+		}
 		finishing.Go(func() { bound.Finish() })
 	}
 	finishing.Wait()

@@ -23,6 +23,7 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/accesslog"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/certstore"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/handover"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/metrics"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/state"
 )
@@ -61,6 +62,17 @@ type Config struct {
 	// one of them names is served there alone: not on HTTPPort, not over HTTPS,
 	// and not on listeners that name no service, which serve all others.
 	Further []FurtherListener
+
+	// Sockets are listeners that were opened before, by name. They are used where
+	// they are bound to the address that is asked for; Run closes the others. If
+	// nil, those that a service manager has opened for the process are used, and
+	// one of these that is not asked for is an error.
+	Sockets *handover.Sockets
+
+	// Kept are names of Sockets that whoever opened them keeps open, as a service
+	// manager does. When the proxy ends, it leaves them as they are: with the
+	// clients that wait there, and with the file of the control socket.
+	Kept []string
 
 	// PublicHTTPPort and PublicHTTPSPort are the ports at which clients reach
 	// HTTP and HTTPS, and HTTP/3 as well; 0 is what is listened on.
@@ -144,6 +156,10 @@ const (
 // within ShutdownTimeout; in the former, ShutdownDelay is waited for before. If the proxy cannot start, Run returns the reason and
 // leaves nothing behind: no lock, no socket, no listener.
 func Run(ctx context.Context, c Config) (err error) {
+	if err := c.findSockets(); err != nil {
+		return err
+	}
+	defer c.Sockets.Close()
 	store, err := state.Open(c.DataDir)
 	if err != nil {
 		return err
@@ -164,7 +180,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	if err := os.MkdirAll(c.SpoolDir, 0o700); err != nil {
 		return fmt.Errorf("folder for bodies: %w", err)
 	}
-	commands, err := control.Listen(c.Socket, c.SocketOptions)
+	commands, err := c.listenForCommands()
 	if err != nil {
 		return err
 	}
@@ -189,6 +205,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	logger.Info("started", "version", c.Version, "pid", os.Getpid(),
 		"socket", c.Socket, "data_dir", c.DataDir, "services", len(services))
 	l.log(logger)
+	s.status = "serving at " + l.String()
 	return s.serve(ctx, commands)
 }
 
@@ -235,6 +252,8 @@ type server struct {
 	monitoring         *http.Server // serves the metrics port; nil if there is none
 	monitoringListener net.Listener // nil likewise
 	stopping           atomic.Bool
+
+	status string // what the service manager is told when the server is ready
 }
 
 func newServer(c Config, p parts) *server {

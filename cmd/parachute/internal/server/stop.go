@@ -3,8 +3,11 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"time"
+
+	"github.com/shahnk19/parachute/cmd/parachute/internal/systemd"
 )
 
 // serve serves until ctx ends or a listener fails. Then it stops everything, and
@@ -23,6 +26,7 @@ func (s *server) serve(ctx context.Context, commands net.Listener) error {
 		go runFrontend(f, ended)
 	}
 
+	s.tell(systemd.Ready(s.status))
 	var err error
 	select {
 	case <-ctx.Done():
@@ -38,12 +42,20 @@ func (s *server) serve(ctx context.Context, commands net.Listener) error {
 		running--
 		s.logger.Error("stopping", "error", err)
 	}
+	s.tell(systemd.Stopping(fmt.Sprintf("waiting for running requests, at most %v", max(s.shutdownTimeout, 0))))
 	s.stop()
 	for range running {
 		<-ended
 	}
 	s.logger.Info("stopped")
 	return err
+}
+
+// tell logs that the service manager could not be told something.
+func (s *server) tell(err error) {
+	if err != nil {
+		s.logger.Warn("the service manager could not be told", "error", err)
+	}
 }
 
 // runFrontend calls serve and sends its error to ended.
