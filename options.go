@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"html/template"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -47,6 +48,11 @@ type Options struct {
 	// error refuses the change: nothing is published, and the error is what the
 	// caller of Deploy or Remove gets. If nil, nothing is kept.
 	Commit func([]Status) error
+
+	// CommitDelta, if not nil, is called in place of Commit, with what a change
+	// alters, so that it costs as much among thousands of services as among
+	// two. When it is called, and what an error means, is as for Commit.
+	CommitDelta func(Delta) error
 
 	// Observe is called exactly once for every request, when it has ended,
 	// also when it was cut off or its handler panicked. It runs on the
@@ -159,6 +165,20 @@ type Predecessor struct {
 	// off, and streams closed; how many were is what Drain returns. When done is
 	// closed, nobody waits any more.
 	Drain func(service string, limits Timeouts, done <-chan struct{}) (requests, streams int64)
+}
+
+// A Delta is what a change alters of what Restore needs after a restart. What it
+// does not name is as it was in the Delta before or, before the first one, as it was
+// handed to Restore. All that it names is altered by one change: a restart must find
+// all of it or nothing.
+type Delta struct {
+	Changed []Status // as these services are from now on, by name
+	Removed []string // services that are no more
+
+	// All yields everything that Restore needs, with this change in it, by name.
+	// It may be called at any later time, from any goroutine, and takes as long
+	// as there are services.
+	All iter.Seq[Status]
 }
 
 // Spool says where buffered bodies go, and how much room all of them may take

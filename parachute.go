@@ -115,7 +115,7 @@ func New(opts Options) *Proxy {
 		options:          opts.normalize(),
 		began:            time.Now(),
 		trustsExplicitly: opts.TrustedProxies != nil,
-		router:           newRouter(opts),
+		router:           newRouter(&opts),
 		pages:            pages.New(opts.ErrorPages),
 		hop:              forward.NewHop(),
 		handlers:         inprocess.NewAll(opts.Handlers, opts.Logger),
@@ -286,7 +286,7 @@ func (p *Proxy) Services() []Status {
 	services := p.router.routes.Load().services
 	changes := p.router.changesUnderWay()
 	at := time.Since(p.began)
-	all := statuses(services)
+	all := slices.Collect(statuses(services))
 	for i := range all {
 		s := &all[i]
 		s.Live = services[s.Service].live(at)

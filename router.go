@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -55,30 +54,6 @@ type route struct {
 	prefix  string // as a claim has it
 	escaped string // the same, as it may stand in a header
 	version *version
-}
-
-// newTable returns the table of these versions, no two of which have the same
-// claim.
-func newTable(services map[string]*version) *table {
-	t := &table{services: services}
-	for _, name := range slices.Sorted(maps.Keys(services)) {
-		v := services[name]
-		for _, c := range v.claims {
-			s := t.sites.Get(c.Host)
-			if s == nil {
-				s = &site{host: c.Host}
-				t.sites.Set(c.Host, s)
-			}
-			s.add(c.Prefix, v)
-		}
-	}
-	for s := range t.sites.All() {
-		slices.SortFunc(s.routes, func(a, b route) int { return len(b.prefix) - len(a.prefix) })
-		if s.certificates != nil && s.host != hostname.Any && (t.unnamed == nil || s.host < t.unnamed.host) {
-			t.unnamed = s
-		}
-	}
-	return t
 }
 
 // add has v answer for the paths below a prefix.

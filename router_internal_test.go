@@ -2,6 +2,9 @@ package parachute
 
 import (
 	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,5 +93,48 @@ func BenchmarkLookup(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// A change makes a table of the one before, for to make it anew takes as long as
+// there are services.
+func TestTableThatWasChangedIsTheOneThatIsMadeAnew(t *testing.T) {
+	is := is.New(t)
+	random := rand.New(rand.NewPCG(1, 2))
+	hosts := []string{hostname.Any, "a.test", "b.test", "*.test", "c.test"}
+	prefixes := []string{"", "/api", "/api/v1", "/web"}
+	services := make(map[string]*version)
+	changed := newTable(services)
+	for range 2000 {
+		name := fmt.Sprint("service-", random.IntN(6))
+		var next *version
+		if random.IntN(4) > 0 {
+			var w wants
+			for _, host := range hosts {
+				prefix := prefixes[random.IntN(len(prefixes))]
+				taken := slices.ContainsFunc(slices.Collect(maps.Values(services)), func(v *version) bool {
+					return v.status.Service != name && slices.Contains(v.claims, hostname.Claim{Host: host, Prefix: prefix})
+				})
+				if random.IntN(3) == 0 && !taken {
+					w.claims = append(w.claims, hostname.Claim{Host: host, Prefix: prefix})
+				}
+			}
+			if random.IntN(2) == 0 {
+				w.policy.tls = TLS{Mode: TLSFiles}
+			}
+			next = newVersion(Status{Service: name}, w, group{})
+			next.certificates = new(hostCertificates)
+			services[name] = next
+		} else {
+			delete(services, name)
+		}
+		changed = changed.with(name, next)
+		made := newTable(services)
+		is.Equal(changed.services, made.services)
+		for _, host := range hosts {
+			is.Equal(changed.sites.Get(host), made.sites.Get(host)) // the same routes, policy and certificates
+		}
+		is.Equal(len(slices.Collect(changed.sites.All())), len(slices.Collect(made.sites.All())))
+		is.Equal(changed.unnamed, made.unnamed)
 	}
 }

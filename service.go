@@ -13,6 +13,7 @@ import (
 
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
+	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/interrupted"
 	"github.com/shahnk19/parachute/internal/reservation"
 	"github.com/shahnk19/parachute/internal/split"
@@ -570,8 +571,8 @@ func (v *version) close() {
 // takes its turn to replace it.
 type router struct {
 	routes  atomic.Pointer[table]
-	commit  func([]Status) error
-	follow  func(service string, s *Status) // Predecessor.Follow
+	commit  func(t *table, changed string) error // keeps what t says of the service, before t is published
+	follow  func(service string, s *Status)      // Predecessor.Follow
 	changes *reservation.Book[wants]
 
 	// publishing is held from before a commit until its table is stored, so
@@ -581,11 +582,11 @@ type router struct {
 	underWay underway.Register[phase]
 }
 
-func newRouter(o Options) *router {
+func newRouter(o *Options) *router {
 	superseded := func(by uint64) error {
 		return faultf(ErrSuperseded, "superseded by generation %d of the service, which was asked for later", by)
 	}
-	r := &router{commit: o.Commit, follow: o.Predecessor.Follow, changes: reservation.New[wants](superseded, ErrClosed)}
+	r := &router{commit: o.commit, follow: o.Predecessor.Follow, changes: reservation.New[wants](superseded, ErrClosed)}
 	r.routes.Store(newTable(map[string]*version{}))
 	return r
 }
@@ -620,8 +621,8 @@ func (r *router) publish(ctx context.Context, res *reserved, service string, cha
 	if err := r.changes.Commit(ctx, res); err != nil {
 		return nil, nil, err
 	}
-	services := maps.Clone(r.routes.Load().services)
-	previous = services[service]
+	current := r.routes.Load()
+	previous = current.services[service]
 	if next, err = change(previous); err != nil {
 		return nil, nil, err
 	}
@@ -631,18 +632,13 @@ func (r *router) publish(ctx context.Context, res *reserved, service string, cha
 			next.since = time.Now()
 		}
 		next.setPredecessor(previous)
-		services[service] = next
-	case previous != nil:
-		delete(services, service)
-	default:
+	case previous == nil:
 		return nil, nil, nil
 	}
-	if r.commit != nil {
-		if err := r.commit(statuses(services)); err != nil {
-			return nil, nil, err
-		}
+	t := current.with(service, next)
+	if err := r.commit(t, service); err != nil {
+		return nil, nil, err
 	}
-	t := newTable(services)
 	r.changes.Publish(res, func() { r.routes.Store(t) })
 	if previous != nil {
 		previous.announceReplaced(next)
@@ -711,11 +707,112 @@ func (r *router) close() []*version {
 	return slices.Collect(maps.Values(old.services))
 }
 
-// statuses returns what a restart must restore, by name.
-func statuses(services map[string]*version) []Status {
-	all := make([]Status, 0, len(services))
-	for _, name := range slices.Sorted(maps.Keys(services)) {
-		all = append(all, services[name].status.clone())
+// commit has the hooks keep what t says of a service that has changed.
+func (o *Options) commit(t *table, changed string) error {
+	switch {
+	case o.CommitDelta != nil:
+		d := Delta{All: statuses(t.services)}
+		if v := t.services[changed]; v != nil {
+			d.Changed = []Status{v.status.clone()}
+		} else {
+			d.Removed = []string{changed}
+		}
+		return o.CommitDelta(d)
+	case o.Commit != nil:
+		return o.Commit(slices.Collect(statuses(t.services)))
 	}
-	return all
+	return nil
+}
+
+// newTable returns the table of these versions, no two of which have the same
+// claim.
+func newTable(services map[string]*version) *table {
+	t := &table{services: services}
+	byHost := make(map[string][]*version)
+	for _, v := range services {
+		for _, c := range v.claims {
+			byHost[c.Host] = append(byHost[c.Host], v)
+		}
+	}
+	for host, versions := range byHost {
+		t.sites.Set(host, newSite(host, versions))
+	}
+	t.unnamed = t.findUnnamed()
+	return t
+}
+
+// with returns the table in which next serves in place of the version that t has of
+// the service, or nothing if next is nil. Only the sites of these two are built anew,
+// so that a change costs little, however many services there are.
+func (t *table) with(service string, next *version) *table {
+	previous := t.services[service]
+	changed := &table{services: maps.Clone(t.services), sites: t.sites.Clone()}
+	delete(changed.services, service)
+	byHost := make(map[string][]*version)
+	if previous != nil {
+		for _, c := range previous.claims {
+			byHost[c.Host] = t.othersOn(c.Host, previous)
+		}
+	}
+	if next != nil {
+		changed.services[service] = next
+		for _, c := range next.claims {
+			byHost[c.Host] = append(t.othersOn(c.Host, previous), next)
+		}
+	}
+	for host, versions := range byHost {
+		if len(versions) == 0 {
+			changed.sites.Delete(host)
+		} else {
+			changed.sites.Set(host, newSite(host, versions))
+		}
+	}
+	changed.unnamed = changed.findUnnamed()
+	return changed
+}
+
+// othersOn returns the versions that answer for a host, except one.
+func (t *table) othersOn(host string, v *version) []*version {
+	s := t.sites.Get(host)
+	if s == nil {
+		return nil
+	}
+	return slices.DeleteFunc(s.versions(), func(other *version) bool { return other == v })
+}
+
+// findUnnamed returns the first site that has certificates, by the order of names.
+func (t *table) findUnnamed() (first *site) {
+	for s := range t.sites.All() {
+		if s.certificates != nil && s.host != hostname.Any && (first == nil || s.host < first.host) {
+			first = s
+		}
+	}
+	return first
+}
+
+// newSite returns the site on which these versions answer for what they claim of the
+// host. A version may be there several times.
+func newSite(host string, versions []*version) *site {
+	s := &site{host: host}
+	slices.SortFunc(versions, func(a, b *version) int { return strings.Compare(a.status.Service, b.status.Service) })
+	for _, v := range slices.Compact(versions) {
+		for _, c := range v.claims {
+			if c.Host == host {
+				s.add(c.Prefix, v)
+			}
+		}
+	}
+	slices.SortFunc(s.routes, func(a, b route) int { return len(b.prefix) - len(a.prefix) })
+	return s
+}
+
+// statuses yields what a restart must restore, by name.
+func statuses(services map[string]*version) iter.Seq[Status] {
+	return func(yield func(Status) bool) {
+		for _, name := range slices.Sorted(maps.Keys(services)) {
+			if !yield(services[name].status.clone()) {
+				return
+			}
+		}
+	}
 }

@@ -2,6 +2,7 @@ package hostname
 
 import (
 	"iter"
+	"maps"
 	"strings"
 )
 
@@ -9,8 +10,8 @@ import (
 const Any = ""
 
 // A Map holds values by patterns of hosts, as [ParsePattern] returns them, and
-// by [Any]. The zero Map is empty. Its methods other than Set may be called from
-// any goroutine, as long as none calls Set.
+// by [Any]. The zero Map is empty. Its methods other than Set and Delete may be
+// called from any goroutine, as long as none calls one of these.
 type Map[V any] struct {
 	exact    map[string]*V
 	wildcard map[string]*V // by what follows "*." in the pattern
@@ -29,6 +30,22 @@ func (m *Map[V]) Set(pattern string, v *V) {
 	} else {
 		m.exact[pattern] = v
 	}
+}
+
+// Delete takes the value for a pattern out, if there is one.
+func (m *Map[V]) Delete(pattern string) {
+	if pattern == Any {
+		m.any = nil
+	} else if parent, ok := CutWildcard(pattern); ok {
+		delete(m.wildcard, parent)
+	} else {
+		delete(m.exact, pattern)
+	}
+}
+
+// Clone returns a Map with the same values, which may be changed apart from m.
+func (m *Map[V]) Clone() Map[V] {
+	return Map[V]{exact: maps.Clone(m.exact), wildcard: maps.Clone(m.wildcard), any: m.any}
 }
 
 // Get returns the value that was set for this very pattern, or nil.

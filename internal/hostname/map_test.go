@@ -84,3 +84,22 @@ func TestAllYieldsEveryValueAndMayBeLeft(t *testing.T) {
 		is.Equal(n, most+1)
 	}
 }
+
+func TestCloneIsChangedApart(t *testing.T) {
+	is := is.New(t)
+	patterns := []string{"a.test", "*.test", hostname.Any}
+	m := mapOf(patterns...)
+	c := m.Clone()
+	for _, pattern := range patterns {
+		is.True(c.Get(pattern) == m.Get(pattern)) // the same value
+		c.Delete(pattern)
+		is.True(c.Get(pattern) == nil)
+		is.True(m.Get(pattern) != nil) // it is still there
+		c.Delete(pattern)              // which is not there any more
+	}
+	var none hostname.Map[string]
+	empty := none.Clone()
+	v := "v"
+	empty.Set("a.test", &v)
+	is.True(none.Get("a.test") == nil)
+}
