@@ -172,6 +172,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	if err != nil {
 		return err
 	}
+	store.Warn = func(what string) { logger.Warn(what) }
 	services, err := c.load(ctx, store, certificates, logger)
 	if err != nil {
 		return err
@@ -267,7 +268,7 @@ func newServer(c Config, p parts) *server {
 	s.control.Logs = logsOf(p.log)
 	options := parachute.Options{
 		Logger:          s.logger,
-		Commit:          p.store.Save,
+		CommitDelta:     p.store.Commit,
 		Notify:          s.control.Notify,
 		UserAgent:       "parachute/" + c.Version,
 		AffinityKey:     p.affinityKey,

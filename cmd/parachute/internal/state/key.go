@@ -59,5 +59,5 @@ func (s *Store) Key() ([]byte, error) {
 	if err := file.CloseAtomicallyReplace(); err != nil {
 		return random, err
 	}
-	return random, s.syncDir()
+	return random, s.disk.syncDir(s.dir)
 }

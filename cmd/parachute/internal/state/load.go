@@ -2,11 +2,15 @@ package state
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,117 +22,290 @@ import (
 // Load returns the services that were saved last, if any. Each of warnings is a
 // sentence for the log.
 //
-// If the file cannot be read, is damaged, or was written by a newer version of
-// this program, Load sets it aside under a new name and uses the previous file.
-// If a single service cannot be decoded, the others are still returned. That
-// service is returned as parachute.StateFailed with its name and hosts, or left
-// out if these are not readable either, and the file is also kept under a new
-// name.
+// If state.json cannot be read, or is damaged, Load sets it aside under a new name
+// and uses the previous file. What cannot be read of a journal is left out, and the
+// journal is also kept under a new name. If a single service cannot be decoded, the
+// others are still returned. That service is returned as parachute.StateFailed with
+// its name and hosts, or left out if these are not readable either, and the file is
+// also kept under a new name.
 //
-// Load returns an error if a file could not be set aside, or not be read because
-// too many files are open. After an error Save must not be called, because it
-// would destroy the file.
+// Load returns an error, and has changed nothing, if a file was written by a newer
+// version of this program or could not be read because too many files are open. It
+// also does if a file could not be set aside. After an error nothing may be saved,
+// because that would destroy the file.
 func (s *Store) Load() (services []parachute.Status, warnings []string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.checkWritableLocked(); err != nil {
 		return nil, nil, fmt.Errorf("load state: %w", err)
 	}
-	for _, name := range []string{currentName, previousName} {
-		found, err := read(s.path(name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if descriptors.IsShortage(err) { // the file itself may be fine
-			return nil, warnings, fmt.Errorf("%s cannot be read: %w: %s", s.path(name), err, descriptors.Advice(err))
-		}
-		if err != nil {
-			aside, asideErr := s.setAsideLocked(name)
-			if asideErr != nil {
-				return nil, warnings, fmt.Errorf("%s cannot be used: %w; nor can it be set aside: %w", s.path(name), err, asideErr)
-			}
-			warnings = append(warnings, fmt.Sprintf("%s cannot be used: %v; it was set aside as %s", s.path(name), err, aside))
-			continue
-		}
-		if name == previousName {
-			warnings = append(warnings, fmt.Sprintf("%s is used in place of %s: the last change may be missing, look at what is deployed", s.path(name), currentName))
-		}
-		services, broken, err := s.servicesLocked(name, found)
-		return services, append(warnings, broken...), err
+	l, err := s.find()
+	if err != nil {
+		return nil, nil, err
 	}
-	return nil, warnings, nil
+	for _, unusable := range l.unusable {
+		aside, err := s.setAsideLocked(unusable.name)
+		if err != nil {
+			return nil, warnings, fmt.Errorf("%s cannot be used: %w; nor can it be set aside: %w", s.path(unusable.name), unusable.err, err)
+		}
+		warnings = append(warnings, fmt.Sprintf("%s cannot be used: %v; it was set aside as %s", s.path(unusable.name), unusable.err, aside))
+	}
+	if l.base == previousName {
+		warnings = append(warnings, fmt.Sprintf("%s is used in place of %s: the last change may be missing, look at what is deployed", s.path(previousName), currentName))
+	}
+	services, broken := l.services()
+	for _, name := range slices.Sorted(maps.Keys(broken)) {
+		warnings = append(warnings, broken[name]...)
+		aside, err := s.keepAsideLocked(name, setAsideInfix)
+		if err != nil {
+			return nil, warnings, fmt.Errorf("%s cannot be kept under another name: %w", s.path(name), err)
+		}
+		warnings = append(warnings, fmt.Sprintf("%s as it was found is kept as %s", s.path(name), aside))
+	}
+	s.at, s.isAside = l.position, l.isAside
+	s.isKnown = len(l.unusable) == 0 && l.base != previousName && len(broken) == 0
+	return services, warnings, nil
 }
 
 // Read returns the services that were saved last, as Load does, but changes nothing,
 // and returns an error where Load would set something aside or go on without it. The
 // directory may be another process's, which may be saving.
 func (s *Store) Read() ([]parachute.Status, error) {
-	entries, err := read(s.path(currentName))
-	if errors.Is(err, fs.ErrNotExist) {
-		if _, lost := os.Lstat(s.path(previousName)); errors.Is(lost, fs.ErrNotExist) {
-			return nil, nil // nothing was saved yet
-		}
-	}
+	l, err := s.find()
 	if err != nil {
-		return nil, fmt.Errorf("%s cannot be read: %w", s.path(currentName), err)
+		return nil, err
 	}
-	var services []parachute.Status
-	for i, entry := range entries {
-		status, err := decodeStatus(entry)
-		if err != nil {
-			return nil, fmt.Errorf("%s: service number %d (%s) cannot be read: %w", s.path(currentName), i+1, status.Service, err)
-		}
-		services = append(services, status)
+	for _, unusable := range l.unusable {
+		return nil, fmt.Errorf("%s cannot be read: %w", s.path(unusable.name), unusable.err)
 	}
+	if l.base == previousName {
+		return nil, fmt.Errorf("%s is lost, and only %s is there", s.path(currentName), previousName)
+	}
+	services, broken := l.services()
+	for _, sentences := range broken {
+		return nil, errors.New(sentences[0])
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.at, s.isAside = l.position, l.isAside
 	return services, nil
 }
 
-// servicesLocked decodes the services of a file one by one.
-func (s *Store) servicesLocked(name string, entries []json.RawMessage) (services []parachute.Status, warnings []string, err error) {
-	for i, entry := range entries {
-		status, err := decodeStatus(entry)
+// A found is what is in the files of a data directory.
+type found struct {
+	dir      string
+	entries  []entry
+	index    map[string]int // of an entry by the name of its service
+	base     string         // the file that the journals were added to; empty: there is none
+	unusable []unusable
+	damaged  map[string]int // lines of a journal that cannot be read, by its name
+	position position
+	isAside  bool
+}
+
+// An entry is what a file says of one service.
+type entry struct {
+	name   string // empty: it cannot be read
+	from   string // the file
+	number int    // of the service in it, from 1 on
+	data   json.RawMessage
+}
+
+// An unusable file is one that nothing can be taken from.
+type unusable struct {
+	name string
+	err  error
+}
+
+// find reads all files. The error is of one that may be fine, but not for this process
+// at this time. The journals are read first, the newer one before the one before: so
+// nothing is missed while another process goes on to save.
+func (s *Store) find() (*found, error) {
+	l := &found{dir: s.dir, index: make(map[string]int), damaged: make(map[string]int)}
+	var journals []journalFile
+	for _, name := range []string{journalName, previousJournalName} {
+		data, err := regular.ReadFileNoFollow(s.path(name), maxSize)
+		var j journalFile
+		if err == nil {
+			j, err = readJournal(name, data)
+		}
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			if err := s.checkOurs(name, err); err != nil {
+				return nil, err
+			}
+			l.unusable = append(l.unusable, unusable{name, err})
+		default:
+			journals = append(journals, j)
+		}
+	}
+	for _, name := range []string{currentName, previousName} {
+		f, err := read(s.path(name))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			if err := s.checkOurs(name, err); err != nil {
+				return nil, err
+			}
+			l.unusable = append(l.unusable, unusable{name, err})
+			continue
+		}
+		l.base = name
+		l.apply(name, f)
+		l.position = position{number: f.Number, isOld: f.Number == 0}
+		break
+	}
+	if l.position.file = s.currentInfo(); l.position.file != nil {
+		l.position.snapshot = l.position.file.Size()
+	}
+	l.replay(journals)
+	return l, nil
+}
+
+// checkOurs returns why it is of no use to go on without a file that cannot be read:
+// it is fine, but not for this process.
+func (s *Store) checkOurs(name string, err error) error {
+	switch {
+	case errors.Is(err, errNewer):
+		return fmt.Errorf("%s cannot be read: %w; run that version, or move the data directory away to begin with nothing", s.path(name), err)
+	case descriptors.IsShortage(err):
+		return fmt.Errorf("%s cannot be read: %w: %s", s.path(name), err, descriptors.Advice(err))
+	}
+	return nil
+}
+
+// replay adds what the journals say, from the number of the base on.
+func (l *found) replay(journals []journalFile) {
+	slices.SortStableFunc(journals, func(a, b journalFile) int { return cmp.Compare(a.number, b.number) })
+	base := l.position.number
+	next := base
+	for i, j := range journals {
+		switch {
+		case j.number == 0: // a process was stopped while it began it
+			continue
+		case i > 0 && j.number == journals[i-1].number && len(journals[i-1].records) >= len(j.records): // it was put aside while it was read
+			continue
+		case j.number < base: // it is in there
+			continue
+		case l.position.isOld || j.number != next && j.number != next-1:
+			l.unusable = append(l.unusable, unusable{j.name, fmt.Errorf("it is not that of this %s", currentName)})
+			continue
+		}
+		for n, record := range j.records {
+			var f file
+			if err := json.Unmarshal(record, &f); err != nil {
+				l.damaged[j.name]++
+				continue
+			}
+			l.apply(fmt.Sprintf("%s, line %d", j.name, n+2), f)
+		}
+		if j.damaged > 0 {
+			l.damaged[j.name] += j.damaged
+		}
+		next = j.number + 1
+		if j.name == journalName {
+			l.isAside = j.number > base
+			l.position.number, l.position.journal = j.number, j.size
+		} else {
+			l.isAside = true
+			l.position.number = next
+		}
+	}
+}
+
+// apply has a file say what is deployed from now on.
+func (l *found) apply(from string, f file) {
+	for _, name := range f.Removed {
+		if i, ok := l.index[name]; ok {
+			delete(l.index, name)
+			l.entries[i].data = nil
+		}
+	}
+	for i, data := range f.Services {
+		var named struct {
+			Service string `json:"service"`
+		}
+		if json.Unmarshal(data, &named) != nil {
+			named.Service = ""
+		}
+		e := entry{named.Service, from, i + 1, data}
+		at, isKnown := l.index[e.name]
+		switch {
+		case e.name != "" && isKnown && l.entries[at].from != from:
+			l.entries[at] = e
+			continue
+		case e.name != "" && !isKnown:
+			l.index[e.name] = len(l.entries)
+		}
+		l.entries = append(l.entries, e)
+	}
+}
+
+// services decodes the services one by one. What is broken is told in sentences, by
+// the name of the file.
+func (l *found) services() (services []parachute.Status, broken map[string][]string) {
+	broken = make(map[string][]string)
+	tell := func(from, format string, args ...any) {
+		name, _, _ := strings.Cut(from, ",")
+		broken[name] = append(broken[name], fmt.Sprintf("%s: %s", filepath.Join(l.dir, from), fmt.Sprintf(format, args...)))
+	}
+	for _, e := range l.entries {
+		if e.data == nil {
+			continue
+		}
+		status, err := decodeStatus(e.data)
 		if err == nil {
 			services = append(services, status)
 			continue
 		}
-		status, ok := partialStatus(entry, err)
+		status, ok := partialStatus(e.data, err)
 		if !ok {
-			warnings = append(warnings, fmt.Sprintf("%s: service number %d is lost: %v", s.path(name), i+1, err))
+			tell(e.from, "service number %d is lost: %v", e.number, err)
 			continue
 		}
 		services = append(services, status)
-		warnings = append(warnings, fmt.Sprintf("%s: service %s cannot be restored: %v; deploy it again", s.path(name), status.Service, err))
+		tell(e.from, "service %s cannot be restored: %v; deploy it again", status.Service, err)
 	}
-	if len(warnings) > 0 {
-		aside, err := s.keepAsideLocked(name)
-		if err != nil {
-			return nil, warnings, fmt.Errorf("%s cannot be kept under another name: %w", s.path(name), err)
-		}
-		warnings = append(warnings, fmt.Sprintf("%s as it was found is kept as %s", s.path(name), aside))
+	for name, lines := range l.damaged {
+		tell(name, "%d changes cannot be read: look at what is deployed", lines)
 	}
-	return services, warnings, nil
+	return services, broken
 }
 
-// read returns the services of a file without decoding them.
-func read(path string) ([]json.RawMessage, error) {
+// read returns what is in a state.json, with the services not decoded.
+func read(path string) (file, error) {
+	var f file
 	data, err := regular.ReadFileNoFollow(path, maxSize)
 	if err != nil {
-		return nil, err
-	}
-	var f struct {
-		Version  int               `json:"version"`
-		Services []json.RawMessage `json:"services"`
+		return f, err
 	}
 	err = json.Unmarshal(data, &f)
 	switch {
 	case f.Version > formatVersion:
-		return nil, fmt.Errorf("it was written by a newer version of this program (format %d, this one reads %d)", f.Version, formatVersion)
+		return f, fmt.Errorf("%w (format %d, this one reads %d)", errNewer, f.Version, formatVersion)
 	case err != nil:
-		return nil, err
+		return f, err
 	case f.Version < 1 || f.Services == nil:
-		return nil, errors.New("it has no version or no services")
+		return f, errors.New("it has no version or no services")
 	}
-	return f.Services, nil
+	return f, nil
+}
+
+// highestNumber returns the highest number that a file in the directory has.
+func (s *Store) highestNumber() (highest uint64) {
+	for _, name := range []string{journalName, previousJournalName} {
+		if data, err := regular.ReadFileNoFollow(s.path(name), maxSize); err == nil {
+			j, _ := readJournal(name, data)
+			highest = max(highest, j.number)
+		}
+	}
+	for _, name := range []string{currentName, previousName} {
+		f, _ := read(s.path(name))
+		highest = max(highest, f.Number)
+	}
+	return highest
 }
 
 // decodeStatus decodes a service. It refuses unknown fields, because ignoring a
@@ -172,7 +349,7 @@ func partialStatus(entry json.RawMessage, reason error) (parachute.Status, bool)
 // setAsideLocked renames a file to a name that Save does not use, and returns
 // that name.
 func (s *Store) setAsideLocked(name string) (string, error) {
-	aside, err := s.asideName(name)
+	aside, err := s.asideName(name, setAsideInfix)
 	if err != nil {
 		return "", err
 	}
@@ -182,7 +359,7 @@ func (s *Store) setAsideLocked(name string) (string, error) {
 // keepAsideLocked gives a file a second name that Save does not use, and returns
 // that name. If the file has such a name already, from an earlier start, it
 // returns that one.
-func (s *Store) keepAsideLocked(name string) (string, error) {
+func (s *Store) keepAsideLocked(name, infix string) (string, error) {
 	info, err := os.Lstat(s.path(name))
 	if err != nil {
 		return "", err
@@ -192,27 +369,30 @@ func (s *Store) keepAsideLocked(name string) (string, error) {
 		return "", err
 	}
 	for _, other := range others {
-		if !strings.HasPrefix(other.Name(), name+setAsideInfix) {
+		if !strings.HasPrefix(other.Name(), name+infix) {
 			continue
 		}
 		if o, err := other.Info(); err == nil && os.SameFile(info, o) {
 			return other.Name(), nil
 		}
 	}
-	aside, err := s.asideName(name)
+	aside, err := s.asideName(name, infix)
 	if err != nil {
 		return "", err
 	}
 	return aside, linkOrCopy(s.path(name), s.path(aside))
 }
 
-// setAsideInfix is part of the name of each file that was set aside.
-const setAsideInfix = ".unreadable-"
+// These are part of the name of each file that was set aside or kept.
+const (
+	setAsideInfix = ".unreadable-"
+	oldInfix      = ".before-upgrade-"
+)
 
 // asideName returns a name that does not exist yet. Nobody else creates it,
 // because the directory is locked.
-func (s *Store) asideName(name string) (string, error) {
-	base := name + setAsideInfix + time.Now().UTC().Format("20060102T150405Z")
+func (s *Store) asideName(name, infix string) (string, error) {
+	base := name + infix + time.Now().UTC().Format("20060102T150405Z")
 	aside := base
 	for n := 2; n < 1000; n++ {
 		if _, err := os.Lstat(s.path(aside)); errors.Is(err, fs.ErrNotExist) {
@@ -226,4 +406,4 @@ func (s *Store) asideName(name string) (string, error) {
 }
 
 // maxSize is larger than any state file needs to be.
-const maxSize = 64 << 20
+const maxSize = 1 << 30

@@ -15,16 +15,14 @@ import (
 
 func TestUnusableFileIsSetAsideForTheOneBefore(t *testing.T) {
 	for name, content := range map[string]string{
-		"empty":             "",
-		"truncated":         `{"version":1,"services":[{"service":"web"`,
-		"not JSON":          "\x00\x01\x02",
-		"more than one":     `{"version":1,"services":[]}{}`,
-		"of another kind":   `[1,2,3]`,
-		"null":              `null`,
-		"no version":        `{"services":[]}`,
-		"no services":       `{"version":1}`,
-		"a newer version":   `{"version":2,"services":[]}`,
-		"newer and unknown": `{"version":2,"services":{"web":{}}}`,
+		"empty":           "",
+		"truncated":       `{"version":1,"services":[{"service":"web"`,
+		"not JSON":        "\x00\x01\x02",
+		"more than one":   `{"version":1,"services":[]}{}`,
+		"of another kind": `[1,2,3]`,
+		"null":            `null`,
+		"no version":      `{"services":[]}`,
+		"no services":     `{"version":1}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
@@ -47,6 +45,32 @@ func TestUnusableFileIsSetAsideForTheOneBefore(t *testing.T) {
 			is.NoErr(s.Save([]parachute.Status{deployed("web", 3)}))
 			is.Equal(read(t, aside[0]), content)                                                // nor by a Save
 			is.True(strings.Contains(read(t, filepath.Join(dir, previous)), `"generation": 1`)) // as little as what was used
+		})
+	}
+}
+
+// What a newer version of the program has deployed may not be served by less.
+func TestFileOfANewerVersionIsRefusedAndLeftAsItIs(t *testing.T) {
+	for name, content := range map[string]string{
+		current:         `{"version":99,"services":{"web":{}}}`,
+		"state.journal": line("parachute journal 3 of another kind"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			dir := t.TempDir()
+			saved(t, dir, 1, 2)
+			write(t, filepath.Join(dir, name), content)
+			before := names(t, dir)
+			s := open(t, dir)
+			_, _, err := s.Load()
+			is.True(err != nil)
+			is.True(strings.Contains(err.Error(), name))                            // which file
+			is.True(strings.Contains(err.Error(), "newer version of this program")) // why
+			is.True(strings.Contains(err.Error(), "run that version"))              // what to do
+			is.Equal(names(t, dir), before)                                         // nothing is set aside
+			is.Equal(read(t, filepath.Join(dir, name)), content)
+			_, err = openReadOnly(t, dir).Read()
+			is.True(err != nil) // nor does Read take it
 		})
 	}
 }

@@ -55,9 +55,9 @@ func newStore(dir string) *Store {
 	path := filepath.Join(dir, lockName)
 	s := &Store{
 		dir:  dir,
+		disk: newDisk(),
 		lock: flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW), flock.SetPermissions(0o600)),
 	}
-	s.syncDir = s.fsyncDir
 	return s
 }
 
@@ -82,7 +82,21 @@ func (s *Store) TakeOver() error {
 	if err := s.takeOverLocked(); err != nil {
 		return fmt.Errorf("data directory %s: %w", s.dir, err)
 	}
+	s.isKnown = s.isAsReadLocked()
 	return nil
+}
+
+// isAsReadLocked reports whether nobody has changed the files since Read.
+func (s *Store) isAsReadLocked() bool {
+	now, was := s.currentInfo(), s.at.file
+	if now == nil || was == nil || !os.SameFile(now, was) || now.Size() != was.Size() || !now.ModTime().Equal(was.ModTime()) {
+		return false
+	}
+	journal, err := os.Lstat(s.path(journalName))
+	if s.at.journal == 0 {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	return err == nil && journal.Size() == s.at.journal
 }
 
 func (s *Store) takeOverLocked() error {
@@ -101,6 +115,9 @@ func (s *Store) takeOverLocked() error {
 func (s *Store) Release() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.endFoldLocked()
+	s.closeJournalLocked()
+	s.isKnown = false
 	return s.lock.Unlock()
 }
 
@@ -185,15 +202,6 @@ func isTemporary(name string) bool {
 	return false
 }
 
-func (s *Store) fsyncDir() error {
-	d, err := os.Open(s.dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
 // IsNew reports whether the directory has no state file, not even one that was
 // set aside. It must be called before the first Load.
 func (s *Store) IsNew() (bool, error) {
@@ -217,5 +225,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
+	s.endFoldLocked()
+	s.closeJournalLocked()
 	return s.lock.Unlock()
 }

@@ -1,9 +1,18 @@
-// Package state keeps the services on disk, so that they survive a restart. They
-// are in one JSON file in a data directory, which one process at a time can use.
+// Package state keeps the services on disk, so that they survive a restart, in a data
+// directory that one process at a time can change.
+//
+// What is deployed is in state.json, in JSON. While that is small, each change writes
+// it anew. From some size on a change is added to a journal, state.journal, and now
+// and then, beside the changes that go on, both are folded into a new state.json.
+//
+// Each state.json has a number, and so has the journal of the changes since. To fold,
+// the journal with the number n is put aside as state.previous.journal, the next one
+// begins with n+1, and then state.json with n+1 takes the place of the one with n,
+// which becomes state.previous.json. So what is deployed is in any state.json with
+// all journals from its number on.
 package state
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +20,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/gofrs/flock"
@@ -21,31 +31,78 @@ import (
 
 // The files of a data directory.
 const (
-	currentName  = "state.json"
-	previousName = "state.previous.json" // the file that was currentName before the last Save
-	lockName     = "lock"                // has the pid of the process that uses the directory
+	currentName         = "state.json"
+	previousName        = "state.previous.json" // the file that was currentName before it was last written
+	journalName         = "state.journal"       // what has changed since
+	previousJournalName = "state.previous.journal"
+	lockName            = "lock" // has the pid of the process that uses the directory
 )
 
-// formatVersion is the version of the file format. A file with a higher version
-// is not read. So the version must be raised when older programs would
-// misunderstand a file.
-const formatVersion = 1
+// smallSize is the size up to which state.json is written anew for each change.
+const smallSize = 64 << 10
 
-// file is the content of currentName and previousName.
-type file struct {
-	Version  int                `json:"version"`
-	Services []parachute.Status `json:"services"`
-}
+// leastFold is the size below which no journal is folded.
+const leastFold = 1 << 20
 
 // A Store is a data directory that one process at a time can change: Open has it at
 // once, OpenReadOnly when TakeOver says so. It is safe for use by several goroutines.
 type Store struct {
-	dir     string
-	lock    *flock.Flock
-	syncDir func() error // syncs the directory, so that renames are durable
+	dir  string
+	lock *flock.Flock
+	disk disk
 
-	mu     sync.Mutex // held while files change; guards closed
-	closed bool
+	// Warn, if not nil, is called with a sentence for the log if the journal could
+	// not be folded. Nothing is lost then. It must be set before the first Commit.
+	Warn func(string)
+
+	mu      sync.Mutex // held while files change; guards what follows
+	closed  bool
+	isKnown bool // at says what the files hold; else the next change writes everything
+	at      position
+	isAside bool     // the journal before at.number is not in state.json yet
+	journal *os.File // open at its end; nil: the next change opens it
+	foldAt  int64    // the size at which the journal is folded; 0: the usual one
+
+	isFolding bool
+	folding   sync.WaitGroup
+	stopFold  atomic.Bool
+}
+
+// A position is how far the state on disk goes.
+type position struct {
+	number   uint64      // of the journal that the next change is added to
+	journal  int64       // its size; 0: it is not there
+	snapshot int64       // the size of state.json
+	file     fs.FileInfo // of state.json; nil: it is not there
+	isOld    bool        // a program that knows no journals has written it
+}
+
+// A disk has the calls of the system by which files are changed.
+type disk struct {
+	write    func(f *os.File, data []byte) error
+	sync     func(f *os.File) error
+	truncate func(f *os.File, size int64) error
+	rename   func(from, to string) error
+	syncDir  func(dir string) error // so that renames are durable
+}
+
+func newDisk() disk {
+	return disk{
+		write:    func(f *os.File, data []byte) error { _, err := f.Write(data); return err },
+		sync:     (*os.File).Sync,
+		truncate: (*os.File).Truncate,
+		rename:   os.Rename,
+		syncDir:  syncDir,
+	}
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
 }
 
 // path returns the path of a file in the directory.
@@ -57,54 +114,140 @@ func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
 // left, and the next Save may succeed. If the process is killed during Save,
 // either the old or the new state is there. Save leaves out Live.
 func (s *Store) Save(services []parachute.Status) error {
-	saved := file{Version: formatVersion, Services: slices.Clone(services)}
-	for i := range saved.Services {
-		saved.Services[i].Live = nil
-	}
-	if saved.Services == nil {
-		saved.Services = []parachute.Status{}
-	}
-	data, err := json.MarshalIndent(saved, "", "\t")
-	if err != nil {
-		return fmt.Errorf("save state: %w", err)
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.checkWritableLocked(); err != nil {
-		return fmt.Errorf("save state: %w", err)
-	}
-	if err := s.replaceLocked(append(data, '\n')); err != nil {
+	if err := s.writeAllLocked(slices.Values(services)); err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
 	return nil
 }
 
-func (s *Store) replaceLocked(data []byte) error {
-	f, err := renameio.NewPendingFile(s.path(currentName),
-		renameio.WithTempDir(s.dir), renameio.WithStaticPermissions(0o600))
-	if err != nil {
-		return err
-	}
-	defer f.Cleanup()
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	// Sync before the previous file is replaced, so that most errors occur while
-	// it is still there.
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	kept, err := s.keepPreviousLocked()
-	if err != nil {
-		return err
-	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
-		return err
-	}
-	if err := s.syncDir(); err != nil {
-		return errors.Join(err, s.undoLocked(kept))
+// Commit saves what a change alters, with the guarantees of Save. It costs as much as
+// the change is large, however many services there are, unless all are few. A Delta
+// that alters nothing has everything written to state.json, in the form that an older
+// version of this program reads.
+func (s *Store) Commit(d parachute.Delta) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.commitLocked(d); err != nil {
+		return fmt.Errorf("save state: %w", err)
 	}
 	return nil
+}
+
+func (s *Store) commitLocked(d parachute.Delta) error {
+	line, err := encodeRecord(d)
+	if err != nil {
+		return err
+	}
+	altersNothing := len(d.Changed) == 0 && len(d.Removed) == 0
+	isSmall := s.at.journal == 0 && !s.isAside && s.at.snapshot+int64(len(line)) <= smallSize
+	if !s.isKnown || s.at.file == nil || s.at.isOld || altersNothing || isSmall {
+		return s.writeAllLocked(d.All)
+	}
+	if err := s.appendLocked(line); err != nil {
+		return err
+	}
+	limit := s.foldAt
+	if limit == 0 {
+		limit = max(s.at.snapshot/4, leastFold)
+	}
+	if s.at.journal > limit && !s.isFolding {
+		s.beginFoldLocked(d.All)
+	}
+	return nil
+}
+
+// writeAllLocked makes services the content of state.json, and begins without a
+// journal.
+func (s *Store) writeAllLocked(services seq) error {
+	if err := s.checkWritableLocked(); err != nil {
+		return err
+	}
+	s.endFoldLocked()
+	if !s.isKnown {
+		s.at.number = max(s.at.number, s.highestNumber())
+		s.at.file = s.currentInfo()
+	}
+	number := s.at.number + 1
+	data, err := encodeState(oldestVersion, number, services)
+	if err != nil {
+		return err
+	}
+	if err := s.keepOldLocked(); err != nil {
+		return err
+	}
+	temporary, err := s.createTemporary(data)
+	if err != nil {
+		return err
+	}
+	kept, err := s.replaceLocked(temporary)
+	if err != nil {
+		return err
+	}
+	if err := s.disk.syncDir(s.dir); err != nil {
+		return errors.Join(err, s.undoLocked(kept))
+	}
+	s.closeJournalLocked()
+	s.isKnown, s.isAside, s.foldAt = true, false, 0
+	s.at = position{number: number, snapshot: int64(len(data)), file: s.currentInfo()}
+	return nil
+}
+
+// currentInfo describes state.json; it is nil if there is none.
+func (s *Store) currentInfo() fs.FileInfo {
+	info, err := os.Lstat(s.path(currentName))
+	if err != nil {
+		return nil
+	}
+	return info
+}
+
+// keepOldLocked gives a state.json of a program that knows no journals a second name,
+// which is never used again, so that one can go back to that program.
+func (s *Store) keepOldLocked() error {
+	if !s.at.isOld {
+		return nil
+	}
+	if _, err := s.keepAsideLocked(currentName, oldInfix); err != nil {
+		return fmt.Errorf("%s of an older version cannot be kept under another name: %w", currentName, err)
+	}
+	s.at.isOld = false
+	return nil
+}
+
+// createTemporary writes data to a temporary file, and returns its path. The file
+// survives a power failure.
+func (s *Store) createTemporary(data []byte) (path string, err error) {
+	path = s.path(temporaryName(currentName))
+	if err := removeIfThere(path); err != nil {
+		return "", err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return "", err
+	}
+	err = s.disk.write(f, data)
+	if err == nil {
+		err = s.disk.sync(f)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", errors.Join(err, removeIfThere(path))
+	}
+	return path, nil
+}
+
+// replaceLocked makes a temporary file the current one, and that the previous one. It
+// reports whether there was a current one.
+func (s *Store) replaceLocked(temporary string) (kept bool, err error) {
+	kept, err = s.keepPreviousLocked()
+	if err == nil {
+		err = s.disk.rename(temporary, s.path(currentName))
+	}
+	if err != nil {
+		return kept, errors.Join(err, removeIfThere(temporary))
+	}
+	return kept, nil
 }
 
 // keepPreviousLocked makes the current file the previous file too. It reports
@@ -123,15 +266,21 @@ func (s *Store) keepPreviousLocked() (kept bool, err error) {
 	// Rename does nothing if both names are links to one file, as they are after
 	// a Save that has failed.
 	defer removeIfThere(tmp)
-	return true, os.Rename(tmp, s.path(previousName))
+	return true, s.disk.rename(tmp, s.path(previousName))
 }
 
 // undoLocked restores the file from before replaceLocked.
-func (s *Store) undoLocked(kept bool) error {
+func (s *Store) undoLocked(kept bool) (err error) {
 	if kept {
-		return os.Rename(s.path(previousName), s.path(currentName))
+		err = s.disk.rename(s.path(previousName), s.path(currentName))
+	} else {
+		err = os.Remove(s.path(currentName))
 	}
-	return os.Remove(s.path(currentName))
+	if err != nil {
+		s.isKnown = false // its number is the next one
+	}
+	s.at.file = s.currentInfo()
+	return err
 }
 
 // linkOrCopy links dst to src, or copies src on a file system without links. dst
