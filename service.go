@@ -571,7 +571,7 @@ func (v *version) close() {
 // takes its turn to replace it.
 type router struct {
 	routes  atomic.Pointer[table]
-	commit  func(t *table, changed string) error // keeps what t says of the service, before t is published
+	commit  func(t *table, changed string) error // keeps what t says of the service, before t is published; nil: another Proxy does
 	follow  func(service string, s *Status)      // Predecessor.Follow
 	changes *reservation.Book[wants]
 
@@ -636,8 +636,10 @@ func (r *router) publish(ctx context.Context, res *reserved, service string, cha
 		return nil, nil, nil
 	}
 	t := current.with(service, next)
-	if err := r.commit(t, service); err != nil {
-		return nil, nil, err
+	if r.commit != nil {
+		if err := r.commit(t, service); err != nil {
+			return nil, nil, err
+		}
 	}
 	r.changes.Publish(res, func() { r.routes.Store(t) })
 	if previous != nil {
