@@ -23,10 +23,11 @@ type runCommand struct {
 	PublicHTTPPort  publicPort `name:"public-http-port" envar:"both" placeholder:"PORT" help:"Port at which clients reach HTTP, for redirects; if none is given, the one that each client names."`
 	PublicHTTPSPort publicPort `name:"public-https-port" envar:"both" placeholder:"PORT" help:"Port at which clients reach HTTPS, for redirects, and HTTP/3, for Alt-Svc; if none is given, the one that is listened on."`
 
-	HTTP3        bool    `name:"http3" envar:"both" negatable:"" help:"Serve HTTP/3 beside HTTPS, on the UDP port of the same number."`
-	MetricsPort  port    `envar:"both" placeholder:"0" help:"Port for metrics and health checks; 0 is none."`
-	KamalMetrics *bool   `envar:"both" negatable:"" help:"Serve the metrics of kamal-proxy beside parachute's own, or do not; if neither is given, they are served where the program is called kamal-proxy."`
-	Bind         address `envar:"both" placeholder:"ADDRESS" help:"Address to listen on; if none is given, every one."`
+	HTTP3        bool  `name:"http3" envar:"both" negatable:"" help:"Serve HTTP/3 beside HTTPS, on the UDP port of the same number."`
+	MetricsPort  port  `envar:"both" placeholder:"0" help:"Port for metrics and health checks; 0 is none."`
+	KamalMetrics *bool `envar:"both" negatable:"" help:"Serve the metrics of kamal-proxy beside parachute's own, or do not; if neither is given, they are served where the program is called kamal-proxy."`
+	pageFlags
+	Bind address `envar:"both" placeholder:"ADDRESS" help:"Address to listen on; if none is given, every one."`
 
 	TrustedProxies prefixes `envar:"both" placeholder:"CIDR,..." help:"Networks of the proxies in front of this one, whose X-Forwarded headers are believed, or none; if not given, loopback and private ones."`
 
@@ -108,6 +109,10 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 	if err == nil {
 		err = c.checkListeners()
 	}
+	var page server.PageConfig
+	if err == nil {
+		page, err = c.pageFlags.config()
+	}
 	if err != nil {
 		return server.Config{}, &usageError{"run", err}
 	}
@@ -127,6 +132,7 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 		PublicHTTPSPort: int(c.PublicHTTPSPort),
 
 		MetricsPort:   int(c.MetricsPort),
+		Page:          page,
 		KamalMetrics:  p.environ.asKamal && c.KamalMetrics == nil || c.KamalMetrics != nil && *c.KamalMetrics,
 		MinTLSVersion: uint16(c.TLSMinVersion),
 		ACME:          authority,

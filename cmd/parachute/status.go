@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -16,6 +17,7 @@ type statusCommand struct {
 
 	JSON  bool `name:"json" negatable:"" help:"Print what list --json prints, of that service alone; with --watch in one line each second."`
 	Watch bool `negatable:"" help:"Show it anew each second, until interrupted; the services in trouble first, then those with most requests. On a terminal, arrows, j, k, space, b, g and G scroll, and q ends it."`
+	Web   bool `negatable:"" help:"Print where the page to look at is, or how to turn it on, and nothing else."`
 	remoteFlags
 }
 
@@ -39,6 +41,8 @@ func (c *statusCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	switch {
+	case c.Web:
+		return printPage(ctx, p, client)
 	case c.Watch && !c.JSON && p.displayOf(p.stdout) != display{}:
 		return c.watchOnScreen(ctx, p, client)
 	case c.Watch:
@@ -56,6 +60,19 @@ func (c *statusCommand) Run(ctx context.Context, p *program) error {
 	}
 	_, err = io.WriteString(p.stdout, r.text(p.displayOf(p.stdout).columns))
 	return err
+}
+
+// printPage prints the URL of the page to look at.
+func printPage(ctx context.Context, p *program, client *control.Client) error {
+	v, err := client.Version(ctx)
+	switch {
+	case err != nil:
+		return &remoteError{fmt.Errorf("status: %w", err)}
+	case v.Page == "":
+		return errors.New("status: the proxy serves no page: start it with parachute run --page-port 9000")
+	}
+	fmt.Fprintln(p.stdout, v.Page)
+	return nil
 }
 
 // fetch asks the proxy for everything that a report shows.

@@ -26,6 +26,10 @@ type Server struct {
 	// Server serves.
 	Logs Logs
 
+	// Page is the URL of the page to look at; empty: there is none. It must be set
+	// before the Server serves.
+	Page string
+
 	version      string
 	dispatcher   *dispatcher
 	refuses      atomic.Bool
@@ -165,7 +169,7 @@ type handlers struct {
 }
 
 func (c *handlers) version(w http.ResponseWriter, r *http.Request) {
-	writeJSON(w, http.StatusOK, Version{Version: c.server.version, PID: os.Getpid(), UnknownNames: c.proxy.UnknownNames()})
+	writeJSON(w, http.StatusOK, Version{Version: c.server.version, PID: os.Getpid(), UnknownNames: c.proxy.UnknownNames(), Page: c.server.Page})
 }
 
 func (c *handlers) list(w http.ResponseWriter, r *http.Request) {

@@ -19,6 +19,9 @@ type Version struct {
 
 	// UnknownNames is what parachute.Proxy.UnknownNames returns.
 	UnknownNames uint64 `json:"unknown_names"`
+
+	// Page is the URL of the page to look at; empty: there is none.
+	Page string `json:"page,omitempty"`
 }
 
 // CertificateState says of a service with TLS whether it has its certificates.

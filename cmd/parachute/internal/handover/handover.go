@@ -65,6 +65,7 @@ const (
 	HTTP3   = "http3"
 	Further = "listen" // one of those beside HTTP
 	Metrics = "metrics"
+	Page    = "page"
 	Control = "control"
 
 	// These are no listeners.

@@ -20,14 +20,14 @@ import (
 
 // A ListenError says that Run could not listen for a protocol.
 type ListenError struct {
-	Protocol string // http, https, http3, metrics, or --listen for a FurtherListener
+	Protocol string // http, https, http3, metrics, page, or --listen for a FurtherListener
 	Err      error
 }
 
 func (e *ListenError) Error() string { return e.Protocol + ": " + e.Err.Error() }
 func (e *ListenError) Unwrap() error { return e.Err }
 
-// listeners are the listeners for clients, and for the metrics port.
+// listeners are the listeners for clients, and for the metrics port and the page.
 type listeners struct {
 	http    *tcp.Listener
 	further []further
@@ -35,6 +35,7 @@ type listeners struct {
 	quic    net.PacketConn // nil without HTTP/3
 
 	metrics *tcp.Listener // nil without a metrics port
+	page    *tcp.Listener // nil without a page
 
 	noHTTPS error // why there is no HTTPS
 
@@ -109,12 +110,21 @@ func (l *listeners) listenPlain(c Config) error {
 		}
 		l.further = append(l.further, further{bound, f.Services})
 	}
-	if c.MetricsPort == 0 {
-		return nil
+	if c.MetricsPort != 0 {
+		if l.metrics, err = l.listen(handover.Metrics, at(c.Bind, max(c.MetricsPort, 0)), l.quotas.monitors); err != nil {
+			return &ListenError{"metrics", err}
+		}
 	}
-	if l.metrics, err = l.listen(handover.Metrics, at(c.Bind, max(c.MetricsPort, 0)), l.quotas.monitors); err != nil {
-		return &ListenError{"metrics", err}
+	if c.Page.Port != 0 {
+		ip := c.Page.Bind
+		if !ip.IsValid() {
+			ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		}
+		if l.page, err = l.listen(handover.Page, at(ip, max(c.Page.Port, 0)), l.quotas.monitors); err != nil {
+			return &ListenError{"page", err}
+		}
 	}
+
 	return nil
 }
 
@@ -245,6 +255,9 @@ func (l *listeners) log(logger *slog.Logger) {
 	if l.metrics != nil {
 		logger.Info("listening", "protocol", "metrics", "address", l.metrics.Addr().String())
 	}
+	if l.page != nil {
+		logger.Info("listening", "protocol", "page", "address", l.page.Addr().String())
+	}
 }
 
 // forClients returns the TCP listeners for clients.
@@ -277,6 +290,9 @@ func (l *listeners) close() {
 	}
 	if l.metrics != nil {
 		l.metrics.Close()
+	}
+	if l.page != nil {
+		l.page.Close()
 	}
 	if l.quic != nil {
 		l.quic.Close()

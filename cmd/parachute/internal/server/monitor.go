@@ -9,19 +9,19 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/metrics"
 )
 
-// addMetricsHooks makes the hooks of o call m as well.
-func addMetricsHooks(m *metrics.Metrics, o *parachute.Options) {
-	observe, notify := o.Observe, o.Notify
-	o.Observe = m.Observe
-	if observe != nil {
+// addHooks makes the hooks of o call these before their own.
+func addHooks(o *parachute.Options, observe func(*http.Request, parachute.Outcome), notify func(parachute.Event)) {
+	observed, notified := o.Observe, o.Notify
+	o.Observe = observe
+	if observed != nil {
 		o.Observe = func(r *http.Request, how parachute.Outcome) {
-			m.Observe(r, how)
 			observe(r, how)
+			observed(r, how)
 		}
 	}
 	o.Notify = func(e parachute.Event) {
-		m.Notify(e)
 		notify(e)
+		notified(e)
 	}
 }
 

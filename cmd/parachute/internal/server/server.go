@@ -83,6 +83,9 @@ type Config struct {
 	// and of its services; 0 is none, and a negative one is any free one.
 	MetricsPort int
 
+	// Page is the page to look at.
+	Page PageConfig
+
 	// KamalMetrics has the metrics of kamal-proxy served beside those of ours.
 	KamalMetrics bool
 
@@ -252,6 +255,7 @@ type server struct {
 
 	monitoring         *http.Server // serves the metrics port; nil if there is none
 	monitoringListener net.Listener // nil likewise
+	page               *pageServer  // nil if there is none
 	stopping           atomic.Bool
 
 	status string // what the service manager is told when the server is ready
@@ -294,12 +298,20 @@ func newServer(c Config, p parts) *server {
 		if c.KamalMetrics {
 			m.CountAsKamal()
 		}
-		addMetricsHooks(m, &options)
+		addHooks(&options, m.Observe, m.Notify)
+	}
+	if p.listeners.page != nil {
+		s.page = newPageServer()
+		s.page.addHooks(&options)
 	}
 	s.proxy = parachute.New(options)
 	if m != nil {
 		m.SetProxy(s.proxy)
 		s.addMonitoring(c, p, m)
+	}
+	if s.page != nil {
+		s.page.show(c, s.proxy, p)
+		s.control.Page = "http://" + s.page.listener.Addr().String() + "/"
 	}
 	s.commands = s.control.HTTPServer(s.proxy)
 	s.commands.ErrorLog = slog.NewLogLogger(p.logger.Handler(), slog.LevelError)

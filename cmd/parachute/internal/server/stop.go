@@ -17,6 +17,9 @@ func (s *server) serve(ctx context.Context, commands net.Listener) error {
 	if s.monitoring != nil {
 		serve = append(serve, func() error { return s.monitoring.Serve(s.monitoringListener) })
 	}
+	if s.page != nil {
+		serve = append(serve, func() error { return s.page.serve(s.proxy.Services) })
+	}
 	for _, f := range s.frontends {
 		serve = append(serve, f.serve)
 	}
@@ -88,6 +91,9 @@ func (s *server) stop() {
 	}
 	if s.monitoring != nil && s.monitoring.Shutdown(last) != nil {
 		s.close("metrics", s.monitoring.Close())
+	}
+	if s.page != nil && s.page.http.Shutdown(last) != nil {
+		s.close("page", s.page.http.Close())
 	}
 	if s.commands.Shutdown(last) != nil {
 		s.close("control", s.commands.Close())
