@@ -134,18 +134,18 @@ func (b *body) hasMore(n int64) bool {
 	return b.left > n
 }
 
-// errUnwanted says that more of a body is left than is worth reading.
-var errUnwanted = errors.New("too much of the body was not read")
+// errUnwanted says that the rest of a body is of no use.
+var errUnwanted = errors.New("the rest of the body was not read")
 
-// discard reads the rest of the body, but no more than limit, and makes Read fail
-// for good. It reports whether the next request begins behind it. A client that
-// was not asked for its body may send it or not, so there the next request begins
-// nowhere.
-func (b *body) discard(limit int64, asked bool) bool {
+// discard makes Read fail for good. It reports whether the next request begins behind
+// what was read. If keep is true, it reads the rest of the body before, until the read
+// deadline of the connection. A client that was not asked for its body may send it or
+// not, so there the next request begins nowhere.
+func (b *body) discard(keep bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	defer b.releaseLocked()
-	if b.err == nil && !asked {
+	if b.err == nil && !keep {
 		b.err = errUnwanted
 	}
 	var scratch []byte
@@ -153,13 +153,7 @@ func (b *body) discard(limit int64, asked bool) bool {
 		if scratch == nil {
 			scratch = make([]byte, 4<<10)
 		}
-		if limit <= 0 || b.left > limit {
-			b.err = errUnwanted
-			break
-		}
-		n, err := b.readLocked(scratch)
-		limit -= int64(n)
-		if err != nil && err != io.EOF {
+		if _, err := b.readLocked(scratch); err != nil && err != io.EOF {
 			return false
 		}
 	}

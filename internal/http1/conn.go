@@ -212,8 +212,10 @@ func (c *conn) handle(t *turn, r *http.Request) (returned bool) {
 }
 
 const (
-	// maxDiscarded is how much of a body is read that the handler did not want, to
-	// keep the connection.
+	// maxDiscarded is how much may be left of a body that the handler did not want if
+	// the connection is to be kept. Where that was not known when the response began, so
+	// that the client was not told of the end, there is no limit but lingerTimeout: the
+	// client may have sent its next request already.
 	maxDiscarded = 256 << 10
 
 	// lingerTimeout is how long a client may go on sending after it was answered.
@@ -231,12 +233,10 @@ func (c *conn) endBody(t *turn, again bool) (whole bool) {
 	if t.body.isBeingRead() {
 		c.sock.SetReadDeadline(time.Now().Add(lingerTimeout))
 	}
-	limit := int64(0)
 	if again && !t.body.isComplete() {
-		limit = maxDiscarded
 		c.sock.SetReadDeadline(time.Now().Add(lingerTimeout))
 	}
-	return t.body.discard(limit, t.w.asked)
+	return t.body.discard(again && t.w.asked)
 }
 
 // linger closes the sending side, and reads and drops what the client still sends.

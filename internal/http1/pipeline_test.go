@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/matryer/is"
@@ -244,4 +245,43 @@ func TestHijackInAPipelineGetsWhatFollows(t *testing.T) {
 	got, err := io.ReadAll(br)
 	is.NoErr(err)
 	is.Equal(string(got), "one, two<nil>")
+}
+
+// The client has not been told that the connection ends, so it may use it again as soon
+// as it has its answer, and has sent all.
+func TestRequestBehindABodyThatNobodyHasReadIsAnswered(t *testing.T) {
+	const size = 1 << 20
+	for name, head := range map[string]string{
+		"in chunks": "POST /late HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n100000\r\n",
+		"counted, and answered before that was known": "POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 1048576\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				client := serveMemory(t, &http1.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					io.WriteString(w, "no")
+					if r.URL.Path == "/early" {
+						http.NewResponseController(w).Flush()
+					}
+				})})()
+				sending := beside(t, client, func() {
+					io.WriteString(client, head+strings.Repeat("b", size))
+					if strings.Contains(head, "chunked") {
+						io.WriteString(client, "\r\n0\r\n\r\n")
+					}
+					io.WriteString(client, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+				})
+				br := bufio.NewReader(client)
+				for range 2 {
+					res, err := http.ReadResponse(br, nil)
+					is.NoErr(err)
+					body, err := io.ReadAll(res.Body)
+					is.NoErr(err)
+					is.Equal(string(body), "no")
+					is.True(!res.Close)
+				}
+				sending()
+			})
+		})
+	}
 }

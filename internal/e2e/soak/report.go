@@ -5,10 +5,29 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"text/tabwriter"
 	"time"
 )
+
+// losses counts what has failed for one reason.
+type losses struct {
+	all     int
+	refused int // connections were
+	reset   int // likewise
+}
+
+func (n *losses) count(f finding) {
+	n.all++
+	if f.stage == connecting {
+		n.refused++
+	}
+	if isReset(f.err) {
+		n.reset++
+	}
+}
 
 // shown is how many failures of one kind are shown in full.
 const shown = 20
@@ -19,6 +38,7 @@ func (s *soak) report(out io.Writer, took time.Duration, start, end gauges) (cle
 	findings := s.ledger.judge()
 	s.ledger.mu.Lock()
 	defer s.ledger.mu.Unlock()
+	s.keep(findings)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	defer table.Flush()
 
@@ -41,31 +61,25 @@ func (s *soak) report(out io.Writer, took time.Duration, start, end gauges) (cle
 	}
 	fmt.Fprintf(table, "in all\t%d\t%d\t%d\n", all.sent, all.good, all.sent-all.good)
 
-	byClause := make(map[*clause]int)
+	byClause := make(map[*clause]*losses)
 	var faults []finding
-	resets, gone := 0, 0
 	for _, f := range findings {
 		if f.clause == nil {
 			faults = append(faults, f)
-			continue
 		}
-		byClause[f.clause]++
+		if byClause[f.clause] == nil {
+			byClause[f.clause] = new(losses)
+		}
+		byClause[f.clause].count(f)
 	}
-	for _, f := range findings {
-		switch {
-		case f.stage == connecting:
-			gone++
-		case isReset(f.err):
-			resets++
+	fmt.Fprintln(table, "\nwhy they failed\ttimes\trefused\treset\tallowed by")
+	for i := range contract {
+		if c, n := &contract[i], byClause[&contract[i]]; n != nil {
+			fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%s\n", c.cause, n.all, n.refused, n.reset, c.doc)
 		}
 	}
-	fmt.Fprintln(table, "\nwhy they failed\ttimes\tallowed by")
-	for _, c := range slices.SortedFunc(maps.Keys(byClause), func(a, b *clause) int { return cmp.Compare(a.cause, b.cause) }) {
-		fmt.Fprintf(table, "%s\t%d\t%s\n", c.cause, byClause[c], c.doc)
-	}
-	fmt.Fprintf(table, "for no reason that is allowed\t%d\t\n", len(faults))
-	fmt.Fprintf(table, "of all these, connections refused\t%d\n", gone)
-	fmt.Fprintf(table, "and connections reset\t%d\n", resets)
+	none := cmp.Or(byClause[nil], new(losses))
+	fmt.Fprintf(table, "for no reason that is allowed\t%d\t%d\t%d\tnothing\n", none.all, none.refused, none.reset)
 
 	fmt.Fprintln(table, "\nhow long they waited for an answer\tat most\tof\twhile")
 	for _, row := range []struct {
@@ -101,4 +115,21 @@ func (s *soak) report(out io.Writer, took time.Duration, start, end gauges) (cle
 		fmt.Fprintf(table, "and %d more\n", len(faults)-shown)
 	}
 	return false
+}
+
+// keep writes all failures, and what they are put down to, to a file beside the logs.
+func (s *soak) keep(findings []finding) {
+	f, err := os.Create(filepath.Join(s.dir, "failures.log"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "soak:", err)
+		return
+	}
+	defer f.Close()
+	for _, found := range findings {
+		cause := "nothing"
+		if found.clause != nil {
+			cause = found.clause.cause
+		}
+		fmt.Fprintf(f, "%s: %s\n", found.failure, cause)
+	}
 }
