@@ -14,11 +14,18 @@ import (
 // transferred, when that is complete. After the Close frame an end gets nothing
 // more; what the other end still sends to it is dropped. When it has answered with
 // a Close frame, its connection is half-closed. An end that has sent a Close frame
-// before gets the answer of the other end instead of a frame of the proxy's.
+// before gets the answer of the other end instead of a frame of the proxy's, unless
+// that does not come.
 
-// closeTimeout is how long the closing handshakes may take. It is less than the
-// second for which a drain waits for streams that were closed.
-const closeTimeout = 900 * time.Millisecond
+const (
+	// closeTimeout is how long the closing handshakes may take. It is less than the
+	// second for which a drain waits for streams that were closed.
+	closeTimeout = 900 * time.Millisecond
+
+	// answerTimeout is after how long the proxy answers an end that has sent a Close
+	// frame, if the other has not.
+	answerTimeout = 800 * time.Millisecond
+)
 
 // A closingHandshake is the state of the closing handshake in one direction. The
 // tunnel's mu guards it. mu guards direction.frames as well, except that the
@@ -62,9 +69,23 @@ func (t *tunnel) startClosing() bool {
 		return false
 	}
 	t.closeTimer = time.AfterFunc(closeTimeout, t.cut)
+	t.answerTimer = time.AfterFunc(answerTimeout, t.answer)
 	t.closeWriters.Go(t.up.sendClose)
 	t.closeWriters.Go(t.down.sendClose)
 	return true
+}
+
+// answer sends a Close frame to an end that has sent one, if the other end has not
+// answered that.
+func (t *tunnel) answer() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.canSendClose {
+		return // finish waits for closeWriters
+	}
+	t.isLate = true
+	t.closeWriters.Go(t.up.sendClose)
+	t.closeWriters.Go(t.down.sendClose)
 }
 
 func (t *tunnel) cut() { t.end(ErrCut) }
@@ -74,9 +95,10 @@ func (t *tunnel) cut() { t.end(ErrCut) }
 func (t *tunnel) finish() error {
 	t.mu.Lock()
 	t.canSendClose = false // no closing handshake begins any more
-	timer := t.closeTimer
+	timer, answer := t.closeTimer, t.answerTimer
 	t.mu.Unlock()
 	if timer != nil {
+		answer.Stop()
 		t.closeWriters.Wait() // until timer fires at most
 		timer.Stop()
 	}
@@ -147,7 +169,7 @@ func (d *direction) endPiece() (closing bool) {
 func (d *direction) sendClose() {
 	t := d.tunnel
 	t.mu.Lock()
-	may := t.closeTimer != nil && !d.dstDone && !d.writing && !d.opposite.closePassed &&
+	may := t.closeTimer != nil && !d.dstDone && !d.writing && (t.isLate || !d.opposite.closePassed) &&
 		d.frames != nil && d.frames.State() == websocket.Between
 	d.dstDone = d.dstDone || may
 	t.mu.Unlock()

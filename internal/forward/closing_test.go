@@ -286,18 +286,33 @@ func TestAnEndThatClosesByItselfGetsTheAnswerOfTheOther(t *testing.T) {
 			is.Equal(time.Since(begin), time.Duration(0))
 		})
 	})
-	t.Run("client, without an answer", func(t *testing.T) {
-		tunnelled(t, func(is *is.I, u *tunnel) {
-			u.pass(is, bye, "")
-			begin := time.Now()
-			u.stream.Close()
-			got, state := hear(u.client, time.Minute)
-			is.Equal(got, "")
-			is.Equal(state, "closed")
-			<-u.p.outcomes
-			is.True(time.Since(begin) < time.Second)
+}
+
+// The other has less than a second for that.
+func TestAnEndThatClosesByItselfIsAnsweredWhereTheOtherDoesNot(t *testing.T) {
+	for name, closes := range map[string]struct{ up, down string }{
+		"client": {up: fromClient(closeFrame, "\x03\xe8bye")},
+		"target": {down: fromTarget(closeFrame, "\x03\xe8fine")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tunnelled(t, func(is *is.I, u *tunnel) {
+				u.pass(is, closes.up, closes.down)
+				begin := time.Now()
+				u.stream.Close()
+				if closes.up != "" {
+					hears(is, u.client, goingAway)
+				} else {
+					hearsGoingAway(is, u.target)
+				}
+				is.True(time.Since(begin) > 700*time.Millisecond)
+				got, state := hear(u.client, time.Minute)
+				is.Equal(got, "")
+				is.Equal(state, "closed")
+				<-u.p.outcomes
+				is.True(time.Since(begin) < time.Second)
+			})
 		})
-	})
+	}
 }
 
 // Whoever has sent a Close frame may end at once, and the other need not wait for

@@ -32,6 +32,8 @@ type tunnel struct {
 	canSendClose  bool         // the directions have frames, so that Close frames can be sent
 	noCloseFrames *atomic.Bool // if not nil and true, none are sent all the same
 	closeTimer    *time.Timer  // cuts the tunnel; nil: it is not closing
+	answerTimer   *time.Timer  // calls answer; likewise
+	isLate        bool         // who has not answered a Close frame, is not waited for
 	err           error        // why both ends were closed; nil: they are open
 }
 
