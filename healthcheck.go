@@ -410,7 +410,7 @@ func (t *target) probeEagerly(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(pause):
+		case <-time.After(t.beforeProof(pause)):
 		}
 	}
 	t.regular = t.schedule.Join(t.probeKey(), t.shareProbes, t.conclude)
@@ -433,12 +433,14 @@ func (t *target) shareProbes() probe.Check[*probeResult] {
 
 // A monitor follows the probes of the targets that one deploy brought.
 type monitor struct {
-	notify    func(Event)
-	shortages *descriptors.Reporter
-	began     time.Time
-	limit     time.Duration // of the wait; 0: there is none
-	waiting   atomic.Bool   // a deploy waits, so every probe is an event
-	changed   chan struct{} // with a buffer of one: a probe has ended since the last receive
+	notify     func(Event)
+	generation atomic.Uint64 // of the deploy
+	shortages  *descriptors.Reporter
+	began      time.Time
+	limit      time.Duration // of the wait; 0: there is none
+	waiting    atomic.Bool   // a deploy waits, so every probe is an event
+	silent     atomic.Bool   // no probe is one, for the targets have been replaced
+	changed    chan struct{} // with a buffer of one: a probe has ended since the last receive
 
 	// Restored targets serve before anything is known of them. Their requests
 	// wait for settled, but only for a moment. Where visitors stay with a target, it
@@ -464,19 +466,23 @@ func (m *monitor) observe(t *target, p *Probe, probes int, changed bool) {
 	if p.Cause == CauseShortage {
 		m.shortages.Report("a target could not be probed", errors.New(p.Error))
 	}
+	notify := m.notify
+	if m.silent.Load() {
+		notify = func(Event) {}
+	}
 	waiting := m.waiting.Load()
-	e := Event{Kind: EventProbed, Target: t.address, Probe: p}
+	e := Event{Kind: EventProbed, Generation: m.generation.Load(), Target: t.address, Probe: p}
 	if waiting {
 		e.Probes, e.Elapsed, e.Limit = probes, time.Since(m.began), m.limit
-		m.notify(e)
+		notify(e)
 	}
 	switch e.Limit = 0; {
 	case changed && p.Passed:
 		e.Kind = EventHealthy
-		m.notify(e)
+		notify(e)
 	case changed && !waiting:
 		e.Kind = EventUnhealthy
-		m.notify(e)
+		notify(e)
 	}
 	if probes == 1 && m.unprobed.Add(-1) == 0 || p.Passed && !m.thorough {
 		m.settle()
@@ -545,13 +551,16 @@ func (t *target) record(p *Probe) (probes int, changed bool) {
 		return t.probes, false
 	}
 	if t.last == nil || t.last.Passed != p.Passed {
-		t.streak = 0
+		t.streak, t.passing = 0, p.Time
 	}
 	t.last = p
 	t.streak++
 	now, needed := HealthUnhealthy, t.check.Fall
 	if p.Passed {
 		now, needed = HealthHealthy, t.check.Rise
+		if !t.proved && p.Time.Sub(t.passing) < t.proof {
+			return t.probes, false
+		}
 		if t.ejection.Passed() {
 			t.since, changed = time.Now(), t.health == HealthHealthy
 		}
@@ -561,6 +570,7 @@ func (t *target) record(p *Probe) (probes int, changed bool) {
 	}
 	t.health, t.since = now, time.Now()
 	t.healthy.Store(p.Passed)
+	t.proved = t.proved || p.Passed
 	return t.probes, true
 }
 

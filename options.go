@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"html/template"
 	"iter"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/acme/autocert"
@@ -557,8 +559,33 @@ var (
 	ErrSuperseded = errors.New("superseded")   // a newer change of the service came first
 	ErrClosed     = errors.New("proxy closed") // by Shutdown or Close
 
+	ErrTakenBack     = errors.New("taken back")     // what a deploy brought failed after the switch, and what served before serves again: see TakenBackError
+	ErrUndecided     = errors.New("not decided")    // whether a deploy stays is not known yet: neither what it brought nor what served before may be stopped
 	ErrNoCertificate = errors.New("no certificate") // TLS.Wait was set, and one could not be obtained in time
 )
+
+// A TakenBackError tells why a deploy was taken back after its switch. It wraps
+// ErrTakenBack.
+type TakenBackError struct {
+	Generation uint64   `json:"generation"`         // what serves now
+	Restores   uint64   `json:"restores,omitempty"` // the earlier generation whose Deployment that is again; 0: it is a rollout that was taken back
+	Targets    []string `json:"targets"`            // those that serve again
+	Reason     string   `json:"reason"`
+	Unkept     string   `json:"unkept,omitempty"` // why Options.Commit refused it, which is tried again; empty: it did not
+}
+
+func (e *TakenBackError) Error() string {
+	serves := "the rollout is to " + strings.Join(e.Targets, ", ") + " again"
+	if e.Restores != 0 {
+		serves = fmt.Sprintf("generation %d serves what generation %d did: %s", e.Generation, e.Restores, strings.Join(e.Targets, ", "))
+	}
+	if e.Unkept != "" {
+		serves += "; but this could not be kept, and a restart would undo it: " + e.Unkept
+	}
+	return fmt.Sprintf("taken back, because %s; %s", e.Reason, serves)
+}
+
+func (e *TakenBackError) Unwrap() error { return ErrTakenBack }
 
 // normalize returns o with the defaults where nothing was asked for.
 func (o Options) normalize() Options {

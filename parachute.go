@@ -608,7 +608,7 @@ func (p *Proxy) refuse(verb, service string, err error) error {
 		return nil
 	}
 	refused := describe(verb, service, err)
-	if errors.Is(err, ErrSuperseded) || errors.Is(err, ErrClosed) || errors.Is(err, ErrNotFound) {
+	if errors.Is(err, ErrSuperseded) || errors.Is(err, ErrClosed) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrTakenBack) {
 		return refused // it says what it is that has come in between
 	}
 	e := refused.(*verbose.Wrapped)
@@ -657,6 +657,8 @@ const (
 	EventSplit     EventKind = "split"     // its requests are split otherwise between it and its rollout; Split says how
 	EventFailed    EventKind = "failed"    // a deploy was refused, or a service could not be restored; Err tells why
 
+	EventTakenBack EventKind = "taken back" // the deploy is undone: what served before serves again, as a newer generation; Err tells why
+
 	EventRolloutEnded  EventKind = "rollout ended"  // all of its requests go to its first version again
 	EventCertificate   EventKind = "certificate"    // Host has a new certificate
 	EventNoCertificate EventKind = "no certificate" // a new certificate for Host could not be obtained, or not be kept; Err tells why
@@ -696,6 +698,19 @@ type Event struct {
 	// Unused are the replaced targets, in EventDrained, that may be stopped: no
 	// service has them any more, and no deploy waits for them.
 	Unused []string
+
+	// Unhealthy are the new targets, in EventDrained, that have stopped being healthy
+	// since the switch. Then nothing is said of Unused.
+	Unhealthy []string
+
+	// Restores is the generation that serves again, in EventTakenBack and in the
+	// EventSwitched after it, which has the newer Generation; Targets and Hosts are
+	// what serves in both. 0: it is a rollout that was taken back.
+	Restores uint64
+
+	// Was is the number that the deploy had until now, in EventSwitched, if an older
+	// one was taken back while it waited; otherwise 0.
+	Was uint64
 }
 
 // level returns how much an operator should mind what a log says of e.
@@ -705,7 +720,7 @@ func (e Event) level() slog.Level {
 		return slog.LevelDebug
 	case EventUnhealthy:
 		return slog.LevelWarn
-	case EventFailed:
+	case EventFailed, EventTakenBack:
 		return slog.LevelError
 	case EventNoCertificate:
 		if errors.Is(e.Err, admission.ErrRefused) {
@@ -717,7 +732,7 @@ func (e Event) level() slog.Level {
 			return slog.LevelDebug // it was told that it has begun
 		}
 	case EventDrained:
-		if e.Requests > 0 {
+		if e.Requests > 0 || len(e.Unhealthy) > 0 {
 			return slog.LevelWarn
 		}
 	}
@@ -777,6 +792,12 @@ func (e Event) attrs() []slog.Attr {
 		attrs = append(attrs, slog.Int64("requests", e.Requests), slog.Int64("streams", e.Streams))
 	case EventDrained:
 		attrs = append(attrs, slog.Int64("requests_cut", e.Requests), slog.Int64("streams_closed", e.Streams))
+	}
+	if len(e.Unhealthy) > 0 {
+		attrs = append(attrs, slog.Any("unhealthy", e.Unhealthy))
+	}
+	if e.Restores != 0 {
+		attrs = append(attrs, slog.Uint64("restores", e.Restores))
 	}
 	return attrs
 }

@@ -2,6 +2,7 @@ package parachute
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"maps"
 	"math"
@@ -11,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/hostname"
@@ -41,8 +43,7 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment) error {
 		p.emitFailed(about, err)
 		return err
 	}
-	p.retire(about, previous, next, s.Timeouts)
-	return nil
+	return p.retireOnTrial(s.event(res.Number), previous, next, s.Timeouts)
 }
 
 // replace publishes s as soon as it may, and returns what it replaced.
@@ -53,9 +54,18 @@ func (p *Proxy) replace(ctx context.Context, res *reserved, s *spec) (previous, 
 	}
 	v, m := p.start(Status{Service: s.Service, Generation: res.Number, State: StateServing, Deployment: s.Deployment}, s, !s.Force)
 	if err = p.await(ctx, v, m); err == nil {
-		previous, next, err = p.router.publish(ctx, res, s.Service, v.replacing, func(*version) {
+		var was uint64
+		previous, next, err = p.router.publish(ctx, res, s.Service, func(current *version) (*version, error) {
+			if current != nil && current.status.Generation > res.Number { // one was taken back meanwhile
+				was = res.Number
+				p.router.changes.Renumber(res)
+				v.status.Generation = res.Number
+				m.generation.Store(res.Number)
+			}
+			return v.replacing(current)
+		}, func(*version) {
 			e := s.event(res.Number)
-			e.Kind, e.Targets, e.Hosts = EventSwitched, slices.Concat(s.Targets, s.ReadTargets), append([]string(nil), s.Hosts...)
+			e.Kind, e.Targets, e.Hosts, e.Was = EventSwitched, slices.Concat(s.Targets, s.ReadTargets), append([]string(nil), s.Hosts...), was
 			p.emit(e)
 		})
 	}
@@ -84,13 +94,19 @@ func (p *Proxy) start(status Status, s *spec, waiting bool) (*version, *monitor)
 // newGroup returns the group of the targets of s, which are not probed yet.
 func (p *Proxy) newGroup(service string, generation uint64, s *spec, waiting bool) (group, *monitor) {
 	m := newMonitor(len(s.targets), waiting, s.Timeouts.Deploy, func(e Event) {
-		e.Service, e.Generation, e.Release, e.By = service, generation, s.Release, s.By
+		e.Service, e.Release, e.By = service, s.Release, s.By
 		p.emit(e)
 	})
+	m.generation.Store(generation)
 	m.shortages, m.thorough = p.shortages, s.Affinity != ""
+	current := p.router.routes.Load().services[service]
 	var targets []*target
 	for _, at := range s.targets {
-		targets = append(targets, p.newTarget(at, s, m))
+		t := p.newTarget(at, s, m)
+		if waiting && current.isAt(at.Place()) {
+			t.proof = proofOfReuse
+		}
+		targets = append(targets, t)
 	}
 	return newGroup(targets[:len(s.Targets)], targets[len(s.Targets):], s.Release), m
 }
@@ -149,23 +165,24 @@ func (p *Proxy) retire(about Event, previous, next *version, limits Timeouts) {
 	if previous == nil {
 		return
 	}
-	gone, lanes := previous.targets(), previous.lanesLeftBehind(next)
-	if next != nil {
-		kept := next.targets()
-		gone = slices.DeleteFunc(gone, func(t *target) bool { return slices.Contains(kept, t) })
-		lanes = slices.DeleteFunc(lanes, func(l *lane) bool { return !slices.Contains(gone, l.target) })
-	}
+	gone, lanes := previous.leftBehind(next)
 	for _, t := range gone {
 		t.stopProbes()
 	}
 	omitCloseFrames(lanes, previous, next)
 	e := p.drain(about, lanes, limits, p.done)
-	closeAll(gone)
+	letGo(gone, previous, next)
 	e.Unused = unusedOf(gone)
+	p.emit(e)
+}
+
+// letGo closes the targets that are gone with the change from previous to next, and
+// releases the certificates.
+func letGo(gone []*target, previous, next *version) {
+	closeAll(gone)
 	if previous.certificates != nil && (next == nil || next.certificates != previous.certificates) {
 		previous.certificates.release()
 	}
-	p.emit(e)
 }
 
 // drain waits for the end of the requests inside of lanes, which it closes, and
@@ -302,8 +319,7 @@ func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
 		p.emitFailed(about, err)
 		return err
 	}
-	p.retire(about, previous, next, r.Timeouts.over(next.status.Deployment.Timeouts))
-	return nil
+	return p.retireOnTrial(about, previous, next, r.Timeouts.over(next.status.Deployment.Timeouts))
 }
 
 // replaceRollout publishes r, of which s was made, as soon as it may.
@@ -372,6 +388,209 @@ func (p *Proxy) endRollout(ctx context.Context, service string) error {
 	return nil
 }
 
+// A trial is the time after a switch until what it has replaced is let go. Meanwhile
+// the targets that are gone are probed, and the change can be taken back.
+type trial struct {
+	proxy    *Proxy
+	about    Event    // has what every event of the change has
+	previous *version // which was replaced
+	gone     []*target
+	brought  []*target
+	ofMain   bool // the change is one of the service's first version, not of its rollout
+}
+
+// retireOnTrial is retire for a change that brought targets. It returns
+// ErrTakenBack if it took the change back.
+func (p *Proxy) retireOnTrial(about Event, previous, next *version, limits Timeouts) error {
+	if previous == nil {
+		return nil
+	}
+	t := &trial{proxy: p, about: about, previous: previous}
+	var lanes []*lane
+	t.gone, lanes = previous.leftBehind(next)
+	t.brought, _ = next.leftBehind(previous)
+	t.ofMain = next.status.Generation == about.Generation
+	silence(t.gone, true)
+	omitCloseFrames(lanes, previous, next)
+	var failed, restored *version
+	var why *TakenBackError
+	ending, drained := make(chan struct{}), make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		defer close(ending)
+		failed, restored, why = t.watch(drained)
+	})
+	e := p.drain(about, lanes, limits, ending)
+	close(drained)
+	watching.Wait()
+	if restored != nil {
+		p.retire(about, failed, restored, limits)
+		return why
+	}
+	letGo(t.gone, previous, next)
+	if e.Unhealthy = t.unhealthy(); len(e.Unhealthy) == 0 {
+		e.Unused = unusedOf(t.gone)
+	}
+	p.emit(e)
+	return nil
+}
+
+// watchInterval is the pause between two looks at the targets on trial.
+const watchInterval = 100 * time.Millisecond
+
+// watch takes the change back when every target that it brought is lost, and one of
+// those that are gone passes a probe. It returns when it has done that, or over is
+// closed, or the Proxy.
+func (t *trial) watch(over <-chan struct{}) (failed, restored *version, why *TakenBackError) {
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	for isOver := false; !isOver; {
+		select {
+		case <-over:
+			isOver = true // after a last look
+		case <-t.proxy.done:
+			return nil, nil, nil
+		case <-tick.C:
+		}
+		lost := t.lost()
+		if lost == "" || !anyPasses(t.gone, t.proxy.done) {
+			continue
+		}
+		if failed, restored, why = t.takeBack(lost); restored != nil {
+			return failed, restored, why
+		}
+	}
+	return nil, nil, nil
+}
+
+// current returns the version that serves, if what is on trial is still a part of it
+// that takes requests, or else nil.
+func (t *trial) current() *version {
+	v := t.proxy.router.routes.Load().services[t.about.Service]
+	if v == nil || v.isHalted() || !t.isOf(v) {
+		return nil
+	}
+	return v
+}
+
+// isOf reports whether what is on trial is a part of v.
+func (t *trial) isOf(v *version) bool {
+	if t.ofMain {
+		return v.main.has(t.brought[0])
+	}
+	return v.rollout != nil && v.rollout.has(t.brought[0])
+}
+
+// lost returns why the targets that the change brought are lost, or "" while one of
+// them is not. What is halted is not judged, nor by what was seen before it was
+// resumed.
+func (t *trial) lost() string {
+	current := t.current()
+	if current == nil || slices.ContainsFunc(t.brought, func(b *target) bool { return !b.isLost(current.since) }) {
+		return ""
+	}
+	var why []string
+	for _, b := range t.brought {
+		why = append(why, b.failure())
+	}
+	return strings.Join(endpoint.Distinct(why), "; ")
+}
+
+// unhealthy returns the addresses of those targets that the change brought which do
+// not pass their probes.
+func (t *trial) unhealthy() (addresses []string) {
+	v := t.proxy.router.routes.Load().services[t.about.Service]
+	if v == nil || !t.isOf(v) {
+		return nil // a newer change has let go of them
+	}
+	for _, b := range t.brought {
+		if b.isUnhealthy(v.since) {
+			addresses = append(addresses, b.address)
+		}
+	}
+	return endpoint.Distinct(addresses)
+}
+
+// takeBack publishes what the change has replaced, as a new generation, also where
+// that cannot be committed. If it cannot, it returns nil.
+func (t *trial) takeBack(reason string) (failed, restored *version, why *TakenBackError) {
+	p := t.proxy
+	why = &TakenBackError{Reason: reason, Targets: addressesOf(t.gone)}
+	wanted := wants{}
+	if t.ofMain {
+		wanted, why.Restores = t.previous.wants, t.previous.status.Generation
+	}
+	res, ctx, err := p.router.reserve(context.Background(), t.about.Service, partNone, wanted)
+	if err != nil {
+		return nil, nil, nil
+	}
+	defer p.router.changes.End(res)
+	var refused error
+	failed, restored, err = p.router.publishAnyway(&refused, ctx, res, res.Name, func(current *version) (*version, error) {
+		if current == nil || !t.isOf(current) || current.isHalted() {
+			return nil, ErrSuperseded
+		}
+		if t.ofMain {
+			return t.previous.restoredAfter(current, res.Number)
+		}
+		group := t.previous.rollout.withNewGates()
+		rollout := *t.previous.status.Rollout
+		rollout.Split = current.status.Rollout.Split
+		return current.withRollout(rollout, current.split, &group), nil
+	}, func(next *version) {
+		silence(t.gone, false)
+		why.Generation = next.status.Generation
+		if refused != nil {
+			why.Unkept = refused.Error()
+		}
+		told, serves := t.about, next.status.event()
+		told.Kind, told.Err, serves.Kind = EventTakenBack, why, EventSwitched
+		if told.Restores, serves.Restores = why.Restores, why.Restores; !t.ofMain {
+			serves.Generation = res.Number
+		}
+		told.Targets, told.Hosts = why.Targets, append([]string(nil), next.status.Deployment.Hosts...)
+		if serves.Targets, serves.Hosts = told.Targets, told.Hosts; !t.ofMain {
+			serves = serves.ofRollout(&next.status)
+		}
+		p.emit(told)
+		p.emit(serves)
+	})
+	if err != nil {
+		return nil, nil, nil
+	}
+	if refused != nil {
+		p.commitLater(res.Name, res.Number, refused)
+	}
+	return failed, restored, why
+}
+
+// commitLater tries until it succeeds to commit what is served, which could not be
+// when it was published.
+func (p *Proxy) commitLater(service string, generation uint64, refused error) {
+	if p.router.changes.Enter() {
+		go p.keepCommitting(service)
+	}
+	p.emit(Event{Kind: EventFailed, Service: service, Generation: generation,
+		Err: fmt.Errorf("what serves could not be kept, and would not be there after a restart; it is tried again: %w", refused)})
+}
+
+// keepCommitting commits what is served, after ever longer pauses, until that
+// succeeds or the Proxy is shut down, which is the last time.
+func (p *Proxy) keepCommitting(service string) {
+	defer p.router.changes.Leave()
+	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
+		isLast := false
+		select {
+		case <-p.stopping:
+			isLast = true
+		case <-time.After(pause):
+		}
+		if p.router.catchUp(service) == nil || isLast {
+			return
+		}
+	}
+}
+
 // A version is what one service serves from one publication to the next. What
 // requests read of it never changes.
 type version struct {
@@ -431,6 +650,18 @@ func (v *version) replacing(current *version) (*version, error) {
 	s.Pause, s.Stop = c.Pause, c.Stop
 	s.State = s.demanded()
 	return v, nil
+}
+
+// restoredAfter returns the version that serves what v served, in place of current,
+// as a generation of its own. What has been changed since then, but for the
+// deployment, stays as it is in current.
+func (v *version) restoredAfter(current *version, generation uint64) (*version, error) {
+	s := current.status
+	s.Generation, s.Restores, s.Deployment = generation, v.status.Generation, v.status.Deployment
+	next := v.withStatus(s)
+	next.main = v.main.withNewGates()
+	next.rollout, next.split, next.waiting = current.rollout, current.split, current.waiting
+	return next, current.accepts(&s.Deployment)
 }
 
 // accepts returns nil if d may take the place of v, which may be nil, or else why it
@@ -536,6 +767,18 @@ func (v *version) lanesLeftBehind(next *version) []*lane {
 	return left
 }
 
+// leftBehind returns the targets of v that next does not have, and the lanes to them,
+// or all lanes where next is nil.
+func (v *version) leftBehind(next *version) (gone []*target, lanes []*lane) {
+	gone, lanes = v.targets(), v.lanesLeftBehind(next)
+	if next != nil {
+		kept := next.targets()
+		gone = slices.DeleteFunc(gone, func(t *target) bool { return slices.Contains(kept, t) })
+		lanes = slices.DeleteFunc(lanes, func(l *lane) bool { return !slices.Contains(gone, l.target) })
+	}
+	return gone, lanes
+}
+
 // isHalted reports whether requests are not sent on, because somebody has paused
 // or stopped the service.
 func (v *version) isHalted() bool {
@@ -552,6 +795,11 @@ func (v *version) lanes() []*lane {
 }
 
 func (v *version) targets() []*target { return targetsOf(v.lanes()) }
+
+// isAt reports whether v, which may be nil, has a target at a place.
+func (v *version) isAt(place endpoint.Endpoint) bool {
+	return v != nil && slices.ContainsFunc(v.targets(), func(t *target) bool { return t.prober.endpoint.Place() == place })
+}
 
 // takesCalls reports whether a target of v speaks HTTP/2, as gRPC calls want. A
 // client may say of any request that it is one.
@@ -598,6 +846,8 @@ type reserved = reservation.Reservation[wants]
 const (
 	partMain reservation.Part = 1 << iota
 	partRollout
+
+	partNone reservation.Part = 0 // of a change that ends no other, and that each other ends
 )
 
 // reserve begins a change of a service, as [reservation.Book.Reserve] does. It
@@ -616,6 +866,12 @@ func (r *router) reserve(ctx context.Context, service string, part reservation.P
 // change has its turn. After an error, which may be change's or the cause of ctx's
 // end, nothing has changed.
 func (r *router) publish(ctx context.Context, res *reserved, service string, change func(current *version) (next *version, err error), announce func(next *version)) (previous, next *version, err error) {
+	return r.publishAnyway(nil, ctx, res, service, change, announce)
+}
+
+// publishAnyway is publish, but if refused is not nil, an error of the commit goes
+// there, and the change is published all the same.
+func (r *router) publishAnyway(refused *error, ctx context.Context, res *reserved, service string, change func(current *version) (next *version, err error), announce func(next *version)) (previous, next *version, err error) {
 	r.publishing.Lock()
 	defer r.publishing.Unlock()
 	if err := r.changes.Commit(ctx, res); err != nil {
@@ -637,7 +893,10 @@ func (r *router) publish(ctx context.Context, res *reserved, service string, cha
 	}
 	t := current.with(service, next)
 	if r.commit != nil {
-		if err := r.commit(t, service); err != nil {
+		switch err := r.commit(t, service); {
+		case err != nil && refused != nil:
+			*refused = err
+		case err != nil:
 			return nil, nil, err
 		}
 	}
@@ -650,6 +909,17 @@ func (r *router) publish(ctx context.Context, res *reserved, service string, cha
 		r.follow(service, next.copyStatus())
 	}
 	return previous, next, nil
+}
+
+// catchUp commits what is served of a service.
+func (r *router) catchUp(service string) error {
+	r.publishing.Lock()
+	defer r.publishing.Unlock()
+	t := r.routes.Load()
+	if t.closed || r.commit == nil {
+		return nil
+	}
+	return r.commit(t, service)
 }
 
 // restore publishes services without a commit and reports true, if nothing has

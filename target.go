@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"os"
@@ -61,13 +62,24 @@ type target struct {
 	settled chan struct{}                         // closed when the eager probing has ended
 	regular *probe.Member[probeKey, *probeResult] // the probing at intervals; nil: it did not begin. Valid once settled is closed
 
-	mu     sync.Mutex // guards what follows
-	health Health
-	since  time.Time // when health became what it is
-	streak int       // the number of probes in a row with the result of the last one
-	probes int       // the number of probes that have ended
-	last   *Probe
+	// A first probe that passes is not believed before another one has passed that
+	// began so much later. Set before start.
+	proof time.Duration
+
+	mu      sync.Mutex // guards what follows
+	health  Health
+	since   time.Time // when health became what it is
+	streak  int       // the number of probes in a row with the result of the last one
+	passing time.Time // when the first of them began, if they have passed
+	proved  bool      // it has been healthy
+	probes  int       // the number of probes that have ended
+	last    *Probe
 }
+
+// proofOfReuse is the proof that is asked of a target at an address which the
+// service has been served at until now: the process that answers there may be on its
+// way out.
+const proofOfReuse = 500 * time.Millisecond
 
 // newTarget returns the target of s at an endpoint. m follows its probes. p.names
 // says how its name is looked up; if nil, Options.Dial looks it up.
@@ -146,13 +158,8 @@ func (t *target) close() {
 
 // unusedOf returns the addresses of those targets whose place no target of the
 // Proxy uses any more.
-func unusedOf(targets []*target) (addresses []string) {
-	for _, t := range targets {
-		if !t.inUse.IsUsed(t.prober.endpoint.Place()) {
-			addresses = append(addresses, t.address)
-		}
-	}
-	return endpoint.Distinct(addresses)
+func unusedOf(targets []*target) []string {
+	return addressesOf(slices.DeleteFunc(slices.Clone(targets), func(t *target) bool { return t.inUse.IsUsed(t.prober.endpoint.Place()) }))
 }
 
 func closeAll(targets []*target) {
@@ -160,6 +167,97 @@ func closeAll(targets []*target) {
 		t.close()
 	}
 }
+
+// beforeProof returns pause, the time until the next eager probe, or less where the
+// proof of t is due before.
+func (t *target) beforeProof(pause time.Duration) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if due := t.proof - time.Since(t.passing); due > 0 && t.last != nil && t.last.Passed {
+		return min(pause, due)
+	}
+	return pause
+}
+
+// isLost reports whether t, which has been healthy, serves no more: it refuses
+// connections, or has failed lostProbes probes in a row. Nothing counts that was seen
+// before since.
+func (t *target) isLost(since time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case !t.proved:
+		return false // a deploy that was forced knew that
+	case t.ejection.IsRefused():
+		return true
+	case t.last == nil || t.last.Passed || t.last.Time.Before(since):
+		return false
+	}
+	return t.last.Cause == CauseRefused || t.streak >= lostProbes
+}
+
+// failure returns what is wrong with t, which is lost.
+func (t *target) failure() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.last == nil || t.last.Passed {
+		return fmt.Sprintf("%s takes no connections", t.address)
+	}
+	return fmt.Sprintf("%s is unhealthy: %v", t.address, t.last)
+}
+
+// isUnhealthy reports whether t does not pass its probes, or is lost.
+func (t *target) isUnhealthy(since time.Time) bool {
+	if t.isLost(since) {
+		return true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.health == HealthUnhealthy
+}
+
+// silence says whether the probes of targets are no events, since the targets have
+// been replaced.
+func silence(targets []*target, silent bool) {
+	for _, t := range targets {
+		t.monitor.silent.Store(silent)
+	}
+}
+
+// anyPasses asks all targets at once whether they are well, and reports whether one of
+// them is.
+func anyPasses(targets []*target, done <-chan struct{}) bool {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	passed := make(chan bool, len(targets))
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer cancel()
+	for _, t := range targets {
+		asking.Go(func() { passed <- t.prober.probe(ctx).Passed })
+	}
+	for range targets {
+		select {
+		case ok := <-passed:
+			if ok {
+				return true
+			}
+		case <-done:
+			return false
+		}
+	}
+	return false
+}
+
+func addressesOf(targets []*target) (addresses []string) {
+	for _, t := range targets {
+		addresses = append(addresses, t.address)
+	}
+	return endpoint.Distinct(addresses)
+}
+
+// lostProbes is after how many failed probes in a row a target is lost.
+const lostProbes = 3
 
 // record notes in the outcome how an exchange with l's target ended, and judges
 // the target by it.
@@ -372,6 +470,11 @@ func (g *group) canSpare(t *target) bool {
 		g.isReader(t) && slices.ContainsFunc(g.readers, isOther)
 }
 
+// has reports whether t is a target of g.
+func (g *group) has(t *target) bool {
+	return slices.ContainsFunc(g.lanes(), func(l *lane) bool { return l.target == t })
+}
+
 func (g *group) isReader(t *target) bool {
 	return slices.ContainsFunc(g.readers, func(l *lane) bool { return l.target == t })
 }
@@ -494,11 +597,12 @@ type Status struct {
 	Generation uint64     `json:"generation"` // the number of the deploy that it serves; higher is newer, across all services
 	State      State      `json:"state"`
 	Deployment Deployment `json:"deployment"`
-	Rollout    *Rollout   `json:"rollout,omitempty"` // nil: there is none
-	Pause      *Pause     `json:"pause,omitempty"`   // while State is StatePaused
-	Stop       *Stop      `json:"stop,omitempty"`    // while State is StateStopped
-	Error      string     `json:"error,omitempty"`   // why State is StateFailed
-	Live       *Live      `json:"live,omitempty"`    // nil in what Commit gets; ignored by Restore
+	Rollout    *Rollout   `json:"rollout,omitempty"`  // nil: there is none
+	Pause      *Pause     `json:"pause,omitempty"`    // while State is StatePaused
+	Stop       *Stop      `json:"stop,omitempty"`     // while State is StateStopped
+	Error      string     `json:"error,omitempty"`    // why State is StateFailed
+	Restores   uint64     `json:"restores,omitempty"` // the earlier generation whose Deployment this is again, since a newer one was taken back; 0: it is a new one
+	Live       *Live      `json:"live,omitempty"`     // nil in what Commit gets; ignored by Restore
 }
 
 // Live is what goes on in a service at the moment of the call.

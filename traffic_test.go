@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -198,7 +199,7 @@ func TestTrafficOutlivesChangesThatKeepTheTarget(t *testing.T) {
 		rates := func() map[string]float64 {
 			all := make(map[string]float64)
 			for _, target := range h.live().Targets {
-				all[target.Address] = target.Traffic.Rate
+				all[target.Address] = math.Round(target.Traffic.Rate)
 			}
 			return all
 		}

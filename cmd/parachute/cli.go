@@ -41,7 +41,7 @@ type grammar struct {
 
 const description = `A reverse proxy whose deploys cost nobody a request.
 
-It is started with "run"; the other commands speak to it over its control socket. Their exit codes tell which version serves now: the new one (0), or what served before, because the proxy refused (1), the command line was not understood (2) or no proxy answered on the socket (5). 4 means that a newer change of the service came first, and decides.`
+It is started with "run"; the other commands speak to it over its control socket. Their exit codes tell which version serves now: the new one (0), or what served before, because the proxy refused or took the new one back (1), the command line was not understood (2) or no proxy answered on the socket (5). 3 means that it is not decided yet, so that neither may be stopped. 4 means that a newer change of the service came first, and decides.`
 
 // A program is the environment that the commands run in.
 type program struct {

@@ -64,11 +64,11 @@ type deployCommand struct {
 func (deployCommand) Help() string {
 	return `An argument with a colon in it is a target: "deploy web-1:3000" deploys it as a service that is named after its first --host, or "default" if it has none. Without a colon it is a service: "deploy web --target web-1:3000".
 
-The command returns when the targets serve and the previous ones get no more requests: then the previous ones may be stopped. If the targets do not become healthy, nothing has changed.
+The command returns when the targets serve and the previous ones get no more requests: then the previous ones may be stopped. If the targets do not become healthy, nothing has changed. If all of them fail while requests to the previous ones still run, and one of those is healthy, the deploy is taken back: the previous ones serve again.
 
 With --tls the service answers over HTTPS as well, and a certificate is obtained and renewed by itself. The deploy does not wait for that, unless --wait-certificate is given. As soon as the certificate is there, plain requests are redirected to https.
 
-Exit codes: 0 the targets serve, even if requests had to be cut off; 1 the proxy refused, for instance because a target did not become healthy, another service has the host, or a certificate did not come in time with --wait-certificate; 2 the command line was not understood; 4 a newer change of the service came first; 5 no proxy answered. After 1, 2 and 5, what served before goes on serving; after 4, the newer change decides.`
+Exit codes: 0 the targets serve, even if requests had to be cut off; 1 the proxy refused, for instance because a target did not become healthy, another service has the host, or a certificate did not come in time with --wait-certificate, or the deploy was taken back; 2 the command line was not understood; 3 it is not decided, since the command was interrupted after the switch, lost the proxy, or no target is healthy: stop neither the targets nor the previous ones; 4 a newer change of the service came first; 5 no proxy answered. After 1, 2 and 5, what served before goes on serving; after 4, the newer change decides.`
 }
 
 func (deployCommand) Examples() string {

@@ -20,6 +20,7 @@ const (
 	exitDone       = 0 // the new version
 	exitRefused    = 1 // with this code and the following, the version from before
 	exitUsage      = 2
+	exitUndecided  = 3 // the new version, perhaps only for now
 	exitSuperseded = 4
 	exitNoProxy    = 5
 )
@@ -45,6 +46,8 @@ func exitCode(err error) int {
 		return exitDone
 	case errors.As(err, &usage):
 		return exitUsage
+	case errors.Is(err, parachute.ErrUndecided):
+		return exitUndecided
 	case errors.Is(err, parachute.ErrSuperseded):
 		return exitSuperseded
 	case errors.Is(err, control.ErrNoProxy):
@@ -104,6 +107,10 @@ func commandHint(err error, command string) string {
 		return "what served before serves on"
 	case errors.Is(err, parachute.ErrNoCertificate):
 		return "see parachute certificates, and whether the host's DNS leads here and port 80 or 443 can be reached from the internet; to deploy again tries at once, or a minute after the last attempt; without --wait-certificate a deploy does not wait, and the attempts go on by themselves"
+	case errors.Is(err, parachute.ErrUndecided):
+		return "stop neither the new targets nor those from before; parachute status shows what serves, and what still goes on"
+	case errors.Is(err, parachute.ErrTakenBack):
+		return "what served before serves again: stop the new targets, not those; the log of the proxy tells what was seen"
 	case errors.Is(err, parachute.ErrSuperseded):
 		return "parachute list shows what serves now"
 	case errors.Is(err, control.ErrForbidden):

@@ -153,10 +153,11 @@ func otherVariableEntries() []entry {
 func exitStatusEntries() []entry {
 	return []entry{
 		{fmt.Sprint(exitDone), "It is done. Of a change: the new version serves, also where requests had to be cut off."},
-		{fmt.Sprint(exitRefused), "It was refused, or could not be done. From here on, what served before serves on."},
-		{fmt.Sprint(exitUsage), "The command line was not understood."},
-		{fmt.Sprint(exitSuperseded), "A newer change of the service came first."},
-		{fmt.Sprint(exitNoProxy), "No proxy answered on the control socket."},
+		{fmt.Sprint(exitRefused), "It was refused, could not be done, or was taken back. What served before serves on."},
+		{fmt.Sprint(exitUsage), "The command line was not understood. What served before serves on."},
+		{fmt.Sprint(exitUndecided), "It is not decided which version stays, or not known: stop neither."},
+		{fmt.Sprint(exitSuperseded), "A newer change of the service came first, and decides."},
+		{fmt.Sprint(exitNoProxy), "No proxy answered on the control socket. What served before serves on."},
 	}
 }
 

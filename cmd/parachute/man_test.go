@@ -51,7 +51,7 @@ func TestManualHasAllThatTheGrammarHas(t *testing.T) {
 			is.True(strings.Contains(part(page, "EXAMPLES"), roffEscapes.Replace(line)))
 		}
 	}
-	for _, code := range []int{exitDone, exitRefused, exitUsage, exitSuperseded, exitNoProxy} {
+	for _, code := range []int{exitDone, exitRefused, exitUsage, exitUndecided, exitSuperseded, exitNoProxy} {
 		is.True(strings.Contains(part(page, "EXIT STATUS"), fmt.Sprintf(".B \"%d\"\n", code)))
 	}
 	is.True(strings.Contains(part(page, "FILES"), systemSocket))

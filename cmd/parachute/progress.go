@@ -89,6 +89,12 @@ func (p *program) conclude(ctx context.Context, command string, change *progress
 		p.warnf("%s", result.Warning)
 		return nil
 	}
+	if len(result.Unhealthy) > 0 {
+		p.warnf("since the switch %s became unhealthy: do not remove the old targets yet", strings.Join(result.Unhealthy, ", "))
+	}
+	if change.formatter.isDown(result.Unhealthy) {
+		return &remoteError{fmt.Errorf("parachute: %s %s: %w: the new version serves, but none of its targets is healthy", command, change.formatter.service, parachute.ErrUndecided)}
+	}
 	change.show(change.formatter.formatDone(time.Since(change.began)))
 	switch result.Certificate {
 	case control.CertificateReady:

@@ -103,6 +103,8 @@ func (f *formatter) format(e parachute.Event) []progressLine {
 		reason := strings.TrimPrefix(fmt.Sprint(e.Err), "parachute: ")
 		r.key, r.target, r.status, r.detail, r.tone = e.Host, e.Host, "no certificate yet", reason, toneWaiting
 		r.isNew, f.lastShown[e.Host] = f.lastShown[e.Host] != reason, reason
+	case parachute.EventTakenBack:
+		r.status, r.detail, r.tone = "taken back", "to "+strings.Join(e.Targets, ", "), toneBad
 	case parachute.EventDraining:
 		return f.formatDraining(e)
 	case parachute.EventDrained:
@@ -199,6 +201,11 @@ func (f *formatter) formatDrained(e parachute.Event) []progressLine {
 		r.isNew, r.detail, r.tone = true, r.detail+", "+pluralize(e.Requests, "request")+" cut off", toneBad
 	}
 	return []progressLine{r}
+}
+
+// isDown reports whether all targets of the change are among those that are unhealthy.
+func (f *formatter) isDown(unhealthy []string) bool {
+	return len(f.targets) > 0 && !slices.ContainsFunc(f.targets, func(t string) bool { return !slices.Contains(unhealthy, t) })
 }
 
 // formatDone returns the last line of a change that has taken effect.

@@ -50,6 +50,10 @@ func (s *State) Since() (since time.Time, ok bool) {
 // least MaxRefusals in a row.
 func (s *State) Refused() bool { return s.refusals.Add(1) >= MaxRefusals }
 
+// IsRefused reports whether at least MaxRefusals connection attempts in a row have
+// failed.
+func (s *State) IsRefused() bool { return s.refusals.Load() >= MaxRefusals }
+
 // Answered notes that the target answered a request.
 func (s *State) Answered() {
 	if s.refusals.Load() > 0 {

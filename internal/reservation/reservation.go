@@ -100,6 +100,14 @@ func (b *Book[T]) Commit(ctx context.Context, r *Reservation[T]) error {
 	return nil
 }
 
+// Renumber gives r a number that is higher than that of all reservations before.
+func (b *Book[T]) Renumber(r *Reservation[T]) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.number++
+	r.Number = b.number
+}
+
 // Publish calls publish and ends r, which may be nil: whoever reserves sees what r
 // wants either reserved or published.
 func (b *Book[T]) Publish(r *Reservation[T], publish func()) {

@@ -153,3 +153,18 @@ func TestWhatWasThereBeforeIsPublishedFirstOrNotAtAll(t *testing.T) {
 	is.True(!b.PublishFirst(9, func() { calls++ }))
 	is.Equal(calls, 1)
 }
+
+func TestRenumberedReservationIsTheNewest(t *testing.T) {
+	is := is.New(t)
+	b := newBook()
+	older, _, err := b.Reserve(t.Context(), "a", one, "", nothing)
+	is.NoErr(err)
+	newer, _, err := b.Reserve(t.Context(), "b", one, "", nothing)
+	is.NoErr(err)
+	b.Renumber(older)
+	is.Equal(newer.Number, uint64(2))
+	is.Equal(older.Number, uint64(3))
+	next, _, err := b.Reserve(t.Context(), "c", one, "", nothing)
+	is.NoErr(err)
+	is.Equal(next.Number, uint64(4))
+}

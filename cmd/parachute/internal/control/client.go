@@ -148,10 +148,11 @@ func (c *proxyConn) readError(resp *http.Response) error {
 // caller's goroutine.
 //
 // If ctx ends before the switch, the deploy is canceled, and Deploy returns when
-// the proxy has confirmed that. If ctx ends or the connection is lost after the
-// switch, Deploy returns nil at once, with a Result.Warning. If the connection is
-// lost before the switch, Deploy asks the proxy for up to 10 s which generation
-// serves.
+// the proxy has confirmed that. If ctx ends after the switch, Deploy returns
+// parachute.ErrUndecided at once; the deploy goes on. If the connection is lost after
+// the switch, Deploy asks the proxy until the deploy has ended, or returns
+// parachute.ErrUndecided when nobody has answered for 10 s. If the connection is lost
+// before the switch, Deploy asks the proxy for up to 10 s which generation serves.
 func (c *Client) Deploy(ctx context.Context, d parachute.Deployment, events func(parachute.Event)) (Result, error) {
 	body, err := json.Marshal(d)
 	if err != nil {
@@ -229,14 +230,12 @@ func (c *Client) change(ctx context.Context, ch *change) (Result, error) {
 		return Result{}, err
 	case done:
 		return ch.result, nil
-	case conn.tookEffect.Load() && ctx.Err() != nil:
-		ch.result.Warning = "interrupted after it had taken effect: what served before is still being drained, do not stop it yet"
-		return ch.result, nil
-	case conn.tookEffect.Load():
-		ch.result.Warning = fmt.Sprintf("the connection to the proxy was lost after it had taken effect (%v): whether what served before has been drained is not known", err)
-		return ch.result, nil
 	}
-	return ch.findOutcome(ctx, &Client{Sockets: []string{conn.socket}, OwnOnly: c.OwnOnly}, err)
+	same := &Client{Sockets: []string{conn.socket}, OwnOnly: c.OwnOnly}
+	if conn.tookEffect.Load() {
+		return ch.findEnd(ctx, same, err)
+	}
+	return ch.findOutcome(ctx, same, err)
 }
 
 // follow sends the change and reads the answer. It reports whether the proxy has

@@ -37,6 +37,8 @@ func codes() []code {
 		{"not_found", http.StatusNotFound, parachute.ErrNotFound},
 		{"canceled", statusClientClosedRequest, context.Canceled},         // with what was waited for, which the next two are
 		{"deadline", statusClientClosedRequest, context.DeadlineExceeded}, // likewise
+		{"taken_back", http.StatusUnprocessableEntity, parachute.ErrTakenBack},
+		{"undecided", http.StatusServiceUnavailable, parachute.ErrUndecided}, // with ErrClosed, which comes later
 		{"unhealthy", http.StatusUnprocessableEntity, parachute.ErrUnhealthy},
 		{"no_certificate", http.StatusUnprocessableEntity, parachute.ErrNoCertificate},
 		{"superseded", http.StatusConflict, parachute.ErrSuperseded},
@@ -52,8 +54,9 @@ type wireError struct {
 	Message   string          `json:"message"`
 	Detail    string          `json:"detail,omitempty"` // empty: there is no more to be said
 	Hint      string          `json:"hint,omitempty"`
-	Conflict  json.RawMessage `json:"conflict,omitempty"`  // the fields of a ConflictError
-	Unhealthy json.RawMessage `json:"unhealthy,omitempty"` // likewise
+	Conflict  json.RawMessage `json:"conflict,omitempty"`   // the fields of a ConflictError
+	Unhealthy json.RawMessage `json:"unhealthy,omitempty"`  // likewise
+	TakenBack json.RawMessage `json:"taken_back,omitempty"` // likewise
 }
 
 // newWireError returns err as a wireError, and the status of a response with it.
@@ -72,6 +75,7 @@ func newWireError(err error) (*wireError, int) {
 	var (
 		conflict  *parachute.ConflictError
 		unhealthy *parachute.UnhealthyError
+		takenBack *parachute.TakenBackError
 		tooLarge  *http.MaxBytesError
 	)
 	switch {
@@ -79,6 +83,8 @@ func newWireError(err error) (*wireError, int) {
 		p.Conflict = marshalOrNil(conflict)
 	case errors.As(err, &unhealthy):
 		p.Unhealthy = marshalOrNil(unhealthy)
+	case errors.As(err, &takenBack):
+		p.TakenBack = marshalOrNil(takenBack)
 	case errors.As(err, &tooLarge):
 		status = http.StatusRequestEntityTooLarge
 	}
@@ -111,12 +117,14 @@ func (p *wireError) cause() error {
 		text += ": " + p.Hint
 	}
 	var causes []error
-	conflict, unhealthy := new(parachute.ConflictError), new(parachute.UnhealthyError)
+	conflict, unhealthy, takenBack := new(parachute.ConflictError), new(parachute.UnhealthyError), new(parachute.TakenBackError)
 	switch {
 	case p.Conflict != nil && json.Unmarshal(p.Conflict, conflict) == nil:
 		causes = append(causes, conflict)
 	case p.Unhealthy != nil && json.Unmarshal(p.Unhealthy, unhealthy) == nil:
 		causes = append(causes, unhealthy)
+	case p.TakenBack != nil && json.Unmarshal(p.TakenBack, takenBack) == nil:
+		causes = append(causes, takenBack)
 	}
 	for _, c := range codes() {
 		if c.name == p.Code {

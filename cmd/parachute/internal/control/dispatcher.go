@@ -94,12 +94,24 @@ func (s *dispatcher) dispatch(e parachute.Event) {
 		s.numbered[e.Generation] = append(s.numbered[e.Generation], f)
 		s.endTurnLocked()
 	}
+	if e.Was != 0 {
+		s.renumberLocked(e.Was, e.Generation)
+	}
 	for _, f := range s.numbered[e.Generation] {
 		f.addLocked(e)
 	}
 	if e.Host != "" {
 		s.dispatchHostLocked(e)
 	}
+}
+
+// renumberLocked has the subscriptions of a change follow it to its new number.
+func (s *dispatcher) renumberLocked(was, generation uint64) {
+	for _, f := range s.numbered[was] {
+		f.generation = generation
+	}
+	s.numbered[generation] = append(s.numbered[generation], s.numbered[was]...)
+	delete(s.numbered, was)
 }
 
 // dispatchHostLocked adds an event of a host to the subscriptions of changes that
@@ -168,5 +180,6 @@ func (s *dispatcher) result(f *subscription) Result {
 		Generation: f.generation,
 		Requests:   f.drained.Requests,
 		Streams:    f.drained.Streams,
+		Unhealthy:  f.drained.Unhealthy,
 	}
 }

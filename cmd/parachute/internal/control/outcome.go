@@ -91,6 +91,70 @@ func checkStatus(changed func(parachute.Status) bool) func(*change, []parachute.
 	}
 }
 
+// findEnd waits until a change that has taken effect has ended, and returns how, after
+// its connection was lost or ctx has ended. c asks the proxy that it was lost to.
+func (ch *change) findEnd(ctx context.Context, c *Client, lost error) (Result, error) {
+	answered := time.Now()
+	for {
+		if ctx.Err() != nil {
+			return ch.result, ch.describe(&textError{
+				"interrupted after it had taken effect, and goes on: what served before may be returned to, so stop neither yet; parachute status shows how it goes on",
+				parachute.ErrUndecided,
+			})
+		}
+		services, err := c.Services(ctx)
+		switch {
+		case err == nil:
+			answered = time.Now()
+			if !ch.isUnderWay(services) {
+				return ch.concludeEnd(services, lost)
+			}
+		case time.Since(answered) >= outcomeTimeout:
+			return ch.result, ch.describe(&textError{
+				fmt.Sprintf("the connection to the proxy was lost (%v) after it had taken effect, and nobody has answered since: what served before may be returned to, so stop neither; %s", lost, ch.adviceAfterLoss()),
+				errors.Join(parachute.ErrUndecided, lost),
+			})
+		}
+		select {
+		case <-time.After(outcomeInterval):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// isUnderWay reports whether the change has not ended.
+func (ch *change) isUnderWay(services []parachute.Status) bool {
+	for _, s := range services {
+		if s.Service == ch.service && s.Live != nil &&
+			slices.ContainsFunc(s.Live.Changes, func(c parachute.Change) bool { return c.Generation == ch.result.Generation }) {
+			return true
+		}
+	}
+	return false
+}
+
+// concludeEnd returns the result or the error of a change that has taken effect and
+// ended since.
+func (ch *change) concludeEnd(services []parachute.Status, lost error) (Result, error) {
+	why := fmt.Sprintf("the connection to the proxy was lost (%v) after it had taken effect", lost)
+	if ch.verb == "deploy" {
+		for _, s := range services {
+			if s.Service != ch.service || s.Generation <= ch.result.Generation || s.Restores == 0 || s.Restores >= ch.result.Generation {
+				continue
+			}
+			return ch.result, ch.describe(&textError{
+				fmt.Sprintf("%s, and it was taken back: generation %d serves what generation %d did, with targets %v", why, s.Generation, s.Restores, s.Deployment.Targets),
+				parachute.ErrTakenBack,
+			})
+		}
+	}
+	if v := ch.check(ch, services); v == superseded || v == failed || ch.verb == "deploy" && v != happened {
+		return ch.conclude(v, services, lost)
+	}
+	ch.result.Warning = why + "; it has ended since, but how many requests had to be cut off is not known"
+	return ch.result, nil
+}
+
 // findOutcome finds out whether a change has taken effect whose connection was
 // lost before. It does not stop when ctx ends, because that is one of the reasons
 // for losing a connection. c asks the proxy that it was lost to.

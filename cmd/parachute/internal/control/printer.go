@@ -21,11 +21,12 @@ import (
 //
 // The fields of an event are those of [parachute.Event], and those that are zero
 // are left out; the kinds are those of [parachute.EventKind]. A result is a
-// [Result]. Of an error, code is one of invalid, conflict, unhealthy, not_found,
-// no_certificate, superseded, closed, canceled, deadline, no_proxy, usage and
+// [Result]. Of an error, code is one of invalid, conflict, unhealthy, taken_back,
+// undecided, not_found, no_certificate, superseded, closed, canceled, deadline, no_proxy, usage and
 // internal; message is one line, detail all that is known in several, and hint
-// what to do about it; unhealthy and conflict have the fields of
-// [parachute.UnhealthyError] and [parachute.ConflictError]. Fields and kinds may
+// what to do about it; unhealthy, conflict and taken_back have the
+// fields of [parachute.UnhealthyError], [parachute.ConflictError] and
+// [parachute.TakenBackError]. Fields and kinds may
 // come to be added; none changes its meaning.
 type Printer struct{ w io.Writer }
 

@@ -45,6 +45,10 @@ type Result struct {
 	// empty if they have no TLS, or if which hosts there are is not known
 	// before they are asked for.
 	Certificate CertificateState `json:"certificate,omitempty"`
+
+	// Unhealthy are the targets of a deploy that have stopped being healthy since
+	// its switch: what served before must not be stopped yet.
+	Unhealthy []string `json:"unhealthy,omitempty"`
 }
 
 // A message is one of an answer in lines. Exactly one of its fields is set; the
@@ -73,6 +77,9 @@ type wireEvent struct {
 	Elapsed    wireDuration        `json:"elapsed,omitzero"`
 	Limit      wireDuration        `json:"limit,omitzero"`
 	Unused     []string            `json:"unused,omitempty"`
+	Unhealthy  []string            `json:"unhealthy,omitempty"`
+	Restores   uint64              `json:"restores,omitempty"`
+	Was        uint64              `json:"was,omitempty"`
 	Targets    []string            `json:"targets,omitempty"`
 	Hosts      []string            `json:"hosts,omitempty"`
 	Split      *parachute.Split    `json:"split,omitempty"`
@@ -106,6 +113,9 @@ func newWireEvent(e parachute.Event) *wireEvent {
 		Elapsed:    wireDuration(e.Elapsed),
 		Limit:      wireDuration(e.Limit),
 		Unused:     e.Unused,
+		Unhealthy:  e.Unhealthy,
+		Restores:   e.Restores,
+		Was:        e.Was,
 		Targets:    e.Targets,
 		Hosts:      e.Hosts,
 		Split:      e.Split,
@@ -137,6 +147,9 @@ func (w *wireEvent) event() parachute.Event {
 		Elapsed:    time.Duration(w.Elapsed),
 		Limit:      time.Duration(w.Limit),
 		Unused:     w.Unused,
+		Unhealthy:  w.Unhealthy,
+		Restores:   w.Restores,
+		Was:        w.Was,
 		Targets:    w.Targets,
 		Hosts:      w.Hosts,
 		Split:      w.Split,
