@@ -186,7 +186,12 @@ func (p *Proxy) Except(services ...string) http.Handler { return p.entrance(serv
 // A service that was paused or stopped stays so, and its rollout goes on; where that
 // does not go with d it is ErrInvalid.
 //
-// An error means that nothing was changed: ErrInvalid, ErrConflict,
+// Until then the previous targets are still probed. If every new target refuses
+// connections, or fails three probes in a row, and a previous one passes its own, the
+// deploy is taken back: what served before is published again, as a new generation,
+// and Deploy returns ErrTakenBack when the new targets have drained.
+//
+// Any other error means that nothing was changed: ErrInvalid, ErrConflict,
 // ErrUnhealthy, ErrNoCertificate, ErrClosed, what Commit or ctx said, or
 // ErrSuperseded where a newer Deploy or Remove of the service came before the
 // switch. When Deploy returns nil, d is in service and the previous targets get
@@ -253,8 +258,8 @@ func (p *Proxy) Resume(ctx context.Context, service string) error {
 // and SetSplit say; it stays when the service is deployed anew, until
 // EndRollout.
 //
-// An error means that nothing was changed: as for Deploy, or ErrNotFound. A
-// newer Rollout of the service ends an older one that has not switched yet, and
+// An error means that nothing was changed, or that the rollout was taken back, to the
+// one before: as for Deploy, or ErrNotFound. A newer Rollout of the service ends an older one that has not switched yet, and
 // so do EndRollout and Remove.
 func (p *Proxy) Rollout(ctx context.Context, service string, r Rollout) error {
 	return p.refuse("roll out", service, p.rollOut(ctx, service, r))

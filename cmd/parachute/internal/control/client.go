@@ -232,10 +232,17 @@ func (c *Client) change(ctx context.Context, ch *change) (Result, error) {
 		return ch.result, nil
 	}
 	same := &Client{Sockets: []string{conn.socket}, OwnOnly: c.OwnOnly}
-	if conn.tookEffect.Load() {
+	switch {
+	case !conn.tookEffect.Load():
+		return ch.findOutcome(ctx, same, err)
+	case ch.effect == parachute.EventSwitched: // which can be taken back
 		return ch.findEnd(ctx, same, err)
+	case ctx.Err() != nil:
+		ch.result.Warning = "interrupted after it had taken effect: what served before is still being drained, do not stop it yet"
+	default:
+		ch.result.Warning = fmt.Sprintf("the connection to the proxy was lost after it had taken effect (%v): whether what served before has been drained is not known", err)
 	}
-	return ch.findOutcome(ctx, same, err)
+	return ch.result, nil
 }
 
 // follow sends the change and reads the answer. It reports whether the proxy has

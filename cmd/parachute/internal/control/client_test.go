@@ -155,9 +155,10 @@ func giveUpDraining(t *testing.T, giveUp func(context.CancelFunc)) {
 	}
 	next := newTarget(t)
 	result, err := p.client.Deploy(ctx, parachute.Deployment{Service: "web", Targets: []string{next}}, hear)
-	is.NoErr(err) // it serves
+	is.True(errors.Is(err, parachute.ErrUndecided)) // it serves, and may be taken back
+	is.True(!errors.Is(err, context.Canceled))
 	is.Equal(result.Generation, uint64(2))
-	is.True(saysAll(result.Warning, "interrupted", "do not stop it yet"))
+	is.True(saysAll(err.Error(), "interrupted", "stop neither yet"))
 	is.Equal(generationOf(p.proxy.Services(), "web"), uint64(2))
 
 	close(old.finish)
@@ -264,6 +265,8 @@ func TestLostConnectionIsSettledWhereATargetWasNamedTwice(t *testing.T) {
 }
 
 func TestLostConnectionIsSettledByWhatServes(t *testing.T) {
+	back := serving(8)
+	back[1].Restores = 6
 	restored := serving(7)
 	restored[1].State, restored[1].Error = parachute.StateFailed, "its pages are gone"
 	another := serving(7)
@@ -276,8 +279,29 @@ func TestLostConnectionIsSettledByWhatServes(t *testing.T) {
 		took    time.Duration
 	}{
 		"after the switch": {
-			proxy:   flaky{first: lines("deploying", "switched", "draining")},
+			proxy:   flaky{first: lines("deploying", "switched", "draining"), services: serving(7)},
 			warning: []string{"lost", "taken effect", "not known"},
+		},
+		"after the switch, and nobody answers": {
+			proxy: flaky{first: lines("deploying", "switched", "draining")},
+			err:   parachute.ErrUndecided,
+			says:  []string{"lost", "taken effect", "stop neither", "generation 7"},
+			took:  10 * time.Second,
+		},
+		"after the switch, and it was taken back": {
+			proxy: flaky{first: lines("deploying", "switched"), services: back},
+			err:   parachute.ErrTakenBack,
+			says:  []string{"lost", "taken back", "generation 8 serves what generation 6 did"},
+		},
+		"after the switch, and a newer one serves": {
+			proxy: flaky{first: lines("deploying", "switched"), services: serving(8)},
+			err:   parachute.ErrSuperseded,
+			says:  []string{"lost", "newer", "generation 7"},
+		},
+		"after the switch, and it was removed": {
+			proxy: flaky{first: lines("deploying", "switched"), services: serving(8)[:1]},
+			err:   parachute.ErrSuperseded,
+			says:  []string{"lost", "newer"},
 		},
 		"it serves": {
 			proxy:   flaky{first: lines("deploying", "probed"), services: serving(7)},

@@ -98,7 +98,7 @@ func (ch *change) findEnd(ctx context.Context, c *Client, lost error) (Result, e
 	for {
 		if ctx.Err() != nil {
 			return ch.result, ch.describe(&textError{
-				"interrupted after it had taken effect, and goes on: what served before may be returned to, so stop neither yet; parachute status shows how it goes on",
+				"interrupted after it had taken effect; it goes on, and what served before may have to be returned to: stop neither yet",
 				parachute.ErrUndecided,
 			})
 		}
@@ -111,7 +111,7 @@ func (ch *change) findEnd(ctx context.Context, c *Client, lost error) (Result, e
 			}
 		case time.Since(answered) >= outcomeTimeout:
 			return ch.result, ch.describe(&textError{
-				fmt.Sprintf("the connection to the proxy was lost (%v) after it had taken effect, and nobody has answered since: what served before may be returned to, so stop neither; %s", lost, ch.adviceAfterLoss()),
+				fmt.Sprintf("the connection to the proxy was lost (%v) after it had taken effect, and nobody has answered since: stop neither what it brought nor what served before; %s", lost, ch.adviceAfterLoss()),
 				errors.Join(parachute.ErrUndecided, lost),
 			})
 		}
@@ -148,8 +148,12 @@ func (ch *change) concludeEnd(services []parachute.Status, lost error) (Result, 
 			})
 		}
 	}
-	if v := ch.check(ch, services); v == superseded || v == failed || ch.verb == "deploy" && v != happened {
-		return ch.conclude(v, services, lost)
+	switch ch.check(ch, services) {
+	case happened:
+	case failed:
+		return ch.conclude(failed, services, lost)
+	default:
+		return ch.conclude(superseded, services, lost)
 	}
 	ch.result.Warning = why + "; it has ended since, but how many requests had to be cut off is not known"
 	return ch.result, nil
