@@ -22,21 +22,22 @@ type conn struct {
 	remote string
 	local  net.Addr
 
-	requests int   // how many were read
-	ahead    bool  // the request was sent before the response to the one before it
-	looks    bool  // see hasEnded
-	turn     *turn // has something that was read; nil: nothing was
-	released bool  // the connection is somebody else's
-	last     bool  // the response that is being made is the last one
-	retired  bool  // likewise, because the server was retired
-	began    time.Time
+	requests int       // how many were read
+	ahead    bool      // the request was sent before the response to the one before it
+	looks    bool      // see hasEnded
+	turn     *turn     // has something that was read; nil: nothing was
+	released bool      // the connection is somebody else's
+	last     bool      // the response that is being made is the last one
+	retired  bool      // likewise, because the server was retired
+	began    time.Time // when it could have sent its first request
 
-	mu       sync.Mutex // guards the fields below
-	phase    uint       // counts the beginnings and ends of requests: odd while there is one
-	ctx      *requestContext
-	idle     bool // it waits for a request
-	stopping bool
-	watch    watch
+	mu          sync.Mutex // guards the fields below
+	handshaking bool       // TLS is being negotiated
+	phase       uint       // counts the beginnings and ends of requests: odd while there is one
+	ctx         *requestContext
+	idle        bool // it waits for a request
+	stopping    bool
+	watch       watch
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -96,14 +97,12 @@ func (c *conn) secure() bool {
 	if !isTLS {
 		return true
 	}
-	if limit := c.server.HeadTimeout; limit > 0 {
-		c.sock.SetDeadline(c.began.Add(limit))
-	}
+	c.beginHandshake()
 	if err := secured.Handshake(); err != nil {
 		c.handshakeFailed(err)
 		return false
 	}
-	c.sock.SetDeadline(time.Time{})
+	c.endHandshake()
 	state := secured.ConnectionState()
 	c.tls = &state
 	if state.NegotiatedProtocol == "h2" && c.server.HTTP2 != nil {
@@ -111,6 +110,28 @@ func (c *conn) secure() bool {
 		return false
 	}
 	return true
+}
+
+// beginHandshake bounds how long the handshake may take.
+func (c *conn) beginHandshake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch limit := c.server.HeadTimeout; {
+	case c.stopping:
+		c.sock.SetDeadline(time.Now().Add(newTimeout))
+	case limit > 0:
+		c.sock.SetDeadline(c.began.Add(limit))
+	}
+	c.handshaking = true
+}
+
+// endHandshake is called when the client may send its first request.
+func (c *conn) endHandshake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.handshaking = false
+	c.sock.SetDeadline(time.Time{})
+	c.began = time.Now()
 }
 
 // handshakeFailed tells a client that speaks HTTP without TLS what is wrong.
@@ -129,16 +150,21 @@ func looksLikeHTTP(header [5]byte) bool {
 	return false
 }
 
-// handOver gives the connection to the server of HTTP/2.
+// handOver gives the connection to the server of HTTP/2. A Shutdown waits until it has it.
 func (c *conn) handOver(nc net.Conn) {
-	c.release()
+	c.free()
 	c.server.HTTP2(nc)
 }
 
 // release makes the connection somebody else's.
 func (c *conn) release() {
-	c.released = true
+	c.free()
 	c.server.untrack(c)
+}
+
+// free is release, but for that the server still waits for the connection.
+func (c *conn) free() {
+	c.released = true
 	c.sock.SetDeadline(time.Time{})
 	c.sock.SetReadPatience(0)
 	c.sock.SetWritePatience(0)

@@ -122,8 +122,9 @@ func (c *conn) readFirst(try bool) error {
 }
 
 // newTimeout is how long a client that has just connected may take to send its first
-// request once the server stops.
-const newTimeout = time.Second
+// request once the server stops, and before that for what is left of a TLS handshake. A
+// client that means to send one does so at once.
+const newTimeout = 500 * time.Millisecond
 
 // awaitLast is awaitRequest when the server stops: what has arrived is served. A client
 // that has connected only just now has some time to send its request.

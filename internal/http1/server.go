@@ -251,6 +251,7 @@ func (s *Server) track(nc net.Conn) *conn {
 		nc.Close()
 		return nil
 	}
+	c.stopping = s.stopping
 	s.conns[c] = struct{}{}
 	s.sweepLaterLocked()
 	return c

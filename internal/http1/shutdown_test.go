@@ -3,12 +3,17 @@ package http1_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"runtime"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -25,9 +30,11 @@ type stoppable struct {
 	ended            chan error // gets the error of the context of a request that was held
 }
 
-func newStoppable(t *testing.T) *stoppable {
+func newStoppable(t *testing.T) *stoppable { return newStoppableTLS(t, nil) }
+
+func newStoppableTLS(t *testing.T, config *tls.Config) *stoppable {
 	s := &stoppable{t: t, entered: make(chan struct{}), release: make(chan struct{}), ended: make(chan error, 1)}
-	s.Server = &http1.Server{Handler: http.HandlerFunc(s.serve)}
+	s.Server = &http1.Server{Handler: http.HandlerFunc(s.serve), TLSConfig: config}
 	s.address = start(t, s.Server)
 	return s
 }
@@ -145,6 +152,53 @@ func TestShutdownWaitsAMomentForAClientThatHasJustConnected(t *testing.T) {
 	ended := s.shutdown(t.Context())
 	send(t, client, getting("/first"))
 	is.Equal(answered(t, br), "/first")
+	is.NoErr(<-ended)
+}
+
+// A client that means to send a request does so at once.
+func TestClientThatHasSentNoRequestDelaysShutdownByHalfASecondAtMost(t *testing.T) {
+	for name, tt := range map[string]struct {
+		config *tls.Config
+		said   string
+		age    time.Duration // of the connection
+		want   time.Duration
+	}{
+		"a new connection":           {nil, "", 0, 500 * time.Millisecond},
+		"a newer one":                {nil, "", 200 * time.Millisecond, 300 * time.Millisecond},
+		"one that waits":             {nil, "", time.Second, 0},
+		"no handshake":               {&tls.Config{}, "", time.Second, 500 * time.Millisecond},
+		"the beginning of handshake": {&tls.Config{}, "\x16\x03\x01\x02\x00", time.Second, 500 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				s := &http1.Server{Handler: answer("ok"), TLSConfig: tt.config}
+				client := serveMemory(t, s)()
+				synctest.Wait() // it is accepted
+				io.WriteString(client, tt.said)
+				time.Sleep(tt.age)
+				begun := time.Now()
+				is.NoErr(s.Shutdown(t.Context()))
+				is.Equal(time.Since(begun), tt.want)
+			})
+		})
+	}
+}
+
+func TestRequestBehindAHandshakeThatShutdownMeetsIsAnswered(t *testing.T) {
+	is := is.New(t)
+	ca := httptest.NewTLSServer(nil)
+	defer ca.Close()
+	s := newStoppableTLS(t, &tls.Config{Certificates: ca.TLS.Certificates})
+	client, _ := s.dial(false)
+	for open := 0; open == 0; { // until it is accepted
+		open, _ = s.Connections()
+		runtime.Gosched()
+	}
+	ended := s.shutdown(t.Context())
+	secured := tls.Client(client, &tls.Config{InsecureSkipVerify: true})
+	send(t, secured, getting("/first"))
+	is.Equal(answered(t, bufio.NewReader(secured)), "/first")
 	is.NoErr(<-ended)
 }
 

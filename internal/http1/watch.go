@@ -97,13 +97,16 @@ func (c *conn) isStopping() bool {
 }
 
 // stop has the connection closed behind the request that it has, or at once if it has
-// none.
+// none. One that is new has a moment for its first request.
 func (c *conn) stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stopping = true
-	if c.idle {
+	switch {
+	case c.idle:
 		c.sock.SetReadDeadline(time.Unix(1, 0))
+	case c.handshaking:
+		c.sock.SetDeadline(time.Now().Add(newTimeout))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 
+	"github.com/shahnk19/parachute/cmd/parachute/internal/http2"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/tcp"
 )
 
@@ -35,20 +36,20 @@ func (s *server) addFrontends(c Config, p parts) {
 	if named := c.dedicated(); len(named) > 0 {
 		handle = s.handle(s.proxy.Except(named...))
 	}
-	s.frontends = append(s.frontends, b.plain(l.http, handle)...)
+	s.frontends = append(s.frontends, b.plain(l.http, handle))
 	for _, f := range l.further {
 		own := handle
 		if len(f.services) > 0 {
 			own = s.handle(s.proxy.Only(f.services...))
 		}
-		s.frontends = append(s.frontends, b.plain(f.Listener, own)...)
+		s.frontends = append(s.frontends, b.plain(f.Listener, own))
 	}
 	if l.https == nil {
 		return
 	}
 	config := s.proxy.TLSConfig().Clone()
 	config.MinVersion = cmp.Or(c.MinTLSVersion, tls.VersionTLS12)
-	s.frontends = append(s.frontends, b.secure(l.https, config, s.withAltSvc(handle))...)
+	s.frontends = append(s.frontends, b.secure(l.https, config, s.withAltSvc(handle)))
 	if l.quic == nil {
 		return
 	}
@@ -63,30 +64,30 @@ type frontendBuilder struct {
 	errorLog *log.Logger
 }
 
-// plain returns the frontends of a listener without TLS.
-func (b frontendBuilder) plain(l *tcp.Listener, handler http.HandlerFunc) []frontend {
-	return b.tcp("http", "h2c", l, nil, handler)
+// plain returns the frontend of a listener without TLS.
+func (b frontendBuilder) plain(l *tcp.Listener, handler http.HandlerFunc) frontend {
+	return b.tcp("http", l, nil, handler)
 }
 
-// secure returns the frontends of a listener with TLS.
-func (b frontendBuilder) secure(l *tcp.Listener, config *tls.Config, handler http.HandlerFunc) []frontend {
-	return b.tcp("https", "h2", l, config, handler)
+// secure returns the frontend of a listener with TLS.
+func (b frontendBuilder) secure(l *tcp.Listener, config *tls.Config, handler http.HandlerFunc) frontend {
+	return b.tcp("https", l, config, handler)
 }
 
-// tcp returns the frontends of a listener: one for HTTP/1, which has the connections
-// first, and one for HTTP/2, which it hands over the others to.
-func (b frontendBuilder) tcp(protocol, second string, l *tcp.Listener, config *tls.Config, handler http.HandlerFunc) []frontend {
-	accepted, handed := l.NewAcceptor(), newHTTP2Listener(l.Addr())
-	one := b.limits.newHTTP1(handler)
-	one.TLSConfig, one.HTTP2, one.ErrorLog = config, handed.hand, b.errorLog
-	two := &http.Server{Handler: b.uploads.countBodies(b.limits.check(handler)), ConnContext: b.uploads.tcpContext, ErrorLog: b.errorLog}
-	two.Protocols = new(http.Protocols)
-	two.Protocols.SetHTTP2(config != nil)
-	two.Protocols.SetUnencryptedHTTP2(config == nil)
-	b.limits.apply(two)
-	return []frontend{
-		{protocol, func() error { return one.Serve(accepted) }, one},
-		{second, func() error { return two.Serve(handed) }, two},
+func (b frontendBuilder) tcp(protocol string, l *tcp.Listener, config *tls.Config, handler http.HandlerFunc) frontend {
+	accepted := l.NewAcceptor()
+	s := &tcpServer{b.limits.newHTTP1(handler), &http2.Server{New: b.newHTTP2(handler)}}
+	s.one.TLSConfig, s.one.HTTP2, s.one.ErrorLog = config, s.two.Serve, b.errorLog
+	return frontend{protocol, func() error { return s.serve(accepted) }, s}
+}
+
+// newHTTP2 returns what makes servers of HTTP/2.
+func (b frontendBuilder) newHTTP2(handler http.HandlerFunc) func() *http.Server {
+	handler = b.uploads.countBodies(b.limits.check(handler))
+	return func() *http.Server {
+		s := &http.Server{Handler: handler, ConnContext: b.uploads.tcpContext, ErrorLog: b.errorLog}
+		b.limits.apply(s)
+		return s
 	}
 }
 

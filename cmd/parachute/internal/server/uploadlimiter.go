@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
 	"io"
 	"log/slog"
 	"net"
@@ -63,8 +62,8 @@ type uploadConnKey struct{}
 func (u *uploadLimiter) tcpContext(ctx context.Context, conn net.Conn) context.Context {
 	c := &uploadConn{limiter: u, remote: conn.RemoteAddr(), window: connWindow, ordered: true}
 	c.hangUp = func() {
-		if secured, ok := conn.(*tls.Conn); ok {
-			conn = secured.NetConn() // a TLS connection would wait to send close_notify
+		if above, ok := conn.(interface{ NetConn() net.Conn }); ok {
+			conn = above.NetConn() // a TLS connection would wait to send close_notify
 		}
 		conn.Close()
 	}
