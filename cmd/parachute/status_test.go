@@ -48,3 +48,13 @@ func TestStatusIsWatchedUntilItIsInterrupted(t *testing.T) {
 	is.Equal(gone.wait(t), 1)
 	is.True(strings.Contains(gone.stderr.String(), "status web: no such service"))
 }
+
+func TestStatusSaysWhereThePageIs(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	env := newEnvironment(t)
+	startProxy(t, inProcess, env)
+	status := inProcess(t, env, "status", "--web")
+	is.Equal(status.wait(t), 1)
+	is.True(strings.Contains(status.stderr.String(), "--page-port 9000")) // how to turn it on
+}

@@ -3,7 +3,7 @@
 package page
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"embed"
 	"fmt"
@@ -190,14 +190,13 @@ func isPrefix(s string) bool {
 	return strings.HasPrefix(s, "/") && path.Clean(s) == s && s != "/"
 }
 
+// write writes a page while it is made: the first bytes of a long one come at once.
 func (p *Page) write(w http.ResponseWriter, name string, d document) {
-	var b bytes.Buffer
-	if err := p.pages.ExecuteTemplate(&b, name, d); err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Write(b.Bytes())
+	out := bufio.NewWriterSize(w, 16<<10)
+	if p.pages.ExecuteTemplate(out, name, d) == nil { // else the client has left
+		out.Flush()
+	}
 }
 
 func (p *Page) serveOverview(w http.ResponseWriter, r *http.Request) {
