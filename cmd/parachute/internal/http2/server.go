@@ -68,9 +68,12 @@ func (s *Server) untrack(c *conn) {
 	}
 }
 
-// Shutdown has each connection end when the client knows of that, and when what it has
-// sent until then is answered. It returns when there are no connections, or when ctx ends,
-// with its error. It may be called again, as for connections that Serve got since.
+// Retire has each connection end when the client knows of that, and when what it has sent
+// until then is answered. It does not wait for that.
+func (s *Server) Retire() { s.stop() }
+
+// Shutdown is Retire, and returns when there are no connections, or when ctx ends, with
+// its error. It may be called again, as for connections that Serve got since.
 func (s *Server) Shutdown(ctx context.Context) error {
 	empty := s.stop()
 	select {

@@ -18,6 +18,8 @@ type frontend struct {
 	protocol string
 	serve    func() error // serves until it fails or server is shut down
 	server   interface {
+		// Retire takes no more connections, and has those end that there are.
+		Retire()
 		Shutdown(ctx context.Context) error
 		Close() error
 	}

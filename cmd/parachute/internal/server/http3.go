@@ -147,6 +147,9 @@ func (q *quicServer) Close() error {
 	}
 }
 
+// Retire accepts no more requests, and tells the clients so. It does not wait.
+func (q *quicServer) Retire() { q.beginShutdown() }
+
 func (q *quicServer) beginShutdown() {
 	q.shutdownOnce.Do(func() {
 		var ctx context.Context

@@ -19,6 +19,13 @@ type tcpServer struct {
 
 func (s *tcpServer) serve(l net.Listener) error { return s.one.Serve(l) }
 
+// Retire accepts no more connections, and leaves it to the clients when those that there
+// are end: each is told with its next answer, or, over HTTP/2, at once.
+func (s *tcpServer) Retire() {
+	s.one.Retire()
+	s.two.Retire()
+}
+
 // Shutdown accepts no more connections, and returns when there are none any more, or when
 // ctx ends, with its error. It may be called again.
 func (s *tcpServer) Shutdown(ctx context.Context) error {

@@ -34,6 +34,7 @@ type Listener struct {
 	mu          sync.Mutex // guards the fields below
 	acceptor    *Acceptor  // the newest
 	isFinishing bool       // Finish was called: the acceptor ends when the queue is empty
+	finishBy    time.Time  // when it ends all the same
 	isClosed    bool
 }
 
@@ -98,8 +99,9 @@ func (l *Listener) Close() error {
 // Finish closes the socket when all connections were accepted that clients have opened,
 // whatever the quota, and returns then. From the beginning of Finish on, clients that
 // begin to connect get no reply, as far as the system can do that: they ask again a
-// second later, and reach whoever listens on the address by then. If nobody accepts
-// connections, Finish closes the socket at once.
+// second later, and reach whoever listens on the address by then. Where it cannot, as many
+// are accepted as come within finishTimeout. If nobody accepts connections, Finish closes
+// the socket at once.
 func (l *Listener) Finish() error {
 	ignoreNewcomers(l.socket)
 	l.mu.Lock()
@@ -108,7 +110,7 @@ func (l *Listener) Finish() error {
 		l.mu.Unlock()
 		return l.Close()
 	}
-	l.isFinishing = true
+	l.isFinishing, l.finishBy = true, time.Now().Add(finishTimeout)
 	a.wake()
 	l.mu.Unlock()
 	<-a.stopped
@@ -211,9 +213,14 @@ func (a *Acceptor) Accept() (net.Conn, error) {
 	}
 }
 
-// settleTime is how long a connection may take to arrive that is being opened when the
-// Listener finishes.
-const settleTime = 5 * time.Millisecond
+const (
+	// settleTime is how long a connection may take to arrive that is being opened when
+	// the Listener finishes.
+	settleTime = 5 * time.Millisecond
+
+	// finishTimeout bounds how long connections are accepted when the Listener finishes.
+	finishTimeout = 500 * time.Millisecond
+)
 
 // mayFinish reports whether a, which was woken, is still to accept what is there. If so, it bounds how long
 // the next connection may take.
@@ -221,7 +228,7 @@ func (a *Acceptor) mayFinish() bool {
 	l := a.listener
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.isFinishing || a.isStopped() {
+	if !l.isFinishing || a.isStopped() || time.Now().After(l.finishBy) {
 		return false
 	}
 	l.socket.SetDeadline(time.Now().Add(settleTime))
