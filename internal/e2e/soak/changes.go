@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -16,7 +17,7 @@ type deed func(ctx context.Context, chance *rand.Rand) error
 
 // changes returns what is done to a service by commands.
 func (s *service) changes() []deed {
-	all := []deed{s.deploy, s.deploy, s.deploy, s.deployReaders, s.deployAgain, s.deployInPart, s.deploySick, s.deployKilled, s.deployTwice, s.deployPaused, s.rollOut, s.pause, s.stop, s.haltKilled}
+	all := []deed{s.deploy, s.deploy, s.deploy, s.deployReaders, s.deployAgain, s.deployInPart, s.deploySick, s.deployKilled, s.deployTwice, s.deployPaused, s.deployDying, s.rollOut, s.pause, s.stop, s.haltKilled}
 	if s.name == guest {
 		all = append(all, s.remove, s.remove)
 	}
@@ -217,6 +218,48 @@ func (s *service) deployTwice(ctx context.Context, chance *rand.Rand) error {
 
 // exitSuperseded is what a command ends with if a newer change came first.
 const exitSuperseded = 4
+
+// deployDying deploys what dies as soon as it serves. If requests to the old version still
+// run then, the deploy is to be taken back.
+func (s *service) deployDying(ctx context.Context, _ *rand.Rand) error {
+	fresh, err := s.prepare(ctx, 1, false, false)
+	if err != nil {
+		return err
+	}
+	old := s.serving(false)
+	begun := time.Now()
+	defer s.soak.ledger.begin(deployDying, s.name, nil)()
+	s.switching(fresh, old)
+	back := func() {}
+	x := s.soak.newExchange("command", s, false)
+	s.soak.ledger.begun(x)
+	r := s.soak.proxy.command(context.Background(), func(kind string) {
+		if kind == "switched" && x.first.IsZero() { // again, if it is taken back
+			x.first = time.Now()
+			s.switched(old)
+			back = s.soak.ledger.begin(targetKilled, s.name, fresh[0].instance)
+			fresh[0].instance.end(syscall.SIGKILL)
+		}
+	}, slices.Concat([]string{"deploy", s.name}, targetFlags(fresh), s.flags)...)
+	defer func() { back() }()
+	switch x.status = r.code; {
+	case r.code == 0 || r.code == exitUndecided && !x.first.IsZero():
+		s.soak.ledger.good(x)
+	case r.kind == "taken_back":
+		s.soak.ledger.good(x)
+		defer s.soak.ledger.enter(takenBack, s.name, begun)
+	default:
+		s.soak.ledger.failed(x, commanding, fmt.Errorf("deploy of what dies: %w", r.err))
+	}
+	if err := s.tidy(ctx); err != nil {
+		return err
+	}
+	_, err = fresh[0].start(ctx, s.soak.dir) // unless it is retired
+	return err
+}
+
+// exitUndecided is what a command ends with if what serves may not stay.
+const exitUndecided = 3
 
 // deployPaused deploys while the service is paused.
 func (s *service) deployPaused(ctx context.Context, chance *rand.Rand) error {

@@ -54,6 +54,11 @@ var contract = []clause{
 
 	{"stream ended by a deploy", "docs/applications.md#what-clients-see-at-a-deploy", deployed, streamEnded, 0},
 	{"stream ended by a deploy whose client was killed", "docs/applications.md#what-clients-see-at-a-deploy", deployKilled, streamEnded, 0},
+	{"stream ended by a deploy that was to fail", "docs/applications.md#what-clients-see-at-a-deploy", deployDying, streamEnded, 0},
+	{"answered by the old version again: deploy taken back", "docs/deploying.md#when-a-target-fails-after-the-switch", takenBack, func(f *failure, _ *disturbance) bool {
+		_, stale := f.err.(staleAnswer)
+		return stale
+	}, 0},
 	{"stream ended by a rollout", "docs/applications.md#what-clients-see-at-a-deploy", rolledOut, streamEnded, 0},
 	{"stream ended by a pause", "docs/deploying.md#pausing-and-stopping", paused, streamEnded, 0},
 	{"stream ended by a stop", "docs/deploying.md#pausing-and-stopping", stopped, streamEnded, 0},

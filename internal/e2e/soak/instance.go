@@ -46,11 +46,11 @@ func newInstance(service, name, scheme, host string) (*instance, error) {
 }
 
 // start starts a process, and returns when it accepts connections. It reports false if
-// the instance is retired.
+// the instance is retired, or runs already.
 func (in *instance) start(ctx context.Context, dir string) (bool, error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.retired {
+	if in.retired || in.cmd != nil {
 		return false, nil
 	}
 	self, err := os.Executable()

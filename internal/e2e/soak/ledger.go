@@ -35,6 +35,8 @@ const (
 	deployed       what = "deploy"
 	deployRefused  what = "deploy of what is not healthy"
 	deployKilled   what = "control client killed"
+	deployDying    what = "deploy of what dies behind the switch"
+	takenBack      what = "deploy taken back"
 	rolledOut      what = "rollout"
 	paused         what = "pause"
 	stopped        what = "stop"
@@ -77,6 +79,13 @@ func (l *ledger) begin(kind what, service string, on *instance) (end func()) {
 		defer l.mu.Unlock()
 		d.to = time.Now()
 	}
+}
+
+// enter enters a disturbance that has lasted since from, and is over.
+func (l *ledger) enter(kind what, service string, from time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.disturbances = append(l.disturbances, &disturbance{kind: kind, service: service, from: from, to: time.Now()})
 }
 
 // A tally counts exchanges of one kind.

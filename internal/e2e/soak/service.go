@@ -63,6 +63,9 @@ func (s *soak) flagsOf(name, host string) []string {
 	return flags
 }
 
+// A staleAnswer is that of a target which had been replaced.
+type staleAnswer struct{ error }
+
 // answered returns an error if the target that answered x must not have.
 func (s *service) answered(x *exchange) error {
 	s.mu.Lock()
@@ -72,7 +75,7 @@ func (s *service) answered(x *exchange) error {
 	case st == nil:
 		return fmt.Errorf("answered by %q, which is no target of the service", x.instance)
 	case !st.until.IsZero() && x.began.After(st.until):
-		return fmt.Errorf("answered by %s, %v after that was replaced", x.instance, x.began.Sub(st.until))
+		return staleAnswer{fmt.Errorf("answered by %s, %v after that was replaced", x.instance, x.began.Sub(st.until))}
 	}
 	if !st.answered {
 		st.answered = true
@@ -165,6 +168,9 @@ func (s *service) learn(is parachute.Status, unused []string) {
 	defer s.mu.Unlock()
 	for _, st := range s.standing {
 		st.serves = slices.Contains(targets, st.address)
+		if st.serves {
+			st.until = time.Time{} // also where it does so again
+		}
 		if !st.serves && slices.Contains(unused, st.address) {
 			st.end(time.Now())
 			st.retire()
