@@ -206,7 +206,8 @@ func TestEveryCommandRunsWithTheBinary(t *testing.T) {
 		{"stop web --drain-timeout 1s --message closed", 0, "stopped", parachute.StateStopped},
 		{"resume web", 0, "resumed", parachute.StateServing},
 		{"rollout deploy web --target A --read-target B --deploy-timeout 5s --drain-timeout 5s", 0, "rollout beside", parachute.StateServing},
-		{"rollout set web --percent 130", 1, "130", parachute.StateServing},
+		{"rollout set web --percent 101", 2, "want a number from 0 to 100", parachute.StateServing},
+		{"rollout set web --percent=-1", 2, "want a number from 0 to 100", parachute.StateServing},
 		{"rollout set web --percent 10", 0, "10 %", parachute.StateServing},
 		{"rollout set web --percent 10 --list v1,v2", 0, "v1, v2", parachute.StateServing},
 		{"rollout set web", 2, "--percent, --list or both", parachute.StateServing},
@@ -299,4 +300,25 @@ func TestServiceThatCannotBeRestoredIsKeptForABetterDay(t *testing.T) {
 	answer, err := get(client, address, "broken.test", "/")
 	is.NoErr(err)
 	is.Equal(answer, "200 web-1")
+}
+
+func TestErrorsOfRolloutsNameTheirCommand(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	env := newEnvironment(t)
+	startProxy(t, asBinary, env)
+	is.Equal(deploy(t, env, newApp(t, "web")), 0)
+	for command, want := range map[string]string{
+		"rollout deploy none --target 127.0.0.1:1": "parachute: rollout deploy none: no such service\n",
+		"rollout set none --percent 5":             "parachute: rollout set none: no such service\n",
+		"rollout set default --percent 5":          "parachute: rollout set default: the service has no rollout: deploy one first\n",
+		"rollout stop none":                        "parachute: rollout stop none: no such service\n",
+		"pause split":                              "parachute: pause split: no such service\n",
+	} {
+		p := asBinary(t, env, strings.Fields(command)...)
+		is.Equal(p.wait(t), 1)
+		if got := p.stderr.String(); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s", command, got)
+		}
+	}
 }

@@ -122,11 +122,27 @@ func shellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// A flagError is an error with flags in its %+v form, which has hints in it.
+// withCommand returns an error's text of the library that begins with what was being
+// done in the words of the command for it: "rollout set web: ..." for "split web: ...".
+func withCommand(text string) string {
+	for verb, command := range map[string]string{
+		"roll out ":    "rollout deploy ",
+		"split ":       "rollout set ",
+		"end rollout ": "rollout stop ",
+	} {
+		if rest, ok := strings.CutPrefix(text, "parachute: "+verb); ok {
+			return "parachute: " + command + rest
+		}
+	}
+	return text
+}
+
+// A flagError is an error with the words of the command line in its %+v form, which has
+// hints in it.
 type flagError struct{ error }
 
 func (e flagError) Unwrap() error { return e.error }
 
 func (e flagError) Format(s fmt.State, verb rune) {
-	verbose.Format(s, verb, e.error, withFlags(fmt.Sprintf("%+v", e.error)))
+	verbose.Format(s, verb, e.error, withCommand(withFlags(fmt.Sprintf("%+v", e.error))))
 }

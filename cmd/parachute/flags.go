@@ -301,12 +301,12 @@ func (*grpcService) IsBool() bool { return true }
 
 func (grpcService) choices() []string { return nil }
 
-// A percentage is a number. The library checks its range.
+// A percentage is a number from 0 to 100.
 type percentage int
 
 func (p *percentage) UnmarshalText(text []byte) error {
 	n, err := strconv.Atoi(string(text))
-	if err != nil {
+	if err != nil || n < 0 || n > 100 {
 		return fmt.Errorf("%q is no percentage: want a number from 0 to 100", text)
 	}
 	*p = percentage(n)

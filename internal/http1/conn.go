@@ -31,6 +31,8 @@ type conn struct {
 	retired  bool      // likewise, because the server was retired
 	began    time.Time // when it could have sent its first request
 
+	idleUntil time.Time // when it has been without a request for too long; while it is
+
 	mu          sync.Mutex // guards the fields below
 	handshaking bool       // TLS is being negotiated
 	phase       uint       // counts the beginnings and ends of requests: odd while there is one

@@ -18,12 +18,13 @@ const prefaceLine = "PRI * HTTP/2.0\r\n"
 // readHead reads the head of the next request into c.turn. It reports false if there
 // is none, or none that is served.
 func (c *conn) readHead() bool {
-	if c.ahead = c.turn != nil; !c.ahead && !c.awaitRequest() {
+	if c.ahead = c.turn != nil; !c.ahead && !c.awaitRequest(c.idleEnd()) {
 		return false
 	}
 	t, s := c.turn, &c.server.limits
 	var found search
-	for limited := false; ; limited = true {
+	limited := false
+	for {
 		unread := t.in.unread()
 		if c.requests == 0 && c.server.HTTP2 != nil && bytes.HasPrefix(unread, []byte(prefaceLine)) {
 			c.turn = nil
@@ -41,8 +42,18 @@ func (c *conn) readHead() bool {
 			c.sock.SetReadDeadline(time.Time{})
 			return true
 		}
+		if string(unread) == "\r\n" && !found.passed {
+			// Some clients send an empty line behind a body (RFC 9112, section 2.2).
+			// It may be all that comes, so it begins no request.
+			if !c.awaitBehindEmptyLine() {
+				return false
+			}
+			t, found = c.turn, search{passed: true}
+			continue
+		}
 		if !limited {
 			c.limitHead()
+			limited = true
 		}
 		err = t.in.fill()
 		switch {
@@ -65,13 +76,32 @@ func (c *conn) limitHead() {
 	c.sock.SetReadDeadline(until)
 }
 
-// awaitRequest waits for the first byte of a request, without a turn as far as that is
-// possible. It reports false if none comes.
-func (c *conn) awaitRequest() bool {
-	var until time.Time
+// idleEnd returns until when a connection may be without a request from now on, or no
+// time if there is no limit.
+func (c *conn) idleEnd() (until time.Time) {
 	if limit := c.server.IdleTimeout; limit > 0 {
 		until = time.Now().Add(limit)
 	}
+	c.idleUntil = until
+	return until
+}
+
+// awaitBehindEmptyLine is awaitRequest where nothing but an empty line has been read,
+// which it drops. The time without a request goes on.
+func (c *conn) awaitBehindEmptyLine() bool {
+	t := c.turn
+	c.turn = nil
+	t.giveBack()
+	until := c.idleUntil
+	if c.ahead { // it begins here
+		c.ahead, until = false, c.idleEnd()
+	}
+	return c.awaitRequest(until)
+}
+
+// awaitRequest waits for the first byte of a request, without a turn as far as that is
+// possible. It reports false if none has come by then.
+func (c *conn) awaitRequest(until time.Time) bool {
 	c.sock.SetReadPatience(0)
 	c.sock.SetReadDeadline(until)
 	if !c.setIdle(true) {

@@ -66,11 +66,12 @@ type limits struct {
 // A search looks for the end of a head. It looks at each byte once, however many
 // pieces they arrive in.
 type search struct {
-	begin   int // of the request line
-	lineEnd int // of the request line; 0: it has not arrived
-	line    int // the beginning of the last line
-	next    int // what comes before it was searched
-	lines   int // how many were complete
+	passed  bool // an empty line was passed over before, so none may begin b
+	begin   int  // of the request line
+	lineEnd int  // of the request line; 0: it has not arrived
+	line    int  // the beginning of the last line
+	next    int  // what comes before it was searched
+	lines   int  // how many were complete
 }
 
 // maxMethod is how long a method may be if the request line does not end.
@@ -78,7 +79,7 @@ const maxMethod = 64
 
 // run returns where the head in b ends, or 0 if it has not arrived as a whole.
 func (s *search) run(b []byte, l *limits) (end int, err error) {
-	if s.begin == 0 && len(b) > 0 && b[0] == '\r' {
+	if s.begin == 0 && !s.passed && len(b) > 0 && b[0] == '\r' {
 		if len(b) == 1 {
 			return 0, nil
 		}

@@ -63,6 +63,53 @@ func TestSlowClientsAreGivenUp(t *testing.T) {
 	}
 }
 
+// Some clients send an empty line behind a body. That begins no request, which would
+// have to come within 10 s, and does not prolong the time without one.
+func TestEmptyLineBehindABodyBeginsNoRequest(t *testing.T) {
+	const request = "POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 5\r\n\r\nhello"
+	for name, tt := range map[string]struct {
+		pieces []string // 30 s apart
+		want   []string // the statuses
+		after  time.Duration
+	}{
+		"with the body":                {[]string{request + "\r\n"}, []string{"200"}, 75 * time.Second},
+		"later":                        {[]string{request, "\r\n"}, []string{"200"}, 75 * time.Second},
+		"in two pieces":                {[]string{request + "\r", "\n"}, []string{"200", "408"}, 10 * time.Second}, // half a line may be anything
+		"before the first request":     {[]string{"\r\n"}, nil, 75 * time.Second},
+		"and then a request":           {[]string{request + "\r\n", request}, []string{"200", "200"}, 30*time.Second + 75*time.Second},
+		"and then half a head":         {[]string{request + "\r\n", "GET"}, []string{"200", "408"}, 40 * time.Second},
+		"twice at once":                {[]string{request + "\r\n\r\n"}, []string{"200", "400"}, 0},
+		"twice, with time in between":  {[]string{request + "\r\n", "\r\n"}, []string{"200", "400"}, 30 * time.Second},
+		"with each of several in turn": {[]string{request + "\r\n", request + "\r\n", request + "\r\n"}, []string{"200", "200", "200"}, 60*time.Second + 75*time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				client, closed := serveInMemory(t, func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) })
+				began := time.Now()
+				sent := make(chan struct{})
+				go func() {
+					defer close(sent)
+					for _, piece := range tt.pieces {
+						io.WriteString(client, piece)
+						time.Sleep(30 * time.Second)
+					}
+				}()
+				answers, _ := io.ReadAll(client)
+				var got []string
+				for _, answer := range strings.Split(string(answers), "HTTP/1.1 ")[1:] {
+					got = append(got, answer[:3])
+				}
+				is.Equal(got, tt.want)
+				is.Equal(time.Since(began).Truncate(time.Second), tt.after) // but for what is left to linger
+				client.Close()
+				<-closed
+				<-sent
+			})
+		})
+	}
+}
+
 func TestClientThatTakesNothingIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
