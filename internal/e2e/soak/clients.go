@@ -134,7 +134,11 @@ func (s *soak) pipelining(on *service) client {
 			s.ledger.begun(x)
 			all, requests = append(all, x), append(requests, r)
 		}
-		out.Flush()
+		if out.Flush() == nil {
+			for _, x := range all {
+				x.sent = time.Now()
+			}
+		}
 		for i, x := range all {
 			resp, err := http.ReadResponse(w.in, requests[i])
 			if err != nil {
@@ -263,6 +267,7 @@ func (s *soak) talking(on *service) client {
 	return repeat(100*time.Millisecond, func(chance *rand.Rand) {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
+		ctx, sent := watchSending(ctx)
 		x := s.newExchange("WebSocket", on, true)
 		s.ledger.begun(x)
 		c, resp, err := websocket.Dial(ctx, "ws://"+s.proxy.http+"/socket", &websocket.DialOptions{
@@ -270,6 +275,7 @@ func (s *soak) talking(on *service) client {
 		})
 		switch {
 		case err != nil && resp == nil:
+			x.sent = sent()
 			s.ledger.failed(x, unanswered(err), err)
 			return
 		case err != nil:

@@ -15,10 +15,9 @@ const (
 // comes. It has no other way to see that its peer was killed.
 const quicSilence = 5 * time.Second
 
-// crossing is how long a request takes at most to the proxy, on a machine that is busy:
-// one that began so long before the proxy closed an idle connection may not have been
-// there.
-const crossing = 250 * time.Millisecond
+// crossing is how long a request takes at most to the proxy: one that was sent so long
+// before the proxy closed an idle connection may not have been there.
+const crossing = 50 * time.Millisecond
 
 // A clause is one case in which a request may fail.
 type clause struct {
@@ -86,7 +85,7 @@ var contract = []clause{
 		case connecting, commanding:
 			return true
 		case asking: // on a connection that the proxy was about to close
-			return f.began.After(d.from.Add(-crossing))
+			return f.sent.IsZero() || f.sent.After(d.from.Add(-crossing))
 		}
 		return false
 	}, 0},

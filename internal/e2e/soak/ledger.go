@@ -119,6 +119,7 @@ type exchange struct {
 	nonce   string
 	again   bool // the request may be sent twice
 	began   time.Time
+	sent    time.Time // when all of it had been, as far as that is known; zero: it had not been, or is not known
 
 	// What is known of the answer.
 	first    time.Time // of its bytes
@@ -142,6 +143,9 @@ func (f *failure) String() string {
 		text += fmt.Sprintf(" %d %s", f.status, f.part)
 	}
 	text += fmt.Sprintf(" after %v: %v", f.ended.Sub(f.began).Round(time.Millisecond), f.err)
+	if !f.sent.IsZero() {
+		text += ", sent after " + f.sent.Sub(f.began).Round(time.Millisecond).String()
+	}
 	if f.instance != "" {
 		text += ", answered by " + f.instance
 	}

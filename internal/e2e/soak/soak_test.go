@@ -120,6 +120,7 @@ func TestFailureIsPutDownOnlyToWhatWasDoneToIt(t *testing.T) {
 		{kind: targetKilled, service: web, instance: one, from: at(10), to: at(12)},
 		{kind: stopped, service: web, from: at(20), to: at(22)},
 		{kind: deployed, service: web, from: at(30), to: at(32)},
+		{kind: proxyRestarted, from: at(40), to: at(42)},
 	}}
 	cause := func(f failure, log logLine) string {
 		f.nonce = "nonce"
@@ -148,6 +149,12 @@ func TestFailureIsPutDownOnlyToWhatWasDoneToIt(t *testing.T) {
 	is.Equal(cause(failure{of(web, true, 29, 200, "", ""), at(31), streaming, endedInOrder{}, logLine{}}, logLine{}), "stream ended by a deploy")
 	is.Equal(cause(failure{of(web, true, 29, 200, "", ""), at(31), streaming, brokenStream{}, logLine{}}, logLine{}), "") // not as streams are ended
 	is.Equal(cause(failure{of(web, true, 29, 200, "", ""), at(31), answering, nil, logLine{}}, logLine{}), "")            // no stream
+
+	inTime, late := of(web, true, 39, 0, "", ""), of(web, true, 39, 0, "", "")
+	inTime.sent, late.sent = at(39), at(41)
+	is.Equal(cause(failure{inTime, at(41), asking, nil, logLine{}}, logLine{}), "") // what was accepted before the signal is answered
+	is.Equal(cause(failure{late, at(41), asking, nil, logLine{}}, logLine{}), "proxy restarted, and was not there")
+	is.Equal(cause(failure{inTime, at(41), answering, nil, logLine{}}, logLine{}), "") // an answer is not cut
 }
 
 func TestAnswerOfAReplacedTargetIsWrong(t *testing.T) {

@@ -9,7 +9,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -32,6 +34,7 @@ type question struct {
 func (s *soak) ask(on *service, by http.RoundTripper, scheme, kind string, q question) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	ctx, sent := watchSending(ctx)
 	x := s.newExchange(kind, on, q.method == http.MethodGet)
 	var body io.Reader
 	if q.body != nil {
@@ -47,11 +50,28 @@ func (s *soak) ask(on *service, by http.RoundTripper, scheme, kind string, q que
 	s.ledger.begun(x)
 	resp, err := by.RoundTrip(r)
 	if err != nil {
+		x.sent = sent()
 		s.ledger.failed(x, unanswered(err), err)
 		return
 	}
 	defer resp.Body.Close()
 	s.settle(on, x, resp, q.check)
+}
+
+// watchSending returns a context for a request, and what tells when that was sent.
+func watchSending(ctx context.Context) (watched context.Context, sent func() time.Time) {
+	var at atomic.Pointer[time.Time]
+	watched = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(is httptrace.WroteRequestInfo) {
+		if now := time.Now(); is.Err == nil {
+			at.Store(&now)
+		}
+	}})
+	return watched, func() time.Time {
+		if t := at.Load(); t != nil {
+			return *t
+		}
+		return time.Time{}
+	}
 }
 
 // settle checks an answer whose head has come.

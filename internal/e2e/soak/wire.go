@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"time"
 )
 
@@ -78,6 +79,9 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 		r.Close = true
 	}
 	sent := r.Write(w.conn) // an answer may come before all has been sent
+	if trace := httptrace.ContextClientTrace(r.Context()); trace != nil {
+		trace.WroteRequest(httptrace.WroteRequestInfo{Err: sent})
+	}
 	resp, err := http.ReadResponse(w.in, r)
 	if err != nil {
 		w.close()
