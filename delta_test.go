@@ -51,10 +51,10 @@ func TestDeltaHasWhatAChangeAltersAndNothingElse(t *testing.T) {
 		for _, d := range deltas {
 			changed, removed = append(changed, namesOf(d.Changed)), append(removed, d.Removed)
 		}
-		is.Equal(changed, [][]string{{"b serving"}, {"c paused"}, nil})
+		is.Equal(changed, [][]string{{"b serving"}, {"c paused"}, {"a removed"}}) // the history of a goes on
 		is.Equal(removed, [][]string{nil, nil, {"a"}})
 		is.Equal(deltas[0].Changed[0].Deployment.Hosts, []string{"b.test"})
 		is.Equal(namesOf(slices.Collect(deltas[0].All)), []string{"a serving", "b serving", "c serving"}) // as of then
-		is.Equal(namesOf(slices.Collect(deltas[2].All)), []string{"b serving", "c paused"})
+		is.Equal(namesOf(slices.Collect(deltas[2].All)), []string{"b serving", "c paused", "a removed"})
 	})
 }

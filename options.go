@@ -53,7 +53,9 @@ type Options struct {
 
 	// CommitDelta, if not nil, is called in place of Commit, with what a change
 	// alters, so that it costs as much among thousands of services as among
-	// two. When it is called, and what an error means, is as for Commit.
+	// two. When it is called, and what an error means, is as for Commit. Close
+	// calls it once more, with a Delta that alters nothing, so that the figures in
+	// All can be kept; an error of that is logged.
 	CommitDelta func(Delta) error
 
 	// Observe is called exactly once for every request, when it has ended,
@@ -126,6 +128,10 @@ type Options struct {
 	// nil, loopback and private addresses are trusted; if empty, nobody is.
 	TrustedProxies []netip.Prefix
 
+	// KeepHistory is how many of the last deployments of each service History knows,
+	// with the one that serves. If 0, 10; if negative, only that.
+	KeepHistory int
+
 	// AffinityKey hides the targets in the cookies of Deployment.Affinity. With
 	// the same key after a restart, and in all proxies that have the same
 	// services, visitors stay where they are. If empty, it is random.
@@ -174,7 +180,7 @@ type Predecessor struct {
 // handed to Restore. All that it names is altered by one change: a restart must find
 // all of it or nothing.
 type Delta struct {
-	Changed []Status // as these services are from now on, by name
+	Changed []Status // as these services are from now on, by name; StateRemoved: its History is to be kept
 	Removed []string // services that are no more
 
 	// All yields everything that Restore needs, with this change in it, by name.
@@ -591,6 +597,7 @@ func (e *TakenBackError) Unwrap() error { return ErrTakenBack }
 func (o Options) normalize() Options {
 	o.UserAgent = cmp.Or(o.UserAgent, agent.Name("parachute", "github.com/shahnk19/parachute"))
 	o.MaxHeld = cmp.Or(o.MaxHeld, 1000)
+	o.KeepHistory = max(cmp.Or(o.KeepHistory, 10), 1)
 	o.TargetHeader = http.CanonicalHeaderKey(o.TargetHeader)
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext

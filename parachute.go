@@ -48,6 +48,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -69,6 +70,7 @@ import (
 	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
+	"github.com/shahnk19/parachute/internal/history"
 	"github.com/shahnk19/parachute/internal/inprocess"
 	"github.com/shahnk19/parachute/internal/inuse"
 	"github.com/shahnk19/parachute/internal/pages"
@@ -111,11 +113,12 @@ type Proxy struct {
 // New returns a Proxy without services. Nothing runs until the first Deploy or
 // Restore.
 func New(opts Options) *Proxy {
+	normalized := opts.normalize()
 	p := &Proxy{
-		options:          opts.normalize(),
+		options:          normalized,
 		began:            time.Now(),
 		trustsExplicitly: opts.TrustedProxies != nil,
-		router:           newRouter(&opts),
+		router:           newRouter(&normalized),
 		pages:            pages.New(opts.ErrorPages),
 		hop:              forward.NewHop(),
 		handlers:         inprocess.NewAll(opts.Handlers, opts.Logger),
@@ -294,6 +297,7 @@ func (p *Proxy) Services() []Status {
 	all := slices.Collect(statuses(services))
 	for i := range all {
 		s := &all[i]
+		s.Figures, s.History = nil, nil
 		s.Live = services[s.Service].live(at)
 		s.Live.Changes = changes[s.Service]
 	}
@@ -357,10 +361,15 @@ func (p *Proxy) Restore(services []Status) error {
 	defer p.router.changes.Leave()
 	restored := make(map[string]*version, len(services))
 	byHost := make(map[string][]*version)
+	removed := make(map[string][]Past)
 	var generation uint64
 	var errs []error
 	for _, s := range services {
 		generation = max(generation, s.Generation)
+		if s.State == StateRemoved {
+			removed[s.Service] = s.History
+			continue
+		}
 		v, err := p.restore(s, restored, byHost)
 		if err != nil {
 			err = describe("restore", s.Service, err)
@@ -374,7 +383,7 @@ func (p *Proxy) Restore(services []Status) error {
 			}
 		}
 	}
-	if !p.router.restore(restored, generation) {
+	if !p.router.restore(restored, removed, generation) {
 		for _, v := range restored {
 			v.close()
 		}
@@ -557,6 +566,9 @@ func (p *Proxy) Close() error {
 
 func (p *Proxy) close() {
 	changed := p.stop()
+	if err := p.router.commitFigures(); err != nil && p.options.Logger != nil {
+		p.options.Logger.Warn("the figures of the history are lost since the last change of each service", "error", err)
+	}
 	served := p.router.close()
 	close(p.done)
 	for _, v := range served {
@@ -642,6 +654,79 @@ func (f *fault) Unwrap() error { return f.sentinel }
 // faultf returns an error that reads as the format says and is sentinel.
 func faultf(sentinel error, format string, args ...any) error {
 	return &fault{sentinel, fmt.Sprintf(format, args...)}
+}
+
+// A Past is a deployment of a service that was switched to: its Service, Generation,
+// Release, By and Targets; the generation that it Restores, if any; when it was
+// Switched to, and when it Ended, which is zero while it serves; its End; its Figures;
+// and, in what Commit gets alone, its Deployment.
+type Past = history.Record
+
+// End says how a deployment came to its end.
+type End = history.End
+
+const (
+	EndReplaced  = history.Replaced  // a later one took its place
+	EndTakenBack = history.TakenBack // the one before took its place again, because it failed
+	EndRemoved   = history.Removed   // with its service
+)
+
+// Figures are of the requests to the targets of a deployment, which count as in Traffic,
+// those included that ended during its drain: for how long it has Served; Requests,
+// Errors and ErrorRate; and P50 and P99, which are of those since the Proxy was made.
+type Figures = history.Figures
+
+// History returns the last deployments of a service, also of one that was removed, or
+// those of all services, by name, if service is empty: the latest first, which is the
+// one that serves if Ended is zero. It returns ErrNotFound for a service of which it
+// knows nothing. How many it knows, Options.KeepHistory says; of those services that
+// were removed it knows the last hundred. Past.Deployment is nil: it may have secrets.
+func (p *Proxy) History(service string) ([]Past, error) {
+	all := p.router.routes.Load().history(service)
+	if len(all) == 0 && service != "" {
+		return nil, describe("history", service, ErrNotFound)
+	}
+	for i := range all {
+		all[i] = all[i].Told(time.Now())
+	}
+	return all, nil
+}
+
+// A Rollback says which deployment to bring back.
+type Rollback struct {
+	To string // a generation or a release that History has; if empty, the latest that was replaced
+	By string // Deployment.By of the new one
+}
+
+// Rollback deploys again what a service has served before, or had when it was removed,
+// as Deploy does: with a new generation, and with probes of its targets, which must
+// still be there, or be there again. It returns ErrInvalid where the history has not
+// what how.To says, and ErrNotFound where there is no history.
+func (p *Proxy) Rollback(ctx context.Context, service string, how Rollback) error {
+	table := p.router.routes.Load()
+	past, err := history.Choose(table.history(service), how.To)
+	switch {
+	case errors.Is(err, history.ErrEmpty):
+		err = ErrNotFound
+	case err != nil:
+		err = faultf(ErrInvalid, "%v", err)
+	}
+	var d Deployment
+	if err == nil {
+		if err = json.Unmarshal(past.Deployment, &d); err != nil {
+			err = faultf(ErrInvalid, "generation %d cannot be deployed again: %v", past.Generation, err)
+		}
+	}
+	if err == nil {
+		d.By = how.By
+		err = p.deploy(ctx, d)
+	}
+	err = p.refuse("roll back", service, err)
+	var gone *UnhealthyError
+	if w, ok := err.(*verbose.Wrapped); ok && errors.As(err, &gone) {
+		w.Err = fmt.Errorf("%w; start what was there in generation %d again, and then roll back", w.Err, past.Generation)
+	}
+	return err
 }
 
 // EventKind says what an Event is about.

@@ -35,6 +35,7 @@ import (
 // It never changes once it is published.
 type table struct {
 	services map[string]*version // by name
+	removed  map[string][]Past   // what was served, the latest first, by services that are no more
 	sites    hostname.Map[site]
 	unnamed  *site // has the certificate for clients that name no host; nil: they get none
 	closed   bool  // nobody is served any more
@@ -756,7 +757,9 @@ func (q *request) finish() {
 		if q.isStream {
 			took = o.FirstByte
 		}
-		q.lastTarget.traffic.Observe(q.start.Sub(q.proxy.began)+o.Duration, took, o.Waited, q.isError())
+		failed := q.isError()
+		q.lastTarget.traffic.Observe(q.start.Sub(q.proxy.began)+o.Duration, took, o.Waited, failed)
+		q.lastTarget.served.Load().Observe(max(took-o.Waited, 0), failed)
 	}
 	if observe != nil {
 		observe(q.r, *o)

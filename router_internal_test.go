@@ -31,7 +31,9 @@ func tableOf(n int) (*table, []string) {
 
 // idle returns a target that is not probed and to which nothing is sent.
 func idle() *target {
-	return &target{address: "web-1:3000", conns: upstream.New(upstream.Options{}), traffic: new(histogram.Traffic)}
+	t := &target{address: "web-1:3000", conns: upstream.New(upstream.Options{}), traffic: new(histogram.Traffic)}
+	t.served.Store(new(histogram.Total))
+	return t
 }
 
 func TestLookupFindsEachOfManyHosts(t *testing.T) {
@@ -62,7 +64,7 @@ func TestShutdownClosesTheGatesOfIdleVersionsToo(t *testing.T) {
 	is := is.New(t)
 	p := New(Options{})
 	v := newVersion(Status{Service: "web"}, wants{claims: []claim{{}}}, newGroup([]*target{idle()}, nil, ""))
-	is.True(p.router.restore(map[string]*version{"web": v}, 1))
+	is.True(p.router.restore(map[string]*version{"web": v}, nil, 1))
 	lane := v.main.pick(0, nil, false, affinity.Visitor{})
 	is.NoErr(p.Shutdown(t.Context()))
 	_, ok := lane.Enter()

@@ -1,7 +1,9 @@
 package parachute
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"maps"
@@ -15,6 +17,8 @@ import (
 	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
+	"github.com/shahnk19/parachute/internal/histogram"
+	"github.com/shahnk19/parachute/internal/history"
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/interrupted"
 	"github.com/shahnk19/parachute/internal/reservation"
@@ -819,9 +823,11 @@ func (v *version) close() {
 // takes its turn to replace it.
 type router struct {
 	routes  atomic.Pointer[table]
-	commit  func(t *table, changed string) error // keeps what t says of the service, before t is published; nil: another Proxy does
-	follow  func(service string, s *Status)      // Predecessor.Follow
+	commit  func(t *table, changed string, forgotten []string) error // keeps what t says of the service, before t is published; nil: another Proxy does
+	follow  func(service string, s *Status)                          // Predecessor.Follow
 	changes *reservation.Book[wants]
+
+	keepHistory int // Options.KeepHistory
 
 	// publishing is held from before a commit until its table is stored, so
 	// that what is kept and what is served change in the same order.
@@ -834,7 +840,7 @@ func newRouter(o *Options) *router {
 	superseded := func(by uint64) error {
 		return faultf(ErrSuperseded, "superseded by generation %d of the service, which was asked for later", by)
 	}
-	r := &router{commit: o.commit, follow: o.Predecessor.Follow, changes: reservation.New[wants](superseded, ErrClosed)}
+	r := &router{commit: o.commit, keepHistory: o.KeepHistory, follow: o.Predecessor.Follow, changes: reservation.New[wants](superseded, ErrClosed)}
 	r.routes.Store(newTable(map[string]*version{}))
 	return r
 }
@@ -892,8 +898,9 @@ func (r *router) publishAnyway(refused *error, ctx context.Context, res *reserve
 		return nil, nil, nil
 	}
 	t := current.with(service, next)
+	forgotten := t.remember(service, previous, next, r.keepHistory)
 	if r.commit != nil {
-		switch err := r.commit(t, service); {
+		switch err := r.commit(t, service, forgotten); {
 		case err != nil && refused != nil:
 			*refused = err
 		case err != nil:
@@ -919,18 +926,19 @@ func (r *router) catchUp(service string) error {
 	if t.closed || r.commit == nil {
 		return nil
 	}
-	return r.commit(t, service)
+	return r.commit(t, service, nil)
 }
 
 // restore publishes services without a commit and reports true, if nothing has
 // been asked of the router before. Generations go on after last.
-func (r *router) restore(services map[string]*version, last uint64) bool {
+func (r *router) restore(services map[string]*version, removed map[string][]Past, last uint64) bool {
 	r.publishing.Lock()
 	defer r.publishing.Unlock()
 	if old := r.routes.Load(); len(old.services) > 0 || old.closed {
 		return false
 	}
 	t := newTable(services)
+	t.removed = removed
 	return r.changes.PublishFirst(last, func() { r.routes.Store(t) })
 }
 
@@ -956,11 +964,23 @@ func (r *router) renew() []*version {
 		next.setPredecessor(v)
 		services[name] = next
 	}
-	r.routes.Store(newTable(services))
+	t := newTable(services)
+	t.removed = old.removed
+	r.routes.Store(t)
 	for name, v := range old.services {
 		v.announceReplaced(services[name])
 	}
 	return slices.Collect(maps.Values(old.services))
+}
+
+// commitFigures has what was counted since the last changes committed.
+func (r *router) commitFigures() error {
+	r.publishing.Lock()
+	defer r.publishing.Unlock()
+	if t := r.routes.Load(); r.commit != nil && len(t.services) > 0 {
+		return r.commit(t, "", nil)
+	}
+	return nil
 }
 
 // close publishes the last table, which serves nobody, and returns the
@@ -979,21 +999,40 @@ func (r *router) close() []*version {
 	return slices.Collect(maps.Values(old.services))
 }
 
-// commit has the hooks keep what t says of a service that has changed.
-func (o *Options) commit(t *table, changed string) error {
+// commit has the hooks keep what t says of a service that has changed, and that those
+// are forgotten whose history was kept. Changed is empty for what was only counted.
+func (o *Options) commit(t *table, changed string, forgotten []string) error {
 	switch {
 	case o.CommitDelta != nil:
-		d := Delta{All: statuses(t.services)}
+		d := Delta{All: t.all, Removed: forgotten}
 		if v := t.services[changed]; v != nil {
-			d.Changed = []Status{v.status.clone()}
-		} else {
-			d.Removed = []string{changed}
+			d.Changed = []Status{v.kept()}
+		} else if changed != "" {
+			d.Removed = append(d.Removed, changed)
+			if past := t.removed[changed]; past != nil {
+				d.Changed = []Status{{Service: changed, State: StateRemoved, History: past}}
+			}
 		}
 		return o.CommitDelta(d)
-	case o.Commit != nil:
+	case o.Commit != nil && changed != "":
 		return o.Commit(slices.Collect(statuses(t.services)))
 	}
 	return nil
+}
+
+// all yields what a restart must restore: the services, and then what is known of
+// those that were removed.
+func (t *table) all(yield func(Status) bool) {
+	for s := range statuses(t.services) {
+		if !yield(s) {
+			return
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.removed)) {
+		if !yield(Status{Service: name, State: StateRemoved, History: t.removed[name]}) {
+			return
+		}
+	}
 }
 
 // newTable returns the table of these versions, no two of which have the same
@@ -1018,7 +1057,7 @@ func newTable(services map[string]*version) *table {
 // so that a change costs little, however many services there are.
 func (t *table) with(service string, next *version) *table {
 	previous := t.services[service]
-	changed := &table{services: maps.Clone(t.services), sites: t.sites.Clone()}
+	changed := &table{services: maps.Clone(t.services), sites: t.sites.Clone(), removed: t.removed}
 	delete(changed.services, service)
 	byHost := make(map[string][]*version)
 	if previous != nil {
@@ -1078,11 +1117,95 @@ func newSite(host string, versions []*version) *site {
 	return s
 }
 
+// kept returns what a restart must restore of v.
+func (v *version) kept() Status {
+	s := v.status.clone()
+	if f := cmp.Or(s.Figures, new(Figures)).Plus(v.counted()); f.Requests > 0 {
+		s.Figures = &f
+	}
+	return s
+}
+
+// counted returns what counts the requests to v's main targets.
+func (v *version) counted() (all []*histogram.Total) {
+	for _, t := range targetsOf(v.main.lanes()) {
+		all = append(all, t.served.Load())
+	}
+	return all
+}
+
+// past returns what v serves, as History tells of it, with its Deployment if it has
+// ended.
+func (v *version) past(end End) Past {
+	s := &v.status
+	h := Past{
+		Service: s.Service, Generation: s.Generation, Release: s.Deployment.Release, By: s.Deployment.By, Restores: s.Restores,
+		Targets:  slices.Concat(s.Deployment.Targets, s.Deployment.ReadTargets),
+		Switched: s.Switched, Figures: *cmp.Or(s.Figures, new(Figures)), Counted: v.counted(),
+	}
+	if end != "" {
+		h = h.EndedAs(end, time.Now().Round(0))
+		h.Deployment, _ = json.Marshal(s.Deployment) // it came as JSON, or could have
+	}
+	return h
+}
+
+// remember has t, in which next has just taken the place of previous, know what the
+// service has served before. It returns the services of which it knows nothing any
+// more. T is not published yet.
+func (t *table) remember(service string, previous, next *version, most int) (forgotten []string) {
+	past := t.removed[service]
+	if previous != nil && next != nil && previous.status.Generation == next.status.Generation {
+		return nil // it serves the same
+	}
+	if previous != nil {
+		end := EndReplaced
+		switch {
+		case next == nil:
+			end = EndRemoved
+		case next.status.Restores != 0:
+			end = EndTakenBack
+			for _, t := range targetsOf(next.main.lanes()) { // which have served before
+				t.served.Store(new(histogram.Total))
+			}
+		}
+		past = append([]Past{previous.past(end)}, previous.status.History...)
+	}
+	if next == nil {
+		t.removed, forgotten = history.Remove(t.removed, service, past[:min(len(past), most)])
+		return forgotten
+	}
+	next.status.Switched, next.status.History = time.Now().Round(0), past[:min(len(past), most-1)]
+	if t.removed[service] != nil {
+		t.removed = maps.Clone(t.removed)
+		delete(t.removed, service)
+	}
+	return nil
+}
+
+// history returns what is known of the deployments of a service or, if it is empty, of
+// all, by name: the latest first. The caller may change it, but for what is in it.
+func (t *table) history(service string) []Past {
+	names := []string{service}
+	if service == "" {
+		names = slices.AppendSeq(slices.Collect(maps.Keys(t.services)), maps.Keys(t.removed))
+		slices.Sort(names)
+	}
+	all := []Past{}
+	for _, name := range names {
+		if v := t.services[name]; v != nil {
+			all = append(append(all, v.past("")), v.status.History...)
+		}
+		all = append(all, t.removed[name]...)
+	}
+	return all
+}
+
 // statuses yields what a restart must restore, by name.
 func statuses(services map[string]*version) iter.Seq[Status] {
 	return func(yield func(Status) bool) {
 		for _, name := range slices.Sorted(maps.Keys(services)) {
-			if !yield(services[name].status.clone()) {
+			if !yield(services[name].kept()) {
 				return
 			}
 		}

@@ -52,6 +52,7 @@ type target struct {
 	schedule *schedule      // of all targets of the Proxy
 	monitor  *monitor
 	traffic  *histogram.Traffic                // of the requests sent to the address, across deploys
+	served   atomic.Pointer[histogram.Total]   // counts the requests that this target got last, for the history
 	inUse    *inuse.Counter[endpoint.Endpoint] // of all targets of the Proxy, by place
 
 	healthy  atomic.Bool    // according to the probes alone
@@ -120,6 +121,7 @@ func (p *Proxy) newTarget(at parsedTarget, s *spec, m *monitor) *target {
 		health:   HealthUnknown,
 		since:    time.Now(),
 	}
+	t.served.Store(new(histogram.Total))
 	t.exchange = t.conns.Exchange
 	if at.Network == "tcp" {
 		t.origin = location.NewOrigin(at.Scheme == "https", at.Address)
@@ -588,6 +590,7 @@ const (
 	StatePaused  State = "paused"  // they wait
 	StateStopped State = "stopped" // they are answered 503
 	StateFailed  State = "failed"  // it could not be restored; they are answered 503
+	StateRemoved State = "removed" // it is no more, only its History is kept; in a Delta alone
 )
 
 // A Status is what is known of a service: what was asked for, which is what
@@ -603,6 +606,13 @@ type Status struct {
 	Error      string     `json:"error,omitempty"`    // why State is StateFailed
 	Restores   uint64     `json:"restores,omitempty"` // the earlier generation whose Deployment this is again, since a newer one was taken back; 0: it is a new one
 	Live       *Live      `json:"live,omitempty"`     // nil in what Commit gets; ignored by Restore
+
+	// Switched is when the Deployment began to serve; zero: not known. The others are
+	// in what Commit gets, and what Restore takes, alone: Figures has what was counted
+	// of the Deployment, History has those before it, the latest first.
+	Switched time.Time `json:"switched,omitzero"`
+	Figures  *Figures  `json:"figures,omitempty"`
+	History  []Past    `json:"history,omitempty"`
 }
 
 // Live is what goes on in a service at the moment of the call.
@@ -689,10 +699,10 @@ func (s Status) normalize() Status {
 
 // clone returns a Status that shares no memory with s but for Live.
 func (s Status) clone() Status {
-	live := s.Live
-	s.Live = nil
+	live, history := s.Live, s.History
+	s.Live, s.History = nil, nil
 	s = deep.Copy(s)
-	s.Live = live
+	s.Live, s.History = live, slices.Clone(history) // nobody changes what is in one
 	return s
 }
 

@@ -178,3 +178,51 @@ func timeOf(bucket int) time.Duration {
 	high := float64(uint64(1)<<doublings) * (1 + float64(part+1)/parts)
 	return time.Duration(2 * low * high / (low + high)).Round(time.Microsecond)
 }
+
+// A Total counts things from the first one on. The zero value has counted nothing, and
+// is small until then. It may be used by any number of goroutines at once, but must not
+// be copied.
+type Total struct {
+	kept atomic.Pointer[sums]
+}
+
+type sums struct {
+	took   [buckets]atomic.Uint64
+	failed atomic.Uint64
+}
+
+// Observe counts what took so long. It costs what Histogram.Observe does.
+func (t *Total) Observe(took time.Duration, failed bool) {
+	kept := t.kept.Load()
+	if kept == nil {
+		t.kept.CompareAndSwap(nil, new(sums))
+		kept = t.kept.Load() // it may be somebody else's
+	}
+	kept.took[bucketOf(took)].Add(1)
+	if failed {
+		kept.failed.Add(1)
+	}
+}
+
+// Sum returns what was counted by all of totals together. Its Span is 0.
+func Sum(totals []*Total) Minute {
+	var m Minute
+	var all [buckets]uint64
+	for _, t := range totals {
+		kept := t.kept.Load()
+		if kept == nil {
+			continue
+		}
+		for i := range kept.took {
+			n := kept.took[i].Load()
+			all[i] += n
+			m.Count += n
+		}
+		m.Failed += kept.failed.Load()
+	}
+	m.Failed = min(m.Failed, m.Count) // one may have been added in between
+	if m.Count > 0 {
+		m.P50, m.P99 = quantile(&all, m.Count, 50), quantile(&all, m.Count, 99)
+	}
+	return m
+}

@@ -126,3 +126,20 @@ func TestNothingIsLostWhereSlicesBegin(t *testing.T) {
 	is.Equal(m.Count, uint64(goroutines*each))
 	is.Equal(m.Failed, uint64(goroutines*each/2))
 }
+
+func TestSumIsOfAllThatWasEverCounted(t *testing.T) {
+	is := is.New(t)
+	var a, b, none histogram.Total
+	for range 98 {
+		a.Observe(10*time.Millisecond, false)
+	}
+	b.Observe(time.Second, true)
+	b.Observe(2*time.Second, false)
+	m := histogram.Sum([]*histogram.Total{&a, &none, &b})
+	is.Equal(m.Count, uint64(100))
+	is.Equal(m.Failed, uint64(1))
+	is.True(m.P50 > 9*time.Millisecond && m.P50 < 11*time.Millisecond)
+	is.True(m.P99 > 900*time.Millisecond && m.P99 < 1100*time.Millisecond)
+	is.Equal(histogram.Sum(nil), histogram.Minute{})
+	is.Equal(histogram.Sum([]*histogram.Total{&none}), histogram.Minute{})
+}

@@ -1,0 +1,168 @@
+// Package history tells what was deployed, and which of that to bring back.
+package history
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/shahnk19/parachute/internal/histogram"
+	"github.com/shahnk19/parachute/internal/wire"
+)
+
+// A Record is a deployment of a service that was switched to.
+type Record struct {
+	Service    string    `json:"service"`
+	Generation uint64    `json:"generation"`
+	Release    string    `json:"release,omitempty"`
+	By         string    `json:"by,omitempty"`
+	Restores   uint64    `json:"restores,omitempty"` // the generation that it brought back; 0: none
+	Targets    []string  `json:"targets"`            // then the ReadTargets
+	Switched   time.Time `json:"switched,omitzero"`  // when it was; zero: not known
+	Ended      time.Time `json:"ended,omitzero"`     // zero: it serves
+	End        End       `json:"end,omitempty"`
+	Figures    Figures   `json:"figures"`
+
+	// Deployment is what was deployed, in what Commit gets. It may have been written
+	// by another version of this package, so only a rollback looks into it.
+	Deployment json.RawMessage `json:"deployment,omitempty"`
+
+	Counted []*histogram.Total `json:"-"` // beside Figures
+}
+
+// End says how a deployment came to its end.
+type End string
+
+const (
+	Replaced  End = "replaced"   // a later one took its place
+	TakenBack End = "taken back" // the one before took its place again, because it failed
+	Removed   End = "removed"    // with its service
+)
+
+// Figures are of the requests that were sent to the targets of a deployment, which
+// count as in Traffic, and of those that ended during its drain. P50 and P99 are of
+// those since this process was started, if there are any.
+type Figures struct {
+	Served    time.Duration `json:"served"` // how long it has served
+	Requests  uint64        `json:"requests"`
+	Errors    uint64        `json:"errors"`
+	ErrorRate float64       `json:"error_rate"` // how much of Requests were Errors: 0 to 1
+	P50       time.Duration `json:"p50"`
+	P99       time.Duration `json:"p99"`
+}
+
+func (f Figures) MarshalJSON() ([]byte, error)  { return wire.Marshal(f) }
+func (f *Figures) UnmarshalJSON(b []byte) error { return wire.Unmarshal(b, f) }
+
+// Plus returns f with what else was counted.
+func (f Figures) Plus(counted []*histogram.Total) Figures {
+	m := histogram.Sum(counted)
+	if f.Requests, f.Errors = f.Requests+m.Count, f.Errors+m.Failed; m.Count > 0 {
+		f.P50, f.P99 = m.P50, m.P99
+		f.ErrorRate = float64(f.Errors) / float64(f.Requests)
+	}
+	return f
+}
+
+// MarshalJSON has the figures as they are now.
+func (r Record) MarshalJSON() ([]byte, error) {
+	type plain Record
+	r.Figures = r.Figures.Plus(r.Counted)
+	return json.Marshal(plain(r))
+}
+
+// Told returns r as somebody may be told of it at that time: with the figures as they
+// are, and without what only a rollback looks into.
+func (r Record) Told(now time.Time) Record {
+	if r.Ended.IsZero() {
+		r.Figures.Served = served(r.Switched, now)
+	}
+	r.Figures = r.Figures.Plus(r.Counted)
+	r.Deployment, r.Counted = nil, nil
+	return r
+}
+
+// EndedAs returns r, which served until now, with how it has ended.
+func (r Record) EndedAs(end End, now time.Time) Record {
+	r.End, r.Ended, r.Figures.Served = end, now, served(r.Switched, now)
+	return r
+}
+
+func served(since, until time.Time) time.Duration {
+	if since.IsZero() {
+		return 0
+	}
+	return max(until.Sub(since), 0).Round(time.Millisecond)
+}
+
+// mostRemoved is of how many services that were removed the records are kept.
+const mostRemoved = 100
+
+// Remove returns removed with the records of another service that was removed, the
+// latest first, of which there is one or more. It returns whose records had to make
+// room for them, those of which the last has ended first. Removed is not changed.
+func Remove(removed map[string][]Record, service string, past []Record) (with map[string][]Record, forgotten []string) {
+	with = maps.Clone(removed)
+	if with == nil {
+		with = make(map[string][]Record)
+	}
+	with[service] = past
+	if len(with) > mostRemoved {
+		oldest := slices.MinFunc(slices.Collect(maps.Keys(with)), func(a, b string) int {
+			return with[a][0].Ended.Compare(with[b][0].Ended)
+		})
+		delete(with, oldest)
+		forgotten = []string{oldest}
+	}
+	return with, forgotten
+}
+
+// ErrEmpty is why nothing can be chosen where nothing is known.
+var ErrEmpty = errors.New("nothing was deployed")
+
+// Choose returns the one of past, the latest first, that to names: by its generation,
+// or else by its release. If to is empty, it is the latest that has ended otherwise
+// than by being taken back, and that the one which serves has not brought back. The
+// error says what there is.
+func Choose(past []Record, to string) (Record, error) {
+	if len(past) == 0 {
+		return Record{}, ErrEmpty
+	}
+	var serves Record
+	if past[0].Ended.IsZero() {
+		serves, past = past[0], past[1:]
+	}
+	number, fault := strconv.ParseUint(to, 10, 64)
+	isNumber := fault == nil
+	var matches []func(Record) bool
+	if to == "" {
+		matches = append(matches, func(r Record) bool { return r.End != TakenBack && r.Generation != serves.Restores })
+	} else {
+		matches = append(matches,
+			func(r Record) bool { return isNumber && r.Generation == number },
+			func(r Record) bool { return r.Release == to })
+	}
+	for _, match := range matches {
+		if at := slices.IndexFunc(past, match); at >= 0 {
+			return past[at], nil
+		}
+	}
+	switch {
+	case to == "":
+		return Record{}, fmt.Errorf("nothing was deployed before generation %d, which serves", serves.Generation)
+	case isNumber && number == serves.Generation || to == serves.Release:
+		return Record{}, fmt.Errorf("%s is what serves", to)
+	case len(past) == 0:
+		return Record{}, fmt.Errorf("%s is not in the history: nothing was deployed before generation %d, which serves", to, serves.Generation)
+	}
+	var known []string
+	for _, r := range past {
+		known = append(known, strings.TrimSpace(fmt.Sprintf("%d %s", r.Generation, r.Release)))
+	}
+	return Record{}, fmt.Errorf("%s is neither a generation nor a release in the history, which has %s", to, strings.Join(known, ", "))
+}
