@@ -7,6 +7,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/shahnk19/parachute"
 )
@@ -97,16 +98,36 @@ func encodeRecord(d parachute.Delta) ([]byte, error) {
 	return journalLine(content), nil
 }
 
+// What is remembered of a service is apart from it, so that versions of this program
+// which know no history read the service.
+type memory struct {
+	Switched time.Time          `json:"switched,omitzero"`
+	Figures  *parachute.Figures `json:"figures,omitempty"`
+	Past     []parachute.Past   `json:"past,omitempty"`
+}
+
 // encode returns services one by one.
 func encode(services seq) (file, error) {
 	f := file{Services: []json.RawMessage{}}
 	for s := range services {
-		s.Live = nil
+		m := memory{s.Switched, s.Figures, s.History}
+		s.Live, s.Switched, s.Figures, s.History = nil, time.Time{}, nil, nil
 		data, err := json.Marshal(s)
 		if err != nil {
 			return f, err
 		}
-		f.Services = append(f.Services, data)
+		if s.State != parachute.StateRemoved {
+			f.Services = append(f.Services, data)
+		}
+		if m.Switched.IsZero() && m.Figures == nil && m.Past == nil {
+			continue
+		}
+		if f.History == nil {
+			f.History = make(map[string]json.RawMessage)
+		}
+		if f.History[s.Service], err = json.Marshal(m); err != nil {
+			return f, err
+		}
 	}
 	return f, nil
 }

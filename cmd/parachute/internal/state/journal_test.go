@@ -71,11 +71,11 @@ func (p *proxy) change(changed []parachute.Status, removed ...string) error {
 	for name, s := range p.services {
 		next.services[name] = s
 	}
-	for _, s := range changed {
-		next.services[s.Service] = s
-	}
 	for _, name := range removed {
 		delete(next.services, name)
+	}
+	for _, s := range changed {
+		next.services[s.Service] = s
 	}
 	err := p.store.Commit(parachute.Delta{Changed: changed, Removed: removed, All: slices.Values(next.all())})
 	if err == nil {

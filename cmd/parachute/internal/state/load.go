@@ -95,8 +95,9 @@ func (s *Store) Read() ([]parachute.Status, error) {
 type found struct {
 	dir      string
 	entries  []entry
-	index    map[string]int // of an entry by the name of its service
-	base     string         // the file that the journals were added to; empty: there is none
+	index    map[string]int             // of an entry by the name of its service
+	history  map[string]json.RawMessage // of memory, by service
+	base     string                     // the file that the journals were added to; empty: there is none
 	unusable []unusable
 	damaged  map[string]int // lines of a journal that cannot be read, by its name
 	position position
@@ -121,7 +122,7 @@ type unusable struct {
 // at this time. The journals are read first, the newer one before the one before: so
 // nothing is missed while another process goes on to save.
 func (s *Store) find() (*found, error) {
-	l := &found{dir: s.dir, index: make(map[string]int), damaged: make(map[string]int)}
+	l := &found{dir: s.dir, index: make(map[string]int), history: make(map[string]json.RawMessage), damaged: make(map[string]int)}
 	var journals []journalFile
 	for _, name := range []string{journalName, previousJournalName} {
 		data, err := regular.ReadFileNoFollow(s.path(name), maxSize)
@@ -222,6 +223,7 @@ func (l *found) apply(from string, f file) {
 			delete(l.index, name)
 			l.entries[i].data = nil
 		}
+		delete(l.history, name)
 	}
 	for i, data := range f.Services {
 		var named struct {
@@ -241,6 +243,7 @@ func (l *found) apply(from string, f file) {
 		}
 		l.entries = append(l.entries, e)
 	}
+	maps.Copy(l.history, f.History)
 }
 
 // services decodes the services one by one. What is broken is told in sentences, by
@@ -257,6 +260,7 @@ func (l *found) services() (services []parachute.Status, broken map[string][]str
 		}
 		status, err := decodeStatus(e.data)
 		if err == nil {
+			l.remember(&status, tell)
 			services = append(services, status)
 			continue
 		}
@@ -268,10 +272,41 @@ func (l *found) services() (services []parachute.Status, broken map[string][]str
 		services = append(services, status)
 		tell(e.from, "service %s cannot be restored: %v; deploy it again", status.Service, err)
 	}
+	for _, name := range slices.Sorted(maps.Keys(l.history)) {
+		if _, isThere := l.index[name]; isThere {
+			continue
+		}
+		status := parachute.Status{Service: name, State: parachute.StateRemoved}
+		l.remember(&status, tell)
+		if len(status.History) > 0 {
+			services = append(services, status)
+		}
+	}
 	for name, lines := range l.damaged {
 		tell(name, "%d changes cannot be read: look at what is deployed", lines)
 	}
 	return services, broken
+}
+
+// remember adds to s what is remembered of the service. If that cannot be read, the
+// service is served without it.
+func (l *found) remember(s *parachute.Status, tell func(from, format string, args ...any)) {
+	data := l.history[s.Service]
+	if data == nil {
+		return
+	}
+	if bytes.ContainsRune(data, '\n') { // it was made to be looked at
+		var compact bytes.Buffer
+		if json.Compact(&compact, data) == nil {
+			data = compact.Bytes()
+		}
+	}
+	var m memory
+	if err := json.Unmarshal(data, &m); err != nil {
+		tell(l.base, "the history of service %s cannot be read: %v", s.Service, err)
+		return
+	}
+	s.Switched, s.Figures, s.History = m.Switched, m.Figures, m.Past
 }
 
 // read returns what is in a state.json, with the services not decoded.
