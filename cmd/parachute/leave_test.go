@@ -69,6 +69,50 @@ func TestShutdownDelayKeepsAllButReadiness(t *testing.T) {
 	is.Equal(proxy.wait(t), 1) // at once
 }
 
+// The one before it still has a request, and says so until another has its socket.
+func TestNextProxyServesWhileTheOneBeforeItEnds(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	env := newEnvironment(t)
+	metrics := freePort(t)
+	first, address := startProxy(t, asBinary, env, "--metrics-port", metrics)
+	a := newApp(t, "web-1")
+	is.Equal(deploy(t, env, a), 0)
+	running := hold(t, address, a)
+
+	is.NoErr(first.signal(syscall.SIGTERM))
+	first.stdout.await(t, first, `"msg":"stopping"`)
+	status := asBinary(t, env, "status")
+	is.Equal(status.wait(t), 0)
+	is.True(strings.Contains(status.stdout.String(), "The proxy is stopping. It waits for 1 request, until "))
+	is.True(strings.Contains(status.stdout.String(), "web-1") || strings.Contains(status.stdout.String(), a.address))
+	is.Equal(readiness(metrics), "503")
+
+	_, port, err := net.SplitHostPort(address)
+	is.NoErr(err)
+	next, _ := startProxy(t, asBinary, env, "--http-port", port, "--metrics-port", metrics)
+	is.Equal(readiness(metrics), "200")
+	is.Equal(len(list(t, env)), 1)
+	status = asBinary(t, env, "status")
+	is.Equal(status.wait(t), 0)
+	is.True(!strings.Contains(status.stdout.String(), "stopping")) // that is the next one
+	select {
+	case <-first.ended:
+		t.Fatal("the request was not waited for")
+	default:
+	}
+	a.release <- struct{}{}
+	is.Equal(<-running, "200 web-1")
+	is.Equal(first.wait(t), 0)
+
+	is.Equal(deploy(t, env, newApp(t, "web-2")), 0) // the state and the socket are the next one's
+	answer, err := get(newClient(t), address, "localhost", "/")
+	is.NoErr(err)
+	is.Equal(answer, "200 web-2")
+	is.NoErr(next.signal(syscall.SIGTERM))
+	is.Equal(next.wait(t), 0)
+}
+
 // A balancer is HAProxy with the configuration of the documentation.
 type balancer struct {
 	address string

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 )
 
 // A report is the data that status shows.
@@ -16,6 +17,7 @@ type report struct {
 	services     []parachute.Status
 	modes        hostModes
 	certificates []parachute.Certificate
+	stopping     *control.Stopping // nil: the proxy is not stopping
 	now          time.Time
 }
 
@@ -23,6 +25,10 @@ type report struct {
 // lines of at most that many columns; if columns is 0, of any length.
 func (r *report) text(columns int) string {
 	var all []string
+	if r.stopping != nil {
+		all = append(all, fmt.Sprintf("The proxy is stopping. It waits for %s, until %s at the latest.\n",
+			pluralize(r.stopping.Requests, "request"), r.stopping.Until.Format(time.TimeOnly)))
+	}
 	for _, s := range r.services {
 		all = append(all, r.serviceCard(s).text(columns))
 		if s.Live != nil && len(s.Live.Targets) > 0 {

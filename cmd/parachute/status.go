@@ -54,7 +54,7 @@ func (c *statusCommand) Run(ctx context.Context, p *program) error {
 		return err
 	case c.JSON:
 		return p.printJSON(r.services)
-	case len(r.services) == 0:
+	case len(r.services) == 0 && r.stopping == nil:
 		fmt.Fprintln(p.stderr, nothingDeployed)
 		return nil
 	}
@@ -91,6 +91,11 @@ func (c *statusCommand) fetch(ctx context.Context, client *control.Client) (*rep
 		r.services = r.services[i : i+1]
 	}
 	if !c.JSON {
+		v, err := client.Version(ctx)
+		if err != nil {
+			return nil, &remoteError{fmt.Errorf("status: %w", err)}
+		}
+		r.stopping = v.Stopping
 		if r.certificates, err = client.Certificates(ctx); err != nil {
 			return nil, &remoteError{fmt.Errorf("status: %w", err)}
 		}

@@ -58,6 +58,12 @@ func (c *Client) Version(ctx context.Context) (Version, error) {
 // query gets path and decodes the answer into v, within queryTimeout or until ctx
 // ends.
 func (c *Client) query(ctx context.Context, path string, v any) error {
+	return c.call(ctx, http.MethodGet, path, v)
+}
+
+// call sends a request without a body, and decodes the answer as query does, unless v is
+// nil.
+func (c *Client) call(ctx context.Context, method, path string, v any) error {
 	conn, err := c.dialFirst(ctx)
 	if err != nil {
 		return err
@@ -66,13 +72,15 @@ func (c *Client) query(ctx context.Context, path string, v any) error {
 	_ = conn.SetDeadline(time.Now().Add(queryTimeout))
 	stop := context.AfterFunc(ctx, conn.expire)
 	defer stop()
-	resp, err := conn.send(http.MethodGet, path, nil)
+	resp, err := conn.send(method, path, nil)
 	if err == nil {
 		defer resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
 			return conn.readError(resp)
 		}
-		err = json.NewDecoder(resp.Body).Decode(v)
+		if v != nil {
+			err = json.NewDecoder(resp.Body).Decode(v)
+		}
 	}
 	switch {
 	case err == nil:

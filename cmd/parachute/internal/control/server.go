@@ -26,6 +26,13 @@ type Server struct {
 	// Server serves.
 	Logs Logs
 
+	// Stopping returns what the process waits for; nil if it is not stopping.
+	// Succeeded is called, after Refuse, when another process takes the control
+	// socket: it leaves that process whatever else it needs. Either may be nil; they
+	// must not be changed once the Server serves.
+	Stopping  func() *Stopping
+	Succeeded func()
+
 	// Page is the URL of the page to look at; empty: there is none. It must be set
 	// before the Server serves.
 	Page string
@@ -90,6 +97,7 @@ func (s *Server) Handler(p *parachute.Proxy) http.Handler {
 		{"GET", "/v1/certificates", "", c.certificates},
 		{"GET", "/v1/logs", "logs", c.logs},
 		{"GET", "/v1/version", "", c.version},
+		{"POST", "/v1/successor", "succeed", c.succeed},
 	}
 }
 
@@ -169,7 +177,24 @@ type handlers struct {
 }
 
 func (c *handlers) version(w http.ResponseWriter, r *http.Request) {
-	writeJSON(w, http.StatusOK, Version{Version: c.server.version, PID: os.Getpid(), UnknownNames: c.proxy.UnknownNames(), Page: c.server.Page})
+	v := Version{Version: c.server.version, PID: os.Getpid(), UnknownNames: c.proxy.UnknownNames(), Page: c.server.Page}
+	if c.server.Stopping != nil {
+		v.Stopping = c.server.Stopping()
+	}
+	writeJSON(w, http.StatusOK, v)
+}
+
+// succeed lets the process that asks have the control socket, once no changes are made here
+// any more.
+func (c *handlers) succeed(w http.ResponseWriter, r *http.Request) {
+	if !c.server.refuses.Load() {
+		writeError(w, fmt.Errorf("parachute: succeed: pid %d is not stopping: %w", os.Getpid(), parachute.ErrConflict))
+		return
+	}
+	if c.server.Succeeded != nil {
+		c.server.Succeeded()
+	}
+	writeJSON(w, http.StatusOK, struct{}{})
 }
 
 func (c *handlers) list(w http.ResponseWriter, r *http.Request) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -53,8 +54,8 @@ func (o SocketOptions) allowsOthers() bool { return o.Mode&0o077 != 0 || o.Group
 // only connections from root and from the user of this process.
 //
 // If the folder of the socket is missing, Listen creates it for those who may
-// connect. It returns an error with a pid if a process listens at path already. It
-// replaces a socket of our user that nobody listens on; anything else at path is
+// connect. It returns an error with a pid if a process listens at path already, unless
+// that is stopping. It replaces a socket of our user that nobody listens on; anything else at path is
 // an error. Close removes the socket, unless it was replaced.
 func Listen(path string, o SocketOptions) (net.Listener, error) {
 	l, err := listen(path, o)
@@ -214,11 +215,25 @@ func removeStale(path string) error {
 	switch {
 	case err == nil:
 		defer c.Close()
+		if succeed(path) {
+			return os.Remove(path)
+		}
 		return fmt.Errorf("in use by %s: stop that one, or name another path with --socket", describeOwner(path, c.(*net.UnixConn)))
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return os.Remove(path)
 	}
 	return fmt.Errorf("the proxy cannot tell whether somebody listens there: %w", err)
+}
+
+// successionTimeout bounds how long a process may take to let another one have its socket.
+const successionTimeout = time.Second
+
+// succeed asks the process that listens at path to let this one have its socket, and
+// reports whether it does. It does so while it is stopping.
+func succeed(path string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), successionTimeout)
+	defer cancel()
+	return (&Client{Sockets: []string{path}}).call(ctx, http.MethodPost, "/v1/successor", nil) == nil
 }
 
 // describeOwner names the process at the other end of c. If the system does not

@@ -20,8 +20,17 @@ type Version struct {
 	// UnknownNames is what parachute.Proxy.UnknownNames returns.
 	UnknownNames uint64 `json:"unknown_names"`
 
+	// Stopping says what the proxy waits for; nil: it is not stopping.
+	Stopping *Stopping `json:"stopping,omitempty"`
+
 	// Page is the URL of the page to look at; empty: there is none.
 	Page string `json:"page,omitempty"`
+}
+
+// Stopping describes a proxy that was told to stop.
+type Stopping struct {
+	Requests int64     `json:"requests"` // that run, upgraded connections and event streams among them
+	Until    time.Time `json:"until"`    // when they are cut off
 }
 
 // CertificateState says of a service with TLS whether it has its certificates.

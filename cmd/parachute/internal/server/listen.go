@@ -283,6 +283,16 @@ func (l *listeners) finish() {
 	finishing.Wait()
 }
 
+// closeOwn closes the listeners that are not for clients, but for whoever watches this
+// process.
+func (l *listeners) closeOwn() {
+	for _, bound := range []*tcp.Listener{l.metrics, l.page} {
+		if bound != nil {
+			bound.Close()
+		}
+	}
+}
+
 // close closes all listeners. Those that are closed already are no problem.
 func (l *listeners) close() {
 	for _, bound := range l.forClients() {

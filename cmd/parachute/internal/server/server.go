@@ -249,6 +249,7 @@ type server struct {
 	control         *control.Server
 	commands        *http.Server // serves control
 	listeners       *listeners
+	store           *state.Store
 	frontends       []frontend   // serve proxy
 	altSvc          []string     // Alt-Svc header of answers over HTTPS; nil without HTTP/3
 	handlers        atomic.Int64 // running handlers, including those of hijacked connections
@@ -257,6 +258,7 @@ type server struct {
 	monitoringListener net.Listener // nil likewise
 	page               *pageServer  // nil if there is none
 	stopping           atomic.Bool
+	until              atomic.Int64 // when s has stopped at the latest, if stopping; in nanoseconds of Unix time
 
 	status string // what the service manager is told when the server is ready
 }
@@ -268,11 +270,13 @@ func newServer(c Config, p parts) *server {
 		logger:          p.logger,
 		control:         control.NewServer(c.Version),
 		listeners:       p.listeners,
+		store:           p.store,
 	}
 	s.control.Logs = logsOf(p.log)
+	s.control.Stopping, s.control.Succeeded = s.progress, s.listeners.closeOwn
 	options := parachute.Options{
 		Logger:          s.logger,
-		CommitDelta:     p.store.Commit,
+		CommitDelta:     s.commit,
 		Notify:          s.control.Notify,
 		UserAgent:       "parachute/" + c.Version,
 		AffinityKey:     p.affinityKey,

@@ -7,6 +7,9 @@ import (
 	"net"
 	"time"
 
+	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/state"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/systemd"
 )
 
@@ -33,7 +36,7 @@ func (s *server) serve(ctx context.Context, commands net.Listener) error {
 	var err error
 	select {
 	case <-ctx.Done():
-		s.stopping.Store(true)
+		s.announceStop(s.shutdownDelay)
 		s.logger.Info("stopping", "shutdown_delay", s.shutdownDelay.String(), "shutdown_timeout", max(s.shutdownTimeout, 0).String())
 		select {
 		case <-time.After(s.shutdownDelay):
@@ -72,14 +75,18 @@ const closeTimeout = 2 * time.Second
 // stop stops everything: first /readyz fails, then requests end, and at last the
 // metrics port and the control socket are closed.
 func (s *server) stop() {
-	s.stopping.Store(true)
+	s.announceStop(0)
 	s.control.Refuse()
 	ctx, cancel := context.WithTimeout(context.Background(), max(s.shutdownTimeout, 0))
 	defer cancel()
+	s.listeners.finish()
+	handedOn := make(chan struct{})
+	go s.handOn(handedOn)
 	if err := s.drain(ctx, serveQueue); err != nil {
 		s.logger.Warn("requests were cut off", "error", err)
 	}
 	s.close("proxy", s.proxy.Close())
+	<-handedOn
 
 	last, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
@@ -98,6 +105,40 @@ func (s *server) stop() {
 	if s.commands.Shutdown(last) != nil {
 		s.close("control", s.commands.Close())
 	}
+}
+
+// announceStop has readiness fail, and says until when s may last if it begins to stop
+// after a delay.
+func (s *server) announceStop(delay time.Duration) {
+	s.until.Store(time.Now().Add(delay + max(s.shutdownTimeout, 0)).UnixNano())
+	if !s.stopping.Swap(true) {
+		s.close("data directory", s.store.Leave())
+	}
+}
+
+// handOn leaves the data directory to the next process once nothing in it is changed any
+// more. The ports for clients are free then.
+func (s *server) handOn(done chan<- struct{}) {
+	defer close(done)
+	s.proxy.FinishOrders()
+	s.close("data directory", s.store.Release())
+}
+
+// commit is the CommitDelta of the proxy.
+func (s *server) commit(d parachute.Delta) error {
+	err := s.store.Commit(d)
+	if errors.Is(err, state.ErrReadOnly) { // it belongs to the next process
+		return parachute.ErrClosed
+	}
+	return err
+}
+
+// progress returns what s waits for, or nil if it is not stopping.
+func (s *server) progress() *control.Stopping {
+	if !s.stopping.Load() {
+		return nil
+	}
+	return &control.Stopping{Requests: s.handlers.Load(), Until: time.Unix(0, s.until.Load())}
 }
 
 // A queue says what becomes of clients that have connected and were not accepted yet.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/gofrs/flock"
 	"github.com/shahnk19/parachute/internal/regular"
@@ -17,7 +18,7 @@ import (
 // Open locks the data directory dir, and creates it, closed to others, if it is
 // missing. It returns an error, which names the flag to choose another directory,
 // if another process uses dir or if dir is not writable; a full disk alone is no
-// error. It removes temporary files of a process that was killed. The caller must
+// error. For one that has called Leave, it waits for up to leavePatience. It removes temporary files of a process that was killed. The caller must
 // Close the Store.
 func Open(dir string) (*Store, error) {
 	s, err := open(dir)
@@ -35,11 +36,24 @@ func open(dir string) (*Store, error) {
 		return nil, err
 	}
 	s := newStore(dir)
-	if err := s.takeOverLocked(); err != nil { // nobody else has s
-		return nil, err
+	for until := time.Now().Add(leavePatience); ; time.Sleep(leaveInterval) {
+		err := s.takeOverLocked() // nobody else has s
+		if err == nil {
+			return s, nil
+		}
+		if !errors.Is(err, errLeaving) || time.Now().After(until) {
+			return nil, err
+		}
 	}
-	return s, nil
 }
+
+const (
+	leavePatience = time.Minute
+	leaveInterval = 5 * time.Millisecond // between attempts
+)
+
+// errLeaving says of another process that it is about to leave the directory.
+var errLeaving = errors.New("which is about to leave it")
 
 // OpenReadOnly opens the data directory dir, which another process may be using. It
 // locks, creates, renames and removes nothing, and neither does Read. What writes
@@ -141,7 +155,7 @@ func (s *Store) lockDir() error {
 		return err
 	}
 	if !ok {
-		return fmt.Errorf("in use by %s", lockHolder(path))
+		return lockedError(path)
 	}
 	// The pid is for the error message of another process. It does not matter if
 	// it cannot be written.
@@ -152,13 +166,38 @@ func (s *Store) lockDir() error {
 	return nil
 }
 
-// lockHolder describes the process whose pid is in a lock file.
-func lockHolder(path string) string {
+// leavingMark stands behind the pid of a process that has called Leave.
+const leavingMark = " leaving"
+
+// lockedError returns the error that names the process whose pid is in a lock file.
+func lockedError(path string) error {
 	data, err := regular.ReadFileNoFollow(path, maxSize)
-	if pid, atoiErr := strconv.Atoi(strings.TrimSpace(string(data))); err == nil && atoiErr == nil {
-		return fmt.Sprintf("pid %d", pid)
+	text, leaving := strings.CutSuffix(strings.TrimSpace(string(data)), leavingMark)
+	pid, atoiErr := strconv.Atoi(text)
+	switch {
+	case err != nil || atoiErr != nil:
+		return errors.New("in use by another process")
+	case leaving:
+		return fmt.Errorf("in use by pid %d, %w", pid, errLeaving)
 	}
-	return "another process"
+	return fmt.Errorf("in use by pid %d", pid)
+}
+
+// Leave says that this process is about to Release the directory. Another one that opens
+// it waits for that.
+func (s *Store) Leave() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.checkWritableLocked(); err != nil {
+		return err
+	}
+	// Whoever reads it meanwhile finds either text, so it is not truncated.
+	f, err := os.OpenFile(s.path(lockName), os.O_WRONLY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(f, "%d%s\n", os.Getpid(), leavingMark)
+	return errors.Join(err, f.Close())
 }
 
 // cleanUp checks that files can be created in the directory, and removes
