@@ -17,7 +17,11 @@ type deed func(ctx context.Context, chance *rand.Rand) error
 
 // changes returns what is done to a service by commands.
 func (s *service) changes() []deed {
-	all := []deed{s.deploy, s.deploy, s.deploy, s.deployReaders, s.deployAgain, s.deployInPart, s.deploySick, s.deployKilled, s.deployTwice, s.deployPaused, s.deployDying, s.rollOut, s.pause, s.stop, s.haltKilled}
+	all := []deed{
+		s.deploy, s.deploy, s.deploy, s.deployReaders, s.deployAgain, s.deployInPart,
+		s.deploySick, s.deployDying, s.deployKilled, s.deployTwice, s.deployPaused,
+		s.rollOut, s.pause, s.stop, s.haltKilled,
+	}
 	if s.name == guest {
 		all = append(all, s.remove, s.remove)
 	}
@@ -29,7 +33,8 @@ func (s *service) command(heard func(kind string), args ...string) report {
 	x := s.soak.newExchange("command", s, false)
 	s.soak.ledger.begun(x)
 	r := s.soak.proxy.command(context.Background(), heard, args...)
-	if x.status = r.code; r.code != 0 {
+	x.status, x.part = r.code, r.kind
+	if r.code != 0 {
 		s.soak.ledger.failed(x, commanding, fmt.Errorf("%s: %w", strings.Join(args[:2], " "), r.err))
 	} else {
 		s.soak.ledger.good(x)
@@ -67,7 +72,8 @@ var streamFlags = [][]string{nil, nil, {"--stream-drain-timeout", "0s"}, {"--str
 
 // flavours are what makes no difference to clients.
 var flavours = [][]string{
-	nil, {"--affinity", "cookie"}, {"--target-keepalive=false"}, {"--target-keepalive-requests", "3"}, {"--health-check-fall", "2"}, {"--health-check-interval", "200ms"},
+	nil, {"--affinity", "cookie"}, {"--target-keepalive=false"}, {"--target-keepalive-requests", "3"},
+	{"--health-check-fall", "2"}, {"--health-check-interval", "200ms"},
 }
 
 func oneOf(chance *rand.Rand, all [][]string) []string { return all[chance.IntN(len(all))] }
@@ -75,6 +81,7 @@ func oneOf(chance *rand.Rand, all [][]string) []string { return all[chance.IntN(
 // bring deploys the service with kept and fresh.
 func (s *service) bring(ctx context.Context, chance *rand.Rand, kept, fresh []*standing) error {
 	old := slices.DeleteFunc(s.serving(false), func(st *standing) bool { return slices.Contains(kept, st) })
+	begun := time.Now()
 	defer s.soak.ledger.begin(deployed, s.name, nil)()
 	s.switching(fresh, old)
 	args := slices.Concat([]string{"deploy", s.name}, targetFlags(kept), targetFlags(fresh), s.flags, oneOf(chance, streamFlags), oneOf(chance, flavours))
@@ -83,6 +90,9 @@ func (s *service) bring(ctx context.Context, chance *rand.Rand, kept, fresh []*s
 			s.switched(old)
 		}
 	}, args...)
+	if r.kind == "taken_back" {
+		s.soak.ledger.enter(takenBack, s.name, begun)
+	}
 	return s.concluded(ctx, r, kept, fresh)
 }
 
@@ -96,10 +106,10 @@ func (s *service) concluded(ctx context.Context, r report, kept, fresh []*standi
 		return found && (slices.Contains(is.Deployment.Targets, st.address) || slices.Contains(is.Deployment.ReadTargets, st.address))
 	}
 	var wrong error
-	switch {
+	switch { // what is not decided may be one or the other
 	case r.code == 0 && !(all(kept, serves) && all(fresh, serves)):
 		wrong = errors.New("the deploy has succeeded, and its targets do not serve")
-	case r.code != 0 && slices.ContainsFunc(fresh, serves):
+	case r.code != 0 && r.code != exitUndecided && slices.ContainsFunc(fresh, serves):
 		wrong = fmt.Errorf("the deploy ended with %d, and its targets serve", r.code)
 	}
 	if wrong != nil {

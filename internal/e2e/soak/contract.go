@@ -66,6 +66,10 @@ var contract = []clause{
 	{"no room for a buffered body", "docs/deploying.md#bodies", diskFull, func(f *failure, _ *disturbance) bool {
 		return f.stage == refused && f.status == 503 && strings.Contains(f.log.Error, "no space left on device")
 	}, 0},
+	{"deploy not decided, or taken back: target killed", "docs/deploying.md#when-a-target-fails-after-the-switch", targetKilled, isDoubt, 0},
+	{"deploy not decided, or taken back: target died", "docs/deploying.md#when-a-target-fails-after-the-switch", targetDying, isDoubt, 0},
+	{"deploy not decided, or taken back: target restarted", "docs/deploying.md#when-a-target-fails-after-the-switch", targetRestart, isDoubt, 0},
+	{"deploy not decided, or taken back: target frozen", "docs/deploying.md#when-a-target-fails-after-the-switch", targetFrozen, isDoubt, 0},
 	{"change not written: disk full", "docs/how-a-deploy-works.md#what-is-promised", diskFull, isCommand, 0},
 	{"target of the deploy not found: name server away", "docs/deploying.md#when-a-deploy-fails", nameServerAway, isCommand, 0},
 
@@ -92,6 +96,11 @@ var contract = []clause{
 }
 
 func isCommand(f *failure, _ *disturbance) bool { return f.stage == commanding }
+
+// isDoubt reports whether a deploy has not stayed, or may not.
+func isDoubt(f *failure, _ *disturbance) bool {
+	return f.stage == commanding && (f.status == exitUndecided || f.part == "taken_back")
+}
 
 // brokeOff reports whether a request was answered 502 that the target of d had, and for
 // which that is right, because it may not be sent twice.

@@ -125,7 +125,7 @@ type exchange struct {
 	first    time.Time // of its bytes
 	instance string    // the target that gave it; "": none did
 	status   int       // of HTTP, or the exit code of a command
-	part     string    // X-Parachute-Error
+	part     string    // X-Parachute-Error, or the code of a command's error
 }
 
 // A failure is an exchange that did not go as it should.
