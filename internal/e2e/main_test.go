@@ -22,6 +22,9 @@ var binary string
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
 func runTests(m *testing.M) int {
+	if code, isClient := runInteropClient(); isClient {
+		return code
+	}
 	// These tests wait more than they work; an explicit -parallel wins.
 	flag.Set("test.parallel", "8")
 	// Every Pebble reads these when it is made.

@@ -11,7 +11,6 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/handover"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/systemd"
-	"github.com/shahnk19/parachute/internal/inherited"
 )
 
 // findSockets sets Sockets, if they are nil, to those of the service manager.
@@ -36,17 +35,17 @@ func (c *Config) findSockets() error {
 
 // places returns where c asks to listen, and the name of each among Sockets. For the
 // manager, further listeners have the name of the first.
-func (c *Config) places() (places []inherited.Place, names []string) {
-	add := func(name string, p inherited.Place) {
+func (c *Config) places() (places []systemd.Place, names []string) {
+	add := func(name string, p systemd.Place) {
 		places, names = append(places, p), append(names, name)
 	}
 	tcp := func(name, option string, port int) {
-		add(name, inherited.Place{Name: name, Address: at(c.Bind, port), Flag: option})
+		add(name, systemd.Place{Name: name, Address: at(c.Bind, port), Flag: option})
 	}
 	tcp(handover.HTTP, c.describe("--http-port", int(c.HTTPPort)), int(c.HTTPPort))
 	for _, f := range c.Further {
 		where := c.furtherAddress(f)
-		add(handover.Further, inherited.Place{Name: inherited.HTTP, Address: where, Flag: "--listen " + joinHostPort(where)})
+		add(handover.Further, systemd.Place{Name: systemd.HTTP, Address: where, Flag: "--listen " + joinHostPort(where)})
 	}
 	if c.HTTPSPort >= 0 {
 		option := c.describe("--https-port", c.HTTPSPort)
@@ -58,7 +57,7 @@ func (c *Config) places() (places []inherited.Place, names []string) {
 	if c.MetricsPort != 0 {
 		tcp(handover.Metrics, c.describe("--metrics-port", max(c.MetricsPort, 0)), max(c.MetricsPort, 0))
 	}
-	add(handover.Control, inherited.Place{Name: inherited.Control, Path: c.Socket, Flag: "--socket " + c.Socket})
+	add(handover.Control, systemd.Place{Name: systemd.Control, Path: c.Socket, Flag: "--socket " + c.Socket})
 	return places, names
 }
 

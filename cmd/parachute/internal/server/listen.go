@@ -13,9 +13,9 @@ import (
 	"syscall"
 
 	"github.com/shahnk19/parachute/cmd/parachute/internal/handover"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/systemd"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/tcp"
 	"github.com/shahnk19/parachute/internal/descriptors"
-	"github.com/shahnk19/parachute/internal/inherited"
 )
 
 // A ListenError says that Run could not listen for a protocol.
@@ -186,9 +186,9 @@ func suits(want netip.AddrPort) func(net.Addr) bool {
 	return func(bound net.Addr) bool {
 		switch a := bound.(type) {
 		case *net.TCPAddr:
-			return inherited.Suits(a.AddrPort(), want)
+			return systemd.Suits(a.AddrPort(), want)
 		case *net.UDPAddr:
-			return inherited.Suits(a.AddrPort(), want)
+			return systemd.Suits(a.AddrPort(), want)
 		}
 		return false
 	}

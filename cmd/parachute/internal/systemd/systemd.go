@@ -9,24 +9,22 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
-
-	"github.com/shahnk19/parachute/internal/inherited"
 )
 
 // Sockets returns the sockets that systemd has opened for this process, each assigned to
 // one of the places. It is an error if one has none, or is not what its name says. It
 // removes the variables that tell of them, so that no other process takes them for its
 // own. The caller has to close what it does not take.
-func Sockets(places []inherited.Place) (*inherited.Set, error) {
-	var sockets []inherited.Socket
+func Sockets(places []Place) (*Set, error) {
+	var sockets []Socket
 	for _, f := range activation.Files(true) {
 		name := f.Name()
 		if strings.HasPrefix(name, "LISTEN_FD_") { // what go-systemd calls those without one
 			name = ""
 		}
-		sockets = append(sockets, inherited.Socket{Name: name, File: f, By: "systemd"})
+		sockets = append(sockets, Socket{Name: name, File: f, By: "systemd"})
 	}
-	set, err := inherited.New(sockets...)
+	set, err := NewSet(sockets...)
 	if err == nil {
 		err = set.Assign(places)
 	}

@@ -1,4 +1,4 @@
-package inherited_test
+package systemd_test
 
 import (
 	"net"
@@ -10,7 +10,7 @@ import (
 
 	"github.com/matryer/is"
 
-	"github.com/shahnk19/parachute/internal/inherited"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/systemd"
 )
 
 // fileOf returns the file of something that the test listens with.
@@ -50,9 +50,9 @@ func unixFile(t *testing.T) (*os.File, string) {
 	return fileOf(t, l, err), path
 }
 
-func assigned(t *testing.T, places []inherited.Place, sockets ...inherited.Socket) *inherited.Set {
+func assigned(t *testing.T, places []systemd.Place, sockets ...systemd.Socket) *systemd.Set {
 	t.Helper()
-	s, err := inherited.New(sockets...)
+	s, err := systemd.NewSet(sockets...)
 	t.Cleanup(s.Close)
 	if err == nil {
 		err = s.Assign(places)
@@ -69,16 +69,16 @@ func TestSocketsGoToThePlacesThatTheyAreBoundTo(t *testing.T) {
 	second, alsoAt := tcpFile(t, "127.0.0.1:0")
 	quic, quicAt := udpFile(t, "127.0.0.1:0")
 	commands, path := unixFile(t)
-	places := []inherited.Place{
-		{Name: inherited.HTTP, Address: at}, {Name: inherited.HTTP, Address: alsoAt},
-		{Name: inherited.HTTP3, Address: quicAt}, {Name: inherited.Control, Path: path},
-		{Name: inherited.Metrics, Address: at},
+	places := []systemd.Place{
+		{Name: systemd.HTTP, Address: at}, {Name: systemd.HTTP, Address: alsoAt},
+		{Name: systemd.HTTP3, Address: quicAt}, {Name: systemd.Control, Path: path},
+		{Name: systemd.Metrics, Address: at},
 	}
 	s := assigned(t, places,
-		inherited.Socket{Name: inherited.HTTP, File: second}, // in another order
-		inherited.Socket{Name: inherited.Control, File: commands},
-		inherited.Socket{Name: inherited.HTTP3, File: quic},
-		inherited.Socket{Name: inherited.HTTP, File: first},
+		systemd.Socket{Name: systemd.HTTP, File: second}, // in another order
+		systemd.Socket{Name: systemd.Control, File: commands},
+		systemd.Socket{Name: systemd.HTTP3, File: quic},
+		systemd.Socket{Name: systemd.HTTP, File: first},
 	)
 	for i, want := range []netip.AddrPort{at, alsoAt} {
 		is.Equal(boundTo(t, s.Take(places[i])), want.String())
@@ -113,8 +113,8 @@ func boundTo(t *testing.T, f *os.File) string {
 func TestEveryAddressIsThatOfEitherFamily(t *testing.T) {
 	is := is.New(t)
 	f, at := tcpFile(t, "0.0.0.0:0")
-	place := inherited.Place{Name: inherited.HTTP, Address: netip.AddrPortFrom(netip.Addr{}, at.Port())}
-	s := assigned(t, []inherited.Place{place}, inherited.Socket{Name: inherited.HTTP, File: f})
+	place := systemd.Place{Name: systemd.HTTP, Address: netip.AddrPortFrom(netip.Addr{}, at.Port())}
+	s := assigned(t, []systemd.Place{place}, systemd.Socket{Name: systemd.HTTP, File: f})
 	is.Equal(boundTo(t, s.Take(place)), at.String())
 }
 
@@ -122,11 +122,11 @@ func TestPortZeroIsAnyPort(t *testing.T) {
 	is := is.New(t)
 	free, _ := tcpFile(t, "127.0.0.1:0")
 	named, at := tcpFile(t, "127.0.0.1:0")
-	places := []inherited.Place{
-		{Name: inherited.HTTP, Address: netip.MustParseAddrPort("127.0.0.1:0")},
-		{Name: inherited.HTTP, Address: at},
+	places := []systemd.Place{
+		{Name: systemd.HTTP, Address: netip.MustParseAddrPort("127.0.0.1:0")},
+		{Name: systemd.HTTP, Address: at},
 	}
-	s := assigned(t, places, inherited.Socket{Name: inherited.HTTP, File: named}, inherited.Socket{Name: inherited.HTTP, File: free})
+	s := assigned(t, places, systemd.Socket{Name: systemd.HTTP, File: named}, systemd.Socket{Name: systemd.HTTP, File: free})
 	is.Equal(boundTo(t, s.Take(places[1])), at.String()) // the one that was named keeps its place
 }
 
@@ -141,11 +141,11 @@ func TestErrorsNameTheSocketThatDoesNotFit(t *testing.T) {
 	}
 	conn, err := net.Dial("tcp", at.String())
 	connection := fileOf(t, conn, err)
-	asked := []inherited.Place{{Name: inherited.HTTP, Address: at, Flag: "--http-port 80"}}
+	asked := []systemd.Place{{Name: systemd.HTTP, Address: at, Flag: "--http-port 80"}}
 	for _, tt := range []struct {
 		name, socket string
 		file         *os.File
-		places       []inherited.Place
+		places       []systemd.Place
 		want         []string
 	}{
 		{"a name that there is not", "web", list, asked, []string{`"web"`, "manager", "want one of http, https, http3, metrics, control"}},
@@ -157,13 +157,13 @@ func TestErrorsNameTheSocketThatDoesNotFit(t *testing.T) {
 		{"a file", "http", file, asked, []string{"no socket", "is no listening TCP socket"}},
 		{"a connection", "http", connection, asked, []string{"connection at", "is no listening TCP socket", "Accept=no"}},
 		{"another address", "http", other, asked, []string{otherAt.String(), "is not where the flags ask for (--http-port 80)"}},
-		{"another path", "control", commands, []inherited.Place{{Name: "control", Path: "/run/x", Flag: "--socket /run/x"}}, []string{path, "(--socket /run/x)"}},
+		{"another path", "control", commands, []systemd.Place{{Name: "control", Path: "/run/x", Flag: "--socket /run/x"}}, []string{path, "(--socket /run/x)"}},
 		{"nothing that asks for it", "metrics", list, asked, []string{"is not asked for: start with --metrics-port"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			is := is.New(t)
 			// Each closes what it gets, which the others need.
-			s, err := inherited.New(inherited.Socket{Name: tt.socket, File: dup(t, tt.file), By: "manager"})
+			s, err := systemd.NewSet(systemd.Socket{Name: tt.socket, File: dup(t, tt.file), By: "manager"})
 			defer s.Close()
 			if err == nil {
 				err = s.Assign(tt.places)
@@ -181,8 +181,8 @@ func TestErrorsNameTheSocketThatDoesNotFit(t *testing.T) {
 func TestTwoSocketsForOnePlaceAreOneTooMany(t *testing.T) {
 	is := is.New(t)
 	f, at := tcpFile(t, "127.0.0.1:0")
-	places := []inherited.Place{{Name: inherited.Metrics, Address: at, Flag: "--metrics-port 9"}}
-	s, err := inherited.New(inherited.Socket{Name: inherited.Metrics, File: f}, inherited.Socket{Name: inherited.Metrics, File: dup(t, f)})
+	places := []systemd.Place{{Name: systemd.Metrics, Address: at, Flag: "--metrics-port 9"}}
+	s, err := systemd.NewSet(systemd.Socket{Name: systemd.Metrics, File: f}, systemd.Socket{Name: systemd.Metrics, File: dup(t, f)})
 	is.NoErr(err)
 	defer s.Close()
 	err = s.Assign(places)
@@ -194,22 +194,22 @@ func TestTwoSocketsForOnePlaceAreOneTooMany(t *testing.T) {
 func TestLookingAtASocketLeavesItNonBlocking(t *testing.T) {
 	is := is.New(t)
 	f, at := tcpFile(t, "127.0.0.1:0")
-	assigned(t, []inherited.Place{{Name: inherited.HTTP, Address: at}}, inherited.Socket{Name: inherited.HTTP, File: nonBlocking(t, f)})
+	assigned(t, []systemd.Place{{Name: systemd.HTTP, Address: at}}, systemd.Socket{Name: systemd.HTTP, File: nonBlocking(t, f)})
 	is.True(isNonBlocking(t, f))
 }
 
 func TestASetThatIsNilIsEmpty(t *testing.T) {
 	is := is.New(t)
-	var s *inherited.Set
+	var s *systemd.Set
 	is.NoErr(s.Assign(nil))
-	is.Equal(s.Take(inherited.Place{}), nil)
+	is.Equal(s.Take(systemd.Place{}), nil)
 	s.Close()
 }
 
 func TestCloseClosesWhatNobodyHasTaken(t *testing.T) {
 	is := is.New(t)
 	f, _ := tcpFile(t, "127.0.0.1:0")
-	s, err := inherited.New(inherited.Socket{Name: inherited.HTTP, File: f})
+	s, err := systemd.NewSet(systemd.Socket{Name: systemd.HTTP, File: f})
 	is.NoErr(err)
 	s.Close()
 	is.True(f.Close() != nil) // closed before

@@ -1,4 +1,4 @@
-package inherited_test
+package systemd_test
 
 import (
 	"os"

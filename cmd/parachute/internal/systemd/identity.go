@@ -1,4 +1,4 @@
-package inherited
+package systemd
 
 import (
 	"fmt"

@@ -1,7 +1,4 @@
-// Package inherited finds out which is which of the listening sockets that a process was
-// given by its service manager. Each has a name that says what it is for; the address
-// that it is bound to says which one it is.
-package inherited
+package systemd
 
 import (
 	"errors"
@@ -63,10 +60,10 @@ func (g *given) String() string {
 	return fmt.Sprintf("%s: the socket that %s gave (descriptor %d, %s)", g.Name, g.By, g.descriptor, g.identity)
 }
 
-// New returns a Set of these sockets. It returns an error if one has a name that there
+// NewSet returns a Set of these sockets. It returns an error if one has a name that there
 // is not, or is of another kind than its name asks for. Either way the Set has to be
 // closed.
-func New(sockets ...Socket) (*Set, error) {
+func NewSet(sockets ...Socket) (*Set, error) {
 	s := &Set{assigned: make(map[Place]*given)}
 	var errs []error
 	for _, socket := range sockets {
