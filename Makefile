@@ -77,9 +77,10 @@ man: build ## Write the manual page, bin/man/parachute.1
 	@mkdir -p bin/man
 	bin/parachute man >bin/man/parachute.1
 
-picture: build ## Renew docs/deploy.svg, the picture of a deploy, from a real one (needs Linux and curl)
+picture: build ## Renew the pictures in docs/, of a deploy and of the page, from real ones (needs Linux, curl and chromium)
 	$(GOBUILD) -o bin/ ./examples/backend ./examples/picture
 	bin/picture -columns 116 -o docs/deploy.svg -title 'A deploy in a terminal, and one that fails' sh docs/picture.sh
+	sh docs/page.sh
 
 # The same commit and the same Go give the same bytes, wherever and whenever they
 # are built: nothing in them is of the folder, the clock, the user or the

@@ -63,7 +63,7 @@ func newRow(s parachute.Status, r record, now time.Time, detailed bool) Row {
 		Name:       s.Service,
 		Link:       "services/" + url.PathEscape(s.Service),
 		Generation: s.Generation,
-		Release:    releaseOf(s.Deployment),
+		Release:    s.Deployment.Release,
 		Hosts:      hostsText(s.Deployment),
 		Rate:       formatRate(r.now.Rate),
 		Errors:     formatShare(r.now.Errors),
@@ -353,5 +353,3 @@ func charts(id string, all []step, marks []mark, now time.Time) []Chart {
 		newChart(id+"-flight", "In flight", formatCount, flightLines(all), marks, now),
 	}
 }
-
-func releaseOf(d parachute.Deployment) string { return "" }
