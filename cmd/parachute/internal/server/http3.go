@@ -29,6 +29,7 @@ type quicServer struct {
 	server   *http3.Server
 	handler  http.HandlerFunc
 	handlers atomic.Int64 // running handlers
+	active   atomic.Int64 // when a handler last returned, or a client connected; in nanoseconds of Unix time
 
 	served       chan struct{} // closed when serve has returned
 	shutdownOnce sync.Once
@@ -54,8 +55,13 @@ func newQUICServer(handler http.HandlerFunc) *quicServer {
 
 func (q *quicServer) handle(w http.ResponseWriter, r *http.Request) {
 	q.handlers.Add(1)
-	defer q.handlers.Add(-1)
+	defer q.leave()
 	q.handler(w, r)
+}
+
+func (q *quicServer) leave() {
+	q.active.Store(time.Now().UnixNano())
+	q.handlers.Add(-1)
 }
 
 // serve serves c until the server is shut down. It does not close c.
@@ -86,6 +92,7 @@ func (l *quicListener) Accept(ctx context.Context) (*quic.Conn, error) {
 
 // track keeps c in conns until it is closed.
 func (q *quicServer) track(c *quic.Conn) {
+	q.active.Store(time.Now().UnixNano())
 	q.mu.Lock()
 	q.conns[c] = struct{}{}
 	q.mu.Unlock()
@@ -105,20 +112,25 @@ func (q *quicServer) openConns() []*quic.Conn {
 	return slices.Collect(maps.Keys(q.conns))
 }
 
-// partingTimeout is how long clients may take to hang up after they were told
-// that the server is shutting down. The last answers may still be on their way
-// to them.
-const partingTimeout = time.Second
+const (
+	// partingTimeout is how long clients may take to hang up after the last request
+	// has ended. The last answers may still be on their way to them.
+	partingTimeout = time.Second
+
+	// noticeTimeout is how long they may take at least, once they were told that the
+	// server is shutting down.
+	noticeTimeout = 100 * time.Millisecond
+)
 
 // Shutdown accepts no more requests, tells the clients so, and waits until all
 // of them have hung up. When no request has been running for partingTimeout, it
-// closes the remaining connections. If ctx ends before that, Shutdown returns
-// its error, and may be called again.
+// closes the remaining connections, but not before noticeTimeout. If ctx ends
+// before that, Shutdown returns its error, and may be called again.
 func (q *quicServer) Shutdown(ctx context.Context) error {
 	q.beginShutdown()
 	look := time.NewTicker(pollInterval)
 	defer look.Stop()
-	idleSince := time.Now()
+	told := time.Now()
 	for {
 		select {
 		case <-q.closed:
@@ -126,9 +138,8 @@ func (q *quicServer) Shutdown(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case now := <-look.C:
-			if q.handlers.Load() > 0 {
-				idleSince = now
-			} else if now.Sub(idleSince) >= partingTimeout {
+			idle := q.handlers.Load() == 0 && now.Sub(time.Unix(0, q.active.Load())) >= partingTimeout
+			if idle && now.Sub(told) >= noticeTimeout {
 				q.hangUp()
 			}
 		}

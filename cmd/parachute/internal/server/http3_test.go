@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -105,6 +106,28 @@ func TestHTTP3ClientThatDoesNotHangUpIsHungUpOn(t *testing.T) {
 	free, err := net.ListenPacket("udp", s.secure)
 	is.NoErr(err) // the port is given back
 	is.NoErr(free.Close())
+}
+
+func TestPortOfHTTP3IsFreeForTheNextProcessThoughOthersStillDrain(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	c := newConfig(t)
+	c.HTTP3 = true
+	s := startSite(t, c)
+	is.Equal(ask(s.clients(t)["HTTP/3.0"], s.secure, "/"), "200 hello")
+	answers := s.hold(t, s.clients(t)["HTTP/1.1"])
+	s.cancel()
+	for err := error(syscall.EADDRINUSE); err != nil; {
+		var free net.PacketConn
+		free, err = net.ListenPacket("udp", s.secure)
+		if err == nil {
+			is.NoErr(free.Close())
+		}
+		is.True(err == nil || errors.Is(err, syscall.EADDRINUSE))
+	}
+	s.app.release <- struct{}{}
+	is.Equal(<-answers, "200 hello")
+	is.NoErr(s.stop(t))
 }
 
 func TestStreamsOfAnHTTP3ConnectionHaveTheirLimit(t *testing.T) {

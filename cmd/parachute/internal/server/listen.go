@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/shahnk19/parachute/cmd/parachute/internal/handover"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/systemd"
@@ -177,8 +178,17 @@ func (l *listeners) listenPacket(name string, want netip.AddrPort) (net.PacketCo
 	if given != nil || err != nil {
 		return given, err
 	}
-	return net.ListenPacket("udp", joinHostPort(want))
+	for until := time.Now().Add(packetPatience); ; time.Sleep(10 * time.Millisecond) {
+		c, err := net.ListenPacket("udp", joinHostPort(want))
+		if want.Port() == 0 || !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(until) {
+			return c, err
+		}
+	}
 }
+
+// packetPatience is how long a process that ends may take to give up its UDP port, if it
+// has no requests there.
+const packetPatience = 2 * time.Second
 
 // suits returns a func that reports whether what is bound to an address may be used
 // where want is asked for.

@@ -156,7 +156,7 @@ const (
 // and ends event streams, which would not end by themselves.
 //
 // With serveQueue, the TCP sockets for clients are closed soon after the beginning. With
-// leaveQueue they stay open.
+// leaveQueue they stay open. That for UDP is closed when the last client of HTTP/3 is gone.
 func (s *server) drain(ctx context.Context, q queue) error {
 	if q == serveQueue {
 		s.listeners.finish()
@@ -164,13 +164,22 @@ func (s *server) drain(ctx context.Context, q queue) error {
 	drained := make(chan error, 1+len(s.frontends))
 	go shutdown(ctx, s.proxy.Shutdown, drained)
 	for _, f := range s.frontends {
-		go shutdown(ctx, f.server.Shutdown, drained)
+		go shutdown(ctx, func(ctx context.Context) error { return s.shutdownFrontend(ctx, f, q) }, drained)
 	}
 	var errs []error
 	for range cap(drained) {
 		errs = append(errs, <-drained)
 	}
 	return errors.Join(errs...)
+}
+
+// shutdownFrontend shuts f down. It closes the socket for UDP as soon as nobody needs it.
+func (s *server) shutdownFrontend(ctx context.Context, f frontend, q queue) error {
+	err := f.server.Shutdown(ctx)
+	if err == nil && q == serveQueue && f.protocol == "http3" {
+		s.listeners.quic.Close()
+	}
+	return err
 }
 
 func shutdown(ctx context.Context, do func(context.Context) error, done chan<- error) {
