@@ -29,9 +29,8 @@ type Config struct {
 	// Command returns the command that deploys d. If nil, none is shown.
 	Command func(d parachute.Deployment) string
 
-	// History returns the earlier deployments of a service, the last one first.
-	// If nil, there is none to show.
-	History func(service string) []Deployed
+	// History is the Proxy's. If nil, none is shown.
+	History func(service string) ([]parachute.Past, error)
 
 	// Logs calls write with the last lines of the log about a service.
 	Logs func(ctx context.Context, service string, lines int, write func(lines []byte) error) error
@@ -47,13 +46,6 @@ type Config struct {
 	Allows func(ctx context.Context, h http.Header) (bool, error)
 
 	Version string
-}
-
-// A Deployed is a row of a service's history.
-type Deployed struct {
-	Generation                       uint64
-	Release, By, When, Served, Ended string
-	Requests, Errors, P50, P99       string
 }
 
 //go:embed page.html style.css script.js icon.svg
@@ -245,13 +237,6 @@ func (p *Page) serveEvents(w http.ResponseWriter, r *http.Request) {
 func serveFile(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-cache")
 	http.ServeFileFS(w, r, files, path.Base(r.URL.Path))
-}
-
-func (p *Page) history(service string, _ time.Time) []Deployed {
-	if p.config.History == nil {
-		return nil
-	}
-	return p.config.History(service)
 }
 
 func keysOf[K comparable, V any](m map[K]V) iter.Seq[K] { return maps.Keys(m) }

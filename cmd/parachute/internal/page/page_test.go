@@ -166,6 +166,24 @@ func TestHostileTextsAreText(t *testing.T) {
 	}
 }
 
+func TestHistoryIsShown(t *testing.T) {
+	is := is.New(t)
+	s := newSite(t, func(c *page.Config) {
+		c.History = func(string) ([]parachute.Past, error) {
+			at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+			return []parachute.Past{
+				{Generation: 9, Release: "v2", By: "ci", Switched: at.Add(time.Hour)},
+				{Generation: 7, Release: "<v1>", Switched: at, Ended: at.Add(time.Hour), End: "replaced"},
+			}, nil
+		}
+	})
+	s.services = []parachute.Status{serving("web", healthy("10.0.0.1:80"))}
+	text := s.get(t, "/services/web").Body.String()
+	is.True(strings.Contains(text, `<th scope="row">9</th><td><bdi>v2</bdi></td><td><bdi>ci</bdi></td><td>2026-01-02 04:04:05</td>`))
+	is.True(strings.Contains(text, "<bdi>&lt;v1&gt;</bdi>"))
+	is.True(strings.Contains(text, "replaced 2026-01-02 04:04:05"))
+}
+
 func TestOtherHostsAreRefused(t *testing.T) {
 	is := is.New(t)
 	s := newSite(t, func(c *page.Config) { c.Hosts = []string{"status.example.com"} })

@@ -353,3 +353,38 @@ func charts(id string, all []step, marks []mark, now time.Time) []Chart {
 		newChart(id+"-flight", "In flight", formatCount, flightLines(all), marks, now),
 	}
 }
+
+// A Deployed is a row of a service's history.
+type Deployed struct {
+	Generation                       uint64
+	Release, By, When, Served, Ended string
+	Requests                         uint64
+	Errors, P50, P99                 string
+}
+
+// history returns the deployments of a service that are known, the latest first.
+func (p *Page) history(service string, now time.Time) []Deployed {
+	if p.config.History == nil {
+		return nil
+	}
+	past, err := p.config.History(service)
+	if err != nil {
+		return nil // none is known
+	}
+	rows := make([]Deployed, len(past))
+	for i, d := range past {
+		rows[i] = Deployed{
+			Generation: d.Generation, Release: d.Release, By: d.By,
+			When: "not known", Served: shortTime(d.Figures.Served.Round(time.Second)), Ended: "serves",
+			Requests: d.Figures.Requests, Errors: formatShare(d.Figures.ErrorRate),
+			P50: shortTime(d.Figures.P50), P99: shortTime(d.Figures.P99),
+		}
+		if !d.Switched.IsZero() {
+			rows[i].When = moment(d.Switched, now)
+		}
+		if !d.Ended.IsZero() {
+			rows[i].Ended = fmt.Sprintf("%s %s", d.End, moment(d.Ended, now))
+		}
+	}
+	return rows
+}

@@ -53,6 +53,7 @@ func (p *pageServer) show(c Config, proxy *parachute.Proxy, parts parts) {
 		Services:     proxy.Services,
 		Certificates: proxy.Certificates,
 		Command:      c.Page.Command,
+		History:      proxy.History,
 		Hosts:        c.Page.Hosts,
 		Allows:       c.Page.Allows,
 		Version:      c.Version,
