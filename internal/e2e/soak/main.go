@@ -90,11 +90,11 @@ func (o options) args() []string {
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
-	o := options{seed: rand.Uint64N(1_000_000)}
+	var o options
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.DurationVar(&o.duration, "for", 2*time.Minute, "`time` to go on for")
-	flags.Uint64Var(&o.seed, "seed", o.seed, "`number` that decides what is done, and in which order (default: by chance)")
+	flags.Uint64Var(&o.seed, "seed", 0, "`number` that decides what is done, and in which order; 0 is any")
 	flags.StringVar(&o.parachute, "parachute", beside("parachute"), "`path` of the proxy's binary")
 	flags.StringVar(&o.dir, "dir", "", "`folder` for logs and state (default: a new one, removed after a clean run)")
 	flags.BoolVar(&o.untilFault, "until-fault", false, "end as soon as something has failed that must not")
@@ -104,6 +104,9 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if flags.NArg() > 0 {
 		fmt.Fprintln(stderr, "soak: unexpected argument:", flags.Arg(0))
 		return o, errors.New("usage")
+	}
+	if o.seed == 0 {
+		o.seed = 1 + rand.Uint64N(1_000_000)
 	}
 	return o, nil
 }

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,7 +30,7 @@ func enter(ctx context.Context, o options, stdout, stderr io.Writer) (int, error
 	cmd := exec.CommandContext(ctx, self, append([]string{roleInside}, o.args()...)...)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = time.Minute
+	cmd.WaitDelay = 2 * patience
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
@@ -43,12 +42,15 @@ func enter(ctx context.Context, o options, stdout, stderr io.Writer) (int, error
 	}
 	err = cmd.Wait()
 	syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // whatever it has left behind
-	if code := cmd.ProcessState.ExitCode(); code == exitNoNamespaces {
+	switch code := cmd.ProcessState.ExitCode(); code {
+	case exitNoNamespaces:
 		return 0, errors.New("they cannot be furnished")
-	} else if code >= 0 {
+	case -1:
+		fmt.Fprintln(stderr, "soak:", err)
+		return 1, nil
+	default:
 		return code, nil
 	}
-	return 0, err
 }
 
 // furnish brings up what the soak needs in its namespaces: the loopback interface, a

@@ -43,7 +43,14 @@ type process struct {
 	code  int           // that it ended with; valid when ended is closed
 }
 
-func (p *process) signal(sig syscall.Signal) { syscall.Kill(p.pid, sig) }
+// signal sends a signal, unless the process has ended: its number may be another's then.
+func (p *process) signal(sig syscall.Signal) {
+	select {
+	case <-p.ended:
+	default:
+		syscall.Kill(p.pid, sig)
+	}
+}
 
 // wait waits for a process that we have started.
 func (p *process) wait(cmd *exec.Cmd) {

@@ -149,7 +149,7 @@ func (s *soak) shake(ctx context.Context, out io.Writer) (clean bool, err error)
 	if s.untilFault {
 		go s.endAtFault(during, cancel)
 	}
-	shakers := newCrew(ctx)
+	shakers := newCrew(context.Background()) // an interrupt ends the soak in good order
 	shakers.do(func(ctx context.Context) error {
 		return deal(ctx, during.Done(), s.chance("proxy"), s.pace(4*time.Second), s.troubles())
 	})
@@ -226,7 +226,10 @@ func deal(ctx context.Context, over <-chan struct{}, chance *rand.Rand, pause ti
 			case <-over:
 				return nil
 			}
-			if err := deeds[i](ctx, chance); err != nil {
+			switch err := deeds[i](ctx, chance); {
+			case ctx.Err() != nil:
+				return nil // the error is somebody else's
+			case err != nil:
 				return err
 			}
 		}
