@@ -10,12 +10,13 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // A Link is one end of the connection between two processes. Send may be called from
 // any goroutine, Receive from one at a time.
 type Link struct {
-	conn *net.UnixConn
+	conn Conn
 
 	sending sync.Mutex // held while a message is written
 
@@ -23,8 +24,29 @@ type Link struct {
 	files  []*os.File // that came with it
 }
 
+// A Conn is a connection between two processes: a stream of a unix socket.
+type Conn = *net.UnixConn
+
 // NewLink returns the Link over a connection, which it owns.
-func NewLink(conn *net.UnixConn) *Link { return &Link{conn: conn} }
+func NewLink(conn Conn) *Link { return &Link{conn: conn} }
+
+// connOf returns the connection that f is, which it closes.
+func connOf(f *os.File) (Conn, error) {
+	defer f.Close()
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	unix, ok := c.(*net.UnixConn)
+	if !ok {
+		c.Close()
+		return nil, errNoUnixSocket
+	}
+	return unix, nil
+}
+
+// SetDeadline bounds what is sent and received from now on.
+func (l *Link) SetDeadline(t time.Time) error { return l.conn.SetDeadline(t) }
 
 // A Message is what was received.
 type Message struct {
