@@ -126,6 +126,11 @@ func (c *proxyConn) send(method, path string, body []byte) (*http.Response, erro
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	return c.exchange(req)
+}
+
+// exchange is send for a request that is made already.
+func (c *proxyConn) exchange(req *http.Request) (*http.Response, error) {
 	req.Close = true
 	writeErr := req.Write(c)
 	resp, err := http.ReadResponse(bufio.NewReader(c), req)
@@ -220,7 +225,20 @@ func (ch *change) path() string {
 	return "/v1/services/" + name + ch.suffix
 }
 
+// change has a proxy make a change: the one that has taken the place of the other, if
+// that was being replaced.
 func (c *Client) change(ctx context.Context, ch *change) (Result, error) {
+	result, err := c.changeOnce(ctx, ch)
+	for attempt := 1; errors.Is(err, ErrHandedOver) && ctx.Err() == nil && attempt < maxAttempts; attempt++ {
+		result, err = c.changeOnce(ctx, ch)
+	}
+	return result, err
+}
+
+// maxAttempts is how often a change is asked for that another process is to make.
+const maxAttempts = 5
+
+func (c *Client) changeOnce(ctx context.Context, ch *change) (Result, error) {
 	if ch.service == "" {
 		return Result{}, invalid(nil, "parachute: %s: there is no name of a service: want one such as web", ch.verb)
 	}

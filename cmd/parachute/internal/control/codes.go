@@ -43,6 +43,7 @@ func codes() []code {
 		{"no_certificate", http.StatusUnprocessableEntity, parachute.ErrNoCertificate},
 		{"superseded", http.StatusConflict, parachute.ErrSuperseded},
 		{"busy", http.StatusTooManyRequests, errBusy},
+		{"handed_over", http.StatusServiceUnavailable, ErrHandedOver},
 		{"closed", http.StatusServiceUnavailable, parachute.ErrClosed},
 	}
 }

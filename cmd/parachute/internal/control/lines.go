@@ -15,12 +15,16 @@ type lineWriter struct {
 	sub        *subscription
 	done       chan struct{} // closed when run has returned; then the others may be used again
 
+	// isHandedOver reports whether a change has ended with an error because another
+	// process is to make it, so that this is not its end.
+	isHandedOver func(error) bool
+
 	started bool // the header is written
 	failed  bool // a write has failed
 }
 
 func newLineWriter(w http.ResponseWriter, followers *dispatcher, f *subscription) *lineWriter {
-	return &lineWriter{w: w, dispatcher: followers, sub: f, done: make(chan struct{})}
+	return &lineWriter{w: w, dispatcher: followers, sub: f, done: make(chan struct{}), isHandedOver: func(error) bool { return false }}
 }
 
 // runTask makes the change, and if wanted, writes its events meanwhile.
@@ -45,6 +49,9 @@ func (l *lineWriter) run() {
 		var events []parachute.Event
 		events, last = l.dispatcher.next(l.sub)
 		for _, e := range events {
+			if e.Kind == parachute.EventFailed && l.isHandedOver(e.Err) {
+				continue
+			}
 			l.write(message{Event: newWireEvent(e)})
 		}
 	}

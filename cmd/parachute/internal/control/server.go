@@ -37,10 +37,15 @@ type Server struct {
 	// before the Server serves.
 	Page string
 
+	// Handover replaces the process. It must be set likewise.
+	Handover Handover
+
 	version      string
 	dispatcher   *dispatcher
 	refuses      atomic.Bool
 	logFollowers logFollowers
+	successor    atomic.Pointer[dialer] // nil: HandOver was not called
+	relays       atomic.Int64
 }
 
 // NewServer returns a Server that reports that version.
@@ -73,7 +78,7 @@ func (s *Server) HTTPServer(p *parachute.Proxy) *http.Server {
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ConnContext:       withGuest,
+		ConnContext:       withPerson,
 	}
 	server.RegisterOnShutdown(s.logFollowers.closeAll)
 	return server
@@ -94,6 +99,8 @@ func (s *Server) Handler(p *parachute.Proxy) http.Handler {
 		{"PUT", "/v1/services/{name}/rollout", "rollout", c.rollout},
 		{"DELETE", "/v1/services/{name}/rollout", "end rollout", c.endRollout},
 		{"PUT", "/v1/services/{name}/rollout/split", "split", c.split},
+		{"POST", "/v1/upgrade", "upgrade", c.upgrade},
+		{"POST", "/v1/handover", "upgrade", c.takeOver},
 		{"GET", "/v1/certificates", "", c.certificates},
 		{"GET", "/v1/logs", "logs", c.logs},
 		{"GET", "/v1/version", "", c.version},
@@ -125,6 +132,9 @@ func (m mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				what := strings.TrimSpace(cmp.Or(route.verb, r.URL.Path) + " " + name)
 				writeError(w, fmt.Errorf("parachute: %s: %w", what, g.refusal()))
 				return
+			}
+			if route.verb != "" {
+				r.Body = &keptBody{ReadCloser: r.Body}
 			}
 			route.handler(w, r)
 			return
@@ -256,6 +266,10 @@ func (c *handlers) runTask(w http.ResponseWriter, r *http.Request, t task) {
 		writeError(w, fmt.Errorf("parachute: %s %s: %w", t.verb, t.service, parachute.ErrClosed))
 		return
 	}
+	if c.server.successor.Load() != nil {
+		c.relay(w, r, t, nil)
+		return
+	}
 	followers := c.server.dispatcher
 	f, err := followers.subscribe(r.Context(), t)
 	if err != nil {
@@ -263,8 +277,11 @@ func (c *handlers) runTask(w http.ResponseWriter, r *http.Request, t task) {
 		return
 	}
 	lines := newLineWriter(w, followers, f)
+	lines.isHandedOver = c.server.isHandedOver
 	err = lines.runTask(t.do, acceptsLines(r))
 	switch {
+	case err != nil && c.server.isHandedOver(err):
+		c.relay(w, r, t, lines)
 	case err != nil && lines.started:
 		p, _ := newWireError(err)
 		lines.write(message{Error: p})

@@ -57,7 +57,7 @@ func (o SocketOptions) allowsOthers() bool { return o.Mode&0o077 != 0 || o.Group
 // connect. It returns an error with a pid if a process listens at path already, unless
 // that is stopping. It replaces a socket of our user that nobody listens on; anything else at path is
 // an error. Close removes the socket, unless it was replaced.
-func Listen(path string, o SocketOptions) (net.Listener, error) {
+func Listen(path string, o SocketOptions) (*Listener, error) {
 	l, err := listen(path, o)
 	if err != nil {
 		return nil, fmt.Errorf("control socket %s: %w", path, err)
@@ -65,7 +65,7 @@ func Listen(path string, o SocketOptions) (net.Listener, error) {
 	return l, nil
 }
 
-func listen(path string, o SocketOptions) (*listener, error) {
+func listen(path string, o SocketOptions) (*Listener, error) {
 	if err := checkPath(path); err != nil {
 		return nil, err
 	}
@@ -128,13 +128,13 @@ const (
 
 // bind binds the socket, which nobody else can connect to before it has got its
 // mode.
-func bind(path string, mode fs.FileMode, gid int) (*listener, error) {
+func bind(path string, mode fs.FileMode, gid int) (*Listener, error) {
 	l, err := bindPrivate(address(path))
 	if err != nil {
 		return nil, err
 	}
 	l.SetUnlinkOnClose(false)
-	wrapped := &listener{UnixListener: l, path: path}
+	wrapped := &Listener{UnixListener: l, path: path}
 	wrapped.info, err = os.Lstat(path)
 	if err == nil && gid >= 0 {
 		err = os.Lchown(path, -1, gid)
@@ -148,8 +148,9 @@ func bind(path string, mode fs.FileMode, gid int) (*listener, error) {
 	return wrapped, nil
 }
 
-// A listener is the one of a control socket.
-type listener struct {
+// A Listener is the one of a control socket. Its connections are accepted by the Acceptor
+// that was made last, or by Accept.
+type Listener struct {
 	*net.UnixListener
 	path        string
 	info        fs.FileInfo // of path, when it was bound
@@ -158,11 +159,61 @@ type listener struct {
 
 	closing sync.Once
 	err     error // of Close
+
+	mu       sync.Mutex // guards the fields below
+	acceptor *acceptor  // the one that was made last
+	left     bool       // Leave was called
+}
+
+// Leave leaves the socket to another process that has it too: Close does not remove it.
+func (l *Listener) Leave(left bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.left = left
+}
+
+// Acceptor returns a listener whose Close ends its Accept, but leaves the socket open:
+// clients wait there for the next Acceptor, or for another process that has the socket.
+func (l *Listener) Acceptor() net.Listener {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.acceptor = &acceptor{Listener: l, closed: make(chan struct{})}
+	_ = l.SetDeadline(time.Time{})
+	return l.acceptor
+}
+
+type acceptor struct {
+	*Listener
+	closing sync.Once
+	closed  chan struct{}
+}
+
+func (a *acceptor) Accept() (net.Conn, error) {
+	select {
+	case <-a.closed:
+		return nil, net.ErrClosed
+	default:
+	}
+	c, err := a.Listener.Accept()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = net.ErrClosed
+	}
+	return c, err
+}
+
+func (a *acceptor) Close() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closing.Do(func() { close(a.closed) })
+	if a.Listener.acceptor == a {
+		_ = a.SetDeadline(time.Unix(1, 0))
+	}
+	return nil
 }
 
 // Accept returns the next connection of somebody who may connect: a guestConn, if he
 // may make no changes. Others are hung up on.
-func (l *listener) Accept() (net.Conn, error) {
+func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.AcceptUnix()
 		if err != nil {
@@ -184,9 +235,16 @@ func (l *listener) Accept() (net.Conn, error) {
 
 // Close is called while the socket is still bound, so that no other can have
 // got its inode: what path leads to is ours, or it is not the same file.
-func (l *listener) Close() error {
+func (l *Listener) Close() error {
 	l.closing.Do(func() {
 		var removal error
+		l.mu.Lock()
+		left := l.left
+		l.mu.Unlock()
+		if left {
+			l.err = l.UnixListener.Close()
+			return
+		}
 		if info, err := os.Lstat(l.path); err == nil && l.info != nil && os.SameFile(info, l.info) {
 			removal = os.Remove(l.path)
 		}
