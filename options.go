@@ -21,6 +21,7 @@ import (
 	"github.com/shahnk19/parachute/internal/affinity"
 	"github.com/shahnk19/parachute/internal/agent"
 	"github.com/shahnk19/parachute/internal/answer"
+	"github.com/shahnk19/parachute/internal/bake"
 	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/credentials"
 	"github.com/shahnk19/parachute/internal/deep"
@@ -35,6 +36,7 @@ import (
 	"github.com/shahnk19/parachute/internal/pages"
 	"github.com/shahnk19/parachute/internal/redirects"
 	"github.com/shahnk19/parachute/internal/split"
+	"github.com/shahnk19/parachute/internal/verbose"
 	"github.com/shahnk19/parachute/internal/wire"
 )
 
@@ -314,6 +316,10 @@ type Deployment struct {
 	// Observe, in Outcome.Deployment.
 	Report Report `json:"report,omitzero"`
 
+	// Bake has the version prove itself after the switch. It has no effect where
+	// nothing is replaced.
+	Bake Bake `json:"bake,omitzero"`
+
 	// Force switches to the targets without waiting for them to be healthy.
 	Force bool `json:"force,omitempty"`
 
@@ -322,6 +328,95 @@ type Deployment struct {
 	// printable text each.
 	Release string `json:"release,omitempty"`
 	By      string `json:"by,omitempty"`
+}
+
+// A Bake is a time after the switch in which the version before stays warm: it is
+// probed, and its streams go on. If the new version turns out to be worse, or all of its
+// targets fail, the deploy is taken back.
+//
+// The new version is worse if its error rate is above twice that of the version before
+// over ten minutes, or its p99 is too high. That is decided by a sequential test, which
+// is wrong in at most 1 of 1,000 bakes of two equal versions; see docs/safe-deploys.md.
+// An error is an answer of 500 or above, or a failure that the Proxy saw and that is not
+// the client's.
+type Bake struct {
+	// For is how long it lasts, apart from the time in which the service is paused or
+	// stopped, or another change of it is under way. If 0, there is no bake.
+	For time.Duration `json:"for,omitzero"`
+
+	// MaxErrorRate is the error rate that is too high where the version before had
+	// too few requests to compare with, from 0 to 1. If 0, 0.05.
+	MaxErrorRate float64 `json:"max_error_rate,omitempty"`
+
+	// MaxSlowdown is how many times as long as before p99 may be. It is judged from
+	// 1,000 requests on, and from 10 s on. If 0, 3; if negative, it is not judged.
+	MaxSlowdown float64 `json:"max_slowdown,omitempty"`
+
+	// MinRequests is how many requests it takes for errors to be judged. If 0, 50.
+	MinRequests int `json:"min_requests,omitempty"`
+}
+
+func (b Bake) MarshalJSON() ([]byte, error)  { return wire.Marshal(b) }
+func (b *Bake) UnmarshalJSON(j []byte) error { return wire.UnmarshalStrict(j, b) }
+
+func (b Bake) check() error {
+	switch {
+	case b.For < 0:
+		return faultf(ErrInvalid, "bake of %v: want more than 0, such as 1m, or 0 for none", b.For)
+	case !(b.MaxErrorRate >= 0 && b.MaxErrorRate <= 1):
+		return faultf(ErrInvalid, "error rate of at most %v: want one from 0 to 1, such as 0.05", b.MaxErrorRate)
+	case b.MaxSlowdown > 0 && b.MaxSlowdown < 1 || b.MaxSlowdown != b.MaxSlowdown:
+		return faultf(ErrInvalid, "slowdown of at most %v: want 1 or more, such as 3, or a negative number for any", b.MaxSlowdown)
+	case b.MinRequests < 0:
+		return faultf(ErrInvalid, "bake from %d requests on: want 0 for the default, or more", b.MinRequests)
+	}
+	return checkDurations(b)
+}
+
+// limits returns b as the judge of a bake takes it.
+func (b Bake) limits() bake.Limits {
+	return bake.Limits{
+		MaxErrorRate: cmp.Or(b.MaxErrorRate, 0.05),
+		MaxSlowdown:  cmp.Or(b.MaxSlowdown, 3),
+		MinRequests:  uint64(cmp.Or(b.MinRequests, 50)),
+	}
+}
+
+// A Baking is what is kept of a bake.
+type Baking struct {
+	Left       time.Duration `json:"left,omitzero"` // how much of it was left at Since
+	Since      time.Time     `json:"since"`         // when this was kept last
+	Generation uint64        `json:"generation"`    // that is returned to
+	Deployment Deployment    `json:"deployment"`    // of that
+	Before     Figures       `json:"before"`        // of the ten minutes before the switch
+}
+
+func (b Baking) MarshalJSON() ([]byte, error)  { return wire.Marshal(b) }
+func (b *Baking) UnmarshalJSON(j []byte) error { return wire.Unmarshal(j, b) }
+
+// Figures are those of the requests of a version.
+type Figures struct {
+	Requests uint64        `json:"requests"`
+	Errors   uint64        `json:"errors"`
+	P99      time.Duration `json:"p99,omitzero"` // 99 in a hundred took no longer, within 20 %
+}
+
+func (f Figures) MarshalJSON() ([]byte, error)  { return wire.Marshal(f) }
+func (f *Figures) UnmarshalJSON(j []byte) error { return wire.Unmarshal(j, f) }
+
+// A BakeReport says how a bake stands.
+type BakeReport struct {
+	Now    Figures `json:"now"`
+	Before Figures `json:"before"`         // of the version that is returned to, over the ten minutes before the switch
+	Note   string  `json:"note,omitempty"` // what is to be known of a bake that ended well
+}
+
+// A FailedRoute is what requests have in common that have failed.
+type FailedRoute struct {
+	Route     string `json:"route"`  // METHOD /segment, the first one of the path
+	Status    int    `json:"status"` // of the answer
+	Requests  uint64 `json:"requests"`
+	RequestID string `json:"request_id"` // of one of them
 }
 
 // A Redirect sends requests for one path elsewhere: with 301 for GET and HEAD,
@@ -573,11 +668,13 @@ var (
 // A TakenBackError tells why a deploy was taken back after its switch. It wraps
 // ErrTakenBack.
 type TakenBackError struct {
-	Generation uint64   `json:"generation"`         // what serves now
-	Restores   uint64   `json:"restores,omitempty"` // the earlier generation whose Deployment that is again; 0: it is a rollout that was taken back
-	Targets    []string `json:"targets"`            // those that serve again
-	Reason     string   `json:"reason"`
-	Unkept     string   `json:"unkept,omitempty"` // why Options.Commit refused it, which is tried again; empty: it did not
+	Generation uint64        `json:"generation"`         // what serves now
+	Restores   uint64        `json:"restores,omitempty"` // the earlier generation whose Deployment that is again; 0: it is a rollout that was taken back
+	Targets    []string      `json:"targets"`            // those that serve again
+	Reason     string        `json:"reason"`
+	Bake       *BakeReport   `json:"bake,omitempty"`   // how the bake stood; nil: there was none
+	Routes     []FailedRoute `json:"routes,omitempty"` // the most frequent ones in the bake, at most three
+	Unkept     string        `json:"unkept,omitempty"` // why Options.Commit refused it, which is tried again; empty: it did not
 }
 
 func (e *TakenBackError) Error() string {
@@ -592,6 +689,15 @@ func (e *TakenBackError) Error() string {
 }
 
 func (e *TakenBackError) Unwrap() error { return ErrTakenBack }
+
+// Format writes e as Error does. For %+v, it adds a line for each route.
+func (e *TakenBackError) Format(s fmt.State, verb rune) {
+	full := e.Error()
+	for _, r := range e.Routes {
+		full += fmt.Sprintf("\n  %s answered %d: %s, such as %s", r.Route, r.Status, bake.Plural(r.Requests, "request"), r.RequestID)
+	}
+	verbose.Format(s, verb, e, full)
+}
 
 // normalize returns o with the defaults where nothing was asked for.
 func (o Options) normalize() Options {
@@ -681,7 +787,7 @@ func (d Deployment) parse() (*spec, error) {
 	if s.HealthCheck, err = s.HealthCheck.normalize(); err != nil {
 		return s, err
 	}
-	if err := checkDurations(s.Timeouts); err != nil {
+	if err := cmp.Or(checkDurations(s.Timeouts), s.Bake.check()); err != nil {
 		return s, err
 	}
 	s.Timeouts = s.Timeouts.over(Timeouts{

@@ -383,7 +383,9 @@ func (p *Proxy) Restore(services []Status) error {
 			}
 		}
 	}
-	if !p.router.restore(restored, removed, generation) {
+	if p.router.restore(restored, removed, generation) {
+		p.bakeOn(restored)
+	} else {
 		for _, v := range restored {
 			v.close()
 		}
@@ -432,7 +434,12 @@ func (p *Proxy) restore(status Status, others map[string]*version, byHost map[st
 		return newVersion(status, wants{claims: own}, group{}), err // its hosts have no policy
 	}
 	status.Deployment = s.Deployment
+	baking := status.Bake
+	status.Bake = nil
 	v, m := p.start(status, s, false)
+	if baking != nil {
+		p.restoreFallback(v, *baking)
+	}
 	v.settling = waiting.Settle(m.settled, time.Second)
 	if status.Rollout == nil {
 		return v, nil
@@ -747,6 +754,7 @@ const (
 	EventSplit     EventKind = "split"     // its requests are split otherwise between it and its rollout; Split says how
 	EventFailed    EventKind = "failed"    // a deploy was refused, or a service could not be restored; Err tells why
 
+	EventBaking    EventKind = "baking"     // the new version proves itself; Bake tells how it stands. Once a second at most, and at the end, when Elapsed is Limit
 	EventTakenBack EventKind = "taken back" // the deploy is undone: what served before serves again, as a newer generation; Err tells why
 
 	EventRolloutEnded  EventKind = "rollout ended"  // all of its requests go to its first version again
@@ -798,6 +806,9 @@ type Event struct {
 	// what serves in both. 0: it is a rollout that was taken back.
 	Restores uint64
 
+	// Bake is how a bake stands, in EventBaking.
+	Bake *BakeReport
+
 	// Was is the number that the deploy had until now, in EventSwitched, if an older
 	// one was taken back while it waited; otherwise 0.
 	Was uint64
@@ -817,6 +828,10 @@ func (e Event) level() slog.Level {
 			return slog.LevelInfo // anybody can come to a name that is none of ours
 		}
 		return slog.LevelWarn
+	case EventBaking:
+		if e.Elapsed > 0 && e.Elapsed < e.Limit {
+			return slog.LevelDebug
+		}
 	case EventDraining:
 		if e.Elapsed > 0 {
 			return slog.LevelDebug // it was told that it has begun
@@ -880,6 +895,13 @@ func (e Event) attrs() []slog.Attr {
 	switch e.Kind {
 	case EventDraining:
 		attrs = append(attrs, slog.Int64("requests", e.Requests), slog.Int64("streams", e.Streams))
+	case EventBaking:
+		attrs = append(attrs, slog.Uint64("requests", e.Bake.Now.Requests), slog.Uint64("errors", e.Bake.Now.Errors),
+			slog.Duration("p99", e.Bake.Now.P99), slog.Uint64("requests_before", e.Bake.Before.Requests),
+			slog.Uint64("errors_before", e.Bake.Before.Errors), slog.Duration("p99_before", e.Bake.Before.P99))
+		if e.Bake.Note != "" {
+			attrs = append(attrs, slog.String("note", e.Bake.Note))
+		}
 	case EventDrained:
 		attrs = append(attrs, slog.Int64("requests_cut", e.Requests), slog.Int64("streams_closed", e.Streams))
 	}

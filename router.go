@@ -16,6 +16,7 @@ import (
 
 	"github.com/shahnk19/parachute/internal/affinity"
 	"github.com/shahnk19/parachute/internal/answer"
+	"github.com/shahnk19/parachute/internal/bake"
 	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/cookies"
 	"github.com/shahnk19/parachute/internal/field"
@@ -757,13 +758,30 @@ func (q *request) finish() {
 		if q.isStream {
 			took = o.FirstByte
 		}
-		failed := q.isError()
-		q.lastTarget.traffic.Observe(q.start.Sub(q.proxy.began)+o.Duration, took, o.Waited, failed)
-		q.lastTarget.served.Load().Observe(max(took-o.Waited, 0), failed)
+		ended, failed := q.start.Sub(q.proxy.began)+o.Duration, q.isError()
+		q.lastTarget.traffic.Observe(ended, took, o.Waited, failed)
+		took = max(took-o.Waited, 0)
+		q.lastTarget.served.Load().Observe(took, failed)
+		failed = failed && q.reason != reason.Cut // which a drain does
+		q.group.tally.Observe(ended, took, failed)
+		if failed && q.group.tally.Collects() {
+			q.group.tally.Fail(bake.Route{Method: q.r.Method, Segment: firstSegment(q.rest), Status: o.Status}, o.RequestID)
+		}
 	}
 	if observe != nil {
 		observe(q.r, *o)
 	}
+}
+
+// firstSegment returns the first segment of the path of a request target.
+func firstSegment(target string) string {
+	if i := strings.IndexAny(target, "?#"); i >= 0 {
+		target = target[:i]
+	}
+	if i := strings.IndexByte(target[min(1, len(target)):], '/'); i >= 0 {
+		return target[:i+1]
+	}
+	return target
 }
 
 // isError reports whether the request failed by the fault of the service or the

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -14,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/shahnk19/parachute/internal/bake"
 	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
@@ -47,7 +49,19 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment) error {
 		p.emitFailed(about, err)
 		return err
 	}
-	return p.retireOnTrial(s.event(res.Number), previous, next, s.Timeouts)
+	if about = s.event(res.Number); next.fallback == nil {
+		return p.retireOnTrial(about, previous, next, s.Timeouts)
+	}
+	var retiring sync.WaitGroup
+	defer retiring.Wait()
+	if previous.fallback != nil { // what is replaced had not proved itself, and is not what is returned to
+		retiring.Go(func() { p.retire(about, previous, next, s.Timeouts) })
+	}
+	err = p.bake(about, next, s.Timeouts)
+	if err != nil && !errors.Is(err, ErrTakenBack) {
+		p.emitFailed(about, err)
+	}
+	return err
 }
 
 // replace publishes s as soon as it may, and returns what it replaced.
@@ -66,7 +80,11 @@ func (p *Proxy) replace(ctx context.Context, res *reserved, s *spec) (previous, 
 				v.status.Generation = res.Number
 				m.generation.Store(res.Number)
 			}
-			return v.replacing(current)
+			v, err := v.replacing(current)
+			if err == nil && v.status.Deployment.Bake.For > 0 && current != nil && current.status.State != StateFailed {
+				v.beginBake(current, time.Since(p.began))
+			}
+			return v, err
 		}, func(*version) {
 			e := s.event(res.Number)
 			e.Kind, e.Targets, e.Hosts, e.Was = EventSwitched, slices.Concat(s.Targets, s.ReadTargets), append([]string(nil), s.Hosts...), was
@@ -74,7 +92,7 @@ func (p *Proxy) replace(ctx context.Context, res *reserved, s *spec) (previous, 
 		})
 	}
 	if err != nil {
-		v.rollout = nil // which goes on as it was
+		v.rollout, v.fallback = nil, nil // which go on as they were
 		v.close()
 	}
 	return previous, next, err
@@ -184,8 +202,11 @@ func (p *Proxy) retire(about Event, previous, next *version, limits Timeouts) {
 // releases the certificates.
 func letGo(gone []*target, previous, next *version) {
 	closeAll(gone)
-	if previous.certificates != nil && (next == nil || next.certificates != previous.certificates) {
-		previous.certificates.release()
+	kept := next.allCertificates()
+	for _, c := range previous.allCertificates() {
+		if !slices.Contains(kept, c) {
+			c.release()
+		}
 	}
 }
 
@@ -400,6 +421,8 @@ type trial struct {
 	previous *version // which was replaced
 	gone     []*target
 	brought  []*target
+	report   *BakeReport // how the bake stands; nil: there is none
+	routes   []FailedRoute
 	ofMain   bool // the change is one of the service's first version, not of its rollout
 }
 
@@ -412,8 +435,14 @@ func (p *Proxy) retireOnTrial(about Event, previous, next *version, limits Timeo
 	t := &trial{proxy: p, about: about, previous: previous}
 	var lanes []*lane
 	t.gone, lanes = previous.leftBehind(next)
-	t.brought, _ = next.leftBehind(previous)
-	t.ofMain = next.status.Generation == about.Generation
+	if t.ofMain = next.status.Generation == about.Generation; t.ofMain {
+		t.brought = next.main.targets()
+	} else {
+		t.brought = next.rollout.targets()
+	}
+	if previous.status.Generation == next.status.Generation && previous.fallback != nil && t.ofMain {
+		t.previous = previous.fallback // whose bake is over
+	}
 	silence(t.gone, true)
 	omitCloseFrames(lanes, previous, next)
 	var failed, restored *version
@@ -519,7 +548,7 @@ func (t *trial) unhealthy() (addresses []string) {
 // that cannot be committed. If it cannot, it returns nil.
 func (t *trial) takeBack(reason string) (failed, restored *version, why *TakenBackError) {
 	p := t.proxy
-	why = &TakenBackError{Reason: reason, Targets: addressesOf(t.gone)}
+	why = &TakenBackError{Reason: reason, Targets: addressesOf(t.gone), Bake: t.report, Routes: t.routes}
 	wanted := wants{}
 	if t.ofMain {
 		wanted, why.Restores = t.previous.wants, t.previous.status.Generation
@@ -568,6 +597,187 @@ func (t *trial) takeBack(reason string) (failed, restored *version, why *TakenBa
 	return failed, restored, why
 }
 
+// bakeInterval is the pause between two looks at a version that bakes.
+const bakeInterval = 200 * time.Millisecond
+
+// beginBake makes v, which is about to be published in place of current, return to that
+// or to what current would return to.
+func (v *version) beginBake(current *version, at time.Duration) {
+	v.fallback, v.bakeLeft = cmp.Or(current.fallback, current), new(atomic.Int64)
+	v.bakeLeft.Store(int64(v.status.Deployment.Bake.For))
+	s := &v.fallback.status
+	b := &Baking{Generation: s.Generation, Deployment: s.Deployment}
+	if current.status.Bake != nil {
+		b.Before = current.status.Bake.Before
+	} else {
+		b.Before = Figures(bake.FiguresOf(v.fallback.main.tally.Window(at)))
+	}
+	v.status.Bake = b
+	v.main.tally.Collect()
+}
+
+// keepBake puts into v's status, which is about to be committed, how much of the bake is
+// left. v may be nil.
+func (v *version) keepBake() {
+	if v == nil || v.fallback == nil {
+		return
+	}
+	b := *v.status.Bake
+	b.Left, b.Since = time.Duration(v.bakeLeft.Load()), time.Now()
+	v.status.Bake = &b
+}
+
+// bake watches next, which has just been published, until its bake is over, and then
+// retires what it replaced, unless it has taken next back. It returns ErrTakenBack then,
+// ErrSuperseded if a newer change ended the bake, and ErrUndecided if the Proxy did.
+func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
+	old := next.fallback
+	t := &trial{proxy: p, about: about, previous: old, gone: old.main.targets(), brought: next.main.targets(), ofMain: true}
+	defer p.router.underWay.Begin(phase{service: about.Service, change: changeOf(EventBaking, about)})()
+	silence(t.gone, true)
+	lanes := slices.DeleteFunc(slices.Clone(next.leaving), func(l *lane) bool { return !slices.Contains(t.gone, l.target) })
+	omitCloseFrames(lanes, old, next)
+	over := make(chan struct{})
+	var draining sync.WaitGroup
+	draining.Go(func() { drain(lanes, gate.Limits{Requests: limits.Drain, Streams: math.MaxInt64}, over) })
+	replaced, why, err := t.bake(next)
+	close(over)
+	draining.Wait()
+	switch {
+	case why != nil:
+		p.retire(about, replaced, p.router.routes.Load().services[about.Service], limits)
+		return why
+	case err != nil:
+		return err
+	}
+	var refused error
+	previous, proved, err := p.router.publishAnyway(&refused, context.Background(), nil, about.Service, func(current *version) (*version, error) {
+		if current == nil || current.fallback != old {
+			return nil, errBakeEnded
+		}
+		s := current.status
+		s.Bake = nil
+		v := current.withStatus(s)
+		v.fallback, v.bakeLeft = nil, nil
+		return v, nil
+	}, func(*version) {})
+	if err != nil {
+		return err
+	}
+	if refused != nil {
+		p.commitLater(about.Service, about.Generation, refused)
+	}
+	return p.retireOnTrial(about, previous, proved, limits)
+}
+
+// errBakeEnded is why a bake ends without a judgement.
+var errBakeEnded = faultf(ErrSuperseded, "a newer change of the service ended the bake")
+
+// bake looks at next until its bake is over, or returns the version that was taken back,
+// and why.
+func (t *trial) bake(next *version) (failed *version, why *TakenBackError, err error) {
+	p := t.proxy
+	b := next.status.Bake
+	judge := bake.NewJudge(next.main.tally, time.Since(p.began), bake.Figures(b.Before), next.status.Deployment.Bake.limits())
+	e := t.about
+	e.Kind, e.Limit, e.Bake = EventBaking, next.status.Deployment.Bake.For, &BakeReport{Before: b.Before}
+	p.emit(e)
+	tick := time.NewTicker(bakeInterval)
+	defer tick.Stop()
+	told := time.Now()
+	for last := told; ; {
+		select {
+		case <-p.stopping:
+			return nil, nil, faultf(ErrUndecided, "the proxy ends while the version bakes; the bake goes on when it is back")
+		case <-tick.C:
+		}
+		current := p.router.routes.Load().services[e.Service]
+		if current == nil || current.fallback != next.fallback || !t.isOf(current) {
+			return nil, nil, errBakeEnded
+		}
+		now := time.Now()
+		spent := now.Sub(last)
+		last = now
+		breach := judge.Look(now.Sub(p.began))
+		report := &BakeReport{Now: Figures(judge.Figures()), Before: b.Before}
+		switch lost := t.lost(); {
+		case current.isHalted() || t.isChanging():
+			continue
+		case lost != "":
+			breach = lost
+		}
+		if breach != "" && anyPasses(t.gone, p.done) {
+			t.report, t.routes = report, worstOf(next.main.tally)
+			if failed, _, why = t.takeBack(breach); why != nil {
+				return failed, why, nil
+			}
+		}
+		left := time.Duration(next.bakeLeft.Add(-int64(spent)))
+		if left <= 0 {
+			report.Note = judge.Note()
+			if breach != "" {
+				report.Note = "not taken back, since what served before is not well: " + breach
+			}
+			e.Bake, e.Elapsed = report, e.Limit
+			p.emit(e)
+			return nil, nil, nil
+		}
+		if now.Sub(told) >= time.Second {
+			told, e.Bake, e.Elapsed = now, report, e.Limit-left
+			p.emit(e)
+		}
+	}
+}
+
+// isChanging reports whether another change of the service is under way.
+func (t *trial) isChanging() bool {
+	return slices.ContainsFunc(t.proxy.router.underWay.All(), func(ph phase) bool {
+		return ph.service == t.about.Service && ph.change.Generation != t.about.Generation && ph.change.Kind == EventDeploying
+	})
+}
+
+// worstOf returns the routes of which requests have failed most often.
+func worstOf(t *bake.Tally) (routes []FailedRoute) {
+	for _, r := range t.Worst(3) {
+		routes = append(routes, FailedRoute{r.Method + " " + r.Segment, r.Status, r.Requests, r.RequestID})
+	}
+	return routes
+}
+
+// restoreFallback has v, which is restored, bake on as b says. If what it would return to
+// cannot be restored, it bakes no more.
+func (p *Proxy) restoreFallback(v *version, b Baking) {
+	s, err := p.parse(b.Deployment)
+	if err != nil {
+		p.emitFailed(v.status.event(), fmt.Errorf("the version does not bake on, for what it would return to cannot be restored: %w", err))
+		return
+	}
+	v.fallback, _ = p.start(Status{Service: v.status.Service, Generation: b.Generation, State: StateServing, Deployment: s.Deployment}, s, false)
+	v.bakeLeft = new(atomic.Int64)
+	left := b.Left
+	if !v.isHalted() {
+		left = max(left-time.Since(b.Since), min(left, 10*time.Second)) // nobody knows when the proxy ended
+	}
+	v.bakeLeft.Store(int64(left))
+	v.status.Bake = &b
+	v.main.tally.Collect()
+}
+
+// bakeOn begins to watch those of the restored versions that bake.
+func (p *Proxy) bakeOn(restored map[string]*version) {
+	for _, v := range restored {
+		if v.fallback != nil && p.router.changes.Enter() {
+			go p.bakeRestored(v)
+		}
+	}
+}
+
+// bakeRestored watches a restored version until its bake is over.
+func (p *Proxy) bakeRestored(v *version) {
+	defer p.router.changes.Leave()
+	p.bake(v.status.event(), v, v.status.Deployment.Timeouts) // its events tell how it ends
+}
+
 // commitLater tries until it succeeds to commit what is served, which could not be
 // when it was published.
 func (p *Proxy) commitLater(service string, generation uint64, refused error) {
@@ -606,6 +816,8 @@ type version struct {
 	hop          []string          // of one: what its requests are known by; nil if the service failed
 	main         group             // empty if the service failed
 	rollout      *group            // of the second version; nil: there is none
+	fallback     *version          // what is returned to if the version turns out to be worse; nil: it does not bake
+	bakeLeft     *atomic.Int64     // how much of the bake is left, over all versions of the bake
 	split        *split.Split      // who goes there; nil: nobody
 
 	// The lanes of all versions before, and not of this one, that somebody may
@@ -661,7 +873,7 @@ func (v *version) replacing(current *version) (*version, error) {
 // deployment, stays as it is in current.
 func (v *version) restoredAfter(current *version, generation uint64) (*version, error) {
 	s := current.status
-	s.Generation, s.Restores, s.Deployment = generation, v.status.Generation, v.status.Deployment
+	s.Generation, s.Restores, s.Deployment, s.Bake = generation, v.status.Generation, v.status.Deployment, nil
 	next := v.withStatus(s)
 	next.main = v.main.withNewGates()
 	next.rollout, next.split, next.waiting = current.rollout, current.split, current.waiting
@@ -774,9 +986,9 @@ func (v *version) lanesLeftBehind(next *version) []*lane {
 // leftBehind returns the targets of v that next does not have, and the lanes to them,
 // or all lanes where next is nil.
 func (v *version) leftBehind(next *version) (gone []*target, lanes []*lane) {
-	gone, lanes = v.targets(), v.lanesLeftBehind(next)
+	gone, lanes = v.allTargets(), v.lanesLeftBehind(next)
 	if next != nil {
-		kept := next.targets()
+		kept := next.allTargets()
 		gone = slices.DeleteFunc(gone, func(t *target) bool { return slices.Contains(kept, t) })
 		lanes = slices.DeleteFunc(lanes, func(l *lane) bool { return !slices.Contains(gone, l.target) })
 	}
@@ -813,10 +1025,29 @@ func (v *version) takesCalls() bool {
 
 // close cuts off what goes on in v and lets go of what it has.
 func (v *version) close() {
-	closeAll(v.targets())
-	if v.certificates != nil {
-		v.certificates.release()
+	closeAll(v.allTargets())
+	for _, c := range v.allCertificates() {
+		c.release()
 	}
+}
+
+// allTargets returns v's targets, and those that it may return to.
+func (v *version) allTargets() []*target {
+	if v.fallback == nil {
+		return v.targets()
+	}
+	return slices.Concat(v.targets(), v.fallback.main.targets())
+}
+
+// allCertificates returns those of v's hosts, and of what it may return to. v may be
+// nil.
+func (v *version) allCertificates() (all []*hostCertificates) {
+	for ; v != nil; v = v.fallback {
+		if v.certificates != nil && !slices.Contains(all, v.certificates) {
+			all = append(all, v.certificates)
+		}
+	}
+	return all
 }
 
 // A router publishes tables: readers load the newest one, and each change
@@ -897,6 +1128,7 @@ func (r *router) publishAnyway(refused *error, ctx context.Context, res *reserve
 	case previous == nil:
 		return nil, nil, nil
 	}
+	next.keepBake()
 	t := current.with(service, next)
 	forgotten := t.remember(service, previous, next, r.keepHistory)
 	if r.commit != nil {

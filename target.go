@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute/internal/affinity"
+	"github.com/shahnk19/parachute/internal/bake"
 	"github.com/shahnk19/parachute/internal/balance"
 	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/deep"
@@ -365,6 +366,7 @@ type group struct {
 	writers []*lane
 	readers []*lane // for requests that only read
 	release string  // of its Deployment or Rollout
+	tally   *bake.Tally
 }
 
 func (g group) lanes() []*lane     { return slices.Concat(g.writers, g.readers) }
@@ -382,7 +384,7 @@ type lane struct {
 
 // newGroup returns a group with a new lane to each target.
 func newGroup(writers, readers []*target, release string) group {
-	return group{newLanes(writers), newLanes(readers), release}
+	return group{newLanes(writers), newLanes(readers), release, new(bake.Tally)}
 }
 
 func newLanes(targets []*target) []*lane {
@@ -396,7 +398,9 @@ func newLanes(targets []*target) []*lane {
 
 // withNewGates returns a group of new lanes to the same targets.
 func (g group) withNewGates() group {
-	return newGroup(targetsOf(g.writers), targetsOf(g.readers), g.release)
+	next := newGroup(targetsOf(g.writers), targetsOf(g.readers), g.release)
+	next.tally = g.tally
+	return next
 }
 
 // inherit hands the traffic counts of the previous group's targets to the targets
@@ -605,6 +609,7 @@ type Status struct {
 	Stop       *Stop      `json:"stop,omitempty"`     // while State is StateStopped
 	Error      string     `json:"error,omitempty"`    // why State is StateFailed
 	Restores   uint64     `json:"restores,omitempty"` // the earlier generation whose Deployment this is again, since a newer one was taken back; 0: it is a new one
+	Bake       *Baking    `json:"bake,omitempty"`     // nil: it does not bake
 	Live       *Live      `json:"live,omitempty"`     // nil in what Commit gets; ignored by Restore
 
 	// Switched is when the Deployment began to serve; zero: not known. The others are
