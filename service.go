@@ -58,7 +58,7 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment) error {
 		retiring.Go(func() { p.retire(about, previous, next, s.Timeouts) })
 	}
 	err = p.bake(about, next, s.Timeouts)
-	if err != nil && !errors.Is(err, ErrTakenBack) {
+	if errors.Is(err, ErrSuperseded) {
 		p.emitFailed(about, err)
 	}
 	return err

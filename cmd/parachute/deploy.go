@@ -57,6 +57,7 @@ type deployCommand struct {
 	accessFlags
 	reportFlags
 
+	bakeFlags
 	changeFlags
 }
 
@@ -65,6 +66,8 @@ func (deployCommand) Help() string {
 	return `An argument with a colon in it is a target: "deploy web-1:3000" deploys it as a service that is named after its first --host, or "default" if it has none. Without a colon it is a service: "deploy web --target web-1:3000".
 
 The command returns when the targets serve and the previous ones get no more requests: then the previous ones may be stopped. If the targets do not become healthy, nothing has changed. If all of them fail while requests to the previous ones still run, and one of those is healthy, the deploy is taken back: the previous ones serve again.
+
+With --bake the version before stays warm for a while after the switch, and is returned to if the new one is worse. Interrupt the command then, and it leaves with 3; the bake goes on.
 
 With --tls the service answers over HTTPS as well, and a certificate is obtained and renewed by itself. The deploy does not wait for that, unless --wait-certificate is given. As soon as the certificate is there, plain requests are redirected to https.
 
@@ -75,6 +78,9 @@ func (deployCommand) Examples() string {
 	return `
 # Have web-2:3000 serve in place of what the service web has now.
 parachute deploy web --target web-2:3000
+
+# Take it back if it fails more requests than the version before in its first minute.
+parachute deploy web --target web-2:3000 --bake 60s
 
 # Let the service answer for one host, also over HTTPS.
 parachute deploy web --target web-2:3000 --host app1.example.com --tls
@@ -90,6 +96,9 @@ func (c *deployCommand) Run(ctx context.Context, p *program) error {
 	}
 	if flags := c.waitingTLSFlags(); len(flags) > 0 {
 		p.warnf("%s: no effect without --tls", strings.Join(flags, ", "))
+	}
+	if flags := c.withoutBake(); len(flags) > 0 {
+		p.warnf("%s: no effect without --bake", strings.Join(flags, ", "))
 	}
 	return c.change(ctx, p, "deploy", newFormatter(d),
 		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
@@ -158,6 +167,7 @@ func (c *deployCommand) deployment() (parachute.Deployment, error) {
 		ErrorPages:      pages,
 		Report:          c.report(),
 		Force:           c.Force,
+		Bake:            c.bake(),
 		Release:         c.Release,
 		By:              c.By,
 	}

@@ -103,6 +103,15 @@ func (f *formatter) format(e parachute.Event) []progressLine {
 		reason := strings.TrimPrefix(fmt.Sprint(e.Err), "parachute: ")
 		r.key, r.target, r.status, r.detail, r.tone = e.Host, e.Host, "no certificate yet", reason, toneWaiting
 		r.isNew, f.lastShown[e.Host] = f.lastShown[e.Host] != reason, reason
+	case parachute.EventBaking:
+		if e.Bake == nil {
+			return nil
+		}
+		r.status, r.detail, r.tone, r.isNew = "baking", describeBake(e.Bake), toneWaiting, e.Elapsed == 0
+		r.elapsed, r.limit, r.ongoing = e.Elapsed, e.Limit, true
+		if e.Limit > 0 && e.Elapsed >= e.Limit {
+			r.status, r.tone, r.isNew, r.ongoing, r.limit = "baked", toneGood, true, false, 0
+		}
 	case parachute.EventTakenBack:
 		r.status, r.detail, r.tone = "taken back", "to "+strings.Join(e.Targets, ", "), toneBad
 	case parachute.EventDraining:
@@ -219,6 +228,25 @@ func (f *formatter) formatDone(after time.Duration) progressLine {
 		r.detail = "old targets " + strings.Join(f.unused, ", ") + " may be removed"
 	}
 	return r
+}
+
+// describeBake returns the figures of a bake, against those from before.
+func describeBake(b *parachute.BakeReport) string {
+	if b.Note != "" {
+		return b.Note
+	}
+	text := pluralize(int64(b.Now.Requests), "request")
+	if b.Now.Requests > 0 {
+		text += fmt.Sprintf(", errors %s, p99 %s", shareOf(b.Now), formatDuration(b.Now.P99))
+	}
+	if b.Before.Requests == 0 {
+		return text + "; before: no requests"
+	}
+	return text + fmt.Sprintf("; before: errors %s, p99 %s", shareOf(b.Before), formatDuration(b.Before.P99))
+}
+
+func shareOf(f parachute.Figures) string {
+	return formatNumber(100*float64(f.Errors)/float64(max(f.Requests, 1))) + "%"
 }
 
 // clock returns the time of r as text, or "". later is how long ago r was shown.

@@ -100,6 +100,8 @@ func (r *report) ongoingChanges(live *parachute.Live) []string {
 		switch c.Kind {
 		case parachute.EventDeploying:
 			all = append(all, fmt.Sprintf("deploying generation %d%s since %s", c.Generation, releaseOf(c.Release, c.By), r.formatAge(c.Since)))
+		case parachute.EventBaking:
+			all = append(all, fmt.Sprintf("generation %d bakes since %s", c.Generation, r.formatAge(c.Since)))
 		case parachute.EventDraining:
 			all = append(all, fmt.Sprintf("draining since %s: %s", r.formatAge(c.Since), formatInFlight(c.Requests, c.Streams)))
 		}

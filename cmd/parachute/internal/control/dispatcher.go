@@ -150,8 +150,8 @@ func isFrequent(e parachute.Event) bool {
 	case parachute.EventProbed, parachute.EventHealthy, parachute.EventUnhealthy,
 		parachute.EventCertificate, parachute.EventNoCertificate:
 		return true
-	case parachute.EventDraining:
-		return e.Elapsed > 0
+	case parachute.EventDraining, parachute.EventBaking:
+		return e.Elapsed > 0 && e.Elapsed != e.Limit
 	}
 	return false
 }

@@ -18,12 +18,12 @@ func hideSecrets(services []parachute.Status) {
 		if s.Error != "" && hasSecrets(&s.Deployment) {
 			s.Error = "it cannot be restored; only those who may deploy see why"
 		}
-		d := &s.Deployment
-		d.Headers.Request = hideEach(d.Headers.Request, hideRule)
-		d.Headers.Response = hideEach(d.Headers.Response, hideRule)
-		d.HealthCheck.Headers = hideEach(d.HealthCheck.Headers, hideField)
-		d.HealthCheck.Path = hideQuery(d.HealthCheck.Path)
-		d.TLS.AskURL = hideQuery(d.TLS.AskURL)
+		if s.Bake != nil {
+			baking := *s.Bake
+			hideSecretsOf(&baking.Deployment)
+			s.Bake = &baking
+		}
+		hideSecretsOf(&s.Deployment)
 		if s.Rollout != nil {
 			rollout := *s.Rollout
 			rollout.Split.List = hideEach(rollout.Split.List, hideAll)
@@ -33,6 +33,15 @@ func hideSecrets(services []parachute.Status) {
 			hideAnswers(s.Live)
 		}
 	}
+}
+
+// hideSecretsOf changes a deployment to what readers see of it.
+func hideSecretsOf(d *parachute.Deployment) {
+	d.Headers.Request = hideEach(d.Headers.Request, hideRule)
+	d.Headers.Response = hideEach(d.Headers.Response, hideRule)
+	d.HealthCheck.Headers = hideEach(d.HealthCheck.Headers, hideField)
+	d.HealthCheck.Path = hideQuery(d.HealthCheck.Path)
+	d.TLS.AskURL = hideQuery(d.TLS.AskURL)
 }
 
 // hasSecrets reports whether an error about d may tell what hideSecrets hides.

@@ -71,28 +71,29 @@ type message struct {
 
 // A wireEvent is a parachute.Event on the wire.
 type wireEvent struct {
-	Time       time.Time           `json:"time"`
-	Service    string              `json:"service"`
-	Generation uint64              `json:"generation"`
-	Kind       parachute.EventKind `json:"kind"`
-	Release    string              `json:"release,omitempty"`
-	By         string              `json:"by,omitempty"`
-	Target     string              `json:"target,omitempty"`
-	Host       string              `json:"host,omitempty"`
-	Probe      json.RawMessage     `json:"probe,omitempty"`
-	Requests   int64               `json:"requests,omitempty"`
-	Streams    int64               `json:"streams,omitempty"`
-	Probes     int                 `json:"probes,omitempty"`
-	Elapsed    wireDuration        `json:"elapsed,omitzero"`
-	Limit      wireDuration        `json:"limit,omitzero"`
-	Unused     []string            `json:"unused,omitempty"`
-	Unhealthy  []string            `json:"unhealthy,omitempty"`
-	Restores   uint64              `json:"restores,omitempty"`
-	Was        uint64              `json:"was,omitempty"`
-	Targets    []string            `json:"targets,omitempty"`
-	Hosts      []string            `json:"hosts,omitempty"`
-	Split      *parachute.Split    `json:"split,omitempty"`
-	Error      *wireError          `json:"error,omitempty"`
+	Time       time.Time             `json:"time"`
+	Service    string                `json:"service"`
+	Generation uint64                `json:"generation"`
+	Kind       parachute.EventKind   `json:"kind"`
+	Release    string                `json:"release,omitempty"`
+	By         string                `json:"by,omitempty"`
+	Target     string                `json:"target,omitempty"`
+	Host       string                `json:"host,omitempty"`
+	Probe      json.RawMessage       `json:"probe,omitempty"`
+	Requests   int64                 `json:"requests,omitempty"`
+	Streams    int64                 `json:"streams,omitempty"`
+	Probes     int                   `json:"probes,omitempty"`
+	Elapsed    wireDuration          `json:"elapsed,omitzero"`
+	Limit      wireDuration          `json:"limit,omitzero"`
+	Unused     []string              `json:"unused,omitempty"`
+	Unhealthy  []string              `json:"unhealthy,omitempty"`
+	Restores   uint64                `json:"restores,omitempty"`
+	Bake       *parachute.BakeReport `json:"bake,omitempty"`
+	Was        uint64                `json:"was,omitempty"`
+	Targets    []string              `json:"targets,omitempty"`
+	Hosts      []string              `json:"hosts,omitempty"`
+	Split      *parachute.Split      `json:"split,omitempty"`
+	Error      *wireError            `json:"error,omitempty"`
 }
 
 // A wireDuration is a string such as "1.2s" on the wire.
@@ -124,6 +125,7 @@ func newWireEvent(e parachute.Event) *wireEvent {
 		Unused:     e.Unused,
 		Unhealthy:  e.Unhealthy,
 		Restores:   e.Restores,
+		Bake:       e.Bake,
 		Was:        e.Was,
 		Targets:    e.Targets,
 		Hosts:      e.Hosts,
@@ -158,6 +160,7 @@ func (w *wireEvent) event() parachute.Event {
 		Unused:     w.Unused,
 		Unhealthy:  w.Unhealthy,
 		Restores:   w.Restores,
+		Bake:       w.Bake,
 		Was:        w.Was,
 		Targets:    w.Targets,
 		Hosts:      w.Hosts,
