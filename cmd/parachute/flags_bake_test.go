@@ -55,7 +55,7 @@ func TestBakeIsShownAgainstTheVersionBefore(t *testing.T) {
 	is.True(line.isNew)
 	e.Elapsed, e.Bake.Now = 30*time.Second, parachute.Figures{Requests: 200, Errors: 4, P99: 13 * time.Millisecond}
 	line = f.format(e)[0]
-	is.Equal(line.detail, "200 requests, errors 2%, p99 13ms; before: errors 0.5%, p99 12ms")
+	is.Equal(line.detail, "200 requests, errors 2.0%, p99 13ms; before: errors 0.5%, p99 12ms")
 	is.True(!line.isNew) // it updates the line on a terminal
 	e.Elapsed, e.Bake.Note = time.Minute, "too little traffic to judge: 12 requests"
 	line = f.format(e)[0]
