@@ -388,27 +388,27 @@ type Baking struct {
 	Since      time.Time     `json:"since"`         // when this was kept last
 	Generation uint64        `json:"generation"`    // that is returned to
 	Deployment Deployment    `json:"deployment"`    // of that
-	Before     Figures       `json:"before"`        // of the ten minutes before the switch
+	Before     BakeFigures   `json:"before"`        // of the ten minutes before the switch
 }
 
 func (b Baking) MarshalJSON() ([]byte, error)  { return wire.Marshal(b) }
 func (b *Baking) UnmarshalJSON(j []byte) error { return wire.Unmarshal(j, b) }
 
-// Figures are those of the requests of a version.
-type Figures struct {
+// BakeFigures are those of the requests of a version.
+type BakeFigures struct {
 	Requests uint64        `json:"requests"`
 	Errors   uint64        `json:"errors"`
 	P99      time.Duration `json:"p99,omitzero"` // 99 in a hundred took no longer, within 20 %
 }
 
-func (f Figures) MarshalJSON() ([]byte, error)  { return wire.Marshal(f) }
-func (f *Figures) UnmarshalJSON(j []byte) error { return wire.Unmarshal(j, f) }
+func (f BakeFigures) MarshalJSON() ([]byte, error)  { return wire.Marshal(f) }
+func (f *BakeFigures) UnmarshalJSON(j []byte) error { return wire.Unmarshal(j, f) }
 
 // A BakeReport says how a bake stands.
 type BakeReport struct {
-	Now    Figures `json:"now"`
-	Before Figures `json:"before"`         // of the version that is returned to, over the ten minutes before the switch
-	Note   string  `json:"note,omitempty"` // what is to be known of a bake that ended well
+	Now    BakeFigures `json:"now"`
+	Before BakeFigures `json:"before"`         // of the version that is returned to, over the ten minutes before the switch
+	Note   string      `json:"note,omitempty"` // what is to be known of a bake that ended well
 }
 
 // A FailedRoute is what requests have in common that have failed.

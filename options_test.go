@@ -89,6 +89,7 @@ var fullDeployment = parachute.Deployment{
 
 		WriterAffinity: 2 * time.Second,
 	},
+	Bake:    parachute.Bake{For: time.Minute, MaxErrorRate: 0.1, MaxSlowdown: 2, MinRequests: 10},
 	Force:   true,
 	Release: "v1.2",
 	By:      "Ann",

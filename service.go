@@ -610,7 +610,7 @@ func (v *version) beginBake(current *version, at time.Duration) {
 	if current.status.Bake != nil {
 		b.Before = current.status.Bake.Before
 	} else {
-		b.Before = Figures(bake.FiguresOf(v.fallback.main.tally.Window(at)))
+		b.Before = BakeFigures(bake.FiguresOf(v.fallback.main.tally.Window(at)))
 	}
 	v.status.Bake = b
 	v.main.tally.Collect()
@@ -699,7 +699,7 @@ func (t *trial) bake(next *version) (failed *version, why *TakenBackError, err e
 		spent := now.Sub(last)
 		last = now
 		breach := judge.Look(now.Sub(p.began))
-		report := &BakeReport{Now: Figures(judge.Figures()), Before: b.Before}
+		report := &BakeReport{Now: BakeFigures(judge.Figures()), Before: b.Before}
 		switch lost := t.lost(); {
 		case current.isHalted() || t.isChanging():
 			continue

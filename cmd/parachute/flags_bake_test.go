@@ -48,12 +48,12 @@ func TestBakeIsShownAgainstTheVersionBefore(t *testing.T) {
 	is := is.New(t)
 	f := newFormatter(parachute.Deployment{Service: "web", Targets: []string{"new:80"}})
 	e := parachute.Event{Kind: parachute.EventBaking, Service: "web", Limit: time.Minute, Bake: &parachute.BakeReport{
-		Before: parachute.Figures{Requests: 1000, Errors: 5, P99: 12 * time.Millisecond},
+		Before: parachute.BakeFigures{Requests: 1000, Errors: 5, P99: 12 * time.Millisecond},
 	}}
 	line := f.format(e)[0]
 	is.Equal(line.status+" "+line.detail, "baking 0 requests; before: errors 0.5%, p99 12ms")
 	is.True(line.isNew)
-	e.Elapsed, e.Bake.Now = 30*time.Second, parachute.Figures{Requests: 200, Errors: 4, P99: 13 * time.Millisecond}
+	e.Elapsed, e.Bake.Now = 30*time.Second, parachute.BakeFigures{Requests: 200, Errors: 4, P99: 13 * time.Millisecond}
 	line = f.format(e)[0]
 	is.Equal(line.detail, "200 requests, errors 2.0%, p99 13ms; before: errors 0.5%, p99 12ms")
 	is.True(!line.isNew) // it updates the line on a terminal

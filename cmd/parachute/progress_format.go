@@ -245,7 +245,7 @@ func describeBake(b *parachute.BakeReport) string {
 	return text + fmt.Sprintf("; before: errors %s, p99 %s", shareOf(b.Before), formatDuration(b.Before.P99))
 }
 
-func shareOf(f parachute.Figures) string {
+func shareOf(f parachute.BakeFigures) string {
 	return formatNumber(100*float64(f.Errors)/float64(max(f.Requests, 1))) + "%"
 }
 
