@@ -111,7 +111,7 @@ const fullDeploymentJSON = `{"service":"web",` +
 	`"headers":{"request":["set X-A: b"],"response":["del X-C"],"hsts":"max-age=1","release":true,"scope_cookies":true,"rewrite_location":true},` +
 	`"error_pages":"/etc/pages",` +
 	`"report":{"request_headers":["X-D"],"response_headers":["X-E"],"exclude_metrics_paths":["/up"]},` +
-	`"force":true,"release":"v1.2","by":"Ann"}`
+	`"bake":{"max_error_rate":0.1,"max_slowdown":2,"min_requests":10,"for":"1m0s"},"force":true,"release":"v1.2","by":"Ann"}`
 
 func TestDeploymentTravelsAsJSON(t *testing.T) {
 	is := is.New(t)
