@@ -15,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/handover"
 )
 
 // A grammar is the command line as kong reads it.
@@ -30,6 +31,7 @@ type grammar struct {
 	Status       statusCommand       `cmd:"" group:"Seeing what is there:" help:"Show how services are, and what goes on in them."`
 	Logs         logsCommand         `cmd:"" group:"Seeing what is there:" help:"Print the last lines of the log, and follow it."`
 	Certificates certificatesCommand `cmd:"" group:"Seeing what is there:" aliases:"certs" help:"List the certificates."`
+	Upgrade      upgradeCommand      `cmd:"" group:"Serving:" help:"Replace the proxy that runs by another version of the program, without a client noticing."`
 	Version      versionCommand      `cmd:"" group:"Other:" help:"Print the version."`
 	Completion   completionCommand   `cmd:"" group:"Other:" help:"Print what completes command lines in a shell."`
 	Help         helpCommand         `cmd:"" group:"Other:" help:"Show help for a command."`
@@ -50,6 +52,7 @@ type program struct {
 	paths          defaultPaths
 	printer        *control.Printer // prints for --json; nil without that flag
 	command        string           // the command that runs, such as "rollout set"
+	program        handover.Program // how this one was started
 }
 
 // run runs one command line, which begins with the name that the program was called
@@ -63,6 +66,7 @@ func run(ctx context.Context, args, variables []string, stdout, stderr io.Writer
 		stderr:  stderr,
 		environ: environ,
 		paths:   defaultPaths{uid: os.Getuid(), getenv: environ.getenv},
+		program: handover.ThisProgram(args, variables),
 	}
 	err := p.run(ctx, args[1:])
 	if isBrokenPipe(err) {

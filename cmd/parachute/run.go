@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"golang.org/x/crypto/acme"
@@ -12,6 +15,7 @@ import (
 	"github.com/shahnk19/parachute"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/accesslog"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/handover"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/server"
 )
 
@@ -35,6 +39,8 @@ type runCommand struct {
 
 	ShutdownDelay   durationLimit `envar:"both" placeholder:"0s" help:"How long everything goes on after SIGTERM, while /readyz on the metrics port already answers 503: the time in which a load balancer in front notices that."`
 	ShutdownTimeout durationLimit `envar:"both" placeholder:"30s" help:"How long running requests may take after SIGTERM before they are cut off; 0 cuts them off at once."`
+
+	Takeover bool `help:"Take the place of the proxy that runs, which answers on the control socket: with its sockets, and without a client noticing. If there is none, start as always."`
 
 	DataDir         string   `envar:"prefixed" placeholder:"PATH" help:"Folder of the state; if none is given, /var/lib/parachute for root, else parachute below $$XDG_STATE_HOME or ~/.local/state."`
 	Socket          string   `envar:"prefixed" placeholder:"PATH" help:"Control socket; if none is given, /run/parachute/parachute.sock for root, else one below $$XDG_RUNTIME_DIR or the temporary directory."`
@@ -67,7 +73,7 @@ type runCommand struct {
 func (runCommand) Help() string {
 	return `Every option may also be given in the environment. A flag goes before the variable that begins with PARACHUTE_, and that goes before the one without. An empty variable counts as unset. If the value of one without PARACHUTE_ makes no sense, it is ignored, with a warning, since it may belong to another program.
 
-SIGTERM and SIGINT end the proxy when running requests are done, with exit code 0. A second one ends it at once, with exit code 1.`
+SIGTERM and SIGINT end the proxy when running requests are done, with exit code 0. A second one ends it at once, with exit code 1. SIGHUP has the program started anew, as "upgrade" does, if the proxy has no terminal; if it has one, that is about to close, and the proxy ends.`
 }
 
 func (runCommand) Examples() string {
@@ -76,7 +82,10 @@ func (runCommand) Examples() string {
 parachute run
 
 # Serve as an ordinary user, without HTTPS.
-parachute run --http-port 8080 --https-port=-1`
+parachute run --http-port 8080 --https-port=-1
+
+# Go on with other options, in the place of the proxy that runs.
+parachute run --takeover --http3`
 }
 
 func (c *runCommand) Run(ctx context.Context, p *program) error {
@@ -84,10 +93,38 @@ func (c *runCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return wrapStartError(err)
 	}
+	config.Predecessor = func(ctx context.Context) (handover.Conn, error) {
+		conn, err := handover.Inherited(p.environ.getenv)
+		if conn != nil || err != nil || !c.Takeover {
+			return conn, err
+		}
+		conn, err = (&control.Client{Sockets: []string{config.Socket}}).TakeOver(ctx)
+		if errors.Is(err, control.ErrNoProxy) && !errors.Is(err, fs.ErrPermission) {
+			return nil, nil
+		}
+		return conn, err
+	}
+	if !hasTerminal() {
+		upgrades := make(chan os.Signal, 1)
+		signal.Notify(upgrades, syscall.SIGHUP)
+		defer signal.Stop(upgrades)
+		config.Upgrades = upgrades
+	}
 	if err := server.Run(ctx, config); err != nil {
 		return wrapStartError(err)
 	}
 	return nil
+}
+
+// hasTerminal reports whether the process has a controlling terminal, which sends SIGHUP
+// when it closes.
+func hasTerminal() bool {
+	f, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
 }
 
 // wrapStartError puts "run: " in front of an error, except of a usageError, which
@@ -118,6 +155,7 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 	}
 	config := server.Config{
 		Version:       versionName(),
+		Program:       p.program,
 		DataDir:       c.DataDir,
 		Socket:        c.Socket,
 		SocketOptions: control.SocketOptions{Mode: fs.FileMode(c.SocketMode), Group: c.SocketGroup, Deployers: c.SocketDeployers},

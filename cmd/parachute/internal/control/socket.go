@@ -106,13 +106,13 @@ func listen(path string, o SocketOptions) (*Listener, error) {
 // Adopt returns l, which is bound to path, as a listener like those of [Listen]. Its mode
 // and group are left as they are; who else may connect is as o says. If kept, somebody
 // else keeps the file of the socket, and Close does not remove it.
-func Adopt(l *net.UnixListener, path string, o SocketOptions, kept bool) (net.Listener, error) {
+func Adopt(l *net.UnixListener, path string, o SocketOptions, kept bool) (*Listener, error) {
 	may, err := deployersOf(o.Deployers)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("control socket %s: %w", path, err), l.Close())
 	}
 	l.SetUnlinkOnClose(false)
-	adopted := &listener{UnixListener: l, path: path, allowOthers: o.allowsOthers(), deployers: may}
+	adopted := &Listener{UnixListener: l, path: path, allowOthers: o.allowsOthers(), deployers: may}
 	if !kept {
 		if adopted.info, err = os.Lstat(path); err != nil {
 			return nil, errors.Join(fmt.Errorf("control socket %s: %w", path, err), l.Close())

@@ -117,7 +117,7 @@ func TestDeadSocketIsReplaced(t *testing.T) {
 func TestOnlyOneOfManyGetsADeadSocket(t *testing.T) {
 	is := is.New(t)
 	path := deadSocket(t)
-	listeners := make([]net.Listener, 8)
+	listeners := make([]*control.Listener, 8)
 	var wg sync.WaitGroup
 	for i := range listeners {
 		wg.Go(func() { listeners[i], _ = control.Listen(path, control.SocketOptions{}) })

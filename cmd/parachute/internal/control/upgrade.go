@@ -38,9 +38,9 @@ type Upgraded struct {
 	Previous Version      `json:"previous"`
 	Took     wireDuration `json:"took"` // from the start of the program until it served
 
-	// Draining says that the previous process still has requests, which it ends.
-	Requests int64 `json:"requests,omitempty"`
-	Streams  int64 `json:"streams,omitempty"`
+	// Requests are those that the previous process still has, streams among them. It
+	// lets them end.
+	Requests int64 `json:"requests"`
 }
 
 // NewUpgraded returns the result of an upgrade that took d.

@@ -33,6 +33,8 @@
 //	Undrain  a pause was resumed   ->   the wait is of no use any more
 //	                               <-   Ordered  no certificate is being ordered there any
 //	                                    more: the new process may order some
+//	                               <-   Datagrams  it reads no packets of HTTP/3 any more: the
+//	                                    new process may read them
 //	                               <-   Progress what still runs there
 //	Stopping the new process ends  ->   of its own will: the old one does not take over again
 //	Dismiss  there is another      ->   upgrade, so the old one may end
@@ -67,10 +69,6 @@ const (
 	Metrics = "metrics"
 	Page    = "page"
 	Control = "control"
-
-	// These are no listeners.
-	Lock    = "lock"    // the file whose lock says who writes the state
-	Packets = "packets" // carries the packets of connections that the old process has
 )
 
 // Protocol is the version of what is said over a Link. A process that is asked for
@@ -90,22 +88,23 @@ type Kind string
 
 // The kinds of messages, in the order in which they are sent.
 const (
-	KindAsk      Kind = "ask"
-	KindOffer    Kind = "offer"
-	KindSocket   Kind = "socket"
-	KindOffered  Kind = "offered"
-	KindReady    Kind = "ready"
-	KindFailed   Kind = "failed" // instead of any, from either process
-	KindGo       Kind = "go"
-	KindServing  Kind = "serving"
-	KindPublish  Kind = "publish"
-	KindDrain    Kind = "drain"
-	KindDrained  Kind = "drained"
-	KindUndrain  Kind = "undrain"
-	KindOrdered  Kind = "ordered"
-	KindProgress Kind = "progress"
-	KindStopping Kind = "stopping"
-	KindDismiss  Kind = "dismiss"
+	KindAsk       Kind = "ask"
+	KindOffer     Kind = "offer"
+	KindSocket    Kind = "socket"
+	KindOffered   Kind = "offered"
+	KindReady     Kind = "ready"
+	KindFailed    Kind = "failed" // instead of any, from either process
+	KindGo        Kind = "go"
+	KindServing   Kind = "serving"
+	KindPublish   Kind = "publish"
+	KindDrain     Kind = "drain"
+	KindDrained   Kind = "drained"
+	KindUndrain   Kind = "undrain"
+	KindOrdered   Kind = "ordered"
+	KindDatagrams Kind = "datagrams"
+	KindProgress  Kind = "progress"
+	KindStopping  Kind = "stopping"
+	KindDismiss   Kind = "dismiss"
 )
 
 // Ask is what a new process asks with.
@@ -118,15 +117,13 @@ type Ask struct {
 
 // Offer is what a new process needs to go on where the old one ends.
 type Offer struct {
-	Version      string            `json:"version"`
-	PID          int               `json:"pid"`
-	Services     json.RawMessage   `json:"services"`               // as GET /v1/services returns them
-	Certificates []string          `json:"certificates,omitempty"` // the hosts that there is a valid one for
-	AffinityKey  []byte            `json:"affinity_key,omitempty"`
-	TicketKeys   [][]byte          `json:"ticket_keys,omitempty"` // of TLS sessions; the first is in use
-	Challenges   map[string][]byte `json:"challenges,omitempty"`  // the answers that the authority may ask for
-	PacketTag    []byte            `json:"packet_tag,omitempty"`  // begins the connection IDs of the old process
-	TokenKey     []byte            `json:"token_key,omitempty"`   // of QUIC's address validation
+	Version      string          `json:"version"`
+	PID          int             `json:"pid"`
+	Services     json.RawMessage `json:"services"`               // as GET /v1/services returns them
+	Certificates []string        `json:"certificates,omitempty"` // the hosts that there is a valid one for
+	AffinityKey  []byte          `json:"affinity_key,omitempty"`
+	TicketKeys   [][]byte        `json:"ticket_keys,omitempty"` // of TLS sessions; the first is in use
+	Kept         []string        `json:"kept,omitempty"`        // the sockets that somebody else keeps open, such as a service manager
 }
 
 // Socket comes with one descriptor.
@@ -148,7 +145,6 @@ type Go struct {
 // Publish is a change that has been made.
 type Publish struct {
 	Service string          `json:"service"`
-	Kind    string          `json:"kind"`             // of the event that tells of it
 	Status  json.RawMessage `json:"status,omitempty"` // none: the service was removed
 }
 
@@ -175,6 +171,9 @@ type Undrain struct {
 
 // Progress says what the old process still has.
 type Progress struct {
-	Requests int64 `json:"requests"`
-	Streams  int64 `json:"streams"`
+	Requests int64 `json:"requests"` // streams, and requests that are held, among them
+	Commands int64 `json:"commands"` // changes that it has handed on, and whose answers it passes on
 }
+
+// IsDone reports whether there is nothing left.
+func (p Progress) IsDone() bool { return p == Progress{} }

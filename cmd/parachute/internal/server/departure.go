@@ -27,12 +27,20 @@ type upgrader struct {
 	dataDir string
 	kept    []string // names of sockets that somebody else keeps open
 
-	turn     chan struct{}   // has an element while a handover is under way, and for ever after it
-	departed chan *departure // gets the handover that has taken place
-	over     chan struct{}   // closed then
+	signals  <-chan os.Signal // each asks for an upgrade
+	turn     chan struct{}    // has an element while a handover is under way, and for ever after it
+	departed chan *departure  // gets the handover that has taken place
+	over     chan struct{}    // closed then
 
 	mu    sync.Mutex // guards since
 	since time.Time  // when the handover under way began
+}
+
+func newUpgrader(s *server, c Config) *upgrader {
+	return &upgrader{
+		server: s, program: c.Program, dataDir: c.DataDir, kept: c.Kept, signals: c.Upgrades,
+		turn: make(chan struct{}, 1), departed: make(chan *departure, 1), over: make(chan struct{}),
+	}
 }
 
 // A departure is a handover that has taken place, as seen from the old process.
@@ -90,9 +98,16 @@ func (u *upgrader) upgrade(ctx context.Context, path string, wait bool) (control
 		return control.Upgraded{}, err
 	}
 	done := control.NewUpgraded(version, pid, u.server.version, time.Since(began))
-	p := u.server.remaining()
-	done.Requests, done.Streams = p.Requests, p.Streams
+	done.Requests = u.server.handlers.Load()
 	return done, nil
+}
+
+// upgradeBySignal is upgrade for a signal. The log tells why it fails.
+func (u *upgrader) upgradeBySignal(ctx context.Context) {
+	if _, err := u.upgrade(ctx, "", false); err != nil {
+		u.server.logger.Error("not upgraded", "error", err)
+		u.server.tell(systemd.Ready(u.server.status)) // a reload is over
+	}
 }
 
 // takeOver returns a func that hands over to the process with that pid, which has asked
@@ -157,6 +172,9 @@ func (u *upgrader) errBusy() error {
 // taken. If it still has requests, it is waited for, or an error says how long that may
 // take.
 func (u *upgrader) dismissPredecessor(ctx context.Context, wait bool) error {
+	if before := u.server.before; before != nil {
+		return before.awaitFinished(ctx, wait)
+	}
 	a := u.server.arrival
 	if a == nil {
 		return nil
@@ -195,7 +213,7 @@ func (u *upgrader) dismissPredecessor(ctx context.Context, wait bool) error {
 
 // describeProgress says what a process still has.
 func describeProgress(p handover.Progress) string {
-	text := fmt.Sprintf("%d requests and %d streams", p.Requests, p.Streams)
+	text := fmt.Sprintf("%d requests or streams", p.Requests)
 	if p.Commands > 0 {
 		text += fmt.Sprintf(", and %d commands that wait for an answer", p.Commands)
 	}
@@ -377,7 +395,11 @@ func (s *server) follow(d *departure, m *handover.Message) (guarded bool) {
 	case handover.KindDrain:
 		var drain handover.Drain
 		if m.Decode(&drain) == nil {
-			s.followers.Go(func() { s.drainFor(d, drain) })
+			done := make(chan struct{})
+			s.mu.Lock()
+			s.drains[drain.ID] = done
+			s.mu.Unlock()
+			s.followers.Go(func() { s.drainFor(d, drain, done) })
 		}
 	case handover.KindUndrain:
 		var undrain handover.Undrain
@@ -390,12 +412,8 @@ func (s *server) follow(d *departure, m *handover.Message) (guarded bool) {
 	return true
 }
 
-// drainFor drains a service for the new process, and answers.
-func (s *server) drainFor(d *departure, drain handover.Drain) {
-	done := make(chan struct{})
-	s.mu.Lock()
-	s.drains[drain.ID] = done
-	s.mu.Unlock()
+// drainFor drains a service for the new process until done is closed, and answers.
+func (s *server) drainFor(d *departure, drain handover.Drain, done <-chan struct{}) {
 	limits := parachute.Timeouts{Drain: drain.Requests, Stream: drain.Streams}
 	requests, streams := s.proxy.Drain(drain.Service, limits, done)
 	s.undrain(drain.ID)

@@ -16,7 +16,8 @@ import (
 // A frontend serves clients over one protocol.
 type frontend struct {
 	protocol string
-	serve    func() error // serves until it fails or server is shut down
+	serve    func() error // serves until it fails, or server is retired or shut down
+	retire   func()       // takes no more connections, and leaves those that there are to the clients
 	server   interface {
 		// Retire takes no more connections, and has those end that there are.
 		Retire()
@@ -51,12 +52,19 @@ func (s *server) addFrontends(c Config, p parts) {
 	}
 	config := s.proxy.TLSConfig().Clone()
 	config.MinVersion = cmp.Or(c.MinTLSVersion, tls.VersionTLS12)
+	s.tickets.Use(config)
 	s.frontends = append(s.frontends, b.secure(l.https, config, s.withAltSvc(handle)))
 	if l.quic == nil {
 		return
 	}
 	s.altSvc = altSvc(cmp.Or(c.PublicHTTPSPort, l.httpsPort()))
-	s.frontends = append(s.frontends, b.quic(l.quic, config.Clone(), handle, p.logger))
+	own, err := l.datagrams()
+	if err != nil {
+		p.logger.Error("HTTP/3 is not served", "error", err)
+		return
+	}
+	s.quicConn = own
+	s.frontends = append(s.frontends, b.quic(own, config.Clone(), handle, p.logger, p.datagrams))
 }
 
 // A frontendBuilder makes frontends that share limits.
@@ -80,7 +88,7 @@ func (b frontendBuilder) tcp(protocol string, l *tcp.Listener, config *tls.Confi
 	accepted := l.NewAcceptor()
 	s := &tcpServer{b.limits.newHTTP1(handler), &http2.Server{New: b.newHTTP2(handler)}}
 	s.one.TLSConfig, s.one.HTTP2, s.one.ErrorLog = config, s.two.Serve, b.errorLog
-	return frontend{protocol, func() error { return s.serve(accepted) }, s}
+	return frontend{protocol, func() error { return s.serve(accepted) }, s.retire, s}
 }
 
 // newHTTP2 returns what makes servers of HTTP/2.
@@ -93,14 +101,15 @@ func (b frontendBuilder) newHTTP2(handler http.HandlerFunc) func() *http.Server 
 	}
 }
 
-// quic returns the frontend of a UDP port for HTTP/3.
-func (b frontendBuilder) quic(c net.PacketConn, config *tls.Config, handler http.HandlerFunc, logger *slog.Logger) frontend {
+// quic returns the frontend of a UDP port for HTTP/3. It reads nothing before free is
+// closed.
+func (b frontendBuilder) quic(c net.PacketConn, config *tls.Config, handler http.HandlerFunc, logger *slog.Logger, free <-chan struct{}) frontend {
 	server := newQUICServer(b.uploads.countBodies(b.limits.check(handler)))
 	server.server.ConnContext = b.uploads.quicContext(b.limits.quicWindow())
 	server.server.TLSConfig = config
 	server.server.Logger = logger
 	b.limits.applyQUIC(server.server)
-	return frontend{"http3", func() error { return server.serve(c) }, server}
+	return frontend{"http3", func() error { return server.serve(c, free) }, server.beginShutdown, server}
 }
 
 // handle returns h as a handler whose calls are counted while they run.

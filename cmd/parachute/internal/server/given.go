@@ -70,7 +70,7 @@ func (c *Config) describe(option string, port int) string {
 }
 
 // listenForCommands returns the control socket: the one that was given, or a new one.
-func (c *Config) listenForCommands() (net.Listener, error) {
+func (c *Config) listenForCommands() (*control.Listener, error) {
 	given, err := c.Sockets.Listener(handover.Control, func(bound net.Addr) bool { return isSamePath(bound.String(), c.Socket) })
 	if err != nil {
 		return nil, err

@@ -34,6 +34,7 @@ type quicServer struct {
 	served       chan struct{} // closed when serve has returned
 	shutdownOnce sync.Once
 	hangUp       context.CancelFunc // closes the remaining connections; set by shutdownOnce
+	shuts        chan struct{}      // closed when the shutdown begins
 	closed       chan struct{}      // closed when the shutdown is complete
 
 	mu    sync.Mutex // guards conns
@@ -46,6 +47,7 @@ func newQUICServer(handler http.HandlerFunc) *quicServer {
 	q := &quicServer{
 		handler: handler,
 		served:  make(chan struct{}),
+		shuts:   make(chan struct{}),
 		closed:  make(chan struct{}),
 		conns:   make(map[*quic.Conn]struct{}),
 	}
@@ -64,9 +66,15 @@ func (q *quicServer) leave() {
 	q.handlers.Add(-1)
 }
 
-// serve serves c until the server is shut down. It does not close c.
-func (q *quicServer) serve(c net.PacketConn) error {
+// serve serves c, from when free is closed until the server is shut down. It does not
+// close c.
+func (q *quicServer) serve(c net.PacketConn, free <-chan struct{}) error {
 	defer close(q.served)
+	select {
+	case <-free:
+	case <-q.shuts:
+		return http.ErrServerClosed
+	}
 	l, err := quic.ListenEarly(c, http3.ConfigureTLSConfig(q.server.TLSConfig), q.server.QUICConfig)
 	if err != nil {
 		return err
@@ -163,6 +171,7 @@ func (q *quicServer) Retire() { q.beginShutdown() }
 
 func (q *quicServer) beginShutdown() {
 	q.shutdownOnce.Do(func() {
+		close(q.shuts)
 		var ctx context.Context
 		ctx, q.hangUp = context.WithCancel(context.Background())
 		go q.runShutdown(ctx)

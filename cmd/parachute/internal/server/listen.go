@@ -190,6 +190,17 @@ func (l *listeners) listenPacket(name string, want netip.AddrPort) (net.PacketCo
 // has no requests there.
 const packetPatience = 2 * time.Second
 
+// datagrams returns another descriptor of the UDP socket, which outlives whoever reads
+// from it.
+func (l *listeners) datagrams() (net.PacketConn, error) {
+	copied := new(handover.Sockets)
+	defer copied.Close()
+	if err := copied.Duplicate(handover.HTTP3, l.quic.(*net.UDPConn)); err != nil {
+		return nil, err
+	}
+	return copied.PacketConn(handover.HTTP3, func(net.Addr) bool { return true })
+}
+
 // suits returns a func that reports whether what is bound to an address may be used
 // where want is asked for.
 func suits(want netip.AddrPort) func(net.Addr) bool {

@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,7 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/handover"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/metrics"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/state"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/tickets"
 )
 
 // A Config says what to run.
@@ -73,6 +75,17 @@ type Config struct {
 	// manager does. When the proxy ends, it leaves them as they are: with the
 	// clients that wait there, and with the file of the control socket.
 	Kept []string
+
+	// Predecessor returns a connection to the process that this one takes the place
+	// of, or nil if there is none. If the func is nil, there is none.
+	Predecessor func(ctx context.Context) (handover.Conn, error)
+
+	// Program is what is started to take the place of this process.
+	Program handover.Program
+
+	// Upgrades has this process replaced by its Program each time that something is
+	// received.
+	Upgrades <-chan os.Signal
 
 	// PublicHTTPPort and PublicHTTPSPort are the ports at which clients reach
 	// HTTP and HTTPS, and HTTP/3 as well; 0 is what is listened on.
@@ -154,63 +167,133 @@ const (
 	spoolName        = "spool"
 )
 
-// Run runs the proxy until ctx ends or a listener fails. In the latter case it
-// returns the listener's error. In both cases running requests may finish first,
-// within ShutdownTimeout; in the former, ShutdownDelay is waited for before. If the proxy cannot start, Run returns the reason and
-// leaves nothing behind: no lock, no socket, no listener.
+// Run runs the proxy until ctx ends, a listener fails, or another process has taken its
+// place. If a listener fails, it returns that error. In any case running requests may
+// finish first, within ShutdownTimeout; if ctx ends, ShutdownDelay is waited for before.
+// If the proxy cannot start, Run returns the reason and leaves nothing behind: no lock,
+// no socket, no listener; and a Predecessor goes on.
 func Run(ctx context.Context, c Config) (err error) {
-	if err := c.findSockets(); err != nil {
-		return err
-	}
-	defer c.Sockets.Close()
-	store, err := state.Open(c.DataDir)
+	arrival, err := c.meetPredecessor(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	log := accesslog.New(c.Output, c.LogFormat)
-	defer func() { err = errors.Join(err, c.closeLog(log)) }()
-	logger := slog.New(log.Handler(c.logLevel()))
-	certificates, err := certstore.Open(filepath.Join(c.DataDir, certificatesName))
+	var p parts
+	defer func() { err = errors.Join(err, p.close(c)) }()
+	s, err := c.start(ctx, &p, arrival)
+	if err == nil && arrival != nil {
+		err = c.takePlace(ctx, &p, arrival, s)
+	}
 	if err != nil {
+		if arrival != nil {
+			arrival.fail(err)
+		}
+		if s != nil {
+			err = errors.Join(err, s.proxy.Close())
+		}
 		return err
 	}
-	store.Warn = func(what string) { logger.Warn(what) }
-	services, err := c.load(ctx, store, certificates, logger)
+	p.logger.Info("started", "version", c.Version, "pid", os.Getpid(),
+		"socket", c.Socket, "data_dir", c.DataDir, "services", len(s.proxy.Services()))
+	p.listeners.log(p.logger)
+	return c.serve(ctx, &p, s)
+}
+
+// start opens all parts, and returns a server that has restored the services. With an
+// arrival, it changes nothing that the other process uses.
+func (c *Config) start(ctx context.Context, p *parts, a *arrival) (*server, error) {
+	err := c.findSockets()
 	if err != nil {
-		return err
+		return nil, err
+	}
+	p.sockets = c.Sockets
+	if a == nil {
+		p.store, err = state.Open(c.DataDir)
+	} else {
+		p.store, err = state.OpenReadOnly(c.DataDir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.log = accesslog.New(c.Output, c.LogFormat)
+	p.logger = slog.New(p.log.Handler(c.logLevel()))
+	p.store.Warn = func(what string) { p.logger.Warn(what) }
+	folder := filepath.Join(c.DataDir, certificatesName)
+	if a == nil {
+		p.certificates, err = certstore.Open(folder)
+	} else {
+		p.certificates = certstore.At(folder)
+	}
+	if err != nil {
+		return nil, err
+	}
+	services, err := c.savedServices(ctx, p, a)
+	if err != nil {
+		return nil, err
 	}
 	c.SpoolDir = cmp.Or(c.SpoolDir, filepath.Join(c.DataDir, spoolName))
 	if err := os.MkdirAll(c.SpoolDir, 0o700); err != nil {
-		return fmt.Errorf("folder for bodies: %w", err)
+		return nil, fmt.Errorf("folder for bodies: %w", err)
 	}
-	commands, err := c.listenForCommands()
-	if err != nil {
-		return err
+	if p.commands, err = c.listenForCommands(); err != nil {
+		return nil, err
 	}
-	defer commands.Close()
-	l, err := listenAll(c, newQuotas(logger))
-	if err != nil {
-		return err
+	if a != nil {
+		p.commands.Leave(true) // it is the other one's until it says so
 	}
-	defer l.close()
-	if l.noHTTPS != nil && c.HTTPSOptional {
-		logger.Warn(l.noHTTPS.Error())
+	if p.listeners, err = listenAll(*c, newQuotas(p.logger)); err != nil {
+		return nil, err
 	}
-
-	key, err := store.Key()
-	if err != nil {
-		logger.Warn("the key of --affinity does not outlive a restart, after which visitors move to another target once", "error", err)
+	if p.listeners.noHTTPS != nil && c.HTTPSOptional {
+		p.logger.Warn(p.listeners.noHTTPS.Error())
 	}
-	s := newServer(c, parts{log, logger, store, certificates, l, key})
+	if a == nil {
+		if p.affinityKey, err = p.store.Key(); err != nil {
+			p.logger.Warn("the key of --affinity does not outlive a restart, after which visitors move to another target once", "error", err)
+		}
+		p.tickets, p.datagrams = tickets.New(nil), closedChannel()
+	} else {
+		p.affinityKey, p.tickets = a.offer.AffinityKey, tickets.New(a.offer.TicketKeys)
+		p.predecessor, p.hold, p.datagrams = a.predecessor(), a.ordered, a.datagrams
+	}
+	s := newServer(*c, *p)
+	s.arrival = a
 	if err := s.proxy.Restore(services); err != nil {
-		logger.Error("not every service could be restored", "error", err)
+		p.logger.Error("not every service could be restored", "error", err)
 	}
-	logger.Info("started", "version", c.Version, "pid", os.Getpid(),
-		"socket", c.Socket, "data_dir", c.DataDir, "services", len(services))
-	l.log(logger)
-	s.status = "serving at " + l.String()
-	return s.serve(ctx, commands)
+	return s, nil
+}
+
+func closedChannel() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+// savedServices returns what is to be restored. With an arrival, all that is saved must
+// be readable.
+func (c *Config) savedServices(ctx context.Context, p *parts, a *arrival) ([]parachute.Status, error) {
+	if a == nil {
+		return c.load(ctx, p.store, p.certificates, p.logger)
+	}
+	isNew, err := p.store.IsNew()
+	if err != nil || isNew { // what kamal-proxy has left was taken over by the other process
+		return a.services, err
+	}
+	return p.store.Read()
+}
+
+// serve has s serve, and others in turn that take up again, until that ends.
+func (c *Config) serve(ctx context.Context, p *parts, s *server) error {
+	var left sync.WaitGroup
+	defer left.Wait()
+	for {
+		again, err := s.serve(ctx)
+		if !again {
+			return err
+		}
+		left.Go(s.finish)
+		s = c.takeUpAgain(p, s)
+	}
 }
 
 func (c Config) closeLog(log *accesslog.Log) error {
@@ -230,14 +313,41 @@ func (c Config) logLevel() slog.Level {
 	return slog.LevelInfo
 }
 
-// parts are what a server is made of. The server does not close them.
+// parts are what servers of one process, one after another, are made of. No server
+// closes them.
 type parts struct {
 	log          *accesslog.Log
 	logger       *slog.Logger // to log
 	store        *state.Store
 	certificates *certstore.Folder
+	sockets      *handover.Sockets
 	listeners    *listeners
+	commands     *control.Listener
 	affinityKey  []byte
+	tickets      *tickets.Keys
+
+	predecessor parachute.Predecessor
+	hold        <-chan struct{} // closed when certificates may be ordered; nil: at once
+	datagrams   <-chan struct{} // closed when packets of HTTP/3 may be read
+}
+
+// close closes what is there.
+func (p *parts) close(c Config) error {
+	if p.listeners != nil {
+		p.listeners.close()
+	}
+	var err error
+	if p.commands != nil {
+		p.commands.Close() // an error was never of use
+	}
+	if p.log != nil {
+		err = c.closeLog(p.log)
+	}
+	if p.store != nil {
+		err = errors.Join(err, p.store.Close())
+	}
+	p.sockets.Close()
+	return err
 }
 
 // A server serves the proxy, its control socket and its metrics port.
@@ -249,7 +359,11 @@ type server struct {
 	control         *control.Server
 	commands        *http.Server // serves control
 	listeners       *listeners
+	version         string
 	store           *state.Store
+	commits         *committer
+	affinityKey     []byte
+	tickets         *tickets.Keys
 	frontends       []frontend   // serve proxy
 	altSvc          []string     // Alt-Svc header of answers over HTTPS; nil without HTTP/3
 	handlers        atomic.Int64 // running handlers, including those of hijacked connections
@@ -261,6 +375,27 @@ type server struct {
 	until              atomic.Int64 // when s has stopped at the latest, if stopping; in nanoseconds of Unix time
 
 	status string // what the service manager is told when the server is ready
+
+	commandSocket   *control.Listener
+	commandAcceptor net.Listener
+	quicConn        net.PacketConn // nil without HTTP/3
+
+	arrival   *arrival  // nil: the process was not started in the place of another one
+	before    *server   // of this process, which has handed over in vain; nil: there is none
+	upgrader  *upgrader // hands over to another process
+	ending    chan struct{}
+	departing atomic.Bool // another process serves
+
+	// When it has handed over: see beginLeaving.
+	leaveBy   time.Time
+	ordered   chan struct{} // closed when no certificate is being ordered any more
+	datagrams chan struct{} // closed when no packets of HTTP/3 are read any more
+	drained   chan struct{} // closed when no request is left
+	finished  chan struct{} // closed when nothing is left
+	followers sync.WaitGroup
+
+	mu     sync.Mutex // guards drains
+	drains map[uint64]chan struct{}
 }
 
 func newServer(c Config, p parts) *server {
@@ -270,13 +405,29 @@ func newServer(c Config, p parts) *server {
 		logger:          p.logger,
 		control:         control.NewServer(c.Version),
 		listeners:       p.listeners,
+		version:         c.Version,
 		store:           p.store,
+		affinityKey:     p.affinityKey,
+		tickets:         p.tickets,
+		status:          "serving at " + p.listeners.String(),
+		commandSocket:   p.commands,
+		commandAcceptor: p.commands.Acceptor(),
+		ending:          make(chan struct{}),
+		ordered:         make(chan struct{}),
+		datagrams:       make(chan struct{}),
+		drained:         make(chan struct{}),
+		finished:        make(chan struct{}),
+		drains:          make(map[uint64]chan struct{}),
 	}
+	s.commits = &committer{save: s.commit}
+	s.upgrader = newUpgrader(s, c)
+	s.control.Handover = control.Handover{Upgrade: s.upgrader.upgrade, TakeOver: s.upgrader.takeOver}
 	s.control.Logs = logsOf(p.log)
 	s.control.Stopping, s.control.Succeeded = s.progress, s.listeners.closeOwn
 	options := parachute.Options{
 		Logger:          s.logger,
-		CommitDelta:     s.commit,
+		CommitDelta:     s.commits.commit,
+		Predecessor:     p.predecessor,
 		Notify:          s.control.Notify,
 		UserAgent:       "parachute/" + c.Version,
 		AffinityKey:     p.affinityKey,
@@ -291,7 +442,7 @@ func newServer(c Config, p parts) *server {
 		ACME:            c.ACME,
 	}
 	options.Spool.Dir = c.SpoolDir
-	options.ACME.Cache = p.certificates
+	options.ACME.Cache, options.ACME.Hold = p.certificates, p.hold
 	options.ACME.CacheAt = func(dir string) autocert.Cache { return certstore.At(dir) }
 	if !c.NoAccessLog {
 		options.Observe = p.log.Observe

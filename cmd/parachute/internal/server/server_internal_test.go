@@ -13,8 +13,10 @@ import (
 	"github.com/matryer/is"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/accesslog"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/certstore"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/state"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/tcp"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/tickets"
 )
 
 var errBroken = errors.New("broken")
@@ -25,13 +27,14 @@ type brokenListener struct{ net.Listener }
 func (brokenListener) Accept() (net.Conn, error) { return nil, errBroken }
 
 func TestFirstListenerThatFailsStopsAll(t *testing.T) {
-	for name, breakOne := range map[string]func(commands, requests net.Listener) (broken net.Listener, want error){
-		"control": func(commands, requests net.Listener) (net.Listener, error) {
-			return brokenListener{commands}, errBroken
+	for name, breakOne := range map[string]func(s *server, requests net.Listener) (want error){
+		"control": func(s *server, requests net.Listener) error {
+			s.commandAcceptor = brokenListener{s.commandAcceptor}
+			return errBroken
 		},
-		"http": func(commands, requests net.Listener) (net.Listener, error) {
+		"http": func(s *server, requests net.Listener) error {
 			requests.Close()
-			return commands, net.ErrClosed
+			return net.ErrClosed
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -42,21 +45,25 @@ func TestFirstListenerThatFailsStopsAll(t *testing.T) {
 			defer store.Close()
 			log := accesslog.New(io.Discard, accesslog.JSON)
 			defer log.Close()
-			commands, requests := loopback(t), loopback(t)
+			commands, err := control.Listen(filepath.Join(dir, "s"), control.SocketOptions{})
+			is.NoErr(err)
+			defer commands.Close()
+			requests := loopback(t)
 
-			c, want := breakOne(commands, requests)
 			s := newServer(Config{}, parts{
 				log:          log,
 				logger:       slog.New(slog.DiscardHandler),
 				store:        store,
 				certificates: certstore.At(dir),
 				listeners:    &listeners{http: tcp.NewListener(requests.(*net.TCPListener), nil)},
+				commands:     commands,
+				tickets:      tickets.New(nil),
 			})
-			is.True(errors.Is(s.serve(t.Context(), c), want))
-			for _, l := range []net.Listener{commands, requests} {
-				_, err := net.Dial("tcp", l.Addr().String())
-				is.True(err != nil) // closed, the one that was well too
-			}
+			want := breakOne(s, requests)
+			_, err = s.serve(t.Context())
+			is.True(errors.Is(err, want))
+			_, err = net.Dial("tcp", requests.Addr().String())
+			is.True(err != nil) // closed
 		})
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"github.com/shahnk19/parachute"
@@ -13,10 +12,12 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/systemd"
 )
 
-// serve serves until ctx ends or a listener fails. Then it stops everything, and
-// returns when that is done. If ctx ended, all but /readyz goes on for the delay before.
-func (s *server) serve(ctx context.Context, commands net.Listener) error {
-	serve := []func() error{func() error { return s.commands.Serve(commands) }}
+// serve serves until ctx ends, a listener fails, or another process has taken the place
+// of this one. Then it stops everything, and returns when that is done. If ctx ended, all
+// but /readyz goes on for the delay before. It reports true if the other process has ended
+// so soon that this one has to take up again; then finish does the rest.
+func (s *server) serve(ctx context.Context) (again bool, err error) {
+	serve := []func() error{func() error { return s.commands.Serve(s.commandAcceptor) }}
 	if s.monitoring != nil {
 		serve = append(serve, func() error { return s.monitoring.Serve(s.monitoringListener) })
 	}
@@ -31,30 +32,71 @@ func (s *server) serve(ctx context.Context, commands net.Listener) error {
 	for _, f := range serve {
 		go runFrontend(f, ended)
 	}
+	if s.arrival != nil {
+		s.arrival.serving()
+	}
 
 	s.tell(systemd.Ready(s.status))
-	var err error
-	select {
-	case <-ctx.Done():
-		s.announceStop(s.shutdownDelay)
-		s.logger.Info("stopping", "shutdown_delay", s.shutdownDelay.String(), "shutdown_timeout", max(s.shutdownTimeout, 0).String())
-		select {
-		case <-time.After(s.shutdownDelay):
-		case err = <-ended:
+	running, left, err := s.await(ctx, ended, running)
+	if left != nil {
+		if s.depart(ctx, left) {
+			return true, nil
 		}
-	case err = <-ended:
+		s.finish()
+		for range running {
+			<-ended
+		}
+		return false, nil
 	}
-	if err != nil {
-		running--
-		s.logger.Error("stopping", "error", err)
+	if s.arrival != nil {
+		s.arrival.stopping()
 	}
 	s.tell(systemd.Stopping(fmt.Sprintf("waiting for running requests, at most %v", max(s.shutdownTimeout, 0))))
 	s.stop()
 	for range running {
 		<-ended
 	}
+	s.followers.Wait()
+	if s.quicConn != nil {
+		s.close("http3", s.quicConn.Close())
+	}
 	s.logger.Info("stopped")
-	return err
+	return false, err
+}
+
+// await returns when ctx has ended and the delay has passed, when a listener has failed,
+// with its error, or when another process has taken over. running is how many of those
+// that send to ended have not.
+func (s *server) await(ctx context.Context, ended <-chan error, running int) (left int, d *departure, err error) {
+	var delay <-chan time.Time
+	stop := ctx.Done()
+	for {
+		select {
+		case <-stop:
+			// A handover that has been decided comes before; others are given up.
+			close(s.ending)
+			select {
+			case s.upgrader.turn <- struct{}{}:
+			case d := <-s.upgrader.departed:
+				return running, d, nil
+			}
+			s.stopping.Store(true)
+			s.logger.Info("stopping", "shutdown_delay", s.shutdownDelay.String(), "shutdown_timeout", max(s.shutdownTimeout, 0).String())
+			stop, delay = nil, time.After(s.shutdownDelay)
+		case <-delay:
+			return running, nil, nil
+		case <-s.upgrader.signals:
+			s.followers.Go(func() { s.upgrader.upgradeBySignal(ctx) })
+		case d := <-s.upgrader.departed:
+			return running, d, nil
+		case err := <-ended:
+			running--
+			if !s.departing.Load() {
+				s.logger.Error("stopping", "error", err)
+				return running, nil, err
+			}
+		}
+	}
 }
 
 // tell logs that the service manager could not be told something.

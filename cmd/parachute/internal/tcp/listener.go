@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/shahnk19/parachute/internal/descriptors"
@@ -82,8 +83,8 @@ func maxPipes(limit int) int {
 // Addr returns the address that l listens on.
 func (l *Listener) Addr() net.Addr { return l.socket.Addr() }
 
-// File returns a copy of the socket, for another process.
-func (l *Listener) File() (*os.File, error) { return l.socket.File() }
+// SyscallConn gives access to the socket.
+func (l *Listener) SyscallConn() (syscall.RawConn, error) { return l.socket.SyscallConn() }
 
 // Close closes the socket. The system resets the connections that nobody has accepted.
 func (l *Listener) Close() error {

@@ -1,0 +1,244 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net"
+	"time"
+
+	"github.com/shahnk19/parachute/cmd/parachute/internal/handover"
+)
+
+// sockets returns descriptors for all that s listens on, under the names by which a new
+// process asks for them.
+func (s *server) sockets() (*handover.Sockets, error) {
+	all := new(handover.Sockets)
+	err := all.Duplicate(handover.HTTP, s.listeners.http)
+	for _, f := range s.listeners.further {
+		if err == nil {
+			err = all.Duplicate(handover.Further, f)
+		}
+	}
+	if err == nil && s.listeners.https != nil {
+		err = all.Duplicate(handover.HTTPS, s.listeners.https)
+	}
+	if err == nil && s.listeners.quic != nil {
+		err = all.Duplicate(handover.HTTP3, s.listeners.quic.(*net.UDPConn))
+	}
+	if err == nil && s.listeners.metrics != nil {
+		err = all.Duplicate(handover.Metrics, s.listeners.metrics)
+	}
+	if err == nil && s.listeners.page != nil {
+		err = all.Duplicate(handover.Page, s.listeners.page)
+	}
+	if err == nil {
+		err = all.Duplicate(handover.Control, s.commandSocket)
+	}
+	if err != nil {
+		all.Close()
+		return nil, err
+	}
+	return all, nil
+}
+
+// dialCommands connects to the control socket.
+func (s *server) dialCommands(ctx context.Context) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "unix", s.commandSocket.Addr().String())
+}
+
+// stopAccepting leaves all that comes to the next process: new connections wait in the
+// queues of the sockets, which stay open.
+func (s *server) stopAccepting() {
+	s.departing.Store(true)
+	s.commandSocket.Leave(true)
+	s.commandAcceptor.Close()
+	if s.monitoring != nil {
+		s.monitoringListener.Close()
+	}
+	if s.page != nil {
+		s.page.listener.Close()
+	}
+	for _, f := range s.frontends {
+		f.retire()
+	}
+}
+
+// longestDrain is how long requests, and then streams, may last.
+func (s *server) longestDrain() time.Duration {
+	var streams time.Duration
+	for _, service := range s.proxy.Services() {
+		streams = max(streams, service.Deployment.Timeouts.Stream)
+	}
+	limit := max(s.shutdownTimeout, 0) + 2*closeTimeout
+	return limit + min(streams, math.MaxInt64-limit)
+}
+
+// beginLeaving lets what s has end, and tells the new process about it. It returns at
+// once; s.drained is closed when nothing is left.
+func (s *server) beginLeaving(link *handover.Link) {
+	s.leaveBy = time.Now().Add(s.longestDrain())
+	s.followers.Go(func() { _ = s.commands.Shutdown(context.Background()) })
+	if s.monitoring != nil {
+		s.followers.Go(func() { _ = s.monitoring.Shutdown(context.Background()) })
+	}
+	if s.page != nil {
+		s.followers.Go(func() { _ = s.page.http.Shutdown(context.Background()) })
+	}
+	s.followers.Go(func() {
+		s.proxy.FinishOrders()
+		close(s.ordered)
+		_ = link.Send(handover.KindOrdered, nil)
+	})
+	s.followers.Go(func() {
+		s.finishDatagrams()
+		_ = link.Send(handover.KindDatagrams, nil)
+	})
+	s.followers.Go(s.empty)
+}
+
+// finishDatagrams returns when s reads no packets of HTTP/3 any more. Two processes that
+// read from one socket would take packets from each other.
+func (s *server) finishDatagrams() {
+	defer close(s.datagrams)
+	for _, f := range s.frontends {
+		if f.protocol == "http3" {
+			ctx, cancel := context.WithDeadline(context.Background(), s.leaveBy)
+			defer cancel()
+			if f.server.Shutdown(ctx) != nil {
+				s.close(f.protocol, f.server.Close())
+			}
+			s.close(f.protocol, s.quicConn.Close())
+		}
+	}
+}
+
+// empty lets the requests and streams end, and returns when none is left, or all have
+// been cut off.
+func (s *server) empty() {
+	defer close(s.drained)
+	ctx, cancel := context.WithDeadline(context.Background(), s.leaveBy)
+	defer cancel()
+	limit := max(s.shutdownTimeout, 0)
+	running, cancelRunning := context.WithTimeout(ctx, limit)
+	defer cancelRunning()
+	_ = s.proxy.HandOver(ctx, limit) // an error only says that ctx has ended
+	s.awaitHandlers(running)
+	if s.handlers.Load() > 0 { // those that were held all the time, and streams that came of them
+		_ = s.proxy.Shutdown(ctx)
+		s.awaitHandlers(ctx)
+	}
+}
+
+// remaining returns what s still has.
+func (s *server) remaining() handover.Progress {
+	p := handover.Progress{Requests: s.handlers.Load(), Commands: s.control.Relays()}
+	select {
+	case <-s.drained:
+		if time.Now().After(s.leaveBy) {
+			return handover.Progress{} // what is left has been cut off
+		}
+	default:
+		p.Requests = max(p.Requests, 1)
+	}
+	return p
+}
+
+// progressInterval is how often the new process is told what the old one still has.
+const progressInterval = 50 * time.Millisecond
+
+// depart serves what s has until nothing is left, and follows the new process meanwhile.
+// It reports true, and may have left something to be served, if the new process has ended
+// in the time in which s is to take up again then. When ctx ends, s does not do that.
+func (s *server) depart(ctx context.Context, d *departure) (again bool) {
+	guard := time.NewTimer(handover.Guard)
+	defer guard.Stop()
+	look := time.NewTicker(progressInterval)
+	defer look.Stop()
+	inbox, ending, isGuarding := d.inbox, ctx.Done(), true
+	told := handover.Progress{Requests: -1}
+	for {
+		select {
+		case got := <-inbox:
+			switch {
+			case got.err != nil && isGuarding:
+				d.link.Close()
+				s.logger.Error("the process that has taken over has ended: taking up again", "pid", d.pid, "error", got.err)
+				return true
+			case got.err != nil:
+				inbox = nil
+			case !s.follow(d, got.message):
+				isGuarding = false
+			}
+		case <-guard.C:
+			isGuarding = false
+		case <-ending:
+			isGuarding, ending = false, nil
+		case <-look.C:
+		}
+		p := s.remaining()
+		if p != told && inbox != nil {
+			_ = d.link.Send(handover.KindProgress, p)
+			told = p
+		}
+		if p == (handover.Progress{}) && !isGuarding {
+			return false
+		}
+	}
+}
+
+// awaitFinished returns nil when nothing is left of s, which is waited for with wait.
+func (s *server) awaitFinished(ctx context.Context, wait bool) error {
+	select {
+	case <-s.finished:
+		return nil
+	default:
+	}
+	if !wait {
+		return fmt.Errorf("the last upgrade is not over: %s are left of before it, which may take %v more: try again then, or wait for it with --wait",
+			describeProgress(s.remaining()), max(time.Until(s.leaveBy), 0).Round(time.Second))
+	}
+	select {
+	case <-s.finished:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// finish closes what s has left: connections without a request, mostly.
+func (s *server) finish() {
+	select {
+	case <-s.drained:
+	case <-time.After(time.Until(s.leaveBy)):
+	}
+	last, cancel := context.WithTimeout(context.Background(), max(time.Until(s.leaveBy), closeTimeout))
+	defer cancel()
+	shut := make(chan error, len(s.frontends))
+	for _, f := range s.frontends {
+		go shutdown(last, f.server.Shutdown, shut)
+	}
+	for range s.frontends {
+		<-shut
+	}
+	s.close("proxy", s.proxy.Close())
+	s.awaitHandlers(last)
+	for _, f := range s.frontends {
+		s.close(f.protocol, f.server.Close())
+	}
+	if s.monitoring != nil {
+		s.close("metrics", s.monitoring.Close())
+	}
+	if s.page != nil {
+		s.close("page", s.page.http.Close())
+	}
+	s.close("control", s.commands.Close())
+	s.mu.Lock()
+	for id, done := range s.drains {
+		close(done)
+		delete(s.drains, id)
+	}
+	s.mu.Unlock()
+	s.followers.Wait()
+	close(s.finished)
+}
