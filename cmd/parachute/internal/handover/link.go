@@ -175,7 +175,7 @@ func (l *Link) fill() error {
 		l.files = append(l.files, files...)
 		err = errors.Join(err, rightsErr)
 	}
-	l.unread = append(l.unread, buf[:n]...)
+	l.unread = append(l.unread, buf[:max(n, 0)]...)
 	switch {
 	case err != nil:
 		return err

@@ -60,7 +60,7 @@ func (c *Config) takePlace(ctx context.Context, p *parts, a *arrival, s *server)
 	if err := a.begin(); err != nil {
 		return err
 	}
-	if err := p.store.TakeOver(); err != nil {
+	if err := p.takeOverState(); err != nil {
 		return err
 	}
 	p.commands.Leave(slices.Contains(c.Kept, handover.Control))
@@ -68,10 +68,20 @@ func (c *Config) takePlace(ctx context.Context, p *parts, a *arrival, s *server)
 	return nil
 }
 
+// takeOverState makes this process the one that changes the state. Of another one that has
+// just died, the system may not have let go of everything yet.
+func (p *parts) takeOverState() error {
+	for until := time.Now().Add(closeTimeout); ; time.Sleep(pollInterval) {
+		if err := p.store.TakeOver(); err == nil || time.Now().After(until) {
+			return err
+		}
+	}
+}
+
 // takeUpAgain returns the server that takes up again what s had handed over to a process
 // which has ended. What s has left is its to end.
 func (c *Config) takeUpAgain(p *parts, s *server) *server {
-	if err := p.store.TakeOver(); err != nil {
+	if err := p.takeOverState(); err != nil {
 		p.logger.Error("the state cannot be saved", "error", err)
 	}
 	p.commands.Leave(slices.Contains(c.Kept, handover.Control))

@@ -249,8 +249,9 @@ func (u *upgrader) handOver(link *handover.Link, started *handover.Started) (ver
 	s.stopAccepting()
 	err = s.store.Release()
 	s.commits.release(true)
+	s.leaveBy = time.Now().Add(s.longestDrain())
+	err = errors.Join(err, link.Send(handover.KindGo, handover.Go{Until: s.leaveBy}))
 	s.beginLeaving(link)
-	err = errors.Join(err, link.Send(handover.KindGo, handover.Go{Until: time.Now().Add(s.longestDrain())}))
 	if err == nil {
 		_, err = h.expect(handover.KindServing, nil)
 	}

@@ -60,7 +60,7 @@ func (s *server) stopAccepting() {
 		s.page.listener.Close()
 	}
 	for _, f := range s.frontends {
-		f.retire()
+		f.server.Retire()
 	}
 }
 
@@ -77,7 +77,6 @@ func (s *server) longestDrain() time.Duration {
 // beginLeaving lets what s has end, and tells the new process about it. It returns at
 // once; s.drained is closed when nothing is left.
 func (s *server) beginLeaving(link *handover.Link) {
-	s.leaveBy = time.Now().Add(s.longestDrain())
 	s.followers.Go(func() { _ = s.commands.Shutdown(context.Background()) })
 	if s.monitoring != nil {
 		s.followers.Go(func() { _ = s.monitoring.Shutdown(context.Background()) })

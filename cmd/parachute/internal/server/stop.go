@@ -73,11 +73,7 @@ func (s *server) await(ctx context.Context, ended <-chan error, running int) (le
 	for {
 		select {
 		case <-stop:
-			// A handover that has been decided comes before; others are given up.
-			close(s.ending)
-			select {
-			case s.upgrader.turn <- struct{}{}:
-			case d := <-s.upgrader.departed:
+			if d := s.giveUpHandover(); d != nil {
 				return running, d, nil
 			}
 			s.stopping.Store(true)
@@ -91,11 +87,32 @@ func (s *server) await(ctx context.Context, ended <-chan error, running int) (le
 			return running, d, nil
 		case err := <-ended:
 			running--
-			if !s.departing.Load() {
-				s.logger.Error("stopping", "error", err)
-				return running, nil, err
+			if s.departing.Load() {
+				continue
 			}
+			if d := s.giveUpHandover(); d != nil {
+				return running, d, nil
+			}
+			s.logger.Error("stopping", "error", err)
+			return running, nil, err
 		}
+	}
+}
+
+// giveUpHandover lets no handover take place any more, and returns nil; or it returns the
+// one that has been decided already.
+func (s *server) giveUpHandover() *departure {
+	select {
+	case <-s.ending:
+		return nil
+	default:
+		close(s.ending)
+	}
+	select {
+	case s.upgrader.turn <- struct{}{}:
+		return nil
+	case d := <-s.upgrader.departed:
+		return d
 	}
 }
 
