@@ -76,7 +76,7 @@ func (s *server) await(ctx context.Context, ended <-chan error, running int) (le
 			if d := s.giveUpHandover(); d != nil {
 				return running, d, nil
 			}
-			s.stopping.Store(true)
+			s.announceStop(s.shutdownDelay)
 			s.logger.Info("stopping", "shutdown_delay", s.shutdownDelay.String(), "shutdown_timeout", max(s.shutdownTimeout, 0).String())
 			stop, delay = nil, time.After(s.shutdownDelay)
 		case <-delay:
