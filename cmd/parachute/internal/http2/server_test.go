@@ -83,7 +83,7 @@ func (s *site) serve(w http.ResponseWriter, r *http.Request) {
 		s.entered <- struct{}{}
 		<-s.release
 	case "/large":
-		io.WriteString(w, string(bytes.Repeat([]byte{'x'}, large)))
+		w.Write(bytes.Repeat([]byte{'x'}, large))
 		return
 	}
 	fmt.Fprint(w, r.URL.Path, " ", r.TLS != nil)

@@ -164,8 +164,8 @@ func TestErrorsNameTheSocketThatDoesNotFit(t *testing.T) {
 			is := is.New(t)
 			// Each closes what it gets, which the others need.
 			s, err := systemd.NewSet(systemd.Socket{Name: tt.socket, File: dup(t, tt.file), By: "manager"})
-			defer s.Close()
 			if err == nil {
+				defer s.Close()
 				err = s.Assign(tt.places)
 			}
 			is.True(err != nil) // it does not fit
