@@ -194,6 +194,11 @@ func (p *Proxy) Except(services ...string) http.Handler { return p.entrance(serv
 // deploy is taken back: what served before is published again, as a new generation,
 // and Deploy returns ErrTakenBack when the new targets have drained.
 //
+// With d.Bake, all that comes after a bake, in which the previous version stays warm,
+// and is returned to in the same way if the new one is worse. A newer change that ends
+// the bake makes it ErrSuperseded, the end of the Proxy ErrUndecided: then neither
+// version may be stopped, and the bake goes on after a Restore.
+//
 // Any other error means that nothing was changed: ErrInvalid, ErrConflict,
 // ErrUnhealthy, ErrNoCertificate, ErrClosed, what Commit or ctx said, or
 // ErrSuperseded where a newer Deploy or Remove of the service came before the

@@ -40,6 +40,11 @@ func TestErrorsAreTheSameOnBothSides(t *testing.T) {
 		&parachute.ConflictError{Host: "app1.example.com", Owner: "shop", Dispute: "has no TLS"},
 		unhealthy,
 		fmt.Errorf("commit: %w", unhealthy),
+		&parachute.TakenBackError{
+			Generation: 43, Restores: 41, Targets: []string{"10.0.0.7:3000"}, Reason: "43 of 98 requests failed",
+			Bake:   &parachute.BakeReport{Now: parachute.BakeFigures{Requests: 98, Errors: 43, P99: time.Second}},
+			Routes: []parachute.FailedRoute{{Route: "GET /shop", Status: 500, Requests: 43, RequestID: "id-1"}},
+		},
 	}
 	for _, s := range sentinels() {
 		errs = append(errs, fmt.Errorf("the reason: %w", s))
@@ -60,6 +65,9 @@ func TestErrorsAreTheSameOnBothSides(t *testing.T) {
 			var health, wantHealth *parachute.UnhealthyError
 			is.Equal(errors.As(remote, &health), errors.As(local, &wantHealth))
 			is.Equal(health, wantHealth) // with its fields
+			var back, wantBack *parachute.TakenBackError
+			is.Equal(errors.As(remote, &back), errors.As(local, &wantBack))
+			is.Equal(back, wantBack) // with its fields
 		})
 	}
 }

@@ -183,7 +183,7 @@ func saysAll(text string, parts ...string) bool {
 func sentinels() []error {
 	return []error{
 		parachute.ErrInvalid, parachute.ErrConflict, parachute.ErrUnhealthy, parachute.ErrNotFound,
-		parachute.ErrNoCertificate, parachute.ErrSuperseded, parachute.ErrClosed, context.Canceled, context.DeadlineExceeded,
+		parachute.ErrNoCertificate, parachute.ErrSuperseded, parachute.ErrTakenBack, parachute.ErrUndecided, parachute.ErrClosed, context.Canceled, context.DeadlineExceeded,
 	}
 }
 
