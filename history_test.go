@@ -222,3 +222,25 @@ func TestRollbackThatCannotBeChangesNothingAndSaysWhy(t *testing.T) {
 		is.True(errors.Is(err, parachute.ErrNotFound))
 	})
 }
+
+func TestHistoryTellsWhatWasTakenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := onTrial(t, parachute.Options{}, nil)
+		is := tr.is
+		is.Equal(tr.get("any.test"), "200 new")
+		tr.new.Stop()
+		is.True(errors.Is(<-tr.deployed, parachute.ErrTakenBack))
+		<-tr.running
+		before, err := tr.History("web")
+		is.NoErr(err)
+		is.Equal(told(before), "3, 2 taken back, 1 replaced")
+		is.Equal(before[0].Restores, uint64(1))
+		is.Equal(before[1].Figures.Requests, uint64(1)) // what the new one got
+		is.Equal(tr.get("any.test"), "200 old")
+		after, err := tr.History("web")
+		is.NoErr(err)
+		is.Equal(after[0].Figures.Requests, before[0].Figures.Requests+1)
+		is.Equal(after[2].Figures, before[2].Figures) // though it had the same target
+		is.True(errors.Is(tr.Rollback(t.Context(), "web", parachute.Rollback{}), parachute.ErrInvalid)) // to what has failed, or to the same
+	})
+}

@@ -706,8 +706,8 @@ func (p *Proxy) History(service string) ([]Past, error) {
 
 // A Rollback says which deployment to bring back.
 type Rollback struct {
-	To string // a generation or a release that History has; if empty, the latest that was replaced
-	By string // Deployment.By of the new one
+	To string `json:"to,omitempty"` // a generation or a release that History has; if empty, the latest that was replaced
+	By string `json:"by,omitempty"` // Deployment.By of the new one
 }
 
 // Rollback deploys again what a service has served before, or had when it was removed,

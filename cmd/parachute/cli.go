@@ -26,9 +26,11 @@ type grammar struct {
 	Stop         stopCommand         `cmd:"" group:"Traffic:" help:"Answer the requests of a service with 503."`
 	Resume       resumeCommand       `cmd:"" group:"Traffic:" help:"Serve the requests of a service that was paused or stopped."`
 	Rollout      rolloutCommand      `cmd:"" group:"Deploying:" help:"Send some visitors of a service to a second version of it."`
+	Rollback     rollbackCommand     `cmd:"" group:"Deploying:" help:"Deploy again what a service had before."`
 	Remove       removeCommand       `cmd:"" group:"Deploying:" aliases:"rm" help:"Take a service out of the proxy, when its requests are done."`
 	List         listCommand         `cmd:"" group:"Seeing what is there:" aliases:"ls" help:"List the services."`
 	Status       statusCommand       `cmd:"" group:"Seeing what is there:" help:"Show how services are, and what goes on in them."`
+	History      historyCommand      `cmd:"" group:"Seeing what is there:" help:"List what was deployed before, and how it did."`
 	Logs         logsCommand         `cmd:"" group:"Seeing what is there:" help:"Print the last lines of the log, and follow it."`
 	Certificates certificatesCommand `cmd:"" group:"Seeing what is there:" aliases:"certs" help:"List the certificates."`
 	Upgrade      upgradeCommand      `cmd:"" group:"Serving:" help:"Replace the proxy that runs by another version of the program, without a client noticing."`

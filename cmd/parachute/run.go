@@ -37,7 +37,9 @@ type runCommand struct {
 
 	MaxHeld optionalCount `envar:"both" placeholder:"1000" help:"How many requests of one service may wait while it is paused, or until its targets can be reached again (see deploy --hold); 0 is none."`
 
-	ShutdownDelay   durationLimit `envar:"both" placeholder:"0s" help:"How long everything goes on after SIGTERM, while /readyz on the metrics port already answers 503: the time in which a load balancer in front notices that."`
+	ShutdownDelay durationLimit `envar:"both" placeholder:"0s" help:"How long everything goes on after SIGTERM, while /readyz on the metrics port already answers 503: the time in which a load balancer in front notices that."`
+	KeepHistory   positiveCount `envar:"both" placeholder:"10" help:"How many of the last deployments of each service history knows, and rollback can return to, with the one that serves."`
+
 	ShutdownTimeout durationLimit `envar:"both" placeholder:"30s" help:"How long running requests may take after SIGTERM before they are cut off; 0 cuts them off at once."`
 
 	Takeover bool `help:"Take the place of the proxy that runs, which answers on the control socket: with its sockets, and without a client noticing. If there is none, start as always."`
@@ -188,6 +190,7 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 		TrustedProxies:  c.TrustedProxies,
 		SpoolDir:        c.SpoolDir,
 		MaxHeld:         int(c.MaxHeld),
+		KeepHistory:     int(c.KeepHistory),
 		Output:          p.stdout,
 		LogLost:         func(err error) { p.warnf("%v", err) },
 		LogFormat:       accesslog.Format(c.LogFormat),

@@ -25,7 +25,7 @@ func TestWhatMayComeNextIsSuggested(t *testing.T) {
 		{line: "parachute rollout ", want: "deploy set stop"},
 		{line: "parachute rollout set ", want: "web shop"},
 		{line: "parachute rollout set --pe", want: "--percent"},
-		{line: "parachute help r", want: "run resume rollout remove rm"},
+		{line: "parachute help r", want: "run resume rollout rollback remove rm"},
 		{line: "parachute help rollout ", want: "deploy set stop"},
 		{line: "parachute help deploy ", want: ""}, // and no services
 		{line: "parachute --he", want: "--help"},

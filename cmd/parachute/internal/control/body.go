@@ -18,6 +18,7 @@ const maxBody = 1 << 20
 // What the bodies of requests must be, with an example of each.
 const (
 	deploymentWanted = `a deployment in JSON, such as {"targets":["10.0.0.7:3000"],"hosts":["app1.example.com"]}`
+	rollbackWanted   = `what to return to in JSON, such as {"to":"v41"}`
 	pauseWanted      = `how to pause in JSON, such as {"max":"30s"}`
 	stopWanted       = `how to stop in JSON, such as {"message":"Back at noon"}`
 	rolloutWanted    = `a rollout in JSON, such as {"targets":["10.0.0.8:3000"]}`

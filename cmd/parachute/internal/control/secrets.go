@@ -24,6 +24,7 @@ func hideSecrets(services []parachute.Status) {
 			s.Bake = &baking
 		}
 		hideSecretsOf(&s.Deployment)
+		s.History = nil // which has deployments, too
 		if s.Rollout != nil {
 			rollout := *s.Rollout
 			rollout.Split.List = hideEach(rollout.Split.List, hideAll)

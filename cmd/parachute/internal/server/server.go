@@ -124,9 +124,10 @@ type Config struct {
 	// told to stop. If 0, 30 s; if negative, they are cut off at once.
 	ShutdownTimeout time.Duration
 
-	// TrustedProxies and MaxHeld are handed to parachute.Options.
+	// TrustedProxies, MaxHeld and KeepHistory are handed to parachute.Options.
 	TrustedProxies []netip.Prefix
 	MaxHeld        int
+	KeepHistory    int
 
 	// SpoolDir is the folder for the files of buffered bodies. It is created if
 	// it is missing. If empty, it is a folder in DataDir.
@@ -434,6 +435,7 @@ func newServer(c Config, p parts) *server {
 		TrustedProxies:  c.TrustedProxies,
 		TargetHeader:    c.TargetHeader,
 		MaxHeld:         c.MaxHeld,
+		KeepHistory:     c.KeepHistory,
 		Listening:       p.listeners.addresses(),
 		HTTPSPort:       p.listeners.httpsPort(),
 		PublicHTTPPort:  c.PublicHTTPPort,
