@@ -51,7 +51,7 @@ var flagName = regexp.MustCompile("(?:^|[\\s`(])--([a-z0-9.][a-z0-9.-]*)")
 func TestDocumentsNameOnlyFlagsThatThereAre(t *testing.T) {
 	known := map[string]bool{"help": true}
 	for _, of := range []string{
-		"build", "volumes", "name", "stop-timeout", "ulimit", // docker
+		"build", "volumes", "name", "stop-timeout", "ulimit", "network", // docker
 		"unix-socket", "http2-prior-knowledge", // curl
 		"system",       // useradd
 		"now",          // systemctl
