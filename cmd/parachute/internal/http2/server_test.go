@@ -96,6 +96,9 @@ type client struct {
 	t       *testing.T
 	next    uint32   // stream
 	goAways []uint32 // the last streams of those that have come
+
+	bodies   map[uint32][]byte
+	complete map[uint32]bool // answers whose end has come
 }
 
 // dial connects, and has exchanged settings when it returns.
@@ -120,7 +123,10 @@ func (s *site) connect() *client {
 		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 	}
 	conn.SetDeadline(time.Now().Add(patience))
-	c := &client{h2.NewFramer(conn, conn), conn, s.t, 1, nil}
+	c := &client{
+		Framer: h2.NewFramer(conn, conn), Conn: conn, t: s.t, next: 1,
+		bodies: make(map[uint32][]byte), complete: make(map[uint32]bool),
+	}
 	c.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	if _, err := io.WriteString(conn, h2.ClientPreface); err != nil {
 		s.t.Fatal(err)
@@ -165,7 +171,11 @@ func (c *client) awaitFrame(wanted func(h2.Frame) bool) h2.Frame {
 			if !f.IsAck() {
 				c.WriteSettingsAck()
 			}
+		case *h2.RSTStreamFrame:
+			c.t.Fatal("reset: ", f)
 		case *h2.DataFrame:
+			c.bodies[f.StreamID] = append(c.bodies[f.StreamID], f.Data()...)
+			c.complete[f.StreamID] = f.StreamEnded()
 			if n := uint32(len(f.Data())); n > 0 {
 				c.WriteWindowUpdate(0, n)
 				c.WriteWindowUpdate(f.StreamID, n)
@@ -180,21 +190,10 @@ func (c *client) awaitFrame(wanted func(h2.Frame) bool) h2.Frame {
 // answer returns the body of an answer.
 func (c *client) answer(id uint32) string {
 	c.t.Helper()
-	var body bytes.Buffer
-	c.awaitFrame(func(f h2.Frame) bool {
-		if f.Header().StreamID != id {
-			return false
-		}
-		switch f := f.(type) {
-		case *h2.DataFrame:
-			body.Write(f.Data())
-			return f.StreamEnded()
-		case *h2.RSTStreamFrame:
-			c.t.Fatal("reset: ", f)
-		}
-		return false
-	})
-	return body.String()
+	if !c.complete[id] {
+		c.awaitFrame(func(h2.Frame) bool { return c.complete[id] })
+	}
+	return string(c.bodies[id])
 }
 
 // awaitGoAway waits until n GOAWAY frames have come in all.
