@@ -244,6 +244,16 @@ func TestBakeGoesOnAfterARestart(t *testing.T) {
 	}
 }
 
+func TestProxyThatIsReplacedDecidesNothingOfABake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBakery(t)
+		began := time.Now()
+		b.is.NoErr(b.HandOver(t.Context(), time.Minute))
+		b.is.True(errors.Is(<-b.deployed, parachute.ErrUndecided))
+		b.is.True(time.Since(began) < 5*time.Second)
+	})
+}
+
 // newHouseAt returns a house with a Proxy of its own in the network of another.
 func newHouseAt(t *testing.T, other *house, address string) *house {
 	h := &house{t: t, net: other.net}

@@ -586,7 +586,9 @@ func (p *Proxy) followed(current *version, s Status) (*version, error) {
 	s.Rollout = nil
 	var v *version
 	if current != nil && current.status.Generation == s.Generation && current.status.State != StateFailed {
-		v = current.withStatus(s)
+		if v = current.withStatus(s); s.Bake == nil {
+			v.fallback, v.bakeLeft = nil, nil
+		}
 		if v.isHalted() {
 			v = v.withNewGates(s)
 		}

@@ -506,9 +506,9 @@ func (p *Proxy) Follow(service string, s *Status) {
 	if err != nil || previous == nil {
 		return
 	}
-	left := remainder{previous.lanesLeftBehind(next), previous.targets()}
+	left := remainder{previous.lanesLeftBehind(next), previous.allTargets()}
 	if next != nil {
-		kept := next.targets()
+		kept := next.allTargets()
 		left.targets = slices.DeleteFunc(left.targets, func(t *target) bool { return slices.Contains(kept, t) })
 	}
 	if next != nil && !next.isHalted() {

@@ -691,6 +691,10 @@ func (t *trial) bake(next *version) (failed *version, why *TakenBackError, err e
 			return nil, nil, faultf(ErrUndecided, "the proxy ends while the version bakes; the bake goes on when it is back")
 		case <-tick.C:
 		}
+		if !p.router.changes.Enter() { // another Proxy takes this one's place
+			return nil, nil, faultf(ErrUndecided, "the proxy is replaced while the version bakes; the bake goes on in the next one")
+		}
+		p.router.changes.Leave()
 		current := p.router.routes.Load().services[e.Service]
 		if current == nil || current.fallback != next.fallback || !t.isOf(current) {
 			return nil, nil, errBakeEnded

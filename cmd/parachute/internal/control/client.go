@@ -252,6 +252,7 @@ func (c *Client) changeOnce(ctx context.Context, ch *change) (Result, error) {
 
 	done, err := ch.follow(ctx, conn)
 	switch {
+	case done && errors.Is(err, parachute.ErrUndecided) && conn.tookEffect.Load(): // until the proxy is back
 	case done && err != nil:
 		return Result{}, err
 	case done:
