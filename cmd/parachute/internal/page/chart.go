@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/shahnk19/parachute"
 )
 
 // A line is one of the lines of a chart. Its points are one for each step, the last one
@@ -118,7 +120,7 @@ func drawMarks(b *strings.Builder, marks []mark, begin, end time.Time, width, he
 		}
 		x := float64(width) * float64(m.time.Sub(begin)) / float64(end.Sub(begin))
 		class := "mark"
-		if m.kind == "failed" {
+		if m.kind == parachute.EventFailed || m.kind == parachute.EventTakenBack {
 			class = "mark bad"
 		}
 		fmt.Fprintf(b, `<line class="%s" x1="%.1f" x2="%.1f" y1="0" y2="%d"><title>%s</title></line>`,

@@ -52,6 +52,8 @@ func describeProbe(p parachute.Probe) (text, details string) {
 func describeError(err error) string {
 	var unhealthy *parachute.UnhealthyError
 	switch {
+	case errors.Is(err, parachute.ErrTakenBack):
+		return "the version before serves again"
 	case errors.As(err, &unhealthy):
 		var causes []string
 		for _, t := range unhealthy.Targets {

@@ -215,7 +215,7 @@ type Events struct {
 func (p *Page) events(service, kind string, now time.Time) Events {
 	e := Events{Service: service, Kind: kind}
 	for _, k := range []parachute.EventKind{
-		parachute.EventSwitched, parachute.EventFailed, parachute.EventUnhealthy, parachute.EventHealthy,
+		parachute.EventSwitched, parachute.EventFailed, parachute.EventTakenBack, parachute.EventUnhealthy, parachute.EventHealthy,
 		parachute.EventPaused, parachute.EventStopped, parachute.EventResumed, parachute.EventSplit, parachute.EventRolloutEnded,
 		parachute.EventDeploying, parachute.EventDraining, parachute.EventDrained, parachute.EventRemoved,
 		parachute.EventCertificate, parachute.EventNoCertificate,

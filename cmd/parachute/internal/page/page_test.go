@@ -166,6 +166,21 @@ func TestHostileTextsAreText(t *testing.T) {
 	}
 }
 
+func TestDeployThatWasTakenBackIsTroubleUntilTheNext(t *testing.T) {
+	is := is.New(t)
+	s := newSite(t, nil)
+	s.services = []parachute.Status{serving("web", healthy("10.0.0.1:80"))}
+	tell := func(kind parachute.EventKind, restores uint64, err error) {
+		s.recorder.Notify(parachute.Event{Time: time.Now(), Service: "web", Kind: kind, Restores: restores, Err: err})
+	}
+	tell(parachute.EventSwitched, 0, nil)
+	tell(parachute.EventTakenBack, 1, parachute.ErrTakenBack)
+	tell(parachute.EventSwitched, 1, nil) // which brings back what was
+	is.True(strings.Contains(s.get(t, "/").Body.String(), ">deploy taken back<"))
+	tell(parachute.EventSwitched, 0, nil)
+	is.True(!strings.Contains(s.get(t, "/").Body.String(), ">deploy taken back<"))
+}
+
 func TestHistoryIsShown(t *testing.T) {
 	is := is.New(t)
 	s := newSite(t, func(c *page.Config) {

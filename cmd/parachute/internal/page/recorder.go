@@ -56,7 +56,9 @@ type service struct {
 	total series
 	roles map[string]*series
 	marks []mark
-	last  Event // the last deploy that failed, if none has switched since
+	last  Event // the last deploy that failed or was taken back, if none has switched since
+
+	restores bool // the next switch is to what was before last
 }
 
 // A targetKey tells targets of a service apart. The zero targetKey is for requests
@@ -109,15 +111,21 @@ func (r *Recorder) Observe(_ *http.Request, o parachute.Outcome) {
 	t.now.add(&o)
 }
 
-// Notify keeps an event. Only probes that tell nothing new are left out.
+// Notify keeps an event, but for probes while a deploy waits, and for how far a drain or
+// a bake has come.
 func (r *Recorder) Notify(e parachute.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if e.Service != "" {
 		r.notifyLocked(e)
 	}
-	if e.Kind == parachute.EventProbed || e.Kind == parachute.EventDraining && e.Elapsed > 0 {
+	switch e.Kind {
+	case parachute.EventProbed:
 		return
+	case parachute.EventDraining, parachute.EventBaking:
+		if e.Elapsed > 0 { // how far it has come
+			return
+		}
 	}
 	if len(r.events) == maxEvents {
 		r.events = append(r.events[:0], r.events[1:]...)
@@ -134,16 +142,19 @@ func (r *Recorder) notifyLocked(e parachute.Event) {
 	}
 	s := r.serviceLocked(e.Service)
 	switch e.Kind {
-	case parachute.EventFailed:
-		s.last = describe(e)
+	case parachute.EventFailed, parachute.EventTakenBack:
+		s.last, s.restores = describe(e), e.Kind == parachute.EventTakenBack && e.Restores != 0
 	case parachute.EventSwitched:
-		s.last = Event{}
+		if !s.restores {
+			s.last = Event{}
+		}
+		s.restores = false
 		for _, address := range e.Targets {
 			s.addLocked(targetKey{address: address})
 		}
 	}
 	switch e.Kind {
-	case parachute.EventSwitched, parachute.EventFailed, parachute.EventPaused, parachute.EventStopped,
+	case parachute.EventSwitched, parachute.EventFailed, parachute.EventTakenBack, parachute.EventPaused, parachute.EventStopped,
 		parachute.EventResumed, parachute.EventSplit, parachute.EventRolloutEnded:
 		if len(s.marks) == maxMarks {
 			s.marks = append(s.marks[:0], s.marks[1:]...)

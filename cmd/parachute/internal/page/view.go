@@ -124,7 +124,7 @@ func (row *Row) judge(s parachute.Status, r record, now time.Time, detailed bool
 	case r.now.Requests >= minRequests && r.now.Errors >= troubleShare:
 		set(severityDegraded, "errors", "degraded", formatShare(r.now.Errors)+" of its requests fail")
 	case r.failed.Kind != "":
-		set(severityFailed, "deploy failed", "degraded", r.failed.Text)
+		set(severityFailed, "deploy "+string(r.failed.Kind), "degraded", r.failed.Text)
 		if detailed && r.failed.Details != "" {
 			row.Cause = r.failed.Details
 		}
@@ -251,7 +251,7 @@ func eventRows(events []Event, now time.Time, detailed bool) []EventRow {
 			row.About = strings.TrimPrefix(about+": "+row.About, ": ")
 		}
 		switch e.Kind {
-		case parachute.EventFailed, parachute.EventUnhealthy, parachute.EventNoCertificate:
+		case parachute.EventFailed, parachute.EventTakenBack, parachute.EventUnhealthy, parachute.EventNoCertificate:
 			row.Class = "down"
 		}
 		rows[i] = row
