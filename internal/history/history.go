@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute/internal/histogram"
-	"github.com/shahnk19/parachute/internal/wire"
 )
 
 // A Record is a deployment of a service that was switched to.
@@ -56,8 +55,45 @@ type Figures struct {
 	P99       time.Duration `json:"p99"`
 }
 
-func (f Figures) MarshalJSON() ([]byte, error)  { return wire.Marshal(f) }
-func (f *Figures) UnmarshalJSON(b []byte) error { return wire.Unmarshal(b, f) }
+// MarshalJSON is written out, for a history has thousands of figures.
+func (f Figures) MarshalJSON() ([]byte, error) {
+	rate, err := json.Marshal(f.ErrorRate)
+	b := strconv.AppendUint([]byte(`{"requests":`), f.Requests, 10)
+	b = strconv.AppendUint(append(b, `,"errors":`...), f.Errors, 10)
+	b = append(append(b, `,"error_rate":`...), rate...)
+	b = append(append(append(b, `,"served":"`...), f.Served.String()...), '"')
+	b = append(append(append(b, `,"p50":"`...), f.P50.String()...), '"')
+	b = append(append(append(b, `,"p99":"`...), f.P99.String()...), '"')
+	return append(b, '}'), err
+}
+
+func (f *Figures) UnmarshalJSON(b []byte) error {
+	var told struct {
+		Served    string  `json:"served"`
+		Requests  uint64  `json:"requests"`
+		Errors    uint64  `json:"errors"`
+		ErrorRate float64 `json:"error_rate"`
+		P50       string  `json:"p50"`
+		P99       string  `json:"p99"`
+	}
+	if err := json.Unmarshal(b, &told); err != nil {
+		return err
+	}
+	*f = Figures{Requests: told.Requests, Errors: told.Errors, ErrorRate: told.ErrorRate}
+	for _, d := range []struct {
+		to   *time.Duration
+		text string
+	}{{&f.Served, told.Served}, {&f.P50, told.P50}, {&f.P99, told.P99}} {
+		if d.text == "" {
+			continue
+		}
+		var err error
+		if *d.to, err = time.ParseDuration(d.text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Plus returns f with what else was counted.
 func (f Figures) Plus(counted []*histogram.Total) Figures {
