@@ -74,6 +74,11 @@ type Options struct {
 	// Predecessor is the Proxy that this one takes the place of, if there is one.
 	Predecessor Predecessor
 
+	// Compare says what is different for a service that serves before, and will
+	// serve after: both complete, as Services returns them. What it returns is in
+	// EventSwitched and what Check returns. If nil, nothing is told.
+	Compare func(before, after Deployment) Difference
+
 	// Dial opens every connection that the Proxy makes: to targets, for
 	// requests and health checks alike, to where a TLS.AskURL leads, and to
 	// the ACME directory. The address is host:port as it was deployed, so Dial
@@ -417,6 +422,14 @@ type FailedRoute struct {
 	Status    int    `json:"status"` // of the answer
 	Requests  uint64 `json:"requests"`
 	RequestID string `json:"request_id"` // of one of them
+}
+
+// A Difference is what a deploy changes of a service that serves, other than its
+// targets, in the words of Options.Compare.
+type Difference struct {
+	NoLonger []string `json:"no_longer,omitempty"` // what it had
+	Now      []string `json:"now,omitempty"`       // what it has instead, or as well
+	Opened   []string `json:"opened,omitempty"`    // sentences about what is let in that was not
 }
 
 // A Redirect sends requests for one path elsewhere: with 301 for GET and HEAD,

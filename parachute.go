@@ -209,7 +209,38 @@ func (p *Proxy) Except(services ...string) http.Handler { return p.entrance(serv
 // Ending ctx before the switch ends the deploy; the error is ErrUnhealthy as well as
 // ctx's. Later it is not looked at. A next deploy may begin while one drains.
 func (p *Proxy) Deploy(ctx context.Context, d Deployment) error {
-	return p.refuse("deploy", d.Service, p.deploy(ctx, d))
+	return p.refuse("deploy", d.Service, p.deploy(ctx, d, nil))
+}
+
+// Amend is Deploy of what a service serves when it is called, as change has altered
+// that: with the same options, but for those that change sets. Release, By and Force
+// are empty in what change gets, for they are of one deploy. If change returns an
+// error, it is Amend's.
+//
+// An error means that nothing was changed: as for Deploy, or ErrNotFound where the
+// service is not there, or ErrSuperseded where at the switch the service does not serve
+// any more what change was given.
+func (p *Proxy) Amend(ctx context.Context, service string, change func(*Deployment) error) error {
+	return p.refuse("deploy", service, p.amend(ctx, service, change))
+}
+
+// Check does what Deploy does before the switch, and changes nothing: it checks d and
+// the files that it names, that its hosts are free, and that its targets are healthy
+// within Timeouts.Deploy, unless d.Force says otherwise. It orders no certificate, and
+// reserves nothing. It returns what Deploy would change, or the error that it would
+// return.
+func (p *Proxy) Check(ctx context.Context, d Deployment) (Difference, error) {
+	different, err := p.check(ctx, d)
+	return different, p.refuse("deploy", d.Service, err)
+}
+
+// Turn returns when no deploy of the service is under way, and everybody has called
+// leave who has called Turn for the service before: a Deploy that comes then ends no
+// other. The caller must call leave, when its deploy has returned. An error is
+// ErrClosed, or what ctx said.
+func (p *Proxy) Turn(ctx context.Context, service string) (leave func(), err error) {
+	leave, err = p.router.changes.Turn(ctx, service, partMain)
+	return leave, describe("deploy", service, err)
 }
 
 // Remove takes a service out: its hosts are free again, and requests for them are
@@ -731,7 +762,7 @@ func (p *Proxy) Rollback(ctx context.Context, service string, how Rollback) erro
 	}
 	if err == nil {
 		d.By = how.By
-		err = p.deploy(ctx, d)
+		err = p.deploy(ctx, d, nil)
 	}
 	err = p.refuse("roll back", service, err)
 	var gone *UnhealthyError
@@ -788,6 +819,10 @@ type Event struct {
 	Targets, Hosts []string
 	Split          *Split
 
+	// Difference is what is different from what the service, or its rollout,
+	// served before, in EventSwitched.
+	Difference Difference
+
 	// These say how far it has come. Probes is how many of the target have
 	// ended, in EventProbed, and in EventHealthy while a deploy waits; Elapsed
 	// is the time since the deploy began, in these, or the drain, in
@@ -824,6 +859,10 @@ func (e Event) level() slog.Level {
 	switch e.Kind {
 	case EventProbed:
 		return slog.LevelDebug
+	case EventSwitched:
+		if len(e.Difference.Opened) > 0 {
+			return slog.LevelWarn
+		}
 	case EventUnhealthy:
 		return slog.LevelWarn
 	case EventFailed, EventTakenBack:
@@ -887,6 +926,14 @@ func (e Event) attrs() []slog.Attr {
 	}
 	if e.Targets != nil {
 		attrs = append(attrs, slog.Any("targets", e.Targets), slog.Any("hosts", append([]string{}, e.Hosts...)))
+	}
+	for _, told := range []struct {
+		name  string
+		words []string
+	}{{"no_longer", e.Difference.NoLonger}, {"now", e.Difference.Now}, {"opened", e.Difference.Opened}} {
+		if len(told.words) > 0 {
+			attrs = append(attrs, slog.Any(told.name, told.words))
+		}
 	}
 	if e.Split != nil {
 		attrs = append(attrs, slog.Int("percent", e.Split.Percent), slog.Any("list", append([]string{}, e.Split.List...)))

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute/internal/bake"
+	"github.com/shahnk19/parachute/internal/deep"
 	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
@@ -29,7 +30,86 @@ import (
 	"github.com/shahnk19/parachute/internal/waiting"
 )
 
-func (p *Proxy) deploy(ctx context.Context, d Deployment) error {
+// amend deploys what change makes of what the service serves.
+func (p *Proxy) amend(ctx context.Context, service string, change func(*Deployment) error) error {
+	table := p.router.routes.Load()
+	if table.closed {
+		return ErrClosed
+	}
+	current := table.services[service]
+	if current == nil {
+		return faultf(ErrNotFound, "no such service, so there is nothing to keep: deploy it first")
+	}
+	d := current.status.Deployment.withoutOnce()
+	if err := change(&d); err != nil {
+		return err
+	}
+	return p.deploy(ctx, d, current)
+}
+
+// withoutOnce returns a copy of d without what it says of one deploy alone.
+func (d Deployment) withoutOnce() Deployment {
+	d = deep.Copy(d)
+	d.Release, d.By, d.Force = "", "", false
+	return d
+}
+
+// ofRollout returns what the rollout of s is deployed as.
+func (s *Status) ofRollout() Deployment {
+	d := deep.Copy(s.Deployment)
+	d.Targets, d.ReadTargets = slices.Clone(s.Rollout.Targets), slices.Clone(s.Rollout.ReadTargets)
+	d.Timeouts = s.Rollout.Timeouts.over(d.Timeouts)
+	return d
+}
+
+// check does what deploy does before the switch.
+func (p *Proxy) check(ctx context.Context, d Deployment) (different Difference, err error) {
+	s, err := p.parse(d)
+	if err == nil {
+		err = p.checkElsewhere(ctx, s.targets)
+	}
+	if err != nil {
+		return Difference{}, err
+	}
+	table := p.router.routes.Load()
+	if table.closed {
+		return Difference{}, ErrClosed
+	}
+	if err = p.router.changes.Look(func(pending iter.Seq2[string, wants]) error {
+		return table.conflict(s.Service, s.wants, pending)
+	}); err != nil {
+		return Difference{}, err
+	}
+	current := table.services[s.Service]
+	if err := current.accepts(&s.Deployment); err != nil {
+		return Difference{}, err
+	}
+	if !s.Force {
+		group, m := p.newGroup(s.Service, 0, s, true)
+		targets := group.targets()
+		defer closeAll(targets)
+		for _, t := range targets {
+			t.start()
+		}
+		if err := m.awaitHealthy(ctx, targets, &s.Deployment); err != nil {
+			return Difference{}, err
+		}
+	}
+	return p.compare(current, s), nil
+}
+
+// compare returns what a deploy of s makes different for a service, which is nil where
+// it is new.
+func (p *Proxy) compare(current *version, s *spec) Difference {
+	if current == nil || p.options.Compare == nil {
+		return Difference{}
+	}
+	return p.options.Compare(deep.Copy(current.status.Deployment), deep.Copy(s.Deployment))
+}
+
+// deploy brings d into service. If base is not nil, d was made of what it serves, and it
+// has to serve until then.
+func (p *Proxy) deploy(ctx context.Context, d Deployment, base *version) error {
 	s, err := p.parse(d)
 	if err == nil {
 		err = p.checkElsewhere(ctx, s.targets)
@@ -44,7 +124,7 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment) error {
 	defer p.router.changes.End(res)
 	about := s.event(res.Number)
 	p.emitDeploying(about, s)
-	previous, next, err := p.replace(ctx, res, s)
+	previous, next, err := p.replace(ctx, res, s, base)
 	if err != nil {
 		p.emitFailed(about, err)
 		return err
@@ -65,7 +145,7 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment) error {
 }
 
 // replace publishes s as soon as it may, and returns what it replaced.
-func (p *Proxy) replace(ctx context.Context, res *reserved, s *spec) (previous, next *version, err error) {
+func (p *Proxy) replace(ctx context.Context, res *reserved, s *spec, base *version) (previous, next *version, err error) {
 	defer p.router.underWay.Begin(phase{service: s.Service, change: changeOf(EventDeploying, s.event(res.Number))})()
 	if err := p.router.routes.Load().services[s.Service].accepts(&s.Deployment); err != nil {
 		return nil, nil, err // now, and not when everybody has waited for health
@@ -73,13 +153,18 @@ func (p *Proxy) replace(ctx context.Context, res *reserved, s *spec) (previous, 
 	v, m := p.start(Status{Service: s.Service, Generation: res.Number, State: StateServing, Deployment: s.Deployment}, s, !s.Force)
 	if err = p.await(ctx, v, m); err == nil {
 		var was uint64
+		var different Difference
 		previous, next, err = p.router.publish(ctx, res, s.Service, func(current *version) (*version, error) {
+			if base != nil && (current == nil || current.status.Generation != base.status.Generation) {
+				return nil, faultf(ErrSuperseded, "generation %d, whose options were to be kept, does not serve any more: deploy again", base.status.Generation)
+			}
 			if current != nil && current.status.Generation > res.Number { // one was taken back meanwhile
 				was = res.Number
 				p.router.changes.Renumber(res)
 				v.status.Generation = res.Number
 				m.generation.Store(res.Number)
 			}
+			different = p.compare(current, s)
 			v, err := v.replacing(current)
 			if err == nil && v.status.Deployment.Bake.For > 0 && current != nil && current.status.State != StateFailed {
 				v.beginBake(current, time.Since(p.began))
@@ -88,6 +173,7 @@ func (p *Proxy) replace(ctx context.Context, res *reserved, s *spec) (previous, 
 		}, func(*version) {
 			e := s.event(res.Number)
 			e.Kind, e.Targets, e.Hosts, e.Was = EventSwitched, slices.Concat(s.Targets, s.ReadTargets), append([]string(nil), s.Hosts...), was
+			e.Difference = different
 			p.emit(e)
 		})
 	}
@@ -116,6 +202,9 @@ func (p *Proxy) start(status Status, s *spec, waiting bool) (*version, *monitor)
 // newGroup returns the group of the targets of s, which are not probed yet.
 func (p *Proxy) newGroup(service string, generation uint64, s *spec, waiting bool) (group, *monitor) {
 	m := newMonitor(len(s.targets), waiting, s.Timeouts.Deploy, func(e Event) {
+		if generation == 0 {
+			return // it is of a check, which changes nothing
+		}
 		e.Service, e.Release, e.By = service, s.Release, s.By
 		p.emit(e)
 	})
@@ -301,16 +390,21 @@ func (p *Proxy) resume(ctx context.Context, service string) error {
 // update publishes what change makes of a service that is there and has not
 // failed. res may be nil.
 func (p *Proxy) update(ctx context.Context, res *reserved, service string, kind EventKind, change func(*version) (*version, error)) (previous, next *version, err error) {
+	var before Status
 	checked := func(current *version) (*version, error) {
 		if err := current.checkChangeable(); err != nil {
 			return nil, err
 		}
+		before = current.status
 		return change(current)
 	}
 	return p.router.publish(ctx, res, service, checked, func(next *version) {
 		e := next.status.event()
 		if e.Kind = kind; res != nil {
 			e.Generation = res.Number
+		}
+		if kind == EventSwitched && before.Rollout != nil && p.options.Compare != nil {
+			e.Difference = p.options.Compare(before.ofRollout(), next.status.ofRollout())
 		}
 		p.emit(e.ofRollout(&next.status))
 	})

@@ -55,6 +55,8 @@ type program struct {
 	printer        *control.Printer // prints for --json; nil without that flag
 	command        string           // the command that runs, such as "rollout set"
 	program        handover.Program // how this one was started
+	given          map[string]bool  // the flags that its line has, by name
+	cleared        []string         // those of a deploy with --keep that take something away
 }
 
 // run runs one command line, which begins with the name that the program was called
@@ -109,6 +111,12 @@ func (p *program) run(ctx context.Context, args []string) error {
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
 	p.command = commandPath(command.Selected())
+	p.given = make(map[string]bool)
+	for _, step := range command.Path {
+		if step.Flag != nil {
+			p.given[step.Flag.Name] = true
+		}
+	}
 	for _, w := range p.environ.warnings() {
 		p.warnf("%s", w)
 	}
@@ -127,6 +135,7 @@ func (p *program) parse(args []string) (*kong.Context, error) {
 	if err := checkBooleans(parser.Model.Node, args); err != nil {
 		return nil, err
 	}
+	args, p.cleared = takeCleared(args)
 	command, err := parser.Parse(args)
 	if helped {
 		return nil, nil

@@ -27,6 +27,7 @@ type deployCommand struct {
 	TargetKeepaliveRequests count `placeholder:"N" help:"How many requests a connection to a target is used for; 0 is no limit, as if not given."`
 
 	releaseFlags
+	manners
 	Force bool `negatable:"" help:"Switch to the targets without waiting for them to be healthy."`
 
 	TLS                *bool  `group:"TLS:" negatable:"" help:"Serve the hosts over HTTPS, or do not; if neither is given, the other services of these hosts decide. The certificates come from Let's Encrypt, unless the flags below or those of run say otherwise."`
@@ -90,6 +91,9 @@ parachute deploy web-2:3000 --host app1.example.com --tls`
 }
 
 func (c *deployCommand) Run(ctx context.Context, p *program) error {
+	if c.Keep {
+		return c.runKeep(ctx, p)
+	}
 	d, err := c.deployment()
 	if err != nil {
 		return err
@@ -102,8 +106,13 @@ func (c *deployCommand) Run(ctx context.Context, p *program) error {
 	}
 	return c.change(ctx, p, "deploy", newFormatter(d),
 		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
-			return client.Deploy(ctx, d, events)
+			return client.DeployIn(ctx, d, c.manner(), events)
 		})
+}
+
+// manner returns how the deploy is to be made.
+func (c *deployCommand) manner() control.Manner {
+	return control.Manner{Wait: c.Wait, DryRun: c.DryRun}
 }
 
 // deployment returns the Deployment that the flags ask for. The library
@@ -126,8 +135,6 @@ func (c *deployCommand) deployment() (parachute.Deployment, error) {
 		return parachute.Deployment{}, err
 	}
 	d := parachute.Deployment{
-		Service:        c.Service,
-		Targets:        c.Target,
 		ReadTargets:    c.ReadTarget,
 		ReadWebSockets: c.ReadTargetWebsockets,
 		Affinity:       c.Affinity,
@@ -171,19 +178,25 @@ func (c *deployCommand) deployment() (parachute.Deployment, error) {
 		Release:         c.Release,
 		By:              c.By,
 	}
+	d.Service, d.Targets = c.serviceAndTargets()
 	isTarget := strings.Contains(c.Service, ":")
 	switch {
 	case isTarget && len(c.Target) > 0:
 		return d, &usageError{"deploy", fmt.Errorf(
 			"%s is a target, because of its colon, and --target names another: want either SERVICE --target HOST:PORT, or HOST:PORT alone", c.Service)}
-	case isTarget:
-		d.Targets = []string{c.Service}
-		d.Service = serviceNameFor(c.Host)
-	case len(c.Target) == 0:
+	case len(d.Targets) == 0 && !c.Keep:
 		return d, &usageError{"deploy", fmt.Errorf(
 			"%q is a service, because it has no colon, and there is no --target: want either SERVICE --target HOST:PORT, or HOST:PORT alone", c.Service)}
 	}
 	return d, nil
+}
+
+// serviceAndTargets returns the service, and the targets that are named.
+func (c *deployCommand) serviceAndTargets() (service string, targets []string) {
+	if strings.Contains(c.Service, ":") {
+		return serviceNameFor(c.Host), []string{c.Service}
+	}
+	return c.Service, c.Target
 }
 
 // tls returns how the hosts are served over HTTPS.

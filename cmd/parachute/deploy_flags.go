@@ -19,6 +19,13 @@ type releaseFlags struct {
 	By      string `placeholder:"WHO" help:"Who deploys it, likewise."`
 }
 
+// manners are the flags of deploy that say how it is made.
+type manners struct {
+	Keep   bool `help:"Keep everything as the service serves it that is not given here; an empty value, as in --host '', takes something away."`
+	DryRun bool `help:"Do what a deploy does before the switch, say what would be different, and change nothing."`
+	Wait   bool `help:"Wait for a running deploy of the service to end, in place of ending it."`
+}
+
 type readerFlags struct {
 	ReadTarget            readerList    `group:"Targets for reading:" placeholder:"HOST:PORT" help:"Target that gets GET and HEAD alone, from clients that have not just written something. May be repeated, or several be separated by commas."`
 	ReadTargetWebsockets  bool          `group:"Targets for reading:" negatable:"" help:"Send WebSockets there as well, where there are any."`

@@ -19,12 +19,18 @@ type progress struct {
 	began     time.Time
 	writer    *progressWriter  // shows lines to people; nil with --quiet or --json
 	printer   *control.Printer // prints JSON for programs; nil without --json
+
+	tellDifference func(parachute.Difference)
 }
 
 // newProgress returns a progress that shows a change in the form that the
 // command line asks for.
 func (p *program) newProgress(f *formatter, quiet bool) *progress {
 	change := &progress{formatter: f, began: time.Now(), printer: p.printer}
+	change.tellDifference = func(d parachute.Difference) {
+		change.settle()
+		p.tellDifference(f.service, d, quiet)
+	}
 	if p.printer == nil && !quiet {
 		change.writer = newProgressWriter(p.stdout, f, func() display { return p.displayOf(p.stdout) })
 	}
@@ -36,11 +42,12 @@ func (p *progress) handleEvent(e parachute.Event) {
 	if p.printer != nil {
 		p.printer.Event(e)
 	}
+	if e.Kind == parachute.EventSwitched {
+		p.settle() // the lines about targets are final
+		defer p.tellDifference(e.Difference)
+	}
 	if p.writer == nil {
 		return
-	}
-	if e.Kind == parachute.EventSwitched {
-		p.writer.settle() // the lines about targets are final
 	}
 	for _, r := range p.formatter.format(e) {
 		p.writer.show(r)
@@ -79,11 +86,18 @@ func (p *program) conclude(ctx context.Context, command string, change *progress
 		p.printer.Result(result)
 	}
 	change.settle()
+	if result.DryRun {
+		change.show(progressLine{key: "done", isNew: true, status: "would switch", detail: "nothing was changed", tone: toneGood})
+		change.tellDifference(result.Difference)
+	}
 	if result.Requests > 0 {
 		p.warnf("%s cut off when the drain time-out had passed", pluralize(result.Requests, "request"))
 	}
 	if result.Trust != "" {
 		p.warnf("%s: %s", change.formatter.service, result.Trust)
+	}
+	if result.DryRun {
+		return nil
 	}
 	if result.Warning != "" {
 		p.warnf("%s", result.Warning)

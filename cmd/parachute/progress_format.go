@@ -86,7 +86,7 @@ func (f *formatter) format(e parachute.Event) []progressLine {
 		}
 		return []progressLine{f.formatProbe(e)}
 	case parachute.EventSwitched:
-		r.status, r.detail = f.verb, fmt.Sprintf("%s, generation %d%s", f.effect, e.Generation, releaseOf(e.Release, e.By))
+		r.status, r.detail = f.verb, strings.TrimPrefix(fmt.Sprintf("%s, generation %d%s", f.effect, e.Generation, releaseOf(e.Release, e.By)), ", ")
 	case parachute.EventSplit, parachute.EventRolloutEnded:
 		r.status, r.detail = f.verb, f.effect
 	case parachute.EventPaused:

@@ -112,7 +112,7 @@ func TestWarningAtATerminalIsNotDrawnOver(t *testing.T) {
 	is.Equal(p.wait(t), 0)
 	is.True(strings.HasPrefix(<-running, "504 "))
 	lines := shownBy(p.stdout.String())
-	for i, want := range []string{"healthy after", "switched", "drained", "warning: 1 request cut off", "done in"} {
+	for i, want := range []string{"healthy after", "switched", "now: --drain-timeout 50ms", "drained", "warning: 1 request cut off", "done in"} {
 		is.True(strings.Contains(lines[i], want)) // in this order, each once
 	}
 	old.release <- struct{}{}

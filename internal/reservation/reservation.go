@@ -37,13 +37,21 @@ type Book[T any] struct {
 	mu      sync.Mutex // guards what follows
 	number  uint64     // the last one handed out
 	pending map[*Reservation[T]]struct{}
+
+	underWay map[*Reservation[T]]struct{} // those that have not come to End, published or not
+	lines    map[string][]*waiter         // by name, who waits for a turn; the first in front
+	changed  chan struct{}                // closed when somebody's turn may have come
+	isClosed bool
 }
 
 // New returns a Book without reservations. A change that a newer one ends gets the
 // error that superseded returns for the number of that; one that Close ends or
 // refuses gets closed.
 func New[T any](superseded func(by uint64) error, closed error) *Book[T] {
-	return &Book[T]{superseded: superseded, closed: closed, pending: make(map[*Reservation[T]]struct{})}
+	return &Book[T]{
+		superseded: superseded, closed: closed, pending: make(map[*Reservation[T]]struct{}),
+		underWay: make(map[*Reservation[T]]struct{}), lines: make(map[string][]*waiter), changed: make(chan struct{}),
+	}
 }
 
 // Reserve begins a change of a part of the thing with that name, unless refuse
@@ -72,8 +80,15 @@ func (b *Book[T]) Reserve(ctx context.Context, name string, part Part, wants T, 
 		}
 	}
 	ctx, r.cancel = context.WithCancelCause(ctx)
-	b.pending[r] = struct{}{}
+	b.pending[r], b.underWay[r] = struct{}{}, struct{}{}
 	return r, ctx, nil
+}
+
+// Look calls look with what others want, as Reserve calls refuse, and returns its error.
+func (b *Book[T]) Look(look func(pending iter.Seq2[string, T]) error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return look(b.allLocked)
 }
 
 // allLocked yields what is reserved.
@@ -137,6 +152,8 @@ func (b *Book[T]) End(r *Reservation[T]) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.endLocked(r, context.Canceled)
+	delete(b.underWay, r)
+	b.tellLocked()
 	b.changes.Leave()
 }
 
@@ -159,6 +176,8 @@ func (b *Book[T]) Close() (idle <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	idle = b.changes.Close()
+	b.isClosed = true
+	b.tellLocked()
 	for r := range b.pending {
 		if !r.committing {
 			b.endLocked(r, b.closed)

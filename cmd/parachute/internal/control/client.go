@@ -167,15 +167,32 @@ func (c *proxyConn) readError(resp *http.Response) error {
 // parachute.ErrUndecided when nobody has answered for 10 s. If the connection is lost
 // before the switch, Deploy asks the proxy for up to 10 s which generation serves.
 func (c *Client) Deploy(ctx context.Context, d parachute.Deployment, events func(parachute.Event)) (Result, error) {
-	body, err := json.Marshal(d)
+	return c.DeployIn(ctx, d, Manner{}, events)
+}
+
+// DeployIn is Deploy in a manner. With Manner.DryRun the proxy calls
+// parachute.Proxy.Check, and there are no events.
+func (c *Client) DeployIn(ctx context.Context, d parachute.Deployment, how Manner, events func(parachute.Event)) (Result, error) {
+	return c.deploy(ctx, http.MethodPut, d.Service, d.Targets, d, how, events)
+}
+
+// Amend is DeployIn of what a service serves, as patch, which is a JSON merge patch,
+// changes it: the proxy calls parachute.Proxy.Amend. targets are those in it.
+func (c *Client) Amend(ctx context.Context, service string, targets []string, patch map[string]any, how Manner, events func(parachute.Event)) (Result, error) {
+	return c.deploy(ctx, http.MethodPatch, service, targets, patch, how, events)
+}
+
+func (c *Client) deploy(ctx context.Context, method, service string, targets []string, what any, how Manner, events func(parachute.Event)) (Result, error) {
+	body, err := json.Marshal(what)
 	if err != nil {
-		return Result{}, fmt.Errorf("parachute: deploy %s: %w", d.Service, err)
+		return Result{}, fmt.Errorf("parachute: deploy %s: %w", service, err)
 	}
 	return c.change(ctx, &change{
 		verb:    "deploy",
-		method:  http.MethodPut,
-		service: d.Service,
-		targets: d.Targets,
+		method:  method,
+		service: service,
+		suffix:  how.query(),
+		targets: targets,
 		body:    body,
 		effect:  parachute.EventSwitched,
 		check:   checkDeploy,
@@ -314,6 +331,9 @@ func (ch *change) follow(ctx context.Context, conn *proxyConn) (done bool, err e
 
 func (ch *change) handleEvent(conn *proxyConn, e parachute.Event) {
 	ch.result.Service, ch.result.Generation = e.Service, e.Generation
+	if e.Kind == parachute.EventSwitched {
+		ch.result.Difference = e.Difference
+	}
 	switch e.Kind {
 	case ch.effect:
 		conn.tookEffect.Store(true)

@@ -40,6 +40,7 @@ type subscription struct {
 	generation uint64 // 0: not known yet
 	pending    []parachute.Event
 	drained    parachute.Event
+	different  parachute.Difference // by the switch
 	ended      bool
 }
 
@@ -138,7 +139,10 @@ func (f *subscription) addLocked(e parachute.Event) {
 	if len(f.pending) >= maxPending && isFrequent(e) {
 		return
 	}
-	if e.Kind == parachute.EventDrained {
+	switch e.Kind {
+	case parachute.EventSwitched:
+		f.different = e.Difference
+	case parachute.EventDrained:
 		f.drained = e
 	}
 	f.pending = append(f.pending, e)
@@ -181,5 +185,6 @@ func (s *dispatcher) result(f *subscription) Result {
 		Requests:   f.drained.Requests,
 		Streams:    f.drained.Streams,
 		Unhealthy:  f.drained.Unhealthy,
+		Difference: f.different,
 	}
 }

@@ -92,6 +92,7 @@ func (s *Server) Handler(p *parachute.Proxy) http.Handler {
 	return mux{
 		{"GET", "/v1/services", "", c.list},
 		{"PUT", "/v1/services/{name}", "deploy", c.deploy},
+		{"PATCH", "/v1/services/{name}", "deploy", c.amend},
 		{"DELETE", "/v1/services/{name}", "remove", c.remove},
 		{"POST", "/v1/services/{name}/pause", "pause", c.pause},
 		{"POST", "/v1/services/{name}/stop", "stop", c.stop},
@@ -219,30 +220,6 @@ func (c *handlers) list(w http.ResponseWriter, r *http.Request) {
 		hideSecrets(services)
 	}
 	writeJSON(w, http.StatusOK, services)
-}
-
-func (c *handlers) deploy(w http.ResponseWriter, r *http.Request) {
-	name := r.PathValue("name")
-	d, err := decodeBody[parachute.Deployment](w, r, deploymentWanted)
-	if d.Service == "" {
-		d.Service = name
-	}
-	if err == nil && d.Service != name {
-		err = invalid(nil, "the path names service %q, and the body %q: want one name, or none in the body", name, d.Service)
-	}
-	if err != nil {
-		writeError(w, fmt.Errorf("parachute: deploy %s: %w", name, err))
-		return
-	}
-	t := task{
-		verb: "deploy", service: name, firstEvent: parachute.EventDeploying,
-		do:    func() error { return c.proxy.Deploy(r.Context(), d) },
-		trust: c.trustChange(d),
-	}
-	if d.TLS.Wait {
-		t.hosts = d.Hosts
-	}
-	c.runTask(w, r, t)
 }
 
 func (c *handlers) remove(w http.ResponseWriter, r *http.Request) {

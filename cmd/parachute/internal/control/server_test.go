@@ -247,8 +247,8 @@ func TestWhatThereIsNoRouteForIsToldWhatThereIs(t *testing.T) {
 		"PUT /v1/services/../web":     {404, "PUT /v1/services/{name}"},
 		"PUT /v1/services/web/config": {404, "PUT /v1/services/{name}"},
 		"POST /v1/services":           {405, "this path takes GET"},
-		"GET /v1/services/web":        {405, "this path takes PUT, DELETE"},
-		"PATCH /v1/services/web":      {405, "this path takes PUT, DELETE"},
+		"GET /v1/services/web":        {405, "this path takes PUT, PATCH, DELETE"},
+		"POST /v1/services/web":       {405, "this path takes PUT, PATCH, DELETE"},
 		"DELETE /v1/version":          {405, "this path takes GET"},
 	} {
 		t.Run(request, func(t *testing.T) {

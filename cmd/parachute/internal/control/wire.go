@@ -50,6 +50,12 @@ type Result struct {
 	Warning    string `json:"warning,omitempty"`    // what the operator is to be told; empty: nothing
 	Trust      string `json:"trust,omitempty"`      // whom a deploy has the service believe other than before, and how to keep that; empty: nobody else
 
+	// Difference is what a deploy has changed, or would change, other than targets.
+	parachute.Difference
+
+	// DryRun says that nothing was changed, because the deploy was to be tried only.
+	DryRun bool `json:"dry_run,omitempty"`
+
 	// Certificate is how a deploy left the certificates of its hosts. It is
 	// empty if they have no TLS, or if which hosts there are is not known
 	// before they are asked for.
@@ -94,6 +100,7 @@ type wireEvent struct {
 	Hosts      []string              `json:"hosts,omitempty"`
 	Split      *parachute.Split      `json:"split,omitempty"`
 	Error      *wireError            `json:"error,omitempty"`
+	parachute.Difference
 }
 
 // A wireDuration is a string such as "1.2s" on the wire.
@@ -130,6 +137,7 @@ func newWireEvent(e parachute.Event) *wireEvent {
 		Targets:    e.Targets,
 		Hosts:      e.Hosts,
 		Split:      e.Split,
+		Difference: e.Difference,
 	}
 	if e.Probe != nil {
 		w.Probe = marshalOrNil(e.Probe)
@@ -165,6 +173,7 @@ func (w *wireEvent) event() parachute.Event {
 		Targets:    w.Targets,
 		Hosts:      w.Hosts,
 		Split:      w.Split,
+		Difference: w.Difference,
 	}
 	if probe := new(parachute.Probe); w.Probe != nil && json.Unmarshal(w.Probe, probe) == nil {
 		e.Probe = probe

@@ -22,6 +22,7 @@ import (
 
 	"github.com/shahnk19/parachute"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/accesslog"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/asflags"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/certstore"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/handover"
@@ -430,6 +431,7 @@ func newServer(c Config, p parts) *server {
 		CommitDelta:     s.commits.commit,
 		Predecessor:     p.predecessor,
 		Notify:          s.control.Notify,
+		Compare:         asflags.Difference,
 		UserAgent:       "parachute/" + c.Version,
 		AffinityKey:     p.affinityKey,
 		TrustedProxies:  c.TrustedProxies,

@@ -1,0 +1,209 @@
+package control
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+
+	"github.com/shahnk19/parachute"
+)
+
+// patchWanted is what the body of a PATCH must be.
+const patchWanted = `what is to be other than it serves, as a JSON merge patch, such as {"targets":["10.0.0.8:3000"],"hosts":null}`
+
+// deploy is PUT: the whole deployment is in the body.
+func (c *handlers) deploy(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("name")
+	how, err := howToDeploy(r.URL.Query())
+	var d parachute.Deployment
+	if err == nil {
+		d, err = decodeBody[parachute.Deployment](w, r, deploymentWanted)
+	}
+	if d.Service == "" {
+		d.Service = name
+	}
+	if err == nil && d.Service != name {
+		err = otherName(name, d.Service)
+	}
+	if err != nil {
+		writeError(w, fmt.Errorf("parachute: deploy %s: %w", name, err))
+		return
+	}
+	c.runDeploy(w, r, how, d, func() error { return c.proxy.Deploy(r.Context(), d) })
+}
+
+// amend is PATCH: the body says what is other than the service serves.
+func (c *handlers) amend(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("name")
+	how, err := howToDeploy(r.URL.Query())
+	var patch map[string]any
+	if err == nil {
+		patch, err = decodeBody[map[string]any](w, r, patchWanted)
+	}
+	if err == nil && patch == nil {
+		err = invalid(nil, "the body is null: want %s", patchWanted)
+	}
+	if err == nil && how.Wait {
+		var leave func()
+		if leave, err = c.proxy.Turn(r.Context(), name); err == nil {
+			defer leave()
+		}
+		how.Wait = false
+	}
+	// This is what it comes to, unless something else serves by the time of Amend, which
+	// looks for itself.
+	var d parachute.Deployment
+	if err == nil {
+		d, err = c.merged(name, patch)
+	}
+	if err != nil {
+		writeError(w, fmt.Errorf("parachute: deploy %s: %w", name, err))
+		return
+	}
+	c.runDeploy(w, r, how, d, func() error {
+		return c.proxy.Amend(r.Context(), name, func(d *parachute.Deployment) (err error) {
+			*d, err = merge(*d, patch)
+			return err
+		})
+	})
+}
+
+// merged returns what a service serves, as patch changes it.
+func (c *handlers) merged(name string, patch map[string]any) (parachute.Deployment, error) {
+	services := c.proxy.Services()
+	i := slices.IndexFunc(services, func(s parachute.Status) bool { return s.Service == name })
+	if i < 0 {
+		return parachute.Deployment{}, &textError{"no such service, so there is nothing to keep: deploy it first", parachute.ErrNotFound}
+	}
+	d := services[i].Deployment
+	d.Release, d.By, d.Force = "", "", false // as in Amend
+	return merge(d, patch)
+}
+
+// A Manner says how a deploy is made.
+type Manner struct {
+	Wait   bool // for other deploys of the service, in place of superseding them
+	DryRun bool // nothing is changed
+}
+
+// query returns m as the query of a path.
+func (m Manner) query() string {
+	q := make(url.Values)
+	if m.Wait {
+		q.Set("wait", "true")
+	}
+	if m.DryRun {
+		q.Set("dry_run", "true")
+	}
+	if len(q) == 0 {
+		return ""
+	}
+	return "?" + q.Encode()
+}
+
+func howToDeploy(query url.Values) (how Manner, err error) {
+	for name, values := range query {
+		field := map[string]*bool{"wait": &how.Wait, "dry_run": &how.DryRun}[name]
+		if field == nil {
+			return how, invalid(nil, "unknown parameter %q: want wait or dry_run, or none", name)
+		}
+		if *field, err = strconv.ParseBool(values[0]); err != nil {
+			return how, invalid(nil, "%s=%s: want true or false", name, values[0])
+		}
+	}
+	return how, nil
+}
+
+// runDeploy has d deployed by do, or only tries it.
+func (c *handlers) runDeploy(w http.ResponseWriter, r *http.Request, how Manner, d parachute.Deployment, do func() error) {
+	if how.Wait {
+		leave, err := c.proxy.Turn(r.Context(), d.Service)
+		if err != nil {
+			writeError(w, err)
+			return
+		}
+		defer leave()
+	}
+	if how.DryRun {
+		c.tryDeploy(w, r, d)
+		return
+	}
+	t := task{
+		verb: "deploy", service: d.Service, firstEvent: parachute.EventDeploying,
+		do:    do,
+		trust: c.trustChange(d),
+	}
+	if d.TLS.Wait {
+		t.hosts = d.Hosts
+	}
+	c.runTask(w, r, t)
+}
+
+// tryDeploy answers with what a deploy of d would change.
+func (c *handlers) tryDeploy(w http.ResponseWriter, r *http.Request, d parachute.Deployment) {
+	different, err := c.proxy.Check(r.Context(), d)
+	result := Result{Service: d.Service, DryRun: true, Difference: different, Trust: c.trustChange(d)}
+	switch {
+	case err != nil:
+		writeError(w, err)
+	case acceptsLines(r):
+		lines := newLineWriter(w, nil, nil)
+		lines.write(message{Result: &result})
+	default:
+		writeJSON(w, http.StatusOK, result)
+	}
+}
+
+// merge returns d as a JSON merge patch (RFC 7396) changes it. An error is ErrInvalid.
+func merge(d parachute.Deployment, patch map[string]any) (parachute.Deployment, error) {
+	text, err := json.Marshal(d)
+	if err != nil {
+		return d, err
+	}
+	var served map[string]any
+	if err := json.Unmarshal(text, &served); err != nil {
+		return d, err
+	}
+	if text, err = json.Marshal(mergePatch(served, patch)); err != nil {
+		return d, err
+	}
+	var merged parachute.Deployment
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&merged); err != nil {
+		return d, decodeError(err, reflect.TypeFor[parachute.Deployment](), patchWanted)
+	}
+	if merged.Service != d.Service {
+		return d, otherName(d.Service, merged.Service)
+	}
+	return merged, nil
+}
+
+// mergePatch returns target as patch changes it (RFC 7396, section 2).
+func mergePatch(target, patch any) any {
+	changes, ok := patch.(map[string]any)
+	if !ok {
+		return patch
+	}
+	object, ok := target.(map[string]any)
+	if !ok {
+		object = make(map[string]any)
+	}
+	for name, v := range changes {
+		if v == nil {
+			delete(object, name)
+			continue
+		}
+		object[name] = mergePatch(object[name], v)
+	}
+	return object
+}
+
+func otherName(path, body string) error {
+	return invalid(nil, "the path names service %q, and the body %q: want one name, or none in the body", path, body)
+}
