@@ -23,7 +23,8 @@ type soak struct {
 	authority *authority
 	names     *nameServer // nil: there is none of its own
 	services  []*service
-	closers   []func() // of the clients' connections
+	closers   []func()   // of the clients' connections
+	replaced  chan error // gets how the process has ended that was replaced last; nil: none was
 	nonces    atomic.Int64
 }
 
@@ -186,6 +187,7 @@ func (s *soak) shake(ctx context.Context, out io.Writer) (clean bool, err error)
 	} else if err := s.proxy.stop(); err != nil {
 		s.wrong(err)
 	}
+	s.awaitReplaced()
 	return s.report(out, took, start, end), nil
 }
 

@@ -58,7 +58,7 @@ func raceFlags() []string {
 // shakeFor runs the soak, and returns what it printed and its exit code.
 func shakeFor(t *testing.T, d time.Duration, parachute string, args ...string) (printed string, code int) {
 	t.Helper()
-	args = append([]string{"--for", d.String(), "--seed", "20", "--parachute", parachute, "--dir", t.TempDir()}, args...)
+	args = append([]string{"--for", d.String(), "--seed", "23", "--parachute", parachute, "--dir", t.TempDir()}, args...)
 	cmd := exec.CommandContext(t.Context(), build(t, "soak", ".", "."), args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 2 * patience

@@ -16,7 +16,7 @@ import (
 func (s *soak) troubles() []deed {
 	all := []deed{s.restartProxy, s.killProxy}
 	if s.proxy.canUpgrade() {
-		all = append(all, s.upgradeProxy, s.upgradeProxy, s.upgradeProxy)
+		all = append(all, s.upgradeProxy)
 	}
 	if s.inside {
 		all = append(all, s.fillDisk, s.loseNameServer(silent), s.loseNameServer(failing), s.loseNameServer(ignorant))
@@ -26,6 +26,7 @@ func (s *soak) troubles() []deed {
 
 // restartProxy stops the proxy, and starts it again when it has ended.
 func (s *soak) restartProxy(ctx context.Context, _ *rand.Rand) error {
+	s.awaitReplaced()
 	defer s.ledger.begin(proxyRestarted, "", nil)()
 	if err := s.proxy.stop(); err != nil {
 		s.wrong(err)
@@ -34,34 +35,52 @@ func (s *soak) restartProxy(ctx context.Context, _ *rand.Rand) error {
 }
 
 func (s *soak) killProxy(ctx context.Context, _ *rand.Rand) error {
+	s.awaitReplaced()
 	defer s.ledger.begin(proxyKilled, "", nil)()
 	s.proxy.kill()
 	return s.proxy.start(ctx)
 }
 
-// upgradeProxy has another process take the place of the proxy. The old one ends when
-// its requests have ended.
+// upgradeProxy has another process take the place of the proxy. The old one ends when its
+// requests have ended, and when it is not needed any more if the new one should die.
 func (s *soak) upgradeProxy(ctx context.Context, _ *rand.Rand) error {
-	defer s.ledger.begin(proxyUpgraded, "", nil)()
+	s.awaitReplaced()
+	end := s.ledger.begin(proxyUpgraded, "", nil)
 	old := s.proxy.current()
-	if r := s.proxy.upgrade(); r != nil {
-		s.wrong(r)
+	if err := s.proxy.upgrade(); err != nil {
+		end()
+		s.wrong(err)
+		return nil
 	}
 	pid, err := s.proxy.pid(ctx)
 	if err != nil {
+		end()
 		return err
-	}
-	if pid == old.pid {
-		s.wrong(errors.New("the proxy was upgraded, and is the same process"))
-		return nil
 	}
 	successor := &process{pid: pid, ended: make(chan struct{})}
 	go successor.await()
 	s.proxy.become(successor)
-	if err := s.proxy.ends(old); err != nil {
+	s.replaced = make(chan error, 1)
+	go s.followReplaced(old, s.replaced, end)
+	return nil
+}
+
+// followReplaced sends how the process old has ended.
+func (s *soak) followReplaced(old *process, ended chan<- error, end func()) {
+	err := s.proxy.ends(old)
+	end()
+	ended <- err
+}
+
+// awaitReplaced waits for the end of a process that another has replaced.
+func (s *soak) awaitReplaced() {
+	if s.replaced == nil {
+		return
+	}
+	if err := <-s.replaced; err != nil {
 		s.wrong(err)
 	}
-	return nil
+	s.replaced = nil
 }
 
 // wrong enters that the proxy has not kept its word.
