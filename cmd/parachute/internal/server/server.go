@@ -204,10 +204,10 @@ func Run(ctx context.Context, c Config) (err error) {
 // arrival, it changes nothing that the other process uses.
 func (c *Config) start(ctx context.Context, p *parts, a *arrival) (*server, error) {
 	err := c.findSockets()
+	p.sockets = c.Sockets // also where it is an error: they have to be closed
 	if err != nil {
 		return nil, err
 	}
-	p.sockets = c.Sockets
 	if a == nil {
 		p.store, err = state.Open(c.DataDir)
 	} else {
