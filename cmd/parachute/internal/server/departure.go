@@ -179,6 +179,7 @@ func (u *upgrader) dismissPredecessor(ctx context.Context, wait bool) error {
 	if a == nil {
 		return nil
 	}
+	patience := time.After(closeTimeout / 2) // what is about to end is waited for
 	for {
 		p, changed := a.current()
 		select {
@@ -189,11 +190,14 @@ func (u *upgrader) dismissPredecessor(ctx context.Context, wait bool) error {
 		if p.IsDone() {
 			break
 		}
+		var refused <-chan time.Time
 		if !wait {
-			return fmt.Errorf("the last upgrade is not over: process %d still has %s, which may take %v more: try again then, or wait for it with --wait",
-				a.offer.PID, describeProgress(p), max(time.Until(a.until), 0).Round(time.Second))
+			refused = patience
 		}
 		select {
+		case <-refused:
+			return fmt.Errorf("the last upgrade is not over: process %d still has %s, which may take %v more: try again then, or wait for it with --wait",
+				a.offer.PID, describeProgress(p), max(time.Until(a.until), 0).Round(time.Second))
 		case <-changed:
 		case <-a.gone:
 		case <-ctx.Done():

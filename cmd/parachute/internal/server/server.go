@@ -293,8 +293,9 @@ func (c *Config) serve(ctx context.Context, p *parts, s *server) error {
 		if !again {
 			return err
 		}
+		next := c.takeUpAgain(p, s) // before s forgets its services
 		left.Go(s.finish)
-		s = c.takeUpAgain(p, s)
+		s = next
 	}
 }
 

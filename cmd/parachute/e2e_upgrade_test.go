@@ -1,0 +1,183 @@
+package main_test
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+)
+
+// pidOf returns the pid of the proxy that answers.
+func pidOf(t *testing.T, env environment) int {
+	t.Helper()
+	p := inProcess(t, env, "version")
+	if p.wait(t) != 0 {
+		t.Fatal(p.stderr)
+	}
+	_, rest, _ := strings.Cut(p.stdout.String(), "(pid ")
+	var pid int
+	if _, err := fmt.Sscanf(rest, "%d", &pid); err != nil {
+		t.Fatal(p.stdout)
+	}
+	return pid
+}
+
+// endProxy has the proxy that answers end when the test does, whichever process it is.
+func endProxy(t *testing.T, env environment) {
+	t.Helper()
+	t.Cleanup(func() { syscall.Kill(pidOf(t, env), syscall.SIGTERM) })
+}
+
+func TestTwentyUpgradesUnderLoadCostNobodyARequest(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	env := newEnvironment(t)
+	first, address := startProxy(t, asBinary, env)
+	endProxy(t, env)
+	a := newApp(t, "web-0")
+	is.Equal(deploy(t, env, a), 0)
+
+	keepAlive := startLoad(address, 16)
+	stop, fresh := make(chan struct{}), make(chan error, 1)
+	go func() {
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+		for {
+			select {
+			case <-stop:
+				fresh <- nil
+				return
+			default:
+			}
+			if answer, err := get(client, address, "localhost", "/"); err != nil || answer != "200 web-0" {
+				fresh <- fmt.Errorf("%q: %w", answer, err)
+				return
+			}
+		}
+	}()
+	pids := map[int]bool{first.pid: true}
+	for range 20 {
+		up := inProcess(t, env, "upgrade", "--wait")
+		if up.wait(t) != 0 {
+			t.Fatal(up.stderr)
+		}
+		pids[pidOf(t, env)] = true
+	}
+	close(stop)
+	is.NoErr(<-fresh) // of connections with one request each
+	served, errs := keepAlive.stop()
+	is.NoErr(errs)
+	is.True(served >= 100)     // there was a load
+	is.Equal(len(pids), 21)    // each was another process
+	is.Equal(first.wait(t), 0) // the exit code of a process that was replaced
+}
+
+func TestDeployAfterAnUpgradeWaitsForTheOldProcess(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	env := newEnvironment(t)
+	_, address := startProxy(t, asBinary, env)
+	endProxy(t, env)
+	old, next := newApp(t, "old"), newApp(t, "next")
+	is.Equal(deploy(t, env, old), 0)
+	slow := hold(t, address, old)
+	is.Equal(inProcess(t, env, "upgrade").wait(t), 0)
+
+	refused := inProcess(t, env, "upgrade")
+	is.Equal(refused.wait(t), 1)
+	is.True(strings.Contains(refused.stderr.String(), "which may take")) // it says how long
+	waiting := inProcess(t, env, "deploy", next.address)
+	waiting.stdout.await(t, waiting, "switched")
+	answer, err := get(newClient(t), address, "localhost", "/")
+	is.NoErr(err)
+	is.Equal(answer, "200 next")
+	select {
+	case <-waiting.ended:
+		t.Fatal("it did not wait")
+	case <-time.After(300 * time.Millisecond):
+	}
+	old.release <- struct{}{}
+	is.Equal(<-slow, "200 old")
+	is.Equal(waiting.wait(t), 0)
+}
+
+func TestOldProcessTakesUpAgainIfTheNewOneDies(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	env := newEnvironment(t)
+	first, address := startProxy(t, asBinary, env)
+	endProxy(t, env)
+	a, b := newApp(t, "a"), newApp(t, "b")
+	is.Equal(deploy(t, env, a), 0)
+	is.Equal(inProcess(t, env, "upgrade").wait(t), 0)
+	is.Equal(deploy(t, env, b), 0) // the old process follows
+	is.NoErr(syscall.Kill(pidOf(t, env), syscall.SIGKILL))
+	answer, err := get(newClient(t), address, "localhost", "/") // it waits in the queue
+	is.NoErr(err)
+	is.Equal(answer, "200 b")
+	is.Equal(pidOf(t, env), first.pid)
+	is.Equal(deploy(t, env, a), 0) // and it saves
+}
+
+func TestUpgradeThatFailsChangesNothing(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	env := newEnvironment(t)
+	first, address := startProxy(t, asBinary, env)
+	a := newApp(t, "web")
+	is.Equal(deploy(t, env, a), 0)
+	open, err := os.CreateTemp(t.TempDir(), "parachute")
+	is.NoErr(err)
+	is.NoErr(open.Chmod(0o777))
+	is.NoErr(open.Close())
+	for path, want := range map[string]string{
+		"/bin/false":     "ended before it served",
+		"/nowhere/there": "no such file",
+		open.Name():      "may be written by others",
+	} {
+		up := inProcess(t, env, "upgrade", path)
+		is.Equal(up.wait(t), 1)
+		is.True(strings.Contains(up.stderr.String(), want)) // why
+	}
+	is.Equal(inProcess(t, env, "upgrade", "parachute").wait(t), 2) // no absolute path
+
+	state := filepath.Join(env["PARACHUTE_DATA_DIR"], "state.json")
+	saved, err := os.ReadFile(state)
+	is.NoErr(err)
+	newer := strings.Replace(string(saved), `"version": 1`, `"version": 99`, 1)
+	is.NoErr(os.WriteFile(state, []byte(newer), 0o600))
+	up := inProcess(t, env, "upgrade")
+	is.Equal(up.wait(t), 1)
+	is.True(strings.Contains(up.stderr.String(), "newer version"))
+	left, err := os.ReadFile(state)
+	is.NoErr(err)
+	is.Equal(string(left), newer) // it was not set aside
+	is.Equal(pidOf(t, env), first.pid)
+	answer, err := get(newClient(t), address, "localhost", "/")
+	is.NoErr(err)
+	is.Equal(answer, "200 web")
+}
+
+func TestTakeoverServesAtTheSocketsOfTheOther(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	env := newEnvironment(t)
+	_, address := startProxy(t, asBinary, env)
+	a := newApp(t, "web")
+	is.Equal(deploy(t, env, a), 0)
+	waiting, err := net.Dial("tcp", address)
+	is.NoErr(err)
+	defer waiting.Close()
+	second, same := startProxy(t, asBinary, env, "--takeover")
+	is.Equal(same, address)
+	is.Equal(pidOf(t, env), second.pid)
+	answer, err := get(newClient(t), address, "localhost", "/")
+	is.NoErr(err)
+	is.Equal(answer, "200 web")
+}
