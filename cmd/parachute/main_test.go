@@ -341,7 +341,7 @@ func (l *load) ask(ctx context.Context, proxy string) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { conn.Close() }()
 	for br := bufio.NewReader(conn); ctx.Err() == nil; l.served.Add(1) {
 		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 			return err
@@ -360,6 +360,14 @@ func (l *load) ask(ctx context.Context, proxy string) error {
 		if res.StatusCode != http.StatusOK || !strings.HasPrefix(string(body), "web-") {
 			return fmt.Errorf("%s %s", res.Status, body)
 		}
+		if !res.Close {
+			continue
+		}
+		conn.Close() // as the proxy has announced
+		if conn, err = net.Dial("tcp", proxy); err != nil {
+			return err
+		}
+		br.Reset(conn)
 	}
 	return nil
 }
