@@ -47,10 +47,11 @@ func Reloading(status string) error {
 	return notify(daemon.SdNotifyReloading, strings.TrimSpace(daemon.SdNotifyMonotonicUsec()), "STATUS="+status)
 }
 
-// MainPID tells that another process is the main one from now on. Only the main process
-// is believed (NotifyAccess=main).
+// MainPID tells that another process is the main one from now on, and that it serves,
+// which ends a reload. Only the main process is believed (NotifyAccess=main): what the
+// other one says before systemd knows of it goes unheard, so this one says it.
 func MainPID(pid int, status string) error {
-	return notify(fmt.Sprintf("MAINPID=%d", pid), "STATUS="+status)
+	return notify(fmt.Sprintf("MAINPID=%d", pid), daemon.SdNotifyReady, "STATUS="+status)
 }
 
 // notify sends lines to the service manager, in one message.

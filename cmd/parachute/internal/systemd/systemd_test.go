@@ -43,7 +43,7 @@ func TestServiceManagerIsTold(t *testing.T) {
 	is.NoErr(systemd.Reloading("upgrading"))
 	is.True(regexp.MustCompile(`^RELOADING=1\nMONOTONIC_USEC=[1-9][0-9]*\nSTATUS=upgrading$`).MatchString(next()))
 	is.NoErr(systemd.MainPID(42, "upgraded"))
-	is.Equal(next(), "MAINPID=42\nSTATUS=upgraded")
+	is.Equal(next(), "MAINPID=42\nREADY=1\nSTATUS=upgraded")
 }
 
 // What is told is of lines, so that a line more would be something more that is told.
