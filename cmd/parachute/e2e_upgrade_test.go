@@ -73,9 +73,8 @@ func TestTwentyUpgradesUnderLoadCostNobodyARequest(t *testing.T) {
 	is.NoErr(<-fresh) // of connections with one request each
 	served, errs := keepAlive.stop()
 	is.NoErr(errs)
-	is.True(served >= 100)     // there was a load
-	is.Equal(len(pids), 21)    // each was another process
-	is.Equal(first.wait(t), 0) // the exit code of a process that was replaced
+	is.True(served >= 100)  // there was a load
+	is.Equal(len(pids), 21) // each was another process
 }
 
 func TestDeployAfterAnUpgradeWaitsForTheOldProcess(t *testing.T) {
