@@ -574,6 +574,28 @@ func (t *target) record(p *Probe) (probes int, changed bool) {
 	return t.probes, true
 }
 
+// awaitAll waits for all members side by side, as await does. The error tells of every
+// one that has not what it wants.
+func (p *Proxy) awaitAll(ctx context.Context, members []*member) error {
+	errs := make([]error, len(members))
+	var waiting sync.WaitGroup
+	for i, m := range members {
+		if m.started != nil {
+			waiting.Go(func() { errs[i] = p.await(ctx, m.started, m.monitor) })
+		}
+	}
+	waiting.Wait()
+	if cause := context.Cause(ctx); errors.Is(cause, ErrSuperseded) || errors.Is(cause, ErrClosed) {
+		return cause // once, and not for each
+	}
+	for i, m := range members {
+		if errs[i] != nil {
+			errs[i] = ofService(m.service, errs[i])
+		}
+	}
+	return verbose.Join(errs...)
+}
+
 func allHealthy(targets []*target) bool {
 	return !slices.ContainsFunc(targets, func(t *target) bool { return !t.healthy.Load() })
 }

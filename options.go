@@ -1,8 +1,10 @@
 package parachute
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
@@ -430,6 +432,43 @@ type Difference struct {
 	NoLonger []string `json:"no_longer,omitempty"` // what it had
 	Now      []string `json:"now,omitempty"`       // what it has instead, or as well
 	Opened   []string `json:"opened,omitempty"`    // sentences about what is let in that was not
+}
+
+// Action says what Apply does to a service.
+type Action string
+
+const (
+	ActionAdd     Action = "add"     // it is deployed for the first time
+	ActionReplace Action = "replace" // it is deployed in place of what it serves
+	ActionKeep    Action = "keep"    // it serves what it is to serve
+	ActionRemove  Action = "remove"  // it is taken out
+)
+
+// A Step is what Apply does to one service.
+type Step struct {
+	Service string      `json:"service"`
+	Action  Action      `json:"action"`
+	Before  *Deployment `json:"before,omitempty"` // what it serves; nil: it is not there
+	After   *Deployment `json:"after,omitempty"`  // what it is to serve, complete; nil: it is taken out
+}
+
+func (m *member) step() Step {
+	s := Step{Service: m.service, Action: ActionReplace}
+	if m.current != nil {
+		s.Before = new(m.current.status.clone().Deployment)
+	}
+	if m.spec != nil {
+		s.After = &m.spec.Deployment
+	}
+	switch {
+	case m.isKept:
+		s.Action = ActionKeep
+	case m.spec == nil:
+		s.Action = ActionRemove
+	case m.current == nil:
+		s.Action = ActionAdd
+	}
+	return s
 }
 
 // A Redirect sends requests for one path elsewhere: with 301 for GET and HEAD,
@@ -922,6 +961,13 @@ func (d *Deployment) checkRequests() error {
 		return faultf(ErrInvalid, "%v", headers.CheckHSTS(d.Headers.HSTS))
 	}
 	return nil
+}
+
+// isSame reports whether d asks for what other does. Both are complete.
+func (d *Deployment) isSame(other *Deployment) bool {
+	a, errA := json.Marshal(d)
+	b, errB := json.Marshal(other)
+	return errA == nil && errB == nil && bytes.Equal(a, b)
 }
 
 // normalize returns p with its defaults.

@@ -52,10 +52,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"net/http"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -241,6 +243,40 @@ func (p *Proxy) Check(ctx context.Context, d Deployment) (Difference, error) {
 func (p *Proxy) Turn(ctx context.Context, service string) (leave func(), err error) {
 	leave, err = p.router.changes.Turn(ctx, service, partMain)
 	return leave, describe("deploy", service, err)
+}
+
+// Apply brings all of these into service together, and takes the services named in
+// remove out, in one step: from one moment to the next, or not at all. A service that
+// is deployed as its Deployment says already is not touched. The targets of the others
+// are probed side by side; when all are healthy, Options.Commit keeps the change, once,
+// and all new requests go to what is new. So a host may move from one service to
+// another without a gap. What was replaced is drained as by Deploy and Remove. Nothing
+// bakes, and nothing is taken back.
+//
+// Services that are in neither list stay as they are; to remove one that is not there
+// changes nothing. Pauses, stops and rollouts go on as in a deploy.
+//
+// An error means that nothing was changed, and tells of every service that is why: as
+// for Deploy; ErrInvalid where a service is named twice, and ErrConflict where two of
+// them want one host. A newer Deploy or Remove of one of the services ends it all with
+// ErrSuperseded.
+func (p *Proxy) Apply(ctx context.Context, deployments []Deployment, remove ...string) error {
+	return p.refuse("apply", "", p.apply(ctx, deployments, remove))
+}
+
+// Plan returns what Apply would do now, sorted by the names of the services, or why it
+// could not: all that can be found out without asking a target. An error reads as one
+// of Apply.
+func (p *Proxy) Plan(ctx context.Context, deployments []Deployment, remove ...string) ([]Step, error) {
+	all, err := p.plan(ctx, deployments, remove)
+	if err != nil {
+		return nil, p.refuse("apply", "", err)
+	}
+	steps := make([]Step, 0, len(all))
+	for _, m := range all {
+		steps = append(steps, m.step())
+	}
+	return steps, nil
 }
 
 // Remove takes a service out: its hosts are free again, and requests for them are
@@ -500,6 +536,53 @@ func (p *Proxy) restoreRollout(v *version, r Rollout, second *group) (*version, 
 	return v.withRollout(r, s.split, second), nil
 }
 
+// plan returns what Apply is about, sorted by the names of the services.
+func (p *Proxy) plan(ctx context.Context, deployments []Deployment, remove []string) ([]*member, error) {
+	table := p.router.routes.Load()
+	if table.closed {
+		return nil, ErrClosed
+	}
+	all := make(map[string]*member)
+	var errs []error
+	for _, d := range deployments {
+		current := table.services[d.Service]
+		s, err := p.parse(d)
+		if err == nil {
+			err = p.checkElsewhere(ctx, s.targets)
+		}
+		if err == nil {
+			err = current.accepts(&s.Deployment)
+		}
+		if err == nil && all[d.Service] != nil {
+			err = faultf(ErrInvalid, "it is there twice")
+		}
+		if err != nil {
+			errs = append(errs, ofService(d.Service, err))
+			continue
+		}
+		isKept := current != nil && current.status.State != StateFailed && current.status.Deployment.isSame(&s.Deployment)
+		all[d.Service] = &member{current: current, spec: s, isKept: isKept, publication: publication{service: d.Service}}
+	}
+	for _, name := range remove {
+		switch {
+		case all[name] != nil && all[name].spec != nil:
+			errs = append(errs, ofService(name, faultf(ErrInvalid, "it is to be deployed and to be removed")))
+		case table.services[name] != nil:
+			all[name] = &member{current: table.services[name], publication: publication{service: name}}
+		}
+	}
+	if err := verbose.Join(errs...); err != nil {
+		return nil, err
+	}
+	members := slices.SortedFunc(maps.Values(all), func(a, b *member) int { return strings.Compare(a.service, b.service) })
+	return members, checkTogether(members, table, func(func(string, wants) bool) {})
+}
+
+// ofService says in front of an error of Apply which service it is about.
+func ofService(name string, err error) error {
+	return &verbose.Wrapped{Doing: "service " + strconv.Quote(name), Err: err}
+}
+
 // Shutdown prepares for the end: changes are refused with ErrClosed from now
 // on, those that wait for health are ended so, and streams are closed as in a
 // drain. It returns nil when nobody is inside, or ctx's error when ctx ends
@@ -570,7 +653,7 @@ func (p *Proxy) Drain(service string, limits Timeouts, done <-chan struct{}) (re
 
 // FinishOrders lets no certificate be ordered any more, and returns when there is none
 // left that is just being ordered. Then another Proxy may order some: see ACME.Hold.
-func (p *Proxy) FinishOrders() { p.certificates.finish() }
+func (p *Proxy) FinishOrders() { p.certificates.issuers.Finish() }
 
 // empty closes the streams, and returns nil when nobody is inside any more and changed
 // is closed, or ctx's error. It cuts off requests after limit.

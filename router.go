@@ -286,7 +286,7 @@ func (q *request) answerChallenge() bool {
 	if !ok {
 		return false
 	}
-	answer, ok := q.proxy.certificates.token(q.r.Context(), hostname.Canonical(q.r.Host), token)
+	answer, ok := q.proxy.certificates.issuers.Token(q.r.Context(), hostname.Canonical(q.r.Host), token)
 	if ok {
 		q.replyText(reason.Challenge, string(answer))
 	}

@@ -130,7 +130,7 @@ func TestTableThatWasChangedIsTheOneThatIsMadeAnew(t *testing.T) {
 		} else {
 			delete(services, name)
 		}
-		changed = changed.with(name, next)
+		changed = changed.with(map[string]*version{name: next})
 		made := newTable(services)
 		is.Equal(changed.services, made.services)
 		for _, host := range hosts {

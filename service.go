@@ -152,12 +152,32 @@ func (p *Proxy) replace(ctx context.Context, res *reserved, s *spec, base *versi
 	}
 	v, m := p.start(Status{Service: s.Service, Generation: res.Number, State: StateServing, Deployment: s.Deployment}, s, !s.Force)
 	if err = p.await(ctx, v, m); err == nil {
-		var was uint64
-		var different Difference
-		previous, next, err = p.router.publish(ctx, res, s.Service, func(current *version) (*version, error) {
+		change := p.publicationOf(res, s, v, m, true)
+		replacing := change.change
+		change.change = func(current *version) (*version, error) {
 			if base != nil && (current == nil || current.status.Generation != base.status.Generation) {
 				return nil, faultf(ErrSuperseded, "generation %d, whose options were to be kept, does not serve any more: deploy again", base.status.Generation)
 			}
+			return replacing(current)
+		}
+		err = p.router.publishAll(ctx, change)
+		previous, next = change.previous, change.next
+	}
+	if err != nil {
+		v.abandon()
+	}
+	return previous, next, err
+}
+
+// publicationOf returns what brings v, which was made of s, into service, to bake there if
+// it bakes at all. m is the monitor of its targets.
+func (p *Proxy) publicationOf(res *reserved, s *spec, v *version, m *monitor, bakes bool) *publication {
+	var was uint64
+	var different Difference
+	return &publication{
+		res:     res,
+		service: s.Service,
+		change: func(current *version) (*version, error) {
 			if current != nil && current.status.Generation > res.Number { // one was taken back meanwhile
 				was = res.Number
 				p.router.changes.Renumber(res)
@@ -166,22 +186,103 @@ func (p *Proxy) replace(ctx context.Context, res *reserved, s *spec, base *versi
 			}
 			different = p.compare(current, s)
 			v, err := v.replacing(current)
-			if err == nil && v.status.Deployment.Bake.For > 0 && current != nil && current.status.State != StateFailed {
+			if err == nil && bakes && v.status.Deployment.Bake.For > 0 && current != nil && current.status.State != StateFailed {
 				v.beginBake(current, time.Since(p.began))
 			}
 			return v, err
-		}, func(*version) {
+		},
+		announce: func(*version) {
 			e := s.event(res.Number)
 			e.Kind, e.Targets, e.Hosts, e.Was = EventSwitched, slices.Concat(s.Targets, s.ReadTargets), append([]string(nil), s.Hosts...), was
 			e.Difference = different
 			p.emit(e)
-		})
+		},
 	}
+}
+
+// A member is one of the services that Apply is about.
+type member struct {
+	publication
+	current *version // nil: it is not there
+	spec    *spec    // nil: it is to be taken out
+	isKept  bool     // current serves what spec says
+
+	started *version // of spec, not published yet
+	monitor *monitor
+}
+
+// event returns an event of the change of m, which is reserved.
+func (m *member) event() Event {
+	if m.spec == nil {
+		return Event{Service: m.service, Generation: m.res.Number}
+	}
+	return m.spec.event(m.res.Number)
+}
+
+func (p *Proxy) apply(ctx context.Context, deployments []Deployment, remove []string) error {
+	members, err := p.plan(ctx, deployments, remove)
 	if err != nil {
-		v.rollout, v.fallback = nil, nil // which go on as they were
-		v.close()
+		return err
 	}
-	return previous, next, err
+	members = slices.DeleteFunc(members, func(m *member) bool { return m.isKept })
+	if len(members) == 0 {
+		return nil
+	}
+	if ctx, err = p.router.reserveAll(ctx, members); err != nil {
+		return err
+	}
+	defer func() {
+		for _, m := range members {
+			p.router.changes.End(m.res)
+		}
+	}()
+	if err := p.replaceAll(ctx, members); err != nil {
+		return err
+	}
+	var retired sync.WaitGroup
+	for _, m := range members {
+		if m.previous != nil {
+			limits := cmp.Or(m.next, m.previous).status.Deployment.Timeouts
+			retired.Go(func() { p.retire(m.event(), m.previous, m.next, limits) })
+		}
+	}
+	retired.Wait()
+	return nil
+}
+
+// replaceAll publishes what members are to serve as soon as it may, together.
+func (p *Proxy) replaceAll(ctx context.Context, members []*member) error {
+	var all []*publication
+	for _, m := range members {
+		all = append(all, &m.publication)
+		if m.spec == nil {
+			m.change = func(*version) (*version, error) { return nil, nil }
+			m.announce = func(*version) {
+				e := m.event()
+				e.Kind = EventRemoved
+				p.emit(e)
+			}
+			continue
+		}
+		defer p.router.underWay.Begin(phase{service: m.service, change: changeOf(EventDeploying, m.event())})()
+		p.emitDeploying(m.event(), m.spec)
+		m.started, m.monitor = p.start(Status{Service: m.service, Generation: m.res.Number, State: StateServing, Deployment: m.spec.Deployment}, m.spec, !m.spec.Force)
+		m.publication = *p.publicationOf(m.res, m.spec, m.started, m.monitor, false)
+	}
+	err := p.awaitAll(ctx, members)
+	if err == nil {
+		err = p.router.publishAll(ctx, all...)
+	}
+	if err == nil {
+		return nil
+	}
+	for _, m := range members {
+		if m.started != nil {
+			m.started.abandon()
+			p.emitFailed(m.event(), err)
+		}
+	}
+	return err
 }
 
 // start makes a version of s that is not published yet, begins to obtain its
@@ -653,7 +754,8 @@ func (t *trial) takeBack(reason string) (failed, restored *version, why *TakenBa
 	}
 	defer p.router.changes.End(res)
 	var refused error
-	failed, restored, err = p.router.publishAnyway(&refused, ctx, res, res.Name, func(current *version) (*version, error) {
+	change := &publication{res: res, service: res.Name, refused: &refused}
+	change.change = func(current *version) (*version, error) {
 		if current == nil || !t.isOf(current) || current.isHalted() {
 			return nil, ErrSuperseded
 		}
@@ -664,7 +766,8 @@ func (t *trial) takeBack(reason string) (failed, restored *version, why *TakenBa
 		rollout := *t.previous.status.Rollout
 		rollout.Split = current.status.Rollout.Split
 		return current.withRollout(rollout, current.split, &group), nil
-	}, func(next *version) {
+	}
+	change.announce = func(next *version) {
 		silence(t.gone, false)
 		why.Generation = next.status.Generation
 		if refused != nil {
@@ -681,14 +784,14 @@ func (t *trial) takeBack(reason string) (failed, restored *version, why *TakenBa
 		}
 		p.emit(told)
 		p.emit(serves)
-	})
-	if err != nil {
+	}
+	if err := p.router.publishAll(ctx, change); err != nil {
 		return nil, nil, nil
 	}
 	if refused != nil {
 		p.commitLater(res.Name, res.Number, refused)
 	}
-	return failed, restored, why
+	return change.previous, change.next, why
 }
 
 // bakeInterval is the pause between two looks at a version that bakes.
@@ -745,7 +848,8 @@ func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
 		return err
 	}
 	var refused error
-	previous, proved, err := p.router.publishAnyway(&refused, context.Background(), nil, about.Service, func(current *version) (*version, error) {
+	proof := &publication{service: about.Service, refused: &refused, announce: func(*version) {}}
+	proof.change = func(current *version) (*version, error) {
 		if current == nil || current.fallback != old {
 			return nil, errBakeEnded
 		}
@@ -754,14 +858,14 @@ func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
 		v := current.withStatus(s)
 		v.fallback, v.bakeLeft = nil, nil
 		return v, nil
-	}, func(*version) {})
-	if err != nil {
+	}
+	if err := p.router.publishAll(context.Background(), proof); err != nil {
 		return err
 	}
 	if refused != nil {
 		p.commitLater(about.Service, about.Generation, refused)
 	}
-	return p.retireOnTrial(about, previous, proved, limits)
+	return p.retireOnTrial(about, proof.previous, proof.next, limits)
 }
 
 // errBakeEnded is why a bake ends without a judgement.
@@ -1069,18 +1173,6 @@ func (v *version) announceReplaced(next *version) {
 	}
 }
 
-// lanesLeftBehind returns the lanes of v, and of the versions before it, that are
-// not next's and that somebody may be inside of. next may be nil.
-func (v *version) lanesLeftBehind(next *version) []*lane {
-	left := slices.DeleteFunc(slices.Clone(v.leaving), func(l *lane) bool { return l.IsDrained() })
-	left = append(left, v.lanes()...)
-	if next != nil {
-		kept := next.lanes()
-		left = slices.DeleteFunc(left, func(l *lane) bool { return slices.Contains(kept, l) })
-	}
-	return left
-}
-
 // leftBehind returns the targets of v that next does not have, and the lanes to them,
 // or all lanes where next is nil.
 func (v *version) leftBehind(next *version) (gone []*target, lanes []*lane) {
@@ -1099,26 +1191,16 @@ func (v *version) isHalted() bool {
 	return v.status.State == StatePaused || v.status.State == StateStopped
 }
 
-// lanes returns those of v's main group and of its rollout.
-func (v *version) lanes() []*lane {
-	lanes := v.main.lanes()
-	if v.rollout != nil {
-		lanes = append(lanes, v.rollout.lanes()...)
-	}
-	return lanes
-}
-
-func (v *version) targets() []*target { return targetsOf(v.lanes()) }
-
 // isAt reports whether v, which may be nil, has a target at a place.
 func (v *version) isAt(place endpoint.Endpoint) bool {
 	return v != nil && slices.ContainsFunc(v.targets(), func(t *target) bool { return t.prober.endpoint.Place() == place })
 }
 
-// takesCalls reports whether a target of v speaks HTTP/2, as gRPC calls want. A
-// client may say of any request that it is one.
-func (v *version) takesCalls() bool {
-	return slices.ContainsFunc(v.lanes(), func(l *lane) bool { return l.target.http2 })
+// abandon lets go of v, which was not published. Its rollout, and what it would return to,
+// go on as they were.
+func (v *version) abandon() {
+	v.rollout, v.fallback = nil, nil
+	v.close()
 }
 
 // close cuts off what goes on in v and lets go of what it has.
@@ -1152,8 +1234,8 @@ func (v *version) allCertificates() (all []*hostCertificates) {
 // takes its turn to replace it.
 type router struct {
 	routes  atomic.Pointer[table]
-	commit  func(t *table, changed string, forgotten []string) error // keeps what t says of the service, before t is published; nil: another Proxy does
-	follow  func(service string, s *Status)                          // Predecessor.Follow
+	commit  func(t *table, forgotten []string, changed ...string) error // keeps what t says of services, before t is published; nil: another Proxy does
+	follow  func(service string, s *Status)                             // Predecessor.Follow
 	changes *reservation.Book[wants]
 
 	keepHistory int // Options.KeepHistory
@@ -1194,58 +1276,119 @@ func (r *router) reserve(ctx context.Context, service string, part reservation.P
 	})
 }
 
-// publish replaces the current version of a service, nil where there is none, with
-// the next one that change makes of it; nil takes the service out. It has the
-// outcome committed before, and then stores the table that says so; the
-// reservation, if there is one, ends with that. It calls announce before the next
-// change has its turn. After an error, which may be change's or the cause of ctx's
-// end, nothing has changed.
-func (r *router) publish(ctx context.Context, res *reserved, service string, change func(current *version) (next *version, err error), announce func(next *version)) (previous, next *version, err error) {
-	return r.publishAnyway(nil, ctx, res, service, change, announce)
+// reserveAll begins the changes of all members, or of none.
+func (r *router) reserveAll(ctx context.Context, members []*member) (context.Context, error) {
+	var changes []reservation.Change[wants]
+	for _, m := range members {
+		c := reservation.Change[wants]{Name: m.service, Part: partMain}
+		if m.spec == nil {
+			c.Part |= partRollout
+		} else {
+			c.Wants = m.spec.wants
+		}
+		changes = append(changes, c)
+	}
+	all, ctx, err := r.changes.ReserveAll(ctx, changes, func(pending iter.Seq2[string, wants]) error {
+		return checkTogether(members, r.routes.Load(), pending)
+	})
+	for i, res := range all {
+		members[i].res = res
+	}
+	return ctx, err
 }
 
-// publishAnyway is publish, but if refused is not nil, an error of the commit goes
-// there, and the change is published all the same.
-func (r *router) publishAnyway(refused *error, ctx context.Context, res *reserved, service string, change func(current *version) (next *version, err error), announce func(next *version)) (previous, next *version, err error) {
+// A publication is the next version of one service, which publishAll makes.
+type publication struct {
+	res     *reserved // ends when it is published; nil: there is none
+	service string
+
+	// change makes the next version of the current one, which is nil where there is
+	// none. To return nil takes the service out.
+	change   func(current *version) (next *version, err error)
+	announce func(next *version) // is called when it is published, before the next change has its turn
+
+	// refused, if not nil, takes an error of the commit, and what has changed is
+	// published all the same.
+	refused *error
+
+	previous, next *version // what was replaced by what, once it is published
+}
+
+// publish is publishAll for one service.
+func (r *router) publish(ctx context.Context, res *reserved, service string, change func(current *version) (next *version, err error), announce func(next *version)) (previous, next *version, err error) {
+	p := &publication{res: res, service: service, change: change, announce: announce}
+	if err := r.publishAll(ctx, p); err != nil {
+		return nil, nil, err
+	}
+	return p.previous, p.next, nil
+}
+
+// publishAll replaces the current versions of services from one moment to the next:
+// all of them or none. It has the outcome committed before, and then stores the table
+// that says so. After an error, which may be a change's or the cause of ctx's end,
+// nothing has changed.
+func (r *router) publishAll(ctx context.Context, all ...*publication) error {
 	r.publishing.Lock()
 	defer r.publishing.Unlock()
-	if err := r.changes.Commit(ctx, res); err != nil {
-		return nil, nil, err
+	var reservations []*reserved
+	for _, p := range all {
+		if p.res != nil {
+			reservations = append(reservations, p.res)
+		}
 	}
-	current := r.routes.Load()
-	previous = current.services[service]
-	if next, err = change(previous); err != nil {
-		return nil, nil, err
+	if err := r.changes.Commit(ctx, reservations...); err != nil {
+		return err
 	}
-	switch {
-	case next != nil:
+	current, changes := r.routes.Load(), make(map[string]*version)
+	var changed []*publication
+	for _, p := range all {
+		previous := current.services[p.service]
+		next, err := p.change(previous)
+		if err != nil {
+			return err
+		}
+		if p.previous, p.next = previous, next; previous == nil && next == nil {
+			continue
+		}
+		changed = append(changed, p)
+		if changes[p.service] = next; next == nil {
+			continue
+		}
 		if previous == nil || next.status.Generation != previous.status.Generation || next.status.State != previous.status.State {
 			next.since = time.Now()
 		}
 		next.setPredecessor(previous)
-	case previous == nil:
-		return nil, nil, nil
 	}
-	next.keepBake()
-	t := current.with(service, next)
-	forgotten := t.remember(service, previous, next, r.keepHistory)
+	if len(changed) == 0 {
+		return nil
+	}
+	for _, p := range changed {
+		p.next.keepBake()
+	}
+	t := current.with(changes)
+	var forgotten []string
+	for _, p := range changed {
+		forgotten = append(forgotten, t.remember(p.service, p.previous, p.next, r.keepHistory)...)
+	}
 	if r.commit != nil {
-		switch err := r.commit(t, service, forgotten); {
-		case err != nil && refused != nil:
-			*refused = err
+		switch err := r.commit(t, forgotten, slices.Sorted(maps.Keys(changes))...); {
+		case err != nil && all[0].refused == nil:
+			return err
 		case err != nil:
-			return nil, nil, err
+			*all[0].refused = err
 		}
 	}
-	r.changes.Publish(res, func() { r.routes.Store(t) })
-	if previous != nil {
-		previous.announceReplaced(next)
+	r.changes.Publish(func() { r.routes.Store(t) }, reservations...)
+	for _, p := range changed {
+		if p.previous != nil {
+			p.previous.announceReplaced(p.next)
+		}
+		p.announce(p.next)
+		if r.follow != nil {
+			r.follow(p.service, p.next.copyStatus())
+		}
 	}
-	announce(next)
-	if r.follow != nil {
-		r.follow(service, next.copyStatus())
-	}
-	return previous, next, nil
+	return nil
 }
 
 // catchUp commits what is served of a service.
@@ -1256,7 +1399,7 @@ func (r *router) catchUp(service string) error {
 	if t.closed || r.commit == nil {
 		return nil
 	}
-	return r.commit(t, service, nil)
+	return r.commit(t, nil, service)
 }
 
 // restore publishes services without a commit and reports true, if nothing has
@@ -1308,7 +1451,7 @@ func (r *router) commitFigures() error {
 	r.publishing.Lock()
 	defer r.publishing.Unlock()
 	if t := r.routes.Load(); r.commit != nil && len(t.services) > 0 {
-		return r.commit(t, "", nil)
+		return r.commit(t, nil)
 	}
 	return nil
 }
@@ -1329,22 +1472,24 @@ func (r *router) close() []*version {
 	return slices.Collect(maps.Values(old.services))
 }
 
-// commit has the hooks keep what t says of a service that has changed, and that those
-// are forgotten whose history was kept. Changed is empty for what was only counted.
-func (o *Options) commit(t *table, changed string, forgotten []string) error {
+// commit has the hooks keep what t says of services that have changed, and that those
+// are forgotten whose history was kept. Without any, something was only counted.
+func (o *Options) commit(t *table, forgotten []string, changed ...string) error {
 	switch {
 	case o.CommitDelta != nil:
 		d := Delta{All: t.all, Removed: forgotten}
-		if v := t.services[changed]; v != nil {
-			d.Changed = []Status{v.kept()}
-		} else if changed != "" {
-			d.Removed = append(d.Removed, changed)
-			if past := t.removed[changed]; past != nil {
-				d.Changed = []Status{{Service: changed, State: StateRemoved, History: past}}
+		for _, name := range changed {
+			if v := t.services[name]; v != nil {
+				d.Changed = append(d.Changed, v.kept())
+				continue
+			}
+			d.Removed = append(d.Removed, name)
+			if past := t.removed[name]; past != nil {
+				d.Changed = append(d.Changed, Status{Service: name, State: StateRemoved, History: past})
 			}
 		}
 		return o.CommitDelta(d)
-	case o.Commit != nil && changed != "":
+	case o.Commit != nil && len(changed) > 0:
 		return o.Commit(slices.Collect(statuses(t.services)))
 	}
 	return nil
@@ -1382,26 +1527,33 @@ func newTable(services map[string]*version) *table {
 	return t
 }
 
-// with returns the table in which next serves in place of the version that t has of
-// the service, or nothing if next is nil. Only the sites of these two are built anew,
-// so that a change costs little, however many services there are.
-func (t *table) with(service string, next *version) *table {
-	previous := t.services[service]
+// with returns the table in which these versions serve in place of those that t has of
+// their services; nil stands for none. Only the sites of these are built anew, so that a
+// change costs little, however many services there are.
+func (t *table) with(changes map[string]*version) *table {
 	changed := &table{services: maps.Clone(t.services), sites: t.sites.Clone(), removed: t.removed}
-	delete(changed.services, service)
-	byHost := make(map[string][]*version)
-	if previous != nil {
-		for _, c := range previous.claims {
-			byHost[c.Host] = t.othersOn(c.Host, previous)
+	hosts, newOn := make(map[string]bool), make(map[string][]*version)
+	for service, next := range changes {
+		if previous := t.services[service]; previous != nil {
+			delete(changed.services, service)
+			for _, c := range previous.claims {
+				hosts[c.Host] = true
+			}
+		}
+		if next != nil {
+			changed.services[service] = next
+			for _, c := range next.claims {
+				hosts[c.Host] = true
+				newOn[c.Host] = append(newOn[c.Host], next)
+			}
 		}
 	}
-	if next != nil {
-		changed.services[service] = next
-		for _, c := range next.claims {
-			byHost[c.Host] = append(t.othersOn(c.Host, previous), next)
+	isReplaced := func(v *version) bool { return changed.services[v.status.Service] != v }
+	for host := range hosts {
+		versions := newOn[host]
+		if s := t.sites.Get(host); s != nil {
+			versions = append(versions, slices.DeleteFunc(s.versions(), isReplaced)...)
 		}
-	}
-	for host, versions := range byHost {
 		if len(versions) == 0 {
 			changed.sites.Delete(host)
 		} else {
@@ -1410,15 +1562,6 @@ func (t *table) with(service string, next *version) *table {
 	}
 	changed.unnamed = changed.findUnnamed()
 	return changed
-}
-
-// othersOn returns the versions that answer for a host, except one.
-func (t *table) othersOn(host string, v *version) []*version {
-	s := t.sites.Get(host)
-	if s == nil {
-		return nil
-	}
-	return slices.DeleteFunc(s.versions(), func(other *version) bool { return other == v })
 }
 
 // findUnnamed returns the first site that has certificates, by the order of names.

@@ -517,6 +517,35 @@ func (g *group) isHalfEjected(t *target) bool {
 	return ejected > len(all)/2
 }
 
+// lanesLeftBehind returns the lanes of v, and of the versions before it, that are
+// not next's and that somebody may be inside of. next may be nil.
+func (v *version) lanesLeftBehind(next *version) []*lane {
+	left := slices.DeleteFunc(slices.Clone(v.leaving), func(l *lane) bool { return l.IsDrained() })
+	left = append(left, v.lanes()...)
+	if next != nil {
+		kept := next.lanes()
+		left = slices.DeleteFunc(left, func(l *lane) bool { return slices.Contains(kept, l) })
+	}
+	return left
+}
+
+// lanes returns those of v's main group and of its rollout.
+func (v *version) lanes() []*lane {
+	lanes := v.main.lanes()
+	if v.rollout != nil {
+		lanes = append(lanes, v.rollout.lanes()...)
+	}
+	return lanes
+}
+
+func (v *version) targets() []*target { return targetsOf(v.lanes()) }
+
+// takesCalls reports whether a target of v speaks HTTP/2, as gRPC calls want. A
+// client may say of any request that it is one.
+func (v *version) takesCalls() bool {
+	return slices.ContainsFunc(v.lanes(), func(l *lane) bool { return l.target.http2 })
+}
+
 // InFlight implements balance.Candidate.
 func (l *lane) InFlight() int64 {
 	requests, streams := l.Inside()
@@ -883,29 +912,10 @@ func (p *Proxy) checkElsewhere(ctx context.Context, targets []parsedTarget) erro
 			continue
 		}
 		host, port := at.HostPort()
-		if !listening.HasPort(p.options.Listening, port) {
-			continue
-		}
-		for _, addr := range p.addressesOf(ctx, host) {
-			if own := netip.AddrPortFrom(addr, port); listening.Reaches(p.options.Listening, own) {
-				return faultf(ErrInvalid, "target %q is this proxy itself, which listens on %v: name the address and port that the app listens on, such as web-1:3000", at.given, own)
-			}
+		addresses := func() []netip.Addr { return resolve.Addresses(ctx, host, p.names) }
+		if own, ok := listening.Find(p.options.Listening, port, addresses); ok {
+			return faultf(ErrInvalid, "target %q is this proxy itself, which listens on %v: name the address and port that the app listens on, such as web-1:3000", at.given, own)
 		}
 	}
 	return nil
-}
-
-// addressesOf returns the addresses of a target's host, or none if they are not
-// known.
-func (p *Proxy) addressesOf(ctx context.Context, host string) []netip.Addr {
-	if addr, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{addr}
-	}
-	if p.names == nil {
-		return nil
-	}
-	name := resolve.New(host, *p.names)
-	defer name.Close()
-	addrs, _ := name.LookUp(ctx) // the target's probes will report an error
-	return addrs
 }

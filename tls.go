@@ -7,14 +7,12 @@ import (
 	"crypto/x509"
 	"fmt"
 	"iter"
-	"net"
 	"net/http"
 	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -248,6 +246,35 @@ func conflictOf(c claim, others iter.Seq2[string, wants], service string, mine p
 	return nil
 }
 
+// checkTogether returns why members cannot be in service together, beside what else is
+// served and pending, or nil if they can.
+func checkTogether(members []*member, served *table, pending iter.Seq2[string, wants]) error {
+	changes, isChanged := make(map[string]*version), make(map[string]bool)
+	for _, m := range members {
+		if changes[m.service], isChanged[m.service] = nil, !m.isKept; m.spec != nil {
+			changes[m.service] = newVersion(Status{Service: m.service}, m.spec.wants, group{})
+		}
+	}
+	together := served.with(changes)
+	others := func(yield func(string, wants) bool) {
+		for name, w := range pending {
+			if !isChanged[name] && !yield(name, w) { // else the change ends, or is replaced
+				return
+			}
+		}
+	}
+	var errs []error
+	for _, m := range members {
+		if m.spec == nil || m.isKept {
+			continue
+		}
+		if err := together.conflict(m.service, m.spec.wants, others); err != nil {
+			errs = append(errs, ofService(m.service, err))
+		}
+	}
+	return verbose.Join(errs...)
+}
+
 // A ConflictError names the service that has the host that was asked for. It
 // wraps ErrConflict.
 type ConflictError struct {
@@ -438,52 +465,25 @@ type certificates struct {
 	asks    *http.Transport // for the requests to AskURL
 	unknown atomic.Uint64   // handshakes for names without a certificate
 	files   *keypair.Refresher
-
-	mu      sync.Mutex // guards what follows
-	closed  bool
-	issuers map[authority]*issuer.Issuer
+	issuers *issuer.Set
 }
-
-// An authority identifies an issuer: by the directory that certificates come from,
-// and the folder that keeps them. If cacheDir is empty, ACME.Cache keeps them.
-type authority struct{ directory, cacheDir string }
 
 // newCertificates returns the certificates of a Proxy. The options must be
 // normalized. No goroutine runs before the first call of acquire.
 func newCertificates(o Options, notify func(Event)) *certificates {
 	c := &certificates{
-		o:       o,
-		notify:  notify,
-		asks:    &http.Transport{DialContext: o.Dial, DisableKeepAlives: true},
-		issuers: make(map[authority]*issuer.Issuer),
+		o:      o,
+		notify: notify,
+		asks:   &http.Transport{DialContext: o.Dial, DisableKeepAlives: true},
 	}
+	c.issuers = issuer.NewSet(func(from issuer.Authority) issuer.Options { return o.ACME.options(from, o, c.issued) })
 	c.files = keypair.NewRefresher(c.issued)
 	return c
 }
 
 func (c *certificates) close() {
-	for _, i := range c.stop() {
-		i.Close()
-	}
+	c.issuers.Close()
 	c.files.Close()
-}
-
-// stop has issuers that are made later closed from the beginning, and returns those
-// that there are.
-func (c *certificates) stop() []*issuer.Issuer {
-	c.mu.Lock()
-	c.closed = true
-	c.mu.Unlock()
-	return c.all()
-}
-
-// finish lets what is being ordered end, and nothing more be ordered.
-func (c *certificates) finish() {
-	var finishing sync.WaitGroup
-	for _, i := range c.stop() {
-		finishing.Go(i.Finish)
-	}
-	finishing.Wait()
 }
 
 // hostCertificates holds the certificates for the hosts of one version. Whoever
@@ -545,44 +545,34 @@ func (v *version) ask(ctx context.Context, name, requestTarget string) (*http.Re
 
 // issuer returns the issuer of the certificates for t.
 func (c *certificates) issuer(t TLS) *issuer.Issuer {
-	from := authority{c.o.ACME.Directory, t.CacheDir}
+	from := issuer.Authority{Directory: c.o.ACME.Directory, CacheDir: t.CacheDir}
 	if t.Staging {
-		from.directory = stagingDirectory
+		from.Directory = stagingDirectory
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if i := c.issuers[from]; i != nil {
-		return i
-	}
-	o := issuer.Options{
-		Directory:       from.directory,
-		Email:           c.o.ACME.Email,
-		ExternalAccount: c.o.ACME.ExternalAccount,
-		Cache:           c.o.ACME.Cache,
-		Transport:       c.o.ACME.transport(c.o.Dial),
-		UserAgent:       c.o.UserAgent,
-		Hold:            c.o.ACME.Hold,
-		Notify:          c.issued,
-	}
-	if from.cacheDir != "" {
-		o.Cache = c.o.ACME.CacheAt(from.cacheDir)
-	}
-	i := issuer.New(o)
-	if c.closed {
-		i.Close()
-	}
-	c.issuers[from] = i
-	return i
+	return c.issuers.Get(from)
 }
 
-// transport returns the transport for requests to the authority.
-func (a ACME) transport(dial func(ctx context.Context, network, address string) (net.Conn, error)) http.RoundTripper {
-	return &http.Transport{
-		DialContext:         dial,
-		TLSClientConfig:     &tls.Config{RootCAs: a.RootCAs},
-		TLSHandshakeTimeout: 10 * time.Second,
-		ForceAttemptHTTP2:   true,
-		IdleConnTimeout:     30 * time.Second,
+// options returns the options of the issuer for an authority.
+func (a ACME) options(from issuer.Authority, o Options, notify func(name string, err error)) issuer.Options {
+	cache := a.Cache
+	if from.CacheDir != "" {
+		cache = a.CacheAt(from.CacheDir)
+	}
+	return issuer.Options{
+		Directory:       from.Directory,
+		Email:           a.Email,
+		ExternalAccount: a.ExternalAccount,
+		Cache:           cache,
+		Transport: &http.Transport{
+			DialContext:         o.Dial,
+			TLSClientConfig:     &tls.Config{RootCAs: a.RootCAs},
+			TLSHandshakeTimeout: 10 * time.Second,
+			ForceAttemptHTTP2:   true,
+			IdleConnTimeout:     30 * time.Second,
+		},
+		UserAgent: o.UserAgent,
+		Hold:      a.Hold,
+		Notify:    notify,
 	}
 }
 
@@ -712,44 +702,12 @@ func (c *certificates) telling(ask func(ctx context.Context, name string) error)
 	}
 }
 
-// challenge returns the certificate that answers a TLS-ALPN-01 challenge for name,
-// or nil. The service of name need not be published yet.
-func (c *certificates) challenge(hello *tls.ClientHelloInfo, name string) *tls.Certificate {
-	for _, i := range c.all() {
-		if cert := i.Challenge(hello, name); cert != nil {
-			return cert
-		}
-	}
-	return nil
-}
-
-// token returns the answer to the HTTP-01 challenge for name with that token, and
-// whether there is one.
-func (c *certificates) token(ctx context.Context, name, token string) (answer []byte, ok bool) {
-	for _, i := range c.all() {
-		if answer, ok := i.Token(ctx, name, token); ok {
-			return answer, true
-		}
-	}
-	return nil, false
-}
-
-func (c *certificates) all() []*issuer.Issuer {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	all := make([]*issuer.Issuer, 0, len(c.issuers))
-	for _, i := range c.issuers {
-		all = append(all, i)
-	}
-	return all
-}
-
 // certificate finds the certificate for a handshake. Without one it returns no
 // error either, for that would be told to the client as an internal one.
 func (p *Proxy) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	name := hostname.Canonical(hello.ServerName)
 	if issuer.IsChallenge(hello) {
-		return p.certificates.challenge(hello, name), nil
+		return p.certificates.issuers.Challenge(hello, name), nil
 	}
 	t := p.router.routes.Load()
 	s := t.unnamed

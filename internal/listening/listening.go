@@ -67,3 +67,17 @@ func isOfMachine(at netip.Addr) bool {
 	}
 	return false
 }
+
+// Find returns the address at which own listens that is one of addresses with that
+// port, and whether there is one. It calls addresses only if own has the port.
+func Find(own []netip.AddrPort, port uint16, addresses func() []netip.Addr) (netip.AddrPort, bool) {
+	if !HasPort(own, port) {
+		return netip.AddrPort{}, false
+	}
+	for _, addr := range addresses() {
+		if at := netip.AddrPortFrom(addr, port); Reaches(own, at) {
+			return at, true
+		}
+	}
+	return netip.AddrPort{}, false
+}

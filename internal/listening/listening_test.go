@@ -58,3 +58,18 @@ func TestPortIsThatOfAnyListener(t *testing.T) {
 	is.True(!listening.HasPort(listeners, 3000))
 	is.True(!listening.HasPort(nil, 80))
 }
+
+func TestAddressesAreAskedForOnlyWhereThePortIsListenedOn(t *testing.T) {
+	is := is.New(t)
+	own := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.9:80")}
+	addresses := func() []netip.Addr {
+		return []netip.Addr{netip.MustParseAddr("192.0.2.8"), netip.MustParseAddr("192.0.2.9")}
+	}
+	at, ok := listening.Find(own, 80, addresses)
+	is.True(ok)
+	is.Equal(at, own[0])
+	_, ok = listening.Find(own, 80, func() []netip.Addr { return nil })
+	is.True(!ok)
+	_, ok = listening.Find(own, 81, nil) // which would panic
+	is.True(!ok)
+}

@@ -63,25 +63,54 @@ func New[T any](superseded func(by uint64) error, closed error) *Book[T] {
 // with the cause, when the reservation is ended. The caller must call End when the
 // change and all that comes of it is over.
 func (b *Book[T]) Reserve(ctx context.Context, name string, part Part, wants T, refuse func(pending iter.Seq2[string, T]) error) (*Reservation[T], context.Context, error) {
+	all, ctx, err := b.ReserveAll(ctx, []Change[T]{{name, part, wants}}, refuse)
+	if err != nil {
+		return nil, nil, err
+	}
+	return all[0], ctx, nil
+}
+
+// A Change is what Reserve begins.
+type Change[T any] struct {
+	Name  string
+	Part  Part
+	Wants T
+}
+
+// ReserveAll is Reserve for changes of several things at once, each of a thing of its
+// own: it begins all of them or none. They have one context: whatever ends one of the
+// reservations, but for its publication, ends the context of all. The caller must call
+// End for each.
+func (b *Book[T]) ReserveAll(ctx context.Context, changes []Change[T], refuse func(pending iter.Seq2[string, T]) error) ([]*Reservation[T], context.Context, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err := refuse(b.allLocked); err != nil {
 		return nil, nil, err
 	}
-	if !b.changes.Enter() {
-		return nil, nil, b.closed
+	ctx, cancel := context.WithCancelCause(ctx)
+	all := make([]*Reservation[T], 0, len(changes))
+	reserve := func(c Change[T]) bool {
+		if !b.changes.Enter() {
+			return false
+		}
+		b.number++
+		r := &Reservation[T]{Name: c.Name, Number: b.number, part: c.Part, wants: c.Wants, cancel: cancel}
+		for other := range b.pending {
+			if other.Name == c.Name && other.part&^c.Part == 0 && !other.committing {
+				r.Supersedes = true
+				b.endLocked(other, b.superseded(r.Number))
+			}
+		}
+		b.pending[r], b.underWay[r] = struct{}{}, struct{}{}
+		all = append(all, r)
+		return true
 	}
-	b.number++
-	r := &Reservation[T]{Name: name, Number: b.number, part: part, wants: wants}
-	for other := range b.pending {
-		if other.Name == name && other.part&^part == 0 && !other.committing {
-			r.Supersedes = true
-			b.endLocked(other, b.superseded(r.Number))
+	for _, c := range changes {
+		if !reserve(c) { // all or none: the Book is closed under mu
+			return nil, nil, b.closed
 		}
 	}
-	ctx, r.cancel = context.WithCancelCause(ctx)
-	b.pending[r], b.underWay[r] = struct{}{}, struct{}{}
-	return r, ctx, nil
+	return all, ctx, nil
 }
 
 // Look calls look with what others want, as Reserve calls refuse, and returns its error.
@@ -100,16 +129,16 @@ func (b *Book[T]) allLocked(yield func(name string, wants T) bool) {
 	}
 }
 
-// Commit is the point from which no other change ends r, whose context is ctx. It
-// returns the cause of ctx's end if that came before. r may be nil, for a change
-// that nobody ends.
-func (b *Book[T]) Commit(ctx context.Context, r *Reservation[T]) error {
+// Commit is the point from which no other change ends those of rs, whose context is
+// ctx. It returns the cause of ctx's end if that came before. Without rs, it is for a
+// change that nobody ends.
+func (b *Book[T]) Commit(ctx context.Context, rs ...*Reservation[T]) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if r != nil {
+	for _, r := range rs {
 		r.committing = true
 	}
 	return nil
@@ -123,13 +152,13 @@ func (b *Book[T]) Renumber(r *Reservation[T]) {
 	r.Number = b.number
 }
 
-// Publish calls publish and ends r, which may be nil: whoever reserves sees what r
-// wants either reserved or published.
-func (b *Book[T]) Publish(r *Reservation[T], publish func()) {
+// Publish calls publish and ends all of rs: whoever reserves sees what they want
+// either reserved or published.
+func (b *Book[T]) Publish(publish func(), rs ...*Reservation[T]) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	publish()
-	if r != nil {
+	for _, r := range rs {
 		b.endLocked(r, context.Canceled)
 	}
 }

@@ -58,12 +58,12 @@ func TestReservationIsSeenUntilItIsPublishedOrEnds(t *testing.T) {
 	is.Equal(given.Number, uint64(2))
 	is.Equal(seen(), map[string]string{"a": "x", "b": "y"})
 	stored := ""
-	b.Publish(published, func() { stored = "x" })
+	b.Publish(func() { stored = "x" }, published)
 	is.Equal(stored, "x")
 	is.Equal(seen(), map[string]string{"b": "y"})
 	b.End(given)
 	is.Equal(seen(), map[string]string{})
-	b.Publish(nil, func() { stored = "z" })
+	b.Publish(func() { stored = "z" })
 	is.Equal(stored, "z")
 }
 
@@ -111,8 +111,8 @@ func TestCommitComesTooLateForAContextThatHasEnded(t *testing.T) {
 	is.NoErr(err)
 	cancel()
 	is.Equal(b.Commit(ctx, r), context.Canceled)
-	is.Equal(b.Commit(parent, nil), context.Canceled)
-	is.NoErr(b.Commit(t.Context(), nil))
+	is.Equal(b.Commit(parent), context.Canceled)
+	is.NoErr(b.Commit(t.Context()))
 }
 
 func TestClosedBookLetsNothingBeginAndWaitsForTheRest(t *testing.T) {
@@ -167,4 +167,47 @@ func TestRenumberedReservationIsTheNewest(t *testing.T) {
 	next, _, err := b.Reserve(t.Context(), "c", one, "", nothing)
 	is.NoErr(err)
 	is.Equal(next.Number, uint64(4))
+}
+
+func TestSeveralChangesAreReservedTogetherOrNotAtAll(t *testing.T) {
+	is := is.New(t)
+	b := newBook()
+	older, olderCtx, err := b.Reserve(t.Context(), "a", one, "x", nothing)
+	is.NoErr(err)
+	changes := []reservation.Change[string]{{Name: "a", Part: one, Wants: "y"}, {Name: "b", Part: one, Wants: "z"}}
+	_, _, err = b.ReserveAll(t.Context(), changes, func(iter.Seq2[string, string]) error { return errTaken })
+	is.Equal(err, errTaken)
+	is.NoErr(olderCtx.Err()) // nothing was begun, so nothing was ended
+
+	all, ctx, err := b.ReserveAll(t.Context(), changes, func(pending iter.Seq2[string, string]) error {
+		is.Equal(maps.Collect(pending), map[string]string{"a": "x"})
+		return nil
+	})
+	is.NoErr(err)
+	is.Equal([]uint64{all[0].Number, all[1].Number}, []uint64{2, 3})
+	is.True(all[0].Supersedes && !all[1].Supersedes)
+	is.Equal(context.Cause(olderCtx).Error(), "superseded by 2")
+	is.NoErr(b.Commit(ctx, all...))
+	b.Publish(func() {}, all...)
+	for _, r := range append(all, older) {
+		b.End(r)
+	}
+	<-b.Close() // nothing is under way
+}
+
+func TestWhatEndsOneOfSeveralChangesEndsAll(t *testing.T) {
+	is := is.New(t)
+	b := newBook()
+	all, ctx, err := b.ReserveAll(t.Context(), []reservation.Change[string]{{Name: "a", Part: one}, {Name: "b", Part: one}}, nothing)
+	is.NoErr(err)
+	newer, _, err := b.Reserve(t.Context(), "b", one, "", nothing)
+	is.NoErr(err)
+	is.Equal(context.Cause(ctx).Error(), "superseded by 3")
+	is.Equal(b.Commit(ctx, all...), context.Cause(ctx)) // neither of them is published
+	for _, r := range append(all, newer) {
+		b.End(r)
+	}
+	<-b.Close()
+	_, _, err = b.ReserveAll(t.Context(), []reservation.Change[string]{{Name: "a", Part: one}}, nothing)
+	is.Equal(err, errClosed)
 }

@@ -4,6 +4,8 @@ package verbose
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 )
 
 // Format formats err as its Error method does, and as full for %+v. It is for
@@ -35,3 +37,32 @@ func (e *Wrapped) Format(s fmt.State, verb rune) {
 	}
 	Format(s, verb, e, full)
 }
+
+// Join returns an error that wraps all of errs but those that are nil, or nil if there
+// are none. It reads as they do, with semicolons between them; for %+v, each is in that
+// form and begins a line. If there is one, it is that.
+func Join(errs ...error) error {
+	errs = slices.DeleteFunc(slices.Clone(errs), func(err error) bool { return err == nil })
+	switch len(errs) {
+	case 0:
+		return nil
+	case 1:
+		return errs[0]
+	}
+	return joined(errs)
+}
+
+type joined []error
+
+func (j joined) Error() string   { return j.text("%v", "; ") }
+func (j joined) Unwrap() []error { return j }
+
+func (j joined) text(format, separator string) string {
+	var all []string
+	for _, err := range j {
+		all = append(all, fmt.Sprintf(format, err))
+	}
+	return strings.Join(all, separator)
+}
+
+func (j joined) Format(s fmt.State, verb rune) { Format(s, verb, j, j.text("%+v", "\n")) }

@@ -1,7 +1,9 @@
 package verbose_test
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"testing"
 
 	"github.com/matryer/is"
@@ -37,4 +39,15 @@ func TestWrappedSaysWhatWasBeingDoneAndWhatIsAsItWas(t *testing.T) {
 	is.Equal(fmt.Sprintf("%v", err), "deploy web: a problem")
 	is.Equal(fmt.Sprintf("%+v", err), "deploy web: a problem\n  of 100%\n  nothing was changed")
 	is.Equal(err.Unwrap(), problem{})
+}
+
+func TestJoinedErrorsReadAsOneSentenceOrOneLineEach(t *testing.T) {
+	is := is.New(t)
+	is.Equal(verbose.Join(nil, nil), nil)
+	is.Equal(verbose.Join(nil, io.EOF), io.EOF) // the one that there is
+	err := verbose.Join(&verbose.Wrapped{Doing: "a", Err: io.EOF, After: "that is all"}, nil, &verbose.Wrapped{Doing: "b", Err: io.ErrClosedPipe})
+	is.Equal(err.Error(), "a: EOF; b: io: read/write on closed pipe")
+	is.Equal(fmt.Sprintf("%v", err), err.Error())
+	is.Equal(fmt.Sprintf("%+v", err), "a: EOF\n  that is all\nb: io: read/write on closed pipe")
+	is.True(errors.Is(err, io.EOF) && errors.Is(err, io.ErrClosedPipe))
 }

@@ -21,6 +21,7 @@ type dispatcher struct {
 	mu       sync.Mutex                 // guards the fields below, and those of every subscription
 	starting *subscription              // the subscription of the change that has started
 	numbered map[uint64][]*subscription // by generation
+	together []*subscription            // of changes of several services
 }
 
 func newDispatcher() *dispatcher {
@@ -42,6 +43,9 @@ type subscription struct {
 	drained    parachute.Event
 	different  parachute.Difference // by the switch
 	ended      bool
+
+	generations       map[string]uint64 // by the names of the services of a change of several; 0: not known yet
+	requests, streams int64             // that these have cut off
 }
 
 // subscribe returns a subscription for a change that the caller must start next.
@@ -77,6 +81,7 @@ func (s *dispatcher) unsubscribe(f *subscription) {
 	if s.numbered[f.generation] = rest; len(rest) == 0 {
 		delete(s.numbered, f.generation)
 	}
+	s.together = slices.DeleteFunc(s.together, func(other *subscription) bool { return other == f })
 	f.ended = true
 	f.wakeUp()
 }
@@ -100,6 +105,11 @@ func (s *dispatcher) dispatch(e parachute.Event) {
 	}
 	for _, f := range s.numbered[e.Generation] {
 		f.addLocked(e)
+	}
+	for _, f := range s.together {
+		if f.isOwnLocked(e) {
+			f.addLocked(e)
+		}
 	}
 	if e.Host != "" {
 		s.dispatchHostLocked(e)
@@ -144,6 +154,8 @@ func (f *subscription) addLocked(e parachute.Event) {
 		f.different = e.Difference
 	case parachute.EventDrained:
 		f.drained = e
+		f.requests += e.Requests
+		f.streams += e.Streams
 	}
 	f.pending = append(f.pending, e)
 	f.wakeUp()
@@ -187,4 +199,35 @@ func (s *dispatcher) result(f *subscription) Result {
 		Unhealthy:  f.drained.Unhealthy,
 		Difference: f.different,
 	}
+}
+
+// subscribeAll returns a subscription for a change of services that the caller must
+// start next. The caller must call unsubscribe.
+func (s *dispatcher) subscribeAll(services []string) *subscription {
+	f := &subscription{wake: make(chan struct{}, 1), generations: make(map[string]uint64, len(services))}
+	for _, name := range services {
+		f.generations[name] = 0
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.together = append(s.together, f)
+	return f
+}
+
+// isOwnLocked reports whether e is of f, a change of several services. The first event of
+// each has its generation: an older change of the service was ended by it.
+func (f *subscription) isOwnLocked(e parachute.Event) bool {
+	generation, ok := f.generations[e.Service]
+	isFirst := e.Kind == parachute.EventDeploying || e.Kind == parachute.EventRemoved
+	if ok && (generation == 0 && isFirst || generation != 0 && e.Was == generation) {
+		f.generations[e.Service], generation = e.Generation, e.Generation
+	}
+	return ok && generation != 0 && e.Generation == generation
+}
+
+// cut returns how many requests and streams a change of several services has cut off.
+func (s *dispatcher) cut(f *subscription) (requests, streams int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return f.requests, f.streams
 }

@@ -54,3 +54,9 @@ func (p *Printer) Error(err error, code, hint string) {
 }
 
 func (p *Printer) print(l message) { _ = json.NewEncoder(p.w).Encode(l) }
+
+// Plan prints the first line of an apply.
+func (p *Printer) Plan(steps []parachute.Step) { p.print(message{Plan: &steps}) }
+
+// Applied prints the last line of one that has taken effect.
+func (p *Printer) Applied(a Applied) { p.print(message{Applied: &a}) }

@@ -105,6 +105,8 @@ func (s *Server) Handler(p *parachute.Proxy) http.Handler {
 		{"GET", "/v1/services/{name}/history", "", c.history},
 		{"POST", "/v1/services/{name}/rollback", "rollback", c.rollback},
 		{"GET", "/v1/history", "", c.history},
+		{"PUT", "/v1/services", "apply", c.apply},
+		{"GET", "/v1/export", "export", c.export},
 		{"GET", "/v1/certificates", "", c.certificates},
 		{"GET", "/v1/logs", "logs", c.logs},
 		{"GET", "/v1/version", "", c.version},

@@ -73,6 +73,9 @@ type message struct {
 	Event  *wireEvent `json:"event,omitempty"`
 	Result *Result    `json:"result,omitempty"`
 	Error  *wireError `json:"error,omitempty"`
+
+	Plan    *[]parachute.Step `json:"plan,omitempty"`    // the first line of what apply answers
+	Applied *Applied          `json:"applied,omitempty"` // the last one
 }
 
 // A wireEvent is a parachute.Event on the wire.
