@@ -240,7 +240,7 @@ func TestHistoryTellsWhatWasTakenBack(t *testing.T) {
 		after, err := tr.History("web")
 		is.NoErr(err)
 		is.Equal(after[0].Figures.Requests, before[0].Figures.Requests+1)
-		is.Equal(after[2].Figures, before[2].Figures) // though it had the same target
+		is.Equal(after[2].Figures, before[2].Figures)                                                   // though it had the same target
 		is.True(errors.Is(tr.Rollback(t.Context(), "web", parachute.Rollback{}), parachute.ErrInvalid)) // to what has failed, or to the same
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"iter"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -61,6 +62,10 @@ func TestEveryExampleIsUnderstood(t *testing.T) {
 					_, _, err := parse(nil, args...)
 					is.NoErr(err)
 					return
+				}
+				if args[0] == "apply" { // which reads the file first
+					t.Chdir(t.TempDir())
+					is.NoErr(os.WriteFile(args[1], []byte(`{"version":1,"services":[]}`), 0o600))
 				}
 				var said strings.Builder
 				code := run(context.Background(), append([]string{"parachute"}, args...), env, io.Discard, &said)

@@ -42,7 +42,7 @@ type runCommand struct {
 
 	ShutdownTimeout durationLimit `envar:"both" placeholder:"30s" help:"How long running requests may take after SIGTERM before they are cut off; 0 cuts them off at once."`
 
-	Takeover bool `help:"Take the place of the proxy that runs, which answers on the control socket: with its sockets, and without a client noticing. If there is none, start as always."`
+	Takeover bool `envar:"both" negatable:"" help:"Take the place of the proxy that runs, which answers on the control socket: with its sockets, and without a client noticing. If there is none, start as always."`
 
 	DataDir         string   `envar:"prefixed" placeholder:"PATH" help:"Folder of the state; if none is given, /var/lib/parachute for root, else parachute below $$XDG_STATE_HOME or ~/.local/state."`
 	Socket          string   `envar:"prefixed" placeholder:"PATH" help:"Control socket; if none is given, /run/parachute/parachute.sock for root, else one below $$XDG_RUNTIME_DIR or the temporary directory."`

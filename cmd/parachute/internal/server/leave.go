@@ -107,7 +107,7 @@ func (s *server) finishDatagrams() {
 			if f.server.Shutdown(ctx) != nil {
 				s.close(f.protocol, f.server.Close())
 			}
-			s.close(f.protocol, s.quicConn.Close())
+			s.closeDatagrams()
 		}
 	}
 }

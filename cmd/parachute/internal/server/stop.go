@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/shahnk19/parachute"
@@ -58,7 +59,7 @@ func (s *server) serve(ctx context.Context) (again bool, err error) {
 	}
 	s.followers.Wait()
 	if s.quicConn != nil {
-		s.close("http3", s.quicConn.Close())
+		s.closeDatagrams()
 	}
 	s.logger.Info("stopped")
 	return false, err
@@ -237,8 +238,16 @@ func (s *server) shutdownFrontend(ctx context.Context, f frontend, q queue) erro
 	err := f.server.Shutdown(ctx)
 	if err == nil && q == serveQueue && f.protocol == "http3" {
 		s.listeners.quic.Close()
+		s.closeDatagrams()
 	}
 	return err
+}
+
+// closeDatagrams closes the socket that HTTP/3 is read from. It may be called again.
+func (s *server) closeDatagrams() {
+	if err := s.quicConn.Close(); !errors.Is(err, net.ErrClosed) {
+		s.close("http3", err)
+	}
 }
 
 func shutdown(ctx context.Context, do func(context.Context) error, done chan<- error) {
