@@ -155,7 +155,9 @@ parachute rollback web --to v41`
 }
 
 func (c *rollbackCommand) Run(ctx context.Context, p *program) error {
-	return c.change(ctx, p, "rollback", newFormatter(parachute.Deployment{Service: c.Service}),
+	format := newFormatter(parachute.Deployment{Service: c.Service})
+	format.effect = "" // as it was then
+	return c.change(ctx, p, "rollback", format,
 		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
 			return client.Rollback(ctx, c.Service, parachute.Rollback{To: c.To, By: c.By}, events)
 		})

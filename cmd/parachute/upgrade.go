@@ -63,7 +63,7 @@ func (c *upgradeCommand) Run(ctx context.Context, p *program) error {
 	fmt.Fprintf(p.stdout, "upgraded in %v: process %d (%s) has taken the place of process %d (%s)\n",
 		done.Duration().Round(time.Millisecond), done.PID, done.Version, done.Previous.PID, done.Previous.Version)
 	if done.Requests > 0 {
-		fmt.Fprintf(p.stdout, "process %d lets %s end\n", done.Previous.PID, pluralize(done.Requests, "request or stream"))
+		fmt.Fprintf(p.stdout, "process %d still has %s, which may end\n", done.Previous.PID, pluralize(done.Requests, "request"))
 	}
 	return nil
 }
