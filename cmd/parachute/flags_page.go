@@ -32,7 +32,7 @@ func (h *pageHost) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// config returns what they ask for, but for the command that a deployment has.
+// config returns what they ask for.
 func (f pageFlags) config() (server.PageConfig, error) {
 	if f.PagePort != 0 && f.PageBind.IsValid() && !f.PageBind.IsLoopback() && f.PagePasswordFile == "" {
 		return server.PageConfig{}, fmt.Errorf("--page-bind %s can be reached by others: want --page-password-file as well, or a loopback address", f.PageBind.Addr)

@@ -80,7 +80,7 @@ func newRow(s parachute.Status, r record, now time.Time, detailed bool) Row {
 	if s.Live != nil {
 		row.Since = moment(s.Live.Since, now)
 		for _, c := range s.Live.Changes {
-			row.Changes = append(row.Changes, changeText(c, now))
+			row.Changes = append(row.Changes, changeText(c, s.Deployment.Bake.For, now))
 		}
 	}
 	row.judge(s, r, now, detailed)
@@ -169,13 +169,17 @@ func probeText(p *parachute.Probe, detailed bool) string {
 	return text
 }
 
-// changeText says what is under way.
-func changeText(c parachute.Change, now time.Time) string {
+// changeText says what is under way, in a service whose deployments bake for so long.
+func changeText(c parachute.Change, bake time.Duration, now time.Time) string {
 	text := string(c.Kind)
 	if c.Requests > 0 || c.Streams > 0 {
 		text += fmt.Sprintf(" %d requests, %d streams", c.Requests, c.Streams)
 	}
-	return fmt.Sprintf("%s (generation %d) for %d s", text, c.Generation, int(now.Sub(c.Since).Seconds()))
+	text = fmt.Sprintf("%s (generation %d) for %d s", text, c.Generation, int(now.Sub(c.Since).Seconds()))
+	if c.Kind == parachute.EventBaking && bake > 0 {
+		text += fmt.Sprintf(" of %d", int(bake.Seconds()))
+	}
+	return text
 }
 
 const maxShownHosts = 3

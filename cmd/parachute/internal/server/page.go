@@ -25,9 +25,6 @@ type PageConfig struct {
 	// Allows reports whether a request has the password of a user. If nil, nobody needs
 	// one, and nothing is shown that an app or a client has said.
 	Allows func(ctx context.Context, h http.Header) (bool, error)
-
-	// Command returns the command that deploys d.
-	Command func(d parachute.Deployment) string
 }
 
 // pageServer serves the page.
@@ -52,7 +49,7 @@ func (p *pageServer) show(c Config, proxy *parachute.Proxy, parts parts) {
 		Recorder:     p.recorder,
 		Services:     proxy.Services,
 		Certificates: proxy.Certificates,
-		Command:      c.Page.Command,
+		Command:      commandOf,
 		History:      proxy.History,
 		Hosts:        c.Page.Hosts,
 		Allows:       c.Page.Allows,
