@@ -22,6 +22,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	"github.com/matryer/is"
+	"golang.org/x/crypto/bcrypt"
 )
 
 // A tab is a tab of a headless browser. It collects what the console says.
@@ -153,7 +154,7 @@ type viewed struct {
 	page string
 }
 
-func newViewed(t *testing.T) *viewed {
+func newViewed(t *testing.T, args ...string) *viewed {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -162,7 +163,7 @@ func newViewed(t *testing.T) *viewed {
 	port := l.Addr().(*net.TCPAddr).Port
 	l.Close()
 	v := &viewed{page: "http://127.0.0.1:" + strconv.Itoa(port) + "/"}
-	v.proxy = startProxy(t, newAuthority(t, authorityConfig{}), "--page-port", strconv.Itoa(port))
+	v.proxy = startProxy(t, newAuthority(t, authorityConfig{}), append(args, "--page-port", strconv.Itoa(port))...)
 	for _, name := range []string{"api", "shop", "web"} {
 		v.deployApp(t, name)
 	}
@@ -281,5 +282,53 @@ func TestPageIsAccessible(t *testing.T) {
 				t.Error(path, found)
 			}
 		}
+	}
+}
+
+// What others choose is long, and is meant to be taken for markup.
+func TestPageKeepsItsLayoutWhateverOthersSay(t *testing.T) {
+	is := is.New(t)
+	hostile := `"><script>window.stranger = 1</script><img src=x onerror="window.stranger = 1">` + "\u202e" + strings.Repeat("x", 10<<10)
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
+	is.NoErr(err)
+	users := filepath.Join(t.TempDir(), "users")
+	is.NoErr(os.WriteFile(users, append([]byte("ops:"), hash...), 0o600))
+	v := newViewed(t, "--page-password-file", users)
+	page := strings.Replace(v.page, "//", "//ops:secret@", 1)
+
+	label := strings.Repeat("a", 60)
+	name := "long-" + label
+	good := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(good.Close)
+	bad := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusInternalServerError)
+		w.Write([]byte(hostile))
+	}))
+	t.Cleanup(bad.Close)
+	options := []string{"--host", strings.Join([]string{label, label, label, "test"}, "."), "--release", strings.Repeat("r", 100)}
+	printed, code := v.command(t, append([]string{"deploy", name, "--target", good.Listener.Addr().String()}, options...)...)
+	if code != 0 {
+		t.Fatal(printed)
+	}
+	_, code = v.command(t, append([]string{"deploy", name, "--target", bad.Listener.Addr().String(), "--deploy-timeout", "1s"}, options...)...)
+	is.Equal(code, 1)
+	c := client(t, v.http, nil)
+	r, err := http.NewRequest("GET", "http://web.test/"+strings.Repeat("y", 4<<10), nil)
+	is.NoErr(err)
+	r.Header.Set("User-Agent", hostile[:8<<10])
+	resp, err := c.Do(r)
+	is.NoErr(err)
+	resp.Body.Close()
+
+	for _, width := range []int64{360, 1280} {
+		b := newTab(t, width)
+		for _, path := range []string{"", "services/" + name, "services/" + name + "/log", "services/web/log", "events"} {
+			b.do(chromedp.Navigate(page+path), chromedp.WaitVisible("h1"))
+			is.True(eval[int64](b, "document.documentElement.scrollWidth") <= width) // nobody scrolls sideways
+			is.True(!eval[bool](b, "'stranger' in window"))
+			b.picture("hostile-" + strconv.FormatInt(width, 10) + "-" + strings.ReplaceAll(strings.ReplaceAll(path, name, "long"), "/", "-"))
+		}
+		is.True(strings.Contains(eval[string](b, "document.body.textContent"), `"><script>window.stranger`)) // it is text
+		is.Equal(b.said, nil)
 	}
 }
