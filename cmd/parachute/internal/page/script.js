@@ -11,7 +11,7 @@
 	source.onmessage = (event) => {
 		const update = JSON.parse(event.data);
 		document.getElementById("time").textContent = update.time;
-		const focused = document.activeElement && document.activeElement.id;
+		const focused = document.activeElement && document.activeElement.closest("tr[id]"); // which may be replaced
 		const made = {};
 		for (const [id, html] of Object.entries(update.parts || {})) {
 			const there = document.getElementById(id);
@@ -31,7 +31,7 @@
 			const rows = order.map((row) => document.getElementById(row) || made[row]).filter(Boolean);
 			list.replaceChildren(...rows);
 		}
-		const again = focused && document.getElementById(focused);
+		const again = focused && document.querySelector("#" + focused.id + " a");
 		if (again && again !== document.activeElement) again.focus({preventScroll: true});
 	};
 })();
