@@ -18,6 +18,8 @@ func formatRate(perSecond float64) string {
 	return strconv.FormatFloat(math.Round(perSecond), 'f', -1, 64)
 }
 
+func formatPerSecond(rate float64) string { return formatRate(rate) + "/s" }
+
 func formatShare(share float64) string {
 	percent := share * 100
 	switch {

@@ -9,6 +9,7 @@ import (
 	"html"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -241,6 +242,19 @@ func TestNothingFromElsewhereIsLoaded(t *testing.T) {
 	}
 }
 
+func TestChartsAreCalledAsOnTheDashboard(t *testing.T) {
+	is := is.New(t)
+	dashboard, err := os.ReadFile("../../../../docs/grafana.json")
+	is.NoErr(err)
+	s := newSite(t, nil)
+	s.services = []parachute.Status{serving("web", healthy("10.0.0.1:80"))}
+	titles := regexp.MustCompile(`<figcaption[^>]*>([^<]*)<`).FindAllStringSubmatch(s.get(t, "/services/web").Body.String(), -1)
+	is.Equal(len(titles), 3)
+	for _, title := range titles {
+		is.True(strings.Contains(string(dashboard), `"title": "`+title[1]+`"`))
+	}
+}
+
 func TestOnlyLooking(t *testing.T) {
 	is := is.New(t)
 	s := newSite(t, nil)
@@ -427,9 +441,9 @@ func TestAnHourIsKeptAndNoMore(t *testing.T) {
 		s.run(t)
 		s.recorder.Observe(nil, parachute.Outcome{Service: "web", Target: "10.0.0.1:80", Status: 404, Duration: time.Millisecond})
 		time.Sleep(59 * time.Minute)
-		is.True(strings.Contains(s.get(t, "/services/web").Body.String(), "4xx: at most 0.1"))
+		is.True(strings.Contains(s.get(t, "/services/web").Body.String(), "4xx: at most 0.1/s"))
 		time.Sleep(2 * time.Minute)
-		is.True(strings.Contains(s.get(t, "/services/web").Body.String(), "4xx: at most 0,"))
+		is.True(strings.Contains(s.get(t, "/services/web").Body.String(), "4xx: at most 0/s,"))
 	})
 }
 

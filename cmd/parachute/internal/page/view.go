@@ -350,10 +350,12 @@ func compareTargets(a, b targetKey) int {
 	return cmp.Or(cmp.Compare(a.role(), b.role()), cmp.Compare(a.address, b.address))
 }
 
+// charts returns those of a service or of a part of it. They have the titles that they have
+// on the dashboard for Grafana.
 func charts(id string, all []step, marks []mark, now time.Time) []Chart {
 	return []Chart{
-		newChart(id+"-requests", "Requests per second", formatRate, classLines(all), marks, now),
-		newChart(id+"-times", "Time to answer", formatSeconds, timeLines(all), marks, now),
+		newChart(id+"-requests", "Requests", formatPerSecond, classLines(all), marks, now),
+		newChart(id+"-times", "Latency of the targets", formatSeconds, timeLines(all), marks, now),
 		newChart(id+"-flight", "In flight", formatCount, flightLines(all), marks, now),
 	}
 }
