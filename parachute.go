@@ -655,6 +655,11 @@ func (p *Proxy) Drain(service string, limits Timeouts, done <-chan struct{}) (re
 // left that is just being ordered. Then another Proxy may order some: see ACME.Hold.
 func (p *Proxy) FinishOrders() { p.certificates.issuers.Finish() }
 
+// CommitHistory calls Options.CommitDelta, or Commit, for what was counted since the last
+// changes, as Close does. It is for those who leave to another process what Commit keeps
+// before they call Close, whose call they answer with ErrClosed then.
+func (p *Proxy) CommitHistory() error { return p.router.commitFigures() }
+
 // empty closes the streams, and returns nil when nobody is inside any more and changed
 // is closed, or ctx's error. It cuts off requests after limit.
 func (p *Proxy) empty(ctx context.Context, changed <-chan struct{}, limit time.Duration) error {
@@ -692,7 +697,7 @@ func (p *Proxy) Close() error {
 
 func (p *Proxy) close() {
 	changed := p.stop()
-	if err := p.router.commitFigures(); err != nil && p.options.Logger != nil {
+	if err := p.CommitHistory(); err != nil && !errors.Is(err, ErrClosed) && p.options.Logger != nil {
 		p.options.Logger.Warn("the figures of the history are lost since the last change of each service", "error", err)
 	}
 	served := p.router.close()

@@ -439,3 +439,19 @@ func deploy(t testing.TB, c server.Config, target string) {
 		t.Fatal(err)
 	}
 }
+
+func TestStopKeepsWhatTheHistoryHasCounted(t *testing.T) {
+	is := is.New(t)
+	c := newConfig(t)
+	app := newApp(t)
+	save(t, c, app.Listener.Addr().String())
+	p := start(t, c)
+	is.Equal(p.get("/"), "200 hello")
+	is.NoErr(p.stop(t))
+	is.True(!strings.Contains(p.log.String(), `"level":"WARN"`))
+	p = start(t, c)
+	past, err := (&control.Client{Sockets: []string{c.Socket}}).History(t.Context(), "web")
+	is.NoErr(err)
+	is.Equal(past[0].Figures.Requests, uint64(1)) // of before
+	is.NoErr(p.stop(t))
+}

@@ -181,6 +181,9 @@ func (s *server) announceStop(delay time.Duration) {
 func (s *server) handOn(done chan<- struct{}) {
 	defer close(done)
 	s.proxy.FinishOrders()
+	if err := s.proxy.CommitHistory(); err != nil {
+		s.logger.Warn("the figures of the history are lost since the last change of each service", "error", err)
+	}
 	s.close("data directory", s.store.Release())
 }
 
