@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/internal/secret"
 )
 
 // A Field is a field of a Deployment that a flag sets.
@@ -35,7 +36,7 @@ func Fields() []Field {
 		{Path: "tls.staging", Flag: "tls-staging"},
 		{Path: "tls.cert_file", Flag: "tls-certificate-path"},
 		{Path: "tls.key_file", Flag: "tls-private-key-path"},
-		{Path: "tls.ask_url", Flag: "tls-on-demand-url", hide: hideQuery},
+		{Path: "tls.ask_url", Flag: "tls-on-demand-url", hide: secret.HideQuery},
 		{Path: "tls.cache_dir", Flag: "tls-acme-cache-path"},
 		{Path: "tls.no_redirect", Flag: "tls-redirect", inverse: true},
 		{Path: "tls.wait", Flag: "wait-certificate"},
@@ -58,10 +59,10 @@ func Fields() []Field {
 		{Path: "target_tls.insecure", Flag: "target-insecure"},
 		{Path: "health_check.grpc", Flag: "health-check-grpc"},
 		{Path: "health_check.grpc_service", Flag: "health-check-grpc"},
-		{Path: "health_check.path", Flag: "health-check-path", byDefault: "/up", hide: hideQuery},
+		{Path: "health_check.path", Flag: "health-check-path", byDefault: "/up", hide: secret.HideQuery},
 		{Path: "health_check.port", Flag: "health-check-port"},
 		{Path: "health_check.host", Flag: "health-check-host"},
-		{Path: "health_check.headers", Flag: "health-check-header", hide: hideField, ordered: true},
+		{Path: "health_check.headers", Flag: "health-check-header", hide: secret.HideField, ordered: true},
 		{Path: "health_check.status", Flag: "health-check-status", byDefault: "200-299"},
 		{Path: "health_check.interval", Flag: "health-check-interval", byDefault: "1s", show: span},
 		{Path: "health_check.timeout", Flag: "health-check-timeout", byDefault: "5s", show: span},
@@ -80,8 +81,8 @@ func Fields() []Field {
 		{Path: "max_request_body", Flag: "max-request-body", show: size},
 		{Path: "max_response_body", Flag: "max-response-body", show: size},
 		{Path: "redirects", Flag: "redirect", show: redirect, ordered: true},
-		{Path: "headers.request", Flag: "request-header", hide: hideRule, ordered: true},
-		{Path: "headers.response", Flag: "response-header", hide: hideRule, ordered: true},
+		{Path: "headers.request", Flag: "request-header", hide: secret.HideRule, ordered: true},
+		{Path: "headers.response", Flag: "response-header", hide: secret.HideRule, ordered: true},
 		{Path: "headers.hsts", Flag: "hsts"},
 		{Path: "headers.release", Flag: "release-header"},
 		{Path: "headers.scope_cookies", Flag: "scope-cookie-paths"},

@@ -4,10 +4,8 @@ import (
 	"strings"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/internal/secret"
 )
-
-// hidden stands in the place of what readers do not see.
-const hidden = "***"
 
 // hideSecrets changes services to what readers see of them: without the values of
 // headers, the cookies of visitors, what follows the path of a URL, and what
@@ -38,11 +36,11 @@ func hideSecrets(services []parachute.Status) {
 
 // hideSecretsOf changes a deployment to what readers see of it.
 func hideSecretsOf(d *parachute.Deployment) {
-	d.Headers.Request = hideEach(d.Headers.Request, hideRule)
-	d.Headers.Response = hideEach(d.Headers.Response, hideRule)
-	d.HealthCheck.Headers = hideEach(d.HealthCheck.Headers, hideField)
-	d.HealthCheck.Path = hideQuery(d.HealthCheck.Path)
-	d.TLS.AskURL = hideQuery(d.TLS.AskURL)
+	d.Headers.Request = hideEach(d.Headers.Request, secret.HideRule)
+	d.Headers.Response = hideEach(d.Headers.Response, secret.HideRule)
+	d.HealthCheck.Headers = hideEach(d.HealthCheck.Headers, secret.HideField)
+	d.HealthCheck.Path = secret.HideQuery(d.HealthCheck.Path)
+	d.TLS.AskURL = secret.HideQuery(d.TLS.AskURL)
 }
 
 // hasSecrets reports whether an error about d may tell what hideSecrets hides.
@@ -59,10 +57,10 @@ func hideAnswers(live *parachute.Live) {
 			continue
 		}
 		probe := *t.Probe
-		probe.URL, probe.Location, probe.Body = hideQuery(probe.URL), hideQuery(probe.Location), ""
+		probe.URL, probe.Location, probe.Body = secret.HideQuery(probe.URL), secret.HideQuery(probe.Location), ""
 		probe.GRPC, _, _ = strings.Cut(probe.GRPC, ":")
 		if probe.Cause == parachute.CauseMalformed || probe.Cause == parachute.CauseNotGRPC {
-			probe.Error = hidden // it may quote the answer
+			probe.Error = secret.Hidden // it may quote the answer
 		}
 		t.Probe = &probe
 	}
@@ -76,39 +74,4 @@ func hideEach(values []string, hide func(string) string) []string {
 	return all
 }
 
-// hideRule hides the value of a header rule: all that follows the name.
-func hideRule(rule string) string {
-	verb, rest, _ := strings.Cut(rule, " ")
-	if verb == "edit" {
-		name, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-		return verb + " " + name + " " + hidden
-	}
-	return hideField(rule)
-}
-
-// hideField hides the value of "NAME: VALUE".
-func hideField(field string) string {
-	name, _, ok := strings.Cut(field, ":")
-	if !ok {
-		return name
-	}
-	return name + ": " + hidden
-}
-
-// hideQuery hides the query of a URL or path, and the user in it.
-func hideQuery(url string) string {
-	if i := strings.IndexAny(url, "?#"); i >= 0 {
-		url = url[:i+1] + hidden
-	}
-	scheme, rest, ok := strings.Cut(url, "://")
-	if !ok {
-		return url
-	}
-	authority, _, _ := strings.Cut(rest, "/")
-	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
-		rest = hidden + rest[i:]
-	}
-	return scheme + "://" + rest
-}
-
-func hideAll(string) string { return hidden }
+func hideAll(string) string { return secret.Hidden }
