@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shahnk19/parachute/internal/certificate"
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/http1"
 	"github.com/shahnk19/parachute/internal/keypair"
@@ -121,12 +122,20 @@ func guarding(b *testing.B, n int) (server, client *tls.Config) {
 		host = name + ".example.com"
 		v := newVersion(Status{Service: name}, wants{claims: []claim{{Host: host}}}, group{})
 		v.policy.tls.Mode = TLSFiles
-		v.certificates = &hostCertificates{pair: loaded}
+		v.certificates = certificate.Shared(fixedSource{of: loaded.Certificate()})
 		services[name] = v
 	}
 	p.router.restore(services, nil, 1)
 	return p.TLSConfig(), &tls.Config{ServerName: host, RootCAs: ca.Pool()}
 }
+
+// A fixedSource has one certificate, and nothing else.
+type fixedSource struct {
+	certificate.Source
+	of *tls.Certificate
+}
+
+func (s fixedSource) Certificate(string) *tls.Certificate { return s.of }
 
 // The whole handshake, both sides of it.
 func BenchmarkHandshake(b *testing.B) {

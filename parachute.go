@@ -383,7 +383,7 @@ func (p *Proxy) Certificates() []Certificate {
 	all := []Certificate{}
 	for s := range p.router.routes.Load().sites.All() {
 		if s.certificates != nil {
-			all = append(all, s.certificates.known(s.host)...)
+			all = append(all, certificatesOf(s)...)
 		}
 	}
 	slices.SortFunc(all, func(a, b Certificate) int { return strings.Compare(a.Host, b.Host) })
@@ -633,7 +633,7 @@ func (p *Proxy) Follow(service string, s *Status) {
 	}
 	omitCloseFrames(left.lanes, previous, next)
 	if previous.certificates != nil && (next == nil || next.certificates != previous.certificates) {
-		previous.certificates.release()
+		previous.certificates.Release()
 	}
 	p.remaindersMu.Lock()
 	defer p.remaindersMu.Unlock()

@@ -18,6 +18,7 @@ import (
 	"github.com/shahnk19/parachute/internal/answer"
 	"github.com/shahnk19/parachute/internal/bake"
 	"github.com/shahnk19/parachute/internal/buffer"
+	"github.com/shahnk19/parachute/internal/certificate"
 	"github.com/shahnk19/parachute/internal/cookies"
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
@@ -45,10 +46,10 @@ type table struct {
 // A site answers for one host, for all hosts that match one wildcard, or for
 // every host that has no other site.
 type site struct {
-	host         string            // the pattern, as a claim has it
-	routes       []route           // the longest prefix first
-	policy       policy            // of all its services
-	certificates *hostCertificates // of its certificates; nil: it is not served over TLS
+	host         string           // the pattern, as a claim has it
+	routes       []route          // the longest prefix first
+	policy       policy           // of all its services
+	certificates *certificate.Set // of its hosts; nil: it is not served over TLS
 }
 
 // A route says which version answers for the paths below a prefix.

@@ -11,6 +11,7 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/shahnk19/parachute/internal/affinity"
+	"github.com/shahnk19/parachute/internal/certificate"
 	"github.com/shahnk19/parachute/internal/histogram"
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/upstream"
@@ -125,7 +126,7 @@ func TestTableThatWasChangedIsTheOneThatIsMadeAnew(t *testing.T) {
 				w.policy.tls = TLS{Mode: TLSFiles}
 			}
 			next = newVersion(Status{Service: name}, w, group{})
-			next.certificates = new(hostCertificates)
+			next.certificates = new(certificate.Set)
 			services[name] = next
 		} else {
 			delete(services, name)

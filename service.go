@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute/internal/bake"
+	"github.com/shahnk19/parachute/internal/certificate"
 	"github.com/shahnk19/parachute/internal/deep"
 	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/forward"
@@ -340,8 +341,12 @@ func (p *Proxy) await(ctx context.Context, v *version, m *monitor) error {
 	if !d.TLS.Wait {
 		return nil
 	}
-	err := v.certificates.await(limited)
-	if err != nil && ctx.Err() != nil {
+	host, err := v.certificates.AwaitEach(limited)
+	if err == nil {
+		return nil
+	}
+	err = faultf(ErrNoCertificate, "no certificate for %s: %v", host, err)
+	if ctx.Err() != nil {
 		return interrupted.Error(ctx, err, ErrSuperseded, ErrClosed)
 	}
 	return err
@@ -395,7 +400,7 @@ func letGo(gone []*target, previous, next *version) {
 	kept := next.allCertificates()
 	for _, c := range previous.allCertificates() {
 		if !slices.Contains(kept, c) {
-			c.release()
+			c.Release()
 		}
 	}
 }
@@ -1010,17 +1015,17 @@ func (p *Proxy) keepCommitting(service string) {
 // A version is what one service serves from one publication to the next. What
 // requests read of it never changes.
 type version struct {
-	status       Status            // as Commit gets it
-	wants                          // what it has, which no other service can have
-	certificates *hostCertificates // of the certificates of its hosts; nil if the service failed
-	rules        *rules            // what its Deployment says of each request; empty if the service failed
-	targetTLS    targetTLS         // of its targets, whichever came with a rollout
-	hop          []string          // of one: what its requests are known by; nil if the service failed
-	main         group             // empty if the service failed
-	rollout      *group            // of the second version; nil: there is none
-	fallback     *version          // what is returned to if the version turns out to be worse; nil: it does not bake
-	bakeLeft     *atomic.Int64     // how much of the bake is left, over all versions of the bake
-	split        *split.Split      // who goes there; nil: nobody
+	status       Status           // as Commit gets it
+	wants                         // what it has, which no other service can have
+	certificates *certificate.Set // of the certificates of its hosts; nil if the service failed
+	rules        *rules           // what its Deployment says of each request; empty if the service failed
+	targetTLS    targetTLS        // of its targets, whichever came with a rollout
+	hop          []string         // of one: what its requests are known by; nil if the service failed
+	main         group            // empty if the service failed
+	rollout      *group           // of the second version; nil: there is none
+	fallback     *version         // what is returned to if the version turns out to be worse; nil: it does not bake
+	bakeLeft     *atomic.Int64    // how much of the bake is left, over all versions of the bake
+	split        *split.Split     // who goes there; nil: nobody
 
 	// The lanes of all versions before, and not of this one, that somebody may
 	// still be inside of. Set by setPredecessor.
@@ -1207,7 +1212,7 @@ func (v *version) abandon() {
 func (v *version) close() {
 	closeAll(v.allTargets())
 	for _, c := range v.allCertificates() {
-		c.release()
+		c.Release()
 	}
 }
 
@@ -1221,7 +1226,7 @@ func (v *version) allTargets() []*target {
 
 // allCertificates returns those of v's hosts, and of what it may return to. v may be
 // nil.
-func (v *version) allCertificates() (all []*hostCertificates) {
+func (v *version) allCertificates() (all []*certificate.Set) {
 	for ; v != nil; v = v.fallback {
 		if v.certificates != nil && !slices.Contains(all, v.certificates) {
 			all = append(all, v.certificates)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
-	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/shahnk19/parachute/internal/admission"
 	"github.com/shahnk19/parachute/internal/affinity"
+	"github.com/shahnk19/parachute/internal/certificate"
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/issuer"
@@ -373,7 +373,7 @@ func (q *request) newOrigin(t *table, s *site) (origin string, ok bool) {
 		host, to = canonical, t.lookup(canonical)
 	}
 	toHTTPS := !isSecure && !q.entrance.isOwn() && to.policy.isSecure() && !to.policy.tls.NoRedirect &&
-		to.certificates.expects(q.r.Context(), to.host, host, q.client.Addr)
+		to.certificates.Expects(q.r.Context(), to.host, host, q.client.Addr)
 	if host == name && !toHTTPS {
 		return "", false
 	}
@@ -486,35 +486,22 @@ func (c *certificates) close() {
 	c.files.Close()
 }
 
-// hostCertificates holds the certificates for the hosts of one version. Whoever
-// acquires it must release it, once.
-type hostCertificates struct {
-	owner  *certificates
-	hosts  []string                // sorted
-	names  map[string]*issuer.Name // by host, TLSAutomatic
-	pair   *keypair.Pair           // TLSFiles
-	demand *issuer.Demand          // TLSOnDemand
-}
-
 // acquire begins to obtain the certificates that s asks for, unless they are there
-// already. If AskURL is a path, service sends the request for it to the app.
-func (c *certificates) acquire(s *spec, service func(ctx context.Context, name, requestTarget string) (*http.Response, error)) *hostCertificates {
-	h := &hostCertificates{owner: c, hosts: slices.Sorted(slices.Values(s.Hosts))}
+// already. If AskURL is a path, service sends the request for it to the app. The caller
+// must release the certificates, once.
+func (c *certificates) acquire(s *spec, service func(ctx context.Context, name, requestTarget string) (*http.Response, error)) *certificate.Set {
+	hosts := slices.Sorted(slices.Values(s.Hosts))
 	switch s.policy.tls.Mode {
 	case TLSAutomatic:
 		from := c.issuer(s.TLS)
-		h.names = make(map[string]*issuer.Name, len(h.hosts))
-		for _, host := range h.hosts {
-			h.names[host] = from.Want(host)
-		}
+		return certificate.Each(hosts, func(host string) certificate.Source { return from.Want(host).Source() })
 	case TLSFiles:
-		h.pair = s.pair
-		c.files.Add(h.pair, h.hosts)
+		return certificate.Shared(c.files.Source(s.pair, hosts))
 	case TLSOnDemand:
 		asker := &admission.Asker{URL: s.TLS.AskURL, Transport: c.asks, UserAgent: c.o.UserAgent, Service: service}
-		h.demand = issuer.NewDemand(c.issuer(s.TLS), c.telling(asker.Ask), askLimit)
+		return certificate.Shared(issuer.NewDemand(c.issuer(s.TLS), c.telling(asker.Ask), askLimit).Source())
 	}
-	return h
+	return new(certificate.Set)
 }
 
 // loadPair reads the certificate files of t. It returns ErrInvalid if they are not
@@ -585,108 +572,19 @@ func (c *certificates) issued(name string, err error) {
 	c.notify(e)
 }
 
-// release gives up what acquire began.
-func (h *hostCertificates) release() {
-	for _, n := range h.names {
-		n.Release()
-	}
-	if h.pair != nil {
-		h.owner.files.Remove(h.pair)
-	}
-	if h.demand != nil {
-		h.demand.Release()
-	}
-}
-
-// await waits until every host has its certificate. It returns ErrNoCertificate if
-// one could not be obtained.
-func (h *hostCertificates) await(ctx context.Context) error {
-	for _, host := range h.hosts {
-		if n := h.names[host]; n != nil {
-			if _, err := n.Await(ctx); err != nil {
-				return faultf(ErrNoCertificate, "no certificate for %s: %v", host, err)
-			}
+// certificatesOf describes the certificates that are served on s, which has some.
+func certificatesOf(s *site) (all []Certificate) {
+	for name, known := range s.certificates.Known(s.host) {
+		c := Certificate{Host: name, Source: s.policy.tls.Mode, Renews: known.Renews}
+		if known.Certificate != nil {
+			c.Issuer, c.Expires = keypair.IssuerOf(known.Certificate.Leaf), known.Certificate.Leaf.NotAfter
 		}
-	}
-	return nil
-}
-
-// certificate returns the certificate for name, or nil if there is no valid one.
-// host is the host of the version that name matches.
-func (h *hostCertificates) certificate(host, name string) *tls.Certificate {
-	switch {
-	case h.names[host] != nil:
-		return h.names[host].Certificate()
-	case h.pair != nil:
-		return h.pair.Certificate()
-	case h.demand != nil:
-		return h.demand.Certificate(name)
-	}
-	return nil
-}
-
-// expects reports whether a handshake for name is likely to succeed: there is a
-// certificate, or one on demand is allowed and on its way. To find that out, it may
-// ask whether name is allowed, bounded by ctx and by the limits for the client's
-// address.
-func (h *hostCertificates) expects(ctx context.Context, host, name string, client netip.Addr) bool {
-	return h.certificate(host, name) != nil || h.demand != nil && h.demand.Expects(ctx, name, client)
-}
-
-// awaitCertificate is like certificate, but waits for a certificate that is being
-// obtained, and asks for one on demand. It waits no longer than handshakeLimit.
-func (h *hostCertificates) awaitCertificate(hello *tls.ClientHelloInfo, host, name string) *tls.Certificate {
-	if c := h.certificate(host, name); c != nil {
-		return c
-	}
-	ctx, cancel := context.WithTimeout(hello.Context(), handshakeLimit)
-	defer cancel()
-	var n *issuer.Name
-	switch {
-	case h.names[host] != nil:
-		n = h.names[host]
-	case h.demand != nil:
-		client, _ := netip.ParseAddrPort(hello.Conn.RemoteAddr().String())
-		n = h.demand.Name(ctx, name, client.Addr())
-	}
-	if n == nil {
-		return nil
-	}
-	c, _ := n.Await(ctx) // n.Status has the error
-	return c
-}
-
-// known describes the certificates for host.
-func (h *hostCertificates) known(host string) []Certificate {
-	switch {
-	case h.names[host] != nil:
-		return []Certificate{certificateOf(host, TLSAutomatic, h.names[host].Status())}
-	case h.pair != nil:
-		leaf := h.pair.Certificate().Leaf
-		c := Certificate{Host: host, Source: TLSFiles, Issuer: keypair.IssuerOf(leaf), Expires: leaf.NotAfter}
-		if err := h.pair.Err(); err != nil {
-			c.Error = err.Error()
+		if known.Err != nil {
+			c.Error = known.Err.Error()
 		}
-		return []Certificate{c}
-	case h.demand != nil:
-		var all []Certificate
-		for name, status := range h.demand.All() {
-			all = append(all, certificateOf(name, TLSOnDemand, status))
-		}
-		return all
+		all = append(all, c)
 	}
-	return nil
-}
-
-func certificateOf(host string, source TLSMode, s issuer.Status) Certificate {
-	c := Certificate{Host: host, Source: source, Renews: s.Next}
-	if s.Certificate != nil {
-		c.Issuer, c.Expires = keypair.IssuerOf(s.Certificate.Leaf), s.Certificate.Leaf.NotAfter
-	}
-	if s.Err != nil {
-		c.Error = s.Err.Error()
-	}
-	return c
+	return all
 }
 
 // telling returns a function that calls ask and emits an event for its error, for
@@ -715,7 +613,7 @@ func (p *Proxy) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error
 		s = t.lookup(name)
 	}
 	if s != nil && s.certificates != nil {
-		if c := s.certificates.awaitCertificate(hello, s.host, name); c != nil {
+		if c := s.certificates.Await(hello, s.host, name, handshakeLimit); c != nil {
 			return c, nil
 		}
 	}
@@ -753,5 +651,5 @@ func (s *site) sharesTLS(name string, other *site, sni string) bool {
 	if s.certificates == nil || other.certificates == nil {
 		return s.certificates == other.certificates
 	}
-	return keypair.Same(s.certificates.certificate(s.host, name), other.certificates.certificate(other.host, sni))
+	return keypair.Same(s.certificates.Certificate(s.host, name), other.certificates.Certificate(other.host, sni))
 }

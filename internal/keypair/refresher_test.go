@@ -131,3 +131,25 @@ func TestRefresherThatHasNothingToDoNeedNotBeClosed(t *testing.T) {
 		keypair.NewRefresher(func(string, error) {}) // or the bubble would not end
 	})
 }
+
+func TestSourceOfFilesHasThePairThatIsInUse(t *testing.T) {
+	is := is.New(t)
+	f, _, pair := inUse(t)
+	r := keypair.NewRefresher(func(string, error) {})
+	defer r.Close()
+	s := r.Source(pair, []string{"a.example.com"})
+	defer s.Release()
+	is.True(s.Certificate("a.example.com") == pair.Certificate())
+	is.True(s.Expects(t.Context(), "a.example.com", netip.Addr{}))
+	awaited, err := s.Await(t.Context(), "a.example.com", netip.Addr{})
+	is.NoErr(err)
+	is.True(awaited == pair.Certificate())
+	f.write(f.key, []byte("no key"), 0)
+	_, err = pair.Refresh([]string{"a.example.com"})
+	for host, known := range s.Known("a.example.com") {
+		is.Equal(host, "a.example.com")
+		is.True(known.Certificate == pair.Certificate())
+		is.Equal(known.Err, err) // and it is not nil
+		is.True(known.Err != nil)
+	}
+}
