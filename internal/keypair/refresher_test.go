@@ -3,6 +3,7 @@ package keypair_test
 import (
 	"crypto/x509"
 	"fmt"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
