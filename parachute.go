@@ -996,62 +996,56 @@ func (e Event) ofRollout(s *Status) Event {
 
 // attrs returns what a log says of e, but for its kind.
 func (e Event) attrs() []slog.Attr {
-	var attrs []slog.Attr
-	if e.Service != "" {
-		attrs = append(attrs, slog.String("service", e.Service), slog.Uint64("generation", e.Generation))
-	}
-	if e.Release != "" {
-		attrs = append(attrs, slog.String("release", e.Release))
-	}
-	if e.By != "" {
-		attrs = append(attrs, slog.String("by", e.By))
-	}
-	if e.Host != "" {
-		attrs = append(attrs, slog.String("host", e.Host))
-	}
-	if e.Target != "" {
-		attrs = append(attrs, slog.String("target", e.Target))
-	}
-	if e.Targets != nil {
-		attrs = append(attrs, slog.Any("targets", e.Targets), slog.Any("hosts", append([]string{}, e.Hosts...)))
-	}
-	for _, told := range []struct {
-		name  string
-		words []string
-	}{{"no_longer", e.Difference.NoLonger}, {"now", e.Difference.Now}, {"opened", e.Difference.Opened}} {
-		if len(told.words) > 0 {
-			attrs = append(attrs, slog.Any(told.name, told.words))
+	var all []slog.Attr
+	add := func(attrs ...slog.Attr) { all = append(all, attrs...) }
+	text := func(key, text string) {
+		if text != "" {
+			add(slog.String(key, text))
 		}
 	}
+	list := func(key string, words []string) {
+		if len(words) > 0 {
+			add(slog.Any(key, words))
+		}
+	}
+	if e.Service != "" {
+		add(slog.String("service", e.Service), slog.Uint64("generation", e.Generation))
+	}
+	text("release", e.Release)
+	text("by", e.By)
+	text("host", e.Host)
+	text("target", e.Target)
+	if e.Targets != nil {
+		add(slog.Any("targets", e.Targets), slog.Any("hosts", append([]string{}, e.Hosts...)))
+	}
+	list("no_longer", e.Difference.NoLonger)
+	list("now", e.Difference.Now)
+	list("opened", e.Difference.Opened)
 	if e.Split != nil {
-		attrs = append(attrs, slog.Int("percent", e.Split.Percent), slog.Any("list", append([]string{}, e.Split.List...)))
+		add(slog.Int("percent", e.Split.Percent), slog.Any("list", append([]string{}, e.Split.List...)))
 	}
 	if e.Probe != nil {
-		attrs = append(attrs, slog.String("probe", e.Probe.String()))
+		text("probe", e.Probe.String())
 	}
 	if e.Err != nil {
-		attrs = append(attrs, slog.String("error", e.Err.Error())) // as a sentence, also where it has a form of JSON
+		text("error", e.Err.Error()) // as a sentence, also where it has a form of JSON
 	}
 	switch e.Kind {
 	case EventDraining:
-		attrs = append(attrs, slog.Int64("requests", e.Requests), slog.Int64("streams", e.Streams))
+		add(slog.Int64("requests", e.Requests), slog.Int64("streams", e.Streams))
 	case EventBaking:
-		attrs = append(attrs, slog.Uint64("requests", e.Bake.Now.Requests), slog.Uint64("errors", e.Bake.Now.Errors),
-			slog.Duration("p99", e.Bake.Now.P99), slog.Uint64("requests_before", e.Bake.Before.Requests),
-			slog.Uint64("errors_before", e.Bake.Before.Errors), slog.Duration("p99_before", e.Bake.Before.P99))
-		if e.Bake.Note != "" {
-			attrs = append(attrs, slog.String("note", e.Bake.Note))
-		}
+		now, before := e.Bake.Now, e.Bake.Before
+		add(slog.Uint64("requests", now.Requests), slog.Uint64("errors", now.Errors), slog.Duration("p99", now.P99),
+			slog.Uint64("requests_before", before.Requests), slog.Uint64("errors_before", before.Errors), slog.Duration("p99_before", before.P99))
+		text("note", e.Bake.Note)
 	case EventDrained:
-		attrs = append(attrs, slog.Int64("requests_cut", e.Requests), slog.Int64("streams_closed", e.Streams))
+		add(slog.Int64("requests_cut", e.Requests), slog.Int64("streams_closed", e.Streams))
 	}
-	if len(e.Unhealthy) > 0 {
-		attrs = append(attrs, slog.Any("unhealthy", e.Unhealthy))
-	}
+	list("unhealthy", e.Unhealthy)
 	if e.Restores != 0 {
-		attrs = append(attrs, slog.Uint64("restores", e.Restores))
+		add(slog.Uint64("restores", e.Restores))
 	}
-	return attrs
+	return all
 }
 
 // emit tells Notify and the log what has happened.
