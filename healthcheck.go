@@ -8,9 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,7 +17,6 @@ import (
 	"github.com/shahnk19/parachute/internal/advice"
 	"github.com/shahnk19/parachute/internal/descriptors"
 	"github.com/shahnk19/parachute/internal/endpoint"
-	"github.com/shahnk19/parachute/internal/grpc"
 	"github.com/shahnk19/parachute/internal/healthcheck"
 	"github.com/shahnk19/parachute/internal/histogram"
 	"github.com/shahnk19/parachute/internal/interrupted"
@@ -152,47 +149,12 @@ const (
 
 // String returns what the target answered, as the end of a sentence: "GET /up
 // answered 301 to https://app1.example.com/up".
-func (p Probe) String() string {
-	asked := p.method() + " " + pathOf(p.URL)
-	if p.Status == 0 {
-		return fmt.Sprintf("%s got no answer: %s", asked, p.Error)
-	}
-	return asked + " answered " + p.answer()
-}
+func (p Probe) String() string { return p.told().String() }
 
-// method returns the method of the probe's request.
-func (p Probe) method() string {
-	if pathOf(p.URL) == grpc.HealthPath {
-		return http.MethodPost
-	}
-	return http.MethodGet
-}
-
-// pathOf returns the path and query of a URL.
-func pathOf(url string) string {
-	if _, rest, ok := strings.Cut(url, "://"); ok {
-		if i := strings.IndexByte(rest, '/'); i >= 0 {
-			return rest[i:]
-		}
-	}
-	return url
-}
-
-// answer returns what the target answered, without the request.
-func (p *Probe) answer() string {
-	switch {
-	case p.Cause == CauseTimeout:
-		return p.Error
-	case p.Status == 0:
-		return "none: " + p.Error
-	case p.GRPC != "":
-		return p.GRPC
-	case p.Location != "":
-		return fmt.Sprintf("%d to %s", p.Status, p.Location)
-	case p.Body != "" && !p.Passed:
-		return fmt.Sprintf("%d %q", p.Status, p.Body)
-	}
-	return strconv.Itoa(p.Status)
+// told returns p as package advice takes it.
+func (p *Probe) told() *advice.Probe {
+	return &advice.Probe{URL: p.URL, Host: p.Host, Status: p.Status, GRPC: p.GRPC, Location: p.Location,
+		Body: p.Body, Error: p.Error, Cause: string(p.Cause), Passed: p.Passed}
 }
 
 // A prober sends the health checks of one target. It connects to the target as its
@@ -620,42 +582,6 @@ func (t *target) unhealthy() (UnhealthyTarget, bool) {
 	return UnhealthyTarget{Address: t.address, Probes: t.probes, Last: t.last}, t.health != HealthHealthy
 }
 
-// failure returns what t's last probe saw, for a service with that host.
-func (t *UnhealthyTarget) failure(host string) advice.Failure {
-	f := advice.Failure{Target: t.Address, At: t.Address, Bare: endpoint.WithoutScheme(t.Address), Service: host}
-	p := t.Last
-	if asked, err := url.Parse(p.URL); err == nil && !strings.HasPrefix(f.At, "unix:") && !strings.HasPrefix(f.At, "handler:") {
-		f.At = asked.Host // with HealthCheck.Port
-	}
-	f.Cause, f.Path, f.Host, f.Status, f.Location, f.Body, f.Error = string(p.Cause), pathOf(p.URL), p.Host, p.Status, p.Location, p.Body, p.Error
-	f.IsCall = p.method() == http.MethodPost
-	return f
-}
-
-// hints returns what to try, each hint once.
-func (e *UnhealthyError) hints() (all []string) {
-	var failures []advice.Failure
-	isUnknown, isShort := false, false
-	for _, t := range e.Targets {
-		switch {
-		case t.Last == nil:
-			isUnknown = true
-		case t.Last.Cause == CauseShortage:
-			isShort = true
-		default:
-			failures = append(failures, t.failure(e.Host))
-		}
-	}
-	all = advice.For(failures)
-	if isUnknown {
-		all = append(all, "the deploy ended before the first answer: give Timeouts.Deploy more than HealthCheck.Timeout, or see why the target takes so long")
-	}
-	if isShort {
-		all = append(all, "the proxy has too many files open, and could not ask: "+descriptors.HowToRaise)
-	}
-	return all
-}
-
 // An UnhealthyError holds what each target answered that did not become healthy in
 // time. It wraps ErrUnhealthy.
 type UnhealthyError struct {
@@ -674,49 +600,30 @@ type UnhealthyTarget struct {
 	Last    *Probe `json:"last,omitempty"` // nil: none has
 }
 
-func (e *UnhealthyError) Error() string {
-	var b strings.Builder
-	for i, t := range e.Targets {
-		if i > 0 {
-			b.WriteString("; ")
+// report returns e as package advice tells it.
+func (e *UnhealthyError) report() *advice.Report {
+	r := &advice.Report{Waited: e.Waited, Host: e.Host}
+	for _, t := range e.Targets {
+		told := advice.Target{Address: t.Address, Probes: t.Probes}
+		if t.Last != nil {
+			told.Last = t.Last.told()
 		}
-		fmt.Fprintf(&b, "%s did not become healthy in %v: ", t.Address, e.Waited)
-		if t.Last == nil {
-			b.WriteString("its first probe was not answered")
-			continue
-		}
-		fmt.Fprintf(&b, "%v (%d probes)", t.Last, t.Probes)
+		r.Targets = append(r.Targets, told)
 	}
-	return b.String()
+	return r
 }
 
+func (e *UnhealthyError) Error() string { return e.report().Brief() }
 func (e *UnhealthyError) Unwrap() error { return ErrUnhealthy }
 
 // Format writes e as Error does. For %+v, it adds lines about each target, what it
 // was asked and what it answered, and what to do.
 func (e *UnhealthyError) Format(s fmt.State, verb rune) {
-	var names []string
-	var below strings.Builder
-	for _, t := range e.Targets {
-		names = append(names, t.Address)
-		if t.Last == nil {
-			fmt.Fprintf(&below, "\n  no probe of %s has ended", t.Address)
-		} else {
-			probes := "1 probe"
-			if t.Probes != 1 {
-				probes = fmt.Sprintf("%d probes", t.Probes)
-			}
-			fmt.Fprintf(&below, "\n  %s %s  Host: %s   %s\n  last answer: %s", t.Last.method(), t.Last.URL, t.Last.Host, probes, t.Last.answer())
-		}
-	}
-	for _, hint := range e.hints() {
-		fmt.Fprintf(&below, "\n  %s", hint)
-	}
-	verbose.Format(s, verb, e, fmt.Sprintf("%s did not become healthy in %v%s", strings.Join(names, ", "), e.Waited, &below))
+	verbose.Format(s, verb, e, e.report().Full())
 }
 
 // Hint returns what an operator can try, each hint once and on a line of its own.
-func (e *UnhealthyError) Hint() string { return strings.Join(e.hints(), "\n") }
+func (e *UnhealthyError) Hint() string { return strings.Join(e.report().Hints(), "\n") }
 
 // TargetStatus is the present state of one target.
 type TargetStatus struct {

@@ -1,4 +1,5 @@
-// Package advice says what can be tried where a target does not become healthy.
+// Package advice tells an operator what the probes of targets have seen, and what can
+// be tried where a target does not become healthy.
 //
 // It speaks of the fields of a deployment, such as HealthCheck.Path.
 package advice
@@ -12,20 +13,13 @@ import (
 	"strings"
 )
 
-// A Failure is what the last probe of a target saw.
-type Failure struct {
-	Cause    string // why it did not pass, as parachute.Cause has it
-	Target   string // as it was deployed
-	At       string // where it was probed: host:port, or Target where there are no ports
-	Bare     string // Target without its scheme
-	Path     string // that was asked
-	Host     string // that was sent
-	Service  string // a host of the service; "": none is known
-	Status   int    // of the answer; 0: there was none
-	Location string // of the answer
-	Body     string // of the answer
-	Error    string // why there was no answer
-	IsCall   bool   // it was a call of gRPC
+// A failure is a probe that did not pass, and all else that a hint may be about.
+type failure struct {
+	Probe
+	target  string // as it was deployed
+	at      string // where it was probed: host:port, or target where there are no ports
+	bare    string // target without its scheme
+	service string // a host of the service; "": none is known
 }
 
 // The names that stand for a target in a hint. Each becomes a list if the hint is
@@ -36,11 +30,11 @@ const (
 	https = "{https}" // likewise, with https:// in front
 )
 
-// For returns what can be tried about some failures. What is the same for several
+// adviseOn returns what can be tried about some failures. What is the same for several
 // targets is said once, and names them all.
-func For(failures []Failure) (hints []string) {
+func adviseOn(failures []failure) (hints []string) {
 	var texts []string
-	about := make(map[string][]Failure)
+	about := make(map[string][]failure)
 	for _, f := range failures {
 		text := f.hint()
 		if !slices.Contains(texts, text) {
@@ -51,11 +45,11 @@ func For(failures []Failure) (hints []string) {
 	for _, text := range texts {
 		var ats, bares, overTLS []string
 		for _, f := range about[text] {
-			ats, bares, overTLS = append(ats, f.At), append(bares, f.Bare), append(overTLS, "https://"+f.Bare)
+			ats, bares, overTLS = append(ats, f.at), append(bares, f.bare), append(overTLS, "https://"+f.bare)
 		}
 		hints = append(hints, strings.NewReplacer(
 			at, strings.Join(ats, ", "), bare, strings.Join(bares, ", "), https, strings.Join(overTLS, ", "),
-			"{path}", about[text][0].Path,
+			"{path}", about[text][0].Path(),
 		).Replace(text))
 	}
 	return hints
@@ -64,8 +58,8 @@ func For(failures []Failure) (hints []string) {
 const stillBooting = "if the app is still booting, give it longer with Timeouts.Deploy"
 
 // hint returns what to try about f alone.
-func (f Failure) hint() string {
-	if f.IsCall {
+func (f failure) hint() string {
+	if f.isCall() {
 		if hint := f.callHint(); hint != "" {
 			return hint
 		}
@@ -97,7 +91,7 @@ func (f Failure) hint() string {
 		return "the target's certificate is not trusted: name who vouches for it with TargetTLS.CAFile, or the name in it with TargetTLS.ServerName, or accept any with TargetTLS.Insecure"
 	case "malformed":
 		switch {
-		case strings.HasPrefix(f.Target, "h2c://"):
+		case strings.HasPrefix(f.target, "h2c://"):
 			return "the target does not speak HTTP/2 without TLS: deploy it as " + bare
 		case f.isSocket():
 			return "what answers there does not speak HTTP/1.1: see whether that is the app's socket for HTTP"
@@ -109,16 +103,16 @@ func (f Failure) hint() string {
 
 // isSocket reports whether the target is a unix socket, which has no port and no
 // TLS.
-func (f Failure) isSocket() bool { return strings.HasPrefix(f.Target, "unix:") }
+func (f failure) isSocket() bool { return strings.HasPrefix(f.target, "unix:") }
 
-func (f Failure) refused() string {
-	if path, port, ok := cutPort(f.Target); ok && f.isSocket() {
+func (f failure) refused() string {
+	if path, port, ok := cutPort(f.target); ok && f.isSocket() {
 		return "nothing listens on " + at + ": a unix socket has no port, so leave :" + port + " out if its path is " + strings.TrimPrefix(path, "unix:")
 	}
 	if f.isSocket() {
 		return "nothing listens on " + at + ": see whether the app runs, and makes its socket there, in a folder that the proxy has, too"
 	}
-	host, _, _ := net.SplitHostPort(f.At)
+	host, _, _ := net.SplitHostPort(f.at)
 	if ip, err := netip.ParseAddr(host); host == "localhost" || err == nil && ip.IsLoopback() {
 		return "nothing listens on " + at + ": see whether the app runs there; in a container, localhost is the proxy's own container, so name that of the app"
 	}
@@ -135,7 +129,7 @@ func cutPort(s string) (before, port string, ok bool) {
 	return s[:i], s[i+1:], err == nil
 }
 
-func (f Failure) noAnswer() string {
+func (f failure) noAnswer() string {
 	if f.isSocket() {
 		return "the target hangs up without an answer: look at the app's log, and see whether that is its socket for HTTP; " + stillBooting
 	}
@@ -145,7 +139,7 @@ func (f Failure) noAnswer() string {
 // handshake returns what to try where the target speaks TLS, and the handshake
 // failed for another reason than its certificate. The alerts are those of RFC 8446,
 // section 6.2.
-func (f Failure) handshake() string {
+func (f failure) handshake() string {
 	says := func(texts ...string) bool {
 		return slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(f.Error, text) })
 	}
@@ -165,7 +159,7 @@ func (f Failure) handshake() string {
 }
 
 // answered returns what to try where there was an answer that did not pass.
-func (f Failure) answered() string {
+func (f failure) answered() string {
 	switch f.Cause {
 	case "redirect":
 		return f.redirected()
@@ -187,38 +181,38 @@ func (f Failure) answered() string {
 	case f.Status == 400 && strings.Contains(f.Body, "SSL certificate"):
 		return "the target wants a certificate of its client, and the proxy has none: have it ask for none, or only of others"
 	case (f.Status == 400 || f.Status == 421) && f.sendsAnotherHost():
-		return "the app refuses the request, perhaps because of its host, " + f.Host + ": allow that in the app, or send another with HealthCheck.Host " + f.Service + "; or see HealthCheck.Status and HealthCheck.Path"
+		return "the app refuses the request, perhaps because of its host, " + f.Host + ": allow that in the app, or send another with HealthCheck.Host " + f.service + "; or see HealthCheck.Status and HealthCheck.Path"
 	}
 	return "the app answers, but not with what counts as healthy: see HealthCheck.Status and HealthCheck.Path"
 }
 
 // sendsAnotherHost reports whether the probe has another host than that of the
 // service, which the app may know.
-func (f Failure) sendsAnotherHost() bool { return f.Service != "" && !sameHost(f.Host, f.Service) }
+func (f failure) sendsAnotherHost() bool { return f.service != "" && !sameHost(f.Host, f.service) }
 
-func (f Failure) forbidden() string {
+func (f failure) forbidden() string {
 	switch {
-	case f.Service == "":
+	case f.service == "":
 		return "the app refuses the request, perhaps because of its host, " + f.Host + ": allow that in the app, or send another with HealthCheck.Host HOST"
 	case f.sendsAnotherHost():
-		return "the app refuses the request, perhaps because of its host, " + f.Host + ": allow that in the app, or send another with HealthCheck.Host " + f.Service
+		return "the app refuses the request, perhaps because of its host, " + f.Host + ": allow that in the app, or send another with HealthCheck.Host " + f.service
 	}
 	return "the app refuses the request, although it has the host of visitors, " + f.Host + ": see whom the app lets in, exempt {path} from that, or name another path with HealthCheck.Path"
 }
 
 // redirected returns what to try where the app redirects: the request as it wants
 // it, if that would be the same one at the service's own host.
-func (f Failure) redirected() string {
+func (f failure) redirected() string {
 	to, err := url.Parse(f.Location)
 	if err != nil || to.Scheme == "" && to.Host == "" {
 		return "the app redirects {path}: name a path that it answers itself with HealthCheck.Path, or let redirects pass with HealthCheck.Status 200-399"
 	}
 	var send []string
-	if to.Host != "" && !sameHost(to.Host, f.Host) && !sameHost(to.Host, f.At) {
+	if to.Host != "" && !sameHost(to.Host, f.Host) && !sameHost(to.Host, f.at) {
 		send = append(send, "send the host that it wants with HealthCheck.Host "+to.Hostname())
 	}
 	if to.Scheme == "https" {
-		if strings.HasPrefix(f.Target, "https://") {
+		if strings.HasPrefix(f.target, "https://") {
 			send = append(send, "say that visitors use https with HealthCheck.Headers 'X-Forwarded-Proto: https'")
 		} else {
 			send = append(send, "say that visitors use https with TLS.Mode, or with HealthCheck.Headers 'X-Forwarded-Proto: https' where something before the proxy has the certificate")
@@ -241,7 +235,7 @@ func withoutPort(host string) string {
 
 // callHint is hint for the causes that mean something else, or only occur, with
 // gRPC. It returns "" for all others.
-func (f Failure) callHint() string {
+func (f failure) callHint() string {
 	switch f.Cause {
 	case "not_grpc":
 		return "what answers there does not speak gRPC: see whether that is the app's port for it, or check the app without HealthCheck.GRPC"

@@ -1,6 +1,7 @@
 package advice_test
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 
@@ -9,10 +10,21 @@ import (
 	"github.com/shahnk19/parachute/internal/advice"
 )
 
-// hint returns what is said of f alone.
-func hint(t *testing.T, f advice.Failure) string {
+// failed returns a target whose last probe saw p, which asked for /up at its address if
+// p does not say otherwise.
+func failed(address string, p advice.Probe) advice.Target {
+	if _, bare, ok := strings.Cut(address, "://"); p.URL == "" && ok {
+		p.URL = "http://" + bare + "/up"
+	}
+	p.URL = cmp.Or(p.URL, "http://"+address+"/up")
+	return advice.Target{Address: address, Probes: 1, Last: &p}
+}
+
+// hint returns what is said of a single target, for a service with that host.
+func hint(t *testing.T, service string, target advice.Target) string {
 	t.Helper()
-	hints := advice.For([]advice.Failure{f})
+	r := advice.Report{Host: service, Targets: []advice.Target{target}}
+	hints := r.Hints()
 	if len(hints) != 1 || strings.ContainsAny(hints[0], "{}\n") {
 		t.Fatalf("%q", hints)
 	}
@@ -21,47 +33,45 @@ func hint(t *testing.T, f advice.Failure) string {
 
 func TestWhatIsTheSameForSeveralTargetsIsSaidOnce(t *testing.T) {
 	is := is.New(t)
-	refused := func(at string) advice.Failure {
-		return advice.Failure{Cause: "refused", Target: at, At: at, Bare: at}
-	}
-	tls := advice.Failure{Cause: "speaks_tls", Target: "c:1", At: "c:1", Bare: "c:1"}
-	is.Equal(advice.For([]advice.Failure{refused("a:1"), tls, refused("b:1")}), []string{
+	refused := func(at string) advice.Target { return failed(at, advice.Probe{Cause: "refused"}) }
+	r := advice.Report{Targets: []advice.Target{refused("a:1"), failed("c:1", advice.Probe{Cause: "speaks_tls"}), refused("b:1")}}
+	is.Equal(r.Hints(), []string{
 		"nothing listens on a:1, b:1: see whether the app runs, and listens on that port for others than localhost",
 		"the target speaks TLS: deploy it as https://c:1",
 	})
-	is.Equal(len(advice.For(nil)), 0)
+	is.Equal(len(new(advice.Report).Hints()), 0)
 }
 
 func TestLocalhostMayBeTheProxysOwnContainer(t *testing.T) {
 	is := is.New(t)
 	for at, own := range map[string]bool{"localhost:3000": true, "127.0.0.1:3000": true, "[::1]:3000": true, "127.1.2.3:80": true, "10.0.0.7:3000": false, "web-1:3000": false} {
-		f := advice.Failure{Cause: "refused", Target: at, At: at, Bare: at}
-		is.Equal(strings.Contains(hint(t, f), "localhost is the proxy's own container"), own)
+		is.Equal(strings.Contains(hint(t, "", failed(at, advice.Probe{Cause: "refused"})), "localhost is the proxy's own container"), own)
 	}
 }
 
 func TestUnixSocketsHaveNoPortsAndNoTLS(t *testing.T) {
 	is := is.New(t)
 	for _, cause := range []string{"refused", "unreachable", "timeout", "no_answer", "speaks_tls", "malformed", "not_found"} {
-		said := hint(t, advice.Failure{Cause: cause, Target: "unix:/run/web.sock", At: "unix:/run/web.sock", Bare: "unix:/run/web.sock", Path: "/up"})
+		said := hint(t, "", failed("unix:/run/web.sock", advice.Probe{Cause: cause, URL: "http://localhost/up"}))
 		is.True(!strings.Contains(said, "port"))
 		is.True(!strings.Contains(said, "https://"))
 	}
-	said := hint(t, advice.Failure{Cause: "refused", Target: "unix:/run/web.sock:3000", At: "unix:/run/web.sock:3000"})
+	said := hint(t, "", failed("unix:/run/web.sock:3000", advice.Probe{Cause: "refused"}))
 	is.True(strings.HasSuffix(said, "a unix socket has no port, so leave :3000 out if its path is /run/web.sock"))
 }
 
 func TestNamesNeedANetworkThatResolvesThem(t *testing.T) {
 	is := is.New(t)
-	is.True(strings.Contains(hint(t, advice.Failure{Cause: "unknown_host", Target: "web:1", At: "web:1"}), "Docker's default bridge resolves no names"))
+	is.True(strings.Contains(hint(t, "", failed("web:1", advice.Probe{Cause: "unknown_host"})), "Docker's default bridge resolves no names"))
 }
 
 func TestAcceptWithoutAnAnswerMayMeanThatTheAppStillBoots(t *testing.T) {
 	is := is.New(t)
-	for _, f := range []advice.Failure{
-		{Cause: "timeout", Target: "a:1"}, {Cause: "no_answer", Target: "a:1"}, {Cause: "no_answer", Target: "unix:/a"}, {Cause: "no_answer", Target: "h2c://a:1", IsCall: true},
+	for _, target := range []advice.Target{
+		failed("a:1", advice.Probe{Cause: "timeout"}), failed("a:1", advice.Probe{Cause: "no_answer"}), failed("unix:/a", advice.Probe{Cause: "no_answer"}),
+		failed("h2c://a:1", advice.Probe{Cause: "no_answer", URL: "http://a:1/grpc.health.v1.Health/Check"}),
 	} {
-		is.True(strings.Contains(hint(t, f), "if the app is still booting, give it longer with Timeouts.Deploy"))
+		is.True(strings.Contains(hint(t, "", target), "if the app is still booting, give it longer with Timeouts.Deploy"))
 	}
 }
 
@@ -86,7 +96,7 @@ func TestRedirectToTheAppsOwnHostIsToldWhatTheAppWants(t *testing.T) {
 		{"10.0.0.7:3000", "/login", []string{other}, []string{"HealthCheck.Host", scheme}},
 		{"10.0.0.7:3000", "http://%zz", []string{other}, []string{"HealthCheck.Host", scheme}},
 	} {
-		said := hint(t, advice.Failure{Cause: "redirect", Target: "10.0.0.7:3000", At: "10.0.0.7:3000", Path: "/up", Host: tt.sent, Status: 301, Location: tt.location})
+		said := hint(t, "", failed("10.0.0.7:3000", advice.Probe{Cause: "redirect", Host: tt.sent, Status: 301, Location: tt.location}))
 		for _, want := range tt.want {
 			is.True(strings.Contains(said, want)) // tt.location
 		}
@@ -94,14 +104,14 @@ func TestRedirectToTheAppsOwnHostIsToldWhatTheAppWants(t *testing.T) {
 			is.True(!strings.Contains(said, not)) // tt.location
 		}
 	}
-	said := hint(t, advice.Failure{Cause: "redirect", Target: "https://10.0.0.7:3000", At: "10.0.0.7:3000", Path: "/up", Host: "10.0.0.7:3000", Location: "https://app1.example.com/up"})
+	said := hint(t, "", failed("https://10.0.0.7:3000", advice.Probe{Cause: "redirect", Status: 301, Host: "10.0.0.7:3000", Location: "https://app1.example.com/up"}))
 	is.True(strings.Contains(said, host))
 }
 
 func TestHostThatWasRefusedIsNotProposed(t *testing.T) {
 	is := is.New(t)
 	said := func(cause string, status int, sent, service string) string {
-		return hint(t, advice.Failure{Cause: cause, Status: status, Target: "a:1", At: "a:1", Path: "/up", Host: sent, Service: service})
+		return hint(t, service, failed("a:1", advice.Probe{Cause: cause, Status: status, Host: sent}))
 	}
 	is.True(strings.Contains(said("forbidden", 403, "a:1", "app1.example.com"), "HealthCheck.Host app1.example.com"))
 	is.True(strings.Contains(said("forbidden", 403, "a:1", ""), "HealthCheck.Host HOST"))
@@ -129,8 +139,8 @@ func TestHandshakeThatFailedSaysHow(t *testing.T) {
 		"remote error: tls: no application protocol":            "port for HTTPS",
 		"remote error: tls: internal error":                     "the handshake of TLS fails",
 	} {
-		is.True(strings.Contains(hint(t, advice.Failure{Cause: "handshake", Target: "https://a:1", Error: text}), want))
+		is.True(strings.Contains(hint(t, "", failed("https://a:1", advice.Probe{Cause: "handshake", Error: text})), want))
 	}
-	nginx := advice.Failure{Cause: "status", Status: 400, Body: "<title>400 No required SSL certificate was sent</title>", Service: "a.test"}
-	is.True(strings.Contains(hint(t, nginx), "wants a certificate of its client"))
+	nginx := failed("a:1", advice.Probe{Cause: "status", Status: 400, Body: "<title>400 No required SSL certificate was sent</title>"})
+	is.True(strings.Contains(hint(t, "a.test", nginx), "wants a certificate of its client"))
 }

@@ -94,14 +94,6 @@ func isPort(s string) bool {
 	return err == nil && n > 0
 }
 
-// WithoutScheme returns a target without its scheme, if it has one.
-func WithoutScheme(target string) string {
-	if _, address, ok := strings.Cut(target, "://"); ok {
-		return address
-	}
-	return target
-}
-
 // IsUnix reports whether e is a unix socket.
 func (e Endpoint) IsUnix() bool { return e.Network == "unix" }
 

@@ -81,13 +81,6 @@ func TestErrorsTellWhatToWriteInstead(t *testing.T) {
 	}
 }
 
-func TestTargetIsSpelledWithoutItsScheme(t *testing.T) {
-	is := is.New(t)
-	for target, want := range map[string]string{"web-1:3000": "web-1:3000", "http://web-1:3000": "web-1:3000", "https://[::1]:1": "[::1]:1", "unix:/a": "unix:/a"} {
-		is.Equal(endpoint.WithoutScheme(target), want)
-	}
-}
-
 func TestPlaceIsTheSameWhateverIsSpokenThere(t *testing.T) {
 	is := is.New(t)
 	plain, err := endpoint.Parse("web-1:3000")
