@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -219,68 +218,27 @@ const probeBuffer = 1 << 10
 // A probeResult is the result of a probe, for all targets that share it.
 type probeResult struct {
 	Probe
-	by     *prober
-	addr   netip.Addr // that was probed; zero: none could be connected to
-	isFair bool       // Passed says something about addr
+	by      *prober
+	reached resolve.Reached // of the addresses of by.name
 }
 
-// probe asks the target once.
+// probe asks the target once. It tells the name, if the target has one, which of its
+// addresses was probed.
 func (p *prober) probe(ctx context.Context) *probeResult {
 	ctx, cancel := context.WithTimeout(ctx, p.check.Timeout())
 	defer cancel()
 	r := &probeResult{by: p, Probe: Probe{Time: time.Now(), URL: p.url, Host: p.check.Host()}}
-	if p.name == nil {
-		p.ask(ctx, p.upstream, &r.Probe)
-	} else {
-		p.askByName(ctx, r)
-	}
-	return r
-}
-
-// askByName is like ask, for a target with a name, which may have several
-// addresses. It records which of them was probed, and tells the name.
-func (p *prober) askByName(ctx context.Context, r *probeResult) {
-	type dialled struct {
-		addr netip.Addr
-		err  error
-	}
-	first := make(chan dialled, 1)
 	u := p.upstream
-	u.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := p.upstream.Dial(ctx, network, address)
-		d := dialled{err: err}
-		if err == nil {
-			remote, _ := conn.RemoteAddr().(*net.TCPAddr)
-			d.addr = remote.AddrPort().Addr()
-		}
-		select {
-		case first <- d:
-		default:
-		}
-		return conn, err
+	if p.name == nil {
+		p.ask(ctx, u, &r.Probe)
+		return r
 	}
+	w := resolve.NewWitness(u.Dial)
+	u.Dial = w.Dial
 	p.ask(ctx, u, &r.Probe)
-	select {
-	case d := <-first:
-		r.addr, r.isFair = d.addr, d.err == nil || !isBeforeDial(d.err)
-	default:
-	}
-	r.judge(p.name)
-}
-
-// judge tells name whether the address that was probed has passed.
-func (r *probeResult) judge(name *resolve.Name) {
-	if r.isFair {
-		name.Judge(r.addr, r.Passed)
-	}
-}
-
-// isBeforeDial reports whether an error occurred before any address could be
-// dialled, and so says nothing about the addresses: either no address was known,
-// or no descriptor was left.
-func isBeforeDial(err error) bool {
-	_, ok := errors.AsType[*net.DNSError](err)
-	return ok || descriptors.IsShortage(err)
+	r.reached = w.Reached()
+	r.reached.Judge(p.name, r.Passed)
+	return r
 }
 
 // ask makes the check over a new connection with the options u, and records the
@@ -492,7 +450,7 @@ func (t *target) conclude(r *probeResult) {
 	if t.name != nil {
 		if r.by.name != t.name {
 			t.name.Follow(r.by.name)
-			r.judge(t.name)
+			r.reached.Judge(t.name, r.Passed)
 		}
 		t.conns.CloseStale() // the probe has looked the name up
 	}
