@@ -244,8 +244,8 @@ type Deployment struct {
 
 	// Affinity has each visitor stay with one target, for as long as that is
 	// healthy and a target of the service: with "cookie", by the cookie
-	// parachute-affinity; with "cookie=NAME", by one of that name. If empty,
-	// each request may go to another target.
+	// parachute-affinity; with "cookie=NAME", by one of that name. It is set as
+	// that of a Split is. If empty, each request may go to another target.
 	Affinity string `json:"affinity,omitempty"`
 
 	// TargetTLS says how https:// targets are verified.
@@ -670,7 +670,8 @@ func (p *Proxy) followed(current *version, s Status) (*version, error) {
 // cookie parachute-rollout (or kamal-rollout) has one of the values in List, and
 // Percent of the rest, by a hash of the cookie, which is that of kamal-proxy for
 // kamal-rollout. Visitors without one are given one, so that they stay where
-// they are.
+// they are, though not with an answer that many clients may be given: one with status
+// 304, or whose Cache-Control says public or immutable.
 type Split struct {
 	Percent int      `json:"percent,omitempty"` // 0 to 100
 	List    []string `json:"list,omitempty"`

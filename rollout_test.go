@@ -451,3 +451,37 @@ func TestClosedProxyRefusesRollouts(t *testing.T) {
 		is.True(errors.Is(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"app.test:80"}}), parachute.ErrClosed))
 	})
 }
+
+// A cache would give the same cookie to everybody: all of them would be one visitor.
+func TestAnswerThatManyMayGetSetsNoCookieOfTheRollout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		answer := func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Cache-Control", r.Header.Get("X-Control"))
+			w.Header().Set("Set-Cookie", "app=1")
+			if status, _ := strconv.Atoi(r.Header.Get("X-Status")); status > 0 {
+				w.WriteHeader(status)
+			}
+		}
+		is.NoErr(h.with(answer, parachute.Deployment{Affinity: "cookie"}))
+		h.app("two", "two.test:80")
+		is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"two.test:80"}, Split: parachute.Split{Percent: 1}}))
+		set := func(control, status string) int {
+			resp, _ := h.answer("GET", "/", "", "Cookie", "parachute-rollout=aaaa", "X-Control", control, "X-Status", status)
+			for _, cookie := range resp.Header["Set-Cookie"] {
+				is.True(strings.HasPrefix(cookie, "app=") || strings.HasPrefix(cookie, "parachute-affinity="))
+			}
+			return len(resp.Header["Set-Cookie"])
+		}
+		is.Equal(set("private", ""), 2) // the app's, and the affinity's
+		is.Equal(set("public, max-age=60", ""), 1)
+		is.Equal(set("immutable", ""), 1)
+		is.Equal(set("", "304"), 1)
+
+		resp, _ := h.answer("GET", "/", "", "X-Control", "public")
+		is.Equal(len(resp.Header["Set-Cookie"]), 1) // nor that of the rollout
+		resp, _ = h.answer("GET", "/", "", "X-Control", "no-cache")
+		is.Equal(len(resp.Header["Set-Cookie"]), 3)
+	})
+}

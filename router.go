@@ -176,6 +176,7 @@ type request struct {
 	group     *group
 	isDecided bool
 	inRollout bool
+	setCookie string           // by which it is known again that it is decided; empty: it is already, or need not be
 	visitor   affinity.Visitor // zero where visitors stay with no target
 
 	lastTarget *target // the last one that had the request; nil: none had
@@ -498,10 +499,7 @@ func (q *request) chooseGroup() {
 		q.isDecided = true
 		kamal, _ := cookies.Value(q.r.Header, split.KamalCookie)
 		own, _ := cookies.Value(q.r.Header, split.Cookie)
-		var setCookie string
-		if q.inRollout, setCookie = visitors.Second(kamal, own, q.client.IsSecure(q.r)); setCookie != "" {
-			q.w.Header().Add("Set-Cookie", setCookie)
-		}
+		q.inRollout, q.setCookie = visitors.Second(kamal, own, q.client.IsSecure(q.r))
 	}
 	if q.inRollout {
 		q.group = q.version.rollout
@@ -566,11 +564,11 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 		began = time.Now()
 	}
 	var edit func(*http.Response) error
-	editor := q.newAnswerEditor()
+	forget := q.keepVisitor(l)
+	editor := q.newAnswerEditor(forget)
 	if editor != nil {
 		edit = editor.Edit // of a value of its own: with a method of q, every request would be allocated
 	}
-	forget := q.keepVisitor(l)
 	res, err := forward.Forward(q.w, q.out, l.exchange, forward.Options{
 		RequestTarget: q.rest,
 		Prefix:        q.outcome.Prefix,
@@ -625,14 +623,19 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 	return true
 }
 
-// keepVisitor has the answer's header say that the visitor stays with l's target, if the
-// service has that and it is news to them. It returns what takes that back, or nil.
+// keepVisitor has the answer's header say that the visitor stays with the group and with
+// l's target, as far as that is news to them. It returns what takes that back, or nil.
 func (q *request) keepVisitor(l *lane) (forget func()) {
-	cookie := q.version.rules.affinity
-	if cookie == nil || q.visitor.Has(l.Token()) {
+	var set []string
+	if cookie := q.version.rules.affinity; cookie != nil && !q.visitor.Has(l.Token()) {
+		set = q.group.keep(cookie, q.visitor, l, q.client.IsSecure(q.r))
+	}
+	if q.setCookie != "" {
+		set = append(set, q.setCookie)
+	}
+	if len(set) == 0 {
 		return nil
 	}
-	set := q.group.keep(cookie, q.visitor, l, q.client.IsSecure(q.r))
 	header := q.w.Header()
 	before, had := header["Set-Cookie"]
 	header["Set-Cookie"] = slices.Concat(before, set)
@@ -651,13 +654,13 @@ func (q *request) keepVisitor(l *lane) (forget func()) {
 const maxLosses = 3
 
 // newAnswerEditor returns what edits the answer before it is passed on, or nil if
-// it is passed on as it is.
-func (q *request) newAnswerEditor() *answer.Editor {
+// it is passed on as it is. forget is what keepVisitor returned.
+func (q *request) newAnswerEditor(forget func()) *answer.Editor {
 	rules, hasReaders := &q.version.rules.answer, len(q.group.readers) > 0
-	if rules.IsZero() && !hasReaders {
+	if rules.IsZero() && !hasReaders && forget == nil {
 		return nil
 	}
-	return &answer.Editor{Rules: rules, Request: answer.Request{
+	return &answer.Editor{Rules: rules, Forget: forget, Request: answer.Request{
 		Method:     q.r.Method,
 		Host:       q.r.Host,
 		Prefix:     q.outcome.Prefix,

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute/internal/cookies"
+	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/hostname"
 )
 
@@ -96,6 +97,12 @@ type Editor struct {
 	Rules   *Rules
 	Request Request
 
+	// Forget, if not nil, takes back the cookies of the Proxy's own that the answer
+	// would set. Edit calls it for an answer that many clients may be given: one with
+	// status 304, or that is public or immutable (RFC 9111, section 5.2.2.9; RFC
+	// 8246). All of them would be taken for one visitor.
+	Forget func()
+
 	// Full is set by Edit to what Rules.Take returned as such.
 	Full error
 
@@ -105,6 +112,9 @@ type Editor struct {
 // Edit changes res. An error is that of Rules.Take.
 func (e *Editor) Edit(res *http.Response) (err error) {
 	e.Rules.Apply(res.Header, &e.Request)
+	if e.Forget != nil && isForMany(res) {
+		e.Forget()
+	}
 	if e.Rules.Take == nil {
 		return nil
 	}
@@ -114,6 +124,11 @@ func (e *Editor) Edit(res *http.Response) (err error) {
 		e.buffered = time.Now()
 	}
 	return err
+}
+
+func isForMany(res *http.Response) bool {
+	control := res.Header["Cache-Control"]
+	return res.StatusCode == http.StatusNotModified || field.HasToken(control, "public") || field.HasToken(control, "immutable")
 }
 
 // SinceBuffered returns how long ago the whole body had been read from the target, or

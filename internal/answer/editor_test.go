@@ -39,3 +39,38 @@ func TestEditorWithoutTakeLeavesTheBody(t *testing.T) {
 	is.True(res.Body == nil)
 	is.Equal(len(res.Header), 0) // it came over plain HTTP
 }
+
+func TestAnswerForManyClientsMakesNobodyKnown(t *testing.T) {
+	for _, tt := range []struct {
+		status  int
+		control string
+		want    bool
+	}{
+		{200, "", false},
+		{200, "private, max-age=60", false},
+		{200, "max-age=60", false},
+		{200, "public", true},
+		{200, "max-age=31536000, Immutable", true},
+		{404, "PUBLIC, max-age=60", true},
+		{200, "publicity", false},
+		{304, "", true},
+		{304, "private", true},
+	} {
+		is := is.New(t)
+		forgotten := 0
+		e := &answer.Editor{Rules: new(answer.Rules), Forget: func() { forgotten++ }}
+		res := &http.Response{StatusCode: tt.status, Header: http.Header{"Cache-Control": {tt.control}}}
+		is.NoErr(e.Edit(res))
+		is.Equal(forgotten == 1, tt.want) // tt.control
+	}
+}
+
+// What caches see is the header as the operator's rules leave it.
+func TestAnswerIsForManyIfTheRulesMakeItSo(t *testing.T) {
+	is := is.New(t)
+	forgotten := false
+	rules := &answer.Rules{Headers: func(h http.Header) { h["Cache-Control"] = []string{"public"} }}
+	e := &answer.Editor{Rules: rules, Forget: func() { forgotten = true }}
+	is.NoErr(e.Edit(&http.Response{StatusCode: 200, Header: make(http.Header)}))
+	is.True(forgotten)
+}
