@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -44,7 +45,7 @@ func TestTwentyUpgradesUnderLoadCostNobodyARequest(t *testing.T) {
 	a := newApp(t, "web-0")
 	is.Equal(deploy(t, env, a), 0)
 
-	keepAlive := startLoad(address, 16)
+	keepAlive, streams := startLoad(address, 16), startAudience(t, address, 10, 5)
 	stop, fresh := make(chan struct{}), make(chan error, 1)
 	go func() {
 		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
@@ -73,8 +74,48 @@ func TestTwentyUpgradesUnderLoadCostNobodyARequest(t *testing.T) {
 	is.NoErr(<-fresh) // of connections with one request each
 	served, errs := keepAlive.stop()
 	is.NoErr(errs)
-	is.True(served >= 100)  // there was a load
-	is.Equal(len(pids), 21) // each was another process
+	is.True(served >= 100)   // there was a load
+	is.Equal(len(pids), 21)  // each was another process
+	is.NoErr(streams.stop()) // each ended in good order, and the next began
+	is.True(streams.passed.Load() >= 1000)
+	is.True(streams.reopens.Load() >= 19*15) // each, as each process ended but the last two
+}
+
+// The old process has to go on with them, and with nothing else, when its requests are done.
+func TestStreamsOutliveAnUpgradeForTheirTime(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	env := newEnvironment(t)
+	_, address := startProxy(t, asBinary, env)
+	endProxy(t, env)
+	a := newApp(t, "web")
+	is.Equal(inProcess(t, env, "deploy", a.address, "--stream-drain-timeout", "1h").wait(t), 0)
+	var streams []*stream
+	for _, open := range []func(string) (*stream, error){talk, listen} {
+		s, err := open(address)
+		is.NoErr(err)
+		defer s.conn.Close()
+		takePart(t, s, 5)
+		streams = append(streams, s)
+	}
+	is.Equal(inProcess(t, env, "upgrade").wait(t), 0)
+	for _, s := range streams {
+		takePart(t, s, 20)
+	}
+	refused := inProcess(t, env, "upgrade")
+	is.Equal(refused.wait(t), 1)
+	is.True(strings.Contains(refused.stderr.String(), "2 requests or streams")) // that the old process has
+
+	// What replaces the version ends them, in the old process too.
+	is.Equal(inProcess(t, env, "deploy", newApp(t, "next").address, "--stream-drain-timeout", "0").wait(t), 0)
+	for _, s := range streams {
+		err := s.next()
+		for err == nil { // what was on its way
+			err = s.next()
+		}
+		is.True(errors.Is(err, errEnded))
+	}
+	is.Equal(inProcess(t, env, "upgrade").wait(t), 0) // nothing is left
 }
 
 func TestDeployAfterAnUpgradeWaitsForTheOldProcess(t *testing.T) {

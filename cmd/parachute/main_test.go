@@ -256,6 +256,12 @@ func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/moved":
 		http.Redirect(w, r, "https://app1.example.com/up", http.StatusMovedPermanently)
 		return
+	case "/socket":
+		echo(w)
+		return
+	case "/events":
+		count(w, r)
+		return
 	case "/hold":
 		a.entered <- struct{}{}
 		select {
