@@ -480,7 +480,7 @@ func (q *request) prepareBody() bool {
 	limits := buffer.Limits{Memory: d.Buffer.Memory, Size: d.MaxRequestBody}
 	out, body, err := q.proxy.spool.ReadRequest(q.r, forward.NewTimeoutReader(q.w, q.r.Body), limits)
 	if err != nil {
-		q.refuseLast(q.bodyReason(err, reason.BufferedBody), err)
+		q.refuseLast(forward.BodyReason(q.r, err, reason.BufferedBody), err)
 		return false
 	}
 	q.out, q.body = out, body
@@ -595,8 +595,8 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 		forget()
 	}
 	q.isStream = passage.IsStream()
-	why := q.failureReason(err, &res)
-	q.record(l, why, &res, err)
+	q.record(l, &res, err)
+	why := res.Reason
 	if why == reason.Broken {
 		q.losses++
 		if !began.IsZero() {

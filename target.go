@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -17,7 +16,6 @@ import (
 	"github.com/shahnk19/parachute/internal/affinity"
 	"github.com/shahnk19/parachute/internal/bake"
 	"github.com/shahnk19/parachute/internal/balance"
-	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/deep"
 	"github.com/shahnk19/parachute/internal/duration"
 	"github.com/shahnk19/parachute/internal/ejection"
@@ -264,9 +262,9 @@ const lostProbes = 3
 
 // record notes in the outcome how an exchange with l's target ended, and judges
 // the target by it.
-func (q *request) record(l *lane, why reason.Reason, res *forward.Result, err error) {
+func (q *request) record(l *lane, res *forward.Result, err error) {
 	o := &q.outcome
-	if why != reason.Descriptors { // without a descriptor nothing was sent
+	if res.Reason != reason.Descriptors { // without a descriptor nothing was sent
 		q.lastTarget, o.Target = l.target, l.target.address
 		o.Reads, o.Rollout = slices.Contains(q.group.readers, l), q.group == q.version.rollout
 	}
@@ -278,7 +276,7 @@ func (q *request) record(l *lane, why reason.Reason, res *forward.Result, err er
 	} else {
 		o.FirstByte = answered.Sub(q.start)
 	}
-	q.judge(l, why, res.Status, answered.Sub(q.proxy.began), err)
+	q.judge(l, res.Reason, res.Status, answered.Sub(q.proxy.began), err)
 }
 
 // judge applies to l's target how an exchange with it ended at the time now. If
@@ -318,48 +316,6 @@ func (q *request) eject(t *target, outlier bool, err error) {
 
 // errOutlier is the reason for ejecting a target that answers.
 var errOutlier = errors.New("it answers 5xx where its siblings do not")
-
-// failureReason returns the reason for err, which Forward returned with res.
-func (q *request) failureReason(err error, res *forward.Result) reason.Reason {
-	if err == nil {
-		return reason.None
-	}
-	failure, ok := errors.AsType[*upstream.Error](err)
-	switch {
-	case ok && failure.Reason == reason.ClientBody:
-		return q.bodyReason(failure.Err, reason.ClientBody)
-	case ok && failure.Reason == reason.Gone && res.BodyErr != nil:
-		// A server of HTTP/1 cancels the request whatever ended a Read of its body.
-		return q.bodyReason(res.BodyErr, reason.Gone)
-	case res.Status != 0 && (errors.Is(err, forward.ErrCut) || ok && failure.Reason == reason.Cut && q.isStream):
-		return reason.StreamClosed
-	case ok:
-		return failure.Reason
-	case errors.Is(err, buffer.ErrTooLarge):
-		return reason.AnswerTooLarge
-	case errors.Is(err, buffer.ErrSpool):
-		return reason.Spool
-	case res.Status != 0:
-		return reason.Untaken // once the head is out, only writing to the client is left to fail
-	}
-	return reason.Target
-}
-
-// bodyReason returns the reason for err, with which a Read of the request's body
-// failed: fallback, if the error tells nothing more precise.
-func (q *request) bodyReason(err error, fallback reason.Reason) reason.Reason {
-	switch {
-	case errors.Is(err, buffer.ErrTooLarge):
-		return reason.RequestTooLarge
-	case errors.Is(err, buffer.ErrSpool):
-		return reason.Spool
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return reason.Stalled
-	case forward.HasLeft(q.r):
-		return reason.Gone
-	}
-	return fallback
-}
 
 // A group is the set of lanes to the targets that came with one deploy.
 type group struct {

@@ -14,16 +14,18 @@ import (
 	"sync/atomic"
 
 	"github.com/shahnk19/parachute/internal/descriptors"
+	"github.com/shahnk19/parachute/internal/reason"
 )
 
 var (
-	// ErrTooLarge is the error for a body with more bytes than its limit.
-	ErrTooLarge = errors.New("the body is larger than its limit")
+	// ErrTooLarge is the error for a body with more bytes than its limit. The reason
+	// that it tells is that of a request.
+	ErrTooLarge = reason.New(reason.RequestTooLarge, "the body is larger than its limit")
 
 	// ErrSpool is wrapped, with the reason, when there is no space for a body: its
 	// file cannot be made, written or read, or the limit on the spool files of all
 	// bodies is reached. It may succeed later.
-	ErrSpool = errors.New("the body cannot be spooled")
+	ErrSpool = reason.New(reason.Spool, "the body cannot be spooled")
 )
 
 // Options are for all bodies of a Store together.

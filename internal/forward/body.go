@@ -297,20 +297,3 @@ func (p *timeoutReader) Read(b []byte) (int, error) {
 	defer p.rc.SetReadDeadline(time.Time{})
 	return p.r.Read(b)
 }
-
-// HasLeft reports whether the client is gone whose body could not be read. By
-// then a server of HTTP/1 has canceled the request's context. Those of HTTP/2 and
-// HTTP/3 do so a moment later, which HasLeft waits for, or not at all where the
-// client has reset only its body and still waits for an answer.
-func HasLeft(r *http.Request) bool {
-	ctx := r.Context()
-	if r.ProtoMajor > 1 {
-		moment := time.NewTimer(10 * time.Millisecond)
-		defer moment.Stop()
-		select {
-		case <-ctx.Done():
-		case <-moment.C:
-		}
-	}
-	return ctx.Err() != nil
-}

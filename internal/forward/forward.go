@@ -14,6 +14,7 @@ import (
 
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/location"
+	"github.com/shahnk19/parachute/internal/reason"
 )
 
 // An Exchange sends a request to the target and returns the head of its final
@@ -104,6 +105,11 @@ type Result struct {
 	BodyRead  bool        // the request cannot be sent again, for reading its body has begun
 	BodyErr   error       // why the request's body could not be read to its end; nil: it could, or nobody wanted it
 	Open      bool        // the answer to a gRPC call broke off, but its trailer section can still be written
+
+	// Reason is what an error of Forward means. It is that which the error tells
+	// (see [reason.Of]), unless more is known: what was wrong with the request's
+	// body, or that it was a stream that was cut. Without an error it is None.
+	Reason reason.Reason
 }
 
 // Errors of the Exchange, of the answer's Body and of the client's connection are
@@ -155,7 +161,7 @@ func Forward(w http.ResponseWriter, r *http.Request, exchange Exchange, o Option
 	y := relays.Get().(*relay)
 	y.w, y.rc, y.r, y.o = w, *http.NewResponseController(w), r, o
 	_, y.patient = w.(byteTimeouter)
-	defer func() { result = y.end() }()
+	defer func() { result = y.end(err) }()
 	return Result{}, y.run(exchange)
 }
 
@@ -175,6 +181,7 @@ type relay struct {
 	beforeWaitFunc func() error // calls beforeWait
 	patient        bool         // the server itself limits how long the client may take nothing
 	isStream       bool         // the head of an event stream was passed on: there are no deadlines any more
+	becameStream   bool         // Options.Stream was called
 	waited         bool         // beforeWait was called since the last write
 	flushErr       error        // of beforeWait
 	writeDeadline  time.Time    // as set on rc; zero: none
@@ -222,9 +229,9 @@ func (y *relay) run(exchange Exchange) error {
 // isCall reports whether the request is a gRPC call.
 func (y *relay) isCall() bool { return y.o.GRPC && field.IsCall(y.r) }
 
-// end stops all use of the request's body, returns the Result, and puts y back
-// into the pool.
-func (y *relay) end() Result {
+// end stops all use of the request's body, returns the Result of a call that returns
+// err, and puts y back into the pool.
+func (y *relay) end(err error) Result {
 	if b := y.body; b != nil {
 		switch {
 		case y.answered:
@@ -244,6 +251,9 @@ func (y *relay) end() Result {
 			y.r.Body, y.result.BodyRead = b.out.Body, false
 		}
 	}
+	if err != nil {
+		y.result.Reason = y.reasonFor(err)
+	}
 	result := y.result
 	y.header.reset()
 	*y = relay{header: y.header, interim: y.interim, beforeWaitFunc: y.beforeWaitFunc}
@@ -260,6 +270,7 @@ func (y *relay) becomeStream(s io.Closer) {
 	if b, ok := y.resBody.(interface{ BecomeStream() }); ok {
 		b.BecomeStream()
 	}
+	y.becameStream = true
 	y.o.Stream.BecomeStream(s)
 }
 

@@ -44,6 +44,9 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Reason.String() + ": " + e.Err.Error() }
 
+// Why returns e.Reason.
+func (e *Error) Why() Reason { return e.Reason }
+
 // Unwrap returns e.Err.
 func (e *Error) Unwrap() error { return e.Err }
 
