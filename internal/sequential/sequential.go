@@ -25,37 +25,18 @@ import "math"
 // Make one with New.
 type Test struct {
 	limit float64
-	bets  []bet
+	bets  bets
 
 	count, failed uint64 // of the block that is not complete
 }
 
-// A bet is one on the share cut off at most.
-type bet struct {
-	most  float64 // what a share counts for at most
-	stake float64 // how much is bet on a block, in terms of what is owned, for each unit by which its share is above the limit
-	owned float64
-}
-
-const (
-	// block is the least number of events in a block.
-	block = 10
-
-	// factor bounds what a bet wins with one block.
-	factor = 8
-)
+// block is the least number of events in a block.
+const block = 10
 
 // New returns a Test of whether a share is above limit, which is between 0 and 1.
 func New(limit float64) *Test {
 	limit = max(limit, 1e-6)
-	t := &Test{limit: limit}
-	for _, most := range []float64{1, 0.3, 0.1, 0.03} {
-		if most > limit {
-			stake := min((factor-1)/most, 0.9/limit)
-			t.bets = append(t.bets, bet{most, stake, 1})
-		}
-	}
-	return t
+	return &Test{limit: limit, bets: newBets(limit)}
 }
 
 // Add counts events, of which some have failed, and which came after all that were
@@ -65,29 +46,100 @@ func (t *Test) Add(count, failed uint64) {
 	if t.count < block {
 		return
 	}
-	share := float64(t.failed) / float64(t.count)
-	for i := range t.bets {
-		b := &t.bets[i]
-		b.owned *= 1 + b.stake*(min(share, b.most)-t.limit)
-	}
+	t.bets.play(t.limit, float64(t.failed)/float64(t.count))
 	t.count, t.failed = 0, 0
 }
 
 // Evidence returns what is owned, on average over the bets: 1 at first.
-func (t *Test) Evidence() float64 {
-	if len(t.bets) == 0 {
-		return 0 // nothing can be above the limit
-	}
-	sum := 0.0
-	for _, b := range t.bets {
-		sum += b.owned
-	}
-	return sum / float64(len(t.bets))
-}
+func (t *Test) Evidence() float64 { return t.bets.owned() }
 
 // Rejects reports whether the share is above the limit. If it is not, the probability
 // that Rejects ever reports true is at most alpha.
 func (t *Test) Rejects(alpha float64) bool { return t.Evidence() >= 1/alpha }
+
+// A Comparison is a test of the hypothesis that one of two versions which serve at the
+// same time fails at most so many times as often as the other. It is a Test of the
+// share that one has in the failures of both: of that the hypothesis knows the limit,
+// by the requests that each version had, whatever rate the failures have and however
+// it changes. So what fails in both versions alike is no evidence against one.
+//
+// Make one with Compare.
+type Comparison struct {
+	times float64
+	bets  bets
+
+	one, other Counts // of the block that is not complete
+}
+
+// Counts are of the requests to one version.
+type Counts struct{ Requests, Failed uint64 }
+
+// Compare returns a Comparison for a version that may fail so many times as often as
+// the other, which is more than 0.
+func Compare(times float64) *Comparison { return &Comparison{times: times, bets: newBets(0)} }
+
+// Add counts requests to both versions, which came after all that were added before. A
+// block is complete when so many requests have failed as it takes events in a Test.
+func (c *Comparison) Add(one, other Counts) {
+	c.one.Requests, c.one.Failed = c.one.Requests+one.Requests, c.one.Failed+min(one.Failed, one.Requests)
+	c.other.Requests, c.other.Failed = c.other.Requests+other.Requests, c.other.Failed+min(other.Failed, other.Requests)
+	failed := c.one.Failed + c.other.Failed
+	if failed < block {
+		return
+	}
+	weight := c.times * float64(c.one.Requests)
+	c.bets.play(weight/(weight+float64(c.other.Requests)), float64(c.one.Failed)/float64(failed))
+	c.one, c.other = Counts{}, Counts{}
+}
+
+// Rejects reports whether the one version fails more than so many times as often as the
+// other. If it does not, the probability that Rejects ever reports true is at most alpha.
+func (c *Comparison) Rejects(alpha float64) bool { return c.bets.owned() >= 1/alpha }
+
+// bets are all that somebody bets on.
+type bets []bet
+
+// A bet is one on the share cut off at most.
+type bet struct {
+	most  float64 // what a share counts for at most
+	owned float64
+}
+
+// factor bounds what a bet wins with one block.
+const factor = 8
+
+// newBets returns the bets that can be won where no limit is below this one.
+func newBets(limit float64) (all bets) {
+	for _, most := range []float64{1, 0.3, 0.1, 0.03} {
+		if most > limit {
+			all = append(all, bet{most, 1})
+		}
+	}
+	return all
+}
+
+// play bets on a block with that share, where the hypothesis is that it is at most limit
+// on average. What is bet for each unit by which the share is above that is the stake.
+func (all bets) play(limit, share float64) {
+	for i := range all {
+		if b := &all[i]; b.most > limit {
+			stake := min((factor-1)/b.most, 0.9/limit)
+			b.owned *= 1 + stake*(min(share, b.most)-limit)
+		}
+	}
+}
+
+// owned returns what is owned, on average over the bets; of none, nothing can be won.
+func (all bets) owned() float64 {
+	if len(all) == 0 {
+		return 0
+	}
+	sum := 0.0
+	for _, b := range all {
+		sum += b.owned
+	}
+	return sum / float64(len(all))
+}
 
 // UpperBound returns a share that the true one exceeds with a probability of at most
 // alpha, of which failed in count events were seen (Clopper and Pearson, Biometrika 26,
