@@ -75,7 +75,7 @@ func serving(n int) (*Proxy, string) {
 		main.writers[0].exchange = nothing()
 		services[name] = newVersion(Status{Service: name, Generation: 1}, wants{claims: []claim{{Host: host}}}, main)
 	}
-	p.router.restore(services, nil, 1)
+	p.router.routes.PublishFirst(newTable(services), 1)
 	return p, host
 }
 
@@ -125,7 +125,7 @@ func guarding(b *testing.B, n int) (server, client *tls.Config) {
 		v.certificates = certificate.Shared(fixedSource{of: loaded.Certificate()})
 		services[name] = v
 	}
-	p.router.restore(services, nil, 1)
+	p.router.routes.PublishFirst(newTable(services), 1)
 	return p.TLSConfig(), &tls.Config{ServerName: host, RootCAs: ca.Pool()}
 }
 

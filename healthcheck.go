@@ -510,7 +510,7 @@ func (p *Proxy) awaitAll(ctx context.Context, members []*member) error {
 	}
 	for i, m := range members {
 		if errs[i] != nil {
-			errs[i] = ofService(m.service, errs[i])
+			errs[i] = ofService(m.Name, errs[i])
 		}
 	}
 	return verbose.Join(errs...)

@@ -453,7 +453,7 @@ type Step struct {
 }
 
 func (m *member) step() Step {
-	s := Step{Service: m.service, Action: ActionReplace}
+	s := Step{Service: m.Name, Action: ActionReplace}
 	if m.current != nil {
 		s.Before = new(m.current.status.clone().Deployment)
 	}

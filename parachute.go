@@ -455,7 +455,9 @@ func (p *Proxy) Restore(services []Status) error {
 			}
 		}
 	}
-	if p.router.restore(restored, removed, generation) {
+	first := newTable(restored)
+	first.removed = removed
+	if p.router.routes.PublishFirst(first, generation) {
 		p.bakeOn(restored)
 	} else {
 		for _, v := range restored {
@@ -561,20 +563,20 @@ func (p *Proxy) plan(ctx context.Context, deployments []Deployment, remove []str
 			continue
 		}
 		isKept := current != nil && current.status.State != StateFailed && current.status.Deployment.isSame(&s.Deployment)
-		all[d.Service] = &member{current: current, spec: s, isKept: isKept, publication: publication{service: d.Service}}
+		all[d.Service] = &member{current: current, spec: s, isKept: isKept, publication: publication{Name: d.Service}}
 	}
 	for _, name := range remove {
 		switch {
 		case all[name] != nil && all[name].spec != nil:
 			errs = append(errs, ofService(name, faultf(ErrInvalid, "it is to be deployed and to be removed")))
 		case table.services[name] != nil:
-			all[name] = &member{current: table.services[name], publication: publication{service: name}}
+			all[name] = &member{current: table.services[name], publication: publication{Name: name}}
 		}
 	}
 	if err := verbose.Join(errs...); err != nil {
 		return nil, err
 	}
-	members := slices.SortedFunc(maps.Values(all), func(a, b *member) int { return strings.Compare(a.service, b.service) })
+	members := slices.SortedFunc(maps.Values(all), func(a, b *member) int { return strings.Compare(a.Name, b.Name) })
 	return members, checkTogether(members, table, func(func(string, wants) bool) {})
 }
 
@@ -600,7 +602,7 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 // nobody is inside, or ctx's error when ctx ends before. Then comes Shutdown.
 func (p *Proxy) HandOver(ctx context.Context, limit time.Duration) error {
 	changed := p.router.changes.Close()
-	p.router.stopCommitting()
+	p.router.routes.StopCommitting()
 	return p.empty(ctx, changed, limit)
 }
 
@@ -616,7 +618,7 @@ func (p *Proxy) Follow(service string, s *Status) {
 		}
 		return p.followed(current, *s)
 	}
-	previous, next, err := p.router.publish(context.Background(), nil, service, change, func(*version) {})
+	previous, next, err := p.router.routes.Publish(context.Background(), nil, service, change, func(*version) {})
 	if err != nil || previous == nil {
 		return
 	}
@@ -658,7 +660,7 @@ func (p *Proxy) FinishOrders() { p.certificates.issuers.Finish() }
 // CommitHistory calls Options.CommitDelta, or Commit, for what was counted since the last
 // changes, as Close does. It is for those who leave to another process what Commit keeps
 // before they call Close, whose call they answer with ErrClosed then.
-func (p *Proxy) CommitHistory() error { return p.router.commitFigures() }
+func (p *Proxy) CommitHistory() error { return p.router.routes.CommitAgain() }
 
 // empty closes the streams, and returns nil when nobody is inside any more and changed
 // is closed, or ctx's error. It cuts off requests after limit.
@@ -666,7 +668,7 @@ func (p *Proxy) empty(ctx context.Context, changed <-chan struct{}, limit time.D
 	began := time.Now()
 	for {
 		var retired sync.WaitGroup
-		for _, v := range p.router.renew() {
+		for _, v := range p.router.routes.Renew(func(v *version) *version { return v.withNewGates(v.status) }) {
 			limits := gate.Limits{Requests: limit - time.Since(began), Streams: v.status.Deployment.Timeouts.Stream}
 			lanes := slices.Concat(v.lanes(), v.leaving)
 			omitCloseFrames(lanes, v)
@@ -700,7 +702,12 @@ func (p *Proxy) close() {
 	if err := p.CommitHistory(); err != nil && !errors.Is(err, ErrClosed) && p.options.Logger != nil {
 		p.options.Logger.Warn("the figures of the history are lost since the last change of each service", "error", err)
 	}
-	served := p.router.close()
+	served := p.router.routes.Close(&table{closed: true})
+	for _, v := range served {
+		if v.isHalted() {
+			close(v.resumed) // nothing is waited for any more
+		}
+	}
 	close(p.done)
 	for _, v := range served {
 		v.close()

@@ -65,7 +65,7 @@ func TestShutdownClosesTheGatesOfIdleVersionsToo(t *testing.T) {
 	is := is.New(t)
 	p := New(Options{})
 	v := newVersion(Status{Service: "web"}, wants{claims: []claim{{}}}, newGroup([]*target{idle()}, nil, ""))
-	is.True(p.router.restore(map[string]*version{"web": v}, nil, 1))
+	is.True(p.router.routes.PublishFirst(newTable(map[string]*version{"web": v}), 1))
 	lane := v.main.pick(0, nil, false, affinity.Visitor{})
 	is.NoErr(p.Shutdown(t.Context()))
 	_, ok := lane.Enter()

@@ -25,7 +25,7 @@ import (
 	"github.com/shahnk19/parachute/internal/history"
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/interrupted"
-	"github.com/shahnk19/parachute/internal/reservation"
+	"github.com/shahnk19/parachute/internal/publish"
 	"github.com/shahnk19/parachute/internal/split"
 	"github.com/shahnk19/parachute/internal/underway"
 	"github.com/shahnk19/parachute/internal/waiting"
@@ -154,15 +154,15 @@ func (p *Proxy) replace(ctx context.Context, res *reserved, s *spec, base *versi
 	v, m := p.start(Status{Service: s.Service, Generation: res.Number, State: StateServing, Deployment: s.Deployment}, s, !s.Force)
 	if err = p.await(ctx, v, m); err == nil {
 		change := p.publicationOf(res, s, v, m, true)
-		replacing := change.change
-		change.change = func(current *version) (*version, error) {
+		replacing := change.Change
+		change.Change = func(current *version) (*version, error) {
 			if base != nil && (current == nil || current.status.Generation != base.status.Generation) {
 				return nil, faultf(ErrSuperseded, "generation %d, whose options were to be kept, does not serve any more: deploy again", base.status.Generation)
 			}
 			return replacing(current)
 		}
-		err = p.router.publishAll(ctx, change)
-		previous, next = change.previous, change.next
+		err = p.router.routes.PublishAll(ctx, change)
+		previous, next = change.Previous, change.Next
 	}
 	if err != nil {
 		v.abandon()
@@ -176,9 +176,9 @@ func (p *Proxy) publicationOf(res *reserved, s *spec, v *version, m *monitor, ba
 	var was uint64
 	var different Difference
 	return &publication{
-		res:     res,
-		service: s.Service,
-		change: func(current *version) (*version, error) {
+		Name:        s.Service,
+		Reservation: res,
+		Change: func(current *version) (*version, error) {
 			if current != nil && current.status.Generation > res.Number { // one was taken back meanwhile
 				was = res.Number
 				p.router.changes.Renumber(res)
@@ -192,7 +192,7 @@ func (p *Proxy) publicationOf(res *reserved, s *spec, v *version, m *monitor, ba
 			}
 			return v, err
 		},
-		announce: func(*version) {
+		Announce: func(*version) {
 			e := s.event(res.Number)
 			e.Kind, e.Targets, e.Hosts, e.Was = EventSwitched, slices.Concat(s.Targets, s.ReadTargets), append([]string(nil), s.Hosts...), was
 			e.Difference = different
@@ -215,9 +215,9 @@ type member struct {
 // event returns an event of the change of m, which is reserved.
 func (m *member) event() Event {
 	if m.spec == nil {
-		return Event{Service: m.service, Generation: m.res.Number}
+		return Event{Service: m.Name, Generation: m.Reservation.Number}
 	}
-	return m.spec.event(m.res.Number)
+	return m.spec.event(m.Reservation.Number)
 }
 
 func (p *Proxy) apply(ctx context.Context, deployments []Deployment, remove []string) error {
@@ -234,7 +234,7 @@ func (p *Proxy) apply(ctx context.Context, deployments []Deployment, remove []st
 	}
 	defer func() {
 		for _, m := range members {
-			p.router.changes.End(m.res)
+			p.router.changes.End(m.Reservation)
 		}
 	}()
 	if err := p.replaceAll(ctx, members); err != nil {
@@ -242,9 +242,9 @@ func (p *Proxy) apply(ctx context.Context, deployments []Deployment, remove []st
 	}
 	var retired sync.WaitGroup
 	for _, m := range members {
-		if m.previous != nil {
-			limits := cmp.Or(m.next, m.previous).status.Deployment.Timeouts
-			retired.Go(func() { p.retire(m.event(), m.previous, m.next, limits) })
+		if m.Previous != nil {
+			limits := cmp.Or(m.Next, m.Previous).status.Deployment.Timeouts
+			retired.Go(func() { p.retire(m.event(), m.Previous, m.Next, limits) })
 		}
 	}
 	retired.Wait()
@@ -257,22 +257,22 @@ func (p *Proxy) replaceAll(ctx context.Context, members []*member) error {
 	for _, m := range members {
 		all = append(all, &m.publication)
 		if m.spec == nil {
-			m.change = func(*version) (*version, error) { return nil, nil }
-			m.announce = func(*version) {
+			m.Change = func(*version) (*version, error) { return nil, nil }
+			m.Announce = func(*version) {
 				e := m.event()
 				e.Kind = EventRemoved
 				p.emit(e)
 			}
 			continue
 		}
-		defer p.router.underWay.Begin(phase{service: m.service, change: changeOf(EventDeploying, m.event())})()
+		defer p.router.underWay.Begin(phase{service: m.Name, change: changeOf(EventDeploying, m.event())})()
 		p.emitDeploying(m.event(), m.spec)
-		m.started, m.monitor = p.start(Status{Service: m.service, Generation: m.res.Number, State: StateServing, Deployment: m.spec.Deployment}, m.spec, !m.spec.Force)
-		m.publication = *p.publicationOf(m.res, m.spec, m.started, m.monitor, false)
+		m.started, m.monitor = p.start(Status{Service: m.Name, Generation: m.Reservation.Number, State: StateServing, Deployment: m.spec.Deployment}, m.spec, !m.spec.Force)
+		m.publication = *p.publicationOf(m.Reservation, m.spec, m.started, m.monitor, false)
 	}
 	err := p.awaitAll(ctx, members)
 	if err == nil {
-		err = p.router.publishAll(ctx, all...)
+		err = p.router.routes.PublishAll(ctx, all...)
 	}
 	if err == nil {
 		return nil
@@ -441,7 +441,7 @@ func (p *Proxy) remove(ctx context.Context, service string) error {
 	}
 	defer p.router.changes.End(res)
 	nothing := func(*version) (*version, error) { return nil, nil }
-	previous, _, err := p.router.publish(ctx, res, service, nothing, func(*version) {
+	previous, _, err := p.router.routes.Publish(ctx, res, service, nothing, func(*version) {
 		p.emit(Event{Kind: EventRemoved, Service: service, Generation: res.Number})
 	})
 	switch {
@@ -504,7 +504,7 @@ func (p *Proxy) update(ctx context.Context, res *reserved, service string, kind 
 		before = current.status
 		return change(current)
 	}
-	return p.router.publish(ctx, res, service, checked, func(next *version) {
+	return p.router.routes.Publish(ctx, res, service, checked, func(next *version) {
 		e := next.status.event()
 		if e.Kind = kind; res != nil {
 			e.Generation = res.Number
@@ -759,8 +759,8 @@ func (t *trial) takeBack(reason string) (failed, restored *version, why *TakenBa
 	}
 	defer p.router.changes.End(res)
 	var refused error
-	change := &publication{res: res, service: res.Name, refused: &refused}
-	change.change = func(current *version) (*version, error) {
+	change := &publication{Name: res.Name, Reservation: res, Refused: &refused}
+	change.Change = func(current *version) (*version, error) {
 		if current == nil || !t.isOf(current) || current.isHalted() {
 			return nil, ErrSuperseded
 		}
@@ -772,7 +772,7 @@ func (t *trial) takeBack(reason string) (failed, restored *version, why *TakenBa
 		rollout.Split = current.status.Rollout.Split
 		return current.withRollout(rollout, current.split, &group), nil
 	}
-	change.announce = func(next *version) {
+	change.Announce = func(next *version) {
 		silence(t.gone, false)
 		why.Generation = next.status.Generation
 		if refused != nil {
@@ -790,13 +790,13 @@ func (t *trial) takeBack(reason string) (failed, restored *version, why *TakenBa
 		p.emit(told)
 		p.emit(serves)
 	}
-	if err := p.router.publishAll(ctx, change); err != nil {
+	if err := p.router.routes.PublishAll(ctx, change); err != nil {
 		return nil, nil, nil
 	}
 	if refused != nil {
 		p.commitLater(res.Name, res.Number, refused)
 	}
-	return change.previous, change.next, why
+	return change.Previous, change.Next, why
 }
 
 // bakeInterval is the pause between two looks at a version that bakes.
@@ -819,9 +819,9 @@ func (v *version) beginBake(current *version, at time.Duration) {
 }
 
 // keepBake puts into v's status, which is about to be committed, how much of the bake is
-// left. v may be nil.
+// left.
 func (v *version) keepBake() {
-	if v == nil || v.fallback == nil {
+	if v.fallback == nil {
 		return
 	}
 	b := *v.status.Bake
@@ -853,8 +853,8 @@ func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
 		return err
 	}
 	var refused error
-	proof := &publication{service: about.Service, refused: &refused, announce: func(*version) {}}
-	proof.change = func(current *version) (*version, error) {
+	proof := &publication{Name: about.Service, Refused: &refused, Announce: func(*version) {}}
+	proof.Change = func(current *version) (*version, error) {
 		if current == nil || current.fallback != old {
 			return nil, errBakeEnded
 		}
@@ -864,13 +864,13 @@ func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
 		v.fallback, v.bakeLeft = nil, nil
 		return v, nil
 	}
-	if err := p.router.publishAll(context.Background(), proof); err != nil {
+	if err := p.router.routes.PublishAll(context.Background(), proof); err != nil {
 		return err
 	}
 	if refused != nil {
 		p.commitLater(about.Service, about.Generation, refused)
 	}
-	return p.retireOnTrial(about, proof.previous, proof.next, limits)
+	return p.retireOnTrial(about, proof.Previous, proof.Next, limits)
 }
 
 // errBakeEnded is why a bake ends without a judgement.
@@ -1006,7 +1006,7 @@ func (p *Proxy) keepCommitting(service string) {
 			isLast = true
 		case <-time.After(pause):
 		}
-		if p.router.catchUp(service) == nil || isLast {
+		if p.router.routes.CommitAgain(service) == nil || isLast {
 			return
 		}
 	}
@@ -1160,6 +1160,10 @@ func (v *version) withNewGates(status Status) *version {
 // setPredecessor makes v, which is about to be published, the version after
 // previous, which is nil where v is the first.
 func (v *version) setPredecessor(previous *version) {
+	v.keepBake()
+	if previous == nil || v.status.Generation != previous.status.Generation || v.status.State != previous.status.State {
+		v.since = time.Now()
+	}
 	if previous == nil {
 		return
 	}
@@ -1235,20 +1239,10 @@ func (v *version) allCertificates() (all []*certificate.Set) {
 	return all
 }
 
-// A router publishes tables: readers load the newest one, and each change
-// takes its turn to replace it.
+// A router has the newest table, and orders the changes that replace it.
 type router struct {
-	routes  atomic.Pointer[table]
-	commit  func(t *table, forgotten []string, changed ...string) error // keeps what t says of services, before t is published; nil: another Proxy does
-	follow  func(service string, s *Status)                             // Predecessor.Follow
-	changes *reservation.Book[wants]
-
-	keepHistory int // Options.KeepHistory
-
-	// publishing is held from before a commit until its table is stored, so
-	// that what is kept and what is served change in the same order.
-	publishing sync.Mutex
-
+	changes  *publish.Book[wants]
+	routes   *publish.Publisher[table, version, wants]
 	underWay underway.Register[phase]
 }
 
@@ -1256,26 +1250,36 @@ func newRouter(o *Options) *router {
 	superseded := func(by uint64) error {
 		return faultf(ErrSuperseded, "superseded by generation %d of the service, which was asked for later", by)
 	}
-	r := &router{commit: o.commit, keepHistory: o.KeepHistory, follow: o.Predecessor.Follow, changes: reservation.New[wants](superseded, ErrClosed)}
-	r.routes.Store(newTable(map[string]*version{}))
-	return r
+	tables := publish.Snapshots[table, version]{
+		Versions: func(t *table) map[string]*version { return t.services },
+		Next: func(t *table, changes map[string]*version) *table {
+			return t.next(changes, o.KeepHistory)
+		},
+		Commit:   o.commit,
+		Replaced: (*version).announceReplaced,
+	}
+	if follow := o.Predecessor.Follow; follow != nil {
+		tables.Published = func(service string, v *version) { follow(service, v.copyStatus()) }
+	}
+	changes := publish.NewBook[wants](superseded, ErrClosed)
+	return &router{changes: changes, routes: publish.New(changes, newTable(map[string]*version{}), tables)}
 }
 
 // A reserved change of a service; its Number is the generation.
-type reserved = reservation.Reservation[wants]
+type reserved = publish.Reservation[wants]
 
 // What of a service a change is about: its first version, or its rollout.
 const (
-	partMain reservation.Part = 1 << iota
+	partMain publish.Part = 1 << iota
 	partRollout
 
-	partNone reservation.Part = 0 // of a change that ends no other, and that each other ends
+	partNone publish.Part = 0 // of a change that ends no other, and that each other ends
 )
 
-// reserve begins a change of a service, as [reservation.Book.Reserve] does. It
+// reserve begins a change of a service, as [publish.Book.Reserve] does. It
 // returns ErrConflict, and has changed nothing, where a claim is another service's
 // or reserved for one, or where the services of a host would contradict each other.
-func (r *router) reserve(ctx context.Context, service string, part reservation.Part, w wants) (*reserved, context.Context, error) {
+func (r *router) reserve(ctx context.Context, service string, part publish.Part, w wants) (*reserved, context.Context, error) {
 	return r.changes.Reserve(ctx, service, part, w, func(pending iter.Seq2[string, wants]) error {
 		return r.routes.Load().conflict(service, w, pending)
 	})
@@ -1283,9 +1287,9 @@ func (r *router) reserve(ctx context.Context, service string, part reservation.P
 
 // reserveAll begins the changes of all members, or of none.
 func (r *router) reserveAll(ctx context.Context, members []*member) (context.Context, error) {
-	var changes []reservation.Change[wants]
+	var changes []publish.Change[wants]
 	for _, m := range members {
-		c := reservation.Change[wants]{Name: m.service, Part: partMain}
+		c := publish.Change[wants]{Name: m.Name, Part: partMain}
 		if m.spec == nil {
 			c.Part |= partRollout
 		} else {
@@ -1297,192 +1301,27 @@ func (r *router) reserveAll(ctx context.Context, members []*member) (context.Con
 		return checkTogether(members, r.routes.Load(), pending)
 	})
 	for i, res := range all {
-		members[i].res = res
+		members[i].Reservation = res
 	}
 	return ctx, err
 }
 
-// A publication is the next version of one service, which publishAll makes.
-type publication struct {
-	res     *reserved // ends when it is published; nil: there is none
-	service string
+// A publication is the next version of one service.
+type publication = publish.Publication[version, wants]
 
-	// change makes the next version of the current one, which is nil where there is
-	// none. To return nil takes the service out.
-	change   func(current *version) (next *version, err error)
-	announce func(next *version) // is called when it is published, before the next change has its turn
-
-	// refused, if not nil, takes an error of the commit, and what has changed is
-	// published all the same.
-	refused *error
-
-	previous, next *version // what was replaced by what, once it is published
-}
-
-// publish is publishAll for one service.
-func (r *router) publish(ctx context.Context, res *reserved, service string, change func(current *version) (next *version, err error), announce func(next *version)) (previous, next *version, err error) {
-	p := &publication{res: res, service: service, change: change, announce: announce}
-	if err := r.publishAll(ctx, p); err != nil {
-		return nil, nil, err
-	}
-	return p.previous, p.next, nil
-}
-
-// publishAll replaces the current versions of services from one moment to the next:
-// all of them or none. It has the outcome committed before, and then stores the table
-// that says so. After an error, which may be a change's or the cause of ctx's end,
-// nothing has changed.
-func (r *router) publishAll(ctx context.Context, all ...*publication) error {
-	r.publishing.Lock()
-	defer r.publishing.Unlock()
-	var reservations []*reserved
-	for _, p := range all {
-		if p.res != nil {
-			reservations = append(reservations, p.res)
-		}
-	}
-	if err := r.changes.Commit(ctx, reservations...); err != nil {
-		return err
-	}
-	current, changes := r.routes.Load(), make(map[string]*version)
-	var changed []*publication
-	for _, p := range all {
-		previous := current.services[p.service]
-		next, err := p.change(previous)
-		if err != nil {
-			return err
-		}
-		if p.previous, p.next = previous, next; previous == nil && next == nil {
-			continue
-		}
-		changed = append(changed, p)
-		if changes[p.service] = next; next == nil {
-			continue
-		}
-		if previous == nil || next.status.Generation != previous.status.Generation || next.status.State != previous.status.State {
-			next.since = time.Now()
-		}
-		next.setPredecessor(previous)
-	}
-	if len(changed) == 0 {
-		return nil
-	}
-	for _, p := range changed {
-		p.next.keepBake()
-	}
-	t := current.with(changes)
-	var forgotten []string
-	for _, p := range changed {
-		forgotten = append(forgotten, t.remember(p.service, p.previous, p.next, r.keepHistory)...)
-	}
-	if r.commit != nil {
-		switch err := r.commit(t, forgotten, slices.Sorted(maps.Keys(changes))...); {
-		case err != nil && all[0].refused == nil:
-			return err
-		case err != nil:
-			*all[0].refused = err
-		}
-	}
-	r.changes.Publish(func() { r.routes.Store(t) }, reservations...)
-	for _, p := range changed {
-		if p.previous != nil {
-			p.previous.announceReplaced(p.next)
-		}
-		p.announce(p.next)
-		if r.follow != nil {
-			r.follow(p.service, p.next.copyStatus())
-		}
-	}
-	return nil
-}
-
-// catchUp commits what is served of a service.
-func (r *router) catchUp(service string) error {
-	r.publishing.Lock()
-	defer r.publishing.Unlock()
-	t := r.routes.Load()
-	if t.closed || r.commit == nil {
-		return nil
-	}
-	return r.commit(t, nil, service)
-}
-
-// restore publishes services without a commit and reports true, if nothing has
-// been asked of the router before. Generations go on after last.
-func (r *router) restore(services map[string]*version, removed map[string][]Past, last uint64) bool {
-	r.publishing.Lock()
-	defer r.publishing.Unlock()
-	if old := r.routes.Load(); len(old.services) > 0 || old.closed {
-		return false
-	}
-	t := newTable(services)
-	t.removed = removed
-	return r.changes.PublishFirst(last, func() { r.routes.Store(t) })
-}
-
-// stopCommitting has nothing committed any more.
-func (r *router) stopCommitting() {
-	r.publishing.Lock()
-	defer r.publishing.Unlock()
-	r.commit = nil
-}
-
-// renew publishes every version anew, with gates of its own, and returns those
-// that were replaced.
-func (r *router) renew() []*version {
-	r.publishing.Lock()
-	defer r.publishing.Unlock()
-	old := r.routes.Load()
-	if old.closed {
-		return nil
-	}
-	services := make(map[string]*version, len(old.services))
-	for name, v := range old.services {
-		next := v.withNewGates(v.status)
-		next.setPredecessor(v)
-		services[name] = next
-	}
-	t := newTable(services)
-	t.removed = old.removed
-	r.routes.Store(t)
-	for name, v := range old.services {
-		v.announceReplaced(services[name])
-	}
-	return slices.Collect(maps.Values(old.services))
-}
-
-// commitFigures has what was counted since the last changes committed.
-func (r *router) commitFigures() error {
-	r.publishing.Lock()
-	defer r.publishing.Unlock()
-	if t := r.routes.Load(); r.commit != nil && len(t.services) > 0 {
-		return r.commit(t, nil)
-	}
-	return nil
-}
-
-// close publishes the last table, which serves nobody, and returns the
-// versions that were served until then.
-func (r *router) close() []*version {
-	r.publishing.Lock()
-	defer r.publishing.Unlock()
-	old := r.routes.Load()
-	r.routes.Store(&table{closed: true})
-	for _, v := range old.services {
-		v.announceReplaced(nil)
-		if v.isHalted() {
-			close(v.resumed) // nothing is waited for any more
-		}
-	}
-	return slices.Collect(maps.Values(old.services))
-}
-
-// commit has the hooks keep what t says of services that have changed, and that those
-// are forgotten whose history was kept. Without any, something was only counted.
-func (o *Options) commit(t *table, forgotten []string, changed ...string) error {
+// commit has the hooks keep what t, which takes the place of previous, says of services
+// that have changed, and that those are forgotten whose history was kept. Without any,
+// something was only counted.
+func (o *Options) commit(previous, t *table, changed ...string) error {
 	switch {
+	case len(changed) == 0 && len(t.services) == 0:
 	case o.CommitDelta != nil:
-		d := Delta{All: t.all, Removed: forgotten}
+		d := Delta{All: t.all}
+		for _, name := range slices.Sorted(maps.Keys(previous.removed)) {
+			if t.removed[name] == nil && t.services[name] == nil {
+				d.Removed = append(d.Removed, name)
+			}
+		}
 		for _, name := range changed {
 			if v := t.services[name]; v != nil {
 				d.Changed = append(d.Changed, v.kept())
@@ -1567,6 +1406,20 @@ func (t *table) with(changes map[string]*version) *table {
 	}
 	changed.unnamed = changed.findUnnamed()
 	return changed
+}
+
+// next returns the table after t, in which these versions serve in place of those that t
+// has of their services; nil stands for none. It knows what they have served before.
+func (t *table) next(changes map[string]*version, keepHistory int) *table {
+	next := t.with(changes)
+	for _, service := range slices.Sorted(maps.Keys(changes)) {
+		previous, v := t.services[service], changes[service]
+		if v != nil {
+			v.setPredecessor(previous)
+		}
+		next.remember(service, previous, v, keepHistory)
+	}
+	return next
 }
 
 // findUnnamed returns the first site that has certificates, by the order of names.

@@ -251,8 +251,8 @@ func conflictOf(c claim, others iter.Seq2[string, wants], service string, mine p
 func checkTogether(members []*member, served *table, pending iter.Seq2[string, wants]) error {
 	changes, isChanged := make(map[string]*version), make(map[string]bool)
 	for _, m := range members {
-		if changes[m.service], isChanged[m.service] = nil, !m.isKept; m.spec != nil {
-			changes[m.service] = newVersion(Status{Service: m.service}, m.spec.wants, group{})
+		if changes[m.Name], isChanged[m.Name] = nil, !m.isKept; m.spec != nil {
+			changes[m.Name] = newVersion(Status{Service: m.Name}, m.spec.wants, group{})
 		}
 	}
 	together := served.with(changes)
@@ -268,8 +268,8 @@ func checkTogether(members []*member, served *table, pending iter.Seq2[string, w
 		if m.spec == nil || m.isKept {
 			continue
 		}
-		if err := together.conflict(m.service, m.spec.wants, others); err != nil {
-			errs = append(errs, ofService(m.service, err))
+		if err := together.conflict(m.Name, m.spec.wants, others); err != nil {
+			errs = append(errs, ofService(m.Name, err))
 		}
 	}
 	return verbose.Join(errs...)

@@ -1,8 +1,9 @@
-// Package reservation orders the changes of named things. Each change reserves
-// what it will have when it is published, so that of two that want the same the
-// later one is refused at once; and it gets a number, by which the newer of two
-// changes of one thing is told.
-package reservation
+// Package publish replaces versions of named things by newer ones, while others read
+// what there is. A Book orders the changes: each reserves what it will have when it is
+// published, so that of two that want the same the later one is refused at once, and
+// gets a number, by which the newer of two changes of one thing is told. A Publisher has
+// the versions that they come to committed, and then stores them in one step.
+package publish
 
 import (
 	"context"
@@ -27,8 +28,8 @@ type Reservation[T any] struct {
 	committing bool                    // it is too late to end it; guarded by Book.mu
 }
 
-// A Book has the reservations of changes that each want a T. Make one with New. Its
-// methods may be called from any goroutine.
+// A Book has the reservations of changes that each want a T. Make one with NewBook.
+// Its methods may be called from any goroutine.
 type Book[T any] struct {
 	superseded func(by uint64) error
 	closed     error
@@ -44,10 +45,10 @@ type Book[T any] struct {
 	isClosed bool
 }
 
-// New returns a Book without reservations. A change that a newer one ends gets the
+// NewBook returns a Book without reservations. A change that a newer one ends gets the
 // error that superseded returns for the number of that; one that Close ends or
 // refuses gets closed.
-func New[T any](superseded func(by uint64) error, closed error) *Book[T] {
+func NewBook[T any](superseded func(by uint64) error, closed error) *Book[T] {
 	return &Book[T]{
 		superseded: superseded, closed: closed, pending: make(map[*Reservation[T]]struct{}),
 		underWay: make(map[*Reservation[T]]struct{}), lines: make(map[string][]*waiter), changed: make(chan struct{}),

@@ -1,4 +1,4 @@
-package reservation_test
+package publish_test
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 
 	"github.com/matryer/is"
 
-	"github.com/shahnk19/parachute/internal/reservation"
+	"github.com/shahnk19/parachute/internal/publish"
 )
 
 var (
@@ -19,12 +19,12 @@ var (
 )
 
 const (
-	one reservation.Part = 1 << iota
+	one publish.Part = 1 << iota
 	two
 )
 
-func newBook() *reservation.Book[string] {
-	return reservation.New[string](func(by uint64) error { return fmt.Errorf("superseded by %d", by) }, errClosed)
+func newBook() *publish.Book[string] {
+	return publish.NewBook[string](func(by uint64) error { return fmt.Errorf("superseded by %d", by) }, errClosed)
 }
 
 func nothing(iter.Seq2[string, string]) error { return nil }
@@ -69,7 +69,7 @@ func TestReservationIsSeenUntilItIsPublishedOrEnds(t *testing.T) {
 
 func TestNewerChangeOfTheSamePartEndsAnOlderOneBeforeItsCommit(t *testing.T) {
 	tests := []struct {
-		older, newer reservation.Part
+		older, newer publish.Part
 		name         string
 		commits      bool
 		ended        bool
@@ -174,7 +174,7 @@ func TestSeveralChangesAreReservedTogetherOrNotAtAll(t *testing.T) {
 	b := newBook()
 	older, olderCtx, err := b.Reserve(t.Context(), "a", one, "x", nothing)
 	is.NoErr(err)
-	changes := []reservation.Change[string]{{Name: "a", Part: one, Wants: "y"}, {Name: "b", Part: one, Wants: "z"}}
+	changes := []publish.Change[string]{{Name: "a", Part: one, Wants: "y"}, {Name: "b", Part: one, Wants: "z"}}
 	_, _, err = b.ReserveAll(t.Context(), changes, func(iter.Seq2[string, string]) error { return errTaken })
 	is.Equal(err, errTaken)
 	is.NoErr(olderCtx.Err()) // nothing was begun, so nothing was ended
@@ -198,7 +198,7 @@ func TestSeveralChangesAreReservedTogetherOrNotAtAll(t *testing.T) {
 func TestWhatEndsOneOfSeveralChangesEndsAll(t *testing.T) {
 	is := is.New(t)
 	b := newBook()
-	all, ctx, err := b.ReserveAll(t.Context(), []reservation.Change[string]{{Name: "a", Part: one}, {Name: "b", Part: one}}, nothing)
+	all, ctx, err := b.ReserveAll(t.Context(), []publish.Change[string]{{Name: "a", Part: one}, {Name: "b", Part: one}}, nothing)
 	is.NoErr(err)
 	newer, _, err := b.Reserve(t.Context(), "b", one, "", nothing)
 	is.NoErr(err)
@@ -208,6 +208,6 @@ func TestWhatEndsOneOfSeveralChangesEndsAll(t *testing.T) {
 		b.End(r)
 	}
 	<-b.Close()
-	_, _, err = b.ReserveAll(t.Context(), []reservation.Change[string]{{Name: "a", Part: one}}, nothing)
+	_, _, err = b.ReserveAll(t.Context(), []publish.Change[string]{{Name: "a", Part: one}}, nothing)
 	is.Equal(err, errClosed)
 }

@@ -1,0 +1,202 @@
+package publish
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// A Publisher has the newest snapshot S of named things, each of which has one version V
+// or none. A snapshot never changes: readers load it, and wait for nobody, while the
+// changes of a Book, which want a W each, take turns to replace it. Make one with New.
+// Its methods may be called from any goroutine, but not from the funcs that they call.
+type Publisher[S, V, W any] struct {
+	book    *Book[W]
+	current atomic.Pointer[S]
+
+	// mu is held from before a commit until its snapshot is stored, so that what is
+	// kept and what is read change in the same order. It guards what follows.
+	mu       sync.Mutex
+	of       Snapshots[S, V]
+	isClosed bool
+}
+
+// Snapshots says what a Publisher has to know of its snapshots. It calls one of these
+// funcs at a time.
+type Snapshots[S, V any] struct {
+	// Versions returns the versions in s by the names of their things.
+	Versions func(s *S) map[string]*V
+
+	// Next returns the snapshot after s, in which there are these versions in place of
+	// those that s has of their things; nil stands for none. Until it is published the
+	// versions may still be changed.
+	Next func(s *S, changes map[string]*V) *S
+
+	// Commit, if not nil, keeps what next, which is about to take the place of previous,
+	// says of the things with these names. An error keeps next from being published.
+	Commit func(previous, next *S, names ...string) error
+
+	// Replaced is called when previous has been replaced by next, which is nil if the
+	// thing is not there any more.
+	Replaced func(previous, next *V)
+
+	// Published, if not nil, is called when all has been said about a Publication, for
+	// whoever does the same elsewhere.
+	Published func(name string, next *V)
+}
+
+// New returns a Publisher of first, whose reservations are in the Book.
+func New[S, V, W any](b *Book[W], first *S, of Snapshots[S, V]) *Publisher[S, V, W] {
+	p := &Publisher[S, V, W]{book: b, of: of}
+	p.current.Store(first)
+	return p
+}
+
+// Load returns the newest snapshot.
+func (p *Publisher[S, V, W]) Load() *S { return p.current.Load() }
+
+// A Publication is the next version of one thing.
+type Publication[V, W any] struct {
+	Name        string
+	Reservation *Reservation[W] // ends when it is published; nil: there is none
+
+	// Change makes the next version of the current one, which is nil where there is
+	// none. To return nil takes the thing out.
+	Change   func(current *V) (next *V, err error)
+	Announce func(next *V) // is called when it is published, before the next change has its turn
+
+	// Refused, if not nil, takes an error of the commit, and what has changed is
+	// published all the same. It must be nil or not for all that are published together.
+	Refused *error
+
+	Previous, Next *V // what was replaced by what, once it is published
+}
+
+// Publish is PublishAll for one thing: res may be nil.
+func (p *Publisher[S, V, W]) Publish(ctx context.Context, res *Reservation[W], name string, change func(current *V) (next *V, err error), announce func(next *V)) (previous, next *V, err error) {
+	one := &Publication[V, W]{Name: name, Reservation: res, Change: change, Announce: announce}
+	if err := p.PublishAll(ctx, one); err != nil {
+		return nil, nil, err
+	}
+	return one.Previous, one.Next, nil
+}
+
+// PublishAll replaces the current versions of different things from one moment to the
+// next: all of them or none. It has the outcome committed before, and then stores the
+// snapshot that says so. After an error, which may be a change's, the commit's or the
+// cause of ctx's end, nothing has changed.
+func (p *Publisher[S, V, W]) PublishAll(ctx context.Context, all ...*Publication[V, W]) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var reservations []*Reservation[W]
+	for _, one := range all {
+		if one.Reservation != nil {
+			reservations = append(reservations, one.Reservation)
+		}
+	}
+	if err := p.book.Commit(ctx, reservations...); err != nil {
+		return err
+	}
+	current := p.Load()
+	versions, changes := p.of.Versions(current), make(map[string]*V)
+	var changed []*Publication[V, W]
+	for _, one := range all {
+		previous := versions[one.Name]
+		next, err := one.Change(previous)
+		if err != nil {
+			return err
+		}
+		if one.Previous, one.Next = previous, next; previous != nil || next != nil {
+			changes[one.Name], changed = next, append(changed, one)
+		}
+	}
+	if len(changed) == 0 {
+		return nil
+	}
+	next := p.of.Next(current, changes)
+	if p.of.Commit != nil {
+		switch err := p.of.Commit(current, next, slices.Sorted(maps.Keys(changes))...); {
+		case err != nil && all[0].Refused == nil:
+			return err
+		case err != nil:
+			*all[0].Refused = err
+		}
+	}
+	p.book.Publish(func() { p.current.Store(next) }, reservations...)
+	for _, one := range changed {
+		if one.Previous != nil {
+			p.of.Replaced(one.Previous, one.Next)
+		}
+		one.Announce(one.Next)
+		if p.of.Published != nil {
+			p.of.Published(one.Name, one.Next)
+		}
+	}
+	return nil
+}
+
+// PublishFirst publishes without a commit what was there before the Publisher, and
+// reports true, if it has no version yet, was not closed, and nothing was reserved.
+// Numbers then go on after last.
+func (p *Publisher[S, V, W]) PublishFirst(first *S, last uint64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.isClosed || len(p.of.Versions(p.Load())) > 0 {
+		return false
+	}
+	return p.book.PublishFirst(last, func() { p.current.Store(first) })
+}
+
+// Renew publishes without a commit what renewed makes of each version, and returns those
+// that were replaced: none after Close.
+func (p *Publisher[S, V, W]) Renew(renewed func(current *V) *V) (replaced []*V) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.isClosed {
+		return nil
+	}
+	current, changes := p.Load(), make(map[string]*V)
+	for name, v := range p.of.Versions(current) {
+		changes[name] = renewed(v)
+	}
+	return p.replaceLocked(p.of.Next(current, changes))
+}
+
+// Close publishes last, which has no versions, without a commit, and returns the
+// versions that were published until then. Nothing may be published any more.
+func (p *Publisher[S, V, W]) Close(last *S) (replaced []*V) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.isClosed = true
+	return p.replaceLocked(last)
+}
+
+func (p *Publisher[S, V, W]) replaceLocked(next *S) (replaced []*V) {
+	previous, versions := p.of.Versions(p.Load()), p.of.Versions(next)
+	p.current.Store(next)
+	for name, v := range previous {
+		p.of.Replaced(v, versions[name])
+	}
+	return slices.Collect(maps.Values(previous))
+}
+
+// CommitAgain has what the current snapshot says of the things with these names
+// committed, unless the Publisher is closed or commits nothing any more.
+func (p *Publisher[S, V, W]) CommitAgain(names ...string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.isClosed || p.of.Commit == nil {
+		return nil
+	}
+	current := p.Load()
+	return p.of.Commit(current, current, names...)
+}
+
+// StopCommitting has nothing committed any more.
+func (p *Publisher[S, V, W]) StopCommitting() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.of.Commit = nil
+}
