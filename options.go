@@ -38,6 +38,7 @@ import (
 	"github.com/shahnk19/parachute/internal/pages"
 	"github.com/shahnk19/parachute/internal/redirects"
 	"github.com/shahnk19/parachute/internal/split"
+	"github.com/shahnk19/parachute/internal/sticky"
 	"github.com/shahnk19/parachute/internal/verbose"
 	"github.com/shahnk19/parachute/internal/wire"
 )
@@ -885,7 +886,7 @@ type rules struct {
 	networks  networks.Rules
 	users     *credentials.Users // nil: no password is asked for
 	redirects redirects.Rules
-	affinity  *affinity.Cookie  // nil: no visitor stays with a target
+	affinity  *sticky.Cookie    // nil: no visitor stays with a target
 	trusted   []netip.Prefix    // who is believed what a request has been through
 	request   func(http.Header) // changes what goes to a target; nil: nothing does
 	answer    answer.Rules
@@ -930,7 +931,7 @@ func newRules(d *Deployment, p *Proxy) (*rules, error) {
 		r.pages, err = p.pages.Load(d.ErrorPages)
 	}
 	if err == nil && d.Affinity != "" {
-		r.affinity, err = affinity.Parse(d.Affinity, d.PathPrefixes)
+		r.affinity, err = sticky.Parse(d.Affinity, d.PathPrefixes)
 	}
 	if err != nil {
 		return nil, faultf(ErrInvalid, "%v", err)

@@ -336,7 +336,7 @@ func (q *request) attempt() (again bool) {
 	}
 	q.chooseGroup()
 	if cookie := version.rules.affinity; cookie != nil {
-		q.visitor = affinity.VisitorOf(q.r.Header, cookie.Name)
+		q.visitor = cookie.Visitor(q.r.Header)
 	}
 	lane := q.group.pick(q.start.Sub(q.proxy.began), q.tried, q.isReadOnly(), q.visitor)
 	if lane == nil {

@@ -30,6 +30,7 @@ import (
 	"github.com/shahnk19/parachute/internal/probe"
 	"github.com/shahnk19/parachute/internal/reason"
 	"github.com/shahnk19/parachute/internal/resolve"
+	"github.com/shahnk19/parachute/internal/sticky"
 	"github.com/shahnk19/parachute/internal/trust"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
@@ -413,7 +414,7 @@ func pickAmong(lanes []*lane, visitor affinity.Visitor, now time.Duration, suits
 // keep returns the cookies by which a visitor stays with l from now on. Where the group
 // has readers, a visitor stays with one target for reading and with another for all
 // else.
-func (g *group) keep(c *affinity.Cookie, visitor affinity.Visitor, l *lane, secure bool) []string {
+func (g *group) keep(c *sticky.Cookie, visitor affinity.Visitor, l *lane, secure bool) []string {
 	others := g.readers
 	if slices.Contains(others, l) {
 		others = g.writers

@@ -1,11 +1,11 @@
 // Package affinity has each visitor stay with the one of several candidates that has
-// answered them first, by a cookie.
+// answered them first, by a value that they send with every request.
 //
-// The value of the cookie is an identifier, followed by one or two tokens. Each token
-// stands for a candidate; only who has the key can tell for which. The identifier is
-// one of a million, too few to tell every visitor from all others. It decides where
-// the visitor goes when a candidate is gone, so that all of their requests, even those
-// that are under way at once, go to the same one.
+// The value is an identifier, followed by one or two tokens. Each token stands for a
+// candidate; only who has the key can tell for which. The identifier is one of a
+// million, too few to tell every visitor from all others. It decides where the visitor
+// goes when a candidate is gone, so that all of their requests, even those that are
+// under way at once, go to the same one.
 package affinity
 
 import (
@@ -15,12 +15,9 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"fmt"
-	"net/http"
-
-	"github.com/shahnk19/parachute/internal/cookies"
 )
 
-// The lengths of what the value of a cookie consists of.
+// The lengths of what a value consists of.
 const (
 	idSize    = 4
 	tokenSize = 8
@@ -33,7 +30,7 @@ func NewKey() []byte {
 	return key
 }
 
-// Token returns what stands for a service's candidate in cookies. The same key makes
+// Token returns what stands for a service's candidate in values. The same key makes
 // the same tokens in every process.
 func Token(key []byte, service, address string) string {
 	mac := hmac.New(sha256.New, key)
@@ -48,31 +45,34 @@ type Visitor struct {
 	tokens string // each with a dot before it
 }
 
-// maxCookies is how many cookies of the same name are looked at. Services below
-// different prefixes may have set one each.
-const maxCookies = 8
-
-// VisitorOf returns who sent a request with the header h, as the cookies with that name
-// tell. What cannot be such a cookie counts for nothing.
-func VisitorOf(h http.Header, name string) (v Visitor) {
-	n := 0
-	for value := range cookies.Values(h, name) {
-		if n++; n > maxCookies {
-			break
-		}
-		if !isValue(value) {
-			continue
-		}
-		if v.id == "" {
-			v.id = value[:idSize] // browsers send the cookie with the longest path first
-		}
-		if v.tokens == "" {
-			v.tokens = value[idSize:]
-		} else {
-			v.tokens += value[idSize:]
-		}
+// Note notes a value that came with the visitor's request. It may be called again, for
+// the candidates of others who have sent the visitor a value. What cannot be a value
+// counts for nothing.
+func (v *Visitor) Note(value string) {
+	if !isValue(value) {
+		return
 	}
-	return v
+	if v.id == "" {
+		v.id = value[:idSize]
+	}
+	if v.tokens == "" {
+		v.tokens = value[idSize:]
+	} else {
+		v.tokens += value[idSize:]
+	}
+}
+
+// Value returns the value by which the visitor stays with the candidate that has the
+// token, and with the one that has the second token; if that is "", there is none.
+func (v Visitor) Value(token, second string) string {
+	id := v.id
+	if id == "" {
+		id = rand.Text()[:idSize]
+	}
+	if second != "" {
+		second = "." + second
+	}
+	return id + "." + token + second
 }
 
 // isValue reports whether s has the form of a value.

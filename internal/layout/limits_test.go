@@ -26,7 +26,7 @@ func notUsedUp() map[string]string {
 	all := make(map[string]string)
 	for why, names := range map[string]string{
 		"files and values that whoever deploys has written": `credentials.maxFile credentials.maxName credentials.maxCost headers.maxPattern headers.maxProgram
-			keypair.maxSize pages.maxSize pages.maxStatus trust.maxFile naming.maxLen affinity.maxName`,
+			keypair.maxSize pages.maxSize pages.maxStatus trust.maxFile naming.maxLen sticky.maxName`,
 		"what a command on the control socket uses": `control.maxBody control.queryTimeout control.dialTimeout control.maxPending control.finalWriteTimeout
 			control.maxLogFollowers control.outcomeTimeout control.readHeaderTimeout control.bodyTimeout control.writeTimeout control.idleTimeout
 			control.maxHeaderBytes control.lockTimeout metrics.maxAttempted`,

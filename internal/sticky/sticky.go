@@ -1,13 +1,16 @@
-package affinity
+// Package sticky remembers in a cookie which targets a visitor stays with.
+package sticky
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
+	"github.com/shahnk19/parachute/internal/affinity"
+	"github.com/shahnk19/parachute/internal/cookies"
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/hostname"
 )
@@ -85,18 +88,28 @@ func cookiePath(prefix string) string {
 	return path
 }
 
-// Set returns the values of Set-Cookie by which v is sent to the candidate with the
-// token from now on. A second candidate that the visitor stays with is kept; "": there
-// is none. If secure is set, the request came over TLS, and the cookie is for TLS only.
-func (c *Cookie) Set(v Visitor, token, second string, secure bool) []string {
-	id := v.id
-	if id == "" {
-		id = rand.Text()[:idSize]
+// maxCookies is how many cookies of the same name are looked at. Services below
+// different prefixes may have set one each.
+const maxCookies = 8
+
+// Visitor returns who sent a request with the header h, as the cookies with c's name
+// tell. What cannot be such a cookie counts for nothing.
+func (c *Cookie) Visitor(h http.Header) (v affinity.Visitor) {
+	n := 0
+	for value := range cookies.Values(h, c.Name) { // browsers send the cookie with the longest path first
+		if n++; n > maxCookies {
+			break
+		}
+		v.Note(value)
 	}
-	cookie := c.Name + "=" + id + "." + token
-	if second != "" {
-		cookie += "." + second
-	}
+	return v
+}
+
+// Set returns the values of Set-Cookie by which v is sent to the target with the token
+// from now on. A second target that the visitor stays with is kept; "": there is none.
+// If secure is set, the request came over TLS, and the cookie is for TLS only.
+func (c *Cookie) Set(v affinity.Visitor, token, second string, secure bool) []string {
+	cookie := c.Name + "=" + v.Value(token, second)
 	end := ""
 	if secure {
 		end = "; Secure"
