@@ -16,6 +16,7 @@ import (
 
 	"github.com/shahnk19/parachute/internal/certificate"
 	"github.com/shahnk19/parachute/internal/field"
+	"github.com/shahnk19/parachute/internal/health"
 	"github.com/shahnk19/parachute/internal/http1"
 	"github.com/shahnk19/parachute/internal/keypair"
 	"github.com/shahnk19/parachute/internal/proxytest"
@@ -70,7 +71,7 @@ func serving(n int) (*Proxy, string) {
 		name := fmt.Sprintf("service-%d", i)
 		host = name + ".example.com"
 		t := idle()
-		t.healthy.Store(true)
+		t.health.Record(health.Result{Passed: true}, nil)
 		main := newGroup([]*target{t}, nil, "")
 		main.writers[0].exchange = nothing()
 		services[name] = newVersion(Status{Service: name, Generation: 1}, wants{claims: []claim{{Host: host}}}, main)

@@ -16,6 +16,7 @@ import (
 	"github.com/shahnk19/parachute/internal/advice"
 	"github.com/shahnk19/parachute/internal/descriptors"
 	"github.com/shahnk19/parachute/internal/endpoint"
+	"github.com/shahnk19/parachute/internal/health"
 	"github.com/shahnk19/parachute/internal/healthcheck"
 	"github.com/shahnk19/parachute/internal/histogram"
 	"github.com/shahnk19/parachute/internal/interrupted"
@@ -309,33 +310,6 @@ func (t *target) probeKey() probeKey {
 	return k
 }
 
-// probeEagerly probes at once, and then after pauses of 50, 100, 200 ms and so on,
-// until the target is healthy or the pause reaches the interval. Then it joins the
-// schedule, which probes at the interval, once for all targets with the same key.
-// It returns early if ctx ends.
-//
-// The eager probes are not shared, and t gets no result of a probe that began before
-// it joined. So a deploy is never judged by a probe that is older than itself.
-func (t *target) probeEagerly(ctx context.Context) {
-	defer close(t.settled)
-	for pause := 50 * time.Millisecond; ; pause *= 2 {
-		r := t.prober.probe(ctx)
-		if ctx.Err() != nil {
-			return // the probe was cut off, and says nothing about the target
-		}
-		t.conclude(r)
-		if t.healthy.Load() || pause >= t.check.Interval {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(t.beforeProof(pause)):
-		}
-	}
-	t.regular = t.schedule.Join(t.probeKey(), t.shareProbes, t.conclude)
-}
-
 // shareProbes returns t's check for the schedule. The check does not depend on t:
 // other targets may need it after t is closed.
 func (t *target) shareProbes() probe.Check[*probeResult] {
@@ -351,8 +325,12 @@ func (t *target) shareProbes() probe.Check[*probeResult] {
 	return c
 }
 
-// A monitor follows the probes of the targets that one deploy brought.
+// A monitor follows the probes of the targets that one deploy brought. Restored targets
+// serve before anything is known of them. Their requests wait until its Tracker has
+// settled, but only for a moment. Where visitors stay with a target, it must be known of
+// each whether it is well, lest they are sent to another.
 type monitor struct {
+	*health.Tracker
 	notify     func(Event)
 	generation atomic.Uint64 // of the deploy
 	shortages  *descriptors.Reporter
@@ -360,25 +338,13 @@ type monitor struct {
 	limit      time.Duration // of the wait; 0: there is none
 	waiting    atomic.Bool   // a deploy waits, so every probe is an event
 	silent     atomic.Bool   // no probe is one, for the targets have been replaced
-	changed    chan struct{} // with a buffer of one: a probe has ended since the last receive
-
-	// Restored targets serve before anything is known of them. Their requests
-	// wait for settled, but only for a moment. Where visitors stay with a target, it
-	// must be known of each whether it is well, lest they are sent to another.
-	settled  chan struct{} // closed when a probe has passed, unless thorough, or each target was probed
-	thorough bool
-	settling sync.Once
-	unprobed atomic.Int64 // targets of which no probe has ended
 }
 
-func newMonitor(targets int, waiting bool, limit time.Duration, notify func(Event)) *monitor {
-	m := &monitor{notify: notify, began: time.Now(), limit: max(limit, 0), changed: make(chan struct{}, 1), settled: make(chan struct{})}
+func newMonitor(targets int, thorough, waiting bool, limit time.Duration, notify func(Event)) *monitor {
+	m := &monitor{Tracker: health.NewTracker(targets, thorough), notify: notify, began: time.Now(), limit: max(limit, 0)}
 	m.waiting.Store(waiting)
-	m.unprobed.Store(int64(targets))
 	return m
 }
-
-func (m *monitor) settle() { m.settling.Do(func() { close(m.settled) }) }
 
 // observe handles the end of a probe of t. probes is the number of t's probes that
 // have ended; changed says whether t's health has changed.
@@ -404,13 +370,7 @@ func (m *monitor) observe(t *target, p *Probe, probes int, changed bool) {
 		e.Kind = EventUnhealthy
 		notify(e)
 	}
-	if probes == 1 && m.unprobed.Add(-1) == 0 || p.Passed && !m.thorough {
-		m.settle()
-	}
-	select {
-	case m.changed <- struct{}{}:
-	default:
-	}
+	m.Note(probes == 1, p.Passed)
 }
 
 // awaitHealthy waits until all targets are healthy at once. It returns an
@@ -418,32 +378,20 @@ func (m *monitor) observe(t *target, p *Probe, probes int, changed bool) {
 // ctx ends, unless another change or the end of the Proxy ends it.
 func (m *monitor) awaitHealthy(ctx context.Context, targets []*target, d *Deployment) error {
 	defer m.waiting.Store(false)
-	limit := d.Timeouts.Deploy
-	var timeout <-chan time.Time
-	if limit >= 0 {
-		timer := time.NewTimer(limit)
-		defer timer.Stop()
-		timeout = timer.C
+	err := m.Await(ctx, d.Timeouts.Deploy, func() bool { return allHealthy(targets) })
+	if err == nil {
+		return nil
 	}
-	for !allHealthy(targets) {
-		select {
-		case <-m.changed:
-		case <-timeout:
-			if err := unhealthy(targets, d); len(err.Targets) > 0 {
-				return err
-			}
-			return nil // the last target has become healthy just now
-		case <-ctx.Done():
-			err := unhealthy(targets, d)
-			err.Waited = time.Since(m.began).Round(time.Millisecond)
-			return interrupted.Error(ctx, err, ErrSuperseded, ErrClosed)
-		}
+	missing := unhealthy(targets, d)
+	switch {
+	case err != health.ErrTimeout:
+		missing.Waited = time.Since(m.began).Round(time.Millisecond)
+		return interrupted.Error(ctx, missing, ErrSuperseded, ErrClosed)
+	case len(missing.Targets) == 0:
+		return nil // the last target has become healthy just now
 	}
-	return nil
+	return missing
 }
-
-// isHealthy reports whether requests may be sent to t.
-func (t *target) isHealthy() bool { return t.healthy.Load() && !t.ejection.IsEjected() }
 
 // conclude applies the result of a probe to t and tells its monitor.
 func (t *target) conclude(r *probeResult) {
@@ -454,44 +402,9 @@ func (t *target) conclude(r *probeResult) {
 		}
 		t.conns.CloseStale() // the probe has looked the name up
 	}
-	probes, changed := t.record(&r.Probe)
+	said := health.Result{Began: r.Time, Passed: r.Passed, Refused: r.Cause == CauseRefused, Void: r.Cause == CauseShortage}
+	probes, changed := t.health.Record(said, &r.Probe)
 	t.monitor.observe(t, &r.Probe, probes, changed)
-}
-
-// record keeps a probe. It returns the number of the target's probes that have
-// ended, and whether the target's health has changed.
-func (t *target) record(p *Probe) (probes int, changed bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.probes++
-	if p.Cause == CauseShortage {
-		if t.last == nil || t.last.Cause == CauseShortage {
-			t.last = p // there is nothing better to show
-		}
-		return t.probes, false
-	}
-	if t.last == nil || t.last.Passed != p.Passed {
-		t.streak, t.passing = 0, p.Time
-	}
-	t.last = p
-	t.streak++
-	now, needed := HealthUnhealthy, t.check.Fall
-	if p.Passed {
-		now, needed = HealthHealthy, t.check.Rise
-		if !t.proved && p.Time.Sub(t.passing) < t.proof {
-			return t.probes, false
-		}
-		if t.ejection.Passed() {
-			t.since, changed = time.Now(), t.health == HealthHealthy
-		}
-	}
-	if now == t.health || t.streak < needed {
-		return t.probes, changed
-	}
-	t.health, t.since = now, time.Now()
-	t.healthy.Store(p.Passed)
-	t.proved = t.proved || p.Passed
-	return t.probes, true
 }
 
 // awaitAll waits for all members side by side, as await does. The error tells of every
@@ -517,7 +430,7 @@ func (p *Proxy) awaitAll(ctx context.Context, members []*member) error {
 }
 
 func allHealthy(targets []*target) bool {
-	return !slices.ContainsFunc(targets, func(t *target) bool { return !t.healthy.Load() })
+	return !slices.ContainsFunc(targets, func(t *target) bool { return !t.health.Passes() })
 }
 
 // unhealthy returns an error with the addresses of d that are not healthy, each once.
@@ -527,17 +440,12 @@ func unhealthy(targets []*target, d *Deployment) *UnhealthyError {
 		err.Host = d.Hosts[i]
 	}
 	for _, t := range targets {
-		if u, ok := t.unhealthy(); ok && !slices.ContainsFunc(err.Targets, func(o UnhealthyTarget) bool { return o.Address == u.Address }) {
-			err.Targets = append(err.Targets, u)
+		isTold := slices.ContainsFunc(err.Targets, func(o UnhealthyTarget) bool { return o.Address == t.address })
+		if now := t.health.Snapshot(); !t.health.Passes() && !isTold {
+			err.Targets = append(err.Targets, UnhealthyTarget{Address: t.address, Probes: now.Probes, Last: now.Last})
 		}
 	}
 	return err
-}
-
-func (t *target) unhealthy() (UnhealthyTarget, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return UnhealthyTarget{Address: t.address, Probes: t.probes, Last: t.last}, t.health != HealthHealthy
 }
 
 // An UnhealthyError holds what each target answered that did not become healthy in
@@ -624,13 +532,8 @@ func (t *Traffic) UnmarshalJSON(b []byte) error { return wire.Unmarshal(b, t) }
 // status returns the status of t without the requests in flight. at is the time
 // since the Proxy was made.
 func (t *target) status(at time.Duration) TargetStatus {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	s := TargetStatus{Address: t.address, Health: t.health, Since: t.since, Probe: t.last, Traffic: trafficOf(t.traffic.Minute(at))}
-	if since, ok := t.ejection.Since(); ok && t.health == HealthHealthy {
-		s.Health, s.Since = HealthUnhealthy, since
-	}
-	return s
+	now := t.health.Snapshot()
+	return TargetStatus{Address: t.address, Health: Health(now.Health), Since: now.Since, Probe: now.Last, Traffic: trafficOf(t.traffic.Minute(at))}
 }
 
 func trafficOf(m histogram.TrafficMinute) Traffic {

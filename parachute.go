@@ -514,7 +514,7 @@ func (p *Proxy) restore(status Status, others map[string]*version, byHost map[st
 	if baking != nil {
 		p.restoreFallback(v, *baking)
 	}
-	v.settling = waiting.Settle(m.settled, time.Second)
+	v.settling = waiting.Settle(m.Settled(), time.Second)
 	if status.Rollout == nil {
 		return v, nil
 	}

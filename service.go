@@ -303,7 +303,7 @@ func (p *Proxy) start(status Status, s *spec, waiting bool) (*version, *monitor)
 
 // newGroup returns the group of the targets of s, which are not probed yet.
 func (p *Proxy) newGroup(service string, generation uint64, s *spec, waiting bool) (group, *monitor) {
-	m := newMonitor(len(s.targets), waiting, s.Timeouts.Deploy, func(e Event) {
+	m := newMonitor(len(s.targets), s.Affinity != "", waiting, s.Timeouts.Deploy, func(e Event) {
 		if generation == 0 {
 			return // it is of a check, which changes nothing
 		}
@@ -311,13 +311,13 @@ func (p *Proxy) newGroup(service string, generation uint64, s *spec, waiting boo
 		p.emit(e)
 	})
 	m.generation.Store(generation)
-	m.shortages, m.thorough = p.shortages, s.Affinity != ""
+	m.shortages = p.shortages
 	current := p.router.routes.Load().services[service]
 	var targets []*target
 	for _, at := range s.targets {
 		t := p.newTarget(at, s, m)
 		if waiting && current.isAt(at.Place()) {
-			t.proof = proofOfReuse
+			t.health.DemandProof(proofOfReuse)
 		}
 		targets = append(targets, t)
 	}
@@ -719,7 +719,7 @@ func (t *trial) isOf(v *version) bool {
 // resumed.
 func (t *trial) lost() string {
 	current := t.current()
-	if current == nil || slices.ContainsFunc(t.brought, func(b *target) bool { return !b.isLost(current.since) }) {
+	if current == nil || slices.ContainsFunc(t.brought, func(b *target) bool { return !b.health.IsLost(current.since) }) {
 		return ""
 	}
 	var why []string
@@ -737,7 +737,7 @@ func (t *trial) unhealthy() (addresses []string) {
 		return nil // a newer change has let go of them
 	}
 	for _, b := range t.brought {
-		if b.isUnhealthy(v.since) {
+		if b.health.IsUnhealthy(v.since) {
 			addresses = append(addresses, b.address)
 		}
 	}

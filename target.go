@@ -18,11 +18,11 @@ import (
 	"github.com/shahnk19/parachute/internal/balance"
 	"github.com/shahnk19/parachute/internal/deep"
 	"github.com/shahnk19/parachute/internal/duration"
-	"github.com/shahnk19/parachute/internal/ejection"
 	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
+	"github.com/shahnk19/parachute/internal/health"
 	"github.com/shahnk19/parachute/internal/histogram"
 	"github.com/shahnk19/parachute/internal/inuse"
 	"github.com/shahnk19/parachute/internal/listening"
@@ -55,26 +55,9 @@ type target struct {
 	served   atomic.Pointer[histogram.Total]   // counts the requests that this target got last, for the history
 	inUse    *inuse.Counter[endpoint.Endpoint] // of all targets of the Proxy, by place
 
-	healthy  atomic.Bool    // according to the probes alone
-	outcomes balance.Record // of the requests to it
-	ejection ejection.State // because of those
-
-	stop    context.CancelFunc                    // ends the eager probing
-	settled chan struct{}                         // closed when the eager probing has ended
-	regular *probe.Member[probeKey, *probeResult] // the probing at intervals; nil: it did not begin. Valid once settled is closed
-
-	// A first probe that passes is not believed before another one has passed that
-	// began so much later. Set before start.
-	proof time.Duration
-
-	mu      sync.Mutex // guards what follows
-	health  Health
-	since   time.Time // when health became what it is
-	streak  int       // the number of probes in a row with the result of the last one
-	passing time.Time // when the first of them began, if they have passed
-	proved  bool      // it has been healthy
-	probes  int       // the number of probes that have ended
-	last    *Probe
+	health   health.State[*Probe]
+	outcomes balance.Record                           // of the requests to it
+	probing  *probe.Following[probeKey, *probeResult] // valid once start was called
 }
 
 // proofOfReuse is the proof that is asked of a target at an address which the
@@ -118,9 +101,8 @@ func (p *Proxy) newTarget(at parsedTarget, s *spec, m *monitor) *target {
 		traffic:  new(histogram.Traffic),
 		inUse:    &p.targetsInUse,
 		http2:    at.Scheme != "http",
-		health:   HealthUnknown,
-		since:    time.Now(),
 	}
+	t.health.Init(s.HealthCheck.Rise, s.HealthCheck.Fall)
 	t.served.Store(new(histogram.Total))
 	t.exchange = t.conns.Exchange
 	if at.Network == "tcp" {
@@ -129,23 +111,26 @@ func (p *Proxy) newTarget(at parsedTarget, s *spec, m *monitor) *target {
 	return t
 }
 
-// start begins to probe the target.
+// start begins to probe the target: eagerly until it is healthy or the pauses reach the
+// interval, and from then on at the interval, once for all targets with the same key.
+//
+// The eager probes are not shared, and t gets no result of a probe that began before
+// start. So a deploy is never judged by a probe that is older than itself.
 func (t *target) start() {
 	t.inUse.Acquire(t.prober.endpoint.Place())
-	ctx, stop := context.WithCancel(context.Background())
-	t.stop, t.settled = stop, make(chan struct{})
-	go t.probeEagerly(ctx)
+	t.probing = t.schedule.Follow(probe.Subject[probeKey, *probeResult]{
+		Key:      t.probeKey(),
+		Share:    t.shareProbes,
+		Report:   t.conclude,
+		Run:      t.prober.probe,
+		Interval: t.check.Interval,
+		Pause:    t.health.Pause,
+	})
 }
 
 // stopProbes ends the probing and waits for its end. After it returns, no
 // event about the target is emitted.
-func (t *target) stopProbes() {
-	t.stop()
-	<-t.settled
-	if t.regular != nil {
-		t.regular.Leave()
-	}
-}
+func (t *target) stopProbes() { t.probing.Stop() }
 
 // close ends the probing and cuts off every exchange. After it returns, nothing
 // is sent to the target, and none of its goroutines runs.
@@ -170,52 +155,12 @@ func closeAll(targets []*target) {
 	}
 }
 
-// beforeProof returns pause, the time until the next eager probe, or less where the
-// proof of t is due before.
-func (t *target) beforeProof(pause time.Duration) time.Duration {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if due := t.proof - time.Since(t.passing); due > 0 && t.last != nil && t.last.Passed {
-		return min(pause, due)
-	}
-	return pause
-}
-
-// isLost reports whether t, which has been healthy, serves no more: it refuses
-// connections, or has failed lostProbes probes in a row. Nothing counts that was seen
-// before since.
-func (t *target) isLost(since time.Time) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch {
-	case !t.proved:
-		return false // a deploy that was forced knew that
-	case t.ejection.IsRefused():
-		return true
-	case t.last == nil || t.last.Passed || t.last.Time.Before(since):
-		return false
-	}
-	return t.last.Cause == CauseRefused || t.streak >= lostProbes
-}
-
 // failure returns what is wrong with t, which is lost.
 func (t *target) failure() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.last == nil || t.last.Passed {
-		return fmt.Sprintf("%s takes no connections", t.address)
+	if last := t.health.Snapshot().Last; last != nil && !last.Passed {
+		return fmt.Sprintf("%s is unhealthy: %v", t.address, last)
 	}
-	return fmt.Sprintf("%s is unhealthy: %v", t.address, t.last)
-}
-
-// isUnhealthy reports whether t does not pass its probes, or is lost.
-func (t *target) isUnhealthy(since time.Time) bool {
-	if t.isLost(since) {
-		return true
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.health == HealthUnhealthy
+	return fmt.Sprintf("%s takes no connections", t.address)
 }
 
 // silence says whether the probes of targets are no events, since the targets have
@@ -258,9 +203,6 @@ func addressesOf(targets []*target) (addresses []string) {
 	return endpoint.Distinct(addresses)
 }
 
-// lostProbes is after how many failed probes in a row a target is lost.
-const lostProbes = 3
-
 // record notes in the outcome how an exchange with l's target ended, and judges
 // the target by it.
 func (q *request) record(l *lane, res *forward.Result, err error) {
@@ -294,12 +236,12 @@ func (q *request) judge(l *lane, why reason.Reason, status int, now time.Duratio
 		t.outcomes.Note(now, failed)
 	}
 	if err == nil {
-		t.ejection.Answered()
+		t.health.Ejection.Answered()
 	}
 	switch {
 	case why == reason.Descriptors:
 		q.proxy.shortages.Report("a request could not be sent on", err)
-	case why == reason.Dial && t.ejection.Refused():
+	case why == reason.Dial && t.health.Ejection.Refused():
 		q.eject(t, false, err)
 	case failed && q.group.hasOutlier(t, now):
 		q.eject(t, true, cmp.Or(err, errOutlier))
@@ -310,7 +252,7 @@ func (q *request) judge(l *lane, why reason.Reason, status int, now time.Duratio
 // outlier where that would leave less than half of the siblings.
 func (q *request) eject(t *target, outlier bool, err error) {
 	mayStay := func() bool { return q.group.canSpare(t) && !(outlier && q.group.isHalfEjected(t)) }
-	if t.ejection.Eject(outlier, mayStay) {
+	if t.health.Ejection.Eject(outlier, mayStay) {
 		q.proxy.emit(Event{Kind: EventUnhealthy, Service: q.outcome.Service, Generation: q.outcome.Generation, Target: t.address, Err: err})
 	}
 }
@@ -391,7 +333,7 @@ func targetsOf(lanes []*lane) []*target {
 // a candidate, for a check may be wrong, and an answer beats none.
 func (g *group) pick(now time.Duration, tried []*target, reading bool, visitor affinity.Visitor) *lane {
 	isUntried := func(l *lane) bool { return !slices.Contains(tried, l.target) }
-	suits := func(l *lane) bool { return l.target.isHealthy() && isUntried(l) }
+	suits := func(l *lane) bool { return l.target.health.IsHealthy() && isUntried(l) }
 	if reading {
 		if l, ok := pickAmong(g.readers, visitor, now, suits); ok {
 			return l
@@ -428,7 +370,7 @@ func (g *group) keep(c *sticky.Cookie, visitor affinity.Visitor, l *lane, secure
 
 // canSpare reports whether a healthy target would get t's requests instead.
 func (g *group) canSpare(t *target) bool {
-	isOther := func(l *lane) bool { return l.target != t && l.target.isHealthy() }
+	isOther := func(l *lane) bool { return l.target != t && l.target.health.IsHealthy() }
 	return slices.ContainsFunc(g.writers, isOther) ||
 		g.isReader(t) && slices.ContainsFunc(g.readers, isOther)
 }
@@ -456,7 +398,7 @@ func (g *group) siblings(t *target) []*lane {
 func (g *group) hasOutlier(t *target, now time.Duration) bool {
 	return t.outcomes.IsOutlier(func(yield func(*balance.Record) bool) {
 		for _, l := range g.siblings(t) {
-			if l.target != t && l.target.isHealthy() && !yield(&l.target.outcomes) {
+			if l.target != t && l.target.health.IsHealthy() && !yield(&l.target.outcomes) {
 				return
 			}
 		}
@@ -467,7 +409,7 @@ func (g *group) hasOutlier(t *target, now time.Duration) bool {
 func (g *group) isHalfEjected(t *target) bool {
 	all, ejected := g.siblings(t), 0
 	for _, l := range all {
-		if l.target.ejection.IsEjected() {
+		if l.target.health.Ejection.IsEjected() {
 			ejected++
 		}
 	}
