@@ -363,14 +363,14 @@ func (p *Proxy) EndRollout(ctx context.Context, service string) error {
 // form stay, and so does what they mean; there may be more of them in a later
 // version.
 func (p *Proxy) Services() []Status {
-	services := p.router.routes.Load().services
+	table := p.router.routes.Load()
 	changes := p.router.changesUnderWay()
 	at := time.Since(p.began)
-	all := slices.Collect(statuses(services))
+	all := table.statuses()
 	for i := range all {
 		s := &all[i]
 		s.Figures, s.History = nil, nil
-		s.Live = services[s.Service].live(at)
+		s.Live = table.services[s.Service].live(at)
 		s.Live.Changes = changes[s.Service]
 	}
 	return all
@@ -433,7 +433,7 @@ func (p *Proxy) Restore(services []Status) error {
 	defer p.router.changes.Leave()
 	restored := make(map[string]*version, len(services))
 	byHost := make(map[string][]*version)
-	removed := make(map[string][]Past)
+	removed := make(history.Removals)
 	var generation uint64
 	var errs []error
 	for _, s := range services {
@@ -622,25 +622,19 @@ func (p *Proxy) Follow(service string, s *Status) {
 	if err != nil || previous == nil {
 		return
 	}
-	left := remainder{previous.lanesLeftBehind(next), previous.allTargets()}
-	if next != nil {
-		kept := next.allTargets()
-		left.targets = slices.DeleteFunc(left.targets, func(t *target) bool { return slices.Contains(kept, t) })
+	gone, lanes := previous.leftBehind(next)
+	if next != nil && next.isHalted() {
+		lanes = previous.lanesLeftBehind(next)
 	}
-	if next != nil && !next.isHalted() {
-		left.lanes = slices.DeleteFunc(left.lanes, func(l *lane) bool { return !slices.Contains(left.targets, l.target) })
-	}
-	for _, t := range left.targets {
+	for _, t := range gone {
 		t.stopProbes()
 	}
-	omitCloseFrames(left.lanes, previous, next)
-	if previous.certificates != nil && (next == nil || next.certificates != previous.certificates) {
-		previous.certificates.Release()
-	}
+	omitCloseFrames(lanes, previous, next)
+	releaseCertificates(previous, next)
 	p.remaindersMu.Lock()
 	defer p.remaindersMu.Unlock()
 	before := p.remainders[service]
-	p.remainders[service] = remainder{append(before.lanes, left.lanes...), append(before.targets, left.targets...)}
+	p.remainders[service] = remainder{append(before.lanes, lanes...), append(before.targets, gone...)}
 }
 
 // Drain waits for what Follow has replaced: see Predecessor.

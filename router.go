@@ -24,6 +24,7 @@ import (
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/grpc"
+	"github.com/shahnk19/parachute/internal/history"
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/issuer"
 	"github.com/shahnk19/parachute/internal/pages"
@@ -37,7 +38,7 @@ import (
 // It never changes once it is published.
 type table struct {
 	services map[string]*version // by name
-	removed  map[string][]Past   // what was served, the latest first, by services that are no more
+	removed  history.Removals    // what was served, the latest first, by services that are no more
 	sites    hostname.Map[site]
 	unnamed  *site // has the certificate for clients that name no host; nil: they get none
 	closed   bool  // nobody is served any more

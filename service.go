@@ -22,7 +22,6 @@ import (
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/histogram"
-	"github.com/shahnk19/parachute/internal/history"
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/interrupted"
 	"github.com/shahnk19/parachute/internal/publish"
@@ -397,6 +396,11 @@ func (p *Proxy) retire(about Event, previous, next *version, limits Timeouts) {
 // releases the certificates.
 func letGo(gone []*target, previous, next *version) {
 	closeAll(gone)
+	releaseCertificates(previous, next)
+}
+
+// releaseCertificates releases those of previous that next, which may be nil, has not.
+func releaseCertificates(previous, next *version) {
 	kept := next.allCertificates()
 	for _, c := range previous.allCertificates() {
 		if !slices.Contains(kept, c) {
@@ -999,17 +1003,9 @@ func (p *Proxy) commitLater(service string, generation uint64, refused error) {
 // succeeds or the Proxy is shut down, which is the last time.
 func (p *Proxy) keepCommitting(service string) {
 	defer p.router.changes.Leave()
-	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
-		isLast := false
-		select {
-		case <-p.stopping:
-			isLast = true
-		case <-time.After(pause):
-		}
-		if p.router.routes.CommitAgain(service) == nil || isLast {
-			return
-		}
-	}
+	waiting.Retry(time.Second, 30*time.Second, p.stopping, func() bool {
+		return p.router.routes.CommitAgain(service) == nil
+	})
 }
 
 // A version is what one service serves from one publication to the next. What
@@ -1316,42 +1312,53 @@ func (o *Options) commit(previous, t *table, changed ...string) error {
 	switch {
 	case len(changed) == 0 && len(t.services) == 0:
 	case o.CommitDelta != nil:
-		d := Delta{All: t.all}
-		for _, name := range slices.Sorted(maps.Keys(previous.removed)) {
-			if t.removed[name] == nil && t.services[name] == nil {
+		d := Delta{All: t.all, Removed: previous.removed.Missing(t.removed)}
+		d.Removed = slices.DeleteFunc(d.Removed, func(name string) bool { return t.services[name] != nil })
+		for _, name := range changed {
+			isThere := t.services[name] != nil
+			if !isThere {
 				d.Removed = append(d.Removed, name)
 			}
-		}
-		for _, name := range changed {
-			if v := t.services[name]; v != nil {
-				d.Changed = append(d.Changed, v.kept())
-				continue
-			}
-			d.Removed = append(d.Removed, name)
-			if past := t.removed[name]; past != nil {
-				d.Changed = append(d.Changed, Status{Service: name, State: StateRemoved, History: past})
+			if isThere || t.removed[name] != nil {
+				d.Changed = append(d.Changed, t.kept(name))
 			}
 		}
 		return o.CommitDelta(d)
 	case o.Commit != nil && len(changed) > 0:
-		return o.Commit(slices.Collect(statuses(t.services)))
+		return o.Commit(t.statuses())
 	}
 	return nil
 }
 
 // all yields what a restart must restore: the services, and then what is known of
-// those that were removed.
+// those that were removed, each by name.
 func (t *table) all(yield func(Status) bool) {
-	for s := range statuses(t.services) {
-		if !yield(s) {
+	for _, name := range slices.Concat(slices.Sorted(maps.Keys(t.services)), slices.Sorted(maps.Keys(t.removed))) {
+		if !yield(t.kept(name)) {
 			return
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(t.removed)) {
-		if !yield(Status{Service: name, State: StateRemoved, History: t.removed[name]}) {
-			return
-		}
+}
+
+// statuses returns those of all that are services.
+func (t *table) statuses() (all []Status) {
+	for _, name := range slices.Sorted(maps.Keys(t.services)) {
+		all = append(all, t.kept(name))
 	}
+	return all
+}
+
+// kept returns what a restart must restore of a service that is there or was removed.
+func (t *table) kept(service string) Status {
+	v := t.services[service]
+	if v == nil {
+		return Status{Service: service, State: StateRemoved, History: t.removed[service]}
+	}
+	s := v.status.clone()
+	if f := cmp.Or(s.Figures, new(Figures)).Plus(v.counted()); f.Requests > 0 {
+		s.Figures = &f
+	}
+	return s
 }
 
 // newTable returns the table of these versions, no two of which have the same
@@ -1448,15 +1455,6 @@ func newSite(host string, versions []*version) *site {
 	return s
 }
 
-// kept returns what a restart must restore of v.
-func (v *version) kept() Status {
-	s := v.status.clone()
-	if f := cmp.Or(s.Figures, new(Figures)).Plus(v.counted()); f.Requests > 0 {
-		s.Figures = &f
-	}
-	return s
-}
-
 // counted returns what counts the requests to v's main targets.
 func (v *version) counted() (all []*histogram.Total) {
 	for _, t := range targetsOf(v.main.lanes()) {
@@ -1465,53 +1463,51 @@ func (v *version) counted() (all []*histogram.Total) {
 	return all
 }
 
-// past returns what v serves, as History tells of it, with its Deployment if it has
-// ended.
-func (v *version) past(end End) Past {
+// past returns what v serves, as History tells of it.
+func (v *version) past() Past {
 	s := &v.status
-	h := Past{
+	return Past{
 		Service: s.Service, Generation: s.Generation, Release: s.Deployment.Release, By: s.Deployment.By, Restores: s.Restores,
 		Targets:  slices.Concat(s.Deployment.Targets, s.Deployment.ReadTargets),
 		Switched: s.Switched, Figures: *cmp.Or(s.Figures, new(Figures)), Counted: v.counted(),
 	}
-	if end != "" {
-		h = h.EndedAs(end, time.Now().Round(0))
-		h.Deployment, _ = json.Marshal(s.Deployment) // it came as JSON, or could have
+}
+
+// ended returns what v has served until next, which may be nil, took its place.
+func (v *version) ended(next *version) Past {
+	end := EndReplaced
+	switch {
+	case next == nil:
+		end = EndRemoved
+	case next.status.Restores != 0:
+		end = EndTakenBack
 	}
+	h := v.past().EndedAs(end, time.Now().Round(0))
+	h.Deployment, _ = json.Marshal(v.status.Deployment) // it came as JSON, or could have
 	return h
 }
 
 // remember has t, in which next has just taken the place of previous, know what the
-// service has served before. It returns the services of which it knows nothing any
-// more. T is not published yet.
-func (t *table) remember(service string, previous, next *version, most int) (forgotten []string) {
+// service has served before. T is not published yet.
+func (t *table) remember(service string, previous, next *version, most int) {
 	past := t.removed[service]
-	if previous != nil && next != nil && previous.status.Generation == next.status.Generation {
-		return nil // it serves the same
-	}
-	if previous != nil {
-		end := EndReplaced
-		switch {
-		case next == nil:
-			end = EndRemoved
-		case next.status.Restores != 0:
-			end = EndTakenBack
-			for _, t := range targetsOf(next.main.lanes()) { // which have served before
-				t.served.Store(new(histogram.Total))
-			}
-		}
-		past = append([]Past{previous.past(end)}, previous.status.History...)
+	switch {
+	case previous != nil && next != nil && previous.status.Generation == next.status.Generation:
+		return // it serves the same
+	case previous != nil:
+		past = append([]Past{previous.ended(next)}, previous.status.History...)
 	}
 	if next == nil {
-		t.removed, forgotten = history.Remove(t.removed, service, past[:min(len(past), most)])
-		return forgotten
+		t.removed = t.removed.With(service, past[:min(len(past), most)])
+		return
+	}
+	if next.status.Restores != 0 {
+		for _, t := range targetsOf(next.main.lanes()) { // which have served before
+			t.served.Store(new(histogram.Total))
+		}
 	}
 	next.status.Switched, next.status.History = time.Now().Round(0), past[:min(len(past), most-1)]
-	if t.removed[service] != nil {
-		t.removed = maps.Clone(t.removed)
-		delete(t.removed, service)
-	}
-	return nil
+	t.removed = t.removed.Without(service)
 }
 
 // history returns what is known of the deployments of a service or, if it is empty, of
@@ -1525,20 +1521,9 @@ func (t *table) history(service string) []Past {
 	all := []Past{}
 	for _, name := range names {
 		if v := t.services[name]; v != nil {
-			all = append(append(all, v.past("")), v.status.History...)
+			all = append(append(all, v.past()), v.status.History...)
 		}
 		all = append(all, t.removed[name]...)
 	}
 	return all
-}
-
-// statuses yields what a restart must restore, by name.
-func statuses(services map[string]*version) iter.Seq[Status] {
-	return func(yield func(Status) bool) {
-		for _, name := range slices.Sorted(maps.Keys(services)) {
-			if !yield(services[name].kept()) {
-				return
-			}
-		}
-	}
 }

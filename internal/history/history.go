@@ -139,23 +139,44 @@ func served(since, until time.Time) time.Duration {
 // mostRemoved is of how many services that were removed the records are kept.
 const mostRemoved = 100
 
-// Remove returns removed with the records of another service that was removed, the
-// latest first, of which there is one or more. It returns whose records had to make
-// room for them, those of which the last has ended first. Removed is not changed.
-func Remove(removed map[string][]Record, service string, past []Record) (with map[string][]Record, forgotten []string) {
-	with = maps.Clone(removed)
+// Removals have the records of services that were removed, by name: of each one or more,
+// the latest first. They never change, and may be nil.
+type Removals map[string][]Record
+
+// With returns r with the records of another service that was removed. If those are too
+// many services, the one of which the last has ended first makes room.
+func (r Removals) With(service string, past []Record) Removals {
+	with := maps.Clone(r)
 	if with == nil {
-		with = make(map[string][]Record)
+		with = make(Removals)
 	}
 	with[service] = past
 	if len(with) > mostRemoved {
-		oldest := slices.MinFunc(slices.Collect(maps.Keys(with)), func(a, b string) int {
+		delete(with, slices.MinFunc(slices.Collect(maps.Keys(with)), func(a, b string) int {
 			return with[a][0].Ended.Compare(with[b][0].Ended)
-		})
-		delete(with, oldest)
-		forgotten = []string{oldest}
+		}))
 	}
-	return with, forgotten
+	return with
+}
+
+// Without returns r without the records of a service, which is there again.
+func (r Removals) Without(service string) Removals {
+	if r[service] == nil {
+		return r
+	}
+	without := maps.Clone(r)
+	delete(without, service)
+	return without
+}
+
+// Missing returns the services of which r has records and other has none, by name.
+func (r Removals) Missing(other Removals) (services []string) {
+	for _, name := range slices.Sorted(maps.Keys(r)) {
+		if other[name] == nil {
+			services = append(services, name)
+		}
+	}
+	return services
 }
 
 // ErrEmpty is why nothing can be chosen where nothing is known.

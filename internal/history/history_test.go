@@ -26,19 +26,30 @@ func TestFiguresTravelAsJSON(t *testing.T) {
 
 func TestHistoryOfThoseThatWereRemovedIsBounded(t *testing.T) {
 	is := is.New(t)
-	var removed map[string][]history.Record
+	var removed history.Removals
 	began := time.Date(2026, 11, 27, 10, 0, 0, 0, time.UTC)
 	for i := range 101 {
 		name := string(rune('a'+i%26)) + string(rune('a'+i/26))
 		before := len(removed)
-		next, forgotten := history.Remove(removed, name, []history.Record{{Service: name, Ended: began.Add(time.Duration(i) * time.Minute)}})
+		next := removed.With(name, []history.Record{{Service: name, Ended: began.Add(time.Duration(i) * time.Minute)}})
 		is.Equal(len(removed), before) // readers may have it
 		if i < 100 {
-			is.Equal(len(forgotten), 0)
+			is.Equal(removed.Missing(next), nil)
 		} else {
-			is.Equal(forgotten, []string{"aa"}) // the first one
+			is.Equal(removed.Missing(next), []string{"aa"}) // the first one
 		}
+		is.Equal(next.Missing(removed), []string{name})
 		removed = next
 	}
 	is.Equal(len(removed), 100)
+}
+
+func TestServiceThatIsThereAgainIsNotRemoved(t *testing.T) {
+	is := is.New(t)
+	removed := history.Removals(nil).With("a", []history.Record{{Service: "a"}}).With("b", []history.Record{{Service: "b"}})
+	is.Equal(removed.Without("a"), history.Removals{"b": {{Service: "b"}}})
+	is.Equal(len(removed), 2) // readers may have it
+	is.Equal(removed.Without("c"), removed)
+	is.Equal(history.Removals(nil).Without("a"), history.Removals(nil))
+	is.Equal(removed.Missing(nil), []string{"a", "b"})
 }

@@ -1,5 +1,5 @@
-// Package waiting bounds how many requests wait for something, and for how long, and
-// repeats what is done while something is waited for.
+// Package waiting bounds how many requests wait for something, and for how long. It
+// repeats what is done while something is waited for, or until it succeeds.
 package waiting
 
 import (
@@ -94,6 +94,23 @@ func repeat(pause time.Duration, f func(), done <-chan struct{}, ended chan<- st
 			return
 		case <-ticker.C:
 			f()
+		}
+	}
+}
+
+// Retry calls try, after each of ever longer pauses, until it returns true. The pauses
+// begin with first and double up to last. When done is closed, try is called without a
+// further pause, and that is the last time.
+func Retry(first, last time.Duration, done <-chan struct{}, try func() bool) {
+	for pause := first; ; pause = min(2*pause, last) {
+		isLast := false
+		select {
+		case <-done:
+			isLast = true
+		case <-time.After(pause):
+		}
+		if try() || isLast {
+			return
 		}
 	}
 }

@@ -152,3 +152,32 @@ func TestWhoeverLeavesWaitsForNothing(t *testing.T) {
 		is.True(!s.IsOver()) // for others
 	})
 }
+
+func TestRetryPausesLongerEachTimeUntilItSucceeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		began := time.Now()
+		var at []time.Duration
+		waiting.Retry(time.Second, 5*time.Second, nil, func() bool {
+			at = append(at, time.Since(began))
+			return len(at) == 6
+		})
+		const s = time.Second
+		is.Equal(at, []time.Duration{1 * s, 3 * s, 7 * s, 12 * s, 17 * s, 22 * s})
+	})
+}
+
+func TestRetryTriesForALastTimeWhenItIsDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		done := make(chan struct{})
+		time.AfterFunc(1500*time.Millisecond, func() { close(done) })
+		began := time.Now()
+		var at []time.Duration
+		waiting.Retry(time.Second, 30*time.Second, done, func() bool {
+			at = append(at, time.Since(began))
+			return false
+		})
+		is.Equal(at, []time.Duration{time.Second, 1500 * time.Millisecond}) // and then no more
+	})
+}
