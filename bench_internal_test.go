@@ -17,6 +17,7 @@ import (
 	"github.com/shahnk19/parachute/internal/certificate"
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/health"
+	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/http1"
 	"github.com/shahnk19/parachute/internal/keypair"
 	"github.com/shahnk19/parachute/internal/proxytest"
@@ -74,7 +75,7 @@ func serving(n int) (*Proxy, string) {
 		t.health.Record(health.Result{Passed: true}, nil)
 		main := newGroup([]*target{t}, nil, "")
 		main.writers[0].exchange = nothing()
-		services[name] = newVersion(Status{Service: name, Generation: 1}, wants{claims: []claim{{Host: host}}}, main)
+		services[name] = newVersion(Status{Service: name, Generation: 1}, wants{Claims: []hostname.Claim{{Host: host}}}, main)
 	}
 	p.router.routes.PublishFirst(newTable(services), 1)
 	return p, host
@@ -121,8 +122,8 @@ func guarding(b *testing.B, n int) (server, client *tls.Config) {
 	for i := range n {
 		name := fmt.Sprintf("service-%d", i)
 		host = name + ".example.com"
-		v := newVersion(Status{Service: name}, wants{claims: []claim{{Host: host}}}, group{})
-		v.policy.tls.Mode = TLSFiles
+		v := newVersion(Status{Service: name}, wants{Claims: []hostname.Claim{{Host: host}}}, group{})
+		v.Policy.TLS.Mode = string(TLSFiles)
 		v.certificates = certificate.Shared(fixedSource{of: loaded.Certificate()})
 		services[name] = v
 	}

@@ -37,6 +37,7 @@ import (
 	"github.com/shahnk19/parachute/internal/networks"
 	"github.com/shahnk19/parachute/internal/pages"
 	"github.com/shahnk19/parachute/internal/redirects"
+	"github.com/shahnk19/parachute/internal/routing"
 	"github.com/shahnk19/parachute/internal/split"
 	"github.com/shahnk19/parachute/internal/sticky"
 	"github.com/shahnk19/parachute/internal/verbose"
@@ -807,8 +808,8 @@ func (p *Proxy) parse(d Deployment) (*spec, error) {
 func (p *Proxy) parseWithoutFiles(d Deployment) (*spec, error) {
 	s, err := d.parse()
 	err = p.checkHandlers(s, err)
-	if s.policy = policyOf(&s.Deployment); p.options.NoHTTPS != nil {
-		s.policy.tls = TLS{}
+	if s.Policy = policyOf(&s.Deployment); p.options.NoHTTPS != nil {
+		s.Policy.TLS = routing.TLS{}
 	}
 	return s, err
 }
@@ -859,7 +860,7 @@ func (d Deployment) parse() (*spec, error) {
 // parseClaims reads the hosts and path prefixes, leaving out what cannot be, of
 // which the error tells.
 func (s *spec) parseClaims() (err error) {
-	if s.claims, s.Hosts, s.PathPrefixes, err = hostname.ParseClaims(s.Hosts, s.PathPrefixes); err != nil {
+	if s.Claims, s.Hosts, s.PathPrefixes, err = hostname.ParseClaims(s.Hosts, s.PathPrefixes); err != nil {
 		return faultf(ErrInvalid, "%v", err)
 	}
 	return nil
@@ -874,7 +875,7 @@ func (p *Proxy) readFiles(s *spec) (err error) {
 	if s.rules, err = newRules(&s.Deployment, p); err != nil {
 		return err
 	}
-	if s.policy.tls.Mode == TLSFiles {
+	if s.Policy.TLS.Mode == string(TLSFiles) {
 		s.pair, err = s.TLS.loadPair(s.Hosts)
 	}
 	return err

@@ -73,10 +73,12 @@ import (
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/history"
+	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/inprocess"
 	"github.com/shahnk19/parachute/internal/inuse"
 	"github.com/shahnk19/parachute/internal/pages"
 	"github.com/shahnk19/parachute/internal/resolve"
+	"github.com/shahnk19/parachute/internal/routing"
 	"github.com/shahnk19/parachute/internal/verbose"
 	"github.com/shahnk19/parachute/internal/waiting"
 )
@@ -381,8 +383,8 @@ func (p *Proxy) Services() []Status {
 // to their name.
 func (p *Proxy) Certificates() []Certificate {
 	all := []Certificate{}
-	for s := range p.router.routes.Load().sites.All() {
-		if s.certificates != nil {
+	for s := range p.router.routes.Load().sites.Sites() {
+		if certificateSet(s) != nil {
 			all = append(all, certificatesOf(s)...)
 		}
 	}
@@ -432,7 +434,7 @@ func (p *Proxy) Restore(services []Status) error {
 	}
 	defer p.router.changes.Leave()
 	restored := make(map[string]*version, len(services))
-	byHost := make(map[string][]*version)
+	owners := make(routing.Owners)
 	removed := make(history.Removals)
 	var generation uint64
 	var errs []error
@@ -442,7 +444,7 @@ func (p *Proxy) Restore(services []Status) error {
 			removed[s.Service] = s.History
 			continue
 		}
-		v, err := p.restore(s, restored, byHost)
+		v, err := p.restore(s, restored, owners)
 		if err != nil {
 			err = describe("restore", s.Service, err)
 			errs = append(errs, err)
@@ -450,9 +452,7 @@ func (p *Proxy) Restore(services []Status) error {
 		}
 		if v != nil {
 			restored[s.Service] = v
-			for _, c := range v.claims {
-				byHost[c.Host] = append(byHost[c.Host], v)
-			}
+			owners.Add(s.Service, &v.wants)
 		}
 	}
 	first := newTable(restored)
@@ -470,9 +470,8 @@ func (p *Proxy) Restore(services []Status) error {
 
 // restore returns the version that serves what status says, or one that has
 // failed together with the reason, or no version at all for a name that cannot be
-// or was there before. The others were restored before; byHost has them by what
-// they claim.
-func (p *Proxy) restore(status Status, others map[string]*version, byHost map[string][]*version) (*version, error) {
+// or was there before. The others were restored before; owners has what they want.
+func (p *Proxy) restore(status Status, others map[string]*version, owners routing.Owners) (*version, error) {
 	before := status.Error
 	status = status.normalize()
 	status.Error = ""
@@ -489,23 +488,23 @@ func (p *Proxy) restore(status Status, others map[string]*version, byHost map[st
 	if err == nil && s.Service != status.Service {
 		err = faultf(ErrInvalid, "the deployment is of service %s", s.Service)
 	}
-	var own []claim
-	for _, c := range s.claims {
-		conflict := conflictOf(c, wantsOf(byHost[c.Host]), status.Service, s.policy)
+	var own []hostname.Claim
+	for _, c := range s.Claims {
+		conflict := owners.Conflict(status.Service, c, s.Policy)
 		if conflict == nil || conflict.Dispute != "" {
 			own = append(own, c)
 		}
 		if conflict != nil && err == nil {
-			err = conflict
+			err = conflictError(conflict)
 		}
 	}
-	s.claims = own
+	s.Claims = own
 	if err == nil {
 		err = p.readFiles(s)
 	}
 	if err != nil {
 		status.State, status.Error = StateFailed, err.Error()
-		return newVersion(status, wants{claims: own}, group{}), err // its hosts have no policy
+		return newVersion(status, wants{Claims: own}, group{}), err // its hosts have no policy
 	}
 	status.Deployment = s.Deployment
 	baking := status.Bake

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -18,7 +17,6 @@ import (
 	"github.com/shahnk19/parachute/internal/answer"
 	"github.com/shahnk19/parachute/internal/bake"
 	"github.com/shahnk19/parachute/internal/buffer"
-	"github.com/shahnk19/parachute/internal/certificate"
 	"github.com/shahnk19/parachute/internal/cookies"
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
@@ -29,61 +27,25 @@ import (
 	"github.com/shahnk19/parachute/internal/issuer"
 	"github.com/shahnk19/parachute/internal/pages"
 	"github.com/shahnk19/parachute/internal/reason"
+	"github.com/shahnk19/parachute/internal/routing"
 	"github.com/shahnk19/parachute/internal/split"
 	"github.com/shahnk19/parachute/internal/upstream"
+	"github.com/shahnk19/parachute/internal/urlpath"
 	"github.com/shahnk19/parachute/internal/waiting"
 )
 
 // A table says which version of which service answers for a host and a path.
 // It never changes once it is published.
 type table struct {
-	services map[string]*version // by name
+	services map[string]*version // by name; those of sites
 	removed  history.Removals    // what was served, the latest first, by services that are no more
-	sites    hostname.Map[site]
-	unnamed  *site // has the certificate for clients that name no host; nil: they get none
-	closed   bool  // nobody is served any more
+	sites    routing.Table[*version]
+	closed   bool // nobody is served any more
 }
 
 // A site answers for one host, for all hosts that match one wildcard, or for
 // every host that has no other site.
-type site struct {
-	host         string           // the pattern, as a claim has it
-	routes       []route          // the longest prefix first
-	policy       policy           // of all its services
-	certificates *certificate.Set // of its hosts; nil: it is not served over TLS
-}
-
-// A route says which version answers for the paths below a prefix.
-type route struct {
-	prefix  string // as a claim has it
-	escaped string // the same, as it may stand in a header
-	version *version
-}
-
-// add has v answer for the paths below a prefix.
-func (s *site) add(prefix string, v *version) {
-	escaped := (&url.URL{Path: prefix}).EscapedPath()
-	s.routes = append(s.routes, route{prefix, escaped, v})
-	s.policy, _ = s.policy.with(v.policy)
-	if s.certificates == nil && v.policy.isSecure() {
-		s.certificates = v.certificates
-	}
-}
-
-// lookup returns the site that answers for a host as a client names it, in a
-// Host header or as SNI, or nil.
-func (t *table) lookup(host string) *site { return t.sites.Match(host) }
-
-// route returns the version that answers for a request target, or nil, with
-// the prefix that the target is below, and the target without that.
-func (s *site) route(target string) (v *version, prefix, rest string) {
-	for _, r := range s.routes {
-		if rest, ok := forward.CutPrefix(target, r.prefix); ok {
-			return r.version, r.escaped, rest
-		}
-	}
-	return nil, "", ""
-}
+type site = routing.Site[*version]
 
 // An Outcome is how a request ended.
 //
@@ -135,7 +97,14 @@ func (e *entrance) shows(s *site, v *version) bool {
 	if e == nil || v != nil && slices.Contains(e.named, v.status.Service) == e.only {
 		return true
 	}
-	return v == nil && slices.ContainsFunc(s.routes, func(r route) bool { return e.shows(s, r.version) })
+	if v == nil {
+		for v := range s.Versions() {
+			if e.shows(s, v) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // isOwn reports whether e is that of a listener of the services' own.
@@ -227,7 +196,7 @@ func (q *request) serve() {
 			q.refuse(reason.Closed, ErrClosed)
 			return
 		}
-		site := table.lookup(r.Host)
+		site := table.sites.Match(r.Host)
 		if q.isMisdirected(table, site) {
 			q.refuseLast(reason.Misdirected, nil)
 			return
@@ -260,7 +229,7 @@ func (q *request) findVersion(s *site) *site {
 	if s == nil {
 		return nil
 	}
-	version, prefix, rest := s.route(q.target)
+	version, prefix, rest := s.Route(q.target)
 	if !q.entrance.shows(s, version) {
 		return nil
 	}
@@ -770,23 +739,12 @@ func (q *request) finish() {
 		failed = failed && q.reason != reason.Cut // which a drain does
 		q.group.tally.Observe(ended, took, failed)
 		if failed && q.group.tally.Collects() {
-			q.group.tally.Fail(bake.Route{Method: q.r.Method, Segment: firstSegment(q.rest), Status: o.Status}, o.RequestID)
+			q.group.tally.Fail(bake.Route{Method: q.r.Method, Segment: urlpath.FirstSegment(q.rest), Status: o.Status}, o.RequestID)
 		}
 	}
 	if observe != nil {
 		observe(q.r, *o)
 	}
-}
-
-// firstSegment returns the first segment of the path of a request target.
-func firstSegment(target string) string {
-	if i := strings.IndexAny(target, "?#"); i >= 0 {
-		target = target[:i]
-	}
-	if i := strings.IndexByte(target[min(1, len(target)):], '/'); i >= 0 {
-		return target[:i+1]
-	}
-	return target
 }
 
 // isError reports whether the request failed by the fault of the service or the

@@ -2,16 +2,11 @@ package parachute
 
 import (
 	"fmt"
-	"maps"
-	"math/rand/v2"
-	"slices"
-	"strings"
 	"testing"
 
 	"github.com/matryer/is"
 
 	"github.com/shahnk19/parachute/internal/affinity"
-	"github.com/shahnk19/parachute/internal/certificate"
 	"github.com/shahnk19/parachute/internal/histogram"
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/upstream"
@@ -24,7 +19,7 @@ func tableOf(n int) (*table, []string) {
 	for i := range n {
 		name := fmt.Sprintf("service-%d", i)
 		host := name + ".example.com"
-		services[name] = newVersion(Status{Service: name}, wants{claims: []claim{{Host: host}}}, group{})
+		services[name] = newVersion(Status{Service: name}, wants{Claims: []hostname.Claim{{Host: host}}}, group{})
 		hosts = append(hosts, host)
 	}
 	return newTable(services), hosts
@@ -37,34 +32,11 @@ func idle() *target {
 	return t
 }
 
-func TestLookupFindsEachOfManyHosts(t *testing.T) {
-	is := is.New(t)
-	table, hosts := tableOf(1000)
-	for i, host := range hosts {
-		is.Equal(table.lookup(host + ":443").routes[0].version.status.Service, fmt.Sprintf("service-%d", i))
-	}
-	is.True(table.lookup("service-1000.example.com") == nil)
-}
-
-// It takes seconds to find out what it would be in ASCII.
-func TestNameThatIsTooLongForOneIsNobodys(t *testing.T) {
-	is := is.New(t)
-	v := newVersion(Status{Service: "web"}, wants{claims: []claim{{Host: hostname.Any}, {Host: "*.test"}}}, group{})
-	table := newTable(map[string]*version{"web": v})
-	for _, letter := range []string{"a", "A", "ü", "中"} {
-		name := strings.Repeat(letter, 253/len(letter))
-		is.True(table.lookup(name+":443") == table.sites.Get(hostname.Any)) // as long as may be
-		for _, name := range []string{name + letter, name + "a" + letter + ".test", strings.Repeat(letter, 20000)} {
-			is.Equal(table.lookup(name+".:443"), nil)
-		}
-	}
-}
-
 // A request may have chosen its lane just before Shutdown looks.
 func TestShutdownClosesTheGatesOfIdleVersionsToo(t *testing.T) {
 	is := is.New(t)
 	p := New(Options{})
-	v := newVersion(Status{Service: "web"}, wants{claims: []claim{{}}}, newGroup([]*target{idle()}, nil, ""))
+	v := newVersion(Status{Service: "web"}, wants{Claims: []hostname.Claim{{}}}, newGroup([]*target{idle()}, nil, ""))
 	is.True(p.router.routes.PublishFirst(newTable(map[string]*version{"web": v}), 1))
 	lane := v.main.pick(0, nil, false, affinity.Visitor{})
 	is.NoErr(p.Shutdown(t.Context()))
@@ -79,7 +51,7 @@ func BenchmarkLookup(b *testing.B) {
 			b.ReportAllocs()
 			host := hosts[n/2]
 			for b.Loop() {
-				if table.lookup(host) == nil {
+				if table.sites.Match(host) == nil {
 					b.Fatal("not found")
 				}
 			}
@@ -88,7 +60,7 @@ func BenchmarkLookup(b *testing.B) {
 			b.ReportAllocs()
 			i := 0
 			for b.Loop() {
-				if table.lookup(hosts[i]) == nil {
+				if table.sites.Match(hosts[i]) == nil {
 					b.Fatal("not found")
 				}
 				if i += 7919; i >= n { // a prime: the order is not that of memory
@@ -96,48 +68,5 @@ func BenchmarkLookup(b *testing.B) {
 				}
 			}
 		})
-	}
-}
-
-// A change makes a table of the one before, for to make it anew takes as long as
-// there are services.
-func TestTableThatWasChangedIsTheOneThatIsMadeAnew(t *testing.T) {
-	is := is.New(t)
-	random := rand.New(rand.NewPCG(1, 2))
-	hosts := []string{hostname.Any, "a.test", "b.test", "*.test", "c.test"}
-	prefixes := []string{"", "/api", "/api/v1", "/web"}
-	services := make(map[string]*version)
-	changed := newTable(services)
-	for range 2000 {
-		name := fmt.Sprint("service-", random.IntN(6))
-		var next *version
-		if random.IntN(4) > 0 {
-			var w wants
-			for _, host := range hosts {
-				prefix := prefixes[random.IntN(len(prefixes))]
-				taken := slices.ContainsFunc(slices.Collect(maps.Values(services)), func(v *version) bool {
-					return v.status.Service != name && slices.Contains(v.claims, hostname.Claim{Host: host, Prefix: prefix})
-				})
-				if random.IntN(3) == 0 && !taken {
-					w.claims = append(w.claims, hostname.Claim{Host: host, Prefix: prefix})
-				}
-			}
-			if random.IntN(2) == 0 {
-				w.policy.tls = TLS{Mode: TLSFiles}
-			}
-			next = newVersion(Status{Service: name}, w, group{})
-			next.certificates = new(certificate.Set)
-			services[name] = next
-		} else {
-			delete(services, name)
-		}
-		changed = changed.with(map[string]*version{name: next})
-		made := newTable(services)
-		is.Equal(changed.services, made.services)
-		for _, host := range hosts {
-			is.Equal(changed.sites.Get(host), made.sites.Get(host)) // the same routes, policy and certificates
-		}
-		is.Equal(len(slices.Collect(changed.sites.All())), len(slices.Collect(made.sites.All())))
-		is.Equal(changed.unnamed, made.unnamed)
 	}
 }

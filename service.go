@@ -22,9 +22,9 @@ import (
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/histogram"
-	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/interrupted"
 	"github.com/shahnk19/parachute/internal/publish"
+	"github.com/shahnk19/parachute/internal/routing"
 	"github.com/shahnk19/parachute/internal/split"
 	"github.com/shahnk19/parachute/internal/underway"
 	"github.com/shahnk19/parachute/internal/waiting"
@@ -76,7 +76,7 @@ func (p *Proxy) check(ctx context.Context, d Deployment) (different Difference, 
 		return Difference{}, ErrClosed
 	}
 	if err = p.router.changes.Look(func(pending iter.Seq2[string, wants]) error {
-		return table.conflict(s.Service, s.wants, pending)
+		return conflictError(table.sites.Conflict(s.Service, s.wants, pending))
 	}); err != nil {
 		return Difference{}, err
 	}
@@ -1277,7 +1277,7 @@ const (
 // or reserved for one, or where the services of a host would contradict each other.
 func (r *router) reserve(ctx context.Context, service string, part publish.Part, w wants) (*reserved, context.Context, error) {
 	return r.changes.Reserve(ctx, service, part, w, func(pending iter.Seq2[string, wants]) error {
-		return r.routes.Load().conflict(service, w, pending)
+		return conflictError(r.routes.Load().sites.Conflict(service, w, pending))
 	})
 }
 
@@ -1364,55 +1364,14 @@ func (t *table) kept(service string) Status {
 // newTable returns the table of these versions, no two of which have the same
 // claim.
 func newTable(services map[string]*version) *table {
-	t := &table{services: services}
-	byHost := make(map[string][]*version)
-	for _, v := range services {
-		for _, c := range v.claims {
-			byHost[c.Host] = append(byHost[c.Host], v)
-		}
-	}
-	for host, versions := range byHost {
-		t.sites.Set(host, newSite(host, versions))
-	}
-	t.unnamed = t.findUnnamed()
-	return t
+	return &table{services: services, sites: routing.New(services)}
 }
 
 // with returns the table in which these versions serve in place of those that t has of
-// their services; nil stands for none. Only the sites of these are built anew, so that a
-// change costs little, however many services there are.
+// their services; nil stands for none.
 func (t *table) with(changes map[string]*version) *table {
-	changed := &table{services: maps.Clone(t.services), sites: t.sites.Clone(), removed: t.removed}
-	hosts, newOn := make(map[string]bool), make(map[string][]*version)
-	for service, next := range changes {
-		if previous := t.services[service]; previous != nil {
-			delete(changed.services, service)
-			for _, c := range previous.claims {
-				hosts[c.Host] = true
-			}
-		}
-		if next != nil {
-			changed.services[service] = next
-			for _, c := range next.claims {
-				hosts[c.Host] = true
-				newOn[c.Host] = append(newOn[c.Host], next)
-			}
-		}
-	}
-	isReplaced := func(v *version) bool { return changed.services[v.status.Service] != v }
-	for host := range hosts {
-		versions := newOn[host]
-		if s := t.sites.Get(host); s != nil {
-			versions = append(versions, slices.DeleteFunc(s.versions(), isReplaced)...)
-		}
-		if len(versions) == 0 {
-			changed.sites.Delete(host)
-		} else {
-			changed.sites.Set(host, newSite(host, versions))
-		}
-	}
-	changed.unnamed = changed.findUnnamed()
-	return changed
+	sites := t.sites.With(changes)
+	return &table{services: sites.Services(), sites: sites, removed: t.removed}
 }
 
 // next returns the table after t, in which these versions serve in place of those that t
@@ -1427,32 +1386,6 @@ func (t *table) next(changes map[string]*version, keepHistory int) *table {
 		next.remember(service, previous, v, keepHistory)
 	}
 	return next
-}
-
-// findUnnamed returns the first site that has certificates, by the order of names.
-func (t *table) findUnnamed() (first *site) {
-	for s := range t.sites.All() {
-		if s.certificates != nil && s.host != hostname.Any && (first == nil || s.host < first.host) {
-			first = s
-		}
-	}
-	return first
-}
-
-// newSite returns the site on which these versions answer for what they claim of the
-// host. A version may be there several times.
-func newSite(host string, versions []*version) *site {
-	s := &site{host: host}
-	slices.SortFunc(versions, func(a, b *version) int { return strings.Compare(a.status.Service, b.status.Service) })
-	for _, v := range slices.Compact(versions) {
-		for _, c := range v.claims {
-			if c.Host == host {
-				s.add(c.Prefix, v)
-			}
-		}
-	}
-	slices.SortFunc(s.routes, func(a, b route) int { return len(b.prefix) - len(a.prefix) })
-	return s
 }
 
 // counted returns what counts the requests to v's main targets.

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -25,6 +24,7 @@ import (
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/issuer"
 	"github.com/shahnk19/parachute/internal/keypair"
+	"github.com/shahnk19/parachute/internal/routing"
 	"github.com/shahnk19/parachute/internal/trust"
 	"github.com/shahnk19/parachute/internal/verbose"
 )
@@ -180,97 +180,47 @@ const (
 	askLimit = 2 * time.Second
 )
 
-// A policy holds the settings that the services of a host have to agree on.
-type policy struct {
-	tls       TLS    // without Wait; if Mode is TLSInherit, the other services decide
-	canonical string // if empty, the other services decide
-}
-
-func policyOf(d *Deployment) policy {
-	p := policy{d.TLS, d.CanonicalHost}
-	p.tls.Wait = false
-	return p
-}
-
-// with returns the policy that two services of a host agree on. If they contradict
-// each other, dispute says how, as the end of a sentence about the service of p.
-func (p policy) with(q policy) (agreed policy, dispute string) {
-	agreed = policy{p.tls, cmp.Or(p.canonical, q.canonical)}
-	if p.tls.Mode == TLSInherit {
-		agreed.tls = q.tls
+// policyOf returns what the other services of d's hosts have to agree on.
+func policyOf(d *Deployment) routing.Policy {
+	tls := routing.TLS{Mode: string(d.TLS.Mode), NoRedirect: d.TLS.NoRedirect}
+	if source := d.TLS; source.isOn() {
+		source.Wait = false
+		tls.Source = source
 	}
-	switch {
-	case p.canonical != "" && q.canonical != "" && p.canonical != q.canonical:
-		return p, fmt.Sprintf("redirects to the canonical host %s, and this one to %s", p.canonical, q.canonical)
-	case p.tls.Mode == TLSInherit || q.tls.Mode == TLSInherit || p.tls == q.tls:
-		return agreed, ""
-	case p.tls.Mode != q.tls.Mode:
-		return p, fmt.Sprintf("has TLS mode %q, and this one %q", p.tls.Mode, q.tls.Mode)
-	case p.tls.NoRedirect != q.tls.NoRedirect:
-		return p, "says otherwise whether plain requests are redirected to https"
-	}
-	return p, fmt.Sprintf("has its certificates for TLS mode %q from elsewhere", p.tls.Mode)
+	return routing.Policy{TLS: tls, Canonical: d.CanonicalHost}
 }
-
-// isSecure reports whether hosts of this policy are served over TLS.
-func (p policy) isSecure() bool { return p.tls.isOn() }
 
 // isOn reports whether t asks for TLS.
 func (t TLS) isOn() bool { return t.Mode != TLSInherit && t.Mode != TLSOff }
 
-// A claim is a host with a path prefix. No two services have the same claim.
-type claim = hostname.Claim
+// certificateSet returns the certificates for the hosts of a site, or nil if there is no
+// site, or it is not served over TLS.
+func certificateSet(s *site) *certificate.Set {
+	if s == nil || s.Secure == nil {
+		return nil
+	}
+	return s.Secure.certificates
+}
 
 // wants holds what a service claims, and the policy that other services must agree
 // with.
-type wants struct {
-	claims []claim
-	policy policy // for the hosts of claims
-}
-
-// conflictOf returns why service, with the policy mine, cannot have c, or nil if it
-// can. others yields what each service wants, by name.
-func conflictOf(c claim, others iter.Seq2[string, wants], service string, mine policy) *ConflictError {
-	isShared := func(other claim) bool { return other.Host == c.Host }
-	for owner, theirs := range others {
-		switch {
-		case owner == service:
-		case slices.Contains(theirs.claims, c):
-			return &ConflictError{Host: c.Host, Prefix: c.Prefix, Owner: owner}
-		case slices.ContainsFunc(theirs.claims, isShared):
-			if _, dispute := theirs.policy.with(mine); dispute != "" {
-				return &ConflictError{Host: c.Host, Owner: owner, Dispute: dispute}
-			}
-		}
-	}
-	return nil
-}
+type wants = routing.Wants
 
 // checkTogether returns why members cannot be in service together, beside what else is
 // served and pending, or nil if they can.
 func checkTogether(members []*member, served *table, pending iter.Seq2[string, wants]) error {
-	changes, isChanged := make(map[string]*version), make(map[string]bool)
+	changes := make(map[string]*wants)
 	for _, m := range members {
-		if changes[m.Name], isChanged[m.Name] = nil, !m.isKept; m.spec != nil {
-			changes[m.Name] = newVersion(Status{Service: m.Name}, m.spec.wants, group{})
+		if m.isKept {
+			continue
 		}
-	}
-	together := served.with(changes)
-	others := func(yield func(string, wants) bool) {
-		for name, w := range pending {
-			if !isChanged[name] && !yield(name, w) { // else the change ends, or is replaced
-				return
-			}
+		if changes[m.Name] = nil; m.spec != nil {
+			changes[m.Name] = &m.spec.wants
 		}
 	}
 	var errs []error
-	for _, m := range members {
-		if m.spec == nil || m.isKept {
-			continue
-		}
-		if err := together.conflict(m.Name, m.spec.wants, others); err != nil {
-			errs = append(errs, ofService(m.Name, err))
-		}
+	for service, conflict := range served.sites.Conflicts(changes, pending) {
+		errs = append(errs, ofService(service, conflictError(conflict)))
 	}
 	return verbose.Join(errs...)
 }
@@ -284,19 +234,15 @@ type ConflictError struct {
 	Dispute string `json:"dispute,omitempty"` // what the owner, with which the host would be shared, does otherwise; "": it has the host for itself
 }
 
-func (e *ConflictError) Error() string {
-	below := ""
-	if e.Prefix != "" {
-		below = " below " + e.Prefix
+// conflictError returns c as an error, or nil if c is nil.
+func conflictError(c *routing.Conflict) error {
+	if c == nil {
+		return nil
 	}
-	if e.Dispute != "" {
-		return fmt.Sprintf("host %s is shared with service %s, which %s: deploy both alike, or one of them without a say in it", cmp.Or(e.Host, "any"), e.Owner, e.Dispute)
-	}
-	if e.Host == "" {
-		return fmt.Sprintf("requests for any host%s go to service %s already: name the hosts of this one, or remove %[2]s first", below, e.Owner)
-	}
-	return fmt.Sprintf("host %s%s is used by another service: %s; remove that one first", e.Host, below, e.Owner)
+	return (*ConflictError)(c)
 }
+
+func (e *ConflictError) Error() string { return (*routing.Conflict)(e).String() }
 
 func (e *ConflictError) Unwrap() error { return ErrConflict }
 
@@ -313,46 +259,10 @@ func (e *ConflictError) Hint() string {
 	return fmt.Sprintf("Proxy.Services shows the hosts of every service; Proxy.Remove(%q) frees those of that one", e.Owner)
 }
 
-// conflict returns why service cannot have what w wants, beside what t has and what is
-// reserved, or nil if it can.
-func (t *table) conflict(service string, w wants, reserved iter.Seq2[string, wants]) error {
-	for _, c := range w.claims {
-		if s := t.sites.Get(c.Host); s != nil {
-			if conflict := conflictOf(c, wantsOf(s.versions()), service, w.policy); conflict != nil {
-				return conflict
-			}
-		}
-		if conflict := conflictOf(c, reserved, service, w.policy); conflict != nil {
-			return conflict
-		}
-	}
-	return nil
-}
-
-// wantsOf yields what versions want, by the names of their services.
-func wantsOf(versions []*version) iter.Seq2[string, wants] {
-	return func(yield func(string, wants) bool) {
-		for _, v := range versions {
-			if !yield(v.status.Service, v.wants) {
-				return
-			}
-		}
-	}
-}
-
-// versions returns the versions that answer for the paths of s.
-func (s *site) versions() []*version {
-	var all []*version
-	for _, r := range s.routes {
-		all = append(all, r.version)
-	}
-	return all
-}
-
 // redirect answers a request that belongs on another host, or on https. It
 // reports whether it did.
 func (q *request) redirect(t *table, s *site) bool {
-	if s == nil || s.policy.canonical == "" && !s.policy.isSecure() {
+	if s == nil || s.Policy.Canonical == "" && !s.Policy.TLS.IsOn() {
 		return false
 	}
 	origin, ok := q.newOrigin(t, s)
@@ -369,47 +279,28 @@ func (q *request) redirect(t *table, s *site) bool {
 func (q *request) newOrigin(t *table, s *site) (origin string, ok bool) {
 	name, isSecure := hostname.Canonical(q.r.Host), q.client.IsSecure(q.r)
 	host, to := name, s
-	if canonical := s.policy.canonical; canonical != "" && canonical != name {
-		host, to = canonical, t.lookup(canonical)
+	if canonical := s.Policy.Canonical; canonical != "" && canonical != name {
+		host, to = canonical, t.sites.Match(canonical)
 	}
-	toHTTPS := !isSecure && !q.entrance.isOwn() && to.policy.isSecure() && !to.policy.tls.NoRedirect &&
-		to.certificates.Expects(q.r.Context(), to.host, host, q.client.Addr)
+	toHTTPS := !isSecure && !q.entrance.isOwn() && to.Policy.TLS.IsOn() && !to.Policy.TLS.NoRedirect &&
+		certificateSet(to).Expects(q.r.Context(), to.Host, host, q.client.Addr)
 	if host == name && !toHTTPS {
 		return "", false
 	}
 	// The client's own host is repeated only if the site has no name of its own.
-	if _, isWildcard := hostname.CutWildcard(s.host); s.policy.canonical == "" && s.host != hostname.Any && !isWildcard {
-		host = s.host
+	if s.Policy.Canonical == "" && hostname.IsOne(s.Host) {
+		host = s.Host
 	}
 	scheme := "http"
 	if isSecure || toHTTPS {
 		scheme = "https"
 	}
-	return hostname.Origin(scheme, host, q.publicPort(scheme, toHTTPS))
-}
-
-// publicPort returns the port at which the client reaches URLs of that scheme, as
-// hostname.Origin takes it. isOther says that the request did not come by one.
-func (q *request) publicPort(scheme string, isOther bool) string {
 	o := &q.proxy.options
-	port, standard := o.PublicHTTPPort, 80
-	if scheme == "https" {
-		port, standard = o.PublicHTTPSPort, 443
-	}
+	ports := hostname.Ports{HTTP: o.PublicHTTPPort, HTTPS: o.PublicHTTPSPort, Assumed: o.HTTPSPort}
 	if q.entrance.isOwn() {
-		port = 0
+		ports.HTTP, ports.HTTPS = 0, 0
 	}
-	port = cmp.Or(int(q.client.Port(q.r, scheme)), port)
-	switch {
-	case port == 0 && !isOther:
-		return hostname.Port(q.r.Host)
-	case port == 0:
-		port = o.HTTPSPort
-	}
-	if port == standard {
-		return ""
-	}
-	return strconv.Itoa(port)
+	return hostname.Origin(scheme, host, ports.Of(scheme, int(q.client.Port(q.r, scheme)), q.r.Host, toHTTPS))
 }
 
 // check returns ErrInvalid if the hosts of a service cannot be served as t says.
@@ -491,7 +382,7 @@ func (c *certificates) close() {
 // must release the certificates, once.
 func (c *certificates) acquire(s *spec, service func(ctx context.Context, name, requestTarget string) (*http.Response, error)) *certificate.Set {
 	hosts := slices.Sorted(slices.Values(s.Hosts))
-	switch s.policy.tls.Mode {
+	switch TLSMode(s.Policy.TLS.Mode) {
 	case TLSAutomatic:
 		from := c.issuer(s.TLS)
 		return certificate.Each(hosts, func(host string) certificate.Source { return from.Want(host).Source() })
@@ -574,8 +465,8 @@ func (c *certificates) issued(name string, err error) {
 
 // certificatesOf describes the certificates that are served on s, which has some.
 func certificatesOf(s *site) (all []Certificate) {
-	for name, known := range s.certificates.Known(s.host) {
-		c := Certificate{Host: name, Source: s.policy.tls.Mode, Renews: known.Renews}
+	for name, known := range certificateSet(s).Known(s.Host) {
+		c := Certificate{Host: name, Source: TLSMode(s.Policy.TLS.Mode), Renews: known.Renews}
 		if known.Certificate != nil {
 			c.Issuer, c.Expires = keypair.IssuerOf(known.Certificate.Leaf), known.Certificate.Leaf.NotAfter
 		}
@@ -608,12 +499,12 @@ func (p *Proxy) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error
 		return p.certificates.issuers.Challenge(hello, name), nil
 	}
 	t := p.router.routes.Load()
-	s := t.unnamed
+	s := t.sites.Unnamed()
 	if name != "" {
-		s = t.lookup(name)
+		s = t.sites.Match(name)
 	}
-	if s != nil && s.certificates != nil {
-		if c := s.certificates.Await(hello, s.host, name, handshakeLimit); c != nil {
+	if certificates := certificateSet(s); certificates != nil {
+		if c := certificates.Await(hello, s.Host, name, handshakeLimit); c != nil {
 			return c, nil
 		}
 	}
@@ -631,25 +522,26 @@ func (q *request) isMisdirected(t *table, s *site) bool {
 		return false
 	}
 	isNamed := q.r.TLS.ServerName != ""
-	if q.proxy.speaksTLS.Load() && (s == nil && isNamed || s != nil && s.certificates == nil) {
+	if q.proxy.speaksTLS.Load() && (s == nil && isNamed || s != nil && certificateSet(s) == nil) {
 		return true
 	}
 	if !isNamed {
 		return false
 	}
 	sni, name := hostname.Canonical(q.r.TLS.ServerName), hostname.Canonical(q.r.Host)
-	return sni != name && !s.sharesTLS(name, t.lookup(sni), sni)
+	return sni != name && !sharesTLS(s, name, t.sites.Match(sni), sni)
 }
 
 // sharesTLS reports whether name is served with the same TLS settings and the same
 // certificate as sni. s is the site of name, other the site of sni; either may be
 // nil.
-func (s *site) sharesTLS(name string, other *site, sni string) bool {
-	if s == nil || other == nil || s.policy.tls != other.policy.tls {
+func sharesTLS(s *site, name string, other *site, sni string) bool {
+	if s == nil || other == nil || s.Policy.TLS != other.Policy.TLS {
 		return s == other
 	}
-	if s.certificates == nil || other.certificates == nil {
-		return s.certificates == other.certificates
+	mine, theirs := certificateSet(s), certificateSet(other)
+	if mine == nil || theirs == nil {
+		return mine == theirs
 	}
-	return keypair.Same(s.certificates.Certificate(s.host, name), other.certificates.Certificate(other.host, sni))
+	return keypair.Same(mine.Certificate(s.Host, name), theirs.Certificate(other.Host, sni))
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/shahnk19/parachute/internal/field"
+	"github.com/shahnk19/parachute/internal/urlpath"
 )
 
 // Why a request has no valid request target: it cannot stand in a request line, or
@@ -27,7 +28,7 @@ var (
 // query is about the whole server, and its target is '*' (section 3.2.4). It has no
 // prefix other than "" and "/".
 //
-// A prefix that is not empty is cut off, as by CutPrefix.
+// A prefix that is not empty is cut off, as by [urlpath.CutPrefix].
 //
 // An error means that r has to be answered with 400: the method is not a token; the
 // request target is empty, opaque or '*', or does not start with '/'; it has a '#',
@@ -53,10 +54,10 @@ func RequestTarget(r *http.Request, prefix string) (string, error) {
 		return "", errForm
 	case !isWritable(target):
 		return "", errBytes
-	case hasDots(target):
+	case urlpath.HasDots(target):
 		return "", errDots
 	}
-	target, ok := CutPrefix(target, prefix)
+	target, ok := urlpath.CutPrefix(target, prefix)
 	if !ok {
 		return "", errNotBelow
 	}
@@ -128,90 +129,6 @@ func rawPath(u *url.URL) string {
 func decodesTo(raw, path string) bool {
 	decoded, err := url.PathUnescape(raw)
 	return err == nil && decoded == path
-}
-
-// CutPrefix returns target, a result of [RequestTarget], without the path prefix, and
-// reports whether target has that. It has if its path, decoded except for %2F,
-// is prefix or begins with prefix and a slash. rest begins with exactly one slash.
-// If prefix is "" or "/", rest is target.
-func CutPrefix(target, prefix string) (rest string, ok bool) {
-	prefix = strings.TrimSuffix(prefix, "/")
-	if prefix == "" {
-		return target, true
-	}
-	at := 0
-	for i := range len(prefix) {
-		c, size := decodeByte(target[at:])
-		if size == 0 || c != prefix[i] || size > 1 && c == '/' {
-			return "", false
-		}
-		at += size
-	}
-	rest = target[at:]
-	switch {
-	case rest == "" || rest[0] == '?':
-		return "/" + rest, true
-	case rest[0] != '/':
-		return "", false
-	}
-	// In a reference, "//evil.test/" would be the URL of another host.
-	for len(rest) > 1 && rest[1] == '/' {
-		rest = rest[1:]
-	}
-	return rest, true
-}
-
-// hasDots reports whether a segment of target's path decodes to "." or "..".
-func hasDots(target string) bool {
-	if !strings.Contains(target, ".") && !strings.Contains(target, "%") {
-		return false
-	}
-	dots, other := 0, false // of the segment so far
-	for {
-		c, size := decodeByte(target)
-		switch {
-		case size == 0 || size == 1 && c == '/':
-			if !other && (dots == 1 || dots == 2) {
-				return true
-			}
-			dots, other = 0, false
-		case c == '.':
-			dots++
-		default:
-			other = true
-		}
-		if size == 0 {
-			return false
-		}
-		target = target[size:]
-	}
-}
-
-// decodeByte returns the first decoded byte of a path and how many bytes it takes there:
-// none at the end of the path.
-func decodeByte(path string) (c byte, size int) {
-	if path == "" || path[0] == '?' {
-		return 0, 0
-	}
-	if path[0] == '%' && len(path) >= 3 {
-		high, low := unhex(path[1]), unhex(path[2])
-		if high < 16 && low < 16 {
-			return high<<4 | low, 3
-		}
-	}
-	return path[0], 1
-}
-
-func unhex(c byte) byte {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0'
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10
-	case 'A' <= c && c <= 'F':
-		return c - 'A' + 10
-	}
-	return 255
 }
 
 // isWritable reports whether target may stand in a request line. Over HTTP/2 net/http

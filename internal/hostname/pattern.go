@@ -73,6 +73,9 @@ func CutWildcard(pattern string) (parent string, ok bool) {
 	return strings.CutPrefix(pattern, wildcard)
 }
 
+// IsOne reports whether a pattern stands for one host alone.
+func IsOne(pattern string) bool { return pattern != Any && !strings.HasPrefix(pattern, wildcard) }
+
 // ParsePrefix returns the canonical form of a path prefix that a service is
 // deployed with: its escapes decoded, and without a slash at the end, so that it
 // is "" where every path is below it. An error says what would be right.

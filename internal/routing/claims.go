@@ -1,0 +1,147 @@
+package routing
+
+import (
+	"cmp"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+
+	"github.com/shahnk19/parachute/internal/hostname"
+)
+
+// Wants holds what a service claims, and the policy that other services must agree
+// with. A Version embeds it.
+type Wants struct {
+	Claims []hostname.Claim // no two services have the same one
+	Policy Policy           // for the hosts of Claims
+}
+
+// Wanted returns w.
+func (w *Wants) Wanted() *Wants { return w }
+
+// A Conflict says why a service cannot have what it wants.
+type Conflict struct {
+	Host    string // hostname.Any is any host
+	Prefix  string // "" is every path
+	Owner   string // the service that has, or is to have, the claim or the host
+	Dispute string // what Owner, with which the host would be shared, does otherwise; "": Owner has the claim
+}
+
+// String says what is in conflict, and what would be right.
+func (c *Conflict) String() string {
+	below := ""
+	if c.Prefix != "" {
+		below = " below " + c.Prefix
+	}
+	if c.Dispute != "" {
+		return fmt.Sprintf("host %s is shared with service %s, which %s: deploy both alike, or one of them without a say in it", cmp.Or(c.Host, "any"), c.Owner, c.Dispute)
+	}
+	if c.Host == hostname.Any {
+		return fmt.Sprintf("requests for any host%s go to service %s already: name the hosts of this one, or remove %[2]s first", below, c.Owner)
+	}
+	return fmt.Sprintf("host %s%s is used by another service: %s; remove that one first", c.Host, below, c.Owner)
+}
+
+// Owners has what services want, by the hosts of their claims. A nil map is for reading
+// only.
+type Owners map[string][]owner
+
+type owner struct {
+	service string
+	wants   *Wants
+}
+
+// Add adds a service, which must not be there yet. W must not change from then on.
+func (o Owners) Add(service string, w *Wants) {
+	for _, c := range w.Claims {
+		o[c.Host] = append(o[c.Host], owner{service, w})
+	}
+}
+
+// Conflict returns why a service cannot have claim c under its policy beside the others,
+// or nil if it can.
+func (o Owners) Conflict(service string, c hostname.Claim, mine Policy) *Conflict {
+	return conflictOf(c, func(yield func(string, *Wants) bool) {
+		for _, other := range o[c.Host] {
+			if !yield(other.service, other.wants) {
+				return
+			}
+		}
+	}, service, mine)
+}
+
+// Conflict returns why a service cannot have what w wants beside what t's other services
+// have and what pending yields, by the names of services; or nil if it can.
+func (t *Table[V]) Conflict(service string, w Wants, pending iter.Seq2[string, Wants]) *Conflict {
+	reserved := func(yield func(string, *Wants) bool) {
+		for name, w := range pending {
+			if !yield(name, &w) {
+				return
+			}
+		}
+	}
+	for _, c := range w.Claims {
+		if s := t.sites.Get(c.Host); s != nil {
+			if conflict := conflictOf(c, s.wants, service, w.Policy); conflict != nil {
+				return conflict
+			}
+		}
+		if conflict := conflictOf(c, reserved, service, w.Policy); conflict != nil {
+			return conflict
+		}
+	}
+	return nil
+}
+
+// Conflicts yields, by the names of their services, why what changes have them want
+// cannot be had by all of them together, beside t's other services and what pending
+// yields for these. Where changes have nil, the service wants nothing any more.
+func (t *Table[V]) Conflicts(changes map[string]*Wants, pending iter.Seq2[string, Wants]) iter.Seq2[string, *Conflict] {
+	wanted := make(map[string]*Wants, len(t.services))
+	for service, v := range t.services {
+		wanted[service] = v.Wanted()
+	}
+	for service, w := range changes {
+		if wanted[service] = w; w == nil {
+			delete(wanted, service)
+		}
+	}
+	together := New(wanted)
+	others := func(yield func(string, Wants) bool) {
+		for service, w := range pending {
+			if _, isChanged := changes[service]; !isChanged && !yield(service, w) { // else the change ends, or is replaced
+				return
+			}
+		}
+	}
+	return func(yield func(string, *Conflict) bool) {
+		for _, service := range slices.Sorted(maps.Keys(changes)) {
+			w := changes[service]
+			if w == nil {
+				continue
+			}
+			if c := together.Conflict(service, *w, others); c != nil && !yield(service, c) {
+				return
+			}
+		}
+	}
+}
+
+// conflictOf returns why service, with the policy mine, cannot have c, or nil if it
+// can. others yields what each service wants, by name.
+func conflictOf(c hostname.Claim, others iter.Seq2[string, *Wants], service string, mine Policy) *Conflict {
+	isShared := func(other hostname.Claim) bool { return other.Host == c.Host }
+	for owner, theirs := range others {
+		switch {
+		case owner == service:
+		case slices.Contains(theirs.Claims, c):
+			return &Conflict{Host: c.Host, Prefix: c.Prefix, Owner: owner}
+		case slices.ContainsFunc(theirs.Claims, isShared):
+			if _, dispute := theirs.Policy.With(mine); dispute != "" {
+				return &Conflict{Host: c.Host, Owner: owner, Dispute: dispute}
+			}
+		}
+	}
+	return nil
+}
