@@ -681,6 +681,11 @@ type Split struct {
 	// CookieOnly keeps visitors without a cookie from the rollout, and gives
 	// them none.
 	CookieOnly bool `json:"cookie_only,omitempty"`
+
+	// Preview is a header with a secret, "NAME: VALUE", such as "X-Preview: SECRET".
+	// Who sends it goes to the rollout, and is given the cookie parachute-preview by
+	// which their later requests do. If empty, there is no such header.
+	Preview string `json:"preview,omitempty"`
 }
 
 // A Pause holds the requests of a service.
@@ -994,11 +999,23 @@ func (t Timeouts) over(others Timeouts) Timeouts {
 	return t
 }
 
-func (s Split) isZero() bool { return s.Percent == 0 && len(s.List) == 0 }
+// isZero reports whether by s nobody goes to the rollout.
+func (s Split) isZero() bool { return s.Percent == 0 && len(s.List) == 0 && s.Preview == "" }
+
+// over returns s with what it leaves open as in other: everything but a preview, if it
+// says nothing of other visitors, and the preview, if it names none.
+func (s Split) over(other Split) Split {
+	preview := cmp.Or(s.Preview, other.Preview)
+	if s.Percent == 0 && len(s.List) == 0 {
+		s = other
+	}
+	s.Preview = preview
+	return s
+}
 
 // parse returns nil for a Split by which nobody goes to the rollout.
 func (s Split) parse() (*split.Split, error) {
-	parsed, err := split.New(s.Percent, s.List, s.CookieOnly)
+	parsed, err := split.New(split.Options(s))
 	if err != nil {
 		return nil, faultf(ErrInvalid, "%v", err)
 	}

@@ -346,7 +346,16 @@ func (p *Proxy) Rollout(ctx context.Context, service string, r Rollout) error {
 // means that nothing was changed: as for Pause, or ErrInvalid where there is no
 // rollout.
 func (p *Proxy) SetSplit(ctx context.Context, service string, s Split) error {
-	return p.refuse("split", service, p.setSplit(ctx, service, s))
+	if _, err := s.parse(); err != nil {
+		return p.refuse("split", service, err)
+	}
+	return p.AmendSplit(ctx, service, func(served *Split) error { *served = s; return nil })
+}
+
+// AmendSplit is SetSplit of the Split that the rollout has, as change has altered that.
+// If change returns an error, it is AmendSplit's. Change must not call the Proxy.
+func (p *Proxy) AmendSplit(ctx context.Context, service string, change func(*Split) error) error {
+	return p.refuse("split", service, p.amendSplit(ctx, service, change))
 }
 
 // EndRollout sends everybody to the first version of a service again, and

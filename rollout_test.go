@@ -485,3 +485,53 @@ func TestAnswerThatManyMayGetSetsNoCookieOfTheRollout(t *testing.T) {
 		is.Equal(len(resp.Header["Set-Cookie"]), 3)
 	})
 }
+
+func TestWhoKnowsTheSecretSeesARolloutForNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := rolled(t)
+		is.NoErr(h.SetSplit(t.Context(), "web", parachute.Split{Preview: "X-Preview: sesame"}))
+		resp, body := h.answer("GET", "/", "", "X-Preview", "sesame")
+		is.Equal(body, "two")
+		cookie, _, _ := strings.Cut(resp.Header.Get("Set-Cookie"), ";")
+		_, body = h.answer("GET", "/", "", "Cookie", cookie)
+		is.Equal(body, "two") // from now on without the secret
+		_, body = h.answer("GET", "/", "", "X-Preview", "open")
+		is.Equal(body, "one")
+
+		// A newer second version keeps the preview, and those in it.
+		h.app("three", "three.test:80")
+		is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"three.test:80"}}))
+		_, body = h.answer("GET", "/", "", "Cookie", cookie)
+		is.Equal(body, "three")
+		is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"three.test:80"}, Split: parachute.Split{Percent: 100}}))
+		_, body = h.answer("GET", "/", "", "Cookie", cookie)
+		is.Equal(body, "three")
+		is.NoErr(h.SetSplit(t.Context(), "web", parachute.Split{Preview: "X-Preview: other"}))
+		_, body = h.answer("GET", "/", "", "Cookie", cookie)
+		is.Equal(body, "one") // another secret ends it
+
+		err := h.SetSplit(t.Context(), "web", parachute.Split{Preview: "X-Preview"})
+		is.True(errors.Is(err, parachute.ErrInvalid))
+	})
+}
+
+func TestRolloutSetKeepsWhatItDoesNotName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := rolled(t)
+		served := func() parachute.Split { return h.Services()[0].Rollout.Split }
+		is.NoErr(h.SetSplit(t.Context(), "web", parachute.Split{Percent: 10, List: []string{"beta"}}))
+		is.NoErr(h.AmendSplit(t.Context(), "web", func(s *parachute.Split) error { s.Percent = 20; return nil }))
+		is.Equal(served(), parachute.Split{Percent: 20, List: []string{"beta"}})
+		is.NoErr(h.AmendSplit(t.Context(), "web", func(s *parachute.Split) error { s.List[0] = "alpha"; return nil }))
+		is.Equal(served(), parachute.Split{Percent: 20, List: []string{"alpha"}})
+
+		refused := errors.New("not today")
+		err := h.AmendSplit(t.Context(), "web", func(s *parachute.Split) error { s.Percent, s.List[0] = 99, "x"; return refused })
+		is.True(errors.Is(err, refused))
+		err = h.AmendSplit(t.Context(), "web", func(s *parachute.Split) error { s.Percent = 101; return nil })
+		is.True(errors.Is(err, parachute.ErrInvalid))
+		is.Equal(served(), parachute.Split{Percent: 20, List: []string{"alpha"}}) // nothing was changed
+	})
+}

@@ -467,9 +467,12 @@ func (q *request) chooseGroup() {
 	}
 	if !q.isDecided {
 		q.isDecided = true
-		kamal, _ := cookies.Value(q.r.Header, split.KamalCookie)
-		own, _ := cookies.Value(q.r.Header, split.Cookie)
-		q.inRollout, q.setCookie = visitors.Second(kamal, own, q.client.IsSecure(q.r))
+		isSecure := q.client.IsSecure(q.r)
+		if q.inRollout, q.setCookie = visitors.Previews(q.r.Header, isSecure); !q.inRollout {
+			kamal, _ := cookies.Value(q.r.Header, split.KamalCookie)
+			own, _ := cookies.Value(q.r.Header, split.Cookie)
+			q.inRollout, q.setCookie = visitors.Second(kamal, own, isSecure)
+		}
 	}
 	if q.inRollout {
 		q.group = q.version.rollout

@@ -574,21 +574,24 @@ func (p *Proxy) replaceRollout(ctx context.Context, res *reserved, r Rollout, s 
 	return previous, next, err
 }
 
-func (p *Proxy) setSplit(ctx context.Context, service string, s Split) error {
-	parsed, err := s.parse()
-	if err != nil {
-		return err
-	}
+func (p *Proxy) amendSplit(ctx context.Context, service string, change func(*Split) error) error {
 	if !p.router.changes.Enter() {
 		return ErrClosed
 	}
 	defer p.router.changes.Leave()
-	_, _, err = p.update(ctx, nil, service, EventSplit, func(v *version) (*version, error) {
+	_, _, err := p.update(ctx, nil, service, EventSplit, func(v *version) (*version, error) {
 		if v.rollout == nil {
 			return nil, errNoRollout
 		}
 		r := *v.status.Rollout
-		r.Split = s
+		r.Split = deep.Copy(r.Split)
+		if err := change(&r.Split); err != nil {
+			return nil, err
+		}
+		parsed, err := r.Split.parse()
+		if err != nil {
+			return nil, err
+		}
 		return v.withoutRollout().withRollout(r, parsed, v.rollout), nil // what was set before does not count
 	})
 	return err
@@ -1120,8 +1123,9 @@ func (v *version) withStatus(status Status) *version {
 // in second. A split that r leaves open is as it was.
 func (v *version) withRollout(r Rollout, parsed *split.Split, second *group) *version {
 	status := v.status
-	if status.Rollout != nil && r.Split.isZero() {
-		r.Split, parsed = status.Rollout.Split, v.split
+	if status.Rollout != nil {
+		r.Split = r.Split.over(status.Rollout.Split)
+		parsed, _ = r.Split.parse() // both can be
 	}
 	status.Rollout = &r
 	if v.rollout != nil {

@@ -104,7 +104,7 @@ func TestHelpEndsWithExamples(t *testing.T) {
 		is.Equal(run(context.Background(), append([]string{"parachute"}, args...), nil, &said, io.Discard), exitDone)
 		_, examples, ok := strings.Cut(said.String(), "\nExamples:\n")
 		is.True(ok)
-		is.True(strings.HasPrefix(examples, "  # "))                                // what it is for
-		is.True(strings.HasSuffix(examples, "--percent 10 --list staff,testers\n")) // nothing comes after them
+		is.True(strings.HasPrefix(examples, "  # "))                           // what it is for
+		is.True(strings.HasSuffix(examples, "rollout set web --percent 50\n")) // nothing comes after them
 	}
 }

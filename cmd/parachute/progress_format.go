@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"slices"
@@ -87,7 +88,9 @@ func (f *formatter) format(e parachute.Event) []progressLine {
 		return []progressLine{f.formatProbe(e)}
 	case parachute.EventSwitched:
 		r.status, r.detail = f.verb, strings.TrimPrefix(fmt.Sprintf("%s, generation %d%s", f.effect, e.Generation, releaseOf(e.Release, e.By)), ", ")
-	case parachute.EventSplit, parachute.EventRolloutEnded:
+	case parachute.EventSplit:
+		r.status, r.detail = f.verb, "rollout for "+visitors(*cmp.Or(e.Split, new(parachute.Split)))
+	case parachute.EventRolloutEnded:
 		r.status, r.detail = f.verb, f.effect
 	case parachute.EventPaused:
 		r.status, r.detail = "paused", "requests wait"

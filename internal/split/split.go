@@ -13,7 +13,7 @@ import (
 	"github.com/shahnk19/parachute/internal/cookies"
 )
 
-// The cookies that a visitor is known by. Either may be the app's; only the
+// The cookies that a visitor is known by for Second. Either may be the app's; only the
 // first is ever set here.
 const (
 	Cookie      = "parachute-rollout"
@@ -26,18 +26,28 @@ type Split struct {
 	percent    uint64
 	list       map[string]bool
 	cookieOnly bool
+	preview    *preview // nil: there is none
 }
 
-// New returns the Split of so many percent of the visitors, and of those whose
-// cookie has one of the values in list. With 0 and an empty list that is
-// nobody. If cookieOnly is true, visitors without a cookie stay with the first
-// version.
-func New(percent int, list []string, cookieOnly bool) (*Split, error) {
-	if percent < 0 || percent > 100 {
-		return nil, fmt.Errorf("%d percent of the visitors: want 0 to 100", percent)
+// Options say which visitors go to the second version. The zero value is nobody.
+type Options struct {
+	Percent    int      // of the visitors
+	List       []string // the values of the cookies of those who go there in any case
+	CookieOnly bool     // visitors without a cookie stay with the first version
+	Preview    string   // NAME: VALUE of a header whose requests go there, and with them their visitors; empty: there is none
+}
+
+// New returns the Split that o describes. An error says what would be right.
+func New(o Options) (*Split, error) {
+	if o.Percent < 0 || o.Percent > 100 {
+		return nil, fmt.Errorf("%d percent of the visitors: want 0 to 100", o.Percent)
 	}
-	s := &Split{percent: uint64(percent), list: make(map[string]bool, len(list)), cookieOnly: cookieOnly}
-	for _, value := range list {
+	shown, err := parsePreview(o.Preview)
+	if err != nil {
+		return nil, err
+	}
+	s := &Split{percent: uint64(o.Percent), list: make(map[string]bool, len(o.List)), cookieOnly: o.CookieOnly, preview: shown}
+	for _, value := range o.List {
 		if value == "" || value != strings.TrimSpace(value) || !cookies.IsValue(value) {
 			return nil, fmt.Errorf("visitor %q: want what a cookie can hold: visible ASCII but for quotes, semicolons and backslashes, and no space around it", value)
 		}

@@ -92,7 +92,7 @@ func TestPercentageOfKamalProxyEndsBehindTheHash(t *testing.T) {
 
 func TestVisitorsWithoutACookieMayBeLeftWhereTheyAre(t *testing.T) {
 	is := is.New(t)
-	s, err := split.New(100, []string{"ann"}, true)
+	s, err := split.New(split.Options{Percent: 100, List: []string{"ann"}, CookieOnly: true})
 	is.NoErr(err)
 	for range 100 {
 		second, set := s.Second("", "", false)
@@ -205,7 +205,7 @@ func TestWhatIsNoSplitIsRefused(t *testing.T) {
 		{5, []string{`"ann"`}, `visitor "\"ann\"": want`},
 	} {
 		is := is.New(t)
-		_, err := split.New(tt.percent, tt.list, false)
+		_, err := split.New(split.Options{Percent: tt.percent, List: tt.list})
 		is.True(err != nil)
 		is.True(strings.Contains(err.Error(), tt.want)) // its message
 	}
@@ -213,7 +213,7 @@ func TestWhatIsNoSplitIsRefused(t *testing.T) {
 
 func newSplit(tb testing.TB, percent int, list ...string) *split.Split {
 	tb.Helper()
-	s, err := split.New(percent, list, false)
+	s, err := split.New(split.Options{Percent: percent, List: list})
 	if err != nil {
 		tb.Fatal(err)
 	}

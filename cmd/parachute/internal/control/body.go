@@ -23,6 +23,7 @@ const (
 	stopWanted       = `how to stop in JSON, such as {"message":"Back at noon"}`
 	rolloutWanted    = `a rollout in JSON, such as {"targets":["10.0.0.8:3000"]}`
 	splitWanted      = `a split in JSON, such as {"percent":10}`
+	splitPatchWanted = `what is to be other in the split, as a JSON merge patch, such as {"percent":10}`
 )
 
 // decodeBody decodes the body of r as a T. Its errors are ErrInvalid, and say what

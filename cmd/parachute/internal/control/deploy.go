@@ -67,7 +67,7 @@ func (c *handlers) amend(w http.ResponseWriter, r *http.Request) {
 	}
 	c.runDeploy(w, r, how, d, func() error {
 		return c.proxy.Amend(r.Context(), name, func(d *parachute.Deployment) (err error) {
-			*d, err = merge(*d, patch)
+			*d, err = mergeDeployment(*d, patch)
 			return err
 		})
 	})
@@ -82,7 +82,7 @@ func (c *handlers) merged(name string, patch map[string]any) (parachute.Deployme
 	}
 	d := services[i].Deployment
 	d.Release, d.By, d.Force = "", "", false // as in Amend
-	return merge(d, patch)
+	return mergeDeployment(d, patch)
 }
 
 // A Manner says how a deploy is made.
@@ -159,29 +159,36 @@ func (c *handlers) tryDeploy(w http.ResponseWriter, r *http.Request, d parachute
 	}
 }
 
-// merge returns d as a JSON merge patch (RFC 7396) changes it. An error is ErrInvalid.
-func merge(d parachute.Deployment, patch map[string]any) (parachute.Deployment, error) {
-	text, err := json.Marshal(d)
+// merge returns v as a JSON merge patch (RFC 7396) changes it. An error is ErrInvalid; it
+// says what is wanted.
+func merge[T any](v T, patch map[string]any, wanted string) (T, error) {
+	text, err := json.Marshal(v)
 	if err != nil {
-		return d, err
+		return v, err
 	}
 	var served map[string]any
 	if err := json.Unmarshal(text, &served); err != nil {
-		return d, err
+		return v, err
 	}
 	if text, err = json.Marshal(mergePatch(served, patch)); err != nil {
-		return d, err
+		return v, err
 	}
-	var merged parachute.Deployment
+	var merged T
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&merged); err != nil {
-		return d, decodeError(err, reflect.TypeFor[parachute.Deployment](), patchWanted)
-	}
-	if merged.Service != d.Service {
-		return d, otherName(d.Service, merged.Service)
+		return v, decodeError(err, reflect.TypeFor[T](), wanted)
 	}
 	return merged, nil
+}
+
+// mergeDeployment is merge of what a service serves, which keeps its name.
+func mergeDeployment(d parachute.Deployment, patch map[string]any) (parachute.Deployment, error) {
+	merged, err := merge(d, patch, patchWanted)
+	if err == nil && merged.Service != d.Service {
+		err = otherName(d.Service, merged.Service)
+	}
+	return merged, err
 }
 
 // mergePatch returns target as patch changes it (RFC 7396, section 2).

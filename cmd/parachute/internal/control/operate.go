@@ -61,6 +61,24 @@ func (c *handlers) split(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
+// amendSplit is PATCH: the body says what is other than it was set before.
+func (c *handlers) amendSplit(w http.ResponseWriter, r *http.Request) {
+	patch, err := decodeBody[map[string]any](w, r, splitPatchWanted)
+	if err == nil && patch == nil {
+		err = invalid(nil, "the body is null: want %s", splitPatchWanted)
+	}
+	name := r.PathValue("name")
+	c.runOperation(w, r, err, task{
+		verb: "split", service: name, firstEvent: parachute.EventSplit,
+		do: func() error {
+			return c.proxy.AmendSplit(r.Context(), name, func(s *parachute.Split) (err error) {
+				*s, err = merge(*s, patch, splitPatchWanted)
+				return err
+			})
+		},
+	})
+}
+
 // runOperation makes the change t, unless err says what is wrong with the request.
 func (c *handlers) runOperation(w http.ResponseWriter, r *http.Request, err error, t task) {
 	if err != nil {

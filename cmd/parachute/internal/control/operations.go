@@ -58,15 +58,27 @@ func (c *Client) Rollout(ctx context.Context, service string, r parachute.Rollou
 	})
 }
 
-// SetSplit has the proxy do what parachute.Proxy.SetSplit does.
-func (c *Client) SetSplit(ctx context.Context, service string, split parachute.Split, events func(parachute.Event)) (Result, error) {
-	return c.changeWithBody(ctx, split, &change{
+// A SplitPatch says what is to be other in a Split; nil leaves a field as it is.
+type SplitPatch struct {
+	Percent    *int      `json:"percent,omitempty"`
+	List       *[]string `json:"list,omitempty"`
+	CookieOnly *bool     `json:"cookie_only,omitempty"`
+	Preview    *string   `json:"preview,omitempty"`
+}
+
+// isIn reports whether s has what p says.
+func (p SplitPatch) isIn(s parachute.Split) bool {
+	return (p.Percent == nil || *p.Percent == s.Percent) && (p.List == nil || slices.Equal(*p.List, s.List)) &&
+		(p.CookieOnly == nil || *p.CookieOnly == s.CookieOnly) && (p.Preview == nil || *p.Preview == s.Preview)
+}
+
+// AmendSplit has the proxy do what parachute.Proxy.AmendSplit does, with what patch says.
+func (c *Client) AmendSplit(ctx context.Context, service string, patch SplitPatch, events func(parachute.Event)) (Result, error) {
+	return c.changeWithBody(ctx, patch, &change{
 		verb: "split", service: service,
-		method: http.MethodPut, suffix: "/rollout/split",
+		method: http.MethodPatch, suffix: "/rollout/split",
 		effect: parachute.EventSplit,
-		check: checkStatus(func(s parachute.Status) bool {
-			return s.Rollout != nil && s.Rollout.Split.Percent == split.Percent && s.Rollout.Split.CookieOnly == split.CookieOnly && slices.Equal(s.Rollout.Split.List, split.List)
-		}),
+		check:  checkStatus(func(s parachute.Status) bool { return s.Rollout != nil && patch.isIn(s.Rollout.Split) }),
 		events: events,
 	})
 }

@@ -75,7 +75,7 @@ func TestServiceIsRolledOutFromAfar(t *testing.T) {
 	is.Equal(told.Targets, []string{second})
 	is.Equal(p.statusOf(t).Rollout.Targets, []string{second})
 
-	_, err = p.client.SetSplit(t.Context(), "web", parachute.Split{Percent: 10, List: []string{"v1", "v2"}}, hear)
+	_, err = p.client.AmendSplit(t.Context(), "web", control.SplitPatch{Percent: new(10), List: &[]string{"v1", "v2"}}, hear)
 	is.NoErr(err)
 	is.Equal(last, parachute.EventSplit)
 	is.Equal(*told.Split, parachute.Split{Percent: 10, List: []string{"v1", "v2"}})
@@ -118,7 +118,7 @@ func operations(c *control.Client) map[string]func(ctx context.Context, service 
 			return c.Rollout(ctx, service, parachute.Rollout{Targets: []string{"web-1:3000"}}, nil)
 		},
 		"split": func(ctx context.Context, service string) (control.Result, error) {
-			return c.SetSplit(ctx, service, parachute.Split{Percent: 1}, nil)
+			return c.AmendSplit(ctx, service, control.SplitPatch{Percent: new(1)}, nil)
 		},
 		"end rollout": func(ctx context.Context, service string) (control.Result, error) {
 			return c.EndRollout(ctx, service, nil)

@@ -26,6 +26,7 @@ func hideSecrets(services []parachute.Status) {
 		if s.Rollout != nil {
 			rollout := *s.Rollout
 			rollout.Split.List = hideEach(rollout.Split.List, hideAll)
+			rollout.Split.Preview = secret.HideField(rollout.Split.Preview)
 			s.Rollout = &rollout
 		}
 		if s.Live != nil {

@@ -100,6 +100,7 @@ func (s *Server) Handler(p *parachute.Proxy) http.Handler {
 		{"PUT", "/v1/services/{name}/rollout", "rollout", c.rollout},
 		{"DELETE", "/v1/services/{name}/rollout", "end rollout", c.endRollout},
 		{"PUT", "/v1/services/{name}/rollout/split", "split", c.split},
+		{"PATCH", "/v1/services/{name}/rollout/split", "split", c.amendSplit},
 		{"POST", "/v1/upgrade", "upgrade", c.upgrade},
 		{"POST", "/v1/handover", "upgrade", c.takeOver},
 		{"GET", "/v1/services/{name}/history", "", c.history},
