@@ -16,6 +16,7 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/accesslog"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/handover"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/notify"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/server"
 )
 
@@ -31,6 +32,7 @@ type runCommand struct {
 	MetricsPort  port  `envar:"both" placeholder:"0" help:"Port for metrics and health checks; 0 is none."`
 	KamalMetrics *bool `envar:"both" negatable:"" help:"Serve the metrics of kamal-proxy beside parachute's own, or do not; if neither is given, they are served where the program is called kamal-proxy."`
 	pageFlags
+	notifyFlags
 	Bind address `envar:"both" placeholder:"ADDRESS" help:"Address to listen on; if none is given, every one."`
 
 	TrustedProxies prefixes `envar:"both" placeholder:"CIDR,..." help:"Networks of the proxies in front of this one, whose X-Forwarded headers are believed, or none; if not given, loopback and private ones."`
@@ -152,6 +154,10 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 	if err == nil {
 		page, err = c.pageFlags.config()
 	}
+	var told notify.Config
+	if err == nil {
+		told, err = c.notifyFlags.config()
+	}
 	if err != nil {
 		return server.Config{}, &usageError{"run", err}
 	}
@@ -173,6 +179,7 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 
 		MetricsPort:   int(c.MetricsPort),
 		Page:          page,
+		Notify:        told,
 		KamalMetrics:  p.environ.asKamal && c.KamalMetrics == nil || c.KamalMetrics != nil && *c.KamalMetrics,
 		MinTLSVersion: uint16(c.TLSMinVersion),
 		ACME:          authority,

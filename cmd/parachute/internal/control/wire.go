@@ -151,6 +151,9 @@ func newWireEvent(e parachute.Event) *wireEvent {
 	return w
 }
 
+// EncodeEvent returns an event as clients get it, an object in JSON.
+func EncodeEvent(e parachute.Event) ([]byte, error) { return json.Marshal(newWireEvent(e)) }
+
 // event returns what w was made of. A probe that a newer proxy has put in
 // another way is left out.
 func (w *wireEvent) event() parachute.Event {

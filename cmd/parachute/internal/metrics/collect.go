@@ -36,6 +36,7 @@ var (
 	drainsDesc     = describe("drain_duration_seconds", "How long drains took, until the last request was answered or cut off.", "service")
 	expiryDesc     = describe("certificate_expiry_timestamp_seconds", "When a certificate expires.", "host", "source")
 	missingDesc    = describe("certificate_missing", "Whether a host that is to be served over TLS has no certificate.", "host", "source")
+	notifiedDesc   = describe("notifications_total", "Notifications that were taken by whoever is at a host, and those that were dropped.", "host", "outcome")
 	unknownDesc    = describe("tls_unknown_names_total", "TLS handshakes with names that have no certificate.")
 )
 
@@ -65,6 +66,12 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	sink.counter(unknownDesc, proxy.UnknownNames())
+	if counts := c.metrics.notifications; counts != nil {
+		counts(func(host string, sent, dropped uint64) {
+			sink.counter(notifiedDesc, sent, host, "sent")
+			sink.counter(notifiedDesc, dropped, host, "dropped")
+		})
+	}
 	if k := c.metrics.kamal; k != nil {
 		k.collect(out, services)
 	}

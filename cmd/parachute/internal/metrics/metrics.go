@@ -32,6 +32,8 @@ type Metrics struct {
 	kamal    *kamal                             // nil: nothing is counted as kamal-proxy does
 	services atomic.Pointer[map[string]*series] // by name; never changed, but replaced
 
+	notifications func(each func(host string, sent, dropped uint64)) // nil: none are counted
+
 	mu        sync.Mutex             // held while services is replaced; guards the fields below
 	deploying map[uint64]bool        // generations that have not switched yet
 	draining  map[drainKey]time.Time // when each drain began
@@ -54,6 +56,12 @@ func New() *Metrics {
 // CountAsKamal has requests counted under the names of kamal-proxy's metrics as well.
 // It must be called before the Proxy serves.
 func (m *Metrics) CountAsKamal() { m.kamal = newKamal() }
+
+// CountNotifications has notifications counted: counts calls each for every host that
+// they are sent to. It must be called before Handler is used.
+func (m *Metrics) CountNotifications(counts func(each func(host string, sent, dropped uint64))) {
+	m.notifications = counts
+}
 
 // SetProxy sets the Proxy. It must be called once, before the Proxy serves and
 // before Handler is used.

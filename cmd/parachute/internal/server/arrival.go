@@ -87,6 +87,7 @@ func (c *Config) takeUpAgain(p *parts, s *server) *server {
 	p.commands.Leave(slices.Contains(c.Kept, handover.Control))
 	p.predecessor = parachute.Predecessor{Follow: s.proxy.Follow, Drain: s.proxy.Drain}
 	p.hold, p.datagrams = s.ordered, s.datagrams
+	p.notifier.Serve("the proxy serves again, since the process that had taken its place has ended")
 	next := newServer(*c, *p)
 	next.before = s
 	if err := next.proxy.Restore(s.proxy.Services()); err != nil {

@@ -249,6 +249,7 @@ func (u *upgrader) handOver(link *handover.Link, started *handover.Started) (ver
 		return "", 0, err
 	}
 	// From here on, the other process is the one that serves, or this one takes up again.
+	s.notifier.Leave()
 	s.control.HandOver(s.dialCommands)
 	s.stopAccepting()
 	err = s.store.Release()

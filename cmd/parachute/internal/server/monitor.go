@@ -9,11 +9,14 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/metrics"
 )
 
-// addHooks makes the hooks of o call these before their own.
+// addHooks makes the hooks of o call these before their own. observe may be nil.
 func addHooks(o *parachute.Options, observe func(*http.Request, parachute.Outcome), notify func(parachute.Event)) {
 	observed, notified := o.Observe, o.Notify
-	o.Observe = observe
-	if observed != nil {
+	switch {
+	case observe == nil:
+	case observed == nil:
+		o.Observe = observe
+	default:
 		o.Observe = func(r *http.Request, how parachute.Outcome) {
 			observe(r, how)
 			observed(r, how)

@@ -27,6 +27,7 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/handover"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/metrics"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/notify"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/state"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/tickets"
 )
@@ -102,6 +103,10 @@ type Config struct {
 
 	// KamalMetrics has the metrics of kamal-proxy served beside those of ours.
 	KamalMetrics bool
+
+	// Notify says who is told what happens to services. Version, Logger and EncodeEvent
+	// are set by Run.
+	Notify notify.Config
 
 	// TargetHeader is handed to parachute.Options.
 	TargetHeader string
@@ -197,6 +202,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	p.logger.Info("started", "version", c.Version, "pid", os.Getpid(),
 		"socket", c.Socket, "data_dir", c.DataDir, "services", len(s.proxy.Services()))
 	p.listeners.log(p.logger)
+	p.notifier.Serve(c.whyItServes(arrival))
 	return c.serve(ctx, &p, s)
 }
 
@@ -219,6 +225,7 @@ func (c *Config) start(ctx context.Context, p *parts, a *arrival) (*server, erro
 	p.log = accesslog.New(c.Output, c.LogFormat)
 	p.logger = slog.New(p.log.Handler(c.logLevel()))
 	p.store.Warn = func(what string) { p.logger.Warn(what) }
+	p.notifier = c.newNotifier(p.logger)
 	folder := filepath.Join(c.DataDir, certificatesName)
 	if a == nil {
 		p.certificates, err = certstore.Open(folder)
@@ -299,23 +306,6 @@ func (c *Config) serve(ctx context.Context, p *parts, s *server) error {
 	}
 }
 
-func (c Config) closeLog(log *accesslog.Log) error {
-	err := log.Close()
-	var lost *accesslog.LostError
-	if c.LogLost != nil && errors.As(err, &lost) {
-		c.LogLost(lost)
-		return nil
-	}
-	return err
-}
-
-func (c Config) logLevel() slog.Level {
-	if c.Debug {
-		return slog.LevelDebug
-	}
-	return slog.LevelInfo
-}
-
 // parts are what servers of one process, one after another, are made of. No server
 // closes them.
 type parts struct {
@@ -323,6 +313,7 @@ type parts struct {
 	logger       *slog.Logger // to log
 	store        *state.Store
 	certificates *certstore.Folder
+	notifier     *notify.Notifier
 	sockets      *handover.Sockets
 	listeners    *listeners
 	commands     *control.Listener
@@ -342,6 +333,9 @@ func (p *parts) close(c Config) error {
 	var err error
 	if p.commands != nil {
 		p.commands.Close() // an error was never of use
+	}
+	if p.notifier != nil {
+		p.closeNotifier()
 	}
 	if p.log != nil {
 		err = c.closeLog(p.log)
@@ -364,6 +358,7 @@ type server struct {
 	listeners       *listeners
 	version         string
 	store           *state.Store
+	notifier        *notify.Notifier
 	commits         *committer
 	affinityKey     []byte
 	tickets         *tickets.Keys
@@ -410,6 +405,7 @@ func newServer(c Config, p parts) *server {
 		listeners:       p.listeners,
 		version:         c.Version,
 		store:           p.store,
+		notifier:        p.notifier,
 		affinityKey:     p.affinityKey,
 		tickets:         p.tickets,
 		status:          "serving at " + p.listeners.String(),
@@ -452,9 +448,13 @@ func newServer(c Config, p parts) *server {
 	if !c.NoAccessLog {
 		options.Observe = p.log.Observe
 	}
+	if len(c.Notify.URLs) > 0 {
+		addHooks(&options, nil, p.notifier.Notify)
+	}
 	var m *metrics.Metrics
 	if p.listeners.metrics != nil {
 		m = metrics.New()
+		m.CountNotifications(p.notifier.Counts)
 		if c.KamalMetrics {
 			m.CountAsKamal()
 		}
@@ -477,9 +477,4 @@ func newServer(c Config, p parts) *server {
 	s.commands.ErrorLog = slog.NewLogLogger(p.logger.Handler(), slog.LevelError)
 	s.addFrontends(c, p)
 	return s
-}
-
-// logsOf returns access to log for the control plane.
-func logsOf(log *accesslog.Log) control.Logs {
-	return control.Logs{ContentType: log.ContentType(), Has: log.Has, Tail: log.Tail}
 }

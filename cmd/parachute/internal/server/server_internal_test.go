@@ -14,6 +14,7 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/accesslog"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/certstore"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/notify"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/state"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/tcp"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/tickets"
@@ -55,6 +56,7 @@ func TestFirstListenerThatFailsStopsAll(t *testing.T) {
 				logger:       slog.New(slog.DiscardHandler),
 				store:        store,
 				certificates: certstore.At(dir),
+				notifier:     notify.New(notify.Config{}),
 				listeners:    &listeners{http: tcp.NewListener(requests.(*net.TCPListener), nil)},
 				commands:     commands,
 				tickets:      tickets.New(nil),

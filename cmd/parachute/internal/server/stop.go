@@ -172,6 +172,7 @@ func (s *server) stop() {
 func (s *server) announceStop(delay time.Duration) {
 	s.until.Store(time.Now().Add(delay + max(s.shutdownTimeout, 0)).UnixNano())
 	if !s.stopping.Swap(true) {
+		s.notifier.Stop("the proxy stops")
 		s.close("data directory", s.store.Leave())
 	}
 }
