@@ -1,7 +1,6 @@
 package parachute
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -179,37 +178,15 @@ func newProber(at endpoint.Endpoint, u upstream.Options, s *spec, agent string, 
 		// No connection of a probe lives long enough to be kept alive.
 		u.Dial = (&net.Dialer{KeepAlive: -1}).DialContext
 	}
-	authority := u.Address
-	if port := s.HealthCheck.Port; port != 0 {
-		u.Address = at.WithPort(port).Address
-		authority = u.Address
-	}
-	scheme := "http"
-	switch {
-	case u.Network != "tcp":
-		authority = "localhost"
-	case u.TLS != nil:
-		scheme = "https"
-	}
+	probed := at.WithPort(s.HealthCheck.Port)
+	u.Address = probed.Address
 	header := http.Header{"User-Agent": {agent}, "Connection": {"close"}, "X-Parachute-Hop": hop}
 	if s.TLS.isOn() {
 		// Otherwise, an app that insists on TLS would redirect the probe.
 		header["X-Forwarded-Proto"] = []string{"https"}
 	}
-	for _, h := range s.HealthCheck.Headers {
-		name, value, _ := strings.Cut(h, ":")
-		header.Add(name, strings.TrimSpace(value))
-	}
-	h := &s.HealthCheck
-	host := cmp.Or(h.Host, authority)
-	var c *healthcheck.Check
-	if h.GRPC {
-		c = healthcheck.Call(host, h.GRPCService, header, h.Timeout)
-	} else {
-		first, last, _ := healthcheck.ParseStatus(h.Status)
-		c = healthcheck.Get(host, h.Path, header, first, last, h.Timeout)
-	}
-	return &prober{endpoint: at, name: name, upstream: u, check: c, url: scheme + "://" + authority + c.Path(), header: header}
+	c := healthcheck.Settings(s.HealthCheck).Check(probed.Authority(), header)
+	return &prober{endpoint: at, name: name, upstream: u, check: c, url: probed.URL(c.Path()), header: header}
 }
 
 // probeBuffer is the size of the buffer that an answer to a probe is read through.
@@ -226,37 +203,25 @@ type probeResult struct {
 // probe asks the target once. It tells the name, if the target has one, which of its
 // addresses was probed.
 func (p *prober) probe(ctx context.Context) *probeResult {
-	ctx, cancel := context.WithTimeout(ctx, p.check.Timeout())
-	defer cancel()
-	r := &probeResult{by: p, Probe: Probe{Time: time.Now(), URL: p.url, Host: p.check.Host()}}
-	u := p.upstream
 	if p.name == nil {
-		p.ask(ctx, u, &r.Probe)
-		return r
+		return &probeResult{by: p, Probe: p.ask(ctx, p.upstream)}
 	}
+	u := p.upstream
 	w := resolve.NewWitness(u.Dial)
 	u.Dial = w.Dial
-	p.ask(ctx, u, &r.Probe)
+	r := &probeResult{by: p, Probe: p.ask(ctx, u)}
 	r.reached = w.Reached()
 	r.reached.Judge(p.name, r.Passed)
 	return r
 }
 
-// ask makes the check over a new connection with the options u, and records the
-// answer in seen.
-func (p *prober) ask(ctx context.Context, u upstream.Options, seen *Probe) {
+// ask makes the check over a new connection with the options u.
+func (p *prober) ask(ctx context.Context, u upstream.Options) Probe {
 	conns := p.open(u)
 	defer conns.Close()
-	a, err := p.check.Ask(ctx, conns.Exchange)
-	if err != nil {
-		seen.Took = time.Since(seen.Time)
-		seen.Error, seen.Cause = p.reason(ctx, err)
-		return
-	}
-	seen.Took = a.Decided.Sub(seen.Time)
-	seen.Status, seen.Location, seen.GRPC, seen.Passed = a.Status, a.Location, a.GRPC, a.Passed
-	seen.Body = strings.ToValidUTF8(a.Body[:min(len(a.Body), 200)], "\uFFFD")
-	seen.Cause = Cause(p.check.CauseOf(a))
+	r := p.check.Report(ctx, conns.Exchange, unanswered)
+	return Probe{Time: r.Began, Took: r.Took, URL: p.url, Host: p.check.Host(), Status: r.Status, GRPC: r.GRPC,
+		Location: r.Location, Body: r.Body, Error: r.Error, Cause: Cause(r.Cause), Passed: r.Passed}
 }
 
 // open returns the transport for one probe.
@@ -267,15 +232,9 @@ func (p *prober) open(u upstream.Options) transport {
 	return upstream.New(u)
 }
 
-// reason returns why there was no answer, in words and as a Cause.
-func (p *prober) reason(ctx context.Context, err error) (string, Cause) {
-	if ctx.Err() != nil {
-		return fmt.Sprintf("none within %v", p.check.Timeout()), CauseTimeout
-	}
-	cause := Cause(upstream.CauseOf(err))
-	if p.check.IsCall() && cause == CauseMalformed {
-		cause = CauseNotGRPC
-	}
+// unanswered returns why an exchange has brought no answer, in words and as a Cause.
+func unanswered(err error) (string, healthcheck.Cause) {
+	cause := healthcheck.Cause(upstream.CauseOf(err))
 	if e := (*upstream.Error)(nil); errors.As(err, &e) {
 		err = e.Err // the Cause stands for the rest
 	}

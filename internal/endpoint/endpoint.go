@@ -125,10 +125,28 @@ func (e Endpoint) Name() (name string, ok bool) {
 	return host, true
 }
 
-// WithPort returns e at another port. What has none stays as it is.
+// WithPort returns e at another port. What has none stays as it is, and so does e if
+// port is 0.
 func (e Endpoint) WithPort(port int) Endpoint {
-	if host, _ := e.HostPort(); host != "" {
+	if host, _ := e.HostPort(); host != "" && port != 0 {
 		e.Address = net.JoinHostPort(host, strconv.Itoa(port))
 	}
 	return e
+}
+
+// Authority returns what a client of e that knows no other name of it sends as Host.
+func (e Endpoint) Authority() string {
+	if e.Network != "tcp" {
+		return "localhost"
+	}
+	return e.Address
+}
+
+// URL returns the URL of a request target at e.
+func (e Endpoint) URL(requestTarget string) string {
+	scheme := "http"
+	if e.Scheme == "https" {
+		scheme = "https"
+	}
+	return scheme + "://" + e.Authority() + requestTarget
 }

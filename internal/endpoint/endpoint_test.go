@@ -91,6 +91,21 @@ func TestPlaceIsTheSameWhateverIsSpokenThere(t *testing.T) {
 	is.Equal(plain.Place(), h2c.Place())
 }
 
+func TestURLOfAnEndpointIsThatOfItsClients(t *testing.T) {
+	for target, want := range map[string][2]string{
+		"web-1:3000":         {"web-1:3000", "http://web-1:3000/up"},
+		"https://[::1]:3000": {"[::1]:3000", "https://[::1]:3000/up"},
+		"h2c://web-1:3000":   {"web-1:3000", "http://web-1:3000/up"},
+		"unix:/run/web.sock": {"localhost", "http://localhost/up"},
+		"handler:web":        {"localhost", "http://localhost/up"},
+	} {
+		is := is.New(t)
+		e, err := endpoint.Parse(target)
+		is.NoErr(err)
+		is.Equal([2]string{e.Authority(), e.URL("/up")}, want)
+	}
+}
+
 func TestPortOfAnEndpointIsReplaced(t *testing.T) {
 	for target, want := range map[string]string{
 		"web-1:3000":         "web-1:9",
@@ -104,6 +119,7 @@ func TestPortOfAnEndpointIsReplaced(t *testing.T) {
 			other := e.WithPort(9)
 			is.Equal(other.Address, want)
 			is.Equal([]string{other.Scheme, other.Network}, []string{e.Scheme, e.Network})
+			is.Equal(e.WithPort(0), e) // which stands for its own
 		})
 	}
 }

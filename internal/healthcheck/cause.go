@@ -7,11 +7,14 @@ import (
 	"github.com/shahnk19/parachute/internal/grpc"
 )
 
-// A Cause is the reason why an answer does not pass, as far as it calls for a remedy
-// of its own.
+// A Cause is the reason why a check does not pass, as far as it calls for a remedy of
+// its own. There are others for checks that got no answer, which whoever connects to the
+// server knows.
 type Cause string
 
 const (
+	Timeout        Cause = "timeout"         // there was no answer in time
+	Malformed      Cause = "malformed"       // the answer is not HTTP
 	SpeaksTLS      Cause = "speaks_tls"      // the target expects TLS, and the check did not use it
 	Redirect       Cause = "redirect"        // it answered 3xx with a Location
 	Unauthorized   Cause = "unauthorized"    // 401

@@ -3,6 +3,7 @@ package healthcheck
 import (
 	"cmp"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -65,4 +66,20 @@ func (h Settings) Normalize() (Settings, error) {
 		return h, fmt.Errorf("health check rise %d and fall %d: want at least 1", h.Rise, h.Fall)
 	}
 	return h, nil
+}
+
+// Check returns the check that h says, which must be normalized. It is sent with the
+// Host authority, unless h has one, and with header, to which Check adds h's and which
+// nobody may change afterwards.
+func (h Settings) Check(authority string, header http.Header) *Check {
+	for _, line := range h.Headers {
+		name, value, _ := strings.Cut(line, ":")
+		header.Add(name, strings.TrimSpace(value))
+	}
+	host := cmp.Or(h.Host, authority)
+	if h.GRPC {
+		return Call(host, h.GRPCService, header, h.Timeout)
+	}
+	first, last, _ := ParseStatus(h.Status)
+	return Get(host, h.Path, header, first, last, h.Timeout)
 }
