@@ -995,20 +995,9 @@ func (p *Proxy) bakeRestored(v *version) {
 // commitLater tries until it succeeds to commit what is served, which could not be
 // when it was published.
 func (p *Proxy) commitLater(service string, generation uint64, refused error) {
-	if p.router.changes.Enter() {
-		go p.keepCommitting(service)
-	}
+	p.router.routes.CommitLater(p.stopping, service)
 	p.emit(Event{Kind: EventFailed, Service: service, Generation: generation,
 		Err: fmt.Errorf("what serves could not be kept, and would not be there after a restart; it is tried again: %w", refused)})
-}
-
-// keepCommitting commits what is served, after ever longer pauses, until that
-// succeeds or the Proxy is shut down, which is the last time.
-func (p *Proxy) keepCommitting(service string) {
-	defer p.router.changes.Leave()
-	waiting.Retry(time.Second, 30*time.Second, p.stopping, func() bool {
-		return p.router.routes.CommitAgain(service) == nil
-	})
 }
 
 // A version is what one service serves from one publication to the next. What

@@ -6,6 +6,9 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"github.com/shahnk19/parachute/internal/waiting"
 )
 
 // A Publisher has the newest snapshot S of named things, each of which has one version V
@@ -192,6 +195,21 @@ func (p *Publisher[S, V, W]) CommitAgain(names ...string) error {
 	}
 	current := p.Load()
 	return p.of.Commit(current, current, names...)
+}
+
+// CommitLater calls CommitAgain after ever longer pauses until that succeeds, for what was
+// published although its commit was refused. When done is closed it does so at once, for
+// the last time. It is a change that is under way until then, and does not wait for it;
+// nothing is done if the Book is closed.
+func (p *Publisher[S, V, W]) CommitLater(done <-chan struct{}, names ...string) {
+	if p.book.Enter() {
+		go p.keepCommitting(done, names)
+	}
+}
+
+func (p *Publisher[S, V, W]) keepCommitting(done <-chan struct{}, names []string) {
+	defer p.book.Leave()
+	waiting.Retry(time.Second, 30*time.Second, done, func() bool { return p.CommitAgain(names...) == nil })
 }
 
 // StopCommitting has nothing committed any more.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -28,19 +30,33 @@ type edition struct{ text string }
 type house struct {
 	*publish.Publisher[shelf, edition, string]
 	changes *publish.Book[string]
-	refuse  error // what the next commits return
+
+	mu      sync.Mutex // guards what follows
+	refused error      // what commits return
 	told    []string
 }
 
 func (h *house) tell(format string, args ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.told = append(h.told, fmt.Sprintf(format, args...))
 }
 
 // since returns what was told since it was called last.
 func (h *house) since() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	told := h.told
 	h.told = nil
 	return told
+}
+
+// refuse has commits return err from now on.
+func (h *house) refuse(err error) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.refused = err
+	return err
 }
 
 func (e *edition) String() string {
@@ -71,7 +87,9 @@ func newHouse() *house {
 		},
 		Commit: func(previous, next *shelf, names ...string) error {
 			h.tell("commit %v: %v -> %v, while %v is read", names, previous, next, h.Load())
-			return h.refuse
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return h.refused
 		},
 		Replaced: func(previous, next *edition) {
 			h.tell("%v replaced by %v, while %v is read", previous, next, h.Load())
@@ -167,8 +185,8 @@ func TestWhatCannotBeCommittedIsNotPublished(t *testing.T) {
 	is := is.New(t)
 	h := newHouse()
 	h.has(is, "a", "a1")
-	h.refuse = errors.New("disk full")
-	is.Equal(h.PublishAll(t.Context(), h.of("a", "a2")), h.refuse)
+	full := h.refuse(errors.New("disk full"))
+	is.Equal(h.PublishAll(t.Context(), h.of("a", "a2")), full)
 	is.Equal(h.since(), []string{"commit [a]: a=a1 -> a=a2, while a=a1 is read"})
 	is.Equal(h.Load().String(), "a=a1")
 }
@@ -177,15 +195,15 @@ func TestWhatTakesARefusalIsPublishedAllTheSame(t *testing.T) {
 	is := is.New(t)
 	h := newHouse()
 	h.has(is, "a", "a1")
-	h.refuse = errors.New("disk full")
+	full := h.refuse(errors.New("disk full"))
 	var refused, known error
 	one := h.of("a", "a2")
 	one.Refused, one.Announce = &refused, func(*edition) { known = refused }
 	is.NoErr(h.PublishAll(t.Context(), one))
-	is.Equal(known, h.refuse) // when it is announced
+	is.Equal(known, full) // when it is announced
 	is.Equal(h.Load().String(), "a=a2")
 
-	refused, h.refuse = nil, nil
+	refused = h.refuse(nil)
 	is.NoErr(h.PublishAll(t.Context(), one))
 	is.NoErr(refused)
 }
@@ -349,15 +367,50 @@ func TestCurrentSnapshotIsCommittedAgain(t *testing.T) {
 		"commit [a]: a=a1 -> a=a1, while a=a1 is read",
 		"commit []: a=a1 -> a=a1, while a=a1 is read",
 	})
-	h.refuse = errors.New("disk full")
-	is.Equal(h.CommitAgain("a"), h.refuse)
+	full := h.refuse(errors.New("disk full"))
+	is.Equal(h.CommitAgain("a"), full)
+}
+
+func TestWhatWasRefusedIsCommittedLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse()
+		h.has(is, "a", "a1")
+		h.refuse(errors.New("disk full"))
+		h.CommitLater(nil, "a")
+		time.Sleep(6 * time.Second)
+		synctest.Wait()
+		is.Equal(len(h.since()), 2) // after 1 and 3 seconds
+		h.refuse(nil)
+		<-h.changes.Close() // waits for it
+		is.Equal(h.since(), []string{"commit [a]: a=a1 -> a=a1, while a=a1 is read"})
+		h.CommitLater(nil, "a") // nobody would wait for this
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		is.Equal(len(h.since()), 0)
+	})
+}
+
+func TestWhatIsStillRefusedAtTheEndIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse()
+		h.has(is, "a", "a1")
+		h.refuse(errors.New("disk full"))
+		done, began := make(chan struct{}), time.Now()
+		h.CommitLater(done, "a")
+		close(done)
+		<-h.changes.Close()
+		is.Equal(len(h.since()), 1)
+		is.Equal(time.Since(began), time.Duration(0))
+	})
 }
 
 func TestNothingIsCommittedAnyMoreOnceThatIsStopped(t *testing.T) {
 	is := is.New(t)
 	h := newHouse()
 	h.StopCommitting()
-	h.refuse = errors.New("disk full")
+	h.refuse(errors.New("disk full"))
 	is.NoErr(h.PublishAll(t.Context(), h.of("a", "a1")))
 	is.NoErr(h.CommitAgain("a"))
 	is.Equal(h.since(), []string{"announce a1", "a published as a1"})
