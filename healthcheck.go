@@ -85,7 +85,7 @@ func (h HealthCheck) normalize() (HealthCheck, error) {
 	}
 	s, err := healthcheck.Settings(h).Normalize()
 	if err != nil {
-		return h, faultf(ErrInvalid, "%v", err)
+		return h, invalid(err)
 	}
 	return HealthCheck(s), nil
 }

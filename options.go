@@ -844,7 +844,7 @@ func (d Deployment) parse() (*spec, error) {
 		return s, err
 	}
 	if s.CanonicalHost, err = hostname.ParseCanonical(s.CanonicalHost, s.Hosts); err != nil {
-		return s, faultf(ErrInvalid, "%v", err)
+		return s, invalid(err)
 	}
 	if s.HealthCheck, err = s.HealthCheck.normalize(); err != nil {
 		return s, err
@@ -865,10 +865,8 @@ func (d Deployment) parse() (*spec, error) {
 // parseClaims reads the hosts and path prefixes, leaving out what cannot be, of
 // which the error tells.
 func (s *spec) parseClaims() (err error) {
-	if s.Claims, s.Hosts, s.PathPrefixes, err = hostname.ParseClaims(s.Hosts, s.PathPrefixes); err != nil {
-		return faultf(ErrInvalid, "%v", err)
-	}
-	return nil
+	s.Claims, s.Hosts, s.PathPrefixes, err = hostname.ParseClaims(s.Hosts, s.PathPrefixes)
+	return invalid(err)
 }
 
 // readFiles reads the files that s names, and what is to be done with requests. An
@@ -910,7 +908,7 @@ func newRules(d *Deployment, p *Proxy) (*rules, error) {
 	}
 	for _, redirect := range d.Redirects {
 		if err := r.redirects.Add(redirect.From, redirect.To); err != nil {
-			return nil, faultf(ErrInvalid, "%v", err)
+			return nil, invalid(err)
 		}
 	}
 	r.answer = answer.Rules{Release: d.Headers.Release, ScopeCookies: d.Headers.ScopeCookies, WriterAffinity: d.Timeouts.WriterAffinity}
@@ -940,7 +938,7 @@ func newRules(d *Deployment, p *Proxy) (*rules, error) {
 		r.affinity, err = sticky.Parse(d.Affinity, d.PathPrefixes)
 	}
 	if err != nil {
-		return nil, faultf(ErrInvalid, "%v", err)
+		return nil, invalid(err)
 	}
 	if ahead := d.Buffer.Responses; ahead || d.MaxResponseBody > 0 {
 		limits := buffer.Limits{Memory: d.Buffer.Memory, Size: d.MaxResponseBody}
@@ -965,8 +963,8 @@ func (d *Deployment) checkRequests() error {
 		return faultf(ErrInvalid, "trust in forwarded headers %q: want %q, %q, or nothing for the trusted proxies", d.Forwarded.Trust, TrustEverybody, TrustNobody)
 	case d.Forwarded.ClientHeader != "" && !field.CanSend(d.Forwarded.ClientHeader, ""):
 		return faultf(ErrInvalid, "client header %q: want the name of a header, such as CF-Connecting-IP", d.Forwarded.ClientHeader)
-	case d.Headers.HSTS != "" && headers.CheckHSTS(d.Headers.HSTS) != nil:
-		return faultf(ErrInvalid, "%v", headers.CheckHSTS(d.Headers.HSTS))
+	case d.Headers.HSTS != "":
+		return invalid(headers.CheckHSTS(d.Headers.HSTS))
 	}
 	return nil
 }
@@ -986,12 +984,7 @@ func (p Pause) normalize() Pause {
 }
 
 // checkDurations returns ErrInvalid if a field of a struct is too short a duration.
-func checkDurations(of any) error {
-	if err := duration.Check(of); err != nil {
-		return faultf(ErrInvalid, "%v", err)
-	}
-	return nil
-}
+func checkDurations(of any) error { return invalid(duration.Check(of)) }
 
 // over returns t with what it leaves open as in others.
 func (t Timeouts) over(others Timeouts) Timeouts {
@@ -1016,26 +1009,15 @@ func (s Split) over(other Split) Split {
 // parse returns nil for a Split by which nobody goes to the rollout.
 func (s Split) parse() (*split.Split, error) {
 	parsed, err := split.New(split.Options(s))
-	if err != nil {
-		return nil, faultf(ErrInvalid, "%v", err)
-	}
-	if s.isZero() {
-		return nil, nil
+	if err != nil || s.isZero() {
+		return nil, invalid(err)
 	}
 	return parsed, nil
 }
 
 // checkTexts returns why release and by cannot be those of a deployment.
 func checkTexts(release, by string) error {
-	if err := cmp.Or(naming.CheckText("release", release), naming.CheckText("by", by)); err != nil {
-		return faultf(ErrInvalid, "%v", err)
-	}
-	return nil
+	return invalid(cmp.Or(naming.CheckText("release", release), naming.CheckText("by", by)))
 }
 
-func checkServiceName(name string) error {
-	if err := naming.Check(name); err != nil {
-		return faultf(ErrInvalid, "%v", err)
-	}
-	return nil
-}
+func checkServiceName(name string) error { return invalid(naming.Check(name)) }

@@ -796,6 +796,14 @@ func faultf(sentinel error, format string, args ...any) error {
 	return &fault{sentinel, fmt.Sprintf(format, args...)}
 }
 
+// invalid returns an error that reads as err and is ErrInvalid, or nil if err is.
+func invalid(err error) error {
+	if err == nil {
+		return nil
+	}
+	return faultf(ErrInvalid, "%v", err)
+}
+
 // A Past is a deployment of a service that was switched to: its Service, Generation,
 // Release, By and Targets; the generation that it Restores, if any; when it was
 // Switched to, and when it Ended, which is zero while it serves; its End; its Figures;

@@ -723,7 +723,7 @@ func (d *Deployment) parseTargets() ([]parsedTarget, error) {
 	for _, given := range slices.Concat(d.Targets, d.ReadTargets) {
 		at, err := endpoint.Parse(given)
 		if err != nil {
-			return nil, faultf(ErrInvalid, "%v", err)
+			return nil, invalid(err)
 		}
 		if d.HealthCheck.GRPC && at.Scheme == "http" {
 			return nil, faultf(ErrInvalid, "target %s: a gRPC health check takes HTTP/2: name it h2c://web-1:3000, or https://web-1:3000 if it speaks TLS, or check it without gRPC", given)

@@ -321,7 +321,7 @@ func (t TLS) check(hosts []string) error {
 			return faultf(ErrInvalid, "TLS on demand with host %s: certificates on demand are for the names of visitors, so name no host, or get those of the hosts automatically", hosts[0])
 		}
 		if err := issuer.CheckAskURL(t.AskURL); err != nil {
-			return faultf(ErrInvalid, "%v", err)
+			return invalid(err)
 		}
 	default:
 		return faultf(ErrInvalid, "TLS mode %q: want %q, %q, %q or %q", t.Mode, TLSOff, TLSAutomatic, TLSFiles, TLSOnDemand)
@@ -405,7 +405,7 @@ func (t TLS) loadPair(hosts []string) (*keypair.Pair, error) {
 		}
 	}
 	if err != nil {
-		return nil, faultf(ErrInvalid, "%v", err)
+		return nil, invalid(err)
 	}
 	return pair, nil
 }
