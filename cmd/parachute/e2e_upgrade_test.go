@@ -3,6 +3,7 @@ package main_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -28,6 +29,38 @@ func pidOf(t *testing.T, env environment) int {
 		t.Fatal(p.stdout)
 	}
 	return pid
+}
+
+// asPredecessor is asBinary for a process that others take the place of. They have its
+// output, and it is waited for without them.
+func asPredecessor(t *testing.T, env environment, args ...string) *process {
+	t.Helper()
+	said, says, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer says.Close()
+	out := newOutput()
+	p := startWith(t, nil, env, args, says, says)
+	p.stdout, p.stderr = out, newOutput()
+	go func() {
+		defer said.Close()
+		io.Copy(out, said)
+	}()
+	return p
+}
+
+// killNext kills the process that has taken the place of first, and returns when that has
+// taken up again.
+func killNext(t *testing.T, env environment, first *process) {
+	t.Helper()
+	if err := syscall.Kill(pidOf(t, env), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	first.stdout.await(t, first, "taking up again")
+	if pid := pidOf(t, env); pid != first.pid {
+		t.Fatalf("process %d answers, and not %d", pid, first.pid)
+	}
 }
 
 // endProxy has the proxy that answers end when the test does, whichever process it is.
@@ -118,6 +151,67 @@ func TestStreamsOutliveAnUpgradeForTheirTime(t *testing.T) {
 	is.Equal(inProcess(t, env, "upgrade").wait(t), 0) // nothing is left
 }
 
+// begunStream returns a stream that the proxy's old process will have for long.
+func begunStream(t *testing.T, env environment, address string) *stream {
+	t.Helper()
+	if inProcess(t, env, "deploy", newApp(t, "web").address, "--stream-drain-timeout", "1h").wait(t) != 0 {
+		t.Fatal("the app is not deployed")
+	}
+	s, err := talk(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.conn.Close() })
+	takePart(t, s, 1)
+	return s
+}
+
+func TestPortsAreFreeWhenTheNewProcessEndsWhileTheOldOneHasStreams(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	env := newEnvironment(t)
+	metrics := freePort(t)
+	_, address := startProxy(t, asBinary, env, "--metrics-port", metrics, "--shutdown-timeout", "100ms")
+	_, port, err := net.SplitHostPort(address)
+	is.NoErr(err)
+	s := begunStream(t, env, address)
+	is.Equal(inProcess(t, env, "upgrade").wait(t), 0)
+	is.NoErr(syscall.Kill(pidOf(t, env), syscall.SIGTERM))
+
+	// Nobody is refused for ever, or waits where nobody accepts: the next one has the ports.
+	_, same := startProxy(t, asBinary, env, "--http-port", port, "--metrics-port", metrics)
+	is.Equal(same, address)
+	answer, err := get(newClient(t), address, "localhost", "/")
+	is.NoErr(err)
+	is.Equal(answer, "200 web")
+	is.Equal(readiness(metrics), "200")
+	takePart(t, s, 5) // the stream goes on
+}
+
+func TestSignalEndsTheOldProcessOfAnUpgradeWithinTheShutdownTimeout(t *testing.T) {
+	t.Parallel()
+	for name, takesUp := range map[string]bool{"that drains": false, "that has taken up again": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			is := is.New(t)
+			env := newEnvironment(t)
+			first, address := startProxy(t, asPredecessor, env, "--shutdown-timeout", "100ms")
+			if !takesUp {
+				endProxy(t, env)
+			}
+			s := begunStream(t, env, address)
+			is.Equal(inProcess(t, env, "upgrade").wait(t), 0)
+			if takesUp {
+				killNext(t, env, first)
+			}
+			takePart(t, s, 1)
+			is.NoErr(first.signal(syscall.SIGTERM))
+			is.Equal(first.wait(t), 0) // in good order
+			is.True(s.next() != nil)   // what would have taken an hour was cut off
+		})
+	}
+}
+
 func TestDeployAfterAnUpgradeWaitsForTheOldProcess(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -157,11 +251,10 @@ func TestOldProcessTakesUpAgainIfTheNewOneDies(t *testing.T) {
 	is.Equal(deploy(t, env, a), 0)
 	is.Equal(inProcess(t, env, "upgrade").wait(t), 0)
 	is.Equal(deploy(t, env, b), 0) // the old process follows
-	is.NoErr(syscall.Kill(pidOf(t, env), syscall.SIGKILL))
-	answer, err := get(newClient(t), address, "localhost", "/") // it waits in the queue
+	killNext(t, env, first)
+	answer, err := get(newClient(t), address, "localhost", "/")
 	is.NoErr(err)
 	is.Equal(answer, "200 b")
-	is.Equal(pidOf(t, env), first.pid)
 	is.Equal(deploy(t, env, a), 0) // and it saves
 }
 
@@ -220,4 +313,23 @@ func TestTakeoverServesAtTheSocketsOfTheOther(t *testing.T) {
 	answer, err := get(newClient(t), address, "localhost", "/")
 	is.NoErr(err)
 	is.Equal(answer, "200 web")
+}
+
+func TestTakeoverWithAnotherPortGivesTheOldOneUp(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	env := newEnvironment(t)
+	first, address := startProxy(t, asBinary, env)
+	is.Equal(deploy(t, env, newApp(t, "web")), 0)
+	port := freePort(t)
+	second, other := startProxy(t, asBinary, env, "--takeover", "--http-port", port)
+	is.True(other != address)
+	answer, err := get(newClient(t), other, "localhost", "/")
+	is.NoErr(err)
+	is.Equal(answer, "200 web")
+	is.NoErr(first.signal(syscall.SIGTERM)) // it would be there to take up again for a while
+	is.Equal(first.wait(t), 0)
+	is.Equal(pidOf(t, env), second.pid)
+	_, err = net.Dial("tcp", address)
+	is.True(errors.Is(err, syscall.ECONNREFUSED)) // nobody waits there in vain
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -199,13 +200,14 @@ func (s *service) deployTwice(ctx context.Context, chance *rand.Rand) error {
 	x := s.soak.newExchange("command", s, false)
 	s.soak.ledger.begun(x)
 	begun := make(chan struct{})
+	begin := sync.OnceFunc(func() { close(begun) }) // again, where an upgrade hands it on
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		args := slices.Concat([]string{"deploy", s.name}, targetFlags(first), s.flags)
 		earlier = s.soak.proxy.command(context.Background(), func(kind string) {
 			if kind == "deploying" {
-				close(begun)
+				begin()
 			}
 		}, args...)
 	}()

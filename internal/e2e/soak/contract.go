@@ -76,9 +76,18 @@ var contract = []clause{
 	{"proxy killed", "docs/operating.md#signals", proxyKilled, func(f *failure, _ *disturbance) bool {
 		return f.stage != checking && f.stage != idling
 	}, 0},
-	{"connection of HTTP/3 to a proxy that was killed", "docs/operating.md#signals", proxyKilled, func(f *failure, _ *disturbance) bool {
-		return f.stage == asking && strings.HasPrefix(f.kind, "HTTP/3")
-	}, quicSilence},
+	{"connection of HTTP/3 to a proxy that was killed", "docs/operating.md#signals", proxyKilled, lostOverQUIC, quicSilence},
+	{"new process of an upgrade killed with its requests", "docs/operating.md#a-new-version-of-the-proxy-itself", upgradeKilled, func(f *failure, _ *disturbance) bool {
+		switch f.stage {
+		case asking, answering, streaming, commanding:
+			return true
+		}
+		return false // nobody is refused: the old one has the sockets
+	}, 0},
+	{"connection of HTTP/3 to a new process that was killed", "docs/operating.md#a-new-version-of-the-proxy-itself", upgradeKilled, lostOverQUIC, quicSilence},
+	{"request over HTTP/3 that an upgrade rejected unprocessed", "docs/operating.md#a-new-version-of-the-proxy-itself", proxyUpgraded, func(f *failure, _ *disturbance) bool {
+		return lostOverQUIC(f, nil) && strings.Contains(f.err.Error(), "H3_REQUEST_REJECTED")
+	}, 0},
 	{"stream ended by an upgrade of the proxy", "docs/operating.md#a-new-version-of-the-proxy-itself", proxyUpgraded, streamEnded, 0},
 	{"stream ended by a restart of the proxy", "docs/operating.md#signals", proxyRestarted, streamEnded, 0},
 	{"paused when the proxy was told to end", "docs/operating.md#signals", proxyRestarted, func(f *failure, _ *disturbance) bool {
@@ -93,6 +102,11 @@ var contract = []clause{
 		}
 		return false
 	}, 0},
+}
+
+// lostOverQUIC reports whether nothing came over HTTP/3 any more.
+func lostOverQUIC(f *failure, _ *disturbance) bool {
+	return f.stage == asking && strings.HasPrefix(f.kind, "HTTP/3")
 }
 
 func isCommand(f *failure, _ *disturbance) bool { return f.stage == commanding }

@@ -53,6 +53,7 @@ const (
 	proxyRestarted what = "proxy restarted"
 	proxyKilled    what = "proxy killed"
 	proxyUpgraded  what = "proxy upgraded"
+	upgradeKilled  what = "new process of an upgrade killed"
 )
 
 // lasted returns for how long, until now if it still lasts.
@@ -206,7 +207,7 @@ func (l *ledger) causeLocked(x *exchange) string {
 	for _, d := range l.disturbances {
 		if (d.service == "" || d.service == x.service) && d.overlaps(x.began, x.first) {
 			switch d.kind {
-			case paused, targetKilled, targetDying, targetRestart, targetFrozen, targetSlow, proxyKilled, proxyRestarted, proxyUpgraded, nameServerAway:
+			case paused, targetKilled, targetDying, targetRestart, targetFrozen, targetSlow, proxyKilled, proxyRestarted, proxyUpgraded, upgradeKilled, nameServerAway:
 				all = append(all, string(d.kind))
 			}
 		}

@@ -225,12 +225,38 @@ func (p *proxy) canUpgrade() bool {
 
 // upgrade returns when another process serves, or why none does.
 func (p *proxy) upgrade() error {
-	cmd := exec.Command(p.binary, "upgrade", "--socket", p.socket)
+	cmd := exec.Command(p.binary, "upgrade", "--wait", "--socket", p.socket)
 	cmd.Env = []string{}
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("upgrade: %w: %s", err, bytes.TrimSpace(said))
 	}
 	return nil
+}
+
+// newcomer returns the pid of the process that p has started in its place, or 0 if it has
+// started none before stop is closed.
+func (p *process) newcomer(stop <-chan struct{}) int {
+	for {
+		all, _ := filepath.Glob("/proc/[0-9]*/stat")
+		for _, name := range all {
+			var pid, parent int
+			var state string
+			stat, _ := os.ReadFile(name)
+			before, behind, _ := bytes.Cut(stat, []byte(" (")) // the name of its program
+			behind = behind[bytes.LastIndexByte(behind, ')')+1:]
+			if _, err := fmt.Sscan(string(behind), &state, &parent); err != nil || parent != p.pid {
+				continue
+			}
+			if _, err := fmt.Sscan(string(before), &pid); err == nil {
+				return pid
+			}
+		}
+		select {
+		case <-stop:
+			return 0
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
 
 // pid returns the process that answers commands.

@@ -25,6 +25,7 @@ type soak struct {
 	services  []*service
 	closers   []func()   // of the clients' connections
 	replaced  chan error // gets how the process has ended that was replaced last; nil: none was
+	files     sync.Mutex // held while files are replaced that a process reads when it starts, and while one starts
 	nonces    atomic.Int64
 }
 

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -16,7 +17,7 @@ import (
 func (s *soak) troubles() []deed {
 	all := []deed{s.restartProxy, s.killProxy}
 	if s.proxy.canUpgrade() {
-		all = append(all, s.upgradeProxy)
+		all = append(all, s.upgradeProxy, s.killUpgraded)
 	}
 	if s.inside {
 		all = append(all, s.fillDisk, s.loseNameServer(silent), s.loseNameServer(failing), s.loseNameServer(ignorant))
@@ -24,13 +25,23 @@ func (s *soak) troubles() []deed {
 	return all
 }
 
-// restartProxy stops the proxy, and starts it again when it has ended.
+// restartProxy stops the proxy, and starts it again when it has ended. One that it has
+// replaced may still have requests.
 func (s *soak) restartProxy(ctx context.Context, _ *rand.Rand) error {
-	s.awaitReplaced()
 	defer s.ledger.begin(proxyRestarted, "", nil)()
 	if err := s.proxy.stop(); err != nil {
 		s.wrong(err)
 	}
+	err := s.startProxy(ctx)
+	s.awaitReplaced()
+	return err
+}
+
+// startProxy starts the proxy. A certificate and a key that do not belong together, as while
+// they are replaced, would have a service fail.
+func (s *soak) startProxy(ctx context.Context) error {
+	s.files.Lock()
+	defer s.files.Unlock()
 	return s.proxy.start(ctx)
 }
 
@@ -38,16 +49,23 @@ func (s *soak) killProxy(ctx context.Context, _ *rand.Rand) error {
 	s.awaitReplaced()
 	defer s.ledger.begin(proxyKilled, "", nil)()
 	s.proxy.kill()
-	return s.proxy.start(ctx)
+	return s.startProxy(ctx)
 }
 
 // upgradeProxy has another process take the place of the proxy. The old one ends when its
 // requests have ended, and when it is not needed any more if the new one should die.
 func (s *soak) upgradeProxy(ctx context.Context, _ *rand.Rand) error {
-	s.awaitReplaced()
-	end := s.ledger.begin(proxyUpgraded, "", nil)
+	return s.upgradeFrom(ctx, s.ledger.begin(proxyUpgraded, "", nil))
+}
+
+// upgradeFrom is upgradeProxy once it has begun. end is called when the effects are over.
+func (s *soak) upgradeFrom(ctx context.Context, end func()) error {
 	old := s.proxy.current()
-	if err := s.proxy.upgrade(); err != nil {
+	s.files.Lock()
+	err := s.proxy.upgrade()
+	s.files.Unlock()
+	s.awaitReplaced() // it has ended, for the last upgrade had to be over
+	if err != nil {
 		end()
 		s.wrong(err)
 		return nil
@@ -63,6 +81,53 @@ func (s *soak) upgradeProxy(ctx context.Context, _ *rand.Rand) error {
 	s.replaced = make(chan error, 1)
 	go s.followReplaced(old, s.replaced, end)
 	return nil
+}
+
+// killUpgraded kills the process that takes the place of the proxy: while it does, or soon
+// after. The old one goes on, and is replaced or ends in good order later.
+func (s *soak) killUpgraded(ctx context.Context, chance *rand.Rand) error {
+	end := s.ledger.begin(proxyUpgraded, "", nil)
+	old := s.proxy.current()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		s.proxy.upgrade() // whether it comes to an end, chance decides
+	}()
+	newcomer := old.newcomer(over)
+	if chance.IntN(2) == 0 {
+		<-over
+		think(ctx, chance, 2*time.Second)
+	} else {
+		time.Sleep(time.Duration(chance.Int64N(int64(300 * time.Millisecond))))
+	}
+	if newcomer == 0 {
+		end()
+		s.wrong(errors.New("the proxy started no process in its place"))
+		return nil
+	}
+	killed := s.ledger.begin(upgradeKilled, "", nil)
+	syscall.Kill(newcomer, syscall.SIGKILL)
+	<-over
+	s.awaitReplaced()
+	err := s.proxy.serves(ctx, old)
+	killed()
+	if err == nil {
+		var pid int
+		if pid, err = s.proxy.pid(ctx); err == nil && pid != old.pid {
+			s.wrong(fmt.Errorf("process %d answers in place of %d, which had to take up again", pid, old.pid))
+		}
+	}
+	if err != nil {
+		end()
+		s.wrong(fmt.Errorf("behind an upgrade whose process was killed: %w", err))
+		return nil
+	}
+	think(ctx, chance, time.Second)
+	if chance.IntN(2) == 0 {
+		return s.upgradeFrom(ctx, end)
+	}
+	defer end()
+	return s.restartProxy(ctx, chance)
 }
 
 // followReplaced sends how the process old has ended.
@@ -94,7 +159,10 @@ func (s *soak) wrong(err error) {
 func (s *soak) rotate(ctx context.Context, _ *rand.Rand) error {
 	on := s.service(secure)
 	defer s.ledger.begin(rotated, secure, nil)()
-	if err := s.authority.issue(on.host); err != nil {
+	s.files.Lock()
+	err := s.authority.issue(on.host)
+	s.files.Unlock()
+	if err != nil {
 		return err
 	}
 	for late := time.Now().Add(patience); ; {

@@ -67,7 +67,7 @@ func (c *handlers) export(w http.ResponseWriter, r *http.Request) {
 	for _, s := range c.proxy.Services() {
 		d.Services = append(d.Services, s.Deployment)
 	}
-	writeJSON(w, http.StatusOK, d)
+	c.writeKnown(w, "export", d)
 }
 
 // apply has the services be as a Document says, all of them or none. The first line of

@@ -13,7 +13,7 @@ func (c *handlers) certificates(w http.ResponseWriter, r *http.Request) {
 	if certificates == nil {
 		certificates = []parachute.Certificate{}
 	}
-	writeJSON(w, http.StatusOK, certificates)
+	c.writeKnown(w, "certificates", certificates)
 }
 
 // certificateState returns the Result.Certificate of a service.

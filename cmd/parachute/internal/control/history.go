@@ -13,11 +13,11 @@ import (
 // whoever may look sees all of it.
 func (c *handlers) history(w http.ResponseWriter, r *http.Request) {
 	past, err := c.proxy.History(r.PathValue("name"))
-	if err != nil {
+	if err != nil && !c.server.ended.Load() {
 		writeError(w, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, past)
+	c.writeKnown(w, "history", past)
 }
 
 func (c *handlers) rollback(w http.ResponseWriter, r *http.Request) {

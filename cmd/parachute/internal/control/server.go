@@ -43,6 +43,7 @@ type Server struct {
 	version      string
 	dispatcher   *dispatcher
 	refuses      atomic.Bool
+	ended        atomic.Bool
 	logFollowers logFollowers
 	successor    atomic.Pointer[dialer] // nil: HandOver was not called
 	relays       atomic.Int64
@@ -59,6 +60,11 @@ func (s *Server) Notify(e parachute.Event) { s.dispatcher.dispatch(e) }
 // Refuse answers all later changes with parachute.ErrClosed. Running changes go
 // on, and queries are still answered.
 func (s *Server) Refuse() { s.refuses.Store(true) }
+
+// End answers with parachute.ErrClosed to whoever asks what is deployed, from now on. It is
+// called before the Proxy is closed, which knows of no service then: that must look to
+// nobody as if all had been removed.
+func (s *Server) End() { s.ended.Store(true) }
 
 // The limits of a connection. There is no time limit for the change itself.
 const (
@@ -222,7 +228,16 @@ func (c *handlers) list(w http.ResponseWriter, r *http.Request) {
 	if guestOf(r.Context()) != nil {
 		hideSecrets(services)
 	}
-	writeJSON(w, http.StatusOK, services)
+	c.writeKnown(w, "list", services)
+}
+
+// writeKnown answers with what the Proxy knows of its services.
+func (c *handlers) writeKnown(w http.ResponseWriter, verb string, known any) {
+	if c.server.ended.Load() { // perhaps before the Proxy was asked
+		writeError(w, fmt.Errorf("parachute: %s: %w", verb, parachute.ErrClosed))
+		return
+	}
+	writeJSON(w, http.StatusOK, known)
 }
 
 func (c *handlers) remove(w http.ResponseWriter, r *http.Request) {

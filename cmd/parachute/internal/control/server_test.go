@@ -282,6 +282,22 @@ func TestRefusingLetsQuestionsThrough(t *testing.T) {
 	is.NoErr(<-running) // what was under way goes on
 }
 
+func TestNobodyIsToldThatNothingIsDeployedAtTheEnd(t *testing.T) {
+	is := is.New(t)
+	p := newPlane(t, parachute.Options{})
+	_, err := p.client.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{newTarget(t)}}, nil)
+	is.NoErr(err)
+	p.server.End()
+	is.NoErr(p.proxy.Close())
+	for _, path := range []string{"/v1/services", "/v1/export", "/v1/certificates", "/v1/history", "/v1/services/web/history"} {
+		status, answer := p.request(t, "GET", path, "")
+		is.Equal(status, http.StatusServiceUnavailable)               // path
+		is.True(strings.Contains(answer, `"error":{"code":"closed"`)) // path
+	}
+	status, _ := p.request(t, "GET", "/v1/version", "")
+	is.Equal(status, http.StatusOK) // it is there still
+}
+
 func deployInto(ended chan<- error, p *plane, d parachute.Deployment) {
 	_, err := p.client.Deploy(context.Background(), d, nil)
 	ended <- err

@@ -64,6 +64,7 @@ func (c *Config) takePlace(ctx context.Context, p *parts, a *arrival, s *server)
 		return err
 	}
 	p.commands.Leave(slices.Contains(c.Kept, handover.Control))
+	p.sockets.Close() // what is not listened at any more
 	p.logger.Info("taking over", "from", a.offer.PID, "version", a.offer.Version)
 	return nil
 }

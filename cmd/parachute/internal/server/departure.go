@@ -254,8 +254,8 @@ func (u *upgrader) handOver(link *handover.Link, started *handover.Started) (ver
 	s.stopAccepting()
 	err = s.store.Release()
 	s.commits.release(true)
-	s.leaveBy = time.Now().Add(s.longestDrain())
-	err = errors.Join(err, link.Send(handover.KindGo, handover.Go{Until: s.leaveBy}))
+	s.end = newDeadline(s.longestDrain())
+	err = errors.Join(err, link.Send(handover.KindGo, handover.Go{Until: s.end.at()}))
 	s.beginLeaving(link)
 	if err == nil {
 		_, err = h.expect(handover.KindServing, nil)

@@ -102,7 +102,7 @@ func (s *server) finishDatagrams() {
 	defer close(s.datagrams)
 	for _, f := range s.frontends {
 		if f.protocol == "http3" {
-			ctx, cancel := context.WithDeadline(context.Background(), s.leaveBy)
+			ctx, cancel := s.end.context()
 			defer cancel()
 			if f.server.Shutdown(ctx) != nil {
 				s.close(f.protocol, f.server.Close())
@@ -116,7 +116,7 @@ func (s *server) finishDatagrams() {
 // been cut off.
 func (s *server) empty() {
 	defer close(s.drained)
-	ctx, cancel := context.WithDeadline(context.Background(), s.leaveBy)
+	ctx, cancel := s.end.context()
 	defer cancel()
 	limit := max(s.shutdownTimeout, 0)
 	running, cancelRunning := context.WithTimeout(ctx, limit)
@@ -134,7 +134,7 @@ func (s *server) remaining() handover.Progress {
 	p := handover.Progress{Requests: s.handlers.Load(), Commands: s.control.Relays()}
 	select {
 	case <-s.drained:
-		if time.Now().After(s.leaveBy) {
+		if s.end.hasPassed() {
 			return handover.Progress{} // what is left has been cut off
 		}
 	default:
@@ -148,7 +148,9 @@ const progressInterval = 50 * time.Millisecond
 
 // depart serves what s has until nothing is left, and follows the new process meanwhile.
 // It reports true, and may have left something to be served, if the new process has ended
-// in the time in which s is to take up again then. When ctx ends, s does not do that.
+// in the time in which s is to take up again then. After that time, or when the new process
+// ends of its own will, s lets go of its sockets. So it does when ctx ends, and what is left
+// has the shutdown timeout then.
 func (s *server) depart(ctx context.Context, d *departure) (again bool) {
 	guard := time.NewTimer(handover.Guard)
 	defer guard.Stop()
@@ -173,7 +175,11 @@ func (s *server) depart(ctx context.Context, d *departure) (again bool) {
 			isGuarding = false
 		case <-ending:
 			isGuarding, ending = false, nil
+			s.hurry()
 		case <-look.C:
+		}
+		if !isGuarding {
+			s.letGo()
 		}
 		p := s.remaining()
 		if p != told && inbox != nil {
@@ -186,6 +192,17 @@ func (s *server) depart(ctx context.Context, d *departure) (again bool) {
 	}
 }
 
+// letGo closes the sockets that s listens at. Who listens there now need not be the last
+// one: the next process can only bind the ports when nobody has them any more, and clients
+// must not wait in a queue from which nobody accepts.
+func (s *server) letGo() {
+	s.listeners.close()
+	s.commandSocket.Close()
+}
+
+// hurry has what s has left end within the shutdown timeout.
+func (s *server) hurry() { s.end.bringForward(max(s.shutdownTimeout, 0)) }
+
 // awaitFinished returns nil when nothing is left of s, which is waited for with wait.
 func (s *server) awaitFinished(ctx context.Context, wait bool) error {
 	select {
@@ -195,7 +212,7 @@ func (s *server) awaitFinished(ctx context.Context, wait bool) error {
 	}
 	if !wait {
 		return fmt.Errorf("the last upgrade is not over: %s are left of before it, which may take %v more: try again then, or wait for it with --wait",
-			describeProgress(s.remaining()), max(time.Until(s.leaveBy), 0).Round(time.Second))
+			describeProgress(s.remaining()), max(time.Until(s.end.at()), 0).Round(time.Second))
 	}
 	select {
 	case <-s.finished:
@@ -209,9 +226,9 @@ func (s *server) awaitFinished(ctx context.Context, wait bool) error {
 func (s *server) finish() {
 	select {
 	case <-s.drained:
-	case <-time.After(time.Until(s.leaveBy)):
+	case <-s.end.passed:
 	}
-	last, cancel := context.WithTimeout(context.Background(), max(time.Until(s.leaveBy), closeTimeout))
+	last, cancel := s.end.contextOf(closeTimeout)
 	defer cancel()
 	shut := make(chan error, len(s.frontends))
 	for _, f := range s.frontends {
@@ -220,6 +237,7 @@ func (s *server) finish() {
 	for range s.frontends {
 		<-shut
 	}
+	s.control.End()
 	s.close("proxy", s.proxy.Close())
 	s.awaitHandlers(last)
 	for _, f := range s.frontends {

@@ -301,7 +301,12 @@ func (c *Config) serve(ctx context.Context, p *parts, s *server) error {
 			return err
 		}
 		next := c.takeUpAgain(p, s) // before s forgets its services
-		left.Go(s.finish)
+		before := s
+		hurried := context.AfterFunc(ctx, before.hurry)
+		left.Go(func() {
+			before.finish()
+			hurried()
+		})
 		s = next
 	}
 }
@@ -385,7 +390,7 @@ type server struct {
 	departing atomic.Bool // another process serves
 
 	// When it has handed over: see beginLeaving.
-	leaveBy   time.Time
+	end       *deadline     // of what it has left
 	ordered   chan struct{} // closed when no certificate is being ordered any more
 	datagrams chan struct{} // closed when no packets of HTTP/3 are read any more
 	drained   chan struct{} // closed when no request is left

@@ -145,6 +145,7 @@ func (s *server) stop() {
 	if err := s.drain(ctx, serveQueue); err != nil {
 		s.logger.Warn("requests were cut off", "error", err)
 	}
+	s.control.End()
 	s.close("proxy", s.proxy.Close())
 	<-handedOn
 
