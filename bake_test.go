@@ -22,7 +22,7 @@ import (
 type bakery struct {
 	*house
 	is       *is.I
-	new      *proxytest.Backend
+	old, new *proxytest.Backend
 	failing  atomic.Bool // new answers 500
 	kept     atomic.Value
 	deployed chan error
@@ -32,10 +32,12 @@ func baking(target string) parachute.Deployment {
 	return parachute.Deployment{Service: "web", Targets: []string{target}, Bake: parachute.Bake{For: time.Minute}}
 }
 
-func newBakery(t *testing.T) *bakery {
+func newBakery(t *testing.T) *bakery { return newBakeryOf(t, baking("new.test:80")) }
+
+func newBakeryOf(t *testing.T, d parachute.Deployment) *bakery {
 	b := &bakery{is: is.New(t), deployed: make(chan error, 1)}
 	b.house = newHouse(t, parachute.Options{Commit: func(s []parachute.Status) error { b.kept.Store(s); return nil }})
-	b.app("old", "old.test:80")
+	b.old = b.app("old", "old.test:80")
 	b.new = b.net.Serve(t, "new.test:80", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if b.failing.Load() {
 			w.WriteHeader(500)
@@ -44,7 +46,7 @@ func newBakery(t *testing.T) *bakery {
 	}))
 	b.is.NoErr(b.deploy("web", "old.test:80"))
 	b.visitFor(30 * time.Second)
-	b.begin(baking("new.test:80"))
+	b.begin(d)
 	return b
 }
 
@@ -282,4 +284,37 @@ func TestBakeThatCannotBeIsRefused(t *testing.T) {
 		d := parachute.Deployment{Service: "web", Targets: []string{"a:1"}, Bake: bake}
 		is.True(errors.Is(h.Deploy(t.Context(), d), parachute.ErrInvalid))
 	}
+}
+
+// lastMoment returns a bakery whose bake is over in a moment, while the next probe is a
+// few seconds off.
+func lastMoment(t *testing.T) *bakery {
+	d := baking("new.test:80")
+	d.HealthCheck.Interval = 7 * time.Second
+	b := newBakeryOf(t, d)
+	time.Sleep(time.Until(b.of(parachute.EventBaking)[0].Time.Add(time.Minute - 50*time.Millisecond)))
+	return b
+}
+
+func TestNothingMayBeRemovedWhenBothVersionsDieAtTheEndOfABake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := lastMoment(t)
+		is := b.is
+		b.new.Stop()
+		b.old.Stop()
+		is.NoErr(<-b.deployed)
+		is.Equal(b.serves(), "2 0 [new.test:80]")
+		drained := b.of(parachute.EventDrained)[0]
+		is.Equal(drained.Unhealthy, []string{"new.test:80"})
+		is.Equal(len(drained.Unused), 0)
+	})
+}
+
+func TestTargetThatDiesAtTheEndOfItsBakeIsTakenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := lastMoment(t)
+		b.new.Stop()
+		b.is.True(errors.Is(<-b.deployed, parachute.ErrTakenBack))
+		b.is.Equal(b.get("any.test"), "200 old")
+	})
 }

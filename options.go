@@ -641,7 +641,7 @@ func (p *Proxy) followed(current *version, s Status) (*version, error) {
 	var v *version
 	if current != nil && current.status.Generation == s.Generation && current.status.State != StateFailed {
 		if v = current.withStatus(s); s.Bake == nil {
-			v.fallback, v.bakeLeft = nil, nil
+			v.fallback, v.bakeClock = nil, nil
 		}
 		if v.isHalted() {
 			v = v.withNewGates(s)

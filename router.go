@@ -15,7 +15,6 @@ import (
 
 	"github.com/shahnk19/parachute/internal/affinity"
 	"github.com/shahnk19/parachute/internal/answer"
-	"github.com/shahnk19/parachute/internal/bake"
 	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/cookies"
 	"github.com/shahnk19/parachute/internal/field"
@@ -30,7 +29,6 @@ import (
 	"github.com/shahnk19/parachute/internal/routing"
 	"github.com/shahnk19/parachute/internal/split"
 	"github.com/shahnk19/parachute/internal/upstream"
-	"github.com/shahnk19/parachute/internal/urlpath"
 	"github.com/shahnk19/parachute/internal/waiting"
 )
 
@@ -741,8 +739,8 @@ func (q *request) finish() {
 		q.lastTarget.served.Load().Observe(took, failed)
 		failed = failed && q.reason != reason.Cut // which a drain does
 		q.group.tally.Observe(ended, took, failed)
-		if failed && q.group.tally.Collects() {
-			q.group.tally.Fail(bake.Route{Method: q.r.Method, Segment: urlpath.FirstSegment(q.rest), Status: o.Status}, o.RequestID)
+		if failed {
+			q.group.tally.Fail(q.r.Method, q.rest, o.Status, o.RequestID)
 		}
 	}
 	if observe != nil {

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/shahnk19/parachute/internal/bake"
@@ -26,6 +25,7 @@ import (
 	"github.com/shahnk19/parachute/internal/publish"
 	"github.com/shahnk19/parachute/internal/routing"
 	"github.com/shahnk19/parachute/internal/split"
+	"github.com/shahnk19/parachute/internal/trial"
 	"github.com/shahnk19/parachute/internal/underway"
 	"github.com/shahnk19/parachute/internal/waiting"
 )
@@ -620,17 +620,28 @@ func (p *Proxy) endRollout(ctx context.Context, service string) error {
 	return nil
 }
 
-// A trial is the time after a switch until what it has replaced is let go. Meanwhile
-// the targets that are gone are probed, and the change can be taken back.
-type trial struct {
+// An onTrial is a change that can be taken back, until what it has replaced is let go.
+// Meanwhile the targets that are gone are probed.
+type onTrial struct {
+	trial.Trial[*target]
 	proxy    *Proxy
-	about    Event    // has what every event of the change has
-	previous *version // which was replaced
-	gone     []*target
-	brought  []*target
-	report   *BakeReport // how the bake stands; nil: there is none
-	routes   []FailedRoute
-	ofMain   bool // the change is one of the service's first version, not of its rollout
+	about    Event       // has what every event of the change has
+	previous *version    // which is returned to
+	ofMain   bool        // the change is one of the service's first version, not of its rollout
+	judge    *bake.Judge // nil: the change does not bake, or has baked
+
+	// What served, what serves in its place, and why, once the change is taken back.
+	failed, restored *version
+	why              *TakenBackError
+}
+
+// newTrial returns the trial of a change that has brought targets in place of those that
+// are gone.
+func (p *Proxy) newTrial(about Event, previous *version, gone, brought []*target, ofMain bool) *onTrial {
+	t := &onTrial{proxy: p, about: about, previous: previous, ofMain: ofMain}
+	t.Trial = trial.Trial[*target]{Brought: brought, Gone: gone, IsJudged: t.isJudged, TakeBack: t.takeBack, Done: p.done}
+	silence(gone, true)
+	return t
 }
 
 // retireOnTrial is retire for a change that brought targets. It returns
@@ -639,130 +650,96 @@ func (p *Proxy) retireOnTrial(about Event, previous, next *version, limits Timeo
 	if previous == nil {
 		return nil
 	}
-	t := &trial{proxy: p, about: about, previous: previous}
-	var lanes []*lane
-	t.gone, lanes = previous.leftBehind(next)
-	if t.ofMain = next.status.Generation == about.Generation; t.ofMain {
-		t.brought = next.main.targets()
-	} else {
-		t.brought = next.rollout.targets()
+	gone, lanes := previous.leftBehind(next)
+	ofMain, brought, returnsTo := next.status.Generation == about.Generation, next.main.targets(), previous
+	if !ofMain {
+		brought = next.rollout.targets()
 	}
-	if previous.status.Generation == next.status.Generation && previous.fallback != nil && t.ofMain {
-		t.previous = previous.fallback // whose bake is over
+	hasBaked := ofMain && previous.status.Generation == next.status.Generation && previous.fallback != nil
+	if hasBaked {
+		returnsTo = previous.fallback
 	}
-	silence(t.gone, true)
+	t := p.newTrial(about, returnsTo, gone, brought, ofMain)
 	omitCloseFrames(lanes, previous, next)
-	var failed, restored *version
-	var why *TakenBackError
-	ending, drained := make(chan struct{}), make(chan struct{})
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		defer close(ending)
-		failed, restored, why = t.watch(drained)
+	var e Event
+	takenBack, failing := t.Watch(func(ending <-chan struct{}) bool {
+		requests, streams := inFlight(lanes)
+		e = p.drain(about, lanes, limits, ending)
+		return hasBaked || requests+streams > 0 // else the targets were healthy a moment ago
 	})
-	e := p.drain(about, lanes, limits, ending)
-	close(drained)
-	watching.Wait()
-	if restored != nil {
-		p.retire(about, failed, restored, limits)
-		return why
+	if takenBack {
+		p.retire(about, t.failed, t.restored, limits)
+		return t.why
 	}
-	letGo(t.gone, previous, next)
-	if e.Unhealthy = t.unhealthy(); len(e.Unhealthy) == 0 {
-		e.Unused = unusedOf(t.gone)
+	letGo(gone, previous, next)
+	if e.Unhealthy = t.unhealthy(failing); len(e.Unhealthy) == 0 {
+		e.Unused = unusedOf(gone)
 	}
 	p.emit(e)
 	return nil
 }
 
-// watchInterval is the pause between two looks at the targets on trial.
-const watchInterval = 100 * time.Millisecond
-
-// watch takes the change back when every target that it brought is lost, and one of
-// those that are gone passes a probe. It returns when it has done that, or over is
-// closed, or the Proxy.
-func (t *trial) watch(over <-chan struct{}) (failed, restored *version, why *TakenBackError) {
-	tick := time.NewTicker(watchInterval)
-	defer tick.Stop()
-	for isOver := false; !isOver; {
-		select {
-		case <-over:
-			isOver = true // after a last look
-		case <-t.proxy.done:
-			return nil, nil, nil
-		case <-tick.C:
-		}
-		lost := t.lost()
-		if lost == "" || !anyPasses(t.gone, t.proxy.done) {
-			continue
-		}
-		if failed, restored, why = t.takeBack(lost); restored != nil {
-			return failed, restored, why
-		}
+// isOf reports whether what is on trial is a part of v.
+func (t *onTrial) isOf(v *version) bool {
+	if t.ofMain {
+		return v.main.has(t.Brought[0])
 	}
-	return nil, nil, nil
+	return v.rollout != nil && v.rollout.has(t.Brought[0])
 }
 
-// current returns the version that serves, if what is on trial is still a part of it
-// that takes requests, or else nil.
-func (t *trial) current() *version {
+// isJudged implements trial.Trial.IsJudged. What is halted is not judged, nor by what was
+// seen before it was resumed.
+func (t *onTrial) isJudged() (since time.Time, ok bool) {
 	v := t.proxy.router.routes.Load().services[t.about.Service]
 	if v == nil || v.isHalted() || !t.isOf(v) {
-		return nil
+		return time.Time{}, false
 	}
-	return v
+	return v.since, true
 }
 
-// isOf reports whether what is on trial is a part of v.
-func (t *trial) isOf(v *version) bool {
-	if t.ofMain {
-		return v.main.has(t.brought[0])
-	}
-	return v.rollout != nil && v.rollout.has(t.brought[0])
-}
-
-// lost returns why the targets that the change brought are lost, or "" while one of
-// them is not. What is halted is not judged, nor by what was seen before it was
-// resumed.
-func (t *trial) lost() string {
-	current := t.current()
-	if current == nil || slices.ContainsFunc(t.brought, func(b *target) bool { return !b.health.IsLost(current.since) }) {
+// Lost implements trial.Target.
+func (t *target) Lost(since time.Time) string {
+	if !t.health.IsLost(since) {
 		return ""
 	}
-	var why []string
-	for _, b := range t.brought {
-		why = append(why, b.failure())
-	}
-	return strings.Join(endpoint.Distinct(why), "; ")
+	return t.failure()
 }
 
-// unhealthy returns the addresses of those targets that the change brought which do
-// not pass their probes.
-func (t *trial) unhealthy() (addresses []string) {
+// Ask implements trial.Target.
+func (t *target) Ask(ctx context.Context) (passes bool, lost string) {
+	r := t.prober.probe(ctx)
+	if r.Cause == CauseRefused && t.health.HasBeenHealthy() {
+		lost = fmt.Sprintf("%s is unhealthy: %v", t.address, r.Probe)
+	}
+	return r.Passed, lost
+}
+
+// unhealthy returns the addresses of those targets that the change brought which are
+// among failing, or do not pass their probes.
+func (t *onTrial) unhealthy(failing []*target) (addresses []string) {
 	v := t.proxy.router.routes.Load().services[t.about.Service]
 	if v == nil || !t.isOf(v) {
 		return nil // a newer change has let go of them
 	}
-	for _, b := range t.brought {
-		if b.health.IsUnhealthy(v.since) {
-			addresses = append(addresses, b.address)
-		}
-	}
-	return endpoint.Distinct(addresses)
+	return addressesOf(slices.DeleteFunc(slices.Clone(t.Brought), func(b *target) bool {
+		return !b.health.IsUnhealthy(v.since) && !slices.Contains(failing, b)
+	}))
 }
 
-// takeBack publishes what the change has replaced, as a new generation, also where
-// that cannot be committed. If it cannot, it returns nil.
-func (t *trial) takeBack(reason string) (failed, restored *version, why *TakenBackError) {
+// takeBack implements trial.Trial.TakeBack: it publishes what the change has replaced, as
+// a new generation, also where that cannot be committed.
+func (t *onTrial) takeBack(reason string) bool {
 	p := t.proxy
-	why = &TakenBackError{Reason: reason, Targets: addressesOf(t.gone), Bake: t.report, Routes: t.routes}
-	wanted := wants{}
+	why, wanted := &TakenBackError{Reason: reason, Targets: addressesOf(t.Gone)}, wants{}
+	if t.judge != nil {
+		why.Bake, why.Routes = t.report(""), worstOf(t.judge)
+	}
 	if t.ofMain {
 		wanted, why.Restores = t.previous.wants, t.previous.status.Generation
 	}
 	res, ctx, err := p.router.reserve(context.Background(), t.about.Service, partNone, wanted)
 	if err != nil {
-		return nil, nil, nil
+		return false
 	}
 	defer p.router.changes.End(res)
 	var refused error
@@ -780,7 +757,7 @@ func (t *trial) takeBack(reason string) (failed, restored *version, why *TakenBa
 		return current.withRollout(rollout, current.split, &group), nil
 	}
 	change.Announce = func(next *version) {
-		silence(t.gone, false)
+		silence(t.Gone, false)
 		why.Generation = next.status.Generation
 		if refused != nil {
 			why.Unkept = refused.Error()
@@ -798,22 +775,19 @@ func (t *trial) takeBack(reason string) (failed, restored *version, why *TakenBa
 		p.emit(serves)
 	}
 	if err := p.router.routes.PublishAll(ctx, change); err != nil {
-		return nil, nil, nil
+		return false
 	}
 	if refused != nil {
 		p.commitLater(res.Name, res.Number, refused)
 	}
-	return change.Previous, change.Next, why
+	t.failed, t.restored, t.why = change.Previous, change.Next, why
+	return true
 }
-
-// bakeInterval is the pause between two looks at a version that bakes.
-const bakeInterval = 200 * time.Millisecond
 
 // beginBake makes v, which is about to be published in place of current, return to that
 // or to what current would return to.
 func (v *version) beginBake(current *version, at time.Duration) {
-	v.fallback, v.bakeLeft = cmp.Or(current.fallback, current), new(atomic.Int64)
-	v.bakeLeft.Store(int64(v.status.Deployment.Bake.For))
+	v.fallback, v.bakeClock = cmp.Or(current.fallback, current), trial.NewClock(v.status.Deployment.Bake.For)
 	s := &v.fallback.status
 	b := &Baking{Generation: s.Generation, Deployment: s.Deployment}
 	if current.status.Bake != nil {
@@ -832,7 +806,7 @@ func (v *version) keepBake() {
 		return
 	}
 	b := *v.status.Bake
-	b.Left, b.Since = time.Duration(v.bakeLeft.Load()), time.Now()
+	b.Left, b.Since = v.bakeClock.Left(), time.Now()
 	v.status.Bake = &b
 }
 
@@ -841,21 +815,16 @@ func (v *version) keepBake() {
 // ErrSuperseded if a newer change ended the bake, and ErrUndecided if the Proxy did.
 func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
 	old := next.fallback
-	t := &trial{proxy: p, about: about, previous: old, gone: old.main.targets(), brought: next.main.targets(), ofMain: true}
 	defer p.router.underWay.Begin(phase{service: about.Service, change: changeOf(EventBaking, about)})()
-	silence(t.gone, true)
-	lanes := slices.DeleteFunc(slices.Clone(next.leaving), func(l *lane) bool { return !slices.Contains(t.gone, l.target) })
+	t := p.newTrial(about, old, old.main.targets(), next.main.targets(), true)
+	lanes := slices.DeleteFunc(slices.Clone(next.leaving), func(l *lane) bool { return !slices.Contains(t.Gone, l.target) })
 	omitCloseFrames(lanes, old, next)
-	over := make(chan struct{})
-	var draining sync.WaitGroup
-	draining.Go(func() { drain(lanes, gate.Limits{Requests: limits.Drain, Streams: math.MaxInt64}, over) })
-	replaced, why, err := t.bake(next)
-	close(over)
-	draining.Wait()
-	switch {
-	case why != nil:
-		p.retire(about, replaced, p.router.routes.Load().services[about.Service], limits)
-		return why
+	switch takenBack, err := t.bake(next, func(over <-chan struct{}) {
+		drain(lanes, gate.Limits{Requests: limits.Drain, Streams: math.MaxInt64}, over)
+	}); {
+	case takenBack:
+		p.retire(about, t.failed, p.router.routes.Load().services[about.Service], limits)
+		return t.why
 	case err != nil:
 		return err
 	}
@@ -868,7 +837,7 @@ func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
 		s := current.status
 		s.Bake = nil
 		v := current.withStatus(s)
-		v.fallback, v.bakeLeft = nil, nil
+		v.fallback, v.bakeClock = nil, nil
 		return v, nil
 	}
 	if err := p.router.routes.PublishAll(context.Background(), proof); err != nil {
@@ -883,77 +852,57 @@ func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
 // errBakeEnded is why a bake ends without a judgement.
 var errBakeEnded = faultf(ErrSuperseded, "a newer change of the service ended the bake")
 
-// bake looks at next until its bake is over, or returns the version that was taken back,
-// and why.
-func (t *trial) bake(next *version) (failed *version, why *TakenBackError, err error) {
-	p := t.proxy
-	b := next.status.Bake
-	judge := bake.NewJudge(next.main.tally, time.Since(p.began), bake.Figures(b.Before), next.status.Deployment.Bake.limits())
+// bake runs the bake of next, and drains what is left of the version before meanwhile. It
+// is as trial.Trial.Bake, with the errors of a deploy.
+func (t *onTrial) bake(next *version, drain func(over <-chan struct{})) (takenBack bool, err error) {
+	p, d := t.proxy, &next.status.Deployment
+	before := next.status.Bake.Before
+	t.judge = bake.NewJudge(next.main.tally, time.Since(p.began), bake.Figures(before), d.Bake.limits())
 	e := t.about
-	e.Kind, e.Limit, e.Bake = EventBaking, next.status.Deployment.Bake.For, &BakeReport{Before: b.Before}
+	e.Kind, e.Limit, e.Bake = EventBaking, d.Bake.For, &BakeReport{Before: before}
 	p.emit(e)
-	tick := time.NewTicker(bakeInterval)
-	defer tick.Stop()
-	told := time.Now()
-	for last := told; ; {
-		select {
-		case <-p.stopping:
-			return nil, nil, faultf(ErrUndecided, "the proxy ends while the version bakes; the bake goes on when it is back")
-		case <-tick.C:
-		}
-		if !p.router.changes.Enter() { // another Proxy takes this one's place
-			return nil, nil, faultf(ErrUndecided, "the proxy is replaced while the version bakes; the bake goes on in the next one")
-		}
-		p.router.changes.Leave()
-		current := p.router.routes.Load().services[e.Service]
-		if current == nil || current.fallback != next.fallback || !t.isOf(current) {
-			return nil, nil, errBakeEnded
-		}
-		now := time.Now()
-		spent := now.Sub(last)
-		last = now
-		breach := judge.Look(now.Sub(p.began))
-		report := &BakeReport{Now: BakeFigures(judge.Figures()), Before: b.Before}
-		switch lost := t.lost(); {
-		case current.isHalted() || t.isChanging():
-			continue
-		case lost != "":
-			breach = lost
-		}
-		if breach != "" && anyPasses(t.gone, p.done) {
-			t.report, t.routes = report, worstOf(next.main.tally)
-			if failed, _, why = t.takeBack(breach); why != nil {
-				return failed, why, nil
+	takenBack, err = t.Bake(trial.Bake{
+		Clock: next.bakeClock,
+		Drain: drain,
+		Runs: func() (bool, error) {
+			if !p.router.changes.Enter() {
+				return false, faultf(ErrUndecided, "the proxy is replaced while the version bakes; the bake goes on in the next one")
 			}
-		}
-		left := time.Duration(next.bakeLeft.Add(-int64(spent)))
-		if left <= 0 {
-			report.Note = judge.Note()
-			if breach != "" {
-				report.Note = "not taken back, since what served before is not well: " + breach
+			p.router.changes.Leave()
+			current := p.router.routes.Load().services[e.Service]
+			if current == nil || current.fallback != next.fallback || !t.isOf(current) {
+				return false, errBakeEnded
 			}
-			e.Bake, e.Elapsed = report, e.Limit
+			return !current.isHalted() && !t.isChanging(), nil
+		},
+		Judge: func() (worse, note string) { return t.judge.Look(time.Since(p.began)), t.judge.Note() },
+		Tell: func(elapsed time.Duration, note string) {
+			e.Elapsed, e.Bake = elapsed, t.report(note)
 			p.emit(e)
-			return nil, nil, nil
-		}
-		if now.Sub(told) >= time.Second {
-			told, e.Bake, e.Elapsed = now, report, e.Limit-left
-			p.emit(e)
-		}
+		},
+	}, p.stopping)
+	if errors.Is(err, trial.ErrStopped) {
+		err = faultf(ErrUndecided, "the proxy ends while the version bakes; the bake goes on when it is back")
 	}
+	return takenBack, err
+}
+
+// report returns how the bake stands.
+func (t *onTrial) report(note string) *BakeReport {
+	return &BakeReport{Now: BakeFigures(t.judge.Figures()), Before: BakeFigures(t.judge.Before()), Note: note}
 }
 
 // isChanging reports whether another change of the service is under way.
-func (t *trial) isChanging() bool {
+func (t *onTrial) isChanging() bool {
 	return slices.ContainsFunc(t.proxy.router.underWay.All(), func(ph phase) bool {
 		return ph.service == t.about.Service && ph.change.Generation != t.about.Generation && ph.change.Kind == EventDeploying
 	})
 }
 
 // worstOf returns the routes of which requests have failed most often.
-func worstOf(t *bake.Tally) (routes []FailedRoute) {
-	for _, r := range t.Worst(3) {
-		routes = append(routes, FailedRoute{r.Method + " " + r.Segment, r.Status, r.Requests, r.RequestID})
+func worstOf(j *bake.Judge) (routes []FailedRoute) {
+	for _, r := range j.Worst(3) {
+		routes = append(routes, FailedRoute(r))
 	}
 	return routes
 }
@@ -967,12 +916,7 @@ func (p *Proxy) restoreFallback(v *version, b Baking) {
 		return
 	}
 	v.fallback, _ = p.start(Status{Service: v.status.Service, Generation: b.Generation, State: StateServing, Deployment: s.Deployment}, s, false)
-	v.bakeLeft = new(atomic.Int64)
-	left := b.Left
-	if !v.isHalted() {
-		left = max(left-time.Since(b.Since), min(left, 10*time.Second)) // nobody knows when the proxy ended
-	}
-	v.bakeLeft.Store(int64(left))
+	v.bakeClock = trial.ResumeClock(v.status.Deployment.Bake.For, b.Left, b.Since, !v.isHalted())
 	v.status.Bake = &b
 	v.main.tally.Collect()
 }
@@ -1012,7 +956,7 @@ type version struct {
 	main         group            // empty if the service failed
 	rollout      *group           // of the second version; nil: there is none
 	fallback     *version         // what is returned to if the version turns out to be worse; nil: it does not bake
-	bakeLeft     *atomic.Int64    // how much of the bake is left, over all versions of the bake
+	bakeClock    *trial.Clock     // of the bake, over all its versions
 	split        *split.Split     // who goes there; nil: nobody
 
 	// The lanes of all versions before, and not of this one, that somebody may

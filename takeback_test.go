@@ -387,3 +387,19 @@ func TestProbeIsNotBelievedOfAnAddressThatServedUntilNow(t *testing.T) {
 		is.Equal(time.Since(began), 500*time.Millisecond) // nobody was there before
 	})
 }
+
+// The probes come too late to show what has ended the drain.
+func TestNothingMayBeRemovedWhenBothVersionsDieAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := onTrial(t, parachute.Options{}, nil)
+		is := tr.is
+		tr.new.Stop()
+		tr.old.Stop()
+		is.NoErr(<-tr.deployed)
+		is.Equal(tr.serves(), "2 0 [new.test:80]")
+		drained := tr.of(parachute.EventDrained)[0]
+		is.True(drained.Elapsed < 2*time.Second) // long before the request would have ended
+		is.Equal(drained.Unhealthy, []string{"new.test:80"})
+		is.Equal(len(drained.Unused), 0)
+	})
+}

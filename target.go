@@ -171,31 +171,6 @@ func silence(targets []*target, silent bool) {
 	}
 }
 
-// anyPasses asks all targets at once whether they are well, and reports whether one of
-// them is.
-func anyPasses(targets []*target, done <-chan struct{}) bool {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	passed := make(chan bool, len(targets))
-	var asking sync.WaitGroup
-	defer asking.Wait()
-	defer cancel()
-	for _, t := range targets {
-		asking.Go(func() { passed <- t.prober.probe(ctx).Passed })
-	}
-	for range targets {
-		select {
-		case ok := <-passed:
-			if ok {
-				return true
-			}
-		case <-done:
-			return false
-		}
-	}
-	return false
-}
-
 func addressesOf(targets []*target) (addresses []string) {
 	for _, t := range targets {
 		addresses = append(addresses, t.address)

@@ -118,6 +118,13 @@ func (j *Judge) Look(at time.Duration) string {
 // Figures returns what was counted so far.
 func (j *Judge) Figures() Figures { return FiguresOf(j.all) }
 
+// Before returns the figures of the version before.
+func (j *Judge) Before() Figures { return j.before }
+
+// Worst returns the most frequent routes of which requests have failed since Collect was
+// called on the Tally, at most n.
+func (j *Judge) Worst(n int) []FailedRoute { return j.reader.tally.worst(n) }
+
 // Note returns what is to be said at the end of a bake without a breach, or "".
 func (j *Judge) Note() string {
 	if n := j.all.Requests; n < j.limits.MinRequests {

@@ -164,14 +164,18 @@ func TestTallyForgetsWhatIsOlderThanTenMinutes(t *testing.T) {
 func TestWorstRoutesAreToldWithARequestOfEach(t *testing.T) {
 	is := is.New(t)
 	var tally bake.Tally
-	tally.Fail(bake.Route{Method: "GET", Segment: "/a", Status: 500}, "0")
-	is.Equal(len(tally.Worst(3)), 0) // nobody wants to know
+	j := bake.NewJudge(&tally, 0, bake.Figures{}, limits)
+	tally.Fail("GET", "/a", 500, "0")
+	is.Equal(len(j.Worst(3)), 0) // nobody wants to know
 	tally.Collect()
-	for i, segment := range []string{"/a", "/b", "/b", "/c", "/c", "/c", "/d", "/d", "/d", "/d"} {
-		tally.Fail(bake.Route{Method: "GET", Segment: segment, Status: 500}, string(rune('0'+i)))
+	for i, target := range []string{"/a", "/b/1", "/b/2?q=/x", "/c", "/c?x", "/c", "/d/", "/d/", "/d/", "/d/"} {
+		tally.Fail("GET", target, 500, string(rune('0'+i)))
 	}
-	worst := tally.Worst(3)
-	is.Equal(len(worst), 3)
-	is.Equal(worst[0], bake.FailedRoute{Route: bake.Route{Method: "GET", Segment: "/d", Status: 500}, Requests: 4, RequestID: "6"})
-	is.Equal(worst[2].Segment, "/b")
+	tally.Fail("POST", "/c", 500, "x")
+	tally.Fail("GET", "/c", 502, "x")
+	is.Equal(j.Worst(3), []bake.FailedRoute{
+		{Route: "GET /d", Status: 500, Requests: 4, RequestID: "6"},
+		{Route: "GET /c", Status: 500, Requests: 3, RequestID: "3"},
+		{Route: "GET /b", Status: 500, Requests: 2, RequestID: "1"},
+	})
 }

@@ -117,6 +117,13 @@ func (s *State[R]) Pause(pause time.Duration) (time.Duration, bool) {
 	return pause, s.health != Healthy
 }
 
+// HasBeenHealthy reports whether the target is healthy by its probes, or once was.
+func (s *State[R]) HasBeenHealthy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.proved
+}
+
 // IsLost reports whether the target, which has been healthy, serves no more: it refuses
 // connections, or has failed lostProbes probes in a row. Nothing counts that a probe
 // saw before since. A target that has never been healthy is not lost.

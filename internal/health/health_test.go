@@ -292,3 +292,15 @@ func TestTargetThatWasNeverHealthyIsNotLost(t *testing.T) {
 	is.True(!b.IsLost(time.Time{}))
 	is.True(b.IsUnhealthy(time.Time{}))
 }
+
+func TestTargetThatWasHealthyOnceHasBeen(t *testing.T) {
+	is := is.New(t)
+	b := newBed(2, 1)
+	is.True(!b.HasBeenHealthy())
+	b.probe(true)
+	is.True(!b.HasBeenHealthy())
+	b.probe(true)
+	is.True(b.HasBeenHealthy())
+	b.probe(false)
+	is.True(b.HasBeenHealthy())
+}
