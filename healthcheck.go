@@ -367,7 +367,7 @@ func (t *target) conclude(r *probeResult) {
 }
 
 // awaitAll waits for all members side by side, as await does. The error tells of every
-// one that has not what it wants.
+// one that has not what it wants, unless there is one alone.
 func (p *Proxy) awaitAll(ctx context.Context, members []*member) error {
 	errs := make([]error, len(members))
 	var waiting sync.WaitGroup
@@ -381,7 +381,7 @@ func (p *Proxy) awaitAll(ctx context.Context, members []*member) error {
 		return cause // once, and not for each
 	}
 	for i, m := range members {
-		if errs[i] != nil {
+		if errs[i] != nil && !m.isAlone {
 			errs[i] = ofService(m.Name, errs[i])
 		}
 	}

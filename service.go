@@ -117,19 +117,16 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment, base *version) error {
 	if err != nil {
 		return err
 	}
-	res, ctx, err := p.router.reserve(ctx, s.Service, partMain, s.wants)
-	if err != nil {
+	m := &member{publication: publication{Name: s.Service}, spec: s, isAlone: true, base: base}
+	if m.Reservation, ctx, err = p.router.reserve(ctx, m.Name, partMain, s.wants); err != nil {
 		return err
 	}
-	defer p.router.changes.End(res)
-	about := s.event(res.Number)
-	p.emitDeploying(about, s)
-	previous, next, err := p.replace(ctx, res, s, base)
-	if err != nil {
-		p.emitFailed(about, err)
+	defer p.router.changes.End(m.Reservation)
+	if err := p.replaceAll(ctx, []*member{m}); err != nil {
 		return err
 	}
-	if about = s.event(res.Number); next.fallback == nil {
+	about, previous, next := m.event(), m.Previous, m.Next
+	if next.fallback == nil {
 		return p.retireOnTrial(about, previous, next, s.Timeouts)
 	}
 	var retiring sync.WaitGroup
@@ -144,69 +141,17 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment, base *version) error {
 	return err
 }
 
-// replace publishes s as soon as it may, and returns what it replaced.
-func (p *Proxy) replace(ctx context.Context, res *reserved, s *spec, base *version) (previous, next *version, err error) {
-	defer p.router.underWay.Begin(phase{service: s.Service, change: changeOf(EventDeploying, s.event(res.Number))})()
-	if err := p.router.routes.Load().services[s.Service].accepts(&s.Deployment); err != nil {
-		return nil, nil, err // now, and not when everybody has waited for health
-	}
-	v, m := p.start(Status{Service: s.Service, Generation: res.Number, State: StateServing, Deployment: s.Deployment}, s, !s.Force)
-	if err = p.await(ctx, v, m); err == nil {
-		change := p.publicationOf(res, s, v, m, true)
-		replacing := change.Change
-		change.Change = func(current *version) (*version, error) {
-			if base != nil && (current == nil || current.status.Generation != base.status.Generation) {
-				return nil, faultf(ErrSuperseded, "generation %d, whose options were to be kept, does not serve any more: deploy again", base.status.Generation)
-			}
-			return replacing(current)
-		}
-		err = p.router.routes.PublishAll(ctx, change)
-		previous, next = change.Previous, change.Next
-	}
-	if err != nil {
-		v.abandon()
-	}
-	return previous, next, err
-}
-
-// publicationOf returns what brings v, which was made of s, into service, to bake there if
-// it bakes at all. m is the monitor of its targets.
-func (p *Proxy) publicationOf(res *reserved, s *spec, v *version, m *monitor, bakes bool) *publication {
-	var was uint64
-	var different Difference
-	return &publication{
-		Name:        s.Service,
-		Reservation: res,
-		Change: func(current *version) (*version, error) {
-			if current != nil && current.status.Generation > res.Number { // one was taken back meanwhile
-				was = res.Number
-				p.router.changes.Renumber(res)
-				v.status.Generation = res.Number
-				m.generation.Store(res.Number)
-			}
-			different = p.compare(current, s)
-			v, err := v.replacing(current)
-			if err == nil && bakes && v.status.Deployment.Bake.For > 0 && current != nil && current.status.State != StateFailed {
-				v.beginBake(current, time.Since(p.began))
-			}
-			return v, err
-		},
-		Announce: func(*version) {
-			e := s.event(res.Number)
-			e.Kind, e.Targets, e.Hosts, e.Was = EventSwitched, slices.Concat(s.Targets, s.ReadTargets), append([]string(nil), s.Hosts...), was
-			e.Difference = different
-			p.emit(e)
-		},
-	}
-}
-
-// A member is one of the services that Apply is about.
+// A member is one of the services that are changed together: one of those that Apply is
+// about, or the one that is deployed or removed alone.
 type member struct {
 	publication
-	current *version // nil: it is not there
+	current *version // when Apply was planned; nil: it was not there
 	spec    *spec    // nil: it is to be taken out
 	isKept  bool     // current serves what spec says
+	isAlone bool     // it is deployed alone, so it may bake
+	base    *version // what spec was made of, which has to serve until the switch; nil: nothing
 
+	about   Event    // has what every event has until the switch
 	started *version // of spec, not published yet
 	monitor *monitor
 }
@@ -241,35 +186,42 @@ func (p *Proxy) apply(ctx context.Context, deployments []Deployment, remove []st
 	}
 	var retired sync.WaitGroup
 	for _, m := range members {
-		if m.Previous != nil {
-			limits := cmp.Or(m.Next, m.Previous).status.Deployment.Timeouts
-			retired.Go(func() { p.retire(m.event(), m.Previous, m.Next, limits) })
-		}
+		retired.Go(func() { p.retireMember(m) })
 	}
 	retired.Wait()
 	return nil
 }
 
+// retireMember waits for the end of what m, which is published, has replaced.
+func (p *Proxy) retireMember(m *member) {
+	if m.Previous != nil {
+		p.retire(m.event(), m.Previous, m.Next, cmp.Or(m.Next, m.Previous).status.Deployment.Timeouts)
+	}
+}
+
 // replaceAll publishes what members are to serve as soon as it may, together.
-func (p *Proxy) replaceAll(ctx context.Context, members []*member) error {
+func (p *Proxy) replaceAll(ctx context.Context, members []*member) (err error) {
+	served := p.router.routes.Load().services
 	var all []*publication
 	for _, m := range members {
-		all = append(all, &m.publication)
+		all, m.about = append(all, &m.publication), m.event()
 		if m.spec == nil {
 			m.Change = func(*version) (*version, error) { return nil, nil }
 			m.Announce = func(*version) {
-				e := m.event()
-				e.Kind = EventRemoved
-				p.emit(e)
+				p.emit(Event{Kind: EventRemoved, Service: m.Name, Generation: m.Reservation.Number})
 			}
 			continue
 		}
-		defer p.router.underWay.Begin(phase{service: m.Name, change: changeOf(EventDeploying, m.event())})()
-		p.emitDeploying(m.event(), m.spec)
-		m.started, m.monitor = p.start(Status{Service: m.Name, Generation: m.Reservation.Number, State: StateServing, Deployment: m.spec.Deployment}, m.spec, !m.spec.Force)
-		m.publication = *p.publicationOf(m.Reservation, m.spec, m.started, m.monitor, false)
+		defer p.router.underWay.Begin(phase{service: m.Name, change: changeOf(EventDeploying, m.about)})()
+		p.emitDeploying(m.about, m.spec)
+		if err = cmp.Or(err, served[m.Name].accepts(&m.spec.Deployment)); err == nil { // now, and not when everybody has waited for health
+			m.started, m.monitor = p.start(Status{Service: m.Name, Generation: m.Reservation.Number, State: StateServing, Deployment: m.spec.Deployment}, m.spec, !m.spec.Force)
+			p.bringIn(m)
+		}
 	}
-	err := p.awaitAll(ctx, members)
+	if err == nil {
+		err = p.awaitAll(ctx, members)
+	}
 	if err == nil {
 		err = p.router.routes.PublishAll(ctx, all...)
 	}
@@ -279,10 +231,41 @@ func (p *Proxy) replaceAll(ctx context.Context, members []*member) error {
 	for _, m := range members {
 		if m.started != nil {
 			m.started.abandon()
-			p.emitFailed(m.event(), err)
+		}
+		if m.spec != nil {
+			p.emitFailed(m.about, err)
 		}
 	}
 	return err
+}
+
+// bringIn has the publication of m be of the version that is started.
+func (p *Proxy) bringIn(m *member) {
+	var was uint64
+	var different Difference
+	m.Change = func(current *version) (*version, error) {
+		if m.base != nil && (current == nil || current.status.Generation != m.base.status.Generation) {
+			return nil, faultf(ErrSuperseded, "generation %d, whose options were to be kept, does not serve any more: deploy again", m.base.status.Generation)
+		}
+		if current != nil && current.status.Generation > m.Reservation.Number { // one was taken back meanwhile
+			was = m.Reservation.Number
+			p.router.changes.Renumber(m.Reservation)
+			m.started.status.Generation = m.Reservation.Number
+			m.monitor.generation.Store(m.Reservation.Number)
+		}
+		different = p.compare(current, m.spec)
+		v, err := m.started.replacing(current)
+		if err == nil && m.isAlone && v.status.Deployment.Bake.For > 0 && current != nil && current.status.State != StateFailed {
+			v.beginBake(current, time.Since(p.began))
+		}
+		return v, err
+	}
+	m.Announce = func(*version) {
+		e := m.event()
+		e.Kind, e.Targets, e.Hosts, e.Was = EventSwitched, slices.Concat(m.spec.Targets, m.spec.ReadTargets), append([]string(nil), m.spec.Hosts...), was
+		e.Difference = different
+		p.emit(e)
+	}
 }
 
 // start makes a version of s that is not published yet, begins to obtain its
@@ -439,24 +422,19 @@ func (p *Proxy) drain(e Event, lanes []*lane, limits Timeouts, done <-chan struc
 }
 
 func (p *Proxy) remove(ctx context.Context, service string) error {
-	res, ctx, err := p.router.reserve(ctx, service, partMain|partRollout, wants{})
+	m := &member{publication: publication{Name: service}}
+	ctx, err := p.router.reserveAll(ctx, []*member{m})
 	if err != nil {
 		return err
 	}
-	defer p.router.changes.End(res)
-	nothing := func(*version) (*version, error) { return nil, nil }
-	previous, _, err := p.router.routes.Publish(ctx, res, service, nothing, func(*version) {
-		p.emit(Event{Kind: EventRemoved, Service: service, Generation: res.Number})
-	})
-	switch {
-	case err != nil:
+	defer p.router.changes.End(m.Reservation)
+	if err := p.replaceAll(ctx, []*member{m}); err != nil {
 		return err
-	case previous == nil && !res.Supersedes:
-		return ErrNotFound
-	case previous == nil:
-		return nil
 	}
-	p.retire(Event{Service: service, Generation: res.Number}, previous, nil, previous.status.Deployment.Timeouts)
+	if m.Previous == nil && !m.Reservation.Supersedes {
+		return ErrNotFound
+	}
+	p.retireMember(m)
 	return nil
 }
 
