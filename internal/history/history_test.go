@@ -7,6 +7,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute/internal/histogram"
 	"github.com/shahnk19/parachute/internal/history"
 )
 
@@ -52,4 +53,93 @@ func TestServiceThatIsThereAgainIsNotRemoved(t *testing.T) {
 	is.Equal(removed.Without("c"), removed)
 	is.Equal(history.Removals(nil).Without("a"), history.Removals(nil))
 	is.Equal(removed.Missing(nil), []string{"a", "b"})
+}
+
+func TestRollbackChoosesWhatItNames(t *testing.T) {
+	ended := time.Date(2026, 11, 27, 10, 0, 0, 0, time.UTC)
+	past := []history.Record{
+		{Generation: 9, Release: "v4", Restores: 5},
+		{Generation: 8, Release: "v5", Ended: ended, End: history.TakenBack},
+		{Generation: 5, Release: "v4", Ended: ended, End: history.Replaced},
+		{Generation: 4, Release: "7", Ended: ended, End: history.Replaced},
+		{Generation: 3, Ended: ended, End: history.Replaced},
+		{Generation: 2, Release: "4", Ended: ended, End: history.Replaced},
+	}
+	tests := []struct {
+		name string
+		past []history.Record
+		to   string
+		want uint64
+		err  string
+	}{
+		{"the latest that was neither taken back nor brought back", past, "", 4, ""},
+		{"a generation, also one that was taken back", past, "8", 8, ""},
+		{"a generation before a release of that name", past, "4", 4, ""},
+		{"a release that reads as a number", past, "7", 4, ""},
+		{"the release of what serves, if it was there before", past, "v4", 5, ""},
+		{"of a removed service, what it had last", past[2:], "", 5, ""},
+		{"what serves, by its generation", past, "9", 0, "9 is what serves"},
+		{"what serves, by its release", []history.Record{{Generation: 1, Release: "v1"}}, "v1", 0, "v1 is what serves"},
+		{"the latest where there is none", past[:2], "", 0, "nothing was deployed before generation 9, which serves"},
+		{"what is not there", past[:3], "v9", 0, "v9 is neither a generation nor a release in the history, which has 8 v5, 5 v4"},
+		{"a number that is not there", past[3:5], "12", 0, "12 is neither a generation nor a release in the history, which has 4 7, 3"},
+		{"what cannot be there", past[:1], "v3", 0, "v3 is not in the history: nothing was deployed before generation 9, which serves"},
+		{"where nothing is known", nil, "v3", 0, history.ErrEmpty.Error()},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			is := is.New(t)
+			got, err := history.Choose(tt.past, tt.to)
+			is.Equal(got.Generation, tt.want)
+			if tt.err == "" {
+				is.NoErr(err)
+				return
+			}
+			is.True(err != nil)
+			is.Equal(err.Error(), tt.err)
+		})
+	}
+}
+
+func TestFiguresHaveWhatWasCountedBeforeAndSince(t *testing.T) {
+	is := is.New(t)
+	before := history.Figures{Requests: 2, Errors: 1, ErrorRate: 0.5, P50: time.Hour, P99: time.Hour}
+	is.Equal(before.Plus(nil), before) // nothing was counted since
+	count := new(histogram.Total)
+	count.Observe(10*time.Millisecond, false)
+	count.Observe(10*time.Millisecond, true)
+	f := before.Plus([]*histogram.Total{count})
+	is.Equal(f.Requests, uint64(4))
+	is.Equal(f.Errors, uint64(2))
+	is.Equal(f.ErrorRate, 0.5)
+	is.True(f.P50 < time.Second && f.P99 < time.Second) // of those since
+}
+
+func TestRecordTellsHowLongItHasServed(t *testing.T) {
+	is := is.New(t)
+	switched := time.Date(2026, 11, 27, 10, 0, 0, 0, time.UTC)
+	count := new(histogram.Total)
+	count.Observe(time.Millisecond, false)
+	r := history.Record{Generation: 1, Switched: switched, Deployment: json.RawMessage(`{}`), Counted: []*histogram.Total{count}}
+
+	told := r.Told(switched.Add(time.Minute + 400*time.Microsecond))
+	is.Equal(told.Figures.Served, time.Minute)
+	is.Equal(told.Figures.Requests, uint64(1))
+	is.True(told.Deployment == nil && told.Counted == nil)                        // it may have secrets
+	is.Equal(r.Told(switched.Add(-time.Minute)).Figures.Served, time.Duration(0)) // the clock was set back
+	is.Equal(history.Record{}.Told(switched).Figures.Served, time.Duration(0))    // nobody knows
+
+	ended := r.EndedAs(history.Replaced, switched.Add(time.Hour))
+	is.Equal(ended.End, history.Replaced)
+	is.Equal(ended.Ended, switched.Add(time.Hour))
+	is.Equal(ended.Told(switched.Add(2*time.Hour)).Figures.Served, time.Hour) // and no more since
+	count.Observe(time.Millisecond, false)
+	is.Equal(ended.Told(switched).Figures.Requests, uint64(2)) // those of its drain as well
+
+	text, err := json.Marshal(ended)
+	is.NoErr(err)
+	var kept history.Record
+	is.NoErr(json.Unmarshal(text, &kept))
+	is.Equal(kept.Figures.Requests, uint64(2))
+	is.Equal(string(kept.Deployment), "{}")
 }
