@@ -188,6 +188,10 @@ const (
 	// partingPatience is how long a client may take to say that it knows of the end.
 	partingPatience = 250 * time.Millisecond
 
+	// retiredPatience is that where nobody waits for the end. What a client sends that
+	// does not know yet, is answered only until then.
+	retiredPatience = 2 * time.Second
+
 	// hangUpPatience is how long a client may take to hang up that has been sent
 	// everything, and answeredPatience, if part of that was sent only just now.
 	// Bytes that arrive at a closed connection reset it, and a reset may destroy an
@@ -245,9 +249,9 @@ func (c *conn) isParting() bool {
 }
 
 // part tells the client that the connection is about to end, and returns when it knows, or
-// has had time enough to. A client that has just connected may send its first request
+// has had patience. A client that has just connected may send its first request
 // before. What it sends until it knows is served.
-func (c *conn) part() {
+func (c *conn) part(patience time.Duration) {
 	early := time.NewTimer(time.Until(c.began.Add(firstPatience)))
 	defer early.Stop()
 	select {
@@ -262,7 +266,7 @@ func (c *conn) part() {
 	if !c.beginParting() {
 		return
 	}
-	late := time.NewTimer(partingPatience)
+	late := time.NewTimer(patience)
 	defer late.Stop()
 	select {
 	case <-c.parted:

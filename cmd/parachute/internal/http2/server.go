@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/net/http2"
 )
@@ -30,6 +31,7 @@ type Server struct {
 	conns    map[*conn]struct{}
 	tasks    sync.WaitGroup // Adds while isClosed is false
 	stopping bool
+	patience time.Duration // with clients that are to know that it stops, then
 	isClosed bool
 	empty    chan struct{} // closed when there are no conns; nil: nobody waits for that
 }
@@ -52,7 +54,7 @@ func (s *Server) Serve(c net.Conn) {
 	if s.stopping {
 		late := newGroup(s.New())
 		s.tasks.Go(func() { late.serve(followed) })
-		s.tasks.Go(func() { late.leave([]*conn{followed}) })
+		s.tasks.Go(func() { late.leave([]*conn{followed}, s.patience) })
 		return
 	}
 	if s.main == nil {
@@ -73,13 +75,14 @@ func (s *Server) untrack(c *conn) {
 }
 
 // Retire has each connection end when the client knows of that, and when what it has sent
-// until then is answered. It does not wait for that.
-func (s *Server) Retire() { s.stop() }
+// until then is answered. It does not wait for that. The clients have longer to know of it
+// than with Shutdown.
+func (s *Server) Retire() { s.stop(retiredPatience) }
 
 // Shutdown is Retire, and returns when there are no connections, or when ctx ends, with
 // its error. It may be called again, as for connections that Serve got since.
 func (s *Server) Shutdown(ctx context.Context) error {
-	empty := s.stop()
+	empty := s.stop(partingPatience)
 	select {
 	case <-empty:
 		return nil
@@ -89,14 +92,17 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 // stop has the connections leave, and returns what is closed when there are none any more.
-func (s *Server) stop() (empty <-chan struct{}) {
+// The first call decides about the patience with clients.
+func (s *Server) stop(patience time.Duration) (empty <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.stopping && s.main != nil {
-		leaving := s.connsLocked()
-		s.tasks.Go(func() { s.main.leave(leaving) })
+	if !s.stopping {
+		s.stopping, s.patience = true, patience
+		if s.main != nil {
+			leaving := s.connsLocked()
+			s.tasks.Go(func() { s.main.leave(leaving, patience) })
+		}
 	}
-	s.stopping = true
 	if s.empty == nil {
 		s.empty = make(chan struct{})
 	}
@@ -155,10 +161,10 @@ func (g *group) serve(c *conn) {
 
 // leave tells the clients that their connections end, waits until they know, and has the
 // server end the connections behind what it has read by then.
-func (g *group) leave(conns []*conn) {
+func (g *group) leave(conns []*conn, patience time.Duration) {
 	var parting sync.WaitGroup
 	for _, c := range conns {
-		parting.Go(c.part)
+		parting.Go(func() { c.part(patience) })
 	}
 	parting.Wait()
 	ended, end := context.WithCancel(context.Background())

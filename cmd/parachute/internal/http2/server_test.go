@@ -272,6 +272,21 @@ func TestRequestThatIsSentBeforeTheClientKnowsIsAnswered(t *testing.T) {
 	})
 }
 
+// Where another process serves already, a client far away is waited for.
+func TestRequestOfAClientThatLearnsLateIsAnsweredAfterRetire(t *testing.T) {
+	forBoth(t, func(t *testing.T, is *is.I, s *site) {
+		c := s.dial()
+		c.answer(c.ask("/"))
+		s.Retire()
+		<-time.After(750 * time.Millisecond) // on its way there and back
+		id := c.ask("/late")
+		is.Equal(c.answer(id), fmt.Sprint("/late ", s.tls != nil))
+		c.awaitGoAway(2)
+		is.Equal(c.goAways, []uint32{everything, id})
+		c.awaitEnd()
+	})
+}
+
 func TestShutdownWaitsForAnswersUntilAllOfThemIsSent(t *testing.T) {
 	forBoth(t, func(t *testing.T, is *is.I, s *site) {
 		c := s.dial()

@@ -54,7 +54,7 @@ func (c *Config) meetPredecessor(ctx context.Context) (*arrival, error) {
 
 // takePlace has s, which has restored the services, take the place of the other process.
 func (c *Config) takePlace(ctx context.Context, p *parts, a *arrival, s *server) error {
-	if err := a.check(ctx, s.proxy); err != nil {
+	if err := a.check(ctx, s.proxy, c.ReadyTimeout*5/6); err != nil { // before the other one gives up
 		return err
 	}
 	if err := a.begin(); err != nil {
@@ -112,7 +112,7 @@ func (c *Config) arrive(conn handover.Conn) (*arrival, error) {
 	}
 	dir, err := filepath.Abs(c.DataDir)
 	if err == nil {
-		err = a.ask(handover.Ask{Protocol: handover.Protocol, Version: c.Version, PID: os.Getpid(), DataDir: dir})
+		err = a.ask(handover.Ask{Protocol: handover.Protocol, Version: c.Version, PID: os.Getpid(), DataDir: dir}, c.ReadyTimeout)
 	}
 	if err != nil {
 		a.sockets.Close()
@@ -121,8 +121,8 @@ func (c *Config) arrive(conn handover.Conn) (*arrival, error) {
 	return a, nil
 }
 
-func (a *arrival) ask(ask handover.Ask) error {
-	_ = a.link.SetDeadline(time.Now().Add(handover.ReadyTimeout))
+func (a *arrival) ask(ask handover.Ask, patience time.Duration) error {
+	_ = a.link.SetDeadline(time.Now().Add(patience))
 	if err := a.link.Send(handover.KindAsk, ask); err != nil {
 		return fmt.Errorf("ask the running proxy: %w", err)
 	}
@@ -156,18 +156,15 @@ func (a *arrival) ask(ask handover.Ask) error {
 	}
 }
 
-// checkTimeout is how long the new process waits to see what the old one has seen. It is
-// less than what that waits for.
-const checkTimeout = handover.ReadyTimeout - 5*time.Second
-
 // allTimeout is how long it waits for every target, once each service has a healthy one.
 const allTimeout = 2 * time.Second
 
 // check returns nil when proxy is as well as the other process: each service serves that
 // serves there, and has a healthy target if it has one there, and each host has its
-// certificate. It returns an error as soon as there is no hope for that.
-func (a *arrival) check(ctx context.Context, proxy *parachute.Proxy) error {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+// certificate. It returns an error if that is not so within patience, or as soon as there is
+// no hope for it.
+func (a *arrival) check(ctx context.Context, proxy *parachute.Proxy, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	began := time.Now()
 	look := time.NewTicker(pollInterval)

@@ -26,6 +26,8 @@ type upgrader struct {
 	program handover.Program
 	dataDir string
 	kept    []string // names of sockets that somebody else keeps open
+	ready   time.Duration
+	guard   time.Duration
 
 	signals  <-chan os.Signal // each asks for an upgrade
 	turn     chan struct{}    // has an element while a handover is under way, and for ever after it
@@ -38,7 +40,7 @@ type upgrader struct {
 
 func newUpgrader(s *server, c Config) *upgrader {
 	return &upgrader{
-		server: s, program: c.Program, dataDir: c.DataDir, kept: c.Kept, signals: c.Upgrades,
+		server: s, program: c.Program, dataDir: c.DataDir, kept: c.Kept, ready: c.ReadyTimeout, guard: c.Guard, signals: c.Upgrades,
 		turn: make(chan struct{}, 1), departed: make(chan *departure, 1), over: make(chan struct{}),
 	}
 }
@@ -164,7 +166,7 @@ func (u *upgrader) errBusy() error {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	left := max(time.Until(u.since.Add(handover.ReadyTimeout)), 0).Round(time.Second)
+	left := max(time.Until(u.since.Add(u.ready)), 0).Round(time.Second)
 	return fmt.Errorf("another upgrade is under way, which takes at most %v more: try again then, or wait for it with --wait", left)
 }
 
@@ -233,7 +235,7 @@ func (u *upgrader) handOver(link *handover.Link, started *handover.Started) (ver
 	s.logger.Info("upgrading")
 	s.tell(systemd.Reloading("upgrading"))
 	done := make(chan struct{})
-	h := &negotiation{upgrader: u, link: link, inbox: receive(link, done), started: started, limit: time.After(handover.ReadyTimeout)}
+	h := &negotiation{upgrader: u, link: link, inbox: receive(link, done), started: started, limit: time.After(u.ready)}
 	s.commits.freeze()
 	if err = h.prepare(); err != nil {
 		s.commits.release(false)
@@ -342,7 +344,7 @@ func (h *negotiation) expect(kind handover.Kind, v any) (*handover.Message, erro
 		}
 		m = got.message
 	case <-h.limit:
-		return nil, fmt.Errorf("the new process was not ready within %v", handover.ReadyTimeout)
+		return nil, fmt.Errorf("the new process was not ready within %v", h.ready)
 	case <-h.server.ending:
 		return nil, errors.New("this process was told to end")
 	}

@@ -152,7 +152,7 @@ const progressInterval = 50 * time.Millisecond
 // ends of its own will, s lets go of its sockets. So it does when ctx ends, and what is left
 // has the shutdown timeout then.
 func (s *server) depart(ctx context.Context, d *departure) (again bool) {
-	guard := time.NewTimer(handover.Guard)
+	guard := time.NewTimer(s.upgrader.guard)
 	defer guard.Stop()
 	look := time.NewTicker(progressInterval)
 	defer look.Stop()

@@ -89,6 +89,12 @@ type Config struct {
 	// received.
 	Upgrades <-chan os.Signal
 
+	// ReadyTimeout is how long a process may take until it is ready to take the place of
+	// another one, and Guard how long that is there to take up again. If 0, they are
+	// those of package handover.
+	ReadyTimeout time.Duration
+	Guard        time.Duration
+
 	// PublicHTTPPort and PublicHTTPSPort are the ports at which clients reach
 	// HTTP and HTTPS, and HTTP/3 as well; 0 is what is listened on.
 	PublicHTTPPort  int
@@ -180,6 +186,8 @@ const (
 // If the proxy cannot start, Run returns the reason and leaves nothing behind: no lock,
 // no socket, no listener; and a Predecessor goes on.
 func Run(ctx context.Context, c Config) (err error) {
+	c.ReadyTimeout = cmp.Or(c.ReadyTimeout, handover.ReadyTimeout)
+	c.Guard = cmp.Or(c.Guard, handover.Guard)
 	arrival, err := c.meetPredecessor(ctx)
 	if err != nil {
 		return err

@@ -1,0 +1,172 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/handover"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/server"
+)
+
+// The processes of these tests are all this one, so nothing is asked of who has ended.
+
+// takingOver returns a Config that takes the place of the one that serves at the socket.
+func takingOver(c server.Config) server.Config {
+	c.Predecessor = func(ctx context.Context) (handover.Conn, error) {
+		return (&control.Client{Sockets: []string{c.Socket}}).TakeOver(ctx)
+	}
+	return c
+}
+
+// A sickApp is a target that can be made unhealthy.
+type sickApp struct {
+	address string
+	sick    atomic.Bool
+}
+
+func newSickApp(t *testing.T) *sickApp {
+	t.Helper()
+	a := new(sickApp)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if a.sick.Load() && r.URL.Path == "/up" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		io.WriteString(w, "hello")
+	}))
+	t.Cleanup(s.Close)
+	a.address = s.Listener.Addr().String()
+	return a
+}
+
+func TestProcessThatHangsIsGivenUpAndEnded(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	c := newConfig(t)
+	c.ReadyTimeout = 100 * time.Millisecond
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	c.Program = handover.Program{Path: "/bin/sh", Args: []string{"parachute", "-c", "echo $$ >" + pidFile + "; exec sleep 60"}, Env: os.Environ()}
+	app := newApp(t)
+	p := start(t, c)
+	deploy(t, c, app.Listener.Addr().String())
+	client := &control.Client{Sockets: []string{c.Socket}}
+
+	// What is asked for meanwhile waits, and is done here.
+	begun, deployed := make(chan struct{}), make(chan error, 1)
+	go func() {
+		<-begun
+		_, err := client.Deploy(context.Background(), parachute.Deployment{Service: "shop", Hosts: []string{"shop.test"}, Targets: []string{app.Listener.Addr().String()}}, nil)
+		deployed <- err
+	}()
+	go func() {
+		p.await(t, `"msg":"upgrading"`)
+		close(begun)
+	}()
+	_, err := client.Upgrade(t.Context(), "", false)
+	is.True(err != nil)
+	is.True(strings.Contains(err.Error(), "the new process was not ready within 100ms"))
+	is.NoErr(<-deployed)
+	is.Equal(p.get("/"), "200 hello")
+	pid, err := os.ReadFile(pidFile)
+	is.NoErr(err)
+	_, err = os.Stat("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
+	is.True(errors.Is(err, os.ErrNotExist)) // it has ended
+
+	_, err = client.Upgrade(t.Context(), "/bin/true", false) // the next is not kept from anything
+	is.True(strings.Contains(err.Error(), "ended before it served"))
+	is.NoErr(p.stop(t))
+}
+
+func TestProcessByWhichAHealthyServiceWouldBeUnhealthyDoesNotTakeOver(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	c := newConfig(t)
+	app := newSickApp(t)
+	p := start(t, c)
+	_, err := (&control.Client{Sockets: []string{c.Socket}}).Deploy(t.Context(), parachute.Deployment{
+		Service: "web", Targets: []string{app.address}, HealthCheck: parachute.HealthCheck{Interval: time.Hour},
+	}, nil)
+	is.NoErr(err)
+	app.sick.Store(true) // nobody has noticed yet
+	next := takingOver(c)
+	next.ReadyTimeout = 600 * time.Millisecond
+	err = server.Run(t.Context(), next)
+	is.True(err != nil)
+	is.True(strings.Contains(err.Error(), "web would be unhealthy: "+app.address+" GET /up answered 503"))
+	line := p.await(t, `"msg":"not upgraded: this process goes on"`)
+	is.True(strings.Contains(line, "web would be unhealthy")) // both say why
+	is.Equal(p.get("/"), "200 hello")
+
+	app.sick.Store(false)
+	q := start(t, takingOver(c))
+	is.Equal(q.get("/"), "200 hello")
+	is.NoErr(q.stop(t))
+	is.NoErr(p.stop(t))
+}
+
+func TestServiceThatIsUnhealthyAnywayDoesNotKeepAnotherFromTakingOver(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	c := newConfig(t)
+	app := newSickApp(t)
+	p := start(t, c)
+	_, err := (&control.Client{Sockets: []string{c.Socket}}).Deploy(t.Context(), parachute.Deployment{
+		Service: "web", Targets: []string{app.address}, HealthCheck: parachute.HealthCheck{Interval: 10 * time.Millisecond},
+	}, nil)
+	is.NoErr(err)
+	app.sick.Store(true)
+	p.await(t, `"msg":"unhealthy"`)
+	q := start(t, takingOver(c))
+	is.NoErr(q.stop(t))
+	is.NoErr(p.stop(t))
+}
+
+func TestOldProcessEndsWhenItIsNotNeededAnyMore(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	c := newConfig(t)
+	c.Guard = 50 * time.Millisecond
+	app := newApp(t)
+	p := start(t, c)
+	deploy(t, c, app.Listener.Addr().String())
+	answer := make(chan string, 1)
+	go func() { answer <- p.get("/hold") }()
+	<-app.entered
+	q := start(t, takingOver(c))
+	is.Equal(q.get("/"), "200 hello")
+	app.release <- struct{}{}
+	is.Equal(<-answer, "200 hello")
+	select {
+	case <-p.ended:
+		is.NoErr(p.err)
+	case <-time.After(patience):
+		t.Fatal("it does not end")
+	}
+	is.NoErr(q.stop(t))
+}
+
+func TestOnlyAProcessWithTheSameDataDirectoryTakesOver(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	c := newConfig(t)
+	p := start(t, c)
+	other := takingOver(c)
+	other.DataDir = t.TempDir()
+	err := server.Run(t.Context(), other)
+	is.True(err != nil)
+	is.True(strings.Contains(err.Error(), "the new process has another data directory, "+other.DataDir+": want "+c.DataDir))
+	is.Equal(p.get("/"), "404 404 Not Found")
+	is.NoErr(p.stop(t))
+}
