@@ -84,8 +84,8 @@ type Options struct {
 	Compare func(before, after Deployment) Difference
 
 	// Dial opens every connection that the Proxy makes: to targets, for
-	// requests and health checks alike, to where a TLS.AskURL leads, and to
-	// the ACME directory. The address is host:port as it was deployed, so Dial
+	// requests and health checks alike, to where a TLS.AskURL leads, to the
+	// ACME directory, and, where ACME.DNS is set, to servers of the DNS. The address is host:port as it was deployed, so Dial
 	// looks names up itself, and nobody but it knows where they lead: a
 	// connection is used again whatever its name leads to by then.
 	//
@@ -801,6 +801,9 @@ func (p *Proxy) parse(d Deployment) (*spec, error) {
 	s, err := p.parseWithoutFiles(d)
 	if err == nil && s.TLS.isOn() && p.options.NoHTTPS != nil {
 		err = faultf(ErrInvalid, "TLS is not available here: %v", p.options.NoHTTPS)
+	}
+	if err == nil && s.TLS.Mode == TLSAutomatic {
+		err = p.options.ACME.checkWildcards(s.Hosts)
 	}
 	if err == nil {
 		err = p.readFiles(s)

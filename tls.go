@@ -27,6 +27,7 @@ import (
 	"github.com/shahnk19/parachute/internal/routing"
 	"github.com/shahnk19/parachute/internal/trust"
 	"github.com/shahnk19/parachute/internal/verbose"
+	"github.com/shahnk19/parachute/internal/zone"
 )
 
 // TLSMode says where the certificates of a service's hosts come from.
@@ -46,8 +47,8 @@ const (
 type TLS struct {
 	// Mode says where the certificates come from. With TLSAutomatic and
 	// TLSFiles the service must have Hosts, with TLSOnDemand it must have
-	// none. A host with a "*" or of a single label, and an address, cannot be
-	// TLSAutomatic.
+	// none. A host of a single label, and an address, cannot be TLSAutomatic; a
+	// host with a "*" can only with ACME.DNS.
 	Mode TLSMode `json:"mode,omitempty"`
 
 	// Staging asks Let's Encrypt's staging directory, whose certificates no
@@ -163,9 +164,38 @@ type ACME struct {
 	// system's do.
 	RootCAs *x509.CertPool
 
+	// DNS is how TXT records are set, which prove wildcards. Without its Present
+	// there is no way.
+	DNS DNS
+
 	// Hold, if not nil, has the authority asked for nothing before it is closed:
 	// while another Proxy still orders, see FinishOrders. What Cache has is served.
 	Hold <-chan struct{}
+}
+
+// DNS says how the TXT records are set by which the certificate authority is shown who
+// a name belongs to (DNS-01; RFC 8555, section 8.4). Wildcards are proven so and, in one
+// order with it, the name that a wildcard is below if that is served as well.
+//
+// Before the authority looks, each server of the zone that answers must have the record,
+// within 5 minutes.
+type DNS struct {
+	// Present adds a TXT record with value to name, which may have others. name has
+	// no final dot. It is that of the challenge, or what CNAME records make of it.
+	Present func(ctx context.Context, name, value string) error
+
+	// Cleanup removes that record. It is called once after each call of Present, even
+	// if that returned an error. Both have 2 minutes.
+	Cleanup func(ctx context.Context, name, value string) error
+
+	// Always has all names proven so, also where the proxy cannot be reached from
+	// the internet.
+	Always bool
+
+	// Resolvers are addresses, such as "192.0.2.1:53", of DNS servers that are asked
+	// for the servers of a zone before those in /etc/resolv.conf are. One that has the
+	// zone itself counts as a server of the zone.
+	Resolvers []string
 }
 
 const (
@@ -348,6 +378,17 @@ func (t TLS) check(hosts []string) error {
 	return nil
 }
 
+// checkWildcards returns ErrInvalid if one of hosts is a wildcard, and there is no way to
+// prove that.
+func (a ACME) checkWildcards(hosts []string) error {
+	for _, host := range hosts {
+		if _, isWildcard := hostname.CutWildcard(host); isWildcard && a.DNS.Present == nil {
+			return faultf(ErrInvalid, "host %s: a certificate for a wildcard cannot be obtained automatically yet: have the proxy set TXT records, with ACME.DNS, or give the files of a certificate", host)
+		}
+	}
+	return nil
+}
+
 // certificates obtains and renews the certificates of one Proxy until close is
 // called.
 type certificates struct {
@@ -384,8 +425,8 @@ func (c *certificates) acquire(s *spec, service func(ctx context.Context, name, 
 	hosts := slices.Sorted(slices.Values(s.Hosts))
 	switch TLSMode(s.Policy.TLS.Mode) {
 	case TLSAutomatic:
-		from := c.issuer(s.TLS)
-		return certificate.Each(hosts, func(host string) certificate.Source { return from.Want(host).Source() })
+		names := c.issuer(s.TLS).WantAll(hosts)
+		return certificate.Each(hosts, func(host string) certificate.Source { return names[host].Source() })
 	case TLSFiles:
 		return certificate.Shared(c.files.Source(s.pair, hosts))
 	case TLSOnDemand:
@@ -441,6 +482,12 @@ func (a ACME) options(from issuer.Authority, o Options, notify func(name string,
 		Email:           a.Email,
 		ExternalAccount: a.ExternalAccount,
 		Cache:           cache,
+		DNS: issuer.DNS{
+			Present: a.DNS.Present,
+			Cleanup: a.DNS.Cleanup,
+			Always:  a.DNS.Always,
+			Zones:   zone.Finder{Resolvers: a.DNS.Resolvers, Dial: o.Dial},
+		},
 		Transport: &http.Transport{
 			DialContext:         o.Dial,
 			TLSClientConfig:     &tls.Config{RootCAs: a.RootCAs},

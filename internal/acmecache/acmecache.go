@@ -14,6 +14,7 @@ const (
 	LegacyAccountKey = "acme_account.key" // likewise, as an older autocert had it
 	RSASuffix        = "+rsa"             // behind the name of a certificate for clients that know RSA alone
 	TokenSuffix      = "+http-01"         // behind the token of an HTTP-01 challenge
+	ProofSuffix      = "+token"           // behind the name whose certificate answers a TLS-ALPN-01 challenge
 )
 
 // Prefix returns what stands before the keys of the certificates and the account of an

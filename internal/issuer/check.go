@@ -9,16 +9,15 @@ import (
 )
 
 // CheckName returns nil if an Issuer can obtain a certificate for name, a host in
-// canonical form, from a public authority. Otherwise the error says why not.
+// canonical form, from a public authority; for a wildcard, if it can set TXT records.
+// Otherwise the error says why not.
 func CheckName(name string) error {
-	_, isWildcard := hostname.CutWildcard(name)
+	of, _ := hostname.CutWildcard(name)
 	_, err := netip.ParseAddr(name)
 	switch {
-	case isWildcard:
-		return errors.New("a certificate for a wildcard cannot be obtained automatically")
 	case err == nil:
 		return errors.New("a certificate for an address cannot be obtained automatically")
-	case !strings.Contains(name, "."):
+	case !strings.Contains(of, "."):
 		return errors.New("a certificate for a name of one label cannot be obtained automatically")
 	}
 	return nil

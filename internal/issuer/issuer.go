@@ -1,13 +1,12 @@
 // Package issuer obtains certificates from an ACME authority (RFC 8555), and renews
-// them. autocert does that work; this package decides when, keeps every certificate
-// that autocert gets, and serves it even if the cache fails.
+// them. Names are proven by TLS-ALPN-01 or HTTP-01, or by DNS-01 where the Issuer has a
+// way to set TXT records, as wildcards need it. What it has obtained is kept in a cache,
+// in the form that autocert gives it, and served even if the cache fails.
 package issuer
 
 import (
 	"context"
-	"crypto/tls"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -37,6 +36,9 @@ type Options struct {
 	// the Issuer calls it before it orders a certificate for name.
 	Cache autocert.Cache
 
+	// DNS is how TXT records are set. Without a Present in it, there is no way.
+	DNS DNS
+
 	// Transport carries requests to the authority; nil: [http.DefaultTransport].
 	Transport http.RoundTripper
 
@@ -54,32 +56,38 @@ type Options struct {
 }
 
 const (
-	// maxOrders is how many orders may run at once.
+	// maxOrders is how many orders may run at once of those that DNS-01 proves, and
+	// of the others: a provider of DNS that hangs holds up no other name.
 	maxOrders = 20
 
 	// firstPause is the pause after the first failure, which doubles up to
-	// lastPause. It is longer than the minute for which autocert repeats a failure.
-	firstPause = time.Minute + time.Second
-	lastPause  = 6 * time.Hour
+	// lastPause, or to lastRenewalPause while there is a certificate to renew.
+	firstPause       = time.Minute + time.Second
+	lastPause        = 6 * time.Hour
+	lastRenewalPause = 50 * time.Minute
 )
 
 // An Issuer obtains certificates for the names that are wanted. Its methods may be
 // called from any goroutine.
 //
-// autocert renews a certificate when a third of its lifetime is left, or 30 days,
-// until Close, even if its name is not wanted any more.
+// A certificate is renewed when the authority suggests it (RFC 9773), or else when a
+// third of its lifetime is left, or 30 days, until Close, even if its name is not wanted
+// any more.
 type Issuer struct {
 	o         Options
-	manager   *autocert.Manager
 	transport *transport
+	account   account
 	store     *store
-	slots     chan struct{} // one for each order that may run
+	renewals  renewals
+	slots     chan struct{} // has an element for each order that may begin
+	dnsSlots  chan struct{} // likewise, for those that DNS-01 proves
 	closing   chan struct{}
 	running   sync.WaitGroup // grows only with mu held and closed false
 
 	mu     sync.Mutex // guards what follows
 	closed bool
 	names  map[string]*Name // that were ever wanted
+	pairs  map[string]*pair // by the name without "*."
 }
 
 // New returns an Issuer. It sends nothing to the authority yet.
@@ -93,40 +101,37 @@ func New(o Options) *Issuer {
 	i := &Issuer{
 		o:         o,
 		transport: newTransport(o.Transport),
-		slots:     make(chan struct{}, maxOrders),
+		slots:     newSlots(maxOrders),
+		dnsSlots:  newSlots(maxOrders),
 		closing:   make(chan struct{}),
 		names:     make(map[string]*Name),
+		pairs:     make(map[string]*pair),
 	}
-	i.store = &store{issuer: i, inner: o.Cache, prefix: acmecache.Prefix(o.Directory), tokens: make(map[string][]byte)}
-	i.manager = &autocert.Manager{
-		Prompt:                 autocert.AcceptTOS,
-		Cache:                  i.store,
-		Email:                  o.Email,
-		ExternalAccountBinding: o.ExternalAccount,
-		Client: &acme.Client{
-			DirectoryURL: o.Directory,
-			HTTPClient:   &http.Client{Transport: i.transport},
-			RetryBackoff: i.transport.backoff,
-			UserAgent:    o.UserAgent,
-		},
-	}
-	i.manager.HTTPHandler(nil) // enables HTTP-01
+	i.store = &store{inner: o.Cache, prefix: acmecache.Prefix(o.Directory), answers: make(map[string][]byte)}
 	return i
 }
 
-// Want returns the Name for name, which must be in lower case and ASCII, and starts to
-// obtain a certificate for it if there is none: at once, or a minute after the last
-// attempt if that failed. The caller must call Release once.
-func (i *Issuer) Want(name string) *Name {
+// Want is WantAll for one name.
+func (i *Issuer) Want(name string) *Name { return i.WantAll([]string{name})[name] }
+
+// WantAll returns the Name for each of names, which must be in lower case and ASCII, and
+// starts to obtain a certificate for it if there is none: at once, or a minute after the
+// last attempt if that failed. A name and its wildcard that are wanted together are
+// ordered together. The caller must call Release once for each name.
+func (i *Issuer) WantAll(names []string) map[string]*Name {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	n := i.names[name]
-	if n == nil {
-		n = &Name{issuer: i, name: name}
-		i.names[name] = n
+	all := make(map[string]*Name, len(names))
+	for _, name := range names {
+		n := i.names[name]
+		if n == nil {
+			n = &Name{issuer: i, name: name, pair: i.pairLocked(name), nudged: make(chan struct{}, 1)}
+			i.names[name] = n
+		}
+		all[name] = n
+		n.wantLocked()
 	}
-	n.wantLocked()
-	return n
+	return all
 }
 
 // Has reports whether there is a certificate for name, here or in the cache.
@@ -134,12 +139,8 @@ func (i *Issuer) Has(ctx context.Context, name string) bool {
 	if n := i.lookup(name); n != nil && n.Certificate() != nil {
 		return true
 	}
-	data, err := i.store.getInner(ctx, name)
-	if err != nil {
-		return false
-	}
-	cert, err := parse(data, name)
-	return err == nil && time.Now().Before(cert.Leaf.NotAfter)
+	cert, err := i.store.certificate(ctx, name)
+	return err == nil && cert != nil
 }
 
 // lookup returns the Name for name, or nil if Want was never called for it.
@@ -149,61 +150,9 @@ func (i *Issuer) lookup(name string) *Name {
 	return i.names[name]
 }
 
-// Challenge returns the certificate that answers the TLS-ALPN-01 challenge for name
-// (RFC 8737), or nil if there is no such challenge.
-func (i *Issuer) Challenge(hello *tls.ClientHelloInfo, name string) *tls.Certificate {
-	if i.lookup(name) == nil {
-		return nil
-	}
-	asked := *hello
-	asked.ServerName = name
-	cert, err := i.manager.GetCertificate(&asked)
-	if err != nil {
-		return nil
-	}
-	return cert
-}
-
-// IsChallenge reports whether hello begins a TLS-ALPN-01 challenge (RFC 8737,
-// section 3).
-func IsChallenge(hello *tls.ClientHelloInfo) bool {
-	return len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == acme.ALPNProto
-}
-
-// CutToken returns the token in the request target of an HTTP-01 challenge (RFC 8555,
-// section 8.3), and whether it is one.
-func CutToken(target string) (token string, ok bool) {
-	return strings.CutPrefix(target, "/.well-known/acme-challenge/")
-}
-
-// Token returns the answer to the HTTP-01 challenge (RFC 8555, section 8.3) for name
-// with that token, and reports whether there is such a challenge.
-func (i *Issuer) Token(ctx context.Context, name, token string) (answer []byte, ok bool) {
-	if i.lookup(name) == nil || !isToken(token) {
-		return nil, false
-	}
-	answer, err := i.store.Get(ctx, token+acmecache.TokenSuffix)
-	return answer, err == nil
-}
-
-// isToken reports whether s is valid as a token: base64url (RFC 8555, section 8.1).
-func isToken(s string) bool {
-	if s == "" || len(s) > 128 {
-		return false
-	}
-	for _, c := range []byte(s) {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
-		default:
-			return false
-		}
-	}
-	return true
-}
-
 // Close ends all attempts and renewals, and returns when no goroutine of the Issuer is
-// left. An order that waits between two requests may delay that by a few seconds.
-// Names still return their certificates.
+// left. TXT records that were set are removed before, for which it waits a few seconds
+// at most. Names still return their certificates.
 func (i *Issuer) Close() {
 	i.beginClosing()
 	i.transport.close()
@@ -227,30 +176,56 @@ func (i *Issuer) beginClosing() {
 	}
 }
 
-// addRunning adds 1 to i.running, for which Close waits, or reports false if Close was
-// called. The caller must call i.running.Done.
-func (i *Issuer) addRunning() bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.closed {
+// isClosing reports whether Close or Finish was called.
+func (i *Issuer) isClosing() bool {
+	select {
+	case <-i.closing:
+		return true
+	default:
 		return false
 	}
-	i.running.Add(1)
-	return true
+}
+
+// isHeld reports whether the authority may not be asked yet.
+func (i *Issuer) isHeld() bool {
+	select {
+	case <-i.o.Hold:
+		return false
+	default:
+		return i.o.Hold != nil
+	}
+}
+
+// within calls f with a context that ends after limit, or when the Issuer is closed. It
+// returns ErrClosed if that has happened.
+func (i *Issuer) within(limit time.Duration, f func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	forget, isOpen := i.transport.onClose(cancel)
+	if !isOpen {
+		return ErrClosed
+	}
+	defer forget()
+	return f(ctx)
 }
 
 // lock keeps other processes that share the cache from ordering a certificate for
 // name. If it fails, the order is made anyway: two certificates are better than none.
-func (i *Issuer) lock(ctx context.Context, name string) (unlock func()) {
+func (i *Issuer) lock(name string) (unlock func()) {
 	locker, ok := i.o.Cache.(interface {
 		Lock(ctx context.Context, name string) (unlock func(), err error)
 	})
 	if !ok {
 		return func() {}
 	}
-	unlock, err := locker.Lock(ctx, i.store.prefix+name)
+	err := i.within(lockTimeout, func(ctx context.Context) (err error) {
+		unlock, err = locker.Lock(ctx, i.store.prefix+name)
+		return err
+	})
 	if err != nil {
-		i.o.Notify(name, err)
+		if err != ErrClosed {
+			i.o.Notify(name, err)
+		}
 		return func() {}
 	}
 	return unlock

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
@@ -18,30 +17,31 @@ import (
 	"golang.org/x/crypto/acme"
 )
 
-// lockTimeout is how long to wait for another machine that orders the same certificate.
-const lockTimeout = 5 * time.Minute
-
 // ErrClosed is returned for a Name without a certificate whose Issuer is closed.
 var ErrClosed = errors.New("closed")
 
 var errStale = errors.New("its certificate has expired, and no new one could be obtained")
 
-// A Name is a host name for which an Issuer obtains a certificate.
+// A Name is a host name, or a wildcard, for which an Issuer obtains a certificate.
 type Name struct {
 	issuer  *Issuer
 	name    string
+	pair    *pair
 	current atomic.Pointer[tls.Certificate]
+	nudged  chan struct{} // has room for one: what keep waits for has changed
 
-	users     int           // guarded by the issuer's mu
-	abandoned chan struct{} // likewise; closing it ends the goroutine of obtain; nil: there is none
+	users  int  // guarded by the issuer's mu
+	isKept bool // likewise: the goroutine of keep runs
 
-	mu         sync.Mutex    // guards what follows
-	pending    bool          // an attempt is running, or waits for a slot
-	attempting bool          // autocert.Manager.GetCertificate is running
-	failed     time.Time     // when the last attempt failed; zero: it did not
-	next       time.Time     // when the next attempt begins, if not pending
-	err        error         // of the last attempt, renewal or write to the cache
-	changed    chan struct{} // closed when a field above or the certificate changes; nil: nobody waits
+	mu      sync.Mutex    // guards what follows
+	pending bool          // an attempt is running, or waits for its turn
+	failed  time.Time     // when the last attempt failed; zero: it did not
+	next    time.Time     // when the next attempt begins, if not pending and the last one failed, or there was none
+	pause   time.Duration // after the next failure
+	plan    plan          // for the current certificate
+	err     error         // of the last attempt or write to the cache
+	doing   string        // what the attempt waits for
+	changed chan struct{} // closed when a field above or the certificate changes; nil: nobody waits
 }
 
 // Status is the state of a Name.
@@ -67,227 +67,124 @@ func (n *Name) Status() Status {
 	defer n.mu.Unlock()
 	s := Status{Certificate: n.Certificate(), Err: n.err}
 	switch {
-	case s.Certificate != nil:
-		leaf := s.Certificate.Leaf
-		s.Next = leaf.NotAfter.Add(-min(leaf.NotAfter.Sub(leaf.NotBefore)/3, 30*24*time.Hour))
+	case s.Certificate != nil && n.failed.IsZero():
+		s.Next = n.plan.due
 	case !n.pending:
 		s.Next = n.next
 	}
 	return s
 }
 
-// Release undoes one call of Want. After the last one no new attempt is made.
+// Release undoes one call of Want. After the last one no new attempt is made, unless to
+// renew a certificate.
 func (n *Name) Release() {
 	n.issuer.mu.Lock()
 	defer n.issuer.mu.Unlock()
 	if n.users--; n.users == 0 {
-		n.abandonLocked()
+		n.nudge()
 	}
 }
 
-func (n *Name) abandonLocked() {
-	if n.abandoned != nil {
-		close(n.abandoned)
-		n.abandoned = nil
-	}
-}
-
-// wantLocked counts a call of Want, and starts obtain if there is no certificate. The
+// wantLocked counts a call of Want, and has the Name kept. If there is no certificate, the
 // pauses between attempts start again with the shortest.
 func (n *Name) wantLocked() {
 	n.users++
-	if n.issuer.closed || n.Certificate() != nil {
+	if n.issuer.closed {
 		return
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.pending && n.abandoned != nil {
-		return
-	}
-	n.abandonLocked()
-	n.abandoned = make(chan struct{})
-	n.next = time.Now()
-	if !n.failed.IsZero() {
-		n.next = n.failed.Add(firstPause)
-	}
-	n.pending = !n.next.After(time.Now())
-	n.issuer.running.Add(1)
-	go n.obtain(n.abandoned, n.next)
-}
-
-// obtain attempts to get a certificate at the time at, and after each failure again,
-// until it has one, nobody wants it, or the Issuer is closed.
-func (n *Name) obtain(dropped <-chan struct{}, at time.Time) {
-	defer n.issuer.running.Done()
-	for pause := firstPause; n.sleep(dropped, time.Until(at)); pause = min(2*pause, lastPause) {
-		err := n.attempt(dropped)
-		// Names that failed at the same time are not retried at the same time.
-		at = time.Now().Add(max(pause, retryAfter(err)) + rand.N(pause/10))
-		n.recordAttempt(dropped, err, at)
-		if err == nil || !n.isWanted(dropped) {
-			return
+	if n.Certificate() == nil && !n.pending {
+		n.pause, n.next = firstPause, time.Now()
+		if !n.failed.IsZero() {
+			n.next = n.failed.Add(firstPause)
 		}
-		n.issuer.o.Notify(n.name, withNext(err, "is", at))
+		n.pending = !n.next.After(time.Now())
+		n.nudge()
+	}
+	if !n.isKept {
+		n.isKept = true
+		n.issuer.running.Add(1)
+		go n.keep()
 	}
 }
 
-// withNext returns err with about how long it is until the next attempt. The verb is
-// "is", or "would be" for who stops to want the certificate now.
-func withNext(err error, verb string, next time.Time) error {
-	left := max(time.Until(next), 0)
-	if left < time.Minute {
-		return fmt.Errorf("%w; the next attempt %s in %v", err, verb, left.Round(time.Second))
-	}
-	return fmt.Errorf("%w; the next attempt %s in %s", err, verb, strings.TrimSuffix(left.Round(time.Minute).String(), "0s"))
-}
-
-// sleep waits for d. It reports false if obtain has to end.
-func (n *Name) sleep(dropped <-chan struct{}, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
+// nudge has keep look again at what it waits for.
+func (n *Name) nudge() {
 	select {
-	case <-timer.C:
-		n.mu.Lock()
-		n.pending = true
+	case n.nudged <- struct{}{}:
+	default:
+	}
+}
+
+// isUnwanted reports whether n is of no use to anybody: it has no certificate, and is not
+// wanted.
+func (n *Name) isUnwanted() bool {
+	n.issuer.mu.Lock()
+	defer n.issuer.mu.Unlock()
+	return n.users == 0 && n.Certificate() == nil
+}
+
+// drop has keep end if n is of no use to anybody, and reports whether it has to. Another
+// call of Want keeps n again.
+func (n *Name) drop() bool {
+	n.issuer.mu.Lock()
+	defer n.issuer.mu.Unlock()
+	if n.users > 0 || n.Certificate() != nil {
+		return false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.isKept, n.pending = false, false
+	return true
+}
+
+// setCertificate makes cert the current certificate, unless it is already. One that was
+// not just issued must not be older than the current one.
+func (n *Name) setCertificate(cert *tls.Certificate, isNew bool) {
+	n.mu.Lock()
+	old := n.current.Load()
+	if old != nil && (bytes.Equal(old.Certificate[0], cert.Certificate[0]) || !isNew && old.Leaf.NotBefore.After(cert.Leaf.NotBefore)) {
 		n.mu.Unlock()
-		return true
-	case <-dropped:
-	case <-n.issuer.closing:
+		return
 	}
-	return false
+	pause := firstQuestion + spread(firstQuestion)
+	if isNew && old != nil && n.plan.window != (window{}) {
+		pause = questionPause // one who suggests to renew at once, again and again, is not asked as often
+	}
+	n.plan = planFor(cert.Leaf, time.Now(), pause)
+	if earliest := time.Now().Add(time.Until(cert.Leaf.NotAfter) / 10); isNew && earliest.After(n.plan.wake) {
+		n.plan.wake = earliest // it is issued with little left of its lifetime, and the next would be so, too
+	}
+	n.failed, n.pause = time.Time{}, firstPause
+	n.current.Store(cert)
+	n.mu.Unlock()
+	n.report(nil)
+	n.nudge() // where it came with an order of another name
 }
 
-func (n *Name) isWanted(dropped <-chan struct{}) bool {
-	select {
-	case <-dropped:
-		return false
-	case <-n.issuer.closing:
-		return false
-	default:
-		return true
-	}
-}
-
-// attempt obtains a certificate from the cache or the authority.
-func (n *Name) attempt(dropped <-chan struct{}) error {
-	i := n.issuer
-	if !n.awaitHold(dropped) {
-		return ErrClosed
-	}
-	select {
-	case i.slots <- struct{}{}:
-	case <-dropped:
-		return nil
-	case <-i.closing:
-		return ErrClosed
-	}
-	defer func() { <-i.slots }()
-	unlock := n.lock()
-	defer unlock()
-	n.setAttempting(true)
-	defer n.setAttempting(false)
-	i.transport.forgetErrors(n.name)
-	cert, err := i.manager.GetCertificate(&tls.ClientHelloInfo{
-		ServerName: n.name,
-		// Without it the certificate would have an RSA key.
-		CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
-	})
-	if err != nil {
-		return i.transport.explain(n.name, err)
-	}
-	if n.setCertificate(cert); n.Certificate() == nil {
-		return errStale // autocert goes on trying by itself
-	}
-	return nil
-}
-
-// awaitHold waits until the authority may be asked, and reports false if that does not
-// matter any more. What the cache has is served meanwhile.
-func (n *Name) awaitHold(dropped <-chan struct{}) bool {
-	hold := n.issuer.o.Hold
-	if hold == nil {
-		return true
-	}
-	select {
-	case <-hold:
-		return true
-	default:
-	}
-	n.issuer.store.load(n)
-	select {
-	case <-hold:
-		return true
-	case <-dropped:
-	case <-n.issuer.closing:
-	}
-	return false
-}
-
-func (n *Name) setAttempting(attempting bool) {
+// isCurrent reports whether n has a certificate that need not be renewed yet.
+func (n *Name) isCurrent() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.attempting = attempting
+	return n.Certificate() != nil && n.plan.wake.After(time.Now())
 }
 
-// isAttempting reports whether an attempt is running. If not, autocert reads the cache
-// in order to renew a certificate.
-func (n *Name) isAttempting() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.attempting
-}
-
-// lock calls Issuer.lock, for at most lockTimeout, and until the Issuer is closed.
-func (n *Name) lock() (unlock func()) {
-	ctx, cancel := context.WithTimeout(context.Background(), lockTimeout)
-	defer cancel()
-	forget, open := n.issuer.transport.onClose(cancel)
-	if !open {
-		return func() {}
-	}
-	defer forget()
-	return n.issuer.lock(ctx, n.name)
-}
-
-// setCertificate makes cert the current certificate, unless it is already, or the current
-// one expires later.
-func (n *Name) setCertificate(cert *tls.Certificate) {
-	for {
-		old := n.current.Load()
-		if old != nil && (bytes.Equal(old.Certificate[0], cert.Certificate[0]) || old.Leaf.NotAfter.After(cert.Leaf.NotAfter)) {
-			return
-		}
-		if n.current.CompareAndSwap(old, cert) {
-			n.report(nil)
-			return
-		}
-	}
-}
-
-// recordAttempt records how an attempt ended, and when the next one begins if it failed.
-// If n was abandoned since, it leaves pending and next alone, for another goroutine may
-// be running obtain by now.
-func (n *Name) recordAttempt(dropped <-chan struct{}, err error, next time.Time) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.failed = (time.Time{}); err != nil {
-		n.failed, n.err = time.Now(), err
-	} else {
-		next = time.Time{}
-	}
-	if n.isWanted(dropped) {
-		n.pending, n.next = false, next
-		n.wakeWaitersLocked()
-	}
-}
-
-// report records a new certificate, if err is nil, or a failure, and calls Notify.
+// report records a new certificate, if err is nil, or what is the matter with one, and
+// calls Notify.
 func (n *Name) report(err error) {
 	n.mu.Lock()
 	n.err = err
 	n.wakeWaitersLocked()
 	n.mu.Unlock()
 	n.issuer.o.Notify(n.name, err)
+}
+
+// note records what an attempt waits for; "": for nothing more.
+func (n *Name) note(doing string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.doing = doing
 }
 
 // wakeWaitersLocked wakes all callers of Await.
@@ -347,8 +244,20 @@ func (n *Name) timeoutError(ctx context.Context) error {
 		return withNext(n.err, "would be", n.next)
 	case n.err != nil:
 		return n.err
+	case n.doing != "":
+		return fmt.Errorf("the authority is not asked for it yet: %s", n.doing)
 	}
 	return fmt.Errorf("the authority has not issued it yet: %w", context.Cause(ctx))
+}
+
+// withNext returns err with about how long it is until the next attempt. The verb is
+// "is", or "would be" for who stops to want the certificate now.
+func withNext(err error, verb string, next time.Time) error {
+	left := max(time.Until(next), 0)
+	if left < time.Minute {
+		return fmt.Errorf("%w; the next attempt %s in %v", err, verb, left.Round(time.Second))
+	}
+	return fmt.Errorf("%w; the next attempt %s in %s", err, verb, strings.TrimSuffix(left.Round(time.Minute).String(), "0s"))
 }
 
 // retryAfter returns how long to wait by the Retry-After of an error of the authority.
@@ -357,13 +266,16 @@ func retryAfter(err error) time.Duration {
 	if !errors.As(err, &problem) {
 		return 0
 	}
-	value := problem.Header.Get("Retry-After")
+	after, _ := parseRetryAfter(problem.Header.Get("Retry-After"))
+	return min(after, lastPause)
+}
+
+// parseRetryAfter returns what a Retry-After says (RFC 9110, section 10.2.3), and reports
+// whether it says anything.
+func parseRetryAfter(value string) (time.Duration, bool) {
 	if seconds, err := strconv.Atoi(value); err == nil {
-		return time.Duration(min(seconds, int(lastPause/time.Second))) * time.Second
+		return time.Duration(min(seconds, int(24*time.Hour/time.Second))) * time.Second, true
 	}
 	at, err := http.ParseTime(value)
-	if err != nil {
-		return 0
-	}
-	return min(time.Until(at), lastPause)
+	return time.Until(at), err == nil
 }

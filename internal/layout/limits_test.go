@@ -36,7 +36,10 @@ func notUsedUp() map[string]string {
 			upstream.maxKept http1.maxGap`,
 		"how large a piece is": "socket.maxCallSize http1.maxPipes",
 		"for how long something is kept, or how soon it is looked at, whoever comes": `socket.pipeIdleTimeout upstream.freshLimit upstream.lastLimit resolve.unknownLimit
-			admission.KeepAllowed admission.KeepRefused admission.KeepFailed issuer.maxPoll issuer.cacheTimeout issuer.lockTimeout`,
+			admission.KeepAllowed admission.KeepRefused admission.KeepFailed issuer.cacheTimeout issuer.lockTimeout`,
+		"what a certificate authority and the servers of the DNS take for an order": `issuer.orderTimeout issuer.relinquishTimeout issuer.recordTimeout
+			issuer.propagationTimeout issuer.partingTimeout issuer.maxSilent issuer.maxQuestionPause zone.queryTimeout zone.maxAliases zone.maxServers zone.maxDatagram`,
+		"what a certificate is":           "issuer.maxRenewBefore issuer.maxCommonName",
 		"the end of the proxy":            "accesslog.closeTimeout server.closeTimeout server.partingTimeout server.noticeTimeout",
 		"what decides about health":       "ejection.MaxRefusals healthcheck.Rise healthcheck.Fall healthcheck.Interval resolve.Fall",
 		"bits of a number":                "balance.weightMax",

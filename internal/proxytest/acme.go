@@ -10,9 +10,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
-const directoryPath = "/directory"
+const (
+	directoryPath = "/directory"
+	renewalPath   = "/renewals/"
+)
 
 // An account is a key that agreed to the terms of service.
 type account struct {
@@ -47,12 +51,13 @@ type message struct {
 func (ca *CA) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+directoryPath, ca.directory)
+	mux.HandleFunc("GET "+renewalPath+"{certificate}", ca.renewalInfo)
 	mux.HandleFunc("GET /nonces", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("POST /accounts", ca.signed(ca.newAccount))
 	mux.HandleFunc("POST /orders", ca.signed(ca.newOrder))
 	mux.HandleFunc("POST /orders/{id}", ca.ordered(ca.poll))
-	mux.HandleFunc("POST /orders/{id}/authorization", ca.ordered(ca.authorization))
-	mux.HandleFunc("POST /orders/{id}/challenges/{type}", ca.ordered(ca.challenge))
+	mux.HandleFunc("POST /orders/{id}/authorizations/{k}", ca.authorized(ca.authorization))
+	mux.HandleFunc("POST /orders/{id}/authorizations/{k}/challenges/{type}", ca.authorized(ca.challenge))
 	mux.HandleFunc("POST /orders/{id}/finalize", ca.ordered(ca.finalize))
 	mux.HandleFunc("POST /orders/{id}/certificate", ca.ordered(ca.certificate))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -63,7 +68,7 @@ func (ca *CA) handler() http.Handler {
 }
 
 func (ca *CA) directory(w http.ResponseWriter, r *http.Request) {
-	answer(w, http.StatusOK, map[string]any{
+	directory := map[string]any{
 		"newNonce":   at(r, "/nonces"),
 		"newAccount": at(r, "/accounts"),
 		"newOrder":   at(r, "/orders"),
@@ -71,7 +76,20 @@ func (ca *CA) directory(w http.ResponseWriter, r *http.Request) {
 			"termsOfService":          at(r, "/terms"),
 			"externalAccountRequired": len(ca.ExternalAccounts) > 0,
 		},
-	})
+	}
+	if ca.Renewal != nil {
+		directory["renewalInfo"] = at(r, renewalPath)
+	}
+	answer(w, http.StatusOK, directory)
+}
+
+// renewalInfo is RFC 9773, section 4.2.
+func (ca *CA) renewalInfo(w http.ResponseWriter, r *http.Request) {
+	start, end, retryAfter := ca.Renewal(r.PathValue("certificate"))
+	if retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter/time.Second)))
+	}
+	answer(w, http.StatusOK, map[string]any{"suggestedWindow": map[string]time.Time{"start": start, "end": end}})
 }
 
 func (ca *CA) newNonce() string {

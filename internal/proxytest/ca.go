@@ -24,19 +24,30 @@ import (
 
 // A CA is a certificate authority. It signs what Issue is asked for and, once
 // it is served, what is ordered over ACME (RFC 8555) and proven by a challenge
-// that it validates for real: tls-alpn-01 (RFC 8737) or http-01. No time passes
+// that it validates for real: tls-alpn-01 (RFC 8737), http-01 or dns-01. No time passes
 // over an order, but for what Slow and RateLimit ask for and for names that do
 // not answer, which are given up after 10 s.
 //
 // The fields are for the time before Serve. All methods may be called from any
 // goroutine, but for those that say otherwise.
 type CA struct {
-	// Lifetime is how long certificates are valid. If 0, 90 days.
+	// Lifetime is how long certificates are valid, and Backdate how much of that has
+	// passed when they are issued. If Lifetime is 0, 90 days.
 	Lifetime time.Duration
+	Backdate time.Duration
 
 	// Challenges are the types of challenge that are offered for every name.
-	// If nil, "tls-alpn-01" and "http-01".
+	// If nil, "tls-alpn-01" and "http-01", and with a TXT "dns-01". For a wildcard
+	// that is the only one.
 	Challenges []string
+
+	// TXT returns the TXT records of a name, for dns-01. If nil, there are none.
+	TXT func(name string) []string
+
+	// Renewal returns the window in which the certificate with an identifier as in
+	// RFC 9773, section 4.1, is to be renewed, and after how many whole seconds to
+	// ask again; 0: it does not say so. If Renewal is nil, the CA does not tell.
+	Renewal func(certificate string) (start, end time.Time, retryAfter time.Duration)
 
 	// ExternalAccounts are the MAC keys by identifier, to one of which a new
 	// account has to be bound (RFC 8555, section 7.3.4). If empty, no binding
@@ -59,6 +70,7 @@ type CA struct {
 	accounts []*account
 	orders   []*order       // those that were taken
 	arrived  map[string]int // all of them, by name
+	total    int            // all of them
 }
 
 // NewCA makes a CA with a root certificate of its own, which is valid at every
@@ -202,11 +214,7 @@ func (ca *CA) Orders(name string) int {
 func (ca *CA) TotalOrders() int {
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
-	total := 0
-	for _, n := range ca.arrived {
-		total += n
-	}
-	return total
+	return ca.total
 }
 
 func (ca *CA) validity() (notBefore, notAfter time.Time) {
@@ -214,8 +222,8 @@ func (ca *CA) validity() (notBefore, notAfter time.Time) {
 	if lifetime == 0 {
 		lifetime = 90 * 24 * time.Hour
 	}
-	now := time.Now()
-	return now, now.Add(lifetime)
+	notBefore = time.Now().Add(-ca.Backdate)
+	return notBefore, notBefore.Add(lifetime)
 }
 
 // certify returns a certificate for a server that has key and serves hosts.

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/asn1"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ import (
 const (
 	http01    = "http-01"
 	tlsALPN01 = "tls-alpn-01"
+	dns01     = "dns-01"
 )
 
 // validationTimeout bounds the validation of one challenge.
@@ -38,6 +40,8 @@ func (ca *CA) validate(ctx context.Context, kind, name, token, thumbprint string
 		return ca.validateTLSALPN(ctx, name, keyAuthorization)
 	case http01:
 		return ca.validateHTTP(ctx, name, token, keyAuthorization)
+	case dns01:
+		return ca.validateDNS(name, keyAuthorization)
 	}
 	return fmt.Errorf("challenges of type %q are unknown", kind)
 }
@@ -64,6 +68,19 @@ func (ca *CA) validateHTTP(ctx context.Context, name, token, keyAuthorization st
 	}
 	if got := strings.TrimRight(string(body), " \t\r\n"); resp.StatusCode != http.StatusOK || got != keyAuthorization {
 		return fmt.Errorf("GET %s: %s, %q instead of the key authorization", url, resp.Status, got)
+	}
+	return nil
+}
+
+// validateDNS is RFC 8555, section 8.4.
+func (ca *CA) validateDNS(name, keyAuthorization string) error {
+	digest := sha256.Sum256([]byte(keyAuthorization))
+	var found []string
+	if ca.TXT != nil {
+		found = ca.TXT("_acme-challenge." + name)
+	}
+	if !slices.Contains(found, base64.RawURLEncoding.EncodeToString(digest[:])) {
+		return fmt.Errorf("the TXT records of _acme-challenge.%s are %q", name, found)
 	}
 	return nil
 }

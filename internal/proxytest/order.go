@@ -10,33 +10,57 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
-// An order is for one name, and hence has one authorization.
+// An order is for some names, each of which has an authorization.
 type order struct {
-	id      int
-	account *account
-	name    string
-	token   string // of all its challenges
+	id             int
+	account        *account
+	names          []string
+	authorizations []*authorization
+	chain          []byte // the certificate, PEM encoded; nil: not finalized; guarded by its CA's mu
+}
+
+// An authorization is for a name, or a wildcard.
+type authorization struct {
+	path  string // below that of the order
+	name  string // without "*."
+	isAll bool   // it is for the wildcard
+	token string // of all its challenges
 
 	// Guarded by its CA's mu.
-	status  string   // of the authorization
+	status  string   // as the CA tells it
 	tried   string   // the type of the challenge that was or is validated
 	failure *problem // why that came to nothing
-	chain   []byte   // the certificate, PEM encoded; nil: not finalized
 }
 
 func (o *order) statusLocked() string {
-	switch {
-	case o.chain != nil:
+	if o.chain != nil {
 		return "valid"
-	case o.status == "valid":
-		return "ready"
-	case o.status == "pending":
-		return "pending"
 	}
-	return "invalid"
+	status := "ready"
+	for _, z := range o.authorizations {
+		switch z.status {
+		case "valid":
+		case "pending":
+			status = "pending"
+		default:
+			return "invalid"
+		}
+	}
+	return status
+}
+
+// failureLocked returns why a name of the order could not be proven, or nil.
+func (o *order) failureLocked() *problem {
+	for _, z := range o.authorizations {
+		if z.failure != nil {
+			return z.failure
+		}
+	}
+	return nil
 }
 
 // ordered is signed for what concerns an order of the account.
@@ -68,18 +92,26 @@ func (ca *CA) newOrder(w http.ResponseWriter, m *message) error {
 	if err := json.Unmarshal(m.payload, &asked); err != nil {
 		return err
 	}
-	if len(asked.Identifiers) != 1 || asked.Identifiers[0].Type != "dns" {
-		return problemf(http.StatusBadRequest, "malformed", "an order here is for one DNS name")
+	o := &order{account: m.account}
+	for k, id := range asked.Identifiers {
+		if id.Type != "dns" {
+			return problemf(http.StatusBadRequest, "malformed", "an order here is for DNS names")
+		}
+		name, isAll := strings.CutPrefix(id.Value, "*.")
+		o.names = append(o.names, id.Value)
+		o.authorizations = append(o.authorizations, &authorization{
+			path: "/authorizations/" + strconv.Itoa(k), name: name, isAll: isAll, token: rand.Text(), status: "pending",
+		})
 	}
-	name := asked.Identifiers[0].Value
-	limit, delay := ca.arrive(name)
+	if len(o.names) == 0 {
+		return problemf(http.StatusBadRequest, "malformed", "the order is for no name")
+	}
+	limit, delay := ca.arrive(o.names)
 	if limit > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(limit/time.Second)))
 		return problemf(http.StatusTooManyRequests, "rateLimited", "too many orders")
 	}
 	pause(m.Context(), delay)
-
-	o := &order{account: m.account, name: name, token: rand.Text(), status: "pending"}
 	ca.mu.Lock()
 	o.id = len(ca.orders)
 	ca.orders = append(ca.orders, o)
@@ -87,11 +119,14 @@ func (ca *CA) newOrder(w http.ResponseWriter, m *message) error {
 	return ca.answerOrder(w, m, o, http.StatusCreated)
 }
 
-// arrive counts an order for name and tells what is to become of it.
-func (ca *CA) arrive(name string) (limit, delay time.Duration) {
+// arrive counts an order for names and tells what is to become of it.
+func (ca *CA) arrive(names []string) (limit, delay time.Duration) {
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
-	ca.arrived[name]++
+	ca.total++
+	for _, name := range names {
+		ca.arrived[name]++
+	}
 	return ca.limit, ca.delay
 }
 
@@ -110,29 +145,43 @@ func (ca *CA) poll(w http.ResponseWriter, m *message, o *order) error {
 
 func (ca *CA) answerOrder(w http.ResponseWriter, m *message, o *order, status int) error {
 	url := at(m.Request, "/orders/"+strconv.Itoa(o.id))
+	identifiers, authorizations := []any{}, []string{}
+	for k, z := range o.authorizations {
+		identifiers = append(identifiers, map[string]string{"type": "dns", "value": o.names[k]})
+		authorizations = append(authorizations, url+z.path)
+	}
 	ca.mu.Lock()
 	body := map[string]any{
 		"status":         o.statusLocked(),
-		"identifiers":    []any{o.identifier()},
-		"authorizations": []string{url + "/authorization"},
+		"identifiers":    identifiers,
+		"authorizations": authorizations,
 		"finalize":       url + "/finalize",
 	}
 	if o.chain != nil {
 		body["certificate"] = url + "/certificate"
 	}
-	if o.failure != nil {
-		body["error"] = o.failure
+	if failure := o.failureLocked(); failure != nil {
+		body["error"] = failure
 	}
 	ca.mu.Unlock()
 	w.Header().Set("Location", url)
 	return answer(w, status, body)
 }
 
-func (o *order) identifier() any { return map[string]string{"type": "dns", "value": o.name} }
+// authorized is ordered for what concerns an authorization of the order.
+func (ca *CA) authorized(serve func(http.ResponseWriter, *message, *order, *authorization) error) http.HandlerFunc {
+	return ca.ordered(func(w http.ResponseWriter, m *message, o *order) error {
+		k, err := strconv.Atoi(m.PathValue("k"))
+		if err != nil || k < 0 || k >= len(o.authorizations) {
+			return problemf(http.StatusNotFound, "malformed", "the order has no such authorization")
+		}
+		return serve(w, m, o, o.authorizations[k])
+	})
+}
 
 // authorization answers with the state of the authorization, after giving it
 // up if that is asked for (RFC 8555, section 7.5.2).
-func (ca *CA) authorization(w http.ResponseWriter, m *message, o *order) error {
+func (ca *CA) authorization(w http.ResponseWriter, m *message, o *order, z *authorization) error {
 	var asked struct{ Status string }
 	if len(m.payload) > 0 {
 		if err := json.Unmarshal(m.payload, &asked); err != nil {
@@ -141,77 +190,91 @@ func (ca *CA) authorization(w http.ResponseWriter, m *message, o *order) error {
 	}
 	ca.mu.Lock()
 	if asked.Status == "deactivated" {
-		o.status = asked.Status
+		z.status = asked.Status
 	}
 	challenges := []any{}
-	for _, kind := range ca.challenges() {
-		challenges = append(challenges, o.challengeLocked(m.Request, kind))
+	for _, kind := range ca.challenges(z) {
+		challenges = append(challenges, z.challengeLocked(m.Request, o, kind))
 	}
-	body := map[string]any{"status": o.status, "identifier": o.identifier(), "challenges": challenges}
+	body := map[string]any{
+		"status":     z.status,
+		"identifier": map[string]string{"type": "dns", "value": z.name},
+		"challenges": challenges,
+	}
+	if z.isAll {
+		body["wildcard"] = true
+	}
 	ca.mu.Unlock()
 	return answer(w, http.StatusOK, body)
 }
 
-func (ca *CA) challenges() []string {
-	if ca.Challenges == nil {
-		return []string{tlsALPN01, http01}
+// challenges returns the types that are offered. A wildcard can be proven by dns-01
+// alone (RFC 8555, section 8.4).
+func (ca *CA) challenges(z *authorization) []string {
+	switch {
+	case z.isAll:
+		return []string{dns01}
+	case ca.Challenges != nil:
+		return ca.Challenges
+	case ca.TXT != nil:
+		return []string{tlsALPN01, http01, dns01}
 	}
-	return ca.Challenges
+	return []string{tlsALPN01, http01}
 }
 
-func (o *order) challengeLocked(r *http.Request, kind string) any {
+func (z *authorization) challengeLocked(r *http.Request, o *order, kind string) any {
 	body := map[string]any{
 		"type":   kind,
-		"url":    at(r, "/orders/"+strconv.Itoa(o.id)+"/challenges/"+kind),
-		"token":  o.token,
+		"url":    at(r, "/orders/"+strconv.Itoa(o.id)+z.path+"/challenges/"+kind),
+		"token":  z.token,
 		"status": "pending",
 	}
-	if o.tried == kind {
-		body["status"] = o.status
-		if o.status == "pending" {
+	if z.tried == kind {
+		body["status"] = z.status
+		if z.status == "pending" {
 			body["status"] = "processing"
 		}
-		if o.failure != nil {
-			body["error"] = o.failure
+		if z.failure != nil {
+			body["error"] = z.failure
 		}
 	}
 	return body
 }
 
-// challenge validates the challenge, unless one of the order was tried before.
-// It answers when that is done.
-func (ca *CA) challenge(w http.ResponseWriter, m *message, o *order) error {
+// challenge validates the challenge, unless one of the authorization was tried
+// before. It answers when that is done.
+func (ca *CA) challenge(w http.ResponseWriter, m *message, o *order, z *authorization) error {
 	kind := m.PathValue("type")
-	if !slices.Contains(ca.challenges(), kind) {
-		return problemf(http.StatusNotFound, "malformed", "the order has no challenge %q", kind)
+	if !slices.Contains(ca.challenges(z), kind) {
+		return problemf(http.StatusNotFound, "malformed", "the authorization has no challenge %q", kind)
 	}
 	ca.mu.Lock()
-	first := len(m.payload) > 0 && o.status == "pending" && o.tried == ""
+	first := len(m.payload) > 0 && z.status == "pending" && z.tried == ""
 	if first {
-		o.tried = kind
+		z.tried = kind
 	}
 	ca.mu.Unlock()
 	if first {
-		err := ca.validate(m.Context(), kind, o.name, o.token, o.account.thumbprint)
-		ca.validated(o, err)
+		err := ca.validate(m.Context(), kind, z.name, z.token, o.account.thumbprint)
+		ca.validated(z, err)
 	}
 	ca.mu.Lock()
-	body := o.challengeLocked(m.Request, kind)
+	body := z.challengeLocked(m.Request, o, kind)
 	ca.mu.Unlock()
-	w.Header().Set("Link", "<"+at(m.Request, "/orders/"+strconv.Itoa(o.id)+"/authorization")+`>;rel="up"`)
+	w.Header().Set("Link", "<"+at(m.Request, "/orders/"+strconv.Itoa(o.id)+z.path)+`>;rel="up"`)
 	return answer(w, http.StatusOK, body)
 }
 
-func (ca *CA) validated(o *order, err error) {
+func (ca *CA) validated(z *authorization, err error) {
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
 	switch {
-	case o.status != "pending":
+	case z.status != "pending":
 	case err != nil:
-		o.status = "invalid"
-		o.failure = problemf(http.StatusForbidden, "incorrectResponse", "%v", err)
+		z.status = "invalid"
+		z.failure = problemf(http.StatusForbidden, "incorrectResponse", "%v", err)
 	default:
-		o.status = "valid"
+		z.status = "valid"
 	}
 }
 
@@ -220,7 +283,7 @@ func (ca *CA) finalize(w http.ResponseWriter, m *message, o *order) error {
 	if err := json.Unmarshal(m.payload, &asked); err != nil {
 		return err
 	}
-	csr, err := parseCSR(asked.CSR, o.name)
+	csr, err := parseCSR(asked.CSR, o.names)
 	if err != nil {
 		return problemf(http.StatusBadRequest, "badCSR", "%v", err)
 	}
@@ -228,7 +291,7 @@ func (ca *CA) finalize(w http.ResponseWriter, m *message, o *order) error {
 	status := o.statusLocked()
 	if status == "ready" {
 		notBefore, notAfter := ca.validity()
-		leaf := ca.certify(csr.PublicKey, notBefore, notAfter, []string{o.name})
+		leaf := ca.certify(csr.PublicKey, notBefore, notAfter, o.names)
 		o.chain = slices.Concat(pemEncode("CERTIFICATE", leaf.Raw), pemEncode("CERTIFICATE", ca.root.Raw))
 	}
 	ca.mu.Unlock()
@@ -238,8 +301,8 @@ func (ca *CA) finalize(w http.ResponseWriter, m *message, o *order) error {
 	return ca.answerOrder(w, m, o, http.StatusOK)
 }
 
-// parseCSR returns the request, which has to be for name alone.
-func parseCSR(encoded, name string) (*x509.CertificateRequest, error) {
+// parseCSR returns the request, which has to be for names alone.
+func parseCSR(encoded string, names []string) (*x509.CertificateRequest, error) {
 	der, err := base64.RawURLEncoding.DecodeString(encoded)
 	if err != nil {
 		return nil, err
@@ -251,8 +314,8 @@ func parseCSR(encoded, name string) (*x509.CertificateRequest, error) {
 	if err := csr.CheckSignature(); err != nil {
 		return nil, err
 	}
-	if !slices.Equal(csr.DNSNames, []string{name}) {
-		return nil, errors.New("the request is not for " + name + " alone")
+	if !slices.Equal(csr.DNSNames, names) {
+		return nil, errors.New("the request is not for " + strings.Join(names, ", ") + " alone")
 	}
 	return csr, nil
 }

@@ -99,8 +99,16 @@ type fitting struct {
 	warn   func(service, format string, args ...any)
 }
 
+// errWildcard is why a service is refused that a Proxy might take, for the Proxy may have
+// a way to set TXT records: kamal-proxy has none, so no such certificate was there.
+var errWildcard = errors.New("a certificate for a wildcard is obtained automatically by TXT records alone, which kamal-proxy does not set: deploy it anew")
+
 // refuses returns why s is refused, or nil.
 func (f *fitting) refuses(s parachute.Status) error {
+	isWildcard := func(host string) bool { return strings.HasPrefix(host, "*.") }
+	if d := s.Deployment; d.TLS.Mode == parachute.TLSAutomatic && slices.ContainsFunc(d.Hosts, isWildcard) {
+		return errWildcard
+	}
 	return restore(append(slices.Clip(f.before), s))[s.Service]
 }
 
