@@ -74,7 +74,7 @@ func serving(n int) (*Proxy, string) {
 		t := idle()
 		t.health.Record(health.Result{Passed: true}, nil)
 		main := newGroup([]*target{t}, nil, "")
-		main.writers[0].exchange = nothing()
+		main.Writers[0].Exchange = nothing()
 		services[name] = newVersion(Status{Service: name, Generation: 1}, wants{Claims: []hostname.Claim{{Host: host}}}, main)
 	}
 	p.router.routes.PublishFirst(newTable(services), 1)

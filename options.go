@@ -653,7 +653,7 @@ func (p *Proxy) followed(current *version, s Status) (*version, error) {
 		}
 		if current != nil {
 			v.waiting, v.rollout = current.waiting, current.rollout
-			v.main.inherit(current.main)
+			v.main.inherit(&current.main)
 		}
 	}
 	second := v.rollout

@@ -538,7 +538,7 @@ func (p *Proxy) restoreRollout(v *version, r Rollout, second *group) (*version, 
 	}
 	if second == nil {
 		rollout, _ := p.newGroup(v.status.Service, v.status.Generation, s, false)
-		for _, t := range rollout.targets() {
+		for _, t := range rollout.Targets() {
 			t.start()
 		}
 		second = &rollout
@@ -652,7 +652,7 @@ func (p *Proxy) Drain(service string, limits Timeouts, done <-chan struct{}) (re
 	delete(p.remainders, service)
 	p.remaindersMu.Unlock()
 	defer closeAll(left.targets)
-	return drain(left.lanes, gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
+	return left.lanes.Drain(gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
 }
 
 // FinishOrders lets no certificate be ordered any more, and returns when there is none
@@ -674,7 +674,7 @@ func (p *Proxy) empty(ctx context.Context, changed <-chan struct{}, limit time.D
 			limits := gate.Limits{Requests: limit - time.Since(began), Streams: v.status.Deployment.Timeouts.Stream}
 			lanes := slices.Concat(v.lanes(), v.leaving)
 			omitCloseFrames(lanes, v)
-			retired.Go(func() { drain(lanes, limits, ctx.Done()) })
+			retired.Go(func() { lanes.Drain(limits, ctx.Done()) })
 		}
 		retired.Wait()
 		select {
@@ -740,7 +740,7 @@ func (p *Proxy) isClosed() bool {
 // idle reports whether nobody is inside of what is served.
 func (p *Proxy) idle() bool {
 	for _, v := range p.router.routes.Load().services {
-		if requests, streams := inFlight(slices.Concat(v.lanes(), v.leaving)); requests+streams > 0 {
+		if requests, streams := slices.Concat(v.lanes(), v.leaving).Inside(); requests+streams > 0 {
 			return false
 		}
 	}

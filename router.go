@@ -306,7 +306,7 @@ func (q *request) attempt() (again bool) {
 	if cookie := version.rules.affinity; cookie != nil {
 		q.visitor = cookie.Visitor(q.r.Header)
 	}
-	lane := q.group.pick(q.start.Sub(q.proxy.began), q.tried, q.isReadOnly(), q.visitor)
+	lane := q.group.Pick(q.start.Sub(q.proxy.began), q.tried, q.isReadOnly(), q.visitor)
 	if lane == nil {
 		return q.waitForTarget()
 	}
@@ -479,7 +479,7 @@ func (q *request) chooseGroup() {
 
 // isReadOnly reports whether the request may go to a target that only reads.
 func (q *request) isReadOnly() bool {
-	if len(q.group.readers) == 0 || q.r.Method != http.MethodGet && q.r.Method != http.MethodHead {
+	if len(q.group.Readers) == 0 || q.r.Method != http.MethodGet && q.r.Method != http.MethodHead {
 		return false
 	}
 	if len(q.r.Header["Upgrade"]) > 0 && !q.version.status.Deployment.ReadWebSockets {
@@ -540,21 +540,21 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 	if editor != nil {
 		edit = editor.Edit // of a value of its own: with a method of q, every request would be allocated
 	}
-	res, err := forward.Forward(q.w, q.out, l.exchange, forward.Options{
+	res, err := forward.Forward(q.w, q.out, l.Exchange, forward.Options{
 		RequestTarget: q.rest,
 		Prefix:        q.outcome.Prefix,
 		Client:        q.client,
 		RequestID:     q.outcome.RequestID,
 		Hop:           q.version.hop,
 		TargetHeader:  q.proxy.options.TargetHeader,
-		Target:        l.target.label,
+		Target:        l.Target.label,
 		Start:         q.start,
-		Origin:        l.target.origin,
+		Origin:        l.Target.origin,
 		RewritePaths:  q.version.status.Deployment.Headers.RewriteLocation,
-		GRPC:          l.target.http2,
+		GRPC:          l.Target.http2,
 		BodyAtHand:    q.body != nil,
 		Stream:        passage,
-		NoCloseFrames: &l.noCloseFrames,
+		NoCloseFrames: &l.NoCloseFrames,
 		Request:       q.version.rules.request,
 		Answer:        edit,
 	})
@@ -585,7 +585,7 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 		q.abort(why, err)
 	case q.losses < maxLosses && upstream.IsRepeatable(err) && !res.BodyRead:
 		if why != reason.Cut { // a cut is not the target's doing: the newer version may have the same one
-			q.tried = append(q.tried, l.target)
+			q.tried = append(q.tried, l.Target)
 		}
 		q.lastErr, q.lastReason = err, why
 		return false
@@ -599,7 +599,7 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 func (q *request) keepVisitor(l *lane) (forget func()) {
 	var set []string
 	if cookie := q.version.rules.affinity; cookie != nil && !q.visitor.Has(l.Token()) {
-		set = q.group.keep(cookie, q.visitor, l, q.client.IsSecure(q.r))
+		set = cookie.Set(q.visitor, l.Token(), q.group.Other(q.visitor, l), q.client.IsSecure(q.r))
 	}
 	if q.setCookie != "" {
 		set = append(set, q.setCookie)
@@ -627,7 +627,7 @@ const maxLosses = 3
 // newAnswerEditor returns what edits the answer before it is passed on, or nil if
 // it is passed on as it is. forget is what keepVisitor returned.
 func (q *request) newAnswerEditor(forget func()) *answer.Editor {
-	rules, hasReaders := &q.version.rules.answer, len(q.group.readers) > 0
+	rules, hasReaders := &q.version.rules.answer, len(q.group.Readers) > 0
 	if rules.IsZero() && !hasReaders && forget == nil {
 		return nil
 	}

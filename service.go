@@ -86,7 +86,7 @@ func (p *Proxy) check(ctx context.Context, d Deployment) (different Difference, 
 	}
 	if !s.Force {
 		group, m := p.newGroup(s.Service, 0, s, true)
-		targets := group.targets()
+		targets := group.Targets()
 		defer closeAll(targets)
 		for _, t := range targets {
 			t.start()
@@ -396,10 +396,10 @@ func releaseCertificates(previous, next *version) {
 // cuts off what is late. It emits an event at the beginning, and again each second
 // in which something has ended; the returned one is for the end. e says which
 // change they are of.
-func (p *Proxy) drain(e Event, lanes []*lane, limits Timeouts, done <-chan struct{}) Event {
+func (p *Proxy) drain(e Event, lanes laneSet, limits Timeouts, done <-chan struct{}) Event {
 	defer p.router.underWay.Begin(phase{e.Service, changeOf(EventDraining, e), lanes})()
 	e.Kind = EventDraining
-	e.Requests, e.Streams = inFlight(lanes)
+	e.Requests, e.Streams = lanes.Inside()
 	// What is cut off has a second to end.
 	e.Limit = max(limits.Drain, 0)
 	e.Limit += min(max(limits.Stream, 0), math.MaxInt64-e.Limit)
@@ -407,13 +407,13 @@ func (p *Proxy) drain(e Event, lanes []*lane, limits Timeouts, done <-chan struc
 	began := time.Now()
 	p.emit(e)
 	stop := waiting.Every(time.Second, func() {
-		if requests, streams := inFlight(lanes); requests != e.Requests || streams != e.Streams {
+		if requests, streams := lanes.Inside(); requests != e.Requests || streams != e.Streams {
 			e.Requests, e.Streams, e.Elapsed = requests, streams, time.Since(began)
 			p.emit(e)
 		}
 	})
 	elsewhere := p.drainElsewhere(e.Service, limits, done)
-	requests, streams := drain(lanes, gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
+	requests, streams := lanes.Drain(gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
 	alsoRequests, alsoStreams := elsewhere()
 	requests, streams = requests+alsoRequests, streams+alsoStreams
 	stop()
@@ -533,7 +533,7 @@ func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
 func (p *Proxy) replaceRollout(ctx context.Context, res *reserved, r Rollout, s *spec) (previous, next *version, err error) {
 	defer p.router.underWay.Begin(phase{service: res.Name, change: changeOf(EventDeploying, s.event(res.Number))})()
 	second, m := p.newGroup(res.Name, res.Number, s, true)
-	targets := second.targets()
+	targets := second.Targets()
 	for _, t := range targets {
 		t.start()
 	}
@@ -629,9 +629,9 @@ func (p *Proxy) retireOnTrial(about Event, previous, next *version, limits Timeo
 		return nil
 	}
 	gone, lanes := previous.leftBehind(next)
-	ofMain, brought, returnsTo := next.status.Generation == about.Generation, next.main.targets(), previous
+	ofMain, brought, returnsTo := next.status.Generation == about.Generation, next.main.Targets(), previous
 	if !ofMain {
-		brought = next.rollout.targets()
+		brought = next.rollout.Targets()
 	}
 	hasBaked := ofMain && previous.status.Generation == next.status.Generation && previous.fallback != nil
 	if hasBaked {
@@ -641,7 +641,7 @@ func (p *Proxy) retireOnTrial(about Event, previous, next *version, limits Timeo
 	omitCloseFrames(lanes, previous, next)
 	var e Event
 	takenBack, failing := t.Watch(func(ending <-chan struct{}) bool {
-		requests, streams := inFlight(lanes)
+		requests, streams := lanes.Inside()
 		e = p.drain(about, lanes, limits, ending)
 		return hasBaked || requests+streams > 0 // else the targets were healthy a moment ago
 	})
@@ -660,9 +660,9 @@ func (p *Proxy) retireOnTrial(about Event, previous, next *version, limits Timeo
 // isOf reports whether what is on trial is a part of v.
 func (t *onTrial) isOf(v *version) bool {
 	if t.ofMain {
-		return v.main.has(t.Brought[0])
+		return v.main.Has(t.Brought[0])
 	}
-	return v.rollout != nil && v.rollout.has(t.Brought[0])
+	return v.rollout != nil && v.rollout.Has(t.Brought[0])
 }
 
 // isJudged implements trial.Trial.IsJudged. What is halted is not judged, nor by what was
@@ -794,11 +794,11 @@ func (v *version) keepBake() {
 func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
 	old := next.fallback
 	defer p.router.underWay.Begin(phase{service: about.Service, change: changeOf(EventBaking, about)})()
-	t := p.newTrial(about, old, old.main.targets(), next.main.targets(), true)
-	lanes := slices.DeleteFunc(slices.Clone(next.leaving), func(l *lane) bool { return !slices.Contains(t.Gone, l.target) })
+	t := p.newTrial(about, old, old.main.Targets(), next.main.Targets(), true)
+	lanes := next.leaving.To(t.Gone)
 	omitCloseFrames(lanes, old, next)
 	switch takenBack, err := t.bake(next, func(over <-chan struct{}) {
-		drain(lanes, gate.Limits{Requests: limits.Drain, Streams: math.MaxInt64}, over)
+		lanes.Drain(gate.Limits{Requests: limits.Drain, Streams: math.MaxInt64}, over)
 	}); {
 	case takenBack:
 		p.retire(about, t.failed, p.router.routes.Load().services[about.Service], limits)
@@ -939,7 +939,7 @@ type version struct {
 
 	// The lanes of all versions before, and not of this one, that somebody may
 	// still be inside of. Set by setPredecessor.
-	leaving []*lane
+	leaving laneSet
 
 	replaced chan struct{} // closed when a newer version is published
 	resumed  chan struct{} // closed when a version that is not halted has taken the place of one that is, or the Proxy is closed
@@ -975,7 +975,7 @@ func (v *version) replacing(current *version) (*version, error) {
 		return nil, err
 	}
 	v.waiting = current.waiting
-	v.main.inherit(current.main)
+	v.main.inherit(&current.main)
 	s, c := &v.status, current.status
 	if current.rollout != nil { // else it could not be restored
 		v.rollout, v.split, s.Rollout = current.rollout, current.split, c.Rollout
@@ -1040,7 +1040,7 @@ func (v *version) withRollout(r Rollout, parsed *split.Split, second *group) *ve
 	}
 	status.Rollout = &r
 	if v.rollout != nil {
-		second.inherit(*v.rollout)
+		second.inherit(v.rollout)
 	}
 	next := v.withStatus(status)
 	next.rollout, next.split = second, parsed
@@ -1095,12 +1095,12 @@ func (v *version) announceReplaced(next *version) {
 
 // leftBehind returns the targets of v that next does not have, and the lanes to them,
 // or all lanes where next is nil.
-func (v *version) leftBehind(next *version) (gone []*target, lanes []*lane) {
+func (v *version) leftBehind(next *version) (gone []*target, lanes laneSet) {
 	gone, lanes = v.allTargets(), v.lanesLeftBehind(next)
 	if next != nil {
 		kept := next.allTargets()
 		gone = slices.DeleteFunc(gone, func(t *target) bool { return slices.Contains(kept, t) })
-		lanes = slices.DeleteFunc(lanes, func(l *lane) bool { return !slices.Contains(gone, l.target) })
+		lanes = lanes.To(gone)
 	}
 	return gone, lanes
 }
@@ -1136,7 +1136,7 @@ func (v *version) allTargets() []*target {
 	if v.fallback == nil {
 		return v.targets()
 	}
-	return slices.Concat(v.targets(), v.fallback.main.targets())
+	return slices.Concat(v.targets(), v.fallback.main.Targets())
 }
 
 // allCertificates returns those of v's hosts, and of what it may return to. v may be
@@ -1305,7 +1305,7 @@ func (t *table) next(changes map[string]*version, keepHistory int) *table {
 
 // counted returns what counts the requests to v's main targets.
 func (v *version) counted() (all []*histogram.Total) {
-	for _, t := range targetsOf(v.main.lanes()) {
+	for _, t := range v.main.Targets() {
 		all = append(all, t.served.Load())
 	}
 	return all
@@ -1350,7 +1350,7 @@ func (t *table) remember(service string, previous, next *version, most int) {
 		return
 	}
 	if next.status.Restores != 0 {
-		for _, t := range targetsOf(next.main.lanes()) { // which have served before
+		for _, t := range next.main.Targets() { // which have served before
 			t.served.Store(new(histogram.Total))
 		}
 	}

@@ -18,19 +18,19 @@ import (
 	"github.com/shahnk19/parachute/internal/balance"
 	"github.com/shahnk19/parachute/internal/deep"
 	"github.com/shahnk19/parachute/internal/duration"
+	"github.com/shahnk19/parachute/internal/ejection"
 	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
-	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/health"
 	"github.com/shahnk19/parachute/internal/histogram"
 	"github.com/shahnk19/parachute/internal/inuse"
+	"github.com/shahnk19/parachute/internal/lanes"
 	"github.com/shahnk19/parachute/internal/listening"
 	"github.com/shahnk19/parachute/internal/location"
 	"github.com/shahnk19/parachute/internal/probe"
 	"github.com/shahnk19/parachute/internal/reason"
 	"github.com/shahnk19/parachute/internal/resolve"
-	"github.com/shahnk19/parachute/internal/sticky"
 	"github.com/shahnk19/parachute/internal/trust"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
@@ -178,13 +178,15 @@ func addressesOf(targets []*target) (addresses []string) {
 	return endpoint.Distinct(addresses)
 }
 
-// record notes in the outcome how an exchange with l's target ended, and judges
-// the target by it.
+// record notes in the outcome how an exchange with l's target ended, and has the group
+// judge the target by it.
 func (q *request) record(l *lane, res *forward.Result, err error) {
 	o := &q.outcome
-	if res.Reason != reason.Descriptors { // without a descriptor nothing was sent
-		q.lastTarget, o.Target = l.target, l.target.address
-		o.Reads, o.Rollout = slices.Contains(q.group.readers, l), q.group == q.version.rollout
+	if res.Reason == reason.Descriptors {
+		q.proxy.shortages.Report("a request could not be sent on", err)
+	} else { // without a descriptor nothing was sent
+		q.lastTarget, o.Target = l.Target, l.Target.address
+		o.Reads, o.Rollout = slices.Contains(q.group.Readers, l), q.group == q.version.rollout
 	}
 	o.Status, o.Header = res.Status, res.Header
 	o.BytesIn, o.BytesOut = res.BytesIn, res.BytesOut
@@ -194,269 +196,86 @@ func (q *request) record(l *lane, res *forward.Result, err error) {
 	} else {
 		o.FirstByte = answered.Sub(q.start)
 	}
-	q.judge(l, res.Reason, res.Status, answered.Sub(q.proxy.began), err)
-}
-
-// judge applies to l's target how an exchange with it ended at the time now. If
-// another target can take its requests, a target with ejection.MaxRefusals failed
-// connection attempts in a row is ejected until a probe passes, and one that fails
-// where its siblings do not is ejected for a while.
-//
-// A stream that breaks off does not count: the target had answered. Nor does a
-// connection that the proxy has no descriptor for.
-func (q *request) judge(l *lane, why reason.Reason, status int, now time.Duration, err error) {
-	t := l.target
-	failed := why.IsUnhealthy() && why != reason.Dial && !q.isStream || why == reason.None && status >= 500
-	if failed || err == nil {
-		t.outcomes.Note(now, failed)
-	}
-	if err == nil {
-		t.health.Ejection.Answered()
-	}
-	switch {
-	case why == reason.Descriptors:
-		q.proxy.shortages.Report("a request could not be sent on", err)
-	case why == reason.Dial && t.health.Ejection.Refused():
-		q.eject(t, false, err)
-	case failed && q.group.hasOutlier(t, now):
-		q.eject(t, true, cmp.Or(err, errOutlier))
-	}
-}
-
-// eject ejects t and emits an event, if the group can spare t. It ejects no
-// outlier where that would leave less than half of the siblings.
-func (q *request) eject(t *target, outlier bool, err error) {
-	mayStay := func() bool { return q.group.canSpare(t) && !(outlier && q.group.isHalfEjected(t)) }
-	if t.health.Ejection.Eject(outlier, mayStay) {
-		q.proxy.emit(Event{Kind: EventUnhealthy, Service: q.outcome.Service, Generation: q.outcome.Generation, Target: t.address, Err: err})
+	end := lanes.End{Reason: res.Reason, Status: res.Status, IsStream: q.isStream}
+	if ejected := q.group.Judge(l, end, answered.Sub(q.proxy.began)); ejected {
+		q.proxy.emit(Event{Kind: EventUnhealthy, Service: o.Service, Generation: o.Generation, Target: l.Target.address, Err: cmp.Or(err, errOutlier)})
 	}
 }
 
 // errOutlier is the reason for ejecting a target that answers.
 var errOutlier = errors.New("it answers 5xx where its siblings do not")
 
+type (
+	lane    = lanes.Lane[*target]
+	laneSet = lanes.Set[*target]
+)
+
 // A group is the set of lanes to the targets that came with one deploy.
 type group struct {
-	writers []*lane
-	readers []*lane // for requests that only read
-	release string  // of its Deployment or Rollout
+	lanes.Group[*target]
+	release string // of its Deployment or Rollout
 	tally   *bake.Tally
-}
-
-func (g group) lanes() []*lane     { return slices.Concat(g.writers, g.readers) }
-func (g group) targets() []*target { return targetsOf(g.lanes()) }
-
-// A lane leads the requests of one version to one target. Its gates count those
-// that are in flight.
-type lane struct {
-	target        *target
-	exchanges     *upstream.Group  // those of the requests inside
-	exchange      forward.Exchange // of exchanges
-	noCloseFrames atomic.Bool      // WebSockets inside are cut without a Close frame
-	gate.Lane
 }
 
 // newGroup returns a group with a new lane to each target.
 func newGroup(writers, readers []*target, release string) group {
-	return group{newLanes(writers), newLanes(readers), release, new(bake.Tally)}
-}
-
-func newLanes(targets []*target) []*lane {
-	var lanes []*lane
-	for _, t := range targets {
-		exchanges := t.conns.Group()
-		lanes = append(lanes, &lane{target: t, exchanges: exchanges, exchange: exchanges.Exchange})
-	}
-	return lanes
+	return group{lanes.NewGroup(writers, readers, (*target).newLane), release, new(bake.Tally)}
 }
 
 // withNewGates returns a group of new lanes to the same targets.
 func (g group) withNewGates() group {
-	next := newGroup(targetsOf(g.writers), targetsOf(g.readers), g.release)
-	next.tally = g.tally
-	return next
+	g.Group = lanes.NewGroup(g.Writers.Targets(), g.Readers.Targets(), (*target).newLane)
+	return g
 }
 
 // inherit hands the traffic counts of the previous group's targets to the targets
 // of g with the same addresses and roles. g must not be published yet.
-func (g group) inherit(previous group) {
-	inheritLanes(g.writers, previous.writers)
-	inheritLanes(g.readers, previous.readers)
-}
-
-func inheritLanes(lanes, previous []*lane) {
-	for _, l := range lanes {
-		i := slices.IndexFunc(previous, func(w *lane) bool { return w.target.address == l.target.address })
-		if i >= 0 {
-			l.target.traffic = previous[i].target.traffic
-		}
+func (g *group) inherit(previous *group) {
+	isSame := func(a, b *target) bool { return a.address == b.address }
+	for next, before := range g.Pairs(&previous.Group, isSame) {
+		next.traffic = before.traffic
 	}
 }
 
-func targetsOf(lanes []*lane) []*target {
-	var targets []*target
-	for _, l := range lanes {
-		targets = append(targets, l.target)
-	}
-	return targets
-}
+func (t *target) newLane() *lane { return lanes.New(t, t.conns.Group()) }
 
-// pick returns the lane for a request, or nil if no lane is left. It passes over
-// the targets in tried, and lets affinity.Pick choose among the healthy ones for a
-// visitor who is known, and balance.Pick for all others. A request that only reads
-// goes to a healthy reader if there is one. If no writer is healthy, every writer is
-// a candidate, for a check may be wrong, and an answer beats none.
-func (g *group) pick(now time.Duration, tried []*target, reading bool, visitor affinity.Visitor) *lane {
-	isUntried := func(l *lane) bool { return !slices.Contains(tried, l.target) }
-	suits := func(l *lane) bool { return l.target.health.IsHealthy() && isUntried(l) }
-	if reading {
-		if l, ok := pickAmong(g.readers, visitor, now, suits); ok {
-			return l
-		}
-	}
-	if l, ok := pickAmong(g.writers, visitor, now, suits); ok {
-		return l
-	}
-	l, _ := pickAmong(g.writers, visitor, now, isUntried)
-	return l
-}
+// IsHealthy implements lanes.Target.
+func (t *target) IsHealthy() bool { return t.health.IsHealthy() }
 
-func pickAmong(lanes []*lane, visitor affinity.Visitor, now time.Duration, suits func(*lane) bool) (*lane, bool) {
-	if visitor.IsKnown() {
-		return affinity.Pick(visitor, lanes, suits)
-	}
-	return balance.Pick(lanes, now, suits)
-}
+// Outcomes implements lanes.Target.
+func (t *target) Outcomes() *balance.Record { return &t.outcomes }
 
-// keep returns the cookies by which a visitor stays with l from now on. Where the group
-// has readers, a visitor stays with one target for reading and with another for all
-// else.
-func (g *group) keep(c *sticky.Cookie, visitor affinity.Visitor, l *lane, secure bool) []string {
-	others := g.readers
-	if slices.Contains(others, l) {
-		others = g.writers
-	}
-	second := ""
-	if i := slices.IndexFunc(others, func(o *lane) bool { return visitor.Has(o.Token()) }); i >= 0 {
-		second = others[i].Token()
-	}
-	return c.Set(visitor, l.Token(), second, secure)
-}
+// Ejection implements lanes.Target.
+func (t *target) Ejection() *ejection.State { return &t.health.Ejection }
 
-// canSpare reports whether a healthy target would get t's requests instead.
-func (g *group) canSpare(t *target) bool {
-	isOther := func(l *lane) bool { return l.target != t && l.target.health.IsHealthy() }
-	return slices.ContainsFunc(g.writers, isOther) ||
-		g.isReader(t) && slices.ContainsFunc(g.readers, isOther)
-}
-
-// has reports whether t is a target of g.
-func (g *group) has(t *target) bool {
-	return slices.ContainsFunc(g.lanes(), func(l *lane) bool { return l.target == t })
-}
-
-func (g *group) isReader(t *target) bool {
-	return slices.ContainsFunc(g.readers, func(l *lane) bool { return l.target == t })
-}
-
-// siblings returns the lanes of the targets that get the same requests as t,
-// including t's own.
-func (g *group) siblings(t *target) []*lane {
-	if g.isReader(t) {
-		return g.readers
-	}
-	return g.writers
-}
-
-// hasOutlier reports whether t fails so much more often than its healthy siblings
-// that it must be ejected.
-func (g *group) hasOutlier(t *target, now time.Duration) bool {
-	return t.outcomes.IsOutlier(func(yield func(*balance.Record) bool) {
-		for _, l := range g.siblings(t) {
-			if l.target != t && l.target.health.IsHealthy() && !yield(&l.target.outcomes) {
-				return
-			}
-		}
-	}, now)
-}
-
-// isHalfEjected reports whether more than half of t and its siblings are ejected.
-func (g *group) isHalfEjected(t *target) bool {
-	all, ejected := g.siblings(t), 0
-	for _, l := range all {
-		if l.target.health.Ejection.IsEjected() {
-			ejected++
-		}
-	}
-	return ejected > len(all)/2
-}
+// Token implements lanes.Target.
+func (t *target) Token() string { return t.token }
 
 // lanesLeftBehind returns the lanes of v, and of the versions before it, that are
 // not next's and that somebody may be inside of. next may be nil.
-func (v *version) lanesLeftBehind(next *version) []*lane {
-	left := slices.DeleteFunc(slices.Clone(v.leaving), func(l *lane) bool { return l.IsDrained() })
-	left = append(left, v.lanes()...)
+func (v *version) lanesLeftBehind(next *version) laneSet {
+	left := append(v.leaving.Undrained(), v.lanes()...)
 	if next != nil {
-		kept := next.lanes()
-		left = slices.DeleteFunc(left, func(l *lane) bool { return slices.Contains(kept, l) })
+		left = left.Without(next.lanes())
 	}
 	return left
 }
 
 // lanes returns those of v's main group and of its rollout.
-func (v *version) lanes() []*lane {
-	lanes := v.main.lanes()
+func (v *version) lanes() laneSet {
+	all := v.main.Lanes()
 	if v.rollout != nil {
-		lanes = append(lanes, v.rollout.lanes()...)
+		all = append(all, v.rollout.Lanes()...)
 	}
-	return lanes
+	return all
 }
 
-func (v *version) targets() []*target { return targetsOf(v.lanes()) }
+func (v *version) targets() []*target { return v.lanes().Targets() }
 
 // takesCalls reports whether a target of v speaks HTTP/2, as gRPC calls want. A
 // client may say of any request that it is one.
 func (v *version) takesCalls() bool {
-	return slices.ContainsFunc(v.lanes(), func(l *lane) bool { return l.target.http2 })
-}
-
-// InFlight implements balance.Candidate.
-func (l *lane) InFlight() int64 {
-	requests, streams := l.Inside()
-	return requests + streams
-}
-
-// Token implements affinity.Candidate.
-func (l *lane) Token() string { return l.target.token }
-
-// Record implements balance.Candidate.
-func (l *lane) Record() *balance.Record { return &l.target.outcomes }
-
-// inFlight returns how many requests and streams are inside lanes.
-func inFlight(lanes []*lane) (requests, streams int64) {
-	for _, l := range lanes {
-		r, s := l.Inside()
-		requests += r
-		streams += s
-	}
-	return requests, streams
-}
-
-// drain closes lanes to new requests and waits for those inside, as gate.Drain
-// does. It cuts off the requests that are late, but no exchange of another lane to
-// the same target.
-func drain(lanes []*lane, limits gate.Limits, done <-chan struct{}) (requests, streams int64) {
-	gates := make([]*gate.Lane, len(lanes))
-	for i, l := range lanes {
-		gates[i] = &l.Lane
-	}
-	cut := func() (cut int64) {
-		for _, l := range lanes {
-			cut += l.exchanges.CutRequests()
-		}
-		return cut
-	}
-	return gate.Drain(gates, limits, cut, done)
+	return slices.ContainsFunc(v.lanes(), func(l *lane) bool { return l.Target.http2 })
 }
 
 // drainElsewhere has the Predecessor drain a service. The returned func waits for that.
@@ -472,20 +291,15 @@ func (p *Proxy) drainElsewhere(service string, limits Timeouts, done <-chan stru
 
 // A remainder is what Follow has replaced of a service and Drain was not called for yet.
 type remainder struct {
-	lanes   []*lane
+	lanes   laneSet
 	targets []*target
 }
 
 // omitCloseFrames has the WebSockets inside lanes cut without a Close frame, if
 // one of the versions was deployed with NoWebSocketClose. A version may be nil.
-func omitCloseFrames(lanes []*lane, versions ...*version) {
-	for _, v := range versions {
-		if v == nil || !v.status.Deployment.NoWebSocketClose {
-			continue
-		}
-		for _, l := range lanes {
-			l.noCloseFrames.Store(true)
-		}
+func omitCloseFrames(lanes laneSet, versions ...*version) {
+	if slices.ContainsFunc(versions, func(v *version) bool { return v != nil && v.status.Deployment.NoWebSocketClose }) {
+		lanes.OmitCloseFrames()
 	}
 }
 
@@ -552,7 +366,7 @@ func changeOf(kind EventKind, e Event) Change {
 type phase struct {
 	service string
 	change  Change
-	lanes   []*lane // that are waited for
+	lanes   laneSet // that are waited for
 }
 
 // changesUnderWay returns what goes on, by service, the oldest first.
@@ -560,7 +374,7 @@ func (r *router) changesUnderWay() map[string][]Change {
 	all := make(map[string][]Change)
 	for _, ph := range r.underWay.All() {
 		c := ph.change
-		c.Requests, c.Streams = inFlight(ph.lanes)
+		c.Requests, c.Streams = ph.lanes.Inside()
 		all[ph.service] = append(all[ph.service], c)
 	}
 	return all
@@ -617,31 +431,19 @@ func (s Status) clone() Status {
 // live returns the present state of v. at is the time since the Proxy was made.
 func (v *version) live(at time.Duration) *Live {
 	live := &Live{Since: v.since, Targets: make([]TargetStatus, 0, len(v.lanes())), Held: v.waiting.Inside()}
-	add := func(g group, rollout bool) {
-		for i, l := range slices.Concat(g.writers, g.readers) {
-			s := l.target.status(at)
-			s.Requests, s.Streams = v.inside(l.target)
-			s.Reads, s.Rollout = i >= len(g.writers), rollout
+	add := func(g *group, rollout bool) {
+		for i, t := range g.Targets() {
+			s := t.status(at)
+			s.Requests, s.Streams = slices.Concat(v.lanes(), v.leaving).To([]*target{t}).Inside()
+			s.Reads, s.Rollout = i >= len(g.Writers), rollout
 			live.Targets = append(live.Targets, s)
 		}
 	}
-	add(v.main, false)
+	add(&v.main, false)
 	if v.rollout != nil {
-		add(*v.rollout, true)
+		add(v.rollout, true)
 	}
 	return live
-}
-
-// inside returns how many requests and streams of v are in flight to t.
-func (v *version) inside(t *target) (requests, streams int64) {
-	for _, l := range slices.Concat(v.lanes(), v.leaving) {
-		if l.target == t {
-			r, s := l.Inside()
-			requests += r
-			streams += s
-		}
-	}
-	return requests, streams
 }
 
 // A transport carries the exchanges with a target. Its methods are those of

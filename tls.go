@@ -454,7 +454,7 @@ func (t TLS) loadPair(hosts []string) (*keypair.Pair, error) {
 // ask asks one of v's targets whether a name may have a certificate, as a visitor
 // to that name would: by Host alone an app with many of them may tell.
 func (v *version) ask(ctx context.Context, name, requestTarget string) (*http.Response, error) {
-	t := v.main.pick(0, nil, false, affinity.Visitor{}).target
+	t := v.main.Pick(0, nil, false, affinity.Visitor{}).Target
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+name, nil)
 	if err != nil {
 		return nil, err

@@ -31,20 +31,23 @@ func Pick[C Candidate](candidates []C, now time.Duration, suits func(C) bool) (p
 	case 0:
 		return picked, false
 	case 1:
-		return nth(candidates, 0, suits), true
+		return nth(candidates, 0, n, suits), true
 	}
 	i := rand.IntN(n)
-	a := nth(candidates, i, suits)
-	b := nth(candidates, (i+1+rand.IntN(n-1))%n, suits)
+	a := nth(candidates, i, n, suits)
+	b := nth(candidates, (i+1+rand.IntN(n-1))%n, n, suits)
 	if cost(b, now) < cost(a, now) {
 		return b, true
 	}
 	return a, true
 }
 
-// nth returns the i-th candidate that suits. If fewer suit by now than when they
-// were counted, it returns the last one that does, or the first of all.
-func nth[C Candidate](candidates []C, i int, suits func(C) bool) C {
+// nth returns the i-th of the n candidates that suit. If fewer suit by now than when
+// they were counted, it returns the last one that does, or the first of all.
+func nth[C Candidate](candidates []C, i, n int, suits func(C) bool) C {
+	if n == len(candidates) { // as most often; then nobody has to be asked again
+		return candidates[i]
+	}
 	found := candidates[0]
 	for _, c := range candidates {
 		if suits(c) {
