@@ -618,10 +618,7 @@ func (p *Proxy) HandOver(ctx context.Context, limit time.Duration) error {
 // Predecessor. It must not be called before HandOver.
 func (p *Proxy) Follow(service string, s *Status) {
 	change := func(current *version) (*version, error) {
-		switch {
-		case p.router.routes.Load().closed:
-			return nil, ErrClosed
-		case s == nil:
+		if s == nil {
 			return nil, nil
 		}
 		return p.followed(current, *s)

@@ -818,7 +818,10 @@ func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
 		v.fallback, v.bakeClock = nil, nil
 		return v, nil
 	}
-	if err := p.router.routes.PublishAll(context.Background(), proof); err != nil {
+	switch err := p.router.routes.PublishAll(context.Background(), proof); {
+	case errors.Is(err, ErrClosed):
+		return errBakeGoesOn
+	case err != nil:
 		return err
 	}
 	if refused != nil {
@@ -829,6 +832,9 @@ func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
 
 // errBakeEnded is why a bake ends without a judgement.
 var errBakeEnded = faultf(ErrSuperseded, "a newer change of the service ended the bake")
+
+// errBakeGoesOn is why a deploy ends before its bake.
+var errBakeGoesOn = faultf(ErrUndecided, "the proxy ends while the version bakes; the bake goes on when it is back")
 
 // bake runs the bake of next, and drains what is left of the version before meanwhile. It
 // is as trial.Trial.Bake, with the errors of a deploy.
@@ -860,7 +866,7 @@ func (t *onTrial) bake(next *version, drain func(over <-chan struct{})) (takenBa
 		},
 	}, p.stopping)
 	if errors.Is(err, trial.ErrStopped) {
-		err = faultf(ErrUndecided, "the proxy ends while the version bakes; the bake goes on when it is back")
+		err = errBakeGoesOn
 	}
 	return takenBack, err
 }

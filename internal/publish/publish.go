@@ -88,11 +88,14 @@ func (p *Publisher[S, V, W]) Publish(ctx context.Context, res *Reservation[W], n
 
 // PublishAll replaces the current versions of different things from one moment to the
 // next: all of them or none. It has the outcome committed before, and then stores the
-// snapshot that says so. After an error, which may be a change's, the commit's or the
-// cause of ctx's end, nothing has changed.
+// snapshot that says so. After an error, which may be a change's, the commit's, the cause
+// of ctx's end or, after Close, that of a closed Book, nothing has changed.
 func (p *Publisher[S, V, W]) PublishAll(ctx context.Context, all ...*Publication[V, W]) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.isClosed {
+		return p.book.closed
+	}
 	var reservations []*Reservation[W]
 	for _, one := range all {
 		if one.Reservation != nil {
@@ -168,7 +171,7 @@ func (p *Publisher[S, V, W]) Renew(renewed func(current *V) *V) (replaced []*V) 
 }
 
 // Close publishes last, which has no versions, without a commit, and returns the
-// versions that were published until then. Nothing may be published any more.
+// versions that were published until then. Nothing is published any more.
 func (p *Publisher[S, V, W]) Close(last *S) (replaced []*V) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

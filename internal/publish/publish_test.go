@@ -353,6 +353,7 @@ func TestClosedPublisherHasTheLastSnapshot(t *testing.T) {
 	is.Equal(h.since(), []string{"a1 replaced by nothing, while  is read"})
 	is.Equal(h.Renew(func(*edition) *edition { return &edition{"more"} }), nil)
 	is.NoErr(h.CommitAgain("a"))
+	is.Equal(h.PublishAll(t.Context(), h.of("a", "a2")), errClosed)
 	is.Equal(len(h.since()), 0)
 	is.True(h.Load() == last)
 }
