@@ -369,26 +369,7 @@ func (b Bake) MarshalJSON() ([]byte, error)  { return wire.Marshal(b) }
 func (b *Bake) UnmarshalJSON(j []byte) error { return wire.UnmarshalStrict(j, b) }
 
 func (b Bake) check() error {
-	switch {
-	case b.For < 0:
-		return faultf(ErrInvalid, "bake of %v: want more than 0, such as 1m, or 0 for none", b.For)
-	case !(b.MaxErrorRate >= 0 && b.MaxErrorRate <= 1):
-		return faultf(ErrInvalid, "error rate of at most %v: want one from 0 to 1, such as 0.05", b.MaxErrorRate)
-	case b.MaxSlowdown > 0 && b.MaxSlowdown < 1 || b.MaxSlowdown != b.MaxSlowdown:
-		return faultf(ErrInvalid, "slowdown of at most %v: want 1 or more, such as 3, or a negative number for any", b.MaxSlowdown)
-	case b.MinRequests < 0:
-		return faultf(ErrInvalid, "bake from %d requests on: want 0 for the default, or more", b.MinRequests)
-	}
-	return checkDurations(b)
-}
-
-// limits returns b as the judge of a bake takes it.
-func (b Bake) limits() bake.Limits {
-	return bake.Limits{
-		MaxErrorRate: cmp.Or(b.MaxErrorRate, 0.05),
-		MaxSlowdown:  cmp.Or(b.MaxSlowdown, 3),
-		MinRequests:  uint64(cmp.Or(b.MinRequests, 50)),
-	}
+	return cmp.Or(invalid(bake.Settings(b).Check()), checkDurations(b))
 }
 
 // A Baking is what is kept of a bake.

@@ -841,7 +841,7 @@ var errBakeGoesOn = faultf(ErrUndecided, "the proxy ends while the version bakes
 func (t *onTrial) bake(next *version, drain func(over <-chan struct{})) (takenBack bool, err error) {
 	p, d := t.proxy, &next.status.Deployment
 	before := next.status.Bake.Before
-	t.judge = bake.NewJudge(next.main.tally, time.Since(p.began), bake.Figures(before), d.Bake.limits())
+	t.judge = bake.NewJudge(next.main.tally, time.Since(p.began), bake.Figures(before), bake.Settings(d.Bake).Limits())
 	e := t.about
 	e.Kind, e.Limit, e.Bake = EventBaking, d.Bake.For, &BakeReport{Before: before}
 	p.emit(e)
