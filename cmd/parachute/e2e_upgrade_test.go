@@ -1,12 +1,14 @@
 package main_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -31,21 +33,29 @@ func pidOf(t *testing.T, env environment) int {
 	return pid
 }
 
-// asPredecessor is asBinary for a process that others take the place of. They have its
-// output, and it is waited for without them.
+// asPredecessor is asBinary for a process that others take the place of.
 func asPredecessor(t *testing.T, env environment, args ...string) *process {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startPredecessor(t, exec.Command(path, args...), env)
+}
+
+// startPredecessor starts a process that others take the place of. They have its output, and
+// it is waited for without them.
+func startPredecessor(t *testing.T, cmd *exec.Cmd, env environment) *process {
 	t.Helper()
 	said, says, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer says.Close()
-	out := newOutput()
-	p := startWith(t, nil, env, args, says, says)
-	p.stdout, p.stderr = out, newOutput()
+	p := startCommand(t, cmd, env, says, says)
 	go func() {
 		defer said.Close()
-		io.Copy(out, said)
+		io.Copy(p.stdout, said)
 	}()
 	return p
 }
@@ -241,6 +251,39 @@ func TestDeployAfterAnUpgradeWaitsForTheOldProcess(t *testing.T) {
 	is.Equal(waiting.wait(t), 0)
 }
 
+func TestUpgradeWaitsForTheLastOneWhereItIsToldTo(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	env := newEnvironment(t)
+	first, address := startProxy(t, asPredecessor, env)
+	endProxy(t, env)
+	a := newApp(t, "web")
+	is.Equal(deploy(t, env, a), 0)
+	slow := hold(t, address, a)
+	is.Equal(inProcess(t, env, "upgrade").wait(t), 0)
+	second := pidOf(t, env)
+	waiting := inProcess(t, env, "upgrade", "--wait", "--json")
+	select {
+	case <-waiting.ended:
+		t.Fatal("it did not wait: ", waiting.stderr)
+	case <-first.ended:
+		t.Fatal("the process has ended, and its request has not")
+	case <-time.After(300 * time.Millisecond):
+	}
+	is.Equal(pidOf(t, env), second)
+	a.release <- struct{}{}
+	is.Equal(<-slow, "200 web")
+	is.Equal(waiting.wait(t), 0)
+	is.Equal(first.wait(t), 0) // it is not needed any more, and ends in good order
+	var done struct {
+		PID      int
+		Previous struct{ PID int }
+	}
+	is.NoErr(json.Unmarshal([]byte(waiting.stdout.String()), &done))
+	is.Equal(done.Previous.PID, second)
+	is.Equal(done.PID, pidOf(t, env))
+}
+
 func TestOldProcessTakesUpAgainIfTheNewOneDies(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -301,7 +344,7 @@ func TestTakeoverServesAtTheSocketsOfTheOther(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	env := newEnvironment(t)
-	_, address := startProxy(t, asBinary, env)
+	first, address := startProxy(t, asBinary, env)
 	a := newApp(t, "web")
 	is.Equal(deploy(t, env, a), 0)
 	waiting, err := net.Dial("tcp", address)
@@ -313,6 +356,26 @@ func TestTakeoverServesAtTheSocketsOfTheOther(t *testing.T) {
 	answer, err := get(newClient(t), address, "localhost", "/")
 	is.NoErr(err)
 	is.Equal(answer, "200 web")
+
+	third, _ := startProxy(t, asBinary, env, "--takeover")
+	is.Equal(pidOf(t, env), third.pid)
+	is.Equal(first.wait(t), 0) // in good order, when it is not needed any more
+}
+
+func TestTakeoverWhereNothingRunsStartsAsAlways(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	env := newEnvironment(t).with(environment{"PARACHUTE_TAKEOVER": "true"})
+	first, address := startProxy(t, asBinary, env)
+	is.Equal(deploy(t, env, newApp(t, "web")), 0)
+	answer, err := get(newClient(t), address, "localhost", "/")
+	is.NoErr(err)
+	is.Equal(answer, "200 web")
+
+	other := asBinary(t, env.with(environment{"PARACHUTE_DATA_DIR": env["PARACHUTE_DATA_DIR"] + "2"}), "run")
+	is.Equal(other.wait(t), 1)
+	is.True(strings.Contains(other.stderr.String(), "has another data directory"))
+	is.Equal(pidOf(t, env), first.pid) // which goes on
 }
 
 func TestTakeoverWithAnotherPortGivesTheOldOneUp(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"time"
 
 	"github.com/shahnk19/parachute"
@@ -37,7 +38,11 @@ func (s *server) serve(ctx context.Context) (again bool, err error) {
 		s.arrival.serving()
 	}
 
-	s.tell(systemd.Ready(s.status))
+	if s.before == nil {
+		s.tell(systemd.Ready(s.status))
+	} else {
+		s.tell(systemd.MainPID(os.Getpid(), s.status)) // again
+	}
 	running, left, err := s.await(ctx, ended, running)
 	if left != nil {
 		if s.depart(ctx, left) {
