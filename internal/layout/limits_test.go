@@ -31,7 +31,7 @@ func notUsedUp() map[string]string {
 			control.maxLogFollowers control.outcomeTimeout control.readHeaderTimeout control.bodyTimeout control.writeTimeout control.idleTimeout
 			control.maxHeaderBytes control.lockTimeout metrics.maxAttempted`,
 		"what a bake compares with, which whoever deploys says": "parachute.MaxSlowdown parachute.MinRequests",
-		"what another process of the proxy uses":                "handover.ReadyTimeout handover.maxMessage control.successionTimeout control.maxAttempts server.checkTimeout server.allTimeout",
+		"what another process of the proxy uses":                "handover.ReadyTimeout handover.maxMessage control.successionTimeout control.maxAttempts server.allTimeout",
 		"memory for the next request, which is taken from no one": `accesslog.maxPooled forward.maxPooledHeader pages.maxPooled http1.maxKeptFields http1.maxSpare
 			upstream.maxKept http1.maxGap`,
 		"how large a piece is": "socket.maxCallSize http1.maxPipes",
