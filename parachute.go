@@ -73,7 +73,6 @@ import (
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/history"
-	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/inprocess"
 	"github.com/shahnk19/parachute/internal/inuse"
 	"github.com/shahnk19/parachute/internal/pages"
@@ -497,15 +496,9 @@ func (p *Proxy) restore(status Status, others map[string]*version, owners routin
 	if err == nil && s.Service != status.Service {
 		err = faultf(ErrInvalid, "the deployment is of service %s", s.Service)
 	}
-	var own []hostname.Claim
-	for _, c := range s.Claims {
-		conflict := owners.Conflict(status.Service, c, s.Policy)
-		if conflict == nil || conflict.Dispute != "" {
-			own = append(own, c)
-		}
-		if conflict != nil && err == nil {
-			err = conflictError(conflict)
-		}
+	own, conflict := owners.Free(status.Service, s.wants)
+	if err == nil {
+		err = conflictError(conflict)
 	}
 	s.Claims = own
 	if err == nil {

@@ -1,14 +1,12 @@
 package parachute
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"iter"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -336,46 +334,7 @@ func (q *request) newOrigin(t *table, s *site) (origin string, ok bool) {
 // check returns ErrInvalid if the hosts of a service cannot be served as t says.
 // The hosts must be canonical.
 func (t TLS) check(hosts []string) error {
-	switch t.Mode {
-	case TLSInherit, TLSOff:
-		if (t != TLS{Mode: t.Mode}) {
-			return faultf(ErrInvalid, "TLS settings with TLS mode %q: they are of no use unless it is %q, %q or %q", t.Mode, TLSAutomatic, TLSFiles, TLSOnDemand)
-		}
-		return nil
-	case TLSAutomatic, TLSFiles:
-		if len(hosts) == 0 {
-			return faultf(ErrInvalid, "TLS without a host: name the hosts that the certificates are for")
-		}
-	case TLSOnDemand:
-		if len(hosts) > 0 {
-			return faultf(ErrInvalid, "TLS on demand with host %s: certificates on demand are for the names of visitors, so name no host, or get those of the hosts automatically", hosts[0])
-		}
-		if err := issuer.CheckAskURL(t.AskURL); err != nil {
-			return invalid(err)
-		}
-	default:
-		return faultf(ErrInvalid, "TLS mode %q: want %q, %q, %q or %q", t.Mode, TLSOff, TLSAutomatic, TLSFiles, TLSOnDemand)
-	}
-	switch {
-	case t.Mode != TLSOnDemand && t.AskURL != "":
-		return faultf(ErrInvalid, "ask URL %s: it is of use with TLS mode %q alone", t.AskURL, TLSOnDemand)
-	case t.Mode != TLSFiles && t.CertFile+t.KeyFile != "":
-		return faultf(ErrInvalid, "certificate file %s: it is of use with TLS mode %q alone", cmp.Or(t.CertFile, t.KeyFile), TLSFiles)
-	case t.Mode == TLSFiles && (t.Staging || t.CacheDir != ""):
-		return faultf(ErrInvalid, "TLS mode %q asks no authority: leave out what says which, and where to keep what it issues", TLSFiles)
-	case t.Mode == TLSFiles && !(filepath.IsAbs(t.CertFile) && filepath.IsAbs(t.KeyFile)):
-		return faultf(ErrInvalid, "certificate file %q and key file %q: want an absolute path of each", t.CertFile, t.KeyFile)
-	case t.CacheDir != "" && !filepath.IsAbs(t.CacheDir):
-		return faultf(ErrInvalid, "certificate cache %q: want an absolute path", t.CacheDir)
-	case t.Mode != TLSAutomatic:
-		return nil
-	}
-	for _, host := range hosts {
-		if err := issuer.CheckName(host); err != nil {
-			return faultf(ErrInvalid, "host %s: %v: give its files", host, err)
-		}
-	}
-	return nil
+	return invalid(issuer.Settings[TLSMode](t).Check(hosts))
 }
 
 // checkWildcards returns ErrInvalid if one of hosts is a wildcard, and there is no way to
@@ -430,8 +389,8 @@ func (c *certificates) acquire(s *spec, service func(ctx context.Context, name, 
 	case TLSFiles:
 		return certificate.Shared(c.files.Source(s.pair, hosts))
 	case TLSOnDemand:
-		asker := &admission.Asker{URL: s.TLS.AskURL, Transport: c.asks, UserAgent: c.o.UserAgent, Service: service}
-		return certificate.Shared(issuer.NewDemand(c.issuer(s.TLS), c.telling(asker.Ask), askLimit).Source())
+		asker := &admission.Asker{URL: s.TLS.AskURL, Transport: c.asks, UserAgent: c.o.UserAgent, Service: service, Notify: c.issued}
+		return certificate.Shared(issuer.NewDemand(c.issuer(s.TLS), asker.Ask, askLimit).Source())
 	}
 	return new(certificate.Set)
 }
@@ -439,16 +398,8 @@ func (c *certificates) acquire(s *spec, service func(ctx context.Context, name, 
 // loadPair reads the certificate files of t. It returns ErrInvalid if they are not
 // valid for all hosts.
 func (t TLS) loadPair(hosts []string) (*keypair.Pair, error) {
-	pair, err := keypair.Load(t.CertFile, t.KeyFile)
-	for _, host := range hosts {
-		if err == nil {
-			err = pair.Covers(host)
-		}
-	}
-	if err != nil {
-		return nil, invalid(err)
-	}
-	return pair, nil
+	pair, err := keypair.Load(t.CertFile, t.KeyFile, hosts...)
+	return pair, invalid(err)
 }
 
 // ask asks one of v's targets whether a name may have a certificate, as a visitor
@@ -523,19 +474,6 @@ func certificatesOf(s *site) (all []Certificate) {
 		all = append(all, c)
 	}
 	return all
-}
-
-// telling returns a function that calls ask and emits an event for its error, for
-// the client does not learn why its handshake failed. Since refusals are remembered,
-// there is at most one such event a minute for each refused name.
-func (c *certificates) telling(ask func(ctx context.Context, name string) error) func(ctx context.Context, name string) error {
-	return func(ctx context.Context, name string) error {
-		err := ask(ctx, name)
-		if err != nil {
-			c.issued(name, err)
-		}
-		return err
-	}
 }
 
 // certificate finds the certificate for a handshake. Without one it returns no

@@ -24,11 +24,25 @@ type Asker struct {
 
 	// Service sends it, as a GET of a request target, where URL is a path.
 	Service func(ctx context.Context, name, requestTarget string) (*http.Response, error)
+
+	// Notify, if not nil, is called with each error of Ask, for the client does not
+	// learn why its handshake failed. A Control remembers refusals, so that it asks, and
+	// Notify is called, about once in KeepRefused for each refused name.
+	Notify func(name string, err error)
 }
 
 // Ask is for [Options].Ask. Its error tells what was asked, and what was
 // answered.
 func (a *Asker) Ask(ctx context.Context, name string) error {
+	err := a.answer(ctx, name)
+	if err != nil && a.Notify != nil {
+		a.Notify(name, err)
+	}
+	return err
+}
+
+// answer is Ask but for Notify.
+func (a *Asker) answer(ctx context.Context, name string) error {
 	began := time.Now()
 	question := a.question(name)
 	err := a.ask(ctx, name, question)

@@ -110,6 +110,25 @@ func TestPathIsAskedOfTheService(t *testing.T) {
 	is.Equal(asked, []string{"n.test", "/allowed?x&host=n.test"})
 }
 
+func TestErrorsOfQuestionsAreNotified(t *testing.T) {
+	is := is.New(t)
+	a := &answerer{status: 200}
+	var names []string
+	var errs []error
+	asker := admission.Asker{URL: "http://a.test/", Transport: a, Notify: func(name string, err error) {
+		names, errs = append(names, name), append(errs, err)
+	}}
+	is.NoErr(asker.Ask(t.Context(), "allowed.test"))
+	is.Equal(len(names), 0)
+	a.status = 403
+	refused := asker.Ask(t.Context(), "refused.test")
+	a.status = 500
+	failed := asker.Ask(t.Context(), "failed.test")
+	is.Equal(names, []string{"refused.test", "failed.test"})
+	is.Equal(errs, []error{refused, failed})
+	is.True(errors.Is(refused, admission.ErrRefused))
+}
+
 func TestQuestionThatFailsIsNoRefusal(t *testing.T) {
 	const prefix = "whether it may have one could not be found out: GET "
 	is := is.New(t)

@@ -32,9 +32,9 @@ type Pair struct {
 
 // Load reads a certificate, followed by those of its issuers, and its key. It returns
 // an error that names the file and says what should be there, unless both files are
-// well-formed, the key belongs to the certificate, and the certificate is valid now. It
-// does not check which hosts the certificate is for; see Covers.
-func Load(certFile, keyFile string) (*Pair, error) {
+// well-formed, the key belongs to the certificate, and the certificate is valid now and,
+// as Covers says, for all hosts.
+func Load(certFile, keyFile string, hosts ...string) (*Pair, error) {
 	p := &Pair{certFile: certFile, keyFile: keyFile}
 	p.seen = p.stat()
 	cert, err := read(certFile, keyFile)
@@ -45,6 +45,11 @@ func Load(certFile, keyFile string) (*Pair, error) {
 		return nil, err
 	}
 	p.current.Store(cert)
+	for _, host := range hosts {
+		if err := p.Covers(host); err != nil {
+			return nil, err
+		}
+	}
 	return p, nil
 }
 

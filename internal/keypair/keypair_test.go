@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/keypair"
 )
 
 func TestCoversIsAsTheCertificateSays(t *testing.T) {
@@ -80,6 +82,20 @@ func TestCoversListsNamesWithinReason(t *testing.T) {
 			is.True(strings.HasSuffix(err.Error(), tt.want)) // the end of the message
 		})
 	}
+}
+
+func TestLoadRefusesAPairThatDoesNotCoverAllHosts(t *testing.T) {
+	is := is.New(t)
+	key := newKey(t)
+	f := newFolder(t)
+	f.writePair(issue(t, key, func(c *x509.Certificate) { c.DNSNames = []string{"a.test", "b.test"} }), pkcs8(t, key), time.Hour)
+	p, err := keypair.Load(f.cert, f.key, "a.test", "b.test")
+	is.NoErr(err)
+	is.NoErr(p.Covers("b.test"))
+	p, err = keypair.Load(f.cert, f.key, "a.test", "c.test")
+	is.True(err != nil)
+	is.Equal(err.Error(), "the certificate in "+f.cert+" does not cover c.test: it covers a.test, b.test")
+	is.True(p == nil)
 }
 
 func TestRefreshTakesAChangedPairIntoUse(t *testing.T) {

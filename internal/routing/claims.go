@@ -59,16 +59,26 @@ func (o Owners) Add(service string, w *Wants) {
 	}
 }
 
-// Conflict returns why a service cannot have claim c under its policy beside the others,
-// or nil if it can.
-func (o Owners) Conflict(service string, c hostname.Claim, mine Policy) *Conflict {
-	return conflictOf(c, func(yield func(string, *Wants) bool) {
-		for _, other := range o[c.Host] {
-			if !yield(other.service, other.wants) {
-				return
+// Free returns those of w's claims that no service but this one has, and the first
+// conflict that it has with others, or nil. What is only in dispute is free.
+func (o Owners) Free(service string, w Wants) (free []hostname.Claim, first *Conflict) {
+	for _, c := range w.Claims {
+		others := func(yield func(string, *Wants) bool) {
+			for _, other := range o[c.Host] {
+				if !yield(other.service, other.wants) {
+					return
+				}
 			}
 		}
-	}, service, mine)
+		first = cmp.Or(first, conflictOf(c, others, service, w.Policy))
+		isTaken := slices.ContainsFunc(o[c.Host], func(other owner) bool {
+			return other.service != service && slices.Contains(other.wants.Claims, c)
+		})
+		if !isTaken {
+			free = append(free, c)
+		}
+	}
+	return free, first
 }
 
 // Conflict returns why a service cannot have what w wants beside what t's other services

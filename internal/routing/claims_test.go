@@ -67,22 +67,35 @@ func TestClaimIsOneServices(t *testing.T) {
 	}
 }
 
-func TestOwnersKnowWhoHasAClaim(t *testing.T) {
-	is := is.New(t)
+func TestOwnersLeaveFreeWhatNobodyHas(t *testing.T) {
+	off := routing.Policy{TLS: routing.TLS{Mode: routing.Off}}
 	owners := make(routing.Owners)
-	a, b := wants(secure, "app.test", "a.test"), wants(open, "app.test/b")
+	a, b := wants(secure, "app.test", "a.test"), wants(open, "app.test/b", "b.test")
 	owners.Add("a", &a)
 	owners.Add("b", &b)
-	conflict := func(service string, policy routing.Policy, claim string) *routing.Conflict {
-		return owners.Conflict(service, claimsOf(claim)[0], policy)
+	taken := &routing.Conflict{Host: "app.test", Prefix: "/b", Owner: "b"}
+	disputed := &routing.Conflict{Host: "app.test", Owner: "a", Dispute: dispute}
+	for name, tt := range map[string]struct {
+		service string
+		wants   routing.Wants
+		free    []string
+		first   *routing.Conflict
+	}{
+		"nothing":           {"c", wants(open), nil, nil},
+		"what is free":      {"c", wants(open, "c.test", "app.test/c"), []string{"c.test", "app.test/c"}, nil},
+		"its own":           {"b", wants(open, "app.test/b"), []string{"app.test/b"}, nil},
+		"another's":         {"c", wants(open, "app.test/b"), nil, taken},
+		"some":              {"c", wants(open, "c.test", "app.test/b", "b.test", "d.test"), []string{"c.test", "d.test"}, taken},
+		"what is disputed":  {"c", wants(off, "app.test/c", "app.test/b"), []string{"app.test/c"}, disputed},
+		"taken and dispute": {"c", wants(off, "app.test/b", "app.test/c"), []string{"app.test/c"}, disputed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			free, first := owners.Free(tt.service, tt.wants)
+			is.Equal(free, claimsOf(tt.free...))
+			is.Equal(first, tt.first)
+		})
 	}
-	is.Equal(conflict("c", open, "c.test"), nil)
-	is.Equal(conflict("c", open, "app.test/c"), nil)
-	is.Equal(conflict("b", open, "app.test/b"), nil)
-	is.Equal(conflict("c", open, "app.test/b"), &routing.Conflict{Host: "app.test", Prefix: "/b", Owner: "b"})
-	is.Equal(conflict("c", open, "a.test"), &routing.Conflict{Host: "a.test", Owner: "a"})
-	is.Equal(conflict("c", routing.Policy{TLS: routing.TLS{Mode: routing.Off}}, "app.test/c"),
-		&routing.Conflict{Host: "app.test", Owner: "a", Dispute: dispute})
 }
 
 func TestChangesThatHappenTogetherAreComparedWithEachOther(t *testing.T) {
