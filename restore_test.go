@@ -104,6 +104,25 @@ func TestDeploymentOfAnotherServiceIsNotRestored(t *testing.T) {
 	})
 }
 
+// It has a dispute with one service about the host, and not the claim, which another has.
+func TestServiceThatCannotBeRestoredLeavesAClaimToItsOwner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("web", "web.test:80")
+		h.app("owner", "owner.test:80")
+		web := status("web", 1, "web.test:80", "app.test", "www.test")
+		web.Deployment.CanonicalHost = "app.test"
+		owner := status("owner", 2, "owner.test:80", "app.test")
+		late := status("late", 3, "web.test:80", "app.test", "late.test")
+		late.Deployment.CanonicalHost = "late.test"
+		web.Deployment.PathPrefixes = []string{"/web"}
+		is.True(errors.Is(h.Restore([]parachute.Status{web, owner, late}), parachute.ErrConflict))
+		is.Equal(h.get("app.test"), "200 owner")
+		is.Equal(h.get("late.test"), "503 503 Service Unavailable")
+	})
+}
+
 func TestServiceThatCannotBeRestoredDoesNotKeepTheOthersFromIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
