@@ -160,6 +160,7 @@ func (i *Issuer) Close() {
 }
 
 // Finish is Close, but lets attempts and renewals that are under way end by themselves.
+// Those who wait for their certificates get them.
 func (i *Issuer) Finish() {
 	i.beginClosing()
 	i.running.Wait()

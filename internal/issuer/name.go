@@ -196,17 +196,21 @@ func (n *Name) wakeWaitersLocked() {
 }
 
 // Await returns the certificate as soon as there is one. It returns an error when ctx
-// ends, or when an attempt has failed and no other begins before ctx's deadline.
+// ends, when an attempt has failed and no other begins before ctx's deadline, or when the
+// Issuer is closed. What is under way when it is finished is waited for.
 func (n *Name) Await(ctx context.Context) (*tls.Certificate, error) {
 	for {
 		cert, changed, err := n.certificateOrChange(ctx)
-		if cert != nil || err != nil {
-			return cert, err
+		switch {
+		case cert != nil:
+			return cert, nil
+		case err != nil && n.issuer.isClosing():
+			return nil, ErrClosed
+		case err != nil:
+			return nil, err
 		}
 		select {
-		case <-changed:
-		case <-n.issuer.closing:
-			return nil, ErrClosed
+		case <-changed: // keep sees to that, at its end as well
 		case <-ctx.Done():
 			return nil, n.timeoutError(ctx)
 		}
