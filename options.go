@@ -597,6 +597,11 @@ type Rollout struct {
 	// Split says who goes to it. The zero value is what was set before, or
 	// nobody.
 	Split Split `json:"split,omitzero"`
+
+	// Deployment, if not nil, is what Promote makes of the service, but for its
+	// Service, Targets, ReadTargets, Release and By, which are those of the Rollout.
+	// Until then it says how the targets are probed, and how they are spoken to.
+	Deployment *Deployment `json:"deployment,omitempty"`
 }
 
 // hasTargetsOf reports whether r, which may be nil, has the same targets as other.

@@ -365,6 +365,17 @@ func (p *Proxy) EndRollout(ctx context.Context, service string) error {
 	return p.refuse("end rollout", service, p.endRollout(ctx, service))
 }
 
+// Promote makes the rollout of a service its first version, in one step: all requests go
+// to the targets of the rollout from then on, and those that it has go on there. What the
+// service has besides its targets stays, unless Rollout.Deployment says otherwise. Then it
+// waits for what was replaced, and may be taken back, as Deploy.
+//
+// An error means that nothing was changed, or that it was taken back: as for Deploy;
+// ErrInvalid where there is no rollout, and ErrSuperseded where a newer Rollout came first.
+func (p *Proxy) Promote(ctx context.Context, service string) error {
+	return p.refuse("promote", service, p.promote(ctx, service))
+}
+
 // Services returns what is known of every service, sorted by name, with Live. A
 // service that is deployed for the first time is listed from the switch on, and
 // one that is removed until the switch.
@@ -525,8 +536,8 @@ func (p *Proxy) restore(status Status, others map[string]*version, owners routin
 // restoreRollout returns v with r, whose targets are those of second or, if that is nil,
 // new ones. Together with an error it returns v without a rollout.
 func (p *Proxy) restoreRollout(v *version, r Rollout, second *group) (*version, error) {
-	s, err := r.parse(&v.status.Deployment, v.targetTLS)
-	if err = p.checkHandlers(s, err); err != nil {
+	s, err := p.parseRollout(r, v)
+	if err != nil {
 		return v.withoutRollout(), fmt.Errorf("the service serves without its rollout to %s: %w", strings.Join(r.Targets, ", "), err)
 	}
 	if second == nil {

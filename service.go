@@ -273,14 +273,24 @@ func (p *Proxy) bringIn(m *member) {
 // probe is an event.
 func (p *Proxy) start(status Status, s *spec, waiting bool) (*version, *monitor) {
 	main, m := p.newGroup(status.Service, status.Generation, s, waiting)
-	v := newVersion(status, s.wants, main)
-	v.rules, v.targetTLS = s.rules, s.targetTLS
-	v.hop = forward.HopOf(p.hop, status.Service)
-	v.certificates = p.certificates.acquire(s, v.ask)
+	if current := p.router.routes.Load().services[status.Service]; current != nil {
+		main.inherit(&current.main)
+	}
+	v := p.newVersion(status, s, main)
 	for _, t := range v.targets() {
 		t.start()
 	}
 	return v, m
+}
+
+// newVersion returns a version of s with the targets of main, and begins to obtain its
+// certificates.
+func (p *Proxy) newVersion(status Status, s *spec, main group) *version {
+	v := newVersion(status, s.wants, main)
+	v.rules, v.targetTLS = s.rules, s.targetTLS
+	v.hop = forward.HopOf(p.hop, status.Service)
+	v.certificates = p.certificates.acquire(s, v.ask)
+	return v
 }
 
 // newGroup returns the group of the targets of s, which are not probed yet.
@@ -507,14 +517,14 @@ func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
 	if err := current.checkChangeable(); err != nil {
 		return err
 	}
-	s, err := r.parse(&current.status.Deployment, current.targetTLS)
-	if err = p.checkHandlers(s, err); err == nil {
+	s, err := p.parseRollout(r, current)
+	if err == nil {
 		err = p.checkElsewhere(ctx, s.targets)
 	}
 	if err != nil {
 		return err
 	}
-	res, ctx, err := p.router.reserve(ctx, service, partRollout, wants{})
+	res, ctx, err := p.router.reserve(ctx, service, partRollout, s.wants)
 	if err != nil {
 		return err
 	}
@@ -539,8 +549,10 @@ func (p *Proxy) replaceRollout(ctx context.Context, res *reserved, r Rollout, s 
 	}
 	if err = m.awaitHealthy(ctx, targets, &s.Deployment); err == nil {
 		previous, next, err = p.update(ctx, res, res.Name, EventSwitched, func(v *version) (*version, error) {
-			if _, err := r.parse(&v.status.Deployment, v.targetTLS); err != nil { // it may be another by now
-				return nil, err
+			if r.Deployment == nil { // that of the service may be another by now
+				if _, err := r.parse(&v.status.Deployment, v.targetTLS); err != nil {
+					return nil, err
+				}
 			}
 			r.Targets, r.ReadTargets = s.Targets, s.ReadTargets // each once
 			return v.withRollout(r, s.split, &second), nil
@@ -596,6 +608,50 @@ func (p *Proxy) endRollout(ctx context.Context, service string) error {
 	}
 	p.retire(Event{Service: service, Generation: res.Number}, previous, next, limits)
 	return nil
+}
+
+func (p *Proxy) promote(ctx context.Context, service string) error {
+	table := p.router.routes.Load()
+	if table.closed {
+		return ErrClosed
+	}
+	current := table.services[service]
+	if err := current.checkChangeable(); err != nil {
+		return err
+	}
+	if current.rollout == nil {
+		return errNoRollout
+	}
+	r := current.status.Rollout
+	s, err := p.parse(r.promoted(*cmp.Or(r.Deployment, &current.status.Deployment), service))
+	if err != nil {
+		return err
+	}
+	res, ctx, err := p.router.reserve(ctx, service, partMain|partRollout, s.wants)
+	if err != nil {
+		return err
+	}
+	defer p.router.changes.End(res)
+	m := &member{publication: publication{Name: service, Reservation: res}, spec: s, monitor: current.rollout.Targets()[0].monitor}
+	m.started = p.newVersion(Status{Service: service, Generation: res.Number, Deployment: s.Deployment}, s, *current.rollout)
+	p.bringIn(m)
+	replacing := m.Change
+	m.Change = func(now *version) (*version, error) {
+		if err := now.checkChangeable(); err != nil {
+			return nil, err
+		}
+		if now.rollout == nil || now.rollout.tally != current.rollout.tally {
+			return nil, faultf(ErrSuperseded, "the rollout was ended, or replaced, meanwhile")
+		}
+		m.started.main = *now.rollout // with the gates that it has by now
+		return replacing(now.withoutRollout())
+	}
+	if err := p.router.routes.PublishAll(ctx, &m.publication); err != nil {
+		m.started.certificates.Release()
+		return err
+	}
+	m.monitor.generation.Store(res.Number)
+	return p.retireOnTrial(m.event(), m.Previous, m.Next, s.Timeouts)
 }
 
 // An onTrial is a change that can be taken back, until what it has replaced is let go.
@@ -981,7 +1037,6 @@ func (v *version) replacing(current *version) (*version, error) {
 		return nil, err
 	}
 	v.waiting = current.waiting
-	v.main.inherit(&current.main)
 	s, c := &v.status, current.status
 	if current.rollout != nil { // else it could not be restored
 		v.rollout, v.split, s.Rollout = current.rollout, current.split, c.Rollout

@@ -545,6 +545,32 @@ func (r Rollout) parse(d *Deployment, secured targetTLS) (*spec, error) {
 	return s, err
 }
 
+// parseRollout returns what r is as a rollout of v. It wants what its own Deployment
+// does.
+func (p *Proxy) parseRollout(r Rollout, v *version) (*spec, error) {
+	d, secured, wanted := &v.status.Deployment, v.targetTLS, wants{}
+	if r.Deployment != nil {
+		own, err := p.parse(r.promoted(*r.Deployment, v.status.Service))
+		if err != nil {
+			return own, err
+		}
+		d, secured, wanted = &own.Deployment, own.targetTLS, own.wants
+	}
+	s, err := r.parse(d, secured)
+	if err == nil {
+		s.wants, err = wanted, p.checkHandlers(s, nil)
+	}
+	return s, err
+}
+
+// promoted returns what r makes of a service that is deployed as d.
+func (r *Rollout) promoted(d Deployment, service string) Deployment {
+	d = d.withoutOnce()
+	d.Service, d.Targets, d.ReadTargets = service, slices.Clone(r.Targets), slices.Clone(r.ReadTargets)
+	d.Release, d.By = r.Release, r.By
+	return d
+}
+
 // TargetKeepAlive says for how many requests a connection to a target is used. Each
 // health check has a connection of its own in any case.
 type TargetKeepAlive struct {

@@ -27,6 +27,11 @@ func hideSecrets(services []parachute.Status) {
 			rollout := *s.Rollout
 			rollout.Split.List = hideEach(rollout.Split.List, hideAll)
 			rollout.Split.Preview = secret.HideField(rollout.Split.Preview)
+			if rollout.Deployment != nil {
+				d := *rollout.Deployment
+				hideSecretsOf(&d)
+				rollout.Deployment = &d
+			}
 			s.Rollout = &rollout
 		}
 		if s.Live != nil {

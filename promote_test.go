@@ -1,0 +1,165 @@
+package parachute_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute"
+)
+
+func TestPromotedRolloutIsTheFirstVersionAndKeepsTheOptions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("one", "one.test:80")
+		h.app("two", "two.test:80")
+		d := parachute.Deployment{Service: "web", Targets: []string{"one.test:80"}, MaxRequestBody: 4, Release: "v1"}
+		is.NoErr(h.Deploy(t.Context(), d))
+		is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"two.test:80"}, Release: "v2", By: "ann"}))
+		is.NoErr(h.Promote(t.Context(), "web"))
+
+		s := h.Services()[0]
+		is.Equal(s.Deployment.Targets, []string{"two.test:80"})
+		is.Equal(s.Deployment.MaxRequestBody, int64(4))
+		is.Equal([2]string{s.Deployment.Release, s.Deployment.By}, [2]string{"v2", "ann"})
+		is.Equal(s.Rollout, nil)
+		is.Equal(s.Generation, uint64(3))
+		answer, set := h.visit("GET", "any.test", "")
+		is.Equal(answer, "two")
+		is.Equal(set, "") // nobody has to be told apart
+		past, err := h.History("web")
+		is.NoErr(err)
+		is.Equal([2]parachute.End{past[0].End, past[1].End}, [2]parachute.End{"", parachute.EndReplaced})
+		is.Equal(past[1].Release, "v1")
+	})
+}
+
+func TestPromotionLosesNoRequestAndWaitsForTheFirstVersion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		slow := func(name string) http.HandlerFunc {
+			return func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/slow" {
+					time.Sleep(10 * time.Second)
+				}
+				io.WriteString(w, name)
+			}
+		}
+		h.net.Serve(t, "one.test:80", slow("one"))
+		h.net.Serve(t, "two.test:80", slow("two"))
+		is.NoErr(h.deploy("web", "one.test:80"))
+		is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"two.test:80"}, Split: parachute.Split{List: []string{"beta"}}}))
+		answers := make(chan string, 2)
+		for _, cookie := range []string{"parachute-rollout=beta", "a=b"} {
+			go func() {
+				_, body := h.answer("GET", "/slow", "", "Cookie", cookie)
+				answers <- body
+			}()
+		}
+		synctest.Wait()
+		time.Sleep(time.Second)
+		began := time.Now()
+		is.NoErr(h.Promote(t.Context(), "web"))
+		is.Equal(time.Since(began), 9*time.Second) // that of the first version has ended
+		got := []string{<-answers, <-answers}
+		slices.Sort(got)
+		is.Equal(got, []string{"one", "two"})
+	})
+}
+
+func TestPromotionBringsWhatTheRolloutWasDeployedAs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("one", "one.test:80")
+		h.app("two", "two.test:80")
+		h.app("other", "other.test:80")
+		is.NoErr(h.deploy("web", "one.test:80"))
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "other", Targets: []string{"other.test:80"}, Hosts: []string{"taken.test"}}))
+		second := parachute.Rollout{Targets: []string{"two.test:80"}, Deployment: &parachute.Deployment{Hosts: []string{"new.test", "taken.test"}}}
+		err := h.Rollout(t.Context(), "web", second)
+		is.True(errors.Is(err, parachute.ErrConflict)) // and not when it is promoted
+		second.Deployment = &parachute.Deployment{Hosts: []string{"new.test"}, MaxRequestBody: -1}
+		is.True(errors.Is(h.Rollout(t.Context(), "web", second), parachute.ErrInvalid))
+		second.Deployment.MaxRequestBody = 3
+		is.NoErr(h.Rollout(t.Context(), "web", second))
+		answer, _ := h.visit("GET", "any.test", "")
+		is.Equal(answer, "one") // the service is what it was
+		is.NoErr(h.Promote(t.Context(), "web"))
+		d := h.Services()[1].Deployment
+		is.Equal(d.Hosts, []string{"new.test"})
+		is.Equal(d.MaxRequestBody, int64(3))
+		answer, _ = h.visit("GET", "new.test", "")
+		is.Equal(answer, "two")
+	})
+}
+
+func TestPromotionIsTakenBackWhenItsTargetsDie(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		release := make(chan struct{})
+		h.net.Serve(t, "one.test:80", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				<-release
+			}
+			io.WriteString(w, "one")
+		}))
+		two := h.app("two", "two.test:80")
+		is.NoErr(h.deploy("web", "one.test:80"))
+		is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"two.test:80"}}))
+		go h.answer("GET", "/slow", "")
+		synctest.Wait()
+		promoted := make(chan error, 1)
+		go func() { promoted <- h.Promote(t.Context(), "web") }()
+		time.Sleep(2 * time.Second)
+		two.Stop()
+		time.Sleep(10 * time.Second)
+		close(release)
+		is.True(errors.Is(<-promoted, parachute.ErrTakenBack))
+		answer, _ := h.visit("GET", "any.test", "")
+		is.Equal(answer, "one")
+	})
+}
+
+func TestThereMustBeARolloutToPromote(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		is.True(errors.Is(h.Promote(t.Context(), "web"), parachute.ErrNotFound))
+		h.app("one", "one.test:80")
+		is.NoErr(h.deploy("web", "one.test:80"))
+		is.True(errors.Is(h.Promote(t.Context(), "web"), parachute.ErrInvalid))
+		is.NoErr(h.Close())
+		is.True(errors.Is(h.Promote(t.Context(), "web"), parachute.ErrClosed))
+	})
+}
+
+func TestPromotionRestoresAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var kept []parachute.Status
+		h := newHouse(t, parachute.Options{Commit: func(all []parachute.Status) error { kept = all; return nil }})
+		h.app("one", "one.test:80")
+		h.app("two", "two.test:80")
+		is.NoErr(h.deploy("web", "one.test:80"))
+		second := parachute.Rollout{Targets: []string{"two.test:80"}, Deployment: &parachute.Deployment{MaxRequestBody: 3}}
+		is.NoErr(h.Rollout(t.Context(), "web", second))
+		is.NoErr(h.Close())
+
+		again := newHouseAt(t, h, "again.test:80")
+		is.NoErr(again.Restore(kept))
+		is.NoErr(again.Promote(t.Context(), "web")) // without its options being repeated
+		d := again.Services()[0].Deployment
+		is.Equal(d.Targets, []string{"two.test:80"})
+		is.Equal(d.MaxRequestBody, int64(3))
+	})
+}
