@@ -827,7 +827,7 @@ func (v *version) beginBake(current *version, at time.Duration) {
 	if current.status.Bake != nil {
 		b.Before = current.status.Bake.Before
 	} else {
-		b.Before = BakeFigures(bake.FiguresOf(v.fallback.main.tally.Window(at)))
+		b.Before = v.fallback.main.recent(at)
 	}
 	v.status.Bake = b
 	v.main.tally.Collect()

@@ -342,6 +342,8 @@ type Live struct {
 	Since   time.Time      `json:"since"`             // when it got its Generation and State, or was restored
 	Targets []TargetStatus `json:"targets"`           // Deployment's, then the Rollout's; none where State is StateFailed
 	Held    int64          `json:"held"`              // requests that wait
+	Main    BakeFigures    `json:"main"`              // of the requests to Deployment's targets that have ended within the last ten minutes
+	Rollout *BakeFigures   `json:"rollout,omitempty"` // likewise of the Rollout's; nil: there is none
 	Changes []Change       `json:"changes,omitempty"` // what is under way, the oldest first
 }
 
@@ -431,6 +433,7 @@ func (s Status) clone() Status {
 // live returns the present state of v. at is the time since the Proxy was made.
 func (v *version) live(at time.Duration) *Live {
 	live := &Live{Since: v.since, Targets: make([]TargetStatus, 0, len(v.lanes())), Held: v.waiting.Inside()}
+	live.Main = v.main.recent(at)
 	add := func(g *group, rollout bool) {
 		for i, t := range g.Targets() {
 			s := t.status(at)
@@ -442,8 +445,17 @@ func (v *version) live(at time.Duration) *Live {
 	add(&v.main, false)
 	if v.rollout != nil {
 		add(v.rollout, true)
+		live.Rollout = new(v.rollout.recent(at))
 	}
 	return live
+}
+
+// recent returns the figures of the ten minutes before at.
+func (g *group) recent(at time.Duration) BakeFigures {
+	if g.tally == nil { // the service has failed
+		return BakeFigures{}
+	}
+	return BakeFigures(bake.FiguresOf(g.tally.Window(at)))
 }
 
 // A transport carries the exchanges with a target. Its methods are those of

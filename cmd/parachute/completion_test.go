@@ -100,7 +100,7 @@ func TestNothingIsSuggestedAndNothingSaidWithoutAProxy(t *testing.T) {
 
 func TestEachShellGetsSuggestionsInItsForm(t *testing.T) {
 	for _, test := range []struct{ shell, words, want string }{
-		{"fish", "rollout s", "words\nset\tSay which visitors go to the second version\nstop\tTake the second version out of service, when its requests are done\n"},
+		{"fish", "rollout s", "words\nset\tSay which visitors go to the second version\nstatus\tShow both versions, and their requests of the last ten minutes\nstop\tTake the second version out of service, when its requests are done\n"},
 		{"zsh", "rollout se", "words\nset:Say which visitors go to the second version\n"},
 		{"zsh", "run --log-format=j", "words\n--log-format=json\n"},
 		{"bash", "rollout se", "words\nset\n"},

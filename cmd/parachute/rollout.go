@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,17 +18,20 @@ import (
 // rolloutCommand groups the commands for a second version of a service, which
 // serves beside the first.
 type rolloutCommand struct {
-	Deploy rolloutDeployCommand `cmd:"" help:"Bring a second version of a service into service, beside the first."`
-	Set    rolloutSetCommand    `cmd:"" help:"Say which visitors go to the second version."`
-	Stop   rolloutStopCommand   `cmd:"" help:"Take the second version out of service, when its requests are done."`
+	Deploy  rolloutDeployCommand  `cmd:"" help:"Bring a second version of a service into service, beside the first."`
+	Set     rolloutSetCommand     `cmd:"" help:"Say which visitors go to the second version."`
+	Status  rolloutStatusCommand  `cmd:"" help:"Show both versions, and their requests of the last ten minutes."`
+	Promote rolloutPromoteCommand `cmd:"" help:"Make the second version the first one, when it has proved itself."`
+	Stop    rolloutStopCommand    `cmd:"" help:"Take the second version out of service, when its requests are done."`
 }
 
 func (rolloutCommand) Examples() string {
 	return `
-# Try a second version on every tenth visitor, then end that.
+# Try a second version on every tenth visitor, look at it, and then take it for all.
 parachute rollout deploy web --target web-2:3000
 parachute rollout set web --percent 10
-parachute rollout stop web`
+parachute rollout status web
+parachute rollout promote web`
 }
 
 type rolloutDeployCommand struct {
@@ -129,6 +135,8 @@ func visitors(s parachute.Split) string {
 		share += " of those with a cookie"
 	}
 	switch {
+	case len(s.List) == 0 && s.Percent == 0 && s.Preview != "":
+		return "whoever sends the preview header"
 	case len(s.List) == 0 && s.Percent == 0:
 		return "nobody"
 	case len(s.List) == 0:
@@ -137,6 +145,109 @@ func visitors(s parachute.Split) string {
 		return strings.Join(s.List, ", ")
 	}
 	return share + " and " + strings.Join(s.List, ", ")
+}
+
+type rolloutPromoteCommand struct {
+	Service string `arg:"" help:"The service."`
+	changeFlags
+}
+
+// Help explains what stays.
+func (rolloutPromoteCommand) Help() string {
+	return `All requests go to the targets of the second version from then on; nothing has to be repeated, for the service keeps its options. The command returns as a deploy does, when what was replaced may be stopped.`
+}
+
+func (rolloutPromoteCommand) Examples() string {
+	return `
+# Send everybody to the second version, for good.
+parachute rollout promote web`
+}
+
+func (c *rolloutPromoteCommand) Run(ctx context.Context, p *program) error {
+	format := newFormatter(parachute.Deployment{Service: c.Service})
+	format.verb, format.effect = "promoted", "" // its hosts are as before
+	return c.change(ctx, p, "rollout promote", format,
+		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
+			return client.Promote(ctx, c.Service, events)
+		})
+}
+
+type rolloutStatusCommand struct {
+	Service string `arg:"" help:"The service."`
+
+	JSON bool `name:"json" negatable:"" help:"Print JSON: the service, the split, and release, targets and figures of main and rollout."`
+	remoteFlags
+}
+
+func (rolloutStatusCommand) Examples() string {
+	return `
+# Compare the two versions.
+parachute rollout status web`
+}
+
+// A rolloutStatus is what rollout status prints as JSON.
+type rolloutStatus struct {
+	Service string          `json:"service"`
+	Split   parachute.Split `json:"split"`
+	Main    rolloutSide     `json:"main"`
+	Rollout rolloutSide     `json:"rollout"`
+}
+
+// A rolloutSide is one of the two versions.
+type rolloutSide struct {
+	Release string                `json:"release,omitempty"`
+	Targets []string              `json:"targets"`
+	Figures parachute.BakeFigures `json:"figures"` // of the last ten minutes
+}
+
+func (c *rolloutStatusCommand) Run(ctx context.Context, p *program) error {
+	client, err := c.client(p)
+	if err != nil {
+		return err
+	}
+	services, err := client.Services(ctx)
+	if err != nil {
+		return &remoteError{fmt.Errorf("rollout status: %w", err)}
+	}
+	i := slices.IndexFunc(services, func(s parachute.Status) bool { return s.Service == c.Service })
+	if i < 0 {
+		return &remoteError{fmt.Errorf("rollout status %s: %w", c.Service, parachute.ErrNotFound)}
+	}
+	s := services[i]
+	if s.Rollout == nil {
+		return &remoteError{fmt.Errorf("rollout status %s: the service has no rollout: deploy one first", c.Service)}
+	}
+	d, r, live := s.Deployment, s.Rollout, cmp.Or(s.Live, new(parachute.Live))
+	status := rolloutStatus{
+		Service: s.Service,
+		Split:   r.Split,
+		Main:    rolloutSide{d.Release, slices.Concat(d.Targets, d.ReadTargets), live.Main},
+		Rollout: rolloutSide{r.Release, slices.Concat(r.Targets, r.ReadTargets), *cmp.Or(live.Rollout, new(parachute.BakeFigures))},
+	}
+	if c.JSON {
+		return p.printJSON(status)
+	}
+	_, err = io.WriteString(p.stdout, status.table().text(p.displayOf(p.stdout).columns))
+	return err
+}
+
+// table returns a row for each version.
+func (s *rolloutStatus) table() *table {
+	t := &table{header: []string{"VERSION", "RELEASE", "VISITORS", "REQUESTS", "ERRORS", "P99", "TARGETS"}}
+	add := func(name, who string, side rolloutSide) {
+		f := side.Figures
+		errors, p99 := "-", "-"
+		if f.Requests > 0 {
+			errors, p99 = shareOf(f), formatDuration(f.P99)
+		}
+		t.rows = append(t.rows, []cell{
+			breakable(name), breakable(orDash(side.Release)), breakable(who), breakable(strconv.FormatUint(f.Requests, 10)),
+			breakable(errors), breakable(p99), listCell(side.Targets, ","),
+		})
+	}
+	add("main", "all others", s.Main)
+	add("rollout", visitors(s.Split), s.Rollout)
+	return t
 }
 
 type rolloutStopCommand struct {

@@ -22,11 +22,11 @@ func TestWhatMayComeNextIsSuggested(t *testing.T) {
 		{line: "parachute __", want: ""},                     // what is hidden
 		{line: "parachute nonsense ", want: ""},
 		{line: "parachute nonsense --", want: ""},
-		{line: "parachute rollout ", want: "deploy set stop"},
+		{line: "parachute rollout ", want: "deploy set status promote stop"},
 		{line: "parachute rollout set ", want: "web shop"},
 		{line: "parachute rollout set --pe", want: "--percent"},
 		{line: "parachute help r", want: "run resume rollout rollback remove rm"},
-		{line: "parachute help rollout ", want: "deploy set stop"},
+		{line: "parachute help rollout ", want: "deploy set status promote stop"},
 		{line: "parachute help deploy ", want: ""}, // and no services
 		{line: "parachute --he", want: "--help"},
 		{line: "parachute completion ", want: "bash zsh fish"},

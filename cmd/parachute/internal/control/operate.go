@@ -52,6 +52,14 @@ func (c *handlers) endRollout(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
+func (c *handlers) promote(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("name")
+	c.runOperation(w, r, nil, task{
+		verb: "promote", service: name, firstEvent: parachute.EventSwitched,
+		do: func() error { return c.proxy.Promote(r.Context(), name) },
+	})
+}
+
 func (c *handlers) split(w http.ResponseWriter, r *http.Request) {
 	split, err := decodeBody[parachute.Split](w, r, splitWanted)
 	name := r.PathValue("name")

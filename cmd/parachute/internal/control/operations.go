@@ -83,6 +83,18 @@ func (c *Client) AmendSplit(ctx context.Context, service string, patch SplitPatc
 	})
 }
 
+// Promote has the proxy do what parachute.Proxy.Promote does. All that is said of Deploy
+// holds for it.
+func (c *Client) Promote(ctx context.Context, service string, events func(parachute.Event)) (Result, error) {
+	return c.change(ctx, &change{
+		verb: "promote", service: service,
+		method: http.MethodPost, suffix: "/rollout/promote",
+		effect: parachute.EventSwitched,
+		check:  checkStatus(func(s parachute.Status) bool { return s.Rollout == nil }),
+		events: events,
+	})
+}
+
 // EndRollout has the proxy do what parachute.Proxy.EndRollout does.
 func (c *Client) EndRollout(ctx context.Context, service string, events func(parachute.Event)) (Result, error) {
 	return c.change(ctx, &change{

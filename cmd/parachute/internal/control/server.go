@@ -105,6 +105,7 @@ func (s *Server) Handler(p *parachute.Proxy) http.Handler {
 		{"POST", "/v1/services/{name}/resume", "resume", c.resume},
 		{"PUT", "/v1/services/{name}/rollout", "rollout", c.rollout},
 		{"DELETE", "/v1/services/{name}/rollout", "end rollout", c.endRollout},
+		{"POST", "/v1/services/{name}/rollout/promote", "promote", c.promote},
 		{"PUT", "/v1/services/{name}/rollout/split", "split", c.split},
 		{"PATCH", "/v1/services/{name}/rollout/split", "split", c.amendSplit},
 		{"POST", "/v1/upgrade", "upgrade", c.upgrade},
