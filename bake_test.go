@@ -251,7 +251,9 @@ func TestProxyThatIsReplacedDecidesNothingOfABake(t *testing.T) {
 		b := newBakery(t)
 		began := time.Now()
 		b.is.NoErr(b.HandOver(t.Context(), time.Minute))
-		b.is.True(errors.Is(<-b.deployed, parachute.ErrUndecided))
+		err := <-b.deployed
+		b.is.True(errors.Is(err, parachute.ErrUndecided))
+		b.is.Equal(fmt.Sprintf("%+v", err), err.Error()) // and not that nothing was changed
 		b.is.True(time.Since(began) < 5*time.Second)
 	})
 }

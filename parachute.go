@@ -766,8 +766,9 @@ func (p *Proxy) refuse(verb, service string, err error) error {
 		return nil
 	}
 	refused := describe(verb, service, err)
-	if errors.Is(err, ErrSuperseded) || errors.Is(err, ErrClosed) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrTakenBack) {
-		return refused // it says what it is that has come in between
+	saysMore := func(known error) bool { return errors.Is(err, known) } // what it is that has come in between
+	if slices.ContainsFunc([]error{ErrSuperseded, ErrClosed, ErrNotFound, ErrTakenBack, ErrUndecided}, saysMore) {
+		return refused
 	}
 	e := refused.(*verbose.Wrapped)
 	v := p.router.routes.Load().services[service]
