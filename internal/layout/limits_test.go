@@ -30,7 +30,7 @@ func notUsedUp() map[string]string {
 		"what a command on the control socket uses": `control.maxBody control.queryTimeout control.dialTimeout control.maxPending control.finalWriteTimeout
 			control.maxLogFollowers control.outcomeTimeout control.readHeaderTimeout control.bodyTimeout control.writeTimeout control.idleTimeout
 			control.maxHeaderBytes control.lockTimeout metrics.maxAttempted`,
-		"what a bake compares with, which whoever deploys says": "parachute.MaxSlowdown parachute.MinRequests",
+		"what a bake compares with, which whoever deploys says": "bake.MaxSlowdown bake.MinRequests",
 		"what another process of the proxy uses":                "handover.ReadyTimeout handover.maxMessage control.successionTimeout control.maxAttempts server.allTimeout",
 		"memory for the next request, which is taken from no one": `accesslog.maxPooled forward.maxPooledHeader pages.maxPooled http1.maxKeptFields http1.maxSpare
 			upstream.maxKept http1.maxGap`,
@@ -45,7 +45,7 @@ func notUsedUp() map[string]string {
 		"bits of a number":                "balance.weightMax",
 		"a port, permissions":             "parachute.HTTPSPort control.Mode",
 		"what is remembered of deploys":   "parachute.KeepHistory",
-		"what judges a deploy":            "parachute.MaxSlowdown parachute.MinRequests",
+		"how much of an answer is told":   "healthcheck.maxShown",
 		"the clients' reads after writes": "parachute.WriterAffinity",
 	} {
 		for _, name := range strings.Fields(names) {
