@@ -3,6 +3,7 @@ package parachute_test
 import (
 	"context"
 	"math"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -233,5 +234,49 @@ func TestFollowOfAClosedProxyDoesNothing(t *testing.T) {
 		is.NoErr(h.Close())
 		is.NoErr(next.Pause(t.Context(), "web", parachute.Pause{}))
 		is.NoErr(next.Remove(t.Context(), "web"))
+	})
+}
+
+func TestHandshakeGetsTheCertificateThatIsOrderedWhenOrdersAreFinished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		k, s := newKeep(t, parachute.Options{}), &shop{allowed: []string{"good.test", "late.test"}}
+		k.open(s)
+		k.ca.Slow(100 * time.Millisecond)
+		answer := make(chan string, 1)
+		go func() { answer <- k.getTLS("good.test", "good.test", "/") }()
+		time.Sleep(200 * time.Millisecond) // it is being ordered
+		k.FinishOrders()
+		is.Equal(<-answer, "200 web")
+		is.Equal(k.getTLS("late.test", "late.test", "/"), unrecognized) // the next Proxy orders that
+		is.Equal(k.ca.Orders("late.test"), 0)
+	})
+}
+
+func TestNextProxyOrdersNothingBeforeTheOldOneHasFinished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		k := newKeep(t, parachute.Options{})
+		k.app("web", "web.test:80")
+		hold := make(chan struct{})
+		next := parachute.New(parachute.Options{
+			Dial: k.net.Dial,
+			ACME: parachute.ACME{Directory: "https://ca.test:443/directory", RootCAs: k.ca.Pool(), Hold: hold},
+		})
+		defer next.Close()
+		k.net.Serve(t, "next.test:80", next)
+		k.ca.Challenges = []string{"http-01"}
+		k.ca.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return k.net.Dial(ctx, network, "next.test:80")
+		}
+		is.NoErr(next.Deploy(t.Context(), parachute.Deployment{
+			Service: "web", Targets: []string{"web.test:80"}, Hosts: []string{"new.test"}, TLS: automatic,
+		}))
+		time.Sleep(time.Hour)
+		is.Equal(k.ca.Orders("new.test"), 0)
+		close(hold)
+		time.Sleep(time.Minute)
+		is.Equal(k.ca.Orders("new.test"), 1)
+		is.True(next.Certificates()[0].Issuer != "")
 	})
 }
