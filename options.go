@@ -83,6 +83,14 @@ type Options struct {
 	// EventSwitched and what Check returns. If nil, nothing is told.
 	Compare func(before, after Deployment) Difference
 
+	// Agree, if not nil, is asked by every deploy of a service, and by Apply for each
+	// of those that it switches, once the targets are healthy and before the switch.
+	// An error ends the deploy with it, and nothing is changed. It is given what is to
+	// serve, complete as Services returns it. ctx ends with the deploy, and with its
+	// Timeouts.Deploy, and Agree has to return then. The targets must be healthy
+	// when it returns, too. A rollout is not asked about.
+	Agree func(ctx context.Context, d Deployment, generation uint64) error
+
 	// Dial opens every connection that the Proxy makes: to targets, for
 	// requests and health checks alike, to where a TLS.AskURL leads, to the
 	// ACME directory, and, where ACME.DNS is set, to servers of the DNS. The address is host:port as it was deployed, so Dial

@@ -330,15 +330,20 @@ func (p *Proxy) await(ctx context.Context, v *version, m *monitor) error {
 			return err
 		}
 	}
-	if !d.TLS.Wait {
-		return nil
+	var err error
+	if d.TLS.Wait {
+		var host string
+		if host, err = v.certificates.AwaitEach(limited); err != nil {
+			err = faultf(ErrNoCertificate, "no certificate for %s: %v", host, err)
+		}
 	}
-	host, err := v.certificates.AwaitEach(limited)
-	if err == nil {
-		return nil
+	if agree := p.options.Agree; agree != nil && err == nil {
+		err = agree(limited, deep.Copy(*d), v.status.Generation)
+		if err == nil && !d.Force && !allHealthy(v.targets()) { // by now
+			return m.awaitHealthy(ctx, v.targets(), d)
+		}
 	}
-	err = faultf(ErrNoCertificate, "no certificate for %s: %v", host, err)
-	if ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		return interrupted.Error(ctx, err, ErrSuperseded, ErrClosed)
 	}
 	return err

@@ -59,6 +59,9 @@ type program struct {
 	program        handover.Program // how this one was started
 	given          map[string]bool  // the flags that its line has, by name
 	cleared        []string         // those of a deploy with --keep that take something away
+	behind         []string         // the words behind "--" of a deploy with --pre-switch
+	variables      []string         // the environment, as os.Environ has it
+	progress       *progress        // of the change that runs; nil: there is none
 }
 
 // run runs one command line, which begins with the name that the program was called
@@ -71,8 +74,10 @@ func run(ctx context.Context, args, variables []string, stdout, stderr io.Writer
 		stdout:  stdout,
 		stderr:  stderr,
 		environ: environ,
-		paths:   defaultPaths{uid: os.Getuid(), getenv: environ.getenv},
-		program: handover.ThisProgram(args, variables),
+
+		variables: variables,
+		paths:     defaultPaths{uid: os.Getuid(), getenv: environ.getenv},
+		program:   handover.ThisProgram(args, variables),
 	}
 	err := p.run(ctx, args[1:])
 	if isBrokenPipe(err) {
@@ -137,6 +142,7 @@ func (p *program) parse(args []string) (*kong.Context, error) {
 	if err := checkBooleans(parser.Model.Node, args); err != nil {
 		return nil, err
 	}
+	args, p.behind = takeArgv(args)
 	args, p.cleared = takeCleared(args)
 	command, err := parser.Parse(args)
 	if helped {

@@ -60,6 +60,8 @@ type deployCommand struct {
 
 	bakeFlags
 	changeFlags
+
+	agree func(context.Context, control.Question) error // nil: there is no --pre-switch
 }
 
 // Help explains the two forms of the command, and its exit codes.
@@ -83,6 +85,9 @@ parachute deploy web --target web-2:3000
 # Take it back if it fails more requests than the version before in its first minute.
 parachute deploy web --target web-2:3000 --bake 60s
 
+# Have a program try it before anybody else can.
+parachute deploy web --target web-2:3000 --pre-switch -- sh smoke-test.sh
+
 # Let the service answer for one host, also over HTTPS.
 parachute deploy web --target web-2:3000 --host app1.example.com --tls
 
@@ -91,6 +96,13 @@ parachute deploy web-2:3000 --host app1.example.com --tls`
 }
 
 func (c *deployCommand) Run(ctx context.Context, p *program) error {
+	argv, err := c.PreSwitch.argv(p.behind)
+	if err != nil {
+		return &usageError{"deploy", err}
+	}
+	if argv != nil {
+		c.agree = p.agreeBy(argv)
+	}
 	if c.Keep {
 		return c.runKeep(ctx, p)
 	}
@@ -112,7 +124,7 @@ func (c *deployCommand) Run(ctx context.Context, p *program) error {
 
 // manner returns how the deploy is to be made.
 func (c *deployCommand) manner() control.Manner {
-	return control.Manner{Wait: c.Wait, DryRun: c.DryRun}
+	return control.Manner{Wait: c.Wait, DryRun: c.DryRun, Agree: c.agree}
 }
 
 // deployment returns the Deployment that the flags ask for. The library

@@ -24,6 +24,8 @@ type manners struct {
 	Keep   bool `help:"Keep everything as the service serves it that is not given here; an empty value, as in --host '', takes something away."`
 	DryRun bool `help:"Do what a deploy does before the switch, say what would be different, and change nothing."`
 	Wait   bool `help:"Wait for a running deploy of the service to end, in place of ending it."`
+
+	PreSwitch preSwitch `placeholder:"PROGRAM" help:"Run a program here when the targets are healthy, before the switch, with the targets in PARACHUTE_TARGETS. Unless it exits with 0 within --deploy-timeout, nothing is changed. Its arguments are behind --, or it is there itself with them."`
 }
 
 type readerFlags struct {

@@ -17,7 +17,7 @@ import (
 // aboutTheCommand are flags of deploy that say nothing of what is to serve, or of one
 // deploy alone.
 var aboutTheCommand = []string{
-	"help", "target", "force", "release", "by", "keep", "dry-run", "wait", "json", "quiet", "socket",
+	"help", "target", "force", "release", "by", "keep", "dry-run", "wait", "pre-switch", "json", "quiet", "socket",
 }
 
 // exampleFlags returns command lines that each have one flag of deploy, and what that

@@ -73,6 +73,16 @@ func (p *progress) settle() {
 	}
 }
 
+// settleProgress makes the lines shown so far final, and says that a program runs, which may print.
+func (p *program) settleProgress(program string) {
+	if p.progress == nil {
+		return
+	}
+	p.progress.settle()
+	p.progress.show(progressLine{key: "pre-switch", isNew: true, status: "pre-switch", detail: program + " decides", tone: toneWaiting})
+	p.progress.settle()
+}
+
 // conclude shows how a change ended, and returns the error that decides the
 // exit code.
 func (p *program) conclude(ctx context.Context, command string, change *progress, result control.Result, err error) error {

@@ -64,6 +64,7 @@ func (c changeFlags) change(ctx context.Context, p *program, command string, f *
 		return err
 	}
 	change := p.newProgress(f, c.Quiet)
+	p.progress = change
 	defer change.stop()
 	result, err := do(client, change.handleEvent)
 	return p.conclude(ctx, command, change, result, err)

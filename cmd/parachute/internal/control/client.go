@@ -55,6 +55,16 @@ func (c *Client) Version(ctx context.Context) (Version, error) {
 	return v, err
 }
 
+// send sends v with a request whose answer says nothing, within queryTimeout or until ctx
+// ends.
+func (c *Client) send(ctx context.Context, method, path string, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return c.exchange(ctx, method, path, body, nil)
+}
+
 // query gets path and decodes the answer into v, within queryTimeout or until ctx
 // ends.
 func (c *Client) query(ctx context.Context, path string, v any) error {
@@ -64,6 +74,10 @@ func (c *Client) query(ctx context.Context, path string, v any) error {
 // call sends a request without a body, and decodes the answer as query does, unless v is
 // nil.
 func (c *Client) call(ctx context.Context, method, path string, v any) error {
+	return c.exchange(ctx, method, path, nil, v)
+}
+
+func (c *Client) exchange(ctx context.Context, method, path string, body []byte, v any) error {
 	conn, err := c.dialFirst(ctx)
 	if err != nil {
 		return err
@@ -72,7 +86,7 @@ func (c *Client) call(ctx context.Context, method, path string, v any) error {
 	_ = conn.SetDeadline(time.Now().Add(queryTimeout))
 	stop := context.AfterFunc(ctx, conn.expire)
 	defer stop()
-	resp, err := conn.send(method, path, nil)
+	resp, err := conn.send(method, path, body)
 	if err == nil {
 		defer resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
@@ -197,6 +211,7 @@ func (c *Client) deploy(ctx context.Context, method, service string, targets []s
 		effect:  parachute.EventSwitched,
 		check:   checkDeploy,
 		events:  events,
+		agree:   how.Agree,
 	})
 }
 
@@ -224,6 +239,7 @@ type change struct {
 	effect       parachute.EventKind // the event by which the change takes effect
 	check        func(ch *change, services []parachute.Status) verdict
 	events       func(parachute.Event)
+	agree        func(ctx context.Context, q Question) error // nil: nothing is asked
 
 	result Result
 }
@@ -306,6 +322,8 @@ func (ch *change) follow(ctx context.Context, conn *proxyConn) (done bool, err e
 	if resp.StatusCode != http.StatusOK {
 		return true, conn.readError(resp)
 	}
+	asked := conversation{agree: ch.agree, tell: (&Client{Sockets: []string{conn.socket}}).tell, lost: conn.cancelRequest}
+	defer asked.end()
 	lines := json.NewDecoder(resp.Body)
 	for {
 		var l message
@@ -322,6 +340,8 @@ func (ch *change) follow(ctx context.Context, conn *proxyConn) (done bool, err e
 			return true, nil
 		case l.Event != nil:
 			ch.handleEvent(conn, l.Event.event())
+		case l.Question != nil && ch.agree != nil:
+			asked.ask(ctx, *l.Question)
 		}
 		if conn.tookEffect.Load() && ctx.Err() != nil {
 			return false, context.Cause(ctx)

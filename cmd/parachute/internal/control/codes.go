@@ -42,6 +42,7 @@ func codes() []code {
 		{"unhealthy", http.StatusUnprocessableEntity, parachute.ErrUnhealthy},
 		{"no_certificate", http.StatusUnprocessableEntity, parachute.ErrNoCertificate},
 		{"superseded", http.StatusConflict, parachute.ErrSuperseded},
+		{"refused", http.StatusUnprocessableEntity, ErrRefused},
 		{"busy", http.StatusTooManyRequests, errBusy},
 		{"handed_over", http.StatusServiceUnavailable, ErrHandedOver},
 		{"closed", http.StatusServiceUnavailable, parachute.ErrClosed},

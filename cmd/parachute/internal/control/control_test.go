@@ -40,7 +40,7 @@ func newPlane(t *testing.T, o parachute.Options) *plane {
 func newPlaneFor(t *testing.T, o parachute.Options, who control.SocketOptions) *plane {
 	t.Helper()
 	p := &plane{socket: socketPath(t), server: control.NewServer("v1.2.3"), heard: make(chan parachute.Event, 10_000)}
-	o.Notify = p.notify
+	o.Notify, o.Agree = p.notify, p.server.Agree
 	p.proxy = parachute.New(o)
 	p.client = &control.Client{Sockets: []string{p.socket}}
 	l, err := control.Listen(p.socket, who)

@@ -2,6 +2,7 @@ package control
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -19,7 +20,7 @@ const patchWanted = `what is to be other than it serves, as a JSON merge patch, 
 // deploy is PUT: the whole deployment is in the body.
 func (c *handlers) deploy(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
-	how, err := howToDeploy(r.URL.Query())
+	how, err := howToDeploy(r)
 	var d parachute.Deployment
 	if err == nil {
 		d, err = decodeBody[parachute.Deployment](w, r, deploymentWanted)
@@ -40,7 +41,7 @@ func (c *handlers) deploy(w http.ResponseWriter, r *http.Request) {
 // amend is PATCH: the body says what is other than the service serves.
 func (c *handlers) amend(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
-	how, err := howToDeploy(r.URL.Query())
+	how, err := howToDeploy(r)
 	var patch map[string]any
 	if err == nil {
 		patch, err = decodeBody[map[string]any](w, r, patchWanted)
@@ -48,12 +49,12 @@ func (c *handlers) amend(w http.ResponseWriter, r *http.Request) {
 	if err == nil && patch == nil {
 		err = invalid(nil, "the body is null: want %s", patchWanted)
 	}
-	if err == nil && how.Wait {
+	if err == nil && how.wait {
 		var leave func()
 		if leave, err = c.proxy.Turn(r.Context(), name); err == nil {
 			defer leave()
 		}
-		how.Wait = false
+		how.wait = false
 	}
 	// This is what it comes to, unless something else serves by the time of Amend, which
 	// looks for itself.
@@ -89,6 +90,11 @@ func (c *handlers) merged(name string, patch map[string]any) (parachute.Deployme
 type Manner struct {
 	Wait   bool // for other deploys of the service, in place of superseding them
 	DryRun bool // nothing is changed
+
+	// Agree is asked when the targets are healthy, before the switch. If it returns an
+	// error, the deploy ends with that. ctx ends with the deploy. If Agree is nil,
+	// nobody is asked.
+	Agree func(ctx context.Context, q Question) error
 }
 
 // query returns m as the query of a path.
@@ -100,28 +106,40 @@ func (m Manner) query() string {
 	if m.DryRun {
 		q.Set("dry_run", "true")
 	}
+	if m.Agree != nil {
+		q.Set("agree", "true")
+	}
 	if len(q) == 0 {
 		return ""
 	}
 	return "?" + q.Encode()
 }
 
-func howToDeploy(query url.Values) (how Manner, err error) {
-	for name, values := range query {
-		field := map[string]*bool{"wait": &how.Wait, "dry_run": &how.DryRun}[name]
+// An asked is how a client asks for a deploy to be made.
+type asked struct {
+	wait, dryRun  bool
+	wantsQuestion bool
+}
+
+func howToDeploy(r *http.Request) (how asked, err error) {
+	for name, values := range r.URL.Query() {
+		field := map[string]*bool{"wait": &how.wait, "dry_run": &how.dryRun, "agree": &how.wantsQuestion}[name]
 		if field == nil {
-			return how, invalid(nil, "unknown parameter %q: want wait or dry_run, or none", name)
+			return how, invalid(nil, "unknown parameter %q: want wait, dry_run or agree, or none", name)
 		}
 		if *field, err = strconv.ParseBool(values[0]); err != nil {
 			return how, invalid(nil, "%s=%s: want true or false", name, values[0])
 		}
 	}
+	if how.wantsQuestion && !acceptsLines(r) {
+		return how, invalid(nil, "agree=true asks in a line of the answer: want Accept: %s as well", contentLines)
+	}
 	return how, nil
 }
 
 // runDeploy has d deployed by do, or only tries it.
-func (c *handlers) runDeploy(w http.ResponseWriter, r *http.Request, how Manner, d parachute.Deployment, do func() error) {
-	if how.Wait {
+func (c *handlers) runDeploy(w http.ResponseWriter, r *http.Request, how asked, d parachute.Deployment, do func() error) {
+	if how.wait {
 		leave, err := c.proxy.Turn(r.Context(), d.Service)
 		if err != nil {
 			writeError(w, err)
@@ -129,14 +147,15 @@ func (c *handlers) runDeploy(w http.ResponseWriter, r *http.Request, how Manner,
 		}
 		defer leave()
 	}
-	if how.DryRun {
+	if how.dryRun {
 		c.tryDeploy(w, r, d)
 		return
 	}
 	t := task{
 		verb: "deploy", service: d.Service, firstEvent: parachute.EventDeploying,
-		do:    do,
-		trust: c.trustChange(d),
+		do:            do,
+		trust:         c.trustChange(d),
+		wantsQuestion: how.wantsQuestion,
 	}
 	if d.TLS.Wait {
 		t.hosts = d.Hosts

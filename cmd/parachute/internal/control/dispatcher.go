@@ -38,11 +38,15 @@ type subscription struct {
 	firstEvent parachute.EventKind // the first event, from the goroutine of the change
 	wake       chan struct{}       // has an element if there is something new
 
+	wantsQuestion bool // the client wants to be asked
+
 	generation uint64 // 0: not known yet
 	pending    []parachute.Event
 	drained    parachute.Event
 	different  parachute.Difference // by the switch
 	ended      bool
+	question   *Question   // that the client was not asked yet; nil: there is none
+	answer     chan<- word // takes one; nil: nobody waits for it
 
 	generations       map[string]uint64 // by the names of the services of a change of several; 0: not known yet
 	requests, streams int64             // that these have cut off
@@ -62,6 +66,8 @@ func (s *dispatcher) subscribe(ctx context.Context, t task) (*subscription, erro
 		hosts:      canonicalHosts(t.hosts),
 		firstEvent: t.firstEvent,
 		wake:       make(chan struct{}, 1),
+
+		wantsQuestion: t.wantsQuestion,
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -179,12 +185,14 @@ func (f *subscription) wakeUp() {
 	}
 }
 
-// next returns the pending events, and whether they are the last.
-func (s *dispatcher) next(f *subscription) (events []parachute.Event, last bool) {
+// next returns the pending events, a question that came after them, if there is one, and
+// whether they are the last.
+func (s *dispatcher) next(f *subscription) (events []parachute.Event, q *Question, last bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	events, f.pending = f.pending, nil
-	return events, f.ended
+	q, f.question = f.question, nil
+	return events, q, f.ended
 }
 
 // result returns the result of a change that has taken effect, from its events.

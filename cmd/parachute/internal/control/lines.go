@@ -47,12 +47,16 @@ func (l *lineWriter) run() {
 	for last := false; !last; {
 		<-l.sub.wake
 		var events []parachute.Event
-		events, last = l.dispatcher.next(l.sub)
+		var question *Question
+		events, question, last = l.dispatcher.next(l.sub)
 		for _, e := range events {
 			if e.Kind == parachute.EventFailed && l.isHandedOver(e.Err) {
 				continue
 			}
 			l.write(message{Event: newWireEvent(e)})
+		}
+		if question != nil {
+			l.write(message{Question: question})
 		}
 	}
 }

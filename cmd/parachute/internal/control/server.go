@@ -112,6 +112,7 @@ func (s *Server) Handler(p *parachute.Proxy) http.Handler {
 		{"POST", "/v1/handover", "upgrade", c.takeOver},
 		{"GET", "/v1/services/{name}/history", "", c.history},
 		{"POST", "/v1/services/{name}/rollback", "rollback", c.rollback},
+		{"POST", "/v1/services/{name}/agreement", "agree", c.agree},
 		{"GET", "/v1/history", "", c.history},
 		{"PUT", "/v1/services", "apply", c.apply},
 		{"GET", "/v1/export", "export", c.export},
@@ -254,6 +255,7 @@ type task struct {
 	verb, service string
 	hosts         []string            // hosts whose certificates it waits for
 	firstEvent    parachute.EventKind // the kind of the first event of do, sent on its goroutine
+	wantsQuestion bool                // its client wants to be asked before the switch
 	do            func() error
 	trust         string // Result.Trust
 }

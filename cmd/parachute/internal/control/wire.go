@@ -67,12 +67,14 @@ type Result struct {
 }
 
 // A message is one of an answer in lines. Exactly one of its fields is set; the
-// last line is a result or an error, all others are events. An answer that
+// last line is a result or an error, all others are events, or a question. An answer that
 // does not come in lines and tells of an error is one line with that error.
 type message struct {
 	Event  *wireEvent `json:"event,omitempty"`
 	Result *Result    `json:"result,omitempty"`
 	Error  *wireError `json:"error,omitempty"`
+
+	Question *Question `json:"question,omitempty"` // in that of a deploy, before the switch
 
 	Plan    *[]parachute.Step `json:"plan,omitempty"`    // the first line of what apply answers
 	Applied *Applied          `json:"applied,omitempty"` // the last one

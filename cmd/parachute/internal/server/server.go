@@ -441,6 +441,7 @@ func newServer(c Config, p parts) *server {
 		CommitDelta:     s.commits.commit,
 		Predecessor:     p.predecessor,
 		Notify:          s.control.Notify,
+		Agree:           s.control.Agree,
 		Compare:         asflags.Difference,
 		UserAgent:       "parachute/" + c.Version,
 		AffinityKey:     p.affinityKey,
