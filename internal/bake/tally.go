@@ -3,9 +3,10 @@
 package bake
 
 import (
-	"math/bits"
 	"sync/atomic"
 	"time"
+
+	"github.com/shahnk19/parachute/internal/histogram"
 )
 
 // A Tally keeps ten minutes in slices, and the one that has begun.
@@ -15,13 +16,10 @@ const (
 	slices = int(window/width) + 1
 )
 
-// Between the shortest and the longest time that are told apart, each doubling has so
-// many buckets of the same width.
+// Each time is told within 20 %.
 const (
-	shortest = 16 // the logarithm to the base 2, in nanoseconds: 66 µs
-	longest  = 36 // likewise: 69 s
-	parts    = 2
-	buckets  = (longest-shortest)*parts + 2
+	scale   histogram.Scale = 2
+	buckets                 = histogram.Doublings*int(scale) + 2
 )
 
 // A Tally counts the requests of one version. The zero Tally is empty, and is small
@@ -33,33 +31,8 @@ type Tally struct {
 }
 
 type slice struct {
-	took   [buckets]counter
-	failed counter
-}
-
-// A counter counts within one slice of time, whose number is in its upper half.
-type counter struct{ v atomic.Uint64 }
-
-func (c *counter) add(n uint64) {
-	for {
-		v := c.v.Load()
-		switch {
-		case v>>32 == n:
-			c.v.Add(1)
-			return
-		case v>>32 > n:
-			return // who adds has slept for ten minutes
-		case c.v.CompareAndSwap(v, n<<32|1):
-			return
-		}
-	}
-}
-
-func (c *counter) in(n uint64) uint64 {
-	if v := c.v.Load(); v>>32 == n {
-		return v & (1<<32 - 1)
-	}
-	return 0
+	took   [buckets]histogram.Counter
+	failed histogram.Counter
 }
 
 // Observe counts a request that ended at a time and took so long. It takes no lock and,
@@ -72,9 +45,9 @@ func (t *Tally) Observe(at, took time.Duration, failed bool) {
 	}
 	n := uint64(max(at, 0) / width)
 	s := &kept[n%uint64(slices)]
-	s.took[bucketOf(took)].add(n)
+	s.took[scale.Bucket(took)].Add(n)
 	if failed {
-		s.failed.add(n)
+		s.failed.Add(n)
 	}
 }
 
@@ -91,10 +64,10 @@ func (t *Tally) slice(n uint64) (c Counts) {
 	}
 	s := &kept[n%uint64(slices)]
 	for i := range s.took {
-		c.took[i] = s.took[i].in(n)
+		c.took[i] = s.took[i].In(n)
 		c.Requests += c.took[i]
 	}
-	c.Failed = min(s.failed.in(n), c.Requests)
+	c.Failed = min(s.failed.In(n), c.Requests)
 	return c
 }
 
@@ -127,7 +100,8 @@ func (c *Counts) P99() time.Duration {
 	rank := (c.Requests*99 + 99) / 100
 	for i, n := range c.took {
 		if n >= rank && rank > 0 {
-			return upperEnd(i)
+			_, most := scale.Bounds(i)
+			return most
 		}
 		rank -= min(n, rank)
 	}
@@ -136,7 +110,7 @@ func (c *Counts) P99() time.Duration {
 
 // above returns how many took longer than d for sure.
 func (c *Counts) above(d time.Duration) (n uint64) {
-	for i := bucketOf(d) + 1; i < buckets; i++ {
+	for i := scale.Bucket(d) + 1; i < buckets; i++ {
 		n += c.took[i]
 	}
 	return n
@@ -162,28 +136,4 @@ func (r *reader) read(at time.Duration) (c Counts) {
 			return c
 		}
 	}
-}
-
-func bucketOf(d time.Duration) int {
-	if d < 1<<shortest {
-		return 0
-	}
-	doublings := bits.Len64(uint64(d)) - 1
-	if doublings >= longest {
-		return buckets - 1
-	}
-	part := (uint64(d) - 1<<doublings) * parts >> doublings
-	return 1 + (doublings-shortest)*parts + int(part)
-}
-
-// upperEnd returns the longest time that a bucket counts.
-func upperEnd(bucket int) time.Duration {
-	switch bucket {
-	case 0:
-		return 1 << shortest
-	case buckets - 1:
-		return 1 << longest
-	}
-	doublings, part := (bucket-1)/parts+shortest, (bucket-1)%parts
-	return time.Duration(1<<doublings) + time.Duration(part+1)*time.Duration(1<<doublings)/parts
 }

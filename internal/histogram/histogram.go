@@ -3,7 +3,6 @@
 package histogram
 
 import (
-	"math/bits"
 	"sync/atomic"
 	"time"
 )
@@ -15,13 +14,10 @@ const (
 	width  = 10 * time.Second // of a slice
 )
 
-// Between the shortest and the longest time that are told apart each doubling
-// has so many buckets of the same width.
+// Each time is told within 10 %.
 const (
-	shortest = 16 // the logarithm to the base 2, in nanoseconds: 66 µs
-	longest  = 36 // likewise: 69 s
-	parts    = 5
-	buckets  = (longest-shortest)*parts + 2 // with one for what is below, and one for what is above
+	scale   Scale = 5
+	buckets       = Doublings*int(scale) + 2
 )
 
 // A Histogram counts what has ended within the last minute. The zero value has
@@ -42,35 +38,8 @@ type minute struct {
 }
 
 type slice struct {
-	took   [buckets]counter
-	failed counter
-}
-
-// A counter counts within one slice of time at once: the number of the slice is
-// in its upper half. So it needs nobody to reset it, and nothing that is counted
-// while a slice begins is lost.
-type counter struct{ v atomic.Uint64 }
-
-func (c *counter) add(slice uint64) {
-	for {
-		v := c.v.Load()
-		switch {
-		case v>>32 == slice:
-			c.v.Add(1)
-			return
-		case v>>32 > slice:
-			return // who adds has slept for a minute
-		case c.v.CompareAndSwap(v, slice<<32|1):
-			return
-		}
-	}
-}
-
-func (c *counter) in(slice uint64) uint64 {
-	if v := c.v.Load(); v>>32 == slice {
-		return v & (1<<32 - 1)
-	}
-	return 0
+	took   [buckets]Counter
+	failed Counter
 }
 
 // Observe counts what ended at that time. It takes no lock and, but for the first
@@ -84,9 +53,9 @@ func (h *Histogram) Observe(at, took time.Duration, failed bool) {
 	}
 	n := uint64(at / width)
 	s := &kept.slices[n%slices]
-	s.took[bucketOf(took)].add(n)
+	s.took[scale.Bucket(took)].Add(n)
 	if failed {
-		s.failed.add(n)
+		s.failed.Add(n)
 	}
 }
 
@@ -123,11 +92,11 @@ func (h *Histogram) Minute(at time.Duration) Minute {
 	for n := oldest; n <= newest; n++ {
 		s := &kept.slices[n%slices]
 		for i := range s.took {
-			c := s.took[i].in(n)
+			c := s.took[i].In(n)
 			sums[i] += c
 			m.Count += c
 		}
-		m.Failed += s.failed.in(n)
+		m.Failed += s.failed.In(n)
 	}
 	m.Span = max(at-max(begin, kept.first), time.Second)
 	m.Failed = min(m.Failed, m.Count) // one may have been added in between
@@ -151,32 +120,14 @@ func quantile(sums *[buckets]uint64, count, percent uint64) time.Duration {
 	return timeOf(last)
 }
 
-// bucketOf returns the number of the bucket that counts d.
-func bucketOf(d time.Duration) int {
-	if d < 1<<shortest {
-		return 0
-	}
-	doublings := bits.Len64(uint64(d)) - 1
-	if doublings >= longest {
-		return buckets - 1
-	}
-	part := (uint64(d) - 1<<doublings) * parts >> doublings
-	return 1 + (doublings-shortest)*parts + int(part)
-}
-
 // timeOf returns the time that stands for all in a bucket: that which is as many
 // per cent above the lowest as below the highest.
 func timeOf(bucket int) time.Duration {
-	switch bucket {
-	case 0:
-		return 1 << shortest
-	case buckets - 1:
-		return 1 << longest
+	low, high := scale.Bounds(bucket)
+	if low == high {
+		return low
 	}
-	doublings, part := (bucket-1)/parts+shortest, (bucket-1)%parts
-	low := float64(uint64(1)<<doublings) * (1 + float64(part)/parts)
-	high := float64(uint64(1)<<doublings) * (1 + float64(part+1)/parts)
-	return time.Duration(2 * low * high / (low + high)).Round(time.Microsecond)
+	return time.Duration(2 * float64(low) * float64(high) / float64(low+high)).Round(time.Microsecond)
 }
 
 // A Total counts things from the first one on. The zero value has counted nothing, and
@@ -198,7 +149,7 @@ func (t *Total) Observe(took time.Duration, failed bool) {
 		t.kept.CompareAndSwap(nil, new(sums))
 		kept = t.kept.Load() // it may be somebody else's
 	}
-	kept.took[bucketOf(took)].Add(1)
+	kept.took[scale.Bucket(took)].Add(1)
 	if failed {
 		kept.failed.Add(1)
 	}
