@@ -741,17 +741,23 @@ func (t *target) Lost(since time.Time) string {
 	if !t.health.IsLost(since) {
 		return ""
 	}
-	return t.failure()
+	if last := t.health.Snapshot().Last; last != nil && !last.Passed {
+		return t.failure(last)
+	}
+	return t.address + " takes no connections"
 }
 
 // Ask implements trial.Target.
 func (t *target) Ask(ctx context.Context) (passes bool, lost string) {
 	r := t.prober.probe(ctx)
 	if r.Cause == CauseRefused && t.health.HasBeenHealthy() {
-		lost = fmt.Sprintf("%s is unhealthy: %v", t.address, r.Probe)
+		lost = t.failure(&r.Probe)
 	}
 	return r.Passed, lost
 }
+
+// failure returns what is wrong with t, since a probe did not pass.
+func (t *target) failure(p *Probe) string { return fmt.Sprintf("%s is unhealthy: %v", t.address, p) }
 
 // unhealthy returns the addresses of those targets that the change brought which are
 // among failing, or do not pass their probes.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/netip"
 	"path/filepath"
@@ -153,14 +152,6 @@ func closeAll(targets []*target) {
 	for _, t := range targets {
 		t.close()
 	}
-}
-
-// failure returns what is wrong with t, which is lost.
-func (t *target) failure() string {
-	if last := t.health.Snapshot().Last; last != nil && !last.Passed {
-		return fmt.Sprintf("%s is unhealthy: %v", t.address, last)
-	}
-	return fmt.Sprintf("%s takes no connections", t.address)
 }
 
 // silence says whether the probes of targets are no events, since the targets have
