@@ -17,7 +17,6 @@ import (
 	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/health"
 	"github.com/shahnk19/parachute/internal/healthcheck"
-	"github.com/shahnk19/parachute/internal/histogram"
 	"github.com/shahnk19/parachute/internal/interrupted"
 	"github.com/shahnk19/parachute/internal/probe"
 	"github.com/shahnk19/parachute/internal/resolve"
@@ -491,14 +490,7 @@ func (t *Traffic) UnmarshalJSON(b []byte) error { return wire.Unmarshal(b, t) }
 // status returns the status of t without the requests in flight. at is the time
 // since the Proxy was made.
 func (t *target) status(at time.Duration) TargetStatus {
-	now := t.health.Snapshot()
-	return TargetStatus{Address: t.address, Health: Health(now.Health), Since: now.Since, Probe: now.Last, Traffic: trafficOf(t.traffic.Minute(at))}
-}
-
-func trafficOf(m histogram.TrafficMinute) Traffic {
-	t := Traffic{Rate: float64(m.Count) / m.Span.Seconds(), P50: m.P50, P99: m.P99, Waited: m.Waited, WaitP99: m.WaitP99}
-	if m.Count > 0 {
-		t.ErrorRate = float64(m.Failed) / float64(m.Count)
-	}
-	return t
+	now, m := t.health.Snapshot(), t.traffic.Minute(at)
+	return TargetStatus{Address: t.address, Health: Health(now.Health), Since: now.Since, Probe: now.Last,
+		Traffic: Traffic{Rate: m.Rate(), ErrorRate: m.ErrorRate(), P50: m.P50, P99: m.P99, Waited: m.Waited, WaitP99: m.WaitP99}}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -519,12 +518,8 @@ func (d *Deployment) parseTargets() ([]parsedTarget, error) {
 		return nil, faultf(ErrInvalid, "health check port %d: a target on a unix socket has no port, nor has a handler", d.HealthCheck.Port)
 	case !secure && d.TargetTLS != (TargetTLS{}):
 		return nil, faultf(ErrInvalid, "target TLS: none of the targets is an https:// one")
-	case d.TargetTLS.CAFile != "" && !filepath.IsAbs(d.TargetTLS.CAFile):
-		return nil, faultf(ErrInvalid, "target CA %q: want an absolute path", d.TargetTLS.CAFile)
-	case d.TargetTLS.CAFile != "" && d.TargetTLS.Insecure:
-		return nil, faultf(ErrInvalid, "target CA %s: it is of no use where targets are not verified", d.TargetTLS.CAFile)
 	}
-	return all, nil
+	return all, invalid(trust.Check(d.TargetTLS.CAFile, d.TargetTLS.Insecure))
 }
 
 // parse returns what r is as a rollout of a service that is deployed as d, which is

@@ -125,8 +125,8 @@ func (s *State[R]) HasBeenHealthy() bool {
 }
 
 // IsLost reports whether the target, which has been healthy, serves no more: it refuses
-// connections, or has failed lostProbes probes in a row. Nothing counts that a probe
-// saw before since. A target that has never been healthy is not lost.
+// connections, or has failed three probes in a row. Nothing counts that a probe saw
+// before since. A target that has never been healthy is not lost.
 func (s *State[R]) IsLost(since time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -74,6 +74,17 @@ type Minute struct {
 	P99    time.Duration // 99 % of Count took no longer
 }
 
+// Rate returns how many there were a second.
+func (m Minute) Rate() float64 { return float64(m.Count) / m.Span.Seconds() }
+
+// ErrorRate returns how much of them have failed: 0 to 1; 0 where there were none.
+func (m Minute) ErrorRate() float64 {
+	if m.Count == 0 {
+		return 0
+	}
+	return float64(m.Failed) / float64(m.Count)
+}
+
 // Minute returns what there was in the minute before at. P50 and P99 are within
 // 10 % of what they would be if every single time had been kept, where what took
 // less than 66 µs counts as 66 µs, and what took more than 68.7 s as 68.7 s. Both

@@ -24,6 +24,19 @@ func TestZeroHistogramHasCountedNothing(t *testing.T) {
 	is.Equal(h.Minute(time.Hour).Count, uint64(0))
 }
 
+func TestRatesAreThoseOfTheTimeThatWasCountedIn(t *testing.T) {
+	is := is.New(t)
+	var h histogram.Histogram
+	is.Equal(h.Minute(time.Hour).ErrorRate(), 0.0) // of nothing
+	is.Equal(h.Minute(time.Hour).Rate(), 0.0)
+	for i := range 8 {
+		h.Observe(time.Hour, time.Millisecond, i%4 == 0)
+	}
+	is.Equal(h.Minute(time.Hour).Rate(), 8.0) // it is no less than a second
+	is.Equal(h.Minute(time.Hour+4*time.Second).Rate(), 2.0)
+	is.Equal(h.Minute(time.Hour+4*time.Second).ErrorRate(), 0.25)
+}
+
 func TestQuantilesAreWithinTheirBound(t *testing.T) {
 	// Times as requests have them, from a fixed seed: a body that is spread
 	// over several doublings, and a tail.

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"path/filepath"
 
 	"github.com/shahnk19/parachute/internal/regular"
 )
@@ -28,6 +29,20 @@ type Identity struct {
 // maxFile bounds the size of a file. One with all public authorities has some two
 // hundred thousand bytes.
 const maxFile = 4 << 20
+
+// Check returns an error if Load would be of no use with a file and insecure. It does
+// not read the file.
+func Check(file string, insecure bool) error {
+	switch {
+	case file == "":
+		return nil
+	case !filepath.IsAbs(file):
+		return fmt.Errorf("target CA %q: want an absolute path", file)
+	case insecure:
+		return fmt.Errorf("target CA %s: it is of no use where targets are not verified", file)
+	}
+	return nil
+}
 
 // Load returns the Settings by which a certificate must be for serverName ("": the
 // host that was connected to), and vouched for by one of the authorities in a file, in

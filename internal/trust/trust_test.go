@@ -53,3 +53,11 @@ func TestFileWithoutAuthoritiesIsRefused(t *testing.T) {
 	_, err = trust.Load(path, "", false)
 	is.True(err != nil && strings.HasSuffix(err.Error(), "ca.pem has no certificate in PEM form"))
 }
+
+func TestFileMustBeAbsoluteAndOfUse(t *testing.T) {
+	is := is.New(t)
+	is.NoErr(trust.Check("", true))
+	is.NoErr(trust.Check("/etc/ca.pem", false))
+	is.Equal(trust.Check("ca.pem", true).Error(), `target CA "ca.pem": want an absolute path`)
+	is.Equal(trust.Check("/etc/ca.pem", true).Error(), "target CA /etc/ca.pem: it is of no use where targets are not verified")
+}
