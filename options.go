@@ -28,6 +28,7 @@ import (
 	"github.com/shahnk19/parachute/internal/credentials"
 	"github.com/shahnk19/parachute/internal/deep"
 	"github.com/shahnk19/parachute/internal/duration"
+	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/headers"
@@ -782,7 +783,7 @@ func (o Options) normalize() Options {
 type spec struct {
 	Deployment // complete: hosts in their canonical form, defaults where nothing was asked for
 	wants
-	targets   []parsedTarget // of Targets, then of ReadTargets
+	targets   []endpoint.Target // of Targets, then of ReadTargets
 	targetTLS targetTLS
 	rules     *rules
 	pair      *keypair.Pair // of certificate files; nil: TLS asks for none

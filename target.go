@@ -65,7 +65,7 @@ const proofOfReuse = 500 * time.Millisecond
 
 // newTarget returns the target of s at an endpoint. m follows its probes. p.names
 // says how its name is looked up; if nil, Options.Dial looks it up.
-func (p *Proxy) newTarget(at parsedTarget, s *spec, m *monitor) *target {
+func (p *Proxy) newTarget(at endpoint.Target, s *spec, m *monitor) *target {
 	u := upstream.Options{
 		Network:         at.Network,
 		Address:         at.Address,
@@ -78,7 +78,7 @@ func (p *Proxy) newTarget(at parsedTarget, s *spec, m *monitor) *target {
 		secured = s.targetTLS
 		u.TLS = secured.Config
 	}
-	name := at.lookedUp(p.names, s)
+	name := s.lookedUp(at, p.names)
 	if name != nil {
 		u.Dial, u.IsCurrent = name.Dial, name.IsCurrent
 	}
@@ -86,9 +86,9 @@ func (p *Proxy) newTarget(at parsedTarget, s *spec, m *monitor) *target {
 		u.Dial, u.Vital = p.handlers[at.Address].Dial, true // it takes no descriptor
 	}
 	t := &target{
-		address:  at.given,
-		label:    []string{at.given},
-		token:    affinity.Token(p.options.AffinityKey, s.Service, at.given),
+		address:  at.Given,
+		label:    []string{at.Given},
+		token:    affinity.Token(p.options.AffinityKey, s.Service, at.Given),
 		name:     name,
 		conns:    newTransport(at.Endpoint, u),
 		check:    s.HealthCheck,
@@ -470,54 +470,36 @@ func newTransport(at endpoint.Endpoint, o upstream.Options) transport {
 
 // lookedUp returns the name of the target's host, or nil if there is nothing to
 // look up. What the name logs carries the target as the Deployment spells it.
-func (e parsedTarget) lookedUp(names *resolve.Options, s *spec) *resolve.Name {
-	host, ok := e.Name()
+func (s *spec) lookedUp(at endpoint.Target, names *resolve.Options) *resolve.Name {
+	host, ok := at.Name()
 	if names == nil || !ok {
 		return nil
 	}
 	o := *names
 	o.Fall = s.HealthCheck.Fall
 	if o.Logger != nil {
-		o.Logger = o.Logger.With("service", s.Service, "target", e.given)
+		o.Logger = o.Logger.With("service", s.Service, "target", at.Given)
 	}
 	return resolve.New(host, o)
-}
-
-// A parsedTarget is a target of a Deployment.
-type parsedTarget struct {
-	endpoint.Endpoint
-	given string // as the Deployment spells it
 }
 
 // parseTargets returns the targets of d, followed by its read targets, and leaves
 // each of them once in either list of d. It returns ErrInvalid if one of them, or a
 // setting for all of them, is not valid.
-func (d *Deployment) parseTargets() ([]parsedTarget, error) {
+func (d *Deployment) parseTargets() ([]endpoint.Target, error) {
 	d.Targets, d.ReadTargets = endpoint.Distinct(d.Targets), endpoint.Distinct(d.ReadTargets)
 	if len(d.Targets) == 0 {
 		return nil, faultf(ErrInvalid, "no target: name at least one as host:port, such as web-1:3000")
 	}
-	var portless, secure bool
-	var all []parsedTarget
-	for _, given := range slices.Concat(d.Targets, d.ReadTargets) {
-		at, err := endpoint.Parse(given)
-		if err != nil {
-			return nil, invalid(err)
-		}
-		if d.HealthCheck.GRPC && at.Scheme == "http" {
-			return nil, faultf(ErrInvalid, "target %s: a gRPC health check takes HTTP/2: name it h2c://web-1:3000, or https://web-1:3000 if it speaks TLS, or check it without gRPC", given)
-		}
-		portless = portless || at.Network != "tcp"
-		secure = secure || at.Scheme == "https"
-		all = append(all, parsedTarget{at, given})
+	all, err := endpoint.ParseAll(slices.Concat(d.Targets, d.ReadTargets), d.HealthCheck.GRPC)
+	if err != nil {
+		return nil, invalid(err)
 	}
-	switch {
-	case d.TargetKeepAlive.Requests < 0 || d.TargetKeepAlive.Off && d.TargetKeepAlive.Requests > 0:
-		return nil, faultf(ErrInvalid, "%d requests on a connection to a target: want 0 for any number, or more, or each on a connection of its own", d.TargetKeepAlive.Requests)
-	case portless && d.HealthCheck.Port != 0:
-		return nil, faultf(ErrInvalid, "health check port %d: a target on a unix socket has no port, nor has a handler", d.HealthCheck.Port)
-	case !secure && d.TargetTLS != (TargetTLS{}):
-		return nil, faultf(ErrInvalid, "target TLS: none of the targets is an https:// one")
+	if k := d.TargetKeepAlive; k.Requests < 0 || k.Off && k.Requests > 0 {
+		return nil, faultf(ErrInvalid, "%d requests on a connection to a target: want 0 for any number, or more, or each on a connection of its own", k.Requests)
+	}
+	if err := endpoint.Check(all, d.HealthCheck.Port, d.TargetTLS != (TargetTLS{})); err != nil {
+		return nil, invalid(err)
 	}
 	return all, invalid(trust.Check(d.TargetTLS.CAFile, d.TargetTLS.Insecure))
 }
@@ -597,7 +579,7 @@ func (p *Proxy) checkHandlers(s *spec, err error) error {
 	}
 	for _, at := range s.targets {
 		if at.IsHandler() && p.handlers[at.Address] == nil {
-			return faultf(ErrInvalid, "target %s: this program has no such handler: put it into Options.Handlers, or name a target as host:port", at.given)
+			return faultf(ErrInvalid, "target %s: this program has no such handler: put it into Options.Handlers, or name a target as host:port", at.Given)
 		}
 	}
 	return nil
@@ -606,7 +588,7 @@ func (p *Proxy) checkHandlers(s *spec, err error) error {
 // checkElsewhere returns ErrInvalid if one of the targets is the Proxy itself. It
 // cannot tell if Options.Dial looks names up, or if addresses are translated on
 // the way.
-func (p *Proxy) checkElsewhere(ctx context.Context, targets []parsedTarget) error {
+func (p *Proxy) checkElsewhere(ctx context.Context, targets []endpoint.Target) error {
 	for _, at := range targets {
 		if at.Network != "tcp" {
 			continue
@@ -614,7 +596,7 @@ func (p *Proxy) checkElsewhere(ctx context.Context, targets []parsedTarget) erro
 		host, port := at.HostPort()
 		addresses := func() []netip.Addr { return resolve.Addresses(ctx, host, p.names) }
 		if own, ok := listening.Find(p.options.Listening, port, addresses); ok {
-			return faultf(ErrInvalid, "target %q is this proxy itself, which listens on %v: name the address and port that the app listens on, such as web-1:3000", at.given, own)
+			return faultf(ErrInvalid, "target %q is this proxy itself, which listens on %v: name the address and port that the app listens on, such as web-1:3000", at.Given, own)
 		}
 	}
 	return nil

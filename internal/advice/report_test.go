@@ -25,6 +25,7 @@ func TestProbeReadsAsTheEndOfASentence(t *testing.T) {
 		{advice.Probe{URL: "http://a:1/up", Error: "EOF", Cause: "no_answer"}, "GET /up got no answer: EOF", "none: EOF"},
 		{advice.Probe{URL: "http://a:1/up", Error: "none within 5s", Cause: "timeout"}, "GET /up got no answer: none within 5s", "none within 5s"},
 		{advice.Probe{URL: call, Status: 200, GRPC: "NOT_SERVING"}, "POST /grpc.health.v1.Health/Check answered NOT_SERVING", "NOT_SERVING"},
+		{advice.Probe{URL: "http:///up", Status: 200, Passed: true}, "GET /up answered 200", "200"},
 		{advice.Probe{URL: "a:1", Status: 200, Passed: true}, "GET a:1 answered 200", "200"}, // not one of ours
 		{advice.Probe{URL: "http://a:1", Status: 200, Passed: true}, "GET http://a:1 answered 200", "200"},
 	} {

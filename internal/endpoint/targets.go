@@ -1,0 +1,47 @@
+package endpoint
+
+import (
+	"errors"
+	"fmt"
+)
+
+// A Target is an Endpoint and how it was spelled.
+type Target struct {
+	Endpoint
+	Given string
+}
+
+// ParseAll parses several targets, as Parse does each. If calls is set, their health is
+// asked for by gRPC, which not all of them may be able to answer.
+func ParseAll(targets []string, calls bool) ([]Target, error) {
+	var all []Target
+	for _, given := range targets {
+		at, err := Parse(given)
+		if err == nil && calls && at.Scheme == "http" {
+			err = fmt.Errorf("target %s: a gRPC health check takes HTTP/2: name it h2c://web-1:3000, or https://web-1:3000 if it speaks TLS, or check it without gRPC", given)
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, Target{at, given})
+	}
+	return all, nil
+}
+
+// Check returns an error if the health of targets is to be asked for at a port (0: the
+// port of each) although one of them has none, or if their certificates are verified in
+// a way of its own (secure) although none of them has one.
+func Check(targets []Target, port int, secure bool) error {
+	hasPortless, hasSecure := false, false
+	for _, t := range targets {
+		hasPortless = hasPortless || t.Network != "tcp"
+		hasSecure = hasSecure || t.Scheme == "https"
+	}
+	switch {
+	case hasPortless && port != 0:
+		return fmt.Errorf("health check port %d: a target on a unix socket has no port, nor has a handler", port)
+	case secure && !hasSecure:
+		return errors.New("target TLS: none of the targets is an https:// one")
+	}
+	return nil
+}
