@@ -95,14 +95,7 @@ func (e *entrance) shows(s *site, v *version) bool {
 	if e == nil || v != nil && slices.Contains(e.named, v.status.Service) == e.only {
 		return true
 	}
-	if v == nil {
-		for v := range s.Versions() {
-			if e.shows(s, v) {
-				return true
-			}
-		}
-	}
-	return false
+	return v == nil && s.Has(func(v *version) bool { return e.shows(s, v) })
 }
 
 // isOwn reports whether e is that of a listener of the services' own.

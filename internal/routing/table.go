@@ -170,16 +170,9 @@ func (s *Site[V]) Route(target string) (v V, prefix, rest string) {
 	return v, "", ""
 }
 
-// Versions yields the versions that answer for paths of s, each for every prefix that it
-// has.
-func (s *Site[V]) Versions() iter.Seq[V] {
-	return func(yield func(V) bool) {
-		for _, r := range s.routes {
-			if !yield(r.version) {
-				return
-			}
-		}
-	}
+// Has reports whether ok holds for one of the versions that answer for paths of s.
+func (s *Site[V]) Has(ok func(V) bool) bool {
+	return slices.ContainsFunc(s.routes, func(r route[V]) bool { return ok(r.version) })
 }
 
 // wants yields what the services of s want, by their names.
