@@ -99,20 +99,22 @@ func TestFloodsOfHTTP2AllocateLittle(t *testing.T) {
 		ended bool  // the connection is ended
 		most  int64 // requests at once that reach the app
 		fills bool  // all of them are answered, as far as there is room
+		gone  bool  // none of them runs on
 	}{
 		"rapid reset": {true, func(f *http2.Framer, i uint32) error {
 			return errors.Join(open(f, 2*i+1, slow), f.WriteRSTStream(2*i+1, http2.ErrCodeCancel))
-		}, frames, false, 100, false}, // ended only where the server does not keep up
-		"more streams than allowed": {true, func(f *http2.Framer, i uint32) error { return open(f, 2*i+1, slow) }, frames, false, 100, false},
+		}, frames, false, 100, false, true}, // ended only where the server does not keep up
+		"more streams than allowed": {true, func(f *http2.Framer, i uint32) error { return open(f, 2*i+1, slow) }, frames, false, 100, false, false},
 		"CONTINUATION without end": {true, func(f *http2.Framer, i uint32) error {
 			if i == 0 {
 				return f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: slow, EndStream: true})
 			}
 			return f.WriteContinuation(1, false, make([]byte, 1<<10))
-		}, frames, true, 0, false},
-		"PING, and nothing read":         {false, func(f *http2.Framer, i uint32) error { return f.WritePing(false, [8]byte{}) }, 100 * frames, true, 0, false},
-		"SETTINGS, and nothing read":     {false, func(f *http2.Framer, i uint32) error { return f.WriteSettings() }, frames, false, 0, false},
-		"large answers without a window": {true, func(f *http2.Framer, i uint32) error { return open(f, 2*i+1, large) }, 100, false, 100, true},
+		}, frames, true, 0, false, false},
+		"PING, and nothing read":         {false, func(f *http2.Framer, i uint32) error { return f.WritePing(false, [8]byte{}) }, 100 * frames, true, 0, false, false},
+		"SETTINGS, and nothing read":     {false, func(f *http2.Framer, i uint32) error { return f.WriteSettings() }, frames, false, 0, false, false},
+		"SETTINGS":                       {true, func(f *http2.Framer, i uint32) error { return f.WriteSettings() }, frames, false, 0, false, false},
+		"large answers without a window": {true, func(f *http2.Framer, i uint32) error { return open(f, 2*i+1, large) }, 100, false, 100, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
@@ -158,6 +160,11 @@ func TestFloodsOfHTTP2AllocateLittle(t *testing.T) {
 			is.True(app.most.Load() <= tt.most+1) // a health check beside them
 			is.True(!tt.fills || app.most.Load() >= tt.most)
 			is.Equal(p.get("/"), "200 hello") // others are served
+			for until := time.Now().Add(patience); tt.gone && app.running.Load() > 0; runtime.Gosched() {
+				if time.Now().After(until) {
+					t.Fatalf("%d requests still run at the app", app.running.Load())
+				}
+			}
 			t.Logf("%d sent, %v; heap at most %.1f MiB more; %d requests reached the app, %d at once",
 				sent, failed, float64(grown)/(1<<20), app.all.Load(), app.most.Load())
 		})

@@ -147,7 +147,7 @@ func (s *server) stop() {
 	s.listeners.finish()
 	handedOn := make(chan struct{})
 	go s.handOn(handedOn)
-	if err := s.drain(ctx, serveQueue); err != nil {
+	if err := s.drain(ctx); err != nil {
 		s.logger.Warn("requests were cut off", "error", err)
 	}
 	s.control.End()
@@ -211,30 +211,16 @@ func (s *server) progress() *control.Stopping {
 	return &control.Stopping{Requests: s.handlers.Load(), Until: time.Unix(0, s.until.Load())}
 }
 
-// A queue says what becomes of clients that have connected and were not accepted yet.
-type queue int
-
-const (
-	serveQueue queue = iota // they are served, and then the sockets that listen are closed
-	leaveQueue              // they are left to another process that has the same sockets
-)
-
-// drain accepts no more connections, and returns when those that are there have ended,
-// or with ctx's error if that ends before. Their clients are told: by Connection: close
-// behind the request that is being served, or by GOAWAY. The servers wait for their
-// connections. The proxy waits for hijacked connections, which the servers do not know,
-// and ends event streams, which would not end by themselves.
-//
-// With serveQueue, the TCP sockets for clients are closed soon after the beginning. With
-// leaveQueue they stay open. That for UDP is closed when the last client of HTTP/3 is gone.
-func (s *server) drain(ctx context.Context, q queue) error {
-	if q == serveQueue {
-		s.listeners.finish()
-	}
+// drain returns when the connections that are there have ended, or with ctx's error if that
+// ends before. Their clients are told: by Connection: close behind the request that is being
+// served, or by GOAWAY. The servers wait for their connections. The proxy waits for hijacked
+// connections, which the servers do not know, and ends event streams, which would not end by
+// themselves. The socket for UDP is closed when the last client of HTTP/3 is gone.
+func (s *server) drain(ctx context.Context) error {
 	drained := make(chan error, 1+len(s.frontends))
 	go shutdown(ctx, s.proxy.Shutdown, drained)
 	for _, f := range s.frontends {
-		go shutdown(ctx, func(ctx context.Context) error { return s.shutdownFrontend(ctx, f, q) }, drained)
+		go shutdown(ctx, func(ctx context.Context) error { return s.shutdownFrontend(ctx, f) }, drained)
 	}
 	var errs []error
 	for range cap(drained) {
@@ -244,9 +230,9 @@ func (s *server) drain(ctx context.Context, q queue) error {
 }
 
 // shutdownFrontend shuts f down. It closes the socket for UDP as soon as nobody needs it.
-func (s *server) shutdownFrontend(ctx context.Context, f frontend, q queue) error {
+func (s *server) shutdownFrontend(ctx context.Context, f frontend) error {
 	err := f.server.Shutdown(ctx)
-	if err == nil && q == serveQueue && f.protocol == "http3" {
+	if err == nil && f.protocol == "http3" {
 		s.listeners.quic.Close()
 		s.closeDatagrams()
 	}
