@@ -144,3 +144,19 @@ func TestHandshakeThatFailedSaysHow(t *testing.T) {
 	nginx := failed("a:1", advice.Probe{Cause: "status", Status: 400, Body: "<title>400 No required SSL certificate was sent</title>"})
 	is.True(strings.Contains(hint(t, "a.test", nginx), "wants a certificate of its client"))
 }
+
+func TestCallOfGRPCHasHintsOfItsOwn(t *testing.T) {
+	is := is.New(t)
+	for cause, want := range map[string]string{
+		"not_grpc":        "check the app without HealthCheck.GRPC",
+		"not_serving":     "the app says that it is not ready",
+		"no_health":       "register the health service",
+		"unknown_service": "leave HealthCheck.GRPCService empty",
+		"unauthorized":    "exempt /grpc.health.v1.Health/Check from that",
+		"forbidden":       "exempt /grpc.health.v1.Health/Check from that",
+		"server_error":    "the app fails", // as for a GET
+	} {
+		said := hint(t, "", failed("h2c://a:1", advice.Probe{Cause: cause, Status: 200, URL: "http://a:1/grpc.health.v1.Health/Check"}))
+		is.True(strings.Contains(said, want)) // cause
+	}
+}
