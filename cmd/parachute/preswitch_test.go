@@ -94,7 +94,9 @@ func TestProgramBeforeTheSwitchIsKilledWithItsDeploy(t *testing.T) {
 		"a newer one":   {func(t *testing.T, env environment, _ *process, newer *app) { deploy(t, env, newer) }, 4, "superseded"},
 		"an interrupt":  {func(_ *testing.T, _ environment, p *process, _ *app) { p.signal(os.Interrupt) }, 1, "nothing was changed"},
 		"a lost client": {func(_ *testing.T, _ environment, p *process, _ *app) { p.signal(syscall.SIGKILL) }, -1, ""},
-		"a removal":     {func(t *testing.T, env environment, _ *process, _ *app) { inProcess(t, env, "remove", "default").wait(t) }, 4, "superseded"},
+		"a removal": {func(t *testing.T, env environment, _ *process, _ *app) {
+			inProcess(t, env, "remove", "default").wait(t)
+		}, 4, "superseded"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
