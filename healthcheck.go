@@ -224,7 +224,7 @@ func (p *prober) ask(ctx context.Context, u upstream.Options) Probe {
 }
 
 // open returns the transport for one probe.
-func (p *prober) open(u upstream.Options) transport {
+func (p *prober) open(u upstream.Options) upstream.Transport {
 	if p.check.IsCall() || p.endpoint.Scheme == "h2c" {
 		return upstream.NewH2C(u)
 	}

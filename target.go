@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
@@ -18,7 +17,6 @@ import (
 	"github.com/shahnk19/parachute/internal/duration"
 	"github.com/shahnk19/parachute/internal/ejection"
 	"github.com/shahnk19/parachute/internal/endpoint"
-	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/health"
 	"github.com/shahnk19/parachute/internal/histogram"
@@ -41,7 +39,7 @@ type target struct {
 	token    string          // stands for it in cookies
 	origin   location.Origin // which it may take for the clients'
 	name     *resolve.Name   // of the host in address; nil: there is none to look up
-	conns    transport
+	conns    upstream.Transport
 	exchange forward.Exchange // of conns, for requests that no client sent
 	http2    bool             // it speaks HTTP/2, if only for gRPC calls
 	check    HealthCheck
@@ -90,7 +88,7 @@ func (p *Proxy) newTarget(at endpoint.Target, s *spec, m *monitor) *target {
 		label:    []string{at.Given},
 		token:    affinity.Token(p.options.AffinityKey, s.Service, at.Given),
 		name:     name,
-		conns:    newTransport(at.Endpoint, u),
+		conns:    upstream.For(at.Scheme, u),
 		check:    s.HealthCheck,
 		prober:   newProber(at.Endpoint, u, s, p.options.UserAgent, p.hop, name),
 		trust:    secured.Identity,
@@ -446,26 +444,6 @@ func (g *group) recent(at time.Duration) BakeFigures {
 		return BakeFigures{}
 	}
 	return BakeFigures(bake.FiguresOf(g.tally.Window(at)))
-}
-
-// A transport carries the exchanges with a target. Its methods are those of
-// upstream.Pool.
-type transport interface {
-	Exchange(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error)
-	Group() *upstream.Group
-	CloseStale()
-	Close()
-}
-
-// newTransport returns the transport of a target at an endpoint.
-func newTransport(at endpoint.Endpoint, o upstream.Options) transport {
-	switch at.Scheme {
-	case "h2c":
-		return upstream.NewH2C(o)
-	case "https":
-		return upstream.NewSecure(o)
-	}
-	return upstream.New(o)
 }
 
 // lookedUp returns the name of the target's host, or nil if there is nothing to
