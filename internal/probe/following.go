@@ -28,11 +28,9 @@ type Subject[K comparable, R any] struct {
 
 // A Following is a Subject that is being checked.
 type Following[K comparable, R any] struct {
-	schedule *Schedule[K, R]
-	subject  Subject[K, R]
-	stop     context.CancelFunc // ends the eager checks
-	settled  chan struct{}      // closed when these have ended
-	regular  *Member[K, R]      // nil: they were stopped. Valid once settled is closed
+	stop    context.CancelFunc // ends the eager checks
+	settled chan struct{}      // closed when these have ended
+	regular *Member[K, R]      // nil: they were stopped. Valid once settled is closed
 }
 
 // Follow begins to check a Subject: at once, and then after pauses of 50, 100, 200 ms
@@ -41,14 +39,13 @@ type Following[K comparable, R any] struct {
 // Follow was called. The caller must call Stop.
 func (s *Schedule[K, R]) Follow(subject Subject[K, R]) *Following[K, R] {
 	ctx, stop := context.WithCancel(context.Background())
-	f := &Following[K, R]{schedule: s, subject: subject, stop: stop, settled: make(chan struct{})}
-	go f.checkEagerly(ctx)
+	f := &Following[K, R]{stop: stop, settled: make(chan struct{})}
+	go f.checkEagerly(ctx, s, subject) // which keeps none of them
 	return f
 }
 
-func (f *Following[K, R]) checkEagerly(ctx context.Context) {
+func (f *Following[K, R]) checkEagerly(ctx context.Context, schedule *Schedule[K, R], s Subject[K, R]) {
 	defer close(f.settled)
-	s := &f.subject
 	for pause := firstPause; ; pause *= 2 {
 		result := s.Run(ctx)
 		if ctx.Err() != nil {
@@ -65,7 +62,7 @@ func (f *Following[K, R]) checkEagerly(ctx context.Context) {
 		case <-time.After(wait):
 		}
 	}
-	f.regular = f.schedule.Join(s.Key, s.Share, s.Report)
+	f.regular = schedule.Join(s.Key, s.Share, s.Report)
 }
 
 // Stop ends the checks. After it returns, none of the Subject's funcs runs, but for a
