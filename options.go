@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -22,25 +21,17 @@ import (
 
 	"github.com/shahnk19/parachute/internal/affinity"
 	"github.com/shahnk19/parachute/internal/agent"
-	"github.com/shahnk19/parachute/internal/answer"
 	"github.com/shahnk19/parachute/internal/bake"
-	"github.com/shahnk19/parachute/internal/buffer"
-	"github.com/shahnk19/parachute/internal/credentials"
 	"github.com/shahnk19/parachute/internal/deep"
 	"github.com/shahnk19/parachute/internal/duration"
 	"github.com/shahnk19/parachute/internal/endpoint"
-	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
-	"github.com/shahnk19/parachute/internal/headers"
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/keypair"
 	"github.com/shahnk19/parachute/internal/naming"
-	"github.com/shahnk19/parachute/internal/networks"
-	"github.com/shahnk19/parachute/internal/pages"
-	"github.com/shahnk19/parachute/internal/redirects"
 	"github.com/shahnk19/parachute/internal/routing"
+	"github.com/shahnk19/parachute/internal/rules"
 	"github.com/shahnk19/parachute/internal/split"
-	"github.com/shahnk19/parachute/internal/sticky"
 	"github.com/shahnk19/parachute/internal/verbose"
 	"github.com/shahnk19/parachute/internal/wire"
 )
@@ -785,7 +776,7 @@ type spec struct {
 	wants
 	targets   []endpoint.Target // of Targets, then of ReadTargets
 	targetTLS targetTLS
-	rules     *rules
+	rules     *rules.Rules
 	pair      *keypair.Pair // of certificate files; nil: TLS asks for none
 	split     *split.Split  // of a rollout; nil: nobody goes there
 }
@@ -809,7 +800,7 @@ func (p *Proxy) parse(d Deployment) (*spec, error) {
 // parseWithoutFiles is parse but for what the files have that d names. After an
 // error the spec has what d can claim, for a service keeps that.
 func (p *Proxy) parseWithoutFiles(d Deployment) (*spec, error) {
-	s, err := d.parse()
+	s, err := p.parseData(d)
 	err = p.checkHandlers(s, err)
 	if s.Policy = policyOf(&s.Deployment); p.options.NoHTTPS != nil {
 		s.Policy.TLS = routing.TLS{}
@@ -817,9 +808,9 @@ func (p *Proxy) parseWithoutFiles(d Deployment) (*spec, error) {
 	return s, err
 }
 
-// parse returns d complete, with what it claims, and its targets. To parse what it
+// parseData returns d complete, with what it claims, and its targets. To parse what it
 // returns changes nothing.
-func (d Deployment) parse() (*spec, error) {
+func (p *Proxy) parseData(d Deployment) (*spec, error) {
 	s := &spec{Deployment: deep.Copy(d)}
 	unclaimable := s.parseClaims()
 	if err := checkServiceName(s.Service); err != nil {
@@ -835,8 +826,8 @@ func (d Deployment) parse() (*spec, error) {
 	if err := s.TLS.check(s.Hosts); err != nil {
 		return s, err
 	}
-	if err := s.checkRequests(); err != nil {
-		return s, err
+	if err := p.settings(&s.Deployment).Check(); err != nil {
+		return s, invalid(err)
 	}
 	if err := checkTexts(s.Release, s.By); err != nil {
 		return s, err
@@ -873,8 +864,8 @@ func (p *Proxy) readFiles(s *spec) (err error) {
 	if s.targetTLS, err = s.TargetTLS.readFile(); err != nil {
 		return err
 	}
-	if s.rules, err = newRules(&s.Deployment, p); err != nil {
-		return err
+	if s.rules, err = rules.New(p.settings(&s.Deployment), rules.Shared{Pages: p.pages, Checks: p.checks, Spool: p.spool}); err != nil {
+		return invalid(err)
 	}
 	if s.Policy.TLS.Mode == string(TLSFiles) {
 		s.pair, err = s.TLS.loadPair(s.Hosts)
@@ -882,89 +873,26 @@ func (p *Proxy) readFiles(s *spec) (err error) {
 	return err
 }
 
-// rules are what a Deployment says of each request, ready to be applied.
-type rules struct {
-	pages     *pages.Set // nil: the Proxy's
-	networks  networks.Rules
-	users     *credentials.Users // nil: no password is asked for
-	redirects redirects.Rules
-	affinity  *sticky.Cookie    // nil: no visitor stays with a target
-	trusted   []netip.Prefix    // who is believed what a request has been through
-	request   func(http.Header) // changes what goes to a target; nil: nothing does
-	answer    answer.Rules
-}
-
-// newRules returns the rules of a normalized Deployment. Pages that the service
-// lacks are those of p. An error is ErrInvalid.
-func newRules(d *Deployment, p *Proxy) (*rules, error) {
-	r := &rules{trusted: p.options.TrustedProxies, redirects: make(redirects.Rules, len(d.Redirects))}
-	switch d.Forwarded.Trust {
-	case TrustEverybody:
-		r.trusted = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
-	case TrustNobody:
-		r.trusted = nil
+// settings returns what a complete Deployment says of each request.
+func (p *Proxy) settings(d *Deployment) *rules.Settings {
+	s := &rules.Settings{
+		Access:          rules.Access(d.Access),
+		Headers:         rules.Headers(d.Headers),
+		Buffer:          rules.Buffer(d.Buffer),
+		Trust:           string(d.Forwarded.Trust),
+		ClientHeader:    d.Forwarded.ClientHeader,
+		TrustedProxies:  p.options.TrustedProxies,
+		ErrorPages:      d.ErrorPages,
+		Affinity:        d.Affinity,
+		PathPrefixes:    d.PathPrefixes,
+		WriterAffinity:  d.Timeouts.WriterAffinity,
+		MaxRequestBody:  d.MaxRequestBody,
+		MaxResponseBody: d.MaxResponseBody,
 	}
-	for _, redirect := range d.Redirects {
-		if err := r.redirects.Add(redirect.From, redirect.To); err != nil {
-			return nil, invalid(err)
-		}
+	for _, r := range d.Redirects {
+		s.Redirects = append(s.Redirects, rules.Redirect(r))
 	}
-	r.answer = answer.Rules{Release: d.Headers.Release, ScopeCookies: d.Headers.ScopeCookies, WriterAffinity: d.Timeouts.WriterAffinity}
-	if d.Headers.HSTS != "" {
-		r.answer.HSTS = []string{d.Headers.HSTS}
-	}
-	parsed, err := headers.ParseRequest(d.Headers.Request)
-	if err == nil && len(d.Headers.Request) > 0 {
-		r.request = parsed.Apply
-	}
-	if err == nil {
-		parsed, err = headers.ParseResponse(d.Headers.Response)
-	}
-	if err == nil && len(d.Headers.Response) > 0 {
-		r.answer.Headers = parsed.Apply
-	}
-	if err == nil {
-		r.networks, err = networks.Parse(d.Access.Allow, d.Access.Deny)
-	}
-	if err == nil && d.Access.BasicAuthFile != "" {
-		r.users, err = credentials.Load(d.Access.BasicAuthFile, p.checks)
-	}
-	if err == nil && d.ErrorPages != "" {
-		r.pages, err = p.pages.Load(d.ErrorPages)
-	}
-	if err == nil && d.Affinity != "" {
-		r.affinity, err = sticky.Parse(d.Affinity, d.PathPrefixes)
-	}
-	if err != nil {
-		return nil, invalid(err)
-	}
-	if ahead := d.Buffer.Responses; ahead || d.MaxResponseBody > 0 {
-		limits := buffer.Limits{Memory: d.Buffer.Memory, Size: d.MaxResponseBody}
-		r.answer.Take = func(res *http.Response, method string) (full, err error) {
-			return p.spool.BufferResponse(res, method, ahead, limits)
-		}
-	}
-	return r, nil
-}
-
-// checkRequests returns why what d says of requests cannot be. Rules, networks,
-// redirects and files are checked where they are read.
-func (d *Deployment) checkRequests() error {
-	switch {
-	case d.MaxRequestBody < 0 || d.MaxResponseBody < 0:
-		return faultf(ErrInvalid, "limits of %d bytes for a request and %d for a response: want 0 for no limit, or more", d.MaxRequestBody, d.MaxResponseBody)
-	case d.ErrorPages != "" && !filepath.IsAbs(d.ErrorPages):
-		return faultf(ErrInvalid, "error pages %q: want an absolute path of their folder", d.ErrorPages)
-	case d.Access.BasicAuthFile != "" && !filepath.IsAbs(d.Access.BasicAuthFile):
-		return faultf(ErrInvalid, "basic auth file %q: want an absolute path", d.Access.BasicAuthFile)
-	case !slices.Contains([]Trust{TrustProxies, TrustEverybody, TrustNobody}, d.Forwarded.Trust):
-		return faultf(ErrInvalid, "trust in forwarded headers %q: want %q, %q, or nothing for the trusted proxies", d.Forwarded.Trust, TrustEverybody, TrustNobody)
-	case d.Forwarded.ClientHeader != "" && !field.CanSend(d.Forwarded.ClientHeader, ""):
-		return faultf(ErrInvalid, "client header %q: want the name of a header, such as CF-Connecting-IP", d.Forwarded.ClientHeader)
-	case d.Headers.HSTS != "":
-		return invalid(headers.CheckHSTS(d.Headers.HSTS))
-	}
-	return nil
+	return s
 }
 
 // isSame reports whether d asks for what other does. Both are complete.

@@ -236,7 +236,7 @@ func (q *request) findVersion(s *site) *site {
 	o.Service, o.Generation, o.Deployment, o.Prefix = version.status.Service, version.status.Generation, d, prefix
 	if d.Forwarded != q.trusted { // the service has settings of its own
 		q.trusted = d.Forwarded
-		q.client = forward.ClientOf(q.r, version.rules.trusted, d.Forwarded.ClientHeader)
+		q.client = forward.ClientOf(q.r, version.rules.Trusted, d.Forwarded.ClientHeader)
 		o.Client = q.client.Addr
 	}
 	return s
@@ -296,7 +296,7 @@ func (q *request) attempt() (again bool) {
 		return false
 	}
 	q.chooseGroup()
-	if cookie := version.rules.affinity; cookie != nil {
+	if cookie := version.rules.Affinity; cookie != nil {
 		q.visitor = cookie.Visitor(q.r.Header)
 	}
 	lane := q.group.Pick(q.start.Sub(q.proxy.began), q.tried, q.isReadOnly(), q.visitor)
@@ -318,14 +318,14 @@ func (q *request) authorize() bool {
 	if !q.proxy.trustsExplicitly { // then a field of the request must not open the door
 		addr = forward.ClientOf(q.r, nil, "").Addr
 	}
-	if !rules.networks.Allows(addr) {
+	if !rules.Networks.Allows(addr) {
 		q.refuse(reason.Denied, nil)
 		return false
 	}
-	if rules.users != nil && !q.authenticate() {
+	if rules.Users != nil && !q.authenticate() {
 		return false
 	}
-	location, ok := rules.redirects.Location(q.target)
+	location, ok := rules.Redirects.Location(q.target)
 	if ok {
 		q.redirectTo(location)
 	}
@@ -342,7 +342,7 @@ func (q *request) authenticate() bool {
 	defer q.countWait(time.Now())
 	ctx, cancel := context.WithTimeout(q.r.Context(), passwordLimit)
 	defer cancel()
-	ok, err := q.version.rules.users.Allows(ctx, q.r.Header)
+	ok, err := q.version.rules.Users.Allows(ctx, q.r.Header)
 	switch {
 	case q.r.Context().Err() != nil:
 		q.abort(reason.Gone, q.r.Context().Err())
@@ -548,7 +548,7 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 		BodyAtHand:    q.body != nil,
 		Stream:        passage,
 		NoCloseFrames: &l.NoCloseFrames,
-		Request:       q.version.rules.request,
+		Request:       q.version.rules.Request,
 		Answer:        edit,
 	})
 	if editor != nil {
@@ -591,7 +591,7 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 // l's target, as far as that is news to them. It returns what takes that back, or nil.
 func (q *request) keepVisitor(l *lane) (forget func()) {
 	var set []string
-	if cookie := q.version.rules.affinity; cookie != nil && !q.visitor.Has(l.Token()) {
+	if cookie := q.version.rules.Affinity; cookie != nil && !q.visitor.Has(l.Token()) {
 		set = cookie.Set(q.visitor, l.Token(), q.group.Other(q.visitor, l), q.client.IsSecure(q.r))
 	}
 	if q.setCookie != "" {
@@ -620,7 +620,7 @@ const maxLosses = 3
 // newAnswerEditor returns what edits the answer before it is passed on, or nil if
 // it is passed on as it is. forget is what keepVisitor returned.
 func (q *request) newAnswerEditor(forget func()) *answer.Editor {
-	rules, hasReaders := &q.version.rules.answer, len(q.group.Readers) > 0
+	rules, hasReaders := &q.version.rules.Answer, len(q.group.Readers) > 0
 	if rules.IsZero() && !hasReaders && forget == nil {
 		return nil
 	}
@@ -664,8 +664,8 @@ func (q *request) refusePage(why reason.Reason, message string, err error) {
 	}
 	q.setReason(why, err)
 	set := q.proxy.pages
-	if q.version != nil && q.version.rules.pages != nil {
-		set = q.version.rules.pages
+	if q.version != nil && q.version.rules.Pages != nil {
+		set = q.version.rules.Pages
 	}
 	o := &q.outcome
 	o.Status, o.Header = why.Status(), q.w.Header()

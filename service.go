@@ -24,6 +24,7 @@ import (
 	"github.com/shahnk19/parachute/internal/interrupted"
 	"github.com/shahnk19/parachute/internal/publish"
 	"github.com/shahnk19/parachute/internal/routing"
+	"github.com/shahnk19/parachute/internal/rules"
 	"github.com/shahnk19/parachute/internal/split"
 	"github.com/shahnk19/parachute/internal/trial"
 	"github.com/shahnk19/parachute/internal/underway"
@@ -1001,7 +1002,7 @@ type version struct {
 	status       Status           // as Commit gets it
 	wants                         // what it has, which no other service can have
 	certificates *certificate.Set // of the certificates of its hosts; nil if the service failed
-	rules        *rules           // what its Deployment says of each request; empty if the service failed
+	rules        *rules.Rules     // what its Deployment says of each request; empty if the service failed
 	targetTLS    targetTLS        // of its targets, whichever came with a rollout
 	hop          []string         // of one: what its requests are known by; nil if the service failed
 	main         group            // empty if the service failed
@@ -1030,7 +1031,7 @@ func newVersion(status Status, w wants, main group) *version {
 		status:   status,
 		wants:    w,
 		main:     main,
-		rules:    new(rules),
+		rules:    new(rules.Rules),
 		replaced: make(chan struct{}),
 		resumed:  make(chan struct{}),
 		waiting:  new(waiting.Room),

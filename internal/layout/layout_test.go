@@ -26,7 +26,8 @@ const (
 // The house has four floors, and imports point down: cmd/parachute, then
 // cmd/parachute/internal, then the root, then internal.
 const (
-	ruleMechanism = "internal/* stands on the standard library and golang.org/x, and of each other only on leaves, which import nothing of ours"
+	ruleMechanism = "internal/* stands on the standard library and golang.org/x, and of each other only on leaves, which import nothing of ours; the assemblies alone stand on mechanisms"
+	ruleAssembly  = "only the root, and tests, import an assembly"
 	ruleRoot      = "the root stands on the standard library, golang.org/x/crypto, golang.org/x/net/idna and internal/*: an embedder pulls in nothing else"
 	ruleBinary    = "cmd/parachute/internal/* stands on the root, leaves of internal, and what it needs from outside, never on each other; server alone assembles the others"
 	ruleCommand   = "cmd/parachute stands on cmd/parachute/internal/*, the root and internal/*"
@@ -44,6 +45,11 @@ const (
 var rootFiles = []string{
 	"healthcheck.go", "options.go", "parachute.go", "router.go", "service.go", "target.go", "tls.go",
 }
+
+// assemblies put several mechanisms together, where the root would have to. They know
+// nothing of services, and nobody stands on them but the root: a mechanism that another
+// needs a part of has that part in a leaf.
+var assemblies = []string{"internal/rules"}
 
 // entries are what else may lie there.
 var entries = []string{
@@ -193,6 +199,8 @@ func broken(dir, imp string, test, leaf bool) string {
 		return ruleTestsOnly
 	case within(imp, module+"/internal/e2e"):
 		return ruleEndToEnd
+	case isAssembly(strings.TrimPrefix(imp, module+"/")) && dir != "." && !test:
+		return ruleAssembly
 	}
 	switch {
 	case within(dir, "examples"), within(dir, "internal/e2e"):
@@ -206,10 +214,13 @@ func broken(dir, imp string, test, leaf bool) string {
 	case within(dir, "internal"):
 		// proxytest is for tests, and serves with what they test.
 		return unless(test || leaf || standard(imp) || within(imp, "golang.org/x") ||
+			isAssembly(dir) && within(imp, module+"/internal") ||
 			dir == "internal/proxytest" && imp == module+"/internal/http1", ruleMechanism)
 	}
 	return rulePlace
 }
+
+func isAssembly(dir string) bool { return slices.Contains(assemblies, dir) }
 
 func mayBinary(dir, imp string) bool {
 	if !within(imp, module) || imp == module {
@@ -301,6 +312,11 @@ func TestEachImportRuleCanBeBroken(t *testing.T) {
 		{"internal/gate", module, false, ruleMechanism},
 		{"internal/proxytest", ours + "internal/gate", false, ruleMechanism},
 		{"internal/forward", ours + "internal/field", false, ""},
+		{"internal/rules", ours + "internal/pages", false, ""},
+		{"internal/rules", module, false, ruleMechanism},
+		{".", ours + "internal/rules", false, ""},
+		{"internal/gate", ours + "internal/rules", false, ruleAssembly},
+		{"cmd/parachute", ours + "internal/rules", false, ruleAssembly},
 		{"internal/gate", ours + "internal/proxytest", false, ruleTestsOnly},
 		{"internal/gate", ours + "internal/proxytest", true, ""},
 
