@@ -396,3 +396,25 @@ func TestTakeoverWithAnotherPortGivesTheOldOneUp(t *testing.T) {
 	_, err = net.Dial("tcp", address)
 	is.True(errors.Is(err, syscall.ECONNREFUSED)) // nobody waits there in vain
 }
+
+func TestLogIsFollowedOverAnUpgrade(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	env := newEnvironment(t)
+	_, address := startProxy(t, asBinary, env)
+	endProxy(t, env)
+	is.Equal(deploy(t, env, newApp(t, "web")), 0)
+	following := inProcess(t, env, "logs", "--follow")
+	following.stdout.await(t, following, `"msg":"switched"`) // it is there
+	for _, path := range []string{"/first", "/second"} {
+		is.Equal(inProcess(t, env, "upgrade", "--wait").wait(t), 0)
+		answer, err := get(newClient(t), address, "localhost", path)
+		is.NoErr(err)
+		is.Equal(answer, "200 web")
+		following.stdout.await(t, following, `"path":"`+path+`"`)
+	}
+	is.Equal(strings.Count(following.stdout.String(), `"path":"/first"`), 1)     // no line comes twice
+	is.Equal(strings.Count(following.stdout.String(), `"msg":"taking over"`), 2) // and none is missing of those at the beginning
+	following.interrupt()
+	is.Equal(following.wait(t), 0)
+}

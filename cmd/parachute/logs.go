@@ -26,7 +26,7 @@ type logsCommand struct {
 func (logsCommand) Help() string {
 	return `The proxy keeps the last 500 lines of requests in memory, and the last 500 of everything else: what happened to services, warnings and errors. They are those of its log on standard output, in the same form. On a terminal they are shown in columns: when, which service, the status, the request, and how long it took. With "run --no-access-log" there are no lines of requests. A restart of the proxy forgets all lines.
 
-With --follow, lines that come faster than they can be printed are left out, and a line says how many. An interrupt ends the command with exit code 0. If the proxy ends or is restarted, the exit code is 5.`
+With --follow, lines that come faster than they can be printed are left out, and a line says how many. An interrupt ends the command with exit code 0. It goes on with the process that takes the place of the proxy in an upgrade. If the proxy ends or is restarted, the exit code is 5.`
 }
 
 func (logsCommand) Examples() string {

@@ -110,7 +110,14 @@ func (c *handlers) logs(w http.ResponseWriter, r *http.Request) {
 	}
 	out.begin(cmp.Or(c.server.Logs.ContentType, contentLines))
 	c.server.writeLog(ctx, q, out)
+	if q.Follow && c.server.successor.Load() != nil {
+		w.Header().Set(http.TrailerPrefix+goesOnField, "true")
+	}
 }
+
+// goesOnField is a trailer which says that the log goes on in another process, which has
+// taken the place of this one.
+const goesOnField = "Parachute-Log-Goes-On"
 
 // hasServiceOrLines reports whether a service has lines, or might have.
 func (c *handlers) hasServiceOrLines(service string) bool {
