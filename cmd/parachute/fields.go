@@ -89,6 +89,8 @@ func flags() map[string]string {
 
 		"Headers.RewriteLocation": "--rewrite-location",
 
+		"ACME.DNS": "parachute run --acme-dns-command or parachute run --acme-dns-server",
+
 		"Proxy.Services":     "parachute list",
 		"Proxy.Certificates": "parachute certificates",
 		"Proxy.Remove":       "parachute remove",

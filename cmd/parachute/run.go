@@ -14,6 +14,7 @@ import (
 
 	"github.com/shahnk19/parachute"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/accesslog"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/acmedns"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/handover"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/notify"
@@ -59,6 +60,7 @@ type runCommand struct {
 	ACMEEABKID     string     `name:"acme-eab-kid" envar:"both" group:"TLS:" placeholder:"ID" help:"Identifier of the key that binds the ACME account to one at the certificate authority."`
 	ACMEEABHMACKey secret     `name:"acme-eab-hmac-key" envar:"both" group:"TLS:" placeholder:"KEY" help:"That key, in base64url. In a variable it is not seen in the list of processes."`
 	ACMECARoot     string     `name:"acme-ca-root" envar:"both" group:"TLS:" placeholder:"FILE" help:"Certificate authorities, in PEM form, by which the ACME server itself is verified, beside the system's."`
+	dnsFlags
 
 	ReadHeaderTimeout durationLimit `envar:"both" group:"Limits for clients:" placeholder:"10s" help:"How long the head of a request may take; 0 is no limit."`
 	IdleTimeout       durationLimit `envar:"both" group:"Limits for clients:" placeholder:"75s" help:"How long a connection without a request is kept; 0 is no limit."`
@@ -154,6 +156,10 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 	if err == nil {
 		page, err = c.pageFlags.config()
 	}
+	var records acmedns.Config
+	if err == nil {
+		records, err = c.dnsFlags.config()
+	}
 	var told notify.Config
 	if err == nil {
 		told, err = c.notifyFlags.config()
@@ -183,6 +189,7 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 		KamalMetrics:  p.environ.asKamal && c.KamalMetrics == nil || c.KamalMetrics != nil && *c.KamalMetrics,
 		MinTLSVersion: uint16(c.TLSMinVersion),
 		ACME:          authority,
+		ACMEDNS:       records,
 		Limits: server.Limits{
 			ReadHeader:   time.Duration(c.ReadHeaderTimeout),
 			Idle:         time.Duration(c.IdleTimeout),

@@ -9,7 +9,6 @@ import (
 	"io"
 	"log"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -24,7 +23,6 @@ import (
 	"github.com/letsencrypt/pebble/v2/db"
 	"github.com/letsencrypt/pebble/v2/va"
 	"github.com/letsencrypt/pebble/v2/wfe"
-	"github.com/miekg/dns"
 )
 
 // An authority is a Pebble for which every name leads to its two doors.
@@ -34,7 +32,8 @@ type authority struct {
 	issuerFile string         // by whom its certificates are, PEM encoded
 	roots      *x509.CertPool // the same
 
-	tls, http *door // what it validates TLS-ALPN-01 and HTTP-01 at
+	tls, http *door       // what it validates TLS-ALPN-01 and HTTP-01 at
+	dns       *nameserver // what it asks for addresses and TXT records
 
 	pebble       http.Handler
 	pebbleMu     sync.Mutex // held while pebble answers: two requests at once can lock it up for good
@@ -67,7 +66,7 @@ type authorityConfig struct {
 // newAuthority runs a Pebble until the test ends.
 func newAuthority(t *testing.T, config authorityConfig) *authority {
 	t.Helper()
-	a := &authority{tls: newDoor(t), http: newDoor(t), orders: make(map[string]int)}
+	a := &authority{tls: newDoor(t), http: newDoor(t), dns: newNameserver(t), orders: make(map[string]int)}
 	a.changed.L = &a.mu
 	root := a.makePebble(t, config)
 	server := httptest.NewTLSServer(a)
@@ -101,7 +100,7 @@ func (a *authority) makePebble(t *testing.T, config authorityConfig) (root []byt
 	}
 	profiles := map[string]ca.Profile{"default": {ValidityPeriod: uint64(config.validity / time.Second)}}
 	issuer := ca.New(logger, store, "", "ecdsa", 0, 1, profiles)
-	validator := va.New(logger, a.http.port(), a.tls.port(), false, newDNS(t), store)
+	validator := va.New(logger, a.http.port(), a.tls.port(), false, a.dns.address, store)
 	pebbleEnv.Lock()
 	defer pebbleEnv.Unlock()
 	os.Setenv("PEBBLE_WFE_NONCEREJECT", strconv.Itoa(config.badNonces))
@@ -218,36 +217,4 @@ type statusWriter struct {
 func (w *statusWriter) WriteHeader(status int) {
 	w.status = status
 	w.ResponseWriter.WriteHeader(status)
-}
-
-// newDNS serves a DNS, in which all names have the address 127.0.0.1, until the
-// test ends, and returns where.
-func newDNS(t *testing.T) (address string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &dns.Server{Listener: l, Handler: dns.HandlerFunc(resolve)}
-	var serving sync.WaitGroup
-	serving.Go(func() { server.ActivateAndServe() })
-	t.Cleanup(func() {
-		server.Shutdown()
-		l.Close() // where Shutdown came before the server had begun
-		serving.Wait()
-	})
-	return l.Addr().String()
-}
-
-func resolve(w dns.ResponseWriter, question *dns.Msg) {
-	answer := new(dns.Msg).SetReply(question)
-	for _, q := range question.Question {
-		if q.Qtype == dns.TypeA {
-			answer.Answer = append(answer.Answer, &dns.A{
-				Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypeA, Class: dns.ClassINET},
-				A:   net.IPv4(127, 0, 0, 1),
-			})
-		}
-	}
-	w.WriteMsg(answer)
 }

@@ -80,6 +80,9 @@ func (r *records) set(ctx context.Context, host, value string) error {
 // removeAll removes what was set. It does so as well where the order was given up, for
 // records are left over otherwise.
 func (r *records) removeAll() {
+	if len(r.all) == 0 {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), recordTimeout)
 	defer cancel()
 	part := func() { time.AfterFunc(partingTimeout, cancel) }

@@ -103,6 +103,7 @@ func (i *Issuer) authorize(ctx context.Context, client *acme.Client, o *acme.Ord
 	var accepted []*acme.Challenge
 	var authorizations []string
 	records := i.newRecords()
+	defer records.removeAll()
 	for _, url := range o.AuthzURLs {
 		z, err := client.GetAuthorization(ctx, url)
 		if err != nil {
@@ -118,7 +119,7 @@ func (i *Issuer) authorize(ctx context.Context, client *acme.Client, o *acme.Ord
 		if c.Type == dns01 {
 			var value string
 			if value, err = client.DNS01ChallengeRecord(c.Token); err == nil {
-				defer records.removeAll()
+				note("the TXT record that proves " + z.Identifier.Value + " is being set")
 				err = records.set(ctx, z.Identifier.Value, value)
 			}
 		} else {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/shahnk19/parachute"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/accesslog"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/acmedns"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/asflags"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/certstore"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
@@ -122,8 +123,10 @@ type Config struct {
 	MinTLSVersion uint16
 
 	// ACME says where automatic certificates come from. They are kept in
-	// DataDir, whatever Cache and CacheAt say.
-	ACME parachute.ACME
+	// DataDir, whatever Cache and CacheAt say. ACMEDNS says how TXT records are
+	// set for them, whatever DNS says.
+	ACME    parachute.ACME
+	ACMEDNS acmedns.Config
 
 	// Limits are the limits for clients.
 	Limits Limits
@@ -458,6 +461,7 @@ func newServer(c Config, p parts) *server {
 	}
 	options.Spool.Dir = c.SpoolDir
 	options.ACME.Cache, options.ACME.Hold = p.certificates, p.hold
+	options.ACME.DNS = c.ACMEDNS.DNS(p.logger)
 	options.ACME.CacheAt = func(dir string) autocert.Cache { return certstore.At(dir) }
 	if !c.NoAccessLog {
 		options.Observe = p.log.Observe

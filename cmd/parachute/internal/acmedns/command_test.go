@@ -1,0 +1,139 @@
+package acmedns_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/acmedns"
+)
+
+// script writes a shell script and returns its path.
+func script(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "set-record")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// byCommand returns what sets records by a script, and its log.
+func byCommand(t *testing.T, text string) (parachute.DNS, *bytes.Buffer) {
+	t.Helper()
+	log := new(bytes.Buffer)
+	withoutTime := func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}
+	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
+	return acmedns.Config{Command: script(t, text), Always: true}.DNS(logger), log
+}
+
+func TestCommandGetsActionNameAndValueWithoutAShell(t *testing.T) {
+	is := is.New(t)
+	d, log := byCommand(t, `printf '%s|' "$@"; echo; echo "and this" >&2`)
+	is.True(d.Always)
+	is.NoErr(d.Present(t.Context(), "_acme-challenge.example.com", "a$(b) c"))
+	is.NoErr(d.Cleanup(t.Context(), "_acme-challenge.example.com", "-x"))
+	is.Equal(log.String(), `level=INFO msg="command for TXT records" action=present name=_acme-challenge.example.com said="present|_acme-challenge.example.com|a$(b) c|"
+level=INFO msg="command for TXT records" action=present name=_acme-challenge.example.com said="and this"
+level=INFO msg="command for TXT records" action=cleanup name=_acme-challenge.example.com said=cleanup|_acme-challenge.example.com|-x|
+level=INFO msg="command for TXT records" action=cleanup name=_acme-challenge.example.com said="and this"
+`)
+}
+
+func TestCommandThatFailsTellsItsLastLine(t *testing.T) {
+	is := is.New(t)
+	d, log := byCommand(t, "echo looking; echo 'no such zone'; exit 3")
+	err := d.Present(t.Context(), "a.test", "v")
+	is.True(err != nil)
+	is.True(strings.HasSuffix(err.Error(), "/set-record present a.test: exit status 3: no such zone"))
+	is.True(d.Cleanup(t.Context(), "a.test", "v") != nil)
+	is.True(strings.Contains(log.String(), `level=WARN msg="a TXT record is left over" name=a.test value=v error=`))
+}
+
+func TestCommandIsEndedWithAllThatItHasStarted(t *testing.T) {
+	is := is.New(t)
+	left := filepath.Join(t.TempDir(), "left")
+	d, _ := byCommand(t, "(sleep 2; echo x > "+left+") & sleep 60")
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	err := d.Present(ctx, "a.test", "v")
+	is.True(err != nil)
+	is.True(strings.Contains(err.Error(), "it did not end in time: "))
+	is.True(time.Since(began) < 30*time.Second)
+	never := time.After(3 * time.Second)
+	<-never // only a file that does not come shows that nobody lives on to write it
+	_, err = os.Stat(left)
+	is.True(os.IsNotExist(err))
+}
+
+func TestProcessThatTheCommandLeavesBehindHoldsUpNobody(t *testing.T) {
+	is := is.New(t)
+	d, log := byCommand(t, "echo done; sleep 40 & exit 0")
+	began := time.Now()
+	is.NoErr(d.Present(t.Context(), "a.test", "v"))
+	is.True(time.Since(began) < 20*time.Second)
+	is.True(strings.Contains(log.String(), "said=done"))
+}
+
+func TestOutputOfTheCommandIsBounded(t *testing.T) {
+	is := is.New(t)
+	d, log := byCommand(t, `i=0; while [ $i -lt 300 ]; do echo "line $i"; i=$((i+1)); done; head -c 100000 /dev/zero | tr '\0' x; printf '\377\n'`)
+	is.NoErr(d.Present(t.Context(), "a.test", "v"))
+	is.Equal(strings.Count(log.String(), "\n"), 100)
+	d, log = byCommand(t, `head -c 2500 /dev/zero | tr '\0' x; printf '\377'`)
+	is.NoErr(d.Present(t.Context(), "a.test", "v"))
+	for line := range strings.Lines(log.String()) {
+		is.True(len(line) < 1200)
+	}
+	is.True(strings.Contains(log.String(), "\uFFFD"))
+}
+
+func TestCommandDoesNotSeeWhatIsForTheProxyAlone(t *testing.T) {
+	is := is.New(t)
+	for name, value := range map[string]string{
+		"LISTEN_FDS": "1", "NOTIFY_SOCKET": "/run/x", "PARACHUTE_ACME_EAB_HMAC_KEY": "c2VjcmV0", "ACME_EAB_HMAC_KEY": "c2VjcmV0", "API_TOKEN": "for the command",
+	} {
+		t.Setenv(name, value)
+	}
+	d, log := byCommand(t, "env")
+	is.NoErr(d.Present(t.Context(), "a.test", "v"))
+	is.True(strings.Contains(log.String(), "API_TOKEN=for the command"))
+	for _, hidden := range []string{"LISTEN_FDS", "NOTIFY_SOCKET", "HMAC_KEY"} {
+		is.True(!strings.Contains(log.String(), hidden)) // hidden
+	}
+}
+
+func TestWhatIsNoProgramIsTold(t *testing.T) {
+	is := is.New(t)
+	dir := t.TempDir()
+	plain := filepath.Join(dir, "plain")
+	is.NoErr(os.WriteFile(plain, nil, 0o644))
+	for path, want := range map[string]string{
+		"set-record":                  `"set-record" is no absolute path`,
+		"./set-record":                `"./set-record" is no absolute path`,
+		"":                            `"" is no absolute path`,
+		filepath.Join(dir, "missing"): "no such file or directory",
+		plain:                         "want a file that may be executed",
+		dir:                           "want a file that may be executed",
+	} {
+		err := acmedns.CheckCommand(path)
+		is.True(err != nil)                              // path
+		is.True(strings.Contains(fmt.Sprint(err), want)) // path
+	}
+	is.NoErr(acmedns.CheckCommand(script(t, "true")))
+}
