@@ -28,7 +28,10 @@ func unbreakable(s string) cell { return listCell([]string{s}, "") }
 
 // breakable returns a cell that may be broken between words.
 func breakable(s string) cell {
-	c := listCell(strings.SplitAfter(s, " "), "")
+	c := unbreakable(s)
+	if strings.Contains(s, " ") {
+		c = listCell(strings.SplitAfter(s, " "), "")
+	}
 	c.isProse = true
 	return c
 }
@@ -36,9 +39,11 @@ func breakable(s string) cell {
 // listCell returns a cell that may be broken between items, none of which is
 // ever left out.
 func listCell(items []string, separator string) cell {
-	c := cell{separator: separator}
-	for _, text := range items {
-		c.items = append(c.items, item{pieces: []string{singleLine(text)}})
+	c := cell{items: make([]item, len(items)), separator: separator}
+	pieces := make([]string, len(items))
+	for i, text := range items {
+		pieces[i] = singleLine(text)
+		c.items[i].pieces = pieces[i : i+1 : i+1]
 	}
 	return c
 }
@@ -58,7 +63,12 @@ func (c cell) pieces() (all []string) {
 }
 
 // text returns all of c in one line.
-func (c cell) text() string { return strings.Join(c.pieces(), "") }
+func (c cell) text() string {
+	if len(c.items) == 1 && len(c.items[0].pieces) == 1 {
+		return c.items[0].pieces[0]
+	}
+	return strings.Join(c.pieces(), "")
+}
 
 // minProseWidth is how wide a cell of prose is at least, if it has words that
 // are as wide or wider, such as URLs. Wider ones may be broken.
@@ -93,6 +103,9 @@ func (c cell) widest(parts []string) (columns int) {
 // most lines, a text ends with an ellipsis, and items that have a kind are counted
 // in place of being shown. If most is 0, there is no limit.
 func (c cell) lines(room, most int) []string {
+	if text := strings.TrimRight(c.text(), " "); displayWidth(text) <= room {
+		return []string{text}
+	}
 	all := wrap(c.pieces(), room)
 	switch {
 	case most == 0 || len(all) <= most:

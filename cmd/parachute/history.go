@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -39,7 +41,13 @@ func (c *historyCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	past, err := client.History(ctx, c.Service)
+	var past []parachute.Past
+	var text json.RawMessage
+	if c.JSON {
+		text, err = client.HistoryJSON(ctx, c.Service)
+	} else {
+		past, err = client.History(ctx, c.Service)
+	}
 	switch {
 	case errors.Is(err, parachute.ErrNotFound):
 		return &remoteError{err} // it says what was asked
@@ -47,7 +55,12 @@ func (c *historyCommand) Run(ctx context.Context, p *program) error {
 		return &remoteError{fmt.Errorf("history: %w", err)}
 	}
 	if c.JSON {
-		return p.printJSON(past)
+		var out bytes.Buffer
+		if err := json.Indent(&out, append(text, '\n'), "", "  "); err != nil {
+			return &remoteError{fmt.Errorf("history: %w", err)}
+		}
+		_, err := out.WriteTo(p.stdout)
+		return err
 	}
 	if len(past) == 0 {
 		fmt.Fprintln(p.stderr, nothingDeployed)

@@ -78,39 +78,55 @@ func writeLines(out *strings.Builder, lines []string) {
 
 // rowLines returns the lines of a row.
 func rowLines(row []cell, widths []int, maxLines int) []string {
-	var lines []string
+	type line struct {
+		text  []byte
+		width int
+	}
+	var lines []line
 	at := 0
 	for i, c := range row {
 		for j, text := range c.lines(widths[i], maxLines) {
 			if j == len(lines) {
-				lines = append(lines, "")
+				lines = append(lines, line{})
 			}
-			if text != "" {
-				lines[j] += strings.Repeat(" ", at-displayWidth(lines[j])) + text
+			if l := &lines[j]; text != "" {
+				l.text = append(append(l.text, blanks(at-l.width)...), text...)
+				l.width = at + displayWidth(text)
 			}
 		}
 		at += widths[i] + columnGap
 	}
-	return lines
+	all := make([]string, len(lines))
+	for i, l := range lines {
+		all[i] = string(l.text)
+	}
+	return all
 }
+
+// blanks returns n of them.
+func blanks(n int) string { return strings.Repeat(" ", max(n, 0)) }
 
 // columnWidths returns the widths of the columns of rows, so that a line has at
 // most that many columns in all. If columns is 0, there is no limit. It returns
 // nil if there is no room for the widest pieces.
 func columnWidths(rows [][]cell, columns int) []int {
 	n := len(rows[0])
-	narrow, items, wide := make([]int, n), make([]int, n), make([]int, n) // widths with all possible breaks, with those between items, and with none
-	for _, row := range rows {
-		for i, c := range row {
-			narrow[i] = max(narrow[i], c.narrowest())
-			items[i] = max(items[i], c.unbrokenItems())
-			wide[i] = max(wide[i], displayWidth(c.text()))
+	widest := func(width func(cell) int) []int {
+		all := make([]int, n)
+		for _, row := range rows {
+			for i, c := range row {
+				all[i] = max(all[i], width(c))
+			}
 		}
+		return all
 	}
 	room := columns - columnGap*(n-1)
-	switch {
-	case columns == 0 || sum(wide) <= room:
+	wide := widest(func(c cell) int { return displayWidth(c.text()) })
+	if columns == 0 || sum(wide) <= room {
 		return wide
+	}
+	narrow, items := widest(cell.narrowest), widest(cell.unbrokenItems)
+	switch {
 	case sum(items) <= room:
 		return distributeWidth(items, wide, room)
 	case sum(narrow) <= room:

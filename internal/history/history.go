@@ -2,6 +2,7 @@
 package history
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,19 +56,50 @@ type Figures struct {
 	P99       time.Duration `json:"p99"`
 }
 
-// MarshalJSON is written out, for a history has thousands of figures.
-func (f Figures) MarshalJSON() ([]byte, error) {
-	rate, err := json.Marshal(f.ErrorRate)
-	b := strconv.AppendUint([]byte(`{"requests":`), f.Requests, 10)
+// MarshalJSON and UnmarshalJSON do without reflection, for a history has thousands of
+// figures.
+func (f Figures) MarshalJSON() ([]byte, error) { return f.append(nil) }
+
+func (f Figures) append(b []byte) ([]byte, error) {
+	b = strconv.AppendUint(append(b, `{"requests":`...), f.Requests, 10)
 	b = strconv.AppendUint(append(b, `,"errors":`...), f.Errors, 10)
-	b = append(append(b, `,"error_rate":`...), rate...)
+	b = append(b, `,"error_rate":`...)
+	b, err := appendValue(b, f.ErrorRate)
 	b = append(append(append(b, `,"served":"`...), f.Served.String()...), '"')
 	b = append(append(append(b, `,"p50":"`...), f.P50.String()...), '"')
 	b = append(append(append(b, `,"p99":"`...), f.P99.String()...), '"')
 	return append(b, '}'), err
 }
 
+// appendValue appends v in JSON.
+func appendValue(b []byte, v any) ([]byte, error) {
+	text, err := json.Marshal(v)
+	return append(b, text...), err
+}
+
+// parse reads what append has written, and reports whether it is that.
+func (f *Figures) parse(b []byte) bool {
+	ok := true
+	next := func(key, end string) string {
+		rest, isNext := bytes.CutPrefix(b, []byte(key))
+		value, rest, isThere := bytes.Cut(rest, []byte(end))
+		b, ok = rest, ok && isNext && isThere
+		return string(value)
+	}
+	var errs [6]error
+	f.Requests, errs[0] = strconv.ParseUint(next(`{"requests":`, ","), 10, 64)
+	f.Errors, errs[1] = strconv.ParseUint(next(`"errors":`, ","), 10, 64)
+	f.ErrorRate, errs[2] = strconv.ParseFloat(next(`"error_rate":`, ","), 64)
+	f.Served, errs[3] = time.ParseDuration(next(`"served":"`, `",`))
+	f.P50, errs[4] = time.ParseDuration(next(`"p50":"`, `",`))
+	f.P99, errs[5] = time.ParseDuration(next(`"p99":"`, `"}`))
+	return ok && len(b) == 0 && errs == [6]error{}
+}
+
 func (f *Figures) UnmarshalJSON(b []byte) error {
+	if f.parse(b) {
+		return nil
+	}
 	var told struct {
 		Served    string  `json:"served"`
 		Requests  uint64  `json:"requests"`
@@ -106,10 +138,71 @@ func (f Figures) Plus(counted []*histogram.Total) Figures {
 }
 
 // MarshalJSON has the figures as they are now.
-func (r Record) MarshalJSON() ([]byte, error) {
-	type plain Record
-	r.Figures = r.Figures.Plus(r.Counted)
-	return json.Marshal(plain(r))
+func (r Record) MarshalJSON() ([]byte, error) { return r.AppendJSON(nil) }
+
+// AppendJSON appends to b what MarshalJSON returns. Whoever writes thousands of records
+// saves the time in which package json checks again what MarshalJSON has returned.
+func (r Record) AppendJSON(b []byte) ([]byte, error) {
+	var errs []error
+	value := func(key string, v any) {
+		var err error
+		b, err = appendValue(append(b, key...), v)
+		errs = append(errs, err)
+	}
+	text := func(key, s string) {
+		if isPlain(s) {
+			b = append(append(append(append(b, key...), '"'), s...), '"')
+			return
+		}
+		value(key, s)
+	}
+	text(`{"service":`, r.Service)
+	b = strconv.AppendUint(append(b, `,"generation":`...), r.Generation, 10)
+	if r.Release != "" {
+		text(`,"release":`, r.Release)
+	}
+	if r.By != "" {
+		text(`,"by":`, r.By)
+	}
+	if r.Restores != 0 {
+		b = strconv.AppendUint(append(b, `,"restores":`...), r.Restores, 10)
+	}
+	at := func(key string, t time.Time) {
+		var err error
+		b, err = t.AppendText(append(append(b, key...), '"'))
+		b, errs = append(b, '"'), append(errs, err)
+	}
+	if slices.ContainsFunc(r.Targets, func(s string) bool { return !isPlain(s) }) || len(r.Targets) == 0 {
+		value(`,"targets":`, r.Targets)
+	} else {
+		b = append(append(append(b, `,"targets":["`...), strings.Join(r.Targets, `","`)...), `"]`...)
+	}
+	if !r.Switched.IsZero() {
+		at(`,"switched":`, r.Switched)
+	}
+	if !r.Ended.IsZero() {
+		at(`,"ended":`, r.Ended)
+	}
+	if r.End != "" {
+		text(`,"end":`, string(r.End))
+	}
+	var err error
+	b, err = r.Figures.Plus(r.Counted).append(append(b, `,"figures":`...))
+	errs = append(errs, err)
+	if len(r.Deployment) > 0 {
+		value(`,"deployment":`, r.Deployment)
+	}
+	return append(b, '}'), errors.Join(errs...)
+}
+
+// isPlain reports whether s is the same in JSON, between quotes.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || strings.IndexByte(`"\<>&`, c) >= 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // Told returns r as somebody may be told of it at that time: with the figures as they

@@ -2,6 +2,7 @@ package history_test
 
 import (
 	"encoding/json"
+	"math"
 	"testing"
 	"time"
 
@@ -23,6 +24,60 @@ func TestFiguresTravelAsJSON(t *testing.T) {
 	is.NoErr(json.Unmarshal([]byte(`{"requests":1,"of a newer version":7}`), &got))
 	is.Equal(got, history.Figures{Requests: 1})
 	is.True(json.Unmarshal([]byte(`{"p50":"soon"}`), &got) != nil)
+}
+
+// A plain record is one that package json puts into JSON.
+type plain history.Record
+
+func TestRecordIsInJSONAsPackageJSONHasIt(t *testing.T) {
+	began := time.Date(2026, 11, 27, 10, 0, 0, 5000, time.FixedZone("", 3600))
+	for name, r := range map[string]history.Record{
+		"nothing":      {},
+		"no targets":   {Service: "web", Targets: []string{}},
+		"all":          {Service: "web", Generation: 3, Release: "v1", By: "ann", Restores: 1, Targets: []string{"a:1", "b:1"}, Switched: began, Ended: began.Add(time.Hour), End: history.TakenBack, Figures: history.Figures{Served: time.Hour, Requests: 5, Errors: 1, ErrorRate: 0.2, P50: 1, P99: 2}, Deployment: json.RawMessage(`{"service": "web", "mirror":[1, "<"]}`)},
+		"other signs":  {Service: `a"b\c`, Release: "<v1> & \u2028", By: "Änne\t\x00\x7f", End: "it's"},
+		"small shares": {Figures: history.Figures{ErrorRate: 1e-9}},
+	} {
+		is := is.New(t)
+		want, err := json.Marshal(plain(r))
+		is.NoErr(err)
+		got, err := json.Marshal(r)
+		is.NoErr(err)
+		is.Equal(string(got), string(want))
+		alone, err := r.AppendJSON([]byte("["))
+		is.NoErr(err)
+		if r.Deployment == nil { // else json.Marshal leaves blanks out of it
+			is.Equal(string(alone), "["+string(want))
+		}
+		var back history.Record
+		is.NoErr(json.Unmarshal(alone[1:], &back))
+		is.Equal(back.Figures, r.Figures)
+		is.Equal(back.By, r.By)
+		t.Log(name)
+	}
+	_, err := history.Record{Deployment: json.RawMessage("{")}.AppendJSON(nil)
+	is := is.New(t)
+	is.True(err != nil)
+	_, err = json.Marshal(history.Record{Figures: history.Figures{ErrorRate: math.NaN()}})
+	is.True(err != nil)
+}
+
+func TestFiguresOfAnotherFormAreUnderstood(t *testing.T) {
+	is := is.New(t)
+	want := history.Figures{Requests: 200, Errors: 3, ErrorRate: 0.015, Served: time.Minute, P50: time.Millisecond, P99: time.Second}
+	for _, text := range []string{
+		`{"requests":200,"errors":3,"error_rate":0.015,"served":"1m0s","p50":"1ms","p99":"1s"}`,
+		`{ "requests": 200, "errors": 3, "error_rate": 0.015, "served": "1m0s", "p50": "1ms", "p99": "1s" }`,
+		`{"p99":"1s","p50":"1ms","served":"60s","error_rate":1.5e-2,"errors":3,"requests":200}`,
+		`{"requests":200,"errors":3,"error_rate":0.015,"served":"1m0s","p50":"1ms","p99":"1s","p999":"2s"}`,
+	} {
+		var got history.Figures
+		is.NoErr(json.Unmarshal([]byte(text), &got))
+		is.Equal(got, want)
+	}
+	for _, text := range []string{`{"requests":-1,"errors":3,"error_rate":0.015,"served":"1m0s","p50":"1ms","p99":"1s"}`, `{"requests":1,"errors":3,"error_rate":0.015,"served":"soon","p50":"1ms","p99":"1s"}`, `[]`} {
+		is.True(json.Unmarshal([]byte(text), new(history.Figures)) != nil)
+	}
 }
 
 func TestHistoryOfThoseThatWereRemovedIsBounded(t *testing.T) {

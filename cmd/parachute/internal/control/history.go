@@ -2,7 +2,9 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
+	"slices"
 
 	"github.com/shahnk19/parachute"
 )
@@ -17,7 +19,28 @@ func (c *handlers) history(w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
-	c.writeKnown(w, "history", past)
+	c.writeKnown(w, "history", records(past))
+}
+
+// records are a history that is written as one value, without package json looking at each
+// record again.
+type records []parachute.Past
+
+func (rs records) appendJSON(b []byte) ([]byte, error) {
+	if rs == nil {
+		return append(b, "null"...), nil
+	}
+	b = append(slices.Grow(b, 256*len(rs)), '[') // which is about what they take
+	for i, r := range rs {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		var err error
+		if b, err = r.AppendJSON(b); err != nil {
+			return nil, err
+		}
+	}
+	return append(b, ']'), nil
 }
 
 func (c *handlers) rollback(w http.ResponseWriter, r *http.Request) {
@@ -32,12 +55,22 @@ func (c *handlers) rollback(w http.ResponseWriter, r *http.Request) {
 // History returns the result of parachute.Proxy.History.
 func (c *Client) History(ctx context.Context, service string) ([]parachute.Past, error) {
 	var past []parachute.Past
-	path := "/v1/history"
-	if service != "" {
-		path = (&change{service: service, suffix: "/history"}).path()
-	}
-	err := c.query(ctx, path, &past)
+	err := c.query(ctx, historyPath(service), &past)
 	return past, err
+}
+
+// HistoryJSON returns it as the proxy has put it.
+func (c *Client) HistoryJSON(ctx context.Context, service string) (json.RawMessage, error) {
+	var past json.RawMessage
+	err := c.query(ctx, historyPath(service), &past)
+	return past, err
+}
+
+func historyPath(service string) string {
+	if service == "" {
+		return "/v1/history"
+	}
+	return (&change{service: service, suffix: "/history"}).path()
 }
 
 // Rollback has the proxy do what parachute.Proxy.Rollback does. All that is said of

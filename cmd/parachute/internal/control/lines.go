@@ -89,5 +89,11 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
+	if v, ok := v.(interface{ appendJSON([]byte) ([]byte, error) }); ok {
+		if text, err := v.appendJSON(nil); err == nil {
+			_, _ = w.Write(append(text, '\n'))
+		}
+		return
+	}
 	_ = json.NewEncoder(w).Encode(v)
 }
