@@ -176,13 +176,10 @@ func (l *Link) fill() error {
 		err = errors.Join(err, rightsErr)
 	}
 	l.unread = append(l.unread, buf[:max(n, 0)]...)
-	switch {
-	case err != nil:
-		return err
-	case n == 0:
-		return io.EOF
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || err == nil && n == 0 {
+		return io.EOF // reset, if it has not read all that was sent to it
 	}
-	return nil
+	return err
 }
 
 // filesOf returns the descriptors in a control message.
