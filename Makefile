@@ -80,6 +80,7 @@ man: build ## Write the manual page, bin/man/parachute.1
 picture: build ## Renew the pictures in docs/, of a deploy and of the page, from real ones (needs Linux, curl and chromium)
 	$(GOBUILD) -o bin/ ./examples/backend ./examples/picture
 	bin/picture -columns 116 -o docs/deploy.svg -title 'A deploy in a terminal, and one that fails' sh docs/picture.sh
+	bin/picture -columns 136 -o docs/takeback.svg -title 'A deploy that takes itself back' sh docs/takeback.sh
 	sh docs/page.sh
 
 # The same commit and the same Go give the same bytes, wherever and whenever they

@@ -15,6 +15,7 @@ type app struct {
 	host     string
 	upAt     time.Time     // when it begins to call itself healthy
 	stopping chan struct{} // closed when the event streams are to end
+	fault    string        // the path that is answered 500; empty: none is
 }
 
 func newApp(version string, upDelay time.Duration) *app {
@@ -36,7 +37,13 @@ func (a *app) handler() http.Handler {
 	mux.HandleFunc("/up", a.up)
 	mux.HandleFunc("/slow", a.slow)
 	mux.HandleFunc("/events", a.events)
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == a.fault {
+			http.Error(w, "this version has a fault here", http.StatusInternalServerError)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // hello says which version answers, on which host, and what the proxy told it

@@ -27,6 +27,16 @@ func TestUpPassesOnceItsDelayIsOver(t *testing.T) {
 	})
 }
 
+func TestFaultIsInOnePathAlone(t *testing.T) {
+	is := is.New(t)
+	a := newApp("8", 0)
+	is.Equal(ask(a, "/shop").Code, http.StatusOK)
+	a.fault = "/shop"
+	is.Equal(ask(a, "/shop").Code, http.StatusInternalServerError)
+	is.Equal(ask(a, "/up").Code, http.StatusOK)
+	is.Equal(ask(a, "/").Code, http.StatusOK)
+}
+
 func TestSlowTakesItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

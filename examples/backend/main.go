@@ -22,9 +22,12 @@ func main() {
 	port := flag.String("port", cmp.Or(os.Getenv("PORT"), "3000"), "`port` to listen on, 0 for any that is free; also as PORT")
 	version := flag.String("version", cmp.Or(os.Getenv("VERSION"), "1"), "`version` to tell in answers; also as VERSION")
 	upDelay := flag.Duration("up-delay", 0, "`time` after the start until GET /up passes")
+	fault := flag.String("fault", "", "`path` that is answered 500, as by a version with a fault")
 	flag.Parse()
 
-	if err := run(net.JoinHostPort(*bind, *port), newApp(*version, *upDelay)); err != nil {
+	app := newApp(*version, *upDelay)
+	app.fault = *fault
+	if err := run(net.JoinHostPort(*bind, *port), app); err != nil {
 		log.Fatal("backend: ", err)
 	}
 }

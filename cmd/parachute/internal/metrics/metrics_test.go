@@ -100,6 +100,37 @@ func TestRequestsAreCountedByService(t *testing.T) {
 	), nil)
 }
 
+func TestDeploymentInfoIsOfWhatServes(t *testing.T) {
+	is := is.New(t)
+	m, p := newMetrics(t)
+	info := func() (lines []string) {
+		for line := range strings.Lines(scrape(t, m)) {
+			if strings.HasPrefix(line, "parachute_deployment_info{") {
+				lines = append(lines, strings.TrimSpace(line))
+			}
+		}
+		return lines
+	}
+	is.Equal(info(), nil)
+	d := parachute.Deployment{Service: "web", Targets: []string{newTarget(t)}, Release: `v7 "seven"`, By: "ann"}
+	deploy(t, p, d)
+	is.Equal(info(), []string{`parachute_deployment_info{by="ann",generation="1",release="v7 \"seven\"",role="main",service="web"} 1`})
+	is.NoErr(p.Rollout(context.Background(), "web", parachute.Rollout{Targets: []string{newTarget(t)}, Release: "v8", By: "bob"}))
+	is.Equal(info(), []string{
+		`parachute_deployment_info{by="ann",generation="1",release="v7 \"seven\"",role="main",service="web"} 1`,
+		`parachute_deployment_info{by="bob",generation="",release="v8",role="rollout",service="web"} 1`,
+	})
+	is.NoErr(p.EndRollout(context.Background(), "web"))
+	d.Release, d.By = "", ""
+	deploy(t, p, d)
+	lines := info()
+	is.Equal(len(lines), 1) // what it has replaced is gone
+	is.True(strings.HasPrefix(lines[0], `parachute_deployment_info{by="",generation="`))
+	is.True(strings.HasSuffix(lines[0], `",release="",role="main",service="web"} 1`))
+	is.NoErr(p.Remove(context.Background(), "web"))
+	is.Equal(info(), nil)
+}
+
 func TestMetricsAreNamedAsPrometheusWants(t *testing.T) {
 	is := is.New(t)
 	m, p := newMetrics(t)
