@@ -125,9 +125,10 @@ type Certificate struct {
 // beyond the life of the Proxy. Whoever deploys with automatic TLS agrees to the
 // authority's terms of service.
 //
-// A certificate is renewed when a third of its life is left, or 30 days,
-// whichever is less. A certificate that was obtained once is renewed until the
-// process ends, even when no service has its name any more.
+// A certificate is renewed when the authority suggests it (RFC 9773), or else
+// when a third of its life is left, or 30 days, whichever is less. A certificate
+// that was obtained once is renewed until the process ends, even when no service
+// has its name any more.
 type ACME struct {
 	// Cache keeps certificates, the account's key and answers to challenges, and
 	// may be shared by several machines: each then answers for all. If nil, they

@@ -13,7 +13,7 @@ import (
 )
 
 // lockTimeout is how long to wait for another machine that orders the same certificate.
-const lockTimeout = 5 * time.Minute
+const lockTimeout = orderTimeout
 
 var (
 	errNoDNS   = errors.New("a certificate for a wildcard needs TXT records, and there is no way to set them")

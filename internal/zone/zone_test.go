@@ -1,10 +1,16 @@
 package zone_test
 
 import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/matryer/is"
+	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/shahnk19/parachute/internal/proxytest"
 	"github.com/shahnk19/parachute/internal/zone"
@@ -106,4 +112,56 @@ func TestNameThatIsTooLongIsAnError(t *testing.T) {
 	_, f := newDNS()
 	_, err := f.Find(t.Context(), strings.Repeat("a.", 200)+"example.com")
 	is.True(err != nil)
+}
+
+// Whatever a server sends, it is an answer or an error, and the search ends.
+func FuzzAnswer(f *testing.F) {
+	d, _ := newDNS()
+	d.Alias("a.example.com", "b.elsewhere.test")
+	if err := d.Present(context.Background(), "b.elsewhere.test", "value"); err != nil {
+		f.Fatal(err)
+	}
+	for _, kind := range []dnsmessage.Type{dnsmessage.TypeCNAME, dnsmessage.TypeSOA, dnsmessage.TypeNS, dnsmessage.TypeTXT} {
+		query := dnsmessage.Message{Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName("a.example.com."), Type: kind, Class: dnsmessage.ClassINET}}}
+		packed, err := query.Pack()
+		if err != nil {
+			f.Fatal(err)
+		}
+		answer, err := d.Answer(proxytest.Resolver, packed)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(answer)
+	}
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		if len(answer) < 2 || len(answer) > 1<<15 {
+			return
+		}
+		finder := &zone.Finder{Resolvers: []string{"192.0.2.9:53"}, Dial: func(_ context.Context, network, address string) (net.Conn, error) {
+			if network != "tcp" || address != "192.0.2.9:53" {
+				return nil, errors.New("out of reach")
+			}
+			client, server := net.Pipe()
+			go reply(server, answer)
+			return client, nil
+		}}
+		place, err := finder.Find(t.Context(), "a.example.com")
+		if (err == nil) != (len(place.Servers) > 0) {
+			t.Errorf("%+v, %v", place, err)
+		}
+		finder.TXT(t.Context(), "192.0.2.9:53", "a.example.com")
+	})
+}
+
+// reply answers one query with an answer that has its number.
+func reply(conn net.Conn, answer []byte) {
+	defer conn.Close()
+	query := make([]byte, 512)
+	if _, err := conn.Read(query); err != nil {
+		return
+	}
+	answer = slices.Clone(answer)
+	framed := binary.BigEndian.AppendUint16(nil, uint16(len(answer)))
+	copy(answer, query[2:4])
+	conn.Write(append(framed, answer...))
 }
