@@ -329,6 +329,10 @@ type Deployment struct {
 	// nothing is replaced.
 	Bake Bake `json:"bake,omitzero"`
 
+	// Canary has a growing share of the visitors try the version before all of them
+	// get it. It has no effect where nothing is replaced.
+	Canary Canary `json:"canary,omitzero"`
+
 	// Force switches to the targets without waiting for them to be healthy.
 	Force bool `json:"force,omitempty"`
 
@@ -364,6 +368,29 @@ type Bake struct {
 	// MinRequests is how many requests it takes for errors to be judged. If 0, 50.
 	MinRequests int `json:"min_requests,omitempty"`
 }
+
+// A Canary brings a version into service as a Rollout at first. In each step, a share of
+// the visitors goes there, and it is judged as in a Bake, with the limits of Bake, by what
+// serves the other visitors at the same time. After the last step it is promoted. If it
+// turns out to be worse, or all of its targets fail, the rollout is ended, and the deploy
+// fails with ErrTakenBack.
+//
+// A step with too few requests for a judgement is repeated, up to ten times. Then the
+// rollout stays as it is, and the deploy ends with ErrUndecided: Promote or EndRollout
+// decides. So it does where the Proxy ends. A newer change of the service ends the rollout
+// and the deploy, with ErrSuperseded. The clock stands while the service is paused or
+// stopped.
+type Canary struct {
+	// Steps are the shares, in percent: each from 1 to 100, and more than the one
+	// before. If there are none, there is no canary.
+	Steps []int `json:"steps,omitempty"`
+
+	// Step is how long each step takes. If 0, 30 s.
+	Step time.Duration `json:"step,omitzero"`
+}
+
+func (c Canary) MarshalJSON() ([]byte, error)  { return wire.Marshal(c) }
+func (c *Canary) UnmarshalJSON(j []byte) error { return wire.UnmarshalStrict(j, c) }
 
 func (b Bake) MarshalJSON() ([]byte, error)  { return wire.Marshal(b) }
 func (b *Bake) UnmarshalJSON(j []byte) error { return wire.UnmarshalStrict(j, b) }
@@ -717,7 +744,7 @@ var (
 // ErrTakenBack.
 type TakenBackError struct {
 	Generation uint64        `json:"generation"`         // what serves now
-	Restores   uint64        `json:"restores,omitempty"` // the earlier generation whose Deployment that is again; 0: it is a rollout that was taken back
+	Restores   uint64        `json:"restores,omitempty"` // the earlier generation whose Deployment that is again, or Generation if it was a Canary; 0: it is a rollout that was taken back
 	Targets    []string      `json:"targets"`            // those that serve again
 	Reason     string        `json:"reason"`
 	Bake       *BakeReport   `json:"bake,omitempty"`   // how the bake stood; nil: there was none
@@ -727,7 +754,11 @@ type TakenBackError struct {
 
 func (e *TakenBackError) Error() string {
 	serves := "the rollout is to " + strings.Join(e.Targets, ", ") + " again"
-	if e.Restores != 0 {
+	switch e.Restores {
+	case 0:
+	case e.Generation:
+		serves = fmt.Sprintf("generation %d serves everybody: %s", e.Generation, strings.Join(e.Targets, ", "))
+	default:
 		serves = fmt.Sprintf("generation %d serves what generation %d did: %s", e.Generation, e.Restores, strings.Join(e.Targets, ", "))
 	}
 	if e.Unkept != "" {
@@ -838,8 +869,11 @@ func (p *Proxy) parseData(d Deployment) (*spec, error) {
 	if s.HealthCheck, err = s.HealthCheck.normalize(); err != nil {
 		return s, err
 	}
-	if err := cmp.Or(checkDurations(s.Timeouts), s.Bake.check()); err != nil {
+	if err := cmp.Or(checkDurations(s.Timeouts), s.Bake.check(), checkDurations(s.Canary), invalid(bake.CheckSteps(s.Canary.Steps, s.Canary.Step, s.Bake.For))); err != nil {
 		return s, err
+	}
+	if len(s.Canary.Steps) > 0 {
+		s.Canary.Step = cmp.Or(s.Canary.Step, 30*time.Second)
 	}
 	s.Timeouts = s.Timeouts.over(Timeouts{
 		Deploy:         30 * time.Second,

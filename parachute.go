@@ -197,6 +197,9 @@ func (p *Proxy) Except(services ...string) http.Handler { return p.entrance(serv
 // deploy is taken back: what served before is published again, as a new generation,
 // and Deploy returns ErrTakenBack when the new targets have drained.
 //
+// With d.Canary, the version serves a growing share of the visitors first, and ctx is
+// looked at until the first of them goes there.
+//
 // With d.Bake, all that comes after a bake, in which the previous version stays warm,
 // and is returned to in the same way if the new one is worse. A newer change that ends
 // the bake makes it ErrSuperseded, the end of the Proxy ErrUndecided: then neither
@@ -338,7 +341,8 @@ func (p *Proxy) Resume(ctx context.Context, service string) error {
 // one before: as for Deploy, or ErrNotFound. A newer Rollout of the service ends an older one that has not switched yet, and
 // so do EndRollout and Remove.
 func (p *Proxy) Rollout(ctx context.Context, service string, r Rollout) error {
-	return p.refuse("roll out", service, p.rollOut(ctx, service, r))
+	_, err := p.rollOut(ctx, service, r)
+	return p.refuse("roll out", service, err)
 }
 
 // SetSplit says who goes to the rollout of a service from now on. An error
@@ -373,7 +377,7 @@ func (p *Proxy) EndRollout(ctx context.Context, service string) error {
 // An error means that nothing was changed, or that it was taken back: as for Deploy;
 // ErrInvalid where there is no rollout, and ErrSuperseded where a newer Rollout came first.
 func (p *Proxy) Promote(ctx context.Context, service string) error {
-	return p.refuse("promote", service, p.promote(ctx, service))
+	return p.refuse("promote", service, p.promote(ctx, service, nil, 0))
 }
 
 // Services returns what is known of every service, sorted by name, with Live. A
@@ -921,8 +925,9 @@ type Event struct {
 	Err        error
 
 	// Targets and Hosts are what the switch was to, in EventSwitched. Split says who
-	// goes to a rollout from now on, in EventSplit, in EventRolloutEnded, and in
-	// EventSwitched if it was to a rollout; otherwise it is nil.
+	// goes to a rollout from now on, in EventSplit, in EventRolloutEnded, in
+	// EventSwitched if it was to a rollout, and in EventBaking of a Canary; otherwise it
+	// is nil.
 	Targets, Hosts []string
 	Split          *Split
 
@@ -957,7 +962,7 @@ type Event struct {
 	Bake *BakeReport
 
 	// Was is the number that the deploy had until now, in EventSwitched, if an older
-	// one was taken back while it waited; otherwise 0.
+	// one was taken back while it waited, or if it was a Canary; otherwise 0.
 	Was uint64
 }
 

@@ -118,6 +118,9 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment, base *version) error {
 	if err != nil {
 		return err
 	}
+	if current := p.router.routes.Load().services[s.Service]; len(s.Canary.Steps) > 0 && current.checkChangeable() == nil {
+		return p.canary(ctx, s, base)
+	}
 	m := &member{publication: publication{Name: s.Service}, spec: s, isAlone: true, base: base}
 	if m.Reservation, ctx, err = p.router.reserve(ctx, m.Name, partMain, s.wants); err != nil {
 		return err
@@ -151,6 +154,7 @@ type member struct {
 	isKept  bool     // current serves what spec says
 	isAlone bool     // it is deployed alone, so it may bake
 	base    *version // what spec was made of, which has to serve until the switch; nil: nothing
+	was     uint64   // the number of the change until now; 0: it has had none
 
 	about   Event    // has what every event has until the switch
 	started *version // of spec, not published yet
@@ -242,14 +246,13 @@ func (p *Proxy) replaceAll(ctx context.Context, members []*member) (err error) {
 
 // bringIn has the publication of m be of the version that is started.
 func (p *Proxy) bringIn(m *member) {
-	var was uint64
 	var different Difference
 	m.Change = func(current *version) (*version, error) {
 		if m.base != nil && (current == nil || current.status.Generation != m.base.status.Generation) {
 			return nil, faultf(ErrSuperseded, "generation %d, whose options were to be kept, does not serve any more: deploy again", m.base.status.Generation)
 		}
 		if current != nil && current.status.Generation > m.Reservation.Number { // one was taken back meanwhile
-			was = m.Reservation.Number
+			m.was = m.Reservation.Number
 			p.router.changes.Renumber(m.Reservation)
 			m.started.status.Generation = m.Reservation.Number
 			m.monitor.generation.Store(m.Reservation.Number)
@@ -263,7 +266,7 @@ func (p *Proxy) bringIn(m *member) {
 	}
 	m.Announce = func(*version) {
 		e := m.event()
-		e.Kind, e.Targets, e.Hosts, e.Was = EventSwitched, slices.Concat(m.spec.Targets, m.spec.ReadTargets), append([]string(nil), m.spec.Hosts...), was
+		e.Kind, e.Targets, e.Hosts, e.Was = EventSwitched, slices.Concat(m.spec.Targets, m.spec.ReadTargets), append([]string(nil), m.spec.Hosts...), m.was
 		e.Difference = different
 		p.emit(e)
 	}
@@ -514,35 +517,36 @@ func (p *Proxy) update(ctx context.Context, res *reserved, service string, kind 
 	})
 }
 
-func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
+// rollOut returns what every event of the rollout has.
+func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) (about Event, err error) {
 	table := p.router.routes.Load()
 	if table.closed {
-		return ErrClosed
+		return about, ErrClosed
 	}
 	current := table.services[service]
 	if err := current.checkChangeable(); err != nil {
-		return err
+		return about, err
 	}
 	s, err := p.parseRollout(r, current)
 	if err == nil {
 		err = p.checkElsewhere(ctx, s.targets)
 	}
 	if err != nil {
-		return err
+		return about, err
 	}
 	res, ctx, err := p.router.reserve(ctx, service, partRollout, s.wants)
 	if err != nil {
-		return err
+		return about, err
 	}
 	defer p.router.changes.End(res)
-	about := s.event(res.Number)
+	about = s.event(res.Number)
 	p.emitDeploying(about, s)
 	previous, next, err := p.replaceRollout(ctx, res, r, s)
 	if err != nil {
 		p.emitFailed(about, err)
-		return err
+		return about, err
 	}
-	return p.retireOnTrial(about, previous, next, r.Timeouts.over(next.status.Deployment.Timeouts))
+	return about, p.retireOnTrial(about, previous, next, r.Timeouts.over(next.status.Deployment.Timeouts))
 }
 
 // replaceRollout publishes r, of which s was made, as soon as it may.
@@ -616,7 +620,9 @@ func (p *Proxy) endRollout(ctx context.Context, service string) error {
 	return nil
 }
 
-func (p *Proxy) promote(ctx context.Context, service string) error {
+// promote makes the rollout of a service its first version. If base is not nil, that has to
+// serve until then. was is the number that the change had until now; 0: none.
+func (p *Proxy) promote(ctx context.Context, service string, base *version, was uint64) error {
 	table := p.router.routes.Load()
 	if table.closed {
 		return ErrClosed
@@ -638,7 +644,7 @@ func (p *Proxy) promote(ctx context.Context, service string) error {
 		return err
 	}
 	defer p.router.changes.End(res)
-	m := &member{publication: publication{Name: service, Reservation: res}, spec: s, monitor: current.rollout.Targets()[0].monitor}
+	m := &member{publication: publication{Name: service, Reservation: res}, spec: s, base: base, was: was, monitor: current.rollout.Targets()[0].monitor}
 	m.started = p.newVersion(Status{Service: service, Generation: res.Number, Deployment: s.Deployment}, s, *current.rollout)
 	p.bringIn(m)
 	replacing := m.Change
@@ -660,15 +666,133 @@ func (p *Proxy) promote(ctx context.Context, service string) error {
 	return p.retireOnTrial(m.event(), m.Previous, m.Next, s.Timeouts)
 }
 
+// canary brings s into service step by step. If base is not nil, s was made of what it
+// serves, and it has to serve until then.
+func (p *Proxy) canary(ctx context.Context, s *spec, base *version) error {
+	d := s.Deployment
+	r := Rollout{Targets: d.Targets, ReadTargets: d.ReadTargets, Release: d.Release, By: d.By, Timeouts: d.Timeouts, Split: Split{Percent: d.Canary.Steps[0]}, Deployment: &d}
+	about, err := p.rollOut(ctx, s.Service, r)
+	if err != nil {
+		return err
+	}
+	defer p.router.underWay.Begin(phase{service: s.Service, change: changeOf(EventBaking, about)})()
+	v := p.router.routes.Load().services[s.Service]
+	if v == nil || v.rollout == nil {
+		return errCanaryEnded
+	}
+	t := &onTrial{proxy: p, about: about, previous: v, isCanary: true}
+	t.Trial = trial.Trial[*target]{Brought: v.rollout.Targets(), Gone: v.main.Targets(), IsJudged: t.isJudged, TakeBack: t.takeBack, Done: p.done}
+	v.rollout.tally.Collect()
+	for i, percent := range d.Canary.Steps {
+		if i > 0 {
+			err = p.amendSplit(context.Background(), s.Service, func(split *Split) error { split.Percent = percent; return nil })
+		}
+		takenBack := false
+		if err == nil {
+			takenBack, err = t.step(percent, &d)
+		}
+		switch {
+		case takenBack:
+			p.retire(about, t.failed, t.restored, s.Timeouts)
+			return t.why
+		case errors.Is(err, ErrSuperseded):
+			p.dropCanary(t)
+			p.emitFailed(about, err)
+			return err
+		case errors.Is(err, ErrClosed):
+			return errCanaryStays
+		case err != nil:
+			return err
+		}
+	}
+	return p.promote(context.Background(), s.Service, base, about.Generation)
+}
+
+// Why a canary ends before its last step.
+var (
+	errCanaryEnded = faultf(ErrSuperseded, "a newer change of the service ended the canary")
+	errCanaryStays = faultf(ErrUndecided, "the proxy ends while visitors try the version; the rollout stays as it is, to be promoted or ended")
+)
+
+// dropCanary ends the rollout of t, if it is still there.
+func (p *Proxy) dropCanary(t *onTrial) {
+	if !p.router.changes.Enter() {
+		return
+	}
+	defer p.router.changes.Leave()
+	previous, next, err := p.update(context.Background(), nil, t.about.Service, EventRolloutEnded, func(v *version) (*version, error) {
+		if !t.isOf(v) {
+			return nil, errCanaryEnded
+		}
+		return v.withoutRollout(), nil
+	})
+	if err == nil {
+		p.retire(t.about, previous, next, next.status.Deployment.Timeouts)
+	}
+}
+
+// mostRepeats is how often a step of a canary is repeated that has too few requests.
+const mostRepeats = 10
+
+// step has so many percent of the visitors try the version that was brought, until that is
+// decided. It is as bake.
+func (t *onTrial) step(percent int, d *Deployment) (takenBack bool, err error) {
+	p := t.proxy
+	rollout, main := t.previous.rollout.tally, t.previous.main.tally
+	beside := bake.Compare(rollout, main, time.Since(p.began), bake.Settings(d.Bake).Limits())
+	t.evidence = func(note string) (*BakeReport, []bake.FailedRoute) {
+		now, others := beside.Figures()
+		return &BakeReport{Now: BakeFigures(now), Before: BakeFigures(others), Note: note}, beside.Worst(3)
+	}
+	e := t.about
+	e.Kind, e.Limit, e.Split = EventBaking, d.Canary.Step, &Split{Percent: percent}
+	for range 1 + mostRepeats {
+		takenBack, err = t.Bake(trial.Bake{
+			Clock: trial.NewClock(d.Canary.Step),
+			Drain: func(<-chan struct{}) {},
+			Runs: func() (bool, error) {
+				if !p.router.changes.Enter() {
+					return false, errCanaryStays
+				}
+				p.router.changes.Leave()
+				current := p.router.routes.Load().services[e.Service]
+				if current == nil || current.rollout == nil || current.rollout.tally != rollout || current.main.tally != main {
+					return false, errCanaryEnded
+				}
+				return !current.isHalted(), nil
+			},
+			Judge: func() (worse, note string) { return beside.Look(time.Since(p.began)), "" },
+			Tell: func(elapsed time.Duration, note string) {
+				e.Elapsed = elapsed
+				e.Bake, _ = t.evidence(note)
+				p.emit(e)
+			},
+		}, p.stopping)
+		if errors.Is(err, trial.ErrStopped) {
+			err = errCanaryStays
+		}
+		if takenBack || err != nil || beside.IsDecided() {
+			return takenBack, err
+		}
+	}
+	now, _ := beside.Figures()
+	return false, faultf(ErrUndecided, "too little traffic to judge: %s in %d times %v; the rollout stays at %d percent, to be promoted or ended",
+		bake.Plural(now.Requests, "request"), 1+mostRepeats, d.Canary.Step, percent)
+}
+
 // An onTrial is a change that can be taken back, until what it has replaced is let go.
 // Meanwhile the targets that are gone are probed.
 type onTrial struct {
 	trial.Trial[*target]
 	proxy    *Proxy
-	about    Event       // has what every event of the change has
-	previous *version    // which is returned to
-	ofMain   bool        // the change is one of the service's first version, not of its rollout
-	judge    *bake.Judge // nil: the change does not bake, or has baked
+	about    Event    // has what every event of the change has
+	previous *version // which is returned to
+	ofMain   bool     // the change is one of the service's first version, not of its rollout
+	isCanary bool     // the rollout is one of a Canary: there is none to return to
+
+	// evidence returns how a bake stands, with a note, and which routes fail most often;
+	// nil: the change does not bake, or has baked.
+	evidence func(note string) (*BakeReport, []bake.FailedRoute)
 
 	// What served, what serves in its place, and why, once the change is taken back.
 	failed, restored *version
@@ -777,8 +901,12 @@ func (t *onTrial) unhealthy(failing []*target) (addresses []string) {
 func (t *onTrial) takeBack(reason string) bool {
 	p := t.proxy
 	why, wanted := &TakenBackError{Reason: reason, Targets: addressesOf(t.Gone)}, wants{}
-	if t.judge != nil {
-		why.Bake, why.Routes = t.report(""), worstOf(t.judge)
+	if t.evidence != nil {
+		var routes []bake.FailedRoute
+		why.Bake, routes = t.evidence("")
+		for _, r := range routes {
+			why.Routes = append(why.Routes, FailedRoute(r))
+		}
 	}
 	if t.ofMain {
 		wanted, why.Restores = t.previous.wants, t.previous.status.Generation
@@ -797,6 +925,9 @@ func (t *onTrial) takeBack(reason string) bool {
 		if t.ofMain {
 			return t.previous.restoredAfter(current, res.Number)
 		}
+		if t.isCanary {
+			return current.withoutRollout(), nil
+		}
 		group := t.previous.rollout.withNewGates()
 		rollout := *t.previous.status.Rollout
 		rollout.Split = current.status.Rollout.Split
@@ -809,7 +940,9 @@ func (t *onTrial) takeBack(reason string) bool {
 			why.Unkept = refused.Error()
 		}
 		told, serves := t.about, next.status.event()
-		told.Kind, told.Err, serves.Kind = EventTakenBack, why, EventSwitched
+		if told.Kind, told.Err, serves.Kind = EventTakenBack, why, EventSwitched; t.isCanary {
+			why.Restores, serves.Kind = why.Generation, EventRolloutEnded
+		}
 		if told.Restores, serves.Restores = why.Restores, why.Restores; !t.ofMain {
 			serves.Generation = res.Number
 		}
@@ -909,7 +1042,10 @@ var errBakeGoesOn = faultf(ErrUndecided, "the proxy ends while the version bakes
 func (t *onTrial) bake(next *version, drain func(over <-chan struct{})) (takenBack bool, err error) {
 	p, d := t.proxy, &next.status.Deployment
 	before := next.status.Bake.Before
-	t.judge = bake.NewJudge(next.main.tally, time.Since(p.began), bake.Figures(before), bake.Settings(d.Bake).Limits())
+	judge := bake.NewJudge(next.main.tally, time.Since(p.began), bake.Figures(before), bake.Settings(d.Bake).Limits())
+	t.evidence = func(note string) (*BakeReport, []bake.FailedRoute) {
+		return &BakeReport{Now: BakeFigures(judge.Figures()), Before: before, Note: note}, judge.Worst(3)
+	}
 	e := t.about
 	e.Kind, e.Limit, e.Bake = EventBaking, d.Bake.For, &BakeReport{Before: before}
 	p.emit(e)
@@ -927,9 +1063,10 @@ func (t *onTrial) bake(next *version, drain func(over <-chan struct{})) (takenBa
 			}
 			return !current.isHalted() && !t.isChanging(), nil
 		},
-		Judge: func() (worse, note string) { return t.judge.Look(time.Since(p.began)), t.judge.Note() },
+		Judge: func() (worse, note string) { return judge.Look(time.Since(p.began)), judge.Note() },
 		Tell: func(elapsed time.Duration, note string) {
-			e.Elapsed, e.Bake = elapsed, t.report(note)
+			e.Elapsed = elapsed
+			e.Bake, _ = t.evidence(note)
 			p.emit(e)
 		},
 	}, p.stopping)
@@ -939,24 +1076,11 @@ func (t *onTrial) bake(next *version, drain func(over <-chan struct{})) (takenBa
 	return takenBack, err
 }
 
-// report returns how the bake stands.
-func (t *onTrial) report(note string) *BakeReport {
-	return &BakeReport{Now: BakeFigures(t.judge.Figures()), Before: BakeFigures(t.judge.Before()), Note: note}
-}
-
 // isChanging reports whether another change of the service is under way.
 func (t *onTrial) isChanging() bool {
 	return slices.ContainsFunc(t.proxy.router.underWay.All(), func(ph phase) bool {
 		return ph.service == t.about.Service && ph.change.Generation != t.about.Generation && ph.change.Kind == EventDeploying
 	})
-}
-
-// worstOf returns the routes of which requests have failed most often.
-func worstOf(j *bake.Judge) (routes []FailedRoute) {
-	for _, r := range j.Worst(3) {
-		routes = append(routes, FailedRoute(r))
-	}
-	return routes
 }
 
 // restoreFallback has v, which is restored, bake on as b says. If what it would return to

@@ -7,6 +7,10 @@ import (
 	"github.com/shahnk19/parachute/internal/sequential"
 )
 
+// alphaBeside is the probability with which a failure that both versions share is taken
+// for one of the one alone, once it fails more often than the other did before.
+const alphaBeside = 0.05
+
 // A Comparison judges a version by the one that serves beside it. What happens to both
 // alike, such as the failure of a database, speaks against neither. Make one with Compare.
 type Comparison struct {
@@ -15,8 +19,8 @@ type Comparison struct {
 	one, other reader
 
 	all, others Counts
-	errors      *sequential.Comparison
-	alone       *sequential.Test // of the errors of the one, where the other has too few requests
+	past        *sequential.Test       // of the errors of the one, against those of the other before
+	errors      *sequential.Comparison // against those at the same time
 
 	// Of what took more than slowest, which is known once the other version has had
 	// enough requests.
@@ -30,7 +34,8 @@ type Comparison struct {
 // Compare returns a Comparison of the version that one counts with the version that other
 // counts, by their requests from now, which is at, on.
 func Compare(one, other *Tally, at time.Duration, l Limits) *Comparison {
-	c := &Comparison{limits: l, began: at, errors: sequential.Compare(2), alone: sequential.New(l.MaxErrorRate)}
+	c := &Comparison{limits: l, began: at, errors: sequential.Compare(2)}
+	c.past = sequential.New(l.errorLimit(FiguresOf(other.Window(at))))
 	c.one, c.other = newReader(one, at), newReader(other, at)
 	return c
 }
@@ -38,23 +43,25 @@ func Compare(one, other *Tally, at time.Duration, l Limits) *Comparison {
 // Look takes in what has been counted since the last Look. It returns why the one version
 // is worse than the other, or "" as long as that is not certain.
 //
-// By errors it is worse if it fails more than twice as often, which
-// [sequential.Comparison] decides, and in more than 0.5 % of its requests; and where the
-// other has fewer than MinRequests, if more fail than MaxErrorRate. By p99, if it is more
-// than MaxSlowdown times as long as that of the other, which has not risen meanwhile.
+// By errors it is worse if it fails too often for what the other did in the ten minutes
+// before, as a Judge has it, and the other, if it has MinRequests at all, does not fail as
+// often now: that has to be likely, to 1 in 20, or so certain that it is enough by itself.
+// By p99 it is worse if that is more than MaxSlowdown times as long as that of the other,
+// which has not risen meanwhile. All of these together are wrong in at most 1 of 1,000
+// bakes of two equal versions.
 func (c *Comparison) Look(at time.Duration) string {
 	fresh, others := c.one.read(at), c.other.read(at)
 	c.all.add(fresh)
 	c.others.add(others)
 	c.errors.Add(sequential.Counts{Requests: fresh.Requests, Failed: fresh.Failed}, sequential.Counts{Requests: others.Requests, Failed: others.Failed})
-	c.alone.Add(fresh.Requests, fresh.Failed)
+	c.past.Add(fresh.Requests, fresh.Failed)
 	if at-c.began > warmUp {
 		c.lookAtP99(fresh, others)
 	}
 	f, o := c.Figures()
 	least := max(c.limits.MinRequests, 1)
-	isWorse := c.errors.Rejects(alphaErrors) && f.rate() > leastExcess ||
-		o.Requests < least && c.alone.Rejects(alphaBaseline)
+	isWorse := c.errors.Rejects(alphaErrors/2) && f.rate() > leastExcess ||
+		c.past.Rejects(alphaErrors/2) && (o.Requests < least || c.errors.Rejects(alphaBeside))
 	switch {
 	case f.Requests >= least && isWorse:
 		return fmt.Sprintf("%d of %d requests failed (%s), and %d of %d (%s) in the first version", f.Errors, f.Requests, percent(f.rate()), o.Errors, o.Requests, percent(o.rate()))

@@ -38,3 +38,27 @@ func (s Settings) Limits() Limits {
 		MinRequests:  uint64(cmp.Or(s.MinRequests, 50)),
 	}
 }
+
+// CheckSteps returns an error if a canary cannot have these steps, in percent of the
+// visitors, each of which takes so long. bake is that of the same deploy.
+func CheckSteps(steps []int, step, bake time.Duration) error {
+	last := 0
+	for _, percent := range steps {
+		switch {
+		case percent < 1 || percent > 100:
+			return fmt.Errorf("canary of %d percent: want steps from 1 to 100, such as 1, 10, 50", percent)
+		case percent <= last:
+			return fmt.Errorf("canary of %d percent after %d: want steps that grow, such as 1, 10, 50", percent, last)
+		}
+		last = percent
+	}
+	switch {
+	case step < 0:
+		return fmt.Errorf("canary step of %v: want more than 0, such as 30s", step)
+	case len(steps) == 0 && step != 0:
+		return fmt.Errorf("canary step of %v without steps: say which share of the visitors goes there, such as 1, 10, 50", step)
+	case len(steps) > 0 && bake > 0:
+		return fmt.Errorf("a bake of %v after a canary: want one of them, for each step of a canary is a bake", bake)
+	}
+	return nil
+}
