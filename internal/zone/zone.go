@@ -133,11 +133,15 @@ func (f *Finder) addServers(ctx context.Context, p *Place) error {
 	return nil
 }
 
-// TXT returns the TXT records of name that a server of its zone has, which may be none.
+// TXT returns the TXT records of name that a server of its zone has, which may be none. A
+// server that the zone does not belong to is an error: it may remember how things were.
 func (f *Finder) TXT(ctx context.Context, server, name string) ([]string, error) {
 	answer, err := f.ask(ctx, server, name, dnsmessage.TypeTXT)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case !answer.Authoritative:
+		return nil, fmt.Errorf("%s: it has no authority over %s", server, name)
 	}
 	return answer.texts(), nil
 }

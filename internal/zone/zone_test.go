@@ -105,6 +105,9 @@ func TestTXTRecordsAreThoseOfTheServerThatIsAsked(t *testing.T) {
 	_, err = f.TXT(t.Context(), "203.0.113.1:53", "a.example.com") // has another zone
 	is.True(err != nil)
 	is.Equal(err.Error(), "203.0.113.1:53: it answered Refused about a.example.com")
+	_, err = f.TXT(t.Context(), proxytest.Resolver, "a.example.com") // remembers what it was told
+	is.True(err != nil)
+	is.Equal(err.Error(), proxytest.Resolver+": it has no authority over a.example.com")
 }
 
 func TestNameThatIsTooLongIsAnError(t *testing.T) {
