@@ -36,18 +36,14 @@ func textOf(name dnsmessage.Name) string {
 // alias returns what name leads to by the CNAME records of a, or "".
 func (a *answer) alias(name string) string {
 	target := ""
-	for range a.Answers { // they may be in any order, and lead round in a circle
-		before := target
+	of := strings.ToLower(name)
+	for range maxAliases { // they may be in any order, and lead round in a circle
 		for _, r := range a.Answers {
-			body, ok := r.Body.(*dnsmessage.CNAMEResource)
-			if of := textOf(r.Header.Name); ok && (target == "" && strings.EqualFold(of, name) || target != "" && of == target) {
+			if body, ok := r.Body.(*dnsmessage.CNAMEResource); ok && textOf(r.Header.Name) == of {
 				target = textOf(body.CNAME)
-				break
 			}
 		}
-		if target == before {
-			break
-		}
+		of = target
 	}
 	return target
 }
