@@ -74,7 +74,7 @@ With --bake the version before stays warm for a while after the switch, and is r
 
 With --tls the service answers over HTTPS as well, and a certificate is obtained and renewed by itself. The deploy does not wait for that, unless --wait-certificate is given. As soon as the certificate is there, plain requests are redirected to https.
 
-Exit codes: 0 the targets serve, even if requests had to be cut off; 1 the proxy refused, for instance because a target did not become healthy, another service has the host, or a certificate did not come in time with --wait-certificate, or the deploy was taken back; 2 the command line was not understood; 3 it is not decided, since the command was interrupted after the switch, lost the proxy, or no target is healthy: stop neither the targets nor the previous ones; 4 a newer change of the service came first; 5 no proxy answered. After 1, 2 and 5, what served before goes on serving; after 4, the newer change decides.`
+Exit codes: 0 the targets serve, even if requests had to be cut off; 1 the proxy refused, for instance because a target did not become healthy, another service has the host, or a certificate did not come in time with --wait-certificate, or the program of --pre-switch failed, or the deploy was taken back; 2 the command line was not understood; 3 it is not decided, since the command was interrupted after the switch, lost the proxy, or no target is healthy: stop neither the targets nor the previous ones; 4 a newer change of the service came first; 5 no proxy answered. After 1, 2 and 5, what served before goes on serving; after 4, the newer change decides.`
 }
 
 func (deployCommand) Examples() string {

@@ -111,6 +111,8 @@ func commandHint(err error, command string) string {
 		return "stop neither the new targets nor those from before; parachute status shows what serves, and what still goes on"
 	case errors.Is(err, parachute.ErrTakenBack):
 		return "what served before serves again: stop the new targets, not those; the log of the proxy tells what was seen"
+	case errors.Is(err, control.ErrRefused):
+		return "what the program has printed may tell why; --deploy-timeout says how long it may take"
 	case errors.Is(err, parachute.ErrSuperseded):
 		return "parachute list shows what serves now"
 	case errors.Is(err, control.ErrForbidden):

@@ -41,7 +41,7 @@ func TestProgramBeforeTheSwitchIsToldTheTargetsAndDecides(t *testing.T) {
 	p := inProcess(t, env, "deploy", "default", "--target", next.address, "--read-target", old.address, "--release", "v7", "--pre-switch", tell, "--", "--two words", "x")
 	is.Equal(p.wait(t), 1)
 	is.True(strings.Contains(p.stderr.String(), fmt.Sprintf("hello 2 --two words %s %s default 2 v7\n", next.address, old.address)))
-	is.True(strings.Contains(p.stderr.String(), "parachute: deploy default: --pre-switch "+tell+": exit status 7"))
+	is.True(strings.Contains(p.stderr.String(), "parachute: deploy default: --pre-switch "+tell+": exit status 7\n  nothing was changed; default still serves "+old.address+"\n  what the program has printed"))
 	is.Equal(serves(), "200 old")
 	is.True(strings.Contains(p.stdout.String(), "pre-switch"))
 
