@@ -2,13 +2,11 @@ package parachute
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/crypto/acme"
@@ -17,17 +15,18 @@ import (
 	"github.com/shahnk19/parachute/internal/answer"
 	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/cookies"
-	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/grpc"
+	"github.com/shahnk19/parachute/internal/healthcheck"
 	"github.com/shahnk19/parachute/internal/history"
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/issuer"
 	"github.com/shahnk19/parachute/internal/pages"
 	"github.com/shahnk19/parachute/internal/reason"
+	"github.com/shahnk19/parachute/internal/redirects"
 	"github.com/shahnk19/parachute/internal/routing"
-	"github.com/shahnk19/parachute/internal/split"
+	"github.com/shahnk19/parachute/internal/rules"
 	"github.com/shahnk19/parachute/internal/upstream"
 	"github.com/shahnk19/parachute/internal/waiting"
 )
@@ -313,61 +312,41 @@ func (q *request) attempt() (again bool) {
 // authorize reports whether the client may use the service, and the request is
 // for its targets; otherwise it has answered the request.
 func (q *request) authorize() bool {
-	rules := q.version.rules
 	addr := q.client.Addr
 	if !q.proxy.trustsExplicitly { // then a field of the request must not open the door
 		addr = forward.ClientOf(q.r, nil, "").Addr
 	}
-	if !rules.Networks.Allows(addr) {
-		q.refuse(reason.Denied, nil)
-		return false
-	}
-	if rules.Users != nil && !q.authenticate() {
-		return false
-	}
-	location, ok := rules.Redirects.Location(q.target)
-	if ok {
-		q.redirectTo(location)
-	}
-	return !ok
+	return q.isPassed(q.version.rules.Admit(q.w, q.r, addr, q.target))
 }
 
-// passwordLimit bounds the wait for a password to be checked: only so many are
-// checked at once.
-const passwordLimit = 10 * time.Second
-
-// authenticate reports whether the request has a user's password; otherwise it
-// has answered the request.
-func (q *request) authenticate() bool {
-	defer q.countWait(time.Now())
-	ctx, cancel := context.WithTimeout(q.r.Context(), passwordLimit)
-	defer cancel()
-	ok, err := q.version.rules.Users.Allows(ctx, q.r.Header)
+// isPassed reports whether v lets the request go on; otherwise it has answered it.
+func (q *request) isPassed(v rules.Verdict) bool {
+	q.outcome.Waited += v.Waited
 	switch {
-	case q.r.Context().Err() != nil:
-		q.abort(reason.Gone, q.r.Context().Err())
-	case err != nil:
-		q.refuse(reason.Busy, err)
-	case !ok:
-		q.w.Header()["Www-Authenticate"] = []string{`Basic realm="restricted", charset="UTF-8"`}
-		q.refuse(reason.Unauthorized, nil)
+	case v.Reason == reason.None:
+		return true
+	case v.IsLast:
+		q.refuseLast(v.Reason, v.Err)
+	default:
+		q.refuse(v.Reason, v.Err)
 	}
-	return ok && err == nil
+	return false
 }
 
 // waitForResume holds the request while the service is paused. It reports true
 // when there is a newer version; otherwise it has answered the request, as it does
 // at once if the service is stopped.
 func (q *request) waitForResume() (again bool) {
-	switch {
-	case q.isHealthCall():
-		q.replyServing()
+	status := &q.version.status
+	switch check := healthcheck.Settings(status.Deployment.HealthCheck); {
+	case check.IsCall(q.r, q.rest):
+		q.setAnswer(reason.Halted, nil)
+		q.outcome.BytesOut = grpc.AnswerHealth(q.w, grpc.HealthServing)
 		return false
-	case q.isHealthCheck():
+	case check.IsGet(q.r, q.rest):
 		q.replyText(reason.Halted, "halted\n")
 		return false
 	}
-	status := &q.version.status
 	if status.Stop != nil {
 		q.refusePage(reason.Stopped, status.Stop.Message, nil)
 		return false
@@ -402,46 +381,14 @@ func (q *request) waitForResume() (again bool) {
 	return false
 }
 
-// isHealthCheck reports whether the request looks like a health check by a load
-// balancer in front: it reads exactly what the targets are probed at. The front
-// page does not count, since visitors read it too.
-func (q *request) isHealthCheck() bool {
-	if q.r.Method != http.MethodGet && q.r.Method != http.MethodHead {
-		return false
-	}
-	probed := q.version.status.Deployment.HealthCheck.Path
-	path, _, _ := strings.Cut(probed, "?")
-	return q.rest == probed && path != "/"
-}
-
-// isHealthCall is isHealthCheck for a service whose targets are probed over gRPC.
-func (q *request) isHealthCall() bool {
-	return q.version.status.Deployment.HealthCheck.GRPC && q.rest == grpc.HealthPath && field.IsCall(q.r)
-}
-
 // prepareBody sets q.out to the request with its body limited, or buffered, as
 // the Deployment says. It reports false if it has answered the request instead.
 func (q *request) prepareBody() bool {
-	d := &q.version.status.Deployment
-	// The client of a gRPC call may wait for the answer to its first message
-	// before it sends the next one.
-	whole := d.Buffer.Requests && !(field.IsCall(q.r) && q.version.takesCalls())
-	if q.out != q.r || q.r.ContentLength == 0 || d.MaxRequestBody == 0 && !whole {
+	if q.out != q.r {
 		return true
 	}
-	if d.MaxRequestBody > 0 && q.r.ContentLength > d.MaxRequestBody {
-		q.refuseLast(reason.RequestTooLarge, buffer.ErrTooLarge)
-		return false
-	}
-	if !whole {
-		q.out = buffer.LimitRequest(q.r, d.MaxRequestBody)
-		return true
-	}
-	defer q.countWait(time.Now())
-	limits := buffer.Limits{Memory: d.Buffer.Memory, Size: d.MaxRequestBody}
-	out, body, err := q.proxy.spool.ReadRequest(q.r, forward.NewTimeoutReader(q.w, q.r.Body), limits)
-	if err != nil {
-		q.refuseLast(forward.BodyReason(q.r, err, reason.BufferedBody), err)
+	out, body, verdict := q.version.rules.TakeBody(q.w, q.r, q.version.takesCalls)
+	if !q.isPassed(verdict) {
 		return false
 	}
 	q.out, q.body = out, body
@@ -458,12 +405,7 @@ func (q *request) chooseGroup() {
 	}
 	if !q.isDecided {
 		q.isDecided = true
-		isSecure := q.client.IsSecure(q.r)
-		if q.inRollout, q.setCookie = visitors.Previews(q.r.Header, isSecure); !q.inRollout {
-			kamal, _ := cookies.Value(q.r.Header, split.KamalCookie)
-			own, _ := cookies.Value(q.r.Header, split.Cookie)
-			q.inRollout, q.setCookie = visitors.Second(kamal, own, isSecure)
-		}
+		q.inRollout, q.setCookie = visitors.Choose(q.r.Header, q.client.IsSecure(q.r))
 	}
 	if q.inRollout {
 		q.group = q.version.rollout
@@ -600,14 +542,7 @@ func (q *request) keepVisitor(l *lane) (forget func()) {
 	if len(set) == 0 {
 		return nil
 	}
-	header := q.w.Header()
-	before, had := header["Set-Cookie"]
-	header["Set-Cookie"] = slices.Concat(before, set)
-	return func() {
-		if header["Set-Cookie"] = before; !had {
-			delete(header, "Set-Cookie")
-		}
-	}
+	return cookies.Add(q.w.Header(), set)
 }
 
 // maxLosses is how many targets may go away while they have the request: it is
@@ -636,12 +571,7 @@ func (q *request) newAnswerEditor(forget func()) *answer.Editor {
 
 // redirectTo answers with a redirect that keeps the method.
 func (q *request) redirectTo(location string) {
-	why := reason.MovedOn
-	if q.r.Method == http.MethodGet || q.r.Method == http.MethodHead {
-		why = reason.Moved
-	}
-	q.w.Header()["Location"] = []string{location}
-	q.refuse(why, nil)
+	q.refuse(redirects.Answer(q.w.Header(), q.r.Method, location), nil)
 }
 
 // refuse answers the request in its target's place, as why says.
@@ -662,30 +592,24 @@ func (q *request) refusePage(why reason.Reason, message string, err error) {
 	if why == reason.Gone {
 		q.abort(why, err)
 	}
-	q.setReason(why, err)
+	q.setAnswer(why, err)
 	set := q.proxy.pages
 	if q.version != nil && q.version.rules.Pages != nil {
 		set = q.version.rules.Pages
 	}
-	o := &q.outcome
-	o.Status, o.Header = why.Status(), q.w.Header()
-	o.BytesOut = set.Refuse(q.w, q.r, why, message, o.RequestID)
+	q.outcome.BytesOut = set.Refuse(q.w, q.r, why, message, q.outcome.RequestID)
 }
 
 // replyText answers with a line of plain text.
 func (q *request) replyText(why reason.Reason, text string) {
-	q.setReason(why, nil)
-	o := &q.outcome
-	o.Status, o.Header = why.Status(), q.w.Header()
-	o.BytesOut = pages.WriteText(q.w, q.r, o.Status, text)
+	q.setAnswer(why, nil)
+	q.outcome.BytesOut = pages.WriteText(q.w, q.r, why.Status(), text)
 }
 
-// replyServing answers a gRPC call that asks for the health of a halted service.
-func (q *request) replyServing() {
-	q.setReason(reason.Halted, nil)
-	o := &q.outcome
-	o.Status, o.Header = reason.Halted.Status(), q.w.Header()
-	o.BytesOut = grpc.AnswerHealth(q.w, grpc.HealthServing)
+// setAnswer notes that the request is being answered in its target's place, and why.
+func (q *request) setAnswer(why reason.Reason, err error) {
+	q.setReason(why, err)
+	q.outcome.Status, q.outcome.Header = why.Status(), q.w.Header()
 }
 
 // abort ends the request without an answer, or in the middle of one. It panics

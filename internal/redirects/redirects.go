@@ -3,10 +3,12 @@ package redirects
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 
 	"github.com/shahnk19/parachute/internal/hostname"
+	"github.com/shahnk19/parachute/internal/reason"
 )
 
 // Rules say where requests go instead, by their path. Nil sends none anywhere.
@@ -40,4 +42,15 @@ func (r Rules) Location(target string) (location string, ok bool) {
 		location += "?" + query
 	}
 	return location, ok
+}
+
+// Answer has h, the header of the answer to a request with that method, lead to location,
+// and returns the reason for the answer, which has the status of a redirect that keeps
+// the method.
+func Answer(h http.Header, method, location string) reason.Reason {
+	h["Location"] = []string{location}
+	if method == http.MethodGet || method == http.MethodHead {
+		return reason.Moved
+	}
+	return reason.MovedOn
 }

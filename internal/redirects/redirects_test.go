@@ -1,11 +1,13 @@
 package redirects_test
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute/internal/reason"
 	"github.com/shahnk19/parachute/internal/redirects"
 )
 
@@ -63,6 +65,17 @@ func TestRuleThatLeadsNowhereIsRefused(t *testing.T) {
 			err := rules.Add(tt.from, tt.to)
 			is.True(err != nil && strings.HasPrefix(err.Error(), tt.fault))
 			is.Equal(len(rules), 0)
+		})
+	}
+}
+
+func TestRedirectKeepsTheMethod(t *testing.T) {
+	for method, want := range map[string]reason.Reason{"GET": reason.Moved, "HEAD": reason.Moved, "POST": reason.MovedOn, "DELETE": reason.MovedOn} {
+		t.Run(method, func(t *testing.T) {
+			is := is.New(t)
+			h := http.Header{"Location": {"/old"}}
+			is.Equal(redirects.Answer(h, method, "/new"), want)
+			is.Equal(h["Location"], []string{"/new"})
 		})
 	}
 }

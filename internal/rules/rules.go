@@ -107,6 +107,8 @@ type Rules struct {
 	Trusted   []netip.Prefix    // who is believed what a request has been through
 	Request   func(http.Header) // changes what goes to a target; nil: nothing does
 	Answer    answer.Rules
+
+	body *bodyRule // nil: the bodies of requests pass as they come
 }
 
 // New returns the Rules of s, which Check has passed, and reads its files. An error says
@@ -130,6 +132,9 @@ func New(s *Settings, with Shared) (*Rules, error) {
 	}
 	if len(s.Headers.Request) > 0 {
 		r.Request = parsed.Apply
+	}
+	if ahead := s.Buffer.Requests; ahead || s.MaxRequestBody > 0 {
+		r.body = &bodyRule{with.Spool, ahead, buffer.Limits{Memory: s.Memory, Size: s.MaxRequestBody}}
 	}
 	if r.Answer, err = newAnswer(s, with.Spool); err != nil {
 		return nil, err

@@ -71,3 +71,38 @@ func TestPreviewIsRefusedWithoutASecret(t *testing.T) {
 		is.True(!strings.Contains(err.Error(), "secret\"") && strings.Contains(err.Error(), "X-Preview: SECRET"))
 	}
 }
+
+func TestVisitorIsChosenByThePreviewFirstAndThenByTheirCookies(t *testing.T) {
+	s, err := split.New(split.Options{Percent: 0, List: []string{"ann"}, Preview: "X-Preview: open sesame"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		h      http.Header
+		second bool
+		cookie string // that is set
+	}{
+		{"preview", http.Header{"X-Preview": {"open sesame"}}, true, split.PreviewCookie},
+		{"preview of one of the list", http.Header{"X-Preview": {"open sesame"}, "Cookie": {split.Cookie + "=ann"}}, true, split.PreviewCookie},
+		{"own cookie", http.Header{"Cookie": {split.Cookie + "=ann"}}, true, ""},
+		{"kamal's cookie", http.Header{"Cookie": {split.KamalCookie + "=ann"}}, true, ""},
+		{"another cookie", http.Header{"Cookie": {"other=ann"}}, false, ""},
+		{"nobody", nil, false, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			is := is.New(t)
+			second, set := s.Choose(tt.h, true)
+			is.Equal(second, tt.second)
+			name, _, _ := strings.Cut(set, "=")
+			is.Equal(name, tt.cookie)
+			is.Equal(strings.Contains(set, "; Secure"), tt.cookie != "")
+		})
+	}
+	is := is.New(t)
+	s = newSplit(t, 100)
+	_, set := s.Choose(nil, true)
+	is.True(strings.HasPrefix(set, split.Cookie+"=") && strings.HasSuffix(set, "; Secure"))
+	_, set = s.Choose(nil, false)
+	is.True(!strings.Contains(set, "Secure"))
+}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math"
+	"net/http"
 	"strings"
 
 	"github.com/shahnk19/parachute/internal/cookies"
@@ -54,6 +55,17 @@ func New(o Options) (*Split, error) {
 		s.list[value] = true
 	}
 	return s, nil
+}
+
+// Choose reports whether the visitor whose request has the header h goes to the second
+// version: by [Split.Previews], or else by [Split.Second]. setCookie is as for these.
+func (s *Split) Choose(h http.Header, secure bool) (second bool, setCookie string) {
+	if second, setCookie = s.Previews(h, secure); second {
+		return second, setCookie
+	}
+	kamal, _ := cookies.Value(h, KamalCookie)
+	own, _ := cookies.Value(h, Cookie)
+	return s.Second(kamal, own, secure)
 }
 
 // Second reports whether a visitor goes to the second version. kamal and own are the
