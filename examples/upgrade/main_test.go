@@ -77,8 +77,9 @@ func (p *running) await(t *testing.T) {
 
 // parse returns what is in a line such as "... serving address=127.0.0.1:1234 pid=42".
 func parse(line string) (address string, pid int) {
-	_, rest, ok := strings.Cut(line, "serving address=")
-	if address, rest, ok = strings.Cut(rest, " pid="); ok {
+	_, rest, _ := strings.Cut(line, "serving address=")
+	address, rest, ok := strings.Cut(rest, " pid=")
+	if ok {
 		json.Unmarshal([]byte(strings.TrimSpace(rest)), &pid)
 	}
 	return address, pid
