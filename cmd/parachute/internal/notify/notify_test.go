@@ -237,10 +237,10 @@ func TestOnlyWhatAPersonWantsToHearIsTold(t *testing.T) {
 		},
 		"a deploy that was taken back": {
 			[]parachute.Event{
-				{Kind: parachute.EventTakenBack, Service: "web", Generation: 5, Restores: 3, Err: errors.New("43 of 98 requests failed")},
+				{Kind: parachute.EventTakenBack, Service: "web", Generation: 5, Restores: 3, Err: errors.New("taken back, because 43 of 98 requests failed")},
 				{Kind: parachute.EventSwitched, Service: "web", Generation: 6, Restores: 3, Targets: []string{"a:1"}},
 			},
-			[]string{"web: generation 5 was taken back: 43 of 98 requests failed", "web: generation 6 serves at a:1, as generation 3 did"},
+			[]string{"web: generation 5 was taken back, because 43 of 98 requests failed", "web: generation 6 serves at a:1, as generation 3 did"},
 		},
 		"a target that falls ill, and is well again": {
 			[]parachute.Event{

@@ -18,7 +18,8 @@ func describe(e parachute.Event) string {
 		}
 		return fmt.Sprintf("%s: %s failed: %v", e.Service, version(e), e.Err)
 	case parachute.EventTakenBack:
-		return fmt.Sprintf("%s: %s was taken back: %+v", e.Service, version(e), e.Err)
+		why := strings.TrimPrefix(fmt.Sprintf("%+v", e.Err), "taken back, because ")
+		return fmt.Sprintf("%s: %s was taken back, because %s", e.Service, version(e), why)
 	case parachute.EventUnhealthy:
 		return fmt.Sprintf("%s: %s is unhealthy%s", e.Service, e.Target, probe(e))
 	case parachute.EventHealthy:
