@@ -60,11 +60,13 @@ func TestCanaryGoesStepByStepAndIsPromoted(t *testing.T) {
 
 func TestCanaryThatAnswersErrorsIsTakenBackForEverybody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBakeryOf(t, trying(50, 90))
+		d := trying(50, 90)
+		d.Canary.Step = time.Minute
+		b := newBakeryOf(t, d)
 		is := b.is
 		b.failing.Store(true)
 		lost := 0
-		for range 280 {
+		for range 580 {
 			if b.get("any.test") == "500 new" {
 				lost++
 			}
@@ -80,7 +82,7 @@ func TestCanaryThatAnswersErrorsIsTakenBackForEverybody(t *testing.T) {
 		is.True(strings.Contains(err.Error(), "generation 1 serves everybody: old.test:80"))
 		is.True(why.Bake.Now.Errors >= 50 && why.Bake.Before.Errors == 0)
 		is.Equal(why.Routes[0].Route, "GET /")
-		is.True(lost < 150)
+		is.True(lost < 200)
 
 		s := b.Services()[0]
 		is.Equal(s.Rollout, nil)

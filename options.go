@@ -80,7 +80,8 @@ type Options struct {
 	// An error ends the deploy with it, and nothing is changed. It is given what is to
 	// serve, complete as Services returns it. ctx ends with the deploy, and with its
 	// Timeouts.Deploy, and Agree has to return then. The targets must be healthy
-	// when it returns, too. A rollout is not asked about.
+	// when it returns, too. It is asked before the first step of a Canary, and not
+	// about any other rollout.
 	Agree func(ctx context.Context, d Deployment, generation uint64) error
 
 	// Dial opens every connection that the Proxy makes: to targets, for

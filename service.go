@@ -341,13 +341,30 @@ func (p *Proxy) await(ctx context.Context, v *version, m *monitor) error {
 			err = faultf(ErrNoCertificate, "no certificate for %s: %v", host, err)
 		}
 	}
-	if agree := p.options.Agree; agree != nil && err == nil {
-		err = agree(limited, deep.Copy(*d), v.status.Generation)
-		if err == nil && !d.Force && !allHealthy(v.targets()) { // by now
-			return m.awaitHealthy(ctx, v.targets(), d)
-		}
-	}
 	if err != nil && ctx.Err() != nil {
+		return interrupted.Error(ctx, err, ErrSuperseded, ErrClosed)
+	}
+	if err != nil {
+		return err
+	}
+	return p.agree(ctx, d, v.status.Generation, v.targets(), m)
+}
+
+// agree asks Options.Agree whether d, which targets are healthy for, may serve.
+func (p *Proxy) agree(ctx context.Context, d *Deployment, generation uint64, targets []*target, m *monitor) error {
+	if p.options.Agree == nil {
+		return nil
+	}
+	limited, cancel := ctx, context.CancelFunc(func() {})
+	if d.Timeouts.Deploy >= 0 {
+		limited, cancel = context.WithDeadline(ctx, m.began.Add(d.Timeouts.Deploy))
+	}
+	defer cancel()
+	err := p.options.Agree(limited, deep.Copy(*d), generation)
+	switch {
+	case err == nil && !d.Force && !allHealthy(targets): // by now
+		return m.awaitHealthy(ctx, targets, d)
+	case err != nil && ctx.Err() != nil:
 		return interrupted.Error(ctx, err, ErrSuperseded, ErrClosed)
 	}
 	return err
@@ -557,7 +574,11 @@ func (p *Proxy) replaceRollout(ctx context.Context, res *reserved, r Rollout, s 
 	for _, t := range targets {
 		t.start()
 	}
-	if err = m.awaitHealthy(ctx, targets, &s.Deployment); err == nil {
+	err = m.awaitHealthy(ctx, targets, &s.Deployment)
+	if err == nil && r.Deployment != nil && len(r.Deployment.Canary.Steps) > 0 { // it is a deploy
+		err = p.agree(ctx, r.Deployment, res.Number, targets, m)
+	}
+	if err == nil {
 		previous, next, err = p.update(ctx, res, res.Name, EventSwitched, func(v *version) (*version, error) {
 			if r.Deployment == nil { // that of the service may be another by now
 				if _, err := r.parse(&v.status.Deployment, v.targetTLS); err != nil {

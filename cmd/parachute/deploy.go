@@ -72,6 +72,8 @@ The command returns when the targets serve and the previous ones get no more req
 
 With --bake the version before stays warm for a while after the switch, and is returned to if the new one is worse. Interrupt the command then, and it leaves with 3; the bake goes on.
 
+With --canary a growing share of the visitors tries the new version first. If it is worse than the version that serves all others, it is taken back for everybody, and the command ends with 1. If there are too few requests to tell, it ends with 3, and the share stays as it is: "rollout promote" or "rollout stop" decides.
+
 With --tls the service answers over HTTPS as well, and a certificate is obtained and renewed by itself. The deploy does not wait for that, unless --wait-certificate is given. As soon as the certificate is there, plain requests are redirected to https.
 
 Exit codes: 0 the targets serve, even if requests had to be cut off; 1 the proxy refused, for instance because a target did not become healthy, another service has the host, or a certificate did not come in time with --wait-certificate, or the program of --pre-switch failed, or the deploy was taken back; 2 the command line was not understood; 3 it is not decided, since the command was interrupted after the switch, lost the proxy, or no target is healthy: stop neither the targets nor the previous ones; 4 a newer change of the service came first; 5 no proxy answered. After 1, 2 and 5, what served before goes on serving; after 4, the newer change decides.`
@@ -84,6 +86,9 @@ parachute deploy web --target web-2:3000
 
 # Take it back if it fails more requests than the version before in its first minute.
 parachute deploy web --target web-2:3000 --bake 60s
+
+# Have one visitor in a hundred try it, then ten, then fifty, and then all of them.
+parachute deploy web --target web-2:3000 --canary 1%,10%,50%
 
 # Have a program try it before anybody else can.
 parachute deploy web --target web-2:3000 --pre-switch -- sh smoke-test.sh
@@ -114,7 +119,7 @@ func (c *deployCommand) Run(ctx context.Context, p *program) error {
 		p.warnf("%s: no effect without --tls", strings.Join(flags, ", "))
 	}
 	if flags := c.withoutBake(); len(flags) > 0 {
-		p.warnf("%s: no effect without --bake", strings.Join(flags, ", "))
+		p.warnf("%s: no effect without --bake or --canary", strings.Join(flags, ", "))
 	}
 	return c.change(ctx, p, "deploy", newFormatter(d),
 		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
@@ -187,6 +192,7 @@ func (c *deployCommand) deployment() (parachute.Deployment, error) {
 		Report:          c.report(),
 		Force:           c.Force,
 		Bake:            c.bake(),
+		Canary:          c.canary(),
 		Release:         c.Release,
 		By:              c.By,
 	}

@@ -31,6 +31,8 @@ func flags() map[string]string {
 		"Bake.MaxErrorRate":         "--max-error-rate",
 		"Bake.MaxSlowdown":          "--max-slowdown",
 		"Bake.MinRequests":          "--min-requests",
+		"Canary.Steps":              "--canary",
+		"Canary.Step":               "--step",
 		"Deployment.Release":        "--release",
 		"Deployment.By":             "--by",
 		"Deployment.ErrorPages":     "--error-pages",

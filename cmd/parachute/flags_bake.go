@@ -15,6 +15,13 @@ type bakeFlags struct {
 	MaxErrorRate percent  `group:"Bake:" placeholder:"5%" help:"Share of requests that may fail where the version before had too few to compare with."`
 	MaxSlowdown  times    `group:"Bake:" placeholder:"3x" help:"How many times as long as before 99 in a hundred requests may take; 0 is any."`
 	MinRequests  count    `group:"Bake:" placeholder:"50" help:"How many requests it takes to judge by errors."`
+
+	Canary steps    `group:"Canary:" placeholder:"1%,10%,50%" help:"Have these shares of the visitors try the new version, one after the other, compare it in each step with the version that serves all others, and promote it after the last; take it back for everybody if it is worse."`
+	Step   stepTime `group:"Canary:" placeholder:"30s" help:"How long each step takes. One with fewer than --min-requests is repeated, up to ten times; then it is not decided."`
+}
+
+func (f bakeFlags) canary() parachute.Canary {
+	return parachute.Canary{Steps: f.Canary, Step: time.Duration(f.Step)}
 }
 
 func (f bakeFlags) bake() parachute.Bake {
@@ -26,9 +33,10 @@ func (f bakeFlags) bake() parachute.Bake {
 	}
 }
 
-// withoutBake returns the flags that say how to bake where no --bake asks for it.
+// withoutBake returns the flags that say how to bake where neither --bake nor --canary asks
+// for it.
 func (f bakeFlags) withoutBake() (flags []string) {
-	if f.Bake != 0 {
+	if f.Bake != 0 || len(f.Canary) > 0 {
 		return nil
 	}
 	for _, flag := range []struct {
@@ -53,6 +61,35 @@ func (t *bakeTime) UnmarshalText(text []byte) error {
 	d, err := parseDuration(string(text))
 	*t = bakeTime(d)
 	return err
+}
+
+// A stepTime is a duration of more than 0.
+type stepTime time.Duration
+
+func (t *stepTime) UnmarshalText(text []byte) error {
+	d, err := parseDuration(string(text))
+	if err == nil && d <= 0 {
+		err = fmt.Errorf("%q is no time for a step: want more than 0, such as 30s", text)
+	}
+	*t = stepTime(d)
+	return err
+}
+
+// The steps of a canary are shares of the visitors that grow, such as 1%,10%,50%.
+type steps []int
+
+func (s *steps) UnmarshalText(text []byte) error {
+	for word := range strings.SplitSeq(string(text), ",") {
+		n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(word), "%"))
+		switch {
+		case err != nil || n < 1 || n > 100:
+			return fmt.Errorf("%q is no step of a canary: want a share of the visitors from 1%% to 100%%, such as 10%%", word)
+		case len(*s) > 0 && n <= (*s)[len(*s)-1]:
+			return fmt.Errorf("%s: want steps that grow, such as 1%%,10%%,50%%", text)
+		}
+		*s = append(*s, n)
+	}
+	return nil
 }
 
 // A percent is a share, such as 5%.

@@ -65,3 +65,38 @@ func TestBakeIsShownAgainstTheVersionBefore(t *testing.T) {
 	taken := f.format(parachute.Event{Kind: parachute.EventTakenBack, Targets: []string{"old:80"}})[0]
 	is.Equal(taken.status+" "+taken.detail, "taken back to old:80")
 }
+
+func TestCanaryIsReadFromTheCommandLine(t *testing.T) {
+	is := is.New(t)
+	var f bakeFlags
+	is.NoErr(f.Canary.UnmarshalText([]byte("1%, 10%,50")))
+	is.NoErr(f.Step.UnmarshalText([]byte("45s")))
+	is.Equal(f.canary(), parachute.Canary{Steps: []int{1, 10, 50}, Step: 45 * time.Second})
+	f.MinRequests = 3
+	is.Equal(len(f.withoutBake()), 0) // a canary bakes at each step
+	for _, text := range []string{"", "0%", "101%", "x", "1.5%", "50%,10%", "10%,10%", "10%,,20%"} {
+		var s steps
+		is.True(s.UnmarshalText([]byte(text)) != nil) // text
+	}
+	for _, text := range []string{"0", "-1s", "1", "1us"} {
+		is.True(f.Step.UnmarshalText([]byte(text)) != nil) // text
+	}
+}
+
+func TestCanaryIsShownBesideWhatServesTheOthers(t *testing.T) {
+	is := is.New(t)
+	f := newFormatter(parachute.Deployment{Service: "web", Targets: []string{"new:80"}})
+	split := &parachute.Split{Percent: 10}
+	line := f.format(parachute.Event{Kind: parachute.EventSwitched, Service: "web", Generation: 2, Split: split})[0]
+	is.Equal(line.status+" "+line.detail, "switched canary for 10 %, generation 2")
+	e := parachute.Event{Kind: parachute.EventBaking, Service: "web", Limit: time.Minute, Elapsed: time.Second, Split: split, Bake: &parachute.BakeReport{
+		Now:    parachute.BakeFigures{Requests: 200, Errors: 4, P99: 13 * time.Millisecond},
+		Before: parachute.BakeFigures{Requests: 1000, Errors: 5, P99: 12 * time.Millisecond},
+	}}
+	line = f.format(e)[0]
+	is.Equal(line.status+" "+line.detail, "10 % 200 requests, errors 2.0%, p99 13ms; others: errors 0.5%, p99 12ms")
+	e.Elapsed = time.Minute
+	line = f.format(e)[0]
+	is.True(line.isNew && !line.ongoing)
+	is.Equal(line.status, "10 %")
+}

@@ -15,9 +15,11 @@ import (
 )
 
 // aboutTheCommand are flags of deploy that say nothing of what is to serve, or of one
-// deploy alone.
+// deploy alone; or that take visitors to come to an end (see
+// TestCanaryIsADifferenceInItsOwnWords).
 var aboutTheCommand = []string{
 	"help", "target", "force", "release", "by", "keep", "dry-run", "wait", "pre-switch", "json", "quiet", "socket",
+	"canary", "step",
 }
 
 // exampleFlags returns command lines that each have one flag of deploy, and what that

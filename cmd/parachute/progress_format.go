@@ -87,7 +87,11 @@ func (f *formatter) format(e parachute.Event) []progressLine {
 		}
 		return []progressLine{f.formatProbe(e)}
 	case parachute.EventSwitched:
-		r.status, r.detail = f.verb, strings.TrimPrefix(fmt.Sprintf("%s, generation %d%s", f.effect, e.Generation, releaseOf(e.Release, e.By)), ", ")
+		effect := f.effect
+		if e.Split != nil && f.effect != rolloutEffect {
+			effect = "canary for " + visitors(*e.Split)
+		}
+		r.status, r.detail = f.verb, strings.TrimPrefix(fmt.Sprintf("%s, generation %d%s", effect, e.Generation, releaseOf(e.Release, e.By)), ", ")
 	case parachute.EventSplit:
 		r.status, r.detail = f.verb, "rollout for "+visitors(*cmp.Or(e.Split, new(parachute.Split)))
 	case parachute.EventRolloutEnded:
@@ -110,10 +114,18 @@ func (f *formatter) format(e parachute.Event) []progressLine {
 		if e.Bake == nil {
 			return nil
 		}
-		r.status, r.detail, r.tone, r.isNew = "baking", describeBake(e.Bake), toneWaiting, e.Elapsed == 0
+		beside := "before"
+		r.status, r.tone, r.isNew = "baking", toneWaiting, e.Elapsed == 0
+		if e.Split != nil {
+			r.status, beside = visitors(*e.Split), "others"
+		}
+		r.detail = describeBake(e.Bake, beside)
 		r.elapsed, r.limit, r.ongoing = e.Elapsed, e.Limit, true
 		if e.Limit > 0 && e.Elapsed >= e.Limit {
-			r.status, r.tone, r.isNew, r.ongoing, r.limit = "baked", toneGood, true, false, 0
+			r.tone, r.isNew, r.ongoing, r.limit = toneGood, true, false, 0
+			if e.Split == nil {
+				r.status = "baked"
+			}
 		}
 	case parachute.EventTakenBack:
 		r.status, r.detail, r.tone = "taken back", "to "+strings.Join(e.Targets, ", "), toneBad
@@ -233,8 +245,8 @@ func (f *formatter) formatDone(after time.Duration) progressLine {
 	return r
 }
 
-// describeBake returns the figures of a bake, against those from before.
-func describeBake(b *parachute.BakeReport) string {
+// describeBake returns the figures of a bake, against those of the others or from before.
+func describeBake(b *parachute.BakeReport, against string) string {
 	if b.Note != "" {
 		return b.Note
 	}
@@ -243,9 +255,9 @@ func describeBake(b *parachute.BakeReport) string {
 		text += fmt.Sprintf(", errors %s, p99 %s", shareOf(b.Now), formatDuration(b.Now.P99))
 	}
 	if b.Before.Requests == 0 {
-		return text + "; before: no requests"
+		return text + "; " + against + ": no requests"
 	}
-	return text + fmt.Sprintf("; before: errors %s, p99 %s", shareOf(b.Before), formatDuration(b.Before.P99))
+	return text + fmt.Sprintf("; %s: errors %s, p99 %s", against, shareOf(b.Before), formatDuration(b.Before.P99))
 }
 
 func shareOf(f parachute.BakeFigures) string {

@@ -62,7 +62,7 @@ parachute rollout deploy web --target web-2:3000 --preview-header 'X-Preview: op
 
 func (c *rolloutDeployCommand) Run(ctx context.Context, p *program) error {
 	format := newFormatter(parachute.Deployment{Service: c.Service, Targets: c.Target, ReadTargets: c.ReadTarget})
-	format.effect = "rollout beside the first version"
+	format.effect = rolloutEffect
 	return c.change(ctx, p, "rollout deploy", format,
 		func(client *control.Client, events func(parachute.Event)) (control.Result, error) {
 			return client.Rollout(ctx, c.Service, parachute.Rollout{
@@ -78,6 +78,9 @@ func (c *rolloutDeployCommand) Run(ctx context.Context, p *program) error {
 			}, events)
 		})
 }
+
+// rolloutEffect is where requests go when a rollout is deployed.
+const rolloutEffect = "rollout beside the first version"
 
 type rolloutSetCommand struct {
 	Service string `arg:"" help:"The service."`

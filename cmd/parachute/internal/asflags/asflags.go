@@ -95,6 +95,8 @@ func Fields() []Field {
 		{Path: "bake.max_error_rate", Flag: "max-error-rate", show: share},
 		{Path: "bake.max_slowdown", Flag: "max-slowdown", show: factor},
 		{Path: "bake.min_requests", Flag: "min-requests"},
+		{Path: "canary.steps", Flag: "canary", show: percentage},
+		{Path: "canary.step", Flag: "step", show: span},
 		{Path: "force", Flag: "force", once: true},
 		{Path: "release", Flag: "release", once: true},
 		{Path: "by", Flag: "by", once: true},
@@ -284,6 +286,8 @@ func share(v any) string {
 	n, _ := strconv.ParseFloat(fmt.Sprint(v), 64)
 	return strconv.FormatFloat(n*100, 'g', 6, 64) + "%"
 }
+
+func percentage(v any) string { return fmt.Sprint(v) + "%" }
 
 // factor returns how many times as much; on the command line, 0 means any.
 func factor(v any) string {

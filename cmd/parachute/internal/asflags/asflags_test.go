@@ -2,6 +2,7 @@ package asflags_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -58,4 +59,12 @@ func TestOrderOfRulesIsADifferenceAndTheirValuesAreHidden(t *testing.T) {
 	d = asflags.Difference(with("set A: 1"), with("set A: 2"))
 	is.Equal(d.NoLonger, []string{"--request-header 'set A: ***'"}) // another value, which is not told
 	is.Equal(d.Now, d.NoLonger)
+}
+
+func TestCanaryIsADifferenceInItsOwnWords(t *testing.T) {
+	is := is.New(t)
+	plain := parachute.Deployment{Service: "web"}
+	tried := parachute.Deployment{Service: "web", Canary: parachute.Canary{Steps: []int{1, 50}, Step: 30 * time.Second}}
+	is.Equal(asflags.Difference(plain, tried).Now, []string{"--canary 1%", "--canary 50%", "--step 30s"})
+	is.Equal(asflags.Difference(tried, plain).NoLonger, []string{"--canary 1%", "--canary 50%", "--step 30s"})
 }
