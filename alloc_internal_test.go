@@ -66,7 +66,7 @@ func TestIdleServiceAllocatesLittle(t *testing.T) {
 			p.LookUpWith(func(context.Context, string) ([]netip.Addr, error) {
 				return []netip.Addr{netip.MustParseAddr("10.0.0.0")}, nil
 			}, dial)
-			p.options.Dial = dial
+			p.backends.Dial = dial
 			deploy := func(i int) {
 				service := fmt.Sprintf("service-%d", i)
 				is.NoErr(p.Deploy(t.Context(), Deployment{

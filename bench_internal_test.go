@@ -319,7 +319,7 @@ func BenchmarkProbe(b *testing.B) {
 	t := p.newTarget(s.targets[0], s, nil)
 	b.ReportAllocs()
 	for b.Loop() {
-		if saw := t.prober.probe(b.Context()); !saw.Passed {
+		if saw := t.Probe(b.Context()); !saw.Passed {
 			b.Fatal(saw.Error)
 		}
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -13,15 +11,11 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute/internal/advice"
+	"github.com/shahnk19/parachute/internal/backend"
 	"github.com/shahnk19/parachute/internal/descriptors"
-	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/health"
 	"github.com/shahnk19/parachute/internal/healthcheck"
 	"github.com/shahnk19/parachute/internal/interrupted"
-	"github.com/shahnk19/parachute/internal/probe"
-	"github.com/shahnk19/parachute/internal/resolve"
-	"github.com/shahnk19/parachute/internal/trust"
-	"github.com/shahnk19/parachute/internal/upstream"
 	"github.com/shahnk19/parachute/internal/verbose"
 	"github.com/shahnk19/parachute/internal/wire"
 )
@@ -155,132 +149,13 @@ func (p *Probe) told() *advice.Probe {
 		Body: p.Body, Error: p.Error, Cause: string(p.Cause), Passed: p.Passed}
 }
 
-// A prober sends the health checks of one target. It connects to the target as its
-// traffic does, but each check has a connection of its own. A prober never changes,
-// and several services may use it at once.
-type prober struct {
-	endpoint endpoint.Endpoint
-	name     *resolve.Name // of the host; nil: there is none to look up
-	upstream upstream.Options
-	check    *healthcheck.Check
-	url      string
-	header   http.Header // of every request to the target that no client sent
-}
-
-// newProber returns the prober of the target at an endpoint. u are the options for
-// the target's traffic; name is that of the target's host, or nil.
-func newProber(at endpoint.Endpoint, u upstream.Options, s *spec, agent string, hop []string, name *resolve.Name) *prober {
-	u.DialTimeout, u.ResponseTimeout = -1, 0 // the check's timeout bounds the whole probe
-	u.Vital = true                           // or many clients could make every target fail its probes
-	u.IsCurrent, u.ReadBuffer, u.MaxRequests = nil, probeBuffer, 0
-	if u.Dial == nil {
-		// No connection of a probe lives long enough to be kept alive.
-		u.Dial = (&net.Dialer{KeepAlive: -1}).DialContext
+// probeOf returns what r says, or nil if r is.
+func probeOf(r *backend.Result) *Probe {
+	if r == nil {
+		return nil
 	}
-	probed := at.WithPort(s.HealthCheck.Port)
-	u.Address = probed.Address
-	header := http.Header{"User-Agent": {agent}, "Connection": {"close"}, "X-Parachute-Hop": hop}
-	if s.TLS.isOn() {
-		// Otherwise, an app that insists on TLS would redirect the probe.
-		header["X-Forwarded-Proto"] = []string{"https"}
-	}
-	c := healthcheck.Settings(s.HealthCheck).Check(probed.Authority(), header)
-	return &prober{endpoint: at, name: name, upstream: u, check: c, url: probed.URL(c.Path()), header: header}
-}
-
-// probeBuffer is the size of the buffer that an answer to a probe is read through.
-// It is small because every probe has a new one. A longer answer takes several reads.
-const probeBuffer = 1 << 10
-
-// A probeResult is the result of a probe, for all targets that share it.
-type probeResult struct {
-	Probe
-	by      *prober
-	reached resolve.Reached // of the addresses of by.name
-}
-
-// probe asks the target once. It tells the name, if the target has one, which of its
-// addresses was probed.
-func (p *prober) probe(ctx context.Context) *probeResult {
-	if p.name == nil {
-		return &probeResult{by: p, Probe: p.ask(ctx, p.upstream)}
-	}
-	u := p.upstream
-	w := resolve.NewWitness(u.Dial)
-	u.Dial = w.Dial
-	r := &probeResult{by: p, Probe: p.ask(ctx, u)}
-	r.reached = w.Reached()
-	r.reached.Judge(p.name, r.Passed)
-	return r
-}
-
-// ask makes the check over a new connection with the options u.
-func (p *prober) ask(ctx context.Context, u upstream.Options) Probe {
-	conns := p.open(u)
-	defer conns.Close()
-	r := p.check.Report(ctx, conns.Exchange, unanswered)
-	return Probe{Time: r.Began, Took: r.Took, URL: p.url, Host: p.check.Host(), Status: r.Status, GRPC: r.GRPC,
+	return &Probe{Time: r.Began, Took: r.Took, URL: r.URL(), Host: r.Host(), Status: r.Status, GRPC: r.GRPC,
 		Location: r.Location, Body: r.Body, Error: r.Error, Cause: Cause(r.Cause), Passed: r.Passed}
-}
-
-// open returns the transport for one probe.
-func (p *prober) open(u upstream.Options) upstream.Transport {
-	if p.check.IsCall() || p.endpoint.Scheme == "h2c" {
-		return upstream.NewH2C(u)
-	}
-	return upstream.New(u)
-}
-
-// unanswered returns why an exchange has brought no answer, in words and as a Cause.
-func unanswered(err error) (string, healthcheck.Cause) {
-	cause := healthcheck.Cause(upstream.CauseOf(err))
-	if e := (*upstream.Error)(nil); errors.As(err, &e) {
-		err = e.Err // the Cause stands for the rest
-	}
-	return err.Error(), cause
-}
-
-// A probeKey is everything that decides on the result of a probe and on when it is
-// sent. Targets with the same probeKey share their probes.
-type probeKey struct {
-	endpoint endpoint.Endpoint // that is probed
-	trust    trust.Identity
-	fall     int // HealthCheck.Fall if endpoint has a name, which it concerns; otherwise 0
-	check    healthcheck.Key
-	interval time.Duration
-}
-
-// A schedule repeats the probes of all targets of a Proxy.
-type schedule = probe.Schedule[probeKey, *probeResult]
-
-// probeKey returns the key of t's probes.
-func (t *target) probeKey() probeKey {
-	p := t.prober
-	k := probeKey{
-		endpoint: endpoint.Endpoint{Scheme: p.endpoint.Scheme, Network: p.upstream.Network, Address: p.upstream.Address},
-		trust:    t.trust,
-		check:    p.check.Key(),
-		interval: t.check.Interval,
-	}
-	if p.name != nil {
-		k.fall = t.check.Fall
-	}
-	return k
-}
-
-// shareProbes returns t's check for the schedule. The check does not depend on t:
-// other targets may need it after t is closed.
-func (t *target) shareProbes() probe.Check[*probeResult] {
-	p := t.prober
-	c := probe.Check[*probeResult]{Interval: t.check.Interval, Run: p.probe}
-	if p.name == nil {
-		return c
-	}
-	shared := *p // t.close closes the name of p
-	shared.name = p.name.Heir()
-	shared.upstream.Dial = shared.name.Dial
-	c.Run, c.Close = shared.probe, shared.name.Close
-	return c
 }
 
 // A monitor follows the probes of the targets that one deploy brought. Restored targets
@@ -306,29 +181,33 @@ func newMonitor(targets int, thorough, waiting bool, limit time.Duration, notify
 
 // observe handles the end of a probe of t. probes is the number of t's probes that
 // have ended; changed says whether t's health has changed.
-func (m *monitor) observe(t *target, p *Probe, probes int, changed bool) {
-	if p.Cause == CauseShortage {
-		m.shortages.Report("a target could not be probed", errors.New(p.Error))
+func (m *monitor) observe(t *target, r *backend.Result, probes int, changed bool) {
+	if r.Health().Void {
+		m.shortages.Report("a target could not be probed", errors.New(r.Error))
 	}
-	notify := m.notify
-	if m.silent.Load() {
-		notify = func(Event) {}
-	}
+	m.tell(t, r, probes, changed)
+	m.Note(probes == 1, r.Passed)
+}
+
+// tell emits the events of the end of a probe, as observe is told of it.
+func (m *monitor) tell(t *target, r *backend.Result, probes int, changed bool) {
 	waiting := m.waiting.Load()
-	e := Event{Kind: EventProbed, Generation: m.generation.Load(), Target: t.address, Probe: p}
+	if m.silent.Load() || !waiting && !changed {
+		return
+	}
+	e := Event{Kind: EventProbed, Generation: m.generation.Load(), Target: t.address, Probe: probeOf(r)}
 	if waiting {
 		e.Probes, e.Elapsed, e.Limit = probes, time.Since(m.began), m.limit
-		notify(e)
+		m.notify(e)
 	}
 	switch e.Limit = 0; {
-	case changed && p.Passed:
+	case changed && r.Passed:
 		e.Kind = EventHealthy
-		notify(e)
+		m.notify(e)
 	case changed && !waiting:
 		e.Kind = EventUnhealthy
-		notify(e)
+		m.notify(e)
 	}
-	m.Note(probes == 1, p.Passed)
 }
 
 // awaitHealthy waits until all targets are healthy at once. It returns an
@@ -352,17 +231,9 @@ func (m *monitor) awaitHealthy(ctx context.Context, targets []*target, d *Deploy
 }
 
 // conclude applies the result of a probe to t and tells its monitor.
-func (t *target) conclude(r *probeResult) {
-	if t.name != nil {
-		if r.by.name != t.name {
-			t.name.Follow(r.by.name)
-			r.reached.Judge(t.name, r.Passed)
-		}
-		t.conns.CloseStale() // the probe has looked the name up
-	}
-	said := health.Result{Began: r.Time, Passed: r.Passed, Refused: r.Cause == CauseRefused, Void: r.Cause == CauseShortage}
-	probes, changed := t.health.Record(said, &r.Probe)
-	t.monitor.observe(t, &r.Probe, probes, changed)
+func (t *target) conclude(r *backend.Result) {
+	probes, changed := t.health.Record(r.Health(), r)
+	t.monitor.observe(t, r, probes, changed)
 }
 
 // awaitAll waits for all members side by side, as await does. The error tells of every
@@ -400,7 +271,7 @@ func unhealthy(targets []*target, d *Deployment) *UnhealthyError {
 	for _, t := range targets {
 		isTold := slices.ContainsFunc(err.Targets, func(o UnhealthyTarget) bool { return o.Address == t.address })
 		if now := t.health.Snapshot(); !t.health.Passes() && !isTold {
-			err.Targets = append(err.Targets, UnhealthyTarget{Address: t.address, Probes: now.Probes, Last: now.Last})
+			err.Targets = append(err.Targets, UnhealthyTarget{Address: t.address, Probes: now.Probes, Last: probeOf(now.Last)})
 		}
 	}
 	return err
@@ -491,6 +362,6 @@ func (t *Traffic) UnmarshalJSON(b []byte) error { return wire.Unmarshal(b, t) }
 // since the Proxy was made.
 func (t *target) status(at time.Duration) TargetStatus {
 	now, m := t.health.Snapshot(), t.traffic.Minute(at)
-	return TargetStatus{Address: t.address, Health: Health(now.Health), Since: now.Since, Probe: now.Last,
+	return TargetStatus{Address: t.address, Health: Health(now.Health), Since: now.Since, Probe: probeOf(now.Last),
 		Traffic: Traffic{Rate: m.Rate(), ErrorRate: m.ErrorRate(), P50: m.P50, P99: m.P99, Waited: m.Waited, WaitP99: m.WaitP99}}
 }

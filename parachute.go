@@ -66,15 +66,14 @@ import (
 	"golang.org/x/crypto/acme"
 
 	"github.com/shahnk19/parachute/internal/admission"
+	"github.com/shahnk19/parachute/internal/backend"
 	"github.com/shahnk19/parachute/internal/buffer"
 	"github.com/shahnk19/parachute/internal/ciphers"
 	"github.com/shahnk19/parachute/internal/descriptors"
-	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/history"
 	"github.com/shahnk19/parachute/internal/inprocess"
-	"github.com/shahnk19/parachute/internal/inuse"
 	"github.com/shahnk19/parachute/internal/pages"
 	"github.com/shahnk19/parachute/internal/resolve"
 	"github.com/shahnk19/parachute/internal/routing"
@@ -93,11 +92,8 @@ type Proxy struct {
 	certificates     *certificates
 	pages            *pages.Set // where a service has none of its own
 	spool            *buffer.Store
-	targetsInUse     inuse.Counter[endpoint.Endpoint] // by place: several versions, of several services, may have one
-	schedule         schedule
-	hop              []string                     // one element: the X-Parachute-Hop of the probes that the Proxy sends
-	names            *resolve.Options             // how the names of targets are looked up; nil: Options.Dial does it
-	handlers         map[string]*inprocess.Server // of Options.Handlers
+	backends         backend.Shared
+	hop              []string // one element: the X-Parachute-Hop of the probes that the Proxy sends
 	shortages        *descriptors.Reporter
 	checks           chan struct{} // has room for as many passwords as are checked at once
 	speaksTLS        atomic.Bool   // TLSConfig was called, so requests over TLS came over such connections
@@ -124,16 +120,18 @@ func New(opts Options) *Proxy {
 		router:           newRouter(&normalized),
 		pages:            pages.New(opts.ErrorPages),
 		hop:              forward.NewHop(),
-		handlers:         inprocess.NewAll(opts.Handlers, opts.Logger),
 		shortages:        descriptors.NewReporter(opts.Logger),
 		checks:           make(chan struct{}, runtime.GOMAXPROCS(0)),
 		remainders:       make(map[string]remainder),
 		stopping:         make(chan struct{}),
 		done:             make(chan struct{}),
 	}
+	p.backends.Dial = opts.Dial
 	if opts.Dial == nil {
-		p.names = &resolve.Options{Logger: opts.Logger}
+		p.backends.Names = &resolve.Options{Logger: opts.Logger}
 	}
+	p.backends.Handlers = inprocess.NewAll(opts.Handlers, opts.Logger)
+	p.backends.Header = http.Header{"User-Agent": {p.options.UserAgent}, "X-Parachute-Hop": p.hop}
 	p.spool = buffer.New(buffer.Options(p.options.Spool))
 	p.certificates = newCertificates(p.options, p.emit)
 	return p
@@ -640,7 +638,7 @@ func (p *Proxy) Follow(service string, s *Status) {
 		lanes = previous.lanesLeftBehind(next)
 	}
 	for _, t := range gone {
-		t.stopProbes()
+		t.StopProbes()
 	}
 	omitCloseFrames(lanes, previous, next)
 	releaseCertificates(previous, next)
@@ -720,7 +718,7 @@ func (p *Proxy) close() {
 		v.close()
 	}
 	<-changed
-	for _, h := range p.handlers {
+	for _, h := range p.backends.Handlers {
 		h.Close()
 	}
 	p.certificates.close()

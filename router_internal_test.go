@@ -7,9 +7,10 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/shahnk19/parachute/internal/affinity"
+	"github.com/shahnk19/parachute/internal/backend"
+	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/histogram"
 	"github.com/shahnk19/parachute/internal/hostname"
-	"github.com/shahnk19/parachute/internal/upstream"
 )
 
 // tableOf returns a table of n services with a host each.
@@ -27,7 +28,8 @@ func tableOf(n int) (*table, []string) {
 
 // idle returns a target that is not probed and to which nothing is sent.
 func idle() *target {
-	t := &target{address: "web-1:3000", conns: upstream.New(upstream.Options{}), traffic: new(histogram.Traffic)}
+	at := endpoint.Target{Endpoint: endpoint.Endpoint{Scheme: "http", Network: "tcp", Address: "web-1:3000"}, Given: "web-1:3000"}
+	t := &target{Backend: new(backend.Shared).New(at, backend.Settings{}), address: at.Given, traffic: new(histogram.Traffic)}
 	t.served.Store(new(histogram.Total))
 	return t
 }

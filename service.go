@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shahnk19/parachute/internal/backend"
 	"github.com/shahnk19/parachute/internal/bake"
 	"github.com/shahnk19/parachute/internal/certificate"
 	"github.com/shahnk19/parachute/internal/deep"
@@ -402,7 +403,7 @@ func (p *Proxy) retire(about Event, previous, next *version, limits Timeouts) {
 	}
 	gone, lanes := previous.leftBehind(next)
 	for _, t := range gone {
-		t.stopProbes()
+		t.StopProbes()
 	}
 	omitCloseFrames(lanes, previous, next)
 	e := p.drain(about, lanes, limits, p.done)
@@ -895,15 +896,17 @@ func (t *target) Lost(since time.Time) string {
 
 // Ask implements trial.Target.
 func (t *target) Ask(ctx context.Context) (passes bool, lost string) {
-	r := t.prober.probe(ctx)
-	if r.Cause == CauseRefused && t.health.HasBeenHealthy() {
-		lost = t.failure(&r.Probe)
+	r := t.Probe(ctx)
+	if r.Health().Refused && t.health.HasBeenHealthy() {
+		lost = t.failure(r)
 	}
 	return r.Passed, lost
 }
 
 // failure returns what is wrong with t, since a probe did not pass.
-func (t *target) failure(p *Probe) string { return fmt.Sprintf("%s is unhealthy: %v", t.address, p) }
+func (t *target) failure(r *backend.Result) string {
+	return fmt.Sprintf("%s is unhealthy: %v", t.address, probeOf(r))
+}
 
 // unhealthy returns the addresses of those targets that the change brought which are
 // among failing, or do not pass their probes.
@@ -1331,7 +1334,7 @@ func (v *version) isHalted() bool {
 
 // isAt reports whether v, which may be nil, has a target at a place.
 func (v *version) isAt(place endpoint.Endpoint) bool {
-	return v != nil && slices.ContainsFunc(v.targets(), func(t *target) bool { return t.prober.endpoint.Place() == place })
+	return v != nil && slices.ContainsFunc(v.targets(), func(t *target) bool { return t.Place() == place })
 }
 
 // abandon lets go of v, which was not published. Its rollout, and what it would return to,

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute/internal/affinity"
+	"github.com/shahnk19/parachute/internal/backend"
 	"github.com/shahnk19/parachute/internal/bake"
 	"github.com/shahnk19/parachute/internal/balance"
 	"github.com/shahnk19/parachute/internal/deep"
@@ -19,41 +20,28 @@ import (
 	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/health"
+	"github.com/shahnk19/parachute/internal/healthcheck"
 	"github.com/shahnk19/parachute/internal/histogram"
-	"github.com/shahnk19/parachute/internal/inuse"
 	"github.com/shahnk19/parachute/internal/lanes"
 	"github.com/shahnk19/parachute/internal/listening"
-	"github.com/shahnk19/parachute/internal/location"
-	"github.com/shahnk19/parachute/internal/probe"
 	"github.com/shahnk19/parachute/internal/reason"
 	"github.com/shahnk19/parachute/internal/resolve"
 	"github.com/shahnk19/parachute/internal/trust"
-	"github.com/shahnk19/parachute/internal/upstream"
 )
 
 // A target is one address that requests are sent to, with the connections to
-// it and the results of its probes. Whoever calls start must call close.
+// it and the results of its probes. Whoever calls start must call Close.
 type target struct {
-	address  string
-	label    []string        // the address alone, as the value of a header
-	token    string          // stands for it in cookies
-	origin   location.Origin // which it may take for the clients'
-	name     *resolve.Name   // of the host in address; nil: there is none to look up
-	conns    upstream.Transport
-	exchange forward.Exchange // of conns, for requests that no client sent
-	http2    bool             // it speaks HTTP/2, if only for gRPC calls
-	check    HealthCheck
-	prober   *prober
-	trust    trust.Identity // which certificates prober accepts
-	schedule *schedule      // of all targets of the Proxy
-	monitor  *monitor
-	traffic  *histogram.Traffic                // of the requests sent to the address, across deploys
-	served   atomic.Pointer[histogram.Total]   // counts the requests that this target got last, for the history
-	inUse    *inuse.Counter[endpoint.Endpoint] // of all targets of the Proxy, by place
+	*backend.Backend
+	address string
+	label   []string // the address alone, as the value of a header
+	token   string   // stands for it in cookies
+	monitor *monitor
+	traffic *histogram.Traffic              // of the requests sent to the address, across deploys
+	served  atomic.Pointer[histogram.Total] // counts the requests that this target got last, for the history
 
-	health   health.State[*Probe]
-	outcomes balance.Record                           // of the requests to it
-	probing  *probe.Following[probeKey, *probeResult] // valid once start was called
+	health   health.State[*backend.Result]
+	outcomes balance.Record // of the requests to it
 }
 
 // proofOfReuse is the proof that is asked of a target at an address which the
@@ -61,93 +49,41 @@ type target struct {
 // way out.
 const proofOfReuse = 500 * time.Millisecond
 
-// newTarget returns the target of s at an endpoint. m follows its probes. p.names
-// says how its name is looked up; if nil, Options.Dial looks it up.
+// newTarget returns the target of s at an endpoint. m follows its probes.
 func (p *Proxy) newTarget(at endpoint.Target, s *spec, m *monitor) *target {
-	u := upstream.Options{
-		Network:         at.Network,
-		Address:         at.Address,
-		Dial:            p.options.Dial,
-		ResponseTimeout: s.Timeouts.Response,
-		MaxRequests:     s.TargetKeepAlive.maxRequests(),
-	}
-	var secured targetTLS
-	if at.Scheme == "https" {
-		secured = s.targetTLS
-		u.TLS = secured.Config
-	}
-	name := s.lookedUp(at, p.names)
-	if name != nil {
-		u.Dial, u.IsCurrent = name.Dial, name.IsCurrent
-	}
-	if at.IsHandler() {
-		u.Dial, u.Vital = p.handlers[at.Address].Dial, true // it takes no descriptor
-	}
 	t := &target{
-		address:  at.Given,
-		label:    []string{at.Given},
-		token:    affinity.Token(p.options.AffinityKey, s.Service, at.Given),
-		name:     name,
-		conns:    upstream.For(at.Scheme, u),
-		check:    s.HealthCheck,
-		prober:   newProber(at.Endpoint, u, s, p.options.UserAgent, p.hop, name),
-		trust:    secured.Identity,
-		schedule: &p.schedule,
-		monitor:  m,
-		traffic:  new(histogram.Traffic),
-		inUse:    &p.targetsInUse,
-		http2:    at.Scheme != "http",
+		Backend: p.backends.New(at, backend.Settings{
+			Check:           healthcheck.Settings(s.HealthCheck),
+			Trust:           s.targetTLS,
+			ResponseTimeout: s.Timeouts.Response,
+			KeepAlive:       backend.KeepAlive(s.TargetKeepAlive),
+			OverTLS:         s.TLS.isOn(),
+			Log:             []any{"service", s.Service},
+		}),
+		address: at.Given,
+		label:   []string{at.Given},
+		token:   affinity.Token(p.options.AffinityKey, s.Service, at.Given),
+		monitor: m,
+		traffic: new(histogram.Traffic),
 	}
 	t.health.Init(s.HealthCheck.Rise, s.HealthCheck.Fall)
 	t.served.Store(new(histogram.Total))
-	t.exchange = t.conns.Exchange
-	if at.Network == "tcp" {
-		t.origin = location.NewOrigin(at.Scheme == "https", at.Address)
-	}
 	return t
 }
 
-// start begins to probe the target: eagerly until it is healthy or the pauses reach the
-// interval, and from then on at the interval, once for all targets with the same key.
-//
-// The eager probes are not shared, and t gets no result of a probe that began before
-// start. So a deploy is never judged by a probe that is older than itself.
-func (t *target) start() {
-	t.inUse.Acquire(t.prober.endpoint.Place())
-	t.probing = t.schedule.Follow(probe.Subject[probeKey, *probeResult]{
-		Key:      t.probeKey(),
-		Share:    t.shareProbes,
-		Report:   t.conclude,
-		Run:      t.prober.probe,
-		Interval: t.check.Interval,
-		Pause:    t.health.Pause,
-	})
-}
-
-// stopProbes ends the probing and waits for its end. After it returns, no
-// event about the target is emitted.
-func (t *target) stopProbes() { t.probing.Stop() }
-
-// close ends the probing and cuts off every exchange. After it returns, nothing
-// is sent to the target, and none of its goroutines runs.
-func (t *target) close() {
-	t.stopProbes()
-	t.conns.Close()
-	if t.name != nil {
-		t.name.Close()
-	}
-	t.inUse.Release(t.prober.endpoint.Place())
-}
+// start begins to probe the target. No result of a probe that began before is taken for
+// one of its own, so a deploy is never judged by a probe that is older than itself.
+func (t *target) start() { t.Start(t.health.Pause, t.conclude) }
 
 // unusedOf returns the addresses of those targets whose place no target of the
 // Proxy uses any more.
 func unusedOf(targets []*target) []string {
-	return addressesOf(slices.DeleteFunc(slices.Clone(targets), func(t *target) bool { return t.inUse.IsUsed(t.prober.endpoint.Place()) }))
+	return addressesOf(slices.DeleteFunc(slices.Clone(targets), (*target).IsPlaceUsed))
 }
 
 func closeAll(targets []*target) {
 	for _, t := range targets {
-		t.close()
+		t.Close()
 	}
 }
 
@@ -225,7 +161,7 @@ func (g *group) inherit(previous *group) {
 	}
 }
 
-func (t *target) newLane() *lane { return lanes.New(t, t.conns.Group()) }
+func (t *target) newLane() *lane { return lanes.New(t, t.Group()) }
 
 // IsHealthy implements lanes.Target.
 func (t *target) IsHealthy() bool { return t.health.IsHealthy() }
@@ -263,7 +199,7 @@ func (v *version) targets() []*target { return v.lanes().Targets() }
 // takesCalls reports whether a target of v speaks HTTP/2, as gRPC calls want. A
 // client may say of any request that it is one.
 func (v *version) takesCalls() bool {
-	return slices.ContainsFunc(v.lanes(), func(l *lane) bool { return l.Target.http2 })
+	return slices.ContainsFunc(v.lanes(), func(l *lane) bool { return l.Target.HTTP2 })
 }
 
 // drainElsewhere has the Predecessor drain a service. The returned func waits for that.
@@ -446,21 +382,6 @@ func (g *group) recent(at time.Duration) BakeFigures {
 	return BakeFigures(bake.FiguresOf(g.tally.Window(at)))
 }
 
-// lookedUp returns the name of the target's host, or nil if there is nothing to
-// look up. What the name logs carries the target as the Deployment spells it.
-func (s *spec) lookedUp(at endpoint.Target, names *resolve.Options) *resolve.Name {
-	host, ok := at.Name()
-	if names == nil || !ok {
-		return nil
-	}
-	o := *names
-	o.Fall = s.HealthCheck.Fall
-	if o.Logger != nil {
-		o.Logger = o.Logger.With("service", s.Service, "target", at.Given)
-	}
-	return resolve.New(host, o)
-}
-
 // parseTargets returns the targets of d, followed by its read targets, and leaves
 // each of them once in either list of d. It returns ErrInvalid if one of them, or a
 // setting for all of them, is not valid.
@@ -473,8 +394,8 @@ func (d *Deployment) parseTargets() ([]endpoint.Target, error) {
 	if err != nil {
 		return nil, invalid(err)
 	}
-	if k := d.TargetKeepAlive; k.Requests < 0 || k.Off && k.Requests > 0 {
-		return nil, faultf(ErrInvalid, "%d requests on a connection to a target: want 0 for any number, or more, or each on a connection of its own", k.Requests)
+	if err := backend.KeepAlive(d.TargetKeepAlive).Check(); err != nil {
+		return nil, invalid(err)
 	}
 	if err := endpoint.Check(all, d.HealthCheck.Port, d.TargetTLS != (TargetTLS{})); err != nil {
 		return nil, invalid(err)
@@ -541,14 +462,6 @@ type TargetKeepAlive struct {
 	Requests int `json:"requests,omitempty"`
 }
 
-// maxRequests returns the most requests for a connection; 0: there is no limit.
-func (k TargetKeepAlive) maxRequests() int {
-	if k.Off {
-		return 1
-	}
-	return k.Requests
-}
-
 // checkHandlers returns err, which is that of parsing s, or ErrInvalid if a target
 // of s is a handler that is not in Options.Handlers.
 func (p *Proxy) checkHandlers(s *spec, err error) error {
@@ -556,7 +469,7 @@ func (p *Proxy) checkHandlers(s *spec, err error) error {
 		return err
 	}
 	for _, at := range s.targets {
-		if at.IsHandler() && p.handlers[at.Address] == nil {
+		if at.IsHandler() && p.backends.Handlers[at.Address] == nil {
 			return faultf(ErrInvalid, "target %s: this program has no such handler: put it into Options.Handlers, or name a target as host:port", at.Given)
 		}
 	}
@@ -572,7 +485,7 @@ func (p *Proxy) checkElsewhere(ctx context.Context, targets []endpoint.Target) e
 			continue
 		}
 		host, port := at.HostPort()
-		addresses := func() []netip.Addr { return resolve.Addresses(ctx, host, p.names) }
+		addresses := func() []netip.Addr { return resolve.Addresses(ctx, host, p.backends.Names) }
 		if own, ok := listening.Find(p.options.Listening, port, addresses); ok {
 			return faultf(ErrInvalid, "target %q is this proxy itself, which listens on %v: name the address and port that the app listens on, such as web-1:3000", at.Given, own)
 		}

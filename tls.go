@@ -18,7 +18,6 @@ import (
 	"github.com/shahnk19/parachute/internal/admission"
 	"github.com/shahnk19/parachute/internal/affinity"
 	"github.com/shahnk19/parachute/internal/certificate"
-	"github.com/shahnk19/parachute/internal/field"
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/issuer"
 	"github.com/shahnk19/parachute/internal/keypair"
@@ -406,12 +405,7 @@ func (t TLS) loadPair(hosts []string) (*keypair.Pair, error) {
 // ask asks one of v's targets whether a name may have a certificate, as a visitor
 // to that name would: by Host alone an app with many of them may tell.
 func (v *version) ask(ctx context.Context, name, requestTarget string) (*http.Response, error) {
-	t := v.main.Pick(0, nil, false, affinity.Visitor{}).Target
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+name, nil)
-	if err != nil {
-		return nil, err
-	}
-	return t.exchange(r, requestTarget, field.ViewOf(t.prober.header), nil)
+	return v.main.Pick(0, nil, false, affinity.Visitor{}).Target.Get(ctx, name, requestTarget)
 }
 
 // issuer returns the issuer of the certificates for t.

@@ -49,7 +49,7 @@ var rootFiles = []string{
 // assemblies put several mechanisms together, where the root would have to. They know
 // nothing of services, and nobody stands on them but the root: a mechanism that another
 // needs a part of has that part in a leaf.
-var assemblies = []string{"internal/rules"}
+var assemblies = []string{"internal/backend", "internal/rules"}
 
 // entries are what else may lie there.
 var entries = []string{
