@@ -24,7 +24,15 @@ type item struct {
 }
 
 // unbreakable returns a cell of a single item.
-func unbreakable(s string) cell { return listCell([]string{s}, "") }
+func unbreakable(s string) cell {
+	var one struct { // which is a single piece of memory, for a table has thousands
+		items  [1]item
+		pieces [1]string
+	}
+	one.pieces[0] = singleLine(s)
+	one.items[0].pieces = one.pieces[:]
+	return cell{items: one.items[:]}
+}
 
 // breakable returns a cell that may be broken between words.
 func breakable(s string) cell {

@@ -89,17 +89,17 @@ func historyTable(past []parachute.Past, ofAll bool) *table {
 		if !h.Switched.IsZero() {
 			switched, served = h.Switched.Local().Format("2006-01-02 15:04:05"), servedText(h.Figures.Served)
 		}
-		row := []cell{
+		row := make([]cell, 0, len(t.header))
+		if ofAll {
+			row = append(row, unbreakable(h.Service))
+		}
+		t.rows = append(t.rows, append(row,
 			breakable(strconv.FormatUint(h.Generation, 10)), breakable(orDash(h.Release)), breakable(orDash(h.By)),
 			breakable(switched), breakable(served), breakable(end),
 			breakable(strconv.FormatUint(h.Figures.Requests, 10)), breakable(errorShare(h.Figures)),
 			breakable(quantileText(h.Figures, h.Figures.P50)), breakable(quantileText(h.Figures, h.Figures.P99)),
 			listCell(h.Targets, ","),
-		}
-		if ofAll {
-			row = append([]cell{unbreakable(h.Service)}, row...)
-		}
-		t.rows = append(t.rows, row)
+		))
 	}
 	return t
 }
