@@ -162,6 +162,7 @@ func TestRevokedCertificateIsReplaced(t *testing.T) {
 		return !next.Equal(first)
 	})
 	is.Equal(ca.ordered(), map[string]int{wildcard: 2})
+	is.Equal(ca.replaced(), 1)
 }
 
 // revoke revokes the certificate of the wildcard that a proxy keeps in a folder.

@@ -43,6 +43,7 @@ type authority struct {
 	changed sync.Cond  // mood
 	mood    mood
 	orders  map[string]int // by name
+	renewed int            // orders that were to replace a certificate
 	refused int            // requests that were not let in
 }
 
@@ -177,7 +178,10 @@ func (a *authority) admit() mood {
 // count counts an order, which is signed as RFC 8555, section 6.2 says.
 func (a *authority) count(body []byte) {
 	var signed struct{ Payload string }
-	var order struct{ Identifiers []struct{ Value string } }
+	var order struct {
+		Identifiers []struct{ Value string }
+		Replaces    string
+	}
 	if json.Unmarshal(body, &signed) != nil {
 		return
 	}
@@ -190,6 +194,9 @@ func (a *authority) count(body []byte) {
 	for _, id := range order.Identifiers {
 		a.orders[id.Value]++
 	}
+	if order.Replaces != "" {
+		a.renewed++
+	}
 }
 
 // ordered tells how often each name was ordered.
@@ -197,6 +204,13 @@ func (a *authority) ordered() map[string]int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return maps.Clone(a.orders)
+}
+
+// replaced tells how many orders were to replace a certificate, and were taken.
+func (a *authority) replaced() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.renewed
 }
 
 // set changes the mood, and returns how many requests were not let in so far.

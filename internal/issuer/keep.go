@@ -224,9 +224,12 @@ func (n *Name) order(together []*Name, before int64) error {
 
 // obtain orders one certificate for names, and makes it the current one of each.
 func (i *Issuer) obtain(names []*Name, kinds []string) error {
-	hosts := make([]string, len(names))
+	hosts, replaces := make([]string, len(names)), ""
 	for k, n := range names {
 		hosts[k] = n.name
+		if cert := n.Certificate(); cert != nil && replaces == "" {
+			replaces = certificateID(cert.Leaf)
+		}
 	}
 	note := func(what string) {
 		for _, n := range names {
@@ -234,7 +237,7 @@ func (i *Issuer) obtain(names []*Name, kinds []string) error {
 		}
 	}
 	return i.within(orderTimeout, func(ctx context.Context) error {
-		cert, err := i.order(ctx, hosts, kinds, note)
+		cert, err := i.order(ctx, hosts, kinds, replaces, note)
 		if err != nil {
 			return err
 		}

@@ -58,12 +58,13 @@ func (all unproven) Error() string {
 
 // order obtains a certificate for names, which it proves by the first of kinds that the
 // authority offers and, if that does not do, by the next ones, each in an order of its
-// own: an authorization that has failed once has failed for good. note is told what an
-// order waits for.
-func (i *Issuer) order(ctx context.Context, names, kinds []string, note func(what string)) (*tls.Certificate, error) {
+// own: an authorization that has failed once has failed for good. replaces is the
+// identifier of the certificate that is renewed, or "". note is told what an order waits
+// for.
+func (i *Issuer) order(ctx context.Context, names, kinds []string, replaces string, note func(what string)) (*tls.Certificate, error) {
 	var failures unproven
 	for {
-		cert, err := i.orderOnce(ctx, names, kinds, note)
+		cert, err := i.orderOnce(ctx, names, kinds, replaces, note)
 		var failure *unprovenError
 		if !errors.As(err, &failure) {
 			return cert, err
@@ -76,12 +77,12 @@ func (i *Issuer) order(ctx context.Context, names, kinds []string, note func(wha
 	}
 }
 
-func (i *Issuer) orderOnce(ctx context.Context, names, kinds []string, note func(what string)) (*tls.Certificate, error) {
+func (i *Issuer) orderOnce(ctx context.Context, names, kinds []string, replaces string, note func(what string)) (*tls.Certificate, error) {
 	client, err := i.client(ctx)
 	if err != nil {
 		return nil, err
 	}
-	o, err := client.AuthorizeOrder(ctx, acme.DomainIDs(names...))
+	o, err := i.newOrder(ctx, client, names, replaces)
 	if err != nil {
 		return nil, err
 	}

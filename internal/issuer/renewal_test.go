@@ -85,6 +85,42 @@ func TestCertificateIsRenewedWhenTheAuthoritySuggestsIt(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		is.Equal(s.ca.Orders("app.test"), 2)
+		is.Equal(s.ca.Replaced(), []string{id}) // the authority was told which
+	})
+}
+
+// One that it has not issued, or that another machine has replaced meanwhile.
+func TestOrderIsMadeWithoutWhatTheAuthorityDoesNotTake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		s, a, n := newAdvisedScene(t)
+		time.Sleep(time.Minute)
+		_, id := a.questions()
+		is.True(s.ca.Replace(id)) // by somebody else
+		first := n.Certificate()
+		time.Sleep(time.Until(n.Status().Next) + time.Minute)
+		synctest.Wait()
+		is.True(n.Certificate() != first)
+		is.Equal(n.Status().Err, nil)
+		is.Equal(s.ca.Orders("app.test"), 3) // one was refused
+	})
+}
+
+func TestRetryAfterIsObeyedForARenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		s, _, n := newAdvisedScene(t)
+		time.Sleep(time.Minute)
+		s.ca.RateLimit(3 * time.Hour)
+		time.Sleep(time.Until(n.Status().Next) + time.Minute)
+		synctest.Wait()
+		is.Equal(s.ca.Orders("app.test"), 2) // 429 is not repeated at once
+		is.True(strings.Contains(n.Status().Err.Error(), "too many orders"))
+		is.True(time.Until(n.Status().Next) > 2*time.Hour)
+		s.ca.RateLimit(0)
+		time.Sleep(4 * time.Hour)
+		is.Equal(n.Status().Err, nil)
+		is.Equal(len(s.ca.Replaced()), 1)
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -71,6 +72,7 @@ type CA struct {
 	orders   []*order       // those that were taken
 	arrived  map[string]int // all of them, by name
 	total    int            // all of them
+	replaced []string       // certificates that orders were to replace
 }
 
 // NewCA makes a CA with a root certificate of its own, which is valid at every
@@ -208,6 +210,14 @@ func (ca *CA) Orders(name string) int {
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
 	return ca.arrived[name]
+}
+
+// Replaced returns the identifiers of the certificates that orders were to replace, each
+// once, in their order.
+func (ca *CA) Replaced() []string {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	return slices.Clone(ca.replaced)
 }
 
 // TotalOrders tells how many orders arrived, whatever became of them.

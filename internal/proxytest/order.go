@@ -88,6 +88,7 @@ func (ca *CA) order(m *message) *order {
 func (ca *CA) newOrder(w http.ResponseWriter, m *message) error {
 	var asked struct {
 		Identifiers []struct{ Type, Value string }
+		Replaces    string
 	}
 	if err := json.Unmarshal(m.payload, &asked); err != nil {
 		return err
@@ -111,6 +112,9 @@ func (ca *CA) newOrder(w http.ResponseWriter, m *message) error {
 		w.Header().Set("Retry-After", strconv.Itoa(int(limit/time.Second)))
 		return problemf(http.StatusTooManyRequests, "rateLimited", "too many orders")
 	}
+	if asked.Replaces != "" && !ca.Replace(asked.Replaces) {
+		return problemf(http.StatusConflict, "alreadyReplaced", "the certificate %s is replaced already", asked.Replaces)
+	}
 	pause(m.Context(), delay)
 	ca.mu.Lock()
 	o.id = len(ca.orders)
@@ -128,6 +132,18 @@ func (ca *CA) arrive(names []string) (limit, delay time.Duration) {
 		ca.arrived[name]++
 	}
 	return ca.limit, ca.delay
+}
+
+// Replace notes that an order replaces a certificate, and reports whether none did
+// before (RFC 9773, section 5).
+func (ca *CA) Replace(certificate string) bool {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	if slices.Contains(ca.replaced, certificate) {
+		return false
+	}
+	ca.replaced = append(ca.replaced, certificate)
+	return true
 }
 
 func pause(ctx context.Context, d time.Duration) {
