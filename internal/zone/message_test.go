@@ -3,6 +3,7 @@ package zone_test
 import (
 	"context"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/matryer/is"
@@ -15,7 +16,7 @@ import (
 // asked.
 func answering(t *testing.T, m dnsmessage.Message) *zone.Finder {
 	t.Helper()
-	m.Response, m.RecursionAvailable = true, true
+	m.Response = true
 	packed, err := m.Pack()
 	if err != nil {
 		t.Fatal(err)
@@ -41,6 +42,7 @@ func alias(name, target string) dnsmessage.Resource {
 func TestAliasesOfOneAnswerAreFollowedInWhateverOrder(t *testing.T) {
 	is := is.New(t)
 	f := answering(t, dnsmessage.Message{
+		Header:  dnsmessage.Header{RecursionAvailable: true},
 		Answers: []dnsmessage.Resource{alias("C.test.", "D.Zone.test."), alias("b.TEST.", "c.test."), alias("a.test.", "b.test."), alias("x.test.", "y.test.")},
 		Authorities: []dnsmessage.Resource{
 			resource("zone.test.", &dnsmessage.SOAResource{NS: dnsmessage.MustNewName("ns."), MBox: dnsmessage.MustNewName("mbox.")}),
@@ -69,7 +71,7 @@ func TestAliasesOfOneAnswerThatLeadRoundInACircleEnd(t *testing.T) {
 func TestZoneIsNoneThatTheNameIsNotIn(t *testing.T) {
 	for _, zoneName := range []string{"other.test.", "est.", ".", "a.b.test."} {
 		is := is.New(t)
-		f := answering(t, dnsmessage.Message{Authorities: []dnsmessage.Resource{
+		f := answering(t, dnsmessage.Message{Header: dnsmessage.Header{RecursionAvailable: true}, Authorities: []dnsmessage.Resource{
 			resource(zoneName, &dnsmessage.SOAResource{NS: dnsmessage.MustNewName("ns."), MBox: dnsmessage.MustNewName("mbox.")}),
 		}})
 		_, err := f.Find(t.Context(), "b.test")
@@ -103,4 +105,38 @@ func TestTextsOfARecordAreOne(t *testing.T) {
 	texts, err := answering(t, m).TXT(t.Context(), "192.0.2.9:53", "a.test")
 	is.NoErr(err)
 	is.Equal(texts, []string{"one value", "another"})
+}
+
+// It refers to others, which a resolver does not do.
+func TestServerThatLooksNothingUpIsNoResolver(t *testing.T) {
+	soa := []dnsmessage.Resource{resource("test.", &dnsmessage.SOAResource{NS: dnsmessage.MustNewName("ns."), MBox: dnsmessage.MustNewName("mbox.")})}
+	for name, tt := range map[string]struct {
+		header dnsmessage.Header
+		want   string // an error; "": none
+	}{
+		"refers to others": {dnsmessage.Header{}, "192.0.2.9:53: it has no authority over a.test"},
+		"has the zone":     {dnsmessage.Header{Authoritative: true}, ""},
+		"fails":            {dnsmessage.Header{RecursionAvailable: true, RCode: dnsmessage.RCodeServerFailure}, "192.0.2.9:53: it answered ServerFailure about a.test"},
+		"has no such name": {dnsmessage.Header{Authoritative: true, RCode: dnsmessage.RCodeNameError}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			place, err := answering(t, dnsmessage.Message{Header: tt.header, Authorities: soa}).Find(t.Context(), "a.test")
+			if tt.want == "" {
+				is.NoErr(err)
+				is.Equal(place, zone.Place{Name: "a.test", Zone: "test", Servers: []string{"192.0.2.9:53"}})
+				return
+			}
+			is.True(err != nil)
+			is.True(strings.HasPrefix(err.Error(), tt.want))
+		})
+	}
+}
+
+func TestAddressOfAServerIsAskedForWhereTheAnswerHasNone(t *testing.T) {
+	is := is.New(t)
+	_, f := newDNS() // which names its servers, and no addresses of them
+	place, err := f.Find(t.Context(), "a.sub.example.com")
+	is.NoErr(err)
+	is.Equal(place.Servers, []string{"192.0.2.3:53"})
 }
