@@ -74,6 +74,7 @@ import (
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/history"
 	"github.com/shahnk19/parachute/internal/inprocess"
+	"github.com/shahnk19/parachute/internal/logline"
 	"github.com/shahnk19/parachute/internal/pages"
 	"github.com/shahnk19/parachute/internal/resolve"
 	"github.com/shahnk19/parachute/internal/routing"
@@ -1018,55 +1019,32 @@ func (e Event) ofRollout(s *Status) Event {
 
 // attrs returns what a log says of e, but for its kind.
 func (e Event) attrs() []slog.Attr {
-	var all []slog.Attr
-	add := func(attrs ...slog.Attr) { all = append(all, attrs...) }
-	text := func(key, text string) {
-		if text != "" {
-			add(slog.String(key, text))
-		}
-	}
-	list := func(key string, words []string) {
-		if len(words) > 0 {
-			add(slog.Any(key, words))
-		}
-	}
+	var all logline.Attrs
 	if e.Service != "" {
-		add(slog.String("service", e.Service), slog.Uint64("generation", e.Generation))
+		all.Add(slog.String("service", e.Service), slog.Uint64("generation", e.Generation))
 	}
-	text("release", e.Release)
-	text("by", e.By)
-	text("host", e.Host)
-	text("target", e.Target)
+	all.AddSaid(slog.String("release", e.Release), slog.String("by", e.By), slog.String("host", e.Host), slog.String("target", e.Target))
 	if e.Targets != nil {
-		add(slog.Any("targets", e.Targets), slog.Any("hosts", append([]string{}, e.Hosts...)))
+		all.Add(slog.Any("targets", e.Targets), slog.Any("hosts", append([]string{}, e.Hosts...)))
 	}
-	list("no_longer", e.Difference.NoLonger)
-	list("now", e.Difference.Now)
-	list("opened", e.Difference.Opened)
+	change := &e.Difference
+	all.AddSaid(slog.Any("no_longer", change.NoLonger), slog.Any("now", change.Now), slog.Any("opened", change.Opened))
 	if e.Split != nil {
-		add(slog.Int("percent", e.Split.Percent), slog.Any("list", append([]string{}, e.Split.List...)))
+		all.Add(slog.Int("percent", e.Split.Percent), slog.Any("list", append([]string{}, e.Split.List...)))
 	}
-	if e.Probe != nil {
-		text("probe", e.Probe.String())
-	}
-	if e.Err != nil {
-		text("error", e.Err.Error()) // as a sentence, also where it has a form of JSON
-	}
+	all.AddSaid(slog.Any("probe", e.Probe), slog.Any("error", e.Err))
 	switch e.Kind {
 	case EventDraining:
-		add(slog.Int64("requests", e.Requests), slog.Int64("streams", e.Streams))
+		all.Add(slog.Int64("requests", e.Requests), slog.Int64("streams", e.Streams))
 	case EventBaking:
 		now, before := e.Bake.Now, e.Bake.Before
-		add(slog.Uint64("requests", now.Requests), slog.Uint64("errors", now.Errors), slog.Duration("p99", now.P99),
+		all.Add(slog.Uint64("requests", now.Requests), slog.Uint64("errors", now.Errors), slog.Duration("p99", now.P99),
 			slog.Uint64("requests_before", before.Requests), slog.Uint64("errors_before", before.Errors), slog.Duration("p99_before", before.P99))
-		text("note", e.Bake.Note)
+		all.AddSaid(slog.String("note", e.Bake.Note))
 	case EventDrained:
-		add(slog.Int64("requests_cut", e.Requests), slog.Int64("streams_closed", e.Streams))
+		all.Add(slog.Int64("requests_cut", e.Requests), slog.Int64("streams_closed", e.Streams))
 	}
-	list("unhealthy", e.Unhealthy)
-	if e.Restores != 0 {
-		add(slog.Uint64("restores", e.Restores))
-	}
+	all.AddSaid(slog.Any("unhealthy", e.Unhealthy), slog.Uint64("restores", e.Restores))
 	return all
 }
 
