@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/shahnk19/parachute/internal/endpoint"
@@ -163,11 +164,10 @@ func (s *Shared) lookedUp(at endpoint.Target, with *Settings) *resolve.Name {
 
 // header returns that of each request that no client sent.
 func (s *Shared) header(with *Settings) http.Header {
-	header := make(http.Header, len(s.Header)+2)
+	header := http.Header{"Connection": {"close"}}
 	for name, values := range s.Header {
-		header[name] = values[:len(values):len(values)]
+		header[name] = slices.Clip(values) // a check may add to them
 	}
-	header["Connection"] = []string{"close"}
 	if with.OverTLS {
 		// Otherwise, an app that insists on TLS would redirect the request.
 		header["X-Forwarded-Proto"] = []string{"https"}
