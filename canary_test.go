@@ -15,7 +15,8 @@ import (
 
 // trying is a deployment of new.test:80 that these shares of the visitors try first.
 func trying(steps ...int) parachute.Deployment {
-	return parachute.Deployment{Service: "web", Targets: []string{"new.test:80"}, MaxRequestBody: 7, Canary: parachute.Canary{Steps: steps}}
+	return parachute.Deployment{Service: "web", Targets: []string{"new.test:80"}, MaxRequestBody: 7,
+		Canary: parachute.Canary{Steps: steps}, Bake: parachute.Bake{MinRequests: 20}}
 }
 
 // shares returns the steps that events of a canary have told of, each once.

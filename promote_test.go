@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -59,10 +60,10 @@ func TestPromotionLosesNoRequestAndWaitsForTheFirstVersion(t *testing.T) {
 		is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"two.test:80"}, Split: parachute.Split{List: []string{"beta"}}}))
 		answers := make(chan string, 2)
 		for _, cookie := range []string{"parachute-rollout=beta", "a=b"} {
-			go func() {
-				_, body := h.answer("GET", "/slow", "", "Cookie", cookie)
-				answers <- body
-			}()
+			r := httptest.NewRequest("GET", "http://proxy.test/slow", nil)
+			r.RequestURI = ""
+			r.Header.Set("Cookie", cookie)
+			go func() { answers <- h.do(r) }()
 		}
 		synctest.Wait()
 		time.Sleep(time.Second)
@@ -71,7 +72,7 @@ func TestPromotionLosesNoRequestAndWaitsForTheFirstVersion(t *testing.T) {
 		is.Equal(time.Since(began), 9*time.Second) // that of the first version has ended
 		got := []string{<-answers, <-answers}
 		slices.Sort(got)
-		is.Equal(got, []string{"one", "two"})
+		is.Equal(got, []string{"200 one", "200 two"})
 	})
 }
 
@@ -108,22 +109,20 @@ func TestPromotionIsTakenBackWhenItsTargetsDie(t *testing.T) {
 		h := newHouse(t, parachute.Options{})
 		release := make(chan struct{})
 		h.net.Serve(t, "one.test:80", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/slow" {
-				<-release
-			}
+			<-release
 			io.WriteString(w, "one")
 		}))
 		two := h.app("two", "two.test:80")
 		is.NoErr(h.deploy("web", "one.test:80"))
 		is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"two.test:80"}}))
-		go h.answer("GET", "/slow", "")
-		synctest.Wait()
+		slow := h.ask("any.test")
 		promoted := make(chan error, 1)
 		go func() { promoted <- h.Promote(t.Context(), "web") }()
 		time.Sleep(2 * time.Second)
 		two.Stop()
 		time.Sleep(10 * time.Second)
 		close(release)
+		is.Equal(<-slow, "200 one")
 		is.True(errors.Is(<-promoted, parachute.ErrTakenBack))
 		answer, _ := h.visit("GET", "any.test", "")
 		is.Equal(answer, "one")
