@@ -30,8 +30,8 @@ func notUsedUp() map[string]string {
 		"what a command on the control socket uses": `control.maxBody control.queryTimeout control.dialTimeout control.maxPending control.finalWriteTimeout
 			control.maxLogFollowers control.outcomeTimeout control.readHeaderTimeout control.bodyTimeout control.writeTimeout control.idleTimeout
 			control.maxHeaderBytes control.lockTimeout metrics.maxAttempted`,
-		"what a bake compares with, which whoever deploys says": "bake.MaxSlowdown bake.MinRequests",
-		"what another process of the proxy uses":                "handover.ReadyTimeout handover.maxMessage control.successionTimeout control.maxAttempts server.allTimeout",
+		"what a bake compares with, and how long a step of a canary takes, which whoever deploys says": "bake.MaxSlowdown bake.MinRequests parachute.Step",
+		"what another process of the proxy uses":                                                       "handover.ReadyTimeout handover.maxMessage control.successionTimeout control.maxAttempts server.allTimeout",
 		"memory for the next request, which is taken from no one": `accesslog.maxPooled forward.maxPooledHeader pages.maxPooled http1.maxKeptFields http1.maxSpare
 			upstream.maxKept http1.maxGap`,
 		"how large a piece is": "socket.maxCallSize http1.maxPipes",
