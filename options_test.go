@@ -90,6 +90,7 @@ var fullDeployment = parachute.Deployment{
 		WriterAffinity: 2 * time.Second,
 	},
 	Bake:    parachute.Bake{For: time.Minute, MaxErrorRate: 0.1, MaxSlowdown: 2, MinRequests: 10},
+	Canary:  parachute.Canary{Steps: []int{1, 50}, Step: 30 * time.Second},
 	Force:   true,
 	Release: "v1.2",
 	By:      "Ann",
@@ -111,7 +112,7 @@ const fullDeploymentJSON = `{"service":"web",` +
 	`"headers":{"request":["set X-A: b"],"response":["del X-C"],"hsts":"max-age=1","release":true,"scope_cookies":true,"rewrite_location":true},` +
 	`"error_pages":"/etc/pages",` +
 	`"report":{"request_headers":["X-D"],"response_headers":["X-E"],"exclude_metrics_paths":["/up"]},` +
-	`"bake":{"max_error_rate":0.1,"max_slowdown":2,"min_requests":10,"for":"1m0s"},"force":true,"release":"v1.2","by":"Ann"}`
+	`"bake":{"max_error_rate":0.1,"max_slowdown":2,"min_requests":10,"for":"1m0s"},"canary":{"steps":[1,50],"step":"30s"},"force":true,"release":"v1.2","by":"Ann"}`
 
 func TestDeploymentTravelsAsJSON(t *testing.T) {
 	is := is.New(t)
@@ -126,7 +127,7 @@ func TestDeploymentTravelsAsJSON(t *testing.T) {
 
 func TestEveryFieldOfADeploymentIsTried(t *testing.T) {
 	for _, part := range []any{fullDeployment, fullDeployment.TargetTLS, fullDeployment.TLS, fullDeployment.HealthCheck, fullDeployment.Timeouts,
-		fullDeployment.Buffer, fullDeployment.Access, fullDeployment.Forwarded, fullDeployment.Headers, fullDeployment.Report} {
+		fullDeployment.Buffer, fullDeployment.Access, fullDeployment.Forwarded, fullDeployment.Headers, fullDeployment.Report, fullDeployment.Bake, fullDeployment.Canary} {
 		v := reflect.ValueOf(part)
 		for field, value := range v.Fields() {
 			if value.IsZero() {

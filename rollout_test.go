@@ -465,7 +465,7 @@ func TestAnswerThatManyMayGetSetsNoCookieOfTheRollout(t *testing.T) {
 			}
 		}
 		is.NoErr(h.with(answer, parachute.Deployment{Affinity: "cookie"}))
-		h.app("two", "two.test:80")
+		h.net.Serve(t, "two.test:80", http.HandlerFunc(answer))
 		is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"two.test:80"}, Split: parachute.Split{Percent: 1}}))
 		set := func(control, status string) int {
 			resp, _ := h.answer("GET", "/", "", "Cookie", "parachute-rollout=aaaa", "X-Control", control, "X-Status", status)
