@@ -1,21 +1,25 @@
 package parachute
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/shahnk19/parachute/internal/advice"
 	"github.com/shahnk19/parachute/internal/backend"
+	"github.com/shahnk19/parachute/internal/bake"
 	"github.com/shahnk19/parachute/internal/descriptors"
+	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/health"
 	"github.com/shahnk19/parachute/internal/healthcheck"
 	"github.com/shahnk19/parachute/internal/interrupted"
+	"github.com/shahnk19/parachute/internal/trial"
 	"github.com/shahnk19/parachute/internal/verbose"
 	"github.com/shahnk19/parachute/internal/wire"
 )
@@ -236,28 +240,6 @@ func (t *target) conclude(r *backend.Result) {
 	t.monitor.observe(t, r, probes, changed)
 }
 
-// awaitAll waits for all members side by side, as await does. The error tells of every
-// one that has not what it wants, unless there is one alone.
-func (p *Proxy) awaitAll(ctx context.Context, members []*member) error {
-	errs := make([]error, len(members))
-	var waiting sync.WaitGroup
-	for i, m := range members {
-		if m.started != nil {
-			waiting.Go(func() { errs[i] = p.await(ctx, m.started, m.monitor) })
-		}
-	}
-	waiting.Wait()
-	if cause := context.Cause(ctx); errors.Is(cause, ErrSuperseded) || errors.Is(cause, ErrClosed) {
-		return cause // once, and not for each
-	}
-	for i, m := range members {
-		if errs[i] != nil && !m.isAlone {
-			errs[i] = ofService(m.Name, errs[i])
-		}
-	}
-	return verbose.Join(errs...)
-}
-
 func allHealthy(targets []*target) bool {
 	return !slices.ContainsFunc(targets, func(t *target) bool { return !t.health.Passes() })
 }
@@ -364,4 +346,387 @@ func (t *target) status(at time.Duration) TargetStatus {
 	now, m := t.health.Snapshot(), t.traffic.Minute(at)
 	return TargetStatus{Address: t.address, Health: Health(now.Health), Since: now.Since, Probe: probeOf(now.Last),
 		Traffic: Traffic{Rate: m.Rate(), ErrorRate: m.ErrorRate(), P50: m.P50, P99: m.P99, Waited: m.Waited, WaitP99: m.WaitP99}}
+}
+
+// An onTrial is a change that can be taken back, until what it has replaced is let go.
+// Meanwhile the targets that are gone are probed.
+type onTrial struct {
+	trial.Trial[*target]
+	proxy    *Proxy
+	about    Event    // has what every event of the change has
+	previous *version // which is returned to
+	ofMain   bool     // the change is one of the service's first version, not of its rollout
+	isCanary bool     // the rollout is one of a Canary: there is none to return to
+
+	// evidence returns how a bake stands, with a note, and which routes fail most often;
+	// nil: the change does not bake, or has baked.
+	evidence func(note string) (*BakeReport, []bake.FailedRoute)
+
+	// What served, what serves in its place, and why, once the change is taken back.
+	failed, restored *version
+	why              *TakenBackError
+}
+
+// newTrial returns the trial of a change that has brought targets in place of those that
+// are gone.
+func (p *Proxy) newTrial(about Event, previous *version, gone, brought []*target, ofMain bool) *onTrial {
+	t := &onTrial{proxy: p, about: about, previous: previous, ofMain: ofMain}
+	t.Trial = trial.Trial[*target]{Brought: brought, Gone: gone, IsJudged: t.isJudged, TakeBack: t.takeBack, Done: p.done}
+	silence(gone, true)
+	return t
+}
+
+// retireOnTrial is retire for a change that brought targets. It returns
+// ErrTakenBack if it took the change back.
+func (p *Proxy) retireOnTrial(about Event, previous, next *version, limits Timeouts) error {
+	if previous == nil {
+		return nil
+	}
+	gone, lanes := previous.leftBehind(next)
+	ofMain, brought, returnsTo := next.status.Generation == about.Generation, next.main.Targets(), previous
+	if !ofMain {
+		brought = next.rollout.Targets()
+	}
+	hasBaked := ofMain && previous.status.Generation == next.status.Generation && previous.fallback != nil
+	if hasBaked {
+		returnsTo = previous.fallback
+	}
+	t := p.newTrial(about, returnsTo, gone, brought, ofMain)
+	omitCloseFrames(lanes, previous, next)
+	var e Event
+	takenBack, failing := t.Watch(func(ending <-chan struct{}) bool {
+		requests, streams := lanes.Inside()
+		e = p.drain(about, lanes, limits, ending)
+		return hasBaked || requests+streams > 0 // else the targets were healthy a moment ago
+	})
+	if takenBack {
+		p.retire(about, t.failed, t.restored, limits)
+		return t.why
+	}
+	letGo(gone, previous, next)
+	if e.Unhealthy = t.unhealthy(failing); len(e.Unhealthy) == 0 {
+		e.Unused = unusedOf(gone)
+	}
+	p.emit(e)
+	return nil
+}
+
+// isOf reports whether what is on trial is a part of v.
+func (t *onTrial) isOf(v *version) bool {
+	if t.ofMain {
+		return v.main.Has(t.Brought[0])
+	}
+	return v.rollout != nil && v.rollout.Has(t.Brought[0])
+}
+
+// isJudged implements trial.Trial.IsJudged. What is halted is not judged, nor by what was
+// seen before it was resumed.
+func (t *onTrial) isJudged() (since time.Time, ok bool) {
+	v := t.proxy.router.routes.Load().services[t.about.Service]
+	if v == nil || v.isHalted() || !t.isOf(v) {
+		return time.Time{}, false
+	}
+	return v.since, true
+}
+
+// Lost implements trial.Target.
+func (t *target) Lost(since time.Time) string {
+	if !t.health.IsLost(since) {
+		return ""
+	}
+	if last := t.health.Snapshot().Last; last != nil && !last.Passed {
+		return t.failure(last)
+	}
+	return t.address + " takes no connections"
+}
+
+// Ask implements trial.Target.
+func (t *target) Ask(ctx context.Context) (passes bool, lost string) {
+	r := t.Probe(ctx)
+	if r.Health().Refused && t.health.HasBeenHealthy() {
+		lost = t.failure(r)
+	}
+	return r.Passed, lost
+}
+
+// failure returns what is wrong with t, since a probe did not pass.
+func (t *target) failure(r *backend.Result) string {
+	return fmt.Sprintf("%s is unhealthy: %v", t.address, probeOf(r))
+}
+
+// unhealthy returns the addresses of those targets that the change brought which are
+// among failing, or do not pass their probes.
+func (t *onTrial) unhealthy(failing []*target) (addresses []string) {
+	v := t.proxy.router.routes.Load().services[t.about.Service]
+	if v == nil || !t.isOf(v) {
+		return nil // a newer change has let go of them
+	}
+	return addressesOf(slices.DeleteFunc(slices.Clone(t.Brought), func(b *target) bool {
+		return !b.health.IsUnhealthy(v.since) && !slices.Contains(failing, b)
+	}))
+}
+
+// takeBack implements trial.Trial.TakeBack: it publishes what the change has replaced, as
+// a new generation, also where that cannot be committed.
+func (t *onTrial) takeBack(reason string) bool {
+	p := t.proxy
+	why, wanted := &TakenBackError{Reason: reason, Targets: addressesOf(t.Gone)}, wants{}
+	if t.evidence != nil {
+		var routes []bake.FailedRoute
+		why.Bake, routes = t.evidence("")
+		for _, r := range routes {
+			why.Routes = append(why.Routes, FailedRoute(r))
+		}
+	}
+	if t.ofMain {
+		wanted, why.Restores = t.previous.wants, t.previous.status.Generation
+	}
+	res, ctx, err := p.router.reserve(context.Background(), t.about.Service, partNone, wanted)
+	if err != nil {
+		return false
+	}
+	defer p.router.changes.End(res)
+	var refused error
+	change := &publication{Name: res.Name, Reservation: res, Refused: &refused}
+	change.Change = func(current *version) (*version, error) {
+		if current == nil || !t.isOf(current) || current.isHalted() {
+			return nil, ErrSuperseded
+		}
+		if t.ofMain {
+			return t.previous.restoredAfter(current, res.Number)
+		}
+		if t.isCanary {
+			return current.withoutRollout(), nil
+		}
+		group := t.previous.rollout.withNewGates()
+		rollout := *t.previous.status.Rollout
+		rollout.Split = current.status.Rollout.Split
+		return current.withRollout(rollout, current.split, &group), nil
+	}
+	change.Announce = func(next *version) {
+		silence(t.Gone, false)
+		why.Generation = next.status.Generation
+		if refused != nil {
+			why.Unkept = refused.Error()
+		}
+		told, serves := t.about, next.status.event()
+		if told.Kind, told.Err, serves.Kind = EventTakenBack, why, EventSwitched; t.isCanary {
+			why.Restores, serves.Kind = why.Generation, EventRolloutEnded
+		}
+		if told.Restores, serves.Restores = why.Restores, why.Restores; !t.ofMain {
+			serves.Generation = res.Number
+		}
+		told.Targets, told.Hosts = why.Targets, append([]string(nil), next.status.Deployment.Hosts...)
+		if serves.Targets, serves.Hosts = told.Targets, told.Hosts; !t.ofMain {
+			serves = serves.ofRollout(&next.status)
+		}
+		p.emit(told)
+		p.emit(serves)
+	}
+	if err := p.router.routes.PublishAll(ctx, change); err != nil {
+		return false
+	}
+	if refused != nil {
+		p.commitLater(res.Name, res.Number, refused)
+	}
+	t.failed, t.restored, t.why = change.Previous, change.Next, why
+	return true
+}
+
+// beginBake makes v, which is about to be published in place of current, return to that
+// or to what current would return to.
+func (v *version) beginBake(current *version, at time.Duration) {
+	v.fallback, v.bakeClock = cmp.Or(current.fallback, current), trial.NewClock(v.status.Deployment.Bake.For)
+	s := &v.fallback.status
+	b := &Baking{Generation: s.Generation, Deployment: s.Deployment}
+	if current.status.Bake != nil {
+		b.Before = current.status.Bake.Before
+	} else {
+		b.Before = v.fallback.main.recent(at)
+	}
+	v.status.Bake = b
+	v.main.tally.Collect()
+}
+
+// keepBake puts into v's status, which is about to be committed, how much of the bake is
+// left.
+func (v *version) keepBake() {
+	if v.fallback == nil {
+		return
+	}
+	b := *v.status.Bake
+	b.Left, b.Since = v.bakeClock.Left(), time.Now()
+	v.status.Bake = &b
+}
+
+// bake watches next, which has just been published, until its bake is over, and then
+// retires what it replaced, unless it has taken next back. It returns ErrTakenBack then,
+// ErrSuperseded if a newer change ended the bake, and ErrUndecided if the Proxy did.
+func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
+	old := next.fallback
+	defer p.router.underWay.Begin(phase{service: about.Service, change: changeOf(EventBaking, about)})()
+	t := p.newTrial(about, old, old.main.Targets(), next.main.Targets(), true)
+	lanes := next.leaving.To(t.Gone)
+	omitCloseFrames(lanes, old, next)
+	switch takenBack, err := t.bake(next, func(over <-chan struct{}) {
+		lanes.Drain(gate.Limits{Requests: limits.Drain, Streams: math.MaxInt64}, over)
+	}); {
+	case takenBack:
+		p.retire(about, t.failed, p.router.routes.Load().services[about.Service], limits)
+		return t.why
+	case err != nil:
+		return err
+	}
+	var refused error
+	proof := &publication{Name: about.Service, Refused: &refused, Announce: func(*version) {}}
+	proof.Change = func(current *version) (*version, error) {
+		if current == nil || current.fallback != old {
+			return nil, errBakeEnded
+		}
+		s := current.status
+		s.Bake = nil
+		v := current.withStatus(s)
+		v.fallback, v.bakeClock = nil, nil
+		return v, nil
+	}
+	switch err := p.router.routes.PublishAll(context.Background(), proof); {
+	case errors.Is(err, ErrClosed):
+		return errBakeGoesOn
+	case err != nil:
+		return err
+	}
+	if refused != nil {
+		p.commitLater(about.Service, about.Generation, refused)
+	}
+	return p.retireOnTrial(about, proof.Previous, proof.Next, limits)
+}
+
+// errBakeEnded is why a bake ends without a judgement.
+var errBakeEnded = faultf(ErrSuperseded, "a newer change of the service ended the bake")
+
+// errBakeGoesOn is why a deploy ends before its bake.
+var errBakeGoesOn = faultf(ErrUndecided, "the proxy ends while the version bakes; the bake goes on when it is back")
+
+// bake runs the bake of next, and drains what is left of the version before meanwhile. It
+// is as trial.Trial.Bake, with the errors of a deploy.
+func (t *onTrial) bake(next *version, drain func(over <-chan struct{})) (takenBack bool, err error) {
+	p, d := t.proxy, &next.status.Deployment
+	before := next.status.Bake.Before
+	judge := bake.NewJudge(next.main.tally, time.Since(p.began), bake.Figures(before), bake.Settings(d.Bake).Limits())
+	t.evidence = func(note string) (*BakeReport, []bake.FailedRoute) {
+		return &BakeReport{Now: BakeFigures(judge.Figures()), Before: before, Note: note}, judge.Worst(3)
+	}
+	e := t.about
+	e.Kind, e.Limit, e.Bake = EventBaking, d.Bake.For, &BakeReport{Before: before}
+	p.emit(e)
+	takenBack, err = t.Bake(trial.Bake{
+		Clock: next.bakeClock,
+		Drain: drain,
+		Runs: func() (bool, error) {
+			if !p.router.changes.Enter() {
+				return false, faultf(ErrUndecided, "the proxy is replaced while the version bakes; the bake goes on in the next one")
+			}
+			p.router.changes.Leave()
+			current := p.router.routes.Load().services[e.Service]
+			if current == nil || current.fallback != next.fallback || !t.isOf(current) {
+				return false, errBakeEnded
+			}
+			return !current.isHalted() && !t.isChanging(), nil
+		},
+		Judge: func() (worse, note string) { return judge.Look(time.Since(p.began)), judge.Note() },
+		Tell: func(elapsed time.Duration, note string) {
+			e.Elapsed = elapsed
+			e.Bake, _ = t.evidence(note)
+			p.emit(e)
+		},
+	}, p.stopping)
+	if errors.Is(err, trial.ErrStopped) {
+		err = errBakeGoesOn
+	}
+	return takenBack, err
+}
+
+// mostRepeats is how often a step of a canary is repeated that has too few requests.
+const mostRepeats = 10
+
+// step has so many percent of the visitors try the version that was brought, until that is
+// decided. It is as bake.
+func (t *onTrial) step(percent int, d *Deployment) (takenBack bool, err error) {
+	p := t.proxy
+	rollout, main := t.previous.rollout.tally, t.previous.main.tally
+	beside := bake.Compare(rollout, main, time.Since(p.began), bake.Settings(d.Bake).Limits())
+	t.evidence = func(note string) (*BakeReport, []bake.FailedRoute) {
+		now, others := beside.Figures()
+		return &BakeReport{Now: BakeFigures(now), Before: BakeFigures(others), Note: note}, beside.Worst(3)
+	}
+	e := t.about
+	e.Kind, e.Limit, e.Split = EventBaking, d.Canary.Step, &Split{Percent: percent}
+	for range 1 + mostRepeats {
+		takenBack, err = t.Bake(trial.Bake{
+			Clock: trial.NewClock(d.Canary.Step),
+			Drain: func(<-chan struct{}) {},
+			Runs: func() (bool, error) {
+				if !p.router.changes.Enter() {
+					return false, errCanaryStays
+				}
+				p.router.changes.Leave()
+				current := p.router.routes.Load().services[e.Service]
+				if current == nil || current.rollout == nil || current.rollout.tally != rollout || current.main.tally != main {
+					return false, errCanaryEnded
+				}
+				return !current.isHalted(), nil
+			},
+			Judge: func() (worse, note string) { return beside.Look(time.Since(p.began)), "" },
+			Tell: func(elapsed time.Duration, note string) {
+				e.Elapsed = elapsed
+				e.Bake, _ = t.evidence(note)
+				p.emit(e)
+			},
+		}, p.stopping)
+		if errors.Is(err, trial.ErrStopped) {
+			err = errCanaryStays
+		}
+		if takenBack || err != nil || beside.IsDecided() {
+			return takenBack, err
+		}
+	}
+	now, _ := beside.Figures()
+	return false, faultf(ErrUndecided, "too little traffic to judge: %s in %d times %v; the rollout stays at %d percent, to be promoted or ended",
+		bake.Plural(now.Requests, "request"), 1+mostRepeats, d.Canary.Step, percent)
+}
+
+// isChanging reports whether another change of the service is under way.
+func (t *onTrial) isChanging() bool {
+	return slices.ContainsFunc(t.proxy.router.underWay.All(), func(ph phase) bool {
+		return ph.service == t.about.Service && ph.change.Generation != t.about.Generation && ph.change.Kind == EventDeploying
+	})
+}
+
+// restoreFallback has v, which is restored, bake on as b says. If what it would return to
+// cannot be restored, it bakes no more.
+func (p *Proxy) restoreFallback(v *version, b Baking) {
+	s, err := p.parse(b.Deployment)
+	if err != nil {
+		p.emitFailed(v.status.event(), fmt.Errorf("the version does not bake on, for what it would return to cannot be restored: %w", err))
+		return
+	}
+	v.fallback, _ = p.start(Status{Service: v.status.Service, Generation: b.Generation, State: StateServing, Deployment: s.Deployment}, s, false)
+	v.bakeClock = trial.ResumeClock(v.status.Deployment.Bake.For, b.Left, b.Since, !v.isHalted())
+	v.status.Bake = &b
+	v.main.tally.Collect()
+}
+
+// bakeOn begins to watch those of the restored versions that bake.
+func (p *Proxy) bakeOn(restored map[string]*version) {
+	for _, v := range restored {
+		if v.fallback != nil && p.router.changes.Enter() {
+			go p.bakeRestored(v)
+		}
+	}
+}
+
+// bakeRestored watches a restored version until its bake is over.
+func (p *Proxy) bakeRestored(v *version) {
+	defer p.router.changes.Leave()
+	p.bake(v.status.event(), v, v.status.Deployment.Timeouts) // its events tell how it ends
 }

@@ -1,10 +1,8 @@
 package parachute
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
@@ -13,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -463,111 +460,6 @@ type Step struct {
 	After   *Deployment `json:"after,omitempty"`  // what it is to serve, complete; nil: it is taken out
 }
 
-func (m *member) step() Step {
-	s := Step{Service: m.Name, Action: ActionReplace}
-	if m.current != nil {
-		s.Before = new(m.current.status.clone().Deployment)
-	}
-	if m.spec != nil {
-		s.After = &m.spec.Deployment
-	}
-	switch {
-	case m.isKept:
-		s.Action = ActionKeep
-	case m.spec == nil:
-		s.Action = ActionRemove
-	case m.current == nil:
-		s.Action = ActionAdd
-	}
-	return s
-}
-
-// A Redirect sends requests for one path elsewhere: with 301 for GET and HEAD,
-// with 308 for every other method.
-type Redirect struct {
-	From string `json:"from"` // a path as the client sends it, without query
-	To   string `json:"to"`   // a path or an absolute URL; the query is kept where it has none
-}
-
-// Buffer says which bodies are read to their end before they are passed on, so
-// that a slow client does not occupy a target.
-type Buffer struct {
-	Requests  bool `json:"requests,omitempty"`
-	Responses bool `json:"responses,omitempty"` // except event streams, answers of unknown length, gRPC, and those with X-Accel-Buffering: no
-
-	// Memory is how much of a body is kept in memory, in bytes. The rest goes to
-	// a file. If 0, 1 MiB; if negative, all of the body goes to the file.
-	Memory int64 `json:"memory,omitempty"`
-}
-
-// Access says who may use a service. It does not restrict challenges of the
-// certificate authority, which anybody may request. The Proxy's own health
-// checks do not pass through it.
-type Access struct {
-	// Allow and Deny are networks such as "10.0.0.0/8", or addresses. If Allow
-	// is not empty, only clients in it are let in. Clients in Deny never are. A
-	// client's address is that of its connection or, where
-	// Options.TrustedProxies is not nil, the one that those proxies report.
-	Allow []string `json:"allow,omitempty"`
-	Deny  []string `json:"deny,omitempty"`
-
-	// BasicAuthFile is the absolute path of an htpasswd file with bcrypt
-	// hashes. It is read when the service is deployed, and when it is
-	// restored. If empty, no password is asked for.
-	BasicAuthFile string `json:"basic_auth_file,omitempty"`
-}
-
-// Trust says whose X-Forwarded-For, -Proto and -Host are believed.
-type Trust string
-
-const (
-	TrustProxies   Trust = ""          // those of Options.TrustedProxies
-	TrustEverybody Trust = "everybody" // anybody's
-	TrustNobody    Trust = "nobody"    // nobody's at all
-)
-
-// Forwarded says whose X-Forwarded fields a service believes: for what its
-// targets are told, and for whether a request came over TLS.
-type Forwarded struct {
-	Trust Trust `json:"trust,omitempty"`
-
-	// ClientHeader names a field in which a trusted peer sends the client's
-	// address, such as CF-Connecting-IP. It overrides X-Forwarded-For.
-	ClientHeader string `json:"client_header,omitempty"`
-}
-
-// Headers says what to change in headers. A rule is "set NAME: VALUE", "del NAME"
-// or "edit NAME PATTERN REPLACEMENT"; rules are applied in order. An edit replaces
-// the first match of a regular expression in each value; PATTERN has no spaces, and
-// REPLACEMENT has $1 or ${name} for what a group has matched. Fields that the proxy
-// sets itself cannot be changed.
-type Headers struct {
-	Request  []string `json:"request,omitempty"`
-	Response []string `json:"response,omitempty"`
-
-	// HSTS is sent as Strict-Transport-Security over TLS (RFC 6797), such as
-	// "max-age=31536000". If empty, what the target sends is passed on.
-	HSTS string `json:"hsts,omitempty"`
-
-	// Release sends the Release of what answers as X-Parachute-Release.
-	Release bool `json:"release,omitempty"`
-
-	// ScopeCookies puts the stripped prefix in front of the Path of cookies, and
-	// gives it to those without one, unless they are for another Domain.
-	ScopeCookies bool `json:"scope_cookies,omitempty"`
-
-	// RewriteLocation puts it in front of paths in Location, Content-Location
-	// and Refresh. URLs of the target itself are always made the client's.
-	RewriteLocation bool `json:"rewrite_location,omitempty"`
-}
-
-// Report says what is reported of the requests of a service.
-type Report struct {
-	RequestHeaders      []string `json:"request_headers,omitempty"`       // to be logged
-	ResponseHeaders     []string `json:"response_headers,omitempty"`      // likewise
-	ExcludeMetricsPaths []string `json:"exclude_metrics_paths,omitempty"` // not to be counted, as the target sees them
-}
-
 // Timeouts are the time limits of a Deployment.
 type Timeouts struct {
 	// Deploy bounds the wait for the targets to become healthy. If 0, 30 s;
@@ -630,56 +522,6 @@ type Rollout struct {
 	// Service, Targets, ReadTargets, Release and By, which are those of the Rollout.
 	// Until then it says how the targets are probed, and how they are spoken to.
 	Deployment *Deployment `json:"deployment,omitempty"`
-}
-
-// hasTargetsOf reports whether r, which may be nil, has the same targets as other.
-func (r *Rollout) hasTargetsOf(other *Rollout) bool {
-	return r != nil && slices.Equal(r.Targets, other.Targets) && slices.Equal(r.ReadTargets, other.ReadTargets)
-}
-
-// copyStatus returns the status of v as a Proxy may keep it, or nil if v is nil.
-func (v *version) copyStatus() *Status {
-	if v == nil {
-		return nil
-	}
-	s := v.status.clone()
-	return &s
-}
-
-// followed returns what a service becomes when another Proxy, which has restored it, has
-// made it what s says. It keeps the targets that the other one has kept.
-func (p *Proxy) followed(current *version, s Status) (*version, error) {
-	s = s.normalize()
-	r := s.Rollout
-	s.Rollout = nil
-	var v *version
-	if current != nil && current.status.Generation == s.Generation && current.status.State != StateFailed {
-		if v = current.withStatus(s); s.Bake == nil {
-			v.fallback, v.bakeClock = nil, nil
-		}
-		if v.isHalted() {
-			v = v.withNewGates(s)
-		}
-	} else {
-		var err error
-		if v, err = p.restore(s, nil, nil); v == nil {
-			return nil, err
-		}
-		if current != nil {
-			v.waiting, v.rollout = current.waiting, current.rollout
-			v.main.inherit(&current.main)
-		}
-	}
-	second := v.rollout
-	v.rollout, v.split = nil, nil
-	if r == nil || v.status.State == StateFailed {
-		return v, nil
-	}
-	if second != nil && !current.status.Rollout.hasTargetsOf(r) {
-		second = nil
-	}
-	next, _ := p.restoreRollout(v, *r, second)
-	return next, nil
 }
 
 // A Split says which visitors of a service go to its rollout: those whose
@@ -906,35 +748,6 @@ func (p *Proxy) readFiles(s *spec) (err error) {
 		s.pair, err = s.TLS.loadPair(s.Hosts)
 	}
 	return err
-}
-
-// settings returns what a complete Deployment says of each request.
-func (p *Proxy) settings(d *Deployment) *rules.Settings {
-	s := &rules.Settings{
-		Access:          rules.Access(d.Access),
-		Headers:         rules.Headers(d.Headers),
-		Buffer:          rules.Buffer(d.Buffer),
-		Trust:           string(d.Forwarded.Trust),
-		ClientHeader:    d.Forwarded.ClientHeader,
-		TrustedProxies:  p.options.TrustedProxies,
-		ErrorPages:      d.ErrorPages,
-		Affinity:        d.Affinity,
-		PathPrefixes:    d.PathPrefixes,
-		WriterAffinity:  d.Timeouts.WriterAffinity,
-		MaxRequestBody:  d.MaxRequestBody,
-		MaxResponseBody: d.MaxResponseBody,
-	}
-	for _, r := range d.Redirects {
-		s.Redirects = append(s.Redirects, rules.Redirect(r))
-	}
-	return s
-}
-
-// isSame reports whether d asks for what other does. Both are complete.
-func (d *Deployment) isSame(other *Deployment) bool {
-	a, errA := json.Marshal(d)
-	b, errB := json.Marshal(other)
-	return errA == nil && errB == nil && bytes.Equal(a, b)
 }
 
 // normalize returns p with its defaults.

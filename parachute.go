@@ -47,28 +47,21 @@ package parachute
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math"
 	"net/http"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/crypto/acme"
-
 	"github.com/shahnk19/parachute/internal/admission"
 	"github.com/shahnk19/parachute/internal/backend"
 	"github.com/shahnk19/parachute/internal/buffer"
-	"github.com/shahnk19/parachute/internal/ciphers"
 	"github.com/shahnk19/parachute/internal/descriptors"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
@@ -79,7 +72,6 @@ import (
 	"github.com/shahnk19/parachute/internal/resolve"
 	"github.com/shahnk19/parachute/internal/routing"
 	"github.com/shahnk19/parachute/internal/verbose"
-	"github.com/shahnk19/parachute/internal/waiting"
 )
 
 // A Proxy serves what is deployed to it. All its methods may be called at any
@@ -400,46 +392,6 @@ func (p *Proxy) Services() []Status {
 	return all
 }
 
-// Certificates returns what is known of the certificate of every host that is
-// served over TLS, sorted by host. Those on demand are there once somebody came
-// to their name.
-func (p *Proxy) Certificates() []Certificate {
-	all := []Certificate{}
-	for s := range p.router.routes.Load().sites.Sites() {
-		if certificateSet(s) != nil {
-			all = append(all, certificatesOf(s)...)
-		}
-	}
-	slices.SortFunc(all, func(a, b Certificate) int { return strings.Compare(a.Host, b.Host) })
-	return all
-}
-
-// UnknownNames returns how many handshakes were refused because they named a
-// host that has no certificate.
-func (p *Proxy) UnknownNames() uint64 { return p.certificates.unknown.Load() }
-
-// TLSConfig returns the configuration for a server that speaks TLS for the
-// Proxy: with the certificates of its hosts, and with answers to the TLS-ALPN-01
-// challenges of the certificate authority. It speaks TLS 1.3, and TLS 1.2 with
-// ephemeral keys and authenticated encryption alone. A client that names no host
-// gets the certificate of the first one in the order of their names; one that
-// names a host without a certificate gets the alert unrecognized_name. A
-// handshake waits up to 10 s for a certificate that is being obtained.
-//
-// From then on, a request that comes over TLS for a host that has none, or has
-// none any more, is answered 421, as on a connection that outlived the deploy
-// which turned it off. So a Proxy whose TLSConfig is used serves TLS by that
-// alone. The caller may change what is returned.
-func (p *Proxy) TLSConfig() *tls.Config {
-	p.speaksTLS.Store(true)
-	return &tls.Config{
-		GetCertificate: p.certificate,
-		NextProtos:     []string{"h2", "http/1.1", acme.ALPNProto},
-		MinVersion:     tls.VersionTLS12,
-		CipherSuites:   ciphers.Suites(),
-	}
-}
-
 // Restore brings back what Commit was last given: all of it at once, without
 // waiting for health. It must come once and before the first Deploy or Remove;
 // otherwise it is ErrInvalid, or ErrClosed, and nothing happens. Requests wait
@@ -488,116 +440,6 @@ func (p *Proxy) Restore(services []Status) error {
 		return describe("restore", "", faultf(ErrInvalid, "want one call, before anything is deployed"))
 	}
 	return errors.Join(errs...)
-}
-
-// restore returns the version that serves what status says, or one that has
-// failed together with the reason, or no version at all for a name that cannot be
-// or was there before. The others were restored before; owners has what they want.
-func (p *Proxy) restore(status Status, others map[string]*version, owners routing.Owners) (*version, error) {
-	before := status.Error
-	status = status.normalize()
-	status.Error = ""
-	if err := checkServiceName(status.Service); err != nil {
-		return nil, err
-	}
-	if others[status.Service] != nil {
-		return nil, faultf(ErrConflict, "the service is there twice")
-	}
-	s, err := p.parseWithoutFiles(status.Deployment)
-	if err != nil && before != "" {
-		err = faultf(ErrInvalid, "%s", before) // it tells how the deployment came to be what cannot be
-	}
-	if err == nil && s.Service != status.Service {
-		err = faultf(ErrInvalid, "the deployment is of service %s", s.Service)
-	}
-	own, conflict := owners.Free(status.Service, s.wants)
-	if err == nil {
-		err = conflictError(conflict)
-	}
-	s.Claims = own
-	if err == nil {
-		err = p.readFiles(s)
-	}
-	if err != nil {
-		status.State, status.Error = StateFailed, err.Error()
-		return newVersion(status, wants{Claims: own}, group{}), err // its hosts have no policy
-	}
-	status.Deployment = s.Deployment
-	baking := status.Bake
-	status.Bake = nil
-	v, m := p.start(status, s, false)
-	if baking != nil {
-		p.restoreFallback(v, *baking)
-	}
-	v.settling = waiting.Settle(m.Settled(), time.Second)
-	if status.Rollout == nil {
-		return v, nil
-	}
-	return p.restoreRollout(v, *status.Rollout, nil)
-}
-
-// restoreRollout returns v with r, whose targets are those of second or, if that is nil,
-// new ones. Together with an error it returns v without a rollout.
-func (p *Proxy) restoreRollout(v *version, r Rollout, second *group) (*version, error) {
-	s, err := p.parseRollout(r, v)
-	if err != nil {
-		return v.withoutRollout(), fmt.Errorf("the service serves without its rollout to %s: %w", strings.Join(r.Targets, ", "), err)
-	}
-	if second == nil {
-		rollout, _ := p.newGroup(v.status.Service, v.status.Generation, s, false)
-		for _, t := range rollout.Targets() {
-			t.start()
-		}
-		second = &rollout
-	}
-	return v.withRollout(r, s.split, second), nil
-}
-
-// plan returns what Apply is about, sorted by the names of the services.
-func (p *Proxy) plan(ctx context.Context, deployments []Deployment, remove []string) ([]*member, error) {
-	table := p.router.routes.Load()
-	if table.closed {
-		return nil, ErrClosed
-	}
-	all := make(map[string]*member)
-	var errs []error
-	for _, d := range deployments {
-		current := table.services[d.Service]
-		s, err := p.parse(d)
-		if err == nil {
-			err = p.checkElsewhere(ctx, s.targets)
-		}
-		if err == nil {
-			err = current.accepts(&s.Deployment)
-		}
-		if err == nil && all[d.Service] != nil {
-			err = faultf(ErrInvalid, "it is there twice")
-		}
-		if err != nil {
-			errs = append(errs, ofService(d.Service, err))
-			continue
-		}
-		isKept := current != nil && current.status.State != StateFailed && current.status.Deployment.isSame(&s.Deployment)
-		all[d.Service] = &member{current: current, spec: s, isKept: isKept, publication: publication{Name: d.Service}}
-	}
-	for _, name := range remove {
-		switch {
-		case all[name] != nil && all[name].spec != nil:
-			errs = append(errs, ofService(name, faultf(ErrInvalid, "it is to be deployed and to be removed")))
-		case table.services[name] != nil:
-			all[name] = &member{current: table.services[name], publication: publication{Name: name}}
-		}
-	}
-	if err := verbose.Join(errs...); err != nil {
-		return nil, err
-	}
-	members := slices.SortedFunc(maps.Values(all), func(a, b *member) int { return strings.Compare(a.Name, b.Name) })
-	return members, checkTogether(members, table, func(func(string, wants) bool) {})
-}
-
-// ofService says in front of an error of Apply which service it is about.
-func ofService(name string, err error) error {
-	return &verbose.Wrapped{Doing: "service " + strconv.Quote(name), Err: err}
 }
 
 // Shutdown prepares for the end: changes are refused with ErrClosed from now
@@ -659,40 +501,10 @@ func (p *Proxy) Drain(service string, limits Timeouts, done <-chan struct{}) (re
 	return left.lanes.Drain(gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
 }
 
-// FinishOrders lets no certificate be ordered any more, and returns when there is none
-// left that is just being ordered. Then another Proxy may order some: see ACME.Hold.
-func (p *Proxy) FinishOrders() { p.certificates.issuers.Finish() }
-
 // CommitHistory calls Options.CommitDelta, or Commit, for what was counted since the last
 // changes, as Close does. It is for those who leave to another process what Commit keeps
 // before they call Close, whose call they answer with ErrClosed then.
 func (p *Proxy) CommitHistory() error { return p.router.routes.CommitAgain() }
-
-// empty closes the streams, and returns nil when nobody is inside any more and changed
-// is closed, or ctx's error. It cuts off requests after limit.
-func (p *Proxy) empty(ctx context.Context, changed <-chan struct{}, limit time.Duration) error {
-	began := time.Now()
-	for {
-		var retired sync.WaitGroup
-		for _, v := range p.router.routes.Renew(func(v *version) *version { return v.withNewGates(v.status) }) {
-			limits := gate.Limits{Requests: limit - time.Since(began), Streams: v.status.Deployment.Timeouts.Stream}
-			lanes := slices.Concat(v.lanes(), v.leaving)
-			omitCloseFrames(lanes, v)
-			retired.Go(func() { lanes.Drain(limits, ctx.Done()) })
-		}
-		retired.Wait()
-		select {
-		case <-ctx.Done():
-		case <-changed:
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if p.idle() {
-			return nil
-		}
-	}
-}
 
 // Close ends everything: running deploys return ErrClosed, requests in flight
 // are cut off, and those that come later are answered 503. When it returns, no
@@ -739,16 +551,6 @@ func (p *Proxy) isClosed() bool {
 	default:
 		return false
 	}
-}
-
-// idle reports whether nobody is inside of what is served.
-func (p *Proxy) idle() bool {
-	for _, v := range p.router.routes.Load().services {
-		if requests, streams := slices.Concat(v.lanes(), v.leaving).Inside(); requests+streams > 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // describe says in front of an error what was being done, and to what.
@@ -807,79 +609,6 @@ func invalid(err error) error {
 		return nil
 	}
 	return faultf(ErrInvalid, "%v", err)
-}
-
-// A Past is a deployment of a service that was switched to: its Service, Generation,
-// Release, By and Targets; the generation that it Restores, if any; when it was
-// Switched to, and when it Ended, which is zero while it serves; its End; its Figures;
-// and, in what Commit gets alone, its Deployment.
-type Past = history.Record
-
-// End says how a deployment came to its end.
-type End = history.End
-
-const (
-	EndReplaced  = history.Replaced  // a later one took its place
-	EndTakenBack = history.TakenBack // the one before took its place again, because it failed
-	EndRemoved   = history.Removed   // with its service
-)
-
-// Figures are of the requests to the targets of a deployment, which count as in Traffic,
-// those included that ended during its drain: for how long it has Served; Requests,
-// Errors and ErrorRate; and P50 and P99, which are of those since the Proxy was made.
-type Figures = history.Figures
-
-// History returns the last deployments of a service, also of one that was removed, or
-// those of all services, by name, if service is empty: the latest first, which is the
-// one that serves if Ended is zero. It returns ErrNotFound for a service of which it
-// knows nothing. How many it knows, Options.KeepHistory says; of those services that
-// were removed it knows the last hundred. Past.Deployment is nil: it may have secrets.
-func (p *Proxy) History(service string) ([]Past, error) {
-	all := p.router.routes.Load().history(service)
-	if len(all) == 0 && service != "" {
-		return nil, describe("history", service, ErrNotFound)
-	}
-	for i := range all {
-		all[i] = all[i].Told(time.Now())
-	}
-	return all, nil
-}
-
-// A Rollback says which deployment to bring back.
-type Rollback struct {
-	To string `json:"to,omitempty"` // a generation or a release that History has; if empty, the latest that was replaced
-	By string `json:"by,omitempty"` // Deployment.By of the new one
-}
-
-// Rollback deploys again what a service has served before, or had when it was removed,
-// as Deploy does: with a new generation, and with probes of its targets, which must
-// still be there, or be there again. It returns ErrInvalid where the history has not
-// what how.To says, and ErrNotFound where there is no history.
-func (p *Proxy) Rollback(ctx context.Context, service string, how Rollback) error {
-	table := p.router.routes.Load()
-	past, err := history.Choose(table.history(service), how.To)
-	switch {
-	case errors.Is(err, history.ErrEmpty):
-		err = ErrNotFound
-	case err != nil:
-		err = faultf(ErrInvalid, "%v", err)
-	}
-	var d Deployment
-	if err == nil {
-		if err = json.Unmarshal(past.Deployment, &d); err != nil {
-			err = faultf(ErrInvalid, "generation %d cannot be deployed again: %v", past.Generation, err)
-		}
-	}
-	if err == nil {
-		d.By = how.By
-		err = p.deploy(ctx, d, nil)
-	}
-	err = p.refuse("roll back", service, err)
-	var gone *UnhealthyError
-	if w, ok := err.(*verbose.Wrapped); ok && errors.As(err, &gone) {
-		w.Err = fmt.Errorf("%w; start what was there in generation %d again, and then roll back", w.Err, past.Generation)
-	}
-	return err
 }
 
 // EventKind says what an Event is about.

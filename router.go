@@ -673,3 +673,111 @@ func (q *request) isError() bool {
 	}
 	return q.reason.Fault() == reason.Server
 }
+
+// A Redirect sends requests for one path elsewhere: with 301 for GET and HEAD,
+// with 308 for every other method.
+type Redirect struct {
+	From string `json:"from"` // a path as the client sends it, without query
+	To   string `json:"to"`   // a path or an absolute URL; the query is kept where it has none
+}
+
+// Buffer says which bodies are read to their end before they are passed on, so
+// that a slow client does not occupy a target.
+type Buffer struct {
+	Requests  bool `json:"requests,omitempty"`
+	Responses bool `json:"responses,omitempty"` // except event streams, answers of unknown length, gRPC, and those with X-Accel-Buffering: no
+
+	// Memory is how much of a body is kept in memory, in bytes. The rest goes to
+	// a file. If 0, 1 MiB; if negative, all of the body goes to the file.
+	Memory int64 `json:"memory,omitempty"`
+}
+
+// Access says who may use a service. It does not restrict challenges of the
+// certificate authority, which anybody may request. The Proxy's own health
+// checks do not pass through it.
+type Access struct {
+	// Allow and Deny are networks such as "10.0.0.0/8", or addresses. If Allow
+	// is not empty, only clients in it are let in. Clients in Deny never are. A
+	// client's address is that of its connection or, where
+	// Options.TrustedProxies is not nil, the one that those proxies report.
+	Allow []string `json:"allow,omitempty"`
+	Deny  []string `json:"deny,omitempty"`
+
+	// BasicAuthFile is the absolute path of an htpasswd file with bcrypt
+	// hashes. It is read when the service is deployed, and when it is
+	// restored. If empty, no password is asked for.
+	BasicAuthFile string `json:"basic_auth_file,omitempty"`
+}
+
+// Trust says whose X-Forwarded-For, -Proto and -Host are believed.
+type Trust string
+
+const (
+	TrustProxies   Trust = ""          // those of Options.TrustedProxies
+	TrustEverybody Trust = "everybody" // anybody's
+	TrustNobody    Trust = "nobody"    // nobody's at all
+)
+
+// Forwarded says whose X-Forwarded fields a service believes: for what its
+// targets are told, and for whether a request came over TLS.
+type Forwarded struct {
+	Trust Trust `json:"trust,omitempty"`
+
+	// ClientHeader names a field in which a trusted peer sends the client's
+	// address, such as CF-Connecting-IP. It overrides X-Forwarded-For.
+	ClientHeader string `json:"client_header,omitempty"`
+}
+
+// Headers says what to change in headers. A rule is "set NAME: VALUE", "del NAME"
+// or "edit NAME PATTERN REPLACEMENT"; rules are applied in order. An edit replaces
+// the first match of a regular expression in each value; PATTERN has no spaces, and
+// REPLACEMENT has $1 or ${name} for what a group has matched. Fields that the proxy
+// sets itself cannot be changed.
+type Headers struct {
+	Request  []string `json:"request,omitempty"`
+	Response []string `json:"response,omitempty"`
+
+	// HSTS is sent as Strict-Transport-Security over TLS (RFC 6797), such as
+	// "max-age=31536000". If empty, what the target sends is passed on.
+	HSTS string `json:"hsts,omitempty"`
+
+	// Release sends the Release of what answers as X-Parachute-Release.
+	Release bool `json:"release,omitempty"`
+
+	// ScopeCookies puts the stripped prefix in front of the Path of cookies, and
+	// gives it to those without one, unless they are for another Domain.
+	ScopeCookies bool `json:"scope_cookies,omitempty"`
+
+	// RewriteLocation puts it in front of paths in Location, Content-Location
+	// and Refresh. URLs of the target itself are always made the client's.
+	RewriteLocation bool `json:"rewrite_location,omitempty"`
+}
+
+// Report says what is reported of the requests of a service.
+type Report struct {
+	RequestHeaders      []string `json:"request_headers,omitempty"`       // to be logged
+	ResponseHeaders     []string `json:"response_headers,omitempty"`      // likewise
+	ExcludeMetricsPaths []string `json:"exclude_metrics_paths,omitempty"` // not to be counted, as the target sees them
+}
+
+// settings returns what a complete Deployment says of each request.
+func (p *Proxy) settings(d *Deployment) *rules.Settings {
+	s := &rules.Settings{
+		Access:          rules.Access(d.Access),
+		Headers:         rules.Headers(d.Headers),
+		Buffer:          rules.Buffer(d.Buffer),
+		Trust:           string(d.Forwarded.Trust),
+		ClientHeader:    d.Forwarded.ClientHeader,
+		TrustedProxies:  p.options.TrustedProxies,
+		ErrorPages:      d.ErrorPages,
+		Affinity:        d.Affinity,
+		PathPrefixes:    d.PathPrefixes,
+		WriterAffinity:  d.Timeouts.WriterAffinity,
+		MaxRequestBody:  d.MaxRequestBody,
+		MaxResponseBody: d.MaxResponseBody,
+	}
+	for _, r := range d.Redirects {
+		s.Redirects = append(s.Redirects, rules.Redirect(r))
+	}
+	return s
+}

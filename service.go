@@ -1,6 +1,7 @@
 package parachute
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -10,25 +11,22 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/shahnk19/parachute/internal/backend"
-	"github.com/shahnk19/parachute/internal/bake"
-	"github.com/shahnk19/parachute/internal/certificate"
 	"github.com/shahnk19/parachute/internal/deep"
-	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/histogram"
+	"github.com/shahnk19/parachute/internal/history"
 	"github.com/shahnk19/parachute/internal/interrupted"
 	"github.com/shahnk19/parachute/internal/publish"
 	"github.com/shahnk19/parachute/internal/routing"
-	"github.com/shahnk19/parachute/internal/rules"
-	"github.com/shahnk19/parachute/internal/split"
 	"github.com/shahnk19/parachute/internal/trial"
 	"github.com/shahnk19/parachute/internal/underway"
+	"github.com/shahnk19/parachute/internal/verbose"
 	"github.com/shahnk19/parachute/internal/waiting"
 )
 
@@ -107,6 +105,13 @@ func (p *Proxy) compare(current *version, s *spec) Difference {
 		return Difference{}
 	}
 	return p.options.Compare(deep.Copy(current.status.Deployment), deep.Copy(s.Deployment))
+}
+
+// isSame reports whether d asks for what other does. Both are complete.
+func (d *Deployment) isSame(other *Deployment) bool {
+	a, errA := json.Marshal(d)
+	b, errB := json.Marshal(other)
+	return errA == nil && errB == nil && bytes.Equal(a, b)
 }
 
 // deploy brings d into service. If base is not nil, d was made of what it serves, and it
@@ -196,6 +201,72 @@ func (p *Proxy) apply(ctx context.Context, deployments []Deployment, remove []st
 	}
 	retired.Wait()
 	return nil
+}
+
+// plan returns what Apply is about, sorted by the names of the services.
+func (p *Proxy) plan(ctx context.Context, deployments []Deployment, remove []string) ([]*member, error) {
+	table := p.router.routes.Load()
+	if table.closed {
+		return nil, ErrClosed
+	}
+	all := make(map[string]*member)
+	var errs []error
+	for _, d := range deployments {
+		current := table.services[d.Service]
+		s, err := p.parse(d)
+		if err == nil {
+			err = p.checkElsewhere(ctx, s.targets)
+		}
+		if err == nil {
+			err = current.accepts(&s.Deployment)
+		}
+		if err == nil && all[d.Service] != nil {
+			err = faultf(ErrInvalid, "it is there twice")
+		}
+		if err != nil {
+			errs = append(errs, ofService(d.Service, err))
+			continue
+		}
+		isKept := current != nil && current.status.State != StateFailed && current.status.Deployment.isSame(&s.Deployment)
+		all[d.Service] = &member{current: current, spec: s, isKept: isKept, publication: publication{Name: d.Service}}
+	}
+	for _, name := range remove {
+		switch {
+		case all[name] != nil && all[name].spec != nil:
+			errs = append(errs, ofService(name, faultf(ErrInvalid, "it is to be deployed and to be removed")))
+		case table.services[name] != nil:
+			all[name] = &member{current: table.services[name], publication: publication{Name: name}}
+		}
+	}
+	if err := verbose.Join(errs...); err != nil {
+		return nil, err
+	}
+	members := slices.SortedFunc(maps.Values(all), func(a, b *member) int { return strings.Compare(a.Name, b.Name) })
+	return members, checkTogether(members, table, func(func(string, wants) bool) {})
+}
+
+func (m *member) step() Step {
+	s := Step{Service: m.Name, Action: ActionReplace}
+	if m.current != nil {
+		s.Before = new(m.current.status.clone().Deployment)
+	}
+	if m.spec != nil {
+		s.After = &m.spec.Deployment
+	}
+	switch {
+	case m.isKept:
+		s.Action = ActionKeep
+	case m.spec == nil:
+		s.Action = ActionRemove
+	case m.current == nil:
+		s.Action = ActionAdd
+	}
+	return s
+}
+
+// ofService says in front of an error of Apply which service it is about.
+func ofService(name string, err error) error {
+	return &verbose.Wrapped{Doing: "service " + strconv.Quote(name), Err: err}
 }
 
 // retireMember waits for the end of what m, which is published, has replaced.
@@ -349,6 +420,28 @@ func (p *Proxy) await(ctx context.Context, v *version, m *monitor) error {
 		return err
 	}
 	return p.agree(ctx, d, v.status.Generation, v.targets(), m)
+}
+
+// awaitAll waits for all members side by side, as await does. The error tells of every
+// one that has not what it wants, unless there is one alone.
+func (p *Proxy) awaitAll(ctx context.Context, members []*member) error {
+	errs := make([]error, len(members))
+	var waiting sync.WaitGroup
+	for i, m := range members {
+		if m.started != nil {
+			waiting.Go(func() { errs[i] = p.await(ctx, m.started, m.monitor) })
+		}
+	}
+	waiting.Wait()
+	if cause := context.Cause(ctx); errors.Is(cause, ErrSuperseded) || errors.Is(cause, ErrClosed) {
+		return cause // once, and not for each
+	}
+	for i, m := range members {
+		if errs[i] != nil && !m.isAlone {
+			errs[i] = ofService(m.Name, errs[i])
+		}
+	}
+	return verbose.Join(errs...)
 }
 
 // agree asks Options.Agree whether d, which targets are healthy for, may serve.
@@ -753,387 +846,153 @@ func (p *Proxy) dropCanary(t *onTrial) {
 	}
 }
 
-// mostRepeats is how often a step of a canary is repeated that has too few requests.
-const mostRepeats = 10
-
-// step has so many percent of the visitors try the version that was brought, until that is
-// decided. It is as bake.
-func (t *onTrial) step(percent int, d *Deployment) (takenBack bool, err error) {
-	p := t.proxy
-	rollout, main := t.previous.rollout.tally, t.previous.main.tally
-	beside := bake.Compare(rollout, main, time.Since(p.began), bake.Settings(d.Bake).Limits())
-	t.evidence = func(note string) (*BakeReport, []bake.FailedRoute) {
-		now, others := beside.Figures()
-		return &BakeReport{Now: BakeFigures(now), Before: BakeFigures(others), Note: note}, beside.Worst(3)
+// restore returns the version that serves what status says, or one that has
+// failed together with the reason, or no version at all for a name that cannot be
+// or was there before. The others were restored before; owners has what they want.
+func (p *Proxy) restore(status Status, others map[string]*version, owners routing.Owners) (*version, error) {
+	before := status.Error
+	status = status.normalize()
+	status.Error = ""
+	if err := checkServiceName(status.Service); err != nil {
+		return nil, err
 	}
-	e := t.about
-	e.Kind, e.Limit, e.Split = EventBaking, d.Canary.Step, &Split{Percent: percent}
-	for range 1 + mostRepeats {
-		takenBack, err = t.Bake(trial.Bake{
-			Clock: trial.NewClock(d.Canary.Step),
-			Drain: func(<-chan struct{}) {},
-			Runs: func() (bool, error) {
-				if !p.router.changes.Enter() {
-					return false, errCanaryStays
-				}
-				p.router.changes.Leave()
-				current := p.router.routes.Load().services[e.Service]
-				if current == nil || current.rollout == nil || current.rollout.tally != rollout || current.main.tally != main {
-					return false, errCanaryEnded
-				}
-				return !current.isHalted(), nil
-			},
-			Judge: func() (worse, note string) { return beside.Look(time.Since(p.began)), "" },
-			Tell: func(elapsed time.Duration, note string) {
-				e.Elapsed = elapsed
-				e.Bake, _ = t.evidence(note)
-				p.emit(e)
-			},
-		}, p.stopping)
-		if errors.Is(err, trial.ErrStopped) {
-			err = errCanaryStays
-		}
-		if takenBack || err != nil || beside.IsDecided() {
-			return takenBack, err
-		}
+	if others[status.Service] != nil {
+		return nil, faultf(ErrConflict, "the service is there twice")
 	}
-	now, _ := beside.Figures()
-	return false, faultf(ErrUndecided, "too little traffic to judge: %s in %d times %v; the rollout stays at %d percent, to be promoted or ended",
-		bake.Plural(now.Requests, "request"), 1+mostRepeats, d.Canary.Step, percent)
-}
-
-// An onTrial is a change that can be taken back, until what it has replaced is let go.
-// Meanwhile the targets that are gone are probed.
-type onTrial struct {
-	trial.Trial[*target]
-	proxy    *Proxy
-	about    Event    // has what every event of the change has
-	previous *version // which is returned to
-	ofMain   bool     // the change is one of the service's first version, not of its rollout
-	isCanary bool     // the rollout is one of a Canary: there is none to return to
-
-	// evidence returns how a bake stands, with a note, and which routes fail most often;
-	// nil: the change does not bake, or has baked.
-	evidence func(note string) (*BakeReport, []bake.FailedRoute)
-
-	// What served, what serves in its place, and why, once the change is taken back.
-	failed, restored *version
-	why              *TakenBackError
-}
-
-// newTrial returns the trial of a change that has brought targets in place of those that
-// are gone.
-func (p *Proxy) newTrial(about Event, previous *version, gone, brought []*target, ofMain bool) *onTrial {
-	t := &onTrial{proxy: p, about: about, previous: previous, ofMain: ofMain}
-	t.Trial = trial.Trial[*target]{Brought: brought, Gone: gone, IsJudged: t.isJudged, TakeBack: t.takeBack, Done: p.done}
-	silence(gone, true)
-	return t
-}
-
-// retireOnTrial is retire for a change that brought targets. It returns
-// ErrTakenBack if it took the change back.
-func (p *Proxy) retireOnTrial(about Event, previous, next *version, limits Timeouts) error {
-	if previous == nil {
-		return nil
+	s, err := p.parseWithoutFiles(status.Deployment)
+	if err != nil && before != "" {
+		err = faultf(ErrInvalid, "%s", before) // it tells how the deployment came to be what cannot be
 	}
-	gone, lanes := previous.leftBehind(next)
-	ofMain, brought, returnsTo := next.status.Generation == about.Generation, next.main.Targets(), previous
-	if !ofMain {
-		brought = next.rollout.Targets()
+	if err == nil && s.Service != status.Service {
+		err = faultf(ErrInvalid, "the deployment is of service %s", s.Service)
 	}
-	hasBaked := ofMain && previous.status.Generation == next.status.Generation && previous.fallback != nil
-	if hasBaked {
-		returnsTo = previous.fallback
+	own, conflict := owners.Free(status.Service, s.wants)
+	if err == nil {
+		err = conflictError(conflict)
 	}
-	t := p.newTrial(about, returnsTo, gone, brought, ofMain)
-	omitCloseFrames(lanes, previous, next)
-	var e Event
-	takenBack, failing := t.Watch(func(ending <-chan struct{}) bool {
-		requests, streams := lanes.Inside()
-		e = p.drain(about, lanes, limits, ending)
-		return hasBaked || requests+streams > 0 // else the targets were healthy a moment ago
-	})
-	if takenBack {
-		p.retire(about, t.failed, t.restored, limits)
-		return t.why
+	s.Claims = own
+	if err == nil {
+		err = p.readFiles(s)
 	}
-	letGo(gone, previous, next)
-	if e.Unhealthy = t.unhealthy(failing); len(e.Unhealthy) == 0 {
-		e.Unused = unusedOf(gone)
-	}
-	p.emit(e)
-	return nil
-}
-
-// isOf reports whether what is on trial is a part of v.
-func (t *onTrial) isOf(v *version) bool {
-	if t.ofMain {
-		return v.main.Has(t.Brought[0])
-	}
-	return v.rollout != nil && v.rollout.Has(t.Brought[0])
-}
-
-// isJudged implements trial.Trial.IsJudged. What is halted is not judged, nor by what was
-// seen before it was resumed.
-func (t *onTrial) isJudged() (since time.Time, ok bool) {
-	v := t.proxy.router.routes.Load().services[t.about.Service]
-	if v == nil || v.isHalted() || !t.isOf(v) {
-		return time.Time{}, false
-	}
-	return v.since, true
-}
-
-// Lost implements trial.Target.
-func (t *target) Lost(since time.Time) string {
-	if !t.health.IsLost(since) {
-		return ""
-	}
-	if last := t.health.Snapshot().Last; last != nil && !last.Passed {
-		return t.failure(last)
-	}
-	return t.address + " takes no connections"
-}
-
-// Ask implements trial.Target.
-func (t *target) Ask(ctx context.Context) (passes bool, lost string) {
-	r := t.Probe(ctx)
-	if r.Health().Refused && t.health.HasBeenHealthy() {
-		lost = t.failure(r)
-	}
-	return r.Passed, lost
-}
-
-// failure returns what is wrong with t, since a probe did not pass.
-func (t *target) failure(r *backend.Result) string {
-	return fmt.Sprintf("%s is unhealthy: %v", t.address, probeOf(r))
-}
-
-// unhealthy returns the addresses of those targets that the change brought which are
-// among failing, or do not pass their probes.
-func (t *onTrial) unhealthy(failing []*target) (addresses []string) {
-	v := t.proxy.router.routes.Load().services[t.about.Service]
-	if v == nil || !t.isOf(v) {
-		return nil // a newer change has let go of them
-	}
-	return addressesOf(slices.DeleteFunc(slices.Clone(t.Brought), func(b *target) bool {
-		return !b.health.IsUnhealthy(v.since) && !slices.Contains(failing, b)
-	}))
-}
-
-// takeBack implements trial.Trial.TakeBack: it publishes what the change has replaced, as
-// a new generation, also where that cannot be committed.
-func (t *onTrial) takeBack(reason string) bool {
-	p := t.proxy
-	why, wanted := &TakenBackError{Reason: reason, Targets: addressesOf(t.Gone)}, wants{}
-	if t.evidence != nil {
-		var routes []bake.FailedRoute
-		why.Bake, routes = t.evidence("")
-		for _, r := range routes {
-			why.Routes = append(why.Routes, FailedRoute(r))
-		}
-	}
-	if t.ofMain {
-		wanted, why.Restores = t.previous.wants, t.previous.status.Generation
-	}
-	res, ctx, err := p.router.reserve(context.Background(), t.about.Service, partNone, wanted)
 	if err != nil {
-		return false
+		status.State, status.Error = StateFailed, err.Error()
+		return newVersion(status, wants{Claims: own}, group{}), err // its hosts have no policy
 	}
-	defer p.router.changes.End(res)
-	var refused error
-	change := &publication{Name: res.Name, Reservation: res, Refused: &refused}
-	change.Change = func(current *version) (*version, error) {
-		if current == nil || !t.isOf(current) || current.isHalted() {
-			return nil, ErrSuperseded
-		}
-		if t.ofMain {
-			return t.previous.restoredAfter(current, res.Number)
-		}
-		if t.isCanary {
-			return current.withoutRollout(), nil
-		}
-		group := t.previous.rollout.withNewGates()
-		rollout := *t.previous.status.Rollout
-		rollout.Split = current.status.Rollout.Split
-		return current.withRollout(rollout, current.split, &group), nil
+	status.Deployment = s.Deployment
+	baking := status.Bake
+	status.Bake = nil
+	v, m := p.start(status, s, false)
+	if baking != nil {
+		p.restoreFallback(v, *baking)
 	}
-	change.Announce = func(next *version) {
-		silence(t.Gone, false)
-		why.Generation = next.status.Generation
-		if refused != nil {
-			why.Unkept = refused.Error()
-		}
-		told, serves := t.about, next.status.event()
-		if told.Kind, told.Err, serves.Kind = EventTakenBack, why, EventSwitched; t.isCanary {
-			why.Restores, serves.Kind = why.Generation, EventRolloutEnded
-		}
-		if told.Restores, serves.Restores = why.Restores, why.Restores; !t.ofMain {
-			serves.Generation = res.Number
-		}
-		told.Targets, told.Hosts = why.Targets, append([]string(nil), next.status.Deployment.Hosts...)
-		if serves.Targets, serves.Hosts = told.Targets, told.Hosts; !t.ofMain {
-			serves = serves.ofRollout(&next.status)
-		}
-		p.emit(told)
-		p.emit(serves)
-	}
-	if err := p.router.routes.PublishAll(ctx, change); err != nil {
-		return false
-	}
-	if refused != nil {
-		p.commitLater(res.Name, res.Number, refused)
-	}
-	t.failed, t.restored, t.why = change.Previous, change.Next, why
-	return true
-}
-
-// beginBake makes v, which is about to be published in place of current, return to that
-// or to what current would return to.
-func (v *version) beginBake(current *version, at time.Duration) {
-	v.fallback, v.bakeClock = cmp.Or(current.fallback, current), trial.NewClock(v.status.Deployment.Bake.For)
-	s := &v.fallback.status
-	b := &Baking{Generation: s.Generation, Deployment: s.Deployment}
-	if current.status.Bake != nil {
-		b.Before = current.status.Bake.Before
-	} else {
-		b.Before = v.fallback.main.recent(at)
-	}
-	v.status.Bake = b
-	v.main.tally.Collect()
-}
-
-// keepBake puts into v's status, which is about to be committed, how much of the bake is
-// left.
-func (v *version) keepBake() {
-	if v.fallback == nil {
-		return
-	}
-	b := *v.status.Bake
-	b.Left, b.Since = v.bakeClock.Left(), time.Now()
-	v.status.Bake = &b
-}
-
-// bake watches next, which has just been published, until its bake is over, and then
-// retires what it replaced, unless it has taken next back. It returns ErrTakenBack then,
-// ErrSuperseded if a newer change ended the bake, and ErrUndecided if the Proxy did.
-func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
-	old := next.fallback
-	defer p.router.underWay.Begin(phase{service: about.Service, change: changeOf(EventBaking, about)})()
-	t := p.newTrial(about, old, old.main.Targets(), next.main.Targets(), true)
-	lanes := next.leaving.To(t.Gone)
-	omitCloseFrames(lanes, old, next)
-	switch takenBack, err := t.bake(next, func(over <-chan struct{}) {
-		lanes.Drain(gate.Limits{Requests: limits.Drain, Streams: math.MaxInt64}, over)
-	}); {
-	case takenBack:
-		p.retire(about, t.failed, p.router.routes.Load().services[about.Service], limits)
-		return t.why
-	case err != nil:
-		return err
-	}
-	var refused error
-	proof := &publication{Name: about.Service, Refused: &refused, Announce: func(*version) {}}
-	proof.Change = func(current *version) (*version, error) {
-		if current == nil || current.fallback != old {
-			return nil, errBakeEnded
-		}
-		s := current.status
-		s.Bake = nil
-		v := current.withStatus(s)
-		v.fallback, v.bakeClock = nil, nil
+	v.settling = waiting.Settle(m.Settled(), time.Second)
+	if status.Rollout == nil {
 		return v, nil
 	}
-	switch err := p.router.routes.PublishAll(context.Background(), proof); {
-	case errors.Is(err, ErrClosed):
-		return errBakeGoesOn
-	case err != nil:
-		return err
-	}
-	if refused != nil {
-		p.commitLater(about.Service, about.Generation, refused)
-	}
-	return p.retireOnTrial(about, proof.Previous, proof.Next, limits)
+	return p.restoreRollout(v, *status.Rollout, nil)
 }
 
-// errBakeEnded is why a bake ends without a judgement.
-var errBakeEnded = faultf(ErrSuperseded, "a newer change of the service ended the bake")
-
-// errBakeGoesOn is why a deploy ends before its bake.
-var errBakeGoesOn = faultf(ErrUndecided, "the proxy ends while the version bakes; the bake goes on when it is back")
-
-// bake runs the bake of next, and drains what is left of the version before meanwhile. It
-// is as trial.Trial.Bake, with the errors of a deploy.
-func (t *onTrial) bake(next *version, drain func(over <-chan struct{})) (takenBack bool, err error) {
-	p, d := t.proxy, &next.status.Deployment
-	before := next.status.Bake.Before
-	judge := bake.NewJudge(next.main.tally, time.Since(p.began), bake.Figures(before), bake.Settings(d.Bake).Limits())
-	t.evidence = func(note string) (*BakeReport, []bake.FailedRoute) {
-		return &BakeReport{Now: BakeFigures(judge.Figures()), Before: before, Note: note}, judge.Worst(3)
-	}
-	e := t.about
-	e.Kind, e.Limit, e.Bake = EventBaking, d.Bake.For, &BakeReport{Before: before}
-	p.emit(e)
-	takenBack, err = t.Bake(trial.Bake{
-		Clock: next.bakeClock,
-		Drain: drain,
-		Runs: func() (bool, error) {
-			if !p.router.changes.Enter() {
-				return false, faultf(ErrUndecided, "the proxy is replaced while the version bakes; the bake goes on in the next one")
-			}
-			p.router.changes.Leave()
-			current := p.router.routes.Load().services[e.Service]
-			if current == nil || current.fallback != next.fallback || !t.isOf(current) {
-				return false, errBakeEnded
-			}
-			return !current.isHalted() && !t.isChanging(), nil
-		},
-		Judge: func() (worse, note string) { return judge.Look(time.Since(p.began)), judge.Note() },
-		Tell: func(elapsed time.Duration, note string) {
-			e.Elapsed = elapsed
-			e.Bake, _ = t.evidence(note)
-			p.emit(e)
-		},
-	}, p.stopping)
-	if errors.Is(err, trial.ErrStopped) {
-		err = errBakeGoesOn
-	}
-	return takenBack, err
-}
-
-// isChanging reports whether another change of the service is under way.
-func (t *onTrial) isChanging() bool {
-	return slices.ContainsFunc(t.proxy.router.underWay.All(), func(ph phase) bool {
-		return ph.service == t.about.Service && ph.change.Generation != t.about.Generation && ph.change.Kind == EventDeploying
-	})
-}
-
-// restoreFallback has v, which is restored, bake on as b says. If what it would return to
-// cannot be restored, it bakes no more.
-func (p *Proxy) restoreFallback(v *version, b Baking) {
-	s, err := p.parse(b.Deployment)
+// restoreRollout returns v with r, whose targets are those of second or, if that is nil,
+// new ones. Together with an error it returns v without a rollout.
+func (p *Proxy) restoreRollout(v *version, r Rollout, second *group) (*version, error) {
+	s, err := p.parseRollout(r, v)
 	if err != nil {
-		p.emitFailed(v.status.event(), fmt.Errorf("the version does not bake on, for what it would return to cannot be restored: %w", err))
-		return
+		return v.withoutRollout(), fmt.Errorf("the service serves without its rollout to %s: %w", strings.Join(r.Targets, ", "), err)
 	}
-	v.fallback, _ = p.start(Status{Service: v.status.Service, Generation: b.Generation, State: StateServing, Deployment: s.Deployment}, s, false)
-	v.bakeClock = trial.ResumeClock(v.status.Deployment.Bake.For, b.Left, b.Since, !v.isHalted())
-	v.status.Bake = &b
-	v.main.tally.Collect()
+	if second == nil {
+		rollout, _ := p.newGroup(v.status.Service, v.status.Generation, s, false)
+		for _, t := range rollout.Targets() {
+			t.start()
+		}
+		second = &rollout
+	}
+	return v.withRollout(r, s.split, second), nil
 }
 
-// bakeOn begins to watch those of the restored versions that bake.
-func (p *Proxy) bakeOn(restored map[string]*version) {
-	for _, v := range restored {
-		if v.fallback != nil && p.router.changes.Enter() {
-			go p.bakeRestored(v)
+// hasTargetsOf reports whether r, which may be nil, has the same targets as other.
+func (r *Rollout) hasTargetsOf(other *Rollout) bool {
+	return r != nil && slices.Equal(r.Targets, other.Targets) && slices.Equal(r.ReadTargets, other.ReadTargets)
+}
+
+// copyStatus returns the status of v as a Proxy may keep it, or nil if v is nil.
+func (v *version) copyStatus() *Status {
+	if v == nil {
+		return nil
+	}
+	s := v.status.clone()
+	return &s
+}
+
+// followed returns what a service becomes when another Proxy, which has restored it, has
+// made it what s says. It keeps the targets that the other one has kept.
+func (p *Proxy) followed(current *version, s Status) (*version, error) {
+	s = s.normalize()
+	r := s.Rollout
+	s.Rollout = nil
+	var v *version
+	if current != nil && current.status.Generation == s.Generation && current.status.State != StateFailed {
+		if v = current.withStatus(s); s.Bake == nil {
+			v.fallback, v.bakeClock = nil, nil
+		}
+		if v.isHalted() {
+			v = v.withNewGates(s)
+		}
+	} else {
+		var err error
+		if v, err = p.restore(s, nil, nil); v == nil {
+			return nil, err
+		}
+		if current != nil {
+			v.waiting, v.rollout = current.waiting, current.rollout
+			v.main.inherit(&current.main)
+		}
+	}
+	second := v.rollout
+	v.rollout, v.split = nil, nil
+	if r == nil || v.status.State == StateFailed {
+		return v, nil
+	}
+	if second != nil && !current.status.Rollout.hasTargetsOf(r) {
+		second = nil
+	}
+	next, _ := p.restoreRollout(v, *r, second)
+	return next, nil
+}
+
+// empty closes the streams, and returns nil when nobody is inside any more and changed
+// is closed, or ctx's error. It cuts off requests after limit.
+func (p *Proxy) empty(ctx context.Context, changed <-chan struct{}, limit time.Duration) error {
+	began := time.Now()
+	for {
+		var retired sync.WaitGroup
+		for _, v := range p.router.routes.Renew(func(v *version) *version { return v.withNewGates(v.status) }) {
+			limits := gate.Limits{Requests: limit - time.Since(began), Streams: v.status.Deployment.Timeouts.Stream}
+			lanes := slices.Concat(v.lanes(), v.leaving)
+			omitCloseFrames(lanes, v)
+			retired.Go(func() { lanes.Drain(limits, ctx.Done()) })
+		}
+		retired.Wait()
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if p.idle() {
+			return nil
 		}
 	}
 }
 
-// bakeRestored watches a restored version until its bake is over.
-func (p *Proxy) bakeRestored(v *version) {
-	defer p.router.changes.Leave()
-	p.bake(v.status.event(), v, v.status.Deployment.Timeouts) // its events tell how it ends
+// idle reports whether nobody is inside of what is served.
+func (p *Proxy) idle() bool {
+	for _, v := range p.router.routes.Load().services {
+		if requests, streams := slices.Concat(v.lanes(), v.leaving).Inside(); requests+streams > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // commitLater tries until it succeeds to commit what is served, which could not be
@@ -1142,233 +1001,6 @@ func (p *Proxy) commitLater(service string, generation uint64, refused error) {
 	p.router.routes.CommitLater(p.stopping, service)
 	p.emit(Event{Kind: EventFailed, Service: service, Generation: generation,
 		Err: fmt.Errorf("what serves could not be kept, and would not be there after a restart; it is tried again: %w", refused)})
-}
-
-// A version is what one service serves from one publication to the next. What
-// requests read of it never changes.
-type version struct {
-	status       Status           // as Commit gets it
-	wants                         // what it has, which no other service can have
-	certificates *certificate.Set // of the certificates of its hosts; nil if the service failed
-	rules        *rules.Rules     // what its Deployment says of each request; empty if the service failed
-	targetTLS    targetTLS        // of its targets, whichever came with a rollout
-	hop          []string         // of one: what its requests are known by; nil if the service failed
-	main         group            // empty if the service failed
-	rollout      *group           // of the second version; nil: there is none
-	fallback     *version         // what is returned to if the version turns out to be worse; nil: it does not bake
-	bakeClock    *trial.Clock     // of the bake, over all its versions
-	split        *split.Split     // who goes there; nil: nobody
-
-	// The lanes of all versions before, and not of this one, that somebody may
-	// still be inside of. Set by setPredecessor.
-	leaving laneSet
-
-	replaced chan struct{} // closed when a newer version is published
-	resumed  chan struct{} // closed when a version that is not halted has taken the place of one that is, or the Proxy is closed
-
-	settling waiting.Settling // in which requests wait for the first probes; over where they never do: after a deploy
-	waiting  *waiting.Room    // the requests that wait, over all versions of the service
-
-	since time.Time // when the first version of this generation, in this state, was published
-}
-
-// newVersion returns a version that is not published yet, and does nothing but
-// pass requests on to the targets of main.
-func newVersion(status Status, w wants, main group) *version {
-	return &version{
-		status:   status,
-		wants:    w,
-		main:     main,
-		rules:    new(rules.Rules),
-		replaced: make(chan struct{}),
-		resumed:  make(chan struct{}),
-		waiting:  new(waiting.Room),
-		since:    time.Now(),
-	}
-}
-
-// replacing returns v, which was deployed, with all of current that stays as it
-// is.
-func (v *version) replacing(current *version) (*version, error) {
-	if current == nil {
-		return v, nil
-	}
-	if err := current.accepts(&v.status.Deployment); err != nil {
-		return nil, err
-	}
-	v.waiting = current.waiting
-	s, c := &v.status, current.status
-	if current.rollout != nil { // else it could not be restored
-		v.rollout, v.split, s.Rollout = current.rollout, current.split, c.Rollout
-	}
-	s.Pause, s.Stop = c.Pause, c.Stop
-	s.State = s.demanded()
-	return v, nil
-}
-
-// restoredAfter returns the version that serves what v served, in place of current,
-// as a generation of its own. What has been changed since then, but for the
-// deployment, stays as it is in current.
-func (v *version) restoredAfter(current *version, generation uint64) (*version, error) {
-	s := current.status
-	s.Generation, s.Restores, s.Deployment, s.Bake = generation, v.status.Generation, v.status.Deployment, nil
-	next := v.withStatus(s)
-	next.main = v.main.withNewGates()
-	next.rollout, next.split, next.waiting = current.rollout, current.split, current.waiting
-	return next, current.accepts(&s.Deployment)
-}
-
-// accepts returns nil if d may take the place of v, which may be nil, or else why it
-// may not: v's rollout goes on, and must be possible as a rollout of d, too.
-func (v *version) accepts(d *Deployment) error {
-	if v == nil || v.rollout == nil {
-		return nil
-	}
-	rollout := v.status.Rollout
-	if _, err := rollout.parse(d, targetTLS{}); err != nil {
-		return faultf(ErrInvalid, "the rollout to %s goes on, but not with this deployment: %v; end the rollout first, or deploy what it can be part of",
-			strings.Join(rollout.Targets, ", "), err)
-	}
-	return nil
-}
-
-// checkChangeable returns why there is nothing to be changed but by a deploy: v is
-// nil, or could not be restored.
-func (v *version) checkChangeable() error {
-	switch {
-	case v == nil:
-		return ErrNotFound
-	case v.status.State == StateFailed:
-		return faultf(ErrInvalid, "the service could not be restored: %s; deploy it first", v.status.Error)
-	}
-	return nil
-}
-
-// withStatus returns the next version of the service, with the same lanes.
-func (v *version) withStatus(status Status) *version {
-	next := *v
-	next.status, next.replaced, next.resumed = status, make(chan struct{}), make(chan struct{})
-	return &next
-}
-
-// withRollout returns the next version with r as its rollout, whose targets are
-// in second. A split that r leaves open is as it was.
-func (v *version) withRollout(r Rollout, parsed *split.Split, second *group) *version {
-	status := v.status
-	if status.Rollout != nil {
-		r.Split = r.Split.over(status.Rollout.Split)
-		parsed, _ = r.Split.parse() // both can be
-	}
-	status.Rollout = &r
-	if v.rollout != nil {
-		second.inherit(v.rollout)
-	}
-	next := v.withStatus(status)
-	next.rollout, next.split = second, parsed
-	return next
-}
-
-// withoutRollout returns the next version without a rollout.
-func (v *version) withoutRollout() *version {
-	status := v.status
-	status.Rollout = nil
-	next := v.withStatus(status)
-	next.rollout, next.split = nil, nil
-	return next
-}
-
-// withNewGates returns the next version, with the same targets but gates of its
-// own.
-func (v *version) withNewGates(status Status) *version {
-	next := v.withStatus(status)
-	next.main = v.main.withNewGates()
-	if v.rollout != nil {
-		rollout := v.rollout.withNewGates()
-		next.rollout = &rollout
-	}
-	return next
-}
-
-// setPredecessor makes v, which is about to be published, the version after
-// previous, which is nil where v is the first.
-func (v *version) setPredecessor(previous *version) {
-	v.keepBake()
-	if previous == nil || v.status.Generation != previous.status.Generation || v.status.State != previous.status.State {
-		v.since = time.Now()
-	}
-	if previous == nil {
-		return
-	}
-	v.leaving = previous.lanesLeftBehind(v)
-	if v.isHalted() && previous.isHalted() {
-		v.resumed = previous.resumed
-	}
-}
-
-// announceReplaced wakes the requests and changes that wait for v to be replaced by
-// next, which is nil if the service was removed.
-func (v *version) announceReplaced(next *version) {
-	close(v.replaced)
-	if v.isHalted() && next != nil && !next.isHalted() {
-		close(v.resumed)
-	}
-}
-
-// leftBehind returns the targets of v that next does not have, and the lanes to them,
-// or all lanes where next is nil.
-func (v *version) leftBehind(next *version) (gone []*target, lanes laneSet) {
-	gone, lanes = v.allTargets(), v.lanesLeftBehind(next)
-	if next != nil {
-		kept := next.allTargets()
-		gone = slices.DeleteFunc(gone, func(t *target) bool { return slices.Contains(kept, t) })
-		lanes = lanes.To(gone)
-	}
-	return gone, lanes
-}
-
-// isHalted reports whether requests are not sent on, because somebody has paused
-// or stopped the service.
-func (v *version) isHalted() bool {
-	return v.status.State == StatePaused || v.status.State == StateStopped
-}
-
-// isAt reports whether v, which may be nil, has a target at a place.
-func (v *version) isAt(place endpoint.Endpoint) bool {
-	return v != nil && slices.ContainsFunc(v.targets(), func(t *target) bool { return t.Place() == place })
-}
-
-// abandon lets go of v, which was not published. Its rollout, and what it would return to,
-// go on as they were.
-func (v *version) abandon() {
-	v.rollout, v.fallback = nil, nil
-	v.close()
-}
-
-// close cuts off what goes on in v and lets go of what it has.
-func (v *version) close() {
-	closeAll(v.allTargets())
-	for _, c := range v.allCertificates() {
-		c.Release()
-	}
-}
-
-// allTargets returns v's targets, and those that it may return to.
-func (v *version) allTargets() []*target {
-	if v.fallback == nil {
-		return v.targets()
-	}
-	return slices.Concat(v.targets(), v.fallback.main.Targets())
-}
-
-// allCertificates returns those of v's hosts, and of what it may return to. v may be
-// nil.
-func (v *version) allCertificates() (all []*certificate.Set) {
-	for ; v != nil; v = v.fallback {
-		if v.certificates != nil && !slices.Contains(all, v.certificates) {
-			all = append(all, v.certificates)
-		}
-	}
-	return all
 }
 
 // A router has the newest table, and orders the changes that replace it.
@@ -1595,4 +1227,77 @@ func (t *table) history(service string) []Past {
 		all = append(all, t.removed[name]...)
 	}
 	return all
+}
+
+// A Past is a deployment of a service that was switched to: its Service, Generation,
+// Release, By and Targets; the generation that it Restores, if any; when it was
+// Switched to, and when it Ended, which is zero while it serves; its End; its Figures;
+// and, in what Commit gets alone, its Deployment.
+type Past = history.Record
+
+// End says how a deployment came to its end.
+type End = history.End
+
+const (
+	EndReplaced  = history.Replaced  // a later one took its place
+	EndTakenBack = history.TakenBack // the one before took its place again, because it failed
+	EndRemoved   = history.Removed   // with its service
+)
+
+// Figures are of the requests to the targets of a deployment, which count as in Traffic,
+// those included that ended during its drain: for how long it has Served; Requests,
+// Errors and ErrorRate; and P50 and P99, which are of those since the Proxy was made.
+type Figures = history.Figures
+
+// History returns the last deployments of a service, also of one that was removed, or
+// those of all services, by name, if service is empty: the latest first, which is the
+// one that serves if Ended is zero. It returns ErrNotFound for a service of which it
+// knows nothing. How many it knows, Options.KeepHistory says; of those services that
+// were removed it knows the last hundred. Past.Deployment is nil: it may have secrets.
+func (p *Proxy) History(service string) ([]Past, error) {
+	all := p.router.routes.Load().history(service)
+	if len(all) == 0 && service != "" {
+		return nil, describe("history", service, ErrNotFound)
+	}
+	for i := range all {
+		all[i] = all[i].Told(time.Now())
+	}
+	return all, nil
+}
+
+// A Rollback says which deployment to bring back.
+type Rollback struct {
+	To string `json:"to,omitempty"` // a generation or a release that History has; if empty, the latest that was replaced
+	By string `json:"by,omitempty"` // Deployment.By of the new one
+}
+
+// Rollback deploys again what a service has served before, or had when it was removed,
+// as Deploy does: with a new generation, and with probes of its targets, which must
+// still be there, or be there again. It returns ErrInvalid where the history has not
+// what how.To says, and ErrNotFound where there is no history.
+func (p *Proxy) Rollback(ctx context.Context, service string, how Rollback) error {
+	table := p.router.routes.Load()
+	past, err := history.Choose(table.history(service), how.To)
+	switch {
+	case errors.Is(err, history.ErrEmpty):
+		err = ErrNotFound
+	case err != nil:
+		err = faultf(ErrInvalid, "%v", err)
+	}
+	var d Deployment
+	if err == nil {
+		if err = json.Unmarshal(past.Deployment, &d); err != nil {
+			err = faultf(ErrInvalid, "generation %d cannot be deployed again: %v", past.Generation, err)
+		}
+	}
+	if err == nil {
+		d.By = how.By
+		err = p.deploy(ctx, d, nil)
+	}
+	err = p.refuse("roll back", service, err)
+	var gone *UnhealthyError
+	if w, ok := err.(*verbose.Wrapped); ok && errors.As(err, &gone) {
+		w.Err = fmt.Errorf("%w; start what was there in generation %d again, and then roll back", w.Err, past.Generation)
+	}
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/shahnk19/parachute/internal/backend"
 	"github.com/shahnk19/parachute/internal/bake"
 	"github.com/shahnk19/parachute/internal/balance"
+	"github.com/shahnk19/parachute/internal/certificate"
 	"github.com/shahnk19/parachute/internal/deep"
 	"github.com/shahnk19/parachute/internal/duration"
 	"github.com/shahnk19/parachute/internal/ejection"
@@ -26,7 +28,11 @@ import (
 	"github.com/shahnk19/parachute/internal/listening"
 	"github.com/shahnk19/parachute/internal/reason"
 	"github.com/shahnk19/parachute/internal/resolve"
+	"github.com/shahnk19/parachute/internal/rules"
+	"github.com/shahnk19/parachute/internal/split"
+	"github.com/shahnk19/parachute/internal/trial"
 	"github.com/shahnk19/parachute/internal/trust"
+	"github.com/shahnk19/parachute/internal/waiting"
 )
 
 // A target is one address that requests are sent to, with the connections to
@@ -491,4 +497,231 @@ func (p *Proxy) checkElsewhere(ctx context.Context, targets []endpoint.Target) e
 		}
 	}
 	return nil
+}
+
+// A version is what one service serves from one publication to the next. What
+// requests read of it never changes.
+type version struct {
+	status       Status           // as Commit gets it
+	wants                         // what it has, which no other service can have
+	certificates *certificate.Set // of the certificates of its hosts; nil if the service failed
+	rules        *rules.Rules     // what its Deployment says of each request; empty if the service failed
+	targetTLS    targetTLS        // of its targets, whichever came with a rollout
+	hop          []string         // of one: what its requests are known by; nil if the service failed
+	main         group            // empty if the service failed
+	rollout      *group           // of the second version; nil: there is none
+	fallback     *version         // what is returned to if the version turns out to be worse; nil: it does not bake
+	bakeClock    *trial.Clock     // of the bake, over all its versions
+	split        *split.Split     // who goes there; nil: nobody
+
+	// The lanes of all versions before, and not of this one, that somebody may
+	// still be inside of. Set by setPredecessor.
+	leaving laneSet
+
+	replaced chan struct{} // closed when a newer version is published
+	resumed  chan struct{} // closed when a version that is not halted has taken the place of one that is, or the Proxy is closed
+
+	settling waiting.Settling // in which requests wait for the first probes; over where they never do: after a deploy
+	waiting  *waiting.Room    // the requests that wait, over all versions of the service
+
+	since time.Time // when the first version of this generation, in this state, was published
+}
+
+// newVersion returns a version that is not published yet, and does nothing but
+// pass requests on to the targets of main.
+func newVersion(status Status, w wants, main group) *version {
+	return &version{
+		status:   status,
+		wants:    w,
+		main:     main,
+		rules:    new(rules.Rules),
+		replaced: make(chan struct{}),
+		resumed:  make(chan struct{}),
+		waiting:  new(waiting.Room),
+		since:    time.Now(),
+	}
+}
+
+// replacing returns v, which was deployed, with all of current that stays as it
+// is.
+func (v *version) replacing(current *version) (*version, error) {
+	if current == nil {
+		return v, nil
+	}
+	if err := current.accepts(&v.status.Deployment); err != nil {
+		return nil, err
+	}
+	v.waiting = current.waiting
+	s, c := &v.status, current.status
+	if current.rollout != nil { // else it could not be restored
+		v.rollout, v.split, s.Rollout = current.rollout, current.split, c.Rollout
+	}
+	s.Pause, s.Stop = c.Pause, c.Stop
+	s.State = s.demanded()
+	return v, nil
+}
+
+// restoredAfter returns the version that serves what v served, in place of current,
+// as a generation of its own. What has been changed since then, but for the
+// deployment, stays as it is in current.
+func (v *version) restoredAfter(current *version, generation uint64) (*version, error) {
+	s := current.status
+	s.Generation, s.Restores, s.Deployment, s.Bake = generation, v.status.Generation, v.status.Deployment, nil
+	next := v.withStatus(s)
+	next.main = v.main.withNewGates()
+	next.rollout, next.split, next.waiting = current.rollout, current.split, current.waiting
+	return next, current.accepts(&s.Deployment)
+}
+
+// accepts returns nil if d may take the place of v, which may be nil, or else why it
+// may not: v's rollout goes on, and must be possible as a rollout of d, too.
+func (v *version) accepts(d *Deployment) error {
+	if v == nil || v.rollout == nil {
+		return nil
+	}
+	rollout := v.status.Rollout
+	if _, err := rollout.parse(d, targetTLS{}); err != nil {
+		return faultf(ErrInvalid, "the rollout to %s goes on, but not with this deployment: %v; end the rollout first, or deploy what it can be part of",
+			strings.Join(rollout.Targets, ", "), err)
+	}
+	return nil
+}
+
+// checkChangeable returns why there is nothing to be changed but by a deploy: v is
+// nil, or could not be restored.
+func (v *version) checkChangeable() error {
+	switch {
+	case v == nil:
+		return ErrNotFound
+	case v.status.State == StateFailed:
+		return faultf(ErrInvalid, "the service could not be restored: %s; deploy it first", v.status.Error)
+	}
+	return nil
+}
+
+// withStatus returns the next version of the service, with the same lanes.
+func (v *version) withStatus(status Status) *version {
+	next := *v
+	next.status, next.replaced, next.resumed = status, make(chan struct{}), make(chan struct{})
+	return &next
+}
+
+// withRollout returns the next version with r as its rollout, whose targets are
+// in second. A split that r leaves open is as it was.
+func (v *version) withRollout(r Rollout, parsed *split.Split, second *group) *version {
+	status := v.status
+	if status.Rollout != nil {
+		r.Split = r.Split.over(status.Rollout.Split)
+		parsed, _ = r.Split.parse() // both can be
+	}
+	status.Rollout = &r
+	if v.rollout != nil {
+		second.inherit(v.rollout)
+	}
+	next := v.withStatus(status)
+	next.rollout, next.split = second, parsed
+	return next
+}
+
+// withoutRollout returns the next version without a rollout.
+func (v *version) withoutRollout() *version {
+	status := v.status
+	status.Rollout = nil
+	next := v.withStatus(status)
+	next.rollout, next.split = nil, nil
+	return next
+}
+
+// withNewGates returns the next version, with the same targets but gates of its
+// own.
+func (v *version) withNewGates(status Status) *version {
+	next := v.withStatus(status)
+	next.main = v.main.withNewGates()
+	if v.rollout != nil {
+		rollout := v.rollout.withNewGates()
+		next.rollout = &rollout
+	}
+	return next
+}
+
+// setPredecessor makes v, which is about to be published, the version after
+// previous, which is nil where v is the first.
+func (v *version) setPredecessor(previous *version) {
+	v.keepBake()
+	if previous == nil || v.status.Generation != previous.status.Generation || v.status.State != previous.status.State {
+		v.since = time.Now()
+	}
+	if previous == nil {
+		return
+	}
+	v.leaving = previous.lanesLeftBehind(v)
+	if v.isHalted() && previous.isHalted() {
+		v.resumed = previous.resumed
+	}
+}
+
+// announceReplaced wakes the requests and changes that wait for v to be replaced by
+// next, which is nil if the service was removed.
+func (v *version) announceReplaced(next *version) {
+	close(v.replaced)
+	if v.isHalted() && next != nil && !next.isHalted() {
+		close(v.resumed)
+	}
+}
+
+// leftBehind returns the targets of v that next does not have, and the lanes to them,
+// or all lanes where next is nil.
+func (v *version) leftBehind(next *version) (gone []*target, lanes laneSet) {
+	gone, lanes = v.allTargets(), v.lanesLeftBehind(next)
+	if next != nil {
+		kept := next.allTargets()
+		gone = slices.DeleteFunc(gone, func(t *target) bool { return slices.Contains(kept, t) })
+		lanes = lanes.To(gone)
+	}
+	return gone, lanes
+}
+
+// isHalted reports whether requests are not sent on, because somebody has paused
+// or stopped the service.
+func (v *version) isHalted() bool {
+	return v.status.State == StatePaused || v.status.State == StateStopped
+}
+
+// isAt reports whether v, which may be nil, has a target at a place.
+func (v *version) isAt(place endpoint.Endpoint) bool {
+	return v != nil && slices.ContainsFunc(v.targets(), func(t *target) bool { return t.Place() == place })
+}
+
+// abandon lets go of v, which was not published. Its rollout, and what it would return to,
+// go on as they were.
+func (v *version) abandon() {
+	v.rollout, v.fallback = nil, nil
+	v.close()
+}
+
+// close cuts off what goes on in v and lets go of what it has.
+func (v *version) close() {
+	closeAll(v.allTargets())
+	for _, c := range v.allCertificates() {
+		c.Release()
+	}
+}
+
+// allTargets returns v's targets, and those that it may return to.
+func (v *version) allTargets() []*target {
+	if v.fallback == nil {
+		return v.targets()
+	}
+	return slices.Concat(v.targets(), v.fallback.main.Targets())
+}
+
+// allCertificates returns those of v's hosts, and of what it may return to. v may be
+// nil.
+func (v *version) allCertificates() (all []*certificate.Set) {
+	for ; v != nil; v = v.fallback {
+		if v.certificates != nil && !slices.Contains(all, v.certificates) {
+			all = append(all, v.certificates)
+		}
+	}
+	return all
 }

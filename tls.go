@@ -18,6 +18,7 @@ import (
 	"github.com/shahnk19/parachute/internal/admission"
 	"github.com/shahnk19/parachute/internal/affinity"
 	"github.com/shahnk19/parachute/internal/certificate"
+	"github.com/shahnk19/parachute/internal/ciphers"
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/issuer"
 	"github.com/shahnk19/parachute/internal/keypair"
@@ -525,3 +526,47 @@ func sharesTLS(s *site, name string, other *site, sni string) bool {
 	}
 	return keypair.Same(mine.Certificate(s.Host, name), theirs.Certificate(other.Host, sni))
 }
+
+// Certificates returns what is known of the certificate of every host that is
+// served over TLS, sorted by host. Those on demand are there once somebody came
+// to their name.
+func (p *Proxy) Certificates() []Certificate {
+	all := []Certificate{}
+	for s := range p.router.routes.Load().sites.Sites() {
+		if certificateSet(s) != nil {
+			all = append(all, certificatesOf(s)...)
+		}
+	}
+	slices.SortFunc(all, func(a, b Certificate) int { return strings.Compare(a.Host, b.Host) })
+	return all
+}
+
+// UnknownNames returns how many handshakes were refused because they named a
+// host that has no certificate.
+func (p *Proxy) UnknownNames() uint64 { return p.certificates.unknown.Load() }
+
+// TLSConfig returns the configuration for a server that speaks TLS for the
+// Proxy: with the certificates of its hosts, and with answers to the TLS-ALPN-01
+// challenges of the certificate authority. It speaks TLS 1.3, and TLS 1.2 with
+// ephemeral keys and authenticated encryption alone. A client that names no host
+// gets the certificate of the first one in the order of their names; one that
+// names a host without a certificate gets the alert unrecognized_name. A
+// handshake waits up to 10 s for a certificate that is being obtained.
+//
+// From then on, a request that comes over TLS for a host that has none, or has
+// none any more, is answered 421, as on a connection that outlived the deploy
+// which turned it off. So a Proxy whose TLSConfig is used serves TLS by that
+// alone. The caller may change what is returned.
+func (p *Proxy) TLSConfig() *tls.Config {
+	p.speaksTLS.Store(true)
+	return &tls.Config{
+		GetCertificate: p.certificate,
+		NextProtos:     []string{"h2", "http/1.1", acme.ALPNProto},
+		MinVersion:     tls.VersionTLS12,
+		CipherSuites:   ciphers.Suites(),
+	}
+}
+
+// FinishOrders lets no certificate be ordered any more, and returns when there is none
+// left that is just being ordered. Then another Proxy may order some: see ACME.Hold.
+func (p *Proxy) FinishOrders() { p.certificates.issuers.Finish() }
