@@ -28,12 +28,14 @@ type h2cExchange struct {
 	answer   io.ReadCloser // what the body of response is read from
 	err      error         // what Read returns from now on
 
+	lost        bool   // await has ended the round trip of a stream that was lost
 	unprocessed bool   // the target has said that it has not begun with the request
 	waiter      waiter // is told before Read may wait; nil: nobody is
 	to          client // that a WriteTo writes to
 
 	taking   atomic.Bool   // it is for the target to take what it is sent
-	moved    chan struct{} // has room for one: taking was set
+	dropped  atomic.Bool   // the transport has let go of upload while that was being read
+	moved    chan struct{} // has room for one: taking or dropped was set
 	met      atomic.Bool   // it has got a connection
 	written  atomic.Bool   // part of the request was sent
 	heard    atomic.Bool   // part of an answer has come
@@ -50,6 +52,9 @@ type h2cExchange struct {
 // soon as there is room for it.
 func (x *h2cExchange) gotConn(httptrace.GotConnInfo) {
 	x.met.Store(true)
+	if x.upload != nil {
+		x.upload.reopen()
+	}
 	x.move(true)
 }
 
@@ -64,6 +69,10 @@ func (x *h2cExchange) wroteHeaders() {
 // move says whether it is for the target to go on, or for the client.
 func (x *h2cExchange) move(targets bool) {
 	x.taking.Store(targets)
+	x.notify()
+}
+
+func (x *h2cExchange) notify() {
 	select {
 	case x.moved <- struct{}{}:
 	default:
@@ -170,8 +179,19 @@ func (x *h2cExchange) roundTrip(out *http.Request) {
 	x.result <- err
 }
 
+var errStreamLost = errors.New("the target ended the stream without an answer")
+
+// headTime is how long a head that has arrived may take to end the round trip.
+const headTime = time.Second
+
 // await waits for the end of the round trip. What comes before it is passed on,
 // and timed.
+//
+// The transport lets go of a body that is being read when it has the head of an
+// answer that is no success, and returns that, or when it has lost the stream. Then it
+// waits until the body's Read returns, and the client of that may wait for an answer:
+// so await ends the round trip. Its error still tells how the stream was lost, or is
+// that of its context.
 func (x *h2cExchange) await(interim func(int, http.Header)) error {
 	limit := x.pool.o.ResponseTimeout
 	if x.call {
@@ -180,12 +200,15 @@ func (x *h2cExchange) await(interim func(int, http.Header)) error {
 	moved := x.moved
 	late := time.NewTimer(math.MaxInt64) // it is set below
 	defer late.Stop()
-	timed := false
+	timed, dropped := false, false
 	cause := errStalled
 	for {
 		select {
 		case <-moved:
-			if timed = limit > 0 && x.taking.Load(); !timed {
+			if dropped = x.dropped.Load(); dropped {
+				moved, timed = nil, false
+				late.Reset(x.dropTime())
+			} else if timed = limit > 0 && x.taking.Load(); !timed {
 				late.Stop() // it is for the client to go on
 			}
 		case <-x.sent:
@@ -194,6 +217,11 @@ func (x *h2cExchange) await(interim func(int, http.Header)) error {
 		case <-x.interims.told:
 			x.pass(interim)
 		case <-late.C:
+			if dropped {
+				x.lost = true
+				x.cancel()
+				continue
+			}
 			if !x.written.Load() { // not even the head could be, for want of room
 				x.pool.giveUp(x.carrier)
 			}
@@ -207,6 +235,15 @@ func (x *h2cExchange) await(interim func(int, http.Header)) error {
 			late.Reset(limit)
 		}
 	}
+}
+
+// dropTime returns how long a final head may still take that may have arrived when
+// the transport let go of the request's body. An interim head is not told from it.
+func (x *h2cExchange) dropTime() time.Duration {
+	if x.heard.Load() {
+		return headTime
+	}
+	return 0
 }
 
 // pass hands over the interim answers that have come.
@@ -271,6 +308,8 @@ func (x *h2cExchange) failed(err error) *Error {
 		return x.failure(Malformed, errHeadTooLarge)
 	case x.upload != nil && x.upload.failure() != nil:
 		return x.failure(ClientBody, x.upload.failure())
+	case x.lost && errors.Is(err, context.Canceled):
+		return x.failure(Broken, errStreamLost)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return x.failure(Gone, err)
 	}
@@ -348,9 +387,10 @@ type upload struct {
 
 	mu      sync.Mutex // guards the fields below
 	read    bool       // Read has been called
+	reading bool       // a Read is running
 	stopped bool       // nothing more is to be read
 	settled bool       // it is known whether there is another attempt
-	closed  bool       // by the transport
+	closed  bool       // by the transport, which has not opened another stream since
 	err     error      // of body
 }
 
@@ -370,22 +410,31 @@ func (u *upload) Read(p []byte) (int, error) {
 	u.x.move(false)
 	n, err := u.body.Read(p[:min(len(p), uploadStep)])
 	u.x.move(n != 0)
+	u.mu.Lock()
+	u.reading = false
 	if err != nil && err != io.EOF {
-		u.mu.Lock()
 		u.err = err
-		u.mu.Unlock()
 	}
+	u.mu.Unlock()
 	return n, err
 }
 
 func (u *upload) start() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.stopped || !u.x.pool.enter() {
+	if u.stopped || u.closed || !u.x.pool.enter() {
 		return false
 	}
-	u.read = true
+	u.read, u.reading = true, true
 	return true
+}
+
+// reopen is for when the transport has a connection for the request. It may have had
+// another one before, which took no more streams, and have closed the body with that.
+func (u *upload) reopen() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.closed = false
 }
 
 func (u *upload) pass() { u.once.Do(func() { close(u.passed) }) }
@@ -421,7 +470,12 @@ func (u *upload) Close() error {
 	u.mu.Lock()
 	u.closed = true
 	now := u.read || u.settled && !u.stopped
+	dropped := u.reading
 	u.mu.Unlock()
+	if dropped {
+		u.x.dropped.Store(true)
+		u.x.notify()
+	}
 	if now {
 		return u.body.Close()
 	}
