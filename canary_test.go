@@ -213,3 +213,48 @@ func TestCanaryThatCannotBeIsRefused(t *testing.T) {
 		is.True(strings.Contains(err.Error(), want)) // its message
 	}
 }
+
+func TestWhoWaitsForTheirTurnWaitsForACanary(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBakeryOf(t, trying(50))
+		turn := make(chan error, 1)
+		go func() {
+			leave, err := b.Turn(t.Context(), "web")
+			if err == nil {
+				leave()
+			}
+			turn <- err
+		}()
+		b.visitFor(28 * time.Second)
+		b.is.Equal(len(turn), 0)
+		b.visitFor(2 * time.Second)
+		b.is.NoErr(<-b.deployed)
+		b.is.NoErr(<-turn)
+	})
+}
+
+// Exit code 1 would say that what was tried serves nobody.
+func TestCanaryThatCannotBeKeptIsNotDecided(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		full := false
+		h := newHouse(t, parachute.Options{Commit: func([]parachute.Status) error {
+			if full {
+				return errors.New("no space left on device")
+			}
+			return nil
+		}})
+		h.app("old", "old.test:80")
+		h.app("new", "new.test:80")
+		is.NoErr(h.deploy("web", "old.test:80"))
+		deployed := make(chan error, 1)
+		go func() { deployed <- h.Deploy(t.Context(), trying(50, 90)) }()
+		h.visitFor(10 * time.Second)
+		full = true
+		h.visitFor(25 * time.Second)
+		err := <-deployed
+		is.True(errors.Is(err, parachute.ErrUndecided))
+		is.True(strings.Contains(err.Error(), "no space left on device; the rollout stays as it is"))
+		is.Equal(h.Services()[0].Rollout.Split.Percent, 50)
+	})
+}

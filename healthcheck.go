@@ -730,3 +730,54 @@ func (p *Proxy) bakeRestored(v *version) {
 	defer p.router.changes.Leave()
 	p.bake(v.status.event(), v, v.status.Deployment.Timeouts) // its events tell how it ends
 }
+
+// tryOut has visitors try the rollout of d, in one step after the other, and promotes it.
+func (p *Proxy) tryOut(about Event, d *Deployment, base *version) error {
+	defer p.router.underWay.Begin(phase{service: d.Service, change: changeOf(EventBaking, about)})()
+	v := p.router.routes.Load().services[d.Service]
+	if v == nil || v.rollout == nil {
+		return errCanaryEnded
+	}
+	t := &onTrial{proxy: p, about: about, previous: v, isCanary: true}
+	t.Trial = trial.Trial[*target]{Brought: v.rollout.Targets(), Gone: v.main.Targets(), IsJudged: t.isJudged, TakeBack: t.takeBack, Done: p.done}
+	v.rollout.tally.Collect()
+	for i, percent := range d.Canary.Steps {
+		if i > 0 {
+			if err := p.amendSplit(context.Background(), d.Service, func(split *Split) error { split.Percent = percent; return nil }); err != nil {
+				return t.leave(err)
+			}
+		}
+		switch takenBack, err := t.step(percent, d); {
+		case takenBack:
+			p.retire(about, t.failed, t.restored, d.Timeouts)
+			return t.why
+		case err != nil:
+			return t.leave(err)
+		}
+	}
+	err := p.promote(context.Background(), d.Service, base, about.Generation)
+	if errors.Is(err, ErrTakenBack) {
+		return err
+	}
+	return t.leave(err)
+}
+
+// leave returns how a canary ends that could not go on because of err, and tells of it. It
+// has been superseded if the service, or its rollout, is another by now; otherwise the
+// rollout stays, and nothing is decided.
+func (t *onTrial) leave(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrUndecided):
+	case errors.Is(err, ErrClosed):
+		err = errCanaryStays
+	case errors.Is(err, ErrSuperseded), errors.Is(err, ErrNotFound), errors.Is(err, ErrInvalid):
+		t.proxy.dropCanary(t)
+		err = errCanaryEnded
+	default:
+		err = faultf(ErrUndecided, "%v; the rollout stays as it is, to be promoted or ended", err)
+	}
+	t.proxy.emitFailed(t.about, err)
+	return err
+}

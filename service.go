@@ -24,7 +24,6 @@ import (
 	"github.com/shahnk19/parachute/internal/interrupted"
 	"github.com/shahnk19/parachute/internal/publish"
 	"github.com/shahnk19/parachute/internal/routing"
-	"github.com/shahnk19/parachute/internal/trial"
 	"github.com/shahnk19/parachute/internal/underway"
 	"github.com/shahnk19/parachute/internal/verbose"
 	"github.com/shahnk19/parachute/internal/waiting"
@@ -628,36 +627,41 @@ func (p *Proxy) update(ctx context.Context, res *reserved, service string, kind 
 	})
 }
 
-// rollOut returns what every event of the rollout has.
-func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) (about Event, err error) {
+// rollOut brings r into service as one change of part. If then is not nil, that is a part
+// of the change, which it is called for at the end, with what every event has.
+func (p *Proxy) rollOut(ctx context.Context, service string, part publish.Part, r Rollout, then func(about Event) error) error {
 	table := p.router.routes.Load()
 	if table.closed {
-		return about, ErrClosed
+		return ErrClosed
 	}
 	current := table.services[service]
 	if err := current.checkChangeable(); err != nil {
-		return about, err
+		return err
 	}
 	s, err := p.parseRollout(r, current)
 	if err == nil {
 		err = p.checkElsewhere(ctx, s.targets)
 	}
 	if err != nil {
-		return about, err
+		return err
 	}
-	res, ctx, err := p.router.reserve(ctx, service, partRollout, s.wants)
+	res, ctx, err := p.router.reserve(ctx, service, part, s.wants)
 	if err != nil {
-		return about, err
+		return err
 	}
 	defer p.router.changes.End(res)
-	about = s.event(res.Number)
+	about := s.event(res.Number)
 	p.emitDeploying(about, s)
 	previous, next, err := p.replaceRollout(ctx, res, r, s)
 	if err != nil {
 		p.emitFailed(about, err)
-		return about, err
+		return err
 	}
-	return about, p.retireOnTrial(about, previous, next, r.Timeouts.over(next.status.Deployment.Timeouts))
+	err = p.retireOnTrial(about, previous, next, r.Timeouts.over(next.status.Deployment.Timeouts))
+	if err != nil || then == nil {
+		return err
+	}
+	return then(about)
 }
 
 // replaceRollout publishes r, of which s was made, as soon as it may.
@@ -786,41 +790,7 @@ func (p *Proxy) promote(ctx context.Context, service string, base *version, was 
 func (p *Proxy) canary(ctx context.Context, s *spec, base *version) error {
 	d := s.Deployment
 	r := Rollout{Targets: d.Targets, ReadTargets: d.ReadTargets, Release: d.Release, By: d.By, Timeouts: d.Timeouts, Split: Split{Percent: d.Canary.Steps[0]}, Deployment: &d}
-	about, err := p.rollOut(ctx, s.Service, r)
-	if err != nil {
-		return err
-	}
-	defer p.router.underWay.Begin(phase{service: s.Service, change: changeOf(EventBaking, about)})()
-	v := p.router.routes.Load().services[s.Service]
-	if v == nil || v.rollout == nil {
-		return errCanaryEnded
-	}
-	t := &onTrial{proxy: p, about: about, previous: v, isCanary: true}
-	t.Trial = trial.Trial[*target]{Brought: v.rollout.Targets(), Gone: v.main.Targets(), IsJudged: t.isJudged, TakeBack: t.takeBack, Done: p.done}
-	v.rollout.tally.Collect()
-	for i, percent := range d.Canary.Steps {
-		if i > 0 {
-			err = p.amendSplit(context.Background(), s.Service, func(split *Split) error { split.Percent = percent; return nil })
-		}
-		takenBack := false
-		if err == nil {
-			takenBack, err = t.step(percent, &d)
-		}
-		switch {
-		case takenBack:
-			p.retire(about, t.failed, t.restored, s.Timeouts)
-			return t.why
-		case errors.Is(err, ErrSuperseded):
-			p.dropCanary(t)
-			p.emitFailed(about, err)
-			return err
-		case errors.Is(err, ErrClosed):
-			return errCanaryStays
-		case err != nil:
-			return err
-		}
-	}
-	return p.promote(context.Background(), s.Service, base, about.Generation)
+	return p.rollOut(ctx, s.Service, partMain|partRollout, r, func(about Event) error { return p.tryOut(about, &d, base) })
 }
 
 // Why a canary ends before its last step.

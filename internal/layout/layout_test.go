@@ -130,7 +130,7 @@ func TestFilesAreNoLongerThanOneSubjectTakes(t *testing.T) {
 func mostLines(name string) int {
 	switch {
 	case name == "service.go":
-		return 1310
+		return 1290
 	case path.Dir(name) == ".":
 		return 800
 	}
