@@ -443,9 +443,10 @@ func (p *Proxy) Restore(services []Status) error {
 
 // Shutdown prepares for the end: changes are refused with ErrClosed from now
 // on, those that wait for health are ended so, and streams are closed as in a
-// drain. It returns nil when nobody is inside, or ctx's error when ctx ends
-// before. Requests that wait in a pause are answered 503. All others are still
-// served, so it is meant to be called beside http.Server.Shutdown.
+// drain, but at the latest a second before ctx's deadline, if it has one. It returns
+// nil when nobody is inside, or ctx's error when ctx ends before. Requests that wait
+// in a pause are answered 503. All others are still served, so it is meant to be
+// called beside http.Server.Shutdown.
 func (p *Proxy) Shutdown(ctx context.Context) error {
 	return p.empty(ctx, p.stop(), math.MaxInt64)
 }
@@ -453,7 +454,7 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 // HandOver prepares for the end of a Proxy that another one, to which this one is the
 // Predecessor, takes the place of. As with Shutdown, changes are refused with ErrClosed
 // from now on, those that wait for health are ended so, Commit is not called any more, and
-// streams are closed as in a drain. But requests that are held go on to wait, for Follow
+// streams are closed as in Shutdown. But requests that are held go on to wait, for Follow
 // may let them go, and those that run are cut off after limit. HandOver returns nil when
 // nobody is inside, or ctx's error when ctx ends before. Then comes Shutdown.
 func (p *Proxy) HandOver(ctx context.Context, limit time.Duration) error {

@@ -930,27 +930,35 @@ func (p *Proxy) followed(current *version, s Status) (*version, error) {
 }
 
 // empty closes the streams, and returns nil when nobody is inside any more and changed
-// is closed, or ctx's error. It cuts off requests after limit.
+// is closed, or ctx's error. It cuts off requests after limit. Where ctx has a deadline,
+// the streams are closed in time before that, however long they may last and whatever
+// requests are still there.
 func (p *Proxy) empty(ctx context.Context, changed <-chan struct{}, limit time.Duration) error {
 	began := time.Now()
+	unhurried, cancel := gate.Unhurried(ctx)
+	defer cancel()
 	for {
+		done := unhurried.Done()
+		if unhurried.Err() != nil {
+			done = ctx.Done()
+		}
 		var retired sync.WaitGroup
 		for _, v := range p.router.routes.Renew(func(v *version) *version { return v.withNewGates(v.status) }) {
-			limits := gate.Limits{Requests: limit - time.Since(began), Streams: v.status.Deployment.Timeouts.Stream}
+			limits := gate.Limits{Requests: limit - time.Since(began), Streams: v.status.Deployment.Timeouts.Stream}.Within(unhurried)
 			lanes := slices.Concat(v.lanes(), v.leaving)
 			omitCloseFrames(lanes, v)
-			retired.Go(func() { lanes.Drain(limits, ctx.Done()) })
+			retired.Go(func() { lanes.Drain(limits, done) })
 		}
 		retired.Wait()
 		select {
-		case <-ctx.Done():
+		case <-done:
 		case <-changed:
+			if ctx.Err() == nil && p.idle() {
+				return nil
+			}
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
-		}
-		if p.idle() {
-			return nil
 		}
 	}
 }

@@ -2,6 +2,7 @@ package parachute_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -126,6 +127,61 @@ func TestTheEndsOfAWebSocketAreToldWhenItIsClosed(t *testing.T) {
 				is.True(time.Since(begin) <= time.Second)
 				is.Equal(<-atClient, goingAway)
 				is.Equal(unmasked(<-atTarget), goingAway)
+			})
+		})
+	}
+}
+
+// TestShutdownClosesWebSocketsInTimeBeforeItsContextEnds: what is there when it returns,
+// Close cuts, as a program does that has to end.
+func TestShutdownClosesWebSocketsInTimeBeforeItsContextEnds(t *testing.T) {
+	for name, tt := range map[string]struct {
+		stream, limit time.Duration
+		request       time.Duration // how long one takes to the same service; 0: there is none
+		after         time.Duration // it is told to end that much later, or a little before
+	}{
+		"they may last longer":                       {stream: time.Hour, limit: 30 * time.Second, after: 29 * time.Second},
+		"they may last a little longer":              {stream: 30 * time.Second, limit: 30 * time.Second, after: 29 * time.Second},
+		"they may last until a request has ended":    {limit: 30 * time.Second, request: time.Hour, after: 29 * time.Second},
+		"they may last longer, and a request does":   {stream: time.Hour, limit: 30 * time.Second, request: time.Hour, after: 29 * time.Second},
+		"they may last long, and a request a while":  {stream: 20 * time.Second, limit: 30 * time.Second, request: 15 * time.Second, after: 29 * time.Second},
+		"there is a second":                          {limit: time.Second},
+		"there is a second, and a request that runs": {limit: time.Second, request: time.Hour},
+		"they may last less":                         {stream: 10 * time.Second, limit: 30 * time.Second, after: 10 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				h := newHouse(t, parachute.Options{})
+				targets := h.chat("web.test:80")
+				h.slow("slow", "slow.test:80", tt.request)
+				is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"web.test:80"}, Timeouts: parachute.Timeouts{Stream: tt.stream, Response: -1}}))
+				client, target := h.talk(targets)
+				if tt.request > 0 {
+					is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"slow.test:80"}, Split: parachute.Split{Percent: 100}}))
+					h.ask("any.test")
+					synctest.Wait()
+				}
+				begin := time.Now()
+				var told time.Duration
+				var atClient string
+				heard := make(chan struct{})
+				go func() {
+					defer close(heard)
+					first := make([]byte, len(goingAway))
+					io.ReadFull(client, first)
+					atClient, told = string(first), time.Since(begin)
+				}()
+				atTarget := wordsOf(target, "")
+				ctx, cancel := context.WithTimeout(t.Context(), tt.limit)
+				defer cancel()
+				h.Shutdown(ctx)
+				is.NoErr(h.Close())
+				is.Equal(unmasked(<-atTarget), goingAway)
+				<-heard
+				is.Equal(atClient, goingAway)
+				is.True(told <= tt.after && told >= tt.after-4*time.Second)
+				is.True(tt.after == 0 || tt.request > 0 || told < tt.after) // not all of them at once
 			})
 		})
 	}
