@@ -176,7 +176,6 @@ func TestH2CBodyIsReadThoughItsFirstConnectionTookNoStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		var got []byte
-		server := &http2.Server{MaxConcurrentStreams: 1}
 		answer := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			if r.Method == "GET" {
 				time.Sleep(time.Second)
@@ -185,8 +184,16 @@ func TestH2CBodyIsReadThoughItsFirstConnectionTookNoStream(t *testing.T) {
 			got, _ = io.ReadAll(r.Body)
 		})
 		var n proxytest.Net
-		script := n.Script(t, "127.0.0.1:0", func(conn net.Conn, _ int) { server.ServeConn(conn, &http2.ServeConnOpts{Handler: answer}) })
-		p := upstream.NewH2C(upstream.Options{Network: "tcp", Address: script.Addr(), Dial: n.Dial})
+		l, err := n.Listen("127.0.0.1:0")
+		is.NoErr(err)
+		server := &http.Server{Handler: answer, Protocols: new(http.Protocols), HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 1}}
+		server.Protocols.SetUnencryptedHTTP2(true)
+		var serving sync.WaitGroup
+		serving.Go(func() { server.Serve(l) })
+		defer serving.Wait()
+		defer server.Close()
+		address := l.Addr().String()
+		p := upstream.NewH2C(upstream.Options{Network: "tcp", Address: address, Dial: n.Dial})
 		defer p.Close()
 		send := func(r *http.Request) (*http.Response, error) { return p.Exchange(r, "/", field.View{}, nil) }
 		first := make(chan error)
@@ -195,10 +202,10 @@ func TestH2CBodyIsReadThoughItsFirstConnectionTookNoStream(t *testing.T) {
 			first <- err
 		}()
 		synctest.Wait() // it is known how many streams a connection takes
-		_, err := readAll(send(request("GET", nil, 0)))
+		_, err = readAll(send(request("GET", nil, 0)))
 		is.NoErr(err)
 		is.NoErr(<-first)
-		is.Equal(n.Dials(script.Addr()), 2)
+		is.Equal(n.Dials(address), 2)
 		lost := 0
 		losing := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 			if lost++; lost == 1 {
