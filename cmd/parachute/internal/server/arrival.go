@@ -26,6 +26,7 @@ type arrival struct {
 	ordered   chan struct{} // closed when the other one orders no certificates any more
 	datagrams chan struct{} // closed when it reads none any more
 	gone      chan struct{} // closed when it has ended
+	recalled  chan error    // gets why it serves again, if it has not waited for this one
 
 	mu       sync.Mutex // guards the fields below
 	last     uint64     // number of the last Drain
@@ -106,6 +107,7 @@ func (c *Config) arrive(conn handover.Conn) (*arrival, error) {
 		ordered:   make(chan struct{}),
 		datagrams: make(chan struct{}),
 		gone:      make(chan struct{}),
+		recalled:  make(chan error, 1),
 		drains:    make(map[uint64]chan handover.Drained),
 		progress:  handover.Progress{Requests: 1}, // until it is told
 		changed:   make(chan struct{}),
@@ -324,6 +326,11 @@ func (a *arrival) run() {
 			if m.Decode(&drained) == nil {
 				a.endDrain(drained)
 			}
+		case handover.KindFailed:
+			var failed handover.Failed
+			_ = m.Decode(&failed)
+			a.recalled <- fmt.Errorf("the process before this one: %s", failed.Error) // it says nothing more
+			return
 		case handover.KindProgress:
 			var p handover.Progress
 			if m.Decode(&p) == nil {

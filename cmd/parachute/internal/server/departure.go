@@ -49,6 +49,7 @@ func newUpgrader(s *server, c Config) *upgrader {
 type departure struct {
 	link  *handover.Link
 	inbox <-chan received
+	early []*handover.Message // that came before the new process said that it serves
 	pid   int
 }
 
@@ -259,17 +260,19 @@ func (u *upgrader) handOver(link *handover.Link, started *handover.Started) (ver
 	s.end = newDeadline(s.longestDrain())
 	err = errors.Join(err, link.Send(handover.KindGo, handover.Go{Until: s.end.at()}))
 	s.beginLeaving(link)
+	var early []*handover.Message
 	if err == nil {
-		_, err = h.expect(handover.KindServing, nil)
+		early, err = h.awaitServing()
 	}
 	if err == nil {
 		s.tell(systemd.MainPID(h.ask.PID, fmt.Sprintf("upgraded to %s, process %d", h.ask.Version, h.ask.PID)))
 		s.logger.Info("upgraded", "version", h.ask.Version, "pid", h.ask.PID, "previous_pid", os.Getpid())
 	} else {
-		link.Close() // if it has not ended, it is to learn that it was not waited for
+		_ = link.Send(handover.KindFailed, handover.Failed{Error: err.Error()}) // if it has not ended, it must not serve as well
+		link.Close()
 	}
 	close(u.over)
-	u.departed <- &departure{link: link, inbox: h.inbox, pid: h.ask.PID}
+	u.departed <- &departure{link: link, inbox: h.inbox, early: early, pid: h.ask.PID}
 	if err != nil {
 		return "", 0, fmt.Errorf("%w; the old process takes up again", err)
 	}
@@ -334,24 +337,45 @@ func (h *negotiation) sendOffer() error {
 	return h.link.Send(handover.KindOffered, nil)
 }
 
-// expect returns the next message, which must be of that kind, with its body in v.
-func (h *negotiation) expect(kind handover.Kind, v any) (*handover.Message, error) {
-	var m *handover.Message
+// awaitServing returns when the new process says that it serves, with what it has said
+// before: the first changes that it was asked for may be made by then. If this process is
+// told to end meanwhile, it does so as one that has been replaced.
+func (h *negotiation) awaitServing() (early []*handover.Message, err error) {
+	for {
+		m, err := h.receive(nil)
+		if err != nil || m.Kind == handover.KindServing {
+			return early, err
+		}
+		early = append(early, m)
+	}
+}
+
+// receive returns the next message, or why there is none: because the process is told to
+// end, if ending is closed then.
+func (h *negotiation) receive(ending <-chan struct{}) (*handover.Message, error) {
 	select {
 	case got := <-h.inbox:
 		if got.err != nil {
 			return nil, h.explainEnd(got.err)
 		}
-		m = got.message
+		if got.message.Kind == handover.KindFailed {
+			var failed handover.Failed
+			_ = got.message.Decode(&failed)
+			return nil, fmt.Errorf("the new process: %s", failed.Error)
+		}
+		return got.message, nil
 	case <-h.limit:
 		return nil, fmt.Errorf("the new process was not ready within %v", h.ready)
-	case <-h.server.ending:
+	case <-ending:
 		return nil, errors.New("this process was told to end")
 	}
-	if m.Kind == handover.KindFailed {
-		var failed handover.Failed
-		_ = m.Decode(&failed)
-		return nil, fmt.Errorf("the new process: %s", failed.Error)
+}
+
+// expect returns the next message, which must be of that kind, with its body in v.
+func (h *negotiation) expect(kind handover.Kind, v any) (*handover.Message, error) {
+	m, err := h.receive(h.server.ending)
+	if err != nil {
+		return nil, err
 	}
 	if m.Kind != kind {
 		return nil, fmt.Errorf("the new process says %q in place of %q", m.Kind, kind)

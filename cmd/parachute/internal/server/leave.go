@@ -158,6 +158,9 @@ func (s *server) depart(ctx context.Context, d *departure) (again bool) {
 	defer look.Stop()
 	inbox, ending, isGuarding := d.inbox, ctx.Done(), true
 	told := handover.Progress{Requests: -1}
+	for _, m := range d.early {
+		isGuarding = s.follow(d, m) && isGuarding
+	}
 	for {
 		select {
 		case got := <-inbox:

@@ -33,7 +33,7 @@ func newArrival(t *testing.T) (a *arrival, old *handover.Link) {
 		t.Cleanup(func() { ends[i].Close() })
 	}
 	a = &arrival{
-		link: ends[0], ordered: make(chan struct{}), datagrams: make(chan struct{}), gone: make(chan struct{}),
+		link: ends[0], ordered: make(chan struct{}), datagrams: make(chan struct{}), gone: make(chan struct{}), recalled: make(chan error, 1),
 		drains: make(map[uint64]chan handover.Drained), progress: handover.Progress{Requests: 1}, changed: make(chan struct{}),
 	}
 	go a.run()
@@ -147,4 +147,13 @@ func TestOldProcessIsToldOfEachChangeAndTellsWhatItHas(t *testing.T) {
 	is.NoErr(old.Send(handover.KindOrdered, nil)) // again
 	is.NoErr(old.Send(handover.KindDatagrams, nil))
 	<-a.datagrams
+}
+
+// Two processes must not serve at once.
+func TestNewProcessLearnsThatTheOldOneServesAgain(t *testing.T) {
+	is := is.New(t)
+	a, old := newArrival(t)
+	is.NoErr(old.Send(handover.KindFailed, handover.Failed{Error: "it was not ready"}))
+	is.Equal((<-(&server{arrival: a}).recalled()).Error(), "the process before this one: it was not ready")
+	is.True((&server{}).recalled() == nil) // who has taken nobody's place is never recalled
 }

@@ -29,13 +29,13 @@ func (s *server) serve(ctx context.Context) (again bool, err error) {
 	for _, f := range s.frontends {
 		serve = append(serve, f.serve)
 	}
+	if s.arrival != nil {
+		s.arrival.serving() // before anybody can ask for a change, of which it is told, too
+	}
 	running := len(serve)
 	ended := make(chan error, running)
 	for _, f := range serve {
 		go runFrontend(f, ended)
-	}
-	if s.arrival != nil {
-		s.arrival.serving()
 	}
 
 	if s.before == nil {
@@ -91,6 +91,12 @@ func (s *server) await(ctx context.Context, ended <-chan error, running int) (le
 			s.followers.Go(func() { s.upgrader.upgradeBySignal(ctx) })
 		case d := <-s.upgrader.departed:
 			return running, d, nil
+		case err := <-s.recalled():
+			if d := s.giveUpHandover(); d != nil {
+				return running, d, nil
+			}
+			s.logger.Error("stopping", "error", err)
+			return running, nil, err
 		case err := <-ended:
 			running--
 			if s.departing.Load() {
@@ -103,6 +109,15 @@ func (s *server) await(ctx context.Context, ended <-chan error, running int) (le
 			return running, nil, err
 		}
 	}
+}
+
+// recalled gets why this process must not serve beside the one before it; nil: it never
+// does.
+func (s *server) recalled() <-chan error {
+	if s.arrival == nil {
+		return nil
+	}
+	return s.arrival.recalled
 }
 
 // giveUpHandover lets no handover take place any more, and returns nil; or it returns the

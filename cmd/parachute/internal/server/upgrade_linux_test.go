@@ -170,3 +170,89 @@ func TestOnlyAProcessWithTheSameDataDirectoryTakesOver(t *testing.T) {
 	is.Equal(p.get("/"), "404 404 Not Found")
 	is.NoErr(p.stop(t))
 }
+
+// A newcomer is the other end of a handover, message by message.
+type newcomer struct {
+	*testing.T
+	link *handover.Link
+}
+
+// newNewcomer returns one that the process at the socket of c has told to serve.
+func newNewcomer(t *testing.T, c server.Config) *newcomer {
+	t.Helper()
+	conn, err := (&control.Client{Sockets: []string{c.Socket}}).TakeOver(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &newcomer{t, handover.NewLink(conn)}
+	t.Cleanup(func() { n.link.Close() })
+	n.send(handover.KindAsk, handover.Ask{Protocol: handover.Protocol, Version: "new", DataDir: c.DataDir})
+	n.await(handover.KindOffered)
+	n.send(handover.KindReady, nil)
+	n.await(handover.KindGo)
+	return n
+}
+
+func (n *newcomer) send(kind handover.Kind, body any) {
+	n.Helper()
+	if err := n.link.Send(kind, body); err != nil {
+		n.Fatal(err)
+	}
+}
+
+// await returns the next message of that kind.
+func (n *newcomer) await(kind handover.Kind) *handover.Message {
+	n.Helper()
+	for {
+		m, err := n.link.Receive()
+		if err != nil {
+			n.Fatalf("%v in place of %q", err, kind)
+		}
+		if m.File != nil {
+			m.File.Close()
+		}
+		if m.Kind == kind {
+			return m
+		}
+	}
+}
+
+// Somebody may ask for a change as soon as the new process listens. If the old one took
+// that for a failure, both would serve.
+func TestNewProcessMayTellOfChangesBeforeItSaysThatItServes(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	c := newConfig(t)
+	app := newApp(t)
+	p := start(t, c)
+	deploy(t, c, app.Listener.Addr().String())
+	n := newNewcomer(t, c)
+	n.send(handover.KindPublish, handover.Publish{Service: "shop"})
+	n.send(handover.KindDrain, handover.Drain{ID: 7, Service: "shop"})
+	n.send(handover.KindServing, nil)
+	p.await(t, `"msg":"upgraded"`)
+	var drained handover.Drained
+	is.NoErr(n.await(handover.KindDrained).Decode(&drained))
+	is.Equal(drained.ID, uint64(7)) // it is followed all the same
+	n.link.Close()
+	p.await(t, "taking up again")
+	is.Equal(p.get("/"), "200 hello")
+	is.NoErr(p.stop(t))
+}
+
+func TestNewProcessThatIsTooLateIsToldNotToServe(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	c := newConfig(t)
+	c.ReadyTimeout = 300 * time.Millisecond
+	app := newApp(t)
+	p := start(t, c)
+	deploy(t, c, app.Listener.Addr().String())
+	n := newNewcomer(t, c)
+	var failed handover.Failed
+	is.NoErr(n.await(handover.KindFailed).Decode(&failed))
+	is.True(strings.Contains(failed.Error, "not ready within 300ms"))
+	p.await(t, "taking up again")
+	is.Equal(p.get("/"), "200 hello")
+	is.NoErr(p.stop(t))
+}
