@@ -80,8 +80,8 @@ func (l *Log) Close() error { return l.buffer.close() }
 // X-Forwarded-For, which may be forged, or else the address of the peer. After
 // them come the headers that the service wants to be logged, as req_ and resp_
 // followed by the name in lower case, with '_' for everything but letters and
-// digits; then error, retries and unbuffered, if they apply. A value of more than
-// 2,048 bytes is cut to that, with three dots at its end.
+// digits; then error, role (which is "rollout"), retries and unbuffered, if they apply. A
+// value of more than 2,048 bytes is cut to that, with three dots at its end.
 func (l *Log) Observe(r *http.Request, o parachute.Outcome) {
 	s := l.lines.Get().(*line)
 	s.begin(time.Now(), "INFO", "Request")
@@ -135,6 +135,9 @@ func (s *line) request(r *http.Request, o *parachute.Outcome) {
 		s.str("error", o.Err.Error())
 	} else if o.Reason != "" {
 		s.str("error", o.Reason)
+	}
+	if o.Rollout {
+		s.str("role", "rollout")
 	}
 	if o.Retries > 0 {
 		s.int("retries", int64(o.Retries))

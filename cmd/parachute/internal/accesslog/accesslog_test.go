@@ -159,6 +159,10 @@ func TestRequestTellsWhatWentWrong(t *testing.T) {
 			func(o *parachute.Outcome) { o.Reason = "no service" },
 			map[string]any{"error": "no service", "retries": nil},
 		},
+		"rollout": {
+			func(o *parachute.Outcome) { o.Rollout = true },
+			map[string]any{"role": "rollout", "retries": nil},
+		},
 		"retries": {
 			func(o *parachute.Outcome) { o.Retries = 2 },
 			map[string]any{"error": nil, "retries": 2.0},
