@@ -2,6 +2,7 @@ package parachute_test
 
 import (
 	"context"
+	"errors"
 	"math"
 	"net"
 	"net/http"
@@ -278,5 +279,26 @@ func TestNextProxyOrdersNothingBeforeTheOldOneHasFinished(t *testing.T) {
 		time.Sleep(time.Minute)
 		is.Equal(k.ca.Orders("new.test"), 1)
 		is.True(next.Certificates()[0].Issuer != "")
+	})
+}
+
+// The version that is returned to has requests in the process before, too.
+func TestTakeBackCutsNothingInThePredecessor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.slow("web", "web.test:80", 20*time.Second)
+		bad := h.app("bad", "bad.test:80")
+		is.NoErr(h.deploy("web", "web.test:80"))
+		running := h.ask("any.test")
+		next := h.replace()
+		deployed := make(chan error, 1)
+		go func() {
+			deployed <- next.Deploy(context.Background(), parachute.Deployment{Service: "web", Targets: []string{"bad.test:80"}})
+		}()
+		time.Sleep(time.Second)
+		bad.Stop()
+		is.Equal(<-running, "200 web")
+		is.True(errors.Is(<-deployed, parachute.ErrTakenBack))
 	})
 }

@@ -485,10 +485,7 @@ func (p *Proxy) Follow(service string, s *Status) {
 	}
 	omitCloseFrames(lanes, previous, next)
 	releaseCertificates(previous, next)
-	p.remaindersMu.Lock()
-	defer p.remaindersMu.Unlock()
-	before := p.remainders[service]
-	p.remainders[service] = remainder{append(before.lanes, lanes...), append(before.targets, gone...)}
+	p.addRemainder(service, remainder{lanes, gone})
 }
 
 // Drain waits for what Follow has replaced: see Predecessor.
@@ -497,8 +494,14 @@ func (p *Proxy) Drain(service string, limits Timeouts, done <-chan struct{}) (re
 	left := p.remainders[service]
 	delete(p.remainders, service)
 	p.remaindersMu.Unlock()
-	defer closeAll(left.targets)
-	return left.lanes.Drain(gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
+	requests, streams = left.lanes.Drain(gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
+	select {
+	case <-done: // what was replaced may serve again, so what is left of it is not cut off
+		p.addRemainder(service, left)
+	default:
+		closeAll(left.targets)
+	}
+	return requests, streams
 }
 
 // CommitHistory calls Options.CommitDelta, or Commit, for what was counted since the last
@@ -529,6 +532,9 @@ func (p *Proxy) close() {
 	close(p.done)
 	for _, v := range served {
 		v.close()
+	}
+	for _, left := range p.takeRemainders() {
+		closeAll(left.targets)
 	}
 	<-changed
 	for _, h := range p.backends.Handlers {

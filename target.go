@@ -225,6 +225,23 @@ type remainder struct {
 	targets []*target
 }
 
+// takeRemainders returns what no Drain has waited for, or not to its end.
+func (p *Proxy) takeRemainders() map[string]remainder {
+	p.remaindersMu.Lock()
+	defer p.remaindersMu.Unlock()
+	left := p.remainders
+	p.remainders = make(map[string]remainder)
+	return left
+}
+
+// addRemainder adds to what the next Drain of a service waits for.
+func (p *Proxy) addRemainder(service string, more remainder) {
+	p.remaindersMu.Lock()
+	defer p.remaindersMu.Unlock()
+	before := p.remainders[service]
+	p.remainders[service] = remainder{append(before.lanes, more.lanes...), append(before.targets, more.targets...)}
+}
+
 // omitCloseFrames has the WebSockets inside lanes cut without a Close frame, if
 // one of the versions was deployed with NoWebSocketClose. A version may be nil.
 func omitCloseFrames(lanes laneSet, versions ...*version) {
