@@ -107,12 +107,19 @@ func (c *caller) call(method, first string) rpc {
 }
 
 // unary makes a call of one message, and returns how it ended.
-func (c *caller) unary(method string) string {
+func (c *caller) unary(method string) string { return c.unaryWithin(method, "") }
+
+// unaryWithin is unary for a client that waits no longer than timeout for the end,
+// and forgets about it.
+func (c *caller) unaryWithin(method, timeout string) string {
 	r, err := http.NewRequestWithContext(c.h.t.Context(), "POST", "http://app.test"+method, strings.NewReader(message))
 	if err != nil {
 		return err.Error()
 	}
 	r.Header.Set("Content-Type", "application/grpc")
+	if timeout != "" {
+		r.Header.Set("Grpc-Timeout", timeout)
+	}
 	resp, err := c.client.Do(r)
 	if err != nil {
 		return err.Error()
@@ -147,6 +154,7 @@ func (c rpc) end() string {
 
 // methods is a gRPC server: Echo gives back what it gets, Tick sends a message
 // each second, Slow and SlowAfterHead send one after ten seconds, Large a large one.
+// GiveUp and GiveUpAfterHead reset the call after a second.
 func methods(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/grpc")
 	flush := http.NewResponseController(w).Flush
@@ -179,6 +187,12 @@ func methods(w http.ResponseWriter, r *http.Request) {
 	case "/Large":
 		io.WriteString(w, "\x00\x00\x80\x00\x00")
 		io.WriteString(w, strings.Repeat("x", 8<<20))
+	case "/GiveUpAfterHead":
+		flush()
+		fallthrough
+	case "/GiveUp":
+		wait(time.Second)
+		panic(http.ErrAbortHandler)
 	case "/SlowAfterHead":
 		io.Copy(io.Discard, r.Body)
 		flush()
@@ -300,6 +314,32 @@ func TestCallThatIsLateInADrainIsUnavailable(t *testing.T) {
 			o := <-seen
 			is.Equal(o.Reason, "cut")
 			is.True(o.Err != nil)
+		})
+	}
+}
+
+// Servers reset a call whose time is over, and a client that waits a moment longer for
+// it must not take that for an invitation to try again.
+func TestCallWhoseTargetGivesItUpAtItsDeadlineHasExceededThat(t *testing.T) {
+	const exceeded = "200, 0 messages, 4 parachute: the deadline of the call has passed"
+	for name, tt := range map[string]struct{ method, timeout, want, reason string }{
+		"before its head":         {"/GiveUp", "1S", exceeded, "deadline"},
+		"after its head":          {"/GiveUpAfterHead", "1000m", exceeded, "deadline"},
+		"late":                    {"/GiveUp", "900000u", exceeded, "deadline"},
+		"before the deadline":     {"/GiveUp", "2S", "200, 0 messages, 14 parachute: 502 Bad Gateway (broken)", "broken"},
+		"where there is none":     {"/GiveUp", "", "200, 0 messages, 14 parachute: 502 Bad Gateway (broken)", "broken"},
+		"where it makes no sense": {"/GiveUpAfterHead", "soon", "200, 0 messages, 14 parachute: 502 Bad Gateway (broken)", "broken"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				seen := make(chan parachute.Outcome, 1)
+				_, c := called(t, parachute.Options{Observe: func(_ *http.Request, o parachute.Outcome) { seen <- o }}, parachute.Deployment{})
+				is.Equal(c.unaryWithin(tt.method, tt.timeout), tt.want)
+				o := <-seen
+				is.Equal(o.Reason, tt.reason)
+				is.True(o.Err != nil)
+			})
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/shahnk19/parachute/internal/grpc"
 	"github.com/shahnk19/parachute/internal/reason"
 )
 
@@ -26,12 +27,25 @@ func (y *relay) reasonFor(err error) reason.Reason {
 		return reason.StreamClosed
 	case why == reason.RequestTooLarge: // it is what Options.Answer made of the answer
 		return reason.AnswerTooLarge
+	case why == reason.Broken && y.isPastDeadline():
+		return reason.Deadline
 	case why != reason.None:
 		return why
 	case isAnswered:
 		return reason.Untaken // once the head is out, only writing to the client is left to fail
 	}
 	return reason.Target
+}
+
+// isPastDeadline reports whether the request is a gRPC call that has lasted as long as
+// its client waits. Servers reset such a call, which is no fault of theirs, and most of
+// them do so while the client, whose time began earlier, is about to leave.
+func (y *relay) isPastDeadline() bool {
+	if !y.isCall() || y.o.Start.IsZero() {
+		return false
+	}
+	timeout, ok := grpc.Timeout(y.r.Header)
+	return ok && time.Since(y.o.Start) >= timeout
 }
 
 // BodyReason returns what err means, with which a Read of r's body failed: what it

@@ -22,6 +22,7 @@ type Code uint32
 const (
 	OK                Code = 0
 	Unknown           Code = 2
+	DeadlineExceeded  Code = 4
 	NotFound          Code = 5
 	PermissionDenied  Code = 7
 	ResourceExhausted Code = 8

@@ -44,6 +44,8 @@ func CallStatus(why reason.Reason, message string) grpc.Status {
 	switch {
 	case why == reason.AnswerTooLarge:
 		return grpc.Status{Code: grpc.ResourceExhausted, Message: "parachute: the answer is too large" + message}
+	case why == reason.Deadline:
+		return grpc.Status{Code: grpc.DeadlineExceeded, Message: "parachute: the deadline of the call has passed" + message}
 	case status == 0:
 		return grpc.Status{Code: grpc.Unavailable, Message: fmt.Sprintf("parachute: the call was ended (%v)%s", why, message)}
 	}

@@ -51,6 +51,7 @@ const (
 	Loop           // the request has been here before
 	PausedLong     // the service was paused for too long
 	Timeout        // the target took too long to answer
+	Deadline       // the target gave a gRPC call up, the time of which was over
 	Cut            // a drain, or the end of the proxy, ended the request
 	Panic          // serving it did
 
@@ -115,6 +116,7 @@ var table = [...]struct {
 	Loop:           {"loop", 508, "loop", Server, false},
 	PausedLong:     {"paused", 504, "stopped", Server, false},
 	Timeout:        {"timeout", 504, "timeout", Server, true},
+	Deadline:       {"deadline", 504, "timeout", Server, false},
 	Cut:            {"cut", 504, "draining", Server, false},
 	Panic:          {"panic", 0, "", Server, false},
 

@@ -71,7 +71,7 @@ func TestNamesAndPartsStayAsTheyAre(t *testing.T) {
 	}
 	is.Equal(names, set("challenge", "halted", "redirect", "request", "client", "client body", "unauthorized", "denied",
 		"no service", "method", "too large", "misdirected", "gone", "target", "dial", "broken", "malformed", "failed",
-		"stopped", "paused", "busy", "descriptors", "spool", "closed", "timeout", "cut", "panic", "loop"))
+		"stopped", "paused", "busy", "descriptors", "spool", "closed", "timeout", "deadline", "cut", "panic", "loop"))
 	is.Equal(parts, set("no-route", "no-healthy-target", "stopped", "dial", "timeout", "too-large", "draining", "loop"))
 }
 

@@ -48,7 +48,7 @@ func isError(o *parachute.Outcome) bool {
 		return o.Status >= 500
 	case reason.Gone.String(), reason.Untaken.String(), reason.StreamClosed.String():
 		return false
-	case reason.Broken.String(), reason.Malformed.String(), reason.AnswerTooLarge.String(), reason.Timeout.String(), reason.Cut.String(), reason.Panic.String():
+	case reason.Broken.String(), reason.Malformed.String(), reason.AnswerTooLarge.String(), reason.Timeout.String(), reason.Deadline.String(), reason.Cut.String(), reason.Panic.String():
 		return true
 	}
 	return o.Status >= 500 || o.Status == 0
