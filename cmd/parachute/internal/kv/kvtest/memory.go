@@ -1,0 +1,274 @@
+// Package kvtest has a kv.Store in memory that can be made to fail in all the ways in which
+// one on a network does, and the claims that every kv.Store has to keep. It is for tests,
+// and counts time by the clock of the test's bubble.
+package kvtest
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/shahnk19/parachute/cmd/parachute/internal/kv"
+)
+
+// A Memory is the server of a store: what all of its Clients see.
+type Memory struct {
+	mu        sync.Mutex // guards what follows
+	revision  int64
+	compacted int64 // changes up to this revision are forgotten
+	pairs     map[string]kv.Pair
+	log       []event
+	changed   chan struct{} // closed, and replaced, at each change
+	lastLease kv.Lease
+	leases    map[kv.Lease]*lease
+	down      bool
+}
+
+// An event is what one revision changed.
+type event struct {
+	revision int64
+	changes  []kv.Change
+}
+
+// A lease ends when its timer does.
+type lease struct {
+	ttl   time.Duration
+	timer *time.Timer
+}
+
+// NewMemory returns an empty store. Close has to be called in the end.
+func NewMemory() *Memory {
+	return &Memory{
+		revision: 1,
+		pairs:    make(map[string]kv.Pair),
+		changed:  make(chan struct{}),
+		leases:   make(map[kv.Lease]*lease),
+	}
+}
+
+// Close stops the clocks of the leases.
+func (m *Memory) Close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, l := range m.leases {
+		l.timer.Stop()
+	}
+}
+
+// Compact forgets the changes so far, but not what they left.
+func (m *Memory) Compact() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.compacted = m.revision
+	m.log = nil
+}
+
+// Stop has every call of every Client fail as in a partition, and no lease end, as when
+// etcd is down.
+func (m *Memory) Stop() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.down = true
+	for _, l := range m.leases {
+		l.timer.Stop()
+	}
+}
+
+// Start ends what Stop began. Every lease lasts for its whole time again.
+func (m *Memory) Start() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.down = false
+	for _, l := range m.leases {
+		l.timer.Reset(l.ttl)
+	}
+	m.wakeLocked()
+}
+
+// wakeLocked has those look again who wait for a change.
+func (m *Memory) wakeLocked() {
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+// read returns the pairs below prefix, in order.
+func (m *Memory) read(prefix string) ([]kv.Pair, int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var found []kv.Pair
+	for key, p := range m.pairs {
+		if strings.HasPrefix(key, prefix) {
+			p.Value = bytes.Clone(p.Value)
+			found = append(found, p)
+		}
+	}
+	slices.SortFunc(found, func(a, b kv.Pair) int { return cmp.Compare(a.Key, b.Key) })
+	return found, m.revision
+}
+
+// commit is the Commit of a Client that reaches the store.
+func (m *Memory) commit(conditions []kv.Condition, writes []kv.Write) (int64, bool, error) {
+	if err := checkSize(conditions, writes); err != nil {
+		return 0, false, err
+	}
+	if err := checkKeys(writes); err != nil {
+		return 0, false, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range conditions {
+		if !m.holdsLocked(c) {
+			return m.revision, false, nil
+		}
+	}
+	for _, w := range writes {
+		if _, is := m.leases[w.Lease]; w.Lease != 0 && !is {
+			return 0, false, kv.ErrLeaseEnded
+		}
+	}
+	m.applyLocked(writes)
+	return m.revision, true, nil
+}
+
+// checkSize returns ErrTooLarge for what is above a limit.
+func checkSize(conditions []kv.Condition, writes []kv.Write) error {
+	size := 0
+	for _, w := range writes {
+		size += len(w.Key) + len(w.Value)
+	}
+	if len(conditions) > kv.MaxOperations || len(writes) > kv.MaxOperations || size > kv.MaxBytes {
+		return kv.ErrTooLarge
+	}
+	return nil
+}
+
+// checkKeys returns an error for writes two of which touch the same key.
+func checkKeys(writes []kv.Write) error {
+	for i, w := range writes {
+		for _, other := range writes[:i] {
+			if w.Key == other.Key ||
+				w.Action == kv.ActionDeleteAll && strings.HasPrefix(other.Key, w.Key) ||
+				other.Action == kv.ActionDeleteAll && strings.HasPrefix(w.Key, other.Key) {
+				return fmt.Errorf("two writes of %s", w.Key)
+			}
+		}
+	}
+	return nil
+}
+
+func (m *Memory) holdsLocked(c kv.Condition) bool {
+	p, is := m.pairs[c.Key]
+	switch c.Test {
+	case kv.TestMissing:
+		return !is
+	case kv.TestExists:
+		return is
+	case kv.TestUnchanged:
+		return is && p.Modified == c.Revision
+	case kv.TestHeld:
+		return is && p.Lease == c.Lease
+	case kv.TestNothingNewer:
+		for key, p := range m.pairs {
+			if strings.HasPrefix(key, c.Key) && p.Modified > c.Revision {
+				return false
+			}
+		}
+		return true
+	}
+	panic("kvtest: a condition that is none")
+}
+
+// applyLocked does writes as one revision, which is none if they change nothing.
+func (m *Memory) applyLocked(writes []kv.Write) {
+	next := m.revision + 1
+	var changes []kv.Change
+	remove := func(key string) {
+		delete(m.pairs, key)
+		changes = append(changes, kv.Change{Pair: kv.Pair{Key: key, Modified: next}, Deleted: true})
+	}
+	for _, w := range writes {
+		old, is := m.pairs[w.Key]
+		switch w.Action {
+		case kv.ActionPut:
+			p := kv.Pair{Key: w.Key, Value: bytes.Clone(w.Value), Created: cmp.Or(old.Created, next), Modified: next, Lease: w.Lease}
+			m.pairs[w.Key] = p
+			changes = append(changes, kv.Change{Pair: p})
+		case kv.ActionDelete:
+			if is {
+				remove(w.Key)
+			}
+		case kv.ActionDeleteAll:
+			for _, key := range slices.Sorted(maps.Keys(m.pairs)) {
+				if strings.HasPrefix(key, w.Key) {
+					remove(key)
+				}
+			}
+		}
+	}
+	if len(changes) == 0 {
+		return
+	}
+	m.revision = next
+	m.log = append(m.log, event{next, changes})
+	m.wakeLocked()
+}
+
+// after returns the first event after revision, if there is one, and else what is closed
+// when there may be one.
+func (m *Memory) after(revision int64) (event, <-chan struct{}, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if revision < m.compacted {
+		return event{}, nil, kv.ErrCompacted
+	}
+	i, _ := slices.BinarySearchFunc(m.log, revision+1, func(e event, r int64) int { return cmp.Compare(e.revision, r) })
+	if i == len(m.log) || m.down {
+		return event{}, m.changed, nil
+	}
+	return m.log[i], nil, nil
+}
+
+func (m *Memory) grant(ttl time.Duration) kv.Lease {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lastLease++
+	id := m.lastLease
+	m.leases[id] = &lease{ttl, time.AfterFunc(ttl, func() { m.revoke(id) })}
+	return id
+}
+
+func (m *Memory) renew(id kv.Lease) (time.Duration, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l, is := m.leases[id]
+	if !is {
+		return 0, kv.ErrLeaseEnded
+	}
+	l.timer.Reset(l.ttl)
+	return l.ttl, nil
+}
+
+// revoke ends a lease, whose time may have passed.
+func (m *Memory) revoke(id kv.Lease) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l, is := m.leases[id]
+	if !is {
+		return kv.ErrLeaseEnded
+	}
+	l.timer.Stop()
+	delete(m.leases, id)
+	var writes []kv.Write
+	for _, key := range slices.Sorted(maps.Keys(m.pairs)) {
+		if m.pairs[key].Lease == id {
+			writes = append(writes, kv.Delete(key))
+		}
+	}
+	m.applyLocked(writes)
+	return nil
+}
