@@ -98,8 +98,7 @@ type Proxy struct {
 
 	events sync.Mutex // held while Notify runs
 
-	remaindersMu sync.Mutex           // guards remainders
-	remainders   map[string]remainder // by service
+	remainders remainders // of what Follow has replaced
 }
 
 // New returns a Proxy without services. Nothing runs until the first Deploy or
@@ -115,7 +114,6 @@ func New(opts Options) *Proxy {
 		hop:              forward.NewHop(),
 		shortages:        descriptors.NewReporter(opts.Logger),
 		checks:           make(chan struct{}, runtime.GOMAXPROCS(0)),
-		remainders:       make(map[string]remainder),
 		stopping:         make(chan struct{}),
 		done:             make(chan struct{}),
 	}
@@ -456,7 +454,8 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 // from now on, those that wait for health are ended so, Commit is not called any more, and
 // streams are closed as in Shutdown. But requests that are held go on to wait, for Follow
 // may let them go, and those that run are cut off after limit. HandOver returns nil when
-// nobody is inside, or ctx's error when ctx ends before. Then comes Shutdown.
+// nobody is inside, or ctx's error when ctx ends before; if there is more time, or less,
+// than ctx had, it may be called again. Then comes Shutdown.
 func (p *Proxy) HandOver(ctx context.Context, limit time.Duration) error {
 	changed := p.router.changes.Close()
 	p.router.routes.StopCommitting()
@@ -485,23 +484,12 @@ func (p *Proxy) Follow(service string, s *Status) {
 	}
 	omitCloseFrames(lanes, previous, next)
 	releaseCertificates(previous, next)
-	p.addRemainder(service, remainder{lanes, gone})
+	p.remainders.Add(service, lanes, gone)
 }
 
 // Drain waits for what Follow has replaced: see Predecessor.
 func (p *Proxy) Drain(service string, limits Timeouts, done <-chan struct{}) (requests, streams int64) {
-	p.remaindersMu.Lock()
-	left := p.remainders[service]
-	delete(p.remainders, service)
-	p.remaindersMu.Unlock()
-	requests, streams = left.lanes.Drain(gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
-	select {
-	case <-done: // what was replaced may serve again, so what is left of it is not cut off
-		p.addRemainder(service, left)
-	default:
-		closeAll(left.targets)
-	}
-	return requests, streams
+	return p.remainders.Drain(service, gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
 }
 
 // CommitHistory calls Options.CommitDelta, or Commit, for what was counted since the last
@@ -533,9 +521,7 @@ func (p *Proxy) close() {
 	for _, v := range served {
 		v.close()
 	}
-	for _, left := range p.takeRemainders() {
-		closeAll(left.targets)
-	}
+	p.remainders.Close()
 	<-changed
 	for _, h := range p.backends.Handlers {
 		h.Close()

@@ -949,6 +949,8 @@ func (p *Proxy) empty(ctx context.Context, changed <-chan struct{}, limit time.D
 			omitCloseFrames(lanes, v)
 			retired.Go(func() { lanes.Drain(limits, done) })
 		}
+		limits := gate.Limits{Requests: limit - time.Since(began), Streams: math.MaxInt64}.Within(unhurried)
+		retired.Go(func() { p.strays().Drain(limits, done) })
 		retired.Wait()
 		select {
 		case <-done:
@@ -961,16 +963,6 @@ func (p *Proxy) empty(ctx context.Context, changed <-chan struct{}, limit time.D
 			return ctx.Err()
 		}
 	}
-}
-
-// idle reports whether nobody is inside of what is served.
-func (p *Proxy) idle() bool {
-	for _, v := range p.router.routes.Load().services {
-		if requests, streams := slices.Concat(v.lanes(), v.leaving).Inside(); requests+streams > 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // commitLater tries until it succeeds to commit what is served, which could not be

@@ -136,8 +136,9 @@ func (q *request) record(l *lane, res *forward.Result, err error) {
 var errOutlier = errors.New("it answers 5xx where its siblings do not")
 
 type (
-	lane    = lanes.Lane[*target]
-	laneSet = lanes.Set[*target]
+	lane       = lanes.Lane[*target]
+	laneSet    = lanes.Set[*target]
+	remainders = lanes.Remainders[*target]
 )
 
 // A group is the set of lanes to the targets that came with one deploy.
@@ -219,27 +220,24 @@ func (p *Proxy) drainElsewhere(service string, limits Timeouts, done <-chan stru
 	return func() (int64, int64) { draining.Wait(); return requests, streams }
 }
 
-// A remainder is what Follow has replaced of a service and Drain was not called for yet.
-type remainder struct {
-	lanes   laneSet
-	targets []*target
+// strays returns the lanes that are being drained, or are to be, and may be of no version
+// that is served.
+func (p *Proxy) strays() laneSet {
+	strays := p.remainders.Lanes()
+	for _, ph := range p.router.underWay.All() {
+		strays = append(strays, ph.lanes...)
+	}
+	return strays
 }
 
-// takeRemainders returns what no Drain has waited for, or not to its end.
-func (p *Proxy) takeRemainders() map[string]remainder {
-	p.remaindersMu.Lock()
-	defer p.remaindersMu.Unlock()
-	left := p.remainders
-	p.remainders = make(map[string]remainder)
-	return left
-}
-
-// addRemainder adds to what the next Drain of a service waits for.
-func (p *Proxy) addRemainder(service string, more remainder) {
-	p.remaindersMu.Lock()
-	defer p.remaindersMu.Unlock()
-	before := p.remainders[service]
-	p.remainders[service] = remainder{append(before.lanes, more.lanes...), append(before.targets, more.targets...)}
+// idle reports whether nobody is inside.
+func (p *Proxy) idle() bool {
+	all := p.strays()
+	for _, v := range p.router.routes.Load().services {
+		all = append(append(all, v.lanes()...), v.leaving...)
+	}
+	requests, streams := all.Inside()
+	return requests+streams == 0
 }
 
 // omitCloseFrames has the WebSockets inside lanes cut without a Close frame, if

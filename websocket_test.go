@@ -187,6 +187,47 @@ func TestShutdownClosesWebSocketsInTimeBeforeItsContextEnds(t *testing.T) {
 	}
 }
 
+// They are of no service any more, in the Proxy that ends or in the one before it.
+func TestWebSocketsOfARemovedServiceAreClosedInTimeBeforeTheEnd(t *testing.T) {
+	for name, end := range map[string]func(h *house, ctx context.Context) error{
+		"by a shutdown while the removal waits": func(h *house, ctx context.Context) error {
+			go h.Remove(h.t.Context(), "web")
+			synctest.Wait()
+			return h.Shutdown(ctx)
+		},
+		"by a handover that comes to an end": func(h *house, ctx context.Context) error {
+			next := h.replace()
+			go next.Remove(h.t.Context(), "web")
+			synctest.Wait()
+			return h.HandOver(ctx, time.Hour)
+		},
+		"by a handover, though nobody waits for them": func(h *house, ctx context.Context) error {
+			h.replace()
+			h.Follow("web", nil)
+			return h.HandOver(ctx, time.Hour)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				h := newHouse(t, parachute.Options{})
+				targets := h.chat("web.test:80")
+				is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"web.test:80"}, Timeouts: parachute.Timeouts{Stream: time.Hour}}))
+				client, target := h.talk(targets)
+				atClient, atTarget := wordsOf(client, agreeUp), wordsOf(target, agreeDown)
+				begin := time.Now()
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				is.NoErr(end(h, ctx)) // nobody is inside
+				is.True(time.Since(begin) > 25*time.Second)
+				is.True(time.Since(begin) < 30*time.Second)
+				is.Equal(<-atClient, goingAway)
+				is.Equal(unmasked(<-atTarget), goingAway)
+			})
+		})
+	}
+}
+
 func TestADrainHasTimeForClientsThatDoNotAnswer(t *testing.T) {
 	for name, limits := range map[string]parachute.Timeouts{
 		"usually":              {},

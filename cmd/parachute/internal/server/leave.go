@@ -118,13 +118,15 @@ func (s *server) empty() {
 	defer close(s.drained)
 	ctx, cancel := s.end.context()
 	defer cancel()
-	limit := max(s.shutdownTimeout, 0)
+	began, limit := time.Now(), max(s.shutdownTimeout, 0)
 	running, cancelRunning := context.WithTimeout(ctx, limit)
 	defer cancelRunning()
-	_ = s.proxy.HandOver(ctx, limit) // an error only says that ctx has ended
+	_ = s.end.bound(func(ctx context.Context) error { // an error only says that s.end has passed
+		return s.proxy.HandOver(ctx, limit-time.Since(began))
+	})
 	s.awaitHandlers(running)
 	if s.handlers.Load() > 0 { // those that were held all the time, and streams that came of them
-		_ = s.proxy.Shutdown(ctx)
+		_ = s.end.bound(s.proxy.Shutdown)
 		s.awaitHandlers(ctx)
 	}
 }
