@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute"
 )
 
 // pidOf returns the pid of the proxy that answers.
@@ -249,6 +251,31 @@ func TestDeployAfterAnUpgradeWaitsForTheOldProcess(t *testing.T) {
 	old.release <- struct{}{}
 	is.Equal(<-slow, "200 old")
 	is.Equal(waiting.wait(t), 0)
+}
+
+// Whoever has lost the command that waits for the end has nothing else to go by.
+func TestWhatTheOldProcessDrainsIsUnderWayForTheNewOne(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	env := newEnvironment(t)
+	_, address := startProxy(t, asBinary, env)
+	endProxy(t, env)
+	old := newApp(t, "old")
+	is.Equal(deploy(t, env, old), 0)
+	slow := hold(t, address, old)
+	waiting := inProcess(t, env, "deploy", newApp(t, "next").address)
+	waiting.stdout.await(t, waiting, "switched")
+	is.Equal(inProcess(t, env, "upgrade").wait(t), 0)
+
+	changes := list(t, env)[0].Live.Changes
+	is.Equal(len(changes), 1)
+	is.Equal(changes[0].Kind, parachute.EventDraining)
+	is.Equal(changes[0].Generation, uint64(2))
+	is.Equal(changes[0].Requests, int64(1))
+	old.release <- struct{}{}
+	is.Equal(<-slow, "200 old")
+	is.Equal(waiting.wait(t), 0)
+	is.Equal(len(list(t, env)[0].Live.Changes), 0)
 }
 
 func TestUpgradeWaitsForTheLastOneWhereItIsToldTo(t *testing.T) {

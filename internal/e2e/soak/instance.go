@@ -145,6 +145,13 @@ func (in *instance) gone() <-chan struct{} {
 	return in.ended
 }
 
+// isRetired reports whether the instance was ended for good.
+func (in *instance) isRetired() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.retired
+}
+
 // retire ends the process at once and for good: whoever still needs it, will notice.
 func (in *instance) retire() {
 	in.mu.Lock()

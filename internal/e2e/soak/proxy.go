@@ -234,29 +234,40 @@ func (p *proxy) upgrade() error {
 }
 
 // newcomer returns the pid of the process that p has started in its place, or 0 if it has
-// started none before stop is closed.
+// started none before stop is closed. It is one that lasts: before the first process that
+// it starts, the runtime tries with another one what the system can do.
 func (p *process) newcomer(stop <-chan struct{}) int {
-	for {
-		all, _ := filepath.Glob("/proc/[0-9]*/stat")
-		for _, name := range all {
-			var pid, parent int
-			var state string
-			stat, _ := os.ReadFile(name)
-			before, behind, _ := bytes.Cut(stat, []byte(" (")) // the name of its program
-			behind = behind[bytes.LastIndexByte(behind, ')')+1:]
-			if _, err := fmt.Sscan(string(behind), &state, &parent); err != nil || parent != p.pid {
-				continue
-			}
-			if _, err := fmt.Sscan(string(before), &pid); err == nil {
-				return pid
-			}
+	for last := 0; ; {
+		pid := p.child()
+		if pid != 0 && pid == last {
+			return pid
 		}
+		last = pid
 		select {
 		case <-stop:
 			return 0
 		case <-time.After(time.Millisecond):
 		}
 	}
+}
+
+// child returns the pid of a process that runs and that p has started, or 0.
+func (p *process) child() int {
+	all, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, name := range all {
+		var pid, parent int
+		var state string
+		stat, _ := os.ReadFile(name)
+		before, behind, _ := bytes.Cut(stat, []byte(" (")) // the name of its program
+		behind = behind[bytes.LastIndexByte(behind, ')')+1:]
+		if _, err := fmt.Sscan(string(behind), &state, &parent); err != nil || parent != p.pid || state == "Z" {
+			continue
+		}
+		if _, err := fmt.Sscan(string(before), &pid); err == nil {
+			return pid
+		}
+	}
+	return 0
 }
 
 // pid returns the process that answers commands.

@@ -167,7 +167,8 @@ func (s *service) learn(is parachute.Status, unused []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, st := range s.standing {
-		st.serves = slices.Contains(targets, st.address)
+		// The address of one that is retired may be another's by now.
+		st.serves = slices.Contains(targets, st.address) && !st.isRetired()
 		if st.serves {
 			st.until = time.Time{} // also where it does so again
 		}

@@ -7,10 +7,12 @@ package control
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -32,6 +34,11 @@ type Server struct {
 	// must not be changed once the Server serves.
 	Stopping  func() *Stopping
 	Succeeded func()
+
+	// Before returns what is under way, by service, in a process whose place this one has
+	// taken, and is complete only when it has ended there. It may be nil, and must be
+	// set before the Server serves.
+	Before func(ctx context.Context) map[string][]parachute.Change
 
 	// Page is the URL of the page to look at; empty: there is none. It must be set
 	// before the Server serves.
@@ -227,10 +234,23 @@ func (c *handlers) list(w http.ResponseWriter, r *http.Request) {
 	if services == nil {
 		services = []parachute.Status{}
 	}
+	if c.server.Before != nil {
+		addChanges(services, c.server.Before(r.Context()))
+	}
 	if guestOf(r.Context()) != nil {
 		hideSecrets(services)
 	}
 	c.writeKnown(w, "list", services)
+}
+
+// addChanges adds what is under way elsewhere to services.
+func addChanges(services []parachute.Status, elsewhere map[string][]parachute.Change) {
+	for _, s := range services {
+		if more := elsewhere[s.Service]; len(more) > 0 {
+			s.Live.Changes = append(s.Live.Changes, more...)
+			slices.SortStableFunc(s.Live.Changes, func(a, b parachute.Change) int { return a.Since.Compare(b.Since) })
+		}
+	}
 }
 
 // writeKnown answers with what the Proxy knows of its services.

@@ -31,6 +31,8 @@
 //	Drain    a service, limits     ->   waits for the requests to what was replaced
 //	                               <-   Drained  the answer, with what was cut off
 //	Undrain  a pause was resumed   ->   the wait is of no use any more
+//	AskChanges                     ->
+//	                               <-   Changes  the answer: what is under way there
 //	                               <-   Ordered  no certificate is being ordered there any
 //	                                    more: the new process may order some
 //	                               <-   Datagrams  it reads no packets of HTTP/3 any more: the
@@ -88,23 +90,25 @@ type Kind string
 
 // The kinds of messages, in the order in which they are sent.
 const (
-	KindAsk       Kind = "ask"
-	KindOffer     Kind = "offer"
-	KindSocket    Kind = "socket"
-	KindOffered   Kind = "offered"
-	KindReady     Kind = "ready"
-	KindFailed    Kind = "failed" // instead of any, from either process
-	KindGo        Kind = "go"
-	KindServing   Kind = "serving"
-	KindPublish   Kind = "publish"
-	KindDrain     Kind = "drain"
-	KindDrained   Kind = "drained"
-	KindUndrain   Kind = "undrain"
-	KindOrdered   Kind = "ordered"
-	KindDatagrams Kind = "datagrams"
-	KindProgress  Kind = "progress"
-	KindStopping  Kind = "stopping"
-	KindDismiss   Kind = "dismiss"
+	KindAsk        Kind = "ask"
+	KindOffer      Kind = "offer"
+	KindSocket     Kind = "socket"
+	KindOffered    Kind = "offered"
+	KindReady      Kind = "ready"
+	KindFailed     Kind = "failed" // instead of any, from either process
+	KindGo         Kind = "go"
+	KindServing    Kind = "serving"
+	KindPublish    Kind = "publish"
+	KindDrain      Kind = "drain"
+	KindDrained    Kind = "drained"
+	KindUndrain    Kind = "undrain"
+	KindAskChanges Kind = "ask changes"
+	KindChanges    Kind = "changes"
+	KindOrdered    Kind = "ordered"
+	KindDatagrams  Kind = "datagrams"
+	KindProgress   Kind = "progress"
+	KindStopping   Kind = "stopping"
+	KindDismiss    Kind = "dismiss"
 )
 
 // Ask is what a new process asks with.
@@ -167,6 +171,17 @@ type Drained struct {
 // Undrain ends a Drain.
 type Undrain struct {
 	ID uint64 `json:"id"`
+}
+
+// AskChanges asks what is under way.
+type AskChanges struct {
+	ID uint64 `json:"id"`
+}
+
+// Changes answers an AskChanges.
+type Changes struct {
+	ID       uint64          `json:"id"`
+	Services json.RawMessage `json:"services"` // as Live.Changes, by service
 }
 
 // Progress says what the old process still has.

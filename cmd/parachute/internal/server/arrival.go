@@ -29,8 +29,9 @@ type arrival struct {
 	recalled  chan error    // gets why it serves again, if it has not waited for this one
 
 	mu       sync.Mutex // guards the fields below
-	last     uint64     // number of the last Drain
+	last     uint64     // number of the last Drain or AskChanges
 	drains   map[uint64]chan handover.Drained
+	asked    map[uint64]chan changes
 	progress handover.Progress
 	changed  chan struct{} // closed when progress has changed
 }
@@ -109,6 +110,7 @@ func (c *Config) arrive(conn handover.Conn) (*arrival, error) {
 		gone:      make(chan struct{}),
 		recalled:  make(chan error, 1),
 		drains:    make(map[uint64]chan handover.Drained),
+		asked:     make(map[uint64]chan changes),
 		progress:  handover.Progress{Requests: 1}, // until it is told
 		changed:   make(chan struct{}),
 	}
@@ -325,6 +327,11 @@ func (a *arrival) run() {
 			var drained handover.Drained
 			if m.Decode(&drained) == nil {
 				a.endDrain(drained)
+			}
+		case handover.KindChanges:
+			var c handover.Changes
+			if m.Decode(&c) == nil {
+				a.endAsk(c)
 			}
 		case handover.KindFailed:
 			var failed handover.Failed

@@ -438,6 +438,11 @@ func (s *server) follow(d *departure, m *handover.Message) (guarded bool) {
 		if m.Decode(&undrain) == nil {
 			s.undrain(undrain.ID)
 		}
+	case handover.KindAskChanges:
+		var asked handover.AskChanges
+		if m.Decode(&asked) == nil {
+			s.followers.Go(func() { s.tellChanges(d, asked) })
+		}
 	case handover.KindStopping, handover.KindDismiss:
 		return false
 	}

@@ -439,6 +439,7 @@ func newServer(c Config, p parts) *server {
 	s.control.Handover = control.Handover{Upgrade: s.upgrader.upgrade, TakeOver: s.upgrader.takeOver}
 	s.control.Logs = logsOf(p.log)
 	s.control.Stopping, s.control.Succeeded = s.progress, s.listeners.closeOwn
+	s.control.Before = s.changesBefore
 	options := parachute.Options{
 		Logger:          s.logger,
 		CommitDelta:     s.commits.commit,
