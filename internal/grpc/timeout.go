@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// maxTimeoutDigits is how many digits a timeout may have.
-const maxTimeoutDigits = 8
+// timeoutDigits is how many digits a timeout has at most.
+const timeoutDigits = 8
 
 // Timeout returns how long the client of a call with the header h waits for its end,
 // from when it sent that. It reports false if h does not say so, or not as gRPC has it.
 func Timeout(h http.Header) (time.Duration, bool) {
 	s := h.Get("Grpc-Timeout")
-	if len(s) < 2 || len(s) > maxTimeoutDigits+1 {
+	if len(s) < 2 || len(s) > timeoutDigits+1 {
 		return 0, false
 	}
 	number, unit := s[:len(s)-1], unitOf(s[len(s)-1])
