@@ -22,7 +22,7 @@ import (
 func TestLookupAndPickAllocateNothing(t *testing.T) {
 	is := is.New(t)
 	table, hosts := tableOf(1000)
-	is.Equal(testing.AllocsPerRun(100, func() { table.sites.Match(hosts[7]) }), 0.0)
+	is.Equal(testing.AllocsPerRun(100, func() { table.Match(hosts[7]) }), 0.0)
 	v := newVersion(Status{}, wants{}, newGroup([]*target{idle(), idle(), idle()}, nil, ""))
 	is.Equal(testing.AllocsPerRun(100, func() { v.main.Pick(0, nil, false, affinity.Visitor{}) }), 0.0)
 }

@@ -77,7 +77,7 @@ func serving(n int) (*Proxy, string) {
 		main.Writers[0].Exchange = nothing()
 		services[name] = newVersion(Status{Service: name, Generation: 1}, wants{Claims: []hostname.Claim{{Host: host}}}, main)
 	}
-	p.router.routes.PublishFirst(newTable(services), 1)
+	p.router.routes.PublishFirst(newTable(services, nil, 10), 1)
 	return p, host
 }
 
@@ -127,7 +127,7 @@ func guarding(b *testing.B, n int) (server, client *tls.Config) {
 		v.certificates = certificate.Shared(fixedSource{of: loaded.Certificate()})
 		services[name] = v
 	}
-	p.router.routes.PublishFirst(newTable(services), 1)
+	p.router.routes.PublishFirst(newTable(services, nil, 10), 1)
 	return p.TLSConfig(), &tls.Config{ServerName: host, RootCAs: ca.Pool()}
 }
 

@@ -422,7 +422,7 @@ func (t *onTrial) isOf(v *version) bool {
 // isJudged implements trial.Trial.IsJudged. What is halted is not judged, nor by what was
 // seen before it was resumed.
 func (t *onTrial) isJudged() (since time.Time, ok bool) {
-	v := t.proxy.router.routes.Load().services[t.about.Service]
+	v := t.proxy.router.routes.Load().Services()[t.about.Service]
 	if v == nil || v.isHalted() || !t.isOf(v) {
 		return time.Time{}, false
 	}
@@ -457,7 +457,7 @@ func (t *target) failure(r *backend.Result) string {
 // unhealthy returns the addresses of those targets that the change brought which are
 // among failing, or do not pass their probes.
 func (t *onTrial) unhealthy(failing []*target) (addresses []string) {
-	v := t.proxy.router.routes.Load().services[t.about.Service]
+	v := t.proxy.router.routes.Load().Services()[t.about.Service]
 	if v == nil || !t.isOf(v) {
 		return nil // a newer change has let go of them
 	}
@@ -572,7 +572,7 @@ func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
 		lanes.Drain(gate.Limits{Requests: limits.Drain, Streams: math.MaxInt64}, over)
 	}); {
 	case takenBack:
-		p.retire(about, t.failed, p.router.routes.Load().services[about.Service], limits)
+		p.retire(about, t.failed, p.router.routes.Load().Services()[about.Service], limits)
 		return t.why
 	case err != nil:
 		return err
@@ -627,7 +627,7 @@ func (t *onTrial) bake(next *version, drain func(over <-chan struct{})) (takenBa
 				return false, faultf(ErrUndecided, "the proxy is replaced while the version bakes; the bake goes on in the next one")
 			}
 			p.router.changes.Leave()
-			current := p.router.routes.Load().services[e.Service]
+			current := p.router.routes.Load().Services()[e.Service]
 			if current == nil || current.fallback != next.fallback || !t.isOf(current) {
 				return false, errBakeEnded
 			}
@@ -670,7 +670,7 @@ func (t *onTrial) step(percent int, d *Deployment) (takenBack bool, err error) {
 					return false, errCanaryStays
 				}
 				p.router.changes.Leave()
-				current := p.router.routes.Load().services[e.Service]
+				current := p.router.routes.Load().Services()[e.Service]
 				if current == nil || current.rollout == nil || current.rollout.tally != rollout || current.main.tally != main {
 					return false, errCanaryEnded
 				}
@@ -734,7 +734,7 @@ func (p *Proxy) bakeRestored(v *version) {
 // tryOut has visitors try the rollout of d, in one step after the other, and promotes it.
 func (p *Proxy) tryOut(about Event, d *Deployment, base *version) error {
 	defer p.router.underWay.Begin(phase{service: d.Service, change: changeOf(EventBaking, about)})()
-	v := p.router.routes.Load().services[d.Service]
+	v := p.router.routes.Load().Services()[d.Service]
 	if v == nil || v.rollout == nil {
 		return errCanaryEnded
 	}

@@ -379,11 +379,11 @@ func (p *Proxy) Services() []Status {
 	table := p.router.routes.Load()
 	changes := p.router.changesUnderWay()
 	at := time.Since(p.began)
-	all := table.statuses()
+	all := table.Statuses()
 	for i := range all {
 		s := &all[i]
 		s.Figures, s.History = nil, nil
-		s.Live = table.services[s.Service].live(at)
+		s.Live = table.Services()[s.Service].live(at)
 		s.Live.Changes = changes[s.Service]
 	}
 	return all
@@ -426,9 +426,7 @@ func (p *Proxy) Restore(services []Status) error {
 			owners.Add(s.Service, &v.wants)
 		}
 	}
-	first := newTable(restored)
-	first.removed = removed
-	if p.router.routes.PublishFirst(first, generation) {
+	if p.router.routes.PublishFirst(newTable(restored, removed, p.options.KeepHistory), generation) {
 		p.bakeOn(restored)
 	} else {
 		for _, v := range restored {
@@ -511,7 +509,7 @@ func (p *Proxy) close() {
 	if err := p.CommitHistory(); err != nil && !errors.Is(err, ErrClosed) && p.options.Logger != nil {
 		p.options.Logger.Warn("the figures of the history are lost since the last change of each service", "error", err)
 	}
-	served := p.router.routes.Close(&table{closed: true})
+	served := p.router.routes.Close(&table{IsClosed: true})
 	for _, v := range served {
 		if v.isHalted() {
 			close(v.resumed) // nothing is waited for any more
@@ -568,7 +566,7 @@ func (p *Proxy) refuse(verb, service string, err error) error {
 		return refused
 	}
 	e := refused.(*verbose.Wrapped)
-	v := p.router.routes.Load().services[service]
+	v := p.router.routes.Load().Services()[service]
 	switch e.After = "nothing was changed"; {
 	case v == nil && checkServiceName(service) == nil:
 		e.After += "; " + service + " is not deployed"

@@ -20,24 +20,58 @@ import (
 	"github.com/shahnk19/parachute/internal/grpc"
 	"github.com/shahnk19/parachute/internal/healthcheck"
 	"github.com/shahnk19/parachute/internal/history"
-	"github.com/shahnk19/parachute/internal/hostname"
-	"github.com/shahnk19/parachute/internal/issuer"
 	"github.com/shahnk19/parachute/internal/pages"
+	"github.com/shahnk19/parachute/internal/publish"
 	"github.com/shahnk19/parachute/internal/reason"
-	"github.com/shahnk19/parachute/internal/redirects"
+	"github.com/shahnk19/parachute/internal/registry"
 	"github.com/shahnk19/parachute/internal/routing"
 	"github.com/shahnk19/parachute/internal/rules"
+	"github.com/shahnk19/parachute/internal/underway"
 	"github.com/shahnk19/parachute/internal/upstream"
 	"github.com/shahnk19/parachute/internal/waiting"
 )
 
-// A table says which version of which service answers for a host and a path.
-// It never changes once it is published.
-type table struct {
-	services map[string]*version // by name; those of sites
-	removed  history.Removals    // what was served, the latest first, by services that are no more
-	sites    routing.Table[*version]
-	closed   bool // nobody is served any more
+// A table says which version of which service answers for a host and a path, and what
+// the services have served before. It never changes once it is published.
+type table = registry.Table[*version, Status]
+
+// newTable returns the table of these versions, no two of which have the same claim, and
+// of the services that were removed.
+func newTable(services map[string]*version, removed history.Removals, keepHistory int) *table {
+	return registry.New(services, removed, registry.Settings[Status]{KeepHistory: keepHistory, Removed: func(service string, past []Past) Status {
+		return Status{Service: service, State: StateRemoved, History: past}
+	}})
+}
+
+// A router has the newest table, and orders the changes that replace it.
+type router struct {
+	changes  *publish.Book[wants]
+	routes   *publish.Publisher[table, version, wants]
+	underWay underway.Register[phase]
+}
+
+func newRouter(o *Options) *router {
+	superseded := func(by uint64) error {
+		return faultf(ErrSuperseded, "superseded by generation %d of the service, which was asked for later", by)
+	}
+	tables := publish.Snapshots[table, version]{
+		Versions: func(t *table) map[string]*version { return t.Services() },
+		Next: func(t *table, changes map[string]*version) *table {
+			for service, v := range changes {
+				if v != nil {
+					v.setPredecessor(t.Services()[service])
+				}
+			}
+			return t.Next(changes)
+		},
+		Commit:   o.commit,
+		Replaced: (*version).announceReplaced,
+	}
+	if follow := o.Predecessor.Follow; follow != nil {
+		tables.Published = func(service string, v *version) { follow(service, v.copyStatus()) }
+	}
+	changes := publish.NewBook[wants](superseded, ErrClosed)
+	return &router{changes: changes, routes: publish.New(changes, newTable(map[string]*version{}, nil, o.KeepHistory), tables)}
 }
 
 // A site answers for one host, for all hosts that match one wildcard, or for
@@ -182,11 +216,11 @@ func (q *request) serve() {
 	}
 	for {
 		table := q.proxy.router.routes.Load()
-		if table.closed {
+		if table.IsClosed {
 			q.refuse(reason.Closed, ErrClosed)
 			return
 		}
-		site := table.sites.Match(r.Host)
+		site := table.Match(r.Host)
 		if q.isMisdirected(table, site) {
 			q.refuseLast(reason.Misdirected, nil)
 			return
@@ -239,20 +273,6 @@ func (q *request) findVersion(s *site) *site {
 		o.Client = q.client.Addr
 	}
 	return s
-}
-
-// answerChallenge answers a certificate authority that checks whether the host
-// is served here. It reports whether the request was such a check.
-func (q *request) answerChallenge() bool {
-	token, ok := issuer.CutToken(q.target)
-	if !ok {
-		return false
-	}
-	answer, ok := q.proxy.certificates.issuers.Token(q.r.Context(), hostname.Canonical(q.r.Host), token)
-	if ok {
-		q.replyText(reason.Challenge, string(answer))
-	}
-	return ok
 }
 
 // notFound answers a request that no service claims.
@@ -567,11 +587,6 @@ func (q *request) newAnswerEditor(forget func()) *answer.Editor {
 		HasReaders: hasReaders,
 		Release:    q.group.release,
 	}}
-}
-
-// redirectTo answers with a redirect that keeps the method.
-func (q *request) redirectTo(location string) {
-	q.refuse(redirects.Answer(q.w.Header(), q.r.Method, location), nil)
 }
 
 // refuse answers the request in its target's place, as why says.

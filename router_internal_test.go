@@ -23,7 +23,7 @@ func tableOf(n int) (*table, []string) {
 		services[name] = newVersion(Status{Service: name}, wants{Claims: []hostname.Claim{{Host: host}}}, group{})
 		hosts = append(hosts, host)
 	}
-	return newTable(services), hosts
+	return newTable(services, nil, 10), hosts
 }
 
 // idle returns a target that is not probed and to which nothing is sent.
@@ -39,7 +39,7 @@ func TestShutdownClosesTheGatesOfIdleVersionsToo(t *testing.T) {
 	is := is.New(t)
 	p := New(Options{})
 	v := newVersion(Status{Service: "web"}, wants{Claims: []hostname.Claim{{}}}, newGroup([]*target{idle()}, nil, ""))
-	is.True(p.router.routes.PublishFirst(newTable(map[string]*version{"web": v}), 1))
+	is.True(p.router.routes.PublishFirst(newTable(map[string]*version{"web": v}, nil, 10), 1))
 	lane := v.main.Pick(0, nil, false, affinity.Visitor{})
 	is.NoErr(p.Shutdown(t.Context()))
 	_, ok := lane.Enter()
@@ -53,7 +53,7 @@ func BenchmarkLookup(b *testing.B) {
 			b.ReportAllocs()
 			host := hosts[n/2]
 			for b.Loop() {
-				if table.sites.Match(host) == nil {
+				if table.Match(host) == nil {
 					b.Fatal("not found")
 				}
 			}
@@ -62,7 +62,7 @@ func BenchmarkLookup(b *testing.B) {
 			b.ReportAllocs()
 			i := 0
 			for b.Loop() {
-				if table.sites.Match(hosts[i]) == nil {
+				if table.Match(hosts[i]) == nil {
 					b.Fatal("not found")
 				}
 				if i += 7919; i >= n { // a prime: the order is not that of memory

@@ -19,12 +19,10 @@ import (
 	"github.com/shahnk19/parachute/internal/deep"
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
-	"github.com/shahnk19/parachute/internal/histogram"
 	"github.com/shahnk19/parachute/internal/history"
 	"github.com/shahnk19/parachute/internal/interrupted"
 	"github.com/shahnk19/parachute/internal/publish"
 	"github.com/shahnk19/parachute/internal/routing"
-	"github.com/shahnk19/parachute/internal/underway"
 	"github.com/shahnk19/parachute/internal/verbose"
 	"github.com/shahnk19/parachute/internal/waiting"
 )
@@ -32,10 +30,10 @@ import (
 // amend deploys what change makes of what the service serves.
 func (p *Proxy) amend(ctx context.Context, service string, change func(*Deployment) error) error {
 	table := p.router.routes.Load()
-	if table.closed {
+	if table.IsClosed {
 		return ErrClosed
 	}
-	current := table.services[service]
+	current := table.Services()[service]
 	if current == nil {
 		return faultf(ErrNotFound, "no such service, so there is nothing to keep: deploy it first")
 	}
@@ -71,15 +69,15 @@ func (p *Proxy) check(ctx context.Context, d Deployment) (different Difference, 
 		return Difference{}, err
 	}
 	table := p.router.routes.Load()
-	if table.closed {
+	if table.IsClosed {
 		return Difference{}, ErrClosed
 	}
 	if err = p.router.changes.Look(func(pending iter.Seq2[string, wants]) error {
-		return conflictError(table.sites.Conflict(s.Service, s.wants, pending))
+		return conflictError(table.Conflict(s.Service, s.wants, pending))
 	}); err != nil {
 		return Difference{}, err
 	}
-	current := table.services[s.Service]
+	current := table.Services()[s.Service]
 	if err := current.accepts(&s.Deployment); err != nil {
 		return Difference{}, err
 	}
@@ -123,7 +121,7 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment, base *version) error {
 	if err != nil {
 		return err
 	}
-	if current := p.router.routes.Load().services[s.Service]; len(s.Canary.Steps) > 0 && current.checkChangeable() == nil {
+	if current := p.router.routes.Load().Services()[s.Service]; len(s.Canary.Steps) > 0 && current.checkChangeable() == nil {
 		return p.canary(ctx, s, base)
 	}
 	m := &member{publication: publication{Name: s.Service}, spec: s, isAlone: true, base: base}
@@ -205,13 +203,13 @@ func (p *Proxy) apply(ctx context.Context, deployments []Deployment, remove []st
 // plan returns what Apply is about, sorted by the names of the services.
 func (p *Proxy) plan(ctx context.Context, deployments []Deployment, remove []string) ([]*member, error) {
 	table := p.router.routes.Load()
-	if table.closed {
+	if table.IsClosed {
 		return nil, ErrClosed
 	}
 	all := make(map[string]*member)
 	var errs []error
 	for _, d := range deployments {
-		current := table.services[d.Service]
+		current := table.Services()[d.Service]
 		s, err := p.parse(d)
 		if err == nil {
 			err = p.checkElsewhere(ctx, s.targets)
@@ -233,8 +231,8 @@ func (p *Proxy) plan(ctx context.Context, deployments []Deployment, remove []str
 		switch {
 		case all[name] != nil && all[name].spec != nil:
 			errs = append(errs, ofService(name, faultf(ErrInvalid, "it is to be deployed and to be removed")))
-		case table.services[name] != nil:
-			all[name] = &member{current: table.services[name], publication: publication{Name: name}}
+		case table.Services()[name] != nil:
+			all[name] = &member{current: table.Services()[name], publication: publication{Name: name}}
 		}
 	}
 	if err := verbose.Join(errs...); err != nil {
@@ -277,7 +275,7 @@ func (p *Proxy) retireMember(m *member) {
 
 // replaceAll publishes what members are to serve as soon as it may, together.
 func (p *Proxy) replaceAll(ctx context.Context, members []*member) (err error) {
-	served := p.router.routes.Load().services
+	served := p.router.routes.Load().Services()
 	var all []*publication
 	for _, m := range members {
 		all, m.about = append(all, &m.publication), m.event()
@@ -348,7 +346,7 @@ func (p *Proxy) bringIn(m *member) {
 // probe is an event.
 func (p *Proxy) start(status Status, s *spec, waiting bool) (*version, *monitor) {
 	main, m := p.newGroup(status.Service, status.Generation, s, waiting)
-	if current := p.router.routes.Load().services[status.Service]; current != nil {
+	if current := p.router.routes.Load().Services()[status.Service]; current != nil {
 		main.inherit(&current.main)
 	}
 	v := p.newVersion(status, s, main)
@@ -379,7 +377,7 @@ func (p *Proxy) newGroup(service string, generation uint64, s *spec, waiting boo
 	})
 	m.generation.Store(generation)
 	m.shortages = p.shortages
-	current := p.router.routes.Load().services[service]
+	current := p.router.routes.Load().Services()[service]
 	var targets []*target
 	for _, at := range s.targets {
 		t := p.newTarget(at, s, m)
@@ -631,10 +629,10 @@ func (p *Proxy) update(ctx context.Context, res *reserved, service string, kind 
 // of the change, which it is called for at the end, with what every event has.
 func (p *Proxy) rollOut(ctx context.Context, service string, part publish.Part, r Rollout, then func(about Event) error) error {
 	table := p.router.routes.Load()
-	if table.closed {
+	if table.IsClosed {
 		return ErrClosed
 	}
-	current := table.services[service]
+	current := table.Services()[service]
 	if err := current.checkChangeable(); err != nil {
 		return err
 	}
@@ -743,10 +741,10 @@ func (p *Proxy) endRollout(ctx context.Context, service string) error {
 // serve until then. was is the number that the change had until now; 0: none.
 func (p *Proxy) promote(ctx context.Context, service string, base *version, was uint64) error {
 	table := p.router.routes.Load()
-	if table.closed {
+	if table.IsClosed {
 		return ErrClosed
 	}
-	current := table.services[service]
+	current := table.Services()[service]
 	if err := current.checkChangeable(); err != nil {
 		return err
 	}
@@ -973,32 +971,6 @@ func (p *Proxy) commitLater(service string, generation uint64, refused error) {
 		Err: fmt.Errorf("what serves could not be kept, and would not be there after a restart; it is tried again: %w", refused)})
 }
 
-// A router has the newest table, and orders the changes that replace it.
-type router struct {
-	changes  *publish.Book[wants]
-	routes   *publish.Publisher[table, version, wants]
-	underWay underway.Register[phase]
-}
-
-func newRouter(o *Options) *router {
-	superseded := func(by uint64) error {
-		return faultf(ErrSuperseded, "superseded by generation %d of the service, which was asked for later", by)
-	}
-	tables := publish.Snapshots[table, version]{
-		Versions: func(t *table) map[string]*version { return t.services },
-		Next: func(t *table, changes map[string]*version) *table {
-			return t.next(changes, o.KeepHistory)
-		},
-		Commit:   o.commit,
-		Replaced: (*version).announceReplaced,
-	}
-	if follow := o.Predecessor.Follow; follow != nil {
-		tables.Published = func(service string, v *version) { follow(service, v.copyStatus()) }
-	}
-	changes := publish.NewBook[wants](superseded, ErrClosed)
-	return &router{changes: changes, routes: publish.New(changes, newTable(map[string]*version{}), tables)}
-}
-
 // A reserved change of a service; its Number is the generation.
 type reserved = publish.Reservation[wants]
 
@@ -1015,7 +987,7 @@ const (
 // or reserved for one, or where the services of a host would contradict each other.
 func (r *router) reserve(ctx context.Context, service string, part publish.Part, w wants) (*reserved, context.Context, error) {
 	return r.changes.Reserve(ctx, service, part, w, func(pending iter.Seq2[string, wants]) error {
-		return conflictError(r.routes.Load().sites.Conflict(service, w, pending))
+		return conflictError(r.routes.Load().Conflict(service, w, pending))
 	})
 }
 
@@ -1048,155 +1020,13 @@ type publication = publish.Publication[version, wants]
 // something was only counted.
 func (o *Options) commit(previous, t *table, changed ...string) error {
 	switch {
-	case len(changed) == 0 && len(t.services) == 0:
+	case len(changed) == 0 && len(t.Services()) == 0:
 	case o.CommitDelta != nil:
-		d := Delta{All: t.all, Removed: previous.removed.Missing(t.removed)}
-		d.Removed = slices.DeleteFunc(d.Removed, func(name string) bool { return t.services[name] != nil })
-		for _, name := range changed {
-			isThere := t.services[name] != nil
-			if !isThere {
-				d.Removed = append(d.Removed, name)
-			}
-			if isThere || t.removed[name] != nil {
-				d.Changed = append(d.Changed, t.kept(name))
-			}
-		}
-		return o.CommitDelta(d)
+		return o.CommitDelta(Delta(t.Delta(previous, changed...)))
 	case o.Commit != nil && len(changed) > 0:
-		return o.Commit(t.statuses())
+		return o.Commit(t.Statuses())
 	}
 	return nil
-}
-
-// all yields what a restart must restore: the services, and then what is known of
-// those that were removed, each by name.
-func (t *table) all(yield func(Status) bool) {
-	for _, name := range slices.Concat(slices.Sorted(maps.Keys(t.services)), slices.Sorted(maps.Keys(t.removed))) {
-		if !yield(t.kept(name)) {
-			return
-		}
-	}
-}
-
-// statuses returns those of all that are services.
-func (t *table) statuses() (all []Status) {
-	for _, name := range slices.Sorted(maps.Keys(t.services)) {
-		all = append(all, t.kept(name))
-	}
-	return all
-}
-
-// kept returns what a restart must restore of a service that is there or was removed.
-func (t *table) kept(service string) Status {
-	v := t.services[service]
-	if v == nil {
-		return Status{Service: service, State: StateRemoved, History: t.removed[service]}
-	}
-	s := v.status.clone()
-	if f := cmp.Or(s.Figures, new(Figures)).Plus(v.counted()); f.Requests > 0 {
-		s.Figures = &f
-	}
-	return s
-}
-
-// newTable returns the table of these versions, no two of which have the same
-// claim.
-func newTable(services map[string]*version) *table {
-	return &table{services: services, sites: routing.New(services)}
-}
-
-// with returns the table in which these versions serve in place of those that t has of
-// their services; nil stands for none.
-func (t *table) with(changes map[string]*version) *table {
-	sites := t.sites.With(changes)
-	return &table{services: sites.Services(), sites: sites, removed: t.removed}
-}
-
-// next returns the table after t, in which these versions serve in place of those that t
-// has of their services; nil stands for none. It knows what they have served before.
-func (t *table) next(changes map[string]*version, keepHistory int) *table {
-	next := t.with(changes)
-	for _, service := range slices.Sorted(maps.Keys(changes)) {
-		previous, v := t.services[service], changes[service]
-		if v != nil {
-			v.setPredecessor(previous)
-		}
-		next.remember(service, previous, v, keepHistory)
-	}
-	return next
-}
-
-// counted returns what counts the requests to v's main targets.
-func (v *version) counted() (all []*histogram.Total) {
-	for _, t := range v.main.Targets() {
-		all = append(all, t.served.Load())
-	}
-	return all
-}
-
-// past returns what v serves, as History tells of it.
-func (v *version) past() Past {
-	s := &v.status
-	return Past{
-		Service: s.Service, Generation: s.Generation, Release: s.Deployment.Release, By: s.Deployment.By, Restores: s.Restores,
-		Targets:  slices.Concat(s.Deployment.Targets, s.Deployment.ReadTargets),
-		Switched: s.Switched, Figures: *cmp.Or(s.Figures, new(Figures)), Counted: v.counted(),
-	}
-}
-
-// ended returns what v has served until next, which may be nil, took its place.
-func (v *version) ended(next *version) Past {
-	end := EndReplaced
-	switch {
-	case next == nil:
-		end = EndRemoved
-	case next.status.Restores != 0:
-		end = EndTakenBack
-	}
-	h := v.past().EndedAs(end, time.Now().Round(0))
-	h.Deployment, _ = json.Marshal(v.status.Deployment) // it came as JSON, or could have
-	return h
-}
-
-// remember has t, in which next has just taken the place of previous, know what the
-// service has served before. T is not published yet.
-func (t *table) remember(service string, previous, next *version, most int) {
-	past := t.removed[service]
-	switch {
-	case previous != nil && next != nil && previous.status.Generation == next.status.Generation:
-		return // it serves the same
-	case previous != nil:
-		past = append([]Past{previous.ended(next)}, previous.status.History...)
-	}
-	if next == nil {
-		t.removed = t.removed.With(service, past[:min(len(past), most)])
-		return
-	}
-	if next.status.Restores != 0 {
-		for _, t := range next.main.Targets() { // which have served before
-			t.served.Store(new(histogram.Total))
-		}
-	}
-	next.status.Switched, next.status.History = time.Now().Round(0), past[:min(len(past), most-1)]
-	t.removed = t.removed.Without(service)
-}
-
-// history returns what is known of the deployments of a service or, if it is empty, of
-// all, by name: the latest first. The caller may change it, but for what is in it.
-func (t *table) history(service string) []Past {
-	names := []string{service}
-	if service == "" {
-		names = slices.AppendSeq(slices.Collect(maps.Keys(t.services)), maps.Keys(t.removed))
-		slices.Sort(names)
-	}
-	all := []Past{}
-	for _, name := range names {
-		if v := t.services[name]; v != nil {
-			all = append(append(all, v.past()), v.status.History...)
-		}
-		all = append(all, t.removed[name]...)
-	}
-	return all
 }
 
 // A Past is a deployment of a service that was switched to: its Service, Generation,
@@ -1225,7 +1055,7 @@ type Figures = history.Figures
 // knows nothing. How many it knows, Options.KeepHistory says; of those services that
 // were removed it knows the last hundred. Past.Deployment is nil: it may have secrets.
 func (p *Proxy) History(service string) ([]Past, error) {
-	all := p.router.routes.Load().history(service)
+	all := p.router.routes.Load().History(service)
 	if len(all) == 0 && service != "" {
 		return nil, describe("history", service, ErrNotFound)
 	}
@@ -1247,7 +1077,7 @@ type Rollback struct {
 // what how.To says, and ErrNotFound where there is no history.
 func (p *Proxy) Rollback(ctx context.Context, service string, how Rollback) error {
 	table := p.router.routes.Load()
-	past, err := history.Choose(table.history(service), how.To)
+	past, err := history.Choose(table.History(service), how.To)
 	switch {
 	case errors.Is(err, history.ErrEmpty):
 		err = ErrNotFound

@@ -3,6 +3,7 @@ package parachute
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"net/netip"
 	"slices"
@@ -233,7 +234,7 @@ func (p *Proxy) strays() laneSet {
 // idle reports whether nobody is inside.
 func (p *Proxy) idle() bool {
 	all := p.strays()
-	for _, v := range p.router.routes.Load().services {
+	for _, v := range p.router.routes.Load().Services() {
 		all = append(append(all, v.lanes()...), v.leaving...)
 	}
 	requests, streams := all.Inside()
@@ -739,4 +740,53 @@ func (v *version) allCertificates() (all []*certificate.Set) {
 		}
 	}
 	return all
+}
+
+// Number implements registry.Version.
+func (v *version) Number() uint64 { return v.status.Generation }
+
+// Kept implements registry.Version: it returns the status with what was counted until now.
+func (v *version) Kept() Status {
+	s := v.status.clone()
+	if f := cmp.Or(s.Figures, new(Figures)).Plus(v.counted()); f.Requests > 0 {
+		s.Figures = &f
+	}
+	return s
+}
+
+// counted returns what counts the requests to v's main targets.
+func (v *version) counted() (all []*histogram.Total) {
+	for _, t := range v.main.Targets() {
+		all = append(all, t.served.Load())
+	}
+	return all
+}
+
+// Record implements registry.Version.
+func (v *version) Record() Past {
+	s := &v.status
+	return Past{
+		Service: s.Service, Generation: s.Generation, Release: s.Deployment.Release, By: s.Deployment.By, Restores: s.Restores,
+		Targets:  slices.Concat(s.Deployment.Targets, s.Deployment.ReadTargets),
+		Switched: s.Switched, Figures: *cmp.Or(s.Figures, new(Figures)), Counted: v.counted(),
+	}
+}
+
+// Deployed implements registry.Version.
+func (v *version) Deployed() json.RawMessage {
+	d, _ := json.Marshal(v.status.Deployment) // it came as JSON, or could have
+	return d
+}
+
+// Earlier implements registry.Version.
+func (v *version) Earlier() []Past { return v.status.History }
+
+// Begin implements registry.Version.
+func (v *version) Begin(switched time.Time, earlier []Past) {
+	if v.status.Restores != 0 {
+		for _, t := range v.main.Targets() { // which have served before
+			t.served.Store(new(histogram.Total))
+		}
+	}
+	v.status.Switched, v.status.History = switched, earlier
 }

@@ -22,6 +22,8 @@ import (
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/issuer"
 	"github.com/shahnk19/parachute/internal/keypair"
+	"github.com/shahnk19/parachute/internal/reason"
+	"github.com/shahnk19/parachute/internal/redirects"
 	"github.com/shahnk19/parachute/internal/routing"
 	"github.com/shahnk19/parachute/internal/trust"
 	"github.com/shahnk19/parachute/internal/verbose"
@@ -248,7 +250,7 @@ func checkTogether(members []*member, served *table, pending iter.Seq2[string, w
 		}
 	}
 	var errs []error
-	for service, conflict := range served.sites.Conflicts(changes, pending) {
+	for service, conflict := range served.Conflicts(changes, pending) {
 		errs = append(errs, ofService(service, conflictError(conflict)))
 	}
 	return verbose.Join(errs...)
@@ -301,6 +303,11 @@ func (q *request) redirect(t *table, s *site) bool {
 	return ok
 }
 
+// redirectTo answers with a redirect that keeps the method.
+func (q *request) redirectTo(location string) {
+	q.refuse(redirects.Answer(q.w.Header(), q.r.Method, location), nil)
+}
+
 // newOrigin returns the origin that a request for s is redirected to, and whether it
 // is redirected: to https, to the canonical host, or to both in one step. It is
 // redirected to https only if the handshake is likely to succeed. To find that out,
@@ -309,7 +316,7 @@ func (q *request) newOrigin(t *table, s *site) (origin string, ok bool) {
 	name, isSecure := hostname.Canonical(q.r.Host), q.client.IsSecure(q.r)
 	host, to := name, s
 	if canonical := s.Policy.Canonical; canonical != "" && canonical != name {
-		host, to = canonical, t.sites.Match(canonical)
+		host, to = canonical, t.Match(canonical)
 	}
 	toHTTPS := !isSecure && !q.entrance.isOwn() && to.Policy.TLS.IsOn() && !to.Policy.TLS.NoRedirect &&
 		certificateSet(to).Expects(q.r.Context(), to.Host, host, q.client.Addr)
@@ -457,6 +464,20 @@ func (c *certificates) issued(name string, err error) {
 	c.notify(e)
 }
 
+// answerChallenge answers a certificate authority that checks whether the host
+// is served here. It reports whether the request was such a check.
+func (q *request) answerChallenge() bool {
+	token, ok := issuer.CutToken(q.target)
+	if !ok {
+		return false
+	}
+	answer, ok := q.proxy.certificates.issuers.Token(q.r.Context(), hostname.Canonical(q.r.Host), token)
+	if ok {
+		q.replyText(reason.Challenge, string(answer))
+	}
+	return ok
+}
+
 // certificatesOf describes the certificates that are served on s, which has some.
 func certificatesOf(s *site) (all []Certificate) {
 	for name, known := range certificateSet(s).Known(s.Host) {
@@ -480,9 +501,9 @@ func (p *Proxy) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error
 		return p.certificates.issuers.Challenge(hello, name), nil
 	}
 	t := p.router.routes.Load()
-	s := t.sites.Unnamed()
+	s := t.Unnamed()
 	if name != "" {
-		s = t.sites.Match(name)
+		s = t.Match(name)
 	}
 	if certificates := certificateSet(s); certificates != nil {
 		if c := certificates.Await(hello, s.Host, name, handshakeLimit); c != nil {
@@ -510,7 +531,7 @@ func (q *request) isMisdirected(t *table, s *site) bool {
 		return false
 	}
 	sni, name := hostname.Canonical(q.r.TLS.ServerName), hostname.Canonical(q.r.Host)
-	return sni != name && !sharesTLS(s, name, t.sites.Match(sni), sni)
+	return sni != name && !sharesTLS(s, name, t.Match(sni), sni)
 }
 
 // sharesTLS reports whether name is served with the same TLS settings and the same
@@ -532,7 +553,7 @@ func sharesTLS(s *site, name string, other *site, sni string) bool {
 // to their name.
 func (p *Proxy) Certificates() []Certificate {
 	all := []Certificate{}
-	for s := range p.router.routes.Load().sites.Sites() {
+	for s := range p.router.routes.Load().Sites() {
 		if certificateSet(s) != nil {
 			all = append(all, certificatesOf(s)...)
 		}

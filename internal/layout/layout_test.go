@@ -51,7 +51,7 @@ var rootFiles = []string{
 // assemblies put several mechanisms together, where the root would have to. They know
 // nothing of services, and nobody stands on them but the root: a mechanism that another
 // needs a part of has that part in a leaf.
-var assemblies = []string{"internal/backend", "internal/rules"}
+var assemblies = []string{"internal/backend", "internal/registry", "internal/rules"}
 
 // entries are what else may lie there.
 var entries = []string{
@@ -131,7 +131,7 @@ func TestFilesAreNoLongerThanOneSubjectTakes(t *testing.T) {
 func mostLines(name string) int {
 	switch {
 	case name == "service.go":
-		return 1290
+		return 1110
 	case path.Dir(name) == ".":
 		return 800
 	}
