@@ -668,6 +668,9 @@ func (p *Proxy) parse(d Deployment) (*spec, error) {
 	if err == nil {
 		err = p.readFiles(s)
 	}
+	if err == nil {
+		err = s.loadPair()
+	}
 	return s, err
 }
 
@@ -735,19 +738,14 @@ func (s *spec) parseClaims() (err error) {
 	return invalid(err)
 }
 
-// readFiles reads the files that s names, and what is to be done with requests. An
-// error is ErrInvalid.
+// readFiles reads the files that s names, but those of its certificate, and what is to be
+// done with requests. An error is ErrInvalid.
 func (p *Proxy) readFiles(s *spec) (err error) {
 	if s.targetTLS, err = s.TargetTLS.readFile(); err != nil {
 		return err
 	}
-	if s.rules, err = rules.New(p.settings(&s.Deployment), rules.Shared{Pages: p.pages, Checks: p.checks, Spool: p.spool}); err != nil {
-		return invalid(err)
-	}
-	if s.Policy.TLS.Mode == string(TLSFiles) {
-		s.pair, err = s.TLS.loadPair(s.Hosts)
-	}
-	return err
+	s.rules, err = rules.New(p.settings(&s.Deployment), rules.Shared{Pages: p.pages, Checks: p.checks, Spool: p.spool})
+	return invalid(err)
 }
 
 // normalize returns p with its defaults.

@@ -398,7 +398,8 @@ func (p *Proxy) Services() []Status {
 // A service that cannot be restored does not keep the others from it: it stays
 // as StateFailed with its hosts, whose requests are answered 503, until it is
 // deployed again or removed. One whose rollout alone cannot be restored serves
-// without that. The error tells of all of them.
+// without that, and one whose certificate files cannot be used does so as soon as
+// they can. The error tells of all of them.
 func (p *Proxy) Restore(services []Status) error {
 	if !p.router.changes.Enter() {
 		return describe("restore", "", ErrClosed)

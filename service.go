@@ -846,6 +846,7 @@ func (p *Proxy) restore(status Status, others map[string]*version, owners routin
 		status.State, status.Error = StateFailed, err.Error()
 		return newVersion(status, wants{Claims: own}, group{}), err // its hosts have no policy
 	}
+	missing := s.openPair()
 	status.Deployment = s.Deployment
 	baking := status.Bake
 	status.Bake = nil
@@ -855,9 +856,10 @@ func (p *Proxy) restore(status Status, others map[string]*version, owners routin
 	}
 	v.settling = waiting.Settle(m.Settled(), time.Second)
 	if status.Rollout == nil {
-		return v, nil
+		return v, missing
 	}
-	return p.restoreRollout(v, *status.Rollout, nil)
+	v, err = p.restoreRollout(v, *status.Rollout, nil)
+	return v, errors.Join(missing, err)
 }
 
 // restoreRollout returns v with r, whose targets are those of second or, if that is nil,

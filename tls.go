@@ -403,11 +403,23 @@ func (c *certificates) acquire(s *spec, service func(ctx context.Context, name, 
 	return new(certificate.Set)
 }
 
-// loadPair reads the certificate files of t. It returns ErrInvalid if they are not
-// valid for all hosts.
-func (t TLS) loadPair(hosts []string) (*keypair.Pair, error) {
-	pair, err := keypair.Load(t.CertFile, t.KeyFile, hosts...)
-	return pair, invalid(err)
+// loadPair reads the certificate files of s, if it has some. An error is ErrInvalid.
+func (s *spec) loadPair() error { return s.readPair(keypair.Load) }
+
+// openPair is loadPair for files that were in use before. After an error, s has no
+// certificate until the files can be used, or one that has expired.
+func (s *spec) openPair() error {
+	if err := s.readPair(keypair.Open); err != nil {
+		return fmt.Errorf("the service serves without a valid certificate until the files can be used: %w", err)
+	}
+	return nil
+}
+
+func (s *spec) readPair(read func(certFile, keyFile string, hosts ...string) (*keypair.Pair, error)) (err error) {
+	if s.Policy.TLS.Mode == string(TLSFiles) {
+		s.pair, err = read(s.TLS.CertFile, s.TLS.KeyFile, s.Hosts...)
+	}
+	return invalid(err)
 }
 
 // ask asks one of v's targets whether a name may have a certificate, as a visitor

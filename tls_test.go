@@ -368,21 +368,32 @@ func TestStaticPairIsServedAndSwappedWhenItChanges(t *testing.T) {
 	})
 }
 
-func TestRestoredServiceWithoutItsPairFailsAlone(t *testing.T) {
+// A restart may come while the two files are being replaced.
+func TestRestoredServiceHasItsPairAsSoonAsTheFilesFit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		k := newKeep(t, parachute.Options{})
 		k.app("web", "web.internal:80")
 		k.app("other", "other.internal:80")
-		web := status("web", 1, "web.internal:80", "app.test")
-		web.Deployment.TLS = parachute.TLS{Mode: parachute.TLSFiles, CertFile: "/nowhere/cert.pem", KeyFile: "/nowhere/key.pem"}
-		other := status("other", 2, "other.internal:80", "other.test")
-		other.Deployment.TLS = k.files("other.test")
+		web, other := status("web", 1, "web.internal:80", "app.test"), status("other", 2, "other.internal:80", "other.test")
+		before, after := k.files("app.test"), k.files("app.test")
+		web.Deployment.TLS, other.Deployment.TLS = after, k.files("other.test")
+		web.Deployment.TLS.KeyFile = before.KeyFile // not replaced yet
 		err := k.Restore([]parachute.Status{web, other})
 		is.True(errors.Is(err, parachute.ErrInvalid))
-		is.True(strings.Contains(err.Error(), "/nowhere/cert.pem"))
+		is.True(strings.Contains(err.Error(), "web: the service serves without a valid certificate until the files can be used: the key in "+before.KeyFile+" does not fit"))
+		is.Equal(k.Services()[1].State, parachute.StateServing)
 		is.Equal(k.getTLS("other.test", "other.test", "/"), "200 other")
-		is.Equal(k.get("app.test"), "503 503 Service Unavailable")
+		is.True(strings.HasPrefix(k.get("app.test"), "301 ")) // what is for TLS is not served without
+		is.True(strings.Contains(k.Certificates()[0].Error, "does not fit"))
+		answer := make(chan string, 1)
+		go func() { answer <- k.getTLS("app.test", "app.test", "/") }()
+		time.Sleep(3 * time.Second)
+		key, err := os.ReadFile(after.KeyFile)
+		is.NoErr(err)
+		is.NoErr(os.WriteFile(before.KeyFile, key, 0o600))
+		is.Equal(<-answer, "200 web") // the handshake has waited
+		is.Equal(k.Certificates()[0].Error, "")
 	})
 }
 

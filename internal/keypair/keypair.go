@@ -6,6 +6,8 @@ package keypair
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -23,7 +25,8 @@ import (
 type Pair struct {
 	certFile, keyFile string
 
-	current atomic.Pointer[tls.Certificate] // stored with mu held
+	current atomic.Pointer[tls.Certificate] // stored with mu held; nil: there was none yet
+	there   chan struct{}                   // closed when there is one
 
 	mu   sync.Mutex // guards the fields below; held while the files are read
 	seen fileStates // the state of the files that were read last
@@ -35,31 +38,48 @@ type Pair struct {
 // well-formed, the key belongs to the certificate, and the certificate is valid now and,
 // as Covers says, for all hosts.
 func Load(certFile, keyFile string, hosts ...string) (*Pair, error) {
-	p := &Pair{certFile: certFile, keyFile: keyFile}
-	p.seen = p.stat()
-	cert, err := read(certFile, keyFile)
+	p, err := Open(certFile, keyFile, hosts...)
 	if err != nil {
 		return nil, err
-	}
-	if err := p.checkDates(cert.Leaf); err != nil {
-		return nil, err
-	}
-	p.current.Store(cert)
-	for _, host := range hosts {
-		if err := p.Covers(host); err != nil {
-			return nil, err
-		}
 	}
 	return p, nil
 }
 
-// Certificate returns the certificate in use, with its Leaf set. It never waits. The
-// result must not be modified.
+// Open is Load for files that were in use before. Together with an error it returns a Pair
+// too: with the certificate, if only its dates are wrong, or else without one until a
+// Refresh finds files that can be used, as when they were being replaced.
+func Open(certFile, keyFile string, hosts ...string) (*Pair, error) {
+	p := &Pair{certFile: certFile, keyFile: keyFile, there: make(chan struct{})}
+	_, err := p.Refresh(hosts)
+	if err == nil {
+		return p, nil
+	}
+	if cert, readErr := read(certFile, keyFile); readErr == nil && p.coverAll(cert.Leaf, hosts) == nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.useLocked(cert)
+	}
+	return p, err
+}
+
+// Certificate returns the certificate in use, with its Leaf set, or nil if there was none
+// yet. It never waits. The result must not be modified.
 func (p *Pair) Certificate() *tls.Certificate { return p.current.Load() }
 
-// Covers returns nil if the certificate in use is valid for host: a name, an IP
-// address, or a wildcard such as "*.example.com", which the certificate must name
-// literally. Otherwise the error says which hosts it is for.
+// Await returns the certificate in use, as soon as there is one. If there is none by the
+// end of ctx, it returns why.
+func (p *Pair) Await(ctx context.Context) (*tls.Certificate, error) {
+	select {
+	case <-p.there:
+		return p.Certificate(), nil
+	case <-ctx.Done():
+		return nil, cmp.Or(p.Err(), ctx.Err())
+	}
+}
+
+// Covers returns nil if the certificate in use, which must be there, is valid for host: a
+// name, an IP address, or a wildcard such as "*.example.com", which the certificate must
+// name literally. Otherwise the error says which hosts it is for.
 func (p *Pair) Covers(host string) error { return p.covers(p.Certificate().Leaf, host) }
 
 // Refresh loads the files again if they have changed. If they are valid, as for Load,
@@ -100,20 +120,25 @@ func (p *Pair) replaceLocked(hosts []string) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	inUse := p.Certificate()
 	// The certificate in use is not checked again: it may have expired.
-	if slices.EqualFunc(cert.Certificate, p.Certificate().Certificate, bytes.Equal) {
+	if inUse != nil && slices.EqualFunc(cert.Certificate, inUse.Certificate, bytes.Equal) {
 		return false, nil
 	}
 	if err := p.checkDates(cert.Leaf); err != nil {
 		return false, err
 	}
-	for _, host := range hosts {
-		if err := p.covers(cert.Leaf, host); err != nil {
-			return false, err
-		}
+	if err := p.coverAll(cert.Leaf, hosts); err != nil {
+		return false, err
 	}
-	p.current.Store(cert)
+	p.useLocked(cert)
 	return true, nil
+}
+
+func (p *Pair) useLocked(cert *tls.Certificate) {
+	if p.current.Swap(cert) == nil {
+		close(p.there)
+	}
 }
 
 func (p *Pair) checkDates(leaf *x509.Certificate) error {
@@ -124,6 +149,15 @@ func (p *Pair) checkDates(leaf *x509.Certificate) error {
 	case now.Before(leaf.NotBefore):
 		return fmt.Errorf("the certificate in %s is not valid before %s: want one that is valid now, and the clock of this machine set right",
 			p.certFile, leaf.NotBefore.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+func (p *Pair) coverAll(leaf *x509.Certificate, hosts []string) error {
+	for _, host := range hosts {
+		if err := p.covers(leaf, host); err != nil {
+			return err
+		}
 	}
 	return nil
 }

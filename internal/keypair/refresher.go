@@ -6,11 +6,18 @@ import (
 	"time"
 )
 
-// refreshInterval is the time between two refreshes of a pair.
-const refreshInterval = 5 * time.Second
+const (
+	// missingInterval is the time between two refreshes of a pair that has no certificate
+	// yet, for which handshakes wait.
+	missingInterval = time.Second
 
-// A Refresher refreshes pairs every five seconds, from Add to Remove. Its methods may be
-// called from any goroutine, but not by the notify func of NewRefresher.
+	// refreshEvery is how many of these are between two refreshes of one that has some.
+	refreshEvery = 5
+)
+
+// A Refresher refreshes pairs every five seconds, from Add to Remove, and every second
+// until they have a certificate. Its methods may be called from any goroutine, but not by
+// the notify func of NewRefresher.
 type Refresher struct {
 	notify  func(host string, err error)
 	closing chan struct{}  // closed by Close
@@ -64,16 +71,18 @@ func (r *Refresher) Close() {
 }
 
 func (r *Refresher) run() {
-	ticker := time.NewTicker(refreshInterval)
+	ticker := time.NewTicker(missingInterval)
 	defer ticker.Stop()
-	for {
+	for n := 1; ; n++ {
 		select {
 		case <-r.closing:
 			return
 		case <-ticker.C:
 		}
 		for p, hosts := range r.all() {
-			r.refresh(p, hosts)
+			if n%refreshEvery == 0 || p.Certificate() == nil {
+				r.refresh(p, hosts)
+			}
 		}
 	}
 }

@@ -23,10 +23,12 @@ type filesSource struct {
 
 func (s filesSource) Certificate(string) *tls.Certificate { return s.pair.Certificate() }
 
-func (s filesSource) Await(context.Context, string, netip.Addr) (*tls.Certificate, error) {
-	return s.pair.Certificate(), nil
+func (s filesSource) Await(ctx context.Context, _ string, _ netip.Addr) (*tls.Certificate, error) {
+	return s.pair.Await(ctx)
 }
 
+// Expects reports true also while there is no certificate: files that cannot be used may
+// be replaced at any moment, and what is for TLS alone must not be served without.
 func (s filesSource) Expects(context.Context, string, netip.Addr) bool { return true }
 
 func (s filesSource) Known(host string) iter.Seq2[string, certificate.Status] {
