@@ -97,6 +97,16 @@ func (ca *CA) Pool() *x509.CertPool {
 	return pool
 }
 
+// WriteRoot writes the CA's root, PEM encoded, to ca.pem in dir, and returns the path.
+func (ca *CA) WriteRoot(t testing.TB, dir string) (file string) {
+	t.Helper()
+	file = filepath.Join(dir, "ca.pem")
+	if err := os.WriteFile(file, pemEncode("CERTIFICATE", ca.root.Raw), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 // Client is [Net.Client] for servers with certificates of the CA.
 func (ca *CA) Client(t testing.TB, n *Net) *http.Client {
 	client := n.Client(t)
@@ -236,13 +246,14 @@ func (ca *CA) validity() (notBefore, notAfter time.Time) {
 	return notBefore, notBefore.Add(lifetime)
 }
 
-// certify returns a certificate for a server that has key and serves hosts.
+// certify returns a certificate for a server that has key and serves hosts, which may
+// show it as a client as well.
 func (ca *CA) certify(key crypto.PublicKey, notBefore, notAfter time.Time, hosts []string) *x509.Certificate {
 	leaf := &x509.Certificate{
 		NotBefore:   notBefore,
 		NotAfter:    notAfter,
 		KeyUsage:    x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	for _, host := range hosts {
 		if ip, err := netip.ParseAddr(host); err == nil {
