@@ -389,6 +389,29 @@ func (p *Proxy) Services() []Status {
 	return all
 }
 
+// Probe returns nil once the targets of d are healthy, as Deploy waits for, or why d cannot
+// be deployed. It changes nothing, reserves nothing, and does not ask whose its hosts are. It
+// is for a Proxy that is to Mirror what another one deploys.
+func (p *Proxy) Probe(ctx context.Context, d Deployment) error {
+	return p.refuse("probe", d.Service, p.probe(ctx, d))
+}
+
+// Mirror makes services what another Proxy has made of them, in one step and at once: it
+// waits for no target and asks nobody, and it takes nothing back. When their turn has come,
+// next is called for each, with what it is, or nil if it is not there; and returns what it
+// is from now on, as Commit gets it, or nil if it is no more. Next must not call the Proxy.
+// The next call of Commit is for what it has returned. Deploys that are under way end, with
+// ErrSuperseded if it is a newer one of the same service, and with ErrConflict if they want
+// its hosts.
+//
+// If drain is nil, nothing was changed. Otherwise it must be called: it waits for what was
+// replaced, for as long as the change that is mirrored would. Then err tells which services
+// could not become what they should: they are as Restore leaves them.
+func (p *Proxy) Mirror(services []string, next func(service string, current *Status) *Status) (drain func(), err error) {
+	drain, err = p.mirror(services, next)
+	return drain, describe("mirror", "", err)
+}
+
 // Restore brings back what Commit was last given: all of it at once, without
 // waiting for health. It must come once and before the first Deploy or Remove;
 // otherwise it is ErrInvalid, or ErrClosed, and nothing happens. Requests wait
@@ -463,28 +486,7 @@ func (p *Proxy) HandOver(ctx context.Context, limit time.Duration) error {
 
 // Follow makes a change that the Proxy has made which takes the place of this one: see
 // Predecessor. It must not be called before HandOver.
-func (p *Proxy) Follow(service string, s *Status) {
-	change := func(current *version) (*version, error) {
-		if s == nil {
-			return nil, nil
-		}
-		return p.followed(current, *s)
-	}
-	previous, next, err := p.router.routes.Publish(context.Background(), nil, service, change, func(*version) {})
-	if err != nil || previous == nil {
-		return
-	}
-	gone, lanes := previous.leftBehind(next)
-	if next != nil && next.isHalted() {
-		lanes = previous.lanesLeftBehind(next)
-	}
-	for _, t := range gone {
-		t.StopProbes()
-	}
-	omitCloseFrames(lanes, previous, next)
-	releaseCertificates(previous, next)
-	p.remainders.Add(service, lanes, gone)
-}
+func (p *Proxy) Follow(service string, s *Status) { p.follow(service, s) }
 
 // Drain waits for what Follow has replaced: see Predecessor.
 func (p *Proxy) Drain(service string, limits Timeouts, done <-chan struct{}) (requests, streams int64) {

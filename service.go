@@ -23,6 +23,7 @@ import (
 	"github.com/shahnk19/parachute/internal/interrupted"
 	"github.com/shahnk19/parachute/internal/publish"
 	"github.com/shahnk19/parachute/internal/routing"
+	"github.com/shahnk19/parachute/internal/trial"
 	"github.com/shahnk19/parachute/internal/verbose"
 	"github.com/shahnk19/parachute/internal/waiting"
 )
@@ -59,6 +60,36 @@ func (s *Status) ofRollout() Deployment {
 	return d
 }
 
+// probe waits until the targets of d are healthy.
+func (p *Proxy) probe(ctx context.Context, d Deployment) error {
+	s, err := p.parse(d)
+	if err == nil {
+		err = p.checkElsewhere(ctx, s.targets)
+	}
+	if err != nil {
+		return err
+	}
+	return p.probeSpec(ctx, s)
+}
+
+// probeSpec waits until the targets of s are healthy, if a deploy of it would.
+func (p *Proxy) probeSpec(ctx context.Context, s *spec) error {
+	table := p.router.routes.Load()
+	if table.IsClosed {
+		return ErrClosed
+	}
+	if err := table.Services()[s.Service].accepts(&s.Deployment); err != nil || s.Force {
+		return err
+	}
+	group, m := p.newGroup(s.Service, 0, s, true)
+	targets := group.Targets()
+	defer closeAll(targets)
+	for _, t := range targets {
+		t.start()
+	}
+	return m.awaitHealthy(ctx, targets, &s.Deployment)
+}
+
 // check does what deploy does before the switch.
 func (p *Proxy) check(ctx context.Context, d Deployment) (different Difference, err error) {
 	s, err := p.parse(d)
@@ -77,22 +108,10 @@ func (p *Proxy) check(ctx context.Context, d Deployment) (different Difference, 
 	}); err != nil {
 		return Difference{}, err
 	}
-	current := table.Services()[s.Service]
-	if err := current.accepts(&s.Deployment); err != nil {
+	if err := p.probeSpec(ctx, s); err != nil {
 		return Difference{}, err
 	}
-	if !s.Force {
-		group, m := p.newGroup(s.Service, 0, s, true)
-		targets := group.Targets()
-		defer closeAll(targets)
-		for _, t := range targets {
-			t.start()
-		}
-		if err := m.awaitHealthy(ctx, targets, &s.Deployment); err != nil {
-			return Difference{}, err
-		}
-	}
-	return p.compare(current, s), nil
+	return p.compare(table.Services()[s.Service], s), nil
 }
 
 // compare returns what a deploy of s makes different for a service, which is nil where
@@ -893,8 +912,9 @@ func (v *version) copyStatus() *Status {
 	return &s
 }
 
-// followed returns what a service becomes when another Proxy, which has restored it, has
-// made it what s says. It keeps the targets that the other one has kept.
+// followed returns what a service becomes when another Proxy has made it what s says. It
+// keeps the targets that the other one has kept. Together with an error it returns what of
+// that there can be here, which is nothing for a name that cannot be.
 func (p *Proxy) followed(current *version, s Status) (*version, error) {
 	s = s.normalize()
 	r := s.Rollout
@@ -913,20 +933,214 @@ func (p *Proxy) followed(current *version, s Status) (*version, error) {
 			return nil, err
 		}
 		if current != nil {
-			v.waiting, v.rollout = current.waiting, current.rollout
+			v.waiting = current.waiting
+		}
+		if err != nil {
+			return v, err
+		}
+		if current != nil {
+			v.rollout = current.rollout
 			v.main.inherit(&current.main)
 		}
 	}
 	second := v.rollout
 	v.rollout, v.split = nil, nil
-	if r == nil || v.status.State == StateFailed {
+	if r == nil {
 		return v, nil
 	}
 	if second != nil && !current.status.Rollout.hasTargetsOf(r) {
 		second = nil
 	}
-	next, _ := p.restoreRollout(v, *r, second)
-	return next, nil
+	return p.restoreRollout(v, *r, second)
+}
+
+// abandonFor lets go of v, which was not published, and of what of it current, which may
+// be nil, has not.
+func (v *version) abandonFor(current *version) {
+	gone, _ := v.leftBehind(current)
+	letGo(gone, v, current)
+}
+
+// follow publishes what the Proxy which takes the place of p has made of a service.
+func (p *Proxy) follow(service string, s *Status) {
+	change := func(current *version) (*version, error) {
+		if s == nil {
+			return nil, nil
+		}
+		v, err := p.followed(current, *s)
+		if v != nil {
+			err = nil // it fails there, too
+		}
+		return v, err
+	}
+	previous, next, err := p.router.routes.Publish(context.Background(), nil, service, change, func(*version) {})
+	if err != nil || previous == nil {
+		return
+	}
+	gone, lanes := previous.leftBehind(next)
+	if next != nil && next.isHalted() {
+		lanes = previous.lanesLeftBehind(next)
+	}
+	for _, t := range gone {
+		t.StopProbes()
+	}
+	omitCloseFrames(lanes, previous, next)
+	releaseCertificates(previous, next)
+	p.remainders.Add(service, lanes, gone)
+}
+
+// mirror publishes what next says of these services.
+func (p *Proxy) mirror(services []string, next func(service string, current *Status) *Status) (drain func(), err error) {
+	if !p.router.changes.Enter() {
+		return nil, ErrClosed
+	}
+	var all []*publication
+	var made map[string]*version
+	var failed error
+	for _, name := range services {
+		one := &publication{Name: name}
+		one.Change = func(*version) (*version, error) {
+			if made == nil { // none is published before all are known
+				made, failed = p.mirrored(services, next)
+			}
+			return made[name], nil
+		}
+		one.Announce = func(next *version) { p.announceMirrored(one.Previous, next) }
+		all = append(all, one)
+	}
+	if err := p.router.routes.PublishAll(context.Background(), all...); err != nil {
+		for name, v := range made {
+			v.abandonFor(p.router.routes.Load().Services()[name])
+		}
+		p.router.changes.Leave()
+		return nil, err
+	}
+	return func() {
+		defer p.router.changes.Leave()
+		var retired sync.WaitGroup
+		for _, one := range all {
+			retired.Go(func() { p.retireMirrored(one.Previous, one.Next) })
+		}
+		retired.Wait()
+	}, failed
+}
+
+// mirrored returns what services are from now on, without those that are no more, as next
+// says; and why some of them cannot be that here.
+func (p *Proxy) mirrored(services []string, next func(string, *Status) *Status) (map[string]*version, error) {
+	made, wanted := make(map[string]*version), make(map[string]*wants)
+	served := p.router.routes.Load()
+	var errs []error
+	for _, name := range services {
+		wanted[name] = nil
+		current := served.Services()[name]
+		s := next(name, current.copyStatus())
+		if s == nil {
+			continue
+		}
+		v, err := p.become(current, *s)
+		if err != nil {
+			errs = append(errs, ofService(name, err))
+		}
+		if v != nil {
+			made[name], wanted[name] = v, &v.wants
+		}
+	}
+	for name, conflict := range served.Conflicts(wanted, func(func(string, wants) bool) {}) {
+		err, status := conflictError(conflict), made[name].status
+		errs = append(errs, ofService(name, err))
+		made[name].abandonFor(served.Services()[name])
+		status.State, status.Error = StateFailed, err.Error()
+		made[name] = newVersion(status, wants{}, group{})
+	}
+	p.router.overrule(served, services, made)
+	return made, verbose.Join(errs...)
+}
+
+// announceMirrored tells what became of a service, in the events of the change that did it.
+func (p *Proxy) announceMirrored(previous, next *version) {
+	if next == nil {
+		p.emit(Event{Kind: EventRemoved, Service: previous.status.Service, Generation: previous.status.Generation})
+		return
+	}
+	now, before, e := &next.status, new(Status), next.status.event()
+	if previous != nil {
+		before = &previous.status
+	}
+	switch {
+	case now.State == StateFailed:
+		p.emitFailed(e, errors.New(now.Error))
+		return
+	case now.Generation != before.Generation || before.State == StateFailed:
+		e.Kind, e.Targets, e.Hosts = EventSwitched, slices.Concat(now.Deployment.Targets, now.Deployment.ReadTargets), append([]string(nil), now.Deployment.Hosts...)
+		e.Difference, e.Restores = p.compare(previous, &spec{Deployment: now.Deployment}), now.Restores
+	case now.State != before.State:
+		e.Kind = map[State]EventKind{StatePaused: EventPaused, StateStopped: EventStopped, StateServing: EventResumed}[now.State]
+	case now.Rollout == nil && before.Rollout != nil:
+		e.Kind = EventRolloutEnded
+	case now.Rollout != nil && !before.Rollout.hasTargetsOf(now.Rollout):
+		e.Kind = EventSwitched
+	case now.Rollout != nil && !slices.Equal(now.Rollout.Split.List, before.Rollout.Split.List) || now.Rollout != nil && now.Rollout.Split.Percent != before.Rollout.Split.Percent:
+		e.Kind = EventSplit
+	default:
+		return
+	}
+	if now.Generation == before.Generation {
+		e = e.ofRollout(now)
+	}
+	p.emit(e)
+}
+
+// retireMirrored waits for the end of what a mirrored change has replaced.
+func (p *Proxy) retireMirrored(previous, next *version) {
+	if previous == nil {
+		return
+	}
+	limits := cmp.Or(next, previous).status.Deployment.Timeouts
+	if gone, _ := previous.leftBehind(next); len(gone) > 0 {
+		if r := previous.status.Rollout; r != nil && next != nil && next.status.Generation == previous.status.Generation {
+			limits = cmp.Or(next.status.Rollout, r).Timeouts.over(limits)
+		}
+		p.retire(cmp.Or(next, previous).status.event(), previous, next, limits)
+	}
+	if next == nil || !next.isHalted() {
+		return
+	}
+	limits.Drain = cmp.Or(next.status.Stop, new(Stop)).Drain
+	if next.status.Pause != nil {
+		limits.Drain = next.status.Pause.Drain
+	}
+	omitCloseFrames(next.leaving, next)
+	p.emit(p.drain(next.status.event(), next.leaving, limits, next.resumed))
+}
+
+// become is followed for a Proxy that has its own targets, and numbers: it keeps what it can.
+func (p *Proxy) become(current *version, s Status) (*version, error) {
+	if current == nil || current.status.State == StateFailed {
+		return p.followed(current, s)
+	}
+	returnsTo, baking := cmp.Or(current.fallback, current), s.Bake
+	switch {
+	case current.status.Generation == s.Generation && current.status.Deployment.isSame(&s.Deployment):
+		return p.followed(current, s)
+	case current.fallback != nil && s.Restores == current.fallback.status.Generation:
+		v, err := current.fallback.restoredAfter(current, s.Generation)
+		if err != nil {
+			return nil, err
+		}
+		return p.followed(v, s)
+	case baking != nil && baking.Generation == returnsTo.status.Generation: // which stays warm
+		s.Bake = nil
+	default:
+		returnsTo = nil
+	}
+	previous := *current
+	previous.status.Generation = 0 // two proxies may have given the same one
+	v, err := p.followed(&previous, s)
+	if err == nil && returnsTo != nil {
+		v.status.Bake, v.fallback, v.bakeClock = baking, returnsTo, trial.NewClock(v.status.Deployment.Bake.For)
+	}
+	return v, err
 }
 
 // empty closes the streams, and returns nil when nobody is inside any more and changed
@@ -983,36 +1197,6 @@ const (
 
 	partNone publish.Part = 0 // of a change that ends no other, and that each other ends
 )
-
-// reserve begins a change of a service, as [publish.Book.Reserve] does. It
-// returns ErrConflict, and has changed nothing, where a claim is another service's
-// or reserved for one, or where the services of a host would contradict each other.
-func (r *router) reserve(ctx context.Context, service string, part publish.Part, w wants) (*reserved, context.Context, error) {
-	return r.changes.Reserve(ctx, service, part, w, func(pending iter.Seq2[string, wants]) error {
-		return conflictError(r.routes.Load().Conflict(service, w, pending))
-	})
-}
-
-// reserveAll begins the changes of all members, or of none.
-func (r *router) reserveAll(ctx context.Context, members []*member) (context.Context, error) {
-	var changes []publish.Change[wants]
-	for _, m := range members {
-		c := publish.Change[wants]{Name: m.Name, Part: partMain}
-		if m.spec == nil {
-			c.Part |= partRollout
-		} else {
-			c.Wants = m.spec.wants
-		}
-		changes = append(changes, c)
-	}
-	all, ctx, err := r.changes.ReserveAll(ctx, changes, func(pending iter.Seq2[string, wants]) error {
-		return checkTogether(members, r.routes.Load(), pending)
-	})
-	for i, res := range all {
-		members[i].Reservation = res
-	}
-	return ctx, err
-}
 
 // A publication is the next version of one service.
 type publication = publish.Publication[version, wants]

@@ -145,6 +145,23 @@ func (b *Book[T]) Commit(ctx context.Context, rs ...*Reservation[T]) error {
 	return nil
 }
 
+// Overrule ends each change that has not come to Commit and for which why returns an
+// error, with that, for something else is about to be published. Numbers go on after
+// number, if they have not come as far.
+func (b *Book[T]) Overrule(number uint64, why func(name string, wants T) error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.number = max(b.number, number)
+	for r := range b.pending {
+		if r.committing {
+			continue
+		}
+		if err := why(r.Name, r.wants); err != nil {
+			b.endLocked(r, err)
+		}
+	}
+}
+
 // Renumber gives r a number that is higher than that of all reservations before.
 func (b *Book[T]) Renumber(r *Reservation[T]) {
 	b.mu.Lock()

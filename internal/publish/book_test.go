@@ -211,3 +211,32 @@ func TestWhatEndsOneOfSeveralChangesEndsAll(t *testing.T) {
 	_, _, err = b.ReserveAll(t.Context(), []publish.Change[string]{{Name: "a", Part: one}}, nothing)
 	is.Equal(err, errClosed)
 }
+
+func TestOverruleEndsWhatHasNotComeToCommit(t *testing.T) {
+	is := is.New(t)
+	b := newBook()
+	reserve := func(name string) (*publish.Reservation[string], context.Context) {
+		r, ctx, err := b.Reserve(t.Context(), name, one, name+"-wants", nothing)
+		is.NoErr(err)
+		return r, ctx
+	}
+	_, ended := reserve("ended")
+	_, spared := reserve("spared")
+	r, committing := reserve("committing")
+	is.NoErr(b.Commit(committing, r))
+	b.Overrule(41, func(name string, wants string) error {
+		is.Equal(wants, name+"-wants")
+		if name == "spared" {
+			return nil
+		}
+		return errTaken
+	})
+	is.Equal(context.Cause(ended), errTaken)
+	is.NoErr(spared.Err())
+	is.NoErr(committing.Err())
+	next, _ := reserve("next")
+	is.Equal(next.Number, uint64(42))
+	b.Overrule(7, func(string, string) error { return nil })
+	next, _ = reserve("after")
+	is.Equal(next.Number, uint64(43)) // it does not go back
+}
