@@ -21,6 +21,7 @@ import (
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/history"
 	"github.com/shahnk19/parachute/internal/interrupted"
+	"github.com/shahnk19/parachute/internal/lanes"
 	"github.com/shahnk19/parachute/internal/publish"
 	"github.com/shahnk19/parachute/internal/routing"
 	"github.com/shahnk19/parachute/internal/trial"
@@ -526,16 +527,6 @@ func (p *Proxy) retire(about Event, previous, next *version, limits Timeouts) {
 func letGo(gone []*target, previous, next *version) {
 	closeAll(gone)
 	releaseCertificates(previous, next)
-}
-
-// releaseCertificates releases those of previous that next, which may be nil, has not.
-func releaseCertificates(previous, next *version) {
-	kept := next.allCertificates()
-	for _, c := range previous.allCertificates() {
-		if !slices.Contains(kept, c) {
-			c.Release()
-		}
-	}
 }
 
 // drain waits for the end of the requests inside of lanes, which it closes, and
@@ -1148,35 +1139,15 @@ func (p *Proxy) become(current *version, s Status) (*version, error) {
 // the streams are closed in time before that, however long they may last and whatever
 // requests are still there.
 func (p *Proxy) empty(ctx context.Context, changed <-chan struct{}, limit time.Duration) error {
-	began := time.Now()
-	unhurried, cancel := gate.Unhurried(ctx)
-	defer cancel()
-	for {
-		done := unhurried.Done()
-		if unhurried.Err() != nil {
-			done = ctx.Done()
-		}
-		var retired sync.WaitGroup
+	replace := func() (all []lanes.Replaced[*target]) {
 		for _, v := range p.router.routes.Renew(func(v *version) *version { return v.withNewGates(v.status) }) {
-			limits := gate.Limits{Requests: limit - time.Since(began), Streams: v.status.Deployment.Timeouts.Stream}.Within(unhurried)
-			lanes := slices.Concat(v.lanes(), v.leaving)
-			omitCloseFrames(lanes, v)
-			retired.Go(func() { lanes.Drain(limits, done) })
+			left := slices.Concat(v.lanes(), v.leaving)
+			omitCloseFrames(left, v)
+			all = append(all, lanes.Replaced[*target]{Lanes: left, Streams: v.status.Deployment.Timeouts.Stream})
 		}
-		limits := gate.Limits{Requests: limit - time.Since(began), Streams: math.MaxInt64}.Within(unhurried)
-		retired.Go(func() { p.strays().Drain(limits, done) })
-		retired.Wait()
-		select {
-		case <-done:
-		case <-changed:
-			if ctx.Err() == nil && p.idle() {
-				return nil
-			}
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
+		return append(all, lanes.Replaced[*target]{Lanes: p.strays(), Streams: math.MaxInt64})
 	}
+	return lanes.Empty(ctx, changed, limit, replace, p.everyLane)
 }
 
 // commitLater tries until it succeeds to commit what is served, which could not be
@@ -1186,17 +1157,6 @@ func (p *Proxy) commitLater(service string, generation uint64, refused error) {
 	p.emit(Event{Kind: EventFailed, Service: service, Generation: generation,
 		Err: fmt.Errorf("what serves could not be kept, and would not be there after a restart; it is tried again: %w", refused)})
 }
-
-// A reserved change of a service; its Number is the generation.
-type reserved = publish.Reservation[wants]
-
-// What of a service a change is about: its first version, or its rollout.
-const (
-	partMain publish.Part = 1 << iota
-	partRollout
-
-	partNone publish.Part = 0 // of a change that ends no other, and that each other ends
-)
 
 // A publication is the next version of one service.
 type publication = publish.Publication[version, wants]

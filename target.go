@@ -231,14 +231,13 @@ func (p *Proxy) strays() laneSet {
 	return strays
 }
 
-// idle reports whether nobody is inside.
-func (p *Proxy) idle() bool {
+// everyLane returns all lanes that somebody may be inside of.
+func (p *Proxy) everyLane() laneSet {
 	all := p.strays()
 	for _, v := range p.router.routes.Load().Services() {
 		all = append(append(all, v.lanes()...), v.leaving...)
 	}
-	requests, streams := all.Inside()
-	return requests+streams == 0
+	return all
 }
 
 // omitCloseFrames has the WebSockets inside lanes cut without a Close frame, if
@@ -729,17 +728,6 @@ func (v *version) allTargets() []*target {
 		return v.targets()
 	}
 	return slices.Concat(v.targets(), v.fallback.main.Targets())
-}
-
-// allCertificates returns those of v's hosts, and of what it may return to. v may be
-// nil.
-func (v *version) allCertificates() (all []*certificate.Set) {
-	for ; v != nil; v = v.fallback {
-		if v.certificates != nil && !slices.Contains(all, v.certificates) {
-			all = append(all, v.certificates)
-		}
-	}
-	return all
 }
 
 // Number implements registry.Version.

@@ -238,24 +238,16 @@ func certificateSet(s *site) *certificate.Set {
 // with.
 type wants = routing.Wants
 
-// checkTogether returns why members cannot be in service together, beside what else is
-// served and pending, or nil if they can.
-func checkTogether(members []*member, served *table, pending iter.Seq2[string, wants]) error {
-	changes := make(map[string]*wants)
-	for _, m := range members {
-		if m.isKept {
-			continue
-		}
-		if changes[m.Name] = nil; m.spec != nil {
-			changes[m.Name] = &m.spec.wants
-		}
-	}
-	var errs []error
-	for service, conflict := range served.Conflicts(changes, pending) {
-		errs = append(errs, ofService(service, conflictError(conflict)))
-	}
-	return verbose.Join(errs...)
-}
+// A reserved change of a service; its Number is the generation.
+type reserved = publish.Reservation[wants]
+
+// What of a service a change is about: its first version, or its rollout.
+const (
+	partMain publish.Part = 1 << iota
+	partRollout
+
+	partNone publish.Part = 0 // of a change that ends no other, and that each other ends
+)
 
 // reserve begins a change of a service, as [publish.Book.Reserve] does. It
 // returns ErrConflict, and has changed nothing, where a claim is another service's
@@ -285,6 +277,25 @@ func (r *router) reserveAll(ctx context.Context, members []*member) (context.Con
 		members[i].Reservation = res
 	}
 	return ctx, err
+}
+
+// checkTogether returns why members cannot be in service together, beside what else is
+// served and pending, or nil if they can.
+func checkTogether(members []*member, served *table, pending iter.Seq2[string, wants]) error {
+	changes := make(map[string]*wants)
+	for _, m := range members {
+		if m.isKept {
+			continue
+		}
+		if changes[m.Name] = nil; m.spec != nil {
+			changes[m.Name] = &m.spec.wants
+		}
+	}
+	var errs []error
+	for service, conflict := range served.Conflicts(changes, pending) {
+		errs = append(errs, ofService(service, conflictError(conflict)))
+	}
+	return verbose.Join(errs...)
 }
 
 // overrule ends the changes under way that do not go with what services, which served had
@@ -479,6 +490,27 @@ func (s *spec) readPair(read func(certFile, keyFile string, hosts ...string) (*k
 		s.pair, err = read(s.TLS.CertFile, s.TLS.KeyFile, s.Hosts...)
 	}
 	return invalid(err)
+}
+
+// allCertificates returns those of v's hosts, and of what it may return to. v may be
+// nil.
+func (v *version) allCertificates() (all []*certificate.Set) {
+	for ; v != nil; v = v.fallback {
+		if v.certificates != nil && !slices.Contains(all, v.certificates) {
+			all = append(all, v.certificates)
+		}
+	}
+	return all
+}
+
+// releaseCertificates releases those of previous that next, which may be nil, has not.
+func releaseCertificates(previous, next *version) {
+	kept := next.allCertificates()
+	for _, c := range previous.allCertificates() {
+		if !slices.Contains(kept, c) {
+			c.Release()
+		}
+	}
 }
 
 // ask asks one of v's targets whether a name may have a certificate, as a visitor
