@@ -50,6 +50,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"net/http"
 	"runtime"
@@ -378,15 +379,21 @@ func (p *Proxy) Promote(ctx context.Context, service string) error {
 func (p *Proxy) Services() []Status {
 	table := p.router.routes.Load()
 	changes := p.router.changesUnderWay()
-	at := time.Since(p.began)
-	all := table.Statuses()
-	for i := range all {
-		s := &all[i]
-		s.Figures, s.History = nil, nil
-		s.Live = table.Services()[s.Service].live(at)
-		s.Live.Changes = changes[s.Service]
+	var all []Status
+	for _, name := range slices.Sorted(maps.Keys(table.Services())) {
+		all = append(all, p.present(table.Services()[name], changes))
 	}
 	return all
+}
+
+// Service returns what Services has of one service, without a look at the others. It
+// returns ErrNotFound where there is no such service.
+func (p *Proxy) Service(name string) (Status, error) {
+	v := p.router.routes.Load().Services()[name]
+	if v == nil {
+		return Status{}, describe("look at", name, ErrNotFound)
+	}
+	return p.present(v, p.router.changesUnderWay()), nil
 }
 
 // Probe returns nil once the targets of d are healthy, as Deploy waits for, or why d cannot

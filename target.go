@@ -375,6 +375,16 @@ func (s Status) clone() Status {
 	return s
 }
 
+// present returns the status of v as it is now. changes has those under way, by service.
+func (p *Proxy) present(v *version, changes map[string][]Change) Status {
+	s := v.status
+	s.Figures, s.History = nil, nil
+	s = s.clone()
+	s.Live = v.live(time.Since(p.began))
+	s.Live.Changes = changes[s.Service]
+	return s
+}
+
 // live returns the present state of v. at is the time since the Proxy was made.
 func (v *version) live(at time.Duration) *Live {
 	live := &Live{Since: v.since, Targets: make([]TargetStatus, 0, len(v.lanes())), Held: v.waiting.Inside()}

@@ -581,18 +581,26 @@ func (q *request) answerChallenge() bool {
 	return ok
 }
 
-// certificatesOf describes the certificates that are served on s, which has some.
-func certificatesOf(s *site) (all []Certificate) {
-	for name, known := range certificateSet(s).Known(s.Host) {
-		c := Certificate{Host: name, Source: TLSMode(s.Policy.TLS.Mode), Renews: known.Renews}
-		if known.Certificate != nil {
-			c.Issuer, c.Expires = keypair.IssuerOf(known.Certificate.Leaf), known.Certificate.Leaf.NotAfter
+// certificatesOf describes the certificates that are served on sites, by host.
+func certificatesOf(sites iter.Seq[*site]) []Certificate {
+	all := []Certificate{}
+	for s := range sites {
+		set := certificateSet(s)
+		if set == nil {
+			continue
 		}
-		if known.Err != nil {
-			c.Error = known.Err.Error()
+		for name, known := range set.Known(s.Host) {
+			c := Certificate{Host: name, Source: TLSMode(s.Policy.TLS.Mode), Renews: known.Renews}
+			if known.Certificate != nil {
+				c.Issuer, c.Expires = keypair.IssuerOf(known.Certificate.Leaf), known.Certificate.Leaf.NotAfter
+			}
+			if known.Err != nil {
+				c.Error = known.Err.Error()
+			}
+			all = append(all, c)
 		}
-		all = append(all, c)
 	}
+	slices.SortFunc(all, func(a, b Certificate) int { return strings.Compare(a.Host, b.Host) })
 	return all
 }
 
@@ -655,14 +663,13 @@ func sharesTLS(s *site, name string, other *site, sni string) bool {
 // served over TLS, sorted by host. Those on demand are there once somebody came
 // to their name.
 func (p *Proxy) Certificates() []Certificate {
-	all := []Certificate{}
-	for s := range p.router.routes.Load().Sites() {
-		if certificateSet(s) != nil {
-			all = append(all, certificatesOf(s)...)
-		}
-	}
-	slices.SortFunc(all, func(a, b Certificate) int { return strings.Compare(a.Host, b.Host) })
-	return all
+	return certificatesOf(p.router.routes.Load().Sites())
+}
+
+// CertificatesOf returns those of Certificates that are of hosts of a service, without a
+// look at the others.
+func (p *Proxy) CertificatesOf(service string) []Certificate {
+	return certificatesOf(p.router.routes.Load().SitesOf(service))
 }
 
 // UnknownNames returns how many handshakes were refused because they named a

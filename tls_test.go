@@ -280,6 +280,7 @@ func TestRestoredServicesHaveTheirCertificatesWithoutOrders(t *testing.T) {
 		synctest.Wait()
 		is.Equal(len(p.Certificates()), 1)
 		is.Equal(p.Certificates()[0].Issuer, "proxytest root")
+		is.Equal(p.CertificatesOf("web"), p.Certificates())
 		is.Equal(k.ca.TotalOrders(), 1)
 	})
 }

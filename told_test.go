@@ -2,6 +2,8 @@ package parachute_test
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -75,5 +77,50 @@ func TestRolloutIsLoggedWithItsShare(t *testing.T) {
 				is.Equal(*e.Split, parachute.Split{Percent: 10, List: []string{"staff"}})
 			}
 		}
+	})
+}
+
+func TestServiceIsToldAloneAsAmongTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{KeepHistory: 3})
+		for i, name := range []string{"one", "two", "api"} {
+			h.app(name, name+".test:80")
+			is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: name, Targets: []string{name + ".test:80"}, Hosts: []string{fmt.Sprint("host-", i, ".test")}}))
+		}
+		is.NoErr(h.Rollout(t.Context(), "two", parachute.Rollout{Targets: []string{"api.test:80"}, Split: parachute.Split{Percent: 50}}))
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "one", Targets: []string{"two.test:80"}, Hosts: []string{"host-0.test"}}))
+		is.NoErr(h.Pause(t.Context(), "one", parachute.Pause{}))
+		synctest.Wait()
+		for _, want := range h.Services() {
+			s, err := h.Service(want.Service)
+			is.NoErr(err)
+			is.True(s.Live != nil && s.History == nil)
+			is.Equal(s, want)
+			s.Deployment.Hosts[0] = "other.test" // which is the caller's own
+			again, err := h.Service(want.Service)
+			is.NoErr(err)
+			is.Equal(again, want)
+		}
+		_, err := h.Service("shop")
+		is.True(errors.Is(err, parachute.ErrNotFound))
+		is.Equal(err.Error(), "parachute: look at shop: no such service")
+	})
+}
+
+func TestCertificatesOfAServiceAreThoseOfItsHosts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		k := newKeep(t, parachute.Options{})
+		dir := t.TempDir()
+		is.NoErr(k.secure("web", parachute.TLS{Mode: parachute.TLSAutomatic, CacheDir: dir}, "www.test", "app.test"))
+		is.NoErr(k.secure("shop", parachute.TLS{Mode: parachute.TLSAutomatic, CacheDir: dir}, "shop.test"))
+		is.NoErr(k.secure("plain", parachute.TLS{}, "plain.test"))
+		all := k.Certificates()
+		is.Equal(len(all), 3)
+		is.Equal(k.CertificatesOf("web"), []parachute.Certificate{all[0], all[2]}) // by host
+		is.Equal(k.CertificatesOf("shop"), all[1:2])
+		is.Equal(k.CertificatesOf("plain"), []parachute.Certificate{})
+		is.Equal(k.CertificatesOf("gone"), []parachute.Certificate{})
 	})
 }

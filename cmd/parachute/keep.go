@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -54,25 +55,22 @@ func (c *deployCommand) runKeep(ctx context.Context, p *program) error {
 
 // keep has the proxy deploy what the service serves, but for what the flags say.
 func (c *deployCommand) keep(ctx context.Context, p *program, client *control.Client, events func(parachute.Event)) (control.Result, error) {
-	services, err := client.Services(ctx)
-	if err != nil {
+	service, _ := c.serviceAndTargets()
+	served, err := client.Service(ctx, service)
+	if err != nil && !errors.Is(err, parachute.ErrNotFound) { // which Amend says better
 		return control.Result{}, fmt.Errorf("parachute: deploy %s: %w", c.Service, err)
 	}
-	patch, d, err := c.patch(p, services)
+	patch, d, err := c.patch(p, served.Deployment.TLS)
 	if err != nil {
 		return control.Result{}, err
 	}
 	return client.Amend(ctx, d.Service, d.Targets, patch, c.manner(), events)
 }
 
-// patch returns what the flags change of the service as it is among services, as a JSON
-// merge patch, and the deployment that they would ask for without --keep.
-func (c *deployCommand) patch(p *program, services []parachute.Status) (map[string]any, parachute.Deployment, error) {
-	service, _ := c.serviceAndTargets()
-	i := slices.IndexFunc(services, func(s parachute.Status) bool { return s.Service == service })
-	if i >= 0 {
-		c.keepTLS(p, services[i].Deployment.TLS)
-	}
+// patch returns what the flags change of what serves with that TLS, as a JSON merge patch,
+// and the deployment that they would ask for without --keep.
+func (c *deployCommand) patch(p *program, served parachute.TLS) (map[string]any, parachute.Deployment, error) {
+	c.keepTLS(p, served)
 	d, err := c.deployment()
 	if err != nil {
 		return nil, d, err

@@ -208,16 +208,13 @@ func (c *rolloutStatusCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	services, err := client.Services(ctx)
-	if err != nil {
-		return &remoteError{fmt.Errorf("rollout status: %w", err)}
-	}
-	i := slices.IndexFunc(services, func(s parachute.Status) bool { return s.Service == c.Service })
-	if i < 0 {
+	s, err := client.Service(ctx, c.Service)
+	switch {
+	case errors.Is(err, parachute.ErrNotFound):
 		return &remoteError{fmt.Errorf("rollout status %s: %w", c.Service, parachute.ErrNotFound)}
-	}
-	s := services[i]
-	if s.Rollout == nil {
+	case err != nil:
+		return &remoteError{fmt.Errorf("rollout status: %w", err)}
+	case s.Rollout == nil:
 		return &remoteError{fmt.Errorf("rollout status %s: the service has no rollout: deploy one first", c.Service)}
 	}
 	d, r, live := s.Deployment, s.Rollout, cmp.Or(s.Live, new(parachute.Live))

@@ -148,6 +148,24 @@ func (t *Table[V]) Services() map[string]V { return t.services }
 // Sites yields every site, in no particular order.
 func (t *Table[V]) Sites() iter.Seq[*Site[V]] { return t.sites.All() }
 
+// SitesOf yields the sites on which a service answers, each once.
+func (t *Table[V]) SitesOf(service string) iter.Seq[*Site[V]] {
+	return func(yield func(*Site[V]) bool) {
+		var none V
+		v := t.services[service]
+		if v == none {
+			return
+		}
+		claims := v.Wanted().Claims
+		for i, c := range claims {
+			isThere := func(before hostname.Claim) bool { return before.Host == c.Host }
+			if !slices.ContainsFunc(claims[:i], isThere) && !yield(t.sites.Get(c.Host)) {
+				return
+			}
+		}
+	}
+}
+
 // Match returns the site that answers for a host as a client names it, in a Host header
 // or as SNI, or nil. It allocates nothing for a canonical name.
 func (t *Table[V]) Match(host string) *Site[V] { return t.sites.Match(host) }

@@ -89,6 +89,24 @@ func TestEachOfManyHostsHasItsSite(t *testing.T) {
 	is.Equal(len(slices.Collect(table.Sites())), 1000)
 }
 
+func TestSitesOfAServiceAreThoseOfItsHostsEachOnce(t *testing.T) {
+	is := is.New(t)
+	table := tableOf(on("web", open, "app.test", "app.test/shop", "*.app.test", hostname.Any), on("api", open, "app.test/api", "api.test"))
+	hosts := func(service string) (all []string) {
+		for s := range table.SitesOf(service) {
+			all = append(all, s.Host)
+		}
+		return all
+	}
+	is.Equal(hosts("web"), []string{"app.test", "*.app.test", hostname.Any})
+	is.Equal(hosts("api"), []string{"app.test", "api.test"})
+	is.Equal(hosts("gone"), nil)
+	for s := range table.SitesOf("web") { // until nobody wants more
+		is.Equal(s, table.Match("app.test"))
+		break
+	}
+}
+
 // It takes seconds to find out what it would be in ASCII.
 func TestNameThatIsTooLongForOneIsNobodys(t *testing.T) {
 	is := is.New(t)

@@ -18,16 +18,15 @@ func (c *handlers) certificates(w http.ResponseWriter, r *http.Request) {
 
 // certificateState returns the Result.Certificate of a service.
 func (c *handlers) certificateState(service string) CertificateState {
-	for _, s := range c.proxy.Services() {
-		if s.Service == service {
-			return certificateStateOf(s.Deployment.Hosts, c.proxy.Certificates(), time.Now())
-		}
+	s, err := c.proxy.Service(service)
+	if err != nil {
+		return ""
 	}
-	return ""
+	return certificateStateOf(s.Deployment.Hosts, c.proxy.CertificatesOf(service), time.Now())
 }
 
 // certificateStateOf is certificateState for those hosts. certificates has an
-// entry for every host with TLS, even if its certificate is not there yet.
+// entry for each of them with TLS, even if its certificate is not there yet.
 func certificateStateOf(hosts []string, certificates []parachute.Certificate, now time.Time) CertificateState {
 	valid := make(map[string]bool, len(certificates)) // by host with TLS
 	for _, c := range certificates {

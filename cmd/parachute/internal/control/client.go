@@ -41,6 +41,26 @@ func (c *Client) Services(ctx context.Context) ([]parachute.Status, error) {
 	return services, err
 }
 
+// Service returns the result of parachute.Proxy.Service. A proxy of an older version, which
+// cannot be asked for one service, is asked for all.
+func (c *Client) Service(ctx context.Context, name string) (parachute.Status, error) {
+	var s parachute.Status
+	err := c.query(ctx, (&change{service: name}).path(), &s)
+	if !errors.Is(err, errNoRoute) {
+		return s, err
+	}
+	services, err := c.Services(ctx)
+	if err != nil {
+		return parachute.Status{}, err
+	}
+	for _, s := range services {
+		if s.Service == name {
+			return s, nil
+		}
+	}
+	return parachute.Status{}, parachute.ErrNotFound
+}
+
 // Certificates returns the result of parachute.Proxy.Certificates.
 func (c *Client) Certificates(ctx context.Context) ([]parachute.Certificate, error) {
 	var certificates []parachute.Certificate

@@ -181,6 +181,7 @@ type flaky struct {
 	first    string // what it answers at first, in full or not
 	hangups  int
 	services []parachute.Status // if nil, it goes away for good
+	isOld    bool               // it cannot be asked for one service
 }
 
 // serve serves at a path, which it returns, until the test ends.
@@ -226,9 +227,27 @@ func (f *flaky) answer(c net.Conn, n int) {
 	case n == 0:
 		_, _ = io.WriteString(c, f.first)
 	case n > f.hangups:
-		data, _ := json.Marshal(f.services)
-		_, _ = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(data), data)
+		status, told := f.tell(r.URL.Path)
+		data, _ := json.Marshal(told)
+		_, _ = fmt.Fprintf(c, "HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s", status, len(data), data)
 	}
+}
+
+// tell returns the answer to whoever asks what is deployed.
+func (f *flaky) tell(path string) (status string, told any) {
+	name, isOfOne := strings.CutPrefix(path, "/v1/services/")
+	switch {
+	case !isOfOne:
+		return "200 OK", f.services
+	case f.isOld:
+		return "405 Method Not Allowed", json.RawMessage(`{"error":{"code":"no_route","message":"parachute: no such route"}}`)
+	}
+	for _, s := range f.services {
+		if s.Service == name {
+			return "200 OK", s
+		}
+	}
+	return "404 Not Found", json.RawMessage(`{"error":{"code":"not_found","message":"parachute: no such service"}}`)
 }
 
 // lines returns an answer that breaks off after events of these kinds.
@@ -249,6 +268,23 @@ func serving(generation uint64) []parachute.Status {
 			Service: "web", Generation: generation, State: parachute.StateServing,
 			Deployment: deployment("web"),
 		},
+	}
+}
+
+func TestOneServiceIsAskedForAlsoOfAProxyThatKnowsOnlyAll(t *testing.T) {
+	for name, isOld := range map[string]bool{"a proxy of this version": false, "an older one": true} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			proxy := flaky{services: serving(7), isOld: isOld}
+			c := &control.Client{Sockets: []string{proxy.serve(t)}}
+			_, err := c.Version(t.Context())
+			is.True(err != nil) // it hangs up once
+			s, err := c.Service(t.Context(), "web")
+			is.NoErr(err)
+			is.Equal(s, serving(7)[1])
+			_, err = c.Service(t.Context(), "shop")
+			is.True(errors.Is(err, parachute.ErrNotFound))
+		})
 	}
 }
 

@@ -13,10 +13,13 @@ import (
 
 // Codes of errors that do not match an error of the library.
 const (
-	codeNoRoute  = "no_route" // a request without a route
+	codeNoRoute  = "no_route" // errNoRoute
 	codeNoProxy  = "no_proxy" // ErrNoProxy, printed by a Printer
 	codeInternal = "internal" // any other error
 )
+
+// errNoRoute is of a request without a route.
+var errNoRoute = errors.New("no such route")
 
 // A code is the name of an error on the wire.
 type code struct {
@@ -44,6 +47,7 @@ func codes() []code {
 		{"superseded", http.StatusConflict, parachute.ErrSuperseded},
 		{"refused", http.StatusUnprocessableEntity, ErrRefused},
 		{"busy", http.StatusTooManyRequests, errBusy},
+		{codeNoRoute, http.StatusNotFound, errNoRoute},
 		{"handed_over", http.StatusServiceUnavailable, ErrHandedOver},
 		{"closed", http.StatusServiceUnavailable, parachute.ErrClosed},
 	}

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
-	"slices"
 	"strconv"
 
 	"github.com/shahnk19/parachute"
@@ -76,12 +75,11 @@ func (c *handlers) amend(w http.ResponseWriter, r *http.Request) {
 
 // merged returns what a service serves, as patch changes it.
 func (c *handlers) merged(name string, patch map[string]any) (parachute.Deployment, error) {
-	services := c.proxy.Services()
-	i := slices.IndexFunc(services, func(s parachute.Status) bool { return s.Service == name })
-	if i < 0 {
+	s, err := c.proxy.Service(name)
+	if err != nil {
 		return parachute.Deployment{}, &textError{"no such service, so there is nothing to keep: deploy it first", parachute.ErrNotFound}
 	}
-	d := services[i].Deployment
+	d := s.Deployment
 	d.Release, d.By, d.Force = "", "", false // as in Amend
 	return mergeDeployment(d, patch)
 }

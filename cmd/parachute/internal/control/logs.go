@@ -124,12 +124,8 @@ func (c *handlers) hasServiceOrLines(service string) bool {
 	if service == "" || c.server.Logs.Has != nil && c.server.Logs.Has(service) {
 		return true
 	}
-	for _, s := range c.proxy.Services() {
-		if s.Service == service {
-			return true
-		}
-	}
-	return false
+	_, err := c.proxy.Service(service)
+	return err == nil
 }
 
 // writeLog writes the lines that were asked for, until there are no more, nobody

@@ -91,6 +91,19 @@ func checkStatus(changed func(parachute.Status) bool) func(*change, []parachute.
 	}
 }
 
+// look returns the status of the service of the change, or none if it is not there. It is
+// asked for again and again, which must not cost the more the more services there are.
+func (ch *change) look(ctx context.Context, c *Client) ([]parachute.Status, error) {
+	s, err := c.Service(ctx, ch.service)
+	switch {
+	case errors.Is(err, parachute.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return []parachute.Status{s}, nil
+}
+
 // findEnd waits until a change that has taken effect has ended, and returns how, after
 // its connection was lost or ctx has ended. c asks the proxy that it was lost to.
 func (ch *change) findEnd(ctx context.Context, c *Client, lost error) (Result, error) {
@@ -102,7 +115,7 @@ func (ch *change) findEnd(ctx context.Context, c *Client, lost error) (Result, e
 				parachute.ErrUndecided,
 			})
 		}
-		services, err := c.Services(ctx)
+		services, err := ch.look(ctx, c)
 		switch {
 		case err == nil:
 			answered = time.Now()
@@ -168,7 +181,7 @@ func (ch *change) findOutcome(ctx context.Context, c *Client, lost error) (Resul
 	var since time.Time // when it was first seen not to have happened
 	var silence error   // why there is no answer, if the last question had none
 	for ctx.Err() == nil {
-		services, err := c.Services(ctx)
+		services, err := ch.look(ctx, c)
 		switch {
 		case err == nil:
 			silence = nil

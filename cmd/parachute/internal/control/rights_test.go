@@ -40,7 +40,7 @@ func TestReadersMayAskForThisAlone(t *testing.T) {
 		is.True(strings.Contains(got, "user 54321 may neither make changes nor see the log: that is for root"))
 		is.True(strings.Contains(got, "user 54322"))
 	}
-	is.Equal(open, []string{"GET /v1/services", "GET /v1/services/{name}/history", "GET /v1/history", "GET /v1/certificates", "GET /v1/version"})
+	is.Equal(open, []string{"GET /v1/services", "GET /v1/services/{name}", "GET /v1/services/{name}/history", "GET /v1/history", "GET /v1/certificates", "GET /v1/version"})
 }
 
 // answer returns the status and the body that h answers with.
@@ -71,7 +71,11 @@ func TestReadersSeeNoSecretsOfAService(t *testing.T) {
 	is.Equal(seen.Headers.Response, []string{"set X-Key: ***"})
 	is.Equal(seen.HealthCheck.Headers, []string{"X-Probe: ***"})
 	is.Equal(seen.HealthCheck.Path, "/up?***")
-	is.Equal(seen.Targets, d.Targets)                          // what is no secret is there
+	is.Equal(seen.Targets, d.Targets) // what is no secret is there
+	got = answer(h, httptest.NewRequest("GET", "/v1/services/web", nil).WithContext(control.AsReader(r.Context(), 54321)))
+	var one parachute.Status
+	is.NoErr(json.Unmarshal([]byte(strings.TrimPrefix(got, "200 ")), &one))
+	is.Equal(one.Deployment, seen)                             // where they ask for it alone, too
 	is.Equal(strings.Count(answer(h, r), "s3cr3t") >= 6, true) // and nothing has become of what is deployed
 }
 

@@ -104,6 +104,7 @@ func (s *Server) Handler(p *parachute.Proxy) http.Handler {
 	c := &handlers{s, p}
 	return mux{
 		{"GET", "/v1/services", "", c.list},
+		{"GET", "/v1/services/{name}", "", c.service},
 		{"PUT", "/v1/services/{name}", "deploy", c.deploy},
 		{"PATCH", "/v1/services/{name}", "deploy", c.amend},
 		{"DELETE", "/v1/services/{name}", "remove", c.remove},
@@ -234,13 +235,32 @@ func (c *handlers) list(w http.ResponseWriter, r *http.Request) {
 	if services == nil {
 		services = []parachute.Status{}
 	}
+	c.complete(r, services)
+	c.writeKnown(w, "list", services)
+}
+
+// service answers with what list has of one service.
+func (c *handlers) service(w http.ResponseWriter, r *http.Request) {
+	s, err := c.proxy.Service(r.PathValue("name"))
+	if err != nil && !c.server.ended.Load() {
+		writeError(w, err)
+		return
+	}
+	one := []parachute.Status{s}
+	if err == nil {
+		c.complete(r, one)
+	}
+	c.writeKnown(w, "look at", one[0])
+}
+
+// complete has services be what whoever asks may see, with what is under way elsewhere.
+func (c *handlers) complete(r *http.Request, services []parachute.Status) {
 	if c.server.Before != nil {
 		addChanges(services, c.server.Before(r.Context()))
 	}
 	if guestOf(r.Context()) != nil {
 		hideSecrets(services)
 	}
-	c.writeKnown(w, "list", services)
 }
 
 // addChanges adds what is under way elsewhere to services.

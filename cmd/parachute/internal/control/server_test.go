@@ -240,15 +240,14 @@ func TestWhatThereIsNoRouteForIsToldWhatThereIs(t *testing.T) {
 		status int
 		says   string
 	}{
-		"GET /":                       {404, "GET /v1/services, PUT /v1/services/{name}"},
-		"GET /v2/services":            {404, "GET /v1/services, PUT /v1/services/{name}"},
+		"GET /":                       {404, "GET /v1/services, GET /v1/services/{name}, PUT /v1/services/{name}"},
+		"GET /v2/services":            {404, "GET /v1/services, GET /v1/services/{name}, PUT /v1/services/{name}"},
 		"PUT /v1/services/":           {404, "PUT /v1/services/{name}"},
 		"PUT /v1//services/web":       {404, "PUT /v1/services/{name}"},
 		"PUT /v1/services/../web":     {404, "PUT /v1/services/{name}"},
 		"PUT /v1/services/web/config": {404, "PUT /v1/services/{name}"},
 		"POST /v1/services":           {405, "this path takes GET"},
-		"GET /v1/services/web":        {405, "this path takes PUT, PATCH, DELETE"},
-		"POST /v1/services/web":       {405, "this path takes PUT, PATCH, DELETE"},
+		"POST /v1/services/web":       {405, "this path takes GET, PUT, PATCH, DELETE"},
 		"DELETE /v1/version":          {405, "this path takes GET"},
 	} {
 		t.Run(request, func(t *testing.T) {
@@ -289,7 +288,7 @@ func TestNobodyIsToldThatNothingIsDeployedAtTheEnd(t *testing.T) {
 	is.NoErr(err)
 	p.server.End()
 	is.NoErr(p.proxy.Close())
-	for _, path := range []string{"/v1/services", "/v1/export", "/v1/certificates", "/v1/history", "/v1/services/web/history"} {
+	for _, path := range []string{"/v1/services", "/v1/export", "/v1/certificates", "/v1/history", "/v1/services/web", "/v1/services/web/history"} {
 		status, answer := p.request(t, "GET", path, "")
 		is.Equal(status, http.StatusServiceUnavailable)               // path
 		is.True(strings.Contains(answer, `"error":{"code":"closed"`)) // path

@@ -11,14 +11,13 @@ import (
 // not have to find that out by its effects: the application sees other addresses, and
 // one that insists on TLS may redirect its visitors in circles.
 func (c *handlers) trustChange(d parachute.Deployment) string {
-	for _, s := range c.proxy.Services() {
-		before, next := s.Deployment.Forwarded.Trust, d.Forwarded.Trust
-		if s.Service == d.Service && before != next {
-			return fmt.Sprintf("the X-Forwarded headers of %s are believed now, and no longer those of %s: to keep what was, deploy %s",
-				believed(next), believed(before), howToBelieve(before))
-		}
+	s, err := c.proxy.Service(d.Service)
+	before, next := s.Deployment.Forwarded.Trust, d.Forwarded.Trust
+	if err != nil || before == next {
+		return ""
 	}
-	return ""
+	return fmt.Sprintf("the X-Forwarded headers of %s are believed now, and no longer those of %s: to keep what was, deploy %s",
+		believed(next), believed(before), howToBelieve(before))
 }
 
 func believed(t parachute.Trust) string {

@@ -56,7 +56,12 @@ func (s *server) monitoringHandler(m *metrics.Metrics) http.Handler {
 		writeText(w, http.StatusOK, "ready")
 	})
 	mux.HandleFunc("GET /healthz/{service}", func(w http.ResponseWriter, r *http.Request) {
-		writeHealth(w, s.proxy.Services(), r.PathValue("service"))
+		service, err := s.proxy.Service(r.PathValue("service"))
+		if err != nil {
+			writeText(w, http.StatusNotFound, "no such service")
+			return
+		}
+		writeHealth(w, service)
 	})
 	return mux
 }
@@ -68,21 +73,14 @@ func writeText(w http.ResponseWriter, status int, text string) {
 	fmt.Fprintln(w, text)
 }
 
-// writeHealth answers with the health of the service of that name.
-func writeHealth(w http.ResponseWriter, services []parachute.Status, name string) {
-	for _, s := range services {
-		if s.Service != name {
-			continue
-		}
-		healthy, all := countTargets(s)
-		status := http.StatusOK
-		if s.State == parachute.StateFailed || s.State == parachute.StateServing && healthy == 0 {
-			status = http.StatusServiceUnavailable
-		}
-		writeText(w, status, fmt.Sprintf("%s, %d of %d targets healthy", s.State, healthy, all))
-		return
+// writeHealth answers with the health of a service.
+func writeHealth(w http.ResponseWriter, s parachute.Status) {
+	healthy, all := countTargets(s)
+	status := http.StatusOK
+	if s.State == parachute.StateFailed || s.State == parachute.StateServing && healthy == 0 {
+		status = http.StatusServiceUnavailable
 	}
-	writeText(w, http.StatusNotFound, "no such service")
+	writeText(w, status, fmt.Sprintf("%s, %d of %d targets healthy", s.State, healthy, all))
 }
 
 // countTargets returns how many targets of a service are healthy, and how many
