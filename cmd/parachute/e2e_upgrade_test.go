@@ -409,19 +409,52 @@ func TestTakeoverWithAnotherPortGivesTheOldOneUp(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	env := newEnvironment(t)
-	first, address := startProxy(t, asBinary, env)
+	metrics := freePort(t)
+	first, address := startProxy(t, asBinary, env, "--metrics-port", metrics)
 	is.Equal(deploy(t, env, newApp(t, "web")), 0)
-	port := freePort(t)
-	second, other := startProxy(t, asBinary, env, "--takeover", "--http-port", port)
+	second, other := startProxy(t, asBinary, env, "--takeover", "--http-port", freePort(t))
 	is.True(other != address)
 	answer, err := get(newClient(t), other, "localhost", "/")
 	is.NoErr(err)
 	is.Equal(answer, "200 web")
+	for _, old := range []string{address, "127.0.0.1:" + metrics} {
+		is.NoErr(awaitRefusal(old)) // nobody waits there for the old process to let go of it
+	}
+	is.Equal(pidOf(t, env), second.pid)
+
+	killNext(t, env, first)
+	answer, err = get(newClient(t), address, "localhost", "/")
+	is.NoErr(err)
+	is.Equal(answer, "200 web") // which serves there again
+	is.Equal(readiness(metrics), "200")
+}
+
+// awaitRefusal returns nil when clients are refused at an address. Until then they have to
+// be answered.
+func awaitRefusal(address string) error {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	for {
+		_, err := get(client, address, "localhost", "/")
+		switch {
+		case errors.Is(err, syscall.ECONNREFUSED):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+func TestOldProcessThatIsToldToEndLetsGoOfAllPorts(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	env := newEnvironment(t)
+	first, address := startProxy(t, asBinary, env)
+	second, _ := startProxy(t, asBinary, env, "--takeover", "--http-port", freePort(t))
 	is.NoErr(first.signal(syscall.SIGTERM)) // it would be there to take up again for a while
 	is.Equal(first.wait(t), 0)
 	is.Equal(pidOf(t, env), second.pid)
-	_, err = net.Dial("tcp", address)
-	is.True(errors.Is(err, syscall.ECONNREFUSED)) // nobody waits there in vain
+	_, err := net.Dial("tcp", address)
+	is.True(errors.Is(err, syscall.ECONNREFUSED))
 }
 
 func TestLogIsFollowedOverAnUpgrade(t *testing.T) {

@@ -13,7 +13,7 @@
 //	                               <-   Socket  a name and a descriptor, one for each
 //	                               <-   Offered
 //	(reads the state, changing nothing; probes the targets)
-//	Ready                          ->
+//	Ready    what it does not use  ->
 //	(the old one lets no change be committed from here on, stops to accept, and
 //	 leaves the state and the certificates to the other)
 //	                               <-   Go
@@ -45,7 +45,8 @@
 // drained that one of them still sends requests to.
 //
 // The old process keeps its listening sockets for [Guard] after Go, without accepting
-// from them. If the Link breaks in that time, the other has died, and the old process
+// from them; where the new one does not listen, clients are refused once that serves. If the
+// Link breaks in that time, the other has died, and the old process
 // takes up again. All processes have the same sockets in turn, never one beside another,
 // so what waits in the queue of the system is accepted by whoever comes next.
 //
@@ -133,6 +134,17 @@ type Offer struct {
 // Socket comes with one descriptor.
 type Socket struct {
 	Name string `json:"name"`
+}
+
+// Ready says how the new process will go on.
+type Ready struct {
+	Unused []Place `json:"unused,omitempty"` // where it does not listen
+}
+
+// A Place is where a socket listens.
+type Place struct {
+	Name    string `json:"name"`
+	Address string `json:"address"`
 }
 
 // Failed says why there is no handover.

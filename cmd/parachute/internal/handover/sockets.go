@@ -109,6 +109,21 @@ func (s *Sockets) Duplicate(name string, c syscall.Conn) error {
 	return nil
 }
 
+// Places returns where the TCP sockets listen that were not taken.
+func (s *Sockets) Places() (places []Place) {
+	for _, n := range s.all {
+		l, err := net.FileListener(n.file)
+		if err != nil {
+			continue // a socket of packets
+		}
+		if at, ok := l.Addr().(*net.TCPAddr); ok {
+			places = append(places, Place{n.name, at.String()})
+		}
+		l.Close()
+	}
+	return places
+}
+
 // Copy returns a set with descriptors of its own for the same sockets.
 func (s *Sockets) Copy() (*Sockets, error) {
 	all := new(Sockets)

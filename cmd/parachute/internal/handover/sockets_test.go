@@ -127,3 +127,22 @@ func TestSocketsAreSentUnderTheirNames(t *testing.T) {
 	_, err = m.File.Stat()
 	is.True(err != nil && strings.Contains(err.Error(), os.ErrClosed.Error())) // package net has one of its own
 }
+
+func TestPlacesAreThoseOfTheListenersThatAreLeft(t *testing.T) {
+	is := is.New(t)
+	all := new(handover.Sockets)
+	defer all.Close()
+	used, left, metrics := open(t), open(t), open(t)
+	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+	is.NoErr(err)
+	defer packets.Close()
+	is.NoErr(all.Duplicate(handover.HTTP, used))
+	is.NoErr(all.Duplicate(handover.Further, left))
+	is.NoErr(all.Duplicate(handover.HTTP3, packets.(*net.UDPConn)))
+	is.NoErr(all.Duplicate(handover.Metrics, metrics))
+	l, err := all.Listener(handover.HTTP, isAny)
+	is.NoErr(err)
+	defer l.Close()
+	is.Equal(all.Places(), []handover.Place{{handover.Further, left.Addr().String()}, {handover.Metrics, metrics.Addr().String()}})
+	is.True(isOpen(left.Addr().String())) // as before
+}

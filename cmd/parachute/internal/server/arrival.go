@@ -59,7 +59,7 @@ func (c *Config) takePlace(ctx context.Context, p *parts, a *arrival, s *server)
 	if err := a.check(ctx, s.proxy, c.ReadyTimeout*5/6); err != nil { // before the other one gives up
 		return err
 	}
-	if err := a.begin(); err != nil {
+	if err := a.begin(handover.Ready{Unused: p.sockets.Places()}); err != nil {
 		return err
 	}
 	if err := p.takeOverState(); err != nil {
@@ -90,6 +90,9 @@ func (c *Config) takeUpAgain(p *parts, s *server) *server {
 	p.commands.Leave(slices.Contains(c.Kept, handover.Control))
 	p.predecessor = parachute.Predecessor{Follow: s.proxy.Follow, Drain: s.proxy.Drain}
 	p.hold, p.datagrams = s.ordered, s.datagrams
+	if err := p.listeners.resume(); err != nil {
+		p.logger.Error("not every port is served again", "error", err)
+	}
 	p.notifier.Serve("the proxy serves again, since the process that had taken its place has ended")
 	next := newServer(*c, *p)
 	next.before = s
@@ -274,8 +277,8 @@ func (a *arrival) fail(err error) {
 }
 
 // begin tells the other process that this one is ready, and returns when it may serve.
-func (a *arrival) begin() error {
-	if err := a.link.Send(handover.KindReady, nil); err != nil {
+func (a *arrival) begin(how handover.Ready) error {
+	if err := a.link.Send(handover.KindReady, how); err != nil {
 		return err
 	}
 	m, err := a.link.Receive()

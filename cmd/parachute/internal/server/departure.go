@@ -254,7 +254,7 @@ func (u *upgrader) handOver(link *handover.Link, started *handover.Started) (ver
 	// From here on, the other process is the one that serves, or this one takes up again.
 	s.notifier.Leave()
 	s.control.HandOver(s.dialCommands)
-	s.stopAccepting()
+	giveUp := s.stopAccepting(h.answer.Unused)
 	err = s.store.Release()
 	s.commits.release(true)
 	s.end = newDeadline(s.longestDrain())
@@ -271,6 +271,7 @@ func (u *upgrader) handOver(link *handover.Link, started *handover.Started) (ver
 		_ = link.Send(handover.KindFailed, handover.Failed{Error: err.Error()}) // if it has not ended, it must not serve as well
 		link.Close()
 	}
+	giveUp(err == nil)
 	close(u.over)
 	u.departed <- &departure{link: link, inbox: h.inbox, early: early, pid: h.ask.PID}
 	if err != nil {
@@ -287,6 +288,7 @@ type negotiation struct {
 	started *handover.Started
 	limit   <-chan time.Time
 	ask     handover.Ask
+	answer  handover.Ready
 }
 
 // prepare answers the other process, and returns nil when it is ready.
@@ -304,8 +306,11 @@ func (h *negotiation) prepare() error {
 	if err := h.sendOffer(); err != nil {
 		return fmt.Errorf("the new process cannot be told what there is: %w", err)
 	}
-	_, err := h.expect(handover.KindReady, nil)
-	return err
+	m, err := h.expect(handover.KindReady, nil)
+	if err != nil || len(m.Body) == 0 { // an older version says nothing more
+		return err
+	}
+	return m.Decode(&h.answer)
 }
 
 func (h *negotiation) sendOffer() error {

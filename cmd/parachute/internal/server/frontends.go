@@ -16,7 +16,8 @@ import (
 // A frontend serves clients over one protocol.
 type frontend struct {
 	protocol string
-	serve    func() error // serves until it fails, or server is retired or shut down
+	listener *tcp.Listener // nil: it is served over UDP
+	serve    func() error  // serves until it fails, or server is retired or shut down
 	server   interface {
 		// Retire takes no more connections, and has those end that there are.
 		Retire()
@@ -87,7 +88,7 @@ func (b frontendBuilder) tcp(protocol string, l *tcp.Listener, config *tls.Confi
 	accepted := l.NewAcceptor()
 	s := &tcpServer{b.limits.newHTTP1(handler), &http2.Server{New: b.newHTTP2(handler)}}
 	s.one.TLSConfig, s.one.HTTP2, s.one.ErrorLog = config, s.two.Serve, b.errorLog
-	return frontend{protocol, func() error { return s.serve(accepted) }, s}
+	return frontend{protocol, l, func() error { return s.serve(accepted) }, s}
 }
 
 // newHTTP2 returns what makes servers of HTTP/2.
@@ -108,7 +109,7 @@ func (b frontendBuilder) quic(c net.PacketConn, config *tls.Config, handler http
 	server.server.TLSConfig = config
 	server.server.Logger = logger
 	b.limits.applyQUIC(server.server)
-	return frontend{"http3", func() error { return server.serve(c, free) }, server}
+	return frontend{"http3", nil, func() error { return server.serve(c, free) }, server}
 }
 
 // handle returns h as a handler whose calls are counted while they run.

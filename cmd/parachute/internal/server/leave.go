@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/http"
+	"slices"
 	"time"
 
 	"github.com/shahnk19/parachute/cmd/parachute/internal/handover"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/tcp"
 )
 
 // sockets returns descriptors for all that s listens on, under the names by which a new
@@ -47,20 +50,66 @@ func (s *server) dialCommands(ctx context.Context) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, "unix", s.commandSocket.Addr().String())
 }
 
+// A door is a listener with the server of those who come in there.
+type door struct {
+	name          string // of the listener
+	*tcp.Listener        // nil: it is a socket for UDP
+	retire        func() // accepts no more connections, and has those end that there are
+}
+
+// isAmong reports whether the listener of d is at one of places.
+func (d door) isAmong(places []handover.Place) bool {
+	return d.Listener != nil && slices.Contains(places, handover.Place{Name: d.name, Address: d.Addr().String()})
+}
+
+// doors returns all but that of the control socket.
+func (s *server) doors() []door {
+	var all []door
+	for _, f := range s.frontends {
+		name := f.protocol
+		if f.listener != nil && f.listener != s.listeners.http && f.listener != s.listeners.https {
+			name = handover.Further
+		}
+		all = append(all, door{name, f.listener, f.server.Retire})
+	}
+	end := func(server *http.Server, acceptor net.Listener) func() {
+		return func() {
+			acceptor.Close()
+			s.followers.Go(func() { _ = server.Shutdown(context.Background()) })
+		}
+	}
+	if s.monitoring != nil {
+		all = append(all, door{handover.Metrics, s.listeners.metrics, end(s.monitoring, s.monitoringListener)})
+	}
+	if s.page != nil {
+		all = append(all, door{handover.Page, s.listeners.page, end(s.page.http, s.page.listener)})
+	}
+	return all
+}
+
 // stopAccepting leaves all that comes to the next process: new connections wait in the
-// queues of the sockets, which stay open.
-func (s *server) stopAccepting() {
+// queues of the sockets, which stay open. At those of unused, where that process does not
+// listen, s serves until the returned func is called: with true once the other serves, for
+// clients to be refused there, or else with false.
+func (s *server) stopAccepting(unused []handover.Place) (giveUp func(served bool)) {
 	s.departing.Store(true)
 	s.commandSocket.Leave(true)
 	s.commandAcceptor.Close()
-	if s.monitoring != nil {
-		s.monitoringListener.Close()
+	var open []door
+	for _, d := range s.doors() {
+		if d.isAmong(unused) {
+			open = append(open, d)
+		} else {
+			d.retire()
+		}
 	}
-	if s.page != nil {
-		s.page.listener.Close()
-	}
-	for _, f := range s.frontends {
-		f.server.Retire()
+	return func(served bool) {
+		for _, d := range open {
+			if served {
+				s.listeners.suspend(d.Listener)
+			}
+			d.retire()
+		}
 	}
 }
 
@@ -78,12 +127,6 @@ func (s *server) longestDrain() time.Duration {
 // once; s.drained is closed when nothing is left.
 func (s *server) beginLeaving(link *handover.Link) {
 	s.followers.Go(func() { _ = s.commands.Shutdown(context.Background()) })
-	if s.monitoring != nil {
-		s.followers.Go(func() { _ = s.monitoring.Shutdown(context.Background()) })
-	}
-	if s.page != nil {
-		s.followers.Go(func() { _ = s.page.http.Shutdown(context.Background()) })
-	}
 	s.followers.Go(func() {
 		s.proxy.FinishOrders()
 		close(s.ordered)

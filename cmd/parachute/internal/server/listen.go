@@ -44,6 +44,8 @@ type listeners struct {
 	given  *handover.Sockets // used where they suit, before others are opened
 	names  []string          // of those in given that somebody else keeps open
 	kept   []*tcp.Listener   // what they have become
+
+	suspended []*tcp.Listener // at which the next process does not listen
 }
 
 // further is the listener of a FurtherListener.
@@ -302,6 +304,24 @@ func (l *listeners) finish() {
 		finishing.Go(func() { bound.Finish() })
 	}
 	finishing.Wait()
+}
+
+// suspend has clients refused at a listener until resume, once all are accepted that have
+// connected to it. One that somebody else keeps open stays as it is.
+func (l *listeners) suspend(bound *tcp.Listener) {
+	if !slices.Contains(l.kept, bound) && bound.Suspend() == nil {
+		l.suspended = append(l.suspended, bound)
+	}
+}
+
+// resume undoes suspend for all listeners.
+func (l *listeners) resume() error {
+	var errs []error
+	for _, bound := range l.suspended {
+		errs = append(errs, bound.Resume())
+	}
+	l.suspended = nil
+	return errors.Join(errs...)
 }
 
 // closeOwn closes the listeners that are not for clients, but for whoever watches this

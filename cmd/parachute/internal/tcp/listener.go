@@ -37,6 +37,7 @@ type Listener struct {
 	isFinishing bool       // Finish was called: the acceptor ends when the queue is empty
 	finishBy    time.Time  // when it ends all the same
 	isClosed    bool
+	admit       func() error // undoes Suspend; nil: there is none to undo
 }
 
 // Listen listens on a TCP address, as [net.Listen] does. No more connections are
@@ -104,18 +105,52 @@ func (l *Listener) Close() error {
 // are accepted as come within finishTimeout. If nobody accepts connections, Finish closes
 // the socket at once.
 func (l *Listener) Finish() error {
+	l.acceptRest()
+	return l.Close()
+}
+
+// Suspend is Finish, but for that it leaves the socket open: clients are refused until
+// Resume. No other process may have the socket. An error says that the system cannot do
+// that; clients wait then for the next Acceptor.
+func (l *Listener) Suspend() error {
+	l.acceptRest()
+	admit, err := refuse(l.socket)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.admit = admit
+	return nil
+}
+
+// Resume undoes Suspend, unless somebody else listens at the address by now. Connections
+// are accepted by the next Acceptor.
+func (l *Listener) Resume() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.admit == nil {
+		return nil
+	}
+	admit := l.admit
+	l.isFinishing, l.admit = false, nil
+	return admit()
+}
+
+// acceptRest returns when all connections were accepted that clients have opened, and the
+// Acceptor has stopped.
+func (l *Listener) acceptRest() {
 	ignoreNewcomers(l.socket)
 	l.mu.Lock()
 	a := l.acceptor
 	if l.isClosed || a == nil || a.isStopped() {
 		l.mu.Unlock()
-		return l.Close()
+		return
 	}
 	l.isFinishing, l.finishBy = true, time.Now().Add(finishTimeout)
 	a.wake()
 	l.mu.Unlock()
 	<-a.stopped
-	return l.Close()
 }
 
 // An Acceptor accepts the connections of a Listener. Close leaves the socket of the
