@@ -674,6 +674,16 @@ func (p *Proxy) parse(d Deployment) (*spec, error) {
 	return s, err
 }
 
+// parseElsewhere is parse for what is to be deployed, whose targets must not be the Proxy
+// itself.
+func (p *Proxy) parseElsewhere(ctx context.Context, d Deployment) (*spec, error) {
+	s, err := p.parse(d)
+	if err == nil {
+		err = p.checkElsewhere(ctx, s.targets)
+	}
+	return s, err
+}
+
 // parseWithoutFiles is parse but for what the files have that d names. After an
 // error the spec has what d can claim, for a service keeps that.
 func (p *Proxy) parseWithoutFiles(d Deployment) (*spec, error) {
@@ -764,27 +774,15 @@ func (t Timeouts) over(others Timeouts) Timeouts {
 	return t
 }
 
-// isZero reports whether by s nobody goes to the rollout.
-func (s Split) isZero() bool { return s.Percent == 0 && len(s.List) == 0 && s.Preview == "" }
-
-// over returns s with what it leaves open as in other: everything but a preview, if it
-// says nothing of other visitors, and the preview, if it names none.
+// over returns s with what it leaves open as in other.
 func (s Split) over(other Split) Split {
-	preview := cmp.Or(s.Preview, other.Preview)
-	if s.Percent == 0 && len(s.List) == 0 {
-		s = other
-	}
-	s.Preview = preview
-	return s
+	return Split(split.Options(s).Over(split.Options(other)))
 }
 
 // parse returns nil for a Split by which nobody goes to the rollout.
 func (s Split) parse() (*split.Split, error) {
 	parsed, err := split.New(split.Options(s))
-	if err != nil || s.isZero() {
-		return nil, invalid(err)
-	}
-	return parsed, nil
+	return parsed, invalid(err)
 }
 
 // checkTexts returns why release and by cannot be those of a deployment.

@@ -122,6 +122,7 @@ func New(opts Options) *Proxy {
 	if opts.Dial == nil {
 		p.backends.Names = &resolve.Options{Logger: opts.Logger}
 	}
+	p.backends.Listening = p.options.Listening
 	p.backends.Handlers = inprocess.NewAll(opts.Handlers, opts.Logger)
 	p.backends.Header = http.Header{"User-Agent": {p.options.UserAgent}, "X-Parachute-Hop": p.hop}
 	p.spool = buffer.New(buffer.Options(p.options.Spool))
@@ -419,6 +420,22 @@ func (p *Proxy) Mirror(services []string, next func(service string, current *Sta
 	return drain, describe("mirror", "", err)
 }
 
+// History returns the last deployments of a service, also of one that was removed, or
+// those of all services, by name, if service is empty: the latest first, which is the
+// one that serves if Ended is zero. It returns ErrNotFound for a service of which it
+// knows nothing. How many it knows, Options.KeepHistory says; of those services that
+// were removed it knows the last hundred. Past.Deployment is nil: it may have secrets.
+func (p *Proxy) History(service string) ([]Past, error) {
+	all := p.router.routes.Load().History(service)
+	if len(all) == 0 && service != "" {
+		return nil, describe("history", service, ErrNotFound)
+	}
+	for i := range all {
+		all[i] = all[i].Told(time.Now())
+	}
+	return all, nil
+}
+
 // Restore brings back what Commit was last given: all of it at once, without
 // waiting for health. It must come once and before the first Deploy or Remove;
 // otherwise it is ErrInvalid, or ErrClosed, and nothing happens. Requests wait
@@ -589,18 +606,9 @@ func (p *Proxy) refuse(verb, service string, err error) error {
 	return e
 }
 
-// fault is one of the sentinels with a sentence of its own in its place.
-type fault struct {
-	sentinel error
-	text     string
-}
-
-func (f *fault) Error() string { return f.text }
-func (f *fault) Unwrap() error { return f.sentinel }
-
 // faultf returns an error that reads as the format says and is sentinel.
 func faultf(sentinel error, format string, args ...any) error {
-	return &fault{sentinel, fmt.Sprintf(format, args...)}
+	return verbose.As(sentinel, fmt.Sprintf(format, args...))
 }
 
 // invalid returns an error that reads as err and is ErrInvalid, or nil if err is.

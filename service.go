@@ -63,10 +63,7 @@ func (s *Status) ofRollout() Deployment {
 
 // probe waits until the targets of d are healthy.
 func (p *Proxy) probe(ctx context.Context, d Deployment) error {
-	s, err := p.parse(d)
-	if err == nil {
-		err = p.checkElsewhere(ctx, s.targets)
-	}
+	s, err := p.parseElsewhere(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -93,10 +90,7 @@ func (p *Proxy) probeSpec(ctx context.Context, s *spec) error {
 
 // check does what deploy does before the switch.
 func (p *Proxy) check(ctx context.Context, d Deployment) (different Difference, err error) {
-	s, err := p.parse(d)
-	if err == nil {
-		err = p.checkElsewhere(ctx, s.targets)
-	}
+	s, err := p.parseElsewhere(ctx, d)
 	if err != nil {
 		return Difference{}, err
 	}
@@ -134,10 +128,7 @@ func (d *Deployment) isSame(other *Deployment) bool {
 // deploy brings d into service. If base is not nil, d was made of what it serves, and it
 // has to serve until then.
 func (p *Proxy) deploy(ctx context.Context, d Deployment, base *version) error {
-	s, err := p.parse(d)
-	if err == nil {
-		err = p.checkElsewhere(ctx, s.targets)
-	}
+	s, err := p.parseElsewhere(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -230,10 +221,7 @@ func (p *Proxy) plan(ctx context.Context, deployments []Deployment, remove []str
 	var errs []error
 	for _, d := range deployments {
 		current := table.Services()[d.Service]
-		s, err := p.parse(d)
-		if err == nil {
-			err = p.checkElsewhere(ctx, s.targets)
-		}
+		s, err := p.parseElsewhere(ctx, d)
 		if err == nil {
 			err = current.accepts(&s.Deployment)
 		}
@@ -384,29 +372,6 @@ func (p *Proxy) newVersion(status Status, s *spec, main group) *version {
 	v.hop = forward.HopOf(p.hop, status.Service)
 	v.certificates = p.certificates.acquire(s, v.ask)
 	return v
-}
-
-// newGroup returns the group of the targets of s, which are not probed yet.
-func (p *Proxy) newGroup(service string, generation uint64, s *spec, waiting bool) (group, *monitor) {
-	m := newMonitor(len(s.targets), s.Affinity != "", waiting, s.Timeouts.Deploy, func(e Event) {
-		if generation == 0 {
-			return // it is of a check, which changes nothing
-		}
-		e.Service, e.Release, e.By = service, s.Release, s.By
-		p.emit(e)
-	})
-	m.generation.Store(generation)
-	m.shortages = p.shortages
-	current := p.router.routes.Load().Services()[service]
-	var targets []*target
-	for _, at := range s.targets {
-		t := p.newTarget(at, s, m)
-		if waiting && current.isAt(at.Place()) {
-			t.health.DemandProof(proofOfReuse)
-		}
-		targets = append(targets, t)
-	}
-	return newGroup(targets[:len(s.Targets)], targets[len(s.Targets):], s.Release), m
 }
 
 // await returns nil when v has what its Deployment wants it to have before it
@@ -1194,22 +1159,6 @@ const (
 // those included that ended during its drain: for how long it has Served; Requests,
 // Errors and ErrorRate; and P50 and P99, which are of those since the Proxy was made.
 type Figures = history.Figures
-
-// History returns the last deployments of a service, also of one that was removed, or
-// those of all services, by name, if service is empty: the latest first, which is the
-// one that serves if Ended is zero. It returns ErrNotFound for a service of which it
-// knows nothing. How many it knows, Options.KeepHistory says; of those services that
-// were removed it knows the last hundred. Past.Deployment is nil: it may have secrets.
-func (p *Proxy) History(service string) ([]Past, error) {
-	all := p.router.routes.Load().History(service)
-	if len(all) == 0 && service != "" {
-		return nil, describe("history", service, ErrNotFound)
-	}
-	for i := range all {
-		all[i] = all[i].Told(time.Now())
-	}
-	return all, nil
-}
 
 // A Rollback says which deployment to bring back.
 type Rollback struct {

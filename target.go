@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -26,9 +25,7 @@ import (
 	"github.com/shahnk19/parachute/internal/healthcheck"
 	"github.com/shahnk19/parachute/internal/histogram"
 	"github.com/shahnk19/parachute/internal/lanes"
-	"github.com/shahnk19/parachute/internal/listening"
 	"github.com/shahnk19/parachute/internal/reason"
-	"github.com/shahnk19/parachute/internal/resolve"
 	"github.com/shahnk19/parachute/internal/rules"
 	"github.com/shahnk19/parachute/internal/split"
 	"github.com/shahnk19/parachute/internal/trial"
@@ -167,6 +164,29 @@ func (g *group) inherit(previous *group) {
 	for next, before := range g.Pairs(&previous.Group, isSame) {
 		next.traffic = before.traffic
 	}
+}
+
+// newGroup returns the group of the targets of s, which are not probed yet.
+func (p *Proxy) newGroup(service string, generation uint64, s *spec, waiting bool) (group, *monitor) {
+	m := newMonitor(len(s.targets), s.Affinity != "", waiting, s.Timeouts.Deploy, func(e Event) {
+		if generation == 0 {
+			return // it is of a check, which changes nothing
+		}
+		e.Service, e.Release, e.By = service, s.Release, s.By
+		p.emit(e)
+	})
+	m.generation.Store(generation)
+	m.shortages = p.shortages
+	current := p.router.routes.Load().Services()[service]
+	var targets []*target
+	for _, at := range s.targets {
+		t := p.newTarget(at, s, m)
+		if waiting && current.isAt(at.Place()) {
+			t.health.DemandProof(proofOfReuse)
+		}
+		targets = append(targets, t)
+	}
+	return newGroup(targets[:len(s.Targets)], targets[len(s.Targets):], s.Release), m
 }
 
 func (t *target) newLane() *lane { return lanes.New(t, t.Group()) }
@@ -499,29 +519,14 @@ func (p *Proxy) checkHandlers(s *spec, err error) error {
 	if err != nil {
 		return err
 	}
-	for _, at := range s.targets {
-		if at.IsHandler() && p.backends.Handlers[at.Address] == nil {
-			return faultf(ErrInvalid, "target %s: this program has no such handler: put it into Options.Handlers, or name a target as host:port", at.Given)
-		}
-	}
-	return nil
+	return invalid(p.backends.CheckHandlers(s.targets))
 }
 
 // checkElsewhere returns ErrInvalid if one of the targets is the Proxy itself. It
 // cannot tell if Options.Dial looks names up, or if addresses are translated on
 // the way.
 func (p *Proxy) checkElsewhere(ctx context.Context, targets []endpoint.Target) error {
-	for _, at := range targets {
-		if at.Network != "tcp" {
-			continue
-		}
-		host, port := at.HostPort()
-		addresses := func() []netip.Addr { return resolve.Addresses(ctx, host, p.backends.Names) }
-		if own, ok := listening.Find(p.options.Listening, port, addresses); ok {
-			return faultf(ErrInvalid, "target %q is this proxy itself, which listens on %v: name the address and port that the app listens on, such as web-1:3000", at.Given, own)
-		}
-	}
-	return nil
+	return invalid(p.backends.CheckElsewhere(ctx, targets))
 }
 
 // A version is what one service serves from one publication to the next. What

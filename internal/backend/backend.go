@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -35,6 +36,9 @@ type Shared struct {
 
 	// Handlers are the servers in this process, by name.
 	Handlers map[string]*inprocess.Server
+
+	// Listening are the addresses at which this process serves its clients.
+	Listening []netip.AddrPort
 
 	// Header is in each request that no client sent, beside what Backends add.
 	Header http.Header

@@ -2,6 +2,7 @@
 package split
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
@@ -38,7 +39,19 @@ type Options struct {
 	Preview    string   // NAME: VALUE of a header whose requests go there, and with them their visitors; empty: there is none
 }
 
-// New returns the Split that o describes. An error says what would be right.
+// Over returns o with what it leaves open as in other: everything but a preview, if it
+// says nothing of other visitors, and the preview, if it names none.
+func (o Options) Over(other Options) Options {
+	preview := cmp.Or(o.Preview, other.Preview)
+	if o.Percent == 0 && len(o.List) == 0 {
+		o = other
+	}
+	o.Preview = preview
+	return o
+}
+
+// New returns the Split that o describes, or nil if nobody goes to the second version. An
+// error says what would be right.
 func New(o Options) (*Split, error) {
 	if o.Percent < 0 || o.Percent > 100 {
 		return nil, fmt.Errorf("%d percent of the visitors: want 0 to 100", o.Percent)
@@ -53,6 +66,9 @@ func New(o Options) (*Split, error) {
 			return nil, fmt.Errorf("visitor %q: want what a cookie can hold: visible ASCII but for quotes, semicolons and backslashes, and no space around it", value)
 		}
 		s.list[value] = true
+	}
+	if o.Percent == 0 && len(o.List) == 0 && o.Preview == "" {
+		return nil, nil
 	}
 	return s, nil
 }

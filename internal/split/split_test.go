@@ -35,10 +35,33 @@ func TestVisitorsOfTheListAreInWhateverThePercentage(t *testing.T) {
 
 func TestWithoutAPercentageNobodyGetsACookie(t *testing.T) {
 	is := is.New(t)
-	for _, s := range []*split.Split{newSplit(t, 0), newSplit(t, 0, "ann")} {
-		second, set := s.Second("", "", true)
-		is.True(!second) // the first version
-		is.Equal(set, "")
+	second, set := newSplit(t, 0, "ann").Second("", "", true)
+	is.True(!second) // the first version
+	is.Equal(set, "")
+}
+
+func TestThereIsNoSplitWhereNobodyGoesToTheSecondVersion(t *testing.T) {
+	is := is.New(t)
+	for _, o := range []split.Options{{}, {CookieOnly: true}, {List: []string{}}} {
+		s, err := split.New(o)
+		is.NoErr(err)
+		is.True(s == nil)
+	}
+	_, err := split.New(split.Options{Percent: -1})
+	is.True(err != nil) // which is no reason not to look
+}
+
+func TestWhatIsLeftOpenIsAsBefore(t *testing.T) {
+	before := split.Options{Percent: 10, List: []string{"ann"}, CookieOnly: true, Preview: "X-Preview: secret"}
+	for _, tt := range []struct{ o, want split.Options }{
+		{split.Options{}, before},
+		{split.Options{CookieOnly: false}, before}, // false says nothing
+		{split.Options{Preview: "X-Other: secret"}, split.Options{Percent: 10, List: []string{"ann"}, CookieOnly: true, Preview: "X-Other: secret"}},
+		{split.Options{Percent: 20}, split.Options{Percent: 20, Preview: "X-Preview: secret"}},
+		{split.Options{List: []string{"eve"}, CookieOnly: true}, split.Options{List: []string{"eve"}, CookieOnly: true, Preview: "X-Preview: secret"}},
+	} {
+		is := is.New(t)
+		is.Equal(tt.o.Over(before), tt.want)
 	}
 }
 
@@ -110,7 +133,7 @@ func TestGrowingPercentagesKeepThoseWhoAreInAndAreMet(t *testing.T) {
 	const visitors = 2000
 	before, byKamal := make([]bool, visitors), make([]bool, visitors)
 	for percent := range 101 {
-		s := newSplit(t, percent)
+		s := newSplit(t, percent, "-") // which is there at 0 percent, too
 		in := 0
 		for i := range visitors {
 			second, set := s.Second("", strconv.Itoa(i), false)

@@ -38,6 +38,17 @@ func (e *Wrapped) Format(s fmt.State, verb rune) {
 	Format(s, verb, e, full)
 }
 
+// As returns an error that wraps sentinel, and reads as text instead.
+func As(sentinel error, text string) error { return &instead{sentinel, text} }
+
+type instead struct {
+	sentinel error
+	text     string
+}
+
+func (e *instead) Error() string { return e.text }
+func (e *instead) Unwrap() error { return e.sentinel }
+
 // Join returns an error that wraps all of errs but those that are nil, or nil if there
 // are none. It reads as they do, with semicolons between them; for %+v, each is in that
 // form and begins a line. If there is one, it is that.

@@ -51,3 +51,12 @@ func TestJoinedErrorsReadAsOneSentenceOrOneLineEach(t *testing.T) {
 	is.Equal(fmt.Sprintf("%+v", err), "a: EOF\n  that is all\nb: io: read/write on closed pipe")
 	is.True(errors.Is(err, io.EOF) && errors.Is(err, io.ErrClosedPipe))
 }
+
+func TestErrorIsItsSentinelAndReadsOtherwise(t *testing.T) {
+	is := is.New(t)
+	sentinel := errors.New("invalid")
+	err := verbose.As(sentinel, "no target: name one")
+	is.True(errors.Is(err, sentinel))
+	is.Equal(fmt.Sprintf("%v", err), "no target: name one")
+	is.Equal(fmt.Sprintf("%+v", err), "no target: name one")
+}
