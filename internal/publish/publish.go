@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,9 +18,10 @@ type Publisher[S, V, W any] struct {
 	book    *Book[W]
 	current atomic.Pointer[S]
 
-	// mu is held from before a commit until its snapshot is stored, so that what is
-	// kept and what is read change in the same order. It guards what follows.
-	mu       sync.Mutex
+	// turn has room for one, who is in it from before a commit until its snapshot is
+	// stored, so that what is kept and what is read change in the same order. It guards
+	// what follows. A commit may take long, and those who wait for it may give up.
+	turn     chan struct{}
 	of       Snapshots[S, V]
 	isClosed bool
 }
@@ -52,10 +52,13 @@ type Snapshots[S, V any] struct {
 
 // New returns a Publisher of first, whose reservations are in the Book.
 func New[S, V, W any](b *Book[W], first *S, of Snapshots[S, V]) *Publisher[S, V, W] {
-	p := &Publisher[S, V, W]{book: b, of: of}
+	p := &Publisher[S, V, W]{book: b, of: of, turn: make(chan struct{}, 1)}
 	p.current.Store(first)
 	return p
 }
+
+func (p *Publisher[S, V, W]) lock()   { p.turn <- struct{}{} }
+func (p *Publisher[S, V, W]) unlock() { <-p.turn }
 
 // Load returns the newest snapshot.
 func (p *Publisher[S, V, W]) Load() *S { return p.current.Load() }
@@ -91,8 +94,12 @@ func (p *Publisher[S, V, W]) Publish(ctx context.Context, res *Reservation[W], n
 // snapshot that says so. After an error, which may be a change's, the commit's, the cause
 // of ctx's end or, after Close, that of a closed Book, nothing has changed.
 func (p *Publisher[S, V, W]) PublishAll(ctx context.Context, all ...*Publication[V, W]) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	select {
+	case p.turn <- struct{}{}:
+		defer p.unlock()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	if p.isClosed {
 		return p.book.closed
 	}
@@ -147,8 +154,8 @@ func (p *Publisher[S, V, W]) PublishAll(ctx context.Context, all ...*Publication
 // reports true, if it has no version yet, was not closed, and nothing was reserved.
 // Numbers then go on after last.
 func (p *Publisher[S, V, W]) PublishFirst(first *S, last uint64) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.lock()
+	defer p.unlock()
 	if p.isClosed || len(p.of.Versions(p.Load())) > 0 {
 		return false
 	}
@@ -158,8 +165,8 @@ func (p *Publisher[S, V, W]) PublishFirst(first *S, last uint64) bool {
 // Renew publishes without a commit what renewed makes of each version, and returns those
 // that were replaced: none after Close.
 func (p *Publisher[S, V, W]) Renew(renewed func(current *V) *V) (replaced []*V) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.lock()
+	defer p.unlock()
 	if p.isClosed {
 		return nil
 	}
@@ -173,8 +180,8 @@ func (p *Publisher[S, V, W]) Renew(renewed func(current *V) *V) (replaced []*V) 
 // Close publishes last, which has no versions, without a commit, and returns the
 // versions that were published until then. Nothing is published any more.
 func (p *Publisher[S, V, W]) Close(last *S) (replaced []*V) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.lock()
+	defer p.unlock()
 	p.isClosed = true
 	return p.replaceLocked(last)
 }
@@ -191,8 +198,8 @@ func (p *Publisher[S, V, W]) replaceLocked(next *S) (replaced []*V) {
 // CommitAgain has what the current snapshot says of the things with these names
 // committed, unless the Publisher is closed or commits nothing any more.
 func (p *Publisher[S, V, W]) CommitAgain(names ...string) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.lock()
+	defer p.unlock()
 	if p.isClosed || p.of.Commit == nil {
 		return nil
 	}
@@ -217,7 +224,7 @@ func (p *Publisher[S, V, W]) keepCommitting(done <-chan struct{}, names []string
 
 // StopCommitting has nothing committed any more.
 func (p *Publisher[S, V, W]) StopCommitting() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.lock()
+	defer p.unlock()
 	p.of.Commit = nil
 }

@@ -282,6 +282,28 @@ func TestChangesTakeTurns(t *testing.T) {
 	is.True(slices.IsSorted(announced)) // before the next has its turn
 }
 
+func TestChangeThatWaitsForItsTurnCanBeGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse()
+		slow := h.of("a", "a1")
+		slow.Change = func(*edition) (*edition, error) {
+			time.Sleep(time.Hour) // what a commit may take
+			return editionOf("a1"), nil
+		}
+		published := make(chan error, 1)
+		go func() { published <- h.PublishAll(context.Background(), slow) }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errTaken)
+		defer cancel()
+		began := time.Now()
+		is.Equal(h.PublishAll(ctx, h.of("b", "b1")), errTaken)
+		is.Equal(time.Since(began), time.Second)
+		is.NoErr(<-published)
+		is.Equal(h.Load().String(), "a=a1")
+	})
+}
+
 func TestWhatWasThereBeforeIsPublishedFirstWithoutACommit(t *testing.T) {
 	is := is.New(t)
 	h := newHouse()

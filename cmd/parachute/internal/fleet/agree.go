@@ -1,0 +1,265 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/kv"
+)
+
+// A ballot is the vote over a deploy that this Member coordinates.
+type ballot struct {
+	service    string
+	id         string
+	proposed   int64 // the revision of its proposal
+	generation uint64
+	deployment parachute.Deployment
+	electorate
+}
+
+// An electorate is who a change waits for: the members as of a revision, and those that
+// were lost since it was proposed.
+type electorate struct {
+	revision int64
+	members  map[string]int64 // by name, the revision in which it came
+	lost     map[string]bool
+}
+
+// electors returns the members in pairs, which are as of revision.
+func electors(pairs map[string]kv.Pair, revision int64) electorate {
+	e := electorate{revision: revision, members: make(map[string]int64, len(pairs)), lost: make(map[string]bool)}
+	for name, p := range pairs {
+		e.members[name] = p.Created
+	}
+	return e
+}
+
+// update takes account of who is there now, and of who is not any more.
+func (e *electorate) update(now electorate) {
+	for name, created := range e.members {
+		if now.members[name] != created {
+			e.lost[name] = true
+		}
+	}
+	e.members, e.revision = now.members, now.revision
+}
+
+// Agree is the Agree of the Proxy's Options: it returns nil when every member of the fleet
+// has said that it finds the targets of d healthy.
+func (m *Member) Agree(ctx context.Context, d parachute.Deployment, generation uint64) error {
+	s, err := m.current()
+	if err != nil {
+		return err
+	}
+	b := &ballot{service: d.Service, id: m.newID(s), generation: generation, deployment: d}
+	pairs, revision, err := m.store.Read(ctx, membersBelow)
+	if err != nil {
+		return fmt.Errorf("it cannot be proposed: %w", err)
+	}
+	b.electorate = electors(byName(pairs, membersBelow), revision)
+	var ok bool
+	b.proposed, ok, err = m.store.Commit(ctx, []kv.Condition{kv.Held(membersBelow+m.Name, s.lease)}, []kv.Write{
+		kv.Put(proposalsBelow+b.service, encode(proposal{b.id, m.Name, hurried(ctx, d)}), s.lease),
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("it cannot be proposed: %w", err)
+	case !ok:
+		return errNoMember
+	}
+	if err := m.count(ctx, b); err != nil {
+		m.withdraw(ctx, b)
+		return err
+	}
+	m.mu.Lock()
+	m.agreed[b.service] = b
+	m.mu.Unlock()
+	return nil
+}
+
+// hurried returns d with a time limit by which others have to have said what they saw before
+// ctx ends.
+func hurried(ctx context.Context, d parachute.Deployment) parachute.Deployment {
+	if end, has := ctx.Deadline(); has {
+		left := time.Until(end)
+		d.Timeouts.Deploy = max(left-margin-left/10, left/2, time.Millisecond)
+	}
+	return d
+}
+
+// withdraw has nobody probe for b any more.
+func (m *Member) withdraw(ctx context.Context, b *ballot) {
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), margin)
+	defer cancel()
+	key := proposalsBelow + b.service
+	// If it does not come through, it goes with the lease.
+	m.store.Commit(limited, []kv.Condition{kv.Unchanged(key, b.proposed)}, []kv.Write{
+		kv.Delete(key), kv.DeleteAll(votesBelow + b.id + "/"),
+	})
+}
+
+// count returns nil when all members have voted for b, whose electorate are these then.
+func (m *Member) count(ctx context.Context, b *ballot) error {
+	votes, key := votesBelow+b.id+"/", proposalsBelow+b.service
+	var silent []string
+	err := m.observe(ctx, []string{votes, membersBelow, key}, func(v *view) (bool, error) {
+		if v.pairs[key].Modified != b.proposed {
+			return false, m.superseded(v.pairs[key])
+		}
+		b.update(electors(v.below(membersBelow), v.revisions[membersBelow]))
+		cast := v.below(votes)
+		silent = nil
+		for _, name := range slices.Sorted(maps.Keys(b.members)) {
+			p, has := cast[name]
+			if name == m.Name {
+				continue
+			}
+			if !has {
+				silent = append(silent, name)
+				continue
+			}
+			var said vote
+			if err := json.Unmarshal(p.Value, &said); err != nil {
+				said.Refused = err.Error()
+			}
+			if said.Refused != "" {
+				return false, fmt.Errorf("%s refuses it: %s", name, strings.TrimPrefix(said.Refused, "parachute: "))
+			}
+		}
+		return len(silent) == 0, nil
+	})
+	if errors.Is(err, context.DeadlineExceeded) && len(silent) > 0 {
+		within := ""
+		if d := b.deployment.Timeouts.Deploy; d > 0 {
+			within = " within " + d.String()
+		}
+		return fmt.Errorf("%s did not say%s whether the targets are healthy there", strings.Join(silent, ", "), within)
+	}
+	return err
+}
+
+// superseded returns that another proposal has taken the place of one, or that it is gone.
+func (m *Member) superseded(p kv.Pair) error {
+	var by proposal
+	if json.Unmarshal(p.Value, &by) == nil && by.By != "" {
+		return &superseded{fmt.Sprintf("superseded by a deploy of the service through %s, which was asked for later", by.By)}
+	}
+	return &superseded{"the proposal of it is gone"}
+}
+
+// A superseded error tells that another proxy has changed the service.
+type superseded struct{ text string }
+
+func (e *superseded) Error() string { return e.text }
+func (e *superseded) Unwrap() error { return parachute.ErrSuperseded }
+
+// An undecided error tells that nothing may be stopped.
+type undecided struct{ text string }
+
+func (e *undecided) Error() string { return e.text }
+func (e *undecided) Unwrap() error { return parachute.ErrUndecided }
+
+// Settle is to be called after each change of a service that was asked of the Proxy, which has
+// come to failed. It returns when every member of the fleet has drained what the change has
+// replaced, if it was made. Tell is called with the name of each that has. If a member was
+// lost, or cannot be asked, the error is parachute.ErrUndecided.
+func (m *Member) Settle(ctx context.Context, service string, failed error, tell func(member string)) error {
+	m.mu.Lock()
+	c, b := m.committed[service], m.agreed[service]
+	delete(m.agreed, service)
+	isFirst := c != nil && !c.isSettling
+	if isFirst {
+		c.isSettling = true
+	}
+	m.mu.Unlock()
+	if b != nil {
+		m.withdraw(ctx, b)
+	}
+	switch {
+	case c == nil || failed != nil && !errors.Is(failed, parachute.ErrTakenBack):
+		return nil
+	case !isFirst: // one that was asked for at the same time waits for the same
+		select {
+		case <-c.settled:
+			return c.err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	defer close(c.settled)
+	c.err = m.awaitDrains(ctx, service, c, tell)
+	return c.err
+}
+
+// awaitDrains returns when every member has drained what c has replaced.
+func (m *Member) awaitDrains(ctx context.Context, service string, c *commit, tell func(member string)) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer m.watchSession(ctx, func() { cancel(kv.ErrUnreachable) })()
+	drained := drainedBelow + service + "/"
+	told, left := map[string]bool{m.Name: true}, []string(nil)
+	err := m.observe(ctx, []string{drained, membersBelow}, func(v *view) (bool, error) {
+		there, said := v.below(membersBelow), v.below(drained)
+		left = nil
+		for _, name := range slices.Sorted(maps.Keys(c.members)) {
+			var through drain
+			switch p, has := said[name]; {
+			case told[name], c.lost[name]:
+			case has && json.Unmarshal(p.Value, &through) == nil && through.Revision >= c.revision:
+				told[name] = true
+				tell(name)
+			case there[name].Created != c.members[name]:
+				c.lost[name] = true
+			default:
+				left = append(left, name)
+			}
+		}
+		return len(left) == 0, nil
+	})
+	lost := slices.Sorted(maps.Keys(c.lost))
+	switch {
+	case err != nil:
+		return &undecided{fmt.Sprintf("it was made, but whether %s has drained is not known (%v): do not stop the old targets", strings.Join(slices.Concat(left, lost), ", "), err)}
+	case len(lost) > 0:
+		return &undecided{fmt.Sprintf("it was made, but the lease of %s has ended meanwhile: do not stop the old targets, for it may still serve them", strings.Join(lost, ", "))}
+	}
+	m.tidy(ctx, service, c)
+	return nil
+}
+
+// watchSession calls ended when the Member may not count on its lease any more. stop has to
+// be called.
+func (m *Member) watchSession(ctx context.Context, ended func()) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			if _, err := m.current(); err != nil {
+				ended()
+				return
+			}
+			wait(ctx, margin/4)
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+// tidy takes out what nobody asks for any more once c has drained everywhere.
+func (m *Member) tidy(ctx context.Context, service string, c *commit) {
+	limited, cancel := context.WithTimeout(ctx, margin)
+	defer cancel()
+	key := servicesBelow + service
+	writes := []kv.Write{kv.DeleteAll(drainedBelow + service + "/")}
+	if c.removed {
+		writes = append(writes, kv.Delete(key))
+	}
+	m.store.Commit(limited, []kv.Condition{kv.Unchanged(key, c.revision)}, writes)
+}

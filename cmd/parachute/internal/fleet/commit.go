@@ -1,0 +1,340 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/kv"
+)
+
+// A commit is a change of a service that was made here.
+type commit struct {
+	revision int64
+	removed  bool
+	electorate
+
+	isSettling bool          // somebody waits for its drains; guarded by Member.mu
+	settled    chan struct{} // closed when err says how these have ended
+	err        error
+}
+
+// A change is what one call of Commit is about.
+type change struct {
+	id      string
+	records map[string]*parachute.Status // by service; nil: it is removed
+	claims  int64                        // the revision up to which nobody else has what it wants; -1: it wants nothing new
+	ballots []*ballot                    // over the deploys that it is of
+	electorate
+}
+
+// mostTries bounds how often a change is tried again because the store has changed
+// meanwhile in what does not speak against it.
+const mostTries = 10
+
+// Commit is the CommitDelta of the Proxy's Options. For a change that is made here, it
+// returns nil once the store has it. For one that is mirrored, there is nothing to decide.
+func (m *Member) Commit(d parachute.Delta) error {
+	m.mu.Lock()
+	mirroring := m.mirroring
+	m.mirroring = nil
+	for name, revision := range mirroring {
+		m.applied[name] = revision
+	}
+	m.mu.Unlock()
+	if mirroring != nil {
+		m.saver.keep(d)
+		return nil
+	}
+	m.turn <- struct{}{}
+	defer func() { <-m.turn }()
+	c := m.newChange(d)
+	if len(c.records) == 0 { // something was only counted, or fails here alone
+		m.saver.keep(d)
+		return nil
+	}
+	s, err := m.current()
+	if err != nil {
+		return err
+	}
+	c.id = m.newID(s)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*m.Lease)
+	defer cancel()
+	revision, err := m.decide(ctx, s, c)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	for name, status := range c.records {
+		m.applied[name] = revision
+		m.committed[name] = &commit{revision: revision, removed: status == nil, electorate: c.electorate, settled: make(chan struct{})}
+		if m.records[name].modified < revision {
+			m.records[name] = record{ID: c.id, By: m.Name, Removed: status == nil, Status: status, modified: revision}
+		}
+		delete(m.agreed, name)
+	}
+	m.mu.Unlock()
+	m.saver.keep(d)
+	return nil
+}
+
+// newChange returns what of d is of the fleet.
+func (m *Member) newChange(d parachute.Delta) *change {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := &change{records: make(map[string]*parachute.Status), claims: -1}
+	for _, name := range d.Removed {
+		if r := m.records[name]; r.modified != 0 && !r.Removed {
+			c.records[name] = nil
+		}
+	}
+	for _, s := range d.Changed {
+		before := m.records[s.Service]
+		switch {
+		case s.State == parachute.StateRemoved, s.State == parachute.StateFailed:
+			continue
+		case before.modified == m.applied[s.Service] && before.Status != nil && isSame(*before.Status, s):
+			continue
+		}
+		c.records[s.Service] = stripped(s)
+		if before.Status == nil || wants(&before.Status.Deployment) != wants(&s.Deployment) {
+			c.claims = m.seen
+		}
+		if b := m.agreed[s.Service]; b != nil && b.isOf(&s, before.Status) {
+			c.ballots = append(c.ballots, b)
+		}
+	}
+	return c
+}
+
+// wants returns what d says of its hosts.
+func wants(d *parachute.Deployment) string {
+	return string(encode([]any{d.Hosts, d.PathPrefixes, d.CanonicalHost, d.TLS}))
+}
+
+// isOf reports whether b was over what makes a service s, which was before until now.
+func (b *ballot) isOf(s, before *parachute.Status) bool {
+	d := &s.Deployment
+	if before != nil && before.Generation == s.Generation {
+		if s.Rollout == nil || s.Rollout.Deployment == nil {
+			return false
+		}
+		d = s.Rollout.Deployment // of a canary
+	}
+	return slices.Equal(encode(d), encode(b.deployment))
+}
+
+// decide has the store make c, and returns the revision in which it has. After an error it
+// is not made, unless that is parachute.ErrUndecided.
+func (m *Member) decide(ctx context.Context, s *session, c *change) (int64, error) {
+	if err := m.gather(ctx, c); err != nil {
+		return 0, err
+	}
+	for range mostTries {
+		conditions, writes := m.transaction(s, c)
+		revision, ok, err := m.store.Commit(ctx, conditions, writes)
+		switch {
+		case errors.Is(err, kv.ErrUnknown):
+			return m.resolve(ctx, s, c)
+		case errors.Is(err, kv.ErrTooLarge):
+			return 0, fmt.Errorf("%w: change fewer services at once", err)
+		case errors.Is(err, kv.ErrLeaseEnded):
+			return 0, errNoMember
+		case err != nil:
+			return 0, err
+		case ok:
+			s.setTurn(revision)
+			return revision, nil
+		}
+		if err := m.reconsider(ctx, s, c); err != nil {
+			return 0, err
+		}
+	}
+	return 0, &superseded{"other proxies change too much at the same time: try again"}
+}
+
+// gather finds out whom c waits for.
+func (m *Member) gather(ctx context.Context, c *change) error {
+	if len(c.ballots) > 0 {
+		c.lost = make(map[string]bool)
+		for _, b := range c.ballots {
+			for name := range b.lost {
+				c.lost[name] = true
+			}
+			if c.members == nil || b.revision < c.revision { // who has come since then has not voted for all
+				c.members, c.revision = b.members, b.revision
+			}
+		}
+		return nil
+	}
+	pairs, revision, err := m.store.Read(ctx, membersBelow)
+	if err != nil {
+		return err
+	}
+	c.electorate = electors(byName(pairs, membersBelow), revision)
+	return nil
+}
+
+// byName returns pairs by what their keys have after prefix.
+func byName(pairs []kv.Pair, prefix string) map[string]kv.Pair {
+	all := make(map[string]kv.Pair, len(pairs))
+	for _, p := range pairs {
+		all[strings.TrimPrefix(p.Key, prefix)] = p
+	}
+	return all
+}
+
+// transaction returns what makes c, if all that it was decided by is as it was.
+func (m *Member) transaction(s *session, c *change) ([]kv.Condition, []kv.Write) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	turn := turnsBelow + m.Name
+	conditions := []kv.Condition{
+		kv.Held(membersBelow+m.Name, s.lease),
+		kv.NothingNewer(membersBelow, c.revision), // they would serve what was before
+		kv.Unchanged(turn, s.lastTurn()),
+	}
+	writes := []kv.Write{kv.Put(turn, []byte(c.id), s.lease)}
+	for _, b := range c.ballots {
+		conditions = append(conditions, kv.Unchanged(proposalsBelow+b.service, b.proposed))
+		writes = append(writes, kv.Delete(proposalsBelow+b.service), kv.DeleteAll(votesBelow+b.id+"/"))
+	}
+	for name, status := range c.records {
+		conditions = append(conditions, kv.Unchanged(servicesBelow+name, m.applied[name]))
+		r := record{ID: c.id, By: m.Name, Removed: status == nil, Status: status}
+		writes = append(writes, kv.Put(servicesBelow+name, encode(r), 0))
+	}
+	if c.claims >= 0 {
+		conditions = append(conditions, kv.NothingNewer(claimsKey, c.claims))
+		writes = append(writes, kv.Put(claimsKey, nil, 0))
+	}
+	return conditions, writes
+}
+
+// reconsider finds out what has kept the store from making c, and whether that speaks
+// against it. If not, c is such that it can be tried again.
+func (m *Member) reconsider(ctx context.Context, s *session, c *change) error {
+	pairs, revision, err := m.store.Read(ctx, membersBelow)
+	if err != nil {
+		return err
+	}
+	now := byName(pairs, membersBelow)
+	if now[m.Name].Lease != s.lease {
+		return errNoMember
+	}
+	turn, _, err := m.store.Read(ctx, turnsBelow+m.Name)
+	if err != nil {
+		return err
+	}
+	if p, is := byName(turn, turnsBelow)[m.Name]; is {
+		s.setTurn(p.Modified)
+	}
+	if err := m.reconsiderRecords(ctx, c); err != nil {
+		return err
+	}
+	if len(c.ballots) == 0 {
+		c.update(electors(now, revision))
+		return nil
+	}
+	for _, b := range c.ballots { // who has come meanwhile has to vote
+		limited, cancel := context.WithTimeout(ctx, m.Lease)
+		err := m.count(limited, b)
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+	c.members = nil
+	return m.gather(ctx, c)
+}
+
+// reconsiderRecords returns why c cannot be made beside what the records are by now.
+func (m *Member) reconsiderRecords(ctx context.Context, c *change) error {
+	pairs, revision, err := m.store.Read(ctx, servicesBelow)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := byName(pairs, servicesBelow)
+	for name := range c.records {
+		p, is := now[name]
+		switch {
+		case p.Modified == m.applied[name]:
+		case !is && m.records[name].Status == nil: // it was removed, which is forgotten by now
+			m.applied[name] = 0
+		default:
+			return &superseded{fmt.Sprintf("superseded by a change of %s through %s", name, cmp.Or(decode(p).By, "another proxy"))}
+		}
+	}
+	if c.claims < 0 {
+		return nil
+	}
+	for name, p := range now {
+		if _, is := c.records[name]; is || p.Modified <= c.claims || p.Modified == m.applied[name] {
+			continue
+		}
+		other := decode(p)
+		for own, status := range c.records {
+			if status != nil && other.Status != nil && share(&status.Deployment, &other.Status.Deployment) {
+				return fmt.Errorf("%w: %s and %s, which was changed through %s at the same time", parachute.ErrConflict, own, name, other.By)
+			}
+		}
+	}
+	c.claims = revision
+	return nil
+}
+
+// share reports whether two deployments name a host that is the same.
+func share(a, b *parachute.Deployment) bool {
+	if len(a.Hosts) == 0 || len(b.Hosts) == 0 {
+		return len(a.Hosts) == len(b.Hosts)
+	}
+	return slices.ContainsFunc(a.Hosts, func(host string) bool { return slices.Contains(b.Hosts, host) })
+}
+
+// resolve finds out whether the store has made c, which it did not say, and sees to it that
+// it is not made later if it was not. It returns as decide does.
+func (m *Member) resolve(ctx context.Context, s *session, c *change) (int64, error) {
+	turn := turnsBelow + m.Name
+	for s.isValid() {
+		pairs, _, err := m.store.Read(ctx, turn)
+		if err == nil {
+			p, is := byName(pairs, turnsBelow)[m.Name]
+			if !is {
+				break // with the lease; a change without it is not made any more, but perhaps it was
+			}
+			if string(p.Value) == c.id {
+				s.setTurn(p.Modified)
+				return p.Modified, nil
+			}
+			var revision int64
+			var ok bool
+			revision, ok, err = m.store.Commit(ctx, []kv.Condition{kv.Unchanged(turn, p.Modified)}, []kv.Write{kv.Put(turn, nil, s.lease)})
+			if err == nil && ok {
+				s.setTurn(revision)
+				return 0, fmt.Errorf("%w: it did not answer in time", kv.ErrUnreachable)
+			}
+		}
+		if err != nil {
+			wait(ctx, margin/4)
+		}
+	}
+	return 0, &undecided{"the store did not say whether it has made the change, and cannot be reached: stop neither what served nor what was to serve; when it is back, this proxy becomes what the others are"}
+}
+
+func (s *session) setTurn(revision int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.turn = revision
+}
+
+func (s *session) lastTurn() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.turn
+}

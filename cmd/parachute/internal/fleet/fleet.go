@@ -1,0 +1,214 @@
+// Package fleet has several proxies serve the same: a change of one of them is a change of
+// all. What they are to serve is in a store that they share, and each is a member there for
+// as long as its lease lasts.
+//
+// The proxy that a command reaches coordinates the change. If it is a deploy, it proposes it,
+// and every member probes the targets from where it is, and votes. When all of them have
+// said that they are healthy, one transaction commits what the service is from then on, which
+// is its record. The others mirror the record as soon as they see it, drain, and say so.
+//
+// These are the keys:
+//
+//	format            of all this: "1"
+//	members/NAME      who a member is; with its lease
+//	services/NAME     the record of a service
+//	proposals/NAME    a deploy of the service that is being probed; with the coordinator's lease
+//	votes/ID/NAME     what a member says of a proposal; with its lease
+//	drained/NAME/WHO  up to which record of the service a member has nothing left; with its lease
+//	turns/NAME        is written with each commit of a member, so that one whose outcome is not
+//	                  known can be kept from being done later
+//	claims            is written with each record that changes what the hosts of a service are
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/kv"
+	"github.com/shahnk19/parachute/internal/naming"
+)
+
+// format is that of the keys and values.
+const format = "1"
+
+// The keys.
+const (
+	formatKey      = "format"
+	claimsKey      = "claims"
+	membersBelow   = "members/"
+	servicesBelow  = "services/"
+	proposalsBelow = "proposals/"
+	votesBelow     = "votes/"
+	drainedBelow   = "drained/"
+	turnsBelow     = "turns/"
+)
+
+const (
+	// DefaultLease is how long a member is one without a word of it.
+	DefaultLease = 10 * time.Second
+
+	// margin is how long before its lease a member takes itself for gone: for clocks that
+	// do not run equally fast.
+	margin = time.Second
+)
+
+// Config says what a Member is.
+type Config struct {
+	Name    string // tells it from the others
+	Address string // where it can be reached, as people are told
+	Version string // of its program
+
+	// Lease is how long it is a member without a word of it. If 0, DefaultLease.
+	Lease time.Duration
+
+	Logger *slog.Logger
+
+	// Save keeps on this machine what the Proxy serves, as a parachute.Options.CommitDelta
+	// does, to start from when the store is away. An error is logged, and it is tried
+	// again.
+	Save func(parachute.Delta) error
+}
+
+// Check returns what is wrong with c, or nil.
+func (c Config) Check() error {
+	if err := naming.Check(c.Name); err != nil {
+		return fmt.Errorf("the name in the fleet, %q: want letters, digits and marks, such as eu-1", c.Name)
+	}
+	if c.Lease != 0 && c.Lease < 3*time.Second {
+		return fmt.Errorf("a lease of %v: want 3s at least", c.Lease)
+	}
+	return nil
+}
+
+// A Proxy is a parachute.Proxy.
+type Proxy interface {
+	Probe(ctx context.Context, d parachute.Deployment) error
+	Mirror(services []string, next func(service string, current *parachute.Status) *parachute.Status) (drain func(), err error)
+	Services() []parachute.Status
+}
+
+// A Member is one proxy of a fleet. Make one with New; its Agree and Commit are the Agree
+// and CommitDelta of the Proxy that Run is given.
+type Member struct {
+	Config
+	store kv.Store
+	proxy Proxy
+	saver *saver
+
+	drains sync.WaitGroup // of what was mirrored
+
+	// turn has room for one: the Proxy is in it while it commits to the store, and so is who
+	// decides what has to be mirrored, for what was committed here has not.
+	turn chan struct{}
+
+	mu        sync.Mutex // guards what follows
+	session   *session   // nil: there is none
+	why       error      // there is no session
+	records   map[string]record
+	applied   map[string]int64   // by service, the revision of the record that the Proxy is
+	seen      int64              // the revision of the store up to which all records are applied
+	agreed    map[string]*ballot // by service, what its next commit may be about
+	committed map[string]*commit // by service, the last one made here
+	mirroring map[string]int64   // what the next call of Commit is for, with the revisions; nil: a change of the Proxy's own
+	draining  map[string][]int64 // by service, the revisions of records for which it is being drained
+	ids       int                // that were given out
+}
+
+// A record is what a service is.
+type record struct {
+	ID       string            `json:"id"` // of the change
+	By       string            `json:"by"` // the member that made it
+	Removed  bool              `json:"removed,omitempty"`
+	Status   *parachute.Status `json:"status,omitempty"` // nil: it was removed
+	modified int64             // the revision of the store; 0: there is no record
+	broken   error             // why it cannot be read
+}
+
+// An Identity is what the store has of a member.
+type Identity struct {
+	Name    string    `json:"name"`
+	Address string    `json:"address"`
+	Version string    `json:"version"`
+	Since   time.Time `json:"since"`
+}
+
+// A proposal is a deploy that is being probed.
+type proposal struct {
+	ID         string               `json:"id"`
+	By         string               `json:"by"`
+	Deployment parachute.Deployment `json:"deployment"`
+}
+
+// A vote is what a member says of a proposal.
+type vote struct {
+	Refused string `json:"refused,omitempty"` // why it cannot be; empty: the targets are healthy
+}
+
+// A drain says that a member has nothing left that a record, or one before it, has replaced.
+type drain struct {
+	Revision int64 `json:"revision"`
+}
+
+// New returns a Member that is in no fleet yet.
+func New(store kv.Store, c Config) *Member {
+	if c.Lease == 0 {
+		c.Lease = DefaultLease
+	}
+	m := &Member{
+		Config: c, store: store,
+		records: make(map[string]record), applied: make(map[string]int64),
+		agreed: make(map[string]*ballot), committed: make(map[string]*commit),
+		draining: make(map[string][]int64), turn: make(chan struct{}, 1),
+		why: fmt.Errorf("%w yet", errNoMember),
+	}
+	m.saver = &saver{save: c.Save, logger: c.Logger}
+	return m
+}
+
+// decode returns the record that a pair is.
+func decode(p kv.Pair) record {
+	r := record{}
+	if err := json.Unmarshal(p.Value, &r); err != nil {
+		return record{modified: p.Modified, broken: err}
+	}
+	r.modified = p.Modified
+	name := strings.TrimPrefix(p.Key, servicesBelow)
+	switch {
+	case r.Status == nil && !r.Removed:
+		r.broken = fmt.Errorf("it says neither what the service is nor that it was removed")
+	case r.Status != nil && r.Status.Service != name:
+		r.broken = fmt.Errorf("it is of service %q", r.Status.Service)
+	case naming.Check(name) != nil:
+		r.broken = naming.Check(name)
+	}
+	return r
+}
+
+// encode returns the JSON of v, which can be written in it.
+func encode(v any) []byte {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic("fleet: " + err.Error()) // it was read from JSON, or is plain data
+	}
+	return text
+}
+
+// stripped returns s without what is each proxy's own.
+func stripped(s parachute.Status) *parachute.Status {
+	s.Live, s.Figures, s.History, s.Switched = nil, nil, nil, time.Time{}
+	return &s
+}
+
+// newID returns what no other change has as its ID.
+func (m *Member) newID(s *session) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ids++
+	return fmt.Sprintf("%x-%d", s.lease, m.ids)
+}

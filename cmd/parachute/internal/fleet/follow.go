@@ -1,0 +1,345 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/kv"
+)
+
+// watch calls first with all pairs below prefix, and then each with what changes of them. If
+// changes were forgotten, it begins again. It returns the error of one of these, or why
+// the store refuses.
+func (m *Member) watch(ctx context.Context, prefix string, first func(pairs []kv.Pair, revision int64), each func(revision int64, changes []kv.Change)) error {
+	for {
+		pairs, revision, err := m.store.Read(ctx, prefix)
+		if errors.Is(err, kv.ErrUnreachable) && ctx.Err() == nil {
+			wait(ctx, margin)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		first(pairs, revision)
+		err = m.store.Watch(ctx, prefix, revision, func(revision int64, changes []kv.Change) error {
+			each(revision, changes)
+			return nil
+		})
+		if !errors.Is(err, kv.ErrCompacted) {
+			return err
+		}
+	}
+}
+
+// catchUp has the Proxy become what the records are.
+func (m *Member) catchUp(ctx context.Context) error {
+	pairs, revision, err := m.store.Read(ctx, servicesBelow)
+	if err != nil {
+		return err
+	}
+	m.become(ctx, pairs, revision)
+	return nil
+}
+
+// become has the Proxy become what pairs are, which are all records as of revision.
+func (m *Member) become(ctx context.Context, pairs []kv.Pair, revision int64) {
+	m.mu.Lock()
+	m.records = make(map[string]record, len(pairs))
+	for _, p := range pairs {
+		m.records[strings.TrimPrefix(p.Key, servicesBelow)] = decode(p)
+	}
+	m.mu.Unlock()
+	m.mirror(ctx, m.allStale(), revision)
+}
+
+// followServices has the Proxy become what each new record says, until ctx ends.
+func (m *Member) followServices(ctx context.Context) error {
+	return m.watch(ctx, servicesBelow, func(pairs []kv.Pair, revision int64) {
+		m.become(ctx, pairs, revision)
+	}, func(revision int64, changes []kv.Change) {
+		m.mirror(ctx, m.stale(changes), revision)
+	})
+}
+
+// stale takes changes for what they are, and returns the services that the Proxy has to
+// become something else for.
+func (m *Member) stale(changes []kv.Change) (names []string) {
+	m.turn <- struct{}{} // what is being committed here is no news
+	defer func() { <-m.turn }()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range changes {
+		name := strings.TrimPrefix(c.Key, servicesBelow)
+		if !c.Deleted {
+			r := decode(c.Pair)
+			if m.records[name] = r; m.isNews(name, r) {
+				names = append(names, name)
+			}
+			continue
+		}
+		if r := m.records[name]; r.Status != nil || r.broken != nil { // by hand: who removes it leaves a record of that for a while
+			names = append(names, name)
+		}
+		delete(m.records, name)
+		delete(m.applied, name)
+	}
+	return names
+}
+
+// isNews reports whether r says what the Proxy is not. m.mu must be held.
+func (m *Member) isNews(name string, r record) bool {
+	if m.applied[name] == r.modified {
+		return false
+	}
+	if r.broken != nil {
+		m.Logger.Error("what the store has of a service cannot be read, and the service stays as it is; deploy it anew", "service", name, "error", r.broken)
+		m.applied[name] = r.modified
+		return false
+	}
+	return true
+}
+
+// allStale is as stale for all records.
+func (m *Member) allStale() (names []string) {
+	m.turn <- struct{}{}
+	defer func() { <-m.turn }()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	served := make(map[string]*parachute.Status)
+	for _, s := range m.proxy.Services() {
+		served[s.Service] = &s
+		if _, is := m.records[s.Service]; !is {
+			names = append(names, s.Service)
+		}
+	}
+	maps.DeleteFunc(m.applied, func(name string, _ int64) bool { _, is := m.records[name]; return !is })
+	for name, r := range m.records {
+		switch {
+		case !m.isNews(name, r):
+		case r.isServed(served[name]):
+			m.applied[name] = r.modified
+		default:
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// isServed reports whether a service with that status, which may be nil, is what r says.
+func (r *record) isServed(s *parachute.Status) bool {
+	if s == nil || r.Status == nil {
+		return s == nil && r.Status == nil
+	}
+	return s.State != parachute.StateFailed && isSame(*s, *r.Status)
+}
+
+// isSame reports whether two statuses say the same of what a service is.
+func isSame(a, b parachute.Status) bool {
+	comparable := func(s parachute.Status) string {
+		s = *stripped(s)
+		if s.Bake != nil {
+			s.Bake = &parachute.Baking{Generation: s.Bake.Generation}
+		}
+		return string(encode(s))
+	}
+	return comparable(a) == comparable(b)
+}
+
+// mirror has the Proxy become what the records of these services say, and drain what that
+// replaces in the background. All other records up to revision are mirrored.
+func (m *Member) mirror(ctx context.Context, names []string, revision int64) {
+	if len(names) > 0 {
+		m.mirrorNames(ctx, names)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.seen = max(m.seen, revision)
+}
+
+func (m *Member) mirrorNames(ctx context.Context, names []string) {
+	revisions := make(map[string]int64)
+	drain, err := m.proxy.Mirror(names, func(service string, current *parachute.Status) *parachute.Status {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		r := m.records[service] // the newest
+		revisions[service] = r.modified
+		m.draining[service] = append(m.draining[service], r.modified)
+		if current != nil || r.Status != nil { // else there is nothing to commit
+			m.mirroring = revisions
+		}
+		if r.broken != nil {
+			return current
+		}
+		return r.Status
+	})
+	if err != nil {
+		m.Logger.Error("the proxy cannot be what its fleet is", "services", names, "error", err)
+	}
+	m.mu.Lock()
+	for name, revision := range revisions { // of services that neither were nor are, Commit was not told
+		if drain != nil && m.applied[name] < revision {
+			m.applied[name] = revision
+		}
+	}
+	m.mu.Unlock()
+	m.drains.Go(func() { m.drain(context.WithoutCancel(ctx), drain, revisions) })
+}
+
+// drain waits for what was replaced by the records of these revisions, and tells it. If
+// finish is nil, nothing was.
+func (m *Member) drain(ctx context.Context, finish func(), revisions map[string]int64) {
+	if finish != nil {
+		finish()
+	}
+	m.mu.Lock()
+	s := m.session
+	var writes []kv.Write
+	for name, revision := range revisions {
+		left := m.draining[name]
+		if i := slices.Index(left, revision); i >= 0 {
+			left = slices.Delete(left, i, i+1)
+		}
+		through := m.applied[name]
+		if m.draining[name] = left; len(left) > 0 {
+			through = slices.Min(left) - 1
+		} else {
+			delete(m.draining, name)
+		}
+		if s != nil && finish != nil {
+			writes = append(writes, kv.Put(drainedBelow+name+"/"+m.Name, encode(drain{through}), s.lease))
+		}
+	}
+	m.mu.Unlock()
+	for chunk := range slices.Chunk(writes, kv.MaxOperations) {
+		m.insist(ctx, s, nil, chunk)
+	}
+}
+
+// insist commits what does no harm if it is done twice, until that is done, refused, or the
+// session over.
+func (m *Member) insist(ctx context.Context, s *session, conditions []kv.Condition, writes []kv.Write) {
+	for ctx.Err() == nil {
+		_, _, err := m.store.Commit(ctx, conditions, writes)
+		if !errors.Is(err, kv.ErrUnreachable) || !s.isValid() {
+			return
+		}
+		wait(ctx, margin)
+	}
+}
+
+// followProposals has the targets of each proposal of another member probed, and votes.
+func (m *Member) followProposals(ctx context.Context, s *session) error {
+	probing := make(map[string]context.CancelFunc) // by service
+	var running sync.WaitGroup
+	defer running.Wait()
+	end := func(name string) {
+		if cancel := probing[name]; cancel != nil {
+			cancel()
+			delete(probing, name)
+		}
+	}
+	begin := func(p kv.Pair) {
+		name := strings.TrimPrefix(p.Key, proposalsBelow)
+		end(name)
+		var asked proposal
+		refused := json.Unmarshal(p.Value, &asked)
+		if asked.By == m.Name {
+			return
+		}
+		var limited context.Context
+		limited, probing[name] = context.WithCancel(ctx)
+		running.Go(func() { m.vote(limited, s, p, asked, refused) })
+	}
+	return m.watch(ctx, proposalsBelow, func(pairs []kv.Pair, _ int64) {
+		for name := range probing {
+			end(name)
+		}
+		for _, p := range pairs {
+			begin(p)
+		}
+	}, func(_ int64, changes []kv.Change) {
+		for _, c := range changes {
+			if c.Deleted {
+				end(strings.TrimPrefix(c.Key, proposalsBelow))
+			} else {
+				begin(c.Pair)
+			}
+		}
+	})
+}
+
+// vote probes the targets of a proposal, which is p in the store, and says how that ended.
+func (m *Member) vote(ctx context.Context, s *session, p kv.Pair, asked proposal, err error) {
+	if err != nil {
+		err = fmt.Errorf("version %s of parachute does not understand it: %w", m.Version, err)
+		asked.ID = idOf(p.Value)
+	} else {
+		err = m.proxy.Probe(ctx, asked.Deployment)
+	}
+	if ctx.Err() != nil || asked.ID == "" {
+		return
+	}
+	v := vote{}
+	if err != nil {
+		v.Refused = err.Error()
+	}
+	m.insist(ctx, s, []kv.Condition{kv.Unchanged(p.Key, p.Modified)}, []kv.Write{
+		kv.Put(votesBelow+asked.ID+"/"+m.Name, encode(v), s.lease),
+	})
+}
+
+// idOf returns the ID of a proposal that may have what cannot be read.
+func idOf(value []byte) string {
+	var p struct {
+		ID string `json:"id"`
+	}
+	if json.Unmarshal(value, &p) != nil {
+		return ""
+	}
+	return p.ID
+}
+
+// followMembers ends what a member has left behind when it is lost, until ctx ends.
+func (m *Member) followMembers(ctx context.Context) error {
+	return m.watch(ctx, membersBelow, func(pairs []kv.Pair, _ int64) {
+		there := byName(pairs, membersBelow)
+		m.endBakes(ctx, func(_ string, r record) bool { _, is := there[r.By]; return !is })
+	}, func(_ int64, changes []kv.Change) {
+		for _, c := range changes {
+			if c.Deleted {
+				m.endBakes(ctx, func(_ string, r record) bool { return membersBelow+r.By == c.Key })
+			}
+		}
+	})
+}
+
+// endBakes has the versions stay that bake, and that nobody judges any more because who did
+// is lost.
+func (m *Member) endBakes(ctx context.Context, isLost func(service string, r record) bool) {
+	m.mu.Lock()
+	orphans := make(map[string]record)
+	for name, r := range m.records {
+		if r.Status != nil && r.Status.Bake != nil && isLost(name, r) {
+			orphans[name] = r
+		}
+	}
+	m.mu.Unlock()
+	for name, r := range orphans {
+		status := *r.Status
+		status.Bake = nil
+		key := servicesBelow + name
+		next := record{ID: r.ID, By: m.Name, Status: &status}
+		_, ok, err := m.store.Commit(ctx, []kv.Condition{kv.Unchanged(key, r.modified)}, []kv.Write{kv.Put(key, encode(next), 0)})
+		if err == nil && ok {
+			m.Logger.Warn("a version bakes no more, and stays, for the proxy that judged it is lost", "service", name, "proxy", r.By)
+		}
+	}
+}

@@ -1,0 +1,292 @@
+package fleet_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/fleet"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/kv/kvtest"
+	"github.com/shahnk19/parachute/internal/proxytest"
+)
+
+// A world has a store, proxies that share it, and apps, in fake time.
+type world struct {
+	t      *testing.T
+	memory *kvtest.Memory
+	net    *proxytest.Net
+	client *http.Client
+	nodes  map[string]*node
+}
+
+// A node is one machine with a proxy, which can be killed and started again.
+type node struct {
+	world  *world
+	name   string
+	client *kvtest.Client
+	member *fleet.Member
+	proxy  *parachute.Proxy
+	stop   context.CancelFunc
+	ended  chan struct{}
+	named  string                                                               // in the fleet
+	dial   func(ctx context.Context, network, address string) (net.Conn, error) // how it reaches apps
+
+	mu     sync.Mutex // guards what follows
+	disk   map[string]parachute.Status
+	full   error // what Save says
+	events []parachute.Event
+}
+
+// newWorld returns a world with nodes of these names, which are members when it returns.
+func newWorld(t *testing.T, names ...string) *world {
+	t.Helper()
+	w := &world{t: t, memory: kvtest.NewMemory(), net: new(proxytest.Net), nodes: make(map[string]*node)}
+	w.client = w.net.Client(t)
+	for _, name := range names {
+		w.add(name).start()
+		w.await(name + " is ready")
+	}
+	t.Cleanup(w.memory.Close)
+	return w
+}
+
+// add adds a node that is not started.
+func (w *world) add(name string) *node {
+	n := &node{world: w, name: name, named: name, disk: make(map[string]parachute.Status), dial: w.net.Dial}
+	w.nodes[name] = n
+	w.net.Serve(w.t, name+".test:80", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { n.current().ServeHTTP(rw, r) })).SetHealth(0)
+	w.t.Cleanup(func() { n.kill() })
+	return n
+}
+
+func (n *node) current() *parachute.Proxy {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.proxy
+}
+
+// start starts a proxy with what is on the disk.
+func (n *node) start() {
+	n.client = n.world.memory.Client()
+	n.member = fleet.New(n.client, fleet.Config{
+		Name: n.named, Address: n.name + ".test:80", Version: "1.2.3",
+		Logger: slog.New(slog.DiscardHandler), Save: n.save,
+	})
+	proxy := parachute.New(parachute.Options{
+		Dial: n.dial, Notify: n.note,
+		Agree: n.member.Agree, CommitDelta: n.member.Commit,
+	})
+	n.mu.Lock()
+	n.proxy = proxy
+	var saved []parachute.Status
+	for _, s := range n.disk {
+		s.Bake = nil
+		saved = append(saved, s)
+	}
+	n.mu.Unlock()
+	if err := proxy.Restore(saved); err != nil {
+		n.world.t.Error(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	n.stop, n.ended = stop, make(chan struct{})
+	go func() {
+		defer close(n.ended)
+		n.member.Run(ctx, proxy)
+	}()
+}
+
+func (n *node) note(e parachute.Event) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.events = append(n.events, e)
+}
+
+func (n *node) save(d parachute.Delta) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.full != nil {
+		return n.full
+	}
+	for _, name := range d.Removed {
+		delete(n.disk, name)
+	}
+	for _, s := range d.Changed {
+		if s.State != parachute.StateRemoved {
+			n.disk[s.Service] = s
+		}
+	}
+	return nil
+}
+
+// saved returns what is on the disk of a service.
+func (n *node) saved(service string) parachute.Status {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.disk[service]
+}
+
+// kill ends the node without a word to the store.
+func (n *node) kill() {
+	if n.stop == nil {
+		return
+	}
+	n.client.Cut()
+	n.leave()
+}
+
+// leave ends the node as a process that was told to.
+func (n *node) leave() {
+	n.stop()
+	n.proxy.Close()
+	<-n.ended
+	n.stop = nil
+}
+
+// isUp reports whether the node runs.
+func (n *node) isUp() bool { return n.stop != nil }
+
+// deploy deploys through the node, and returns when all have drained.
+func (n *node) deploy(d parachute.Deployment) error {
+	return n.change(d.Service, func() error { return n.proxy.Deploy(context.Background(), d) })
+}
+
+// change makes a change as the control plane does.
+func (n *node) change(service string, do func() error) error {
+	err := do()
+	unsettled := n.member.Settle(context.Background(), service, err, func(string) {})
+	if err == nil {
+		err = unsettled
+	}
+	return err
+}
+
+// app serves an app that answers with its name.
+func (w *world) app(name string) *proxytest.Backend {
+	return w.net.Serve(w.t, name+".app:80", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		io.WriteString(rw, name)
+	}))
+}
+
+// slow serves an app that answers with its name after d.
+func (w *world) slow(name string, d time.Duration) {
+	w.net.Serve(w.t, name+".app:80", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		time.Sleep(d) // the app's work
+		io.WriteString(rw, name)
+	}))
+}
+
+// allBut returns how a node dials that cannot reach an address.
+func (w *world) allBut(refused string) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if address == refused {
+			return nil, errors.New("no route to host")
+		}
+		return w.net.Dial(ctx, network, address)
+	}
+}
+
+// fill has the disk take nothing any more, with that error; nil ends it.
+func (n *node) fill(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.full = err
+}
+
+// members returns the names of the members, as the store has them.
+func (w *world) members() (names []string) {
+	pairs, _, err := w.memory.Client().Read(w.t.Context(), "members/")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, p := range pairs {
+		names = append(names, strings.TrimPrefix(p.Key, "members/"))
+	}
+	return names
+}
+
+// web is a deployment of an app.
+func web(app string) parachute.Deployment {
+	return parachute.Deployment{Service: "web", Targets: []string{app + ".app:80"}}
+}
+
+// ask asks a node for a host, and returns its answer.
+func (w *world) ask(node, host string) string {
+	r, err := http.NewRequest("GET", "http://"+node+".test/", nil)
+	if err != nil {
+		return err.Error()
+	}
+	r.Host = host
+	res, err := w.client.Do(r)
+	if err != nil {
+		return err.Error()
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err.Error()
+	}
+	if res.StatusCode != http.StatusOK {
+		return res.Status
+	}
+	return string(body)
+}
+
+// all returns what each node answers, by name.
+func (w *world) all() string {
+	var answers []string
+	for _, name := range w.names() {
+		answers = append(answers, w.ask(name, "any.test"))
+	}
+	return strings.Join(answers, " ")
+}
+
+// names returns those of the nodes that run.
+func (w *world) names() (names []string) {
+	for name, n := range w.nodes {
+		if n.isUp() {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// await waits until all nodes are ready, for a minute.
+func (w *world) await(what string) {
+	w.t.Helper()
+	for range 600 {
+		synctest.Wait()
+		if w.areReady() {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	for _, name := range w.names() {
+		w.t.Log(name, w.nodes[name].member.Ready())
+	}
+	w.t.Fatal("in vain: ", what)
+}
+
+func (w *world) areReady() bool {
+	for _, name := range w.names() {
+		if w.nodes[name].member.Ready() != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// is reports whether err is one of known.
+func is(err error, known ...error) bool {
+	return slices.ContainsFunc(known, func(k error) bool { return errors.Is(err, k) })
+}
