@@ -86,12 +86,13 @@ func TestEmptyReturnsWhenTheLastHasLeftThoughNewOnesCame(t *testing.T) {
 func TestEmptyDrainsWhatWasLeftBehindMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		r := newRelay(0)
+		r := newRelay(-1)
 		first, stray := r.enter(is), newLane(newTarget("b"))
 		time.AfterFunc(time.Second, func() {
 			r.before = append(r.before, stray) // by another change
-			inside := enter(is, stray, 1)
-			time.AfterFunc(5*time.Second, inside[0].Leave)
+			inside := enter(is, stray, 2)      // a request and a stream
+			inside[0].BecomeStream(closing{inside[0]})
+			time.AfterFunc(5*time.Second, inside[1].Leave)
 			first.Leave()
 		})
 		began := time.Now()
@@ -142,6 +143,28 @@ func TestEmptyClosesStreamsBeforeTheDeadlineHoweverLongTheyMayLast(t *testing.T)
 		is.True(time.Since(began) <= 19*time.Second) // there is a second left
 	})
 }
+
+func TestEmptyClosesStreamsInTimeThoughRequestsGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		r := newRelay(time.Hour)
+		began := time.Now()
+		var closedAfter time.Duration
+		inside := enter(is, r.now, 2)
+		inside[0].BecomeStream(closeFunc(func() { closedAfter = time.Since(began); inside[0].Leave() }))
+		time.AfterFunc(19*time.Second+500*time.Millisecond, inside[1].Leave)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		is.NoErr(lanes.Empty(ctx, closed(), math.MaxInt64, r.replace, r.all))
+		is.Equal(closedAfter, 19*time.Second)
+		is.Equal(time.Since(began), 19*time.Second+500*time.Millisecond) // the request had its time
+	})
+}
+
+// A closeFunc is a stream that is closed by a func.
+type closeFunc func()
+
+func (f closeFunc) Close() error { f(); return nil }
 
 func TestEmptyReturnsTheErrorOfAContextThatEndsBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -142,6 +142,7 @@ func TestVisitorStaysWithOneTargetInEachRole(t *testing.T) {
 	v := visitorOf(b, d)
 	is.Equal(g.Other(v, g.Writers[0]), d.Token())
 	is.Equal(g.Other(v, g.Readers[0]), b.Token())
+	is.Equal(g.Other(visitorOf(a, c), g.Writers[1]), c.Token()) // the first one, too
 	is.Equal(g.Other(affinity.Visitor{}, g.Writers[0]), "")
 	is.Equal(g.Other(visitorOf(a, b), g.Writers[0]), "") // they read nowhere yet
 	alone := groupOf(targets(a, b), nil)

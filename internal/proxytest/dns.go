@@ -37,7 +37,7 @@ type text struct {
 	since       time.Time
 }
 
-// Zone adds a zone with servers at these addresses, at port 53.
+// Zone adds a zone with servers at these addresses, at port 53. Without any, nobody has it.
 func (d *DNS) Zone(name string, servers ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -45,9 +45,11 @@ func (d *DNS) Zone(name string, servers ...string) {
 		d.zones, d.aliases = make(map[string][]netip.Addr), make(map[string]string)
 		d.lags, d.silent, d.asked = make(map[string]time.Duration), make(map[string]bool), make(map[string]int)
 	}
+	addresses := d.zones[name]
 	for _, s := range servers {
-		d.zones[name] = append(d.zones[name], netip.MustParseAddr(s))
+		addresses = append(addresses, netip.MustParseAddr(s))
 	}
+	d.zones[name] = addresses
 }
 
 // Alias makes name lead to target. A zone must be there.
@@ -220,7 +222,7 @@ func (d *DNS) answerLocked(m *dnsmessage.Message, server, name, zone string, kin
 // zoneLocked returns the zone that name is in, or "".
 func (d *DNS) zoneLocked(name string) string {
 	for isMore := true; isMore; _, name, isMore = strings.Cut(name, ".") {
-		if d.zones[name] != nil {
+		if _, isZone := d.zones[name]; isZone {
 			return name
 		}
 	}

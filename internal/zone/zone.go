@@ -191,12 +191,13 @@ func (f *Finder) ask(ctx context.Context, server, name string, kind dnsmessage.T
 
 // systemResolvers returns the addresses of the resolvers that the system has.
 func systemResolvers() []string {
-	text, err := os.ReadFile("/etc/resolv.conf")
-	if err != nil {
-		return nil
-	}
-	var all []string
-	for line := range strings.Lines(string(text)) {
+	text, _ := os.ReadFile("/etc/resolv.conf") // without it there are none
+	return resolversIn(string(text))
+}
+
+// resolversIn returns the addresses of the resolvers that a resolv.conf names.
+func resolversIn(text string) (all []string) {
+	for line := range strings.Lines(text) {
 		words := strings.Fields(line)
 		if len(words) > 1 && words[0] == "nameserver" {
 			all = append(all, net.JoinHostPort(words[1], "53"))

@@ -64,6 +64,16 @@ func TestNameOutsideEveryZoneHasNoPlace(t *testing.T) {
 	is.Equal(place, zone.Place{Name: "_acme-challenge.example.org"})
 }
 
+func TestZoneWhoseServersAreNotToBeFoundIsAnError(t *testing.T) {
+	is := is.New(t)
+	d, f := newDNS()
+	d.Zone("lost.example.com") // is delegated to nobody
+	place, err := f.Find(t.Context(), "a.lost.example.com")
+	is.True(err != nil)
+	is.Equal(err.Error(), "zone lost.example.com: no address of its servers is known")
+	is.Equal(len(place.Servers), 0)
+}
+
 // A server of the zone that is asked first is one of those that have to have a record,
 // whether or not the others can be found.
 func TestResolverThatHasTheZoneItselfIsAServerOfIt(t *testing.T) {
