@@ -102,12 +102,10 @@ func TestTargetRefusesWhatIsNoPath(t *testing.T) {
 	}
 }
 
-// Whoever resolves them sees another path than the one that was routed.
+// Whoever resolves them sees another path than the one that was routed. In which forms they
+// are found, package urlpath tests.
 func TestTargetRefusesDotSegments(t *testing.T) {
-	for _, target := range []string{
-		"/.", "/..", "/./a", "/../a", "/a/.", "/a/..", "/a/./b", "/a/../b", "/a//../b", "/a/..?b",
-		"/%2e", "/%2E%2e/a", "/.%2e/a", "/a/%2e.?b", "http://app.test/a/../b",
-	} {
+	for _, target := range []string{"/.", "/a/..?b", "/%2E%2e/a", "http://app.test/a/../b"} {
 		t.Run(target, func(t *testing.T) {
 			is := is.New(t)
 			_, err := forward.RequestTarget(read(t, "GET", target), "")
@@ -134,27 +132,15 @@ func TestTargetRefusesWhatWouldEndTheRequestLine(t *testing.T) {
 	}
 }
 
+// What is below a prefix, package urlpath tests.
 func TestTargetBelowAPrefixIsCutInTheBytesThatCame(t *testing.T) {
 	for _, tt := range []struct{ target, prefix, want string }{
-		{"/api/a%2fb", "/api", "/a%2fb"},
 		{"/api/a%2Fb?c=%zz", "/api", "/a%2Fb?c=%zz"},
-		{"/api", "/api", "/"},
-		{"/api?a", "/api", "/?a"},
-		{"/api?", "/api", "/?"},
-		{"/api/", "/api", "/"},
-		{"/api/x", "/api/", "/x"},
 		{"/api/x", "/", "/api/x"},
-		{"/%61pi/x", "/api", "/x"},
-		{"/%61%70%69", "/api", "/"},
+		{"/%61pi?a", "/api", "/?a"},
 		{"/api//evil.test/", "/api", "/evil.test/"},
-		{"/api////x//y", "/api", "/x//y"},
-		{"/api//", "/api", "/"},
-		{"/api/%2fevil.test/", "/api", "/%2fevil.test/"},
-		{"/a/b/c", "/a/b", "/c"},
-		{"/caf%C3%A9/x", "/café", "/x"},
-		{"/%30%39%6a%6f%6A%6F/x", "/09jojo", "/x"}, // the digits at both ends, in either case
-		{"/api/{}", "/api", "/{}"},
 		{"http://app.test/api/x", "/api", "/x"},
+		{"http://app.test/api", "/api", "/"},
 	} {
 		t.Run(tt.target, func(t *testing.T) {
 			is := is.New(t)
@@ -166,20 +152,16 @@ func TestTargetBelowAPrefixIsCutInTheBytesThatCame(t *testing.T) {
 }
 
 func TestTargetRefusesWhatIsNotBelowThePrefix(t *testing.T) {
-	for _, target := range []string{
-		"/apiary", "/API/x", "/api%2fx", "//api/x", "/ap", "/", "/?/api/", "/ap%", "/ap%2", "/api%3Fx", "/x/api", "/ap?i/x", "/%2fapi/x",
-	} {
+	for _, target := range []string{"/apiary", "//api/x", "/", "/ap%2", "http://app.test/", "http://api/x"} {
 		t.Run(target, func(t *testing.T) {
 			is := is.New(t)
 			r := read(t, "GET", "/")
 			r.RequestURI, r.URL.Path, r.URL.RawPath = target, target, target
-			_, err := forward.RequestTarget(r, "/api")
+			got, err := forward.RequestTarget(r, "/api")
 			is.True(err != nil) // refused
+			is.Equal(got, "")
 		})
 	}
-	is := is.New(t)
-	_, err := forward.RequestTarget(read(t, "GET", "/a%2fb/c"), "/a/b")
-	is.True(err != nil) // an encoded slash is no slash
 }
 
 func TestTargetFollowsAnOuterHandler(t *testing.T) {

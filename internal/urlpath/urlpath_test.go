@@ -31,6 +31,7 @@ func TestPrefixIsCutInTheBytesThatCame(t *testing.T) {
 		{"/a/b/c", "/a/b", "/c"},
 		{"/caf%C3%A9/x", "/café", "/x"},
 		{"/%30%39%6a%6f%6A%6F/x", "/09jojo", "/x"}, // the digits at both ends, in either case
+		{"/api/{}", "/api", "/{}"},
 		{"/%/x", "/%", "/x"},
 		{"/%4", "/%4", "/"},
 		{"/%4g/x", "/%4g", "/x"},
@@ -68,6 +69,7 @@ func TestDotsAreFoundHoweverTheyAreWritten(t *testing.T) {
 	for target, want := range map[string]bool{
 		"/.": true, "/..": true, "/a/./b": true, "/a/../b": true, "/a/..": true, "/%2e": true, "/.%2E/x": true, "/%2e%2e?x": true, "/..?": true, "/a/%2e/": true,
 		"/": false, "/a.b": false, "/...": false, "/.a": false, "/..a/": false, "/a../x": false, "/%2e%2e%2e": false, "/a?/../b": false, "/%2f../x": false,
+		"/a//../b": true, "/a/%2e.?b": true, "/a/..?b": true, "/../a": true, "/a/.": true,
 		"/..%2fx": false, "/%2": false, "": false, "/a%61/b": false, "/x/.?/..": true,
 	} {
 		t.Run(target, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -93,6 +94,18 @@ func (s *stage) receiver(t *testing.T, address string, answer func(n int, w http
 	r := &receiver{answer: answer}
 	s.net.Serve(t, address, r)
 	return r
+}
+
+// receiverDown returns one that answers 502 for as long as it is down.
+func (s *stage) receiverDown(t *testing.T, address string) (r *receiver, down *atomic.Bool) {
+	t.Helper()
+	down = new(atomic.Bool)
+	down.Store(true)
+	return s.receiver(t, address, func(_ int, w http.ResponseWriter, _ *http.Request) {
+		if down.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+		}
+	}), down
 }
 
 // notifier returns a Notifier that serves and posts to these URLs, and closes it when the

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -203,13 +202,7 @@ func TestOldestAreDroppedWhereTooManyWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := newStage()
-		var down atomic.Bool
-		down.Store(true)
-		r := s.receiver(t, "hooks:80", func(n int, w http.ResponseWriter, _ *http.Request) {
-			if down.Load() {
-				w.WriteHeader(http.StatusBadGateway)
-			}
-		})
+		r, down := s.receiverDown(t, "hooks:80")
 		n := s.notifier(t, notify.Config{}, "http://hooks/")
 		n.Serve("first")
 		synctest.Wait() // it is being tried
@@ -232,13 +225,7 @@ func TestCloseSendsWhatIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := newStage()
-		var down atomic.Bool
-		down.Store(true)
-		r := s.receiver(t, "hooks:80", func(_ int, w http.ResponseWriter, _ *http.Request) {
-			if down.Load() {
-				w.WriteHeader(http.StatusBadGateway)
-			}
-		})
+		r, down := s.receiverDown(t, "hooks:80")
 		n := s.notifier(t, notify.Config{}, "http://hooks/")
 		n.Serve("first")
 		n.Notify(switched(2))
