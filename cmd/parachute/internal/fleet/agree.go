@@ -30,13 +30,21 @@ type electorate struct {
 	revision int64
 	members  map[string]int64 // by name, the revision in which it came
 	lost     map[string]bool
+	left     map[string]int64 // likewise, of those that have ended with nothing left
 }
 
-// electors returns the members in pairs, which are as of revision.
+// electors returns who is below membersBelow, as of revision.
 func electors(pairs map[string]kv.Pair, revision int64) electorate {
-	e := electorate{revision: revision, members: make(map[string]int64, len(pairs)), lost: make(map[string]bool)}
-	for name, p := range pairs {
-		e.members[name] = p.Created
+	e := electorate{revision: revision, members: make(map[string]int64), lost: make(map[string]bool), left: make(map[string]int64)}
+	for key, p := range pairs {
+		name, hasLeft := strings.CutSuffix(key, leftAfter)
+		var bye farewell
+		switch {
+		case !hasLeft:
+			e.members[name] = p.Created
+		case json.Unmarshal(p.Value, &bye) == nil:
+			e.left[name] = bye.Created
+		}
 	}
 	return e
 }
@@ -44,7 +52,7 @@ func electors(pairs map[string]kv.Pair, revision int64) electorate {
 // update takes account of who is there now, and of who is not any more.
 func (e *electorate) update(now electorate) {
 	for name, created := range e.members {
-		if now.members[name] != created {
+		if now.members[name] != created && now.left[name] != created {
 			e.lost[name] = true
 		}
 	}
@@ -206,7 +214,7 @@ func (m *Member) awaitDrains(ctx context.Context, service string, c *commit, tel
 	drained := drainedBelow + service + "/"
 	told, left := map[string]bool{m.Name: true}, []string(nil)
 	err := m.observe(ctx, []string{drained, membersBelow}, func(v *view) (bool, error) {
-		there, said := v.below(membersBelow), v.below(drained)
+		now, said := electors(v.below(membersBelow), 0), v.below(drained)
 		left = nil
 		for _, name := range slices.Sorted(maps.Keys(c.members)) {
 			var through drain
@@ -215,10 +223,12 @@ func (m *Member) awaitDrains(ctx context.Context, service string, c *commit, tel
 			case has && json.Unmarshal(p.Value, &through) == nil && through.Revision >= c.revision:
 				told[name] = true
 				tell(name)
-			case there[name].Created != c.members[name]:
-				c.lost[name] = true
-			default:
+			case now.members[name] == c.members[name]:
 				left = append(left, name)
+			case now.left[name] == c.members[name]:
+				told[name] = true
+			default:
+				c.lost[name] = true
 			}
 		}
 		return len(left) == 0, nil

@@ -62,7 +62,7 @@ func (m *Member) Commit(d parachute.Delta) error {
 		return err
 	}
 	c.id = m.newID(s)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*m.Lease)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*m.LeaseTime)
 	defer cancel()
 	revision, err := m.decide(ctx, s, c)
 	if err != nil {
@@ -241,7 +241,7 @@ func (m *Member) reconsider(ctx context.Context, s *session, c *change) error {
 		return nil
 	}
 	for _, b := range c.ballots { // who has come meanwhile has to vote
-		limited, cancel := context.WithTimeout(ctx, m.Lease)
+		limited, cancel := context.WithTimeout(ctx, m.LeaseTime)
 		err := m.count(limited, b)
 		cancel()
 		if err != nil {

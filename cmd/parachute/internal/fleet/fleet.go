@@ -14,6 +14,7 @@
 //	services/NAME     the record of a service
 //	proposals/NAME    a deploy of the service that is being probed; with the coordinator's lease
 //	votes/ID/NAME     what a member says of a proposal; with its lease
+//	members/NAME/left which member of the name has ended with nothing left
 //	drained/NAME/WHO  up to which record of the service a member has nothing left; with its lease
 //	turns/NAME        is written with each commit of a member, so that one whose outcome is not
 //	                  known can be kept from being done later
@@ -47,6 +48,7 @@ const (
 	votesBelow     = "votes/"
 	drainedBelow   = "drained/"
 	turnsBelow     = "turns/"
+	leftAfter      = "/left" // the name of a member
 )
 
 const (
@@ -64,8 +66,13 @@ type Config struct {
 	Address string // where it can be reached, as people are told
 	Version string // of its program
 
-	// Lease is how long it is a member without a word of it. If 0, DefaultLease.
-	Lease time.Duration
+	// LeaseTime is how long it is a member without a word of it. If 0, DefaultLease.
+	LeaseTime time.Duration
+
+	// Adopted is the lease of the Member whose place this one takes, such as that of the
+	// process before: for the others it is the same one. If 0, or if it has ended, the Member
+	// gets a lease of its own.
+	Adopted kv.Lease
 
 	Logger *slog.Logger
 
@@ -80,8 +87,8 @@ func (c Config) Check() error {
 	if err := naming.Check(c.Name); err != nil {
 		return fmt.Errorf("the name in the fleet, %q: want letters, digits and marks, such as eu-1", c.Name)
 	}
-	if c.Lease != 0 && c.Lease < 3*time.Second {
-		return fmt.Errorf("a lease of %v: want 3s at least", c.Lease)
+	if c.LeaseTime != 0 && c.LeaseTime < 3*time.Second {
+		return fmt.Errorf("a lease of %v: want 3s at least", c.LeaseTime)
 	}
 	return nil
 }
@@ -150,6 +157,11 @@ type vote struct {
 	Refused string `json:"refused,omitempty"` // why it cannot be; empty: the targets are healthy
 }
 
+// A farewell says which member of a name has left: the one that came in that revision.
+type farewell struct {
+	Created int64 `json:"created"`
+}
+
 // A drain says that a member has nothing left that a record, or one before it, has replaced.
 type drain struct {
 	Revision int64 `json:"revision"`
@@ -157,8 +169,8 @@ type drain struct {
 
 // New returns a Member that is in no fleet yet.
 func New(store kv.Store, c Config) *Member {
-	if c.Lease == 0 {
-		c.Lease = DefaultLease
+	if c.LeaseTime == 0 {
+		c.LeaseTime = DefaultLease
 	}
 	m := &Member{
 		Config: c, store: store,

@@ -410,3 +410,47 @@ func TestForgottenChangesAreReadAnew(t *testing.T) {
 		is.Equal(w.all(), "two two two")
 	})
 }
+
+func TestMemberThatLeavesHasNothingLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := checks.New(t)
+		w := newWorld(t, "a", "b", "c")
+		w.slow("one", 30*time.Second)
+		w.app("two")
+		is.NoErr(w.nodes["a"].deploy(web("one")))
+		go w.ask("c", "any.test")
+		synctest.Wait()
+		ended := make(chan error, 1)
+		go func() { ended <- w.nodes["a"].deploy(web("two")) }()
+		time.Sleep(time.Second)
+		w.nodes["c"].leave()
+		is.NoErr(<-ended)
+		is.Equal(w.members(), []string{"a", "b", "c/left"})
+		w.nodes["c"].start()
+		w.await("c is back")
+		is.Equal(w.all(), "two two two")
+		is.NoErr(w.nodes["c"].deploy(web("two")))
+	})
+}
+
+func TestMemberThatIsAdoptedIsTheSameToTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := checks.New(t)
+		w := newWorld(t, "a", "b")
+		w.app("one")
+		w.app("sick").SetHealth(503)
+		w.app("two")
+		is.NoErr(w.nodes["a"].deploy(web("one")))
+		b := w.nodes["b"]
+		b.handOver()
+		d := web("two") // while neither is there
+		ended := make(chan error, 1)
+		go func() { ended <- w.nodes["a"].deploy(d) }()
+		time.Sleep(3 * time.Second)
+		is.Equal(len(ended), 0) // it waits for b
+		b.start()
+		is.NoErr(<-ended)
+		is.Equal(w.all(), "two two")
+		is.True(b.member.Ready() == nil)
+	})
+}

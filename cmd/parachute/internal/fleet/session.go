@@ -21,20 +21,27 @@ var errLapsed = errors.New("the lease has ended")
 
 // A session is what a Member has for as long as one lease lasts.
 type session struct {
-	lease kv.Lease
+	lease     kv.Lease
+	isAdopted bool // another Member had it before
 
-	mu    sync.Mutex // guards what follows
-	until time.Time  // by this machine's monotonic clock, the Member may take itself for one
-	turn  int64      // the revision of the Member's key below turnsBelow
-	joined,
-	isCurrent bool // it has its key below membersBelow; and its Proxy is what the records say
+	mu        sync.Mutex // guards what follows
+	until     time.Time  // by this machine's monotonic clock, the Member may take itself for one
+	turn      int64      // the revision of the Member's key below turnsBelow
+	since     int64      // the revision in which the Member came; 0: it has not
+	isCurrent bool       // its Proxy is what the records say
 }
 
 // isValid reports whether the others still count on the Member.
 func (s *session) isValid() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.joined && time.Now().Before(s.until)
+	return s.since != 0 && time.Now().Before(s.until)
+}
+
+func (s *session) created() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.since
 }
 
 // Ready returns nil while the Proxy serves what the fleet does, as far as it can know, or
@@ -67,8 +74,9 @@ func (m *Member) current() (*session, error) {
 }
 
 // Run has p, whose Options have Agree and Commit, be a proxy of the fleet until ctx ends.
-// It must be called once. When it returns, nothing of it is left but what p does itself,
-// and the others count it as gone.
+// It must be called once, and p must be closed by the time that Run is to return. How it has
+// ended is the cause of ctx's end: after ErrHandedOver another Member adopts the lease, and
+// the others notice nothing; otherwise they count this one as gone, with nothing left.
 func (m *Member) Run(ctx context.Context, p Proxy) {
 	m.proxy = p
 	var saving sync.WaitGroup
@@ -81,15 +89,32 @@ func (m *Member) Run(ctx context.Context, p Proxy) {
 		if ctx.Err() != nil {
 			return
 		}
-		m.mu.Lock()
-		m.session, m.why = nil, fmt.Errorf("%w: %w", errNoMember, err)
-		m.mu.Unlock()
+		m.setSession(nil, fmt.Errorf("%w: %w", errNoMember, err))
 		if told != err.Error() {
 			told = err.Error()
 			m.Logger.Warn("the proxy is no member of its fleet, serves what it has, and tries again", "error", err)
 		}
 		wait(ctx, time.Second)
 	}
+}
+
+// ErrHandedOver is the cause of the end of Run's context if another Member takes the place of
+// this one.
+var ErrHandedOver = errors.New("handed over")
+
+func (m *Member) setSession(s *session, why error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.session, m.why = s, why
+}
+
+// Lease returns the lease that another Member can adopt, or 0.
+func (m *Member) Lease() kv.Lease {
+	s, err := m.current()
+	if err != nil {
+		return 0
+	}
+	return s.lease
 }
 
 // wait returns after d, or when ctx ends.
@@ -103,14 +128,12 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 // runSession is one session, from its lease to its end. It returns why it has ended.
-func (m *Member) runSession(ctx context.Context) error {
-	sent := time.Now()
-	lease, err := m.store.Grant(ctx, m.Lease)
+func (m *Member) runSession(outer context.Context) error {
+	s, err := m.newSession(outer)
 	if err != nil {
 		return err
 	}
-	s := &session{lease: lease, until: sent.Add(m.Lease - margin)}
-	ctx, end := context.WithCancelCause(ctx)
+	ctx, end := context.WithCancelCause(outer)
 	var running sync.WaitGroup
 	running.Go(func() { end(m.renew(ctx, s)) })
 	err = m.join(ctx, s)
@@ -123,18 +146,48 @@ func (m *Member) runSession(ctx context.Context) error {
 	}
 	end(err)
 	running.Wait()
-	m.mu.Lock()
-	m.session, m.why = nil, errNoMember
-	m.mu.Unlock()
-	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), margin)
-	defer cancel()
-	m.store.Revoke(limited, s.lease) // else the others count on the Member until it ends by itself
+	m.setSession(nil, errNoMember)
+	if !errors.Is(context.Cause(outer), ErrHandedOver) {
+		m.leave(outer, s)
+	}
 	return context.Cause(ctx)
+}
+
+// newSession returns a session with a lease, that of the Member before if it is to be
+// adopted.
+func (m *Member) newSession(ctx context.Context) (*session, error) {
+	if adopted := m.Adopted; adopted != 0 {
+		m.Adopted = 0
+		sent := time.Now()
+		if _, err := m.store.Renew(ctx, adopted); err == nil {
+			return &session{lease: adopted, isAdopted: true, until: sent.Add(m.LeaseTime - margin)}, nil
+		}
+	}
+	sent := time.Now()
+	lease, err := m.store.Grant(ctx, m.LeaseTime)
+	if err != nil {
+		return nil, err
+	}
+	return &session{lease: lease, until: sent.Add(m.LeaseTime - margin)}, nil
+}
+
+// leave has the others count the Member as gone, at once if the store can be reached. If
+// outer has ended, nothing is left of it.
+func (m *Member) leave(outer context.Context, s *session) {
+	limited, cancel := context.WithTimeout(context.WithoutCancel(outer), margin)
+	defer cancel()
+	if outer.Err() != nil && s.created() != 0 {
+		m.drains.Wait()
+		m.store.Commit(limited, []kv.Condition{kv.Held(membersBelow+m.Name, s.lease)}, []kv.Write{
+			kv.Delete(membersBelow + m.Name), kv.Put(membersBelow+m.Name+leftAfter, encode(farewell{s.created()}), 0),
+		})
+	}
+	m.store.Revoke(limited, s.lease)
 }
 
 // renew renews the lease of s, and returns when that has ended, or ctx.
 func (m *Member) renew(ctx context.Context, s *session) error {
-	pause := m.Lease / 3
+	pause := m.LeaseTime / 3
 	for {
 		wait(ctx, pause)
 		if ctx.Err() != nil {
@@ -145,9 +198,9 @@ func (m *Member) renew(ctx context.Context, s *session) error {
 		switch {
 		case err == nil:
 			s.mu.Lock()
-			s.until = sent.Add(m.Lease - margin)
+			s.until = sent.Add(m.LeaseTime - margin)
 			s.mu.Unlock()
-			pause = m.Lease / 3
+			pause = m.LeaseTime / 3
 		case errors.Is(err, kv.ErrLeaseEnded):
 			return errLapsed
 		default:
@@ -167,9 +220,7 @@ func (m *Member) join(ctx context.Context, s *session) error {
 	if err := m.enter(ctx, s); err != nil {
 		return err
 	}
-	m.mu.Lock()
-	m.session = s
-	m.mu.Unlock()
+	m.setSession(s, nil)
 	// From here on each change that is committed waits for this Member. It does not know
 	// those that were committed since it looked.
 	if err := m.catchUp(ctx); err != nil {
@@ -223,31 +274,30 @@ func (m *Member) found(ctx context.Context) error {
 func (m *Member) enter(ctx context.Context, s *session) error {
 	key := membersBelow + m.Name
 	identity := Identity{Name: m.Name, Address: m.Address, Version: m.Version, Since: time.Now().Round(0)}
-	revision, ok, err := m.store.Commit(ctx, []kv.Condition{kv.Missing(key)}, []kv.Write{
+	free := kv.Missing(key)
+	if s.isAdopted {
+		free = kv.Held(key, s.lease)
+	}
+	revision, ok, err := m.store.Commit(ctx, []kv.Condition{free}, []kv.Write{
 		kv.Put(key, encode(identity), s.lease), kv.Put(turnsBelow+m.Name, nil, s.lease),
 	})
 	if err != nil {
 		return err
 	}
-	if !ok {
-		return m.taken(ctx, key)
-	}
-	s.mu.Lock()
-	s.joined, s.turn = true, revision
-	s.mu.Unlock()
-	return nil
-}
-
-// taken returns that another member has the name. It may be the one that this Member was
-// before, until its lease ends.
-func (m *Member) taken(ctx context.Context, key string) error {
 	pairs, _, err := m.store.Read(ctx, key)
 	if err != nil {
 		return err
 	}
-	var other Identity
-	if len(pairs) > 0 && json.Unmarshal(pairs[0].Value, &other) == nil {
+	p := byName(pairs, membersBelow)[m.Name]
+	if !ok {
+		var other Identity
+		if json.Unmarshal(p.Value, &other) != nil {
+			return fmt.Errorf("there was a proxy %s in the fleet a moment ago", m.Name)
+		}
 		return fmt.Errorf("there is a proxy %s in the fleet, at %s: give one of them another --fleet-name, or wait for its lease to end if it is the one that ran here before", m.Name, other.Address)
 	}
-	return fmt.Errorf("there was a proxy %s in the fleet a moment ago", m.Name)
+	s.mu.Lock()
+	s.turn, s.since = revision, p.Created
+	s.mu.Unlock()
+	return nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/shahnk19/parachute"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/fleet"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/kv"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/kv/kvtest"
 	"github.com/shahnk19/parachute/internal/proxytest"
 )
@@ -31,17 +32,18 @@ type world struct {
 
 // A node is one machine with a proxy, which can be killed and started again.
 type node struct {
-	world  *world
-	name   string
+	world *world
+	name  string
+	named string   // in the fleet
+	lease kv.Lease // that it is to adopt
+	dial  func(ctx context.Context, network, address string) (net.Conn, error)
+
+	mu     sync.Mutex // guards what follows, where the node is not started by the test's own goroutine alone
 	client *kvtest.Client
 	member *fleet.Member
 	proxy  *parachute.Proxy
-	stop   context.CancelFunc
+	stop   context.CancelCauseFunc // nil: it does not run
 	ended  chan struct{}
-	named  string                                                               // in the fleet
-	dial   func(ctx context.Context, network, address string) (net.Conn, error) // how it reaches apps
-
-	mu     sync.Mutex // guards what follows
 	disk   map[string]parachute.Status
 	full   error // what Save says
 	events []parachute.Event
@@ -64,30 +66,28 @@ func newWorld(t *testing.T, names ...string) *world {
 func (w *world) add(name string) *node {
 	n := &node{world: w, name: name, named: name, disk: make(map[string]parachute.Status), dial: w.net.Dial}
 	w.nodes[name] = n
-	w.net.Serve(w.t, name+".test:80", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { n.current().ServeHTTP(rw, r) })).SetHealth(0)
+	w.net.Serve(w.t, name+".test:80", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		proxy, _ := n.now()
+		proxy.ServeHTTP(rw, r)
+	})).SetHealth(0)
 	w.t.Cleanup(func() { n.kill() })
 	return n
 }
 
-func (n *node) current() *parachute.Proxy {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.proxy
-}
-
 // start starts a proxy with what is on the disk.
 func (n *node) start() {
-	n.client = n.world.memory.Client()
-	n.member = fleet.New(n.client, fleet.Config{
+	client := n.world.memory.Client()
+	member := fleet.New(client, fleet.Config{
 		Name: n.named, Address: n.name + ".test:80", Version: "1.2.3",
-		Logger: slog.New(slog.DiscardHandler), Save: n.save,
+		Logger: slog.New(slog.DiscardHandler), Save: n.save, Adopted: n.lease,
 	})
 	proxy := parachute.New(parachute.Options{
 		Dial: n.dial, Notify: n.note,
-		Agree: n.member.Agree, CommitDelta: n.member.Commit,
+		Agree: member.Agree, CommitDelta: member.Commit,
 	})
+	ctx, stop := context.WithCancelCause(context.Background())
+	ended := make(chan struct{})
 	n.mu.Lock()
-	n.proxy = proxy
 	var saved []parachute.Status
 	for _, s := range n.disk {
 		s.Bake = nil
@@ -97,12 +97,13 @@ func (n *node) start() {
 	if err := proxy.Restore(saved); err != nil {
 		n.world.t.Error(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	n.stop, n.ended = stop, make(chan struct{})
 	go func() {
-		defer close(n.ended)
-		n.member.Run(ctx, proxy)
+		defer close(ended)
+		member.Run(ctx, proxy)
 	}()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.client, n.member, n.proxy, n.stop, n.ended = client, member, proxy, stop, ended
 }
 
 func (n *node) note(e parachute.Event) {
@@ -137,33 +138,64 @@ func (n *node) saved(service string) parachute.Status {
 
 // kill ends the node without a word to the store.
 func (n *node) kill() {
-	if n.stop == nil {
-		return
+	if n.isUp() {
+		n.client.Cut()
+		n.leave()
 	}
-	n.client.Cut()
-	n.leave()
 }
 
 // leave ends the node as a process that was told to.
 func (n *node) leave() {
-	n.stop()
+	n.mu.Lock()
+	stop := n.stop
+	n.stop = nil
+	n.mu.Unlock()
+	n.proxy.Close()
+	stop(nil)
+	<-n.ended
+}
+
+// handOver ends the node for another process to take its place, which is the next one that
+// is started.
+func (n *node) handOver() {
+	n.lease = n.member.Lease()
+	n.stop(fleet.ErrHandedOver)
+	n.stop = nil
 	n.proxy.Close()
 	<-n.ended
-	n.stop = nil
 }
 
 // isUp reports whether the node runs.
-func (n *node) isUp() bool { return n.stop != nil }
+func (n *node) isUp() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.stop != nil
+}
+
+// isReady reports whether the node runs, and says that it is ready.
+func (n *node) isReady() bool {
+	_, member := n.now()
+	return n.isUp() && member.Ready() == nil
+}
+
+// now returns what runs, or ran last.
+func (n *node) now() (*parachute.Proxy, *fleet.Member) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.proxy, n.member
+}
 
 // deploy deploys through the node, and returns when all have drained.
 func (n *node) deploy(d parachute.Deployment) error {
-	return n.change(d.Service, func() error { return n.proxy.Deploy(context.Background(), d) })
+	proxy, _ := n.now()
+	return n.change(d.Service, func() error { return proxy.Deploy(context.Background(), d) })
 }
 
 // change makes a change as the control plane does.
 func (n *node) change(service string, do func() error) error {
+	_, member := n.now()
 	err := do()
-	unsettled := n.member.Settle(context.Background(), service, err, func(string) {})
+	unsettled := member.Settle(context.Background(), service, err, func(string) {})
 	if err == nil {
 		err = unsettled
 	}
