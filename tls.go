@@ -144,7 +144,13 @@ type ACME struct {
 	//
 	// it is called before a certificate for name is ordered, so that only one of
 	// the machines that share the Cache orders it. If it returns an error, that
-	// is reported, and the certificate is ordered all the same.
+	// is reported, and the certificate is ordered all the same, unless the error,
+	// or that of another method of the Cache, has a method
+	//
+	//	ForbidsOrder() bool
+	//
+	// that returns true: then nothing is ordered, and a minute later it is tried
+	// again.
 	Cache autocert.Cache
 
 	// CacheAt returns the cache for the folder that a TLS.CacheDir names. If

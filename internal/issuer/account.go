@@ -17,7 +17,6 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/shahnk19/parachute/internal/acmecache"
-	"github.com/shahnk19/parachute/internal/descriptors"
 )
 
 var errNoKey = errors.New("the account's key in the cache is not one in PEM form: it is passed over, and a new account made")
@@ -69,17 +68,13 @@ func isKnown(err error) bool {
 // keeps from now on.
 func (i *Issuer) accountKey(ctx context.Context) (crypto.Signer, error) {
 	for _, name := range []string{acmecache.AccountKey, acmecache.LegacyAccountKey} {
-		data, err := i.store.get(ctx, name)
-		if err == nil {
-			if key := parseKey(data); key != nil {
-				return key, nil
-			}
-			err = errNoKey
-		}
-		if descriptors.IsShortage(err) {
+		key, err := i.cachedAccountKey(ctx, name)
+		switch {
+		case err == nil:
+			return key, nil
+		case forbidsOrder(err):
 			return nil, err // not a reason to make another account
-		}
-		if err != autocert.ErrCacheMiss {
+		case err != autocert.ErrCacheMiss:
 			i.o.Notify("", err)
 		}
 	}
@@ -93,9 +88,27 @@ func (i *Issuer) accountKey(ctx context.Context) (crypto.Signer, error) {
 	}
 	data := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
 	if err := i.store.put(ctx, acmecache.AccountKey, data); err != nil {
+		if forbidsOrder(err) {
+			return nil, err
+		}
+		if other, err := i.cachedAccountKey(ctx, acmecache.AccountKey); err == nil {
+			return other, nil // another machine was faster
+		}
 		i.o.Notify("", notKept(err))
 	}
 	return key, nil
+}
+
+// cachedAccountKey returns the account's key that the cache has under that name.
+func (i *Issuer) cachedAccountKey(ctx context.Context, name string) (crypto.Signer, error) {
+	data, err := i.store.get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if key := parseKey(data); key != nil {
+		return key, nil
+	}
+	return nil, errNoKey
 }
 
 // parseKey returns the private key in data, in whatever form that programs keep one, or

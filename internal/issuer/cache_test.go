@@ -1,6 +1,7 @@
 package issuer_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"strings"
@@ -149,5 +150,121 @@ func TestThoseWhoShareACacheOrderAndRenewOnce(t *testing.T) {
 		is.Equal(s.ca.Orders("app.test"), 2)
 		is.Equal(names[0].Certificate().Certificate, names[1].Certificate().Certificate)
 		is.Equal(names[0].Certificate().Certificate, names[2].Certificate().Certificate)
+	})
+}
+
+// A forbidding error is one of a cache that cannot tell whether it has something.
+type forbidding struct{ error }
+
+func (forbidding) ForbidsOrder() bool { return true }
+
+// A closable is a cache that cannot be reached at times.
+type closable struct {
+	lockable
+	away error // nil: it can be reached
+}
+
+func (c *closable) Lock(ctx context.Context, name string) (func(), error) {
+	c.mu.Lock()
+	away := c.away
+	c.mu.Unlock()
+	if away != nil {
+		return nil, away
+	}
+	return c.lockable.Lock(ctx, name)
+}
+
+func (c *closable) leave(err error) {
+	c.fail(err, nil)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.away = err
+}
+
+func TestCacheThatForbidsOrdersHasNothingOrderedForHours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		s, told := newScene(t), new(diary)
+		cache := &closable{lockable: lockable{turn: make(chan struct{}, 1)}}
+		cache.leave(forbidding{errors.New("the store is away")})
+		i := s.openAnswering(cache, told.note)
+		n := i.Want("app.test")
+		defer n.Release()
+		time.Sleep(5 * time.Hour)
+		is.Equal(s.ca.TotalOrders(), 0)
+		is.True(told.has("app.test: the store is away; the next attempt is in"))
+		cache.leave(nil)
+		time.Sleep(2 * time.Minute) // the pauses have not grown, for nobody was troubled
+		is.True(n.Certificate() != nil)
+		is.Equal(s.ca.TotalOrders(), 1)
+	})
+}
+
+// What serves does so on, and is renewed when the cache is back.
+func TestCacheThatForbidsOrdersCostsNoCertificate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		s := newScene(t)
+		s.ca.Lifetime = 3 * time.Hour
+		cache := &closable{lockable: lockable{turn: make(chan struct{}, 1)}}
+		i := s.openAnswering(cache, nil)
+		n := i.Want("app.test")
+		defer n.Release()
+		cert, err := n.Await(within(t, time.Minute))
+		is.NoErr(err)
+		cache.leave(forbidding{errors.New("the store is away")})
+		time.Sleep(170 * time.Minute) // it is due after two hours
+		is.Equal(n.Certificate(), cert)
+		is.Equal(s.ca.TotalOrders(), 1)
+		cache.leave(nil)
+		time.Sleep(2 * time.Minute)
+		is.True(n.Certificate() != cert)
+		is.Equal(s.ca.TotalOrders(), 2)
+	})
+}
+
+// A taken is a cache in which another machine has just put the key of an account.
+type taken struct {
+	memory
+	key []byte // of the other; nil once it is there
+}
+
+func (c *taken) Put(ctx context.Context, key string, data []byte) error {
+	c.mu.Lock()
+	other := c.key
+	if strings.HasSuffix(key, "acme_account+key") {
+		c.key = nil
+	} else {
+		other = nil
+	}
+	c.mu.Unlock()
+	if other == nil {
+		return c.memory.Put(ctx, key, data)
+	}
+	if err := c.memory.Put(ctx, key, other); err != nil {
+		return err
+	}
+	return errors.New("another machine was faster")
+}
+
+func TestAccountOfTheFasterMachineIsUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		s, before, told := newScene(t), new(memory), new(diary)
+		first := s.openAnswering(before, nil)
+		n := first.Want("app.test")
+		_, err := n.Await(within(t, time.Minute))
+		is.NoErr(err)
+		n.Release()
+		first.Close()
+
+		i := s.open(&taken{key: before.data["ca.test:443+acme_account+key"]}, told.note)
+		s.answer(i, "http-01")
+		n = i.Want("other.test")
+		defer n.Release()
+		_, err = n.Await(within(t, time.Minute))
+		is.NoErr(err)
+		is.True(!told.has("another machine was faster")) // it is of no consequence
+		is.Equal(s.ca.Accounts(), 1)
 	})
 }

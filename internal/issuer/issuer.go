@@ -33,7 +33,12 @@ type Options struct {
 	//
 	//	Lock(ctx context.Context, name string) (unlock func(), err error)
 	//
-	// the Issuer calls it before it orders a certificate for name.
+	// the Issuer calls it before it orders a certificate for name. An error of the Cache
+	// or of that method with a method
+	//
+	//	ForbidsOrder() bool
+	//
+	// that returns true has it order nothing, and try again a minute later.
 	Cache autocert.Cache
 
 	// DNS is how TXT records are set. Without a Present in it, there is no way.
@@ -211,23 +216,26 @@ func (i *Issuer) within(limit time.Duration, f func(ctx context.Context) error) 
 }
 
 // lock keeps other processes that share the cache from ordering a certificate for
-// name. If it fails, the order is made anyway: two certificates are better than none.
-func (i *Issuer) lock(name string) (unlock func()) {
+// name. If it fails, the order is made anyway, unless err is returned: two certificates
+// are better than none.
+func (i *Issuer) lock(name string) (unlock func(), err error) {
 	locker, ok := i.o.Cache.(interface {
 		Lock(ctx context.Context, name string) (unlock func(), err error)
 	})
 	if !ok {
-		return func() {}
+		return func() {}, nil
 	}
-	err := i.within(lockTimeout, func(ctx context.Context) (err error) {
+	err = i.within(lockTimeout, func(ctx context.Context) (err error) {
 		unlock, err = locker.Lock(ctx, i.store.prefix+name)
 		return err
 	})
-	if err != nil {
-		if err != ErrClosed {
-			i.o.Notify(name, err)
-		}
-		return func() {}
+	switch {
+	case err == nil:
+		return unlock, nil
+	case forbidsOrder(err):
+		return nil, err
+	case err != ErrClosed:
+		i.o.Notify(name, err)
 	}
-	return unlock
+	return func() {}, nil
 }

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/shahnk19/parachute/internal/descriptors"
 	"github.com/shahnk19/parachute/internal/hostname"
 )
 
@@ -90,7 +89,9 @@ func (n *Name) end(err error) (next time.Time) {
 		// Names that failed at the same time are not retried at the same time.
 		n.next = time.Now().Add(max(n.pause, retryAfter(err)) + rand.N(n.pause/10))
 		n.failed, n.err = time.Now(), err
-		n.pause = min(2*n.pause, lastPause)
+		if !forbidsOrder(err) { // then the authority was not troubled
+			n.pause = min(2*n.pause, lastPause)
+		}
 		if n.Certificate() != nil {
 			n.pause = min(n.pause, lastRenewalPause)
 		}
@@ -154,14 +155,17 @@ func (n *Name) attempt() error {
 		return err
 	}
 	defer func() { slots <- struct{}{} }()
-	unlock := i.lock(n.pair.name)
+	unlock, err := i.lock(n.pair.name)
+	if err != nil {
+		return err
+	}
 	defer unlock()
-	err := n.load() // another machine may have been faster
+	err = n.load() // another machine may have been faster
 	switch {
 	case n.isCurrent():
 		return nil
-	case descriptors.IsShortage(err):
-		return err // not a reason to order another certificate
+	case forbidsOrder(err):
+		return err
 	case err != nil && err != ErrClosed:
 		n.report(err)
 	}

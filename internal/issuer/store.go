@@ -7,11 +7,14 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"golang.org/x/crypto/acme/autocert"
+
+	"github.com/shahnk19/parachute/internal/descriptors"
 )
 
 // cacheTimeout is how long one read or write of the cache may take.
@@ -45,6 +48,13 @@ func (s *store) put(ctx context.Context, key string, data []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, cacheTimeout)
 	defer cancel()
 	return s.inner.Put(ctx, s.prefix+key, data)
+}
+
+// forbidsOrder reports whether err of the cache is a reason to order nothing now: what it
+// has may be there all the same, or it can be ordered by one machine alone.
+func forbidsOrder(err error) bool {
+	var told interface{ ForbidsOrder() bool }
+	return descriptors.IsShortage(err) || errors.As(err, &told) && told.ForbidsOrder()
 }
 
 // notKept is the error for what the cache does not take, for err.

@@ -237,6 +237,13 @@ func (ca *CA) TotalOrders() int {
 	return ca.total
 }
 
+// Accounts returns how many accounts there are.
+func (ca *CA) Accounts() int {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	return len(ca.accounts)
+}
+
 func (ca *CA) validity() (notBefore, notAfter time.Time) {
 	lifetime := ca.Lifetime
 	if lifetime == 0 {
