@@ -53,6 +53,7 @@ func TestDocumentsNameOnlyFlagsThatThereAre(t *testing.T) {
 	for _, of := range []string{
 		"build", "volumes", "name", "stop-timeout", "ulimit", "network", // docker
 		"unix-socket", "http2-prior-knowledge", // curl
+		"prefix",       // etcdctl
 		"system",       // useradd
 		"now",          // systemctl
 		"port",         // examples/backend

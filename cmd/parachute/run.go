@@ -61,6 +61,7 @@ type runCommand struct {
 	ACMEEABHMACKey secret     `name:"acme-eab-hmac-key" envar:"both" group:"TLS:" placeholder:"KEY" help:"That key, in base64url. In a variable it is not seen in the list of processes."`
 	ACMECARoot     string     `name:"acme-ca-root" envar:"both" group:"TLS:" placeholder:"FILE" help:"Certificate authorities, in PEM form, by which the ACME server itself is verified, beside the system's."`
 	dnsFlags
+	etcdFlags
 
 	ReadHeaderTimeout durationLimit `envar:"both" group:"Limits for clients:" placeholder:"10s" help:"How long the head of a request may take; 0 is no limit."`
 	IdleTimeout       durationLimit `envar:"both" group:"Limits for clients:" placeholder:"75s" help:"How long a connection without a request is kept; 0 is no limit."`
@@ -164,6 +165,10 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 	if err == nil {
 		told, err = c.notifyFlags.config()
 	}
+	var fleet server.FleetConfig
+	if err == nil {
+		fleet, err = c.etcdFlags.config()
+	}
 	if err != nil {
 		return server.Config{}, &usageError{"run", err}
 	}
@@ -190,6 +195,7 @@ func (c *runCommand) config(p *program) (server.Config, error) {
 		MinTLSVersion: uint16(c.TLSMinVersion),
 		ACME:          authority,
 		ACMEDNS:       records,
+		Fleet:         fleet,
 		Limits: server.Limits{
 			ReadHeader:   time.Duration(c.ReadHeaderTimeout),
 			Idle:         time.Duration(c.IdleTimeout),

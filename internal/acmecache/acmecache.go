@@ -4,6 +4,7 @@ package acmecache
 
 import (
 	"net/url"
+	"strings"
 
 	"golang.org/x/crypto/acme"
 )
@@ -26,4 +27,34 @@ func Prefix(directory string) string {
 		return ""
 	}
 	return u.Host + "+"
+}
+
+// IsAnswer reports whether key is that of an answer to a challenge.
+func IsAnswer(key string) bool {
+	return strings.HasSuffix(key, TokenSuffix) || strings.HasSuffix(key, ProofSuffix)
+}
+
+// IsAccount reports whether key is that of the key of an account.
+func IsAccount(key string) bool {
+	return strings.HasSuffix(key, AccountKey) || strings.HasSuffix(key, LegacyAccountKey)
+}
+
+// OrderOf returns the name that is locked while the certificate is ordered which key is
+// of, or for which key proves a name, with the prefix of the authority: a wildcard is
+// ordered with the name that it is below. It is "" where key tells no name.
+func OrderOf(key string) string {
+	if IsAccount(key) || strings.HasSuffix(key, TokenSuffix) {
+		return ""
+	}
+	key = strings.TrimSuffix(strings.TrimSuffix(key, ProofSuffix), RSASuffix)
+	i := strings.LastIndexByte(key, '+') + 1
+	return key[:i] + strings.TrimPrefix(key[i:], "*.")
+}
+
+// Ordered returns the keys of what an order may put for which that name is locked: of
+// certificates, and of the account.
+func Ordered(order string) []string {
+	i := strings.LastIndexByte(order, '+') + 1
+	prefix, name := order[:i], order[i:]
+	return []string{order, prefix + "*." + name, prefix + AccountKey}
 }

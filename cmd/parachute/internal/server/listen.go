@@ -19,6 +19,21 @@ import (
 	"github.com/shahnk19/parachute/internal/descriptors"
 )
 
+// A FurtherListener is a listener for HTTP.
+type FurtherListener struct {
+	Address  netip.AddrPort // without an Addr, that of Bind; port 0 is any free one
+	Services []string       // served there alone, and nothing else is; if empty, all others are
+}
+
+// dedicated returns the services that further listeners name.
+func (c Config) dedicated() []string {
+	var services []string
+	for _, l := range c.Further {
+		services = append(services, l.Services...)
+	}
+	return services
+}
+
 // A ListenError says that Run could not listen for a protocol.
 type ListenError struct {
 	Protocol string // http, https, http3, metrics, page, or --listen for a FurtherListener

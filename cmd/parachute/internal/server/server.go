@@ -123,10 +123,13 @@ type Config struct {
 	MinTLSVersion uint16
 
 	// ACME says where automatic certificates come from. They are kept in
-	// DataDir, whatever Cache and CacheAt say. ACMEDNS says how TXT records are
+	// DataDir, and shared as Fleet says, whatever Cache and CacheAt say. ACMEDNS says how TXT records are
 	// set for them, whatever DNS says.
 	ACME    parachute.ACME
 	ACMEDNS acmedns.Config
+
+	// Fleet says what the proxy shares with others.
+	Fleet FleetConfig
 
 	// Limits are the limits for clients.
 	Limits Limits
@@ -160,21 +163,6 @@ type Config struct {
 	// find the cause of a problem.
 	NoAccessLog bool
 	Debug       bool
-}
-
-// A FurtherListener is a listener for HTTP.
-type FurtherListener struct {
-	Address  netip.AddrPort // without an Addr, that of Bind; port 0 is any free one
-	Services []string       // served there alone, and nothing else is; if empty, all others are
-}
-
-// dedicated returns the services that further listeners name.
-func (c Config) dedicated() []string {
-	var services []string
-	for _, l := range c.Further {
-		services = append(services, l.Services...)
-	}
-	return services
 }
 
 // The folders in DataDir.
@@ -244,6 +232,9 @@ func (c *Config) start(ctx context.Context, p *parts, a *arrival) (*server, erro
 		p.certificates = certstore.At(folder)
 	}
 	if err != nil {
+		return nil, err
+	}
+	if p.shared, err = c.Fleet.open(p.certificates, p.logger); err != nil {
 		return nil, err
 	}
 	services, err := c.savedServices(ctx, p, a)
@@ -329,6 +320,7 @@ type parts struct {
 	logger       *slog.Logger // to log
 	store        *state.Store
 	certificates *certstore.Folder
+	shared       *shared // with other proxies; nil: nothing is
 	notifier     *notify.Notifier
 	sockets      *handover.Sockets
 	listeners    *listeners
@@ -353,8 +345,11 @@ func (p *parts) close(c Config) error {
 	if p.notifier != nil {
 		p.closeNotifier()
 	}
+	if p.shared != nil {
+		err = p.shared.close()
+	}
 	if p.log != nil {
-		err = c.closeLog(p.log)
+		err = errors.Join(err, c.closeLog(p.log))
 	}
 	if p.store != nil {
 		err = errors.Join(err, p.store.Close())
@@ -461,7 +456,7 @@ func newServer(c Config, p parts) *server {
 		ACME:            c.ACME,
 	}
 	options.Spool.Dir = c.SpoolDir
-	options.ACME.Cache, options.ACME.Hold = p.certificates, p.hold
+	options.ACME.Cache, options.ACME.Hold = p.certificateCache(), p.hold
 	options.ACME.DNS = c.ACMEDNS.DNS(p.logger)
 	options.ACME.CacheAt = func(dir string) autocert.Cache { return certstore.At(dir) }
 	if !c.NoAccessLog {
