@@ -81,14 +81,34 @@ func endProxy(t *testing.T, env environment) {
 	t.Cleanup(func() { syscall.Kill(pidOf(t, env), syscall.SIGTERM) })
 }
 
+// startServing starts a proxy that serves an app, and that ends when the test does,
+// whichever process it is by then.
+func startServing(t *testing.T, launch launcher, name string) (env environment, first *process, address string, a *app) {
+	t.Helper()
+	env = newEnvironment(t)
+	first, address = startProxy(t, launch, env)
+	endProxy(t, env)
+	a = newApp(t, name)
+	if deploy(t, env, a) != 0 {
+		t.Fatal("the app is not deployed")
+	}
+	return env, first, address, a
+}
+
+// answerAt returns what a new client is answered at an address.
+func answerAt(t *testing.T, address string) string {
+	t.Helper()
+	answer, err := get(newClient(t), address, "localhost", "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
+
 func TestTwentyUpgradesUnderLoadCostNobodyARequest(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	env := newEnvironment(t)
-	first, address := startProxy(t, asBinary, env)
-	endProxy(t, env)
-	a := newApp(t, "web-0")
-	is.Equal(deploy(t, env, a), 0)
+	env, first, address, _ := startServing(t, asBinary, "web-0")
 
 	keepAlive, streams := startLoad(address, 16), startAudience(t, address, 10, 5)
 	stop, fresh := make(chan struct{}), make(chan error, 1)
@@ -193,9 +213,7 @@ func TestPortsAreFreeWhenTheNewProcessEndsWhileTheOldOneHasStreams(t *testing.T)
 	// Nobody is refused for ever, or waits where nobody accepts: the next one has the ports.
 	_, same := startProxy(t, asBinary, env, "--http-port", port, "--metrics-port", metrics)
 	is.Equal(same, address)
-	answer, err := get(newClient(t), address, "localhost", "/")
-	is.NoErr(err)
-	is.Equal(answer, "200 web")
+	is.Equal(answerAt(t, address), "200 web")
 	is.Equal(readiness(metrics), "200")
 	takePart(t, s, 5) // the stream goes on
 }
@@ -227,11 +245,8 @@ func TestSignalEndsTheOldProcessOfAnUpgradeWithinTheShutdownTimeout(t *testing.T
 func TestDeployAfterAnUpgradeWaitsForTheOldProcess(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	env := newEnvironment(t)
-	_, address := startProxy(t, asBinary, env)
-	endProxy(t, env)
-	old, next := newApp(t, "old"), newApp(t, "next")
-	is.Equal(deploy(t, env, old), 0)
+	env, _, address, old := startServing(t, asBinary, "old")
+	next := newApp(t, "next")
 	slow := hold(t, address, old)
 	is.Equal(inProcess(t, env, "upgrade").wait(t), 0)
 
@@ -240,9 +255,7 @@ func TestDeployAfterAnUpgradeWaitsForTheOldProcess(t *testing.T) {
 	is.True(strings.Contains(refused.stderr.String(), "which may take")) // it says how long
 	waiting := inProcess(t, env, "deploy", next.address)
 	waiting.stdout.await(t, waiting, "switched")
-	answer, err := get(newClient(t), address, "localhost", "/")
-	is.NoErr(err)
-	is.Equal(answer, "200 next")
+	is.Equal(answerAt(t, address), "200 next")
 	select {
 	case <-waiting.ended:
 		t.Fatal("it did not wait")
@@ -257,11 +270,7 @@ func TestDeployAfterAnUpgradeWaitsForTheOldProcess(t *testing.T) {
 func TestWhatTheOldProcessDrainsIsUnderWayForTheNewOne(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	env := newEnvironment(t)
-	_, address := startProxy(t, asBinary, env)
-	endProxy(t, env)
-	old := newApp(t, "old")
-	is.Equal(deploy(t, env, old), 0)
+	env, _, address, old := startServing(t, asBinary, "old")
 	slow := hold(t, address, old)
 	waiting := inProcess(t, env, "deploy", newApp(t, "next").address)
 	waiting.stdout.await(t, waiting, "switched")
@@ -281,11 +290,7 @@ func TestWhatTheOldProcessDrainsIsUnderWayForTheNewOne(t *testing.T) {
 func TestUpgradeWaitsForTheLastOneWhereItIsToldTo(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	env := newEnvironment(t)
-	first, address := startProxy(t, asPredecessor, env)
-	endProxy(t, env)
-	a := newApp(t, "web")
-	is.Equal(deploy(t, env, a), 0)
+	env, first, address, a := startServing(t, asPredecessor, "web")
 	slow := hold(t, address, a)
 	is.Equal(inProcess(t, env, "upgrade").wait(t), 0)
 	second := pidOf(t, env)
@@ -314,17 +319,12 @@ func TestUpgradeWaitsForTheLastOneWhereItIsToldTo(t *testing.T) {
 func TestOldProcessTakesUpAgainIfTheNewOneDies(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	env := newEnvironment(t)
-	first, address := startProxy(t, asBinary, env)
-	endProxy(t, env)
-	a, b := newApp(t, "a"), newApp(t, "b")
-	is.Equal(deploy(t, env, a), 0)
+	env, first, address, a := startServing(t, asBinary, "a")
+	b := newApp(t, "b")
 	is.Equal(inProcess(t, env, "upgrade").wait(t), 0)
 	is.Equal(deploy(t, env, b), 0) // the old process follows
 	killNext(t, env, first)
-	answer, err := get(newClient(t), address, "localhost", "/")
-	is.NoErr(err)
-	is.Equal(answer, "200 b")
+	is.Equal(answerAt(t, address), "200 b")
 	is.Equal(deploy(t, env, a), 0) // and it saves
 }
 
@@ -362,9 +362,7 @@ func TestUpgradeThatFailsChangesNothing(t *testing.T) {
 	is.NoErr(err)
 	is.Equal(string(left), newer) // it was not set aside
 	is.Equal(pidOf(t, env), first.pid)
-	answer, err := get(newClient(t), address, "localhost", "/")
-	is.NoErr(err)
-	is.Equal(answer, "200 web")
+	is.Equal(answerAt(t, address), "200 web")
 }
 
 func TestTakeoverServesAtTheSocketsOfTheOther(t *testing.T) {
@@ -380,9 +378,7 @@ func TestTakeoverServesAtTheSocketsOfTheOther(t *testing.T) {
 	second, same := startProxy(t, asBinary, env, "--takeover")
 	is.Equal(same, address)
 	is.Equal(pidOf(t, env), second.pid)
-	answer, err := get(newClient(t), address, "localhost", "/")
-	is.NoErr(err)
-	is.Equal(answer, "200 web")
+	is.Equal(answerAt(t, address), "200 web")
 
 	third, _ := startProxy(t, asBinary, env, "--takeover")
 	is.Equal(pidOf(t, env), third.pid)
@@ -395,9 +391,7 @@ func TestTakeoverWhereNothingRunsStartsAsAlways(t *testing.T) {
 	env := newEnvironment(t).with(environment{"PARACHUTE_TAKEOVER": "true"})
 	first, address := startProxy(t, asBinary, env)
 	is.Equal(deploy(t, env, newApp(t, "web")), 0)
-	answer, err := get(newClient(t), address, "localhost", "/")
-	is.NoErr(err)
-	is.Equal(answer, "200 web")
+	is.Equal(answerAt(t, address), "200 web")
 
 	other := asBinary(t, env.with(environment{"PARACHUTE_DATA_DIR": env["PARACHUTE_DATA_DIR"] + "2"}), "run")
 	is.Equal(other.wait(t), 1)
@@ -414,18 +408,14 @@ func TestTakeoverWithAnotherPortGivesTheOldOneUp(t *testing.T) {
 	is.Equal(deploy(t, env, newApp(t, "web")), 0)
 	second, other := startProxy(t, asBinary, env, "--takeover", "--http-port", freePort(t))
 	is.True(other != address)
-	answer, err := get(newClient(t), other, "localhost", "/")
-	is.NoErr(err)
-	is.Equal(answer, "200 web")
+	is.Equal(answerAt(t, other), "200 web")
 	for _, old := range []string{address, "127.0.0.1:" + metrics} {
 		is.NoErr(awaitRefusal(old)) // nobody waits there for the old process to let go of it
 	}
 	is.Equal(pidOf(t, env), second.pid)
 
 	killNext(t, env, first)
-	answer, err = get(newClient(t), address, "localhost", "/")
-	is.NoErr(err)
-	is.Equal(answer, "200 web") // which serves there again
+	is.Equal(answerAt(t, address), "200 web") // which serves there again
 	is.Equal(readiness(metrics), "200")
 }
 
@@ -460,10 +450,7 @@ func TestOldProcessThatIsToldToEndLetsGoOfAllPorts(t *testing.T) {
 func TestLogIsFollowedOverAnUpgrade(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	env := newEnvironment(t)
-	_, address := startProxy(t, asBinary, env)
-	endProxy(t, env)
-	is.Equal(deploy(t, env, newApp(t, "web")), 0)
+	env, _, address, _ := startServing(t, asBinary, "web")
 	following := inProcess(t, env, "logs", "--follow")
 	following.stdout.await(t, following, `"msg":"switched"`) // it is there
 	for _, path := range []string{"/first", "/second"} {
