@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -116,6 +117,33 @@ func TestTwentyNamesOnThreeProxiesThatShareAnEtcdAreTwentyOrders(t *testing.T) {
 	for key, value := range stored(t, store) {
 		is.True(!strings.Contains(key, "/certificates/") || strings.HasPrefix(value, "sealed:1:")) // key
 	}
+}
+
+func TestOneOfTheProxiesThatShareAnEtcdRenewsForAll(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	ca, store := newAuthority(t, authorityConfig{validity: 48 * time.Second}), startEtcd(t)
+	web := newApp(t, "web")
+	var proxies []*proxy
+	var addresses []string
+	for i := range 3 {
+		p := startProxy(t, ca, "--etcd", store.URL, "--fleet-name", fmt.Sprintf("proxy-%d", i))
+		proxies, addresses = append(proxies, p), append(addresses, p.https)
+		ca.tls.lead(addresses...)
+		p.deploy(t, "web", web, secured(app1)...)
+	}
+	is.Equal(ca.ordered(), map[string]int{app1: 1})
+	first, err := shown(t, proxies[0].https, app1, ca.roots)
+	is.NoErr(err)
+
+	for _, p := range proxies {
+		eventually(t, "the next certificate at every proxy", func() bool {
+			next, err := shown(t, p.https, app1, ca.roots)
+			is.NoErr(err) // at no time is there none that is valid
+			return next.NotAfter.After(first.NotAfter)
+		})
+	}
+	is.Equal(ca.ordered(), map[string]int{app1: 2})
 }
 
 func TestProxyWithoutItsEtcdServesTheCertificatesThatItHas(t *testing.T) {

@@ -254,9 +254,11 @@ func TestOutcomeThatIsNotKnownIsReadBack(t *testing.T) {
 			return kvtest.Fault{LoseAnswer: lost}
 		})
 		_, err := one.Lock(t.Context(), name)
-		is.True(errors.Is(err, kv.ErrUnknown)) // and whatever was done of it is undone
+		is.True(errors.Is(err, kv.ErrUnknown))
+		begun := time.Now()
 		unlock := one.lock(t, name)
 		defer unlock()
+		is.Equal(time.Since(begun), time.Duration(0)) // whatever was done of it was undone
 		lose = true
 		is.NoErr(one.Put(t.Context(), name, []byte("certificate")))
 		is.Equal(len(one.warned), 0)
@@ -285,6 +287,38 @@ func TestMachineBringsAlongWhatItHad(t *testing.T) {
 		own, err := two.own.Get(t.Context(), name)
 		is.NoErr(err)
 		is.Equal(string(own), "1") // and for when the store is away
+
+		// One looks before the other has put it, and comes to put it later.
+		slow := newMachine(t, memory, nil)
+		is.NoErr(slow.own.Put(t.Context(), "late.example.com", []byte("3")))
+		is.NoErr(one.own.Put(t.Context(), "late.example.com", []byte("1")))
+		slow.store.Fail(func(call kvtest.Call) kvtest.Fault {
+			if call == "commit" {
+				return kvtest.Fault{Before: time.Second}
+			}
+			return kvtest.Fault{}
+		})
+		found := make(chan []byte)
+		go func() {
+			data, _ := slow.Get(context.Background(), "late.example.com")
+			found <- data
+		}()
+		synctest.Wait()
+		_, err = one.Get(t.Context(), "late.example.com")
+		is.NoErr(err)
+		is.Equal(string(<-found), "1")
+	})
+}
+
+func TestWhoHasNoLockPutsNothingWhileAnotherHasIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		memory := newMemory(t)
+		one, two := newMachine(t, memory, nil), newMachine(t, memory, nil)
+		unlock := one.lock(t, name)
+		is.True(two.Put(t.Context(), name, []byte("certificate")) != nil)
+		unlock()
+		is.NoErr(two.Put(t.Context(), name, []byte("certificate")))
 	})
 }
 
