@@ -76,9 +76,29 @@ func Monitors(limit int) int {
 }
 
 // IsReserved reports whether a descriptor that was just opened is of the reserve.
-func IsReserved(fd uintptr) bool {
-	limit := Limit()
-	return limit > 0 && fd >= uintptr(limit-reserve(limit))
+func IsReserved(fd uintptr) bool { return new(Reserve).Has(fd) }
+
+// A Reserve is IsReserved for who asks often: it asks the system for the limit once in
+// askSeldom times, and where a descriptor would be of the reserve. So a limit that somebody
+// else has lowered is noticed soon. Its zero value is ready. It is used by one goroutine
+// at a time.
+type Reserve struct {
+	begin uintptr // the first descriptor of it
+	known int     // for how many more descriptors that holds
+}
+
+const askSeldom = 64
+
+// Has reports whether a descriptor that was just opened is of the reserve.
+func (r *Reserve) Has(fd uintptr) bool {
+	if r.known == 0 || fd >= r.begin {
+		r.begin, r.known = math.MaxUint, askSeldom
+		if limit := Limit(); limit > 0 {
+			r.begin = uintptr(limit - reserve(limit))
+		}
+	}
+	r.known--
+	return fd >= r.begin
 }
 
 // TakesReserve reports whether the descriptor of something that was just opened is

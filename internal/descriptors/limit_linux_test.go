@@ -48,3 +48,27 @@ func TestWhatTakesTheReserveIsSeenByItsNumber(t *testing.T) {
 	taken[0].Close() // one less of the lower ones
 	is.True(!descriptors.AreShort())
 }
+
+func TestLimitThatChangesIsNoticedSoon(t *testing.T) {
+	is := is.New(t)
+	var was syscall.Rlimit
+	is.NoErr(syscall.Getrlimit(syscall.RLIMIT_NOFILE, &was))
+	set := func(limit uint64) {
+		is.NoErr(syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: limit, Max: was.Max}))
+	}
+	defer set(was.Cur)
+	var r descriptors.Reserve
+	set(256) // of which 32 are in reserve
+	is.True(!r.Has(223))
+	is.True(r.Has(224))
+	set(128)
+	seen := 0
+	for !r.Has(150) {
+		seen++
+	}
+	is.Equal(seen, 63) // after the one that was asked for
+	is.True(r.Has(104))
+	is.True(!r.Has(103))
+	set(256)
+	is.True(!r.Has(150)) // at once
+}

@@ -116,39 +116,52 @@ func (c *conn) awaitRequest(until time.Time) bool {
 
 // awaitFirst waits for the first byte of a request.
 func (c *conn) awaitFirst() error {
-	isTLS := c.tls != nil
-	for wait := !isTLS; ; wait = true { // TLS may have read it already
-		if wait {
-			if err := c.sock.Await(); err != nil {
-				return err
-			}
+	if c.tls == nil {
+		n, err := c.sock.ReadLent(c)
+		return c.beginTurn(n, err)
+	}
+	for { // TLS may have read it already
+		if err := c.tryFirst(); !socket.IsNothing(err) {
+			return err
 		}
-		if err := c.readFirst(isTLS); !socket.IsNothing(err) {
+		if err := c.sock.Await(); err != nil {
 			return err
 		}
 	}
 }
 
-// readFirst reads into a new turn. With try it does not wait.
-func (c *conn) readFirst(try bool) error {
-	t := turns.Get().(*turn)
-	var n int
-	var err error
-	if try {
-		n, err = c.sock.TryRead(c.nc.Read, t.in.buf)
-	} else {
-		n, err = c.nc.Read(t.in.buf)
-	}
+// tryFirst reads into a new turn what is there.
+func (c *conn) tryFirst() error {
+	n, err := c.sock.TryRead(c.nc.Read, c.Lend())
 	if n == 0 {
-		t.giveBack()
-		if err == nil {
-			err = io.ErrNoProgress
-		}
-		return err
+		c.TakeBack()
 	}
-	t.in.src, t.in.w = c.nc, n
-	c.turn = t
-	return nil
+	return c.beginTurn(n, err)
+}
+
+// Lend lends the buffer of a new turn.
+func (c *conn) Lend() []byte {
+	c.turn = turns.Get().(*turn)
+	return c.turn.in.buf
+}
+
+// TakeBack ends the turn, for nothing was read into its buffer.
+func (c *conn) TakeBack() {
+	c.turn.giveBack()
+	c.turn = nil
+}
+
+// beginTurn is called when n bytes were read into the buffer of the turn. If there are
+// none, there is no turn.
+func (c *conn) beginTurn(n int, err error) error {
+	switch {
+	case n > 0:
+		c.turn.in.src, c.turn.in.w = c.nc, n
+		return nil
+	case err == nil:
+		return io.ErrNoProgress
+	}
+	return err
 }
 
 // newTimeout is how long a client that has just connected may take to send its first
@@ -161,16 +174,13 @@ const newTimeout = 500 * time.Millisecond
 func (c *conn) awaitLast() bool {
 	if c.requests == 0 {
 		c.sock.SetReadDeadline(c.began.Add(newTimeout))
-		if c.tls == nil && c.sock.Await() != nil {
-			return false
-		}
-		return c.readFirst(false) == nil
+		return c.awaitFirst() == nil
 	}
 	if !c.sock.IsSocket() {
 		return false
 	}
 	c.sock.SetReadDeadline(time.Time{})
-	return c.readFirst(true) == nil
+	return c.tryFirst() == nil
 }
 
 // refuse answers a request that is not served, and drops what comes behind it.

@@ -25,8 +25,8 @@ const maxCallSize = 512 << 10
 //   - ReadFrom splices from a socket in an [io.LimitedReader].
 //   - To set a deadline of a closed connection may succeed.
 //
-// If the connection is a [net.TCPConn] or a [net.UnixConn], that is cheaper than it
-// would be itself. It may be any other.
+// If the connection is a [net.TCPConn], a [net.UnixConn] or an [Accepted], that is cheaper
+// than it would be itself. It may be any other.
 type Conn struct {
 	nc      net.Conn
 	sys     syscall.RawConn // of nc; nil: it is not a socket that can be called directly
@@ -35,12 +35,20 @@ type Conn struct {
 	closed  atomic.Bool
 	in, out transfer
 
+	lentStep  func(fd uintptr) (done bool)
+	lender    Lender // while a ReadLent goes on
 	awaitStep func(fd uintptr) (done bool)
 	awaited   bool // awaitStep has been called
 	trying    bool // see TryRead
 	endedStep func(fd uintptr)
 	ended     bool // set by endedStep
 	one       [1]byte
+}
+
+// accepted is what an Accepted is, on systems that have it.
+type accepted interface {
+	syscall.Conn
+	poll() error
 }
 
 // NewConn returns a Conn that is made of nc, and splices through pipes unless that is
@@ -54,11 +62,13 @@ func NewConn(nc net.Conn, pipes *Pipes, onClose func()) *Conn {
 		c.sys, _ = s.SyscallConn()
 	case *net.UnixConn:
 		c.sys, _ = s.SyscallConn()
+	case accepted:
+		c.sys, _ = s.SyscallConn()
 	}
 	if c.sys != nil {
 		c.in.step, c.out.step = c.read, c.write
 		c.out.unsent = Unsent
-		c.awaitStep = c.await
+		c.lentStep, c.awaitStep = c.readLent, c.await
 		c.endedStep = func(fd uintptr) { c.ended, _ = hangup(fd) }
 		c.in.call, c.out.call = c.sys.Read, c.sys.Write
 		c.in.control, c.out.control = c.sys.Control, c.sys.Control
@@ -150,19 +160,74 @@ func (c *Conn) Await() error {
 	t := &c.in
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if a, ok := c.nc.(accepted); ok { // the poller ends the wait, so it has to know nc
+		if err := a.poll(); err != nil {
+			return Error("read", "read", c, err)
+		}
+	}
+	return c.waitFor(c.awaitStep)
+}
+
+// waitFor calls step when there may be something to read, until it is done or the deadline
+// has passed. in.mu must be held.
+func (c *Conn) waitFor(step func(fd uintptr) (done bool)) error {
 	for {
 		c.awaited = false
-		err := t.call(c.awaitStep)
+		err := c.in.call(step)
 		if err == nil {
 			return nil
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			if _, again := t.deadline.Renew(time.Time{}); again {
+			if _, again := c.in.deadline.Renew(time.Time{}); again {
 				continue
 			}
 		}
 		return Error("read", "read", c, err)
 	}
+}
+
+// A Lender lends a buffer to read into.
+type Lender interface {
+	Lend() []byte
+	// TakeBack is called if nothing was read into the buffer.
+	TakeBack()
+}
+
+// ReadLent is Read for who may have to wait for long: it borrows the buffer when there may
+// be something to read, and gives it back before it waits, and with an error. As with
+// Await, patience does not end it. If the connection is not a socket, it is Read.
+func (c *Conn) ReadLent(from Lender) (n int, err error) {
+	if c.sys == nil {
+		if n, err = c.Read(from.Lend()); n == 0 {
+			from.TakeBack()
+		}
+		return n, err
+	}
+	t := &c.in
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c.lender, t.n, t.err = from, 0, nil
+	err = c.waitFor(c.lentStep)
+	c.lender = nil
+	switch {
+	case err != nil:
+		return 0, err
+	case t.err != nil:
+		return 0, Error("read", "read", c, t.err)
+	case t.n == 0:
+		return 0, io.EOF
+	}
+	return t.n, nil
+}
+
+// readLent reads without waiting, and reports whether the ReadLent is done.
+func (c *Conn) readLent(fd uintptr) bool {
+	t := &c.in
+	t.n, t.err = Read(fd, c.lender.Lend())
+	if t.n == 0 {
+		c.lender.TakeBack()
+	}
+	return t.err != syscall.EAGAIN
 }
 
 // await reports whether there is something to read. What ends the wait for it need

@@ -28,12 +28,12 @@ type brokenListener struct{ net.Listener }
 func (brokenListener) Accept() (net.Conn, error) { return nil, errBroken }
 
 func TestFirstListenerThatFailsStopsAll(t *testing.T) {
-	for name, breakOne := range map[string]func(s *server, requests net.Listener) (want error){
-		"control": func(s *server, requests net.Listener) error {
+	for name, breakOne := range map[string]func(s *server, requests *tcp.Listener) (want error){
+		"control": func(s *server, requests *tcp.Listener) error {
 			s.commandAcceptor = brokenListener{s.commandAcceptor}
 			return errBroken
 		},
-		"http": func(s *server, requests net.Listener) error {
+		"http": func(s *server, requests *tcp.Listener) error {
 			requests.Close()
 			return net.ErrClosed
 		},
@@ -49,7 +49,7 @@ func TestFirstListenerThatFailsStopsAll(t *testing.T) {
 			commands, err := control.Listen(filepath.Join(dir, "s"), control.SocketOptions{})
 			is.NoErr(err)
 			defer commands.Close()
-			requests := loopback(t)
+			requests := tcp.NewListener(loopback(t).(*net.TCPListener), nil)
 
 			s := newServer(Config{}, parts{
 				log:          log,
@@ -57,7 +57,7 @@ func TestFirstListenerThatFailsStopsAll(t *testing.T) {
 				store:        store,
 				certificates: certstore.At(dir),
 				notifier:     notify.New(notify.Config{}),
-				listeners:    &listeners{http: tcp.NewListener(requests.(*net.TCPListener), nil)},
+				listeners:    &listeners{http: requests},
 				commands:     commands,
 				tickets:      tickets.New(nil),
 			})

@@ -22,15 +22,18 @@ import (
 // The Listener owns the pipes that its connections splice through. Close and Finish
 // close those that are idle.
 type Listener struct {
-	socket *net.TCPListener
+	socket listening
+	addr   net.Addr
+	accept func() (accepted, error) // from socket
 	quota  *Quota
 	pipes  *socket.Pipes
 
 	checkReserve func(fd uintptr) // sets onReserve
 	close        func() error     // closes socket and pipes, once
 
-	accepting sync.Mutex // held by Accept; guards onReserve
-	onReserve bool       // the last connection got a reserved descriptor
+	accepting sync.Mutex // held by Accept; guards the next two
+	reserve   descriptors.Reserve
+	onReserve bool // the last connection got a reserved descriptor
 
 	mu          sync.Mutex // guards the fields below
 	acceptor    *Acceptor  // the newest
@@ -40,12 +43,29 @@ type Listener struct {
 	admit       func() error // undoes Suspend; nil: there is none to undo
 }
 
+// listening is a socket that listens.
+type listening interface {
+	syscall.Conn
+	SetDeadline(t time.Time) error
+	Close() error
+}
+
+// accepted is a connection that was accepted.
+type accepted interface {
+	net.Conn
+	syscall.Conn
+}
+
+// acceptFrom returns how package net accepts from l.
+func acceptFrom(l *net.TCPListener) func() (accepted, error) {
+	return func() (accepted, error) { return l.AcceptTCP() }
+}
+
 // Listen listens on a TCP address, as [net.Listen] does. No more connections are
 // accepted than q allows; if q is nil, there is no limit.
 func Listen(address string, q *Quota) (*Listener, error) {
 	config := net.ListenConfig{}
 	config.SetMultipathTCP(false) // it takes no filter, see ignoreNewcomers
-	inheritKeepAlive(&config)
 	l, err := config.Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return nil, err
@@ -59,16 +79,18 @@ func NewListener(l *net.TCPListener, q *Quota) *Listener {
 	if q == nil {
 		q = NewQuota(math.MaxInt, nil)
 	}
+	inheritOptions(l)
 	bound := &Listener{
-		socket: l,
-		quota:  q,
-		pipes:  socket.NewPipes(maxPipes(descriptors.Limit()), descriptors.IsReserved),
+		addr:  l.Addr(),
+		quota: q,
+		pipes: socket.NewPipes(maxPipes(descriptors.Limit()), descriptors.IsReserved),
 	}
+	bound.socket, bound.accept = openQueue(l)
 	bound.close = sync.OnceValue(func() error {
 		bound.pipes.Close()
-		return l.Close()
+		return bound.socket.Close()
 	})
-	bound.checkReserve = func(fd uintptr) { bound.onReserve = descriptors.IsReserved(fd) }
+	bound.checkReserve = func(fd uintptr) { bound.onReserve = bound.reserve.Has(fd) }
 	return bound
 }
 
@@ -82,7 +104,7 @@ func maxPipes(limit int) int {
 }
 
 // Addr returns the address that l listens on.
-func (l *Listener) Addr() net.Addr { return l.socket.Addr() }
+func (l *Listener) Addr() net.Addr { return l.addr }
 
 // SyscallConn gives access to the socket.
 func (l *Listener) SyscallConn() (syscall.RawConn, error) { return l.socket.SyscallConn() }
@@ -232,7 +254,7 @@ func (a *Acceptor) Accept() (net.Conn, error) {
 		if !mayWait && !a.mayFinish() {
 			return nil, a.end()
 		}
-		accepted, err := l.socket.AcceptTCP()
+		accepted, err := l.accept()
 		switch {
 		case err == nil:
 			return l.wrap(accepted), nil
@@ -278,14 +300,14 @@ func (a *Acceptor) end() error {
 }
 
 // wrap returns an accepted connection as one that counts. accepting must be held.
-func (l *Listener) wrap(tcp *net.TCPConn) net.Conn {
-	sys, err := tcp.SyscallConn()
+func (l *Listener) wrap(c accepted) net.Conn {
+	sys, err := c.SyscallConn()
 	if err != nil {
-		return tcp // the first Read will return the error
+		return c // the first Read will return the error
 	}
 	l.onReserve = sys.Control(l.checkReserve) == nil && l.onReserve
 	l.quota.acquire()
-	return socket.NewConn(tcp, l.pipes, l.quota.release)
+	return socket.NewConn(c, l.pipes, l.quota.release)
 }
 
 // areShort reports whether another connection would get a reserved descriptor.

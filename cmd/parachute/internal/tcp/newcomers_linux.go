@@ -1,7 +1,7 @@
 package tcp
 
 import (
-	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,7 +20,7 @@ var dropNewcomers = []unix.SockFilter{
 
 // ignoreNewcomers has the system ignore clients that begin to connect to l. If it
 // cannot, they may be reset when l is closed.
-func ignoreNewcomers(l *net.TCPListener) {
+func ignoreNewcomers(l syscall.Conn) {
 	raw, err := l.SyscallConn()
 	if err != nil {
 		return

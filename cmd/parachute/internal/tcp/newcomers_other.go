@@ -2,7 +2,7 @@
 
 package tcp
 
-import "net"
+import "syscall"
 
 // ignoreNewcomers does nothing: clients that connect while l is closed may be reset.
-func ignoreNewcomers(*net.TCPListener) {}
+func ignoreNewcomers(syscall.Conn) {}

@@ -3,7 +3,7 @@ package tcp
 import (
 	"cmp"
 	"errors"
-	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,7 +13,7 @@ import (
 const longBacklog = 1 << 16
 
 // refuse has the system refuse clients at a socket, until admit.
-func refuse(l *net.TCPListener) (admit func() error, err error) {
+func refuse(l syscall.Conn) (admit func() error, err error) {
 	var at unix.Sockaddr
 	err = control(l, func(fd int) (err error) {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) // there may be none
@@ -34,7 +34,7 @@ func refuse(l *net.TCPListener) (admit func() error, err error) {
 	}, err
 }
 
-func control(l *net.TCPListener, do func(fd int) error) error {
+func control(l syscall.Conn, do func(fd int) error) error {
 	raw, err := l.SyscallConn()
 	if err != nil {
 		return err

@@ -4,7 +4,7 @@ package tcp
 
 import (
 	"errors"
-	"net"
+	"syscall"
 )
 
-func refuse(*net.TCPListener) (admit func() error, err error) { return nil, errors.ErrUnsupported }
+func refuse(syscall.Conn) (admit func() error, err error) { return nil, errors.ErrUnsupported }

@@ -1,13 +1,13 @@
 package tcp
 
 import (
-	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
 // isWaiting reports whether a connection waits to be accepted from l.
-func isWaiting(l *net.TCPListener) bool {
+func isWaiting(l syscall.Conn) bool {
 	raw, err := l.SyscallConn()
 	if err != nil {
 		return false
