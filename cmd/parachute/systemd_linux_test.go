@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/cmd/parachute/internal/handover"
 )
 
 // A passed is a descriptor that systemd passes on, with its name.
@@ -48,8 +50,8 @@ func asActivated(sockets ...passed) launcher {
 func bound(t *testing.T, network, address string) (*os.File, string) {
 	t.Helper()
 	var opened interface {
-		File() (*os.File, error)
-		Close() error
+		syscall.Conn
+		io.Closer
 	}
 	var at net.Addr
 	switch network {
@@ -73,13 +75,22 @@ func bound(t *testing.T, network, address string) (*os.File, string) {
 		}
 		opened, at = l.(*net.TCPListener), l.Addr()
 	}
-	f, err := opened.File()
-	if err != nil {
+	defer opened.Close() // the file is the socket still
+	return fileOf(t, opened), at.String()
+}
+
+// fileOf returns a file of a socket. A process that has the socket goes on with it when
+// another one is started with the file: that of the socket's method File would be made a
+// blocking one then, and the socket with it, so that nothing could end Accept any more.
+func fileOf(t *testing.T, socket syscall.Conn) *os.File {
+	t.Helper()
+	var all handover.Sockets
+	if err := all.Duplicate("socket", socket); err != nil {
 		t.Fatal(err)
 	}
-	opened.Close() // the file is the socket still
+	f := all.File("socket")
 	t.Cleanup(func() { f.Close() })
-	return f, at.String()
+	return f
 }
 
 // boundPair returns the files of a TCP and a UDP socket of the same port.
@@ -92,12 +103,7 @@ func boundPair(t *testing.T) (tcp, udp *os.File, address string) {
 			continue
 		}
 		defer c.Close()
-		u, err := c.(*net.UDPConn).File()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { u.Close() })
-		return f, u, at
+		return f, fileOf(t, c.(*net.UDPConn)), at
 	}
 	t.Fatal("no port is free for both")
 	return nil, nil, ""

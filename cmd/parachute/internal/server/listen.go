@@ -312,11 +312,13 @@ func (l *listeners) forClients() []*tcp.Listener {
 func (l *listeners) finish() {
 	var finishing sync.WaitGroup
 	for _, bound := range l.forClients() {
-		if slices.Contains(l.kept, bound) {
-			bound.Close()
-			continue
-		}
-		finishing.Go(func() { bound.Finish() })
+		finishing.Go(func() {
+			if slices.Contains(l.kept, bound) {
+				bound.Leave()
+			} else {
+				bound.Finish()
+			}
+		})
 	}
 	finishing.Wait()
 }

@@ -154,3 +154,26 @@ func TestClosedAcceptorLeavesTheQueueToTheNext(t *testing.T) {
 	_, err = third.Accept()
 	is.True(errors.Is(err, net.ErrClosed))
 }
+
+// Whoever calls Accept may be told by Leave alone that they have got all, as a server that
+// closes what comes later.
+func TestLeaveReturnsWhenTheLastConnectionHasBeenDealtWith(t *testing.T) {
+	is := is.New(t)
+	l := listen(t, nil)
+	a := l.NewAcceptor()
+	connect(t, l, 2)
+	c, err := a.Accept()
+	is.NoErr(err)
+	defer c.Close()
+	left := make(chan error, 1)
+	go func() { left <- l.Leave() }()
+	select {
+	case <-left:
+		t.Fatal("the last connection is not dealt with")
+	case <-time.After(50 * time.Millisecond):
+	}
+	_, err = a.Accept()
+	is.True(errors.Is(err, net.ErrClosed)) // the second waits for others
+	is.NoErr(<-left)
+	is.NoErr(l.Leave()) // it is closed
+}

@@ -159,17 +159,31 @@ func (l *Listener) Resume() error {
 	return admit()
 }
 
+// Leave closes l, and leaves those who wait in the queue to others that have the socket. It
+// returns when whoever calls Accept has dealt with the last connection that they got, and
+// has asked for the next.
+func (l *Listener) Leave() error {
+	l.endAccept(false)
+	return l.Close()
+}
+
 // acceptRest returns when all connections were accepted that clients have opened, and the
 // Acceptor has stopped.
 func (l *Listener) acceptRest() {
 	ignoreNewcomers(l.socket)
+	l.endAccept(true)
+}
+
+// endAccept returns when Accept has said that there are no connections any more: with rest,
+// after those in the queue.
+func (l *Listener) endAccept(rest bool) {
 	l.mu.Lock()
 	a := l.acceptor
 	if l.isClosed || a == nil || a.isStopped() {
 		l.mu.Unlock()
 		return
 	}
-	l.isFinishing, l.finishBy = true, time.Now().Add(finishTimeout)
+	l.isFinishing, l.finishBy = rest, time.Now().Add(finishTimeout)
 	a.wake()
 	l.mu.Unlock()
 	<-a.stopped
