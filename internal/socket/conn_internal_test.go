@@ -30,12 +30,12 @@ func TestItIsNotedSinceWhenAClientTakesNothing(t *testing.T) {
 			c, _ := pair(t)
 			_, err := write(c, 10)
 			is.NoErr(err)
-			is.True(c.out.since.IsZero()) // nothing had to wait
+			is.True(!c.out.stall.HasBegun()) // nothing had to wait
 			is.NoErr(c.SetWriteDeadline(time.Now().Add(20 * time.Millisecond)))
 			n, err := write(c, size)
 			is.True(errors.Is(err, os.ErrDeadlineExceeded))
 			is.True(n > 0)
-			is.True(!c.out.since.IsZero())
+			is.True(c.out.stall.HasBegun())
 		})
 	}
 }

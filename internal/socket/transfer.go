@@ -24,8 +24,7 @@ type transfer struct {
 	n       int           // bytes read or written so far
 	err     error         // an errno
 	blocked bool          // the operation waits for the peer
-	since   time.Time     // when it began to wait, or the peer was last seen to take something
-	left    int           // what was on its way to the peer then
+	stall   Stall         // in which it waits
 	limit   time.Duration // how long it may, if there is no deadline; not positive: for ever
 }
 
@@ -34,11 +33,12 @@ type transfer struct {
 func (t *transfer) record(fd uintptr, something bool) (done bool) {
 	done = t.err != syscall.EAGAIN
 	if !done && (something || !t.blocked) {
-		t.since, t.left = time.Now(), t.onItsWay(fd)
+		now := time.Now()
+		t.stall.Begin(now, t.onItsWay(fd))
 		if t.deadline.isSet() {
-			t.deadline.lookLater(t.since)
+			t.deadline.lookLater(now)
 		} else if t.limit > 0 {
-			t.deadline.Wake(t.since.Add(t.interval()), t.since)
+			t.deadline.Wake(t.stall.NextLook(t.limit, t.looksWithin(), now), now)
 		}
 	}
 	t.blocked = !done
@@ -55,7 +55,7 @@ func (t *transfer) run(step func(fd uintptr) (done bool)) error {
 			return err
 		}
 		if !begun && !t.blocked {
-			t.since = time.Now() // the deadline had passed before the first attempt
+			t.stall.Begin(time.Now(), 0) // the deadline had passed before the first attempt
 		}
 		if t.blocked && t.tryNow(step) {
 			return t.err
@@ -84,24 +84,23 @@ func (t *transfer) callAgain(step func(fd uintptr) bool) error {
 // reports whether that is to be tried again.
 func (t *transfer) goOn() bool {
 	if t.limit <= 0 || t.deadline.isSet() {
-		_, again := t.deadline.Renew(t.since)
+		_, again := t.deadline.Renew(t.stall.Since())
 		return again
 	}
 	now := time.Now()
-	left := t.since.Add(t.limit).Sub(now)
-	return left > 0 && t.deadline.Wake(now.Add(min(left, t.interval())), now) == nil
+	return t.stall.Left(t.limit, now) > 0 && t.deadline.Wake(t.stall.NextLook(t.limit, t.looksWithin(), now), now) == nil
 }
 
 // looks is how often a peer that a write waits for is looked at during the time that it
 // has. When it took something is known that exactly.
 const looks = 4
 
-// interval returns when to look at the peer again.
-func (t *transfer) interval() time.Duration {
+// looksWithin returns how often the peer is looked at within the time that it has.
+func (t *transfer) looksWithin() int {
 	if t.unsent == nil {
-		return t.limit
+		return 1
 	}
-	return t.limit / looks
+	return looks
 }
 
 // onItsWay returns how much was written that the peer has not taken, or 0 if nobody
@@ -126,11 +125,8 @@ func (t *transfer) tryNow(step func(fd uintptr) bool) (done bool) {
 // If the client has taken nothing, step is not called: the system may find some more
 // room all the same, for the rest of the operation even.
 func (t *transfer) try(fd uintptr, step func(fd uintptr) bool) (done bool) {
-	if left := t.onItsWay(fd); t.blocked && left > 0 {
-		if left >= t.left {
-			return false
-		}
-		t.since, t.left = time.Now(), left
+	if left := t.onItsWay(fd); t.blocked && left > 0 && !t.stall.Look(time.Now(), left) {
+		return false
 	}
 	return step(fd)
 }

@@ -46,7 +46,7 @@ func (c *targetConn) writePatiently(p []byte) (int, error) {
 	w := &c.writing
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.rest, w.since = p, time.Time{}
+	w.rest, w.stall = p, socket.Stall{}
 	for {
 		left := len(w.rest)
 		err := c.writeOn(w)
@@ -71,8 +71,7 @@ type writing struct {
 	mu     sync.Mutex // held for as long as a write lasts; guards the fields below
 	rest   []byte     // of what is to be written; nil between writes, lest a connection that is idle keeps a piece
 	failed error
-	since  time.Time // when it was last seen that something went; zero: it does not wait
-	unsent int       // how much was on its way then
+	stall  socket.Stall // in which it waits; zero: it does not
 }
 
 // writeOn goes on with w up to an error, which may be that it waits too long.
@@ -99,13 +98,13 @@ func (c *targetConn) stepWrite(fd uintptr) bool {
 		var n int
 		n, w.failed = socket.Write(fd, w.rest)
 		if w.rest = w.rest[n:]; n > 0 {
-			w.since = time.Time{}
+			w.stall = socket.Stall{}
 		}
 	}
 	if w.failed != syscall.EAGAIN {
 		return true
 	}
-	if w.since.IsZero() {
+	if !w.stall.HasBegun() {
 		c.wait(w, socket.Unsent(fd))
 	}
 	return false
@@ -114,23 +113,25 @@ func (c *targetConn) stepWrite(fd uintptr) bool {
 // wait begins a wait of w, with so much on its way.
 func (c *targetConn) wait(w *writing, unsent int) {
 	if c.patience.Load() > 0 {
-		w.since, w.unsent = time.Now(), unsent
+		w.stall.Begin(time.Now(), unsent)
 	}
-	c.lookAgain(w, w.since)
+	c.lookAgain(w, w.stall.Since())
 }
 
 // goOn returns nil if w may last longer, although a deadline, which err tells,
 // has passed. If something was moved before that, its wait begins anew.
 func (c *targetConn) goOn(w *writing, moved bool, err error) error {
-	now := time.Now()
-	if left := c.unsent(); moved || left != w.unsent || w.since.IsZero() {
-		w.since, w.unsent = now, left
+	now, left := time.Now(), c.unsent()
+	if moved || !w.stall.HasBegun() {
+		w.stall.Begin(now, left)
+	} else {
+		w.stall.Look(now, left)
 	}
 	patience := time.Duration(c.patience.Load())
 	switch {
 	case c.writes.HasPassed():
 		return err
-	case patience > 0 && !w.since.IsZero() && now.Sub(w.since) >= patience:
+	case patience > 0 && w.stall.Left(patience, now) <= 0:
 		return errStalled
 	}
 	return c.lookAgain(w, now)
@@ -154,8 +155,8 @@ func (c *targetConn) timeFirstWrite() {
 // lookAgain sets the time of the next look at w.
 func (c *targetConn) lookAgain(w *writing, now time.Time) error {
 	var at time.Time
-	if patience := time.Duration(c.patience.Load()); patience > 0 && !w.since.IsZero() {
-		at = now.Add(min(patience/stallLooks, patience-now.Sub(w.since)))
+	if patience := time.Duration(c.patience.Load()); patience > 0 && w.stall.HasBegun() {
+		at = w.stall.NextLook(patience, stallLooks, now)
 	}
 	return c.writes.Wake(at, now)
 }
