@@ -9,9 +9,16 @@ import (
 // A cell is text in a table. It is a list of items, which may be broken into
 // lines between the pieces of its items.
 type cell struct {
+	whole     string // the only item, of one piece, as in most of the thousands of cells of a table
+	*itemList        // nil: there is only that
+
+	isProse bool // the items are the words of a text
+}
+
+// An itemList is what is in a cell of several items or pieces.
+type itemList struct {
 	items     []item
 	separator string // between items, such as a comma
-	isProse   bool   // the items are the words of a text
 }
 
 // An item is a part of a cell.
@@ -24,15 +31,7 @@ type item struct {
 }
 
 // unbreakable returns a cell of a single item.
-func unbreakable(s string) cell {
-	var one struct { // which is a single piece of memory, for a table has thousands
-		items  [1]item
-		pieces [1]string
-	}
-	one.pieces[0] = singleLine(s)
-	one.items[0].pieces = one.pieces[:]
-	return cell{items: one.items[:]}
-}
+func unbreakable(s string) cell { return cell{whole: singleLine(s)} }
 
 // breakable returns a cell that may be broken between words.
 func breakable(s string) cell {
@@ -47,7 +46,10 @@ func breakable(s string) cell {
 // listCell returns a cell that may be broken between items, none of which is
 // ever left out.
 func listCell(items []string, separator string) cell {
-	c := cell{items: make([]item, len(items)), separator: separator}
+	if len(items) == 1 {
+		return unbreakable(items[0])
+	}
+	c := cell{itemList: &itemList{make([]item, len(items)), separator}}
 	pieces := make([]string, len(items))
 	for i, text := range items {
 		pieces[i] = singleLine(text)
@@ -57,10 +59,28 @@ func listCell(items []string, separator string) cell {
 }
 
 // singleLine returns s without line breaks and unprintable characters.
-func singleLine(s string) string { return strings.ReplaceAll(printable(s), "\n", " ") }
+func singleLine(s string) string {
+	if isPlain(s) {
+		return s
+	}
+	return strings.ReplaceAll(printable(s), "\n", " ")
+}
+
+// isPlain reports whether s is of printable ASCII alone, so that each byte takes one column.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
 
 // pieces returns the parts of c between which lines may be broken.
 func (c cell) pieces() (all []string) {
+	if c.itemList == nil {
+		return []string{c.whole}
+	}
 	for i, it := range c.items {
 		all = append(all, it.pieces...)
 		if i < len(c.items)-1 && len(it.pieces) > 0 {
@@ -72,8 +92,8 @@ func (c cell) pieces() (all []string) {
 
 // text returns all of c in one line.
 func (c cell) text() string {
-	if len(c.items) == 1 && len(c.items[0].pieces) == 1 {
-		return c.items[0].pieces[0]
+	if c.itemList == nil {
+		return c.whole
 	}
 	return strings.Join(c.pieces(), "")
 }
@@ -89,6 +109,9 @@ func (c cell) narrowest() int { return c.widest(c.pieces()) }
 // unbrokenItems returns how wide c must be at least so that no item has to be
 // broken.
 func (c cell) unbrokenItems() int {
+	if c.itemList == nil {
+		return c.widest([]string{c.whole})
+	}
 	var all []string
 	for _, it := range c.items {
 		all = append(all, strings.Join(it.pieces, "")+c.separator)
@@ -116,7 +139,7 @@ func (c cell) lines(room, most int) []string {
 	}
 	all := wrap(c.pieces(), room)
 	switch {
-	case most == 0 || len(all) <= most:
+	case most == 0 || len(all) <= most || c.itemList == nil && !c.isProse:
 		return all
 	case c.isProse:
 		all = all[:most]
@@ -129,7 +152,7 @@ func (c cell) lines(room, most int) []string {
 	}
 	// No more items than fit could be shown, and an item takes two columns at least.
 	for n := min(len(c.items)-1, required+most*room/2); ; n-- {
-		shown := cell{items: slices.Concat(c.items[:n], countItems(c.items[n:])), separator: c.separator}
+		shown := cell{itemList: &itemList{slices.Concat(c.items[:n], countItems(c.items[n:])), c.separator}}
 		if all = wrap(shown.pieces(), room); len(all) <= most || n <= required {
 			return all
 		}

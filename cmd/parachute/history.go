@@ -42,7 +42,7 @@ func (c *historyCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	var past []parachute.Past
-	var text json.RawMessage
+	var text string
 	if c.JSON {
 		text, err = client.HistoryJSON(ctx, c.Service)
 	} else {
@@ -56,7 +56,8 @@ func (c *historyCommand) Run(ctx context.Context, p *program) error {
 	}
 	if c.JSON {
 		var out bytes.Buffer
-		if err := json.Indent(&out, append(text, '\n'), "", "  "); err != nil {
+		out.Grow(2 * len(text)) // which is about what it takes
+		if err := json.Indent(&out, []byte(text), "", "  "); err != nil {
 			return &remoteError{fmt.Errorf("history: %w", err)}
 		}
 		_, err := out.WriteTo(p.stdout)

@@ -157,7 +157,7 @@ func targetsCell(s parachute.Status) cell {
 	if s.Live == nil || len(s.Live.Targets) == 0 {
 		return listCell(slices.Concat(s.Deployment.Targets, s.Deployment.ReadTargets), ",")
 	}
-	c := cell{separator: ", "}
+	c := cell{itemList: &itemList{separator: ", "}}
 	for _, t := range worstFirst(s.Live.Targets) {
 		about := append(rolesOf(t), string(t.Health))
 		it := item{pieces: []string{singleLine(t.Address) + " ", "(" + strings.Join(about, ", ") + ")"}}

@@ -61,10 +61,10 @@ func (r *report) serviceCard(s parachute.Status) *card {
 // they expire. What is wrong with them comes first.
 func (r *report) tlsCell(d parachute.Deployment) cell {
 	mode := r.modes.of(d)
-	c := listCell([]string{mode}, "; ")
 	if mode == string(parachute.TLSOff) {
-		return c
+		return unbreakable(mode)
 	}
+	c := cell{itemList: &itemList{items: []item{{pieces: []string{singleLine(mode)}}}, separator: "; "}}
 	var good []item
 	for _, of := range r.certificates {
 		onDemand := len(d.Hosts) == 0 && of.Source == parachute.TLSOnDemand

@@ -38,8 +38,11 @@ func (t *table) text(columns int) string {
 		return t.cards(columns)
 	}
 	var out strings.Builder
+	out.Grow(len(rows) * (sum(widths) + columnGap*len(widths)))
 	for _, row := range rows {
-		writeLines(&out, rowLines(row, widths, t.maxCellLines))
+		if !writeRow(&out, row, widths) {
+			writeLines(&out, rowLines(row, widths, t.maxCellLines))
+		}
 	}
 	for i, notes := range t.notes {
 		for _, note := range notes {
@@ -76,7 +79,29 @@ func writeLines(out *strings.Builder, lines []string) {
 	}
 }
 
-// rowLines returns the lines of a row.
+// writeRow writes a row as a single line, or reports false if it takes several.
+func writeRow(out *strings.Builder, row []cell, widths []int) bool {
+	for i, c := range row {
+		if displayWidth(strings.TrimRight(c.text(), " ")) > widths[i] {
+			return false
+		}
+	}
+	at, width := 0, 0
+	for i, c := range row {
+		if text := strings.TrimRight(c.text(), " "); text != "" {
+			for ; width < at; width++ {
+				out.WriteByte(' ')
+			}
+			out.WriteString(text)
+			width += displayWidth(text)
+		}
+		at += widths[i] + columnGap
+	}
+	out.WriteByte('\n')
+	return true
+}
+
+// rowLines returns the lines of a row that takes several.
 func rowLines(row []cell, widths []int, maxLines int) []string {
 	type line struct {
 		text  []byte

@@ -11,7 +11,7 @@ import (
 // services is a table as list has it.
 func services() *table {
 	items := func(names ...string) cell {
-		c := cell{separator: ","}
+		c := cell{itemList: &itemList{separator: ","}}
 		for _, name := range names {
 			c.items = append(c.items, item{pieces: []string{name}, kind: "more"})
 		}

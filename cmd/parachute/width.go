@@ -8,6 +8,9 @@ import (
 
 // displayWidth returns how many columns of a terminal s takes.
 func displayWidth(s string) (columns int) {
+	if isPlain(s) {
+		return len(s)
+	}
 	for _, r := range s {
 		columns += runeWidth(r)
 	}

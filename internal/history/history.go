@@ -2,7 +2,6 @@
 package history
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -77,27 +76,10 @@ func appendValue(b []byte, v any) ([]byte, error) {
 	return append(b, text...), err
 }
 
-// parse reads what append has written, and reports whether it is that.
-func (f *Figures) parse(b []byte) bool {
-	ok := true
-	next := func(key, end string) string {
-		rest, isNext := bytes.CutPrefix(b, []byte(key))
-		value, rest, isThere := bytes.Cut(rest, []byte(end))
-		b, ok = rest, ok && isNext && isThere
-		return string(value)
-	}
-	var errs [6]error
-	f.Requests, errs[0] = strconv.ParseUint(next(`{"requests":`, ","), 10, 64)
-	f.Errors, errs[1] = strconv.ParseUint(next(`"errors":`, ","), 10, 64)
-	f.ErrorRate, errs[2] = strconv.ParseFloat(next(`"error_rate":`, ","), 64)
-	f.Served, errs[3] = time.ParseDuration(next(`"served":"`, `",`))
-	f.P50, errs[4] = time.ParseDuration(next(`"p50":"`, `",`))
-	f.P99, errs[5] = time.ParseDuration(next(`"p99":"`, `"}`))
-	return ok && len(b) == 0 && errs == [6]error{}
-}
-
 func (f *Figures) UnmarshalJSON(b []byte) error {
-	if f.parse(b) {
+	c := cursor{rest: string(b), ok: true}
+	if figures := c.figures(); c.ok && c.rest == "" {
+		*f = figures
 		return nil
 	}
 	var told struct {

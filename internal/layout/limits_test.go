@@ -29,7 +29,7 @@ func notUsedUp() map[string]string {
 			keypair.maxSize pages.maxSize pages.maxStatus trust.maxFile naming.maxLen sticky.maxName`,
 		"what a command on the control socket uses": `control.maxBody control.queryTimeout control.dialTimeout control.maxPending control.finalWriteTimeout
 			control.maxLogFollowers control.outcomeTimeout control.readHeaderTimeout control.bodyTimeout control.writeTimeout control.idleTimeout
-			control.maxHeaderBytes control.lockTimeout metrics.maxAttempted`,
+			control.maxHeaderBytes control.lockTimeout control.maxRoom metrics.maxAttempted`,
 		"what a bake compares with, and how long a step of a canary takes, which whoever deploys says": "bake.MaxSlowdown bake.MinRequests parachute.Step",
 		"what another process of the proxy uses":                                                       "handover.ReadyTimeout handover.maxMessage control.successionTimeout control.maxAttempts server.allTimeout",
 		"memory for the next request, which is taken from no one": `accesslog.maxPooled forward.maxPooledHeader pages.maxPooled http1.maxKeptFields http1.maxSpare

@@ -180,7 +180,14 @@ func (t *Table[V, S]) History(service string) []history.Record {
 		names = slices.AppendSeq(slices.Collect(maps.Keys(services)), maps.Keys(t.removed))
 		slices.Sort(names)
 	}
-	all := []history.Record{}
+	most := 0
+	for _, name := range names {
+		if v := services[name]; v != none {
+			most += 1 + len(v.Earlier())
+		}
+		most += len(t.removed[name])
+	}
+	all := make([]history.Record, 0, most)
 	for _, name := range names {
 		if v := services[name]; v != none {
 			all = append(append(all, v.Record()), v.Earlier()...)

@@ -113,7 +113,7 @@ func (c *Client) exchange(ctx context.Context, method, path string, body []byte,
 			return conn.readError(resp)
 		}
 		if v != nil {
-			err = json.NewDecoder(resp.Body).Decode(v)
+			err = decodeAnswer(resp, v)
 		}
 	}
 	switch {
@@ -124,6 +124,23 @@ func (c *Client) exchange(ctx context.Context, method, path string, body []byte,
 	}
 	return fmt.Errorf("no answer from the proxy on %s: %w", conn.socket, err)
 }
+
+// decodeAnswer decodes an answer into v, which may do that itself.
+func decodeAnswer(resp *http.Response, v any) error {
+	own, ok := v.(interface{ parseJSON(text string) error })
+	if !ok {
+		return json.NewDecoder(resp.Body).Decode(v)
+	}
+	var text strings.Builder
+	text.Grow(int(min(max(resp.ContentLength, 0), maxRoom)))
+	if _, err := io.Copy(&text, resp.Body); err != nil {
+		return err
+	}
+	return own.parseJSON(text.String())
+}
+
+// maxRoom is how much memory is made for an answer before it comes.
+const maxRoom = 64 << 20
 
 // A proxyConn is a connection to a proxy, for one request.
 type proxyConn struct {

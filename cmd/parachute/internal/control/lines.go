@@ -3,6 +3,7 @@ package control
 import (
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/shahnk19/parachute"
@@ -88,12 +89,19 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	// that has hung up do not matter.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	if v, ok := v.(interface{ appendJSON([]byte) ([]byte, error) }); ok {
-		if text, err := v.appendJSON(nil); err == nil {
-			_, _ = w.Write(append(text, '\n'))
-		}
+	own, ok := v.(interface{ appendJSON([]byte) ([]byte, error) })
+	if !ok {
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(v)
 		return
 	}
-	_ = json.NewEncoder(w).Encode(v)
+	text, err := own.appendJSON(nil)
+	if err != nil {
+		w.WriteHeader(status)
+		return
+	}
+	text = append(text, '\n')
+	w.Header().Set("Content-Length", strconv.Itoa(len(text))) // so that who reads it has room for it at once
+	w.WriteHeader(status)
+	_, _ = w.Write(text)
 }
