@@ -150,7 +150,7 @@ func TestEveryProblemHasAHint(t *testing.T) {
 	problems = append(problems,
 		problem{"host taken", asBinary, env, []string{"deploy", "shop", "--target", old.address, "--host", "app1.example.com"}, 1,
 			[]string{"used by another service: web", "parachute remove web", "nothing was changed; shop is not deployed"}},
-		problem{"what served serves on", asBinary, env, []string{"deploy", "web", "--target", gone, "--host", "app1.example.com", "--deploy-timeout", "100ms"}, 1,
+		problem{"what served serves on", asBinary, env, []string{"deploy", "web", "--target", gone, "--host", "app1.example.com", "--deploy-timeout", "2s"}, 1,
 			[]string{"nothing was changed; web still serves " + old.address}},
 		problem{"no proxy", asBinary, other, []string{"list"}, 5, []string{"it is not there", "start a proxy with parachute run"}},
 		problem{"no permission for the socket", asNobody, other, []string{"list", "--socket", filepath.Join(shut, "s")}, 5,

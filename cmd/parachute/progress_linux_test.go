@@ -125,7 +125,7 @@ func TestLinesFitIntoTheTerminalAndHaveNoColourWhereNoneIsWanted(t *testing.T) {
 	startProxy(t, inProcess, env)
 	sick := newApp(t, "sick")
 	sick.probe.Store(http.StatusServiceUnavailable)
-	p := onTerminal(t, env.with(environment{"NO_COLOR": "1"}), 40, 24, "deploy", sick.address, "--deploy-timeout", "300ms")
+	p := onTerminal(t, env.with(environment{"NO_COLOR": "1"}), 40, 24, "deploy", sick.address, "--deploy-timeout", "2s")
 	is.Equal(p.wait(t), 1)
 	awaitShown(t, p, `waiting`)
 	for _, line := range shownBy(p.stdout.String()) {
