@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/state"
@@ -39,4 +40,29 @@ func TestOpenWaitsForAProcessThatIsAboutToLeave(t *testing.T) {
 	defer second.store.Close()
 	is.True(first.Leave() != nil) // it is somebody else's
 	is.True(!strings.Contains(read(t, filepath.Join(dir, "lock")), "leaving"))
+}
+
+// The other process may have been sent a signal that it has not seen yet.
+func TestOpenWaitsAMomentForAProcessThatDoesNotLeaveYet(t *testing.T) {
+	is := is.New(t)
+	dir := t.TempDir()
+	first, err := state.Open(dir)
+	is.NoErr(err)
+	defer first.Close()
+	next := make(chan error, 1)
+	go func() {
+		s, err := state.Open(dir)
+		if err == nil {
+			err = s.Close()
+		}
+		next <- err
+	}()
+	select {
+	case err := <-next:
+		t.Fatal("it was refused at once: ", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	is.NoErr(first.Leave())
+	is.NoErr(first.Release())
+	is.NoErr(<-next)
 }

@@ -18,8 +18,9 @@ import (
 // Open locks the data directory dir, and creates it, closed to others, if it is
 // missing. It returns an error, which names the flag to choose another directory,
 // if another process uses dir or if dir is not writable; a full disk alone is no
-// error. For one that has called Leave, it waits for up to leavePatience. It removes temporary files of a process that was killed. The caller must
-// Close the Store.
+// error. For a process that has called Leave, it waits for up to leavePatience, and
+// before that for signalPatience. It removes temporary files of a process that was
+// killed. The caller must Close the Store.
 func Open(dir string) (*Store, error) {
 	s, err := open(dir)
 	if err != nil {
@@ -36,12 +37,18 @@ func open(dir string) (*Store, error) {
 		return nil, err
 	}
 	s := newStore(dir)
-	for until := time.Now().Add(leavePatience); ; time.Sleep(leaveInterval) {
+	for began := time.Now(); ; time.Sleep(leaveInterval) {
 		err := s.takeOverLocked() // nobody else has s
-		if err == nil {
+		var patience time.Duration
+		switch {
+		case err == nil:
 			return s, nil
+		case errors.Is(err, errLeaving):
+			patience = leavePatience
+		case errors.Is(err, errInUse):
+			patience = signalPatience
 		}
-		if !errors.Is(err, errLeaving) || time.Now().After(until) {
+		if time.Since(began) > patience {
 			return nil, err
 		}
 	}
@@ -50,10 +57,18 @@ func open(dir string) (*Store, error) {
 const (
 	leavePatience = time.Minute
 	leaveInterval = 5 * time.Millisecond // between attempts
+
+	// signalPatience is how long a process that has just been told to end may take to call
+	// Leave.
+	signalPatience = time.Second
 )
 
-// errLeaving says of another process that it is about to leave the directory.
-var errLeaving = errors.New("which is about to leave it")
+// errInUse says that another process has the directory, and errLeaving that it is about to
+// leave it.
+var (
+	errInUse   = errors.New("in use by")
+	errLeaving = errors.New("which is about to leave it")
+)
 
 // OpenReadOnly opens the data directory dir, which another process may be using. It
 // locks, creates, renames and removes nothing, and neither does Read. What writes
@@ -176,11 +191,11 @@ func lockedError(path string) error {
 	pid, atoiErr := strconv.Atoi(text)
 	switch {
 	case err != nil || atoiErr != nil:
-		return errors.New("in use by another process")
+		return fmt.Errorf("%w another process", errInUse)
 	case leaving:
-		return fmt.Errorf("in use by pid %d, %w", pid, errLeaving)
+		return fmt.Errorf("%w pid %d, %w", errInUse, pid, errLeaving)
 	}
-	return fmt.Errorf("in use by pid %d", pid)
+	return fmt.Errorf("%w pid %d", errInUse, pid)
 }
 
 // Leave says that this process is about to Release the directory. Another one that opens
