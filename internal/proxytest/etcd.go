@@ -1,6 +1,7 @@
 package proxytest
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -18,7 +19,7 @@ func BuildEtcd(path, root string) error {
 	return Build(path, filepath.Join(root, "internal", "e2e"), "./etcd")
 }
 
-// An Etcd is the process of an etcd of one member, with a folder of its own.
+// An Etcd is the process of a member of an etcd, with a folder of its own.
 type Etcd struct {
 	URL string // for clients
 
@@ -32,25 +33,42 @@ type Etcd struct {
 	ended chan struct{}
 }
 
-// StartEtcd starts the program at path, with args beside those that it needs in any case,
-// and returns when it serves. It is killed when the test ends. With --cert-file among
-// args, its URL begins with https.
+// StartEtcd starts an etcd of one member, the program at path, with args beside those that
+// it needs in any case, and returns when it serves. It is killed when the test ends. With
+// --cert-file among args, its URL begins with https.
 func StartEtcd(t testing.TB, path string, args ...string) *Etcd {
+	t.Helper()
+	return StartEtcdMembers(t, 1, path, args...)[0]
+}
+
+// StartEtcdMembers is StartEtcd for an etcd of n members.
+func StartEtcdMembers(t testing.TB, n int, path string, args ...string) []*Etcd {
 	t.Helper()
 	scheme := "http"
 	if slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--cert-file") }) {
 		scheme = "https"
 	}
-	peer := "http://" + freeAddress(t)
-	e := &Etcd{URL: scheme + "://" + freeAddress(t), program: path, dir: filepath.Join(t.TempDir(), "data")}
-	e.args = append([]string{
-		"--name", "one", "--data-dir", e.dir, "--unsafe-no-fsync",
-		"--listen-client-urls", e.URL, "--advertise-client-urls", e.URL,
-		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "one=" + peer,
-	}, args...)
-	e.Start(t)
-	t.Cleanup(e.Kill)
-	return e
+	var members []*Etcd
+	var cluster []string
+	for i := range n {
+		name, peer := fmt.Sprintf("member-%d", i), "http://"+freeAddress(t)
+		e := &Etcd{URL: scheme + "://" + freeAddress(t), program: path, dir: filepath.Join(t.TempDir(), "data")}
+		e.args = append([]string{
+			"--name", name, "--data-dir", e.dir, "--unsafe-no-fsync",
+			"--listen-client-urls", e.URL, "--advertise-client-urls", e.URL,
+			"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+		}, args...)
+		members, cluster = append(members, e), append(cluster, name+"="+peer)
+	}
+	for _, e := range members {
+		e.args = append(e.args, "--initial-cluster", strings.Join(cluster, ","))
+		e.launch(t)
+		t.Cleanup(e.Kill)
+	}
+	for _, e := range members { // each waits for most of the others
+		e.awaitReady(t)
+	}
+	return members
 }
 
 // freeAddress returns an address of this machine where nobody listens.
@@ -68,12 +86,22 @@ func freeAddress(t testing.TB) string {
 // it had. It returns when that serves.
 func (e *Etcd) Start(t testing.TB) {
 	t.Helper()
+	e.launch(t)
+	e.awaitReady(t)
+}
+
+func (e *Etcd) launch(t testing.TB) {
+	t.Helper()
 	e.cmd, e.said, e.ended = exec.Command(e.program, e.args...), new(Output), make(chan struct{})
 	e.cmd.Stdout, e.cmd.Stderr = e.said, e.said
 	if err := e.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	go e.reap()
+}
+
+func (e *Etcd) awaitReady(t testing.TB) {
+	t.Helper()
 	isReady := func(line string) bool { return strings.Contains(line, "ready to serve client requests") }
 	if _, err := e.said.Await(e.ended, time.Minute, isReady); err != nil {
 		e.Kill()

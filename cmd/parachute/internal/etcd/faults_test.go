@@ -2,6 +2,7 @@ package etcd_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +53,10 @@ func TestCommitWithoutAnAnswerIsAnUnknownOutcome(t *testing.T) {
 	s := open(t, impatient(at(e)))
 	is.NoErr(commit(t, s, "a"))
 	is.NoErr(e.Freeze())
-	err := commit(t, s, "b")
+	var err error
+	for err == nil { // the signal may take a moment
+		err = commit(t, s, "b")
+	}
 	is.True(errors.Is(err, kv.ErrUnknown))
 	is.True(errors.Is(err, kv.ErrUnreachable))
 	is.True(strings.HasSuffix(err.Error(), "no answer within 1s"))
@@ -87,6 +91,61 @@ func TestWatchGoesOnWithoutAGapWhenEtcdIsKilledAndStartedAgain(t *testing.T) {
 	is.Equal(<-seen, "b")
 	is.Equal(<-seen, "c")
 	is.Equal(<-ended, enough)
+}
+
+// With three members, one may be lost, whichever it is; with two lost, nothing is done.
+func TestEtcdOfThreeMembersMayLoseOne(t *testing.T) {
+	is := is.New(t)
+	members := proxytest.StartEtcdMembers(t, 3, program)
+	c := etcd.Config{Prefix: "/parachute/test"}
+	for _, e := range members {
+		c.Endpoints = append(c.Endpoints, e.URL)
+	}
+	s := open(t, c)
+	lease, err := s.Grant(t.Context(), 30*time.Second)
+	is.NoErr(err)
+	_, ok, err := s.Commit(t.Context(), nil, []kv.Write{kv.Put("of the lease", nil, lease)})
+	is.NoErr(err)
+	is.True(ok)
+	seen := make(chan string, 100)
+	enough := errors.New("enough")
+	ended := make(chan error, 1)
+	_, before, err := s.Read(t.Context(), "")
+	is.NoErr(err)
+	go func() {
+		ended <- s.Watch(t.Context(), "key", before, func(_ int64, changes []kv.Change) error {
+			if seen <- changes[0].Key; changes[0].Key == "key-3" {
+				return enough
+			}
+			return nil
+		})
+	}()
+	for i, e := range members {
+		e.Kill()
+		eventually(t, func() error { return commit(t, s, fmt.Sprintf("key-%d", i)) })
+		eventually(t, func() error { _, err := s.Renew(t.Context(), lease); return err })
+		e.Start(t)
+	}
+	eventually(t, func() error { return commit(t, s, "key-3") })
+	is.Equal(<-ended, enough)
+	close(seen)
+	var keys []string
+	for key := range seen {
+		if len(keys) == 0 || keys[len(keys)-1] != key { // one that was not known to be put was put again
+			keys = append(keys, key)
+		}
+	}
+	is.Equal(keys, []string{"key-0", "key-1", "key-2", "key-3"})
+	pairs, _, err := s.Read(t.Context(), "of the lease")
+	is.NoErr(err)
+	is.Equal(len(pairs), 1)
+
+	members[0].Kill()
+	members[1].Kill()
+	lonely := open(t, impatient(c))
+	is.True(errors.Is(commit(t, lonely, "key-4"), kv.ErrUnreachable))
+	_, _, err = lonely.Read(t.Context(), "")
+	is.True(errors.Is(err, kv.ErrUnreachable)) // and not what the last one happens to know
 }
 
 // Its revisions begin again, and would be waited for in vain.
