@@ -1,6 +1,7 @@
 package parachute_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ type bakery struct {
 	is       *is.I
 	old, new *proxytest.Backend
 	failing  atomic.Bool // new answers 500
+	refusing atomic.Bool // nothing can be kept
 	kept     atomic.Value
 	deployed chan error
 }
@@ -35,8 +37,19 @@ func baking(target string) parachute.Deployment {
 func newBakery(t *testing.T) *bakery { return newBakeryOf(t, baking("new.test:80")) }
 
 func newBakeryOf(t *testing.T, d parachute.Deployment) *bakery {
+	return newBakeryWith(t, d, parachute.Options{})
+}
+
+func newBakeryWith(t *testing.T, d parachute.Deployment, opts parachute.Options) *bakery {
 	b := &bakery{is: is.New(t), deployed: make(chan error, 1)}
-	b.house = newHouse(t, parachute.Options{Commit: func(s []parachute.Status) error { b.kept.Store(s); return nil }})
+	opts.Commit = func(s []parachute.Status) error {
+		if b.refusing.Load() {
+			return errors.New("disk full")
+		}
+		b.kept.Store(s)
+		return nil
+	}
+	b.house = newHouse(t, opts)
 	b.old = b.app("old", "old.test:80")
 	b.new = b.net.Serve(t, "new.test:80", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if b.failing.Load() {
@@ -110,6 +123,7 @@ func TestVersionThatIsAsGoodStays(t *testing.T) {
 		last := told[len(told)-1]
 		is.Equal(last.Elapsed, last.Limit)
 		is.Equal(last.Bake.Note, "")
+		is.Equal(len(b.of(parachute.EventFailed)), 0)
 		is.True(last.Bake.Now.Requests > 500)
 		is.Equal(b.net.Conns("old.test:80"), 0)
 	})
@@ -203,6 +217,58 @@ func TestHaltStopsTheClockOfABake(t *testing.T) {
 		began := time.Now()
 		is.NoErr(<-b.deployed)
 		is.True(time.Since(began) > 38*time.Second && time.Since(began) < 42*time.Second)
+	})
+}
+
+func TestClockOfABakeStandsWhileAnotherChangeOfTheServiceIsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBakery(t)
+		failed := make(chan error, 2)
+		short := parachute.Timeouts{Deploy: 20 * time.Second}
+		go func() { // of another service
+			failed <- b.Deploy(context.Background(), parachute.Deployment{Service: "api", Targets: []string{"gone.test:80"}, Hosts: []string{"api.test"}, Timeouts: short})
+		}()
+		b.visitFor(29 * time.Second)
+		b.is.True(errors.Is(<-failed, parachute.ErrUnhealthy))
+		go func() {
+			failed <- b.Rollout(context.Background(), "web", parachute.Rollout{Targets: []string{"gone.test:80"}, Timeouts: short})
+		}()
+		b.visitFor(48 * time.Second) // of which 20 do not count
+		b.is.True(errors.Is(<-failed, parachute.ErrUnhealthy))
+		b.is.Equal(len(b.deployed), 0)
+		b.visitFor(3 * time.Second)
+		b.is.NoErr(<-b.deployed)
+	})
+}
+
+func TestEndOfABakeThatCannotBeKeptIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBakery(t)
+		b.refusing.Store(true)
+		b.visitFor(61 * time.Second)
+		b.is.NoErr(<-b.deployed)
+		b.is.True(b.Services()[0].Bake == nil)                       // it is over
+		b.is.True(b.kept.Load().([]parachute.Status)[0].Bake != nil) // and would go on after a restart
+		failed := b.of(parachute.EventFailed)
+		b.is.Equal(len(failed), 1)
+		b.is.True(strings.Contains(failed[0].Err.Error(), "could not be kept"))
+		b.is.True(strings.Contains(failed[0].Err.Error(), "disk full"))
+		b.refusing.Store(false)
+		time.Sleep(time.Minute)
+		b.is.True(b.kept.Load().([]parachute.Status)[0].Bake == nil)
+	})
+}
+
+func TestBakeIsLoggedWhenItBeginsAndWhenItEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		b := newBakeryWith(t, baking("new.test:80"), parachute.Options{Logger: logTo(&log)})
+		b.visitFor(61 * time.Second)
+		b.is.NoErr(<-b.deployed)
+		lines := linesOf(&log, "msg=baking")
+		b.is.Equal(len(lines), 2)
+		b.is.True(strings.HasPrefix(lines[0], "msg=baking service=web generation=2 requests=0 errors=0 "))
+		b.is.True(len(b.of(parachute.EventBaking)) > 50) // which are told each second
 	})
 }
 

@@ -51,6 +51,7 @@ func TestCanaryGoesStepByStepAndIsPromoted(t *testing.T) {
 		is.Equal(s.Deployment.MaxRequestBody, int64(7)) // with the options of the deploy
 		is.Equal(s.Rollout, nil)
 		is.Equal(b.shares(), []int{20, 60})
+		is.Equal(len(b.of(parachute.EventSplit)), 1) // the first share came with the rollout
 		switched := b.of(parachute.EventSwitched)
 		is.Equal(switched[1].Generation, uint64(2)) // to the rollout
 		is.Equal([2]uint64{switched[2].Generation, switched[2].Was}, [2]uint64{3, 2})

@@ -52,6 +52,59 @@ func TestSwitchIsLoggedWithItsTargetsAndHosts(t *testing.T) {
 	})
 }
 
+// levelsTo returns a log that leaves out times.
+func levelsTo(out *bytes.Buffer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+}
+
+func TestSwitchThatLetsSomebodyInIsAWarning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var log bytes.Buffer
+		opened := parachute.Difference{Now: []string{"--allow 0.0.0.0/0"}, Opened: []string{"anybody may use it"}}
+		h := newHouse(t, parachute.Options{Logger: levelsTo(&log), Compare: func(before, after parachute.Deployment) parachute.Difference {
+			if len(before.Access.Allow) > len(after.Access.Allow) {
+				return opened
+			}
+			return parachute.Difference{Now: []string{"another target"}}
+		}})
+		d := parachute.Deployment{Service: "web", Targets: []string{"one.test:80"}, Access: parachute.Access{Allow: []string{"10.0.0.0/8"}}, Force: true}
+		is.NoErr(h.Deploy(t.Context(), d))
+		is.NoErr(h.Deploy(t.Context(), d))
+		d.Access.Allow = nil
+		is.NoErr(h.Deploy(t.Context(), d))
+		is.Equal(len(linesOf(&log, "level=INFO msg=switched")), 2)
+		warnings := linesOf(&log, "level=WARN msg=switched")
+		is.Equal(len(warnings), 1)
+		is.True(strings.HasSuffix(warnings[0], ` now="[--allow 0.0.0.0/0]" opened="[anybody may use it]"`))
+	})
+}
+
+func TestFiguresThatCannotBeKeptAtTheEndAreLogged(t *testing.T) {
+	for name, tt := range map[string]struct {
+		refused error
+		lines   int
+	}{"kept": {nil, 0}, "refused": {errors.New("disk full"), 1}, "left to another process": {parachute.ErrClosed, 0}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				var log bytes.Buffer
+				var refused error
+				h := newHouse(t, parachute.Options{Logger: levelsTo(&log), CommitDelta: func(parachute.Delta) error { return refused }})
+				is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"one.test:80"}, Force: true}))
+				refused = tt.refused
+				is.NoErr(h.Close())
+				is.Equal(len(linesOf(&log, `level=WARN msg="the figures of the history are lost`)), tt.lines)
+			})
+		})
+	}
+}
+
 func TestRolloutIsLoggedWithItsShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
