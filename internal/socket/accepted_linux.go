@@ -198,12 +198,32 @@ func (a *Accepted) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// LocalAddr returns the address that the client has connected to, or if that is not
-// known any more the one that was listened on.
+// LocalAddr returns the address that the client has connected to. If the Queue listens on
+// all addresses of the machine, it is a [LocalAddr].
 func (a *Accepted) LocalAddr() net.Addr {
-	if !a.bound.IP.IsUnspecified() && len(a.bound.IP) > 0 {
+	if len(a.bound.IP) > 0 && !a.bound.IP.IsUnspecified() {
 		return a.bound
 	}
+	return (*LocalAddr)(a)
+}
+
+// A LocalAddr is our address of a connection, which the system is asked for when somebody
+// wants to know more than the port.
+type LocalAddr Accepted
+
+// Network returns "tcp".
+func (l *LocalAddr) Network() string { return l.bound.Network() }
+
+// Port returns the port.
+func (l *LocalAddr) Port() int { return l.bound.Port }
+
+// String returns the address or, if nobody has asked before the connection was closed, the
+// one that is listened on.
+func (l *LocalAddr) String() string { return l.tcp().String() }
+
+// tcp returns the address.
+func (l *LocalAddr) tcp() net.Addr {
+	a := (*Accepted)(l)
 	a.mu.Lock()
 	local := a.local
 	a.mu.Unlock()

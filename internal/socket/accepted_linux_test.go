@@ -139,7 +139,8 @@ func TestAddressesAreThoseOfPackageNet(t *testing.T) {
 			want := standard.RemoteAddr().(*net.TCPAddr)
 			want.Port = a.RemoteAddr().(*net.TCPAddr).Port
 			is.Equal(a.RemoteAddr(), want)
-			is.Equal(a.LocalAddr(), standard.LocalAddr())
+			is.Equal(a.LocalAddr().String(), standard.LocalAddr().String())
+			is.Equal(a.LocalAddr().Network(), "tcp")
 		})
 	}
 }
@@ -147,13 +148,26 @@ func TestAddressesAreThoseOfPackageNet(t *testing.T) {
 func TestLocalAddressIsAskedForBeforeItIsClosedOrIsThatOfTheListener(t *testing.T) {
 	is := is.New(t)
 	l := listenOn(t, ":0")
-	_, a := dialAndAccept(t, l, "tcp", l.Addr().String())
-	asked := a.LocalAddr()
+	want := l.Addr().(*net.TCPAddr)
+	client, a := dialAndAccept(t, l, "tcp", l.Addr().String())
+	is.Equal(a.LocalAddr().(*socket.LocalAddr).Port(), want.Port)
+	is.Equal(a.LocalAddr().String(), client.RemoteAddr().String())
 	is.NoErr(a.Close())
-	is.Equal(a.LocalAddr(), asked)
+	is.Equal(a.LocalAddr().String(), client.RemoteAddr().String())
 	_, b := dialAndAccept(t, l, "tcp", l.Addr().String())
 	is.NoErr(b.Close())
-	is.Equal(b.LocalAddr(), l.Addr())
+	is.Equal(b.LocalAddr().String(), want.String())
+	is.Equal(b.LocalAddr().(*socket.LocalAddr).Port(), want.Port)
+}
+
+func TestErrorTellsTheAddressThatTheClientHasConnectedTo(t *testing.T) {
+	is := is.New(t)
+	l := listenOn(t, ":0")
+	client, a := dialAndAccept(t, l, "tcp", l.Addr().String())
+	is.NoErr(a.SetReadDeadline(past))
+	_, err := a.Read(make([]byte, 1))
+	is.NoErr(a.Close())
+	is.Equal(err.Error(), "read tcp "+client.RemoteAddr().String()+"->"+client.LocalAddr().String()+": i/o timeout")
 }
 
 func TestCloseEndsWhatGoesOnWithTheErrorOfPackageNet(t *testing.T) {

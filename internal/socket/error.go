@@ -18,5 +18,8 @@ func Error(op, call string, c net.Conn, err error) error {
 		err = os.NewSyscallError(call, errno)
 	}
 	local := c.LocalAddr()
+	if later, ok := local.(interface{ tcp() net.Addr }); ok {
+		local = later.tcp() // for it is closed by the time that the error is read
+	}
 	return &net.OpError{Op: op, Net: local.Network(), Source: local, Addr: c.RemoteAddr(), Err: err}
 }

@@ -179,6 +179,8 @@ func localPort(r *http.Request) int64 {
 		return int64(a.Port)
 	case *net.UDPAddr:
 		return int64(a.Port)
+	case interface{ Port() int }: // which is not asked for more
+		return int64(a.Port())
 	}
 	return 0
 }

@@ -363,3 +363,18 @@ func eachByte(s string) string {
 	}
 	return b.String()
 }
+
+// A connection may leave it to the system where it ends, but for the port.
+type portAlone int
+
+func (portAlone) Network() string { return "tcp" }
+func (portAlone) String() string  { panic("is not needed") }
+func (p portAlone) Port() int     { return int(p) }
+
+func TestNoMoreThanThePortOfTheServerIsAskedFor(t *testing.T) {
+	is := is.New(t)
+	r := newRequest()
+	r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, net.Addr(portAlone(8443))))
+	line := observe(t, accesslog.JSON, r, newOutcome())
+	is.True(strings.Contains(line, `"port":8443,`))
+}
