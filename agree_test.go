@@ -3,6 +3,7 @@ package parachute_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -63,12 +64,13 @@ func TestDeployThatIsNotAgreedToChangesNothing(t *testing.T) {
 }
 
 func TestWhoIsAskedAboutADeployHasUntilItsEndOrItsTimeout(t *testing.T) {
+	errKilled := errors.New("the smoke test was killed")
 	for name, tt := range map[string]struct {
 		end  func(h *house, cancel context.CancelFunc)
 		took time.Duration
 		want error
 	}{
-		"its timeout": {func(*house, context.CancelFunc) {}, 20 * time.Second, context.DeadlineExceeded},
+		"its timeout": {func(*house, context.CancelFunc) {}, 20 * time.Second, errKilled},
 		"a newer one": {func(h *house, _ context.CancelFunc) { h.deploy("web", "two.test:80") }, time.Second, parachute.ErrSuperseded},
 		"its caller":  {func(_ *house, cancel context.CancelFunc) { cancel() }, time.Second, context.Canceled},
 		"its service": {func(h *house, _ context.CancelFunc) { h.Remove(context.Background(), "web") }, time.Second, parachute.ErrSuperseded},
@@ -82,7 +84,7 @@ func TestWhoIsAskedAboutADeployHasUntilItsEndOrItsTimeout(t *testing.T) {
 						return nil
 					}
 					<-ctx.Done()
-					return ctx.Err()
+					return errKilled
 				}})
 				h.app("one", "one.test:80")
 				h.app("two", "two.test:80")
@@ -98,6 +100,9 @@ func TestWhoIsAskedAboutADeployHasUntilItsEndOrItsTimeout(t *testing.T) {
 				tt.end(h, cancel)
 				err := <-ended
 				is.True(errors.Is(err, tt.want))
+				if tt.want == context.Canceled {
+					is.True(errors.Is(err, errKilled)) // both tell why
+				}
 				is.Equal(time.Since(began), tt.took)
 			})
 		})
@@ -127,5 +132,29 @@ func TestTargetThatFailsWhileADeployIsAskedAboutIsNotSwitchedTo(t *testing.T) {
 
 		one.SetHealth(503)
 		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"one.test:80"}, Force: true}))
+	})
+}
+
+func TestCanaryIsAskedAboutOnceAndARolloutNotAtAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked []string
+		refusal := errors.New("the smoke test failed")
+		var answer error
+		b := newBakeryWith(t, trying(50), parachute.Options{Agree: func(_ context.Context, d parachute.Deployment, generation uint64) error {
+			asked = append(asked, fmt.Sprint(generation, d.Targets, d.Canary.Steps))
+			return answer
+		}})
+		b.visitFor(31 * time.Second)
+		b.is.NoErr(<-b.deployed) // it was promoted, as generation 3
+		b.is.Equal(asked, []string{"1 [old.test:80] []", "2 [new.test:80] [50]"})
+		b.is.NoErr(b.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"old.test:80"}}))
+		b.is.Equal(len(asked), 2)
+		b.is.NoErr(b.EndRollout(t.Context(), "web"))
+
+		answer = refusal
+		d := trying(50)
+		d.Targets = []string{"old.test:80"}
+		b.is.True(errors.Is(b.Deploy(t.Context(), d), refusal))
+		b.is.True(b.Services()[0].Rollout == nil) // nobody has tried it
 	})
 }

@@ -170,6 +170,46 @@ func TestRolloutIsReplacedByTheNext(t *testing.T) {
 	})
 }
 
+func TestRolloutTellsWhatItHasOtherThanTheOneBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{Compare: func(before, after parachute.Deployment) parachute.Difference {
+			return parachute.Difference{NoLonger: before.Targets, Now: append(after.Targets, after.Timeouts.Drain.String())}
+		}})
+		h.app("one", "one.test:80")
+		h.app("two", "two.test:80")
+		h.app("three", "three.test:80")
+		is.NoErr(h.deploy("web", "one.test:80"))
+		is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"two.test:80"}}))
+		is.NoErr(h.SetSplit(t.Context(), "web", parachute.Split{Percent: 10}))
+		is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"three.test:80"}, Timeouts: parachute.Timeouts{Drain: time.Minute}}))
+		switched := h.of(parachute.EventSwitched)
+		is.Equal(switched[1].Difference, parachute.Difference{}) // there was none before
+		is.Equal(switched[2].Difference, parachute.Difference{NoLonger: []string{"two.test:80"}, Now: []string{"three.test:80", "1m0s"}})
+		is.Equal(h.of(parachute.EventSplit)[0].Difference, parachute.Difference{})
+	})
+}
+
+func TestRolloutMustGoWithWhatTheServiceIsByThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("one", "one.test:80")
+		two := h.app("two", "two.test:80")
+		two.SetHealth(503)
+		is.NoErr(h.deploy("web", "one.test:80"))
+		ended := make(chan error)
+		go func() { ended <- h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"two.test:80"}}) }()
+		time.Sleep(time.Second)
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"https://three.test:443"}, TargetTLS: parachute.TargetTLS{Insecure: true}, Force: true}))
+		two.SetHealth(200)
+		err := <-ended
+		is.True(errors.Is(err, parachute.ErrInvalid))
+		is.True(strings.Contains(err.Error(), "none of the targets is an https:// one"))
+		is.True(h.Services()[0].Rollout == nil)
+	})
+}
+
 func TestRolloutIsRestored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
