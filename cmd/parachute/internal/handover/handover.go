@@ -38,7 +38,9 @@
 //	                               <-   Datagrams  it reads no packets of HTTP/3 any more: the
 //	                                    new process may read them
 //	                               <-   Progress what still runs there
-//	Stopping the new process ends  ->   of its own will: the old one does not take over again
+//	Stopping the new process ends  ->   of its own will: the old one does not take over again,
+//	                                    and ends what it has within its shutdown timeout, for
+//	                                    which the new one waits
 //	Dismiss  there is another      ->   upgrade, so the old one may end
 //
 // So a change is complete when both processes have made it, and nothing is said to be

@@ -310,6 +310,16 @@ func (a *arrival) serving() {
 // stopping tells the other process that this one ends because it was told to.
 func (a *arrival) stopping() { _ = a.link.Send(handover.KindStopping, nil) }
 
+// awaitEnd returns nil when the other process has ended, or ctx's error if that ends before.
+func (a *arrival) awaitEnd(ctx context.Context) error {
+	select {
+	case <-a.gone:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // run receives until the other process has ended.
 func (a *arrival) run() {
 	defer close(a.gone)

@@ -448,7 +448,10 @@ func (s *server) follow(d *departure, m *handover.Message) (guarded bool) {
 		if m.Decode(&asked) == nil {
 			s.followers.Go(func() { s.tellChanges(d, asked) })
 		}
-	case handover.KindStopping, handover.KindDismiss:
+	case handover.KindStopping: // which waits for the end of this one
+		s.hurry()
+		return false
+	case handover.KindDismiss:
 		return false
 	}
 	return true

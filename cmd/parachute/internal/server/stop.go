@@ -52,6 +52,7 @@ func (s *server) serve(ctx context.Context) (again bool, err error) {
 		for range running {
 			<-ended
 		}
+		s.close("link to the next process", left.link.Close())
 		return false, nil
 	}
 	if s.arrival != nil {
@@ -185,6 +186,24 @@ func (s *server) stop() {
 	}
 	if s.commands.Shutdown(last) != nil {
 		s.close("control", s.commands.Close())
+	}
+	if s.arrival != nil {
+		s.awaitBefore(ctx)
+	}
+}
+
+// awaitBefore waits for the process before this one, which ends what it has until ctx ends.
+// Otherwise the next one, which knows nothing of it, would say of a target that it may be
+// stopped while that has requests.
+func (s *server) awaitBefore(ctx context.Context) {
+	s.letGo() // the next one may serve already
+	if s.arrival.awaitEnd(ctx) == nil {
+		return
+	}
+	last, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if err := s.arrival.awaitEnd(last); err != nil {
+		s.logger.Warn("the process before this one has not ended", "pid", s.arrival.offer.PID, "error", err)
 	}
 }
 

@@ -157,6 +157,49 @@ func TestOldProcessEndsWhenItIsNotNeededAnyMore(t *testing.T) {
 	is.NoErr(q.stop(t))
 }
 
+// Whoever starts the proxy again then must not be told that a target is unused to which the
+// first of its processes has requests.
+func TestNewProcessEndsWhenTheOldOneHas(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		timeout  time.Duration
+		released bool
+		want     string
+	}{
+		"whose requests end":         {time.Minute, true, "200 hello"},
+		"whose requests are cut off": {100 * time.Millisecond, false, "504 504 Gateway Timeout"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			is := is.New(t)
+			c := newConfig(t)
+			c.ShutdownTimeout = tt.timeout
+			app := newApp(t)
+			defer close(app.release)
+			p := start(t, c)
+			deploy(t, c, app.Listener.Addr().String())
+			answer := make(chan string, 1)
+			go func() { answer <- p.get("/hold") }()
+			<-app.entered
+			q := start(t, takingOver(c))
+			q.cancel()
+			if tt.released {
+				select {
+				case <-q.ended:
+					t.Fatal("it did not wait")
+				case <-time.After(300 * time.Millisecond):
+				}
+				app.release <- struct{}{}
+			}
+			is.Equal(<-answer, tt.want)
+			<-q.ended
+			is.NoErr(q.err)
+			<-p.ended
+			is.NoErr(p.err)
+		})
+	}
+}
+
 func TestOnlyAProcessWithTheSameDataDirectoryTakesOver(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
