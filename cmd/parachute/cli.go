@@ -35,6 +35,7 @@ type grammar struct {
 	History      historyCommand      `cmd:"" group:"Seeing what is there:" help:"List what was deployed before, and how it did."`
 	Logs         logsCommand         `cmd:"" group:"Seeing what is there:" help:"Print the last lines of the log, and follow it."`
 	Certificates certificatesCommand `cmd:"" group:"Seeing what is there:" aliases:"certs" help:"List the certificates."`
+	Fleet        fleetCommand        `cmd:"" group:"Seeing what is there:" help:"List the proxies that serve the same."`
 	Upgrade      upgradeCommand      `cmd:"" group:"Serving:" help:"Replace the proxy that runs by another version of the program, without a client noticing."`
 	Version      versionCommand      `cmd:"" group:"Other:" help:"Print the version."`
 	Completion   completionCommand   `cmd:"" group:"Other:" help:"Print what completes command lines in a shell."`

@@ -46,7 +46,7 @@ func exitCode(err error) int {
 		return exitDone
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.Is(err, parachute.ErrUndecided):
+	case errors.Is(err, parachute.ErrUndecided), errors.Is(err, control.ErrUnsettled):
 		return exitUndecided
 	case errors.Is(err, parachute.ErrSuperseded):
 		return exitSuperseded
@@ -109,6 +109,8 @@ func commandHint(err error, command string) string {
 		return "see parachute certificates, and whether the host's DNS leads here and port 80 or 443 can be reached from the internet; to deploy again tries at once, or a minute after the last attempt; without --wait-certificate a deploy does not wait, and the attempts go on by themselves"
 	case errors.Is(err, parachute.ErrUndecided):
 		return "stop neither the new targets nor those from before; parachute status shows what serves, and what still goes on"
+	case errors.Is(err, control.ErrUnsettled):
+		return "parachute fleet shows the proxies, and which of them have something left to do"
 	case errors.Is(err, parachute.ErrTakenBack):
 		return "what served before serves again: stop the new targets, not those; the log of the proxy tells what was seen"
 	case errors.Is(err, control.ErrRefused):

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 )
 
 // A formatter turns the events of one change into lines for people.
@@ -133,6 +134,8 @@ func (f *formatter) format(e parachute.Event) []progressLine {
 		return f.formatDraining(e)
 	case parachute.EventDrained:
 		return f.formatDrained(e)
+	case control.EventDrainedElsewhere:
+		r.key, r.target, r.status, r.tone = "proxy "+e.Target, e.Target, "drained", toneGood
 	default:
 		return nil
 	}

@@ -90,6 +90,10 @@ func (c *handlers) apply(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
+	if err := c.server.beginChange(r.Context()); err != nil && !dryRun {
+		writeError(w, fmt.Errorf("parachute: apply: %w", err))
+		return
+	}
 	steps, err := c.proxy.Plan(r.Context(), d.Services, remove...)
 	if err != nil {
 		writeError(w, err)
@@ -112,7 +116,8 @@ func (c *handlers) apply(w http.ResponseWriter, r *http.Request) {
 		if dryRun {
 			return nil
 		}
-		return c.proxy.Apply(r.Context(), d.Services, remove...)
+		err := c.proxy.Apply(r.Context(), d.Services, remove...)
+		return c.server.settle(r.Context(), f, "apply", changed, err)
 	}, acceptsLines(r))
 	applied.Requests, applied.Streams = c.server.dispatcher.cut(f)
 	switch {

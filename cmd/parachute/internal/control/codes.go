@@ -41,6 +41,7 @@ func codes() []code {
 		{"canceled", statusClientClosedRequest, context.Canceled},         // with what was waited for, which the next two are
 		{"deadline", statusClientClosedRequest, context.DeadlineExceeded}, // likewise
 		{"taken_back", http.StatusUnprocessableEntity, parachute.ErrTakenBack},
+		{"unsettled", http.StatusServiceUnavailable, ErrUnsettled},
 		{"undecided", http.StatusServiceUnavailable, parachute.ErrUndecided}, // with ErrClosed, which comes later
 		{"unhealthy", http.StatusUnprocessableEntity, parachute.ErrUnhealthy},
 		{"no_certificate", http.StatusUnprocessableEntity, parachute.ErrNoCertificate},

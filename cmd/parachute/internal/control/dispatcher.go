@@ -122,6 +122,14 @@ func (s *dispatcher) dispatch(e parachute.Event) {
 	}
 }
 
+// add adds e, which is not of the proxy itself, to one subscription.
+func (s *dispatcher) add(f *subscription, e parachute.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.Generation = f.generation
+	f.addLocked(e)
+}
+
 // renumberLocked has the subscriptions of a change follow it to its new number.
 func (s *dispatcher) renumberLocked(was, generation uint64) {
 	for _, f := range s.numbered[was] {

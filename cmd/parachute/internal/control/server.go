@@ -44,6 +44,9 @@ type Server struct {
 	// before the Server serves.
 	Page string
 
+	// Fleet is what the proxy shares with others. It must be set likewise.
+	Fleet Fleet
+
 	// Handover replaces the process. It must be set likewise.
 	Handover Handover
 
@@ -127,6 +130,7 @@ func (s *Server) Handler(p *parachute.Proxy) http.Handler {
 		{"GET", "/v1/certificates", "", c.certificates},
 		{"GET", "/v1/logs", "logs", c.logs},
 		{"GET", "/v1/version", "", c.version},
+		{"GET", "/v1/fleet", "", c.fleet},
 		{"POST", "/v1/successor", "succeed", c.succeed},
 	}
 }
@@ -312,14 +316,18 @@ func (c *handlers) runTask(w http.ResponseWriter, r *http.Request, t task) {
 		return
 	}
 	followers := c.server.dispatcher
-	f, err := followers.subscribe(r.Context(), t)
+	err := c.server.beginChange(r.Context())
+	var f *subscription
+	if err == nil {
+		f, err = followers.subscribe(r.Context(), t)
+	}
 	if err != nil {
 		writeError(w, fmt.Errorf("parachute: %s %s: %w", t.verb, t.service, err))
 		return
 	}
 	lines := newLineWriter(w, followers, f)
 	lines.isHandedOver = c.server.isHandedOver
-	err = lines.runTask(t.do, acceptsLines(r))
+	err = lines.runTask(func() error { return c.settled(r.Context(), f, t) }, acceptsLines(r))
 	switch {
 	case err != nil && c.server.isHandedOver(err):
 		c.relay(w, r, t, lines)

@@ -62,7 +62,7 @@ func (e *electorate) update(now electorate) {
 // Agree is the Agree of the Proxy's Options: it returns nil when every member of the fleet
 // has said that it finds the targets of d healthy.
 func (m *Member) Agree(ctx context.Context, d parachute.Deployment, generation uint64) error {
-	s, err := m.current()
+	s, err := m.await(ctx)
 	if err != nil {
 		return err
 	}
@@ -211,16 +211,14 @@ func (m *Member) awaitDrains(ctx context.Context, service string, c *commit, tel
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer m.watchSession(ctx, func() { cancel(kv.ErrUnreachable) })()
-	drained := drainedBelow + service + "/"
 	told, left := map[string]bool{m.Name: true}, []string(nil)
-	err := m.observe(ctx, []string{drained, membersBelow}, func(v *view) (bool, error) {
-		now, said := electors(v.below(membersBelow), 0), v.below(drained)
+	err := m.observe(ctx, []string{reportsBelow, membersBelow}, func(v *view) (bool, error) {
+		now, said := electors(v.below(membersBelow), 0), v.below(reportsBelow)
 		left = nil
 		for _, name := range slices.Sorted(maps.Keys(c.members)) {
-			var through drain
-			switch p, has := said[name]; {
+			switch {
 			case told[name], c.lost[name]:
-			case has && json.Unmarshal(p.Value, &through) == nil && through.Revision >= c.revision:
+			case hasDrained(said[name], service, c.revision):
 				told[name] = true
 				tell(name)
 			case now.members[name] == c.members[name]:
@@ -242,6 +240,17 @@ func (m *Member) awaitDrains(ctx context.Context, service string, c *commit, tel
 	}
 	m.tidy(ctx, service, c)
 	return nil
+}
+
+// hasDrained reports whether p, which a member has reported, says that nothing is left there
+// of what the record of a service in that revision has replaced, or one before.
+func hasDrained(p kv.Pair, service string, revision int64) bool {
+	var r Report
+	if json.Unmarshal(p.Value, &r) != nil || r.Revision < revision {
+		return false
+	}
+	left, isDraining := r.Draining[service]
+	return !isDraining || left > revision
 }
 
 // watchSession calls ended when the Member may not count on its lease any more. stop has to
@@ -266,10 +275,7 @@ func (m *Member) watchSession(ctx context.Context, ended func()) (stop func()) {
 func (m *Member) tidy(ctx context.Context, service string, c *commit) {
 	limited, cancel := context.WithTimeout(ctx, margin)
 	defer cancel()
-	key := servicesBelow + service
-	writes := []kv.Write{kv.DeleteAll(drainedBelow + service + "/")}
-	if c.removed {
-		writes = append(writes, kv.Delete(key))
+	if key := servicesBelow + service; c.removed {
+		m.store.Commit(limited, []kv.Condition{kv.Unchanged(key, c.revision)}, []kv.Write{kv.Delete(key)})
 	}
-	m.store.Commit(limited, []kv.Condition{kv.Unchanged(key, c.revision)}, writes)
 }

@@ -47,23 +47,23 @@ func (m *Member) Commit(d parachute.Delta) error {
 	}
 	m.mu.Unlock()
 	if mirroring != nil {
-		m.saver.keep(d)
+		m.saver.keep(m.judgedHere(d))
 		return nil
 	}
 	m.turn <- struct{}{}
 	defer func() { <-m.turn }()
 	c := m.newChange(d)
 	if len(c.records) == 0 { // something was only counted, or fails here alone
-		m.saver.keep(d)
+		m.saver.keep(m.judgedHere(d))
 		return nil
 	}
-	s, err := m.current()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*m.LeaseTime)
+	defer cancel()
+	s, err := m.await(ctx)
 	if err != nil {
 		return err
 	}
 	c.id = m.newID(s)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*m.LeaseTime)
-	defer cancel()
 	revision, err := m.decide(ctx, s, c)
 	if err != nil {
 		return err
@@ -78,8 +78,34 @@ func (m *Member) Commit(d parachute.Delta) error {
 		delete(m.agreed, name)
 	}
 	m.mu.Unlock()
-	m.saver.keep(d)
+	m.saver.keep(m.judgedHere(d))
 	return nil
+}
+
+// judgedHere returns d without the bakes that other members judge: after a restart this one
+// is not to.
+func (m *Member) judgedHere(d parachute.Delta) parachute.Delta {
+	strip := func(s parachute.Status) parachute.Status {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if r, is := m.records[s.Service]; is && r.By != m.Name {
+			s.Bake = nil
+		}
+		return s
+	}
+	all := d.All
+	d.Changed = slices.Clone(d.Changed)
+	for i, s := range d.Changed {
+		d.Changed[i] = strip(s)
+	}
+	d.All = func(yield func(parachute.Status) bool) {
+		for s := range all {
+			if !yield(strip(s)) {
+				return
+			}
+		}
+	}
+	return d
 }
 
 // newChange returns what of d is of the fleet.

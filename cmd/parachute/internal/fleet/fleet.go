@@ -11,11 +11,11 @@
 //
 //	format            of all this: "1"
 //	members/NAME      who a member is; with its lease
+//	reports/NAME      how far it has come; likewise
 //	services/NAME     the record of a service
 //	proposals/NAME    a deploy of the service that is being probed; with the coordinator's lease
 //	votes/ID/NAME     what a member says of a proposal; with its lease
 //	members/NAME/left which member of the name has ended with nothing left
-//	drained/NAME/WHO  up to which record of the service a member has nothing left; with its lease
 //	turns/NAME        is written with each commit of a member, so that one whose outcome is not
 //	                  known can be kept from being done later
 //	claims            is written with each record that changes what the hosts of a service are
@@ -43,10 +43,10 @@ const (
 	formatKey      = "format"
 	claimsKey      = "claims"
 	membersBelow   = "members/"
+	reportsBelow   = "reports/"
 	servicesBelow  = "services/"
 	proposalsBelow = "proposals/"
 	votesBelow     = "votes/"
-	drainedBelow   = "drained/"
 	turnsBelow     = "turns/"
 	leftAfter      = "/left" // the name of a member
 )
@@ -125,6 +125,13 @@ type Member struct {
 	mirroring map[string]int64   // what the next call of Commit is for, with the revisions; nil: a change of the Proxy's own
 	draining  map[string][]int64 // by service, the revisions of records for which it is being drained
 	ids       int                // that were given out
+
+	// tried is closed once the first session has begun, or has failed.
+	tried  chan struct{}
+	trying sync.Once
+
+	// news has something in it when there is something new to be reported.
+	news chan struct{}
 }
 
 // A record is what a service is.
@@ -162,11 +169,6 @@ type farewell struct {
 	Created int64 `json:"created"`
 }
 
-// A drain says that a member has nothing left that a record, or one before it, has replaced.
-type drain struct {
-	Revision int64 `json:"revision"`
-}
-
 // New returns a Member that is in no fleet yet.
 func New(store kv.Store, c Config) *Member {
 	if c.LeaseTime == 0 {
@@ -176,7 +178,7 @@ func New(store kv.Store, c Config) *Member {
 		Config: c, store: store,
 		records: make(map[string]record), applied: make(map[string]int64),
 		agreed: make(map[string]*ballot), committed: make(map[string]*commit),
-		draining: make(map[string][]int64), turn: make(chan struct{}, 1),
+		draining: make(map[string][]int64), turn: make(chan struct{}, 1), news: make(chan struct{}, 1), tried: make(chan struct{}),
 		why: fmt.Errorf("%w yet", errNoMember),
 	}
 	m.saver = &saver{save: c.Save, logger: c.Logger}

@@ -120,7 +120,7 @@ func TestDeployWithoutTheStoreIsRefused(t *testing.T) {
 		time.Sleep(11 * time.Second)
 		err := w.nodes["a"].deploy(web("two"))
 		is.True(errors.Is(err, kv.ErrUnreachable))
-		is.True(strings.Contains(fmt.Sprintf("%+v", err), "nothing was changed; web still serves one.app:80"))
+		is.True(strings.Contains(err.Error(), "nothing can be changed now: "))
 		is.True(errors.Is(w.nodes["a"].proxy.Pause(w.t.Context(), "web", parachute.Pause{}), kv.ErrUnreachable))
 		is.True(w.nodes["b"].member.Ready() != nil)
 		is.Equal(w.all(), "one one one") // what serves serves on
@@ -256,6 +256,7 @@ func TestOutcomeThatGotLostIsReadBack(t *testing.T) {
 			inWorld(t, func(is *checks.I, w *world) {
 				a := w.nodes["a"]
 				commits := 0
+				time.Sleep(time.Minute) // there is nothing to be reported any more
 				a.client.Fail(func(c kvtest.Call) kvtest.Fault {
 					if c == "commit" {
 						if commits++; commits == 2 { // after the proposal
@@ -283,6 +284,7 @@ func TestOutcomeThatCannotBeKnownIsUndecided(t *testing.T) {
 	inWorld(t, func(is *checks.I, w *world) {
 		a := w.nodes["a"]
 		commits := 0
+		time.Sleep(time.Minute) // there is nothing to be reported any more
 		a.client.Fail(func(c kvtest.Call) kvtest.Fault {
 			if c == "commit" {
 				if commits++; commits == 2 {
@@ -452,5 +454,44 @@ func TestMemberThatIsAdoptedIsTheSameToTheOthers(t *testing.T) {
 		is.NoErr(<-ended)
 		is.Equal(w.all(), "two two")
 		is.True(b.member.Ready() == nil)
+	})
+}
+
+func TestMembersAreListedWithWhatTheyHaveYetToDo(t *testing.T) {
+	inWorld(t, func(is *checks.I, w *world) {
+		w.add("d").dial = w.allBut("one.app:80")
+		w.nodes["d"].start()
+		w.await("d is ready")
+		time.Sleep(25 * time.Second)
+		tell := func() (all []string) {
+			members, err := w.nodes["a"].member.Members(w.t.Context())
+			is.NoErr(err)
+			for _, m := range members {
+				all = append(all, fmt.Sprint(m.Name, " ", m.Address, " ", m.Version, " ", m.Self, " ", m.Services, " ", m.Unhealthy, " ", m.Behind))
+			}
+			return all
+		}
+		is.Equal(tell(), []string{"a a.test:80 1.2.3 true 1 [] 0", "b b.test:80 1.2.3 false 1 [] 0", "c c.test:80 1.2.3 false 1 [] 0", "d d.test:80 1.2.3 false 1 [web] 0"})
+		w.nodes["c"].client.Fail(func(call kvtest.Call) kvtest.Fault {
+			if call == "watch" {
+				return kvtest.Fault{Before: 1500 * time.Millisecond}
+			}
+			return kvtest.Fault{}
+		})
+		go w.nodes["a"].deploy(web("two"))
+		time.Sleep(2 * time.Second)
+		is.Equal(tell()[2], "c c.test:80 1.2.3 false 1 [] 1")
+		time.Sleep(25 * time.Second)
+		is.Equal(tell()[2], "c c.test:80 1.2.3 false 1 [] 0")
+	})
+}
+
+func TestDeployRightAfterTheStartWaitsForTheFleet(t *testing.T) {
+	inWorld(t, func(is *checks.I, w *world) {
+		d := w.add("d")
+		d.slowly = time.Second
+		d.start()
+		is.NoErr(d.deploy(web("two")))
+		is.Equal(w.all(), "two two two two")
 	})
 }

@@ -44,27 +44,27 @@ func (m *Member) catchUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.become(ctx, pairs, revision)
+	m.become(pairs, revision)
 	return nil
 }
 
 // become has the Proxy become what pairs are, which are all records as of revision.
-func (m *Member) become(ctx context.Context, pairs []kv.Pair, revision int64) {
+func (m *Member) become(pairs []kv.Pair, revision int64) {
 	m.mu.Lock()
 	m.records = make(map[string]record, len(pairs))
 	for _, p := range pairs {
 		m.records[strings.TrimPrefix(p.Key, servicesBelow)] = decode(p)
 	}
 	m.mu.Unlock()
-	m.mirror(ctx, m.allStale(), revision)
+	m.mirror(m.allStale(), revision)
 }
 
 // followServices has the Proxy become what each new record says, until ctx ends.
 func (m *Member) followServices(ctx context.Context) error {
 	return m.watch(ctx, servicesBelow, func(pairs []kv.Pair, revision int64) {
-		m.become(ctx, pairs, revision)
+		m.become(pairs, revision)
 	}, func(revision int64, changes []kv.Change) {
-		m.mirror(ctx, m.stale(changes), revision)
+		m.mirror(m.stale(changes), revision)
 	})
 }
 
@@ -155,18 +155,25 @@ func isSame(a, b parachute.Status) bool {
 
 // mirror has the Proxy become what the records of these services say, and drain what that
 // replaces in the background. All other records up to revision are mirrored.
-func (m *Member) mirror(ctx context.Context, names []string, revision int64) {
+func (m *Member) mirror(names []string, revision int64) {
+	var finish func()
+	revisions := make(map[string]int64)
 	if len(names) > 0 {
-		m.mirrorNames(ctx, names)
+		finish = m.mirrorNames(names, revisions)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.seen = max(m.seen, revision)
+	tell(m.news)
+	if finish != nil {
+		m.drains.Go(func() { m.drain(finish, revisions) })
+	}
 }
 
-func (m *Member) mirrorNames(ctx context.Context, names []string) {
-	revisions := make(map[string]int64)
-	drain, err := m.proxy.Mirror(names, func(service string, current *parachute.Status) *parachute.Status {
+// mirrorNames has the Proxy become what the records of these services say, and puts their
+// revisions into revisions. Finish waits for what was replaced; it is nil if nothing was.
+func (m *Member) mirrorNames(names []string, revisions map[string]int64) (finish func()) {
+	finish, err := m.proxy.Mirror(names, func(service string, current *parachute.Status) *parachute.Status {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		r := m.records[service] // the newest
@@ -180,58 +187,51 @@ func (m *Member) mirrorNames(ctx context.Context, names []string) {
 		}
 		return r.Status
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, parachute.ErrClosed) {
 		m.Logger.Error("the proxy cannot be what its fleet is", "services", names, "error", err)
 	}
 	m.mu.Lock()
-	for name, revision := range revisions { // of services that neither were nor are, Commit was not told
-		if drain != nil && m.applied[name] < revision {
+	defer m.mu.Unlock()
+	for name, revision := range revisions {
+		switch {
+		case finish == nil:
+			m.endDrainLocked(name, revision)
+		case m.applied[name] < revision: // of services that neither were nor are, Commit was not told
 			m.applied[name] = revision
 		}
 	}
-	m.mu.Unlock()
-	m.drains.Go(func() { m.drain(context.WithoutCancel(ctx), drain, revisions) })
+	return finish
 }
 
-// drain waits for what was replaced by the records of these revisions, and tells it. If
-// finish is nil, nothing was.
-func (m *Member) drain(ctx context.Context, finish func(), revisions map[string]int64) {
-	if finish != nil {
-		finish()
-	}
+// drain waits for what was replaced by the records of these revisions.
+func (m *Member) drain(finish func(), revisions map[string]int64) {
+	finish()
 	m.mu.Lock()
-	s := m.session
-	var writes []kv.Write
+	defer m.mu.Unlock()
 	for name, revision := range revisions {
-		left := m.draining[name]
-		if i := slices.Index(left, revision); i >= 0 {
-			left = slices.Delete(left, i, i+1)
-		}
-		through := m.applied[name]
-		if m.draining[name] = left; len(left) > 0 {
-			through = slices.Min(left) - 1
-		} else {
-			delete(m.draining, name)
-		}
-		if s != nil && finish != nil {
-			writes = append(writes, kv.Put(drainedBelow+name+"/"+m.Name, encode(drain{through}), s.lease))
-		}
+		m.endDrainLocked(name, revision)
 	}
-	m.mu.Unlock()
-	for chunk := range slices.Chunk(writes, kv.MaxOperations) {
-		m.insist(ctx, s, nil, chunk)
+	tell(m.news)
+}
+
+func (m *Member) endDrainLocked(name string, revision int64) {
+	left := m.draining[name]
+	if i := slices.Index(left, revision); i >= 0 {
+		left = slices.Delete(left, i, i+1)
+	}
+	if m.draining[name] = left; len(left) == 0 {
+		delete(m.draining, name)
 	}
 }
 
-// insist commits what does no harm if it is done twice, until that is done, refused, or the
-// session over.
+// insist commits what does no harm if it is done twice, until that is done, refused, or s
+// over.
 func (m *Member) insist(ctx context.Context, s *session, conditions []kv.Condition, writes []kv.Write) {
-	for ctx.Err() == nil {
-		_, _, err := m.store.Commit(ctx, conditions, writes)
-		if !errors.Is(err, kv.ErrUnreachable) || !s.isValid() {
+	for ctx.Err() == nil && !s.isOver() {
+		if _, _, err := m.store.Commit(ctx, conditions, writes); !errors.Is(err, kv.ErrUnreachable) {
 			return
 		}
-		wait(ctx, margin)
+		wait(ctx, margin/4)
 	}
 }
 
@@ -288,7 +288,7 @@ func (m *Member) vote(ctx context.Context, s *session, p kv.Pair, asked proposal
 		return
 	}
 	v := vote{}
-	if err != nil {
+	if err != nil && !errors.Is(err, parachute.ErrClosed) { // it will not serve it
 		v.Refused = err.Error()
 	}
 	m.insist(ctx, s, []kv.Condition{kv.Unchanged(p.Key, p.Modified)}, []kv.Write{

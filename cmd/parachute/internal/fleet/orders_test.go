@@ -94,7 +94,9 @@ func (o *order) run() {
 		o.step(&changing)
 	}
 	o.heal()
+	hanging := time.AfterFunc(time.Hour, func() { panic("a change does not end:\n" + strings.Join(o.log, "\n")) })
 	changing.Wait()
+	hanging.Stop()
 	o.await("all is well")
 	o.resume()
 	time.Sleep(time.Minute)
@@ -217,10 +219,11 @@ func (o *order) visit(ctx context.Context, node string) {
 		o.mu.Lock()
 		stopped := maps.Clone(o.stopped)
 		o.mu.Unlock()
+		_, asked := n.now()
 		answer := o.ask(node, "any.test")
 		switch {
 		case !strings.HasPrefix(answer, "app-"):
-			if n.isReady() {
+			if _, member := n.now(); n.isReady() && member == asked { // else it was ended meanwhile
 				o.fail("%s answered %q", node, answer)
 			}
 		case stopped[answer]:

@@ -22,7 +22,8 @@ var errLapsed = errors.New("the lease has ended")
 // A session is what a Member has for as long as one lease lasts.
 type session struct {
 	lease     kv.Lease
-	isAdopted bool // another Member had it before
+	isAdopted bool          // another Member had it before
+	over      chan struct{} // closed when it has ended
 
 	mu        sync.Mutex // guards what follows
 	until     time.Time  // by this machine's monotonic clock, the Member may take itself for one
@@ -36,6 +37,15 @@ func (s *session) isValid() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.since != 0 && time.Now().Before(s.until)
+}
+
+func (s *session) isOver() bool {
+	select {
+	case <-s.over:
+		return true
+	default:
+		return false
+	}
 }
 
 func (s *session) created() int64 {
@@ -90,6 +100,7 @@ func (m *Member) Run(ctx context.Context, p Proxy) {
 			return
 		}
 		m.setSession(nil, fmt.Errorf("%w: %w", errNoMember, err))
+		m.trying.Do(func() { close(m.tried) })
 		if told != err.Error() {
 			told = err.Error()
 			m.Logger.Warn("the proxy is no member of its fleet, serves what it has, and tries again", "error", err)
@@ -106,6 +117,24 @@ func (m *Member) setSession(s *session, why error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.session, m.why = s, why
+}
+
+// Begin is to be called before each change that is asked of the Proxy. It returns when the
+// Member has had the time to become one, with why the change cannot be made now, or nil.
+func (m *Member) Begin(ctx context.Context) error {
+	if _, err := m.await(ctx); err != nil {
+		return fmt.Errorf("nothing can be changed now: %w", err)
+	}
+	return nil
+}
+
+// await is current, once the Member has had the time to become one.
+func (m *Member) await(ctx context.Context) (*session, error) {
+	select {
+	case <-m.tried:
+	case <-ctx.Done():
+	}
+	return m.current()
 }
 
 // Lease returns the lease that another Member can adopt, or 0.
@@ -141,12 +170,14 @@ func (m *Member) runSession(outer context.Context) error {
 		running.Go(func() { end(m.followServices(ctx)) })
 		running.Go(func() { end(m.followProposals(ctx, s)) })
 		running.Go(func() { end(m.followMembers(ctx)) })
+		running.Go(func() { end(m.keepReporting(ctx, s)) })
 		m.Logger.Info("the proxy is a member of its fleet", "name", m.Name, "services", len(m.proxy.Services()))
 		<-ctx.Done()
 	}
 	end(err)
 	running.Wait()
 	m.setSession(nil, errNoMember)
+	close(s.over)
 	if !errors.Is(context.Cause(outer), ErrHandedOver) {
 		m.leave(outer, s)
 	}
@@ -160,7 +191,7 @@ func (m *Member) newSession(ctx context.Context) (*session, error) {
 		m.Adopted = 0
 		sent := time.Now()
 		if _, err := m.store.Renew(ctx, adopted); err == nil {
-			return &session{lease: adopted, isAdopted: true, until: sent.Add(m.LeaseTime - margin)}, nil
+			return &session{lease: adopted, isAdopted: true, over: make(chan struct{}), until: sent.Add(m.LeaseTime - margin)}, nil
 		}
 	}
 	sent := time.Now()
@@ -168,16 +199,19 @@ func (m *Member) newSession(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &session{lease: lease, until: sent.Add(m.LeaseTime - margin)}, nil
+	return &session{lease: lease, over: make(chan struct{}), until: sent.Add(m.LeaseTime - margin)}, nil
 }
 
 // leave has the others count the Member as gone, at once if the store can be reached. If
 // outer has ended, nothing is left of it.
 func (m *Member) leave(outer context.Context, s *session) {
+	hasNothing := outer.Err() != nil && s.created() != 0
+	if hasNothing {
+		m.drains.Wait()
+	}
 	limited, cancel := context.WithTimeout(context.WithoutCancel(outer), margin)
 	defer cancel()
-	if outer.Err() != nil && s.created() != 0 {
-		m.drains.Wait()
+	if hasNothing {
 		m.store.Commit(limited, []kv.Condition{kv.Held(membersBelow+m.Name, s.lease)}, []kv.Write{
 			kv.Delete(membersBelow + m.Name), kv.Put(membersBelow+m.Name+leftAfter, encode(farewell{s.created()}), 0),
 		})
@@ -214,6 +248,10 @@ func (m *Member) join(ctx context.Context, s *session) error {
 	if err := m.checkFormat(ctx); err != nil {
 		return err
 	}
+	judged := make(map[string]bool)
+	for _, s := range m.proxy.Services() {
+		judged[s.Service] = s.Bake != nil
+	}
 	if err := m.catchUp(ctx); err != nil {
 		return err
 	}
@@ -226,12 +264,11 @@ func (m *Member) join(ctx context.Context, s *session) error {
 	if err := m.catchUp(ctx); err != nil {
 		return err
 	}
-	m.endBakes(ctx, func(service string, r record) bool { // which it judged before it was started again
-		return r.By == m.Name && m.committed[service] == nil
-	})
+	m.endBakes(ctx, func(service string, r record) bool { return r.By == m.Name && !judged[service] })
 	s.mu.Lock()
 	s.isCurrent = true
 	s.mu.Unlock()
+	m.trying.Do(func() { close(m.tried) })
 	return nil
 }
 

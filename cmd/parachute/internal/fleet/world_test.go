@@ -32,11 +32,12 @@ type world struct {
 
 // A node is one machine with a proxy, which can be killed and started again.
 type node struct {
-	world *world
-	name  string
-	named string   // in the fleet
-	lease kv.Lease // that it is to adopt
-	dial  func(ctx context.Context, network, address string) (net.Conn, error)
+	world  *world
+	name   string
+	named  string        // in the fleet
+	lease  kv.Lease      // that it is to adopt
+	slowly time.Duration // how long each call of the store takes
+	dial   func(ctx context.Context, network, address string) (net.Conn, error)
 
 	mu     sync.Mutex // guards what follows, where the node is not started by the test's own goroutine alone
 	client *kvtest.Client
@@ -77,6 +78,9 @@ func (w *world) add(name string) *node {
 // start starts a proxy with what is on the disk.
 func (n *node) start() {
 	client := n.world.memory.Client()
+	if n.slowly > 0 {
+		client.Fail(func(kvtest.Call) kvtest.Fault { return kvtest.Fault{Before: n.slowly} })
+	}
 	member := fleet.New(client, fleet.Config{
 		Name: n.named, Address: n.name + ".test:80", Version: "1.2.3",
 		Logger: slog.New(slog.DiscardHandler), Save: n.save, Adopted: n.lease,
@@ -90,7 +94,6 @@ func (n *node) start() {
 	n.mu.Lock()
 	var saved []parachute.Status
 	for _, s := range n.disk {
-		s.Bake = nil
 		saved = append(saved, s)
 	}
 	n.mu.Unlock()
@@ -194,7 +197,10 @@ func (n *node) deploy(d parachute.Deployment) error {
 // change makes a change as the control plane does.
 func (n *node) change(service string, do func() error) error {
 	_, member := n.now()
-	err := do()
+	err := member.Begin(context.Background())
+	if err == nil {
+		err = do()
+	}
 	unsettled := member.Settle(context.Background(), service, err, func(string) {})
 	if err == nil {
 		err = unsettled

@@ -131,6 +131,7 @@ type Offer struct {
 	AffinityKey  []byte          `json:"affinity_key,omitempty"`
 	TicketKeys   [][]byte        `json:"ticket_keys,omitempty"` // of TLS sessions; the first is in use
 	Kept         []string        `json:"kept,omitempty"`        // the sockets that somebody else keeps open, such as a service manager
+	Lease        int64           `json:"lease,omitempty"`       // by which the fleet knows the process; 0: it is in none
 }
 
 // Socket comes with one descriptor.

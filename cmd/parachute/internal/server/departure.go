@@ -327,6 +327,7 @@ func (h *negotiation) sendOffer() error {
 		AffinityKey:  s.affinityKey,
 		TicketKeys:   s.tickets.Keys(),
 		Kept:         h.kept,
+		Lease:        int64(s.membership.lease()),
 	}
 	if err := h.link.Send(handover.KindOffer, offer); err != nil {
 		return err

@@ -197,6 +197,7 @@ const progressInterval = 50 * time.Millisecond
 // ends of its own will, s lets go of its sockets. So it does when ctx ends, and what is left
 // has the shutdown timeout then.
 func (s *server) depart(ctx context.Context, d *departure) (again bool) {
+	s.membership.handOver()
 	guard := time.NewTimer(s.upgrader.guard)
 	defer guard.Stop()
 	look := time.NewTicker(progressInterval)
@@ -287,6 +288,7 @@ func (s *server) finish() {
 	}
 	s.control.End()
 	s.close("proxy", s.proxy.Close())
+	s.membership.finish()
 	s.awaitHandlers(last)
 	for _, f := range s.frontends {
 		s.close(f.protocol, f.server.Close())

@@ -40,7 +40,7 @@ func (s *server) addMonitoring(c Config, p parts, m *metrics.Metrics) {
 
 // monitoringHandler returns the handler of the metrics port. It serves /metrics;
 // /healthz, which answers 200 as long as the process lives; /readyz, which
-// answers 503 once the process is stopping; and /healthz/SERVICE, which answers
+// answers 503 once the process is stopping, or is not what its fleet is; and /healthz/SERVICE, which answers
 // 200 if the service has a healthy target, or is paused or stopped on purpose.
 func (s *server) monitoringHandler(m *metrics.Metrics) http.Handler {
 	mux := http.NewServeMux()
@@ -51,6 +51,10 @@ func (s *server) monitoringHandler(m *metrics.Metrics) http.Handler {
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if s.stopping.Load() {
 			writeText(w, http.StatusServiceUnavailable, "stopping")
+			return
+		}
+		if why := s.membership.why(); why != nil {
+			writeText(w, http.StatusServiceUnavailable, why.Error())
 			return
 		}
 		writeText(w, http.StatusOK, "ready")

@@ -27,6 +27,7 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/certstore"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/handover"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/kv"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/metrics"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/notify"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/state"
@@ -265,6 +266,7 @@ func (c *Config) start(ctx context.Context, p *parts, a *arrival) (*server, erro
 	} else {
 		p.affinityKey, p.tickets = a.offer.AffinityKey, tickets.New(a.offer.TicketKeys)
 		p.predecessor, p.hold, p.datagrams = a.predecessor(), a.ordered, a.datagrams
+		p.adopted = kv.Lease(a.offer.Lease)
 	}
 	s := newServer(*c, *p)
 	s.arrival = a
@@ -320,7 +322,8 @@ type parts struct {
 	logger       *slog.Logger // to log
 	store        *state.Store
 	certificates *certstore.Folder
-	shared       *shared // with other proxies; nil: nothing is
+	shared       *shared  // with other proxies; nil: nothing is
+	adopted      kv.Lease // that of the process before, in the fleet
 	notifier     *notify.Notifier
 	sockets      *handover.Sockets
 	listeners    *listeners
@@ -394,6 +397,8 @@ type server struct {
 	upgrader  *upgrader // hands over to another process
 	ending    chan struct{}
 	departing atomic.Bool // another process serves
+
+	membership *membership // in a fleet; nil: it is in none
 
 	// When it has handed over: see beginLeaving.
 	end       *deadline     // of what it has left
@@ -478,6 +483,7 @@ func newServer(c Config, p parts) *server {
 		s.page = newPageServer()
 		s.page.addHooks(&options)
 	}
+	s.membership = s.newMembership(c, p, &options)
 	s.proxy = parachute.New(options)
 	if m != nil {
 		m.SetProxy(s.proxy)

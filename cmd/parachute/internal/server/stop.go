@@ -38,6 +38,7 @@ func (s *server) serve(ctx context.Context) (again bool, err error) {
 		go runFrontend(f, ended)
 	}
 
+	s.membership.begin(s.proxy)
 	if s.before == nil {
 		s.tell(systemd.Ready(s.status))
 	} else {
@@ -169,6 +170,7 @@ func (s *server) stop() {
 	s.control.End()
 	s.close("proxy", s.proxy.Close())
 	<-handedOn
+	s.membership.finish()
 
 	last, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()

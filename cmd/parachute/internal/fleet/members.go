@@ -1,0 +1,141 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/kv"
+)
+
+// reportInterval is how often a member looks whether its services are healthy.
+const reportInterval = 10 * time.Second
+
+// A Report is how far a member has come.
+type Report struct {
+	Revision  int64            `json:"revision"`            // of the store, up to which it has made all changes
+	Draining  map[string]int64 `json:"draining,omitempty"`  // by service, the first of those revisions for which it has not drained
+	Services  int              `json:"services"`            // that it serves
+	Unhealthy []string         `json:"unhealthy,omitempty"` // those that fail, or have no healthy target
+}
+
+// A Standing is what is known of a member.
+type Standing struct {
+	Identity
+	Report
+	Self   bool
+	Behind int // how many services have changed that it has not
+}
+
+// Members returns the members of the fleet, by name.
+func (m *Member) Members(ctx context.Context) ([]Standing, error) {
+	reports, _, err := m.store.Read(ctx, reportsBelow)
+	if err != nil {
+		return nil, err
+	}
+	services, _, err := m.store.Read(ctx, servicesBelow)
+	if err != nil {
+		return nil, err
+	}
+	pairs, _, err := m.store.Read(ctx, membersBelow)
+	if err != nil {
+		return nil, err
+	}
+	told := byName(reports, reportsBelow)
+	all := []Standing{}
+	for _, p := range pairs {
+		var s Standing
+		if strings.HasSuffix(p.Key, leftAfter) || json.Unmarshal(p.Value, &s.Identity) != nil {
+			continue
+		}
+		s.Self = s.Name == m.Name
+		if s.Report = m.report(m.health()); !s.Self {
+			s.Report = Report{}
+			_ = json.Unmarshal(told[s.Name].Value, &s.Report) // it has said nothing yet
+		}
+		for _, r := range services {
+			if r.Modified > s.Revision {
+				s.Behind++
+			}
+		}
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b Standing) int { return cmp.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+// report returns how far this member has come, with what last says of its services.
+func (m *Member) report(last Report) Report {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	last.Revision, last.Draining = m.seen, make(map[string]int64)
+	for name, left := range m.draining {
+		last.Draining[name] = slices.Min(left)
+	}
+	return last
+}
+
+// health returns what a report says of the services.
+func (m *Member) health() (r Report) {
+	for _, s := range m.proxy.Services() {
+		r.Services++
+		if !isHealthy(s) {
+			r.Unhealthy = append(r.Unhealthy, s.Service)
+		}
+	}
+	return r
+}
+
+// isHealthy reports whether a service has a target that is healthy, or needs none.
+func isHealthy(s parachute.Status) bool {
+	switch s.State {
+	case parachute.StateFailed:
+		return false
+	case parachute.StateServing:
+		return slices.ContainsFunc(s.Live.Targets, func(t parachute.TargetStatus) bool {
+			return !t.Reads && !t.Rollout && t.Health == parachute.HealthHealthy
+		})
+	}
+	return true
+}
+
+// keepReporting has the others know how far the member has come, until ctx ends. No report
+// that comes late takes the place of a newer one.
+func (m *Member) keepReporting(ctx context.Context, s *session) error {
+	key := reportsBelow + m.Name
+	look := time.NewTicker(reportInterval)
+	defer look.Stop()
+	health, looked, last, modified := m.health(), time.Now(), "", int64(-1)
+	for ctx.Err() == nil {
+		if now := string(encode(m.report(health))); now != last {
+			if modified < 0 {
+				pairs, _, err := m.store.Read(ctx, key)
+				if err != nil {
+					wait(ctx, margin/4)
+					continue
+				}
+				modified = byName(pairs, reportsBelow)[m.Name].Modified
+			}
+			revision, ok, err := m.store.Commit(ctx, []kv.Condition{kv.Unchanged(key, modified)}, []kv.Write{kv.Put(key, []byte(now), s.lease)})
+			if err != nil || !ok {
+				modified = -1
+				wait(ctx, margin/4)
+				continue
+			}
+			last, modified = now, revision
+		}
+		select {
+		case <-ctx.Done():
+		case <-m.news:
+		case <-look.C:
+		}
+		if time.Since(looked) > time.Second { // which costs the more the more services there are
+			health, looked = m.health(), time.Now()
+		}
+	}
+	return ctx.Err()
+}

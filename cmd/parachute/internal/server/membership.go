@@ -1,0 +1,117 @@
+package server
+
+import (
+	"context"
+	"net"
+	"os"
+	"strconv"
+
+	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/fleet"
+	"github.com/shahnk19/parachute/cmd/parachute/internal/kv"
+)
+
+// A membership is that of a server in a fleet.
+type membership struct {
+	*fleet.Member
+	end   context.CancelCauseFunc // nil: it has not begun
+	ended chan struct{}
+	last  kv.Lease // that it had when it was handed over
+}
+
+// newMembership returns the one of s, which has not begun, and has o ask the fleet about
+// each change; or nil if s is in none.
+func (s *server) newMembership(c Config, p parts, o *parachute.Options) *membership {
+	if p.shared == nil {
+		return nil
+	}
+	m := fleet.New(p.shared.store, fleet.Config{
+		Name: c.Fleet.Name, Address: p.listeners.address(), Version: c.Version,
+		LeaseTime: c.Fleet.Lease, Adopted: p.adopted, Logger: p.logger, Save: s.commit,
+	})
+	s.commits.save = m.Commit
+	agree := o.Agree
+	o.Agree = func(ctx context.Context, d parachute.Deployment, generation uint64) error {
+		if err := m.Agree(ctx, d, generation); err != nil {
+			return err
+		}
+		return agree(ctx, d, generation)
+	}
+	s.control.Fleet = control.Fleet{Begin: m.Begin, Settle: m.Settle, Members: func(ctx context.Context) ([]control.Member, error) {
+		standings, err := m.Members(ctx)
+		members := make([]control.Member, 0, len(standings))
+		for _, s := range standings {
+			members = append(members, control.Member{
+				Name: s.Name, Address: s.Address, Version: s.Version, Since: s.Since, Self: s.Self,
+				Services: s.Services, Unhealthy: s.Unhealthy, Behind: s.Behind,
+			})
+		}
+		return members, err
+	}}
+	return &membership{Member: m, ended: make(chan struct{})}
+}
+
+// address returns where other machines reach HTTP, as far as that is known.
+func (l *listeners) address() string {
+	at, ok := l.http.Addr().(*net.TCPAddr)
+	if !ok || !at.IP.IsUnspecified() {
+		return l.http.Addr().String()
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return at.String()
+	}
+	return net.JoinHostPort(host, strconv.Itoa(at.Port))
+}
+
+// begin has p be a proxy of the fleet. m may be nil, as for the other methods.
+func (m *membership) begin(p *parachute.Proxy) {
+	if m == nil {
+		return
+	}
+	var ctx context.Context
+	ctx, m.end = context.WithCancelCause(context.Background())
+	go m.run(ctx, p)
+}
+
+func (m *membership) run(ctx context.Context, p *parachute.Proxy) {
+	defer close(m.ended)
+	m.Run(ctx, p)
+}
+
+// handOver leaves the membership to another one, which adopts it.
+func (m *membership) handOver() {
+	if m != nil {
+		m.last = m.Lease()
+		m.end(fleet.ErrHandedOver)
+	}
+}
+
+// finish ends the membership if it has not been handed over, and returns when nothing is left
+// of it. The proxy must be closed.
+func (m *membership) finish() {
+	if m != nil {
+		m.end(nil)
+		<-m.ended
+	}
+}
+
+// lease returns what another membership can adopt, or 0.
+func (m *membership) lease() kv.Lease {
+	switch {
+	case m == nil:
+		return 0
+	case m.last != 0:
+		return m.last
+	}
+	return m.Lease()
+}
+
+// why returns why the proxy is not what its fleet is, or nil.
+func (m *membership) why() error {
+	if m == nil {
+		return nil
+	}
+	return m.Ready()
+}
