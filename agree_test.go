@@ -148,6 +148,7 @@ func TestCanaryIsAskedAboutOnceAndARolloutNotAtAll(t *testing.T) {
 		b.is.NoErr(<-b.deployed) // it was promoted, as generation 3
 		b.is.Equal(asked, []string{"1 [old.test:80] []", "2 [new.test:80] [50]"})
 		b.is.NoErr(b.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"old.test:80"}}))
+		b.is.NoErr(b.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"old.test:80"}, Deployment: new(parachute.Deployment)}))
 		b.is.Equal(len(asked), 2)
 		b.is.NoErr(b.EndRollout(t.Context(), "web"))
 

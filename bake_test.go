@@ -226,7 +226,7 @@ func TestClockOfABakeStandsWhileAnotherChangeOfTheServiceIsUnderWay(t *testing.T
 		failed := make(chan error, 2)
 		short := parachute.Timeouts{Deploy: 20 * time.Second}
 		go func() { // of another service
-			failed <- b.Deploy(context.Background(), parachute.Deployment{Service: "api", Targets: []string{"gone.test:80"}, Hosts: []string{"api.test"}, Timeouts: short})
+			failed <- b.Deploy(context.Background(), parachute.Deployment{Service: "api", Targets: []string{"gone.test:80"}, Hosts: []string{"api.test"}, Timeouts: parachute.Timeouts{Deploy: 10 * time.Second}})
 		}()
 		b.visitFor(29 * time.Second)
 		b.is.True(errors.Is(<-failed, parachute.ErrUnhealthy))

@@ -188,6 +188,52 @@ func TestRolloutsAreFollowed(t *testing.T) {
 	})
 }
 
+func TestRolloutThatReplacesAnotherIsFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		for _, name := range []string{"web", "second", "third"} {
+			h.app(name, name+".test:80")
+		}
+		is.NoErr(h.deploy("web", "web.test:80"))
+		next := h.replace()
+		everybody := parachute.Split{Percent: 100}
+		is.NoErr(next.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"second.test:80"}, Split: everybody}))
+		is.Equal(h.get("any.test"), "200 second")
+		is.NoErr(next.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"third.test:80"}, Split: everybody}))
+		is.Equal(h.get("any.test"), "200 third")
+	})
+}
+
+func TestServiceThatCannotBeFollowedFailsAsItDoesElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		h := newHouse(t, parachute.Options{})
+		h.app("web", "web.test:80")
+		is.NoErr(h.deploy("web", "web.test:80"))
+		h.replace()
+		h.Follow("web", &parachute.Status{Service: "web", Generation: 2, State: parachute.StateServing,
+			Deployment: parachute.Deployment{Service: "web", Targets: []string{"handler:not-here"}}})
+		is.Equal(h.Services()[0].State, parachute.StateFailed)
+		is.True(strings.HasPrefix(h.get("any.test"), "503"))
+	})
+}
+
+func TestBakeIsFollowedToItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBakery(t)
+		next := b.replace()
+		b.is.True(errors.Is(<-b.deployed, parachute.ErrUndecided))
+		b.is.NoErr(next.Pause(t.Context(), "web", parachute.Pause{}))
+		b.is.NoErr(next.Resume(t.Context(), "web"))
+		b.is.True(b.net.Conns("old.test:80") > 0) // it may be returned to
+		time.Sleep(2 * time.Minute)
+		b.is.True(next.Services()[0].Bake == nil)
+		b.is.Equal(b.net.Conns("old.test:80"), 0) // neither of both proxies has it any more
+		b.is.Equal(b.get("any.test"), "200 new")
+	})
+}
+
 func TestHandOverRefusesChangesAndCommitsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

@@ -212,13 +212,62 @@ func TestMirrorOfATakeBackServesWhatStayedWarm(t *testing.T) {
 		probes := old.Probes()
 		time.Sleep(10 * time.Second)
 		is.True(old.Probes() >= probes+18) // both proxies probe it: once a second each
+		before := time.Now()
 		next.Stop()
 		is.True(errors.Is(<-ended, parachute.ErrTakenBack))
 		drain, err := m.mirrored()
 		is.NoErr(err)
 		is.Equal(m.get("any.test"), "200 old")
 		drain()
-		is.Equal(m.Proxy.Services()[0].Restores, uint64(1))
+		s := m.Proxy.Services()[0]
+		is.Equal(s.Restores, uint64(1))
+		is.Equal(s.Live.Targets[0].Health, parachute.HealthHealthy)
+		is.True(s.Live.Targets[0].Since.Before(before)) // it is the same target as ever
+	})
+}
+
+func TestMirrorTellsOfTheVersionThatChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		m := newMirror(t)
+		for _, name := range []string{"one", "two", "three"} {
+			m.app(name, name+".test:80")
+		}
+		is.NoErr(m.house.deploy("web", "one.test:80"))
+		is.NoErr(m.follow())
+		is.NoErr(m.house.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"two.test:80"}, Split: parachute.Split{Percent: 10}}))
+		is.NoErr(m.follow())
+		is.NoErr(m.house.deploy("web", "three.test:80")) // beside the rollout
+		is.NoErr(m.follow())
+		var told [][]string
+		var shares []bool
+		for _, e := range m.at.of(parachute.EventSwitched) {
+			told, shares = append(told, e.Targets), append(shares, e.Split != nil)
+		}
+		is.Equal(told, [][]string{{"one.test:80"}, {"two.test:80"}, {"three.test:80"}})
+		is.Equal(shares, []bool{false, true, false})
+	})
+}
+
+func TestMirrorDrainsARolloutForItsOwnTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		m := newMirror(t)
+		m.app("one", "one.test:80")
+		m.slow("two", "two.test:80", time.Minute)
+		is.NoErr(m.house.deploy("web", "one.test:80"))
+		is.NoErr(m.house.Rollout(t.Context(), "web", parachute.Rollout{
+			Targets: []string{"two.test:80"}, Split: parachute.Split{Percent: 100}, Timeouts: parachute.Timeouts{Drain: 5 * time.Second},
+		}))
+		is.NoErr(m.follow())
+		answered := make(chan string)
+		go func() { answered <- m.get("any.test") }()
+		time.Sleep(time.Second)
+		is.NoErr(m.house.EndRollout(t.Context(), "web"))
+		began := time.Now()
+		is.NoErr(m.follow())
+		is.Equal(time.Since(began), 5*time.Second)
+		is.True(strings.HasPrefix(<-answered, "504"))
 	})
 }
 
