@@ -10,9 +10,15 @@ import (
 
 const (
 	flushInterval = 100 * time.Millisecond
-	flushSize     = 64 << 10        // this much is written without waiting for flushInterval
-	maxPending    = 4 << 20         // how much may wait to be written
-	closeTimeout  = 2 * time.Second // how long close waits for the last writes
+
+	// flushSize is how much is written without waiting for flushInterval. A write wakes
+	// the monitor of the runtime, which looks every 20 us for a while whether it lasts:
+	// four times as many cost a small request 2 % more.
+	flushSize = 256 << 10
+
+	partSize     = 64 << 10        // how much is written at once
+	maxPending   = 4 << 20         // how much may wait to be written
+	closeTimeout = 2 * time.Second // how long close waits for the last writes
 )
 
 // A LostError says that lines were lost, because the output did not take them
@@ -174,7 +180,7 @@ func (b *buffer) flush() error {
 		return err
 	}
 	b.spare = nil
-	if cap(lines) <= 16*flushSize {
+	if cap(lines) <= 4*flushSize {
 		b.spare = lines
 	}
 	b.reportDroppedLocked()
@@ -186,8 +192,8 @@ func (b *buffer) flush() error {
 func (b *buffer) write(lines []byte) (left []byte, err error) {
 	for len(lines) > 0 && err == nil {
 		part := lines
-		if len(part) > flushSize {
-			whole := bytes.LastIndexByte(part[:flushSize], '\n') + 1
+		if len(part) > partSize {
+			whole := bytes.LastIndexByte(part[:partSize], '\n') + 1
 			if whole == 0 {
 				whole = bytes.IndexByte(part, '\n') + 1
 			}
