@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -43,6 +44,48 @@ func TestDemoLosesNothingAndLeavesNothing(t *testing.T) {
 	}
 	_, err := net.Dial("tcp", s.addr)
 	is.True(err != nil) // nobody listens any more
+}
+
+func TestFleetLosesNothingAndLeavesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds three programs")
+	}
+	is := is.New(t)
+	haproxy, err := exec.LookPath("haproxy")
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skip("the fleet is not tried behind a balancer: ", err)
+	}
+	bin := t.TempDir()
+	var out bytes.Buffer
+	s := &stage{
+		parachute: filepath.Join(bin, "parachute"),
+		backend:   filepath.Join(bin, "backend"),
+		etcd:      filepath.Join(bin, "etcd"),
+		haproxy:   haproxy,
+		dir:       t.TempDir(),
+		out:       &out,
+		pace:      50 * time.Millisecond,
+	}
+	is.NoErr(proxytest.Build(s.parachute, ".", "../../cmd/parachute"))
+	is.NoErr(proxytest.Build(s.backend, ".", "../backend"))
+	is.NoErr(proxytest.BuildEtcd(s.etcd, "../.."))
+	err = s.play(t.Context(), true)
+	if err != nil {
+		t.Logf("it said:\n%s", &out)
+	}
+	is.NoErr(err)
+	is.True(regexp.MustCompile(`\n[1-9]\d* requests, 0 failed, 6 deploys, slowest \d+ms\n$`).Match(out.Bytes())) // the summary is the last line
+	is.Equal(len(s.running), 7)
+	for _, p := range s.running {
+		select {
+		case <-p.ended:
+		default:
+			t.Errorf("%s is still running", p.name())
+		}
+	}
 }
 
 func TestProgramThatDoesNotStartIsNamed(t *testing.T) {

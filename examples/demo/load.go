@@ -17,10 +17,8 @@ const (
 	pause   = 5 * time.Millisecond // of a client between two requests
 )
 
-// A load is a number of clients that keep a proxy busy, and what they saw.
+// A load is a number of clients that keep proxies busy, and what they saw.
 type load struct {
-	addr string // of the proxy
-
 	// mu guards all below.
 	mu       sync.Mutex
 	expected expectation
@@ -36,13 +34,15 @@ type expectation struct {
 	version string // "" while there is one going on: any
 }
 
-// start starts the clients. The func that it returns ends them, and returns
+// start starts clients of each address. The func that it returns ends them, and returns
 // when the last one has its answer.
-func (l *load) start() (stop func()) {
+func (l *load) start(addrs []string) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	for range clients {
-		running.Go(func() { l.run(ctx) })
+	for _, addr := range addrs {
+		for range clients {
+			running.Go(func() { l.run(ctx, addr) })
+		}
 	}
 	return func() {
 		cancel()
@@ -66,13 +66,16 @@ func (l *load) deployed(version string) {
 }
 
 // run is one client.
-func (l *load) run(ctx context.Context) {
-	c := &client{addr: l.addr}
+func (l *load) run(ctx context.Context, addr string) {
+	c := &client{addr: addr}
 	defer c.close()
 	for ctx.Err() == nil {
 		expected := l.expectation()
 		begin := time.Now()
 		version, err := c.ask()
+		if err != nil {
+			err = fmt.Errorf("%s: %w", addr, err)
+		}
 		l.count(expected, version, time.Since(begin), err)
 		select {
 		case <-time.After(pause):

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -21,14 +22,19 @@ const (
 // A stage is what the demo plays on.
 type stage struct {
 	parachute, backend string // the programs
-	dir                string // for the proxy's state and socket, and all logs
+	etcd, haproxy      string // likewise, for a fleet; empty: there is one proxy
+	dir                string // for the state of all, sockets and logs
 	out                io.Writer
 	pace               time.Duration // from one deploy to the next
 
-	addr     string     // of the proxy
+	addr     string     // where clients come
+	proxies  []proxy    // behind that, or there
 	versions []version  // of the app
 	running  []*process // in the order they were started
 }
+
+// A proxy is one that runs.
+type proxy struct{ addr, socket string }
 
 // A version of the app, and where it listens.
 type version struct{ name, addr string }
@@ -42,7 +48,7 @@ func (s *stage) play(ctx context.Context, once bool) (err error) {
 	if err := s.start(ctx); err != nil {
 		return err
 	}
-	l := &load{addr: s.addr}
+	l := new(load)
 	if err := s.perform(ctx, l); err != nil {
 		return err
 	}
@@ -54,23 +60,17 @@ func (s *stage) play(ctx context.Context, once bool) (err error) {
 	select {
 	case <-ctx.Done():
 		return l.err()
-	case <-s.running[0].ended:
-		return errors.Join(l.err(), errors.New("the proxy has ended"))
+	case <-s.front().ended:
+		return errors.Join(l.err(), fmt.Errorf("%s has ended", s.front().name()))
 	}
 }
 
-// start starts the proxy, on port 8080 if that is free, and the two versions.
+// front returns the process that clients come to.
+func (s *stage) front() *process { return s.running[len(s.running)-1] }
+
+// start starts the two versions, and in front of them the proxy or the fleet, on port 8080
+// if that is free.
 func (s *stage) start(ctx context.Context) error {
-	port, err := freePort("8080")
-	if err != nil {
-		return err
-	}
-	s.addr = net.JoinHostPort(loopback, port)
-	err = s.launch(ctx, "proxy", s.addr, s.parachute, "run", "--bind", loopback, "--http-port", port, "--https-port", "0",
-		"--data-dir", filepath.Join(s.dir, "data"), "--socket", s.socket())
-	if err != nil {
-		return err
-	}
 	for _, name := range []string{"1", "2"} {
 		port, err := freePort("0")
 		if err != nil {
@@ -82,7 +82,22 @@ func (s *stage) start(ctx context.Context) error {
 		}
 		s.versions = append(s.versions, v)
 	}
-	return nil
+	if s.etcd != "" {
+		return s.startFleet(ctx)
+	}
+	return s.startProxy(ctx)
+}
+
+// startProxy starts one proxy.
+func (s *stage) startProxy(ctx context.Context) error {
+	port, err := freePort("8080")
+	if err != nil {
+		return err
+	}
+	s.addr = net.JoinHostPort(loopback, port)
+	s.proxies = []proxy{{s.addr, filepath.Join(s.dir, "parachute.sock")}}
+	return s.launch(ctx, "proxy", s.addr, s.parachute, "run", "--bind", loopback, "--http-port", port, "--https-port", "0",
+		"--data-dir", filepath.Join(s.dir, "data"), "--socket", s.proxies[0].socket)
 }
 
 // launch starts a program and returns when it accepts connections at addr.
@@ -95,11 +110,10 @@ func (s *stage) launch(ctx context.Context, name, addr, program string, args ...
 	return p.accepts(ctx, addr)
 }
 
-// end ends all programs, the proxy first, while there is still something
-// behind it.
+// end ends all programs, each before what is behind it.
 func (s *stage) end() error {
 	var errs []error
-	for _, p := range s.running {
+	for _, p := range slices.Backward(s.running) {
 		errs = append(errs, p.end())
 	}
 	return errors.Join(errs...)
@@ -107,11 +121,19 @@ func (s *stage) end() error {
 
 // perform deploys one version after the other with l on the proxy.
 func (s *stage) perform(ctx context.Context, l *load) error {
-	if err := s.deploy(ctx, l, s.versions[0]); err != nil {
+	if err := s.deploy(ctx, l, s.proxies[0], s.versions[0]); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "%d clients keep http://%s/ busy\n", clients, s.addr)
-	stop := l.start()
+	busy := []string{s.addr}
+	for _, p := range s.proxies {
+		if p.addr != s.addr {
+			busy = append(busy, p.addr)
+		}
+	}
+	for _, addr := range busy {
+		fmt.Fprintf(s.out, "%d clients keep http://%s/ busy\n", clients, addr)
+	}
+	stop := l.start(busy)
 	defer stop()
 	for n := 1; ; n++ {
 		select {
@@ -122,18 +144,18 @@ func (s *stage) perform(ctx context.Context, l *load) error {
 		if n == deploys {
 			return nil
 		}
-		if err := s.deploy(ctx, l, s.versions[n%len(s.versions)]); err != nil {
+		if err := s.deploy(ctx, l, s.proxies[n%len(s.proxies)], s.versions[n%len(s.versions)]); err != nil {
 			return err
 		}
 	}
 }
 
-// deploy deploys v as an operator would.
-func (s *stage) deploy(ctx context.Context, l *load, v version) error {
+// deploy deploys v as an operator would, by a command to p.
+func (s *stage) deploy(ctx context.Context, l *load, p proxy, v version) error {
 	l.deploying()
 	begin := time.Now()
 	deploy := exec.CommandContext(ctx, s.parachute, "deploy", "demo", "--target", v.addr)
-	deploy.Env = append(os.Environ(), "PARACHUTE_SOCKET="+s.socket())
+	deploy.Env = append(os.Environ(), "PARACHUTE_SOCKET="+p.socket)
 	out, err := deploy.CombinedOutput()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -148,8 +170,8 @@ func (s *stage) deploy(ctx context.Context, l *load, v version) error {
 
 // invite tells what can be tried as long as the proxy is up.
 func (s *stage) invite() {
-	proxy := "PARACHUTE_SOCKET=" + quote(s.socket()) + " " + quote(s.parachute)
-	fmt.Fprintf(s.out, "\nThe proxy stays up until Ctrl-C. What to try in another terminal:\n")
+	proxy := "PARACHUTE_SOCKET=" + quote(s.proxies[0].socket) + " " + quote(s.parachute)
+	fmt.Fprintf(s.out, "\nIt all stays up until Ctrl-C. What to try in another terminal:\n")
 	for _, try := range [][2]string{
 		{"who answers", "curl http://" + s.addr + "/"},
 		{"what is deployed", proxy + " list"},
@@ -157,13 +179,19 @@ func (s *stage) invite() {
 		{"to version 2, while a request takes 5 s: the deploy waits for it",
 			"curl 'http://" + s.addr + "/slow?for=5s' & sleep 1; " + proxy + " deploy demo --target " + s.versions[1].addr},
 		{"to where nobody listens: that fails, and changes nothing", proxy + " deploy demo --target 127.0.0.1:9 --deploy-timeout 2s"},
-		{"what the proxy logs", "tail -f " + quote(s.log("proxy"))},
+		{"what the proxy logs", "tail -f " + quote(s.log(s.logged()))},
 	} {
 		fmt.Fprintf(s.out, "\n  # %s\n  %s\n", try[0], try[1])
 	}
 }
 
-func (s *stage) socket() string { return filepath.Join(s.dir, "parachute.sock") }
+// logged returns the name of a log of a proxy.
+func (s *stage) logged() string {
+	if s.etcd != "" {
+		return members[0]
+	}
+	return "proxy"
+}
 
 func (s *stage) log(name string) string { return filepath.Join(s.dir, name+".log") }
 
