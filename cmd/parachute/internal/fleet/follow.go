@@ -116,6 +116,7 @@ func (m *Member) allStale() (names []string) {
 	for _, s := range m.proxy.Services() {
 		served[s.Service] = &s
 		if _, is := m.records[s.Service]; !is {
+			m.Logger.Warn("a service that its fleet does not have is removed from this proxy; a rollback brings it back, to all", "service", s.Service)
 			names = append(names, s.Service)
 		}
 	}
