@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/matryer/is"
+	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/shahnk19/parachute"
 )
@@ -326,6 +327,42 @@ func TestNextProxyOrdersNothingBeforeTheOldOneHasFinished(t *testing.T) {
 		is.Equal(k.ca.Orders("new.test"), 1)
 		is.True(next.Certificates()[0].Issuer != "")
 	})
+}
+
+// The old process orders to the end, but its sockets are the new one's.
+func TestNextProxyAnswersTheChallengesOfTheOldOne(t *testing.T) {
+	for _, challenge := range []string{"http-01", "tls-alpn-01"} {
+		t.Run(challenge, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				cache := autocert.DirCache(t.TempDir())
+				k := newKeep(t, parachute.Options{ACME: parachute.ACME{Cache: cache}})
+				k.ca.Challenges = []string{challenge}
+				k.ca.Slow(100 * time.Millisecond)
+				k.ca.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+					return k.net.Dial(ctx, network, "next.test"+address[strings.LastIndexByte(address, ':'):])
+				}
+				is.NoErr(k.secure("web", automatic, "new.test"))
+				hold := make(chan struct{})
+				next := parachute.New(parachute.Options{
+					Dial:        k.net.Dial,
+					ACME:        parachute.ACME{Directory: "https://ca.test:443/directory", RootCAs: k.ca.Pool(), Cache: cache, Hold: hold},
+					Predecessor: parachute.Predecessor{Follow: k.Follow, Drain: k.Drain},
+				})
+				defer next.Close()
+				is.NoErr(next.Restore(k.Services()))
+				k.net.Serve(t, "next.test:80", next).SetHealth(0)
+				k.net.ServeTLS(t, "next.test:443", next.TLSConfig(), next).SetHealth(0)
+				is.Equal(k.Certificates()[0].Issuer, "") // it is being ordered
+				k.FinishOrders()
+				is.True(k.Certificates()[0].Issuer != "")
+				close(hold)
+				time.Sleep(time.Second)
+				is.True(next.Certificates()[0].Issuer != "")
+				is.Equal(k.ca.Orders("new.test"), 1)
+			})
+		})
+	}
 }
 
 // The version that is returned to has requests in the process before, too.
