@@ -117,6 +117,8 @@ func commandHint(err error, command string) string {
 		return "what the program has printed may tell why; --deploy-timeout says how long it may take"
 	case errors.Is(err, parachute.ErrSuperseded):
 		return "parachute list shows what serves now"
+	case errors.Is(err, control.ErrForbidden) && (command == "upgrade" || command == "run"): // whoever may deploy
+		return "run it as one of them, as with sudo"
 	case errors.Is(err, control.ErrForbidden):
 		return "run it as one of them, as with sudo, or have the proxy started with your user in --socket-deployers"
 	case errors.Is(err, parachute.ErrNotFound):

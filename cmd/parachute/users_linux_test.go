@@ -161,6 +161,13 @@ func TestUserOfTheCICanDeployAndOthersCanOnlyLook(t *testing.T) {
 	logs := asBinary(t, env, "logs", "web")
 	is.Equal(logs.wait(t), 0) // root, or the owner
 	is.True(strings.Contains(logs.stdout.String(), "switched"))
+	for _, args := range [][]string{{"upgrade"}, {"run", "--takeover", "--data-dir", u.env["PARACHUTE_DATA_DIR"], "--http-port", "0"}} {
+		refused := asUser(ci, deployers)(t, env, args...)
+		is.Equal(refused.wait(t), 1)
+		said := refused.stderr.String()
+		is.True(strings.Contains(said, "user 54321 may not replace the proxy: that is for root, user 65534")) // whoever may deploy
+		is.True(strings.Contains(said, "as with sudo\n"))                                                     // and no flag changes that
+	}
 	all := asBinary(t, env, "list", "--json")
 	is.Equal(all.wait(t), 0)
 	is.True(strings.Contains(all.stdout.String(), "s3cr3t"))
