@@ -15,3 +15,12 @@ func TestEnterAndLeaveAllocateNothing(t *testing.T) {
 	var g gate.Gate
 	is.Equal(testing.AllocsPerRun(100, func() { g.Enter(); g.Leave() }), 0.0)
 }
+
+func TestPassageAllocatesNothing(t *testing.T) {
+	is := is.New(t)
+	var l gate.Lane
+	is.Equal(testing.AllocsPerRun(1000, func() {
+		p, _ := l.Enter()
+		p.Leave()
+	}), 0.0)
+}
