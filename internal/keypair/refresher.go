@@ -1,7 +1,6 @@
 package keypair
 
 import (
-	"maps"
 	"sync"
 	"time"
 )
@@ -79,19 +78,23 @@ func (r *Refresher) run() {
 			return
 		case <-ticker.C:
 		}
-		for p, hosts := range r.all() {
-			if n%refreshEvery == 0 || p.Certificate() == nil {
-				r.refresh(p, hosts)
-			}
+		for p, hosts := range r.due(n%refreshEvery == 0) {
+			r.refresh(p, hosts)
 		}
 	}
 }
 
-// all returns a copy of r.pairs.
-func (r *Refresher) all() map[*Pair][]string {
+// due returns the pairs that have no certificate yet or, with all, every one.
+func (r *Refresher) due(all bool) map[*Pair][]string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return maps.Clone(r.pairs)
+	due := make(map[*Pair][]string)
+	for p, hosts := range r.pairs {
+		if all || p.Certificate() == nil {
+			due[p] = hosts
+		}
+	}
+	return due
 }
 
 func (r *Refresher) refresh(p *Pair, hosts []string) {
