@@ -165,7 +165,7 @@ func (m *Member) decide(ctx context.Context, s *session, c *change) (int64, erro
 		revision, ok, err := m.store.Commit(ctx, conditions, writes)
 		switch {
 		case errors.Is(err, kv.ErrUnknown):
-			return m.resolve(ctx, s, c)
+			return m.resolve(ctx, s, c, err)
 		case errors.Is(err, kv.ErrTooLarge):
 			return 0, fmt.Errorf("%w: change fewer services at once", err)
 		case errors.Is(err, kv.ErrLeaseEnded):
@@ -324,10 +324,12 @@ func share(a, b *parachute.Deployment) bool {
 }
 
 // resolve finds out whether the store has made c, which it did not say, and sees to it that
-// it is not made later if it was not. It returns as decide does.
-func (m *Member) resolve(ctx context.Context, s *session, c *change) (int64, error) {
+// it is not made later if it was not. It returns as decide does. unknown is what the store
+// said instead.
+func (m *Member) resolve(ctx context.Context, s *session, c *change, unknown error) (int64, error) {
 	turn := turnsBelow + m.Name
-	for s.isValid() {
+	hasAnswered := !errors.Is(unknown, kv.ErrUnreachable)
+	for s.isValid() && ctx.Err() == nil {
 		pairs, _, err := m.store.Read(ctx, turn)
 		if err == nil {
 			p, is := byName(pairs, turnsBelow)[m.Name]
@@ -337,6 +339,9 @@ func (m *Member) resolve(ctx context.Context, s *session, c *change) (int64, err
 			if string(p.Value) == c.id {
 				s.setTurn(p.Modified)
 				return p.Modified, nil
+			}
+			if hasAnswered {
+				return 0, fmt.Errorf("the store did not make the change: %w", unknown)
 			}
 			var revision int64
 			var ok bool

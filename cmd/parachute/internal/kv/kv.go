@@ -22,8 +22,8 @@ var (
 	// A call that only reads has done nothing.
 	ErrUnreachable = errors.New("the store cannot be reached")
 
-	// ErrUnknown means that a Commit may have been done, or may be done yet. It comes
-	// with ErrUnreachable.
+	// ErrUnknown means that a Commit may have been done. With ErrUnreachable, it may be
+	// done yet; without, the store has answered, and what a Read sees is how it ended.
 	ErrUnknown = errors.New("the outcome is not known")
 
 	// ErrCompacted means that a watch cannot begin or go on where it should, for the
@@ -142,9 +142,9 @@ type Store interface {
 
 	// Commit does all of writes at once if all of conditions hold, and otherwise nothing.
 	// ok reports which. revision is that of the writes, or else of the look at the
-	// conditions. If err wraps ErrUnknown, it may have been done, or may be done yet, even
-	// after a Read that does not see it: only a Commit that has its conditions fail keeps
-	// it from being done. With any other error nothing was done. A lease that writes name
+	// conditions. If err wraps ErrUnknown, it may have been done. With ErrUnreachable, it may
+	// be done yet, even after a Read that does not see it: only a Commit that has its
+	// conditions fail keeps it from being done. With any other error nothing was done. A lease that writes name
 	// and that has ended is ErrLeaseEnded.
 	Commit(ctx context.Context, conditions []Condition, writes []Write) (revision int64, ok bool, err error)
 

@@ -27,6 +27,8 @@ type Memory struct {
 	lastLease kv.Lease
 	leases    map[kv.Lease]*lease
 	down      bool
+	room      int // for how many more commits that put something, if isBounded
+	isBounded bool
 }
 
 // An event is what one revision changed.
@@ -90,6 +92,36 @@ func (m *Memory) Start() {
 	m.wakeLocked()
 }
 
+// Fill leaves room for n commits that put something. The last of them is done, and none
+// after that, and of all of these etcd says that it has no space left.
+func (m *Memory) Fill(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.room, m.isBounded = n, true
+}
+
+// Empty ends what Fill began.
+func (m *Memory) Empty() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.isBounded = false
+}
+
+// errFull is what is said where there is no room.
+var errFull = fmt.Errorf("%w: there is no space left", kv.ErrUnknown)
+
+// takeRoomLocked reports whether writes are done, and what is said of that.
+func (m *Memory) takeRoomLocked(writes []kv.Write) (isDone bool, err error) {
+	if !m.isBounded || !slices.ContainsFunc(writes, func(w kv.Write) bool { return w.Action == kv.ActionPut }) {
+		return true, nil
+	}
+	m.room--
+	if m.room <= 0 {
+		err = errFull
+	}
+	return m.room >= 0, err
+}
+
 // wakeLocked has those look again who wait for a change.
 func (m *Memory) wakeLocked() {
 	close(m.changed)
@@ -131,7 +163,13 @@ func (m *Memory) commit(conditions []kv.Condition, writes []kv.Write) (int64, bo
 			return 0, false, kv.ErrLeaseEnded
 		}
 	}
-	m.applyLocked(writes)
+	isDone, err := m.takeRoomLocked(writes)
+	if isDone {
+		m.applyLocked(writes)
+	}
+	if err != nil {
+		return 0, false, err
+	}
 	return m.revision, true, nil
 }
 
