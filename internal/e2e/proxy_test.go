@@ -89,6 +89,12 @@ func (p *proxy) stop(t *testing.T) {
 	}
 }
 
+// kill ends the proxy as a power cut does.
+func (p *proxy) kill() {
+	p.cmd.Process.Kill()
+	<-p.ended
+}
+
 // restart runs the proxy again, on other ports.
 func (p *proxy) restart(t *testing.T) {
 	t.Helper()

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -29,7 +30,12 @@ func (s *saver) keep(d parachute.Delta) {
 
 func (s *saver) flushLocked() {
 	for len(s.queued) > 0 {
-		if err := s.save(s.queued[0]); err != nil {
+		err := s.save(s.queued[0])
+		if errors.Is(err, parachute.ErrClosed) { // what is on this machine belongs to the next process
+			s.queued = nil
+			return
+		}
+		if err != nil {
 			s.logger.Warn("what serves could not be kept on this machine, and is tried again; without the store, a restart would undo it", "error", err)
 			return
 		}

@@ -1,0 +1,175 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/proxytest"
+)
+
+// startFleet starts an etcd and n proxies that share it.
+func startFleet(t *testing.T, n int) (*proxytest.Etcd, []*proxy) {
+	t.Helper()
+	ca, store := newAuthority(t, authorityConfig{}), startEtcd(t)
+	var proxies []*proxy
+	for i := range n {
+		proxies = append(proxies, startProxy(t, ca, "--etcd", store.URL, "--etcd-lease", "5s", "--no-access-log", "--fleet-name", fmt.Sprintf("proxy-%d", i)))
+	}
+	awaitFleet(t, proxies[0], n)
+	return store, proxies
+}
+
+// awaitFleet waits until n proxies are members, with nothing left to do.
+func awaitFleet(t *testing.T, p *proxy, n int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%d proxies in the fleet", n), func() bool {
+		printed, code := p.command(t, "fleet", "--json")
+		var members []struct{ Behind int }
+		if code != 0 || json.Unmarshal([]byte(printed), &members) != nil || len(members) != n {
+			return false
+		}
+		for _, m := range members {
+			if m.Behind > 0 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// A crowd asks proxies all the time, and counts what goes wrong.
+type crowd struct {
+	asked, failed atomic.Int64
+	last          atomic.Pointer[string] // what went wrong
+	asking        sync.WaitGroup
+	stop          context.CancelFunc
+}
+
+// newCrowd has two clients come to each of the proxies until leave is called. A client does
+// not come to a proxy that is not spared any more.
+func newCrowd(t *testing.T, proxies ...*proxy) *crowd {
+	ctx, stop := context.WithCancel(context.Background())
+	c := &crowd{stop: stop}
+	t.Cleanup(c.leave)
+	for _, p := range proxies {
+		for range 2 {
+			c.asking.Go(func() { c.ask(ctx, t, p.http) })
+		}
+	}
+	return c
+}
+
+func (c *crowd) ask(ctx context.Context, t *testing.T, address string) {
+	visitor := client(t, address, nil)
+	for ctx.Err() == nil {
+		answer, err := get(visitor, "http://any.example.com/")
+		c.asked.Add(1)
+		if err != nil || !strings.HasPrefix(answer, "200 ") {
+			c.failed.Add(1)
+			c.last.Store(new(fmt.Sprint(answer, " ", err)))
+		}
+	}
+}
+
+func (c *crowd) leave() {
+	c.stop()
+	c.asking.Wait()
+}
+
+func TestDeploysThroughAnyProxyOfAFleetCostNobodyARequest(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	_, proxies := startFleet(t, 3)
+	proxies[0].deploy(t, "web", newApp(t, "app-0"))
+	crowd := newCrowd(t, proxies...)
+	for i := range 6 {
+		name := fmt.Sprintf("app-%d", i+1)
+		printed := proxies[i%3].deploy(t, "web", newApp(t, name))
+		is.True(strings.Contains(printed, fmt.Sprintf("proxy-%d", (i+1)%3))) // it says that the others have drained
+		for _, p := range proxies {
+			answer, err := get(client(t, p.http, nil), "http://any.example.com/")
+			is.NoErr(err)
+			is.True(strings.HasPrefix(answer, "200 "+name+" ")) // when the command has returned
+		}
+	}
+	crowd.leave()
+	if failed := crowd.failed.Load(); failed > 0 {
+		t.Errorf("%d of %d requests failed, such as %s", failed, crowd.asked.Load(), *crowd.last.Load())
+	}
+	t.Logf("%d requests", crowd.asked.Load())
+}
+
+func TestFleetOutlivesAProxyAndItsEtcd(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	store, proxies := startFleet(t, 3)
+	first, others, lost := proxies[0], proxies[:2], proxies[2]
+	first.deploy(t, "web", newApp(t, "app-0"))
+	crowd := newCrowd(t, others...)
+
+	lost.kill()
+	printed, code := first.command(t, "deploy", "web", "--target", newApp(t, "app-1").address)
+	is.Equal(code, 3) // whether the one that was killed serves on, nobody knows
+	is.True(strings.Contains(printed, "proxy-2"))
+	is.True(strings.Contains(printed, "do not stop the old targets"))
+	second := newApp(t, "app-2")
+	first.deploy(t, "web", second) // without it
+	lost.start(t)
+	awaitFleet(t, first, 3)
+	answer, err := get(client(t, lost.http, nil), "http://any.example.com/")
+	is.NoErr(err)
+	is.True(strings.HasPrefix(answer, "200 app-2 ")) // it has missed two deploys
+
+	store.Kill()
+	eventually(t, "a refusal", func() bool {
+		printed, code = first.command(t, "deploy", "web", "--target", second.address, "--deploy-timeout", "3s")
+		return code == 1 && strings.Contains(printed, "the store cannot be reached")
+	})
+	store.Start(t)
+	awaitFleet(t, first, 3)
+	third := newApp(t, "app-3")
+	eventually(t, "a deploy through the one that was lost", func() bool {
+		_, code := lost.command(t, "deploy", "web", "--target", third.address)
+		return code == 0
+	})
+	crowd.leave()
+	if failed := crowd.failed.Load(); failed > 0 {
+		t.Errorf("%d of %d requests failed, such as %s", failed, crowd.asked.Load(), *crowd.last.Load())
+	}
+}
+
+func TestUpgradeOfAProxyOfAFleetKeepsItsMembership(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	store, proxies := startFleet(t, 2)
+	proxies[0].deploy(t, "web", newApp(t, "app-0"))
+	crowd := newCrowd(t, proxies...)
+	since := func() string { return stored(t, store)["/parachute/default/members/proxy-1"] }
+	before := since()
+	printed, code := proxies[1].command(t, "upgrade", "--json")
+	var next struct{ PID int }
+	if err := json.Unmarshal([]byte(printed), &next); code != 0 || err != nil {
+		t.Fatal(printed)
+	}
+	t.Cleanup(func() { syscall.Kill(next.PID, syscall.SIGTERM) })
+	eventually(t, "the new process in its place", func() bool { return since() != before })
+	for i := range 3 {
+		name := fmt.Sprintf("app-%d", i+1)
+		proxies[i%2].deploy(t, "web", newApp(t, name))
+		for _, p := range proxies {
+			answer, err := get(client(t, p.http, nil), "http://any.example.com/")
+			is.NoErr(err)
+			is.True(strings.HasPrefix(answer, "200 "+name+" "))
+		}
+	}
+	crowd.leave()
+	is.Equal(crowd.failed.Load(), int64(0))
+}
