@@ -304,6 +304,9 @@ func (s *soak) talking(on *service) client {
 	})
 }
 
+// farewell is how long the client of a WebSocket waits for the answer to its Close frame.
+const farewell = 5 * time.Second
+
 // say sends a message, and expects it back.
 func say(ctx context.Context, c *websocket.Conn, message string) error {
 	if err := c.Write(ctx, websocket.MessageText, []byte(message)); err != nil {

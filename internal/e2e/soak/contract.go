@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"time"
 )
@@ -46,6 +48,10 @@ var contract = []clause{
 	{"target closed a connection that was just used", "docs/deploying.md#several-targets-and-targets-for-reading", idleClosed, brokeOff, 0},
 	{"target frozen for longer than --target-timeout", "docs/deploying.md#time-limits", targetFrozen, func(f *failure, d *disturbance) bool {
 		return f.stage == refused && f.status == 504 && f.part == "timeout" && d.lasted() >= targetTimeout
+	}, 0},
+	{"target frozen that was told of the end of a stream", "docs/how-a-deploy-works.md#what-is-promised", targetFrozen, func(f *failure, d *disturbance) bool {
+		broken, ok := f.err.(brokenStream)
+		return ok && errors.Is(broken.error, context.DeadlineExceeded) && f.instance == d.instance.name && d.lasted() >= farewell
 	}, 0},
 	{"no target for longer than --hold", "docs/deploying.md#when-a-target-fails", targetKilled, func(f *failure, d *disturbance) bool {
 		return f.stage == refused && f.status == 502 && f.part == "dial" && d.lasted() >= holdTimeout

@@ -245,7 +245,7 @@ func (p *process) newcomer(stop <-chan struct{}) int {
 		last = pid
 		select {
 		case <-stop:
-			return 0
+			return p.child() // of which there is no other any more
 		case <-time.After(time.Millisecond):
 		}
 	}
