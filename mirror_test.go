@@ -191,6 +191,27 @@ func TestMirrorWaitsForWhatItReplaced(t *testing.T) {
 	})
 }
 
+func TestRequestsGoOnWhereAPromotionIsMirrored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		m := newMirror(t)
+		m.app("one", "one.test:80")
+		m.slow("two", "two.test:80", 20*time.Second)
+		is.NoErr(m.house.deploy("web", "one.test:80"))
+		is.NoErr(m.house.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"two.test:80"}, Split: parachute.Split{Percent: 100}}))
+		is.NoErr(m.follow())
+		running := make(chan string, 1)
+		go func() { running <- m.get("any.test") }()
+		synctest.Wait()
+		is.NoErr(m.house.Promote(t.Context(), "web"))
+		began := time.Now()
+		is.NoErr(m.follow())
+		is.Equal(time.Since(began), time.Duration(0)) // it is not drained, and so not cut off
+		is.Equal(<-running, "200 two")
+		is.Equal(m.Proxy.Services()[0].Live.Targets[0].Health, parachute.HealthHealthy)
+	})
+}
+
 // What serves at both proxies before a take-back is what health checks know.
 func TestMirrorOfATakeBackServesWhatStayedWarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -254,7 +275,7 @@ func TestMirrorDrainsARolloutForItsOwnTime(t *testing.T) {
 		is := is.New(t)
 		m := newMirror(t)
 		m.app("one", "one.test:80")
-		m.slow("two", "two.test:80", time.Minute)
+		m.slow("two", "two.test:80", 20*time.Second)
 		is.NoErr(m.house.deploy("web", "one.test:80"))
 		is.NoErr(m.house.Rollout(t.Context(), "web", parachute.Rollout{
 			Targets: []string{"two.test:80"}, Split: parachute.Split{Percent: 100}, Timeouts: parachute.Timeouts{Drain: 5 * time.Second},

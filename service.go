@@ -1002,13 +1002,7 @@ func (p *Proxy) mirrored(services []string, next func(string, *Status) *Status) 
 			made[name], wanted[name] = v, &v.wants
 		}
 	}
-	for name, conflict := range served.Conflicts(wanted, func(func(string, wants) bool) {}) {
-		err, status := conflictError(conflict), made[name].status
-		errs = append(errs, ofService(name, err))
-		made[name].abandonFor(served.Services()[name])
-		status.State, status.Error = StateFailed, err.Error()
-		made[name] = newVersion(status, wants{}, group{})
-	}
+	errs = append(errs, failConflicting(served, made, wanted)...)
 	p.router.overrule(served, services, made)
 	return made, verbose.Join(errs...)
 }
@@ -1080,11 +1074,17 @@ func (p *Proxy) become(current *version, s Status) (*version, error) {
 	case current.status.Generation == s.Generation && current.status.Deployment.isSame(&s.Deployment):
 		return p.followed(current, s)
 	case current.fallback != nil && s.Restores == current.fallback.status.Generation:
-		v, err := current.fallback.restoredAfter(current, s.Generation)
-		if err != nil {
-			return nil, err
+		if v, err := current.fallback.restoredAfter(current, s.Generation); err == nil {
+			return p.followed(v, s)
 		}
-		return p.followed(v, s)
+		returnsTo = nil
+	case s.Rollout == nil && current.status.Rollout.hasTargetsOf(&Rollout{Targets: s.Deployment.Targets, ReadTargets: s.Deployment.ReadTargets}):
+		if promoted, err := p.parse(s.Deployment); err == nil {
+			v := p.newVersion(s.normalize(), promoted, *current.rollout) // where requests go on
+			v.waiting = current.waiting
+			return v, nil
+		}
+		returnsTo = nil
 	case baking != nil && baking.Generation == returnsTo.status.Generation: // which stays warm
 		s.Bake = nil
 	default:

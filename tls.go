@@ -304,6 +304,19 @@ func checkTogether(members []*member, served *table, pending iter.Seq2[string, w
 	return verbose.Join(errs...)
 }
 
+// failConflicting has those of made fail that want what other services have, in made or in
+// served, and returns why. Wanted has what the services want, or nil, that are changed.
+func failConflicting(served *table, made map[string]*version, wanted map[string]*wants) (errs []error) {
+	for name, conflict := range served.Conflicts(wanted, func(func(string, wants) bool) {}) {
+		err, status := conflictError(conflict), made[name].status
+		errs = append(errs, ofService(name, err))
+		made[name].abandonFor(served.Services()[name])
+		status.State, status.Error = StateFailed, err.Error()
+		made[name] = newVersion(status, wants{}, group{})
+	}
+	return errs
+}
+
 // overrule ends the changes under way that do not go with what services, which served had
 // before, are made now: they are no more where made has nil.
 func (r *router) overrule(served *table, services []string, made map[string]*version) {
