@@ -154,6 +154,8 @@ func (m *Metrics) Notify(e parachute.Event) {
 		delete(m.attempted, e.Service)
 		m.addLocked(e.Service)
 		m.deployedLocked(e, switched)
+	case parachute.EventTakenBack:
+		m.seriesLocked(e.Service).deploys[takenBack].Add(1)
 	case parachute.EventFailed:
 		m.deployedLocked(e, deployOutcome(e.Err))
 	case parachute.EventDraining:

@@ -226,6 +226,11 @@ func TestDeploysAreCountedByTheirEnd(t *testing.T) {
 		m.Notify(parachute.Event{Kind: parachute.EventFailed, Service: "web", Generation: generation, Err: end.err}) // which is of no deploy
 		is.Equal(lacks(scrape(t, m), `parachute_deploys_total{outcome="`+end.want+`",service="web"} 1`), nil)
 	}
+	m.Notify(parachute.Event{Kind: parachute.EventDeploying, Service: "web", Generation: 150})
+	m.Notify(parachute.Event{Kind: parachute.EventSwitched, Service: "web", Generation: 150})
+	m.Notify(parachute.Event{Kind: parachute.EventTakenBack, Service: "web", Generation: 150, Err: parachute.ErrTakenBack})
+	m.Notify(parachute.Event{Kind: parachute.EventSwitched, Service: "web", Generation: 151, Restores: 1}) // what served before, which is no deploy
+	is.Equal(lacks(scrape(t, m), `parachute_deploys_total{outcome="switched",service="web"} 2`, `parachute_deploys_total{outcome="taken_back",service="web"} 1`), nil)
 	m.Notify(parachute.Event{Kind: parachute.EventDeploying, Service: "new", Generation: 200})
 	m.Notify(parachute.Event{Kind: parachute.EventFailed, Service: "new", Generation: 200, Err: parachute.ErrUnhealthy})
 	is.Equal(lacks(scrape(t, m), `parachute_deploys_total{outcome="unhealthy",service="new"} 1`), nil) // although it is no service yet
@@ -316,7 +321,7 @@ func TestOutcomesOfADeployAreThereBeforeItEnds(t *testing.T) {
 	is := is.New(t)
 	m, _ := newMetrics(t)
 	m.Notify(parachute.Event{Kind: parachute.EventDeploying, Service: "new", Generation: 1})
-	for _, outcome := range []string{"switched", "unhealthy", "superseded", "canceled", "failed"} {
+	for _, outcome := range []string{"switched", "unhealthy", "superseded", "canceled", "failed", "taken_back"} {
 		is.Equal(lacks(scrape(t, m), `parachute_deploys_total{outcome="`+outcome+`",service="new"} 0`), nil)
 	}
 	for i := range 200 { // names are made up with ease

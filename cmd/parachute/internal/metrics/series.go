@@ -76,11 +76,12 @@ const (
 	superseded
 	canceled
 	failed
+	takenBack // after it had switched, as which it is counted, too
 	outcomes
 )
 
 func outcomeNames() [outcomes]string {
-	return [outcomes]string{"switched", "unhealthy", "superseded", "canceled", "failed"}
+	return [outcomes]string{"switched", "unhealthy", "superseded", "canceled", "failed", "taken_back"}
 }
 
 // request counts a request.
