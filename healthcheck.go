@@ -397,7 +397,7 @@ func (p *Proxy) retireOnTrial(about Event, previous, next *version, limits Timeo
 	takenBack, failing := t.Watch(func(ending <-chan struct{}) bool {
 		requests, streams := lanes.Inside()
 		e = p.drain(about, lanes, limits, ending)
-		return hasBaked || requests+streams > 0 // else the targets were healthy a moment ago
+		return hasBaked || requests+streams > 0 || !allHealthy(brought) // else they were healthy a moment ago
 	})
 	if takenBack {
 		p.retire(about, t.failed, t.restored, limits)
@@ -464,6 +464,21 @@ func (t *onTrial) unhealthy(failing []*target) (addresses []string) {
 	return addressesOf(slices.DeleteFunc(slices.Clone(t.Brought), func(b *target) bool {
 		return !b.health.IsUnhealthy(v.since) && !slices.Contains(failing, b)
 	}))
+}
+
+// unproved returns the addresses of those targets of next, which may be nil, that are not
+// known to be healthy and do not pass when they are asked, if its deploy did not wait for
+// them and it serves.
+func (p *Proxy) unproved(next *version) (addresses []string) {
+	if next == nil || !next.status.Deployment.Force {
+		return nil
+	}
+	targets := next.main.Targets()
+	failing := trial.Failing(slices.DeleteFunc(slices.Clone(targets), (*target).IsHealthy), p.done)
+	if v := p.router.routes.Load().Services()[next.status.Service]; v == nil || !v.main.Has(targets[0]) {
+		return nil // a newer change has let go of them
+	}
+	return addressesOf(failing)
 }
 
 // takeBack implements trial.Trial.TakeBack: it publishes what the change has replaced, as

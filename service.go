@@ -483,7 +483,9 @@ func (p *Proxy) retire(about Event, previous, next *version, limits Timeouts) {
 	omitCloseFrames(lanes, previous, next)
 	e := p.drain(about, lanes, limits, p.done)
 	letGo(gone, previous, next)
-	e.Unused = unusedOf(gone)
+	if e.Unhealthy = p.unproved(next); len(e.Unhealthy) == 0 {
+		e.Unused = unusedOf(gone)
+	}
 	p.emit(e)
 }
 

@@ -163,6 +163,49 @@ func TestForcedDeployOfWhatIsNotThereStays(t *testing.T) {
 	})
 }
 
+// There was no request to wait for, and no probe either.
+func TestNothingMayBeRemovedForATargetThatNobodyHasSeenHealthy(t *testing.T) {
+	for name, change := range map[string]func(h *house, d parachute.Deployment) error{
+		"a deploy": func(h *house, d parachute.Deployment) error { return h.Deploy(h.t.Context(), d) },
+		"an apply": func(h *house, d parachute.Deployment) error { return h.Apply(h.t.Context(), []parachute.Deployment{d}) },
+		"an amend": func(h *house, d parachute.Deployment) error {
+			return h.Amend(h.t.Context(), "web", func(served *parachute.Deployment) error { *served = d; return nil })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				var drained []parachute.Event
+				h := newHouse(t, parachute.Options{Notify: func(e parachute.Event) {
+					if e.Kind == parachute.EventDrained {
+						drained = append(drained, e)
+					}
+				}})
+				h.app("old", "old.test:80")
+				h.app("new", "new.test:80")
+				h.app("sick", "sick.test:80").SetHealth(503)
+				h.net.Blackhole("nobody.test:80") // so that no probe has ended at the switch
+				is.NoErr(h.Deploy(t.Context(), on("web", "web.test", "old.test:80")))
+				for _, forced := range []struct {
+					targets, unhealthy, unused []string
+				}{
+					{[]string{"nobody.test:80"}, []string{"nobody.test:80"}, nil},
+					{[]string{"sick.test:80", "new.test:80"}, []string{"sick.test:80"}, nil},
+					{[]string{"new.test:80"}, nil, []string{"sick.test:80"}},
+					{[]string{"old.test:80"}, nil, []string{"new.test:80"}},
+				} {
+					d := parachute.Deployment{Service: "web", Hosts: []string{"web.test"}, Targets: forced.targets, Force: true}
+					drained = nil
+					is.NoErr(change(h, d))
+					is.Equal(len(drained), 1)
+					is.Equal(drained[0].Unhealthy, forced.unhealthy)
+					is.Equal(drained[0].Unused, forced.unused)
+				}
+			})
+		})
+	}
+}
+
 // A new target is stopped while the service is paused, for the database to be moved.
 func TestNothingIsTakenBackWhileTheServiceIsHalted(t *testing.T) {
 	for name, halt := range map[string]func(*trial) error{

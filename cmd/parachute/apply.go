@@ -201,6 +201,9 @@ func applyLine(e parachute.Event) string {
 	case parachute.EventRemoved:
 		return fmt.Sprintf("%s: removed", e.Service)
 	case parachute.EventDrained:
+		if len(e.Unhealthy) > 0 {
+			return fmt.Sprintf("%s: not healthy yet: %s; do not stop what served before", e.Service, strings.Join(e.Unhealthy, ", "))
+		}
 		if len(e.Unused) > 0 {
 			return fmt.Sprintf("%s: %s may be stopped", e.Service, strings.Join(e.Unused, ", "))
 		}

@@ -133,6 +133,26 @@ func (t *Trial[T]) ask() (failing []T, lost string) {
 	return failing, join(all)
 }
 
+// Failing asks all targets, and returns those that do not pass: none once done is closed.
+func Failing[T Target](targets []T, done <-chan struct{}) []T {
+	passes := make([]bool, len(targets))
+	answers := 0
+	for i, a := range asked(targets, done) {
+		passes[i] = a.passes
+		answers++
+	}
+	if answers < len(targets) {
+		return nil
+	}
+	var failing []T
+	for i, t := range targets {
+		if !passes[i] {
+			failing = append(failing, t)
+		}
+	}
+	return failing
+}
+
 // join returns the reasons for which each of some targets is lost, or "" if one is not.
 // A target that is there twice has the same reason twice.
 func join(reasons []string) string {

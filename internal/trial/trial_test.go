@@ -275,3 +275,19 @@ func TestFirstThatIsWellIsEnough(t *testing.T) {
 		is.Equal(time.Since(began), 100*time.Millisecond)
 	})
 }
+
+func TestFailingAreThoseThatDoNotPassWhenTheyAreAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		well, ill, down := &fakeTarget{takes: time.Second}, &fakeTarget{takes: time.Minute}, &fakeTarget{}
+		ill.unwell.Store(true)
+		down.down.Store(true)
+		all := []*fakeTarget{ill, well, down}
+		is.Equal(trial.Failing(all, nil), []*fakeTarget{ill, down})
+		is.Equal(len(trial.Failing([]*fakeTarget{well}, nil)), 0)
+		is.Equal(len(trial.Failing[*fakeTarget](nil, nil)), 0)
+		done := make(chan struct{})
+		time.AfterFunc(2*time.Second, func() { close(done) })
+		is.Equal(len(trial.Failing(all, done)), 0) // half of the answers is none
+	})
+}
