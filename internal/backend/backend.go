@@ -212,7 +212,7 @@ func (b *Backend) Start(pause func(time.Duration) (time.Duration, bool), report 
 	b.following = b.shared.schedule.Follow(probe.Subject[key, *Result]{
 		Key:      b.key(),
 		Share:    b.share,
-		Report:   func(r *Result) { b.learn(r); report(r) },
+		Report:   func(r *Result) { b.followResult(r); report(r) },
 		Run:      b.prober.probe,
 		Interval: b.interval,
 		Pause:    pause,

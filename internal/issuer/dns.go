@@ -107,7 +107,7 @@ func (r *records) await(ctx context.Context, note func(what string)) error {
 		pause, silent := firstLook, 0
 		for len(record.Servers) > 0 {
 			var answered int
-			answered, missing, r.unseen = r.look(ctx, record)
+			answered, missing, r.unseen = r.askServers(ctx, record)
 			if answered > 0 && missing == "" {
 				break
 			}
@@ -130,10 +130,10 @@ func (r *records) await(ctx context.Context, note func(what string)) error {
 	return nil
 }
 
-// look asks all servers of the zone for a record. It returns how many answered, what
+// askServers asks all servers of the zone for a record. It returns how many answered, what
 // those who do not have the record have, and what was the matter with one that did not
 // answer.
-func (r *records) look(ctx context.Context, record record) (answered int, missing string, silence error) {
+func (r *records) askServers(ctx context.Context, record record) (answered int, missing string, silence error) {
 	found, errs := make([][]string, len(record.Servers)), make([]error, len(record.Servers))
 	var asking sync.WaitGroup
 	for k, server := range record.Servers {

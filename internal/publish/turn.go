@@ -28,7 +28,7 @@ func (b *Book[T]) Turn(ctx context.Context, name string, part Part) (leave func(
 	b.lines[name] = append(b.lines[name], me)
 	b.mu.Unlock()
 	for {
-		isTurn, closed, changed := b.look(name, part, me)
+		isTurn, closed, changed := b.isTurnOf(name, part, me)
 		switch {
 		case closed:
 			leave()
@@ -45,9 +45,9 @@ func (b *Book[T]) Turn(ctx context.Context, name string, part Part) (leave func(
 	}
 }
 
-// look reports whether it is the turn of me, and whether the Book is closed. The channel
+// isTurnOf reports whether it is the turn of me, and whether the Book is closed. The channel
 // is closed when that may have changed.
-func (b *Book[T]) look(name string, part Part, me *waiter) (isTurn, closed bool, changed <-chan struct{}) {
+func (b *Book[T]) isTurnOf(name string, part Part, me *waiter) (isTurn, closed bool, changed <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	isTurn = b.lines[name][0] == me
