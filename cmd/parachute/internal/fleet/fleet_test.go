@@ -495,3 +495,39 @@ func TestDeployRightAfterTheStartWaitsForTheFleet(t *testing.T) {
 		is.Equal(w.all(), "two two two two")
 	})
 }
+
+func TestMemberThatComesBeforeTheCommitHasAVote(t *testing.T) {
+	for name, tt := range map[string]struct {
+		reaches bool
+		answers string
+	}{
+		"and finds the target healthy": {true, "two two two two"},
+		"and does not reach it":        {false, "one one one one"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(is *checks.I, w *world) {
+				a, d := w.nodes["a"], w.add("d")
+				if !tt.reaches {
+					d.dial = w.allBut("two.app:80")
+				}
+				time.Sleep(time.Minute) // there is nothing to be reported any more
+				commits := 0
+				a.client.Fail(func(c kvtest.Call) kvtest.Fault {
+					if c == "commit" {
+						if commits++; commits == 2 { // after the proposal, and all votes
+							d.start()
+							return kvtest.Fault{Before: time.Second}
+						}
+					}
+					return kvtest.Fault{}
+				})
+				deployment := web("two")
+				deployment.Timeouts.Deploy = 8 * time.Second
+				err := a.deploy(deployment)
+				is.Equal(err == nil, tt.reaches)
+				is.True(err == nil || strings.Contains(err.Error(), "d refuses it: "))
+				is.Equal(w.all(), tt.answers)
+			})
+		})
+	}
+}

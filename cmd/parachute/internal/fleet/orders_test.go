@@ -18,8 +18,8 @@ import (
 )
 
 var (
-	orders = flag.Int("fleet.orders", 150, "how many random orders of changes and faults a fleet is put through")
-	seed   = flag.Uint64("fleet.seed", 0, "the first seed; 0: one by the time")
+	orders = flag.Int("fleet.orders", 20, "how many random orders of changes and faults a fleet is put through")
+	seed   = flag.Uint64("fleet.seed", 1, "the first seed; 0: one by the time")
 )
 
 // An order is a fleet that is put through random changes and faults.
