@@ -165,9 +165,8 @@ func TestCertificatesOfAServiceAreThoseOfItsHosts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		k := newKeep(t, parachute.Options{})
-		dir := t.TempDir()
-		is.NoErr(k.secure("web", parachute.TLS{Mode: parachute.TLSAutomatic, CacheDir: dir}, "www.test", "app.test"))
-		is.NoErr(k.secure("shop", parachute.TLS{Mode: parachute.TLSAutomatic, CacheDir: dir}, "shop.test"))
+		is.NoErr(k.secure("web", parachute.TLS{Mode: parachute.TLSAutomatic}, "www.test", "app.test"))
+		is.NoErr(k.secure("shop", parachute.TLS{Mode: parachute.TLSAutomatic}, "shop.test"))
 		is.NoErr(k.secure("plain", parachute.TLS{}, "plain.test"))
 		all := k.Certificates()
 		is.Equal(len(all), 3)
