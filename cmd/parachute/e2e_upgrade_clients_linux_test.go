@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -78,12 +79,16 @@ const (
 	h3Rejected = "rejected unprocessed"
 	h3Refused  = "connection refused"
 	h3Closed   = "connection closed in good order"
+	h3Reset    = "connection not known any more"
+	h3Late     = "not connected in time" // one upgrade came after another
 )
 
 func causeOf(err error) string {
 	var stream *http3.Error
 	var transport *quic.TransportError
 	var application *quic.ApplicationError
+	var reset *quic.StatelessResetError
+	var late *quic.IdleTimeoutError
 	switch {
 	case errors.As(err, &stream) && stream.ErrorCode == http3.ErrCodeRequestRejected:
 		return h3Rejected
@@ -92,6 +97,10 @@ func causeOf(err error) string {
 	case errors.As(err, &application) && application.ErrorCode == quic.ApplicationErrorCode(http3.ErrCodeNoError),
 		errors.As(err, &stream) && stream.ErrorCode == http3.ErrCodeNoError:
 		return h3Closed
+	case errors.As(err, &reset):
+		return h3Reset
+	case errors.As(err, &late):
+		return h3Late
 	}
 	return fmt.Sprintf("%T: %v", err, err)
 }
@@ -217,5 +226,29 @@ func TestClientsOfEachVersionOfHTTPAreAnsweredOverUpgrades(t *testing.T) {
 	for _, s := range sights[:4] {
 		is.Equal(s.unexpected(), map[string]int{}) // over TCP nothing fails
 	}
-	is.Equal(sights[4].unexpected(h3Rejected, h3Refused, h3Closed), map[string]int{})
+	is.Equal(sights[4].unexpected(h3Rejected, h3Refused, h3Closed, h3Reset, h3Late), map[string]int{})
+}
+
+// It would wait until the connection times out.
+func TestClientOfHTTP3IsToldThatTheProxyWasKilled(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	const host = "app1.example.com"
+	port := freePort(t)
+	env := newEnvironment(t).with(environment{"HTTPS_PORT": port})
+	first, _ := startProxy(t, asBinary, env, "--http3")
+	ca := proxytest.NewCA()
+	certFile, keyFile := ca.WritePair(t, t.TempDir(), host)
+	is.Equal(inProcess(t, env, "deploy", "web", "--target", newApp(t, "web").address, "--host", host,
+		"--tls", "--tls-certificate-path", certFile, "--tls-private-key-path", keyFile).wait(t), 0)
+	by := &http3.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool(), ServerName: host}}
+	defer by.Close()
+	ask := asking(by, "https://127.0.0.1:"+port+"/", host)
+	is.NoErr(ask())
+	is.NoErr(first.signal(syscall.SIGKILL))
+	first.wait(t)
+	startProxy(t, asBinary, env, "--http3")
+	var reset *quic.StatelessResetError
+	is.True(errors.As(ask(), &reset)) // the next process knows nothing of the connection
+	is.NoErr(ask())                   // another one
 }

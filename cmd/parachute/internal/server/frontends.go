@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 
+	"github.com/quic-go/quic-go"
+
 	"github.com/shahnk19/parachute/cmd/parachute/internal/http2"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/tcp"
 )
@@ -34,6 +36,7 @@ func (s *server) addFrontends(c Config, p parts) {
 		// The servers log errors of clients, which any client can cause.
 		errorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug),
 	}
+	b.resetKey = newResetKey(p.affinityKey)
 	b.uploads = newUploadLimiter(b.limits.Unread, p.logger)
 	handle := s.handle(s.proxy)
 	if named := c.dedicated(); len(named) > 0 {
@@ -72,6 +75,7 @@ type frontendBuilder struct {
 	limits   Limits // normalized
 	uploads  *uploadLimiter
 	errorLog *log.Logger
+	resetKey *quic.StatelessResetKey
 }
 
 // plain returns the frontend of a listener without TLS.
@@ -106,7 +110,7 @@ func (b frontendBuilder) newHTTP2(handler http.HandlerFunc) func() *http.Server 
 func (b frontendBuilder) quic(c net.PacketConn, config *tls.Config, handler http.HandlerFunc, logger *slog.Logger, free <-chan struct{}) frontend {
 	server := newQUICServer(b.uploads.countBodies(b.limits.check(handler)))
 	server.server.ConnContext = b.uploads.quicContext(b.limits.quicWindow())
-	server.server.TLSConfig = config
+	server.server.TLSConfig, server.resetKey = config, b.resetKey
 	server.server.Logger = logger
 	b.limits.applyQUIC(server.server)
 	return frontend{"http3", nil, func() error { return server.serve(c, free) }, server}

@@ -2,11 +2,14 @@ package server
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -28,8 +31,9 @@ func altSvc(port int) []string {
 type quicServer struct {
 	server   *http3.Server
 	handler  http.HandlerFunc
-	handlers atomic.Int64 // running handlers
-	active   atomic.Int64 // when a handler last returned, or a client connected; in nanoseconds of Unix time
+	resetKey *quic.StatelessResetKey // nil: no connection is reset that is not known
+	handlers atomic.Int64            // running handlers
+	active   atomic.Int64            // when a handler last returned, or a client connected; in nanoseconds of Unix time
 
 	served       chan struct{} // closed when serve has returned
 	shutdownOnce sync.Once
@@ -66,6 +70,21 @@ func (q *quicServer) leave() {
 	q.handlers.Add(-1)
 }
 
+// newResetKey returns a key made of one that outlives this process. By that, whoever reads
+// from the socket next tells clients that a connection is not there any more (RFC 9000,
+// section 10.3), which they would send to in vain until it times out: because the process
+// was killed, or what it sent last was lost. Nobody else may do that, as another machine
+// with the same secret: an attacker could have it end connections that it has not.
+func newResetKey(secret []byte) *quic.StatelessResetKey {
+	if len(secret) == 0 {
+		return nil
+	}
+	host, _ := os.Hostname()
+	mac := hmac.New(sha256.New, secret)
+	fmt.Fprintf(mac, "stateless resets of %s", host)
+	return (*quic.StatelessResetKey)(mac.Sum(nil))
+}
+
 // serve serves c, from when free is closed until the server is shut down. It does not
 // close c.
 func (q *quicServer) serve(c net.PacketConn, free <-chan struct{}) error {
@@ -75,7 +94,8 @@ func (q *quicServer) serve(c net.PacketConn, free <-chan struct{}) error {
 	case <-q.shuts:
 		return http.ErrServerClosed
 	}
-	l, err := quic.ListenEarly(c, http3.ConfigureTLSConfig(q.server.TLSConfig), q.server.QUICConfig)
+	t := &quic.Transport{Conn: c, StatelessResetKey: q.resetKey} // ends when c is closed
+	l, err := t.ListenEarly(http3.ConfigureTLSConfig(q.server.TLSConfig), q.server.QUICConfig)
 	if err != nil {
 		return err
 	}
