@@ -123,10 +123,10 @@ func TestFleetOutlivesAProxyAndItsEtcd(t *testing.T) {
 	second := newApp(t, "app-2")
 	first.deploy(t, "web", second) // without it
 	lost.start(t)
-	awaitFleet(t, first, 3)
 	answer, err := get(client(t, lost.http, nil), "http://any.example.com/")
 	is.NoErr(err)
-	is.True(strings.HasPrefix(answer, "200 app-2 ")) // it has missed two deploys
+	is.True(strings.HasPrefix(answer, "200 app-2 ")) // its first; it has missed two deploys
+	awaitFleet(t, first, 3)
 
 	store.Kill()
 	eventually(t, "a refusal", func() bool {

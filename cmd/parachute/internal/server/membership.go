@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/shahnk19/parachute"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
@@ -65,6 +66,10 @@ func (l *listeners) address() string {
 	return net.JoinHostPort(host, strconv.Itoa(at.Port))
 }
 
+// joinTimeout bounds how long the first clients wait for a proxy to become what its fleet
+// is. Without the fleet it serves what it has.
+const joinTimeout = 3 * time.Second
+
 // begin has p be a proxy of the fleet. m may be nil, as for the other methods.
 func (m *membership) begin(p *parachute.Proxy) {
 	if m == nil {
@@ -73,6 +78,16 @@ func (m *membership) begin(p *parachute.Proxy) {
 	var ctx context.Context
 	ctx, m.end = context.WithCancelCause(context.Background())
 	go m.run(ctx, p)
+}
+
+// await returns when the proxy is what its fleet is, or cannot be by now, or ctx ends.
+func (m *membership) await(ctx context.Context) {
+	if m == nil {
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	_ = m.Begin(limited) // why it is none is in the log
 }
 
 func (m *membership) run(ctx context.Context, p *parachute.Proxy) {

@@ -32,13 +32,16 @@ func (s *server) serve(ctx context.Context) (again bool, err error) {
 	if s.arrival != nil {
 		s.arrival.serving() // before anybody can ask for a change, of which it is told, too
 	}
+	s.membership.begin(s.proxy)
+	if s.arrival == nil && s.before == nil { // else clients are served already
+		s.membership.await(ctx)
+	}
 	running := len(serve)
 	ended := make(chan error, running)
 	for _, f := range serve {
 		go runFrontend(f, ended)
 	}
 
-	s.membership.begin(s.proxy)
 	if s.before == nil {
 		s.tell(systemd.Ready(s.status))
 	} else {
