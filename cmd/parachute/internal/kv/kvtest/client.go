@@ -189,32 +189,32 @@ func (c *Client) Watch(ctx context.Context, prefix string, after int64, each fun
 			}
 			continue
 		}
-		if err := pause(ctx, c.faultOf("watch").Before); err != nil {
-			return err
-		}
-		if cut, _ := c.state(); cut {
-			continue
+		if changes := e.below(prefix); len(changes) > 0 {
+			// The answers of a watch are on their way one behind the other.
+			late := e.at.Add(c.faultOf("watch").Before)
+			if err := pause(ctx, time.Until(late)); err != nil {
+				return err
+			}
+			if cut, _ := c.state(); cut {
+				continue
+			}
+			if err := each(e.revision, changes); err != nil {
+				return err
+			}
 		}
 		after = e.revision
-		if err := c.pass(e, prefix, each); err != nil {
-			return err
-		}
 	}
 }
 
-// pass gives each what it asked for of e, if there is something.
-func (c *Client) pass(e event, prefix string, each func(int64, []kv.Change) error) error {
-	var changes []kv.Change
+// below returns what e changes of what is below prefix.
+func (e event) below(prefix string) (changes []kv.Change) {
 	for _, change := range e.changes {
 		if strings.HasPrefix(change.Key, prefix) {
 			change.Value = bytes.Clone(change.Value)
 			changes = append(changes, change)
 		}
 	}
-	if len(changes) == 0 {
-		return nil
-	}
-	return each(e.revision, changes)
+	return changes
 }
 
 func await(ctx context.Context, what <-chan struct{}) error {

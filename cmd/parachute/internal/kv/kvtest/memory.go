@@ -34,6 +34,7 @@ type Memory struct {
 // An event is what one revision changed.
 type event struct {
 	revision int64
+	at       time.Time
 	changes  []kv.Change
 }
 
@@ -252,7 +253,7 @@ func (m *Memory) applyLocked(writes []kv.Write) {
 		return
 	}
 	m.revision = next
-	m.log = append(m.log, event{next, changes})
+	m.log = append(m.log, event{next, time.Now(), changes})
 	m.wakeLocked()
 }
 
