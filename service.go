@@ -388,17 +388,10 @@ func (p *Proxy) await(ctx context.Context, v *version, m *monitor) error {
 			return err
 		}
 	}
-	var err error
-	if d.TLS.Wait {
-		var host string
-		if host, err = v.certificates.AwaitEach(limited); err != nil {
-			err = faultf(ErrNoCertificate, "no certificate for %s: %v", host, err)
-		}
-	}
-	if err != nil && ctx.Err() != nil {
+	switch err := v.awaitCertificates(limited); {
+	case err != nil && ctx.Err() != nil:
 		return interrupted.Error(ctx, err, ErrSuperseded, ErrClosed)
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	return p.agree(ctx, d, v.status.Generation, v.targets(), m)

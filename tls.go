@@ -511,6 +511,18 @@ func (s *spec) readPair(read func(certFile, keyFile string, hosts ...string) (*k
 	return invalid(err)
 }
 
+// awaitCertificates returns nil when v's hosts have certificates, each one, or at once where
+// its Deployment does not ask for that. It returns ErrNoCertificate when ctx ends before.
+func (v *version) awaitCertificates(ctx context.Context) error {
+	if !v.status.Deployment.TLS.Wait {
+		return nil
+	}
+	if host, err := v.certificates.AwaitEach(ctx); err != nil {
+		return faultf(ErrNoCertificate, "no certificate for %s: %v", host, err)
+	}
+	return nil
+}
+
 // allCertificates returns those of v's hosts, and of what it may return to. v may be
 // nil.
 func (v *version) allCertificates() (all []*certificate.Set) {
