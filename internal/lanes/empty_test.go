@@ -3,6 +3,8 @@ package lanes_test
 import (
 	"context"
 	"math"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,11 +18,13 @@ import (
 // A relay has one lane at a time to the same target, in which requests that are cut leave.
 type relay struct {
 	t       *target
-	now     *lane
-	before  set
 	streams time.Duration
-	inside  map[*lane][]*gate.Passage
-	cuts    int64
+
+	mu     sync.Mutex // guards what follows
+	now    *lane
+	before set
+	inside map[*lane][]*gate.Passage
+	cuts   int64
 }
 
 func newRelay(streams time.Duration) *relay {
@@ -31,17 +35,11 @@ func newRelay(streams time.Duration) *relay {
 
 // replace takes another lane, and returns those before that somebody may be inside of.
 func (r *relay) replace() []lanes.Replaced[*target] {
-	var next *lane
-	next = lanes.New(r.t, exchanges{func() (cut int64) {
-		for _, p := range r.inside[next] {
-			p.Leave()
-			cut++
-		}
-		r.inside[next] = nil
-		r.cuts += cut
-		return cut
-	}})
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	previous := r.now
+	var next *lane
+	next = lanes.New(r.t, exchanges{func() int64 { return r.cut(next) }})
 	r.now = next
 	if previous == nil {
 		return nil
@@ -50,14 +48,50 @@ func (r *relay) replace() []lanes.Replaced[*target] {
 	return []lanes.Replaced[*target]{{Lanes: r.before.Undrained(), Streams: r.streams}}
 }
 
-func (r *relay) all() set { return append(set{r.now}, r.before...) }
+// cut has those inside l leave that can be cut.
+func (r *relay) cut(l *lane) (cut int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.inside[l] {
+		p.Leave()
+		cut++
+	}
+	delete(r.inside, l)
+	r.cuts += cut
+	return cut
+}
 
-// enter has a request enter the present lane.
+func (r *relay) all() set {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append(set{r.now}, r.before...)
+}
+
+// enter has a request enter the present lane, which can be cut.
 func (r *relay) enter(is *is.I) *gate.Passage {
 	is.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	p := enter(is, r.now, 1)[0]
 	r.inside[r.now] = append(r.inside[r.now], p)
 	return p
+}
+
+// leave has a request leave by itself.
+func (r *relay) leave(p *gate.Passage) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for l, inside := range r.inside {
+		r.inside[l] = slices.DeleteFunc(inside, func(other *gate.Passage) bool { return other == p })
+	}
+	p.Leave()
+}
+
+// leaveBehind adds a lane that nothing takes the place of.
+func (r *relay) leaveBehind(l *lane) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.before = append(r.before, l)
 }
 
 func closed() <-chan struct{} {
@@ -73,8 +107,8 @@ func TestEmptyReturnsWhenTheLastHasLeftThoughNewOnesCame(t *testing.T) {
 		first := r.enter(is)
 		time.AfterFunc(time.Second, func() {
 			second := r.enter(is) // by the lane that has taken the place of the first one
-			time.AfterFunc(2*time.Second, second.Leave)
-			first.Leave()
+			time.AfterFunc(2*time.Second, func() { r.leave(second) })
+			r.leave(first)
 		})
 		began := time.Now()
 		is.NoErr(lanes.Empty(t.Context(), closed(), math.MaxInt64, r.replace, r.all))
@@ -89,11 +123,11 @@ func TestEmptyDrainsWhatWasLeftBehindMeanwhile(t *testing.T) {
 		r := newRelay(-1)
 		first, stray := r.enter(is), newLane(newTarget("b"))
 		time.AfterFunc(time.Second, func() {
-			r.before = append(r.before, stray) // by another change
-			inside := enter(is, stray, 2)      // a request and a stream
+			r.leaveBehind(stray)          // by another change
+			inside := enter(is, stray, 2) // a request and a stream
 			inside[0].BecomeStream(closing{inside[0]})
 			time.AfterFunc(5*time.Second, inside[1].Leave)
-			first.Leave()
+			r.leave(first)
 		})
 		began := time.Now()
 		is.NoErr(lanes.Empty(t.Context(), closed(), math.MaxInt64, r.replace, r.all))
@@ -120,8 +154,7 @@ func TestEmptyCutsRequestsAfterTheLimitOfAllRounds(t *testing.T) {
 		first := r.enter(is)
 		time.AfterFunc(6*time.Second, func() {
 			r.enter(is) // and never leaves by itself
-			r.inside[r.before[0]] = nil
-			first.Leave()
+			r.leave(first)
 		})
 		began := time.Now()
 		is.NoErr(lanes.Empty(t.Context(), closed(), 10*time.Second, r.replace, r.all))
