@@ -31,7 +31,7 @@ func notUsedUp() map[string]string {
 			control.maxLogFollowers control.outcomeTimeout control.readHeaderTimeout control.bodyTimeout control.writeTimeout control.idleTimeout
 			control.maxHeaderBytes control.lockTimeout control.maxRoom metrics.maxAttempted`,
 		"what a bake compares with, and how long a step of a canary takes, which whoever deploys says": "bake.MaxSlowdown bake.MinRequests parachute.Step",
-		"what another process of the proxy uses":                                                       "handover.ReadyTimeout handover.maxMessage control.successionTimeout control.maxAttempts server.allTimeout",
+		"what another process of the proxy uses":                                                       "handover.ReadyTimeout handover.maxMessage control.successionTimeout control.maxAttempts server.allTimeout server.joinTimeout",
 		"memory for the next request, which is taken from no one": `accesslog.maxPooled forward.maxPooledHeader pages.maxPooled http1.maxKeptFields http1.maxSpare
 			upstream.maxKept http1.maxGap`,
 		"how large a piece is": "socket.maxCallSize http1.maxPipes",

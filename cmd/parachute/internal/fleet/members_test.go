@@ -1,0 +1,101 @@
+package fleet_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	checks "github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/cmd/parachute/internal/kv/kvtest"
+)
+
+func TestMemberThatLeavesHasNothingLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := checks.New(t)
+		w := newWorld(t, "a", "b", "c")
+		w.slow("one", 30*time.Second)
+		w.app("two")
+		is.NoErr(w.nodes["a"].deploy(web("one")))
+		go w.ask("c", "any.test")
+		synctest.Wait()
+		ended := make(chan error, 1)
+		go func() { ended <- w.nodes["a"].deploy(web("two")) }()
+		time.Sleep(time.Second)
+		w.nodes["c"].leave()
+		is.NoErr(<-ended)
+		is.Equal(w.members(), []string{"a", "b", "c/left"})
+		w.nodes["c"].start()
+		w.await("c is back")
+		is.Equal(w.all(), "two two two")
+		is.NoErr(w.nodes["c"].deploy(web("two")))
+	})
+}
+
+func TestMemberThatIsAdoptedIsTheSameToTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := checks.New(t)
+		w := newWorld(t, "a", "b")
+		w.app("one")
+		w.app("sick").SetHealth(503)
+		w.app("two")
+		is.NoErr(w.nodes["a"].deploy(web("one")))
+		b := w.nodes["b"]
+		b.handOver()
+		d := web("two") // while neither is there
+		ended := make(chan error, 1)
+		go func() { ended <- w.nodes["a"].deploy(d) }()
+		time.Sleep(3 * time.Second)
+		is.Equal(len(ended), 0) // it waits for b
+		b.start()
+		is.NoErr(<-ended)
+		is.Equal(w.all(), "two two")
+		is.True(b.member.Ready() == nil)
+	})
+}
+
+func TestMembersAreListedWithWhatTheyHaveYetToDo(t *testing.T) {
+	inWorld(t, func(is *checks.I, w *world) {
+		w.add("d").dial = w.allBut("one.app:80")
+		w.nodes["d"].start()
+		w.await("d is ready")
+		time.Sleep(25 * time.Second)
+		tell := func() (all []string) {
+			members, err := w.nodes["a"].member.Members(w.t.Context())
+			is.NoErr(err)
+			for _, m := range members {
+				all = append(all, fmt.Sprint(m.Name, " ", m.Address, " ", m.Version, " ", m.Self, " ", m.Services, " ", m.Unhealthy, " ", m.Behind))
+			}
+			return all
+		}
+		is.Equal(tell(), []string{"a a.test:80 1.2.3 true 1 [] 0", "b b.test:80 1.2.3 false 1 [] 0", "c c.test:80 1.2.3 false 1 [] 0", "d d.test:80 1.2.3 false 1 [web] 0"})
+		w.nodes["c"].client.Fail(func(call kvtest.Call) kvtest.Fault {
+			if call == "watch" {
+				return kvtest.Fault{Before: 1500 * time.Millisecond}
+			}
+			return kvtest.Fault{}
+		})
+		go w.nodes["a"].deploy(web("two"))
+		time.Sleep(2 * time.Second)
+		is.Equal(tell()[2], "c c.test:80 1.2.3 false 1 [] 1")
+		time.Sleep(25 * time.Second)
+		is.Equal(tell()[2], "c c.test:80 1.2.3 false 1 [] 0")
+	})
+}
+
+func TestSecondProxyOfOneNameIsRefused(t *testing.T) {
+	inWorld(t, func(is *checks.I, w *world) {
+		twin := w.add("twin")
+		twin.named = "a"
+		twin.start()
+		time.Sleep(time.Minute)
+		err := twin.member.Ready()
+		is.True(err != nil)
+		is.True(strings.Contains(err.Error(), "there is a proxy a in the fleet, at a.test:80"))
+		is.True(w.nodes["a"].member.Ready() == nil)
+		w.nodes["a"].leave()
+		w.await("the name is free")
+	})
+}
