@@ -214,6 +214,26 @@ func TestClosedConnectionTouchesNobodyElses(t *testing.T) {
 	}
 }
 
+func TestDescriptorIsClosedWhenNobodyUsesIt(t *testing.T) {
+	is := is.New(t)
+	l := listenOn(t, "127.0.0.1:0")
+	_, a := dialAndAccept(t, l, "tcp", l.Addr().String())
+	raw, _ := a.SyscallConn()
+	closed := make(chan error, 1)
+	is.NoErr(raw.Read(func(fd uintptr) bool {
+		go func() { closed <- a.Close() }()
+		select {
+		case err := <-closed:
+			t.Error("closed while it is used: ", err)
+		case <-time.After(20 * time.Millisecond):
+		}
+		_, err := syscall.Getpeername(int(fd))
+		is.NoErr(err)
+		return true
+	}))
+	is.NoErr(<-closed)
+}
+
 // What arrives while the poller is being told is not lost.
 func TestWhatArrivesWhileThePollerIsToldIsRead(t *testing.T) {
 	l := listenOn(t, "127.0.0.1:0")

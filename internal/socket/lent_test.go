@@ -85,3 +85,28 @@ func TestReadOfWhatIsNoSocketHasItsBufferAtOnce(t *testing.T) {
 	is.Equal(err, io.EOF)
 	is.Equal(*l, lender{l.p, 2, 1})
 }
+
+func TestAwaitLeavesWhatIsThere(t *testing.T) {
+	overEach(t, func(t *testing.T, accepted acceptFunc) {
+		is := is.New(t)
+		nc, client := accepted(t)
+		conn := nc.(*socket.Conn)
+		for _, deadline := range []time.Time{soon(), soon()} {
+			is.NoErr(conn.SetReadDeadline(deadline))
+			is.True(errors.Is(conn.Await(), os.ErrDeadlineExceeded))
+		}
+		is.NoErr(conn.SetReadDeadline(time.Time{}))
+		awaited := make(chan error, 1)
+		go func() { awaited <- conn.Await() }()
+		_, err := client.Write([]byte("x"))
+		is.NoErr(err)
+		is.NoErr(<-awaited)
+		is.NoErr(conn.Await())
+		p := make([]byte, 2)
+		n, err := conn.Read(p)
+		is.NoErr(err)
+		is.Equal(string(p[:n]), "x")
+		is.NoErr(conn.Close())
+		is.True(errors.Is(conn.Await(), net.ErrClosed))
+	})
+}
