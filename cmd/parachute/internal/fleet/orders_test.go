@@ -34,7 +34,6 @@ type order struct {
 	refused  map[string]bool // apps whose deploy was refused for good
 	returned map[string]bool // apps whose deploy has come to its end
 	failures []string
-	over     bool
 	answered int
 }
 
