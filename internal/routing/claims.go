@@ -84,6 +84,21 @@ func (o Owners) Free(service string, w Wants) (free []hostname.Claim, first *Con
 // Conflict returns why a service cannot have what w wants beside what t's other services
 // have and what pending yields, by the names of services; or nil if it can.
 func (t *Table[V]) Conflict(service string, w Wants, pending iter.Seq2[string, Wants]) *Conflict {
+	return firstConflict(service, w, t.wantsOn, pending)
+}
+
+// wantsOn returns what the services want that answer on a host.
+func (t *Table[V]) wantsOn(host string) iter.Seq2[string, *Wants] {
+	return func(yield func(string, *Wants) bool) {
+		if s := t.sites.Get(host); s != nil {
+			s.wants(yield)
+		}
+	}
+}
+
+// firstConflict returns why a service cannot have what w wants beside what others want on
+// each of its hosts, and what pending yields; or nil if it can.
+func firstConflict(service string, w Wants, others func(host string) iter.Seq2[string, *Wants], pending iter.Seq2[string, Wants]) *Conflict {
 	reserved := func(yield func(string, *Wants) bool) {
 		for name, w := range pending {
 			if !yield(name, &w) {
@@ -92,10 +107,8 @@ func (t *Table[V]) Conflict(service string, w Wants, pending iter.Seq2[string, W
 		}
 	}
 	for _, c := range w.Claims {
-		if s := t.sites.Get(c.Host); s != nil {
-			if conflict := conflictOf(c, s.wants, service, w.Policy); conflict != nil {
-				return conflict
-			}
+		if conflict := conflictOf(c, others(c.Host), service, w.Policy); conflict != nil {
+			return conflict
 		}
 		if conflict := conflictOf(c, reserved, service, w.Policy); conflict != nil {
 			return conflict
@@ -106,18 +119,29 @@ func (t *Table[V]) Conflict(service string, w Wants, pending iter.Seq2[string, W
 
 // Conflicts yields, by the names of their services, why what changes have them want
 // cannot be had by all of them together, beside t's other services and what pending
-// yields for these. Where changes have nil, the service wants nothing any more.
+// yields for these. Where changes have nil, the service wants nothing any more. Only the
+// hosts are looked at that changes are about.
 func (t *Table[V]) Conflicts(changes map[string]*Wants, pending iter.Seq2[string, Wants]) iter.Seq2[string, *Conflict] {
-	wanted := make(map[string]*Wants, len(t.services))
-	for service, v := range t.services {
-		wanted[service] = v.Wanted()
-	}
-	for service, w := range changes {
-		if wanted[service] = w; w == nil {
-			delete(wanted, service)
+	names, changed := slices.Sorted(maps.Keys(changes)), make(Owners)
+	for _, service := range names {
+		if w := changes[service]; w != nil {
+			changed.Add(service, w)
 		}
 	}
-	together := New(wanted)
+	together := func(host string) iter.Seq2[string, *Wants] {
+		return func(yield func(string, *Wants) bool) {
+			for service, w := range t.wantsOn(host) {
+				if _, isChanged := changes[service]; !isChanged && !yield(service, w) {
+					return
+				}
+			}
+			for _, o := range changed[host] {
+				if !yield(o.service, o.wants) {
+					return
+				}
+			}
+		}
+	}
 	others := func(yield func(string, Wants) bool) {
 		for service, w := range pending {
 			if _, isChanged := changes[service]; !isChanged && !yield(service, w) { // else the change ends, or is replaced
@@ -126,12 +150,12 @@ func (t *Table[V]) Conflicts(changes map[string]*Wants, pending iter.Seq2[string
 		}
 	}
 	return func(yield func(string, *Conflict) bool) {
-		for _, service := range slices.Sorted(maps.Keys(changes)) {
+		for _, service := range names {
 			w := changes[service]
 			if w == nil {
 				continue
 			}
-			if c := together.Conflict(service, *w, others); c != nil && !yield(service, c) {
+			if c := firstConflict(service, *w, together, others); c != nil && !yield(service, c) {
 				return
 			}
 		}
