@@ -353,6 +353,7 @@ func TestNextProxyAnswersTheChallengesOfTheOldOne(t *testing.T) {
 				is.NoErr(next.Restore(k.Services()))
 				k.net.Serve(t, "next.test:80", next).SetHealth(0)
 				k.net.ServeTLS(t, "next.test:443", next.TLSConfig(), next).SetHealth(0)
+				synctest.Wait()
 				is.Equal(k.Certificates()[0].Issuer, "") // it is being ordered
 				k.FinishOrders()
 				is.True(k.Certificates()[0].Issuer != "")
