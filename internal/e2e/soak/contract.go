@@ -76,6 +76,9 @@ var contract = []clause{
 	{"deploy not decided, or taken back: target died", "docs/deploying.md#when-a-target-fails-after-the-switch", targetDying, isDoubt, 0},
 	{"deploy not decided, or taken back: target restarted", "docs/deploying.md#when-a-target-fails-after-the-switch", targetRestart, isDoubt, 0},
 	{"deploy not decided, or taken back: target frozen", "docs/deploying.md#when-a-target-fails-after-the-switch", targetFrozen, isDoubt, 0},
+	{"certificate of the deploy does not fit: half replaced", "docs/tls.md#certificates-from-files", rotated, func(f *failure, _ *disturbance) bool {
+		return isCommand(f, nil) && strings.Contains(f.err.Error(), "does not fit the certificate")
+	}, 0},
 	{"change not written: disk full", "docs/how-a-deploy-works.md#what-is-promised", diskFull, isCommand, 0},
 	{"target of the deploy not found: name server away", "docs/deploying.md#when-a-deploy-fails", nameServerAway, isCommand, 0},
 
