@@ -131,8 +131,11 @@ func (s *sight) unexpected(expected ...string) map[string]int {
 }
 
 // asking returns an attempt by a client, which has to be answered by the app. It is one that
-// no client makes again by itself.
+// no client makes again by itself, but for one of HTTP/2 that has not begun with it when it
+// learns of GOAWAY: that needs the body anew.
 func asking(by http.RoundTripper, url, host string) func() error {
+	t, ok := by.(*http.Transport)
+	isTwo := ok && t.Protocols.HTTP2()
 	return func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
@@ -140,7 +143,9 @@ func asking(by http.RoundTripper, url, host string) func() error {
 		if err != nil {
 			return err
 		}
-		r.Host, r.GetBody = host, nil
+		if r.Host = host; !isTwo {
+			r.GetBody = nil
+		}
 		resp, err := by.RoundTrip(r)
 		if err != nil {
 			return err
