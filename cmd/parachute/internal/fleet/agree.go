@@ -179,31 +179,23 @@ func (e *undecided) Unwrap() error { return parachute.ErrUndecided }
 // replaced, if it was made. Tell is called with the name of each that has. If a member was
 // lost, or cannot be asked, the error is parachute.ErrUndecided.
 func (m *Member) Settle(ctx context.Context, service string, failed error, tell func(member string)) error {
-	m.mu.Lock()
-	c, b := m.committed[service], m.agreed[service]
-	delete(m.agreed, service)
-	isFirst := c != nil && !c.isSettling
-	if isFirst {
-		c.isSettling = true
-	}
-	m.mu.Unlock()
-	if b != nil {
-		m.withdraw(ctx, b)
-	}
-	switch {
-	case c == nil || failed != nil && !errors.Is(failed, parachute.ErrTakenBack):
+	if failed != nil && !errors.Is(failed, parachute.ErrTakenBack) {
 		return nil
-	case !isFirst: // one that was asked for at the same time waits for the same
-		select {
-		case <-c.settled:
-			return c.err
-		case <-ctx.Done():
-			return ctx.Err()
-		}
 	}
-	defer close(c.settled)
-	c.err = m.awaitDrains(ctx, service, c, tell)
-	return c.err
+	m.mu.Lock()
+	c := m.committed[service]
+	isOver := c == nil || c.isSettled
+	m.mu.Unlock()
+	if isOver {
+		return nil
+	}
+	err := m.awaitDrains(ctx, service, c, tell)
+	if ctx.Err() == nil { // else others may wait for it
+		m.mu.Lock()
+		c.isSettled = true
+		m.mu.Unlock()
+	}
+	return err
 }
 
 // awaitDrains returns when every member has drained what c has replaced.
@@ -211,13 +203,13 @@ func (m *Member) awaitDrains(ctx context.Context, service string, c *commit, tel
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer m.watchSession(ctx, func() { cancel(kv.ErrUnreachable) })()
-	told, left := map[string]bool{m.Name: true}, []string(nil)
+	told, gone, left := map[string]bool{m.Name: true}, maps.Clone(c.lost), []string(nil)
 	err := m.observe(ctx, []string{reportsBelow, membersBelow}, func(v *view) (bool, error) {
 		now, said := electors(v.below(membersBelow), 0), v.below(reportsBelow)
 		left = nil
 		for _, name := range slices.Sorted(maps.Keys(c.members)) {
 			switch {
-			case told[name], c.lost[name]:
+			case told[name], gone[name]:
 			case hasDrained(said[name], service, c.revision):
 				told[name] = true
 				tell(name)
@@ -226,12 +218,12 @@ func (m *Member) awaitDrains(ctx context.Context, service string, c *commit, tel
 			case now.left[name] == c.members[name]:
 				told[name] = true
 			default:
-				c.lost[name] = true
+				gone[name] = true
 			}
 		}
 		return len(left) == 0, nil
 	})
-	lost := slices.Sorted(maps.Keys(c.lost))
+	lost := slices.Sorted(maps.Keys(gone))
 	switch {
 	case err != nil:
 		return &undecided{fmt.Sprintf("it was made, but whether %s has drained is not known (%v): do not stop the old targets", strings.Join(slices.Concat(left, lost), ", "), err)}

@@ -18,9 +18,7 @@ type commit struct {
 	removed  bool
 	electorate
 
-	isSettling bool          // somebody waits for its drains; guarded by Member.mu
-	settled    chan struct{} // closed when err says how these have ended
-	err        error
+	isSettled bool // it is known whether all have drained; guarded by Member.mu
 }
 
 // A change is what one call of Commit is about.
@@ -71,7 +69,7 @@ func (m *Member) Commit(d parachute.Delta) error {
 	m.mu.Lock()
 	for name, status := range c.records {
 		m.applied[name] = revision
-		m.committed[name] = &commit{revision: revision, removed: status == nil, electorate: c.electorate, settled: make(chan struct{})}
+		m.committed[name] = &commit{revision: revision, removed: status == nil, electorate: c.electorate}
 		if m.records[name].modified < revision {
 			m.records[name] = record{ID: c.id, By: m.Name, Removed: status == nil, Status: status, modified: revision}
 		}

@@ -443,3 +443,16 @@ func TestMemberThatComesBeforeTheCommitHasAVote(t *testing.T) {
 		})
 	}
 }
+
+func TestChangeThatWasNotMadeKeepsNoOtherFromWaiting(t *testing.T) {
+	inWorld(t, func(is *checks.I, w *world) {
+		a := w.nodes["a"]
+		is.NoErr(a.proxy.Deploy(w.t.Context(), web("two")))
+		is.NoErr(a.member.Settle(w.t.Context(), "web", parachute.ErrSuperseded, nil)) // of an older one
+		var told []string
+		is.NoErr(a.member.Settle(w.t.Context(), "web", nil, func(member string) { told = append(told, member) }))
+		is.Equal(told, []string{"b", "c"})
+		w.nodes["c"].kill()
+		is.NoErr(a.member.Settle(w.t.Context(), "web", nil, nil)) // what has drained has drained
+	})
+}
