@@ -74,7 +74,7 @@ func TestIdleServiceAllocatesLittle(t *testing.T) {
 					HealthCheck: HealthCheck{Interval: time.Hour}, Timeouts: Timeouts{Deploy: 5 * time.Second},
 				}))
 			}
-			const services = 500
+			const services = 2000
 			deploy(0)
 			before := inUse()
 			for i := range services {

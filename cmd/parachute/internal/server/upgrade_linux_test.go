@@ -101,7 +101,7 @@ func TestProcessByWhichAHealthyServiceWouldBeUnhealthyDoesNotTakeOver(t *testing
 	is.NoErr(err)
 	app.sick.Store(true) // nobody has noticed yet
 	next := takingOver(c)
-	next.ReadyTimeout = 600 * time.Millisecond
+	next.ReadyTimeout = 3 * time.Second
 	err = server.Run(t.Context(), next)
 	is.True(err != nil)
 	is.True(strings.Contains(err.Error(), "web would be unhealthy: "+app.address+" GET /up answered 503"))
