@@ -829,7 +829,7 @@ func (p *Proxy) restore(status Status, others map[string]*version, owners routin
 		return v, missing
 	}
 	v, err = p.restoreRollout(v, *status.Rollout, nil)
-	return v, errors.Join(missing, err)
+	return v, verbose.Join(missing, err)
 }
 
 // restoreRollout returns v with r, whose targets are those of second or, if that is nil,

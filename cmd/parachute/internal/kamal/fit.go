@@ -299,13 +299,22 @@ func (f *fitting) withTLSOnDemand(s parachute.Status, t parachute.TLS, with func
 }
 
 // cause returns the error that says what cannot be, which is the last but the sentinel
-// that it wraps: those around it tell of the service and its rollout.
+// that it wraps: those around it tell of the service and its rollout. Of several, it is
+// the first.
 func cause(err error) error {
 	for {
-		inner := errors.Unwrap(err)
-		if inner == nil || errors.Unwrap(inner) == nil {
+		inner := firstOf(err)
+		if inner == nil || firstOf(inner) == nil {
 			return err
 		}
 		err = inner
 	}
+}
+
+// firstOf returns the error that err wraps, or the first one if there are several.
+func firstOf(err error) error {
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		return several.Unwrap()[0]
+	}
+	return errors.Unwrap(err)
 }
