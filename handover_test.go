@@ -381,8 +381,13 @@ func TestTakeBackCutsNothingInThePredecessor(t *testing.T) {
 			deployed <- next.Deploy(context.Background(), parachute.Deployment{Service: "web", Targets: []string{"bad.test:80"}})
 		}()
 		time.Sleep(time.Second)
+		changes := h.Services()[0].Live.Changes // whoever asks h does not see what next waits for
+		is.Equal(len(changes), 1)
+		is.Equal(changes[0].Kind, parachute.EventDraining)
+		is.Equal(changes[0].Requests, int64(1))
 		bad.Stop()
 		is.Equal(<-running, "200 web")
 		is.True(errors.Is(<-deployed, parachute.ErrTakenBack))
+		is.Equal(len(h.Services()[0].Live.Changes), 0)
 	})
 }

@@ -379,7 +379,7 @@ func (p *Proxy) Promote(ctx context.Context, service string) error {
 // version.
 func (p *Proxy) Services() []Status {
 	table := p.router.routes.Load()
-	changes := p.router.changesUnderWay()
+	changes := p.changesUnderWay()
 	var all []Status
 	for _, name := range slices.Sorted(maps.Keys(table.Services())) {
 		all = append(all, p.present(table.Services()[name], changes))
@@ -394,7 +394,7 @@ func (p *Proxy) Service(name string) (Status, error) {
 	if v == nil {
 		return Status{}, describe("look at", name, ErrNotFound)
 	}
-	return p.present(v, p.router.changesUnderWay()), nil
+	return p.present(v, p.changesUnderWay()), nil
 }
 
 // Probe returns nil once the targets of d are healthy, as Deploy waits for, or why d cannot

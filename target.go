@@ -316,7 +316,7 @@ type Live struct {
 // still under way.
 type Change struct {
 	Kind       EventKind `json:"kind"`               // EventDeploying: targets, or certificates, are waited for; EventDraining: requests and streams are
-	Generation uint64    `json:"generation"`         // of the deploy or removal that it belongs to, as in its events
+	Generation uint64    `json:"generation"`         // of the deploy or removal that it belongs to, as in its events; 0: that Follow has told of
 	Release    string    `json:"release,omitempty"`  // of the deploy
 	By         string    `json:"by,omitempty"`       // likewise
 	Since      time.Time `json:"since"`              // when it began
@@ -337,9 +337,12 @@ type phase struct {
 }
 
 // changesUnderWay returns what goes on, by service, the oldest first.
-func (r *router) changesUnderWay() map[string][]Change {
+func (p *Proxy) changesUnderWay() map[string][]Change {
 	all := make(map[string][]Change)
-	for _, ph := range r.underWay.All() {
+	for _, l := range p.remainders.Left() {
+		all[l.Service] = append(all[l.Service], Change{Kind: EventDraining, Since: l.Since, Requests: l.Requests, Streams: l.Streams})
+	}
+	for _, ph := range p.router.underWay.All() {
 		c := ph.change
 		c.Requests, c.Streams = ph.lanes.Inside()
 		all[ph.service] = append(all[ph.service], c)

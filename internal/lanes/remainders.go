@@ -3,6 +3,7 @@ package lanes
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/shahnk19/parachute/internal/gate"
 )
@@ -24,6 +25,7 @@ type Remainders[T Closer] struct {
 
 type remainder[T Closer] struct {
 	service  string
+	since    time.Time
 	lanes    Set[T]
 	targets  []T
 	draining bool
@@ -32,7 +34,7 @@ type remainder[T Closer] struct {
 // Add adds what a change of a service has left behind to what the next Drain of that
 // service waits for. After Close, it closes the targets.
 func (r *Remainders[T]) Add(service string, lanes Set[T], targets []T) {
-	if !r.add(&remainder[T]{service: service, lanes: lanes, targets: targets}) {
+	if !r.add(&remainder[T]{service: service, since: time.Now(), lanes: lanes, targets: targets}) {
 		closeAll(targets)
 	}
 }
@@ -110,6 +112,25 @@ func (r *Remainders[T]) Lanes() (lanes Set[T]) {
 		lanes = append(lanes, left.lanes...)
 	}
 	return lanes
+}
+
+// Left is what a change of a service has left behind.
+type Left struct {
+	Service           string
+	Since             time.Time // when it was added
+	Requests, Streams int64     // that are inside of its lanes
+}
+
+// Left returns what somebody is inside of, the oldest first.
+func (r *Remainders[T]) Left() (all []Left) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, left := range r.all {
+		if requests, streams := left.lanes.Inside(); requests+streams > 0 {
+			all = append(all, Left{left.service, left.since, requests, streams})
+		}
+	}
+	return all
 }
 
 // Close closes all targets, which cuts off what is inside.

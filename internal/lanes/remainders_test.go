@@ -45,7 +45,10 @@ func TestRemaindersOfAServiceAreDrainedAndThenClosed(t *testing.T) {
 		}()
 		synctest.Wait()
 		is.Equal(len(r.Lanes()), 3) // those that are waited for, too
+		begun := time.Now()
+		is.Equal(r.Left(), []lanes.Left{{"web", begun, 1, 0}, {"web", begun, 1, 0}, {"api", begun, 1, 0}})
 		inA.Leave()
+		is.Equal(len(r.Left()), 2) // of a, nobody is inside
 		synctest.Wait()
 		is.Equal(*a.closes+*b.closes, 0) // b's is still inside
 		inB.Leave()

@@ -135,11 +135,12 @@ func (ch *change) findEnd(ctx context.Context, c *Client, lost error) (Result, e
 	}
 }
 
-// isUnderWay reports whether the change has not ended.
+// isUnderWay reports whether the change has not ended, or what a change without a number
+// has left behind, which may be this one.
 func (ch *change) isUnderWay(services []parachute.Status) bool {
 	for _, s := range services {
 		if s.Service == ch.service && s.Live != nil &&
-			slices.ContainsFunc(s.Live.Changes, func(c parachute.Change) bool { return c.Generation == ch.result.Generation }) {
+			slices.ContainsFunc(s.Live.Changes, func(c parachute.Change) bool { return c.Generation == ch.result.Generation || c.Generation == 0 }) {
 			return true
 		}
 	}
