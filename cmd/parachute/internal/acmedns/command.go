@@ -1,7 +1,6 @@
 package acmedns
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,11 +18,6 @@ const (
 	// its end a process that it has left behind is listened to.
 	commandTimeout = time.Minute
 	pipeTimeout    = time.Second
-
-	// maxLines is how many lines of its output are logged, and maxLine how many bytes of
-	// each.
-	maxLines = 100
-	maxLine  = 1024
 )
 
 // CheckCommand returns why path cannot be called to set records, or nil.
@@ -86,34 +80,4 @@ func environment() []string {
 		}
 	}
 	return rest
-}
-
-// lines logs what is written, by lines.
-type lines struct {
-	log  func(line string)
-	rest []byte // of the last line, until it ends
-	n    int    // how many were logged
-	last string // of them
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	for line := range bytes.Lines(p) {
-		l.rest = append(l.rest, line[:min(len(line), maxLine)]...)
-		if line[len(line)-1] == '\n' || len(l.rest) >= maxLine {
-			l.end()
-		}
-	}
-	return len(p), nil
-}
-
-// end logs what there is of a line.
-func (l *lines) end() {
-	line := strings.TrimSpace(strings.ToValidUTF8(string(l.rest), "\uFFFD"))
-	l.rest = l.rest[:0]
-	if line == "" || l.n == maxLines {
-		return
-	}
-	l.n++
-	l.last = line
-	l.log(line)
 }
