@@ -496,7 +496,7 @@ func (t *onTrial) takeBack(reason string) bool {
 	if t.ofMain {
 		wanted, why.Restores = t.previous.wants, t.previous.status.Generation
 	}
-	res, ctx, err := p.router.reserve(context.Background(), t.about.Service, partNone, wanted)
+	res, ctx, err := p.router.changes.Reserve(context.Background(), t.about.Service, partNone, wanted)
 	if err != nil {
 		return false
 	}

@@ -45,15 +45,12 @@ func newTable(services map[string]*version, removed history.Removals, keepHistor
 
 // A router has the newest table, and orders the changes that replace it.
 type router struct {
-	changes  *publish.Book[wants]
+	changes  *registry.Book[*version, Status]
 	routes   *publish.Publisher[table, version, wants]
 	underWay underway.Register[phase]
 }
 
 func newRouter(o *Options) *router {
-	superseded := func(by uint64) error {
-		return faultf(ErrSuperseded, "superseded by generation %d of the service, which was asked for later", by)
-	}
 	tables := publish.Snapshots[table, version]{
 		Versions: func(t *table) map[string]*version { return t.Services() },
 		Next: func(t *table, changes map[string]*version) *table {
@@ -70,8 +67,10 @@ func newRouter(o *Options) *router {
 	if follow := o.Predecessor.Follow; follow != nil {
 		tables.Published = func(service string, v *version) { follow(service, v.copyStatus()) }
 	}
-	changes := publish.NewBook[wants](superseded, ErrClosed)
-	return &router{changes: changes, routes: publish.New(changes, newTable(map[string]*version{}, nil, o.KeepHistory), tables)}
+	r := new(router)
+	r.changes = registry.NewBook(func() *table { return r.routes.Load() }, registry.Errors{Superseded: ErrSuperseded, Closed: ErrClosed, Conflict: conflictError})
+	r.routes = publish.New(r.changes.Book, newTable(map[string]*version{}, nil, o.KeepHistory), tables)
+	return r
 }
 
 // A site answers for one host, for all hosts that match one wildcard, or for

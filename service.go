@@ -7,11 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +21,7 @@ import (
 	"github.com/shahnk19/parachute/internal/interrupted"
 	"github.com/shahnk19/parachute/internal/lanes"
 	"github.com/shahnk19/parachute/internal/publish"
+	"github.com/shahnk19/parachute/internal/registry"
 	"github.com/shahnk19/parachute/internal/routing"
 	"github.com/shahnk19/parachute/internal/trial"
 	"github.com/shahnk19/parachute/internal/verbose"
@@ -98,9 +97,7 @@ func (p *Proxy) check(ctx context.Context, d Deployment) (different Difference, 
 	if table.IsClosed {
 		return Difference{}, ErrClosed
 	}
-	if err = p.router.changes.Look(func(pending iter.Seq2[string, wants]) error {
-		return conflictError(table.Conflict(s.Service, s.wants, pending))
-	}); err != nil {
+	if err = p.router.changes.Check(s.Service, s.wants); err != nil {
 		return Difference{}, err
 	}
 	if err := p.probeSpec(ctx, s); err != nil {
@@ -136,7 +133,7 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment, base *version) error {
 		return p.canary(ctx, s, base)
 	}
 	m := &member{publication: publication{Name: s.Service}, spec: s, isAlone: true, base: base}
-	if m.Reservation, ctx, err = p.router.reserve(ctx, m.Name, partMain, s.wants); err != nil {
+	if m.Reservation, ctx, err = p.router.changes.Reserve(ctx, m.Name, partMain, s.wants); err != nil {
 		return err
 	}
 	defer p.router.changes.End(m.Reservation)
@@ -192,7 +189,7 @@ func (p *Proxy) apply(ctx context.Context, deployments []Deployment, remove []st
 	if len(members) == 0 {
 		return nil
 	}
-	if ctx, err = p.router.reserveAll(ctx, members); err != nil {
+	if ctx, err = p.reserveAll(ctx, members); err != nil {
 		return err
 	}
 	defer func() {
@@ -229,7 +226,7 @@ func (p *Proxy) plan(ctx context.Context, deployments []Deployment, remove []str
 			err = faultf(ErrInvalid, "it is there twice")
 		}
 		if err != nil {
-			errs = append(errs, ofService(d.Service, err))
+			errs = append(errs, registry.OfService(d.Service, err))
 			continue
 		}
 		isKept := current != nil && current.status.State != StateFailed && current.status.Deployment.isSame(&s.Deployment)
@@ -238,7 +235,7 @@ func (p *Proxy) plan(ctx context.Context, deployments []Deployment, remove []str
 	for _, name := range remove {
 		switch {
 		case all[name] != nil && all[name].spec != nil:
-			errs = append(errs, ofService(name, faultf(ErrInvalid, "it is to be deployed and to be removed")))
+			errs = append(errs, registry.OfService(name, faultf(ErrInvalid, "it is to be deployed and to be removed")))
 		case table.Services()[name] != nil:
 			all[name] = &member{current: table.Services()[name], publication: publication{Name: name}}
 		}
@@ -247,7 +244,30 @@ func (p *Proxy) plan(ctx context.Context, deployments []Deployment, remove []str
 		return nil, err
 	}
 	members := slices.SortedFunc(maps.Values(all), func(a, b *member) int { return strings.Compare(a.Name, b.Name) })
-	return members, checkTogether(members, table, func(func(string, wants) bool) {})
+	return members, p.router.changes.CheckAll(table, changesOf(members))
+}
+
+// changesOf returns what members reserve, but for those that are kept.
+func changesOf(members []*member) (all []registry.Change) {
+	for _, m := range members {
+		switch {
+		case m.isKept:
+		case m.spec == nil:
+			all = append(all, registry.Change{Service: m.Name, Part: partMain | partRollout})
+		default:
+			all = append(all, registry.Change{Service: m.Name, Part: partMain, Wants: &m.spec.wants})
+		}
+	}
+	return all
+}
+
+// reserveAll begins the changes of all members, or of none.
+func (p *Proxy) reserveAll(ctx context.Context, members []*member) (context.Context, error) {
+	all, ctx, err := p.router.changes.ReserveAll(ctx, changesOf(members))
+	for i, r := range all {
+		members[i].Reservation = r
+	}
+	return ctx, err
 }
 
 func (m *member) step() Step {
@@ -267,11 +287,6 @@ func (m *member) step() Step {
 		s.Action = ActionAdd
 	}
 	return s
-}
-
-// ofService says in front of an error of Apply which service it is about.
-func ofService(name string, err error) error {
-	return &verbose.Wrapped{Doing: "service " + strconv.Quote(name), Err: err}
 }
 
 // retireMember waits for the end of what m, which is published, has replaced.
@@ -413,7 +428,7 @@ func (p *Proxy) awaitAll(ctx context.Context, members []*member) error {
 	}
 	for i, m := range members {
 		if errs[i] != nil && !m.isAlone {
-			errs[i] = ofService(m.Name, errs[i])
+			errs[i] = registry.OfService(m.Name, errs[i])
 		}
 	}
 	return verbose.Join(errs...)
@@ -520,7 +535,7 @@ func (p *Proxy) drain(e Event, lanes laneSet, limits Timeouts, done <-chan struc
 
 func (p *Proxy) remove(ctx context.Context, service string) error {
 	m := &member{publication: publication{Name: service}}
-	ctx, err := p.router.reserveAll(ctx, []*member{m})
+	ctx, err := p.reserveAll(ctx, []*member{m})
 	if err != nil {
 		return err
 	}
@@ -613,7 +628,7 @@ func (p *Proxy) rollOut(ctx context.Context, service string, part publish.Part, 
 	if err != nil {
 		return err
 	}
-	res, ctx, err := p.router.reserve(ctx, service, part, s.wants)
+	res, ctx, err := p.router.changes.Reserve(ctx, service, part, s.wants)
 	if err != nil {
 		return err
 	}
@@ -688,7 +703,7 @@ func (p *Proxy) amendSplit(ctx context.Context, service string, change func(*Spl
 var errNoRollout = faultf(ErrInvalid, "the service has no rollout: deploy one first")
 
 func (p *Proxy) endRollout(ctx context.Context, service string) error {
-	res, ctx, err := p.router.reserve(ctx, service, partRollout, wants{})
+	res, ctx, err := p.router.changes.Reserve(ctx, service, partRollout, wants{})
 	if err != nil {
 		return err
 	}
@@ -726,7 +741,7 @@ func (p *Proxy) promote(ctx context.Context, service string, base *version, was 
 	if err != nil {
 		return err
 	}
-	res, ctx, err := p.router.reserve(ctx, service, partMain|partRollout, s.wants)
+	res, ctx, err := p.router.changes.Reserve(ctx, service, partMain|partRollout, s.wants)
 	if err != nil {
 		return err
 	}
@@ -979,11 +994,9 @@ func (p *Proxy) mirror(services []string, next func(service string, current *Sta
 // mirrored returns what services are from now on, without those that are no more, as next
 // says; and why some of them cannot be that here.
 func (p *Proxy) mirrored(services []string, next func(string, *Status) *Status) (map[string]*version, error) {
-	made, wanted := make(map[string]*version), make(map[string]*wants)
-	served := p.router.routes.Load()
+	made, served := make(map[string]*version), p.router.routes.Load()
 	var errs []error
 	for _, name := range services {
-		wanted[name] = nil
 		current := served.Services()[name]
 		s := next(name, current.copyStatus())
 		if s == nil {
@@ -991,14 +1004,20 @@ func (p *Proxy) mirrored(services []string, next func(string, *Status) *Status) 
 		}
 		v, err := p.become(current, *s)
 		if err != nil {
-			errs = append(errs, ofService(name, err))
+			errs = append(errs, registry.OfService(name, err))
 		}
 		if v != nil {
-			made[name], wanted[name] = v, &v.wants
+			made[name] = v
 		}
 	}
-	errs = append(errs, failConflicting(served, made, wanted)...)
-	p.router.overrule(served, services, made)
+	for name, conflict := range served.Imposed(services, made) {
+		err, status := conflictError(conflict), made[name].status
+		errs = append(errs, registry.OfService(name, err))
+		made[name].abandonFor(served.Services()[name])
+		status.State, status.Error = StateFailed, err.Error()
+		made[name] = newVersion(status, wants{}, group{})
+	}
+	p.router.changes.Overrule(served, services, made)
 	return made, verbose.Join(errs...)
 }
 
@@ -1118,8 +1137,18 @@ func (p *Proxy) commitLater(service string, generation uint64, refused error) {
 		Err: fmt.Errorf("what serves could not be kept, and would not be there after a restart; it is tried again: %w", refused)})
 }
 
-// A publication is the next version of one service.
-type publication = publish.Publication[version, wants]
+type (
+	publication = publish.Publication[version, wants] // the next version of one service
+	reserved    = publish.Reservation[wants]          // a change of a service; its Number is the generation
+)
+
+// What of a service a change is about: its first version, or its rollout.
+const (
+	partMain publish.Part = 1 << iota
+	partRollout
+
+	partNone publish.Part = 0 // of a change that ends no other, and that each other ends
+)
 
 // commit has the hooks keep what t, which takes the place of previous, says of services
 // that have changed, and that those are forgotten whose history was kept. Without any,

@@ -22,7 +22,6 @@ import (
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/issuer"
 	"github.com/shahnk19/parachute/internal/keypair"
-	"github.com/shahnk19/parachute/internal/publish"
 	"github.com/shahnk19/parachute/internal/reason"
 	"github.com/shahnk19/parachute/internal/redirects"
 	"github.com/shahnk19/parachute/internal/routing"
@@ -243,107 +242,6 @@ func certificateSet(s *site) *certificate.Set {
 // wants holds what a service claims, and the policy that other services must agree
 // with.
 type wants = routing.Wants
-
-// A reserved change of a service; its Number is the generation.
-type reserved = publish.Reservation[wants]
-
-// What of a service a change is about: its first version, or its rollout.
-const (
-	partMain publish.Part = 1 << iota
-	partRollout
-
-	partNone publish.Part = 0 // of a change that ends no other, and that each other ends
-)
-
-// reserve begins a change of a service, as [publish.Book.Reserve] does. It
-// returns ErrConflict, and has changed nothing, where a claim is another service's
-// or reserved for one, or where the services of a host would contradict each other.
-func (r *router) reserve(ctx context.Context, service string, part publish.Part, w wants) (*reserved, context.Context, error) {
-	return r.changes.Reserve(ctx, service, part, w, func(pending iter.Seq2[string, wants]) error {
-		return conflictError(r.routes.Load().Conflict(service, w, pending))
-	})
-}
-
-// reserveAll begins the changes of all members, or of none.
-func (r *router) reserveAll(ctx context.Context, members []*member) (context.Context, error) {
-	var changes []publish.Change[wants]
-	for _, m := range members {
-		c := publish.Change[wants]{Name: m.Name, Part: partMain}
-		if m.spec == nil {
-			c.Part |= partRollout
-		} else {
-			c.Wants = m.spec.wants
-		}
-		changes = append(changes, c)
-	}
-	all, ctx, err := r.changes.ReserveAll(ctx, changes, func(pending iter.Seq2[string, wants]) error {
-		return checkTogether(members, r.routes.Load(), pending)
-	})
-	for i, res := range all {
-		members[i].Reservation = res
-	}
-	return ctx, err
-}
-
-// checkTogether returns why members cannot be in service together, beside what else is
-// served and pending, or nil if they can.
-func checkTogether(members []*member, served *table, pending iter.Seq2[string, wants]) error {
-	changes := make(map[string]*wants)
-	for _, m := range members {
-		if m.isKept {
-			continue
-		}
-		if changes[m.Name] = nil; m.spec != nil {
-			changes[m.Name] = &m.spec.wants
-		}
-	}
-	var errs []error
-	for service, conflict := range served.Conflicts(changes, pending) {
-		errs = append(errs, ofService(service, conflictError(conflict)))
-	}
-	return verbose.Join(errs...)
-}
-
-// failConflicting has those of made fail that want what other services have, in made or in
-// served, and returns why. Wanted has what the services want, or nil, that are changed.
-func failConflicting(served *table, made map[string]*version, wanted map[string]*wants) (errs []error) {
-	for name, conflict := range served.Conflicts(wanted, func(func(string, wants) bool) {}) {
-		err, status := conflictError(conflict), made[name].status
-		errs = append(errs, ofService(name, err))
-		made[name].abandonFor(served.Services()[name])
-		status.State, status.Error = StateFailed, err.Error()
-		made[name] = newVersion(status, wants{}, group{})
-	}
-	return errs
-}
-
-// overrule ends the changes under way that do not go with what services, which served had
-// before, are made now: they are no more where made has nil.
-func (r *router) overrule(served *table, services []string, made map[string]*version) {
-	var number uint64
-	for _, v := range made {
-		number = max(number, v.status.Generation)
-	}
-	wanted := func(yield func(string, wants) bool) {
-		for name, v := range made {
-			if !yield(name, v.wants) {
-				return
-			}
-		}
-	}
-	r.changes.Overrule(number, func(name string, w wants) error {
-		current, next := served.Services()[name], made[name]
-		switch {
-		case !slices.Contains(services, name):
-			return conflictError(served.Conflict(name, w, wanted))
-		case next == nil && current != nil:
-			return faultf(ErrSuperseded, "superseded by a remove of the service, through another proxy")
-		case next != nil && (current == nil || current.status.Generation != next.status.Generation):
-			return faultf(ErrSuperseded, "superseded by generation %d of the service, which was deployed through another proxy", next.status.Generation)
-		}
-		return nil
-	})
-}
 
 // A ConflictError names the service that has the host that was asked for. It
 // wraps ErrConflict.
