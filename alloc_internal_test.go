@@ -17,13 +17,14 @@ import (
 
 	"github.com/shahnk19/parachute/internal/affinity"
 	"github.com/shahnk19/parachute/internal/proxytest"
+	"github.com/shahnk19/parachute/internal/targets"
 )
 
 func TestLookupAndPickAllocateNothing(t *testing.T) {
 	is := is.New(t)
 	table, hosts := tableOf(1000)
 	is.Equal(testing.AllocsPerRun(100, func() { table.Match(hosts[7]) }), 0.0)
-	v := newVersion(Status{}, wants{}, newGroup([]*target{idle(), idle(), idle()}, nil, ""))
+	v := newVersion(Status{}, wants{}, targets.NewGroup([]*target{idle(), idle(), idle()}, nil, ""))
 	is.Equal(testing.AllocsPerRun(100, func() { v.main.Pick(0, nil, false, affinity.Visitor{}) }), 0.0)
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/shahnk19/parachute/internal/http1"
 	"github.com/shahnk19/parachute/internal/keypair"
 	"github.com/shahnk19/parachute/internal/proxytest"
+	"github.com/shahnk19/parachute/internal/targets"
 )
 
 // sink is a ResponseWriter that keeps nothing.
@@ -72,8 +73,8 @@ func serving(n int) (*Proxy, string) {
 		name := fmt.Sprintf("service-%d", i)
 		host = name + ".example.com"
 		t := idle()
-		t.health.Record(health.Result{Passed: true}, nil)
-		main := newGroup([]*target{t}, nil, "")
+		t.Health.Record(health.Result{Passed: true}, nil)
+		main := targets.NewGroup([]*target{t}, nil, "")
 		main.Writers[0].Exchange = nothing()
 		services[name] = newVersion(Status{Service: name, Generation: 1}, wants{Claims: []hostname.Claim{{Host: host}}}, main)
 	}

@@ -8,17 +8,17 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/shahnk19/parachute/internal/advice"
 	"github.com/shahnk19/parachute/internal/backend"
 	"github.com/shahnk19/parachute/internal/bake"
-	"github.com/shahnk19/parachute/internal/descriptors"
+	"github.com/shahnk19/parachute/internal/deep"
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/health"
 	"github.com/shahnk19/parachute/internal/healthcheck"
 	"github.com/shahnk19/parachute/internal/interrupted"
+	"github.com/shahnk19/parachute/internal/targets"
 	"github.com/shahnk19/parachute/internal/trial"
 	"github.com/shahnk19/parachute/internal/verbose"
 	"github.com/shahnk19/parachute/internal/wire"
@@ -162,71 +162,18 @@ func probeOf(r *backend.Result) *Probe {
 		Location: r.Location, Body: r.Body, Error: r.Error, Cause: Cause(r.Cause), Passed: r.Passed}
 }
 
-// A monitor follows the probes of the targets that one deploy brought. Restored targets
-// serve before anything is known of them. Their requests wait until its Tracker has
-// settled, but only for a moment. Where visitors stay with a target, it must be known of
-// each whether it is well, lest they are sent to another.
-type monitor struct {
-	*health.Tracker
-	notify     func(Event)
-	generation atomic.Uint64 // of the deploy
-	shortages  *descriptors.Reporter
-	began      time.Time
-	limit      time.Duration // of the wait; 0: there is none
-	waiting    atomic.Bool   // a deploy waits, so every probe is an event
-	silent     atomic.Bool   // no probe is one, for the targets have been replaced
-}
-
-func newMonitor(targets int, thorough, waiting bool, limit time.Duration, notify func(Event)) *monitor {
-	m := &monitor{Tracker: health.NewTracker(targets, thorough), notify: notify, began: time.Now(), limit: max(limit, 0)}
-	m.waiting.Store(waiting)
-	return m
-}
-
-// observe handles the end of a probe of t. probes is the number of t's probes that
-// have ended; changed says whether t's health has changed.
-func (m *monitor) observe(t *target, r *backend.Result, probes int, changed bool) {
-	if r.Health().Void {
-		m.shortages.Report("a target could not be probed", errors.New(r.Error))
-	}
-	m.tell(t, r, probes, changed)
-	m.Note(probes == 1, r.Passed)
-}
-
-// tell emits the events of the end of a probe, as observe is told of it.
-func (m *monitor) tell(t *target, r *backend.Result, probes int, changed bool) {
-	waiting := m.waiting.Load()
-	if m.silent.Load() || !waiting && !changed {
-		return
-	}
-	e := Event{Kind: EventProbed, Generation: m.generation.Load(), Target: t.address, Probe: probeOf(r)}
-	if waiting {
-		e.Probes, e.Elapsed, e.Limit = probes, time.Since(m.began), m.limit
-		m.notify(e)
-	}
-	switch e.Limit = 0; {
-	case changed && r.Passed:
-		e.Kind = EventHealthy
-		m.notify(e)
-	case changed && !waiting:
-		e.Kind = EventUnhealthy
-		m.notify(e)
-	}
-}
-
 // awaitHealthy waits until all targets are healthy at once. It returns an
 // *UnhealthyError when d's Timeouts.Deploy has passed, and an error that wraps one when
 // ctx ends, unless another change or the end of the Proxy ends it.
-func (m *monitor) awaitHealthy(ctx context.Context, targets []*target, d *Deployment) error {
-	defer m.waiting.Store(false)
-	err := m.Await(ctx, d.Timeouts.Deploy, func() bool { return allHealthy(targets) })
+func awaitHealthy(ctx context.Context, m *monitor, all []*target, d *Deployment) error {
+	err := m.AwaitHealthy(ctx, all, d.Timeouts.Deploy)
 	if err == nil {
 		return nil
 	}
-	missing := unhealthy(targets, d)
+	missing := unhealthy(all, d)
 	switch {
 	case err != health.ErrTimeout:
-		missing.Waited = time.Since(m.began).Round(time.Millisecond)
+		missing.Waited = time.Since(m.Began()).Round(time.Millisecond)
 		return interrupted.Error(ctx, missing, ErrSuperseded, ErrClosed)
 	case len(missing.Targets) == 0:
 		return nil // the last target has become healthy just now
@@ -234,26 +181,59 @@ func (m *monitor) awaitHealthy(ctx context.Context, targets []*target, d *Deploy
 	return missing
 }
 
-// conclude applies the result of a probe to t and tells its monitor.
-func (t *target) conclude(r *backend.Result) {
-	probes, changed := t.health.Record(r.Health(), r)
-	t.monitor.observe(t, r, probes, changed)
+// await returns nil when v has what its Deployment wants it to have before it
+// serves, all within Timeouts.Deploy.
+func (p *Proxy) await(ctx context.Context, v *version, m *monitor) error {
+	d := &v.status.Deployment
+	limited, cancel := ctx, context.CancelFunc(func() {})
+	if d.Timeouts.Deploy >= 0 {
+		limited, cancel = context.WithTimeout(ctx, d.Timeouts.Deploy)
+	}
+	defer cancel()
+	if !d.Force {
+		if err := awaitHealthy(ctx, m, v.targets(), d); err != nil {
+			return err
+		}
+	}
+	switch err := v.awaitCertificates(limited); {
+	case err != nil && ctx.Err() != nil:
+		return interrupted.Error(ctx, err, ErrSuperseded, ErrClosed)
+	case err != nil:
+		return err
+	}
+	return p.agree(ctx, d, v.status.Generation, v.targets(), m)
 }
 
-func allHealthy(targets []*target) bool {
-	return !slices.ContainsFunc(targets, func(t *target) bool { return !t.health.Passes() })
+// agree asks Options.Agree whether d, all of whose targets are healthy, may serve.
+func (p *Proxy) agree(ctx context.Context, d *Deployment, generation uint64, all []*target, m *monitor) error {
+	if p.options.Agree == nil {
+		return nil
+	}
+	limited, cancel := ctx, context.CancelFunc(func() {})
+	if d.Timeouts.Deploy >= 0 {
+		limited, cancel = context.WithDeadline(ctx, m.Began().Add(d.Timeouts.Deploy))
+	}
+	defer cancel()
+	err := p.options.Agree(limited, deep.Copy(*d), generation)
+	switch {
+	case err == nil && !d.Force && !targets.AllHealthy(all): // by now
+		return awaitHealthy(ctx, m, all, d)
+	case err != nil && ctx.Err() != nil:
+		return interrupted.Error(ctx, err, ErrSuperseded, ErrClosed)
+	}
+	return err
 }
 
 // unhealthy returns an error with the addresses of d that are not healthy, each once.
-func unhealthy(targets []*target, d *Deployment) *UnhealthyError {
+func unhealthy(all []*target, d *Deployment) *UnhealthyError {
 	err := &UnhealthyError{Waited: d.Timeouts.Deploy}
 	if i := slices.IndexFunc(d.Hosts, func(host string) bool { return !strings.HasPrefix(host, "*.") }); i >= 0 {
 		err.Host = d.Hosts[i]
 	}
-	for _, t := range targets {
-		isTold := slices.ContainsFunc(err.Targets, func(o UnhealthyTarget) bool { return o.Address == t.address })
-		if now := t.health.Snapshot(); !t.health.Passes() && !isTold {
-			err.Targets = append(err.Targets, UnhealthyTarget{Address: t.address, Probes: now.Probes, Last: probeOf(now.Last)})
+	for _, t := range all {
+		isTold := slices.ContainsFunc(err.Targets, func(o UnhealthyTarget) bool { return o.Address == t.Address })
+		if now := t.Health.Snapshot(); !t.Health.Passes() && !isTold {
+			err.Targets = append(err.Targets, UnhealthyTarget{Address: t.Address, Probes: now.Probes, Last: probeOf(now.Last)})
 		}
 	}
 	return err
@@ -340,11 +320,11 @@ type Traffic struct {
 func (t Traffic) MarshalJSON() ([]byte, error)  { return wire.Marshal(t) }
 func (t *Traffic) UnmarshalJSON(b []byte) error { return wire.Unmarshal(b, t) }
 
-// status returns the status of t without the requests in flight. at is the time
+// statusOf returns the status of t without the requests in flight. at is the time
 // since the Proxy was made.
-func (t *target) status(at time.Duration) TargetStatus {
-	now, m := t.health.Snapshot(), t.traffic.Minute(at)
-	return TargetStatus{Address: t.address, Health: Health(now.Health), Since: now.Since, Probe: probeOf(now.Last),
+func statusOf(t *target, at time.Duration) TargetStatus {
+	now, m := t.Health.Snapshot(), t.Traffic.Minute(at)
+	return TargetStatus{Address: t.Address, Health: Health(now.Health), Since: now.Since, Probe: probeOf(now.Last),
 		Traffic: Traffic{Rate: m.Rate(), ErrorRate: m.ErrorRate(), P50: m.P50, P99: m.P99, Waited: m.Waited, WaitP99: m.WaitP99}}
 }
 
@@ -372,7 +352,7 @@ type onTrial struct {
 func (p *Proxy) newTrial(about Event, previous *version, gone, brought []*target, ofMain bool) *onTrial {
 	t := &onTrial{proxy: p, about: about, previous: previous, ofMain: ofMain}
 	t.Trial = trial.Trial[*target]{Brought: brought, Gone: gone, IsJudged: t.isJudged, TakeBack: t.takeBack, Done: p.done}
-	silence(gone, true)
+	targets.Silence(gone, true)
 	return t
 }
 
@@ -397,7 +377,7 @@ func (p *Proxy) retireOnTrial(about Event, previous, next *version, limits Timeo
 	takenBack, failing := t.Watch(func(ending <-chan struct{}) bool {
 		requests, streams := lanes.Inside()
 		e = p.drain(about, lanes, limits, ending)
-		return hasBaked || requests+streams > 0 || !allHealthy(brought) // else they were healthy a moment ago
+		return hasBaked || requests+streams > 0 || !targets.AllHealthy(brought) // else they were healthy a moment ago
 	})
 	if takenBack {
 		p.retire(about, t.failed, t.restored, limits)
@@ -405,7 +385,7 @@ func (p *Proxy) retireOnTrial(about Event, previous, next *version, limits Timeo
 	}
 	letGo(gone, previous, next)
 	if e.Unhealthy = t.unhealthy(failing); len(e.Unhealthy) == 0 {
-		e.Unused = unusedOf(gone)
+		e.Unused = targets.Unused(gone)
 	}
 	p.emit(e)
 	return nil
@@ -429,31 +409,6 @@ func (t *onTrial) isJudged() (since time.Time, ok bool) {
 	return v.since, true
 }
 
-// Lost implements trial.Target.
-func (t *target) Lost(since time.Time) string {
-	if !t.health.IsLost(since) {
-		return ""
-	}
-	if last := t.health.Snapshot().Last; last != nil && !last.Passed {
-		return t.failure(last)
-	}
-	return t.address + " takes no connections"
-}
-
-// Ask implements trial.Target.
-func (t *target) Ask(ctx context.Context) (passes bool, lost string) {
-	r := t.Probe(ctx)
-	if r.Health().Refused && t.health.HasBeenHealthy() {
-		lost = t.failure(r)
-	}
-	return r.Passed, lost
-}
-
-// failure returns what is wrong with t, since a probe did not pass.
-func (t *target) failure(r *backend.Result) string {
-	return fmt.Sprintf("%s is unhealthy: %v", t.address, probeOf(r))
-}
-
 // unhealthy returns the addresses of those targets that the change brought which are
 // among failing, or do not pass their probes.
 func (t *onTrial) unhealthy(failing []*target) (addresses []string) {
@@ -461,8 +416,8 @@ func (t *onTrial) unhealthy(failing []*target) (addresses []string) {
 	if v == nil || !t.isOf(v) {
 		return nil // a newer change has let go of them
 	}
-	return addressesOf(slices.DeleteFunc(slices.Clone(t.Brought), func(b *target) bool {
-		return !b.health.IsUnhealthy(v.since) && !slices.Contains(failing, b)
+	return targets.Addresses(slices.DeleteFunc(slices.Clone(t.Brought), func(b *target) bool {
+		return !b.Health.IsUnhealthy(v.since) && !slices.Contains(failing, b)
 	}))
 }
 
@@ -473,19 +428,19 @@ func (p *Proxy) unproved(next *version) (addresses []string) {
 	if next == nil || !next.status.Deployment.Force {
 		return nil
 	}
-	targets := next.main.Targets()
-	failing := trial.Failing(slices.DeleteFunc(slices.Clone(targets), (*target).IsHealthy), p.done)
-	if v := p.router.routes.Load().Services()[next.status.Service]; v == nil || !v.main.Has(targets[0]) {
+	all := next.main.Targets()
+	failing := trial.Failing(slices.DeleteFunc(slices.Clone(all), (*target).IsHealthy), p.done)
+	if v := p.router.routes.Load().Services()[next.status.Service]; v == nil || !v.main.Has(all[0]) {
 		return nil // a newer change has let go of them
 	}
-	return addressesOf(failing)
+	return targets.Addresses(failing)
 }
 
 // takeBack implements trial.Trial.TakeBack: it publishes what the change has replaced, as
 // a new generation, also where that cannot be committed.
 func (t *onTrial) takeBack(reason string) bool {
 	p := t.proxy
-	why, wanted := &TakenBackError{Reason: reason, Targets: addressesOf(t.Gone)}, wants{}
+	why, wanted := &TakenBackError{Reason: reason, Targets: targets.Addresses(t.Gone)}, wants{}
 	if t.evidence != nil {
 		var routes []bake.FailedRoute
 		why.Bake, routes = t.evidence("")
@@ -513,13 +468,13 @@ func (t *onTrial) takeBack(reason string) bool {
 		if t.isCanary {
 			return current.withoutRollout(), nil
 		}
-		group := t.previous.rollout.withNewGates()
+		group := t.previous.rollout.WithNewGates()
 		rollout := *t.previous.status.Rollout
 		rollout.Split = current.status.Rollout.Split
 		return current.withRollout(rollout, current.split, &group), nil
 	}
 	change.Announce = func(next *version) {
-		silence(t.Gone, false)
+		targets.Silence(t.Gone, false)
 		why.Generation = next.status.Generation
 		if refused != nil {
 			why.Unkept = refused.Error()
@@ -557,10 +512,10 @@ func (v *version) beginBake(current *version, at time.Duration) {
 	if current.status.Bake != nil {
 		b.Before = current.status.Bake.Before
 	} else {
-		b.Before = v.fallback.main.recent(at)
+		b.Before = BakeFigures(v.fallback.main.Recent(at))
 	}
 	v.status.Bake = b
-	v.main.tally.Collect()
+	v.main.Tally.Collect()
 }
 
 // keepBake puts into v's status, which is about to be committed, how much of the bake is
@@ -627,7 +582,7 @@ var errBakeGoesOn = faultf(ErrUndecided, "the proxy ends while the version bakes
 func (t *onTrial) bake(next *version, drain func(over <-chan struct{})) (takenBack bool, err error) {
 	p, d := t.proxy, &next.status.Deployment
 	before := next.status.Bake.Before
-	judge := bake.NewJudge(next.main.tally, time.Since(p.began), bake.Figures(before), bake.Settings(d.Bake).Limits())
+	judge := bake.NewJudge(next.main.Tally, time.Since(p.began), bake.Figures(before), bake.Settings(d.Bake).Limits())
 	t.evidence = func(note string) (*BakeReport, []bake.FailedRoute) {
 		return &BakeReport{Now: BakeFigures(judge.Figures()), Before: before, Note: note}, judge.Worst(3)
 	}
@@ -668,7 +623,7 @@ const mostRepeats = 10
 // decided. It is as bake.
 func (t *onTrial) step(percent int, d *Deployment) (takenBack bool, err error) {
 	p := t.proxy
-	rollout, main := t.previous.rollout.tally, t.previous.main.tally
+	rollout, main := t.previous.rollout.Tally, t.previous.main.Tally
 	beside := bake.Compare(rollout, main, time.Since(p.began), bake.Settings(d.Bake).Limits())
 	t.evidence = func(note string) (*BakeReport, []bake.FailedRoute) {
 		now, others := beside.Figures()
@@ -686,7 +641,7 @@ func (t *onTrial) step(percent int, d *Deployment) (takenBack bool, err error) {
 				}
 				p.router.changes.Leave()
 				current := p.router.routes.Load().Services()[e.Service]
-				if current == nil || current.rollout == nil || current.rollout.tally != rollout || current.main.tally != main {
+				if current == nil || current.rollout == nil || current.rollout.Tally != rollout || current.main.Tally != main {
 					return false, errCanaryEnded
 				}
 				return !current.isHalted(), nil
@@ -728,7 +683,7 @@ func (p *Proxy) restoreFallback(v *version, b Baking) {
 	v.fallback, _ = p.start(Status{Service: v.status.Service, Generation: b.Generation, State: StateServing, Deployment: s.Deployment}, s, false)
 	v.bakeClock = trial.ResumeClock(v.status.Deployment.Bake.For, b.Left, b.Since, !v.isHalted())
 	v.status.Bake = &b
-	v.main.tally.Collect()
+	v.main.Tally.Collect()
 }
 
 // bakeOn begins to watch those of the restored versions that bake.
@@ -746,6 +701,37 @@ func (p *Proxy) bakeRestored(v *version) {
 	p.bake(v.status.event(), v, v.status.Deployment.Timeouts) // its events tell how it ends
 }
 
+// canary brings s into service step by step. If base is not nil, s was made of what it
+// serves, and it has to serve until then.
+func (p *Proxy) canary(ctx context.Context, s *spec, base *version) error {
+	d := s.Deployment
+	r := Rollout{Targets: d.Targets, ReadTargets: d.ReadTargets, Release: d.Release, By: d.By, Timeouts: d.Timeouts, Split: Split{Percent: d.Canary.Steps[0]}, Deployment: &d}
+	return p.rollOut(ctx, s.Service, partMain|partRollout, r, func(about Event) error { return p.tryOut(about, &d, base) })
+}
+
+// Why a canary ends before its last step.
+var (
+	errCanaryEnded = faultf(ErrSuperseded, "a newer change of the service ended the canary")
+	errCanaryStays = faultf(ErrUndecided, "the proxy ends while visitors try the version; the rollout stays as it is, to be promoted or ended")
+)
+
+// dropCanary ends the rollout of t, if it is still there.
+func (p *Proxy) dropCanary(t *onTrial) {
+	if !p.router.changes.Enter() {
+		return
+	}
+	defer p.router.changes.Leave()
+	previous, next, err := p.update(context.Background(), nil, t.about.Service, EventRolloutEnded, func(v *version) (*version, error) {
+		if !t.isOf(v) {
+			return nil, errCanaryEnded
+		}
+		return v.withoutRollout(), nil
+	})
+	if err == nil {
+		p.retire(t.about, previous, next, next.status.Deployment.Timeouts)
+	}
+}
+
 // tryOut has visitors try the rollout of d, in one step after the other, and promotes it.
 func (p *Proxy) tryOut(about Event, d *Deployment, base *version) error {
 	defer p.router.underWay.Begin(phase{service: d.Service, change: changeOf(EventBaking, about)})()
@@ -755,7 +741,7 @@ func (p *Proxy) tryOut(about Event, d *Deployment, base *version) error {
 	}
 	t := &onTrial{proxy: p, about: about, previous: v, isCanary: true}
 	t.Trial = trial.Trial[*target]{Brought: v.rollout.Targets(), Gone: v.main.Targets(), IsJudged: t.isJudged, TakeBack: t.takeBack, Done: p.done}
-	v.rollout.tally.Collect()
+	v.rollout.Tally.Collect()
 	for i, percent := range d.Canary.Steps {
 		if i > 0 {
 			if err := p.amendSplit(context.Background(), d.Service, func(split *Split) error { split.Percent = percent; return nil }); err != nil {

@@ -501,7 +501,7 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 		RequestID:     q.outcome.RequestID,
 		Hop:           q.version.hop,
 		TargetHeader:  q.proxy.options.TargetHeader,
-		Target:        l.Target.label,
+		Target:        l.Target.Label,
 		Start:         q.start,
 		Origin:        l.Target.Origin,
 		RewritePaths:  q.version.status.Deployment.Headers.RewriteLocation,
@@ -584,7 +584,7 @@ func (q *request) newAnswerEditor(forget func()) *answer.Editor {
 		Prefix:     q.outcome.Prefix,
 		IsSecure:   q.client.IsSecure(q.r),
 		HasReaders: hasReaders,
-		Release:    q.group.release,
+		Release:    q.group.Release,
 	}}
 }
 
@@ -665,13 +665,13 @@ func (q *request) finish() {
 			took = o.FirstByte
 		}
 		ended, failed := q.start.Sub(q.proxy.began)+o.Duration, q.isError()
-		q.lastTarget.traffic.Observe(ended, took, o.Waited, failed)
+		q.lastTarget.Traffic.Observe(ended, took, o.Waited, failed)
 		took = max(took-o.Waited, 0)
-		q.lastTarget.served.Load().Observe(took, failed)
+		q.lastTarget.Served.Load().Observe(took, failed)
 		failed = failed && q.reason != reason.Cut // which a drain does
-		q.group.tally.Observe(ended, took, failed)
+		q.group.Tally.Observe(ended, took, failed)
 		if failed {
-			q.group.tally.Fail(q.r.Method, q.rest, o.Status, o.RequestID)
+			q.group.Tally.Fail(q.r.Method, q.rest, o.Status, o.RequestID)
 		}
 	}
 	if observe != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/shahnk19/parachute/internal/affinity"
 	"github.com/shahnk19/parachute/internal/backend"
 	"github.com/shahnk19/parachute/internal/endpoint"
-	"github.com/shahnk19/parachute/internal/histogram"
 	"github.com/shahnk19/parachute/internal/hostname"
+	"github.com/shahnk19/parachute/internal/targets"
 )
 
 // tableOf returns a table of n services with a host each.
@@ -29,16 +29,14 @@ func tableOf(n int) (*table, []string) {
 // idle returns a target that is not probed and to which nothing is sent.
 func idle() *target {
 	at := endpoint.Target{Endpoint: endpoint.Endpoint{Scheme: "http", Network: "tcp", Address: "web-1:3000"}, Given: "web-1:3000"}
-	t := &target{Backend: new(backend.Shared).New(at, backend.Settings{}), address: at.Given, traffic: new(histogram.Traffic)}
-	t.served.Store(new(histogram.Total))
-	return t
+	return targets.New(new(backend.Shared).New(at, backend.Settings{}), at.Given, "", 1, 1, nil)
 }
 
 // A request may have chosen its lane just before Shutdown looks.
 func TestShutdownClosesTheGatesOfIdleVersionsToo(t *testing.T) {
 	is := is.New(t)
 	p := New(Options{})
-	v := newVersion(Status{Service: "web"}, wants{Claims: []hostname.Claim{{}}}, newGroup([]*target{idle()}, nil, ""))
+	v := newVersion(Status{Service: "web"}, wants{Claims: []hostname.Claim{{}}}, targets.NewGroup([]*target{idle()}, nil, ""))
 	is.True(p.router.routes.PublishFirst(newTable(map[string]*version{"web": v}, nil, 10), 1))
 	lane := v.main.Pick(0, nil, false, affinity.Visitor{})
 	is.NoErr(p.Shutdown(t.Context()))

@@ -1,28 +1,24 @@
 package parachute
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/shahnk19/parachute/internal/deep"
-	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/history"
-	"github.com/shahnk19/parachute/internal/interrupted"
-	"github.com/shahnk19/parachute/internal/lanes"
 	"github.com/shahnk19/parachute/internal/publish"
 	"github.com/shahnk19/parachute/internal/registry"
 	"github.com/shahnk19/parachute/internal/routing"
+	"github.com/shahnk19/parachute/internal/targets"
 	"github.com/shahnk19/parachute/internal/trial"
 	"github.com/shahnk19/parachute/internal/verbose"
 	"github.com/shahnk19/parachute/internal/waiting"
@@ -45,21 +41,6 @@ func (p *Proxy) amend(ctx context.Context, service string, change func(*Deployme
 	return p.deploy(ctx, d, current)
 }
 
-// withoutOnce returns a copy of d without what it says of one deploy alone.
-func (d Deployment) withoutOnce() Deployment {
-	d = deep.Copy(d)
-	d.Release, d.By, d.Force = "", "", false
-	return d
-}
-
-// ofRollout returns what the rollout of s is deployed as.
-func (s *Status) ofRollout() Deployment {
-	d := deep.Copy(s.Deployment)
-	d.Targets, d.ReadTargets = slices.Clone(s.Rollout.Targets), slices.Clone(s.Rollout.ReadTargets)
-	d.Timeouts = s.Rollout.Timeouts.over(d.Timeouts)
-	return d
-}
-
 // probe waits until the targets of d are healthy.
 func (p *Proxy) probe(ctx context.Context, d Deployment) error {
 	s, err := p.parseElsewhere(ctx, d)
@@ -79,12 +60,10 @@ func (p *Proxy) probeSpec(ctx context.Context, s *spec) error {
 		return err
 	}
 	group, m := p.newGroup(s.Service, 0, s, true)
-	targets := group.Targets()
-	defer closeAll(targets)
-	for _, t := range targets {
-		t.start()
-	}
-	return m.awaitHealthy(ctx, targets, &s.Deployment)
+	all := group.Targets()
+	defer targets.CloseAll(all)
+	targets.StartProbes(all)
+	return awaitHealthy(ctx, m, all, &s.Deployment)
 }
 
 // check does what deploy does before the switch.
@@ -113,13 +92,6 @@ func (p *Proxy) compare(current *version, s *spec) Difference {
 		return Difference{}
 	}
 	return p.options.Compare(deep.Copy(current.status.Deployment), deep.Copy(s.Deployment))
-}
-
-// isSame reports whether d asks for what other does. Both are complete.
-func (d *Deployment) isSame(other *Deployment) bool {
-	a, errA := json.Marshal(d)
-	b, errB := json.Marshal(other)
-	return errA == nil && errB == nil && bytes.Equal(a, b)
 }
 
 // deploy brings d into service. If base is not nil, d was made of what it serves, and it
@@ -347,7 +319,7 @@ func (p *Proxy) bringIn(m *member) {
 			m.was = m.Reservation.Number
 			p.router.changes.Renumber(m.Reservation)
 			m.started.status.Generation = m.Reservation.Number
-			m.monitor.generation.Store(m.Reservation.Number)
+			m.monitor.Generation.Store(m.Reservation.Number)
 		}
 		different = p.compare(current, m.spec)
 		v, err := m.started.replacing(current)
@@ -362,54 +334,6 @@ func (p *Proxy) bringIn(m *member) {
 		e.Difference = different
 		p.emit(e)
 	}
-}
-
-// start makes a version of s that is not published yet, begins to obtain its
-// certificates and to probe its targets. While a deploy waits for them every
-// probe is an event.
-func (p *Proxy) start(status Status, s *spec, waiting bool) (*version, *monitor) {
-	main, m := p.newGroup(status.Service, status.Generation, s, waiting)
-	if current := p.router.routes.Load().Services()[status.Service]; current != nil {
-		main.inherit(&current.main)
-	}
-	v := p.newVersion(status, s, main)
-	for _, t := range v.targets() {
-		t.start()
-	}
-	return v, m
-}
-
-// newVersion returns a version of s with the targets of main, and begins to obtain its
-// certificates.
-func (p *Proxy) newVersion(status Status, s *spec, main group) *version {
-	v := newVersion(status, s.wants, main)
-	v.rules, v.targetTLS = s.rules, s.targetTLS
-	v.hop = forward.HopOf(p.hop, status.Service)
-	v.certificates = p.certificates.acquire(s, v.ask)
-	return v
-}
-
-// await returns nil when v has what its Deployment wants it to have before it
-// serves, all within Timeouts.Deploy.
-func (p *Proxy) await(ctx context.Context, v *version, m *monitor) error {
-	d := &v.status.Deployment
-	limited, cancel := ctx, context.CancelFunc(func() {})
-	if d.Timeouts.Deploy >= 0 {
-		limited, cancel = context.WithTimeout(ctx, d.Timeouts.Deploy)
-	}
-	defer cancel()
-	if !d.Force {
-		if err := m.awaitHealthy(ctx, v.targets(), d); err != nil {
-			return err
-		}
-	}
-	switch err := v.awaitCertificates(limited); {
-	case err != nil && ctx.Err() != nil:
-		return interrupted.Error(ctx, err, ErrSuperseded, ErrClosed)
-	case err != nil:
-		return err
-	}
-	return p.agree(ctx, d, v.status.Generation, v.targets(), m)
 }
 
 // awaitAll waits for all members side by side, as await does. The error tells of every
@@ -434,34 +358,9 @@ func (p *Proxy) awaitAll(ctx context.Context, members []*member) error {
 	return verbose.Join(errs...)
 }
 
-// agree asks Options.Agree whether d, which targets are healthy for, may serve.
-func (p *Proxy) agree(ctx context.Context, d *Deployment, generation uint64, targets []*target, m *monitor) error {
-	if p.options.Agree == nil {
-		return nil
-	}
-	limited, cancel := ctx, context.CancelFunc(func() {})
-	if d.Timeouts.Deploy >= 0 {
-		limited, cancel = context.WithDeadline(ctx, m.began.Add(d.Timeouts.Deploy))
-	}
-	defer cancel()
-	err := p.options.Agree(limited, deep.Copy(*d), generation)
-	switch {
-	case err == nil && !d.Force && !allHealthy(targets): // by now
-		return m.awaitHealthy(ctx, targets, d)
-	case err != nil && ctx.Err() != nil:
-		return interrupted.Error(ctx, err, ErrSuperseded, ErrClosed)
-	}
-	return err
-}
-
 // event returns an event of the deploy of s that has that generation.
 func (s *spec) event(generation uint64) Event {
 	return Event{Service: s.Service, Generation: generation, Release: s.Release, By: s.By}
-}
-
-// event returns an event of what s serves.
-func (s *Status) event() Event {
-	return Event{Service: s.Service, Generation: s.Generation, Release: s.Deployment.Release, By: s.Deployment.By}
 }
 
 // emitDeploying tells that the deploy of s that e is of has begun.
@@ -492,7 +391,7 @@ func (p *Proxy) retire(about Event, previous, next *version, limits Timeouts) {
 	e := p.drain(about, lanes, limits, p.done)
 	letGo(gone, previous, next)
 	if e.Unhealthy = p.unproved(next); len(e.Unhealthy) == 0 {
-		e.Unused = unusedOf(gone)
+		e.Unused = targets.Unused(gone)
 	}
 	p.emit(e)
 }
@@ -500,35 +399,28 @@ func (p *Proxy) retire(about Event, previous, next *version, limits Timeouts) {
 // letGo closes the targets that are gone with the change from previous to next, and
 // releases the certificates.
 func letGo(gone []*target, previous, next *version) {
-	closeAll(gone)
+	targets.CloseAll(gone)
 	releaseCertificates(previous, next)
 }
 
-// drain waits for the end of the requests inside of lanes, which it closes, and
-// cuts off what is late. It emits an event at the beginning, and again each second
-// in which something has ended; the returned one is for the end. e says which
-// change they are of.
+// drain waits for the end of the requests inside of lanes, which it closes, and of those
+// that the Predecessor has of the service, and cuts off what is late. It emits an event at
+// the beginning, and again each second in which something has ended; the returned one is
+// for the end. e says which change they are of.
 func (p *Proxy) drain(e Event, lanes laneSet, limits Timeouts, done <-chan struct{}) Event {
 	defer p.router.underWay.Begin(phase{e.Service, changeOf(EventDraining, e), lanes})()
-	e.Kind = EventDraining
-	e.Requests, e.Streams = lanes.Inside()
-	// What is cut off has a second to end.
-	e.Limit = max(limits.Drain, 0)
-	e.Limit += min(max(limits.Stream, 0), math.MaxInt64-e.Limit)
-	e.Limit = max(e.Limit, time.Second)
+	bounds := gate.Limits{Requests: limits.Drain, Streams: limits.Stream}
+	e.Kind, e.Limit = EventDraining, bounds.Longest()
+	var elsewhere func() (requests, streams int64)
+	if drain := p.options.Predecessor.Drain; drain != nil {
+		elsewhere = func() (int64, int64) { return drain(e.Service, limits, done) }
+	}
 	began := time.Now()
-	p.emit(e)
-	stop := waiting.Every(time.Second, func() {
-		if requests, streams := lanes.Inside(); requests != e.Requests || streams != e.Streams {
-			e.Requests, e.Streams, e.Elapsed = requests, streams, time.Since(began)
-			p.emit(e)
-		}
+	requests, streams := lanes.DrainTold(bounds, done, elsewhere, func(requests, streams int64, elapsed time.Duration) {
+		now := e
+		now.Requests, now.Streams, now.Elapsed = requests, streams, elapsed
+		p.emit(now)
 	})
-	elsewhere := p.drainElsewhere(e.Service, limits, done)
-	requests, streams := lanes.Drain(gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
-	alsoRequests, alsoStreams := elsewhere()
-	requests, streams = requests+alsoRequests, streams+alsoStreams
-	stop()
 	e.Kind, e.Requests, e.Streams, e.Elapsed, e.Limit = EventDrained, requests, streams, time.Since(began), 0
 	return e
 }
@@ -651,13 +543,11 @@ func (p *Proxy) rollOut(ctx context.Context, service string, part publish.Part, 
 func (p *Proxy) replaceRollout(ctx context.Context, res *reserved, r Rollout, s *spec) (previous, next *version, err error) {
 	defer p.router.underWay.Begin(phase{service: res.Name, change: changeOf(EventDeploying, s.event(res.Number))})()
 	second, m := p.newGroup(res.Name, res.Number, s, true)
-	targets := second.Targets()
-	for _, t := range targets {
-		t.start()
-	}
-	err = m.awaitHealthy(ctx, targets, &s.Deployment)
+	all := second.Targets()
+	targets.StartProbes(all)
+	err = awaitHealthy(ctx, m, all, &s.Deployment)
 	if err == nil && r.Deployment != nil && len(r.Deployment.Canary.Steps) > 0 { // it is a deploy
-		err = p.agree(ctx, r.Deployment, res.Number, targets, m)
+		err = p.agree(ctx, r.Deployment, res.Number, all, m)
 	}
 	if err == nil {
 		previous, next, err = p.update(ctx, res, res.Name, EventSwitched, func(v *version) (*version, error) {
@@ -671,7 +561,7 @@ func (p *Proxy) replaceRollout(ctx context.Context, res *reserved, r Rollout, s 
 		})
 	}
 	if err != nil {
-		closeAll(targets)
+		targets.CloseAll(all)
 	}
 	return previous, next, err
 }
@@ -746,7 +636,7 @@ func (p *Proxy) promote(ctx context.Context, service string, base *version, was 
 		return err
 	}
 	defer p.router.changes.End(res)
-	m := &member{publication: publication{Name: service, Reservation: res}, spec: s, base: base, was: was, monitor: current.rollout.Targets()[0].monitor}
+	m := &member{publication: publication{Name: service, Reservation: res}, spec: s, base: base, was: was, monitor: current.rollout.Targets()[0].Monitor}
 	m.started = p.newVersion(Status{Service: service, Generation: res.Number, Deployment: s.Deployment}, s, *current.rollout)
 	p.bringIn(m)
 	replacing := m.Change
@@ -754,7 +644,7 @@ func (p *Proxy) promote(ctx context.Context, service string, base *version, was 
 		if err := now.checkChangeable(); err != nil {
 			return nil, err
 		}
-		if now.rollout == nil || now.rollout.tally != current.rollout.tally {
+		if now.rollout == nil || now.rollout.Tally != current.rollout.Tally {
 			return nil, faultf(ErrSuperseded, "the rollout was ended, or replaced, meanwhile")
 		}
 		m.started.main = *now.rollout // with the gates that it has by now
@@ -764,39 +654,8 @@ func (p *Proxy) promote(ctx context.Context, service string, base *version, was 
 		m.started.certificates.Release()
 		return err
 	}
-	m.monitor.generation.Store(res.Number)
+	m.monitor.Generation.Store(res.Number)
 	return p.retireOnTrial(m.event(), m.Previous, m.Next, s.Timeouts)
-}
-
-// canary brings s into service step by step. If base is not nil, s was made of what it
-// serves, and it has to serve until then.
-func (p *Proxy) canary(ctx context.Context, s *spec, base *version) error {
-	d := s.Deployment
-	r := Rollout{Targets: d.Targets, ReadTargets: d.ReadTargets, Release: d.Release, By: d.By, Timeouts: d.Timeouts, Split: Split{Percent: d.Canary.Steps[0]}, Deployment: &d}
-	return p.rollOut(ctx, s.Service, partMain|partRollout, r, func(about Event) error { return p.tryOut(about, &d, base) })
-}
-
-// Why a canary ends before its last step.
-var (
-	errCanaryEnded = faultf(ErrSuperseded, "a newer change of the service ended the canary")
-	errCanaryStays = faultf(ErrUndecided, "the proxy ends while visitors try the version; the rollout stays as it is, to be promoted or ended")
-)
-
-// dropCanary ends the rollout of t, if it is still there.
-func (p *Proxy) dropCanary(t *onTrial) {
-	if !p.router.changes.Enter() {
-		return
-	}
-	defer p.router.changes.Leave()
-	previous, next, err := p.update(context.Background(), nil, t.about.Service, EventRolloutEnded, func(v *version) (*version, error) {
-		if !t.isOf(v) {
-			return nil, errCanaryEnded
-		}
-		return v.withoutRollout(), nil
-	})
-	if err == nil {
-		p.retire(t.about, previous, next, next.status.Deployment.Timeouts)
-	}
 }
 
 // restore returns the version that serves what status says, or one that has
@@ -856,26 +715,10 @@ func (p *Proxy) restoreRollout(v *version, r Rollout, second *group) (*version, 
 	}
 	if second == nil {
 		rollout, _ := p.newGroup(v.status.Service, v.status.Generation, s, false)
-		for _, t := range rollout.Targets() {
-			t.start()
-		}
+		targets.StartProbes(rollout.Targets())
 		second = &rollout
 	}
 	return v.withRollout(r, s.split, second), nil
-}
-
-// hasTargetsOf reports whether r, which may be nil, has the same targets as other.
-func (r *Rollout) hasTargetsOf(other *Rollout) bool {
-	return r != nil && slices.Equal(r.Targets, other.Targets) && slices.Equal(r.ReadTargets, other.ReadTargets)
-}
-
-// copyStatus returns the status of v as a Proxy may keep it, or nil if v is nil.
-func (v *version) copyStatus() *Status {
-	if v == nil {
-		return nil
-	}
-	s := v.status.clone()
-	return &s
 }
 
 // followed returns what a service becomes when another Proxy has made it what s says. It
@@ -906,7 +749,7 @@ func (p *Proxy) followed(current *version, s Status) (*version, error) {
 		}
 		if current != nil {
 			v.rollout = current.rollout
-			v.main.inherit(&current.main)
+			v.main.Inherit(&current.main)
 		}
 	}
 	second := v.rollout
@@ -1113,22 +956,6 @@ func (p *Proxy) become(current *version, s Status) (*version, error) {
 	return v, err
 }
 
-// empty closes the streams, and returns nil when nobody is inside any more and changed
-// is closed, or ctx's error. It cuts off requests after limit. Where ctx has a deadline,
-// the streams are closed in time before that, however long they may last and whatever
-// requests are still there.
-func (p *Proxy) empty(ctx context.Context, changed <-chan struct{}, limit time.Duration) error {
-	replace := func() (all []lanes.Replaced[*target]) {
-		for _, v := range p.router.routes.Renew(func(v *version) *version { return v.withNewGates(v.status) }) {
-			left := slices.Concat(v.lanes(), v.leaving)
-			omitCloseFrames(left, v)
-			all = append(all, lanes.Replaced[*target]{Lanes: left, Streams: v.status.Deployment.Timeouts.Stream})
-		}
-		return append(all, lanes.Replaced[*target]{Lanes: p.strays(), Streams: math.MaxInt64})
-	}
-	return lanes.Empty(ctx, changed, limit, replace, p.everyLane)
-}
-
 // commitLater tries until it succeeds to commit what is served, which could not be
 // when it was published.
 func (p *Proxy) commitLater(service string, generation uint64, refused error) {
@@ -1163,26 +990,6 @@ func (o *Options) commit(previous, t *table, changed ...string) error {
 	}
 	return nil
 }
-
-// A Past is a deployment of a service that was switched to: its Service, Generation,
-// Release, By and Targets; the generation that it Restores, if any; when it was
-// Switched to, and when it Ended, which is zero while it serves; its End; its Figures;
-// and, in what Commit gets alone, its Deployment.
-type Past = history.Record
-
-// End says how a deployment came to its end.
-type End = history.End
-
-const (
-	EndReplaced  = history.Replaced  // a later one took its place
-	EndTakenBack = history.TakenBack // the one before took its place again, because it failed
-	EndRemoved   = history.Removed   // with its service
-)
-
-// Figures are of the requests to the targets of a deployment, which count as in Traffic,
-// those included that ended during its drain: for how long it has Served; Requests,
-// Errors and ErrorRate; and P50 and P99, which are of those since the Proxy was made.
-type Figures = history.Figures
 
 // A Rollback says which deployment to bring back.
 type Rollback struct {

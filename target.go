@@ -1,52 +1,34 @@
 package parachute
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/shahnk19/parachute/internal/affinity"
 	"github.com/shahnk19/parachute/internal/backend"
-	"github.com/shahnk19/parachute/internal/bake"
-	"github.com/shahnk19/parachute/internal/balance"
 	"github.com/shahnk19/parachute/internal/certificate"
 	"github.com/shahnk19/parachute/internal/deep"
 	"github.com/shahnk19/parachute/internal/duration"
-	"github.com/shahnk19/parachute/internal/ejection"
 	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/forward"
-	"github.com/shahnk19/parachute/internal/health"
 	"github.com/shahnk19/parachute/internal/healthcheck"
-	"github.com/shahnk19/parachute/internal/histogram"
+	"github.com/shahnk19/parachute/internal/history"
 	"github.com/shahnk19/parachute/internal/lanes"
 	"github.com/shahnk19/parachute/internal/reason"
 	"github.com/shahnk19/parachute/internal/rules"
 	"github.com/shahnk19/parachute/internal/split"
+	"github.com/shahnk19/parachute/internal/targets"
 	"github.com/shahnk19/parachute/internal/trial"
 	"github.com/shahnk19/parachute/internal/trust"
 	"github.com/shahnk19/parachute/internal/waiting"
 )
-
-// A target is one address that requests are sent to, with the connections to
-// it and the results of its probes. Whoever calls start must call Close.
-type target struct {
-	*backend.Backend
-	address string
-	label   []string // the address alone, as the value of a header
-	token   string   // stands for it in cookies
-	monitor *monitor
-	traffic *histogram.Traffic              // of the requests sent to the address, across deploys
-	served  atomic.Pointer[histogram.Total] // counts the requests that this target got last, for the history
-
-	health   health.State[*backend.Result]
-	outcomes balance.Record // of the requests to it
-}
 
 // proofOfReuse is the proof that is asked of a target at an address which the
 // service has been served at until now: the process that answers there may be on its
@@ -55,55 +37,15 @@ const proofOfReuse = 500 * time.Millisecond
 
 // newTarget returns the target of s at an endpoint. m follows its probes.
 func (p *Proxy) newTarget(at endpoint.Target, s *spec, m *monitor) *target {
-	t := &target{
-		Backend: p.backends.New(at, backend.Settings{
-			Check:           healthcheck.Settings(s.HealthCheck),
-			Trust:           s.targetTLS,
-			ResponseTimeout: s.Timeouts.Response,
-			KeepAlive:       backend.KeepAlive(s.TargetKeepAlive),
-			OverTLS:         s.TLS.isOn(),
-			Log:             []any{"service", s.Service},
-		}),
-		address: at.Given,
-		label:   []string{at.Given},
-		token:   affinity.Token(p.options.AffinityKey, s.Service, at.Given),
-		monitor: m,
-		traffic: new(histogram.Traffic),
-	}
-	t.health.Init(s.HealthCheck.Rise, s.HealthCheck.Fall)
-	t.served.Store(new(histogram.Total))
-	return t
-}
-
-// start begins to probe the target. No result of a probe that began before is taken for
-// one of its own, so a deploy is never judged by a probe that is older than itself.
-func (t *target) start() { t.Start(t.health.Pause, t.conclude) }
-
-// unusedOf returns the addresses of those targets whose place no target of the
-// Proxy uses any more.
-func unusedOf(targets []*target) []string {
-	return addressesOf(slices.DeleteFunc(slices.Clone(targets), (*target).IsPlaceUsed))
-}
-
-func closeAll(targets []*target) {
-	for _, t := range targets {
-		t.Close()
-	}
-}
-
-// silence says whether the probes of targets are no events, since the targets have
-// been replaced.
-func silence(targets []*target, silent bool) {
-	for _, t := range targets {
-		t.monitor.silent.Store(silent)
-	}
-}
-
-func addressesOf(targets []*target) (addresses []string) {
-	for _, t := range targets {
-		addresses = append(addresses, t.address)
-	}
-	return endpoint.Distinct(addresses)
+	b := p.backends.New(at, backend.Settings{
+		Check:           healthcheck.Settings(s.HealthCheck),
+		Trust:           s.targetTLS,
+		ResponseTimeout: s.Timeouts.Response,
+		KeepAlive:       backend.KeepAlive(s.TargetKeepAlive),
+		OverTLS:         s.TLS.isOn(),
+		Log:             []any{"service", s.Service},
+	})
+	return targets.New(b, at.Given, affinity.Token(p.options.AffinityKey, s.Service, at.Given), s.HealthCheck.Rise, s.HealthCheck.Fall, m)
 }
 
 // record notes in the outcome how an exchange with l's target ended, and has the group
@@ -113,7 +55,7 @@ func (q *request) record(l *lane, res *forward.Result, err error) {
 	if res.Reason == reason.Descriptors {
 		q.proxy.shortages.Report("a request could not be sent on", err)
 	} else { // without a descriptor nothing was sent
-		q.lastTarget, o.Target = l.Target, l.Target.address
+		q.lastTarget, o.Target = l.Target, l.Target.Address
 		o.Reads, o.Rollout = slices.Contains(q.group.Readers, l), q.group == q.version.rollout
 	}
 	o.Status, o.Header = res.Status, res.Header
@@ -126,7 +68,7 @@ func (q *request) record(l *lane, res *forward.Result, err error) {
 	}
 	end := lanes.End{Reason: res.Reason, Status: res.Status, IsStream: q.isStream}
 	if ejected := q.group.Judge(l, end, answered.Sub(q.proxy.began)); ejected {
-		q.proxy.emit(Event{Kind: EventUnhealthy, Service: o.Service, Generation: o.Generation, Target: l.Target.address, Err: cmp.Or(err, errOutlier)})
+		q.proxy.emit(Event{Kind: EventUnhealthy, Service: o.Service, Generation: o.Generation, Target: l.Target.Address, Err: cmp.Or(err, errOutlier)})
 	}
 }
 
@@ -134,74 +76,42 @@ func (q *request) record(l *lane, res *forward.Result, err error) {
 var errOutlier = errors.New("it answers 5xx where its siblings do not")
 
 type (
+	target     = targets.Target  // what requests are sent to, and its health
+	group      = targets.Group   // the targets that came with one deploy
+	monitor    = targets.Monitor // follows their probes
 	lane       = lanes.Lane[*target]
 	laneSet    = lanes.Set[*target]
 	remainders = lanes.Remainders[*target]
 )
 
-// A group is the set of lanes to the targets that came with one deploy.
-type group struct {
-	lanes.Group[*target]
-	release string // of its Deployment or Rollout
-	tally   *bake.Tally
-}
-
-// newGroup returns a group with a new lane to each target.
-func newGroup(writers, readers []*target, release string) group {
-	return group{lanes.NewGroup(writers, readers, (*target).newLane), release, new(bake.Tally)}
-}
-
-// withNewGates returns a group of new lanes to the same targets.
-func (g group) withNewGates() group {
-	g.Group = lanes.NewGroup(g.Writers.Targets(), g.Readers.Targets(), (*target).newLane)
-	return g
-}
-
-// inherit hands the traffic counts of the previous group's targets to the targets
-// of g with the same addresses and roles. g must not be published yet.
-func (g *group) inherit(previous *group) {
-	isSame := func(a, b *target) bool { return a.address == b.address }
-	for next, before := range g.Pairs(&previous.Group, isSame) {
-		next.traffic = before.traffic
-	}
-}
-
-// newGroup returns the group of the targets of s, which are not probed yet.
+// newGroup returns the group of the targets of s, which are not probed yet. Generation is
+// that of the deploy; 0: it is a check, which changes nothing.
 func (p *Proxy) newGroup(service string, generation uint64, s *spec, waiting bool) (group, *monitor) {
-	m := newMonitor(len(s.targets), s.Affinity != "", waiting, s.Timeouts.Deploy, func(e Event) {
-		if generation == 0 {
-			return // it is of a check, which changes nothing
-		}
-		e.Service, e.Release, e.By = service, s.Release, s.By
-		p.emit(e)
+	m := targets.NewMonitor(targets.MonitorOptions{
+		Targets:  len(s.targets),
+		Thorough: s.Affinity != "",
+		Waits:    waiting,
+		Limit:    s.Timeouts.Deploy,
+		Short:    p.shortages,
+		Tell: func(n targets.Notice) {
+			if generation != 0 {
+				p.emit(Event{Kind: EventKind(n.Kind), Service: service, Generation: n.Generation, Release: s.Release, By: s.By,
+					Target: n.Target, Probe: probeOf(n.Result), Probes: n.Probes, Elapsed: n.Elapsed, Limit: n.Limit})
+			}
+		},
 	})
-	m.generation.Store(generation)
-	m.shortages = p.shortages
+	m.Generation.Store(generation)
 	current := p.router.routes.Load().Services()[service]
-	var targets []*target
+	var all []*target
 	for _, at := range s.targets {
 		t := p.newTarget(at, s, m)
 		if waiting && current.isAt(at.Place()) {
-			t.health.DemandProof(proofOfReuse)
+			t.Health.DemandProof(proofOfReuse)
 		}
-		targets = append(targets, t)
+		all = append(all, t)
 	}
-	return newGroup(targets[:len(s.Targets)], targets[len(s.Targets):], s.Release), m
+	return targets.NewGroup(all[:len(s.Targets)], all[len(s.Targets):], s.Release), m
 }
-
-func (t *target) newLane() *lane { return lanes.New(t, t.Group()) }
-
-// IsHealthy implements lanes.Target.
-func (t *target) IsHealthy() bool { return t.health.IsHealthy() }
-
-// Outcomes implements lanes.Target.
-func (t *target) Outcomes() *balance.Record { return &t.outcomes }
-
-// Ejection implements lanes.Target.
-func (t *target) Ejection() *ejection.State { return &t.health.Ejection }
-
-// Token implements lanes.Target.
-func (t *target) Token() string { return t.token }
 
 // lanesLeftBehind returns the lanes of v, and of the versions before it, that are
 // not next's and that somebody may be inside of. next may be nil.
@@ -230,17 +140,6 @@ func (v *version) takesCalls() bool {
 	return slices.ContainsFunc(v.lanes(), func(l *lane) bool { return l.Target.HTTP2 })
 }
 
-// drainElsewhere has the Predecessor drain a service. The returned func waits for that.
-func (p *Proxy) drainElsewhere(service string, limits Timeouts, done <-chan struct{}) (wait func() (requests, streams int64)) {
-	if p.options.Predecessor.Drain == nil {
-		return func() (int64, int64) { return 0, 0 }
-	}
-	var requests, streams int64
-	var draining sync.WaitGroup
-	draining.Go(func() { requests, streams = p.options.Predecessor.Drain(service, limits, done) })
-	return func() (int64, int64) { draining.Wait(); return requests, streams }
-}
-
 // strays returns the lanes that are being drained, or are to be, and may be of no version
 // that is served.
 func (p *Proxy) strays() laneSet {
@@ -258,6 +157,22 @@ func (p *Proxy) everyLane() laneSet {
 		all = append(append(all, v.lanes()...), v.leaving...)
 	}
 	return all
+}
+
+// empty closes the streams, and returns nil when nobody is inside any more and changed
+// is closed, or ctx's error. It cuts off requests after limit. Where ctx has a deadline,
+// the streams are closed in time before that, however long they may last and whatever
+// requests are still there.
+func (p *Proxy) empty(ctx context.Context, changed <-chan struct{}, limit time.Duration) error {
+	replace := func() (all []lanes.Replaced[*target]) {
+		for _, v := range p.router.routes.Renew(func(v *version) *version { return v.withNewGates(v.status) }) {
+			left := slices.Concat(v.lanes(), v.leaving)
+			omitCloseFrames(left, v)
+			all = append(all, lanes.Replaced[*target]{Lanes: left, Streams: v.status.Deployment.Timeouts.Stream})
+		}
+		return append(all, lanes.Replaced[*target]{Lanes: p.strays(), Streams: math.MaxInt64})
+	}
+	return lanes.Empty(ctx, changed, limit, replace, p.everyLane)
 }
 
 // omitCloseFrames has the WebSockets inside lanes cut without a Close frame, if
@@ -311,6 +226,26 @@ type Live struct {
 	Rollout *BakeFigures   `json:"rollout,omitempty"` // likewise of the Rollout's; nil: there is none
 	Changes []Change       `json:"changes,omitempty"` // what is under way, the oldest first
 }
+
+// A Past is a deployment of a service that was switched to: its Service, Generation,
+// Release, By and Targets; the generation that it Restores, if any; when it was
+// Switched to, and when it Ended, which is zero while it serves; its End; its Figures;
+// and, in what Commit gets alone, its Deployment.
+type Past = history.Record
+
+// End says how a deployment came to its end.
+type End = history.End
+
+const (
+	EndReplaced  = history.Replaced  // a later one took its place
+	EndTakenBack = history.TakenBack // the one before took its place again, because it failed
+	EndRemoved   = history.Removed   // with its service
+)
+
+// Figures are of the requests to the targets of a deployment, which count as in Traffic,
+// those included that ended during its drain: for how long it has Served; Requests,
+// Errors and ErrorRate; and P50 and P99, which are of those since the Proxy was made.
+type Figures = history.Figures
 
 // A Change is a phase of a deploy, or of another change of a service, that is
 // still under way.
@@ -398,6 +333,47 @@ func (s Status) clone() Status {
 	return s
 }
 
+// copyStatus returns the status of v as a Proxy may keep it, or nil if v is nil.
+func (v *version) copyStatus() *Status {
+	if v == nil {
+		return nil
+	}
+	s := v.status.clone()
+	return &s
+}
+
+// event returns an event of what s serves.
+func (s *Status) event() Event {
+	return Event{Service: s.Service, Generation: s.Generation, Release: s.Deployment.Release, By: s.Deployment.By}
+}
+
+// ofRollout returns what the rollout of s is deployed as.
+func (s *Status) ofRollout() Deployment {
+	d := deep.Copy(s.Deployment)
+	d.Targets, d.ReadTargets = slices.Clone(s.Rollout.Targets), slices.Clone(s.Rollout.ReadTargets)
+	d.Timeouts = s.Rollout.Timeouts.over(d.Timeouts)
+	return d
+}
+
+// hasTargetsOf reports whether r, which may be nil, has the same targets as other.
+func (r *Rollout) hasTargetsOf(other *Rollout) bool {
+	return r != nil && slices.Equal(r.Targets, other.Targets) && slices.Equal(r.ReadTargets, other.ReadTargets)
+}
+
+// withoutOnce returns a copy of d without what it says of one deploy alone.
+func (d Deployment) withoutOnce() Deployment {
+	d = deep.Copy(d)
+	d.Release, d.By, d.Force = "", "", false
+	return d
+}
+
+// isSame reports whether d asks for what other does. Both are complete.
+func (d *Deployment) isSame(other *Deployment) bool {
+	a, errA := json.Marshal(d)
+	b, errB := json.Marshal(other)
+	return errA == nil && errB == nil && bytes.Equal(a, b)
+}
+
 // present returns the status of v as it is now. changes has those under way, by service.
 func (p *Proxy) present(v *version, changes map[string][]Change) Status {
 	s := v.status
@@ -411,10 +387,10 @@ func (p *Proxy) present(v *version, changes map[string][]Change) Status {
 // live returns the present state of v. at is the time since the Proxy was made.
 func (v *version) live(at time.Duration) *Live {
 	live := &Live{Since: v.since, Targets: make([]TargetStatus, 0, len(v.lanes())), Held: v.waiting.Inside()}
-	live.Main = v.main.recent(at)
+	live.Main = BakeFigures(v.main.Recent(at))
 	add := func(g *group, rollout bool) {
 		for i, t := range g.Targets() {
-			s := t.status(at)
+			s := statusOf(t, at)
 			s.Requests, s.Streams = slices.Concat(v.lanes(), v.leaving).To([]*target{t}).Inside()
 			s.Reads, s.Rollout = i >= len(g.Writers), rollout
 			live.Targets = append(live.Targets, s)
@@ -423,17 +399,9 @@ func (v *version) live(at time.Duration) *Live {
 	add(&v.main, false)
 	if v.rollout != nil {
 		add(v.rollout, true)
-		live.Rollout = new(v.rollout.recent(at))
+		live.Rollout = new(BakeFigures(v.rollout.Recent(at)))
 	}
 	return live
-}
-
-// recent returns the figures of the ten minutes before at.
-func (g *group) recent(at time.Duration) BakeFigures {
-	if g.tally == nil { // the service has failed
-		return BakeFigures{}
-	}
-	return BakeFigures(bake.FiguresOf(g.tally.Window(at)))
 }
 
 // parseTargets returns the targets of d, followed by its read targets, and leaves
@@ -575,6 +543,29 @@ func newVersion(status Status, w wants, main group) *version {
 	}
 }
 
+// start makes a version of s that is not published yet, begins to obtain its
+// certificates and to probe its targets. While a deploy waits for them every
+// probe is an event.
+func (p *Proxy) start(status Status, s *spec, waiting bool) (*version, *monitor) {
+	main, m := p.newGroup(status.Service, status.Generation, s, waiting)
+	if current := p.router.routes.Load().Services()[status.Service]; current != nil {
+		main.Inherit(&current.main)
+	}
+	v := p.newVersion(status, s, main)
+	targets.StartProbes(v.targets())
+	return v, m
+}
+
+// newVersion returns a version of s with the targets of main, and begins to obtain its
+// certificates.
+func (p *Proxy) newVersion(status Status, s *spec, main group) *version {
+	v := newVersion(status, s.wants, main)
+	v.rules, v.targetTLS = s.rules, s.targetTLS
+	v.hop = forward.HopOf(p.hop, status.Service)
+	v.certificates = p.certificates.acquire(s, v.ask)
+	return v
+}
+
 // replacing returns v, which was deployed, with all of current that stays as it
 // is.
 func (v *version) replacing(current *version) (*version, error) {
@@ -601,7 +592,7 @@ func (v *version) restoredAfter(current *version, generation uint64) (*version, 
 	s := current.status
 	s.Generation, s.Restores, s.Deployment, s.Bake = generation, v.status.Generation, v.status.Deployment, nil
 	next := v.withStatus(s)
-	next.main = v.main.withNewGates()
+	next.main = v.main.WithNewGates()
 	next.rollout, next.split, next.waiting = current.rollout, current.split, current.waiting
 	return next, current.accepts(&s.Deployment)
 }
@@ -649,7 +640,7 @@ func (v *version) withRollout(r Rollout, parsed *split.Split, second *group) *ve
 	}
 	status.Rollout = &r
 	if v.rollout != nil {
-		second.inherit(v.rollout)
+		second.Inherit(v.rollout)
 	}
 	next := v.withStatus(status)
 	next.rollout, next.split = second, parsed
@@ -669,9 +660,9 @@ func (v *version) withoutRollout() *version {
 // own.
 func (v *version) withNewGates(status Status) *version {
 	next := v.withStatus(status)
-	next.main = v.main.withNewGates()
+	next.main = v.main.WithNewGates()
 	if v.rollout != nil {
-		rollout := v.rollout.withNewGates()
+		rollout := v.rollout.WithNewGates()
 		next.rollout = &rollout
 	}
 	return next
@@ -734,7 +725,7 @@ func (v *version) abandon() {
 
 // close cuts off what goes on in v and lets go of what it has.
 func (v *version) close() {
-	closeAll(v.allTargets())
+	targets.CloseAll(v.allTargets())
 	for _, c := range v.allCertificates() {
 		c.Release()
 	}
@@ -754,18 +745,10 @@ func (v *version) Number() uint64 { return v.status.Generation }
 // Kept implements registry.Version: it returns the status with what was counted until now.
 func (v *version) Kept() Status {
 	s := v.status.clone()
-	if f := cmp.Or(s.Figures, new(Figures)).Plus(v.counted()); f.Requests > 0 {
+	if f := cmp.Or(s.Figures, new(Figures)).Plus(v.main.Served()); f.Requests > 0 {
 		s.Figures = &f
 	}
 	return s
-}
-
-// counted returns what counts the requests to v's main targets.
-func (v *version) counted() (all []*histogram.Total) {
-	for _, t := range v.main.Targets() {
-		all = append(all, t.served.Load())
-	}
-	return all
 }
 
 // Record implements registry.Version.
@@ -774,7 +757,7 @@ func (v *version) Record() Past {
 	return Past{
 		Service: s.Service, Generation: s.Generation, Release: s.Deployment.Release, By: s.Deployment.By, Restores: s.Restores,
 		Targets:  slices.Concat(s.Deployment.Targets, s.Deployment.ReadTargets),
-		Switched: s.Switched, Figures: *cmp.Or(s.Figures, new(Figures)), Counted: v.counted(),
+		Switched: s.Switched, Figures: *cmp.Or(s.Figures, new(Figures)), Counted: v.main.Served(),
 	}
 }
 
@@ -790,9 +773,7 @@ func (v *version) Earlier() []Past { return v.status.History }
 // Begin implements registry.Version.
 func (v *version) Begin(switched time.Time, earlier []Past) {
 	if v.status.Restores != 0 {
-		for _, t := range v.main.Targets() { // which have served before
-			t.served.Store(new(histogram.Total))
-		}
+		v.main.CountAnew() // the targets have served before
 	}
 	v.status.Switched, v.status.History = switched, earlier
 }

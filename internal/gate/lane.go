@@ -3,6 +3,7 @@ package gate
 import (
 	"cmp"
 	"io"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -151,6 +152,13 @@ type Limits struct {
 	// second. If negative, they are closed at once, before Drain waits for the
 	// requests, and new streams as soon as they begin.
 	Streams time.Duration
+}
+
+// Longest returns how long a drain with these limits may take. What is cut off has a second
+// to leave.
+func (l Limits) Longest() time.Duration {
+	requests := max(l.Requests, 0)
+	return max(requests+min(max(l.Streams, 0), math.MaxInt64-requests), time.Second)
 }
 
 // leaveTimeout is how long Drain waits for exchanges that it has cut or closed.

@@ -1,6 +1,8 @@
 package gate_test
 
 import (
+	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -338,4 +340,24 @@ func TestDrainThatIsGivenUpCountsTheStreamsThatCameLate(t *testing.T) {
 		is.Equal(requests, int64(0))
 		is.Equal(streams, int64(1))
 	})
+}
+
+func TestLimitsBoundADrainThatMayCutAtOnceToo(t *testing.T) {
+	for _, tt := range []struct {
+		limits gate.Limits
+		want   time.Duration
+	}{
+		{gate.Limits{Requests: time.Minute, Streams: time.Hour}, time.Hour + time.Minute},
+		{gate.Limits{Requests: time.Minute}, time.Minute},
+		{gate.Limits{Requests: time.Minute, Streams: -1}, time.Minute},
+		{gate.Limits{Requests: -1, Streams: time.Minute}, time.Minute},
+		{gate.Limits{}, time.Second},
+		{gate.Limits{Requests: -1, Streams: -1}, time.Second},
+		{gate.Limits{Requests: time.Minute, Streams: math.MaxInt64}, math.MaxInt64},
+	} {
+		t.Run(fmt.Sprint(tt.limits), func(t *testing.T) {
+			is := is.New(t)
+			is.Equal(tt.limits.Longest(), tt.want)
+		})
+	}
 }

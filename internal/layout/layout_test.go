@@ -28,7 +28,7 @@ const (
 // cmd/parachute/internal, then the root, then internal.
 const (
 	ruleMechanism = "internal/* stands on the standard library and golang.org/x, and of each other only on leaves, which import nothing of ours; the assemblies alone stand on mechanisms"
-	ruleAssembly  = "only the root, and tests, import an assembly"
+	ruleAssembly  = "only the root, tests, and the assemblies that are named after it import an assembly"
 	ruleRoot      = "the root stands on the standard library, golang.org/x/crypto, golang.org/x/net/idna and internal/*: an embedder pulls in nothing else"
 	ruleBinary    = "cmd/parachute/internal/* stands on the root, leaves of internal, and what it needs from outside, never on each other; server alone assembles the others, and kv, which says what a store can do, is for all"
 	ruleCommand   = "cmd/parachute stands on cmd/parachute/internal/*, the root and internal/*"
@@ -49,9 +49,9 @@ var rootFiles = []string{
 }
 
 // assemblies put several mechanisms together, where the root would have to. They know
-// nothing of services, and nobody stands on them but the root: a mechanism that another
-// needs a part of has that part in a leaf.
-var assemblies = []string{"internal/backend", "internal/registry", "internal/rules"}
+// nothing of services, and nobody stands on them but the root and the assemblies behind
+// them in this list: a mechanism that another needs a part of has that part in a leaf.
+var assemblies = []string{"internal/backend", "internal/registry", "internal/rules", "internal/targets"}
 
 // entries are what else may lie there.
 var entries = []string{
@@ -131,7 +131,7 @@ func TestFilesAreNoLongerThanOneSubjectTakes(t *testing.T) {
 func mostLines(name string) int {
 	switch {
 	case name == "service.go":
-		return 1200
+		return 1050
 	case path.Dir(name) == ".":
 		return 800
 	}
@@ -224,7 +224,7 @@ func broken(dir, imp string, test, leaf bool) string {
 		return ruleTestsOnly
 	case within(imp, module+"/internal/e2e"):
 		return ruleEndToEnd
-	case isAssembly(strings.TrimPrefix(imp, module+"/")) && dir != "." && !test:
+	case !test && dir != "." && !mayAssemble(dir, strings.TrimPrefix(imp, module+"/")):
 		return ruleAssembly
 	}
 	switch {
@@ -246,6 +246,12 @@ func broken(dir, imp string, test, leaf bool) string {
 }
 
 func isAssembly(dir string) bool { return slices.Contains(assemblies, dir) }
+
+// mayAssemble reports whether imp is no assembly, or one that dir may stand on, since it
+// is one behind it.
+func mayAssemble(dir, imp string) bool {
+	return !isAssembly(imp) || slices.Index(assemblies, dir) > slices.Index(assemblies, imp)
+}
 
 func mayBinary(dir, imp string) bool {
 	if !within(imp, module) || imp == module || imp == shared {
@@ -342,6 +348,8 @@ func TestEachImportRuleCanBeBroken(t *testing.T) {
 		{".", ours + "internal/rules", false, ""},
 		{"internal/gate", ours + "internal/rules", false, ruleAssembly},
 		{"cmd/parachute", ours + "internal/rules", false, ruleAssembly},
+		{"internal/targets", ours + "internal/backend", false, ""},
+		{"internal/backend", ours + "internal/targets", false, ruleAssembly},
 		{"internal/gate", ours + "internal/proxytest", false, ruleTestsOnly},
 		{"internal/gate", ours + "internal/proxytest", true, ""},
 
