@@ -25,7 +25,7 @@ func TestLookupAndPickAllocateNothing(t *testing.T) {
 	table, hosts := tableOf(1000)
 	is.Equal(testing.AllocsPerRun(100, func() { table.Match(hosts[7]) }), 0.0)
 	v := newVersion(Status{}, wants{}, targets.NewGroup([]*target{idle(), idle(), idle()}, nil, ""))
-	is.Equal(testing.AllocsPerRun(100, func() { v.main.Pick(0, nil, false, affinity.Visitor{}) }), 0.0)
+	is.Equal(testing.AllocsPerRun(100, func() { v.Main.Pick(0, nil, false, affinity.Visitor{}) }), 0.0)
 }
 
 func TestServeAllocatesLittleOfItsOwn(t *testing.T) {

@@ -191,7 +191,7 @@ func (p *Proxy) await(ctx context.Context, v *version, m *monitor) error {
 	}
 	defer cancel()
 	if !d.Force {
-		if err := awaitHealthy(ctx, m, v.targets(), d); err != nil {
+		if err := awaitHealthy(ctx, m, v.Targets(), d); err != nil {
 			return err
 		}
 	}
@@ -201,7 +201,7 @@ func (p *Proxy) await(ctx context.Context, v *version, m *monitor) error {
 	case err != nil:
 		return err
 	}
-	return p.agree(ctx, d, v.status.Generation, v.targets(), m)
+	return p.agree(ctx, d, v.status.Generation, v.Targets(), m)
 }
 
 // agree asks Options.Agree whether d, all of whose targets are healthy, may serve.
@@ -363,9 +363,9 @@ func (p *Proxy) retireOnTrial(about Event, previous, next *version, limits Timeo
 		return nil
 	}
 	gone, lanes := previous.leftBehind(next)
-	ofMain, brought, returnsTo := next.status.Generation == about.Generation, next.main.Targets(), previous
+	ofMain, brought, returnsTo := next.status.Generation == about.Generation, next.Main.Targets(), previous
 	if !ofMain {
-		brought = next.rollout.Targets()
+		brought = next.Rollout.Targets()
 	}
 	hasBaked := ofMain && previous.status.Generation == next.status.Generation && previous.fallback != nil
 	if hasBaked {
@@ -394,9 +394,9 @@ func (p *Proxy) retireOnTrial(about Event, previous, next *version, limits Timeo
 // isOf reports whether what is on trial is a part of v.
 func (t *onTrial) isOf(v *version) bool {
 	if t.ofMain {
-		return v.main.Has(t.Brought[0])
+		return v.Main.Has(t.Brought[0])
 	}
-	return v.rollout != nil && v.rollout.Has(t.Brought[0])
+	return v.Rollout != nil && v.Rollout.Has(t.Brought[0])
 }
 
 // isJudged implements trial.Trial.IsJudged. What is halted is not judged, nor by what was
@@ -428,9 +428,9 @@ func (p *Proxy) unproved(next *version) (addresses []string) {
 	if next == nil || !next.status.Deployment.Force {
 		return nil
 	}
-	all := next.main.Targets()
+	all := next.Main.Targets()
 	failing := trial.Failing(slices.DeleteFunc(slices.Clone(all), (*target).IsHealthy), p.done)
-	if v := p.router.routes.Load().Services()[next.status.Service]; v == nil || !v.main.Has(all[0]) {
+	if v := p.router.routes.Load().Services()[next.status.Service]; v == nil || !v.Main.Has(all[0]) {
 		return nil // a newer change has let go of them
 	}
 	return targets.Addresses(failing)
@@ -468,7 +468,7 @@ func (t *onTrial) takeBack(reason string) bool {
 		if t.isCanary {
 			return current.withoutRollout(), nil
 		}
-		group := t.previous.rollout.WithNewGates()
+		group := t.previous.Rollout.WithNewGates()
 		rollout := *t.previous.status.Rollout
 		rollout.Split = current.status.Rollout.Split
 		return current.withRollout(rollout, current.split, &group), nil
@@ -512,10 +512,10 @@ func (v *version) beginBake(current *version, at time.Duration) {
 	if current.status.Bake != nil {
 		b.Before = current.status.Bake.Before
 	} else {
-		b.Before = BakeFigures(v.fallback.main.Recent(at))
+		b.Before = BakeFigures(v.fallback.Main.Recent(at))
 	}
 	v.status.Bake = b
-	v.main.Tally.Collect()
+	v.Main.Tally.Collect()
 }
 
 // keepBake puts into v's status, which is about to be committed, how much of the bake is
@@ -535,8 +535,8 @@ func (v *version) keepBake() {
 func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
 	old := next.fallback
 	defer p.router.underWay.Begin(phase{service: about.Service, change: changeOf(EventBaking, about)})()
-	t := p.newTrial(about, old, old.main.Targets(), next.main.Targets(), true)
-	lanes := next.leaving.To(t.Gone)
+	t := p.newTrial(about, old, old.Main.Targets(), next.Main.Targets(), true)
+	lanes := next.Leaving.To(t.Gone)
 	omitCloseFrames(lanes, old, next)
 	switch takenBack, err := t.bake(next, func(over <-chan struct{}) {
 		lanes.Drain(gate.Limits{Requests: limits.Drain, Streams: math.MaxInt64}, over)
@@ -582,7 +582,7 @@ var errBakeGoesOn = faultf(ErrUndecided, "the proxy ends while the version bakes
 func (t *onTrial) bake(next *version, drain func(over <-chan struct{})) (takenBack bool, err error) {
 	p, d := t.proxy, &next.status.Deployment
 	before := next.status.Bake.Before
-	judge := bake.NewJudge(next.main.Tally, time.Since(p.began), bake.Figures(before), bake.Settings(d.Bake).Limits())
+	judge := bake.NewJudge(next.Main.Tally, time.Since(p.began), bake.Figures(before), bake.Settings(d.Bake).Limits())
 	t.evidence = func(note string) (*BakeReport, []bake.FailedRoute) {
 		return &BakeReport{Now: BakeFigures(judge.Figures()), Before: before, Note: note}, judge.Worst(3)
 	}
@@ -623,7 +623,7 @@ const mostRepeats = 10
 // decided. It is as bake.
 func (t *onTrial) step(percent int, d *Deployment) (takenBack bool, err error) {
 	p := t.proxy
-	rollout, main := t.previous.rollout.Tally, t.previous.main.Tally
+	rollout, main := t.previous.Rollout.Tally, t.previous.Main.Tally
 	beside := bake.Compare(rollout, main, time.Since(p.began), bake.Settings(d.Bake).Limits())
 	t.evidence = func(note string) (*BakeReport, []bake.FailedRoute) {
 		now, others := beside.Figures()
@@ -641,7 +641,7 @@ func (t *onTrial) step(percent int, d *Deployment) (takenBack bool, err error) {
 				}
 				p.router.changes.Leave()
 				current := p.router.routes.Load().Services()[e.Service]
-				if current == nil || current.rollout == nil || current.rollout.Tally != rollout || current.main.Tally != main {
+				if current == nil || current.Rollout == nil || current.Rollout.Tally != rollout || current.Main.Tally != main {
 					return false, errCanaryEnded
 				}
 				return !current.isHalted(), nil
@@ -683,7 +683,7 @@ func (p *Proxy) restoreFallback(v *version, b Baking) {
 	v.fallback, _ = p.start(Status{Service: v.status.Service, Generation: b.Generation, State: StateServing, Deployment: s.Deployment}, s, false)
 	v.bakeClock = trial.ResumeClock(v.status.Deployment.Bake.For, b.Left, b.Since, !v.isHalted())
 	v.status.Bake = &b
-	v.main.Tally.Collect()
+	v.Main.Tally.Collect()
 }
 
 // bakeOn begins to watch those of the restored versions that bake.
@@ -736,12 +736,12 @@ func (p *Proxy) dropCanary(t *onTrial) {
 func (p *Proxy) tryOut(about Event, d *Deployment, base *version) error {
 	defer p.router.underWay.Begin(phase{service: d.Service, change: changeOf(EventBaking, about)})()
 	v := p.router.routes.Load().Services()[d.Service]
-	if v == nil || v.rollout == nil {
+	if v == nil || v.Rollout == nil {
 		return errCanaryEnded
 	}
 	t := &onTrial{proxy: p, about: about, previous: v, isCanary: true}
-	t.Trial = trial.Trial[*target]{Brought: v.rollout.Targets(), Gone: v.main.Targets(), IsJudged: t.isJudged, TakeBack: t.takeBack, Done: p.done}
-	v.rollout.Tally.Collect()
+	t.Trial = trial.Trial[*target]{Brought: v.Rollout.Targets(), Gone: v.Main.Targets(), IsJudged: t.isJudged, TakeBack: t.takeBack, Done: p.done}
+	v.Rollout.Tally.Collect()
 	for i, percent := range d.Canary.Steps {
 		if i > 0 {
 			if err := p.amendSplit(context.Background(), d.Service, func(split *Split) error { split.Percent = percent; return nil }); err != nil {

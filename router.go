@@ -406,7 +406,7 @@ func (q *request) prepareBody() bool {
 	if q.out != q.r {
 		return true
 	}
-	out, body, verdict := q.version.rules.TakeBody(q.w, q.r, q.version.takesCalls)
+	out, body, verdict := q.version.rules.TakeBody(q.w, q.r, q.version.TakesCalls)
 	if !q.isPassed(verdict) {
 		return false
 	}
@@ -417,7 +417,7 @@ func (q *request) prepareBody() bool {
 // chooseGroup sets q.group to the targets that the visitor belongs to: those of
 // the rollout, or the others.
 func (q *request) chooseGroup() {
-	q.group = &q.version.main
+	q.group = &q.version.Main
 	visitors := q.version.split
 	if visitors == nil {
 		return
@@ -427,7 +427,7 @@ func (q *request) chooseGroup() {
 		q.inRollout, q.setCookie = visitors.Choose(q.r.Header, q.client.IsSecure(q.r))
 	}
 	if q.inRollout {
-		q.group = q.version.rollout
+		q.group = q.version.Rollout
 	}
 }
 

@@ -38,7 +38,7 @@ func TestShutdownClosesTheGatesOfIdleVersionsToo(t *testing.T) {
 	p := New(Options{})
 	v := newVersion(Status{Service: "web"}, wants{Claims: []hostname.Claim{{}}}, targets.NewGroup([]*target{idle()}, nil, ""))
 	is.True(p.router.routes.PublishFirst(newTable(map[string]*version{"web": v}, nil, 10), 1))
-	lane := v.main.Pick(0, nil, false, affinity.Visitor{})
+	lane := v.Main.Pick(0, nil, false, affinity.Visitor{})
 	is.NoErr(p.Shutdown(t.Context()))
 	_, ok := lane.Enter()
 	is.True(!ok) // it looks again, and finds the newer version

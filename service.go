@@ -461,8 +461,8 @@ func (p *Proxy) halt(ctx context.Context, service string, kind EventKind, how an
 		return err
 	}
 	limits := Timeouts{Drain: limit, Stream: previous.status.Deployment.Timeouts.Stream}
-	omitCloseFrames(next.leaving, next)
-	p.emit(p.drain(next.status.event(), next.leaving, limits, next.resumed))
+	omitCloseFrames(next.Leaving, next)
+	p.emit(p.drain(next.status.event(), next.Leaving, limits, next.resumed))
 	return nil
 }
 
@@ -572,7 +572,7 @@ func (p *Proxy) amendSplit(ctx context.Context, service string, change func(*Spl
 	}
 	defer p.router.changes.Leave()
 	_, _, err := p.update(ctx, nil, service, EventSplit, func(v *version) (*version, error) {
-		if v.rollout == nil {
+		if v.Rollout == nil {
 			return nil, errNoRollout
 		}
 		r := *v.status.Rollout
@@ -584,7 +584,7 @@ func (p *Proxy) amendSplit(ctx context.Context, service string, change func(*Spl
 		if err != nil {
 			return nil, err
 		}
-		return v.withoutRollout().withRollout(r, parsed, v.rollout), nil // what was set before does not count
+		return v.withoutRollout().withRollout(r, parsed, v.Rollout), nil // what was set before does not count
 	})
 	return err
 }
@@ -600,7 +600,7 @@ func (p *Proxy) endRollout(ctx context.Context, service string) error {
 	defer p.router.changes.End(res)
 	var limits Timeouts
 	previous, next, err := p.update(ctx, res, service, EventRolloutEnded, func(v *version) (*version, error) {
-		if v.rollout != nil {
+		if v.Rollout != nil {
 			limits = v.status.Rollout.Timeouts.over(v.status.Deployment.Timeouts)
 		}
 		return v.withoutRollout(), nil
@@ -623,7 +623,7 @@ func (p *Proxy) promote(ctx context.Context, service string, base *version, was 
 	if err := current.checkChangeable(); err != nil {
 		return err
 	}
-	if current.rollout == nil {
+	if current.Rollout == nil {
 		return errNoRollout
 	}
 	r := current.status.Rollout
@@ -636,18 +636,18 @@ func (p *Proxy) promote(ctx context.Context, service string, base *version, was 
 		return err
 	}
 	defer p.router.changes.End(res)
-	m := &member{publication: publication{Name: service, Reservation: res}, spec: s, base: base, was: was, monitor: current.rollout.Targets()[0].Monitor}
-	m.started = p.newVersion(Status{Service: service, Generation: res.Number, Deployment: s.Deployment}, s, *current.rollout)
+	m := &member{publication: publication{Name: service, Reservation: res}, spec: s, base: base, was: was, monitor: current.Rollout.Targets()[0].Monitor}
+	m.started = p.newVersion(Status{Service: service, Generation: res.Number, Deployment: s.Deployment}, s, *current.Rollout)
 	p.bringIn(m)
 	replacing := m.Change
 	m.Change = func(now *version) (*version, error) {
 		if err := now.checkChangeable(); err != nil {
 			return nil, err
 		}
-		if now.rollout == nil || now.rollout.Tally != current.rollout.Tally {
+		if now.Rollout == nil || now.Rollout.Tally != current.Rollout.Tally {
 			return nil, faultf(ErrSuperseded, "the rollout was ended, or replaced, meanwhile")
 		}
-		m.started.main = *now.rollout // with the gates that it has by now
+		m.started.Main = *now.Rollout // with the gates that it has by now
 		return replacing(now.withoutRollout())
 	}
 	if err := p.router.routes.PublishAll(ctx, &m.publication); err != nil {
@@ -748,12 +748,12 @@ func (p *Proxy) followed(current *version, s Status) (*version, error) {
 			return v, err
 		}
 		if current != nil {
-			v.rollout = current.rollout
-			v.main.Inherit(&current.main)
+			v.Rollout = current.Rollout
+			v.Main.Inherit(&current.Main)
 		}
 	}
-	second := v.rollout
-	v.rollout, v.split = nil, nil
+	second := v.Rollout
+	v.Rollout, v.split = nil, nil
 	if r == nil {
 		return v, nil
 	}
@@ -788,7 +788,7 @@ func (p *Proxy) follow(service string, s *Status) {
 	}
 	gone, lanes := previous.leftBehind(next)
 	if next != nil && next.isHalted() {
-		lanes = previous.lanesLeftBehind(next)
+		lanes = previous.LeftBehind(&next.Lineup)
 	}
 	for _, t := range gone {
 		t.StopProbes()
@@ -917,8 +917,8 @@ func (p *Proxy) retireMirrored(previous, next *version) {
 	if next.status.Pause != nil {
 		limits.Drain = next.status.Pause.Drain
 	}
-	omitCloseFrames(next.leaving, next)
-	p.emit(p.drain(next.status.event(), next.leaving, limits, next.resumed))
+	omitCloseFrames(next.Leaving, next)
+	p.emit(p.drain(next.status.event(), next.Leaving, limits, next.resumed))
 }
 
 // become is followed for a Proxy that has its own targets, and numbers: it keeps what it can.
@@ -937,7 +937,7 @@ func (p *Proxy) become(current *version, s Status) (*version, error) {
 		returnsTo = nil
 	case s.Rollout == nil && current.status.Rollout.hasTargetsOf(&Rollout{Targets: s.Deployment.Targets, ReadTargets: s.Deployment.ReadTargets}):
 		if promoted, err := p.parse(s.Deployment); err == nil {
-			v := p.newVersion(s.normalize(), promoted, *current.rollout) // where requests go on
+			v := p.newVersion(s.normalize(), promoted, *current.Rollout) // where requests go on
 			v.waiting = current.waiting
 			return v, nil
 		}

@@ -56,7 +56,7 @@ func (q *request) record(l *lane, res *forward.Result, err error) {
 		q.proxy.shortages.Report("a request could not be sent on", err)
 	} else { // without a descriptor nothing was sent
 		q.lastTarget, o.Target = l.Target, l.Target.Address
-		o.Reads, o.Rollout = slices.Contains(q.group.Readers, l), q.group == q.version.rollout
+		o.Reads, o.Rollout = slices.Contains(q.group.Readers, l), q.group == q.version.Rollout
 	}
 	o.Status, o.Header = res.Status, res.Header
 	o.BytesIn, o.BytesOut = res.BytesIn, res.BytesOut
@@ -105,39 +105,12 @@ func (p *Proxy) newGroup(service string, generation uint64, s *spec, waiting boo
 	var all []*target
 	for _, at := range s.targets {
 		t := p.newTarget(at, s, m)
-		if waiting && current.isAt(at.Place()) {
+		if waiting && current != nil && current.IsAt(at.Place()) {
 			t.Health.DemandProof(proofOfReuse)
 		}
 		all = append(all, t)
 	}
 	return targets.NewGroup(all[:len(s.Targets)], all[len(s.Targets):], s.Release), m
-}
-
-// lanesLeftBehind returns the lanes of v, and of the versions before it, that are
-// not next's and that somebody may be inside of. next may be nil.
-func (v *version) lanesLeftBehind(next *version) laneSet {
-	left := append(v.leaving.Undrained(), v.lanes()...)
-	if next != nil {
-		left = left.Without(next.lanes())
-	}
-	return left
-}
-
-// lanes returns those of v's main group and of its rollout.
-func (v *version) lanes() laneSet {
-	all := v.main.Lanes()
-	if v.rollout != nil {
-		all = append(all, v.rollout.Lanes()...)
-	}
-	return all
-}
-
-func (v *version) targets() []*target { return v.lanes().Targets() }
-
-// takesCalls reports whether a target of v speaks HTTP/2, as gRPC calls want. A
-// client may say of any request that it is one.
-func (v *version) takesCalls() bool {
-	return slices.ContainsFunc(v.lanes(), func(l *lane) bool { return l.Target.HTTP2 })
 }
 
 // strays returns the lanes that are being drained, or are to be, and may be of no version
@@ -154,7 +127,7 @@ func (p *Proxy) strays() laneSet {
 func (p *Proxy) everyLane() laneSet {
 	all := p.strays()
 	for _, v := range p.router.routes.Load().Services() {
-		all = append(append(all, v.lanes()...), v.leaving...)
+		all = append(append(all, v.Lanes()...), v.Leaving...)
 	}
 	return all
 }
@@ -166,7 +139,7 @@ func (p *Proxy) everyLane() laneSet {
 func (p *Proxy) empty(ctx context.Context, changed <-chan struct{}, limit time.Duration) error {
 	replace := func() (all []lanes.Replaced[*target]) {
 		for _, v := range p.router.routes.Renew(func(v *version) *version { return v.withNewGates(v.status) }) {
-			left := slices.Concat(v.lanes(), v.leaving)
+			left := slices.Concat(v.Lanes(), v.Leaving)
 			omitCloseFrames(left, v)
 			all = append(all, lanes.Replaced[*target]{Lanes: left, Streams: v.status.Deployment.Timeouts.Stream})
 		}
@@ -386,20 +359,20 @@ func (p *Proxy) present(v *version, changes map[string][]Change) Status {
 
 // live returns the present state of v. at is the time since the Proxy was made.
 func (v *version) live(at time.Duration) *Live {
-	live := &Live{Since: v.since, Targets: make([]TargetStatus, 0, len(v.lanes())), Held: v.waiting.Inside()}
-	live.Main = BakeFigures(v.main.Recent(at))
+	live := &Live{Since: v.since, Targets: make([]TargetStatus, 0, len(v.Lanes())), Held: v.waiting.Inside()}
+	live.Main = BakeFigures(v.Main.Recent(at))
 	add := func(g *group, rollout bool) {
 		for i, t := range g.Targets() {
 			s := statusOf(t, at)
-			s.Requests, s.Streams = slices.Concat(v.lanes(), v.leaving).To([]*target{t}).Inside()
+			s.Requests, s.Streams = slices.Concat(v.Lanes(), v.Leaving).To([]*target{t}).Inside()
 			s.Reads, s.Rollout = i >= len(g.Writers), rollout
 			live.Targets = append(live.Targets, s)
 		}
 	}
-	add(&v.main, false)
-	if v.rollout != nil {
-		add(v.rollout, true)
-		live.Rollout = new(BakeFigures(v.rollout.Recent(at)))
+	add(&v.Main, false)
+	if v.Rollout != nil {
+		add(v.Rollout, true)
+		live.Rollout = new(BakeFigures(v.Rollout.Recent(at)))
 	}
 	return live
 }
@@ -503,21 +476,17 @@ func (p *Proxy) checkElsewhere(ctx context.Context, targets []endpoint.Target) e
 // A version is what one service serves from one publication to the next. What
 // requests read of it never changes.
 type version struct {
+	wants          // what it has, which no other service can have
+	targets.Lineup // what its requests are sent to; Leaving is set by setPredecessor
+
 	status       Status           // as Commit gets it
-	wants                         // what it has, which no other service can have
 	certificates *certificate.Set // of the certificates of its hosts; nil if the service failed
 	rules        *rules.Rules     // what its Deployment says of each request; empty if the service failed
 	targetTLS    targetTLS        // of its targets, whichever came with a rollout
 	hop          []string         // of one: what its requests are known by; nil if the service failed
-	main         group            // empty if the service failed
-	rollout      *group           // of the second version; nil: there is none
 	fallback     *version         // what is returned to if the version turns out to be worse; nil: it does not bake
 	bakeClock    *trial.Clock     // of the bake, over all its versions
 	split        *split.Split     // who goes there; nil: nobody
-
-	// The lanes of all versions before, and not of this one, that somebody may
-	// still be inside of. Set by setPredecessor.
-	leaving laneSet
 
 	replaced chan struct{} // closed when a newer version is published
 	resumed  chan struct{} // closed when a version that is not halted has taken the place of one that is, or the Proxy is closed
@@ -534,7 +503,7 @@ func newVersion(status Status, w wants, main group) *version {
 	return &version{
 		status:   status,
 		wants:    w,
-		main:     main,
+		Lineup:   targets.Lineup{Main: main},
 		rules:    new(rules.Rules),
 		replaced: make(chan struct{}),
 		resumed:  make(chan struct{}),
@@ -549,10 +518,10 @@ func newVersion(status Status, w wants, main group) *version {
 func (p *Proxy) start(status Status, s *spec, waiting bool) (*version, *monitor) {
 	main, m := p.newGroup(status.Service, status.Generation, s, waiting)
 	if current := p.router.routes.Load().Services()[status.Service]; current != nil {
-		main.Inherit(&current.main)
+		main.Inherit(&current.Main)
 	}
 	v := p.newVersion(status, s, main)
-	targets.StartProbes(v.targets())
+	targets.StartProbes(v.Targets())
 	return v, m
 }
 
@@ -577,8 +546,8 @@ func (v *version) replacing(current *version) (*version, error) {
 	}
 	v.waiting = current.waiting
 	s, c := &v.status, current.status
-	if current.rollout != nil { // else it could not be restored
-		v.rollout, v.split, s.Rollout = current.rollout, current.split, c.Rollout
+	if current.Rollout != nil { // else it could not be restored
+		v.Rollout, v.split, s.Rollout = current.Rollout, current.split, c.Rollout
 	}
 	s.Pause, s.Stop = c.Pause, c.Stop
 	s.State = s.demanded()
@@ -592,15 +561,15 @@ func (v *version) restoredAfter(current *version, generation uint64) (*version, 
 	s := current.status
 	s.Generation, s.Restores, s.Deployment, s.Bake = generation, v.status.Generation, v.status.Deployment, nil
 	next := v.withStatus(s)
-	next.main = v.main.WithNewGates()
-	next.rollout, next.split, next.waiting = current.rollout, current.split, current.waiting
+	next.Main = v.Main.WithNewGates()
+	next.Rollout, next.split, next.waiting = current.Rollout, current.split, current.waiting
 	return next, current.accepts(&s.Deployment)
 }
 
 // accepts returns nil if d may take the place of v, which may be nil, or else why it
 // may not: v's rollout goes on, and must be possible as a rollout of d, too.
 func (v *version) accepts(d *Deployment) error {
-	if v == nil || v.rollout == nil {
+	if v == nil || v.Rollout == nil {
 		return nil
 	}
 	rollout := v.status.Rollout
@@ -639,11 +608,11 @@ func (v *version) withRollout(r Rollout, parsed *split.Split, second *group) *ve
 		parsed, _ = r.Split.parse() // both can be
 	}
 	status.Rollout = &r
-	if v.rollout != nil {
-		second.Inherit(v.rollout)
+	if v.Rollout != nil {
+		second.Inherit(v.Rollout)
 	}
 	next := v.withStatus(status)
-	next.rollout, next.split = second, parsed
+	next.Rollout, next.split = second, parsed
 	return next
 }
 
@@ -652,7 +621,7 @@ func (v *version) withoutRollout() *version {
 	status := v.status
 	status.Rollout = nil
 	next := v.withStatus(status)
-	next.rollout, next.split = nil, nil
+	next.Rollout, next.split = nil, nil
 	return next
 }
 
@@ -660,11 +629,7 @@ func (v *version) withoutRollout() *version {
 // own.
 func (v *version) withNewGates(status Status) *version {
 	next := v.withStatus(status)
-	next.main = v.main.WithNewGates()
-	if v.rollout != nil {
-		rollout := v.rollout.WithNewGates()
-		next.rollout = &rollout
-	}
+	next.Lineup = v.WithNewGates()
 	return next
 }
 
@@ -678,7 +643,7 @@ func (v *version) setPredecessor(previous *version) {
 	if previous == nil {
 		return
 	}
-	v.leaving = previous.lanesLeftBehind(v)
+	v.Leaving = previous.LeftBehind(&v.Lineup)
 	if v.isHalted() && previous.isHalted() {
 		v.resumed = previous.resumed
 	}
@@ -696,13 +661,12 @@ func (v *version) announceReplaced(next *version) {
 // leftBehind returns the targets of v that next does not have, and the lanes to them,
 // or all lanes where next is nil.
 func (v *version) leftBehind(next *version) (gone []*target, lanes laneSet) {
-	gone, lanes = v.allTargets(), v.lanesLeftBehind(next)
-	if next != nil {
-		kept := next.allTargets()
-		gone = slices.DeleteFunc(gone, func(t *target) bool { return slices.Contains(kept, t) })
-		lanes = lanes.To(gone)
+	if next == nil {
+		return v.allTargets(), v.Undrained()
 	}
-	return gone, lanes
+	kept := next.allTargets()
+	gone = slices.DeleteFunc(v.allTargets(), func(t *target) bool { return slices.Contains(kept, t) })
+	return gone, v.LeftBehind(&next.Lineup).To(gone)
 }
 
 // isHalted reports whether requests are not sent on, because somebody has paused
@@ -711,15 +675,10 @@ func (v *version) isHalted() bool {
 	return v.status.State == StatePaused || v.status.State == StateStopped
 }
 
-// isAt reports whether v, which may be nil, has a target at a place.
-func (v *version) isAt(place endpoint.Endpoint) bool {
-	return v != nil && slices.ContainsFunc(v.targets(), func(t *target) bool { return t.Place() == place })
-}
-
 // abandon lets go of v, which was not published. Its rollout, and what it would return to,
 // go on as they were.
 func (v *version) abandon() {
-	v.rollout, v.fallback = nil, nil
+	v.Rollout, v.fallback = nil, nil
 	v.close()
 }
 
@@ -734,9 +693,9 @@ func (v *version) close() {
 // allTargets returns v's targets, and those that it may return to.
 func (v *version) allTargets() []*target {
 	if v.fallback == nil {
-		return v.targets()
+		return v.Targets()
 	}
-	return slices.Concat(v.targets(), v.fallback.main.Targets())
+	return slices.Concat(v.Targets(), v.fallback.Main.Targets())
 }
 
 // Number implements registry.Version.
@@ -745,7 +704,7 @@ func (v *version) Number() uint64 { return v.status.Generation }
 // Kept implements registry.Version: it returns the status with what was counted until now.
 func (v *version) Kept() Status {
 	s := v.status.clone()
-	if f := cmp.Or(s.Figures, new(Figures)).Plus(v.main.Served()); f.Requests > 0 {
+	if f := cmp.Or(s.Figures, new(Figures)).Plus(v.Main.Served()); f.Requests > 0 {
 		s.Figures = &f
 	}
 	return s
@@ -757,7 +716,7 @@ func (v *version) Record() Past {
 	return Past{
 		Service: s.Service, Generation: s.Generation, Release: s.Deployment.Release, By: s.Deployment.By, Restores: s.Restores,
 		Targets:  slices.Concat(s.Deployment.Targets, s.Deployment.ReadTargets),
-		Switched: s.Switched, Figures: *cmp.Or(s.Figures, new(Figures)), Counted: v.main.Served(),
+		Switched: s.Switched, Figures: *cmp.Or(s.Figures, new(Figures)), Counted: v.Main.Served(),
 	}
 }
 
@@ -773,7 +732,7 @@ func (v *version) Earlier() []Past { return v.status.History }
 // Begin implements registry.Version.
 func (v *version) Begin(switched time.Time, earlier []Past) {
 	if v.status.Restores != 0 {
-		v.main.CountAnew() // the targets have served before
+		v.Main.CountAnew() // the targets have served before
 	}
 	v.status.Switched, v.status.History = switched, earlier
 }

@@ -445,7 +445,7 @@ func releaseCertificates(previous, next *version) {
 // ask asks one of v's targets whether a name may have a certificate, as a visitor
 // to that name would: by Host alone an app with many of them may tell.
 func (v *version) ask(ctx context.Context, name, requestTarget string) (*http.Response, error) {
-	return v.main.Pick(0, nil, false, affinity.Visitor{}).Target.Get(ctx, name, requestTarget)
+	return v.Main.Pick(0, nil, false, affinity.Visitor{}).Target.Get(ctx, name, requestTarget)
 }
 
 // issuer returns the issuer of the certificates for t.

@@ -1,0 +1,62 @@
+package targets
+
+import (
+	"slices"
+
+	"github.com/shahnk19/parachute/internal/endpoint"
+	"github.com/shahnk19/parachute/internal/lanes"
+)
+
+// A Lineup is what one version of a service has for its requests. It never changes once
+// requests may read it.
+type Lineup struct {
+	Main    Group  // of the first version; the zero Group if the service failed
+	Rollout *Group // of the second version; nil: there is none
+
+	// Leaving are the lanes of all Lineups before, and not of this one, that somebody may
+	// still be inside of.
+	Leaving lanes.Set[*Target]
+}
+
+// Lanes returns those of Main and of Rollout.
+func (l *Lineup) Lanes() lanes.Set[*Target] {
+	all := l.Main.Lanes()
+	if l.Rollout != nil {
+		all = append(all, l.Rollout.Lanes()...)
+	}
+	return all
+}
+
+// Targets returns those of Main and of Rollout.
+func (l *Lineup) Targets() []*Target { return l.Lanes().Targets() }
+
+// IsAt reports whether one of the targets is at a place.
+func (l *Lineup) IsAt(place endpoint.Endpoint) bool {
+	return slices.ContainsFunc(l.Targets(), func(t *Target) bool { return t.Place() == place })
+}
+
+// TakesCalls reports whether one of the targets speaks HTTP/2, as gRPC calls want. A
+// client may say of any request that it is one.
+func (l *Lineup) TakesCalls() bool {
+	return slices.ContainsFunc(l.Lanes(), func(lane *lanes.Lane[*Target]) bool { return lane.Target.HTTP2 })
+}
+
+// WithNewGates returns a Lineup of the same targets with gates of its own.
+func (l *Lineup) WithNewGates() Lineup {
+	next := Lineup{Main: l.Main.WithNewGates(), Leaving: l.Leaving}
+	if l.Rollout != nil {
+		rollout := l.Rollout.WithNewGates()
+		next.Rollout = &rollout
+	}
+	return next
+}
+
+// Undrained returns the lanes of l, and of those before it, that somebody may be inside of.
+func (l *Lineup) Undrained() lanes.Set[*Target] {
+	return append(l.Leaving.Undrained(), l.Lanes()...)
+}
+
+// LeftBehind returns those of Undrained that next does not have.
+func (l *Lineup) LeftBehind(next *Lineup) lanes.Set[*Target] {
+	return l.Undrained().Without(next.Lanes())
+}
