@@ -210,8 +210,15 @@ func (s *Store) follow(ctx context.Context, w *watch) error {
 		if err := r.Err(); err != nil {
 			return s.explain(ctx, refusalOfWatch(err))
 		}
+		// The revision is that of one member, which may be behind the others for a while.
 		if r.Header.Revision < w.after {
-			return kv.ErrCompacted // etcd was restored from what it was before
+			latest, err := s.revision(ctx)
+			switch {
+			case err != nil:
+				return err
+			case latest < w.after:
+				return kv.ErrCompacted // etcd was restored from what it was before
+			}
 		}
 		if r.IsProgressNotify() {
 			w.after = max(w.after, r.Header.Revision)
@@ -224,6 +231,18 @@ func (s *Store) follow(ctx context.Context, w *watch) error {
 		return errClosed
 	}
 	return nil
+}
+
+// revision returns the latest revision that most members have.
+func (s *Store) revision(ctx context.Context) (latest int64, err error) {
+	err = s.ask(ctx, func(ctx context.Context, client *clientv3.Client) error {
+		found, err := client.Get(ctx, s.prefix, clientv3.WithCountOnly())
+		if err == nil {
+			latest = found.Header.Revision
+		}
+		return err
+	})
+	return latest, err
 }
 
 // pass passes on events, each revision by itself. Etcd never divides one.
