@@ -35,7 +35,7 @@ func TestScriptWrittenForKamalProxyRunsWithOnlyTheNameChanged(t *testing.T) {
 	cmd.Env = append(os.Environ(), "PARACHUTE_ACME_DIRECTORY=http://127.0.0.1:9/directory") // nobody's
 	for name, value := range env.with(environment{
 		"APP": newApp(t, "app").address, "READER": newApp(t, "reader").address,
-		"HTTP": "0", "HTTPS": "0", "METRICS": portOf(freeAddress(t)),
+		"HTTP": "0", "HTTPS": "0", "METRICS": proxytest.FreePort(t),
 		"CERTIFICATE": certificate, "KEY": key, "PAGES": dir, "CACHE": filepath.Join(dir, "certs"),
 	}) {
 		cmd.Env = append(cmd.Env, name+"="+value)
@@ -181,7 +181,7 @@ func TestEveryCommandRunsWithTheBinary(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
 	a, b := newApp(t, "web-1"), newApp(t, "web-2")
-	_, address := startProxy(t, asBinary, env, "--debug", "--http-port", "0", "--https-port", "0", "--metrics-port", portOf(freeAddress(t)), "--http3")
+	_, address := startProxy(t, asBinary, env, "--debug", "--http-port", "0", "--https-port", "0", "--metrics-port", proxytest.FreePort(t), "--http3")
 	for _, test := range []struct {
 		command string // with A and B for targets
 		code    int

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/matryer/is"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // A toldOf is a notification as its receiver gets it.
@@ -60,7 +61,7 @@ func TestWhatHappensIsToldWithASignature(t *testing.T) {
 	is := is.New(t)
 	url, told := newListener(t)
 	env := newEnvironment(t).with(environment{"PARACHUTE_NOTIFY_KEY": "-- any words", "PARACHUTE_NOTIFY_URL": url})
-	metrics := freeAddress(t)
+	metrics := proxytest.FreeAddress(t)
 	proxy, _ := startProxy(t, asBinary, env, "--metrics-port", portOf(metrics))
 	a, sick := newApp(t, "web-0"), newApp(t, "sick")
 	sick.probe.Store(http.StatusServiceUnavailable)

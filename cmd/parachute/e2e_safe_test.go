@@ -18,6 +18,7 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 var takeBacks = flag.Int("takebacks", 3, "how many times a bad version is taken back under load")
@@ -330,7 +331,7 @@ func (w *walk) several(api *visitors) {
 		is.NoErr(os.WriteFile(file, text, 0o600))
 	}
 	generation := w.status("web").Generation
-	write(freeAddress(w.T))
+	write(proxytest.FreeAddress(w.T))
 	w.is(1, "apply "+file, "did not become healthy")
 	w.serves("api.test", "api-1")
 	write(w.releases["api-2"].address)

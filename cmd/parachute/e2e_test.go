@@ -15,6 +15,7 @@ import (
 
 	"github.com/matryer/is"
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // These tests run the program itself.
@@ -158,9 +159,7 @@ func TestPortComesFromFlagsAndVariables(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			is := is.New(t)
-			want := freeAddress(t)
-			_, port, err := net.SplitHostPort(want)
-			is.NoErr(err)
+			port := proxytest.FreePort(t)
 			env := newEnvironment(t)
 			if test.env != nil {
 				env = env.with(test.env(port))
@@ -170,7 +169,7 @@ func TestPortComesFromFlagsAndVariables(t *testing.T) {
 				args = test.args(port)
 			}
 			_, address := startProxy(t, asBinary, env, args...)
-			is.Equal(address, want)
+			is.Equal(address, net.JoinHostPort("127.0.0.1", port))
 		})
 	}
 }

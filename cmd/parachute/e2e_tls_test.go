@@ -3,7 +3,6 @@ package main_test
 import (
 	"crypto/tls"
 	"encoding/json"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -20,8 +19,7 @@ func TestDeployWithCertificateFilesServesHTTPSAlsoAfterARestart(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	const host = "app1.example.com"
-	_, port, err := net.SplitHostPort(freeAddress(t))
-	is.NoErr(err)
+	port := proxytest.FreePort(t)
 	env := newEnvironment(t).with(environment{"HTTPS_PORT": port})
 	proxy, address := startProxy(t, asBinary, env)
 	secure := "127.0.0.1:" + port

@@ -239,7 +239,7 @@ func TestClientOfHTTP3IsToldThatTheProxyWasKilled(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	const host = "app1.example.com"
-	port := freePort(t)
+	port := proxytest.FreePort(t)
 	env := newEnvironment(t).with(environment{"HTTPS_PORT": port})
 	first, _ := startProxy(t, asBinary, env, "--http3")
 	ca := proxytest.NewCA()

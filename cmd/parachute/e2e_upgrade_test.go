@@ -18,6 +18,7 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // pidOf returns the pid of the proxy that answers.
@@ -202,10 +203,8 @@ func TestPortsAreFreeWhenTheNewProcessEndsWhileTheOldOneHasStreams(t *testing.T)
 	t.Parallel()
 	is := is.New(t)
 	env := newEnvironment(t)
-	metrics := freePort(t)
-	_, address := startProxy(t, asBinary, env, "--metrics-port", metrics, "--shutdown-timeout", "100ms")
-	_, port, err := net.SplitHostPort(address)
-	is.NoErr(err)
+	port, metrics := proxytest.FreePort(t), proxytest.FreePort(t)
+	_, address := startProxy(t, asBinary, env, "--http-port", port, "--metrics-port", metrics, "--shutdown-timeout", "100ms")
 	s := begunStream(t, env, address)
 	is.Equal(inProcess(t, env, "upgrade").wait(t), 0)
 	is.NoErr(syscall.Kill(pidOf(t, env), syscall.SIGTERM))
@@ -215,6 +214,7 @@ func TestPortsAreFreeWhenTheNewProcessEndsWhileTheOldOneHasStreams(t *testing.T)
 	is.Equal(same, address)
 	is.Equal(answerAt(t, address), "200 web")
 	is.Equal(readiness(metrics), "200")
+	err := s.next()
 	for err == nil {
 		err = s.next() // what the process had that was told to end, and the one before it, ends with it
 	}
@@ -406,10 +406,10 @@ func TestTakeoverWithAnotherPortGivesTheOldOneUp(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	env := newEnvironment(t)
-	metrics := freePort(t)
-	first, address := startProxy(t, asBinary, env, "--metrics-port", metrics)
+	metrics := proxytest.FreePort(t)
+	first, address := startProxy(t, asBinary, env, "--http-port", proxytest.FreePort(t), "--metrics-port", metrics)
 	is.Equal(deploy(t, env, newApp(t, "web")), 0)
-	second, other := startProxy(t, asBinary, env, "--takeover", "--http-port", freePort(t))
+	second, other := startProxy(t, asBinary, env, "--takeover", "--http-port", proxytest.FreePort(t))
 	is.True(other != address)
 	is.Equal(answerAt(t, other), "200 web")
 	for _, old := range []string{address, "127.0.0.1:" + metrics} {
@@ -441,8 +441,8 @@ func TestOldProcessThatIsToldToEndLetsGoOfAllPorts(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	env := newEnvironment(t)
-	first, address := startProxy(t, asBinary, env)
-	second, _ := startProxy(t, asBinary, env, "--takeover", "--http-port", freePort(t))
+	first, address := startProxy(t, asBinary, env, "--http-port", proxytest.FreePort(t))
+	second, _ := startProxy(t, asBinary, env, "--takeover", "--http-port", proxytest.FreePort(t))
 	is.NoErr(first.signal(syscall.SIGTERM)) // it would be there to take up again for a while
 	is.Equal(first.wait(t), 0)
 	is.Equal(pidOf(t, env), second.pid)

@@ -16,22 +16,8 @@ import (
 	"time"
 
 	"github.com/matryer/is"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
-
-// freePort returns the number of a port that nobody listens on.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
-}
 
 // readiness returns the status of /readyz on a metrics port.
 func readiness(port string) string {
@@ -48,7 +34,7 @@ func TestShutdownDelayKeepsAllButReadiness(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	env := newEnvironment(t)
-	metrics := freePort(t)
+	metrics := proxytest.FreePort(t)
 	proxy, address := startProxy(t, asBinary, env, "--shutdown-delay", "1h", "--metrics-port", metrics)
 	first, second := newApp(t, "web-1"), newApp(t, "web-2")
 	is.Equal(deploy(t, env, first), 0)
@@ -74,8 +60,8 @@ func TestNextProxyServesWhileTheOneBeforeItEnds(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	env := newEnvironment(t)
-	metrics := freePort(t)
-	first, address := startProxy(t, asBinary, env, "--metrics-port", metrics)
+	port, metrics := proxytest.FreePort(t), proxytest.FreePort(t)
+	first, address := startProxy(t, asBinary, env, "--http-port", port, "--metrics-port", metrics)
 	a := newApp(t, "web-1")
 	is.Equal(deploy(t, env, a), 0)
 	running := hold(t, address, a)
@@ -88,8 +74,6 @@ func TestNextProxyServesWhileTheOneBeforeItEnds(t *testing.T) {
 	is.True(strings.Contains(status.stdout.String(), "web-1") || strings.Contains(status.stdout.String(), a.address))
 	is.Equal(readiness(metrics), "503")
 
-	_, port, err := net.SplitHostPort(address)
-	is.NoErr(err)
 	next, _ := startProxy(t, asBinary, env, "--http-port", port, "--metrics-port", metrics)
 	is.Equal(readiness(metrics), "200")
 	is.Equal(len(list(t, env)), 1)
@@ -141,7 +125,7 @@ func startHAProxy(t *testing.T, proxies, metrics [2]string) balancer {
 	dir, err := os.MkdirTemp("", "ha") // the path of a socket may not be long
 	is.NoErr(err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	b := balancer{address: "127.0.0.1:" + freePort(t), stats: filepath.Join(dir, "s")}
+	b := balancer{address: "127.0.0.1:" + proxytest.FreePort(t), stats: filepath.Join(dir, "s")}
 	for _, change := range [][2]string{
 		{"bind :80", "bind " + b.address},
 		{"check port 9090 inter 1s", "check inter 100ms"},
@@ -201,14 +185,14 @@ func TestNoRequestFailsWhileOneOfTwoProxiesEnds(t *testing.T) {
 	a := newApp(t, "web-0")
 	var envs [2]environment
 	var proxies [2]*process
-	var addresses, metrics [2]string
-	run := func(i int, port string) {
+	var addresses, ports, metrics [2]string
+	run := func(i int) {
 		proxies[i], addresses[i] = startProxy(t, asBinary, envs[i],
-			"--http-port", port, "--metrics-port", metrics[i], "--shutdown-delay", "1s")
+			"--http-port", ports[i], "--metrics-port", metrics[i], "--shutdown-delay", "1s")
 	}
 	for i := range proxies {
-		envs[i], metrics[i] = newEnvironment(t), freePort(t)
-		run(i, "0")
+		envs[i], ports[i], metrics[i] = newEnvironment(t), proxytest.FreePort(t), proxytest.FreePort(t)
+		run(i)
 		is.Equal(deploy(t, envs[i], a), 0)
 	}
 	b := startHAProxy(t, addresses, metrics)
@@ -218,9 +202,7 @@ func TestNoRequestFailsWhileOneOfTwoProxiesEnds(t *testing.T) {
 		i %= 2
 		is.NoErr(proxies[i].signal(syscall.SIGTERM))
 		is.Equal(proxies[i].wait(t), 0)
-		_, port, err := net.SplitHostPort(addresses[i])
-		is.NoErr(err)
-		run(i, port)
+		run(i)
 		b.awaitUp(t)
 	}
 	served, errs := load.stop()

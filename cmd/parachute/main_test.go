@@ -78,7 +78,7 @@ func newEnvironment(t *testing.T) environment {
 		"PARACHUTE_SOCKET":   filepath.Join(dir, "s"),
 		"PARACHUTE_DATA_DIR": filepath.Join(dir, "data"),
 		"PARACHUTE_BIND":     "127.0.0.1",
-		"HTTP_PORT":          "0",
+		"HTTP_PORT":          proxytest.FreePort(t),
 		"HTTPS_PORT":         "-1",
 	}
 }
@@ -299,17 +299,6 @@ func newClient(t *testing.T) *http.Client {
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, Timeout: patience}
-}
-
-// freeAddress returns one where nothing listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // A load is many clients that ask for the same thing all the time, each on one

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -92,7 +91,7 @@ func steps() []step {
 
 func TestEveryCommandLineOfKamalWorks(t *testing.T) {
 	t.Parallel()
-	b := boot(t, `kamal-proxy run --http-port="0" --https-port="0" --metrics-port="`+freePort(t)+`" --debug`)
+	b := boot(t, `kamal-proxy run --http-port="0" --https-port="0" --metrics-port="`+proxytest.FreePort(t)+`" --debug`)
 	for _, s := range steps() {
 		t.Run(s.command, func(t *testing.T) {
 			is := is.New(t)
@@ -113,7 +112,7 @@ func TestEveryCommandLineOfKamalWorks(t *testing.T) {
 func TestMetricsAndHeadersAreThoseOfKamalProxyToo(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	port := freePort(t)
+	port := proxytest.FreePort(t)
 	b := boot(t, `kamal-proxy run --http-port="0" --https-port="-1" --metrics-port="`+port+`"`)
 	out, err := b.shell(t, `kamal-proxy deploy app-web --target="APP"`)
 	if err != nil {
@@ -137,7 +136,7 @@ func TestDeployOfWhatIsNotHealthyFailsAsKamalExpects(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	b := boot(t, `kamal-proxy run --http-port="0" --https-port="-1"`)
-	_, err := b.shell(t, `kamal-proxy deploy app-web --target="`+net.JoinHostPort("127.0.0.1", freePort(t))+`" --deploy-timeout="1s"`)
+	_, err := b.shell(t, `kamal-proxy deploy app-web --target="`+proxytest.FreeAddress(t)+`" --deploy-timeout="1s"`)
 	is.True(err != nil) // so that it stops the new version
 	out, err := b.shell(t, `kamal-proxy list`)
 	is.NoErr(err)
@@ -339,18 +338,4 @@ func newApp(t *testing.T) string {
 	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "app") }))
 	t.Cleanup(app.Close)
 	return app.Listener.Addr().String()
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }

@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -22,6 +21,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	"github.com/matryer/is"
+	"github.com/shahnk19/parachute/internal/proxytest"
 	"golang.org/x/crypto/bcrypt"
 )
 
@@ -156,14 +156,9 @@ type viewed struct {
 
 func newViewed(t *testing.T, args ...string) *viewed {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	v := &viewed{page: "http://127.0.0.1:" + strconv.Itoa(port) + "/"}
-	v.proxy = startProxy(t, newAuthority(t, authorityConfig{}), append(args, "--page-port", strconv.Itoa(port))...)
+	port := proxytest.FreePort(t)
+	v := &viewed{page: "http://127.0.0.1:" + port + "/"}
+	v.proxy = startProxy(t, newAuthority(t, authorityConfig{}), append(args, "--page-port", port)...)
 	for _, name := range []string{"api", "shop", "web"} {
 		v.deployApp(t, name)
 	}

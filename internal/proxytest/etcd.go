@@ -2,7 +2,6 @@ package proxytest
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,8 +50,8 @@ func StartEtcdMembers(t testing.TB, n int, path string, args ...string) []*Etcd 
 	var members []*Etcd
 	var cluster []string
 	for i := range n {
-		name, peer := fmt.Sprintf("member-%d", i), "http://"+freeAddress(t)
-		e := &Etcd{URL: scheme + "://" + freeAddress(t), program: path, dir: filepath.Join(t.TempDir(), "data")}
+		name, peer := fmt.Sprintf("member-%d", i), "http://"+FreeAddress(t)
+		e := &Etcd{URL: scheme + "://" + FreeAddress(t), program: path, dir: filepath.Join(t.TempDir(), "data")}
 		e.args = append([]string{
 			"--name", name, "--data-dir", e.dir, "--unsafe-no-fsync",
 			"--listen-client-urls", e.URL, "--advertise-client-urls", e.URL,
@@ -69,17 +68,6 @@ func StartEtcdMembers(t testing.TB, n int, path string, args ...string) []*Etcd 
 		e.awaitReady(t)
 	}
 	return members
-}
-
-// freeAddress returns an address of this machine where nobody listens.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // Start starts the process again, which has been killed, at the same address and with what

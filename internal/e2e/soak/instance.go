@@ -9,9 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // An instance is a target at an address of its own: one process after the other.
@@ -21,6 +24,7 @@ type instance struct {
 	listens string // address that it listens on
 	address string // as it is deployed
 	sick    bool   // it never says that it is healthy
+	release func() // lets others have the address
 
 	mu      sync.Mutex // guards what follows
 	cmd     *exec.Cmd  // nil: it does not run
@@ -32,15 +36,15 @@ type instance struct {
 // newInstance returns one that does not run yet. It is known to the proxy by host, or
 // by its address if that is empty.
 func newInstance(service, name, scheme, host string) (*instance, error) {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	number, release, err := proxytest.ReservePort()
 	if err != nil {
 		return nil, err
 	}
-	defer free.Close()
-	in := &instance{service: service, name: name, listens: free.Addr().String()}
+	port := strconv.Itoa(number)
+	in := &instance{service: service, name: name, listens: net.JoinHostPort("127.0.0.1", port), release: release}
 	in.address = scheme + in.listens
 	if host != "" {
-		in.address = scheme + net.JoinHostPort(host, port(in.listens))
+		in.address = scheme + net.JoinHostPort(host, port)
 	}
 	return in, nil
 }
@@ -158,4 +162,5 @@ func (in *instance) retire() {
 	defer in.mu.Unlock()
 	in.retired = true
 	in.endLocked(syscall.SIGKILL)
+	in.release()
 }

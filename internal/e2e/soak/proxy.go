@@ -12,11 +12,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // patience bounds what is bound to happen.
@@ -30,7 +32,8 @@ type proxy struct {
 	log    *os.File // what all of its processes have said
 	ledger *ledger
 
-	http, https, metrics string // addresses
+	http, https, metrics string   // addresses
+	releases             []func() // let others have them
 
 	mu      sync.Mutex // guards process
 	process *process   // that serves
@@ -89,16 +92,27 @@ type logLine struct {
 func newProxy(binary, dir, data string, l *ledger) (*proxy, error) {
 	p := &proxy{binary: binary, data: data, socket: filepath.Join(dir, "s"), ledger: l}
 	for _, address := range []*string{&p.http, &p.https, &p.metrics} {
-		free, err := net.Listen("tcp", "127.0.0.1:0")
+		port, release, err := proxytest.ReservePort()
 		if err != nil {
+			p.close()
 			return nil, err
 		}
-		defer free.Close()
-		*address = free.Addr().String()
+		p.releases = append(p.releases, release)
+		*address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	}
 	var err error
-	p.log, err = os.Create(filepath.Join(dir, "proxy.log"))
-	return p, err
+	if p.log, err = os.Create(filepath.Join(dir, "proxy.log")); err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// close lets others have the ports. No process may be started any more.
+func (p *proxy) close() {
+	for _, release := range p.releases {
+		release()
+	}
 }
 
 func port(address string) string {

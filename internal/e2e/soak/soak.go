@@ -99,6 +99,9 @@ func (s *soak) close() {
 	if s.names != nil {
 		s.names.close()
 	}
+	if s.proxy != nil {
+		s.proxy.close()
+	}
 }
 
 func (s *soak) service(name string) *service {
