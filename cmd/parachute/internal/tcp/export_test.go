@@ -1,4 +1,9 @@
 package tcp
 
+const FinishTimeout = finishTimeout
+
 // IgnoreNewcomers does what Finish begins with.
-func IgnoreNewcomers(l *Listener) { ignoreNewcomers(l.socket) }
+func IgnoreNewcomers(l *Listener) bool { return ignoreNewcomers(l.socket) }
+
+// Woken is closed when Accept is to look what it shall do, as Leave has begun.
+func (a *Acceptor) Woken() <-chan struct{} { return a.woken }

@@ -2,7 +2,10 @@ package tcp_test
 
 import (
 	"errors"
+	"fmt"
 	"net"
+	"os"
+	"regexp"
 	"syscall"
 	"testing"
 	"time"
@@ -10,6 +13,7 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/shahnk19/parachute/cmd/parachute/internal/tcp"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // connect opens n connections, which are in the queue of l when it returns.
@@ -38,7 +42,7 @@ func acceptAll(l net.Listener) (n int, err error) {
 
 func listen(t *testing.T, q *tcp.Quota) *tcp.Listener {
 	t.Helper()
-	l, err := tcp.Listen("127.0.0.1:0", q)
+	l, err := tcp.Listen(proxytest.FreeAddress(t), q)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,12 +99,35 @@ func TestFinishOfAListenerFromWhichNobodyAcceptsClosesIt(t *testing.T) {
 	is.True(errors.Is(err, syscall.ECONNREFUSED))
 }
 
+// A busy machine may take its time with that. Nobody may be reset for it.
+func TestFinishWaitsForWhoeverAcceptsTheQueueSlowly(t *testing.T) {
+	is := is.New(t)
+	l := listen(t, nil)
+	a := l.NewAcceptor()
+	connect(t, l, 3)
+	finished := make(chan error, 1)
+	go func() { finished <- l.Finish() }()
+	for range 3 {
+		c, err := a.Accept()
+		is.NoErr(err)
+		defer c.Close()
+		select {
+		case <-finished:
+			t.Fatal("the queue is not empty")
+		case <-time.After(tcp.FinishTimeout):
+		}
+	}
+	_, err := a.Accept()
+	is.True(errors.Is(err, net.ErrClosed))
+	is.NoErr(<-finished)
+}
+
 // They are the newcomers of the process that listens next.
 func TestClientThatConnectsWhileAListenerFinishesReachesTheNext(t *testing.T) {
 	is := is.New(t)
 	l := listen(t, nil)
 	a := l.NewAcceptor()
-	tcp.IgnoreNewcomers(l)
+	is.True(tcp.IgnoreNewcomers(l))
 	connected := make(chan error, 1)
 	go func() {
 		client, err := net.Dial("tcp", l.Addr().String())
@@ -109,11 +136,7 @@ func TestClientThatConnectsWhileAListenerFinishesReachesTheNext(t *testing.T) {
 		}
 		connected <- err
 	}()
-	select {
-	case err := <-connected:
-		t.Fatal("got an answer: ", err)
-	case <-time.After(100 * time.Millisecond): // its packet is lost by then
-	}
+	awaitConnecting(t, l.Addr().(*net.TCPAddr).Port, connected) // its packet is lost by then
 	go l.Finish()
 	n, err := acceptAll(a)
 	is.Equal(n, 0)
@@ -123,6 +146,29 @@ func TestClientThatConnectsWhileAListenerFinishesReachesTheNext(t *testing.T) {
 	is.NoErr(err)
 	defer next.Close()
 	is.NoErr(<-connected)
+}
+
+// awaitConnecting returns when the system has sent the first packet of a client that connects
+// to a port, and has no answer.
+func awaitConnecting(t *testing.T, port int, connected <-chan error) {
+	t.Helper()
+	connecting := regexp.MustCompile(fmt.Sprintf(`(?m)^ *\d+: [0-9A-F]+:[0-9A-F]+ 0100007F:%04X 02 `, port)) // SYN_SENT
+	for late := time.After(patience); ; {
+		sockets, err := os.ReadFile("/proc/self/net/tcp")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if connecting.Match(sockets) {
+			return
+		}
+		select {
+		case err := <-connected:
+			t.Fatal("got an answer: ", err)
+		case <-late:
+			t.Fatal("the client does not connect")
+		default:
+		}
+	}
 }
 
 func TestClosedAcceptorLeavesTheQueueToTheNext(t *testing.T) {
@@ -167,6 +213,7 @@ func TestLeaveReturnsWhenTheLastConnectionHasBeenDealtWith(t *testing.T) {
 	defer c.Close()
 	left := make(chan error, 1)
 	go func() { left <- l.Leave() }()
+	<-a.Woken()
 	select {
 	case <-left:
 		t.Fatal("the last connection is not dealt with")

@@ -38,7 +38,7 @@ type Listener struct {
 	mu          sync.Mutex // guards the fields below
 	acceptor    *Acceptor  // the newest
 	isFinishing bool       // Finish was called: the acceptor ends when the queue is empty
-	finishBy    time.Time  // when it ends all the same
+	finishBy    time.Time  // when it ends all the same; zero: never
 	isClosed    bool
 	admit       func() error // undoes Suspend; nil: there is none to undo
 }
@@ -163,27 +163,30 @@ func (l *Listener) Resume() error {
 // returns when whoever calls Accept has dealt with the last connection that they got, and
 // has asked for the next.
 func (l *Listener) Leave() error {
-	l.endAccept(false)
+	l.endAccept(false, time.Time{})
 	return l.Close()
 }
 
 // acceptRest returns when all connections were accepted that clients have opened, and the
 // Acceptor has stopped.
 func (l *Listener) acceptRest() {
-	ignoreNewcomers(l.socket)
-	l.endAccept(true)
+	var by time.Time // the queue becomes no longer, so that it has an end
+	if !ignoreNewcomers(l.socket) {
+		by = time.Now().Add(finishTimeout)
+	}
+	l.endAccept(true, by)
 }
 
 // endAccept returns when Accept has said that there are no connections any more: with rest,
-// after those in the queue.
-func (l *Listener) endAccept(rest bool) {
+// after those in the queue, or after by, unless that is zero.
+func (l *Listener) endAccept(rest bool, by time.Time) {
 	l.mu.Lock()
 	a := l.acceptor
 	if l.isClosed || a == nil || a.isStopped() {
 		l.mu.Unlock()
 		return
 	}
-	l.isFinishing, l.finishBy = rest, time.Now().Add(finishTimeout)
+	l.isFinishing, l.finishBy = rest, by
 	a.wake()
 	l.mu.Unlock()
 	<-a.stopped
@@ -290,7 +293,8 @@ const (
 	// the Listener finishes.
 	settleTime = 5 * time.Millisecond
 
-	// finishTimeout bounds how long connections are accepted when the Listener finishes.
+	// finishTimeout bounds how long connections are accepted when the Listener finishes
+	// and cannot have newcomers ignored.
 	finishTimeout = 500 * time.Millisecond
 )
 
@@ -300,7 +304,8 @@ func (a *Acceptor) mayFinish() bool {
 	l := a.listener
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.isFinishing || a.isStopped() || time.Now().After(l.finishBy) {
+	isLate := !l.finishBy.IsZero() && time.Now().After(l.finishBy)
+	if !l.isFinishing || a.isStopped() || isLate {
 		return false
 	}
 	l.socket.SetDeadline(time.Now().Add(settleTime))

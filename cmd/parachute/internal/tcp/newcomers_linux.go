@@ -18,15 +18,11 @@ var dropNewcomers = []unix.SockFilter{
 	{Code: unix.BPF_RET | unix.BPF_K, K: 0xffffffff},
 }
 
-// ignoreNewcomers has the system ignore clients that begin to connect to l. If it
-// cannot, they may be reset when l is closed.
-func ignoreNewcomers(l syscall.Conn) {
-	raw, err := l.SyscallConn()
-	if err != nil {
-		return
-	}
+// ignoreNewcomers has the system ignore clients that begin to connect to l, and reports
+// whether it does. If it does not, they may be reset when l is closed.
+func ignoreNewcomers(l syscall.Conn) bool {
 	program := unix.SockFprog{Len: uint16(len(dropNewcomers)), Filter: &dropNewcomers[0]}
-	_ = raw.Control(func(fd uintptr) {
-		_ = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program)
-	})
+	return control(l, func(fd int) error {
+		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program)
+	}) == nil
 }

@@ -4,5 +4,5 @@ package tcp
 
 import "syscall"
 
-// ignoreNewcomers does nothing: clients that connect while l is closed may be reset.
-func ignoreNewcomers(syscall.Conn) {}
+// ignoreNewcomers reports false: clients that connect while l is closed may be reset.
+func ignoreNewcomers(syscall.Conn) bool { return false }

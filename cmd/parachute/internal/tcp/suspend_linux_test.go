@@ -9,19 +9,17 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/shahnk19/parachute/cmd/parachute/internal/tcp"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 func TestSuspendedListenerRefusesClientsUntilItResumes(t *testing.T) {
-	for name, chosen := range map[string]bool{"at a port of its own": true, "at one that the system has chosen": false} {
+	for name, address := range map[string]string{
+		"at a port of its own": proxytest.FreeAddress(t), "at one that the system has chosen": "127.0.0.1:0",
+	} {
 		t.Run(name, func(t *testing.T) {
-			l := listen(t, nil)
-			if chosen {
-				is.New(t).NoErr(l.Close())
-				var err error
-				l, err = tcp.Listen(l.Addr().String(), nil)
-				is.New(t).NoErr(err)
-				defer l.Close()
-			}
+			l, err := tcp.Listen(address, nil)
+			is.New(t).NoErr(err)
+			defer l.Close()
 			suspendAndResume(t, l)
 		})
 	}
