@@ -2,12 +2,13 @@ package server_test
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -56,8 +57,8 @@ func TestProcessThatHangsIsGivenUpAndEnded(t *testing.T) {
 	is := is.New(t)
 	c := newConfig(t)
 	c.ReadyTimeout = 100 * time.Millisecond
-	pidFile := filepath.Join(t.TempDir(), "pid")
-	c.Program = handover.Program{Path: "/bin/sh", Args: []string{"parachute", "-c", "echo $$ >" + pidFile + "; exec sleep 60"}, Env: os.Environ()}
+	mark := "MARK=" + c.DataDir
+	c.Program = handover.Program{Path: "/bin/sleep", Args: []string{"parachute", "60"}, Env: append(os.Environ(), mark)}
 	app := newApp(t)
 	p := start(t, c)
 	deploy(t, c, app.Listener.Addr().String())
@@ -79,14 +80,27 @@ func TestProcessThatHangsIsGivenUpAndEnded(t *testing.T) {
 	is.True(strings.Contains(err.Error(), "the new process was not ready within 100ms"))
 	is.NoErr(<-deployed)
 	is.Equal(p.get("/"), "200 hello")
-	pid, err := os.ReadFile(pidFile)
-	is.NoErr(err)
-	_, err = os.Stat("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
-	is.True(errors.Is(err, os.ErrNotExist)) // it has ended
+	is.True(!runsWith(t, mark)) // it has ended
 
 	_, err = client.Upgrade(t.Context(), "/bin/true", false) // the next is not kept from anything
 	is.True(strings.Contains(err.Error(), "ended before it served"))
 	is.NoErr(p.stop(t))
+}
+
+// runsWith reports whether a process runs that has that in its environment.
+func runsWith(t *testing.T, variable string) bool {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		environ, err := os.ReadFile(file) // of others it is not to be read
+		if err == nil && slices.Contains(strings.Split(string(environ), "\x00"), variable) {
+			return true
+		}
+	}
+	return false
 }
 
 func TestProcessByWhichAHealthyServiceWouldBeUnhealthyDoesNotTakeOver(t *testing.T) {
@@ -220,20 +234,42 @@ type newcomer struct {
 	link *handover.Link
 }
 
-// newNewcomer returns one that the process at the socket of c has told to serve.
+// newNewcomer returns one that the process at the socket of c has told to serve. It comes
+// again if it was not ready in time.
 func newNewcomer(t *testing.T, c server.Config) *newcomer {
 	t.Helper()
+	for until := time.Now().Add(patience); ; {
+		n, err := comeTo(t, c)
+		if err == nil {
+			return n
+		}
+		if time.Now().After(until) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// comeTo is newNewcomer for one attempt.
+func comeTo(t *testing.T, c server.Config) (*newcomer, error) {
 	conn, err := (&control.Client{Sockets: []string{c.Socket}}).TakeOver(t.Context())
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	n := &newcomer{t, handover.NewLink(conn)}
 	t.Cleanup(func() { n.link.Close() })
-	n.send(handover.KindAsk, handover.Ask{Protocol: handover.Protocol, Version: "new", DataDir: c.DataDir})
-	n.await(handover.KindOffered)
-	n.send(handover.KindReady, nil)
-	n.await(handover.KindGo)
-	return n
+	if err := n.link.Send(handover.KindAsk, handover.Ask{Protocol: handover.Protocol, Version: "new", DataDir: c.DataDir}); err != nil {
+		return nil, err
+	}
+	if _, err := n.receive(handover.KindOffered); err != nil {
+		return nil, err
+	}
+	if err := n.link.Send(handover.KindReady, nil); err != nil {
+		return nil, err
+	}
+	if _, err := n.receive(handover.KindGo); err != nil {
+		return nil, err
+	}
+	return n, nil
 }
 
 func (n *newcomer) send(kind handover.Kind, body any) {
@@ -243,19 +279,28 @@ func (n *newcomer) send(kind handover.Kind, body any) {
 	}
 }
 
-// await returns the next message of that kind.
+// await is receive, which has to return a message.
 func (n *newcomer) await(kind handover.Kind) *handover.Message {
 	n.Helper()
+	m, err := n.receive(kind)
+	if err != nil {
+		n.Fatal(err)
+	}
+	return m
+}
+
+// receive returns the next message of that kind.
+func (n *newcomer) receive(kind handover.Kind) (*handover.Message, error) {
 	for {
 		m, err := n.link.Receive()
 		if err != nil {
-			n.Fatalf("%v in place of %q", err, kind)
+			return nil, fmt.Errorf("%w in place of %q", err, kind)
 		}
 		if m.File != nil {
 			m.File.Close()
 		}
 		if m.Kind == kind {
-			return m
+			return m, nil
 		}
 	}
 }
