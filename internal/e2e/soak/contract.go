@@ -97,9 +97,6 @@ var contract = []clause{
 	{"request over HTTP/3 that an upgrade rejected unprocessed", "docs/operating.md#a-new-version-of-the-proxy-itself", proxyUpgraded, func(f *failure, _ *disturbance) bool {
 		return lostOverQUIC(f, nil) && strings.Contains(f.err.Error(), "H3_REQUEST_REJECTED")
 	}, 0},
-	{"deploy superseded by an earlier one that got to the new process later", "docs/operating.md#a-new-version-of-the-proxy-itself", proxyUpgraded, func(f *failure, _ *disturbance) bool {
-		return isCommand(f, nil) && f.status == exitSuperseded
-	}, 0},
 	{"stream ended by an upgrade of the proxy", "docs/operating.md#a-new-version-of-the-proxy-itself", proxyUpgraded, streamEnded, 0},
 	{"stream ended by a restart of the proxy", "docs/operating.md#signals", proxyRestarted, streamEnded, 0},
 	{"paused when the proxy was told to end", "docs/operating.md#signals", proxyRestarted, func(f *failure, _ *disturbance) bool {

@@ -201,6 +201,7 @@ func (s *soak) fillDisk(ctx context.Context, chance *rand.Rand) error {
 	}
 	defer os.Remove(name)
 	defer f.Close()
+	defer f.Truncate(0) // a command that is just being started has the file open as well, for a moment
 	for until := time.Now().Add(500*time.Millisecond + time.Duration(chance.Int64N(int64(time.Second)))); time.Now().Before(until) && ctx.Err() == nil; {
 		// What is given back meanwhile, is taken too.
 		if _, err := io.Copy(f, io.LimitReader(zeros{}, 64<<20)); err == nil {

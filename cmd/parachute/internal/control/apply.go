@@ -82,6 +82,10 @@ func (c *handlers) apply(w http.ResponseWriter, r *http.Request) {
 		writeError(w, fmt.Errorf("parachute: apply: %w", parachute.ErrClosed))
 		return
 	}
+	if c.server.successor.Load() != nil {
+		c.relay(w, r, "apply", nil)
+		return
+	}
 	var remove []string
 	if prune {
 		for _, s := range c.proxy.Services() {
@@ -95,7 +99,11 @@ func (c *handlers) apply(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	steps, err := c.proxy.Plan(r.Context(), d.Services, remove...)
-	if err != nil {
+	switch {
+	case err != nil && c.server.isHandedOver(err):
+		c.relay(w, r, "apply", nil)
+		return
+	case err != nil:
 		writeError(w, err)
 		return
 	}
@@ -107,20 +115,26 @@ func (c *handlers) apply(w http.ResponseWriter, r *http.Request) {
 	}
 	f := c.server.dispatcher.subscribeAll(changed)
 	lines := newLineWriter(w, c.server.dispatcher, f)
+	lines.isHandedOver = c.server.isHandedOver
 	if acceptsLines(r) {
 		lines.write(message{Plan: &steps})
 	}
 	applied := appliedOf(steps)
 	applied.DryRun = dryRun
 	err = lines.runTask(func() error {
-		if dryRun {
+		switch {
+		case dryRun:
 			return nil
+		case c.server.isOvertaken(r, "apply", changed...):
+			return fmt.Errorf("parachute: apply: %w", errOvertaken)
 		}
 		err := c.proxy.Apply(r.Context(), d.Services, remove...)
 		return c.server.settle(r.Context(), f, "apply", changed, err)
 	}, acceptsLines(r))
 	applied.Requests, applied.Streams = c.server.dispatcher.cut(f)
 	switch {
+	case err != nil && c.server.isHandedOver(err):
+		c.relay(w, r, "apply", lines)
 	case err != nil && lines.started:
 		p, _ := newWireError(err)
 		lines.write(message{Error: p})

@@ -34,6 +34,10 @@ type Application struct {
 // changed, unless it says that the outcome is unknown; it is as Deploy's. If ctx ends or
 // the connection is lost after the switch, Apply returns nil, with an Applied.Warning.
 func (c *Client) Apply(ctx context.Context, a Application) (Applied, error) {
+	return askAgain(ctx, func() (Applied, error) { return c.applyOnce(ctx, &a) })
+}
+
+func (c *Client) applyOnce(ctx context.Context, a *Application) (Applied, error) {
 	conn, err := c.dialFirst(ctx)
 	if err != nil {
 		return Applied{}, fmt.Errorf("parachute: apply: %w", err)

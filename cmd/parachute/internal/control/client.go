@@ -298,15 +298,20 @@ func (ch *change) path() string {
 // change has a proxy make a change: the one that has taken the place of the other, if
 // that was being replaced.
 func (c *Client) change(ctx context.Context, ch *change) (Result, error) {
-	result, err := c.changeOnce(ctx, ch)
-	for attempt := 1; errors.Is(err, ErrHandedOver) && ctx.Err() == nil && attempt < maxAttempts; attempt++ {
-		result, err = c.changeOnce(ctx, ch)
-	}
-	return result, err
+	return askAgain(ctx, func() (Result, error) { return c.changeOnce(ctx, ch) })
 }
 
 // maxAttempts is how often a change is asked for that another process is to make.
 const maxAttempts = 5
+
+// askAgain asks for a change until the process that is asked is not being replaced.
+func askAgain[T any](ctx context.Context, ask func() (T, error)) (T, error) {
+	result, err := ask()
+	for attempt := 1; errors.Is(err, ErrHandedOver) && ctx.Err() == nil && attempt < maxAttempts; attempt++ {
+		result, err = ask()
+	}
+	return result, err
+}
 
 func (c *Client) changeOnce(ctx context.Context, ch *change) (Result, error) {
 	if ch.service == "" {

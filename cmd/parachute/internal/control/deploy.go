@@ -49,10 +49,11 @@ func (c *handlers) amend(w http.ResponseWriter, r *http.Request) {
 		err = invalid(nil, "the body is null: want %s", patchWanted)
 	}
 	if err == nil && how.wait {
-		var leave func()
-		if leave, err = c.proxy.Turn(r.Context(), name); err == nil {
-			defer leave()
+		leave := c.awaitTurn(w, r, name)
+		if leave == nil {
+			return
 		}
+		defer leave()
 		how.wait = false
 	}
 	// This is what it comes to, unless something else serves by the time of Amend, which
@@ -138,9 +139,8 @@ func howToDeploy(r *http.Request) (how asked, err error) {
 // runDeploy has d deployed by do, or only tries it.
 func (c *handlers) runDeploy(w http.ResponseWriter, r *http.Request, how asked, d parachute.Deployment, do func() error) {
 	if how.wait {
-		leave, err := c.proxy.Turn(r.Context(), d.Service)
-		if err != nil {
-			writeError(w, err)
+		leave := c.awaitTurn(w, r, d.Service)
+		if leave == nil {
 			return
 		}
 		defer leave()
@@ -161,11 +161,28 @@ func (c *handlers) runDeploy(w http.ResponseWriter, r *http.Request, how asked, 
 	c.runTask(w, r, t)
 }
 
+// awaitTurn returns when r has its turn among the deploys of the service. The caller must
+// call leave then. If leave is nil, r was answered.
+func (c *handlers) awaitTurn(w http.ResponseWriter, r *http.Request, service string) (leave func()) {
+	leave, err := c.proxy.Turn(r.Context(), service)
+	switch {
+	case err == nil:
+		return leave
+	case c.server.isHandedOver(err):
+		c.relay(w, r, "deploy "+service, nil)
+	default:
+		writeError(w, err)
+	}
+	return nil
+}
+
 // tryDeploy answers with what a deploy of d would change.
 func (c *handlers) tryDeploy(w http.ResponseWriter, r *http.Request, d parachute.Deployment) {
 	different, err := c.proxy.Check(r.Context(), d)
 	result := Result{Service: d.Service, DryRun: true, Difference: different, Trust: c.trustChange(d)}
 	switch {
+	case err != nil && c.server.isHandedOver(err):
+		c.relay(w, r, "deploy "+d.Service, nil)
 	case err != nil:
 		writeError(w, err)
 	case acceptsLines(r):

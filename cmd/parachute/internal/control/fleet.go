@@ -58,7 +58,7 @@ func (s *Server) beginChange(ctx context.Context) error {
 
 // settled makes the change t, and waits for the rest of the fleet then.
 func (c *handlers) settled(ctx context.Context, f *subscription, t task) error {
-	return c.server.settle(ctx, f, t.verb+" "+t.service, []string{t.service}, t.do())
+	return c.server.settle(ctx, f, t.doing(), []string{t.service}, t.do())
 }
 
 // settle waits for the rest of the fleet after a change of services, which has come to err,

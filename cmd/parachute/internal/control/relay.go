@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/shahnk19/parachute"
@@ -34,10 +35,11 @@ func (s *Server) isHandedOver(err error) bool {
 	return s.successor.Load() != nil && (errors.Is(err, ErrHandedOver) || errors.Is(err, parachute.ErrClosed))
 }
 
-// A keptBody is the body of a request, with what was read of it.
+// A keptBody is the body of a request, with what another process needs to be asked the same.
 type keptBody struct {
 	io.ReadCloser
-	read bytes.Buffer
+	arrival int64        // how many requests for changes there were, with this one
+	read    bytes.Buffer // what was read of it
 }
 
 func (b *keptBody) Read(p []byte) (int, error) {
@@ -46,16 +48,16 @@ func (b *keptBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// relay has the other process make the change of r, and passes its answer on: behind the
-// lines that there are, if there are some.
-func (c *handlers) relay(w http.ResponseWriter, r *http.Request, t task, lines *lineWriter) {
+// relay has the other process do what r asks for, such as "deploy web", and passes its
+// answer on: behind the lines that there are, if there are some.
+func (c *handlers) relay(w http.ResponseWriter, r *http.Request, doing string, lines *lineWriter) {
 	c.server.relays.Add(1)
 	defer c.server.relays.Add(-1)
 	err := c.relayTo(*c.server.successor.Load(), w, r, lines)
 	if err == nil {
 		return
 	}
-	err = fmt.Errorf("parachute: %s %s: %w", t.verb, t.service, &textError{"the proxy was replaced, and the new process does not answer: " + err.Error(), ErrHandedOver})
+	err = fmt.Errorf("parachute: %s: %w", doing, &textError{"the proxy was replaced, and the new process does not answer: " + err.Error(), ErrHandedOver})
 	if lines == nil || !lines.started {
 		writeError(w, err)
 		return
@@ -77,14 +79,12 @@ func (c *handlers) relayTo(dial dialer, w http.ResponseWriter, r *http.Request, 
 		}
 	})
 	defer stop()
-	var body []byte
-	if kept, ok := r.Body.(*keptBody); ok {
-		body = kept.read.Bytes()
-	}
-	asked, err := http.NewRequest(r.Method, "http://parachute"+r.URL.RequestURI(), bytes.NewReader(body))
+	kept := r.Body.(*keptBody)
+	asked, err := http.NewRequest(r.Method, "http://parachute"+r.URL.RequestURI(), bytes.NewReader(kept.read.Bytes()))
 	if err != nil {
 		return err
 	}
+	asked.Header.Set(arrivalHeader, strconv.FormatInt(kept.arrival, 10))
 	for _, name := range []string{"Accept", "Content-Type"} {
 		asked.Header[name] = r.Header[name]
 	}

@@ -40,6 +40,10 @@ type Server struct {
 	// set before the Server serves.
 	Before func(ctx context.Context) map[string][]parachute.Change
 
+	// Predecessor is closed when nothing is handed on any more by the process whose place
+	// this one has taken; nil: it has taken none. It must be set likewise.
+	Predecessor <-chan struct{}
+
 	// Page is the URL of the page to look at; empty: there is none. It must be set
 	// before the Server serves.
 	Page string
@@ -57,6 +61,8 @@ type Server struct {
 	logFollowers logFollowers
 	successor    atomic.Pointer[dialer] // nil: HandOver was not called
 	relays       atomic.Int64
+	arrivals     atomic.Int64 // requests for changes
+	order        order
 }
 
 // NewServer returns a Server that reports that version.
@@ -105,7 +111,7 @@ func (s *Server) HTTPServer(p *parachute.Proxy) *http.Server {
 // it lets only some do what has a verb; everybody may do the rest.
 func (s *Server) Handler(p *parachute.Proxy) http.Handler {
 	c := &handlers{s, p}
-	return mux{
+	return &mux{arrivals: &s.arrivals, routes: []route{
 		{"GET", "/v1/services", "", c.list},
 		{"GET", "/v1/services/{name}", "", c.service},
 		{"PUT", "/v1/services/{name}", "deploy", c.deploy},
@@ -132,7 +138,7 @@ func (s *Server) Handler(p *parachute.Proxy) http.Handler {
 		{"GET", "/v1/version", "", c.version},
 		{"GET", "/v1/fleet", "", c.fleet},
 		{"POST", "/v1/successor", "succeed", c.succeed},
-	}
+	}}
 }
 
 // A route is a handler for a method and a path.
@@ -145,11 +151,14 @@ type route struct {
 // A mux serves exactly its routes, and lists them in answer to anything else.
 // Unlike http.ServeMux, it does not redirect to cleaned paths, and a name may be
 // an escaped slash.
-type mux []route
+type mux struct {
+	routes   []route
+	arrivals *atomic.Int64 // requests for what has a verb
+}
 
-func (m mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (m *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var all, allowed []string
-	for _, route := range m {
+	for _, route := range m.routes {
 		all = append(all, route.method+" "+route.path)
 		name, ok := route.match(r.URL.EscapedPath())
 		switch {
@@ -161,7 +170,7 @@ func (m mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 			if route.verb != "" {
-				r.Body = &keptBody{ReadCloser: r.Body}
+				r.Body = &keptBody{ReadCloser: r.Body, arrival: m.arrivals.Add(1)}
 			}
 			route.handler(w, r)
 			return
@@ -294,6 +303,9 @@ func (c *handlers) remove(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
+// errOvertaken is of a change that another process has handed on too late.
+var errOvertaken = &textError{"a newer change of the service came first, over an upgrade of the proxy", parachute.ErrSuperseded}
+
 // A task is a change of the Proxy.
 type task struct {
 	verb, service string
@@ -304,6 +316,9 @@ type task struct {
 	trust         string // Result.Trust
 }
 
+// doing returns what is told of the task in errors.
+func (t *task) doing() string { return t.verb + " " + t.service }
+
 // runTask makes a change and answers with its result. If the client accepts
 // lines, the answer is in lines and has the events first.
 func (c *handlers) runTask(w http.ResponseWriter, r *http.Request, t task) {
@@ -312,7 +327,7 @@ func (c *handlers) runTask(w http.ResponseWriter, r *http.Request, t task) {
 		return
 	}
 	if c.server.successor.Load() != nil {
-		c.relay(w, r, t, nil)
+		c.relay(w, r, t.doing(), nil)
 		return
 	}
 	followers := c.server.dispatcher
@@ -320,6 +335,10 @@ func (c *handlers) runTask(w http.ResponseWriter, r *http.Request, t task) {
 	var f *subscription
 	if err == nil {
 		f, err = followers.subscribe(r.Context(), t)
+	}
+	if err == nil && c.server.isOvertaken(r, t.verb, t.service) {
+		followers.unsubscribe(f)
+		err = errOvertaken
 	}
 	if err != nil {
 		writeError(w, fmt.Errorf("parachute: %s %s: %w", t.verb, t.service, err))
@@ -330,7 +349,7 @@ func (c *handlers) runTask(w http.ResponseWriter, r *http.Request, t task) {
 	err = lines.runTask(func() error { return c.settled(r.Context(), f, t) }, acceptsLines(r))
 	switch {
 	case err != nil && c.server.isHandedOver(err):
-		c.relay(w, r, t, lines)
+		c.relay(w, r, t.doing(), lines)
 	case err != nil && lines.started:
 		p, _ := newWireError(err)
 		lines.write(message{Error: p})

@@ -89,7 +89,7 @@ func (c *Config) takeUpAgain(p *parts, s *server) *server {
 	}
 	p.commands.Leave(slices.Contains(c.Kept, handover.Control))
 	p.predecessor = parachute.Predecessor{Follow: s.proxy.Follow, Drain: s.proxy.Drain}
-	p.hold, p.datagrams, p.adopted = s.ordered, s.datagrams, s.membership.lease()
+	p.handedOn, p.hold, p.datagrams, p.adopted = s.finished, s.ordered, s.datagrams, s.membership.lease()
 	if err := p.listeners.resume(); err != nil {
 		p.logger.Error("not every port is served again", "error", err)
 	}
@@ -434,4 +434,10 @@ func (a *arrival) forget(id uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.drains, id)
+}
+
+func closedChannel() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
 }

@@ -228,7 +228,6 @@ func TestUnreadUploadsOverH2CHaveALimit(t *testing.T) {
 		r, err := http.NewRequestWithContext(ctx, "POST", "http://"+s.address+"/hold", strings.NewReader(strings.Repeat("x", 64*window)))
 		is.NoErr(err)
 		go func() { ended <- answerOf(client.Do(r)) }()
-		<-s.app.entered
 	}
 	is.True(strings.Contains(s.await(t, "unread uploads"), `"level":"WARN"`))
 	for range cap(ended) {

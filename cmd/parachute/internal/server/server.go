@@ -265,7 +265,7 @@ func (c *Config) start(ctx context.Context, p *parts, a *arrival) (*server, erro
 		p.tickets, p.datagrams = tickets.New(nil), closedChannel()
 	} else {
 		p.affinityKey, p.tickets = a.offer.AffinityKey, tickets.New(a.offer.TicketKeys)
-		p.predecessor, p.hold, p.datagrams = a.predecessor(), a.ordered, a.datagrams
+		p.predecessor, p.handedOn, p.hold, p.datagrams = a.predecessor(), a.gone, a.ordered, a.datagrams
 		p.adopted = kv.Lease(a.offer.Lease)
 	}
 	s := newServer(*c, *p)
@@ -274,12 +274,6 @@ func (c *Config) start(ctx context.Context, p *parts, a *arrival) (*server, erro
 		p.logger.Error("not every service could be restored", "error", err)
 	}
 	return s, nil
-}
-
-func closedChannel() <-chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
 }
 
 // savedServices returns what is to be restored. With an arrival, all that is saved must
@@ -332,6 +326,7 @@ type parts struct {
 	tickets      *tickets.Keys
 
 	predecessor parachute.Predecessor
+	handedOn    <-chan struct{} // closed when the predecessor hands no change on any more; nil: there is none
 	hold        <-chan struct{} // closed when certificates may be ordered; nil: at once
 	datagrams   <-chan struct{} // closed when packets of HTTP/3 may be read
 }
@@ -439,7 +434,7 @@ func newServer(c Config, p parts) *server {
 	s.control.Handover = control.Handover{Upgrade: s.upgrader.upgrade, TakeOver: s.upgrader.takeOver}
 	s.control.Logs = logsOf(p.log)
 	s.control.Stopping, s.control.Succeeded = s.progress, s.listeners.closeOwn
-	s.control.Before = s.changesBefore
+	s.control.Before, s.control.Predecessor = s.changesBefore, p.handedOn
 	options := parachute.Options{
 		Logger:          s.logger,
 		CommitDelta:     s.commits.commit,

@@ -355,7 +355,7 @@ type app struct {
 // for that after the head of an answer, and after each of its three bytes. At
 // /status it answers with that alone.
 func newApp(t *testing.T) *app {
-	a := &app{entered: make(chan struct{}, 1), release: make(chan struct{}, 1)}
+	a := &app{entered: make(chan struct{}, 10), release: make(chan struct{}, 1)}
 	a.Server = httptest.NewServer(a)
 	t.Cleanup(a.Close)
 	return a
