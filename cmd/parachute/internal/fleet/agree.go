@@ -40,6 +40,7 @@ func electors(pairs map[string]kv.Pair, revision int64) electorate {
 		name, hasLeft := strings.CutSuffix(key, leftAfter)
 		var bye farewell
 		switch {
+		case !hasLeft && p.Lease == 0: // somebody has put it there by hand
 		case !hasLeft:
 			e.members[name] = p.Created
 		case json.Unmarshal(p.Value, &bye) == nil:

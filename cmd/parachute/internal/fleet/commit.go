@@ -50,7 +50,10 @@ func (m *Member) Commit(d parachute.Delta) error {
 	}
 	m.turn <- struct{}{}
 	defer func() { <-m.turn }()
-	c := m.newChange(d)
+	c, err := m.newChange(d)
+	if err != nil {
+		return err
+	}
 	if len(c.records) == 0 { // something was only counted, or fails here alone
 		m.saver.keep(m.judgedHere(d))
 		return nil
@@ -106,8 +109,10 @@ func (m *Member) judgedHere(d parachute.Delta) parachute.Delta {
 	return d
 }
 
-// newChange returns what of d is of the fleet.
-func (m *Member) newChange(d parachute.Delta) *change {
+// newChange returns what of d is of the fleet. What nobody can read is replaced by a deploy
+// alone: this Proxy may have missed what was there before, and anything else would have all
+// of them go back to what it has.
+func (m *Member) newChange(d parachute.Delta) (*change, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c := &change{records: make(map[string]*parachute.Status), claims: -1}
@@ -123,6 +128,8 @@ func (m *Member) newChange(d parachute.Delta) *change {
 			continue
 		case before.modified == m.applied[s.Service] && before.Status != nil && isSame(*before.Status, s):
 			continue
+		case before.broken != nil && before.Status != nil && before.Status.Generation == s.Generation:
+			return nil, fmt.Errorf("what the store has of %s cannot be read: deploy it anew: %w", s.Service, before.broken)
 		}
 		c.records[s.Service] = stripped(s)
 		if before.Status == nil || wants(&before.Status.Deployment) != wants(&s.Deployment) {
@@ -132,7 +139,7 @@ func (m *Member) newChange(d parachute.Delta) *change {
 			c.ballots = append(c.ballots, b)
 		}
 	}
-	return c
+	return c, nil
 }
 
 // wants returns what d says of its hosts.
@@ -254,9 +261,7 @@ func (m *Member) reconsider(ctx context.Context, s *session, c *change) error {
 	if err != nil {
 		return err
 	}
-	if p, is := byName(turn, turnsBelow)[m.Name]; is {
-		s.setTurn(p.Modified)
-	}
+	s.setTurn(byName(turn, turnsBelow)[m.Name].Modified) // 0, if somebody has deleted it
 	if err := m.reconsiderRecords(ctx, c); err != nil {
 		return err
 	}
@@ -337,6 +342,9 @@ func (m *Member) resolve(ctx context.Context, s *session, c *change, unknown err
 			if string(p.Value) == c.id {
 				s.setTurn(p.Modified)
 				return p.Modified, nil
+			}
+			if p.Modified != s.lastTurn() {
+				break // somebody has changed it by hand
 			}
 			if hasAnswered {
 				return 0, fmt.Errorf("the store did not make the change: %w", unknown)

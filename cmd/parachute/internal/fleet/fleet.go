@@ -139,7 +139,7 @@ type record struct {
 	ID       string            `json:"id"` // of the change
 	By       string            `json:"by"` // the member that made it
 	Removed  bool              `json:"removed,omitempty"`
-	Status   *parachute.Status `json:"status,omitempty"` // nil: it was removed
+	Status   *parachute.Status `json:"status,omitempty"` // nil: it was removed; of one that is broken, what the Proxy serves, if it does
 	modified int64             // the revision of the store; 0: there is no record
 	broken   error             // why it cannot be read
 }

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -51,9 +52,15 @@ func (m *Member) catchUp(ctx context.Context) error {
 // become has the Proxy become what pairs are, which are all records as of revision.
 func (m *Member) become(pairs []kv.Pair, revision int64) {
 	m.mu.Lock()
+	before := m.records
 	m.records = make(map[string]record, len(pairs))
 	for _, p := range pairs {
-		m.records[strings.TrimPrefix(p.Key, servicesBelow)] = decode(p)
+		name := strings.TrimPrefix(p.Key, servicesBelow)
+		r, is := before[name]
+		if !is || r.modified != p.Modified {
+			r = decode(p)
+		}
+		m.records[name] = r
 	}
 	m.mu.Unlock()
 	m.mirror(m.allStale(), revision)
@@ -101,9 +108,21 @@ func (m *Member) isNews(name string, r record) bool {
 	if r.broken != nil {
 		m.Logger.Error("what the store has of a service cannot be read, and the service stays as it is; deploy it anew", "service", name, "error", r.broken)
 		m.applied[name] = r.modified
+		r.Status = m.serves(name)
+		m.records[name] = r
 		return false
 	}
 	return true
+}
+
+// serves returns what the Proxy serves of a service, or nil.
+func (m *Member) serves(name string) *parachute.Status {
+	for _, s := range m.proxy.Services() {
+		if s.Service == name && s.State != parachute.StateFailed {
+			return stripped(s)
+		}
+	}
+	return nil
 }
 
 // allStale is as stale for all records.
@@ -308,18 +327,33 @@ func idOf(value []byte) string {
 	return p.ID
 }
 
-// followMembers ends what a member has left behind when it is lost, until ctx ends.
-func (m *Member) followMembers(ctx context.Context) error {
-	return m.watch(ctx, membersBelow, func(pairs []kv.Pair, _ int64) {
+// errOusted ends a session whose key is not that of the Member any more.
+var errOusted = errors.New("its lease has ended, or somebody has changed its key in the store")
+
+// followMembers ends what a member has left behind when it is lost, until ctx ends, or until
+// the Member itself counts as lost.
+func (m *Member) followMembers(ctx context.Context, s *session) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	err := m.watch(ctx, membersBelow, func(pairs []kv.Pair, _ int64) {
 		there := byName(pairs, membersBelow)
+		if there[m.Name].Lease != s.lease {
+			end(errOusted)
+			return
+		}
 		m.endBakes(ctx, func(_ string, r record) bool { _, is := there[r.By]; return !is })
 	}, func(_ int64, changes []kv.Change) {
 		for _, c := range changes {
+			if c.Key == membersBelow+m.Name && c.Lease != s.lease {
+				end(errOusted)
+				return
+			}
 			if c.Deleted {
 				m.endBakes(ctx, func(_ string, r record) bool { return membersBelow+r.By == c.Key })
 			}
 		}
 	})
+	return cmp.Or(context.Cause(ctx), err)
 }
 
 // endBakes has the versions stay that bake, and that nobody judges any more because who did
@@ -328,7 +362,7 @@ func (m *Member) endBakes(ctx context.Context, isLost func(service string, r rec
 	m.mu.Lock()
 	orphans := make(map[string]record)
 	for name, r := range m.records {
-		if r.Status != nil && r.Status.Bake != nil && isLost(name, r) {
+		if r.broken == nil && r.Status != nil && r.Status.Bake != nil && isLost(name, r) {
 			orphans[name] = r
 		}
 	}

@@ -49,7 +49,7 @@ func (m *Member) Members(ctx context.Context) ([]Standing, error) {
 	all := []Standing{}
 	for _, p := range pairs {
 		var s Standing
-		if strings.HasSuffix(p.Key, leftAfter) || json.Unmarshal(p.Value, &s.Identity) != nil {
+		if strings.HasSuffix(p.Key, leftAfter) || p.Lease == 0 || json.Unmarshal(p.Value, &s.Identity) != nil {
 			continue
 		}
 		s.Self = s.Name == m.Name
@@ -132,6 +132,9 @@ func (m *Member) keepReporting(ctx context.Context, s *session) error {
 		case <-ctx.Done():
 		case <-m.news:
 		case <-look.C:
+			if pairs, _, err := m.store.Read(ctx, key); err == nil && byName(pairs, reportsBelow)[m.Name].Modified != modified {
+				last, modified = "", -1 // by hand; somebody may wait for what it said
+			}
 		}
 		if time.Since(looked) > time.Second { // which costs the more the more services there are
 			health, looked = m.health(), time.Now()

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,7 +26,8 @@ var (
 // An order is a fleet that is put through random changes and faults.
 type order struct {
 	*world
-	rand *rand.Rand
+	rand   *rand.Rand
+	isCalm atomic.Bool // all is well again
 
 	mu       sync.Mutex // guards what follows
 	apps     int
@@ -35,18 +37,30 @@ type order struct {
 	returned map[string]bool // apps whose deploy has come to its end
 	failures []string
 	answered int
+	edits    int                  // by hand, of the record
+	isUnsure bool                 // since then, what a proxy has that comes back may be anything
+	isGone   bool                 // since then, there may be no service
+	outside  map[string]time.Time // until then, a node may not know yet that it is no member
 }
 
 func (o *order) note(format string, args ...any) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.noteLocked(format, args...)
+}
+
+func (o *order) noteLocked(format string, args ...any) {
 	o.log = append(o.log, fmt.Sprintf("%v ", time.Now().Format("04:05.000"))+fmt.Sprintf(format, args...))
 }
 
 func (o *order) fail(format string, args ...any) {
-	o.note("FAIL "+format, args...)
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.failLocked(format, args...)
+}
+
+func (o *order) failLocked(format string, args ...any) {
+	o.noteLocked("FAIL "+format, args...)
 	o.failures = append(o.failures, fmt.Sprintf(format, args...))
 }
 
@@ -64,14 +78,23 @@ func TestRandomOrdersOfChangesAndFaults(t *testing.T) {
 		number := first + uint64(n)
 		synctest.Test(t, func(t *testing.T) {
 			o := &order{
-				world: newWorld(t, "a", "b", "c"), rand: rand.New(rand.NewPCG(number, 1)),
+				world: newWorld(t), rand: rand.New(rand.NewPCG(number, 1)),
 				stopped: make(map[string]bool), refused: make(map[string]bool), returned: make(map[string]bool),
+				outside: make(map[string]time.Time),
 			}
+			for i, name := range []string{"a", "b", "c"} {
+				n := o.add(name)
+				n.ahead = time.Duration(i-1) * time.Hour
+				n.start()
+				o.await(name + " is ready")
+			}
+			defer func() {
+				answered += o.answered
+				if len(o.failures) > 0 || t.Failed() {
+					t.Errorf("seed %d: %s\n%s", number, strings.Join(o.failures, "\n"), strings.Join(o.log, "\n"))
+				}
+			}()
 			o.run()
-			answered += o.answered
-			if len(o.failures) > 0 {
-				t.Errorf("seed %d: %s\n%s", number, strings.Join(o.failures, "\n"), strings.Join(o.log, "\n"))
-			}
 		})
 		if t.Failed() {
 			return
@@ -93,15 +116,31 @@ func (o *order) run() {
 		o.step(&changing)
 	}
 	o.heal()
-	hanging := time.AfterFunc(time.Hour, func() { panic("a change does not end:\n" + strings.Join(o.log, "\n")) })
+	hanging := time.AfterFunc(10*time.Minute, func() { panic("a change does not end:\n" + strings.Join(o.log, "\n")) })
 	changing.Wait()
 	hanging.Stop()
 	o.await("all is well")
+	o.isCalm.Store(true)
 	o.resume()
 	time.Sleep(time.Minute)
+	o.check()
+	o.deployLast()
 	cancel()
 	visiting.Wait()
-	o.check()
+}
+
+// deployLast deploys when all is well: nothing that has happened is in the way.
+func (o *order) deployLast() {
+	o.deployNew("b")
+	o.resume() // what nobody could read may have been paused at some
+	o.mu.Lock()
+	last := fmt.Sprintf("app-%d", o.apps)
+	o.mu.Unlock()
+	for name := range o.nodes {
+		if answer := o.askFor(time.Second, name); answer != last {
+			o.fail("%s is deployed last, and %s answers %q", last, name, answer)
+		}
+	}
 }
 
 // step makes one change, or begins or ends a fault.
@@ -116,30 +155,44 @@ func (o *order) step(changing *sync.WaitGroup) {
 		return
 	}
 	switch {
-	case what < 45:
+	case what < 40:
 		changing.Go(func() { o.deployNew(name) })
-	case what < 52:
+	case what < 46:
 		o.note("%s is parted", name)
 		n.client.Cut()
-	case what < 62:
+	case what < 54:
 		o.note("%s is no more parted", name)
 		n.client.Mend()
-	case what < 68:
+	case what < 59:
 		o.note("%s is killed", name)
 		n.kill()
-	case what < 72:
+	case what < 62:
 		o.note("%s leaves", name)
 		n.leave()
-	case what < 76:
+	case what < 65:
 		o.note("the store forgets")
 		o.memory.Compact()
-	case what < 80:
+	case what < 68:
 		down := time.Duration(o.rand.IntN(20)) * time.Second
 		o.note("the store is down for %v", down)
 		o.memory.Stop()
 		time.Sleep(down)
 		o.memory.Start()
-	case what < 92:
+	case what < 71:
+		room, d := o.rand.IntN(3), time.Duration(o.rand.IntN(10))*time.Second
+		o.note("the store has room for %d for %v", room, d)
+		o.memory.Fill(room)
+		time.Sleep(d)
+		o.memory.Empty()
+	case what < 76:
+		if !n.isFrozen() {
+			d := time.Duration(o.rand.IntN(25)) * time.Second
+			o.note("%s is frozen for %v", name, d)
+			changing.Go(func() { n.freeze(d) })
+		}
+	case what < 84:
+		o.edit(name)
+	case what < 93:
 		o.note("%s has faults", name)
 		n.client.Fail(o.faults(uint64(o.rand.Int64())))
 	default:
@@ -175,7 +228,7 @@ func (o *order) deployNew(node string) {
 	o.mu.Lock()
 	o.apps++
 	name := fmt.Sprintf("app-%d", o.apps)
-	before := maps.Clone(o.returned)
+	before, edits := maps.Clone(o.returned), o.edits
 	o.mu.Unlock()
 	o.app(name)
 	d := web(name)
@@ -190,6 +243,9 @@ func (o *order) deployNew(node string) {
 	switch {
 	case err == nil: // it has replaced what was there when it began
 		maps.Copy(o.stopped, before)
+		if o.edits == edits {
+			o.isUnsure, o.isGone = false, false
+		}
 	case !is(err, parachute.ErrUndecided, parachute.ErrTakenBack, parachute.ErrClosed):
 		o.refused[name] = true
 	}
@@ -211,16 +267,27 @@ func (o *order) pause(node string) {
 func (o *order) visit(ctx context.Context, node string) {
 	n := o.nodes[node]
 	for ctx.Err() == nil {
-		time.Sleep(37 * time.Millisecond)
+		pause := 37 * time.Millisecond
+		if o.isCalm.Load() {
+			pause *= 20
+		}
+		time.Sleep(pause)
 		if !n.isReady() {
 			continue
 		}
 		o.mu.Lock()
-		stopped := maps.Clone(o.stopped)
+		stopped, wasGone := maps.Clone(o.stopped), o.isGone
+		if o.isUnsure || time.Now().Before(o.outside[node]) {
+			clear(stopped)
+		}
 		o.mu.Unlock()
 		_, asked := n.now()
 		answer := o.ask(node, "any.test")
+		o.mu.Lock()
+		isGone := wasGone || o.isGone // what is held by a pause waits for either
+		o.mu.Unlock()
 		switch {
+		case isGone && strings.HasPrefix(answer, "404"):
 		case !strings.HasPrefix(answer, "app-"):
 			if _, member := n.now(); n.isReady() && member == asked { // else it was ended meanwhile
 				o.fail("%s answered %q", node, answer)
@@ -250,29 +317,51 @@ func (o *order) heal() {
 // resume ends the pause that is left if it could not be ended.
 func (o *order) resume() {
 	proxy, _ := o.nodes["a"].now()
-	if proxy.Services()[0].State == parachute.StatePaused {
+	o.mu.Lock()
+	isUnsure := o.isUnsure
+	o.mu.Unlock()
+	if isUnsure { // it has to be deployed first
+		return
+	}
+	if all := proxy.Services(); len(all) > 0 && all[0].State == parachute.StatePaused {
 		if err := o.nodes["a"].change("web", func() error { return proxy.Resume(context.Background(), "web") }); err != nil {
 			o.fail("a cannot resume: %v", err)
 		}
 	}
 }
 
+// askFor asks a node, and gives up after d, as of a service that is paused.
+func (o *order) askFor(d time.Duration, node string) string {
+	answer := make(chan string, 1)
+	go func() { answer <- o.ask(node, "any.test") }()
+	select {
+	case a := <-answer:
+		return a
+	case <-time.After(d):
+		return "nothing"
+	}
+}
+
 // check looks at what serves in the end.
 func (o *order) check() {
-	synctest.Wait()
 	answers := make(map[string]bool)
 	for name := range o.nodes {
-		answers[o.ask(name, "any.test")] = true
+		answers[o.askFor(time.Second, name)] = true
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.isUnsure {
+		return
 	}
 	if len(answers) != 1 {
-		o.fail("the members serve different apps: %v", answers)
+		o.failLocked("the members serve different apps: %v", answers)
 	}
 	for answer := range answers {
 		if o.refused[answer] {
-			o.fail("%s serves, whose deploy was refused", answer)
+			o.failLocked("%s serves, whose deploy was refused", answer)
 		}
 		if o.stopped[answer] {
-			o.fail("%s serves, which may be stopped", answer)
+			o.failLocked("%s serves, which may be stopped", answer)
 		}
 	}
 }

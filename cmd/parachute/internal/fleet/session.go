@@ -21,9 +21,8 @@ var errLapsed = errors.New("the lease has ended")
 
 // A session is what a Member has for as long as one lease lasts.
 type session struct {
-	lease     kv.Lease
-	isAdopted bool          // another Member had it before
-	over      chan struct{} // closed when it has ended
+	lease kv.Lease
+	over  chan struct{} // closed when it has ended
 
 	mu        sync.Mutex // guards what follows
 	until     time.Time  // by this machine's monotonic clock, the Member may take itself for one
@@ -169,7 +168,7 @@ func (m *Member) runSession(outer context.Context) error {
 	if err == nil {
 		running.Go(func() { end(m.followServices(ctx)) })
 		running.Go(func() { end(m.followProposals(ctx, s)) })
-		running.Go(func() { end(m.followMembers(ctx)) })
+		running.Go(func() { end(m.followMembers(ctx, s)) })
 		running.Go(func() { end(m.keepReporting(ctx, s)) })
 		m.Logger.Info("the proxy is a member of its fleet", "name", m.Name, "services", len(m.proxy.Services()))
 		<-ctx.Done()
@@ -191,7 +190,7 @@ func (m *Member) newSession(ctx context.Context) (*session, error) {
 		m.Adopted = 0
 		sent := time.Now()
 		if _, err := m.store.Renew(ctx, adopted); err == nil {
-			return &session{lease: adopted, isAdopted: true, over: make(chan struct{}), until: sent.Add(m.LeaseTime - margin)}, nil
+			return &session{lease: adopted, over: make(chan struct{}), until: sent.Add(m.LeaseTime - margin)}, nil
 		}
 	}
 	sent := time.Now()
@@ -287,11 +286,17 @@ func (m *Member) checkFormat(ctx context.Context) error {
 	return nil
 }
 
-// found begins a fleet. What the first proxy serves is what all are to serve.
+// found begins a fleet. What the first proxy serves is what all are to serve. Where there are
+// members, there is a fleet, and only the format was lost.
 func (m *Member) found(ctx context.Context) error {
+	pairs, revision, err := m.store.Read(ctx, membersBelow)
+	if err != nil {
+		return err
+	}
+	isThere := len(electors(byName(pairs, membersBelow), revision).members) > 0
 	var writes []kv.Write
 	for _, s := range m.proxy.Services() {
-		if s.State == parachute.StateFailed {
+		if isThere || s.State == parachute.StateFailed {
 			continue
 		}
 		r := record{ID: "found", By: m.Name, Status: stripped(s)}
@@ -303,7 +308,7 @@ func (m *Member) found(ctx context.Context) error {
 			return err
 		}
 	}
-	_, _, err := m.store.Commit(ctx, missing, []kv.Write{kv.Put(formatKey, []byte(format), 0), kv.Put(claimsKey, nil, 0)})
+	_, _, err = m.store.Commit(ctx, missing, []kv.Write{kv.Put(formatKey, []byte(format), 0), kv.Put(claimsKey, nil, 0)})
 	return err
 }
 
@@ -311,15 +316,19 @@ func (m *Member) found(ctx context.Context) error {
 func (m *Member) enter(ctx context.Context, s *session) error {
 	key := membersBelow + m.Name
 	identity := Identity{Name: m.Name, Address: m.Address, Version: m.Version, Since: time.Now().Round(0)}
-	free := kv.Missing(key)
-	if s.isAdopted {
-		free = kv.Held(key, s.lease)
-	}
-	revision, ok, err := m.store.Commit(ctx, []kv.Condition{free}, []kv.Write{
-		kv.Put(key, encode(identity), s.lease), kv.Put(turnsBelow+m.Name, nil, s.lease),
-	})
-	if err != nil {
-		return err
+	var revision int64
+	var ok bool
+	for _, free := range []kv.Condition{kv.Missing(key), kv.Held(key, s.lease), kv.Held(key, 0)} { // without a lease, it is nobody's
+		var err error
+		revision, ok, err = m.store.Commit(ctx, []kv.Condition{free}, []kv.Write{
+			kv.Put(key, encode(identity), s.lease), kv.Put(turnsBelow+m.Name, nil, s.lease),
+		})
+		if err != nil {
+			return err
+		}
+		if ok {
+			break
+		}
 	}
 	pairs, _, err := m.store.Read(ctx, key)
 	if err != nil {

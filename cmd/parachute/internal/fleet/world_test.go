@@ -37,12 +37,14 @@ type node struct {
 	named  string        // in the fleet
 	lease  kv.Lease      // that it is to adopt
 	slowly time.Duration // how long each call of the store takes
+	ahead  time.Duration // how far its wall clock is
 	dial   func(ctx context.Context, network, address string) (net.Conn, error)
 
 	mu     sync.Mutex // guards what follows, where the node is not started by the test's own goroutine alone
 	client *kvtest.Client
 	member *fleet.Member
 	proxy  *parachute.Proxy
+	frozen *kvtest.Client          // the client that is; nil: none
 	stop   context.CancelCauseFunc // nil: it does not run
 	ended  chan struct{}
 	disk   map[string]parachute.Status
@@ -81,7 +83,7 @@ func (n *node) start() {
 	if n.slowly > 0 {
 		client.Fail(func(kvtest.Call) kvtest.Fault { return kvtest.Fault{Before: n.slowly} })
 	}
-	member := fleet.New(client, fleet.Config{
+	member := fleet.New(skewed{client, n.ahead}, fleet.Config{
 		Name: n.named, Address: n.name + ".test:80", Version: "1.2.3",
 		Logger: slog.New(slog.DiscardHandler), Save: n.save, Adopted: n.lease,
 	})
@@ -143,8 +145,23 @@ func (n *node) saved(service string) parachute.Status {
 func (n *node) kill() {
 	if n.isUp() {
 		n.client.Cut()
+		n.client.Thaw()
 		n.leave()
 	}
+}
+
+// freeze suspends the node for d, and returns when it goes on.
+func (n *node) freeze(d time.Duration) {
+	n.mu.Lock()
+	client := n.client
+	n.frozen = client
+	n.mu.Unlock()
+	client.Freeze()
+	time.Sleep(d) // nobody else wakes it
+	n.mu.Lock()
+	n.frozen = nil
+	n.mu.Unlock()
+	client.Thaw()
 }
 
 // leave ends the node as a process that was told to.
@@ -178,7 +195,14 @@ func (n *node) isUp() bool {
 // isReady reports whether the node runs, and says that it is ready.
 func (n *node) isReady() bool {
 	_, member := n.now()
-	return n.isUp() && member.Ready() == nil
+	return n.isUp() && !n.isFrozen() && member.Ready() == nil
+}
+
+// isFrozen reports whether the node can say nothing.
+func (n *node) isFrozen() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.frozen == n.client
 }
 
 // now returns what runs, or ran last.

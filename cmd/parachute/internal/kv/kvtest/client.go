@@ -21,6 +21,7 @@ type Client struct {
 	mu     sync.Mutex // guards what follows
 	cut    bool
 	mended chan struct{} // closed, and replaced, when cut ends
+	thawed chan struct{} // closed when the machine is no more frozen; nil: it is not
 	fault  func(Call) Fault
 }
 
@@ -58,6 +59,37 @@ func (c *Client) Mend() {
 	c.mended = make(chan struct{})
 }
 
+// Freeze stops the Client as a machine that is suspended, until Thaw. What it was about to
+// send, it sends then, and what has come to it meanwhile it gets then, though no call would
+// have waited for that long.
+func (c *Client) Freeze() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.thawed == nil {
+		c.thawed = make(chan struct{})
+	}
+}
+
+// Thaw ends a Freeze.
+func (c *Client) Thaw() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.thawed != nil {
+		close(c.thawed)
+		c.thawed = nil
+	}
+}
+
+// awaitThaw returns when the Client is not frozen.
+func (c *Client) awaitThaw() {
+	c.mu.Lock()
+	thawed := c.thawed
+	c.mu.Unlock()
+	if thawed != nil {
+		<-thawed
+	}
+}
+
 // Fail has each call ask which Fault it has. fault may be called by several goroutines at
 // the same time. nil ends the faults.
 func (c *Client) Fail(fault func(Call) Fault) {
@@ -81,12 +113,15 @@ func (c *Client) state() (cut bool, mended <-chan struct{}) {
 
 // call has do done at the store, with the faults of the network.
 func (c *Client) call(ctx context.Context, call Call, do func()) error {
+	c.awaitThaw()
+	defer c.awaitThaw()
 	fault := c.faultOf(call)
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if err := pause(limited, fault.Before); err != nil {
 		return c.lost(ctx, limited)
 	}
+	c.awaitThaw()
 	if cut, _ := c.state(); cut || fault.LoseCall {
 		return c.lost(ctx, limited)
 	}
@@ -195,6 +230,7 @@ func (c *Client) Watch(ctx context.Context, prefix string, after int64, each fun
 			if err := pause(ctx, time.Until(late)); err != nil {
 				return err
 			}
+			c.awaitThaw()
 			if cut, _ := c.state(); cut {
 				continue
 			}

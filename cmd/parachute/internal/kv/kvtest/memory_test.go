@@ -143,3 +143,36 @@ func TestNoLeaseEndsWhileTheStoreIsDown(t *testing.T) {
 		is.True(errors.Is(err, kv.ErrLeaseEnded))
 	})
 }
+
+func TestFrozenClientGoesOnWithWhatItWasAbout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		m := kvtest.NewMemory()
+		defer m.Close()
+		frozen, other := m.Client(), m.Client()
+		seen := make(chan time.Time, 1)
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go frozen.Watch(ctx, "k", 1, func(int64, []kv.Change) error {
+			seen <- time.Now()
+			return nil
+		})
+		synctest.Wait()
+		frozen.Freeze()
+		ended := make(chan error, 1)
+		go func() {
+			_, _, err := frozen.Commit(ctx, nil, []kv.Write{kv.Put("sent", []byte("x"), 0)})
+			ended <- err
+		}()
+		_, _, err := other.Commit(ctx, nil, []kv.Write{kv.Put("k", []byte("x"), 0)})
+		is.NoErr(err)
+		time.Sleep(time.Minute)
+		is.Equal(len(ended)+len(seen), 0)
+		is.Equal(valueOf(t, other, "sent"), "")
+		frozen.Thaw()
+		synctest.Wait()
+		is.NoErr(<-ended)
+		is.Equal(<-seen, time.Now())
+		is.Equal(valueOf(t, other, "sent"), "x")
+	})
+}
