@@ -703,10 +703,13 @@ func (p *Proxy) bakeRestored(v *version) {
 
 // canary brings s into service step by step. If base is not nil, s was made of what it
 // serves, and it has to serve until then.
-func (p *Proxy) canary(ctx context.Context, s *spec, base *version) error {
+func (p *Proxy) canary(ctx context.Context, s *spec, base *version) (err error) {
 	d := s.Deployment
 	r := Rollout{Targets: d.Targets, ReadTargets: d.ReadTargets, Release: d.Release, By: d.By, Timeouts: d.Timeouts, Split: Split{Percent: d.Canary.Steps[0]}, Deployment: &d}
-	return p.rollOut(ctx, s.Service, partMain|partRollout, r, func(about Event) error { return p.tryOut(about, &d, base) })
+	if s.split, err = r.Split.parse(); err != nil {
+		return err
+	}
+	return p.rollOutSpec(ctx, partMain|partRollout, r, s, func(about Event) error { return p.tryOut(about, &d, base) })
 }
 
 // Why a canary ends before its last step.

@@ -332,7 +332,7 @@ func (p *Proxy) Resume(ctx context.Context, service string) error {
 // one before: as for Deploy, or ErrNotFound. A newer Rollout of the service ends an older one that has not switched yet, and
 // so do EndRollout and Remove.
 func (p *Proxy) Rollout(ctx context.Context, service string, r Rollout) error {
-	return p.refuse("roll out", service, p.rollOut(ctx, service, partRollout, r, nil))
+	return p.refuse("roll out", service, p.rollOut(ctx, service, r))
 }
 
 // SetSplit says who goes to the rollout of a service from now on. An error

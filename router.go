@@ -52,15 +52,8 @@ type router struct {
 
 func newRouter(o *Options) *router {
 	tables := publish.Snapshots[table, version]{
-		Versions: func(t *table) map[string]*version { return t.Services() },
-		Next: func(t *table, changes map[string]*version) *table {
-			for service, v := range changes {
-				if v != nil {
-					v.setPredecessor(t.Services()[service])
-				}
-			}
-			return t.Next(changes)
-		},
+		Versions: (*table).Services,
+		Next:     (*table).Next,
 		Commit:   o.commit,
 		Replaced: (*version).announceReplaced,
 	}
@@ -72,6 +65,14 @@ func newRouter(o *Options) *router {
 	r.routes = publish.New(r.changes.Book, newTable(map[string]*version{}, nil, o.KeepHistory), tables)
 	return r
 }
+
+// What of a service a change is about: its first version, or its rollout.
+const (
+	partMain publish.Part = 1 << iota
+	partRollout
+
+	partNone publish.Part = 0 // of a change that ends no other, and that each other ends
+)
 
 // A site answers for one host, for all hosts that match one wildcard, or for
 // every host that has no other site.

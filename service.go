@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -15,13 +16,12 @@ import (
 	"github.com/shahnk19/parachute/internal/deep"
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/history"
+	"github.com/shahnk19/parachute/internal/lanes"
 	"github.com/shahnk19/parachute/internal/publish"
 	"github.com/shahnk19/parachute/internal/registry"
-	"github.com/shahnk19/parachute/internal/routing"
 	"github.com/shahnk19/parachute/internal/targets"
 	"github.com/shahnk19/parachute/internal/trial"
 	"github.com/shahnk19/parachute/internal/verbose"
-	"github.com/shahnk19/parachute/internal/waiting"
 )
 
 // amend deploys what change makes of what the service serves.
@@ -502,9 +502,8 @@ func (p *Proxy) update(ctx context.Context, res *reserved, service string, kind 
 	})
 }
 
-// rollOut brings r into service as one change of part. If then is not nil, that is a part
-// of the change, which it is called for at the end, with what every event has.
-func (p *Proxy) rollOut(ctx context.Context, service string, part publish.Part, r Rollout, then func(about Event) error) error {
+// rollOut brings r into service beside what a service has.
+func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
 	table := p.router.routes.Load()
 	if table.IsClosed {
 		return ErrClosed
@@ -520,7 +519,13 @@ func (p *Proxy) rollOut(ctx context.Context, service string, part publish.Part, 
 	if err != nil {
 		return err
 	}
-	res, ctx, err := p.router.changes.Reserve(ctx, service, part, s.wants)
+	return p.rollOutSpec(ctx, partRollout, r, s, func(Event) error { return nil })
+}
+
+// rollOutSpec brings r, of which s was made, into service as one change of part. It ends
+// with then, which is given what every event of the change has.
+func (p *Proxy) rollOutSpec(ctx context.Context, part publish.Part, r Rollout, s *spec, then func(about Event) error) error {
+	res, ctx, err := p.router.changes.Reserve(ctx, s.Service, part, s.wants)
 	if err != nil {
 		return err
 	}
@@ -532,8 +537,7 @@ func (p *Proxy) rollOut(ctx context.Context, service string, part publish.Part, 
 		p.emitFailed(about, err)
 		return err
 	}
-	err = p.retireOnTrial(about, previous, next, r.Timeouts.over(next.status.Deployment.Timeouts))
-	if err != nil || then == nil {
+	if err := p.retireOnTrial(about, previous, next, r.Timeouts.over(next.status.Deployment.Timeouts)); err != nil {
 		return err
 	}
 	return then(about)
@@ -658,69 +662,6 @@ func (p *Proxy) promote(ctx context.Context, service string, base *version, was 
 	return p.retireOnTrial(m.event(), m.Previous, m.Next, s.Timeouts)
 }
 
-// restore returns the version that serves what status says, or one that has
-// failed together with the reason, or no version at all for a name that cannot be
-// or was there before. The others were restored before; owners has what they want.
-func (p *Proxy) restore(status Status, others map[string]*version, owners routing.Owners) (*version, error) {
-	before := status.Error
-	status = status.normalize()
-	status.Error = ""
-	if err := checkServiceName(status.Service); err != nil {
-		return nil, err
-	}
-	if others[status.Service] != nil {
-		return nil, faultf(ErrConflict, "the service is there twice")
-	}
-	s, err := p.parseWithoutFiles(status.Deployment)
-	if err != nil && before != "" {
-		err = faultf(ErrInvalid, "%s", before) // it tells how the deployment came to be what cannot be
-	}
-	if err == nil && s.Service != status.Service {
-		err = faultf(ErrInvalid, "the deployment is of service %s", s.Service)
-	}
-	own, conflict := owners.Free(status.Service, s.wants)
-	if err == nil {
-		err = conflictError(conflict)
-	}
-	s.Claims = own
-	if err == nil {
-		err = p.readFiles(s)
-	}
-	if err != nil {
-		status.State, status.Error = StateFailed, err.Error()
-		return newVersion(status, wants{Claims: own}, group{}), err // its hosts have no policy
-	}
-	missing := s.openPair()
-	status.Deployment = s.Deployment
-	baking := status.Bake
-	status.Bake = nil
-	v, m := p.start(status, s, false)
-	if baking != nil {
-		p.restoreFallback(v, *baking)
-	}
-	v.settling = waiting.Settle(m.Settled(), time.Second)
-	if status.Rollout == nil {
-		return v, missing
-	}
-	v, err = p.restoreRollout(v, *status.Rollout, nil)
-	return v, verbose.Join(missing, err)
-}
-
-// restoreRollout returns v with r, whose targets are those of second or, if that is nil,
-// new ones. Together with an error it returns v without a rollout.
-func (p *Proxy) restoreRollout(v *version, r Rollout, second *group) (*version, error) {
-	s, err := p.parseRollout(r, v)
-	if err != nil {
-		return v.withoutRollout(), fmt.Errorf("the service serves without its rollout to %s: %w", strings.Join(r.Targets, ", "), err)
-	}
-	if second == nil {
-		rollout, _ := p.newGroup(v.status.Service, v.status.Generation, s, false)
-		targets.StartProbes(rollout.Targets())
-		second = &rollout
-	}
-	return v.withRollout(r, s.split, second), nil
-}
-
 // followed returns what a service becomes when another Proxy has made it what s says. It
 // keeps the targets that the other one has kept. Together with an error it returns what of
 // that there can be here, which is nothing for a name that cannot be.
@@ -803,21 +744,13 @@ func (p *Proxy) mirror(services []string, next func(service string, current *Sta
 	if !p.router.changes.Enter() {
 		return nil, ErrClosed
 	}
-	var all []*publication
 	var made map[string]*version
 	var failed error
-	for _, name := range services {
-		one := &publication{Name: name}
-		one.Change = func(*version) (*version, error) {
-			if made == nil { // none is published before all are known
-				made, failed = p.mirrored(services, next)
-			}
-			return made[name], nil
-		}
-		one.Announce = func(next *version) { p.announceMirrored(one.Previous, next) }
-		all = append(all, one)
-	}
-	if err := p.router.routes.PublishAll(context.Background(), all...); err != nil {
+	all, err := p.router.routes.PublishMade(context.Background(), services, func() map[string]*version {
+		made, failed = p.mirrored(services, next)
+		return made
+	}, p.announceMirrored)
+	if err != nil {
 		for name, v := range made {
 			v.abandonFor(p.router.routes.Load().Services()[name])
 		}
@@ -921,6 +854,22 @@ func (p *Proxy) retireMirrored(previous, next *version) {
 	p.emit(p.drain(next.status.event(), next.Leaving, limits, next.resumed))
 }
 
+// empty closes the streams, and returns nil when nobody is inside any more and changed
+// is closed, or ctx's error. It cuts off requests after limit. Where ctx has a deadline,
+// the streams are closed in time before that, however long they may last and whatever
+// requests are still there.
+func (p *Proxy) empty(ctx context.Context, changed <-chan struct{}, limit time.Duration) error {
+	replace := func() (all []lanes.Replaced[*target]) {
+		for _, v := range p.router.routes.Renew(func(v *version) *version { return v.withNewGates(v.status) }) {
+			left := slices.Concat(v.Lanes(), v.Leaving)
+			omitCloseFrames(left, v)
+			all = append(all, lanes.Replaced[*target]{Lanes: left, Streams: v.status.Deployment.Timeouts.Stream})
+		}
+		return append(all, lanes.Replaced[*target]{Lanes: p.strays(), Streams: math.MaxInt64})
+	}
+	return lanes.Empty(ctx, changed, limit, replace, p.everyLane)
+}
+
 // become is followed for a Proxy that has its own targets, and numbers: it keeps what it can.
 func (p *Proxy) become(current *version, s Status) (*version, error) {
 	if current == nil || current.status.State == StateFailed {
@@ -967,14 +916,6 @@ func (p *Proxy) commitLater(service string, generation uint64, refused error) {
 type (
 	publication = publish.Publication[version, wants] // the next version of one service
 	reserved    = publish.Reservation[wants]          // a change of a service; its Number is the generation
-)
-
-// What of a service a change is about: its first version, or its rollout.
-const (
-	partMain publish.Part = 1 << iota
-	partRollout
-
-	partNone publish.Part = 0 // of a change that ends no other, and that each other ends
 )
 
 // commit has the hooks keep what t, which takes the place of previous, says of services

@@ -6,7 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"math"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -22,11 +22,13 @@ import (
 	"github.com/shahnk19/parachute/internal/history"
 	"github.com/shahnk19/parachute/internal/lanes"
 	"github.com/shahnk19/parachute/internal/reason"
+	"github.com/shahnk19/parachute/internal/routing"
 	"github.com/shahnk19/parachute/internal/rules"
 	"github.com/shahnk19/parachute/internal/split"
 	"github.com/shahnk19/parachute/internal/targets"
 	"github.com/shahnk19/parachute/internal/trial"
 	"github.com/shahnk19/parachute/internal/trust"
+	"github.com/shahnk19/parachute/internal/verbose"
 	"github.com/shahnk19/parachute/internal/waiting"
 )
 
@@ -130,22 +132,6 @@ func (p *Proxy) everyLane() laneSet {
 		all = append(append(all, v.Lanes()...), v.Leaving...)
 	}
 	return all
-}
-
-// empty closes the streams, and returns nil when nobody is inside any more and changed
-// is closed, or ctx's error. It cuts off requests after limit. Where ctx has a deadline,
-// the streams are closed in time before that, however long they may last and whatever
-// requests are still there.
-func (p *Proxy) empty(ctx context.Context, changed <-chan struct{}, limit time.Duration) error {
-	replace := func() (all []lanes.Replaced[*target]) {
-		for _, v := range p.router.routes.Renew(func(v *version) *version { return v.withNewGates(v.status) }) {
-			left := slices.Concat(v.Lanes(), v.Leaving)
-			omitCloseFrames(left, v)
-			all = append(all, lanes.Replaced[*target]{Lanes: left, Streams: v.status.Deployment.Timeouts.Stream})
-		}
-		return append(all, lanes.Replaced[*target]{Lanes: p.strays(), Streams: math.MaxInt64})
-	}
-	return lanes.Empty(ctx, changed, limit, replace, p.everyLane)
 }
 
 // omitCloseFrames has the WebSockets inside lanes cut without a Close frame, if
@@ -477,7 +463,7 @@ func (p *Proxy) checkElsewhere(ctx context.Context, targets []endpoint.Target) e
 // requests read of it never changes.
 type version struct {
 	wants          // what it has, which no other service can have
-	targets.Lineup // what its requests are sent to; Leaving is set by setPredecessor
+	targets.Lineup // what its requests are sent to; Leaving is set by SetPredecessor
 
 	status       Status           // as Commit gets it
 	certificates *certificate.Set // of the certificates of its hosts; nil if the service failed
@@ -533,6 +519,69 @@ func (p *Proxy) newVersion(status Status, s *spec, main group) *version {
 	v.hop = forward.HopOf(p.hop, status.Service)
 	v.certificates = p.certificates.acquire(s, v.ask)
 	return v
+}
+
+// restore returns the version that serves what status says, or one that has
+// failed together with the reason, or no version at all for a name that cannot be
+// or was there before. The others were restored before; owners has what they want.
+func (p *Proxy) restore(status Status, others map[string]*version, owners routing.Owners) (*version, error) {
+	before := status.Error
+	status = status.normalize()
+	status.Error = ""
+	if err := checkServiceName(status.Service); err != nil {
+		return nil, err
+	}
+	if others[status.Service] != nil {
+		return nil, faultf(ErrConflict, "the service is there twice")
+	}
+	s, err := p.parseWithoutFiles(status.Deployment)
+	if err != nil && before != "" {
+		err = faultf(ErrInvalid, "%s", before) // it tells how the deployment came to be what cannot be
+	}
+	if err == nil && s.Service != status.Service {
+		err = faultf(ErrInvalid, "the deployment is of service %s", s.Service)
+	}
+	own, conflict := owners.Free(status.Service, s.wants)
+	if err == nil {
+		err = conflictError(conflict)
+	}
+	s.Claims = own
+	if err == nil {
+		err = p.readFiles(s)
+	}
+	if err != nil {
+		status.State, status.Error = StateFailed, err.Error()
+		return newVersion(status, wants{Claims: own}, group{}), err // its hosts have no policy
+	}
+	missing := s.openPair()
+	status.Deployment = s.Deployment
+	baking := status.Bake
+	status.Bake = nil
+	v, m := p.start(status, s, false)
+	if baking != nil {
+		p.restoreFallback(v, *baking)
+	}
+	v.settling = waiting.Settle(m.Settled(), time.Second)
+	if status.Rollout == nil {
+		return v, missing
+	}
+	v, err = p.restoreRollout(v, *status.Rollout, nil)
+	return v, verbose.Join(missing, err)
+}
+
+// restoreRollout returns v with r, whose targets are those of second or, if that is nil,
+// new ones. Together with an error it returns v without a rollout.
+func (p *Proxy) restoreRollout(v *version, r Rollout, second *group) (*version, error) {
+	s, err := p.parseRollout(r, v)
+	if err != nil {
+		return v.withoutRollout(), fmt.Errorf("the service serves without its rollout to %s: %w", strings.Join(r.Targets, ", "), err)
+	}
+	if second == nil {
+		rollout, _ := p.newGroup(v.status.Service, v.status.Generation, s, false)
+		targets.StartProbes(rollout.Targets())
+		second = &rollout
+	}
+	return v.withRollout(r, s.split, second), nil
 }
 
 // replacing returns v, which was deployed, with all of current that stays as it
@@ -633,9 +682,8 @@ func (v *version) withNewGates(status Status) *version {
 	return next
 }
 
-// setPredecessor makes v, which is about to be published, the version after
-// previous, which is nil where v is the first.
-func (v *version) setPredecessor(previous *version) {
+// SetPredecessor implements registry.Version: previous is nil where v is the first.
+func (v *version) SetPredecessor(previous *version) {
 	v.keepBake()
 	if previous == nil || v.status.Generation != previous.status.Generation || v.status.State != previous.status.State {
 		v.since = time.Now()

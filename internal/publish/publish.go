@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -148,6 +149,22 @@ func (p *Publisher[S, V, W]) PublishAll(ctx context.Context, all ...*Publication
 		}
 	}
 	return nil
+}
+
+// PublishMade is PublishAll for the things with these names, of which next returns the next
+// versions, all at once and when it is their turn; those that it does not return are taken
+// out. Announce is called as that of a Publication. PublishMade returns what was replaced
+// by what, in the order of names.
+func (p *Publisher[S, V, W]) PublishMade(ctx context.Context, names []string, next func() map[string]*V, announce func(previous, next *V)) ([]*Publication[V, W], error) {
+	made := sync.OnceValue(next)
+	var all []*Publication[V, W]
+	for _, name := range names {
+		one := &Publication[V, W]{Name: name}
+		one.Change = func(*V) (*V, error) { return made()[name], nil }
+		one.Announce = func(v *V) { announce(one.Previous, v) }
+		all = append(all, one)
+	}
+	return all, p.PublishAll(ctx, all...)
 }
 
 // PublishFirst publishes without a commit what was there before the Publisher, and

@@ -141,6 +141,33 @@ func TestSeveralThingsAreCommittedThenReadThenAnnounced(t *testing.T) {
 	is.True(b.Next == nil && c.Previous == nil && none.Previous == nil && none.Next == nil)
 }
 
+func TestWhatIsMadeTogetherIsMadeOnceWhenItIsItsTurn(t *testing.T) {
+	is := is.New(t)
+	h := newHouse()
+	h.has(is, "a", "a1", "b", "b1", "c", "c1")
+	calls := 0
+	all, err := h.PublishMade(t.Context(), []string{"b", "a", "none"}, func() map[string]*edition {
+		calls++
+		return map[string]*edition{"a": editionOf("a2"), "c": editionOf("c2")}
+	}, func(previous, next *edition) { h.tell("%v became %v", previous, next) })
+	is.NoErr(err)
+	is.Equal(calls, 1)
+	is.Equal(h.since(), []string{
+		"commit [a b]: a=a1 b=b1 c=c1 -> a=a2 c=c1, while a=a1 b=b1 c=c1 is read",
+		"b1 replaced by nothing, while a=a2 c=c1 is read", "b1 became nothing", "b published as nothing",
+		"a1 replaced by a2, while a=a2 c=c1 is read", "a1 became a2", "a published as a2",
+	}) // and c is none of those that were asked for
+	is.Equal(len(all), 3)
+	is.True(all[0].Previous.text == "b1" && all[0].Next == nil)
+	is.True(all[1].Previous.text == "a1" && all[1].Next.text == "a2")
+	is.True(all[2].Previous == nil && all[2].Next == nil)
+
+	h.Close(&shelf{})
+	_, err = h.PublishMade(t.Context(), []string{"a"}, func() map[string]*edition { calls++; return nil }, nil)
+	is.True(err != nil)
+	is.Equal(calls, 1) // it never was its turn
+}
+
 func TestWhatIsNotThereIsTakenOutWithoutACommit(t *testing.T) {
 	is := is.New(t)
 	h := newHouse()

@@ -14,7 +14,7 @@ import (
 // A Book orders the changes of the services of a Table: each reserves what its service is
 // to have, if no other service has that, or has reserved it. Make one with NewBook. Its
 // methods may be called from any goroutine.
-type Book[V Version[S], S any] struct {
+type Book[V Version[V, S], S any] struct {
 	*publish.Book[routing.Wants]
 	served func() *Table[V, S]
 	errs   Errors
@@ -30,7 +30,7 @@ type Errors struct {
 }
 
 // NewBook returns a Book without reservations. Served returns the newest Table.
-func NewBook[V Version[S], S any](served func() *Table[V, S], errs Errors) *Book[V, S] {
+func NewBook[V Version[V, S], S any](served func() *Table[V, S], errs Errors) *Book[V, S] {
 	superseded := func(by uint64) error {
 		return verbose.As(errs.Superseded, fmt.Sprintf("superseded by generation %d of the service, which was asked for later", by))
 	}

@@ -15,7 +15,7 @@ import (
 
 // A Version is what one service serves for a time, of which an S is kept for a restart.
 // The zero value stands for none.
-type Version[S any] interface {
+type Version[V, S any] interface {
 	routing.Version
 
 	// Number returns that of the deploy which the version serves. Versions that follow
@@ -32,7 +32,11 @@ type Version[S any] interface {
 	// first, as Begin was told.
 	Earlier() []history.Record
 
-	// Begin is called before the version is published, if no version with its number was
+	// SetPredecessor is called before the version is published, with the one that it takes
+	// the place of, or none.
+	SetPredecessor(previous V)
+
+	// Begin is called then, after SetPredecessor, if no version with its number was
 	// published before: it is switched to at that time, after those of the records.
 	Begin(switched time.Time, earlier []history.Record)
 
@@ -43,7 +47,7 @@ type Version[S any] interface {
 // A Table says which version of which service answers for a host and a path, and what the
 // services have served before. It never changes once it is published. The zero Table
 // is empty.
-type Table[V Version[S], S any] struct {
+type Table[V Version[V, S], S any] struct {
 	routing.Table[V]
 	removed  history.Removals
 	settings Settings[S]
@@ -63,7 +67,7 @@ type Settings[S any] struct {
 // New returns the table of these versions, which are by the names of their services, and
 // of the services that were removed. No two versions have the same claim. The maps must
 // not change from then on.
-func New[V Version[S], S any](services map[string]V, removed history.Removals, settings Settings[S]) *Table[V, S] {
+func New[V Version[V, S], S any](services map[string]V, removed history.Removals, settings Settings[S]) *Table[V, S] {
 	return &Table[V, S]{Table: routing.New(services), removed: removed, settings: settings}
 }
 
@@ -71,8 +75,14 @@ func New[V Version[S], S any](services map[string]V, removed history.Removals, s
 // has of their services, which may be none. It has those begin that are new, and knows what
 // they have served before.
 func (t *Table[V, S]) Next(changes map[string]V) *Table[V, S] {
-	next := &Table[V, S]{Table: t.With(changes), removed: t.removed, settings: t.settings}
+	var none V
 	before := t.Services()
+	for service, v := range changes {
+		if v != none {
+			v.SetPredecessor(before[service])
+		}
+	}
+	next := &Table[V, S]{Table: t.With(changes), removed: t.removed, settings: t.settings}
 	for _, service := range slices.Sorted(maps.Keys(changes)) {
 		next.remember(service, before[service], changes[service])
 	}
@@ -99,7 +109,7 @@ func (t *Table[V, S]) remember(service string, previous, next V) {
 }
 
 // recordOf returns what previous has served until next, which may be none, took its place.
-func recordOf[V Version[S], S any](previous, next V) history.Record {
+func recordOf[V Version[V, S], S any](previous, next V) history.Record {
 	var none V
 	end := history.Replaced
 	switch {

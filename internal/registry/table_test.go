@@ -24,7 +24,8 @@ type edition struct {
 	restores   uint64
 	switched   time.Time
 	earlier    []history.Record
-	began      int // how often
+	began      int      // how often
+	previous   *edition // that it took the place of
 }
 
 type table = registry.Table[*edition, string]
@@ -36,6 +37,8 @@ func (e *edition) Kept() string              { return fmt.Sprintf("%s %d", e.ser
 func (e *edition) Record() history.Record {
 	return history.Record{Service: e.service, Generation: e.generation, Restores: e.restores, Switched: e.switched}
 }
+
+func (e *edition) SetPredecessor(previous *edition) { e.previous = previous }
 
 func (e *edition) Begin(switched time.Time, earlier []history.Record) {
 	e.switched, e.earlier = switched, earlier
@@ -103,6 +106,8 @@ func TestTableAnswersWithTheVersionsOfTheLastChange(t *testing.T) {
 	is.Equal(v.generation, uint64(1))
 	is.True(first.Match("api") != nil)
 	is.Equal(first.Statuses(), []string{"api 2", "web 1"})
+	is.True(next.Services()["web"].previous == first.Services()["web"])
+	is.True(first.Services()["web"].previous == nil)
 	is.Equal(next.Statuses(), []string{"web 3"})
 }
 
