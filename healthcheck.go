@@ -185,20 +185,12 @@ func awaitHealthy(ctx context.Context, m *monitor, all []*target, d *Deployment)
 // serves, all within Timeouts.Deploy.
 func (p *Proxy) await(ctx context.Context, v *version, m *monitor) error {
 	d := &v.status.Deployment
-	limited, cancel := ctx, context.CancelFunc(func() {})
-	if d.Timeouts.Deploy >= 0 {
-		limited, cancel = context.WithTimeout(ctx, d.Timeouts.Deploy)
-	}
-	defer cancel()
 	if !d.Force {
 		if err := awaitHealthy(ctx, m, v.Targets(), d); err != nil {
 			return err
 		}
 	}
-	switch err := v.awaitCertificates(limited); {
-	case err != nil && ctx.Err() != nil:
-		return interrupted.Error(ctx, err, ErrSuperseded, ErrClosed)
-	case err != nil:
+	if err := interrupted.Within(ctx, m.Began(), d.Timeouts.Deploy, v.awaitCertificates, ErrSuperseded, ErrClosed); err != nil {
 		return err
 	}
 	return p.agree(ctx, d, v.status.Generation, v.Targets(), m)
@@ -209,17 +201,11 @@ func (p *Proxy) agree(ctx context.Context, d *Deployment, generation uint64, all
 	if p.options.Agree == nil {
 		return nil
 	}
-	limited, cancel := ctx, context.CancelFunc(func() {})
-	if d.Timeouts.Deploy >= 0 {
-		limited, cancel = context.WithDeadline(ctx, m.Began().Add(d.Timeouts.Deploy))
-	}
-	defer cancel()
-	err := p.options.Agree(limited, deep.Copy(*d), generation)
-	switch {
-	case err == nil && !d.Force && !targets.AllHealthy(all): // by now
+	err := interrupted.Within(ctx, m.Began(), d.Timeouts.Deploy, func(ctx context.Context) error {
+		return p.options.Agree(ctx, deep.Copy(*d), generation)
+	}, ErrSuperseded, ErrClosed)
+	if err == nil && !d.Force && !targets.AllHealthy(all) { // by now
 		return awaitHealthy(ctx, m, all, d)
-	case err != nil && ctx.Err() != nil:
-		return interrupted.Error(ctx, err, ErrSuperseded, ErrClosed)
 	}
 	return err
 }

@@ -26,7 +26,6 @@ import (
 	"github.com/shahnk19/parachute/internal/hostname"
 	"github.com/shahnk19/parachute/internal/keypair"
 	"github.com/shahnk19/parachute/internal/naming"
-	"github.com/shahnk19/parachute/internal/routing"
 	"github.com/shahnk19/parachute/internal/rules"
 	"github.com/shahnk19/parachute/internal/split"
 	"github.com/shahnk19/parachute/internal/verbose"
@@ -659,11 +658,8 @@ type spec struct {
 // it by itself is found here, and is ErrInvalid; the error says what would be right.
 func (p *Proxy) parse(d Deployment) (*spec, error) {
 	s, err := p.parseWithoutFiles(d)
-	if err == nil && s.TLS.isOn() && p.options.NoHTTPS != nil {
-		err = faultf(ErrInvalid, "TLS is not available here: %v", p.options.NoHTTPS)
-	}
-	if err == nil && s.TLS.Mode == TLSAutomatic {
-		err = p.options.ACME.checkWildcards(s.Hosts)
+	if err == nil {
+		err = p.options.checkTLS(s)
 	}
 	if err == nil {
 		err = p.readFiles(s)
@@ -689,9 +685,7 @@ func (p *Proxy) parseElsewhere(ctx context.Context, d Deployment) (*spec, error)
 func (p *Proxy) parseWithoutFiles(d Deployment) (*spec, error) {
 	s, err := p.parseData(d)
 	err = p.checkHandlers(s, err)
-	if s.Policy = policyOf(&s.Deployment); p.options.NoHTTPS != nil {
-		s.Policy.TLS = routing.TLS{}
-	}
+	s.Policy = p.options.policyOf(&s.Deployment)
 	return s, err
 }
 

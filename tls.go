@@ -217,12 +217,16 @@ const (
 	askLimit = 2 * time.Second
 )
 
-// policyOf returns what the other services of d's hosts have to agree on.
-func policyOf(d *Deployment) routing.Policy {
+// policyOf returns what the other services of d's hosts have to agree on. Where nothing
+// serves TLS, that is nothing about TLS.
+func (o *Options) policyOf(d *Deployment) routing.Policy {
 	tls := routing.TLS{Mode: string(d.TLS.Mode), NoRedirect: d.TLS.NoRedirect}
 	if source := d.TLS; source.isOn() {
 		source.Wait = false
 		tls.Source = source
+	}
+	if o.NoHTTPS != nil {
+		tls = routing.TLS{}
 	}
 	return routing.Policy{TLS: tls, Canonical: d.CanonicalHost}
 }
@@ -332,11 +336,17 @@ func (t TLS) check(hosts []string) error {
 	return invalid(issuer.Settings[TLSMode](t).Check(hosts))
 }
 
-// checkWildcards returns ErrInvalid if one of hosts is a wildcard, and there is no way to
-// prove that.
-func (a ACME) checkWildcards(hosts []string) error {
-	for _, host := range hosts {
-		if _, isWildcard := hostname.CutWildcard(host); isWildcard && a.DNS.Present == nil {
+// checkTLS returns ErrInvalid if s asks for TLS that cannot be had here: because nothing
+// serves it, or because one of the hosts is a wildcard, and there is no way to prove that.
+func (o *Options) checkTLS(s *spec) error {
+	if s.TLS.isOn() && o.NoHTTPS != nil {
+		return faultf(ErrInvalid, "TLS is not available here: %v", o.NoHTTPS)
+	}
+	if s.TLS.Mode != TLSAutomatic || o.ACME.DNS.Present != nil {
+		return nil
+	}
+	for _, host := range s.Hosts {
+		if _, isWildcard := hostname.CutWildcard(host); isWildcard {
 			return faultf(ErrInvalid, "host %s: a certificate for a wildcard cannot be obtained automatically yet: have the proxy set TXT records, with ACME.DNS, or give the files of a certificate", host)
 		}
 	}

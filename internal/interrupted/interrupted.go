@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/shahnk19/parachute/internal/verbose"
 )
@@ -21,6 +22,22 @@ func Error(ctx context.Context, missing error, enough ...error) error {
 		}
 	}
 	return &ended{cause, ctx.Err(), missing}
+}
+
+// Within calls wait with a context that ends with ctx and, unless limit is negative, when
+// limit has passed since began. It returns what wait does; but where ctx has ended, an
+// error of wait as Error makes it.
+func Within(ctx context.Context, began time.Time, limit time.Duration, wait func(context.Context) error, enough ...error) error {
+	limited, cancel := ctx, context.CancelFunc(func() {})
+	if limit >= 0 {
+		limited, cancel = context.WithDeadline(ctx, began.Add(limit))
+	}
+	defer cancel()
+	err := wait(limited)
+	if err != nil && ctx.Err() != nil {
+		return Error(ctx, err, enough...)
+	}
+	return err
 }
 
 type ended struct{ cause, err, missing error }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -36,4 +38,36 @@ func TestErrorIsWhyTheWaitEndedAndWhatItWasFor(t *testing.T) {
 	is.True(!errors.Is(err, context.DeadlineExceeded))
 	is.Equal(fmt.Sprintf("%v|%s|%q", err, err, err), `the reason: nothing came|the reason: nothing came|"the reason: nothing came"`)
 	is.Equal(fmt.Sprintf("%+v", err), "the reason: nothing came\n  look there")
+}
+
+func TestWaitEndsAtItsLimitSinceItBegan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		began := time.Now()
+		wait := func(ctx context.Context) error {
+			<-ctx.Done()
+			return fmt.Errorf("missing: %w", ctx.Err())
+		}
+		time.Sleep(20 * time.Second)
+		err := interrupted.Within(t.Context(), began, time.Minute, wait)
+		is.Equal(time.Since(began), time.Minute)
+		is.Equal(err.Error(), "missing: context deadline exceeded") // as wait has returned it
+		is.NoErr(interrupted.Within(t.Context(), began, -1, func(ctx context.Context) error {
+			_, isLimited := ctx.Deadline()
+			is.True(!isLimited)
+			return nil
+		}))
+	})
+}
+
+func TestWaitThatIsGivenUpSaysWhy(t *testing.T) {
+	is := is.New(t)
+	reason := errors.New("the reason")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	missing := func(context.Context) error { return verbose{} }
+	is.Equal(interrupted.Within(ctx, time.Now(), time.Minute, missing), verbose{})
+	cancel(reason)
+	is.Equal(interrupted.Within(ctx, time.Now(), time.Minute, missing).Error(), "the reason: nothing came")
+	is.Equal(interrupted.Within(ctx, time.Now(), time.Minute, missing, reason), reason)
+	is.NoErr(interrupted.Within(ctx, time.Now(), -1, func(context.Context) error { return nil })) // it had come
 }
