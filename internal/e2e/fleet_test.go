@@ -3,17 +3,23 @@ package e2e_test
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute"
 	"github.com/shahnk19/parachute/internal/proxytest"
 )
+
+var switches = flag.Int("switches", 4, "of how many deploys is measured how far apart the proxies of a fleet switch")
 
 // startFleet starts an etcd and n proxies that share it.
 func startFleet(t *testing.T, n int) (*proxytest.Etcd, []*proxy) {
@@ -55,21 +61,24 @@ type crowd struct {
 
 // newCrowd has two clients come to each of the proxies until leave is called. A client does
 // not come to a proxy that is not spared any more.
-func newCrowd(t *testing.T, proxies ...*proxy) *crowd {
+func newCrowd(t *testing.T, proxies ...*proxy) *crowd { return newCrowdOf(t, 0, proxies...) }
+
+// newCrowdOf is newCrowd of clients that wait so long after each answer.
+func newCrowdOf(t *testing.T, pause time.Duration, proxies ...*proxy) *crowd {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &crowd{stop: stop}
 	t.Cleanup(c.leave)
 	for _, p := range proxies {
 		for range 2 {
-			c.asking.Go(func() { c.ask(ctx, t, p.http) })
+			c.asking.Go(func() { c.ask(ctx, t, p.http, pause) })
 		}
 	}
 	return c
 }
 
-func (c *crowd) ask(ctx context.Context, t *testing.T, address string) {
+func (c *crowd) ask(ctx context.Context, t *testing.T, address string, pause time.Duration) {
 	visitor := client(t, address, nil)
-	for ctx.Err() == nil {
+	for ; ctx.Err() == nil; time.Sleep(pause) {
 		answer, err := get(visitor, "http://any.example.com/")
 		c.asked.Add(1)
 		if err != nil || !strings.HasPrefix(answer, "200 ") {
@@ -105,6 +114,47 @@ func TestDeploysThroughAnyProxyOfAFleetCostNobodyARequest(t *testing.T) {
 		t.Errorf("%d of %d requests failed, such as %s", failed, crowd.asked.Load(), *crowd.last.Load())
 	}
 	t.Logf("%d requests", crowd.asked.Load())
+}
+
+// When the proxies switch is what they say themselves; they have one clock here. How far apart
+// that is depends on what else the machine does, so it is logged, and is no claim.
+func TestProxiesOfAFleetSwitchTogether(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	_, proxies := startFleet(t, 3)
+	apps := []*app{newApp(t, "app-0"), newApp(t, "app-1")}
+	proxies[0].deploy(t, "web", apps[0])
+	crowd := newCrowdOf(t, 20*time.Millisecond, proxies...)
+	var apart []time.Duration
+	for i := range *switches {
+		proxies[i%3].deploy(t, "web", apps[(i+1)%2])
+		var at []time.Time
+		for _, p := range proxies {
+			at = append(at, p.switched(t, "web", apps[(i+1)%2]))
+		}
+		slices.SortFunc(at, time.Time.Compare)
+		apart = append(apart, at[2].Sub(at[0]))
+	}
+	crowd.leave()
+	is.Equal(crowd.failed.Load(), int64(0))
+	slices.Sort(apart)
+	n := len(apart)
+	t.Logf("%d deploys, %d requests; from the first switch to the last: half of them at most %v, nine of ten %v, all %v",
+		n, crowd.asked.Load(), apart[(n-1)/2], apart[(n-1)*9/10], apart[n-1])
+}
+
+// switched returns since when the service has that target.
+func (p *proxy) switched(t *testing.T, service string, target *app) time.Time {
+	t.Helper()
+	printed, code := p.command(t, "status", service, "--json")
+	var all []parachute.Status
+	if err := json.Unmarshal([]byte(printed), &all); code != 0 || err != nil || len(all) != 1 {
+		t.Fatalf("status ended with %d (%v):\n%s", code, err, printed)
+	}
+	if serves := all[0].Deployment.Targets[0]; serves != target.address {
+		t.Fatalf("it still serves %s, and not %s", serves, target.address)
+	}
+	return all[0].Live.Since
 }
 
 func TestFleetOutlivesAProxyAndItsEtcd(t *testing.T) {
