@@ -12,6 +12,7 @@ import (
 
 type certificatesCommand struct {
 	JSON bool `name:"json" negatable:"" help:"Print everything about them as JSON."`
+	fleetFlag
 	remoteFlags
 }
 
@@ -31,6 +32,9 @@ func (c *certificatesCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
+	if c.Fleet {
+		return c.runFleet(ctx, p, client)
+	}
 	certificates, err := client.Certificates(ctx)
 	if err != nil {
 		return &remoteError{fmt.Errorf("certificates: %w", err)}
@@ -39,7 +43,7 @@ func (c *certificatesCommand) Run(ctx context.Context, p *program) error {
 		return p.printJSON(certificates)
 	}
 	if len(certificates) == 0 {
-		fmt.Fprintln(p.stderr, "no service has TLS yet: see parachute help deploy")
+		fmt.Fprintln(p.stderr, noTLS)
 	} else if err := p.certificateTable(certificates); err != nil {
 		return err
 	}
@@ -50,21 +54,24 @@ func (c *certificatesCommand) Run(ctx context.Context, p *program) error {
 	return nil
 }
 
+// noTLS is printed if there are no certificates.
+const noTLS = "no service has TLS yet: see parachute help deploy"
+
 // certificateTable prints a row for each certificate, and below the rows the
 // errors of those that could not be obtained.
 func (p *program) certificateTable(certificates []parachute.Certificate) error {
 	all := table{header: []string{"HOST", "ISSUER", "SOURCE", "EXPIRES", "RENEWS"}}
 	for _, c := range certificates {
-		all.rows = append(all.rows, []cell{
-			unbreakable(c.Host), breakable(cmp.Or(c.Issuer, "-")), unbreakable(string(c.Source)), breakable(formatTime(c.Expires)), breakable(formatTime(c.Renews)),
-		})
-		all.notes = append(all.notes, nil)
-		if c.Error != "" {
-			all.notes[len(all.notes)-1] = []string{c.Error}
-		}
+		all.rows = append(all.rows, append([]cell{unbreakable(c.Host)}, certificateRow(c)...))
+		all.notes = append(all.notes, nonEmpty([]string{c.Error}))
 	}
 	_, err := io.WriteString(p.stdout, all.text(p.displayOf(p.stdout).columns))
 	return err
+}
+
+// certificateRow returns what certificates shows of one, behind its host.
+func certificateRow(c parachute.Certificate) []cell {
+	return []cell{breakable(cmp.Or(c.Issuer, "-")), unbreakable(string(c.Source)), breakable(formatTime(c.Expires)), breakable(formatTime(c.Renews))}
 }
 
 // formatTime returns a time to the minute, or "-" for the zero time.

@@ -19,12 +19,15 @@ import (
 type historyCommand struct {
 	Service string `arg:"" optional:"" help:"The service whose deployments are listed; if none is given, those of all."`
 	JSON    bool   `name:"json" negatable:"" help:"Print everything about them as JSON."`
+	fleetFlag
 	remoteFlags
 }
 
 // Help explains the columns.
 func (historyCommand) Help() string {
-	return `The latest deployment of each service comes first; it is the one that serves, unless the service was removed. How it ended: replaced by a later one, taken back because it failed, or removed with its service. Requests, errors and times are of those that were sent to its targets; errors are answers from 500 up and failures that the proxy saw. "run --keep-history" says how many deployments are known.`
+	return `The latest deployment of each service comes first; it is the one that serves, unless the service was removed. How it ended: replaced by a later one, taken back because it failed, or removed with its service. Requests, errors and times are of those that were sent to its targets; errors are answers from 500 up and failures that the proxy saw. "run --keep-history" says how many deployments are known.
+
+Each proxy of a fleet has a history of its own. With --fleet there is a row for each deployment and those proxies that say the same of it: REQUESTS and ERRORS are of all of them, SWITCHED is the first time, and SERVED, P50 and P99 are the longest.`
 }
 
 func (historyCommand) Examples() string {
@@ -40,6 +43,9 @@ func (c *historyCommand) Run(ctx context.Context, p *program) error {
 	client, err := c.client(p)
 	if err != nil {
 		return err
+	}
+	if c.Fleet {
+		return c.runFleet(ctx, p, client)
 	}
 	var past []parachute.Past
 	var text string
@@ -79,30 +85,35 @@ func historyTable(past []parachute.Past, ofAll bool) *table {
 		t.header = append([]string{"SERVICE"}, t.header...)
 	}
 	for _, h := range past {
-		end := string(h.End)
-		if h.Ended.IsZero() {
-			end = "serves"
-		}
-		if h.Restores != 0 {
-			end += fmt.Sprintf(", restores %d", h.Restores)
-		}
-		switched, served := "-", "-"
-		if !h.Switched.IsZero() {
-			switched, served = h.Switched.Local().Format("2006-01-02 15:04:05"), servedText(h.Figures.Served)
-		}
 		row := make([]cell, 0, len(t.header))
 		if ofAll {
 			row = append(row, unbreakable(h.Service))
 		}
-		t.rows = append(t.rows, append(row,
-			breakable(strconv.FormatUint(h.Generation, 10)), breakable(orDash(h.Release)), breakable(orDash(h.By)),
-			breakable(switched), breakable(served), breakable(end),
-			breakable(strconv.FormatUint(h.Figures.Requests, 10)), breakable(errorShare(h.Figures)),
-			breakable(quantileText(h.Figures, h.Figures.P50)), breakable(quantileText(h.Figures, h.Figures.P99)),
-			listCell(h.Targets, ","),
-		))
+		t.rows = append(t.rows, append(row, historyRow(h)...))
 	}
 	return t
+}
+
+// historyRow returns what history shows of a deployment, behind its service.
+func historyRow(h parachute.Past) []cell {
+	end := string(h.End)
+	if h.Ended.IsZero() {
+		end = "serves"
+	}
+	if h.Restores != 0 {
+		end += fmt.Sprintf(", restores %d", h.Restores)
+	}
+	switched, served := "-", "-"
+	if !h.Switched.IsZero() {
+		switched, served = h.Switched.Local().Format("2006-01-02 15:04:05"), servedText(h.Figures.Served)
+	}
+	return []cell{
+		breakable(strconv.FormatUint(h.Generation, 10)), breakable(orDash(h.Release)), breakable(orDash(h.By)),
+		breakable(switched), breakable(served), breakable(end),
+		breakable(strconv.FormatUint(h.Figures.Requests, 10)), breakable(errorShare(h.Figures)),
+		breakable(quantileText(h.Figures, h.Figures.P50)), breakable(quantileText(h.Figures, h.Figures.P99)),
+		listCell(h.Targets, ","),
+	}
 }
 
 func orDash(s string) string {

@@ -16,12 +16,15 @@ import (
 type listCommand struct {
 	JSON bool `name:"json" negatable:"" help:"Print everything about them as JSON."`
 	Wide bool `negatable:"" help:"Print a line for each service, with all of its targets, however long that is."`
+	fleetFlag
 	remoteFlags
 }
 
 // Help explains what is left out.
 func (listCommand) Help() string {
-	return `On a terminal that has no room for all targets, unhealthy ones come first, and others that are left out are counted, as in "+3 healthy". All hosts are shown. A narrow terminal gets a card for each service.`
+	return `On a terminal that has no room for all targets, unhealthy ones come first, and others that are left out are counted, as in "+3 healthy". All hosts are shown. A narrow terminal gets a card for each service.
+
+With --fleet there is a row for each service and those proxies that say the same of it. GENERATION is the number that the proxy which a deploy was asked of has given it; REVISION counts the changes of the whole fleet, so the highest one is the newest.`
 }
 
 func (listCommand) Examples() string {
@@ -30,13 +33,23 @@ func (listCommand) Examples() string {
 parachute list
 
 # Tell a program the same, and more.
-parachute list --json`
+parachute list --json
+
+# See whether all proxies of the fleet serve the same.
+parachute list --fleet`
 }
 
 func (c *listCommand) Run(ctx context.Context, p *program) error {
 	client, err := c.client(p)
 	if err != nil {
 		return err
+	}
+	columns := p.displayOf(p.stdout).columns
+	if c.Wide {
+		columns = 0
+	}
+	if c.Fleet {
+		return c.runFleet(ctx, p, client, columns)
 	}
 	services, err := client.Services(ctx)
 	if err != nil {
@@ -48,10 +61,6 @@ func (c *listCommand) Run(ctx context.Context, p *program) error {
 	if len(services) == 0 {
 		fmt.Fprintln(p.stderr, nothingDeployed)
 		return nil
-	}
-	columns := p.displayOf(p.stdout).columns
-	if c.Wide {
-		columns = 0
 	}
 	_, err = io.WriteString(p.stdout, serviceList(services).text(columns))
 	return err
@@ -65,17 +74,27 @@ func serviceList(services []parachute.Status) *table {
 	t := &table{header: []string{"SERVICE", "STATE", "HOSTS", "TLS", "TARGETS", "GENERATION"}, maxCellLines: 4}
 	modes := tlsModes(services)
 	for _, s := range services {
-		t.rows = append(t.rows, []cell{
-			unbreakable(s.Service), breakable(stateText(s)), listCell(hostsAndPaths(s.Deployment), ","), breakable(modes.of(s.Deployment)), targetsCell(s),
-			breakable(strconv.FormatUint(s.Generation, 10) + releaseOf(s.Deployment.Release, s.Deployment.By)),
-		})
-		notes := serviceNotes(s)
-		if rules := rulesOf(s.Deployment); len(rules) > 0 {
-			notes = append(notes, rules.text())
-		}
-		t.notes = append(t.notes, notes)
+		t.rows = append(t.rows, append([]cell{unbreakable(s.Service)}, modes.row(s)...))
+		t.notes = append(t.notes, rowNotes(s))
 	}
 	return t
+}
+
+// row returns what list shows of a service, behind its name.
+func (m hostModes) row(s parachute.Status) []cell {
+	return []cell{
+		breakable(stateText(s)), listCell(hostsAndPaths(s.Deployment), ","), breakable(m.of(s.Deployment)), targetsCell(s),
+		breakable(strconv.FormatUint(s.Generation, 10) + releaseOf(s.Deployment.Release, s.Deployment.By)),
+	}
+}
+
+// rowNotes returns what list prints about a service below the rows.
+func rowNotes(s parachute.Status) []string {
+	notes := serviceNotes(s)
+	if rules := rulesOf(s.Deployment); len(rules) > 0 {
+		notes = append(notes, rules.text())
+	}
+	return notes
 }
 
 // releaseOf returns what stands behind a generation: what was deployed, and by whom,

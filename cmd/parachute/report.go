@@ -42,6 +42,12 @@ func (r *report) text(columns int) string {
 func (r *report) serviceCard(s parachute.Status) *card {
 	c := &card{maxCellLines: 8}
 	c.add("service", breakable(s.Service))
+	return r.addFacts(c, s, r.ongoingChanges(s.Live))
+}
+
+// addFacts adds to c what is to be said of a service, and returns c. now is what goes on in
+// it.
+func (r *report) addFacts(c *card, s parachute.Status, now []string) *card {
 	state := fmt.Sprintf("%s, generation %d", s.State, s.Generation)
 	if s.Live != nil && !s.Live.Since.IsZero() {
 		state = fmt.Sprintf("%s since %s, generation %d", s.State, r.formatAge(s.Live.Since), s.Generation)
@@ -52,7 +58,7 @@ func (r *report) serviceCard(s parachute.Status) *card {
 	for _, rule := range rulesOf(s.Deployment) {
 		c.add(rule.name, listCell(rule.values, ", "))
 	}
-	c.addTexts("now", r.ongoingChanges(s.Live))
+	c.addTexts("now", now)
 	c.addNotes(serviceNotes(s))
 	return c
 }
@@ -115,10 +121,19 @@ func (r *report) ongoingChanges(live *parachute.Live) []string {
 // targetTable returns a row for each target.
 func (r *report) targetTable(targets []parachute.TargetStatus) *table {
 	t := &table{header: []string{"TARGET", "HEALTH", "LAST PROBE", "IN FLIGHT", "REQ/S", "ERRORS", "P50", "P99"}, maxCellLines: 4}
-	hasWaits := slices.ContainsFunc(targets, func(s parachute.TargetStatus) bool { return s.Traffic.Waited > 0 })
+	hasWaits := slices.ContainsFunc(targets, hasWaited)
 	if hasWaits {
 		t.header = append(t.header, "WAITED")
 	}
+	t.rows = r.targetRows(targets, hasWaits)
+	return t
+}
+
+// hasWaited reports whether requests have waited before s had them.
+func hasWaited(s parachute.TargetStatus) bool { return s.Traffic.Waited > 0 }
+
+// targetRows returns a row for each target, with the column WAITED or without.
+func (r *report) targetRows(targets []parachute.TargetStatus, hasWaits bool) (rows [][]cell) {
 	for _, s := range worstFirst(targets) {
 		health, probe := string(s.Health), "-"
 		if !s.Since.IsZero() {
@@ -145,9 +160,9 @@ func (r *report) targetTable(targets []parachute.TargetStatus) *table {
 		if hasWaits {
 			row = append(row, breakable(waits(s.Traffic)))
 		}
-		t.rows = append(t.rows, row)
+		rows = append(rows, row)
 	}
-	return t
+	return rows
 }
 
 // trafficColumns returns requests per second, errors, p50 and p99.

@@ -18,12 +18,15 @@ type statusCommand struct {
 	JSON  bool `name:"json" negatable:"" help:"Print what list --json prints, of that service alone; with --watch in one line each second."`
 	Watch bool `negatable:"" help:"Show it anew each second, until interrupted; the services in trouble first, then those with most requests. On a terminal, arrows, j, k, space, b, g and G scroll, and q ends it."`
 	Web   bool `negatable:"" help:"Print where the page to look at is, or how to turn it on, and nothing else."`
+	fleetFlag
 	remoteFlags
 }
 
 // Help explains the numbers.
 func (statusCommand) Help() string {
-	return `REQ/S, ERRORS, P50 and P99 are of the requests that have ended within the last minute. Errors are answers of 500 and above, and requests that were cut off, other than by their client. Half of the requests took no longer than P50, 99 in a hundred no longer than P99; the time of a stream is that until it began. These times leave out the time in which no target was asked, because a request was held, waited for a target, or was buffered. WAITED says how many of the requests had such a time, and what 99 in a hundred of those did not exceed.`
+	return `REQ/S, ERRORS, P50 and P99 are of the requests that have ended within the last minute. Errors are answers of 500 and above, and requests that were cut off, other than by their client. Half of the requests took no longer than P50, 99 in a hundred no longer than P99; the time of a stream is that until it began. These times leave out the time in which no target was asked, because a request was held, waited for a target, or was buffered. WAITED says how many of the requests had such a time, and what 99 in a hundred of those did not exceed.
+
+With --fleet there is a card for each service and those proxies that say the same of it, with the targets as each of them sees them.`
 }
 
 func (statusCommand) Examples() string {
@@ -41,6 +44,10 @@ func (c *statusCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	switch {
+	case c.Fleet && (c.Watch || c.Web):
+		return &usageError{"status", errors.New("--fleet cannot be watched, for each look is work for all proxies and for etcd, and the page is of one proxy: leave out --watch and --web")}
+	case c.Fleet:
+		return c.runFleet(ctx, p, client)
 	case c.Web:
 		return printPage(ctx, p, client)
 	case c.Watch && !c.JSON && p.displayOf(p.stdout) != display{}:

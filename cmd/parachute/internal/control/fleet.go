@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/shahnk19/parachute"
@@ -23,6 +24,18 @@ type Fleet struct {
 
 	// Members returns the proxies.
 	Members func(ctx context.Context) ([]Member, error)
+
+	// Lost returns those that may still serve, and are not among them any more. Forget has
+	// nobody miss one of these, or returns ErrNotLost.
+	Lost   func(ctx context.Context) ([]Member, error)
+	Forget func(ctx context.Context, name string) error
+
+	// Ask returns what Server.Answer of each proxy says to the question, or why it does not.
+	Ask func(ctx context.Context, question []byte) ([]Answer, error)
+
+	// Records returns, by service, the revision of the record that the proxy serves: it is
+	// the same for all proxies that serve the same, and grows with each change.
+	Records func() map[string]int64
 }
 
 // A Member is a proxy of a fleet.
@@ -35,6 +48,8 @@ type Member struct {
 	Services  int       `json:"services"`            // that it serves
 	Unhealthy []string  `json:"unhealthy,omitempty"` // those of them that have failed there, or have no healthy target as seen from there
 	Behind    int       `json:"behind"`              // how many changes it has yet to make
+	Lost      bool      `json:"lost,omitempty"`      // it is no member any more, and whether it still serves is not known: nor is what follows
+	Revision  int64     `json:"revision,omitempty"`  // of the newest change that it has made, as all count
 }
 
 // EventDrainedElsewhere tells that another proxy of the fleet has drained what a change has
@@ -43,6 +58,9 @@ const EventDrainedElsewhere parachute.EventKind = "drained elsewhere"
 
 // errNoFleet is why there are no members.
 var errNoFleet = &textError{"this proxy shares its services with no other: see run --etcd", parachute.ErrNotFound}
+
+// ErrNotLost is why a proxy cannot be forgotten.
+var ErrNotLost error = &textError{"no proxy of that name is lost", parachute.ErrNotFound}
 
 // ErrUnsettled says that a change was made, and that some proxy of the fleet may still serve
 // what it has replaced.
@@ -78,12 +96,19 @@ func (s *Server) settle(ctx context.Context, f *subscription, doing string, serv
 	return err
 }
 
-// fleet answers with the proxies that share their services with this one.
+// fleet answers with the proxies that share their services with this one, and if it is asked
+// to with those that were lost.
 func (c *handlers) fleet(w http.ResponseWriter, r *http.Request) {
-	err := error(errNoFleet)
-	var members []Member
-	if c.server.Fleet.Members != nil {
-		members, err = c.server.Fleet.Members(r.Context())
+	f := c.server.Fleet
+	if f.Members == nil {
+		writeError(w, fmt.Errorf("parachute: fleet: %w", errNoFleet))
+		return
+	}
+	members, err := f.Members(r.Context())
+	if err == nil && r.URL.Query().Get("lost") == "true" {
+		var lost []Member
+		lost, err = f.Lost(r.Context())
+		members = append(members, lost...)
 	}
 	if err != nil {
 		writeError(w, fmt.Errorf("parachute: fleet: %w", err))
@@ -92,9 +117,34 @@ func (c *handlers) fleet(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, members)
 }
 
+// forget has nobody miss a proxy that was lost.
+func (c *handlers) forget(w http.ResponseWriter, r *http.Request) {
+	err := error(errNoFleet)
+	if c.server.Fleet.Forget != nil {
+		err = c.server.Fleet.Forget(r.Context(), r.PathValue("name"))
+	}
+	if err != nil {
+		writeError(w, fmt.Errorf("parachute: fleet: forget %s: %w", r.PathValue("name"), err))
+		return
+	}
+	writeJSON(w, http.StatusOK, struct{}{})
+}
+
 // Fleet returns the proxies that share their services with the one that answers, by name.
-func (c *Client) Fleet(ctx context.Context) ([]Member, error) {
+func (c *Client) Fleet(ctx context.Context) ([]Member, error) { return c.members(ctx, "") }
+
+// FleetAndLost is Fleet with those behind it that were lost, by name.
+func (c *Client) FleetAndLost(ctx context.Context) ([]Member, error) {
+	return c.members(ctx, "?lost=true")
+}
+
+func (c *Client) members(ctx context.Context, query string) ([]Member, error) {
 	var members []Member
-	err := c.query(ctx, "/v1/fleet", &members)
+	err := c.query(ctx, "/v1/fleet"+query, &members)
 	return members, err
+}
+
+// Forget has no proxy of the fleet miss one that was lost.
+func (c *Client) Forget(ctx context.Context, name string) error {
+	return c.call(ctx, http.MethodDelete, "/v1/fleet/lost/"+url.PathEscape(name), nil)
 }

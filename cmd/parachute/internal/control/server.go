@@ -137,6 +137,12 @@ func (s *Server) Handler(p *parachute.Proxy) http.Handler {
 		{"GET", "/v1/logs", "logs", c.logs},
 		{"GET", "/v1/version", "", c.version},
 		{"GET", "/v1/fleet", "", c.fleet},
+		{"DELETE", "/v1/fleet/lost/{name}", "forget", c.forget},
+		{"GET", "/v1/fleet/services", "", c.everywhere(viewServices)},
+		{"GET", "/v1/fleet/services/{name}", "", c.everywhere(viewServices)},
+		{"GET", "/v1/fleet/services/{name}/history", "", c.everywhere(viewHistory)},
+		{"GET", "/v1/fleet/history", "", c.everywhere(viewHistory)},
+		{"GET", "/v1/fleet/certificates", "", c.everywhere(viewCertificates)},
 		{"POST", "/v1/successor", "succeed", c.succeed},
 	}}
 }
@@ -248,7 +254,7 @@ func (c *handlers) list(w http.ResponseWriter, r *http.Request) {
 	if services == nil {
 		services = []parachute.Status{}
 	}
-	c.complete(r, services)
+	c.complete(r.Context(), services, guestOf(r.Context()) != nil)
 	c.writeKnown(w, "list", services)
 }
 
@@ -261,17 +267,18 @@ func (c *handlers) service(w http.ResponseWriter, r *http.Request) {
 	}
 	one := []parachute.Status{s}
 	if err == nil {
-		c.complete(r, one)
+		c.complete(r.Context(), one, guestOf(r.Context()) != nil)
 	}
 	c.writeKnown(w, "look at", one[0])
 }
 
-// complete has services be what whoever asks may see, with what is under way elsewhere.
-func (c *handlers) complete(r *http.Request, services []parachute.Status) {
+// complete has services be what whoever asks may see, who is a guest or not, with what is
+// under way elsewhere.
+func (c *handlers) complete(ctx context.Context, services []parachute.Status, isGuest bool) {
 	if c.server.Before != nil {
-		addChanges(services, c.server.Before(r.Context()))
+		addChanges(services, c.server.Before(ctx))
 	}
-	if guestOf(r.Context()) != nil {
+	if isGuest {
 		hideSecrets(services)
 	}
 }

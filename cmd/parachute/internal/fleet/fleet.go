@@ -16,8 +16,11 @@
 //	proposals/NAME    a deploy of the service that is being probed; with the coordinator's lease
 //	votes/ID/NAME     what a member says of a proposal; with its lease
 //	members/NAME/left which member of the name has ended with nothing left
+//	known/NAME        who a member is or was, until it leaves with nothing left, or is forgotten
 //	turns/NAME        is written with each commit of a member, so that one whose outcome is not
 //	                  known can be kept from being done later
+//	questions/ID      what a member wants to know of all; with a lease of its own
+//	answers/ID/NAME   what another says of itself; with the lease of the question
 //	claims            is written with each record that changes what the hosts of a service are
 package fleet
 
@@ -43,11 +46,14 @@ const (
 	formatKey      = "format"
 	claimsKey      = "claims"
 	membersBelow   = "members/"
+	knownBelow     = "known/"
 	reportsBelow   = "reports/"
 	servicesBelow  = "services/"
 	proposalsBelow = "proposals/"
 	votesBelow     = "votes/"
 	turnsBelow     = "turns/"
+	questionsBelow = "questions/"
+	answersBelow   = "answers/"
 	leftAfter      = "/left" // the name of a member
 )
 
@@ -80,6 +86,10 @@ type Config struct {
 	// does, to start from when the store is away. An error is logged, and it is tried
 	// again.
 	Save func(parachute.Delta) error
+
+	// Tell answers in JSON what a member has asked all of them: what Ask was given, there. It
+	// returns when ctx ends.
+	Tell func(ctx context.Context, what []byte) ([]byte, error)
 }
 
 // Check returns what is wrong with c, or nil.
@@ -130,6 +140,9 @@ type Member struct {
 	tried  chan struct{}
 	trying sync.Once
 
+	// asking has room for one question.
+	asking chan struct{}
+
 	// news has something in it when there is something new to be reported.
 	news chan struct{}
 }
@@ -178,7 +191,7 @@ func New(store kv.Store, c Config) *Member {
 		Config: c, store: store,
 		records: make(map[string]record), applied: make(map[string]int64),
 		agreed: make(map[string]*ballot), committed: make(map[string]*commit),
-		draining: make(map[string][]int64), turn: make(chan struct{}, 1), news: make(chan struct{}, 1), tried: make(chan struct{}),
+		draining: make(map[string][]int64), turn: make(chan struct{}, 1), news: make(chan struct{}, 1), tried: make(chan struct{}), asking: make(chan struct{}, 1),
 		why: fmt.Errorf("%w yet", errNoMember),
 	}
 	m.saver = &saver{save: c.Save, logger: c.Logger}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -27,9 +28,58 @@ type Report struct {
 type Standing struct {
 	Identity
 	Report
-	Self   bool
-	Behind int // how many services have changed that it has not
+	Self    bool
+	Behind  int   // how many services have changed that it has not
+	Reached int64 // the revision of the newest record that it has taken account of
 }
+
+// errLost is why nothing is known of a proxy that was a member.
+var errLost = errors.New("its lease has ended, and whether it still serves is not known")
+
+// Lost returns who was a member, and has not left with nothing left: it may still serve what
+// was then.
+func (m *Member) Lost(ctx context.Context) ([]Identity, error) {
+	known, _, err := m.store.Read(ctx, knownBelow)
+	if err != nil {
+		return nil, err
+	}
+	pairs, _, err := m.store.Read(ctx, membersBelow)
+	if err != nil {
+		return nil, err
+	}
+	there := electors(byName(pairs, membersBelow), 0).members
+	known = slices.DeleteFunc(known, func(p kv.Pair) bool { _, is := there[strings.TrimPrefix(p.Key, knownBelow)]; return is })
+	if len(known) == 0 {
+		return nil, nil
+	}
+	if pairs, _, err = m.store.Read(ctx, knownBelow); err != nil {
+		return nil, err
+	}
+	still := byName(pairs, knownBelow) // without who has left between the first look and the second
+	var all []Identity
+	for _, p := range known {
+		name := strings.TrimPrefix(p.Key, knownBelow)
+		if _, is := still[name]; is {
+			identity := Identity{}
+			_ = json.Unmarshal(p.Value, &identity) // the name is in the key
+			identity.Name = name
+			all = append(all, identity)
+		}
+	}
+	return all, nil
+}
+
+// Forget has nobody miss a proxy that was lost. It returns ErrNotLost for one that was not.
+func (m *Member) Forget(ctx context.Context, name string) error {
+	_, ok, err := m.store.Commit(ctx, []kv.Condition{kv.Missing(membersBelow + name), kv.Exists(knownBelow + name)}, []kv.Write{kv.Delete(knownBelow + name)})
+	if err == nil && !ok {
+		return ErrNotLost
+	}
+	return err
+}
+
+// ErrNotLost is why a proxy cannot be forgotten.
+var ErrNotLost = errors.New("no proxy of that name is lost")
 
 // Members returns the members of the fleet, by name.
 func (m *Member) Members(ctx context.Context) ([]Standing, error) {
@@ -60,6 +110,8 @@ func (m *Member) Members(ctx context.Context) ([]Standing, error) {
 		for _, r := range services {
 			if r.Modified > s.Revision {
 				s.Behind++
+			} else {
+				s.Reached = max(s.Reached, r.Modified)
 			}
 		}
 		all = append(all, s)
@@ -136,9 +188,12 @@ func (m *Member) keepReporting(ctx context.Context, s *session) error {
 				last, modified = "", -1 // by hand; somebody may wait for what it said
 			}
 		}
-		if time.Since(looked) > time.Second { // which costs the more the more services there are
-			health, looked = m.health(), time.Now()
+		if time.Since(looked) < time.Second { // it costs the more the more services there are
+			look.Reset(time.Second)
+			continue
 		}
+		health, looked = m.health(), time.Now()
+		look.Reset(reportInterval)
 	}
 	return ctx.Err()
 }

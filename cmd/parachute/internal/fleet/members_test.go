@@ -9,6 +9,7 @@ import (
 
 	checks "github.com/matryer/is"
 
+	"github.com/shahnk19/parachute"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/kv/kvtest"
 )
 
@@ -82,6 +83,23 @@ func TestMembersAreListedWithWhatTheyHaveYetToDo(t *testing.T) {
 		is.Equal(tell()[2], "c c.test:80 1.2.3 false 1 [] 1")
 		time.Sleep(25 * time.Second)
 		is.Equal(tell()[2], "c c.test:80 1.2.3 false 1 [] 0")
+	})
+}
+
+func TestServicesOfAnotherMemberAreCountedAMomentAfterAChange(t *testing.T) {
+	inWorld(t, func(is *checks.I, w *world) {
+		time.Sleep(30 * time.Second)
+		for _, name := range []string{"x", "y", "z"} { // in no time
+			is.NoErr(w.nodes["b"].deploy(parachute.Deployment{Service: name, Targets: []string{"two.app:80"}, Hosts: []string{name + ".test"}}))
+		}
+		time.Sleep(2 * time.Second)
+		members, err := w.nodes["a"].member.Members(w.t.Context())
+		is.NoErr(err)
+		for _, m := range members {
+			is.Equal(m.Services, 4)
+			is.Equal(m.Reached, members[0].Reached) // comparable
+		}
+		is.True(members[0].Reached > 0)
 	})
 }
 

@@ -169,6 +169,7 @@ func (m *Member) runSession(outer context.Context) error {
 		running.Go(func() { end(m.followServices(ctx)) })
 		running.Go(func() { end(m.followProposals(ctx, s)) })
 		running.Go(func() { end(m.followMembers(ctx, s)) })
+		running.Go(func() { end(m.followQuestions(ctx, s)) })
 		running.Go(func() { end(m.keepReporting(ctx, s)) })
 		m.Logger.Info("the proxy is a member of its fleet", "name", m.Name, "services", len(m.proxy.Services()))
 		<-ctx.Done()
@@ -212,7 +213,7 @@ func (m *Member) leave(outer context.Context, s *session) {
 	defer cancel()
 	if hasNothing {
 		m.store.Commit(limited, []kv.Condition{kv.Held(membersBelow+m.Name, s.lease)}, []kv.Write{
-			kv.Delete(membersBelow + m.Name), kv.Put(membersBelow+m.Name+leftAfter, encode(farewell{s.created()}), 0),
+			kv.Delete(membersBelow + m.Name), kv.Delete(knownBelow + m.Name), kv.Put(membersBelow+m.Name+leftAfter, encode(farewell{s.created()}), 0),
 		})
 	}
 	m.store.Revoke(limited, s.lease)
@@ -321,7 +322,7 @@ func (m *Member) enter(ctx context.Context, s *session) error {
 	for _, free := range []kv.Condition{kv.Missing(key), kv.Held(key, s.lease), kv.Held(key, 0)} { // without a lease, it is nobody's
 		var err error
 		revision, ok, err = m.store.Commit(ctx, []kv.Condition{free}, []kv.Write{
-			kv.Put(key, encode(identity), s.lease), kv.Put(turnsBelow+m.Name, nil, s.lease),
+			kv.Put(key, encode(identity), s.lease), kv.Put(knownBelow+m.Name, encode(identity), 0), kv.Put(turnsBelow+m.Name, nil, s.lease),
 		})
 		if err != nil {
 			return err

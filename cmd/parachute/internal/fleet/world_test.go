@@ -2,6 +2,7 @@ package fleet_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -50,6 +51,7 @@ type node struct {
 	disk   map[string]parachute.Status
 	full   error // what Save says
 	events []parachute.Event
+	answer func(ctx context.Context) ([]byte, error) // to questions; nil: what is said is the name
 }
 
 // newWorld returns a world with nodes of these names, which are members when it returns.
@@ -85,7 +87,7 @@ func (n *node) start() {
 	}
 	member := fleet.New(skewed{client, n.ahead}, fleet.Config{
 		Name: n.named, Address: n.name + ".test:80", Version: "1.2.3",
-		Logger: slog.New(slog.DiscardHandler), Save: n.save, Adopted: n.lease,
+		Logger: slog.New(slog.DiscardHandler), Save: n.save, Adopted: n.lease, Tell: n.tell,
 	})
 	proxy := parachute.New(parachute.Options{
 		Dial: n.dial, Notify: n.note,
@@ -132,6 +134,17 @@ func (n *node) save(d parachute.Delta) error {
 		}
 	}
 	return nil
+}
+
+// tell answers with the name of the node, and what it was asked, or as answer does.
+func (n *node) tell(ctx context.Context, what []byte) ([]byte, error) {
+	n.mu.Lock()
+	answer := n.answer
+	n.mu.Unlock()
+	if answer != nil {
+		return answer(ctx)
+	}
+	return json.Marshal(n.name + " " + string(what))
 }
 
 // saved returns what is on the disk of a service.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"strconv"
@@ -30,6 +31,7 @@ func (s *server) newMembership(c Config, p parts, o *parachute.Options) *members
 	m := fleet.New(p.shared.store, fleet.Config{
 		Name: c.Fleet.Name, Address: p.listeners.address(), Version: c.Version,
 		LeaseTime: c.Fleet.Lease, Adopted: p.adopted, Logger: p.logger, Save: s.commit,
+		Tell: func(ctx context.Context, what []byte) ([]byte, error) { return s.control.Answer(ctx, s.proxy, what) },
 	})
 	s.commits.save = m.Commit
 	agree := o.Agree
@@ -39,18 +41,52 @@ func (s *server) newMembership(c Config, p parts, o *parachute.Options) *members
 		}
 		return agree(ctx, d, generation)
 	}
-	s.control.Fleet = control.Fleet{Begin: m.Begin, Settle: m.Settle, Members: func(ctx context.Context) ([]control.Member, error) {
-		standings, err := m.Members(ctx)
-		members := make([]control.Member, 0, len(standings))
-		for _, s := range standings {
-			members = append(members, control.Member{
-				Name: s.Name, Address: s.Address, Version: s.Version, Since: s.Since, Self: s.Self,
-				Services: s.Services, Unhealthy: s.Unhealthy, Behind: s.Behind,
-			})
-		}
-		return members, err
-	}}
+	s.control.Fleet = control.Fleet{
+		Begin: m.Begin, Settle: m.Settle, Records: m.Records,
+		Members: func(ctx context.Context) ([]control.Member, error) { return standings(m.Members(ctx)) },
+		Lost:    func(ctx context.Context) ([]control.Member, error) { return lost(m.Lost(ctx)) },
+		Forget: func(ctx context.Context, name string) error {
+			err := m.Forget(ctx, name)
+			if errors.Is(err, fleet.ErrNotLost) {
+				err = control.ErrNotLost
+			}
+			return err
+		},
+		Ask: func(ctx context.Context, question []byte) ([]control.Answer, error) {
+			return answers(m.Ask(ctx, question))
+		},
+	}
 	return &membership{Member: m, ended: make(chan struct{})}
+}
+
+// standings returns members as the control plane tells of them.
+func standings(all []fleet.Standing, err error) ([]control.Member, error) {
+	members := make([]control.Member, 0, len(all))
+	for _, s := range all {
+		members = append(members, control.Member{
+			Name: s.Name, Address: s.Address, Version: s.Version, Since: s.Since, Self: s.Self,
+			Services: s.Services, Unhealthy: s.Unhealthy, Behind: s.Behind, Revision: s.Reached,
+		})
+	}
+	return members, err
+}
+
+// lost likewise returns those that were lost.
+func lost(all []fleet.Identity, err error) ([]control.Member, error) {
+	members := make([]control.Member, 0, len(all))
+	for _, i := range all {
+		members = append(members, control.Member{Name: i.Name, Address: i.Address, Version: i.Version, Since: i.Since, Lost: true})
+	}
+	return members, err
+}
+
+// answers likewise returns what members have told of themselves.
+func answers(all []fleet.Answer, err error) ([]control.Answer, error) {
+	told := make([]control.Answer, 0, len(all))
+	for _, a := range all {
+		told = append(told, control.Answer(a))
+	}
+	return told, err
 }
 
 // address returns where other machines reach HTTP, as far as that is known.
