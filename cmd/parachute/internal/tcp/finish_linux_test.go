@@ -16,16 +16,26 @@ import (
 	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
-// connect opens n connections, which are in the queue of l when it returns.
+// connect opens n connections, which are in the queue of l when it returns: they have sent
+// something.
 func connect(t *testing.T, l *tcp.Listener, n int) {
 	t.Helper()
 	for range n {
-		client, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
+		if _, err := dial(t, l).Write([]byte("x")); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { client.Close() })
 	}
+}
+
+// dial opens a connection and sends nothing.
+func dial(t *testing.T, l *tcp.Listener) net.Conn {
+	t.Helper()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	return client
 }
 
 // acceptAll accepts until there is an error, and returns how many it accepted.

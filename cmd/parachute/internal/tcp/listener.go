@@ -28,6 +28,8 @@ type Listener struct {
 	quota  *Quota
 	pipes  *socket.Pipes
 
+	arriveTimeout time.Duration // see arriveTimeout
+
 	checkReserve func(fd uintptr) // sets onReserve
 	close        func() error     // closes socket and pipes, once
 
@@ -39,6 +41,7 @@ type Listener struct {
 	acceptor    *Acceptor  // the newest
 	isFinishing bool       // Finish was called: the acceptor ends when the queue is empty
 	finishBy    time.Time  // when it ends all the same; zero: never
+	arriveBy    time.Time  // until when it waits for clients that are connecting
 	isClosed    bool
 	admit       func() error // undoes Suspend; nil: there is none to undo
 }
@@ -81,11 +84,13 @@ func NewListener(l *net.TCPListener, q *Quota) *Listener {
 	}
 	inheritOptions(l)
 	bound := &Listener{
-		addr:  l.Addr(),
-		quota: q,
-		pipes: socket.NewPipes(maxPipes(descriptors.Limit()), descriptors.IsReserved),
+		addr:          l.Addr(),
+		arriveTimeout: arriveTimeout,
+		quota:         q,
+		pipes:         socket.NewPipes(maxPipes(descriptors.Limit()), descriptors.IsReserved),
 	}
 	bound.socket, bound.accept = openQueue(l)
+	deferAccept(bound.socket, true)
 	bound.close = sync.OnceValue(func() error {
 		bound.pipes.Close()
 		return bound.socket.Close()
@@ -121,11 +126,12 @@ func (l *Listener) Close() error {
 }
 
 // Finish closes the socket when all connections were accepted that clients have opened,
-// whatever the quota, and returns then. From the beginning of Finish on, clients that
-// begin to connect get no reply, as far as the system can do that: they ask again a
-// second later, and reach whoever listens on the address by then. Where it cannot, as many
-// are accepted as come within finishTimeout. If nobody accepts connections, Finish closes
-// the socket at once.
+// whatever the quota, and returns then. It waits for clients that have opened one and sent
+// nothing yet, or are about to open it, but no longer than arriveTimeout. From the beginning
+// of Finish on, clients that begin to connect get no reply, as far as the system can do that:
+// they ask again a second later, and reach whoever listens on the address by then. Where it
+// cannot, as many are accepted as come within finishTimeout. If nobody accepts connections,
+// Finish closes the socket at once.
 func (l *Listener) Finish() error {
 	l.acceptRest()
 	return l.Close()
@@ -156,6 +162,7 @@ func (l *Listener) Resume() error {
 	}
 	admit := l.admit
 	l.isFinishing, l.admit = false, nil
+	deferAccept(l.socket, true)
 	return admit()
 }
 
@@ -174,6 +181,7 @@ func (l *Listener) acceptRest() {
 	if !ignoreNewcomers(l.socket) {
 		by = time.Now().Add(finishTimeout)
 	}
+	deferAccept(l.socket, false)
 	l.endAccept(true, by)
 }
 
@@ -186,7 +194,7 @@ func (l *Listener) endAccept(rest bool, by time.Time) {
 		l.mu.Unlock()
 		return
 	}
-	l.isFinishing, l.finishBy = rest, by
+	l.isFinishing, l.finishBy, l.arriveBy = rest, by, time.Now().Add(l.arriveTimeout)
 	a.wake()
 	l.mu.Unlock()
 	<-a.stopped
@@ -276,7 +284,7 @@ func (a *Acceptor) Accept() (net.Conn, error) {
 		case err == nil:
 			return l.wrap(accepted), nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			if mayWait || isWaiting(l.socket) {
+			if mayWait || isWaiting(l.socket) || l.mayArrive() {
 				continue
 			}
 			return nil, a.end()
@@ -289,13 +297,18 @@ func (a *Acceptor) Accept() (net.Conn, error) {
 }
 
 const (
-	// settleTime is how long a connection may take to arrive that is being opened when
-	// the Listener finishes.
+	// settleTime is how often a Listener that finishes looks whether connections are being
+	// opened still.
 	settleTime = 5 * time.Millisecond
 
 	// finishTimeout bounds how long connections are accepted when the Listener finishes
 	// and cannot have newcomers ignored.
 	finishTimeout = 500 * time.Millisecond
+
+	// arriveTimeout bounds how long clients may take that are connecting, or have connected
+	// and sent nothing, when the Listener finishes. A server that stops gives a client as
+	// long to send its first request.
+	arriveTimeout = 500 * time.Millisecond
 )
 
 // mayFinish reports whether a, which was woken, is still to accept what is there. If so, it bounds how long
@@ -310,6 +323,14 @@ func (a *Acceptor) mayFinish() bool {
 	}
 	l.socket.SetDeadline(time.Now().Add(settleTime))
 	return true
+}
+
+// mayArrive reports whether l, which finishes, is to wait for another client.
+func (l *Listener) mayArrive() bool {
+	l.mu.Lock()
+	by := l.arriveBy
+	l.mu.Unlock()
+	return time.Now().Before(by) && isConnecting(l.addr)
 }
 
 // end accepts nothing any more, and has Finish return, if that waits.

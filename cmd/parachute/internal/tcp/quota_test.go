@@ -45,7 +45,7 @@ func (d *door) accept() {
 	}
 }
 
-// knock connects as a client does.
+// knock connects as a client does, and sends something.
 func (d *door) knock(t *testing.T) {
 	t.Helper()
 	client, err := net.Dial("tcp", d.Addr().String())
@@ -53,6 +53,9 @@ func (d *door) knock(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close() })
+	if _, err := client.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // next returns the next connection that is accepted.
