@@ -60,12 +60,16 @@ func (m *Member) Commit(d parachute.Delta) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*m.LeaseTime)
 	defer cancel()
+	defer m.cancelWhenGivenUp(cancel)()
 	s, err := m.await(ctx)
 	if err != nil {
 		return err
 	}
 	c.id = m.newID(s)
 	revision, err := m.decide(ctx, s, c)
+	if errors.Is(ctx.Err(), context.Canceled) && !errors.Is(err, parachute.ErrUndecided) && err != nil {
+		return parachute.ErrClosed
+	}
 	if err != nil {
 		return err
 	}
@@ -81,6 +85,28 @@ func (m *Member) Commit(d parachute.Delta) error {
 	m.mu.Unlock()
 	m.saver.keep(m.judgedHere(d))
 	return nil
+}
+
+// GiveUp is to be called before the Proxy is closed: what it commits waits for the store for
+// a second more at most. If that has not said by then whether it has made a change, that is
+// parachute.ErrUndecided. It must be called once.
+func (m *Member) GiveUp() { close(m.givenUp) }
+
+// cancelWhenGivenUp calls cancel when the Member has been given up, and a moment has passed.
+// stop has to be called.
+func (m *Member) cancelWhenGivenUp(cancel context.CancelFunc) (stop func()) {
+	ctx, end := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-m.givenUp:
+			wait(ctx, margin)
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return func() { end(); <-done }
 }
 
 // judgedHere returns d without the bakes that other members judge: after a restart this one

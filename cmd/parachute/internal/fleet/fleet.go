@@ -136,6 +136,9 @@ type Member struct {
 	draining  map[string][]int64 // by service, the revisions of records for which it is being drained
 	ids       int                // that were given out
 
+	// givenUp is closed when what is committed waits for the store no more.
+	givenUp chan struct{}
+
 	// tried is closed once the first session has begun, or has failed.
 	tried  chan struct{}
 	trying sync.Once
@@ -191,7 +194,8 @@ func New(store kv.Store, c Config) *Member {
 		Config: c, store: store,
 		records: make(map[string]record), applied: make(map[string]int64),
 		agreed: make(map[string]*ballot), committed: make(map[string]*commit),
-		draining: make(map[string][]int64), turn: make(chan struct{}, 1), news: make(chan struct{}, 1), tried: make(chan struct{}), asking: make(chan struct{}, 1),
+		draining: make(map[string][]int64), turn: make(chan struct{}, 1), news: make(chan struct{}, 1),
+		tried: make(chan struct{}), asking: make(chan struct{}, 1), givenUp: make(chan struct{}),
 		why: fmt.Errorf("%w yet", errNoMember),
 	}
 	m.saver = &saver{save: c.Save, logger: c.Logger}

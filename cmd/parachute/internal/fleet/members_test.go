@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -32,6 +33,41 @@ func TestMemberThatLeavesHasNothingLeft(t *testing.T) {
 		w.await("c is back")
 		is.Equal(w.all(), "two two two")
 		is.NoErr(w.nodes["c"].deploy(web("two")))
+	})
+}
+
+// Who tells a proxy to stop waits for its requests, and not for an etcd that is away.
+func TestMemberEndsThoughTheStoreDoesNotAnswerAboutAChange(t *testing.T) {
+	inWorld(t, func(is *checks.I, w *world) {
+		a, ended := w.nodes["a"], make(chan error, 1)
+		w.memory.Stop()
+		go func() { ended <- a.proxy.Stop(w.t.Context(), "web", parachute.Stop{}) }()
+		time.Sleep(100 * time.Millisecond)
+		began := time.Now()
+		a.leave()
+		is.True(time.Since(began) <= 2*time.Second)
+		is.True(errors.Is(<-ended, parachute.ErrClosed)) // it had not come to the transaction
+		w.memory.Start()
+		w.await("the store is back")
+	})
+}
+
+func TestChangeWhoseOutcomeIsNotKnownWhenTheProxyEndsIsUndecided(t *testing.T) {
+	inWorld(t, func(is *checks.I, w *world) {
+		a, ended := w.nodes["a"], make(chan error, 1)
+		time.Sleep(time.Minute) // there is nothing to be reported any more
+		a.client.Fail(func(c kvtest.Call) kvtest.Fault {
+			if c == "commit" {
+				time.AfterFunc(time.Millisecond, a.client.Cut)
+			}
+			return kvtest.Fault{LoseAnswer: c == "commit"}
+		})
+		go func() { ended <- a.proxy.Stop(w.t.Context(), "web", parachute.Stop{}) }()
+		time.Sleep(100 * time.Millisecond)
+		began := time.Now()
+		a.leave()
+		is.True(time.Since(began) <= 2*time.Second)
+		is.True(errors.Is(<-ended, parachute.ErrUndecided))
 	})
 }
 

@@ -183,6 +183,7 @@ func (n *node) leave() {
 	stop := n.stop
 	n.stop = nil
 	n.mu.Unlock()
+	n.member.GiveUp()
 	n.proxy.Close()
 	stop(nil)
 	<-n.ended

@@ -287,6 +287,7 @@ func (s *server) finish() {
 		<-shut
 	}
 	s.control.End()
+	s.membership.giveUp()
 	s.close("proxy", s.proxy.Close())
 	s.membership.finish()
 	s.awaitHandlers(last)

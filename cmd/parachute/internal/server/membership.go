@@ -139,6 +139,14 @@ func (m *membership) handOver() {
 	}
 }
 
+// giveUp has nothing that is being changed wait for the store for long. It is to be called
+// before the proxy is closed.
+func (m *membership) giveUp() {
+	if m != nil {
+		m.GiveUp()
+	}
+}
+
 // finish ends the membership if it has not been handed over, and returns when nothing is left
 // of it. The proxy must be closed.
 func (m *membership) finish() {

@@ -171,6 +171,7 @@ func (s *server) stop() {
 		s.logger.Warn("requests were cut off", "error", err)
 	}
 	s.control.End()
+	s.membership.giveUp()
 	s.close("proxy", s.proxy.Close())
 	<-handedOn
 	s.membership.finish()
