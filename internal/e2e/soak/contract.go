@@ -128,7 +128,7 @@ func isDoubt(f *failure, _ *disturbance) bool {
 // brokeOff reports whether a request was answered 502 that the target of d had, and for
 // which that is right, because it may not be sent twice.
 func brokeOff(f *failure, d *disturbance) bool {
-	return f.stage == refused && f.status == 502 && f.part == "" && !f.again && f.log.Target == d.instance.address
+	return f.stage == refused && f.status == 502 && f.part == "" && !f.again && f.mayBeOf(d)
 }
 
 // cutByItsTarget reports whether an answer, or a stream, broke off that the target of d
@@ -137,7 +137,7 @@ func cutByItsTarget(f *failure, d *disturbance) bool {
 	if f.stage == answering || f.stage == streaming {
 		return f.instance == d.instance.name
 	}
-	return f.stage == refused && f.status == 502 && f.part == "" && f.service == stored && f.log.Target == d.instance.address
+	return f.stage == refused && f.status == 502 && f.part == "" && f.service == stored && f.mayBeOf(d)
 }
 
 // streamEnded reports whether a stream ended in the way that clients are told to

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -136,6 +137,17 @@ type failure struct {
 	stage stage
 	err   error
 	log   logLine // what the proxy says of it
+
+	unlogged bool // a proxy that was killed may have taken with it what it had to say
+}
+
+// logDelay is how long the proxy keeps lines of its log at most, before it writes them.
+const logDelay = time.Second
+
+// mayBeOf reports whether the target of d may have had the request. Unless the line of the
+// log is lost, that says which it was.
+func (f *failure) mayBeOf(d *disturbance) bool {
+	return f.log.Target == d.instance.address || f.unlogged
 }
 
 func (f *failure) String() string {
@@ -242,10 +254,19 @@ func (l *ledger) judge() (findings []finding) {
 	defer l.mu.Unlock()
 	for i := range l.failures {
 		f := &l.failures[i]
-		f.log = l.lines[f.nonce]
+		line, ok := l.lines[f.nonce]
+		f.log, f.unlogged = line, !ok && l.isKilledLocked(f.ended)
 		findings = append(findings, finding{f, l.clauseLocked(f)})
 	}
 	return findings
+}
+
+// isKilledLocked reports whether a proxy was killed before it can have written what it had to
+// say of a request that ended then.
+func (l *ledger) isKilledLocked(then time.Time) bool {
+	return slices.ContainsFunc(l.disturbances, func(d *disturbance) bool {
+		return (d.kind == proxyKilled || d.kind == upgradeKilled) && d.overlaps(then, then.Add(logDelay))
+	})
 }
 
 // hasFault reports whether something has failed for at least a second that is put down to

@@ -121,10 +121,15 @@ func TestFailureIsPutDownOnlyToWhatWasDoneToIt(t *testing.T) {
 		{kind: stopped, service: web, from: at(20), to: at(22)},
 		{kind: deployed, service: web, from: at(30), to: at(32)},
 		{kind: proxyRestarted, from: at(40), to: at(42)},
+		{kind: targetKilled, service: stored, instance: two, from: at(50), to: at(52)},
+		{kind: proxyKilled, from: at(52), to: at(53)},
 	}}
 	cause := func(f failure, log logLine) string {
 		f.nonce = "nonce"
-		l.lines["nonce"] = log
+		delete(l.lines, "nonce")
+		if log != (logLine{}) {
+			l.lines["nonce"] = log
+		}
 		l.failures = []failure{f}
 		if c := l.judge()[0].clause; c != nil {
 			return c.cause
@@ -136,25 +141,32 @@ func TestFailureIsPutDownOnlyToWhatWasDoneToIt(t *testing.T) {
 	}
 	broken := logLine{Target: one.address}
 
-	is.Equal(cause(failure{of(web, false, 9, 502, "", ""), at(11), refused, nil, logLine{}}, broken), "target killed with a request that may not be sent twice")
-	is.Equal(cause(failure{of(web, true, 9, 502, "", ""), at(11), refused, nil, logLine{}}, broken), "")                        // it may be sent twice
-	is.Equal(cause(failure{of(web, false, 9, 502, "", ""), at(11), refused, nil, logLine{}}, logLine{Target: two.address}), "") // another target had it
-	is.Equal(cause(failure{of(named, false, 9, 502, "", ""), at(11), refused, nil, logLine{}}, broken), "")                     // another service
-	is.Equal(cause(failure{of(web, false, 13, 502, "", ""), at(14), refused, nil, logLine{}}, broken), "")                      // later
-	is.Equal(cause(failure{of(web, true, 9, 200, "", one.name), at(11), answering, nil, logLine{}}, logLine{}), "target killed while it answered")
-	is.Equal(cause(failure{of(web, true, 9, 200, "", two.name), at(11), answering, nil, logLine{}}, logLine{}), "") // another target answered
-	is.Equal(cause(failure{of(web, true, 9, 200, "", one.name), at(11), checking, nil, logLine{}}, logLine{}), "")  // nothing allows wrong content
-	is.Equal(cause(failure{of(web, true, 20, 503, "stopped", ""), at(21), refused, nil, logLine{}}, logLine{}), "the service was stopped")
-	is.Equal(cause(failure{of(web, true, 20, 503, "draining", ""), at(21), refused, nil, logLine{}}, logLine{}), "")
-	is.Equal(cause(failure{of(web, true, 29, 200, "", ""), at(31), streaming, endedInOrder{}, logLine{}}, logLine{}), "stream ended by a deploy")
-	is.Equal(cause(failure{of(web, true, 29, 200, "", ""), at(31), streaming, brokenStream{}, logLine{}}, logLine{}), "") // not as streams are ended
-	is.Equal(cause(failure{of(web, true, 29, 200, "", ""), at(31), answering, nil, logLine{}}, logLine{}), "")            // no stream
+	is.Equal(cause(failure{exchange: of(web, false, 9, 502, "", ""), ended: at(11), stage: refused}, broken), "target killed with a request that may not be sent twice")
+	is.Equal(cause(failure{exchange: of(web, true, 9, 502, "", ""), ended: at(11), stage: refused}, broken), "")                        // it may be sent twice
+	is.Equal(cause(failure{exchange: of(web, false, 9, 502, "", ""), ended: at(11), stage: refused}, logLine{Target: two.address}), "") // another target had it
+	is.Equal(cause(failure{exchange: of(named, false, 9, 502, "", ""), ended: at(11), stage: refused}, broken), "")                     // another service
+	is.Equal(cause(failure{exchange: of(web, false, 13, 502, "", ""), ended: at(14), stage: refused}, broken), "")                      // later
+	is.Equal(cause(failure{exchange: of(web, true, 9, 200, "", one.name), ended: at(11), stage: answering}, logLine{}), "target killed while it answered")
+	is.Equal(cause(failure{exchange: of(web, true, 9, 200, "", two.name), ended: at(11), stage: answering}, logLine{}), "") // another target answered
+	is.Equal(cause(failure{exchange: of(web, true, 9, 200, "", one.name), ended: at(11), stage: checking}, logLine{}), "")  // nothing allows wrong content
+	is.Equal(cause(failure{exchange: of(web, true, 20, 503, "stopped", ""), ended: at(21), stage: refused}, logLine{}), "the service was stopped")
+	is.Equal(cause(failure{exchange: of(web, true, 20, 503, "draining", ""), ended: at(21), stage: refused}, logLine{}), "")
+	is.Equal(cause(failure{exchange: of(web, true, 29, 200, "", ""), ended: at(31), stage: streaming, err: endedInOrder{}}, logLine{}), "stream ended by a deploy")
+	is.Equal(cause(failure{exchange: of(web, true, 29, 200, "", ""), ended: at(31), stage: streaming, err: brokenStream{}}, logLine{}), "") // not as streams are ended
+	is.Equal(cause(failure{exchange: of(web, true, 29, 200, "", ""), ended: at(31), stage: answering}, logLine{}), "")                      // no stream
 
 	inTime, late := of(web, true, 39, 0, "", ""), of(web, true, 39, 0, "", "")
 	inTime.sent, late.sent = at(39), at(41)
-	is.Equal(cause(failure{inTime, at(41), asking, nil, logLine{}}, logLine{}), "") // what was accepted before the signal is answered
-	is.Equal(cause(failure{late, at(41), asking, nil, logLine{}}, logLine{}), "proxy restarted, and was not there")
-	is.Equal(cause(failure{inTime, at(41), answering, nil, logLine{}}, logLine{}), "") // an answer is not cut
+	is.Equal(cause(failure{exchange: inTime, ended: at(41), stage: asking}, logLine{}), "") // what was accepted before the signal is answered
+	is.Equal(cause(failure{exchange: late, ended: at(41), stage: asking}, logLine{}), "proxy restarted, and was not there")
+	is.Equal(cause(failure{exchange: inTime, ended: at(41), stage: answering}, logLine{}), "") // an answer is not cut
+
+	// Lines of the last second are lost with a proxy that is killed.
+	buffered := of(stored, true, 50, 502, "", "")
+	is.Equal(cause(failure{exchange: buffered, ended: at(51), stage: refused}, logLine{Target: two.address}), "target killed while it answered")
+	is.Equal(cause(failure{exchange: buffered, ended: at(51), stage: refused}, logLine{Target: one.address}), "")
+	is.Equal(cause(failure{exchange: buffered, ended: at(51), stage: refused}, logLine{}), "target killed while it answered")
+	is.Equal(cause(failure{exchange: buffered, ended: at(50), stage: refused}, logLine{}), "") // long before
 }
 
 func TestAnswerOfAReplacedTargetIsWrong(t *testing.T) {
