@@ -70,4 +70,5 @@ func TestWaitThatIsGivenUpSaysWhy(t *testing.T) {
 	is.Equal(interrupted.Within(ctx, time.Now(), time.Minute, missing).Error(), "the reason: nothing came")
 	is.Equal(interrupted.Within(ctx, time.Now(), time.Minute, missing, reason), reason)
 	is.NoErr(interrupted.Within(ctx, time.Now(), -1, func(context.Context) error { return nil })) // it had come
+	is.Equal(interrupted.Within(t.Context(), time.Now(), 0, func(ctx context.Context) error { return ctx.Err() }), context.DeadlineExceeded)
 }

@@ -166,6 +166,23 @@ func TestProbeThatCouldNotBeSentIsReportedToTheOperator(t *testing.T) {
 	})
 }
 
+func TestMonitorHasSettledOnceAProbeOfEachTargetHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		b := newBed(t, 2, false)
+		targets.StartProbes([]*targets.Target{b.target("web:80")}) // nobody is there
+		time.Sleep(time.Minute)
+		select {
+		case <-b.monitor.Settled():
+			t.Fatal("one target is counted for each of its probes")
+		default:
+		}
+		targets.StartProbes([]*targets.Target{b.target("api:80")})
+		<-b.monitor.Settled()
+		is.Equal(len(b.summary()), 2) // each became unhealthy, once
+	})
+}
+
 func TestLostTargetSaysWhatItsLastProbeHasSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
