@@ -119,7 +119,7 @@ func (s *service) concluded(ctx context.Context, r report, kept, fresh []*standi
 	if r.code != 0 {
 		return s.tidy(ctx)
 	}
-	s.learn(is, r.unused)
+	s.takeOver(is, r.unused)
 	return nil
 }
 
@@ -311,7 +311,7 @@ func (s *service) rollOut(ctx context.Context, chance *rand.Rand) error {
 		if err != nil {
 			return err
 		}
-		s.learn(is, r.unused)
+		s.takeOver(is, r.unused)
 		s.command(nil, "rollout", "set", s.name, "--percent", "40")
 		think(ctx, chance, time.Second)
 	}

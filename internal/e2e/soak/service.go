@@ -158,8 +158,8 @@ func (s *service) switched(old []*standing) {
 	}
 }
 
-// learn takes over what the proxy says that serves, and retires the targets of unused.
-func (s *service) learn(is parachute.Status, unused []string) {
+// takeOver takes over what the proxy says that serves, and retires the targets of unused.
+func (s *service) takeOver(is parachute.Status, unused []string) {
 	targets := slices.Concat(is.Deployment.Targets, is.Deployment.ReadTargets)
 	if is.Rollout != nil {
 		targets = append(targets, is.Rollout.Targets...)
@@ -218,7 +218,7 @@ func (s *service) tidy(ctx context.Context) error {
 			}
 			continue
 		}
-		s.learn(is, nil)
+		s.takeOver(is, nil)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for _, st := range s.standing {

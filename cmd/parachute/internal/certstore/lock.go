@@ -28,7 +28,7 @@ func (s *Shared) Lock(ctx context.Context, name string) (unlock func(), err erro
 	for {
 		l, err := s.tryLock(ctx, name)
 		if l != nil {
-			if err = s.look(ctx, name, l); err != nil {
+			if err = s.checkStored(ctx, name, l); err != nil {
 				s.unlock(name, l)
 			}
 		}
@@ -89,9 +89,9 @@ func (s *Shared) awaitRelease(ctx context.Context, key string, after int64) erro
 	return err
 }
 
-// look returns an error for what the store has that cannot be read, and that an order for
+// checkStored returns an error for what the store has that cannot be read, and that an order for
 // name would be put over. Otherwise l is what the order goes with.
-func (s *Shared) look(ctx context.Context, name string, l *lock) error {
+func (s *Shared) checkStored(ctx context.Context, name string, l *lock) error {
 	for _, key := range acmecache.Ordered(name) {
 		pair, err := s.read(ctx, key)
 		if err == nil && pair != nil {

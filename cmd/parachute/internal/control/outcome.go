@@ -91,9 +91,9 @@ func checkStatus(changed func(parachute.Status) bool) func(*change, []parachute.
 	}
 }
 
-// look returns the status of the service of the change, or none if it is not there. It is
+// status returns the status of the service of the change, or none if it is not there. It is
 // asked for again and again, which must not cost the more the more services there are.
-func (ch *change) look(ctx context.Context, c *Client) ([]parachute.Status, error) {
+func (ch *change) status(ctx context.Context, c *Client) ([]parachute.Status, error) {
 	s, err := c.Service(ctx, ch.service)
 	switch {
 	case errors.Is(err, parachute.ErrNotFound):
@@ -115,7 +115,7 @@ func (ch *change) findEnd(ctx context.Context, c *Client, lost error) (Result, e
 				parachute.ErrUndecided,
 			})
 		}
-		services, err := ch.look(ctx, c)
+		services, err := ch.status(ctx, c)
 		switch {
 		case err == nil:
 			answered = time.Now()
@@ -182,7 +182,7 @@ func (ch *change) findOutcome(ctx context.Context, c *Client, lost error) (Resul
 	var since time.Time // when it was first seen not to have happened
 	var silence error   // why there is no answer, if the last question had none
 	for ctx.Err() == nil {
-		services, err := ch.look(ctx, c)
+		services, err := ch.status(ctx, c)
 		switch {
 		case err == nil:
 			silence = nil

@@ -143,7 +143,7 @@ func (s *Server) Handler(p *parachute.Proxy) http.Handler {
 		{"GET", "/v1/fleet/services/{name}/history", "", c.everywhere(viewHistory)},
 		{"GET", "/v1/fleet/history", "", c.everywhere(viewHistory)},
 		{"GET", "/v1/fleet/certificates", "", c.everywhere(viewCertificates)},
-		{"POST", "/v1/successor", "succeed", c.succeed},
+		{"POST", "/v1/successor", "succeed", c.leaveSocket},
 	}}
 }
 
@@ -236,9 +236,9 @@ func (c *handlers) version(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, v)
 }
 
-// succeed lets the process that asks have the control socket, once no changes are made here
+// leaveSocket lets the process that asks have the control socket, once no changes are made here
 // any more.
-func (c *handlers) succeed(w http.ResponseWriter, r *http.Request) {
+func (c *handlers) leaveSocket(w http.ResponseWriter, r *http.Request) {
 	if !c.server.refuses.Load() {
 		writeError(w, fmt.Errorf("parachute: succeed: pid %d is not stopping: %w", os.Getpid(), parachute.ErrConflict))
 		return

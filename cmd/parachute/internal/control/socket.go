@@ -273,7 +273,7 @@ func removeStale(path string) error {
 	switch {
 	case err == nil:
 		defer c.Close()
-		if succeed(path) {
+		if askForSocket(path) {
 			return os.Remove(path)
 		}
 		return fmt.Errorf("in use by %s: stop that one, or name another path with --socket", describeOwner(path, c.(*net.UnixConn)))
@@ -286,9 +286,9 @@ func removeStale(path string) error {
 // successionTimeout bounds how long a process may take to let another one have its socket.
 const successionTimeout = time.Second
 
-// succeed asks the process that listens at path to let this one have its socket, and
+// askForSocket asks the process that listens at path to let this one have its socket, and
 // reports whether it does. It does so while it is stopping.
-func succeed(path string) bool {
+func askForSocket(path string) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), successionTimeout)
 	defer cancel()
 	return (&Client{Sockets: []string{path}}).call(ctx, http.MethodPost, "/v1/successor", nil) == nil

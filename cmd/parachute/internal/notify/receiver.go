@@ -151,7 +151,7 @@ func (s *sender) send(ctx context.Context, m message) {
 		isLast := s.isFinished()
 		err := s.post(ctx, body)
 		if err == nil {
-			s.succeed()
+			s.noteSuccess()
 			return
 		}
 		var final *refusal
@@ -183,7 +183,7 @@ func (s *sender) wait(err error) {
 	}
 }
 
-func (s *sender) succeed() {
+func (s *sender) noteSuccess() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sent++
