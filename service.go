@@ -770,31 +770,19 @@ func (p *Proxy) mirror(services []string, next func(service string, current *Sta
 // mirrored returns what services are from now on, without those that are no more, as next
 // says; and why some of them cannot be that here.
 func (p *Proxy) mirrored(services []string, next func(string, *Status) *Status) (map[string]*version, error) {
-	made, served := make(map[string]*version), p.router.routes.Load()
-	var errs []error
-	for _, name := range services {
-		current := served.Services()[name]
-		s := next(name, current.copyStatus())
-		if s == nil {
-			continue
+	become := func(name string, current *version) (*version, error) {
+		if s := next(name, current.copyStatus()); s != nil {
+			return p.become(current, *s)
 		}
-		v, err := p.become(current, *s)
-		if err != nil {
-			errs = append(errs, registry.OfService(name, err))
-		}
-		if v != nil {
-			made[name] = v
-		}
+		return nil, nil
 	}
-	for name, conflict := range served.Imposed(services, made) {
-		err, status := conflictError(conflict), made[name].status
-		errs = append(errs, registry.OfService(name, err))
-		made[name].abandonFor(served.Services()[name])
+	fail := func(v, current *version, err error) *version {
+		v.abandonFor(current)
+		status := v.status
 		status.State, status.Error = StateFailed, err.Error()
-		made[name] = newVersion(status, wants{}, group{})
+		return newVersion(status, wants{}, group{})
 	}
-	p.router.changes.Overrule(served, services, made)
-	return made, verbose.Join(errs...)
+	return p.router.changes.Impose(p.router.routes.Load(), services, become, fail)
 }
 
 // announceMirrored tells what became of a service, in the events of the change that did it.

@@ -131,7 +131,7 @@ func TestFilesAreNoLongerThanOneSubjectTakes(t *testing.T) {
 func mostLines(name string) int {
 	switch {
 	case name == "service.go":
-		return 980
+		return 960
 	case path.Dir(name) == ".":
 		return 800
 	}

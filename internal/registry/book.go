@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 
 	"github.com/shahnk19/parachute/internal/publish"
@@ -110,31 +111,43 @@ func (b *Book[V, S]) together(t *Table[V, S], all []Change, pending iter.Seq2[st
 
 func nothing(func(string, routing.Wants) bool) {}
 
-// Imposed yields, by name, why some of services cannot have what made has of them, beside
-// the others of t. Those that made does not have are taken out.
-func (t *Table[V, S]) Imposed(services []string, made map[string]V) iter.Seq2[string, *routing.Conflict] {
-	var none V
-	changes := make(map[string]*routing.Wants)
-	for _, name := range services {
-		if changes[name] = nil; made[name] != none {
-			changes[name] = made[name].Wanted()
-		}
-	}
-	return t.Conflicts(changes, nothing)
-}
-
-// Overrule ends the changes that have not come to Commit and do not go with what is about
-// to take the place of services of t, as Imposed is told of it: those of the services
+// Impose returns what becomes of services of t that were changed elsewhere, by name and
+// without those that are taken out: what become returns for each, which may be none, or what
+// fail returns in place of that, if it cannot have what it wants beside the others. The
+// error tells of every service for which become has returned an error, or fail was called.
+//
+// Changes that have not come to Commit, and do not go with that, end: those of the services
 // themselves, unless their versions keep their numbers, and those that want what these
 // have. Numbers go on after theirs.
-func (b *Book[V, S]) Overrule(t *Table[V, S], services []string, made map[string]V) {
+func (b *Book[V, S]) Impose(t *Table[V, S], services []string, become func(service string, current V) (V, error), fail func(v, current V, err error) V) (map[string]V, error) {
+	var none V
+	made, changes := map[string]V{}, map[string]*routing.Wants{}
+	var errs []error
+	for _, name := range services {
+		v, err := become(name, t.Services()[name])
+		if err != nil {
+			errs = append(errs, OfService(name, err))
+		}
+		if changes[name] = nil; v != none {
+			made[name], changes[name] = v, v.Wanted()
+		}
+	}
+	for name, c := range t.Conflicts(changes, nothing) {
+		err := b.errs.Conflict(c)
+		errs = append(errs, OfService(name, err))
+		made[name] = fail(made[name], t.Services()[name], err)
+	}
+	b.overrule(t, services, made)
+	return made, verbose.Join(errs...)
+}
+
+// overrule ends the changes that do not go with made, which is what becomes of services of
+// t.
+func (b *Book[V, S]) overrule(t *Table[V, S], services []string, made map[string]V) {
 	var none V
 	var number uint64
-	isImposed := make(map[string]bool)
-	for _, name := range services {
-		if isImposed[name] = true; made[name] != none {
-			number = max(number, made[name].Number())
-		}
+	for _, v := range made {
+		number = max(number, v.Number())
 	}
 	wanted := func(yield func(string, routing.Wants) bool) {
 		for name, v := range made {
@@ -143,10 +156,10 @@ func (b *Book[V, S]) Overrule(t *Table[V, S], services []string, made map[string
 			}
 		}
 	}
-	b.Book.Overrule(number, func(name string, w routing.Wants) error {
+	b.Overrule(number, func(name string, w routing.Wants) error {
 		current, next := t.Services()[name], made[name]
 		switch {
-		case !isImposed[name]:
+		case !slices.Contains(services, name):
 			if c := t.Conflict(name, w, wanted); c != nil {
 				return b.errs.Conflict(c)
 			}

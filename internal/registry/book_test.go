@@ -121,18 +121,54 @@ func TestChangesThatContradictEachOtherAreRefusedTogether(t *testing.T) {
 	is.NoErr(b.CheckAll(served, all[3:])) // which does not look at what is reserved
 }
 
-func TestImposedVersionsMustNotHaveWhatOthersHave(t *testing.T) {
+// impose imposes on services of t what made has of them. The second result has those that
+// have failed, by name and in order, with why.
+func impose(b *book, t *table, services []string, made map[string]*edition) (now map[string]*edition, failed []string, err error) {
+	now, err = b.Impose(t, services, func(service string, current *edition) (*edition, error) {
+		if current != t.Services()[service] {
+			return nil, errors.New("it is not what was there")
+		}
+		return made[service], nil
+	}, func(v, current *edition, err error) *edition {
+		failed = append(failed, fmt.Sprintf("%s %d after %v: %v", v.service, v.generation, current != nil, err))
+		return with(v.service, v.generation)
+	})
+	return now, failed, err
+}
+
+func TestImposedVersionsFailThatWantWhatOthersHave(t *testing.T) {
 	is := is.New(t)
 	served := after(newTable(10), of("web", 1), of("api", 2), of("gone", 3))
-	conflicts := func(made map[string]*edition) (all []string) {
-		for name, c := range served.Imposed([]string{"shop", "gone", "api"}, made) {
-			all = append(all, fmt.Sprintf("%s: %s is %s's", name, c.Host, c.Owner))
+	b := newBook(served)
+	services := []string{"shop", "gone", "api"}
+	now, failed, err := impose(b, served, services, map[string]*edition{"shop": with("shop", 7, "gone"), "api": of("api", 8)})
+	is.NoErr(err) // gone is taken out
+	is.Equal(failed, nil)
+	is.Equal(len(now), 2)
+	is.Equal(now["shop"].Claims, hosts("gone").Claims)
+
+	now, failed, err = impose(b, served, services, map[string]*edition{"shop": with("shop", 7, "web"), "api": with("api", 8, "free")})
+	is.Equal(failed, []string{"shop 7 after false: conflict: web is web's"})
+	is.Equal(err.Error(), `service "shop": conflict: web is web's`)
+	is.True(errors.Is(err, errConflict))
+	is.Equal(len(now["shop"].Claims), 0) // what fail has returned
+	is.Equal(now["api"].Claims, hosts("free").Claims)
+
+	_, failed, _ = impose(b, served, services, map[string]*edition{"shop": with("shop", 7, "x"), "api": with("api", 8, "x")})
+	is.Equal(failed, []string{"api 8 after true: conflict: x is shop's", "shop 7 after false: conflict: x is api's"})
+}
+
+func TestImposedServiceThatCannotBecomeWhatItShouldIsTold(t *testing.T) {
+	is := is.New(t)
+	served := after(newTable(10), of("web", 1))
+	now, err := newBook(served).Impose(served, []string{"web", "api"}, func(service string, current *edition) (*edition, error) {
+		if service == "api" {
+			return nil, errConflict
 		}
-		return all
-	}
-	is.Equal(conflicts(map[string]*edition{"shop": with("shop", 7, "gone"), "api": of("api", 8)}), nil) // gone is taken out
-	is.Equal(conflicts(map[string]*edition{"shop": with("shop", 7, "web"), "api": with("api", 8, "free")}), []string{"shop: web is web's"})
-	is.Equal(conflicts(map[string]*edition{"shop": with("shop", 7, "x"), "api": with("api", 8, "x")}), []string{"api: x is shop's", "shop: x is api's"})
+		return current, nil
+	}, nil)
+	is.Equal(err.Error(), `service "api": conflict`)
+	is.Equal(now, map[string]*edition{"web": served.Services()["web"]})
 }
 
 func TestImposedVersionsOverruleTheChangesThatDoNotGoWithThem(t *testing.T) {
@@ -156,8 +192,9 @@ func TestImposedVersionsOverruleTheChangesThatDoNotGoWithThem(t *testing.T) {
 			is := is.New(t)
 			b := newBook(served)
 			_, ctx := reserve(t, b, tt.service, tt.wants)
-			made := map[string]*edition{"web": with("web", 41, "taken"), "new": with("new", 40, "other"), "api": of("api", 2)}
-			b.Overrule(served, []string{"web", "new", "api", "gone", "absent"}, made)
+			_, _, err := impose(b, served, []string{"web", "new", "api", "gone", "absent"},
+				map[string]*edition{"web": with("web", 41, "taken"), "new": with("new", 40, "other"), "api": of("api", 2)})
+			is.NoErr(err)
 			if tt.cause == nil {
 				is.NoErr(ctx.Err())
 			} else {
