@@ -43,7 +43,7 @@ func many(tb testing.TB, n int) *site {
 func TestOverviewOfThousandServicesIsBelowAMebibyte(t *testing.T) {
 	is := is.New(t)
 	s := many(t, 1000)
-	s.recorder.FillForTest(s.services)
+	s.recorder.FillForTest(s.services, 15*time.Minute)
 	w := s.get(t, "/")
 	is.Equal(w.Code, http.StatusOK)
 	is.True(w.Body.Len() < 1<<20) // with a line of a quarter of an hour in each row
@@ -65,7 +65,7 @@ func BenchmarkMemoryOfAnHour(b *testing.B) {
 		runtime.GC()
 		runtime.ReadMemStats(&before)
 		s := many(b, 1000)
-		s.recorder.FillForTest(s.services)
+		s.recorder.FillForTest(s.services, time.Hour)
 		runtime.GC()
 		runtime.ReadMemStats(&after)
 		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/1000, "B/service")
