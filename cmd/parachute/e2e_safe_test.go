@@ -163,7 +163,7 @@ func TestWalkThroughSafeDeploysUnderLoad(t *testing.T) {
 		w.releases[name] = newRelease(t, name, name == "bad")
 	}
 	w.is(0, "deploy web --host web.test --target v1 --release v1 --by ann --allow 127.0.0.0/8", "switched")
-	w.is(0, "deploy api --host api.test --target api-1 --deploy-timeout 2s", "switched")
+	w.is(0, "deploy api --host api.test --target api-1 --deploy-timeout 8s", "switched")
 	web, api := newVisitors(t, w.proxy, "web.test", 4), newVisitors(t, w.proxy, "api.test", 2)
 	web.await(t, 200)
 

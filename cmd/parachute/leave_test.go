@@ -104,7 +104,8 @@ type balancer struct {
 }
 
 // startHAProxy starts HAProxy in front of two proxies. Of the configuration it changes
-// addresses, and that a check is made ten times as often; and it turns off that HAProxy
+// addresses, and that a check is made ten times as often, but takes three to give a
+// proxy up, lest a busy machine be taken for one that ends; and it turns off that HAProxy
 // asks the other one where a connection is refused, which hides that from clients.
 func startHAProxy(t *testing.T, proxies, metrics [2]string) balancer {
 	t.Helper()
@@ -128,7 +129,8 @@ func startHAProxy(t *testing.T, proxies, metrics [2]string) balancer {
 	b := balancer{address: "127.0.0.1:" + proxytest.FreePort(t), stats: filepath.Join(dir, "s")}
 	for _, change := range [][2]string{
 		{"bind :80", "bind " + b.address},
-		{"check port 9090 inter 1s", "check inter 100ms"},
+		{"check port 9090 inter 1s fall 1", "check inter 100ms fall 3"},
+		{"timeout check 1s", "timeout check " + patience.String()},
 		{"balance leastconn", "balance leastconn\n    retries 0"},
 		{"10.0.0.1:80", proxies[0] + " port " + metrics[0]},
 		{"10.0.0.2:80", proxies[1] + " port " + metrics[1]},
@@ -188,7 +190,7 @@ func TestNoRequestFailsWhileOneOfTwoProxiesEnds(t *testing.T) {
 	var addresses, ports, metrics [2]string
 	run := func(i int) {
 		proxies[i], addresses[i] = startProxy(t, asBinary, envs[i],
-			"--http-port", ports[i], "--metrics-port", metrics[i], "--shutdown-delay", "1s")
+			"--http-port", ports[i], "--metrics-port", metrics[i], "--shutdown-delay", "5s")
 	}
 	for i := range proxies {
 		envs[i], ports[i], metrics[i] = newEnvironment(t), proxytest.FreePort(t), proxytest.FreePort(t)
@@ -198,7 +200,7 @@ func TestNoRequestFailsWhileOneOfTwoProxiesEnds(t *testing.T) {
 	b := startHAProxy(t, addresses, metrics)
 	b.awaitUp(t)
 	load := startLoad(b.address, 16)
-	for i := range 10 {
+	for i := range 4 {
 		i %= 2
 		is.NoErr(proxies[i].signal(syscall.SIGTERM))
 		is.Equal(proxies[i].wait(t), 0)
@@ -208,5 +210,5 @@ func TestNoRequestFailsWhileOneOfTwoProxiesEnds(t *testing.T) {
 	served, errs := load.stop()
 	is.NoErr(errs) // of the requests
 	is.True(served > 100)
-	t.Logf("%d requests in ten shutdowns", served)
+	t.Logf("%d requests in four shutdowns", served)
 }

@@ -18,6 +18,8 @@ import (
 func newProgram(t *testing.T, lines string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "program")
+	syscall.ForkLock.RLock() // or a process that another test starts just then keeps it open, and nobody can run it
+	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+lines+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +92,7 @@ func TestProgramBeforeTheSwitchIsKilledWithItsDeploy(t *testing.T) {
 		code int
 		said string
 	}{
-		"its timeout":   {func(*testing.T, environment, *process, *app) {}, 1, "nobody has agreed to the switch within 2s"},
+		"its timeout":   {func(*testing.T, environment, *process, *app) {}, 1, "nobody has agreed to the switch within 8s"},
 		"a newer one":   {func(t *testing.T, env environment, _ *process, newer *app) { deploy(t, env, newer) }, 4, "superseded"},
 		"an interrupt":  {func(_ *testing.T, _ environment, p *process, _ *app) { p.signal(os.Interrupt) }, 1, "nothing was changed"},
 		"a lost client": {func(_ *testing.T, _ environment, p *process, _ *app) { p.signal(syscall.SIGKILL) }, -1, ""},
@@ -110,7 +112,7 @@ echo "pids $$ $!"
 exec sleep 1000`)
 			timeout := "1m"
 			if name == "its timeout" {
-				timeout = "2s"
+				timeout = "8s" // of which the program needs a part to start
 			}
 			waiting := asBinary(t, env, "deploy", next.address, "--deploy-timeout", timeout, "--pre-switch", program)
 			line := waiting.stderr.await(t, waiting, "pids ")
