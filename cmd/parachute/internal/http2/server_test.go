@@ -8,8 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/matryer/is"
@@ -17,22 +17,25 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/shahnk19/parachute/cmd/parachute/internal/http2"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // patience is how long something may take that is bound to happen.
 const patience = 10 * time.Second
 
-// A site is a Server on a socket. Requests for /hold last until they are released, and
+// A site is a Server on a network in memory. Requests for /hold last until they are released, and
 // those for /large get an answer of a megabyte.
 type site struct {
 	*http2.Server
 	t                *testing.T
-	address          string
+	network          proxytest.Net
 	tls              *tls.Config // nil: without
 	entered, release chan struct{}
 }
 
 const large = 1 << 20
+
+const address = "www.example.com"
 
 // everything is the last stream of a GOAWAY that refuses none.
 const everything = 1<<31 - 1
@@ -41,16 +44,12 @@ func newSite(t *testing.T, secure bool) *site {
 	s := &site{t: t, entered: make(chan struct{}, 10), release: make(chan struct{})}
 	s.Server = &http2.Server{New: func() *http.Server { return &http.Server{Handler: http.HandlerFunc(s.serve)} }}
 	if secure {
-		helper := httptest.NewUnstartedServer(nil)
-		helper.StartTLS()
-		s.tls = &tls.Config{Certificates: helper.TLS.Certificates, NextProtos: []string{"h2"}}
-		helper.Close()
+		s.tls = &tls.Config{Certificates: []tls.Certificate{proxytest.NewCA().Issue(address)}, NextProtos: []string{"h2"}}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := s.network.Listen(address + ":443")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.address = l.Addr().String()
 	accepted := make(chan struct{})
 	go func() {
 		defer close(accepted)
@@ -111,14 +110,21 @@ func (s *site) dial() *client {
 	return c
 }
 
-// connect sends the preface and settings.
-func (s *site) connect() *client {
+// open connects, and says nothing.
+func (s *site) open() net.Conn {
 	s.t.Helper()
-	conn, err := net.Dial("tcp", s.address)
+	conn, err := s.network.Dial(s.t.Context(), "tcp", address+":443")
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// connect sends the preface and settings.
+func (s *site) connect() *client {
+	s.t.Helper()
+	conn := s.open()
 	if s.tls != nil {
 		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 	}
@@ -222,12 +228,12 @@ func (s *site) shutdown() <-chan error {
 	return ended
 }
 
-// forBoth runs a test with TLS and without.
+// forBoth runs a test with TLS and without, in fake time: how long the server is patient
+// with a client must not depend on how busy the machine is.
 func forBoth(t *testing.T, f func(t *testing.T, is *is.I, s *site)) {
 	for name, secure := range map[string]bool{"h2c": false, "h2": true} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f(t, is.New(t), newSite(t, secure))
+			synctest.Test(t, func(t *testing.T) { f(t, is.New(t), newSite(t, secure)) })
 		})
 	}
 }
@@ -334,9 +340,7 @@ func TestClientThatSaysNothingDoesNotDelayShutdown(t *testing.T) {
 	forBoth(t, func(t *testing.T, is *is.I, s *site) {
 		deaf := s.dial()
 		deaf.answer(deaf.ask("/"))
-		conn, err := net.Dial("tcp", s.address)
-		is.NoErr(err)
-		defer conn.Close()
+		conn := s.open()
 		if s.tls != nil {
 			is.NoErr(tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}).Handshake())
 		}

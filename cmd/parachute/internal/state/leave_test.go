@@ -45,24 +45,26 @@ func TestOpenWaitsForAProcessThatIsAboutToLeave(t *testing.T) {
 // The other process may have been sent a signal that it has not seen yet.
 func TestOpenWaitsAMomentForAProcessThatDoesNotLeaveYet(t *testing.T) {
 	is := is.New(t)
-	dir := t.TempDir()
-	first, err := state.Open(dir)
-	is.NoErr(err)
-	defer first.Close()
-	next := make(chan error, 1)
-	go func() {
-		s, err := state.Open(dir)
-		if err == nil {
-			err = s.Close()
+	for isDone := false; !isDone; {
+		dir := t.TempDir()
+		first, err := state.Open(dir)
+		is.NoErr(err)
+		defer first.Close()
+		next := make(chan error, 1)
+		began := time.Now()
+		go func() {
+			s, err := state.Open(dir)
+			if err == nil {
+				err = s.Close()
+			}
+			next <- err
+		}()
+		<-time.After(100 * time.Millisecond)
+		is.NoErr(first.Leave())
+		is.NoErr(first.Release())
+		err = <-next
+		if isDone = err == nil; !isDone && time.Since(began) < time.Second { // else the machine has taken too long
+			t.Fatal("it was refused at once: ", err)
 		}
-		next <- err
-	}()
-	select {
-	case err := <-next:
-		t.Fatal("it was refused at once: ", err)
-	case <-time.After(100 * time.Millisecond):
 	}
-	is.NoErr(first.Leave())
-	is.NoErr(first.Release())
-	is.NoErr(<-next)
 }

@@ -16,11 +16,15 @@ const longBacklog = 1 << 16
 func refuse(l syscall.Conn) (admit func() error, err error) {
 	var at unix.Sockaddr
 	err = control(l, func(fd int) (err error) {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) // there may be none
 		if at, err = unix.Getsockname(fd); err != nil {
 			return err
 		}
-		return unix.Shutdown(fd, unix.SHUT_RD)
+		if err = unix.Shutdown(fd, unix.SHUT_RD); err != nil {
+			return err
+		}
+		// Only now, or whoever connects in between would be reset. There may be none.
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
+		return nil
 	})
 	return func() error {
 		return control(l, func(fd int) error {
