@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/shahnk19/parachute/internal/descriptors"
 	"github.com/shahnk19/parachute/internal/socket"
 )
 
@@ -56,13 +57,15 @@ type Server struct {
 	pipes  *socket.Pipes
 	clock  clock
 
+	maxSpare int // workers that may wait
+
 	stopped chan struct{} // closed when stopping is set
 	retired atomic.Bool   // Retire was called
 
 	mu        sync.Mutex                 // guards the fields below
 	listeners map[*net.Listener]struct{} // some cannot be keys themselves
 	conns     map[*conn]struct{}
-	spare     []worker      // that have no connection
+	spare     []*worker     // that have no connection
 	stopping  bool          // Shutdown or Close was called
 	closed    bool          // Close was called
 	empty     chan struct{} // closed when there are no conns any more; nil: nobody waits for that
@@ -83,6 +86,10 @@ func (s *Server) init() {
 		s.listeners = make(map[*net.Listener]struct{})
 		s.conns = make(map[*conn]struct{})
 		s.stopped = make(chan struct{})
+		s.maxSpare = maxSpare
+		if limit := descriptors.Limit(); limit > 0 {
+			s.maxSpare = min(maxSpare, limit/descriptorsPerSpare)
+		}
 	})
 }
 
@@ -183,7 +190,7 @@ func (s *Server) stop(cut bool) <-chan struct{} {
 		(*l).Close()
 	}
 	for _, w := range s.spare {
-		close(w)
+		w.bell.Ring()
 	}
 	s.spare = nil
 	if s.empty == nil {
