@@ -78,7 +78,9 @@ func (m *Member) Commit(d parachute.Delta) error {
 		m.applied[name] = revision
 		m.committed[name] = &commit{revision: revision, removed: status == nil, electorate: c.electorate}
 		if m.records[name].modified < revision {
-			m.records[name] = record{ID: c.id, By: m.Name, Removed: status == nil, Status: status, modified: revision}
+			r := newRecord(c.id, m.Name, status)
+			r.modified = revision
+			m.records[name] = r
 		}
 		delete(m.agreed, name)
 	}
@@ -148,20 +150,21 @@ func (m *Member) newChange(d parachute.Delta) (*change, error) {
 		}
 	}
 	for _, s := range d.Changed {
-		before := m.records[s.Service]
+		r := m.records[s.Service]
+		before := r.status()
 		switch {
 		case s.State == parachute.StateRemoved, s.State == parachute.StateFailed:
 			continue
-		case before.modified == m.applied[s.Service] && before.Status != nil && isSame(*before.Status, s):
+		case r.modified == m.applied[s.Service] && before != nil && isSame(*before, s):
 			continue
-		case before.broken != nil && before.Status != nil && before.Status.Generation == s.Generation:
-			return nil, fmt.Errorf("what the store has of %s cannot be read: deploy it anew: %w", s.Service, before.broken)
+		case r.broken != nil && before != nil && before.Generation == s.Generation:
+			return nil, fmt.Errorf("what the store has of %s cannot be read: deploy it anew: %w", s.Service, r.broken)
 		}
 		c.records[s.Service] = stripped(s)
-		if before.Status == nil || wants(&before.Status.Deployment) != wants(&s.Deployment) {
+		if before == nil || wants(&before.Deployment) != wants(&s.Deployment) {
 			c.claims = m.seen
 		}
-		if b := m.agreed[s.Service]; b != nil && b.isOf(&s, before.Status) {
+		if b := m.agreed[s.Service]; b != nil && b.isOf(&s, before) {
 			c.ballots = append(c.ballots, b)
 		}
 	}
@@ -262,8 +265,7 @@ func (m *Member) transaction(s *session, c *change) ([]kv.Condition, []kv.Write)
 	}
 	for name, status := range c.records {
 		conditions = append(conditions, kv.Unchanged(servicesBelow+name, m.applied[name]))
-		r := record{ID: c.id, By: m.Name, Removed: status == nil, Status: status}
-		writes = append(writes, kv.Put(servicesBelow+name, encode(r), 0))
+		writes = append(writes, kv.Put(servicesBelow+name, encode(newRecord(c.id, m.Name, status)), 0))
 	}
 	if c.claims >= 0 {
 		conditions = append(conditions, kv.NothingNewer(claimsKey, c.claims))
@@ -333,10 +335,11 @@ func (m *Member) reconsiderRecords(ctx context.Context, c *change) error {
 		if _, is := c.records[name]; is || p.Modified <= c.claims || p.Modified == m.applied[name] {
 			continue
 		}
-		other := decode(p)
+		r := decode(p)
+		other := r.status()
 		for own, status := range c.records {
-			if status != nil && other.Status != nil && share(&status.Deployment, &other.Status.Deployment) {
-				return fmt.Errorf("%w: %s and %s, which was changed through %s at the same time", parachute.ErrConflict, own, name, other.By)
+			if status != nil && other != nil && share(&status.Deployment, &other.Deployment) {
+				return fmt.Errorf("%w: %s and %s, which was changed through %s at the same time", parachute.ErrConflict, own, name, r.By)
 			}
 		}
 	}

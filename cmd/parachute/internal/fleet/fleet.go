@@ -152,12 +152,43 @@ type Member struct {
 
 // A record is what a service is.
 type record struct {
-	ID       string            `json:"id"` // of the change
-	By       string            `json:"by"` // the member that made it
-	Removed  bool              `json:"removed,omitempty"`
-	Status   *parachute.Status `json:"status,omitempty"` // nil: it was removed; of one that is broken, what the Proxy serves, if it does
-	modified int64             // the revision of the store; 0: there is no record
-	broken   error             // why it cannot be read
+	ID      string `json:"id"` // of the change
+	By      string `json:"by"` // the member that made it
+	Removed bool   `json:"removed,omitempty"`
+
+	// Status is a parachute.Status. If nil, it was removed; of a record that is broken, it is what
+	// the Proxy serves, if it does. It stays JSON because the Proxy has all of them already, and
+	// JSON is a fraction of that.
+	Status json.RawMessage `json:"status,omitempty"`
+
+	isBaking bool  // so says Status
+	modified int64 // the revision of the store; 0: there is no record
+	broken   error // why it cannot be read
+}
+
+// newRecord returns one of what a service is from a change on; nil: it is removed.
+func newRecord(id, by string, status *parachute.Status) record {
+	r := record{ID: id, By: by, Removed: status == nil}
+	r.setStatus(status)
+	return r
+}
+
+func (r *record) setStatus(s *parachute.Status) {
+	if s != nil {
+		r.Status, r.isBaking = encode(s), s.Bake != nil
+	}
+}
+
+// status returns r.Status.
+func (r *record) status() *parachute.Status {
+	if r.Status == nil {
+		return nil
+	}
+	s := new(parachute.Status)
+	if err := json.Unmarshal(r.Status, s); err != nil {
+		panic("fleet: " + err.Error()) // decode has read it, or newRecord has made it
+	}
+	return s
 }
 
 // An Identity is what the store has of a member.
@@ -204,17 +235,21 @@ func New(store kv.Store, c Config) *Member {
 
 // decode returns the record that a pair is.
 func decode(p kv.Pair) record {
-	r := record{}
-	if err := json.Unmarshal(p.Value, &r); err != nil {
+	r, s := record{}, parachute.Status{}
+	err := json.Unmarshal(p.Value, &r)
+	if err == nil && r.Status != nil {
+		err = json.Unmarshal(r.Status, &s)
+	}
+	if err != nil {
 		return record{modified: p.Modified, broken: err}
 	}
-	r.modified = p.Modified
+	r.modified, r.isBaking = p.Modified, s.Bake != nil
 	name := strings.TrimPrefix(p.Key, servicesBelow)
 	switch {
 	case r.Status == nil && !r.Removed:
 		r.broken = fmt.Errorf("it says neither what the service is nor that it was removed")
-	case r.Status != nil && r.Status.Service != name:
-		r.broken = fmt.Errorf("it is of service %q", r.Status.Service)
+	case r.Status != nil && s.Service != name:
+		r.broken = fmt.Errorf("it is of service %q", s.Service)
 	case naming.Check(name) != nil:
 		r.broken = naming.Check(name)
 	}

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -108,7 +109,7 @@ func (m *Member) isNews(name string, r record) bool {
 	if r.broken != nil {
 		m.Logger.Error("what the store has of a service cannot be read, and the service stays as it is; deploy it anew", "service", name, "error", r.broken)
 		m.applied[name] = r.modified
-		r.Status = m.serves(name)
+		r.setStatus(m.serves(name))
 		m.records[name] = r
 		return false
 	}
@@ -158,7 +159,7 @@ func (r *record) isServed(s *parachute.Status) bool {
 	if s == nil || r.Status == nil {
 		return s == nil && r.Status == nil
 	}
-	return s.State != parachute.StateFailed && isSame(*s, *r.Status)
+	return s.State != parachute.StateFailed && (bytes.Equal(encode(stripped(*s)), r.Status) || isSame(*s, *r.status()))
 }
 
 // isSame reports whether two statuses say the same of what a service is.
@@ -205,7 +206,7 @@ func (m *Member) mirrorNames(names []string, revisions map[string]int64) (finish
 		if r.broken != nil {
 			return current
 		}
-		return r.Status
+		return r.status()
 	})
 	if err != nil && !errors.Is(err, parachute.ErrClosed) {
 		m.Logger.Error("the proxy cannot be what its fleet is", "services", names, "error", err)
@@ -362,16 +363,16 @@ func (m *Member) endBakes(ctx context.Context, isLost func(service string, r rec
 	m.mu.Lock()
 	orphans := make(map[string]record)
 	for name, r := range m.records {
-		if r.broken == nil && r.Status != nil && r.Status.Bake != nil && isLost(name, r) {
+		if r.broken == nil && r.isBaking && isLost(name, r) {
 			orphans[name] = r
 		}
 	}
 	m.mu.Unlock()
 	for name, r := range orphans {
-		status := *r.Status
+		status := r.status()
 		status.Bake = nil
 		key := servicesBelow + name
-		next := record{ID: r.ID, By: m.Name, Status: &status}
+		next := newRecord(r.ID, m.Name, status)
 		_, ok, err := m.store.Commit(ctx, []kv.Condition{kv.Unchanged(key, r.modified)}, []kv.Write{kv.Put(key, encode(next), 0)})
 		if err == nil && ok {
 			m.Logger.Warn("a version bakes no more, and stays, for the proxy that judged it is lost", "service", name, "proxy", r.By)

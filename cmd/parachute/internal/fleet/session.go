@@ -300,8 +300,7 @@ func (m *Member) found(ctx context.Context) error {
 		if isThere || s.State == parachute.StateFailed {
 			continue
 		}
-		r := record{ID: "found", By: m.Name, Status: stripped(s)}
-		writes = append(writes, kv.Put(servicesBelow+s.Service, encode(r), 0))
+		writes = append(writes, kv.Put(servicesBelow+s.Service, encode(newRecord("found", m.Name, stripped(s))), 0))
 	}
 	missing := []kv.Condition{kv.Missing(formatKey)}
 	for chunk := range slices.Chunk(writes, 32) { // they count for nothing until there is a format
