@@ -42,7 +42,8 @@ var (
 type Lease int64
 
 // A Pair is a key with its value. Created and Modified are revisions of the store: of the
-// change that made it, and of the last one that put it.
+// change that made it, and of the last one that put it. Nobody may change the Value of one
+// that a Store has returned.
 type Pair struct {
 	Key      string
 	Value    []byte

@@ -129,14 +129,13 @@ func (m *Memory) wakeLocked() {
 	m.changed = make(chan struct{})
 }
 
-// read returns the pairs below prefix, in order.
+// read returns the pairs below prefix, in order. All who read a value share it.
 func (m *Memory) read(prefix string) ([]kv.Pair, int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var found []kv.Pair
 	for key, p := range m.pairs {
 		if strings.HasPrefix(key, prefix) {
-			p.Value = bytes.Clone(p.Value)
 			found = append(found, p)
 		}
 	}
