@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"syscall"
 	"time"
 )
 
@@ -54,10 +55,30 @@ func (w *wire) open() error {
 	return w.conn.SetDeadline(time.Now().Add(patience))
 }
 
-// isClosed reports whether the proxy has closed the connection.
+// isClosed reports whether the proxy has closed the connection. The kernel is asked, not the
+// poller: of a deadline that has passed before its read, that would tell nothing else.
 func (w *wire) isClosed() bool {
-	w.conn.SetReadDeadline(time.Now().Add(time.Millisecond))
-	_, err := w.in.Peek(1)
+	conn := w.conn
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	raw, err := conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return true
+	}
+	var n int
+	var there error
+	if err := raw.Control(func(fd uintptr) {
+		n, _, there = syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	}); err != nil || there == nil && n == 0 {
+		return true
+	}
+	if there != nil {
+		return there != syscall.EAGAIN
+	}
+	// Over TLS this may be a ticket, or that the proxy is about to close the connection.
+	w.conn.SetReadDeadline(time.Now().Add(crossing))
+	_, err = w.in.Peek(1)
 	var timeout net.Error
 	return !(errors.As(err, &timeout) && timeout.Timeout())
 }
