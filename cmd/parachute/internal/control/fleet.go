@@ -17,10 +17,10 @@ type Fleet struct {
 	// Begin is called before each change. An error refuses it.
 	Begin func(ctx context.Context) error
 
-	// Settle is called after each change of a service, with what that has come to. It
+	// Settle is called after each change of services, with what that has come to. It
 	// returns when the others have drained what the change has replaced, and calls tell with
-	// the name of each that has.
-	Settle func(ctx context.Context, service string, failed error, tell func(member string)) error
+	// each of the services and the name of each that has.
+	Settle func(ctx context.Context, services []string, failed error, tell func(service, member string)) error
 
 	// Members returns the proxies.
 	Members func(ctx context.Context) ([]Member, error)
@@ -85,13 +85,11 @@ func (s *Server) settle(ctx context.Context, f *subscription, doing string, serv
 	if s.Fleet.Settle == nil {
 		return err
 	}
-	for _, name := range services {
-		unsettled := s.Fleet.Settle(ctx, name, err, func(member string) {
-			s.dispatcher.add(f, parachute.Event{Time: time.Now(), Service: name, Kind: EventDrainedElsewhere, Target: member})
-		})
-		if unsettled != nil && err == nil {
-			err = &textError{fmt.Sprintf("parachute: %s: %v", doing, unsettled), ErrUnsettled}
-		}
+	unsettled := s.Fleet.Settle(ctx, services, err, func(service, member string) {
+		s.dispatcher.add(f, parachute.Event{Time: time.Now(), Service: service, Kind: EventDrainedElsewhere, Target: member})
+	})
+	if unsettled != nil && err == nil {
+		err = &textError{fmt.Sprintf("parachute: %s: %v", doing, unsettled), ErrUnsettled}
 	}
 	return err
 }

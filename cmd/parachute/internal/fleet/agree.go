@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +22,7 @@ type ballot struct {
 	proposed   int64 // the revision of its proposal
 	generation uint64
 	deployment parachute.Deployment
+	agreed     time.Time // when all had voted for it
 	electorate
 }
 
@@ -84,12 +86,13 @@ func (m *Member) Agree(ctx context.Context, d parachute.Deployment, generation u
 		return errNoMember
 	}
 	if err := m.count(ctx, b); err != nil {
-		m.withdraw(ctx, b)
+		_ = m.withdraw(ctx, b)
 		return err
 	}
+	b.agreed = time.Now()
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.agreed[b.service] = b
-	m.mu.Unlock()
 	return nil
 }
 
@@ -103,55 +106,86 @@ func hurried(ctx context.Context, d parachute.Deployment) parachute.Deployment {
 	return d
 }
 
-// withdraw has nobody probe for b any more.
-func (m *Member) withdraw(ctx context.Context, b *ballot) {
+// withdraw has nobody probe for ballots any more. What does not come through goes with the
+// lease, as the proposals and votes do.
+func (m *Member) withdraw(ctx context.Context, ballots ...*ballot) error {
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), margin)
 	defer cancel()
-	key := proposalsBelow + b.service
-	// If it does not come through, it goes with the lease.
-	m.store.Commit(limited, []kv.Condition{kv.Unchanged(key, b.proposed)}, []kv.Write{
-		kv.Delete(key), kv.DeleteAll(votesBelow + b.id + "/"),
-	})
+	var conditions []kv.Condition
+	var writes []kv.Write
+	for _, b := range ballots {
+		key := proposalsBelow + b.service
+		conditions = append(conditions, kv.Unchanged(key, b.proposed))
+		writes = append(writes, kv.Delete(key), kv.DeleteAll(votesBelow+b.id+"/"))
+	}
+	_, ok, err := m.store.Commit(limited, conditions, writes)
+	if err != nil || ok || len(ballots) == 1 {
+		return err
+	}
+	for _, b := range ballots { // one of them has been superseded
+		if err := m.withdraw(ctx, b); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// count returns nil when all members have voted for b, whose electorate are these then.
-func (m *Member) count(ctx context.Context, b *ballot) error {
-	votes, key := votesBelow+b.id+"/", proposalsBelow+b.service
+// count returns nil when all members have voted for all of ballots, whose electorate are
+// these then.
+func (m *Member) count(ctx context.Context, ballots ...*ballot) error {
+	votes, proposals := votesBelow, proposalsBelow
+	if len(ballots) == 1 {
+		votes, proposals = votesBelow+ballots[0].id+"/", proposalsBelow+ballots[0].service
+	}
 	var silent []string
-	err := m.observe(ctx, []string{votes, membersBelow, key}, func(v *view) (bool, error) {
-		if v.pairs[key].Modified != b.proposed {
-			return false, m.superseded(v.pairs[key])
-		}
-		b.update(electors(v.below(membersBelow), v.revisions[membersBelow]))
-		cast := v.below(votes)
+	err := m.observe(ctx, []string{votes, membersBelow, proposals}, func(v *view) (bool, error) {
 		silent = nil
-		for _, name := range slices.Sorted(maps.Keys(b.members)) {
-			p, has := cast[name]
-			if name == m.Name {
-				continue
+		now := electors(v.below(membersBelow), v.revisions[membersBelow])
+		for _, b := range ballots {
+			key := proposalsBelow + b.service
+			if v.pairs[key].Modified != b.proposed {
+				return false, m.superseded(v.pairs[key])
 			}
-			if !has {
-				silent = append(silent, name)
-				continue
+			b.update(now)
+			missing, err := m.votesOf(b, v)
+			if err != nil {
+				return false, err
 			}
-			var said vote
-			if err := json.Unmarshal(p.Value, &said); err != nil {
-				said.Refused = err.Error()
-			}
-			if said.Refused != "" {
-				return false, fmt.Errorf("%s refuses it: %s", name, strings.TrimPrefix(said.Refused, "parachute: "))
-			}
+			silent = append(silent, missing...)
 		}
 		return len(silent) == 0, nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) && len(silent) > 0 {
 		within := ""
-		if d := b.deployment.Timeouts.Deploy; d > 0 {
+		if d := ballots[0].deployment.Timeouts.Deploy; d > 0 {
 			within = " within " + d.String()
 		}
-		return fmt.Errorf("%s did not say%s whether the targets are healthy there", strings.Join(silent, ", "), within)
+		slices.Sort(silent)
+		return fmt.Errorf("%s did not say%s whether the targets are healthy there", strings.Join(slices.Compact(silent), ", "), within)
 	}
 	return err
+}
+
+// votesOf returns who has not voted for b, and an error if somebody has against it.
+func (m *Member) votesOf(b *ballot, v *view) (silent []string, err error) {
+	for _, name := range slices.Sorted(maps.Keys(b.members)) {
+		p, has := v.pairs[votesBelow+b.id+"/"+name]
+		if name == m.Name {
+			continue
+		}
+		if !has {
+			silent = append(silent, name)
+			continue
+		}
+		var said vote
+		if err := json.Unmarshal(p.Value, &said); err != nil {
+			said.Refused = err.Error()
+		}
+		if said.Refused != "" {
+			return nil, fmt.Errorf("%s refuses it: %s", name, strings.TrimPrefix(said.Refused, "parachute: "))
+		}
+	}
+	return silent, nil
 }
 
 // superseded returns that another proposal has taken the place of one, or that it is gone.
@@ -175,32 +209,43 @@ type undecided struct{ text string }
 func (e *undecided) Error() string { return e.text }
 func (e *undecided) Unwrap() error { return parachute.ErrUndecided }
 
-// Settle is to be called after each change of a service that was asked of the Proxy, which has
+// Settle is to be called after each change of services that was asked of the Proxy, which has
 // come to failed. It returns when every member of the fleet has drained what the change has
-// replaced, if it was made. Tell is called with the name of each that has. If a member was
-// lost, or cannot be asked, the error is parachute.ErrUndecided.
-func (m *Member) Settle(ctx context.Context, service string, failed error, tell func(member string)) error {
+// replaced, if it was made. Tell is called with each of the services and the name of each
+// member that has. If a member was lost, or cannot be asked, the error is
+// parachute.ErrUndecided.
+func (m *Member) Settle(ctx context.Context, services []string, failed error, tell func(service, member string)) error {
 	if failed != nil && !errors.Is(failed, parachute.ErrTakenBack) {
 		return nil
 	}
+	var unsettled []*commit
 	m.mu.Lock()
-	c := m.committed[service]
-	isOver := c == nil || c.isSettled
+	for _, name := range services {
+		if c := m.committed[name]; c != nil && !c.isSettled && !slices.Contains(unsettled, c) {
+			unsettled = append(unsettled, c)
+		}
+	}
 	m.mu.Unlock()
-	if isOver {
-		return nil
+	var first error
+	for _, c := range unsettled {
+		first = cmp.Or(first, m.awaitDrains(ctx, c, func(member string) {
+			for _, name := range services {
+				if slices.Contains(c.services, name) {
+					tell(name, member)
+				}
+			}
+		}))
+		if ctx.Err() == nil { // else others may wait for it
+			m.mu.Lock()
+			c.isSettled = true
+			m.mu.Unlock()
+		}
 	}
-	err := m.awaitDrains(ctx, service, c, tell)
-	if ctx.Err() == nil { // else others may wait for it
-		m.mu.Lock()
-		c.isSettled = true
-		m.mu.Unlock()
-	}
-	return err
+	return first
 }
 
 // awaitDrains returns when every member has drained what c has replaced.
-func (m *Member) awaitDrains(ctx context.Context, service string, c *commit, tell func(member string)) error {
+func (m *Member) awaitDrains(ctx context.Context, c *commit, tell func(member string)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer m.watchSession(ctx, func() { cancel(kv.ErrUnreachable) })()
@@ -211,7 +256,7 @@ func (m *Member) awaitDrains(ctx context.Context, service string, c *commit, tel
 		for _, name := range slices.Sorted(maps.Keys(c.members)) {
 			switch {
 			case told[name], gone[name]:
-			case hasDrained(said[name], service, c.revision):
+			case hasDrained(said[name], c):
 				told[name] = true
 				tell(name)
 			case now.members[name] == c.members[name]:
@@ -231,19 +276,21 @@ func (m *Member) awaitDrains(ctx context.Context, service string, c *commit, tel
 	case len(lost) > 0:
 		return &undecided{fmt.Sprintf("it was made, but the lease of %s has ended meanwhile: do not stop the old targets, for it may still serve them", strings.Join(lost, ", "))}
 	}
-	m.tidy(ctx, service, c)
+	m.tidy(ctx, c)
 	return nil
 }
 
 // hasDrained reports whether p, which a member has reported, says that nothing is left there
-// of what the record of a service in that revision has replaced, or one before.
-func hasDrained(p kv.Pair, service string, revision int64) bool {
+// of what c has replaced, or a change of one of its services before.
+func hasDrained(p kv.Pair, c *commit) bool {
 	var r Report
-	if json.Unmarshal(p.Value, &r) != nil || r.Revision < revision {
+	if json.Unmarshal(p.Value, &r) != nil || r.Revision < c.revision {
 		return false
 	}
-	left, isDraining := r.Draining[service]
-	return !isDraining || left > revision
+	return !slices.ContainsFunc(c.services, func(service string) bool {
+		left, isDraining := r.Draining[service]
+		return isDraining && left <= c.revision
+	})
 }
 
 // watchSession calls ended when the Member may not count on its lease any more. stop has to
@@ -265,10 +312,17 @@ func (m *Member) watchSession(ctx context.Context, ended func()) (stop func()) {
 }
 
 // tidy takes out what nobody asks for any more once c has drained everywhere.
-func (m *Member) tidy(ctx context.Context, service string, c *commit) {
+func (m *Member) tidy(ctx context.Context, c *commit) {
+	if c.isBatch || len(c.removed) == 0 { // who finishes the batch does so
+		return
+	}
 	limited, cancel := context.WithTimeout(ctx, margin)
 	defer cancel()
-	if key := servicesBelow + service; c.removed {
-		m.store.Commit(limited, []kv.Condition{kv.Unchanged(key, c.revision)}, []kv.Write{kv.Delete(key)})
+	var conditions []kv.Condition
+	var writes []kv.Write
+	for _, name := range c.removed {
+		key := servicesBelow + name
+		conditions, writes = append(conditions, kv.Unchanged(key, c.revision)), append(writes, kv.Delete(key))
 	}
+	m.store.Commit(limited, conditions, writes)
 }

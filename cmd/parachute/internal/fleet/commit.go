@@ -12,10 +12,12 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/kv"
 )
 
-// A commit is a change of a service that was made here.
+// A commit is a change that was made here.
 type commit struct {
 	revision int64
-	removed  bool
+	services []string
+	removed  []string // those of them that are no more
+	isBatch  bool
 	electorate
 
 	isSettled bool // it is known whether all have drained; guarded by Member.mu
@@ -27,6 +29,8 @@ type change struct {
 	records map[string]*parachute.Status // by service; nil: it is removed
 	claims  int64                        // the revision up to which nobody else has what it wants; -1: it wants nothing new
 	ballots []*ballot                    // over the deploys that it is of
+	isBatch bool                         // its records are written aside
+	asOf    int64                        // of a batch: the revision up to which records and proposals are as it was decided by
 	electorate
 }
 
@@ -71,22 +75,55 @@ func (m *Member) Commit(d parachute.Delta) error {
 		return parachute.ErrClosed
 	}
 	if err != nil {
+		m.spend(c.ballots)
 		return err
 	}
+	m.hasMade(c, revision)
+	m.saver.keep(m.judgedHere(d))
+	return nil
+}
+
+// hasMade keeps what is to be known of c, which was made in that revision.
+func (m *Member) hasMade(c *change, revision int64) {
 	m.mu.Lock()
+	defer m.mu.Unlock()
+	done := &commit{revision: revision, isBatch: c.isBatch, electorate: c.electorate}
 	for name, status := range c.records {
 		m.applied[name] = revision
-		m.committed[name] = &commit{revision: revision, removed: status == nil, electorate: c.electorate}
+		m.committed[name] = done
+		done.services = append(done.services, name)
+		if status == nil {
+			done.removed = append(done.removed, name)
+		}
 		if m.records[name].modified < revision {
-			r := newRecord(c.id, m.Name, status)
+			r := m.recordOf(c, name)
 			r.modified = revision
 			m.records[name] = r
 		}
 		delete(m.agreed, name)
 	}
-	m.mu.Unlock()
-	m.saver.keep(m.judgedHere(d))
-	return nil
+	if c.isBatch {
+		m.spent = append(m.spent, c.ballots...)
+		tell(m.unfinished)
+	}
+}
+
+// spend has the proposals of ballots be taken out that are of no use any more.
+func (m *Member) spend(ballots []*ballot) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, b := range ballots {
+		if m.agreed[b.service] == b {
+			delete(m.agreed, b.service)
+		}
+		m.spent = append(m.spent, b)
+	}
+	tell(m.unfinished)
+}
+
+// recordOf returns the record that c makes of a service.
+func (m *Member) recordOf(c *change, service string) record {
+	return newRecord(c.id, m.Name, c.records[service])
 }
 
 // GiveUp is to be called before the Proxy is closed: what it commits waits for the store for
@@ -194,6 +231,14 @@ func (m *Member) decide(ctx context.Context, s *session, c *change) (int64, erro
 	if err := m.gather(ctx, c); err != nil {
 		return 0, err
 	}
+	if !fits(m.transaction(s, c)) {
+		if err := m.writeAside(ctx, s, c); err != nil {
+			return 0, err
+		}
+		if err := m.reconsider(ctx, s, c); err != nil {
+			return 0, err
+		}
+	}
 	for range mostTries {
 		conditions, writes := m.transaction(s, c)
 		revision, ok, err := m.store.Commit(ctx, conditions, writes)
@@ -257,15 +302,24 @@ func (m *Member) transaction(s *session, c *change) ([]kv.Condition, []kv.Write)
 		kv.Held(membersBelow+m.Name, s.lease),
 		kv.NothingNewer(membersBelow, c.revision), // they would serve what was before
 		kv.Unchanged(turn, s.lastTurn()),
+		kv.Missing(batchKey), // it may be about the same services
 	}
 	writes := []kv.Write{kv.Put(turn, []byte(c.id), s.lease)}
-	for _, b := range c.ballots {
-		conditions = append(conditions, kv.Unchanged(proposalsBelow+b.service, b.proposed))
-		writes = append(writes, kv.Delete(proposalsBelow+b.service), kv.DeleteAll(votesBelow+b.id+"/"))
-	}
-	for name, status := range c.records {
-		conditions = append(conditions, kv.Unchanged(servicesBelow+name, m.applied[name]))
-		writes = append(writes, kv.Put(servicesBelow+name, encode(newRecord(c.id, m.Name, status)), 0))
+	if c.isBatch {
+		conditions = append(conditions, kv.NothingNewer(servicesBelow, c.asOf))
+		if len(c.ballots) > 0 {
+			conditions = append(conditions, kv.NothingNewer(proposalsBelow, c.asOf))
+		}
+		writes = append(writes, kv.Put(batchKey, encode(batch{ID: c.id, By: m.Name, Services: len(c.records)}), 0))
+	} else {
+		for _, b := range c.ballots {
+			conditions = append(conditions, kv.Unchanged(proposalsBelow+b.service, b.proposed))
+			writes = append(writes, kv.Delete(proposalsBelow+b.service), kv.DeleteAll(votesBelow+b.id+"/"))
+		}
+		for name := range c.records {
+			conditions = append(conditions, kv.Unchanged(servicesBelow+name, m.applied[name]))
+			writes = append(writes, kv.Put(servicesBelow+name, encode(m.recordOf(c, name)), 0))
+		}
 	}
 	if c.claims >= 0 {
 		conditions = append(conditions, kv.NothingNewer(claimsKey, c.claims))
@@ -297,13 +351,10 @@ func (m *Member) reconsider(ctx context.Context, s *session, c *change) error {
 		c.update(electors(now, revision))
 		return nil
 	}
-	for _, b := range c.ballots { // who has come meanwhile has to vote
-		limited, cancel := context.WithTimeout(ctx, m.LeaseTime)
-		err := m.count(limited, b)
-		cancel()
-		if err != nil {
-			return err
-		}
+	limited, cancel := context.WithTimeout(ctx, m.LeaseTime)
+	defer cancel()
+	if err := m.count(limited, c.ballots...); err != nil { // who has come meanwhile has to vote
+		return err
 	}
 	c.members = nil
 	return m.gather(ctx, c)
@@ -311,31 +362,34 @@ func (m *Member) reconsider(ctx context.Context, s *session, c *change) error {
 
 // reconsiderRecords returns why c cannot be made beside what the records are by now.
 func (m *Member) reconsiderRecords(ctx context.Context, c *change) error {
-	pairs, revision, err := m.store.Read(ctx, servicesBelow)
+	now, revision, err := m.readCopied(ctx)
 	if err != nil {
 		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := byName(pairs, servicesBelow)
+	c.asOf = revision
 	for name := range c.records {
-		p, is := now[name]
+		r, is := now.records[name]
+		known := m.records[name]
 		switch {
-		case p.Modified == m.applied[name]:
-		case !is && m.records[name].Status == nil: // it was removed, which is forgotten by now
+		case r.modified == m.applied[name]:
+		case !is && known.Status == nil: // it was removed, which is forgotten by now
 			m.applied[name] = 0
+		case r.isCopyOf(&known) && known.modified == m.applied[name]:
+			known.modified = r.modified
+			m.records[name], m.applied[name] = known, r.modified
 		default:
-			return &superseded{fmt.Sprintf("superseded by a change of %s through %s", name, cmp.Or(decode(p).By, "another proxy"))}
+			return &superseded{fmt.Sprintf("superseded by a change of %s through %s", name, cmp.Or(r.By, "another proxy"))}
 		}
 	}
 	if c.claims < 0 {
 		return nil
 	}
-	for name, p := range now {
-		if _, is := c.records[name]; is || p.Modified <= c.claims || p.Modified == m.applied[name] {
+	for name, r := range now.records {
+		if _, is := c.records[name]; is || r.modified <= c.claims || r.modified == m.applied[name] || r.broken != nil {
 			continue
 		}
-		r := decode(p)
 		other := r.status()
 		for own, status := range c.records {
 			if status != nil && other != nil && share(&status.Deployment, &other.Deployment) {

@@ -172,7 +172,7 @@ func TestReportThatIsChangedByHandKeepsNobodyWaiting(t *testing.T) {
 				time.Sleep(time.Second) // all have drained, and have said so
 				w.byHand(write)
 				began := time.Now()
-				is.NoErr(a.member.Settle(w.t.Context(), "web", nil, func(string) {}))
+				is.NoErr(a.member.Settle(w.t.Context(), []string{"web"}, nil, func(_, _ string) {}))
 				is.True(time.Since(began) <= 10*time.Second)
 			})
 		})

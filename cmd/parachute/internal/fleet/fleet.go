@@ -22,6 +22,8 @@
 //	questions/ID      what a member wants to know of all; with a lease of its own
 //	answers/ID/NAME   what another says of itself; with the lease of the question
 //	claims            is written with each record that changes what the hosts of a service are
+//	services-next/ID/NAME  what a service is to be by a batch, written aside
+//	services-next     the batch that was made, until its records are those of the services
 package fleet
 
 import (
@@ -29,7 +31,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -55,6 +56,10 @@ const (
 	questionsBelow = "questions/"
 	answersBelow   = "answers/"
 	leftAfter      = "/left" // the name of a member
+
+	batchKey     = "services-next"
+	asideBelow   = "services-next/"
+	ledgerPrefix = "services" // begins all keys of a ledger, and no others
 )
 
 const (
@@ -124,14 +129,16 @@ type Member struct {
 	// decides what has to be mirrored, for what was committed here has not.
 	turn chan struct{}
 
-	mu        sync.Mutex // guards what follows
-	session   *session   // nil: there is none
-	why       error      // there is no session
-	records   map[string]record
+	mu        sync.Mutex         // guards what follows
+	session   *session           // nil: there is none
+	why       error              // there is no session
+	ledger                       // what the store says
 	applied   map[string]int64   // by service, the revision of the record that the Proxy is
 	seen      int64              // the revision of the store up to which all records are applied
 	agreed    map[string]*ballot // by service, what its next commit may be about
 	committed map[string]*commit // by service, the last one made here
+	spent     []*ballot          // of no use any more, while their proposals are still there
+	hasLost   bool               // a member, since somebody has looked for what that has left behind
 	mirroring map[string]int64   // what the next call of Commit is for, with the revisions; nil: a change of the Proxy's own
 	draining  map[string][]int64 // by service, the revisions of records for which it is being drained
 	ids       int                // that were given out
@@ -146,8 +153,10 @@ type Member struct {
 	// asking has room for one question.
 	asking chan struct{}
 
-	// news has something in it when there is something new to be reported.
-	news chan struct{}
+	// news has something in it when there is something new to be reported, and unfinished when
+	// something in the store may have to be finished, or to be cleared away.
+	news       chan struct{}
+	unfinished chan struct{}
 }
 
 // A record is what a service is.
@@ -223,37 +232,15 @@ func New(store kv.Store, c Config) *Member {
 	}
 	m := &Member{
 		Config: c, store: store,
-		records: make(map[string]record), applied: make(map[string]int64),
+		ledger: newLedger(nil), applied: make(map[string]int64),
 		agreed: make(map[string]*ballot), committed: make(map[string]*commit),
 		draining: make(map[string][]int64), turn: make(chan struct{}, 1), news: make(chan struct{}, 1),
 		tried: make(chan struct{}), asking: make(chan struct{}, 1), givenUp: make(chan struct{}),
-		why: fmt.Errorf("%w yet", errNoMember),
+		unfinished: make(chan struct{}, 1),
+		why:        fmt.Errorf("%w yet", errNoMember),
 	}
 	m.saver = &saver{save: c.Save, logger: c.Logger}
 	return m
-}
-
-// decode returns the record that a pair is.
-func decode(p kv.Pair) record {
-	r, s := record{}, parachute.Status{}
-	err := json.Unmarshal(p.Value, &r)
-	if err == nil && r.Status != nil {
-		err = json.Unmarshal(r.Status, &s)
-	}
-	if err != nil {
-		return record{modified: p.Modified, broken: err}
-	}
-	r.modified, r.isBaking = p.Modified, s.Bake != nil
-	name := strings.TrimPrefix(p.Key, servicesBelow)
-	switch {
-	case r.Status == nil && !r.Removed:
-		r.broken = fmt.Errorf("it says neither what the service is nor that it was removed")
-	case r.Status != nil && s.Service != name:
-		r.broken = fmt.Errorf("it is of service %q", s.Service)
-	case naming.Check(name) != nil:
-		r.broken = naming.Check(name)
-	}
-	return r
 }
 
 // encode returns the JSON of v, which can be written in it.
@@ -276,5 +263,8 @@ func (m *Member) newID(s *session) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.ids++
-	return fmt.Sprintf("%x-%d", s.lease, m.ids)
+	return fmt.Sprintf("%s%x-%d", idsOf(s.lease), s.lastEntry(), m.ids)
 }
+
+// idsOf returns how the IDs of changes begin that are made while a member has that lease.
+func idsOf(l kv.Lease) string { return fmt.Sprintf("%x-", l) }

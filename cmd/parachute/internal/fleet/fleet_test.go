@@ -62,12 +62,8 @@ func TestApplyMovesHostsOnAllInOneStep(t *testing.T) {
 		of := func(service, app, host string) parachute.Deployment {
 			return parachute.Deployment{Service: service, Targets: []string{app + ".app:80"}, Hosts: []string{host}}
 		}
-		apply := func(node string, d ...parachute.Deployment) error {
-			n := w.nodes[node]
-			return n.change(d[0].Service, func() error { return n.proxy.Apply(context.Background(), d) })
-		}
-		is.NoErr(apply("a", of("x", "one", "x.test"), of("y", "two", "y.test")))
-		is.NoErr(apply("b", of("x", "one", "y.test"), of("y", "two", "x.test")))
+		is.NoErr(w.nodes["a"].apply(of("x", "one", "x.test"), of("y", "two", "y.test")))
+		is.NoErr(w.nodes["b"].apply(of("x", "one", "y.test"), of("y", "two", "x.test")))
 		for _, node := range w.names() {
 			is.Equal(w.ask(node, "x.test"), "two")
 			is.Equal(w.ask(node, "y.test"), "one")
@@ -108,7 +104,7 @@ func TestCommandReturnsWhenAllHaveDrained(t *testing.T) {
 		is.NoErr(a.proxy.Deploy(t.Context(), web("two")))
 		synctest.Wait()
 		is.Equal(w.ask("c", "any.test"), "two")
-		is.NoErr(a.member.Settle(t.Context(), "web", nil, func(member string) { told = append(told, member) }))
+		is.NoErr(a.member.Settle(t.Context(), []string{"web"}, nil, func(_, member string) { told = append(told, member) }))
 		is.Equal(<-running, "one")
 		is.Equal(time.Since(began), 7*time.Second)
 		is.Equal(slices.Sorted(slices.Values(told)), []string{"b", "c"})
@@ -449,11 +445,11 @@ func TestChangeThatWasNotMadeKeepsNoOtherFromWaiting(t *testing.T) {
 	inWorld(t, func(is *checks.I, w *world) {
 		a := w.nodes["a"]
 		is.NoErr(a.proxy.Deploy(w.t.Context(), web("two")))
-		is.NoErr(a.member.Settle(w.t.Context(), "web", parachute.ErrSuperseded, nil)) // of an older one
+		is.NoErr(a.member.Settle(w.t.Context(), []string{"web"}, parachute.ErrSuperseded, nil)) // of an older one
 		var told []string
-		is.NoErr(a.member.Settle(w.t.Context(), "web", nil, func(member string) { told = append(told, member) }))
+		is.NoErr(a.member.Settle(w.t.Context(), []string{"web"}, nil, func(_, member string) { told = append(told, member) }))
 		is.Equal(slices.Sorted(slices.Values(told)), []string{"b", "c"})
 		w.nodes["c"].kill()
-		is.NoErr(a.member.Settle(w.t.Context(), "web", nil, nil)) // what has drained has drained
+		is.NoErr(a.member.Settle(w.t.Context(), []string{"web"}, nil, nil)) // what has drained has drained
 	})
 }

@@ -40,65 +40,111 @@ func (m *Member) watch(ctx context.Context, prefix string, first func(pairs []kv
 	}
 }
 
-// catchUp has the Proxy become what the records are.
-func (m *Member) catchUp(ctx context.Context) error {
-	pairs, revision, err := m.store.Read(ctx, servicesBelow)
-	if err != nil {
-		return err
+// catchUp has the Proxy become what the ledger is, and returns as of which revision.
+func (m *Member) catchUp(ctx context.Context) (revision int64, err error) {
+	names, revision, err := m.readLedger(ctx)
+	if err == nil {
+		m.mirror(names, revision)
 	}
-	m.become(pairs, revision)
-	return nil
+	return revision, err
 }
 
-// become has the Proxy become what pairs are, which are all records as of revision.
-func (m *Member) become(pairs []kv.Pair, revision int64) {
-	m.mu.Lock()
-	before := m.records
-	m.records = make(map[string]record, len(pairs))
-	for _, p := range pairs {
-		name := strings.TrimPrefix(p.Key, servicesBelow)
-		r, is := before[name]
-		if !is || r.modified != p.Modified {
-			r = decode(p)
-		}
-		m.records[name] = r
+// readLedger reads the ledger, and returns the services that the Proxy has to become
+// something else for.
+func (m *Member) readLedger(ctx context.Context) (names []string, revision int64, err error) {
+	m.turn <- struct{}{} // what is committed here in between would be missing
+	defer func() { <-m.turn }()
+	pairs, revision, err := m.store.Read(ctx, ledgerPrefix)
+	if err != nil {
+		return nil, 0, err
 	}
-	m.mu.Unlock()
-	m.mirror(m.allStale(), revision)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := m.records
+	m.ledger = newLedger(pairs)
+	for name, r := range m.records {
+		if old, is := before[name]; is && old.modified == r.modified {
+			m.records[name] = old
+		}
+	}
+	tell(m.unfinished)
+	return m.allStaleLocked(), revision, nil
 }
 
 // followServices has the Proxy become what each new record says, until ctx ends.
 func (m *Member) followServices(ctx context.Context) error {
-	return m.watch(ctx, servicesBelow, func(pairs []kv.Pair, revision int64) {
-		m.become(pairs, revision)
-	}, func(revision int64, changes []kv.Change) {
-		m.mirror(m.stale(changes), revision)
-	})
+	for {
+		revision, err := m.catchUp(ctx)
+		if errors.Is(err, kv.ErrUnreachable) && ctx.Err() == nil {
+			wait(ctx, margin)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		err = m.store.Watch(ctx, ledgerPrefix, revision, func(revision int64, changes []kv.Change) error {
+			if names := m.stale(changes); slices.ContainsFunc(changes, isOfServices) {
+				m.mirror(names, revision)
+			}
+			return nil
+		})
+		if !errors.Is(err, kv.ErrCompacted) {
+			return err
+		}
+	}
 }
 
-// stale takes changes for what they are, and returns the services that the Proxy has to
-// become something else for.
+// isOfServices reports whether c may change what a service is, and not only what was written
+// aside.
+func isOfServices(c kv.Change) bool { return !strings.HasPrefix(c.Key, asideBelow) }
+
+// stale takes the changes of a revision for what they are, and returns the services that the
+// Proxy has to become something else for.
 func (m *Member) stale(changes []kv.Change) (names []string) {
 	m.turn <- struct{}{} // what is being committed here is no news
 	defer func() { <-m.turn }()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	made := m.ledger.made
 	for _, c := range changes {
-		name := strings.TrimPrefix(c.Key, servicesBelow)
-		if !c.Deleted {
-			r := decode(c.Pair)
-			if m.records[name] = r; m.isNews(name, r) {
+		name, isRecord := strings.CutPrefix(c.Key, servicesBelow)
+		switch {
+		case !isRecord && c.Deleted:
+			m.deleteAside(c.Key)
+		case !isRecord:
+			m.putAside(c.Pair)
+		case c.Modified < m.records[name].modified: // what was made here since
+		case c.Deleted:
+			if r := m.records[name]; r.Status != nil || r.broken != nil { // by hand: who removes it leaves a record of that for a while
 				names = append(names, name)
 			}
-			continue
-		}
-		if r := m.records[name]; r.Status != nil || r.broken != nil { // by hand: who removes it leaves a record of that for a while
+			delete(m.records, name)
+			delete(m.applied, name)
+		case m.isStaleLocked(name, decode(name, c.Pair)):
 			names = append(names, name)
 		}
-		delete(m.records, name)
-		delete(m.applied, name)
+	}
+	if m.ledger.made == made {
+		return names
+	}
+	tell(m.unfinished)
+	for name, r := range m.pending() { // a batch was made
+		if m.isStaleLocked(name, r) {
+			names = append(names, name)
+		}
 	}
 	return names
+}
+
+// isStaleLocked takes r for the record of a service, and reports whether the Proxy has to
+// become something else for it.
+func (m *Member) isStaleLocked(name string, r record) bool {
+	old := m.records[name]
+	m.records[name] = r
+	if r.isCopyOf(&old) && m.applied[name] == old.modified {
+		m.applied[name] = r.modified
+	}
+	return m.isNews(name, r)
 }
 
 // isNews reports whether r says what the Proxy is not. m.mu must be held.
@@ -126,12 +172,8 @@ func (m *Member) serves(name string) *parachute.Status {
 	return nil
 }
 
-// allStale is as stale for all records.
-func (m *Member) allStale() (names []string) {
-	m.turn <- struct{}{}
-	defer func() { <-m.turn }()
-	m.mu.Lock()
-	defer m.mu.Unlock()
+// allStaleLocked is as stale for all records.
+func (m *Member) allStaleLocked() (names []string) {
 	served := make(map[string]*parachute.Status)
 	for _, s := range m.proxy.Services() {
 		served[s.Service] = &s
@@ -342,7 +384,8 @@ func (m *Member) followMembers(ctx context.Context, s *session) error {
 			end(errOusted)
 			return
 		}
-		m.endBakes(ctx, func(_ string, r record) bool { _, is := there[r.By]; return !is })
+		m.noteLoss()
+		m.endBakes(ctx, s, func(_ string, r record) bool { _, is := there[r.By]; return !is })
 	}, func(_ int64, changes []kv.Change) {
 		for _, c := range changes {
 			if c.Key == membersBelow+m.Name && c.Lease != s.lease {
@@ -350,7 +393,8 @@ func (m *Member) followMembers(ctx context.Context, s *session) error {
 				return
 			}
 			if c.Deleted {
-				m.endBakes(ctx, func(_ string, r record) bool { return membersBelow+r.By == c.Key })
+				m.noteLoss()
+				m.endBakes(ctx, s, func(_ string, r record) bool { return membersBelow+r.By == c.Key })
 			}
 		}
 	})
@@ -359,7 +403,7 @@ func (m *Member) followMembers(ctx context.Context, s *session) error {
 
 // endBakes has the versions stay that bake, and that nobody judges any more because who did
 // is lost.
-func (m *Member) endBakes(ctx context.Context, isLost func(service string, r record) bool) {
+func (m *Member) endBakes(ctx context.Context, s *session, isLost func(service string, r record) bool) {
 	m.mu.Lock()
 	orphans := make(map[string]record)
 	for name, r := range m.records {
@@ -372,7 +416,7 @@ func (m *Member) endBakes(ctx context.Context, isLost func(service string, r rec
 		status := r.status()
 		status.Bake = nil
 		key := servicesBelow + name
-		next := newRecord(r.ID, m.Name, status)
+		next := newRecord(m.newID(s), m.Name, status)
 		_, ok, err := m.store.Commit(ctx, []kv.Condition{kv.Unchanged(key, r.modified)}, []kv.Write{kv.Put(key, encode(next), 0)})
 		if err == nil && ok {
 			m.Logger.Warn("a version bakes no more, and stays, for the proxy that judged it is lost", "service", name, "proxy", r.By)

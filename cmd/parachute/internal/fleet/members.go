@@ -87,7 +87,7 @@ func (m *Member) Members(ctx context.Context) ([]Standing, error) {
 	if err != nil {
 		return nil, err
 	}
-	services, _, err := m.store.Read(ctx, servicesBelow)
+	services, _, err := m.store.Read(ctx, ledgerPrefix)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func (m *Member) Members(ctx context.Context) ([]Standing, error) {
 	if err != nil {
 		return nil, err
 	}
-	told := byName(reports, reportsBelow)
+	told, now := byName(reports, reportsBelow), newLedger(services)
 	all := []Standing{}
 	for _, p := range pairs {
 		var s Standing
@@ -107,11 +107,11 @@ func (m *Member) Members(ctx context.Context) ([]Standing, error) {
 			s.Report = Report{}
 			_ = json.Unmarshal(told[s.Name].Value, &s.Report) // it has said nothing yet
 		}
-		for _, r := range services {
-			if r.Modified > s.Revision {
+		for _, r := range now.records {
+			if r.modified > s.Revision {
 				s.Behind++
 			} else {
-				s.Reached = max(s.Reached, r.Modified)
+				s.Reached = max(s.Reached, r.modified)
 			}
 		}
 		all = append(all, s)

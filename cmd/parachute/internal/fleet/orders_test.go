@@ -20,6 +20,7 @@ import (
 
 var (
 	orders = flag.Int("fleet.orders", 20, "how many random orders of changes and faults a fleet is put through")
+	large  = flag.Int("fleet.services", many, "how many services a large apply is of")
 	seed   = flag.Uint64("fleet.seed", 1, "the first seed; 0: one by the time")
 )
 
@@ -28,6 +29,7 @@ type order struct {
 	*world
 	rand   *rand.Rand
 	isCalm atomic.Bool // all is well again
+	isMany bool        // each change is an apply of many services
 
 	mu       sync.Mutex // guards what follows
 	apps     int
@@ -68,17 +70,23 @@ func (o *order) failLocked(format string, args ...any) {
 // client that comes to a member which says that it is ready is answered by an app that no
 // command has said may be stopped. In the end, when all is well again for a while: all
 // members serve the same, and nothing that was refused.
-func TestRandomOrdersOfChangesAndFaults(t *testing.T) {
+func TestRandomOrdersOfChangesAndFaults(t *testing.T) { runOrders(t, *orders, false) }
+
+// The same holds for applies of more services than a transaction takes, and no member ever
+// serves a part of one.
+func TestRandomOrdersOfLargeAppliesAndFaults(t *testing.T) { runOrders(t, max(*orders/20, 1), true) }
+
+func runOrders(t *testing.T, orders int, isMany bool) {
 	first := *seed
 	if first == 0 {
 		first = uint64(time.Now().UnixNano() % 1_000_000)
 	}
 	answered := 0
-	for n := range *orders {
+	for n := range orders {
 		number := first + uint64(n)
 		synctest.Test(t, func(t *testing.T) {
 			o := &order{
-				world: newWorld(t), rand: rand.New(rand.NewPCG(number, 1)),
+				world: newWorld(t), rand: rand.New(rand.NewPCG(number, 1)), isMany: isMany,
 				stopped: make(map[string]bool), refused: make(map[string]bool), returned: make(map[string]bool),
 				outside: make(map[string]time.Time),
 			}
@@ -100,7 +108,7 @@ func TestRandomOrdersOfChangesAndFaults(t *testing.T) {
 			return
 		}
 	}
-	t.Logf("%d orders from seed %d, %d requests", *orders, first, answered)
+	t.Logf("%d orders from seed %d, %d requests", orders, first, answered)
 }
 
 func (o *order) run() {
@@ -190,12 +198,12 @@ func (o *order) step(changing *sync.WaitGroup) {
 			o.note("%s is frozen for %v", name, d)
 			changing.Go(func() { n.freeze(d) })
 		}
-	case what < 84:
+	case what < 84 && !o.isMany:
 		o.edit(name)
 	case what < 93:
 		o.note("%s has faults", name)
 		n.client.Fail(o.faults(uint64(o.rand.Int64())))
-	default:
+	case !o.isMany:
 		changing.Go(func() { o.pause(name) })
 	}
 }
@@ -235,7 +243,12 @@ func (o *order) deployNew(node string) {
 	d.Timeouts.Deploy = 15 * time.Second
 	n := o.nodes[node]
 	o.note("%s deploys %s", node, name)
-	err := n.deploy(d)
+	var err error
+	if o.isMany {
+		err = n.apply(manyOf(*large, name)...)
+	} else {
+		err = n.deploy(d)
+	}
 	o.note("%s has deployed %s: %v", node, name, err)
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -282,7 +295,7 @@ func (o *order) visit(ctx context.Context, node string) {
 		}
 		o.mu.Unlock()
 		_, asked := n.now()
-		answer := o.ask(node, "any.test")
+		answer := o.ask(node, "service-0.test")
 		o.mu.Lock()
 		isGone := wasGone || o.isGone // what is held by a pause waits for either
 		o.mu.Unlock()
@@ -323,7 +336,7 @@ func (o *order) resume() {
 	if isUnsure { // it has to be deployed first
 		return
 	}
-	if all := proxy.Services(); len(all) > 0 && all[0].State == parachute.StatePaused {
+	if all := proxy.Services(); !o.isMany && len(all) > 0 && all[0].State == parachute.StatePaused {
 		if err := o.nodes["a"].change("web", func() error { return proxy.Resume(context.Background(), "web") }); err != nil {
 			o.fail("a cannot resume: %v", err)
 		}
@@ -333,7 +346,7 @@ func (o *order) resume() {
 // askFor asks a node, and gives up after d, as of a service that is paused.
 func (o *order) askFor(d time.Duration, node string) string {
 	answer := make(chan string, 1)
-	go func() { answer <- o.ask(node, "any.test") }()
+	go func() { answer <- o.ask(node, "service-0.test") }()
 	select {
 	case a := <-answer:
 		return a
@@ -345,7 +358,10 @@ func (o *order) askFor(d time.Duration, node string) string {
 // check looks at what serves in the end.
 func (o *order) check() {
 	answers := make(map[string]bool)
-	for name := range o.nodes {
+	for name, n := range o.nodes {
+		if o.isMany && len(n.mixed) > 0 {
+			o.fail("%s has served parts of what was applied: %v", name, n.mixed)
+		}
 		answers[o.askFor(time.Second, name)] = true
 	}
 	o.mu.Lock()

@@ -28,6 +28,7 @@ type session struct {
 	until     time.Time  // by this machine's monotonic clock, the Member may take itself for one
 	turn      int64      // the revision of the Member's key below turnsBelow
 	since     int64      // the revision in which the Member came; 0: it has not
+	entered   int64      // the revision in which this process did, which may have adopted the lease
 	isCurrent bool       // its Proxy is what the records say
 }
 
@@ -51,6 +52,12 @@ func (s *session) created() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.since
+}
+
+func (s *session) lastEntry() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.entered
 }
 
 // Ready returns nil while the Proxy serves what the fleet does, as far as it can know, or
@@ -170,6 +177,7 @@ func (m *Member) runSession(outer context.Context) error {
 		running.Go(func() { end(m.followProposals(ctx, s)) })
 		running.Go(func() { end(m.followMembers(ctx, s)) })
 		running.Go(func() { end(m.followQuestions(ctx, s)) })
+		running.Go(func() { end(m.finishAll(ctx)) })
 		running.Go(func() { end(m.keepReporting(ctx, s)) })
 		m.Logger.Info("the proxy is a member of its fleet", "name", m.Name, "services", len(m.proxy.Services()))
 		<-ctx.Done()
@@ -252,7 +260,7 @@ func (m *Member) join(ctx context.Context, s *session) error {
 	for _, s := range m.proxy.Services() {
 		judged[s.Service] = s.Bake != nil
 	}
-	if err := m.catchUp(ctx); err != nil {
+	if _, err := m.catchUp(ctx); err != nil {
 		return err
 	}
 	if err := m.enter(ctx, s); err != nil {
@@ -261,10 +269,10 @@ func (m *Member) join(ctx context.Context, s *session) error {
 	m.setSession(s, nil)
 	// From here on each change that is committed waits for this Member. It does not know
 	// those that were committed since it looked.
-	if err := m.catchUp(ctx); err != nil {
+	if _, err := m.catchUp(ctx); err != nil {
 		return err
 	}
-	m.endBakes(ctx, func(service string, r record) bool { return r.By == m.Name && !judged[service] })
+	m.endBakes(ctx, s, func(service string, r record) bool { return r.By == m.Name && !judged[service] })
 	s.mu.Lock()
 	s.isCurrent = true
 	s.mu.Unlock()
@@ -343,7 +351,7 @@ func (m *Member) enter(ctx context.Context, s *session) error {
 		return fmt.Errorf("there is a proxy %s in the fleet, at %s: give one of them another --fleet-name, or wait for its lease to end if it is the one that ran here before", m.Name, other.Address)
 	}
 	s.mu.Lock()
-	s.turn, s.since = revision, p.Created
+	s.turn, s.since, s.entered = revision, p.Created, revision
 	s.mu.Unlock()
 	return nil
 }

@@ -239,7 +239,7 @@ func (s *simulation) deploy(t *testing.T, status parachute.Status) (committed ti
 			l.publish(d)
 		}
 	}
-	if err := m.Settle(t.Context(), status.Service, err, func(string) {}); err != nil {
+	if err := m.Settle(t.Context(), []string{status.Service}, err, func(_, _ string) {}); err != nil {
 		t.Fatal(err)
 	}
 	return <-seen

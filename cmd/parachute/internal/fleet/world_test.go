@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -49,7 +51,9 @@ type node struct {
 	stop   context.CancelCauseFunc // nil: it does not run
 	ended  chan struct{}
 	disk   map[string]parachute.Status
-	full   error // what Save says
+	full   error    // what Save says
+	steps  []int    // how many services each change that was saved was about
+	mixed  []string // the targets that all services had after one of these, where they were several
 	events []parachute.Event
 	answer func(ctx context.Context) ([]byte, error) // to questions; nil: what is said is the name
 }
@@ -125,6 +129,7 @@ func (n *node) save(d parachute.Delta) error {
 	if n.full != nil {
 		return n.full
 	}
+	n.steps = append(n.steps, len(d.Changed)+len(d.Removed))
 	for _, name := range d.Removed {
 		delete(n.disk, name)
 	}
@@ -132,6 +137,13 @@ func (n *node) save(d parachute.Delta) error {
 		if s.State != parachute.StateRemoved {
 			n.disk[s.Service] = s
 		}
+	}
+	targets := make(map[string]bool)
+	for _, s := range n.disk {
+		targets[s.Deployment.Targets[0]] = true
+	}
+	if len(targets) > 1 {
+		n.mixed = append(n.mixed, fmt.Sprint(slices.Sorted(maps.Keys(targets))))
 	}
 	return nil
 }
@@ -232,14 +244,28 @@ func (n *node) deploy(d parachute.Deployment) error {
 	return n.change(d.Service, func() error { return proxy.Deploy(context.Background(), d) })
 }
 
-// change makes a change as the control plane does.
+// apply applies deployments through the node, and returns when all have drained.
+func (n *node) apply(all ...parachute.Deployment) error {
+	var services []string
+	for _, d := range all {
+		services = append(services, d.Service)
+	}
+	proxy, _ := n.now()
+	return n.changeAll(services, func() error { return proxy.Apply(context.Background(), all) })
+}
+
 func (n *node) change(service string, do func() error) error {
+	return n.changeAll([]string{service}, do)
+}
+
+// changeAll makes a change as the control plane does.
+func (n *node) changeAll(services []string, do func() error) error {
 	_, member := n.now()
 	err := member.Begin(context.Background())
 	if err == nil {
 		err = do()
 	}
-	unsettled := member.Settle(context.Background(), service, err, func(string) {})
+	unsettled := member.Settle(context.Background(), services, err, func(_, _ string) {})
 	if err == nil {
 		err = unsettled
 	}

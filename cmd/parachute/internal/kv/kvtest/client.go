@@ -106,7 +106,7 @@ func (c *Client) state() (cut bool, mended <-chan struct{}) {
 	c.memory.mu.Lock()
 	defer c.memory.mu.Unlock()
 	if c.memory.down {
-		return true, c.memory.changed
+		return true, c.memory.started
 	}
 	return c.cut, c.mended
 }
@@ -214,29 +214,31 @@ func (c *Client) Watch(ctx context.Context, prefix string, after int64, each fun
 			}
 			continue
 		}
-		e, changed, err := c.memory.after(after)
+		e, w, err := c.memory.after(prefix, after)
 		if err != nil {
 			return err
 		}
-		if changed != nil {
-			if err := await(ctx, changed); err != nil {
-				return err
+		if w != nil {
+			select {
+			case <-ctx.Done():
+				c.memory.leave(w)
+				return ctx.Err()
+			case seen := <-w.woken:
+				after = max(after, seen)
 			}
 			continue
 		}
-		if changes := e.below(prefix); len(changes) > 0 {
-			// The answers of a watch are on their way one behind the other.
-			late := e.at.Add(c.faultOf("watch").Before)
-			if err := pause(ctx, time.Until(late)); err != nil {
-				return err
-			}
-			c.awaitThaw()
-			if cut, _ := c.state(); cut {
-				continue
-			}
-			if err := each(e.revision, changes); err != nil {
-				return err
-			}
+		// The answers of a watch are on their way one behind the other.
+		late := e.at.Add(c.faultOf("watch").Before)
+		if err := pause(ctx, time.Until(late)); err != nil {
+			return err
+		}
+		c.awaitThaw()
+		if cut, _ := c.state(); cut {
+			continue
+		}
+		if err := each(e.revision, e.below(prefix)); err != nil {
+			return err
 		}
 		after = e.revision
 	}

@@ -23,7 +23,8 @@ type Memory struct {
 	compacted int64 // changes up to this revision are forgotten
 	pairs     map[string]kv.Pair
 	log       []event
-	changed   chan struct{} // closed, and replaced, at each change
+	started   chan struct{} // closed, and replaced, when it is no more down
+	waiting   map[*waiter]struct{}
 	lastLease kv.Lease
 	leases    map[kv.Lease]*lease
 	down      bool
@@ -38,6 +39,12 @@ type event struct {
 	changes  []kv.Change
 }
 
+// A waiter has seen all changes of what begins with prefix so far.
+type waiter struct {
+	prefix string
+	woken  chan int64 // gets the last revision that was of no concern when there is one that is, or 0 to look again
+}
+
 // A lease ends when its timer does.
 type lease struct {
 	ttl   time.Duration
@@ -49,7 +56,8 @@ func NewMemory() *Memory {
 	return &Memory{
 		revision: 1,
 		pairs:    make(map[string]kv.Pair),
-		changed:  make(chan struct{}),
+		started:  make(chan struct{}),
+		waiting:  make(map[*waiter]struct{}),
 		leases:   make(map[kv.Lease]*lease),
 	}
 }
@@ -90,7 +98,11 @@ func (m *Memory) Start() {
 	for _, l := range m.leases {
 		l.timer.Reset(l.ttl)
 	}
-	m.wakeLocked()
+	close(m.started)
+	m.started = make(chan struct{})
+	for w := range m.waiting {
+		m.wakeLocked(w, 0)
+	}
 }
 
 // Fill leaves room for n commits that put something. The last of them is done, and none
@@ -123,10 +135,10 @@ func (m *Memory) takeRoomLocked(writes []kv.Write) (isDone bool, err error) {
 	return m.room >= 0, err
 }
 
-// wakeLocked has those look again who wait for a change.
-func (m *Memory) wakeLocked() {
-	close(m.changed)
-	m.changed = make(chan struct{})
+// wakeLocked ends the waiting of w, with what woken is to get.
+func (m *Memory) wakeLocked(w *waiter, seen int64) {
+	delete(m.waiting, w)
+	w.woken <- seen
 }
 
 // read returns the pairs below prefix, in order. All who read a value share it.
@@ -252,23 +264,43 @@ func (m *Memory) applyLocked(writes []kv.Write) {
 		return
 	}
 	m.revision = next
-	m.log = append(m.log, event{next, time.Now(), changes})
-	m.wakeLocked()
+	e := event{next, time.Now(), changes}
+	m.log = append(m.log, e)
+	for w := range m.waiting {
+		if e.concerns(w.prefix) {
+			m.wakeLocked(w, next-1)
+		}
+	}
 }
 
-// after returns the first event after revision, if there is one, and else what is closed
-// when there may be one.
-func (m *Memory) after(revision int64) (event, <-chan struct{}, error) {
+// concerns reports whether e changes something that begins with prefix.
+func (e event) concerns(prefix string) bool {
+	return slices.ContainsFunc(e.changes, func(c kv.Change) bool { return strings.HasPrefix(c.Key, prefix) })
+}
+
+// after returns the first event after revision that concerns prefix. If there is none yet, it
+// returns a waiter for it, which must be given to leave when nobody waits any more.
+func (m *Memory) after(prefix string, revision int64) (event, *waiter, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if revision < m.compacted {
 		return event{}, nil, kv.ErrCompacted
 	}
 	i, _ := slices.BinarySearchFunc(m.log, revision+1, func(e event, r int64) int { return cmp.Compare(e.revision, r) })
-	if i == len(m.log) || m.down {
-		return event{}, m.changed, nil
+	for _, e := range m.log[i:] {
+		if !m.down && e.concerns(prefix) {
+			return e, nil, nil
+		}
 	}
-	return m.log[i], nil, nil
+	w := &waiter{prefix, make(chan int64, 1)}
+	m.waiting[w] = struct{}{}
+	return event{}, w, nil
+}
+
+func (m *Memory) leave(w *waiter) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.waiting, w)
 }
 
 func (m *Memory) grant(ttl time.Duration) kv.Lease {
