@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/shahnk19/parachute/internal/advice"
@@ -375,6 +376,24 @@ func (p *Proxy) retireOnTrial(about Event, previous, next *version, limits Timeo
 	}
 	p.emit(e)
 	return nil
+}
+
+// retireDeployed is retireOnTrial for a deploy, which may bake first.
+func (p *Proxy) retireDeployed(m *member) error {
+	about, previous, next, limits := m.event(), m.Previous, m.Next, m.spec.Timeouts
+	if next.fallback == nil {
+		return p.retireOnTrial(about, previous, next, limits)
+	}
+	var retiring sync.WaitGroup
+	defer retiring.Wait()
+	if previous.fallback != nil { // what is replaced had not proved itself, and is not what is returned to
+		retiring.Go(func() { p.retire(about, previous, next, limits) })
+	}
+	err := p.bake(about, next, limits)
+	if errors.Is(err, ErrSuperseded) {
+		p.emitFailed(about, err)
+	}
+	return err
 }
 
 // isOf reports whether what is on trial is a part of v.

@@ -105,27 +105,7 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment, base *version) error {
 		return p.canary(ctx, s, base)
 	}
 	m := &member{publication: publication{Name: s.Service}, spec: s, isAlone: true, base: base}
-	if m.Reservation, ctx, err = p.router.changes.Reserve(ctx, m.Name, partMain, s.wants); err != nil {
-		return err
-	}
-	defer p.router.changes.End(m.Reservation)
-	if err := p.replaceAll(ctx, []*member{m}); err != nil {
-		return err
-	}
-	about, previous, next := m.event(), m.Previous, m.Next
-	if next.fallback == nil {
-		return p.retireOnTrial(about, previous, next, s.Timeouts)
-	}
-	var retiring sync.WaitGroup
-	defer retiring.Wait()
-	if previous.fallback != nil { // what is replaced had not proved itself, and is not what is returned to
-		retiring.Go(func() { p.retire(about, previous, next, s.Timeouts) })
-	}
-	err = p.bake(about, next, s.Timeouts)
-	if errors.Is(err, ErrSuperseded) {
-		p.emitFailed(about, err)
-	}
-	return err
+	return p.change(ctx, []*member{m}, func() error { return p.retireDeployed(m) })
 }
 
 // A member is one of the services that are changed together: one of those that Apply is
@@ -161,7 +141,22 @@ func (p *Proxy) apply(ctx context.Context, deployments []Deployment, remove []st
 	if len(members) == 0 {
 		return nil
 	}
-	if ctx, err = p.reserveAll(ctx, members); err != nil {
+	return p.change(ctx, members, func() error {
+		var retired sync.WaitGroup
+		for _, m := range members {
+			retired.Go(func() { p.retireMember(m) })
+		}
+		retired.Wait()
+		return nil
+	})
+}
+
+// change makes members the services that they are to be, all of them or none: it reserves
+// what they want, prepares and publishes them, and has retire wait for what they have
+// replaced.
+func (p *Proxy) change(ctx context.Context, members []*member, retire func() error) error {
+	ctx, err := p.reserveAll(ctx, members)
+	if err != nil {
 		return err
 	}
 	defer func() {
@@ -172,12 +167,7 @@ func (p *Proxy) apply(ctx context.Context, deployments []Deployment, remove []st
 	if err := p.replaceAll(ctx, members); err != nil {
 		return err
 	}
-	var retired sync.WaitGroup
-	for _, m := range members {
-		retired.Go(func() { p.retireMember(m) })
-	}
-	retired.Wait()
-	return nil
+	return retire()
 }
 
 // plan returns what Apply is about, sorted by the names of the services.
@@ -234,7 +224,11 @@ func changesOf(members []*member) (all []registry.Change) {
 }
 
 // reserveAll begins the changes of all members, or of none.
-func (p *Proxy) reserveAll(ctx context.Context, members []*member) (context.Context, error) {
+func (p *Proxy) reserveAll(ctx context.Context, members []*member) (_ context.Context, err error) {
+	if m := members[0]; m.isAlone { // so an error need not say which it is about
+		m.Reservation, ctx, err = p.router.changes.Reserve(ctx, m.Name, partMain, m.spec.wants)
+		return ctx, err
+	}
 	all, ctx, err := p.router.changes.ReserveAll(ctx, changesOf(members))
 	for i, r := range all {
 		members[i].Reservation = r
@@ -427,19 +421,13 @@ func (p *Proxy) drain(e Event, lanes laneSet, limits Timeouts, done <-chan struc
 
 func (p *Proxy) remove(ctx context.Context, service string) error {
 	m := &member{publication: publication{Name: service}}
-	ctx, err := p.reserveAll(ctx, []*member{m})
-	if err != nil {
-		return err
-	}
-	defer p.router.changes.End(m.Reservation)
-	if err := p.replaceAll(ctx, []*member{m}); err != nil {
-		return err
-	}
-	if m.Previous == nil && !m.Reservation.Supersedes {
-		return ErrNotFound
-	}
-	p.retireMember(m)
-	return nil
+	return p.change(ctx, []*member{m}, func() error {
+		if m.Previous == nil && !m.Reservation.Supersedes {
+			return ErrNotFound
+		}
+		p.retireMember(m)
+		return nil
+	})
 }
 
 // halt publishes the service with the status that set makes of its own, and
