@@ -126,9 +126,9 @@ func (m *Member) recordOf(c *change, service string) record {
 	return newRecord(c.id, m.Name, c.records[service])
 }
 
-// GiveUp is to be called before the Proxy is closed: what it commits waits for the store for
-// a second more at most. If that has not said by then whether it has made a change, that is
-// parachute.ErrUndecided. It must be called once.
+// GiveUp is to be called before the Proxy is shut down, which waits for what it commits: that
+// waits for the store for a second at most then. If the store has not said by then whether
+// it has made a change, the change ends with parachute.ErrUndecided. It must be called once.
 func (m *Member) GiveUp() { close(m.givenUp) }
 
 // cancelWhenGivenUp calls cancel when the Member has been given up, and a moment has passed.

@@ -273,6 +273,7 @@ func (s *server) awaitFinished(ctx context.Context, wait bool) error {
 
 // finish closes what s has left: connections without a request, mostly.
 func (s *server) finish() {
+	s.membership.giveUp()
 	select {
 	case <-s.drained:
 	case <-s.end.passed:
@@ -287,7 +288,6 @@ func (s *server) finish() {
 		<-shut
 	}
 	s.control.End()
-	s.membership.giveUp()
 	s.close("proxy", s.proxy.Close())
 	s.membership.finish()
 	s.awaitHandlers(last)

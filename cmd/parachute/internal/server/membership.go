@@ -140,7 +140,7 @@ func (m *membership) handOver() {
 }
 
 // giveUp has nothing that is being changed wait for the store for long. It is to be called
-// before the proxy is closed.
+// before the proxy is shut down.
 func (m *membership) giveUp() {
 	if m != nil {
 		m.GiveUp()

@@ -162,6 +162,7 @@ const closeTimeout = 2 * time.Second
 func (s *server) stop() {
 	s.announceStop(0)
 	s.control.Refuse()
+	s.membership.giveUp() // or else the drain waits for it
 	ctx, cancel := context.WithTimeout(context.Background(), max(s.shutdownTimeout, 0))
 	defer cancel()
 	s.listeners.finish()
@@ -171,7 +172,6 @@ func (s *server) stop() {
 		s.logger.Warn("requests were cut off", "error", err)
 	}
 	s.control.End()
-	s.membership.giveUp()
 	s.close("proxy", s.proxy.Close())
 	<-handedOn
 	s.membership.finish()
