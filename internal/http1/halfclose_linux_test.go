@@ -8,13 +8,15 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 )
 
-// cork has what client sends leave together with the end of it. Who sends them one
-// after the other, as all do, may be interrupted in between.
-func cork(t *testing.T, client *net.TCPConn) {
+// sendLast sends text and the end of what client sends, and reports whether both have left
+// together. Who sends one after the other, as all do, may be interrupted in between: so the
+// socket is corked, with which the system waits for a fifth of a second.
+func sendLast(t *testing.T, client *net.TCPConn, text string) bool {
 	t.Helper()
 	raw, err := client.SyscallConn()
 	if err != nil {
@@ -27,6 +29,14 @@ func cork(t *testing.T, client *net.TCPConn) {
 	if err != nil || failed != nil {
 		t.Fatal(err, failed)
 	}
+	began := time.Now()
+	if _, err := client.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	return time.Since(began) < 100*time.Millisecond
 }
 
 // The programs that send a file and read what comes back do so.
@@ -51,15 +61,14 @@ func TestClientThatClosesItsSideAlongWithItsRequestIsServed(t *testing.T) {
 				}
 				fmt.Fprint(w, r.URL.Path, r.Context().Err())
 			})
-			client := dial()
-			cork(t, client)
 			var requests strings.Builder
 			for _, request := range all {
 				requests.WriteString(request.String())
 			}
-			_, err := client.Write([]byte(requests.String()))
-			is.NoErr(err)
-			is.NoErr(client.CloseWrite())
+			client := dial()
+			for !sendLast(t, client, requests.String()) {
+				client = dial()
+			}
 			var want strings.Builder
 			for _, request := range all {
 				fmt.Fprintln(&want, request.path+"<nil>")
@@ -78,13 +87,14 @@ func TestClientThatClosesItsSideAlongWithALaterRequestIsServed(t *testing.T) {
 		}
 		fmt.Fprint(w, r.URL.Path, r.Context().Err())
 	})
-	client := dial()
-	br := bufio.NewReader(client)
-	send(t, client, getting("/1"))
-	is.Equal(answered(t, br), "/1<nil>")
-	lasts(t)
-	cork(t, client)
-	send(t, client, getting("/wait"))
-	is.NoErr(client.CloseWrite())
+	var br *bufio.Reader
+	for together := false; !together; {
+		client := dial()
+		br = bufio.NewReader(client)
+		send(t, client, getting("/1"))
+		is.Equal(answered(t, br), "/1<nil>")
+		lasts(t)
+		together = sendLast(t, client, getting("/wait").String())
+	}
 	is.Equal(answered(t, br), "/wait<nil>")
 }
