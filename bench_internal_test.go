@@ -231,7 +231,7 @@ func through(t testing.TB) (ask func()) {
 	t.Helper()
 	const request = "GET / HTTP/1.1\r\nHost: app.example.com\r\n\r\n"
 	const answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/plain\r\nDate: Fri, 27 Nov 2026 00:00:00 GMT\r\n\r\nhello"
-	app := filepath.Join(t.TempDir(), "app")
+	app := filepath.Join(proxytest.ShortDir(t), "app")
 	answerAll(t, app, answer)
 	p := New(Options{Observe: func(*http.Request, Outcome) {}})
 	t.Cleanup(func() { p.Close() })

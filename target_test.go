@@ -20,6 +20,7 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // front serves a Proxy on a socket of the system, and returns a func that asks
@@ -51,7 +52,7 @@ var proto = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 
 func TestTargetMayBeAUnixSocket(t *testing.T) {
 	is := is.New(t)
-	path := filepath.Join(t.TempDir(), "s")
+	path := filepath.Join(proxytest.ShortDir(t), "s")
 	l, err := net.Listen("unix", path)
 	is.NoErr(err)
 	app := &httptest.Server{Listener: l, Config: &http.Server{Handler: proto}}

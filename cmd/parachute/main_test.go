@@ -69,11 +69,7 @@ func (e environment) list() []string {
 // paths are short, for that of a socket may not be long.
 func newEnvironment(t *testing.T) environment {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "pc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := proxytest.ShortDir(t)
 	return environment{
 		"PARACHUTE_SOCKET":   filepath.Join(dir, "s"),
 		"PARACHUTE_DATA_DIR": filepath.Join(dir, "data"),

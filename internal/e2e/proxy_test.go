@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"bytes"
 	"encoding/json"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -34,11 +33,7 @@ type proxy struct {
 // It returns when it serves, and is stopped when the test ends.
 func startProxy(t *testing.T, ca *authority, args ...string) *proxy {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "pc") // the path of a socket may not be long
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := proxytest.ShortDir(t)
 	p := &proxy{dir: dir, args: append([]string{
 		"run", "--bind", "127.0.0.1", "--http-port", "0", "--https-port", "0",
 		"--acme-directory", ca.directory, "--acme-ca-root", ca.rootFile, "--acme-email", "ops@example.com",

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/matryer/is"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // target returns the proxy's end of a connection to a target, and the target's.
@@ -20,7 +21,7 @@ func target(t *testing.T, network string) (proxy, app net.Conn) {
 	t.Helper()
 	address := "127.0.0.1:0"
 	if network == "unix" {
-		address = filepath.Join(t.TempDir(), "app.sock")
+		address = filepath.Join(proxytest.ShortDir(t), "app.sock")
 	}
 	l, err := net.Listen(network, address)
 	if err != nil {

@@ -47,7 +47,7 @@ func TestTargetThatSpeaksFirstIsHeardEachTime(t *testing.T) {
 					is := is.New(t)
 					network, address := "tcp", "127.0.0.1:0"
 					if way == "unix" {
-						network, address = "unix", filepath.Join(t.TempDir(), "s")
+						network, address = "unix", filepath.Join(proxytest.ShortDir(t), "s")
 					}
 					// The time is for who waits for what is there already.
 					o := upstream.Options{ResponseTimeout: 10 * time.Second}

@@ -31,7 +31,7 @@ func TestWhatIsAtHandIsNotFlushed(t *testing.T) {
 			is := is.New(t)
 			step, over := make(chan struct{}), make(chan struct{})
 			// A socket of this kind has what was written to it at once.
-			pool := newSocketTarget(t, "unix", filepath.Join(t.TempDir(), "s"), upstream.Options{}, func(conn net.Conn, _ int) {
+			pool := newSocketTarget(t, "unix", filepath.Join(proxytest.ShortDir(t), "s"), upstream.Options{}, func(conn net.Conn, _ int) {
 				proxytest.ReadHead(conn)
 				io.WriteString(conn, "HTTP/1.1 200 OK\r\n"+tt.head)
 				<-step
@@ -89,7 +89,7 @@ func TestClientThatCannotBeFlushedIsNotKeptWaitingFor(t *testing.T) {
 				over := make(chan struct{})
 				address := "127.0.0.1:0"
 				if network == "unix" {
-					address = filepath.Join(t.TempDir(), "s")
+					address = filepath.Join(proxytest.ShortDir(t), "s")
 				}
 				pool := newSocketTarget(t, network, address, upstream.Options{}, func(conn net.Conn, _ int) {
 					proxytest.ReadHead(conn)

@@ -106,7 +106,7 @@ func TestBodiesAreTheSameOverSockets(t *testing.T) {
 				is := is.New(t)
 				address := "127.0.0.1:0"
 				if network == "unix" {
-					address = filepath.Join(t.TempDir(), "app.sock")
+					address = filepath.Join(proxytest.ShortDir(t), "app.sock")
 				}
 				pool := newSocketTarget(t, network, address, upstream.Options{}, func(conn net.Conn, _ int) {
 					for {
@@ -143,7 +143,7 @@ func TestUploadsAreTheSameOverSockets(t *testing.T) {
 				is := is.New(t)
 				address := "127.0.0.1:0"
 				if network == "unix" {
-					address = filepath.Join(t.TempDir(), "app.sock")
+					address = filepath.Join(proxytest.ShortDir(t), "app.sock")
 				}
 				got := make(chan []byte, 2)
 				pool := newSocketTarget(t, network, address, upstream.Options{}, func(conn net.Conn, _ int) {

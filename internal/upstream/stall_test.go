@@ -33,7 +33,7 @@ func TestUploadToATargetThatStopsReadingTimesOut(t *testing.T) {
 				is := is.New(t)
 				network, address := "tcp", "127.0.0.1:0"
 				if way == "unix" {
-					network, address = "unix", filepath.Join(t.TempDir(), "s")
+					network, address = "unix", filepath.Join(proxytest.ShortDir(t), "s")
 				}
 				o := upstream.Options{ResponseTimeout: 200 * time.Millisecond}
 				if way == "tls" {

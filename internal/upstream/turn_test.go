@@ -175,7 +175,7 @@ func TestTurnIsEndedAtOnce(t *testing.T) {
 				is := is.New(t)
 				address := "127.0.0.1:0"
 				if network == "unix" {
-					address = filepath.Join(t.TempDir(), "s")
+					address = filepath.Join(proxytest.ShortDir(t), "s")
 				}
 				var o upstream.Options
 				if want == upstream.Timeout {

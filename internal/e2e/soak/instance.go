@@ -13,8 +13,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // An instance is a target at an address of its own: one process after the other.
@@ -36,7 +34,7 @@ type instance struct {
 // newInstance returns one that does not run yet. It is known to the proxy by host, or
 // by its address if that is empty.
 func newInstance(service, name, scheme, host string) (*instance, error) {
-	number, release, err := proxytest.ReservePort()
+	number, release, err := reservePort()
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/shahnk19/parachute"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // A plane is a proxy that is told what to do through its socket.
@@ -86,12 +86,7 @@ func (p *plane) await(t *testing.T, kind parachute.EventKind) parachute.Event {
 // socketPath returns a path that is short enough, in a folder that is private.
 func socketPath(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "p")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return filepath.Join(dir, "c.sock")
+	return filepath.Join(proxytest.ShortDir(t), "c.sock")
 }
 
 // newTarget returns the address of an app that is healthy.

@@ -267,11 +267,7 @@ type process struct {
 
 func newConfig(t testing.TB) server.Config {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "pc") // t.TempDir is too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := proxytest.ShortDir(t)
 	return server.Config{
 		Version: "test",
 		DataDir: filepath.Join(dir, "data"),

@@ -11,6 +11,7 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/shahnk19/parachute/cmd/parachute/internal/systemd"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // fileOf returns the file of something that the test listens with.
@@ -45,7 +46,7 @@ func udpFile(t *testing.T, address string) (*os.File, netip.AddrPort) {
 
 func unixFile(t *testing.T) (*os.File, string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "s")
+	path := filepath.Join(proxytest.ShortDir(t), "s")
 	l, err := net.Listen("unix", path)
 	return fileOf(t, l, err), path
 }

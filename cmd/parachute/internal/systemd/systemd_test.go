@@ -9,13 +9,14 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/shahnk19/parachute/cmd/parachute/internal/systemd"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // manager listens as the service manager does, and returns what receives the next
 // message.
 func manager(t *testing.T) (next func() string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "notify")
+	path := filepath.Join(proxytest.ShortDir(t), "notify")
 	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
