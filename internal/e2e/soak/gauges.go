@@ -50,10 +50,10 @@ func (p *proxy) gauges(ctx context.Context) (g gauges, err error) {
 
 // Leaks are more goroutines or descriptors than these, beyond those at the start: the
 // number of targets, each of which is probed, is another at the end, and goroutines that
-// have served a connection wait for another, up to 64 of each server.
+// have served a connection wait for another, up to 64 of each server, with a descriptor each.
 const (
 	moreGoroutines  = 2*64 + 30
-	moreDescriptors = 15
+	moreDescriptors = 2*64 + 15
 )
 
 // leaks reports whether g, when nobody asks for anything, is more than can be explained.
