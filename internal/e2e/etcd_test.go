@@ -36,8 +36,8 @@ func startEtcd(t *testing.T) *proxytest.Etcd {
 	return proxytest.StartEtcd(t, program)
 }
 
-// stored returns what etcd has, by key.
-func stored(t *testing.T, e *proxytest.Etcd) map[string]string {
+// asEtcdctl calls f with a client of etcd, as an operator has one.
+func asEtcdctl(t *testing.T, e *proxytest.Etcd, f func(ctx context.Context, client *clientv3.Client) error) {
 	t.Helper()
 	client, err := clientv3.New(clientv3.Config{Endpoints: []string{e.URL}, Logger: zap.NewNop(), Context: t.Context()})
 	if err != nil {
@@ -46,15 +46,35 @@ func stored(t *testing.T, e *proxytest.Etcd) map[string]string {
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	all, err := client.Get(ctx, "/", clientv3.WithPrefix())
-	if err != nil {
+	if err := f(ctx, client); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// stored returns what etcd has, by key.
+func stored(t *testing.T, e *proxytest.Etcd) map[string]string {
+	t.Helper()
 	found := make(map[string]string)
-	for _, pair := range all.Kvs {
-		found[string(pair.Key)] = string(pair.Value)
-	}
+	asEtcdctl(t, e, func(ctx context.Context, client *clientv3.Client) error {
+		all, err := client.Get(ctx, "/", clientv3.WithPrefix())
+		if err != nil {
+			return err
+		}
+		for _, pair := range all.Kvs {
+			found[string(pair.Key)] = string(pair.Value)
+		}
+		return nil
+	})
 	return found
+}
+
+// putByHand has etcd have that value, without a lease.
+func putByHand(t *testing.T, e *proxytest.Etcd, key, value string) {
+	t.Helper()
+	asEtcdctl(t, e, func(ctx context.Context, client *clientv3.Client) error {
+		_, err := client.Put(ctx, key, value)
+		return err
+	})
 }
 
 // newKeyFile returns the path of a file with an encryption key.

@@ -196,6 +196,73 @@ func TestFleetOutlivesAProxyAndItsEtcd(t *testing.T) {
 	}
 }
 
+func TestFrozenProxyOfAFleetBecomesWhatTheOthersAre(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	_, proxies := startFleet(t, 3)
+	first, frozen := proxies[0], proxies[2]
+	first.deploy(t, "web", newApp(t, "app-0"))
+	crowd := newCrowdOf(t, 20*time.Millisecond, proxies[:2]...)
+	process := frozen.cmd.Process
+	is.NoErr(process.Signal(syscall.SIGSTOP))
+	t.Cleanup(func() { process.Signal(syscall.SIGCONT) })
+	printed, code := first.command(t, "deploy", "web", "--target", newApp(t, "app-1").address)
+	if code != 0 { // its lease had not ended before
+		is.Equal(code, 3) // it may still serve the old one
+		is.True(strings.Contains(printed, "proxy-2"))
+	}
+	first.deploy(t, "web", newApp(t, "app-2"))
+	is.NoErr(process.Signal(syscall.SIGCONT))
+	visitor := client(t, frozen.http, nil)
+	eventually(t, "the newest version at the one that was frozen", func() bool {
+		answer, err := get(visitor, "http://any.example.com/")
+		is.NoErr(err)
+		return strings.HasPrefix(answer, "200 app-2 ")
+	})
+	awaitFleet(t, first, 3)
+	frozen.deploy(t, "web", newApp(t, "app-3"))
+	for _, p := range proxies {
+		answer, err := get(client(t, p.http, nil), "http://any.example.com/")
+		is.NoErr(err)
+		is.True(strings.HasPrefix(answer, "200 app-3 "))
+	}
+	crowd.leave()
+	is.Equal(crowd.failed.Load(), int64(0))
+}
+
+func TestFleetOutlivesWhatIsEditedByHandInItsEtcd(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	store, proxies := startFleet(t, 2)
+	proxies[0].deploy(t, "web", newApp(t, "app-0"))
+	crowd := newCrowdOf(t, 20*time.Millisecond, proxies...)
+	below := "/parachute/default/"
+	before := stored(t, store)[below+"members/proxy-1"]
+	for i, key := range []string{"members/proxy-1", "turns/proxy-1", "reports/proxy-0", "services/web"} {
+		putByHand(t, store, below+key, "by hand")
+		if i == 0 {
+			eventually(t, "the member again", func() bool {
+				now := stored(t, store)[below+key]
+				return now != before && now != "by hand" && now != ""
+			})
+		}
+		name := fmt.Sprintf("app-%d", i+1)
+		next := newApp(t, name)
+		eventually(t, "a deploy", func() bool { // it may meet the edit
+			_, code := proxies[1].command(t, "deploy", "web", "--target", next.address)
+			return code == 0
+		})
+		for _, p := range proxies {
+			answer, err := get(client(t, p.http, nil), "http://any.example.com/")
+			is.NoErr(err)
+			is.True(strings.HasPrefix(answer, "200 "+name+" "))
+		}
+	}
+	awaitFleet(t, proxies[0], 2)
+	crowd.leave()
+	is.Equal(crowd.failed.Load(), int64(0))
+}
+
 func TestUpgradeOfAProxyOfAFleetKeepsItsMembership(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
