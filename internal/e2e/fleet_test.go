@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -289,4 +291,41 @@ func TestUpgradeOfAProxyOfAFleetKeepsItsMembership(t *testing.T) {
 	}
 	crowd.leave()
 	is.Equal(crowd.failed.Load(), int64(0))
+}
+
+func TestApplyOfTwoHundredServicesIsMadeByAllProxiesOfAFleet(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	store, proxies := startFleet(t, 3)
+	for i, name := range []string{"app-0", "app-1"} {
+		app := newApp(t, name)
+		var services []parachute.Deployment
+		for n := range 200 {
+			service := fmt.Sprintf("service-%d", n)
+			services = append(services, parachute.Deployment{Service: service, Hosts: []string{service + ".example.com"}, Targets: []string{app.address}})
+		}
+		document, err := json.Marshal(map[string]any{"version": 1, "services": services})
+		is.NoErr(err)
+		file := filepath.Join(t.TempDir(), "services.json")
+		is.NoErr(os.WriteFile(file, document, 0o600))
+		printed, code := proxies[i].command(t, "apply", file)
+		if code != 0 {
+			t.Fatalf("apply ended with %d:\n%s", code, printed)
+		}
+		for _, p := range proxies {
+			for _, n := range []int{0, 99, 199} {
+				answer, err := get(client(t, p.http, nil), fmt.Sprintf("http://service-%d.example.com/", n))
+				is.NoErr(err)
+				is.True(strings.HasPrefix(answer, "200 "+name+" "))
+			}
+		}
+	}
+	eventually(t, "nothing left aside", func() bool {
+		for key := range stored(t, store) {
+			if strings.HasPrefix(key, "/parachute/default/services-next") || strings.HasPrefix(key, "/parachute/default/proposals/") {
+				return false
+			}
+		}
+		return true
+	})
 }
