@@ -61,6 +61,16 @@ func appliedOf(steps []parachute.Step) (a Applied) {
 	return a
 }
 
+// changedBy returns the services that are not kept as they are.
+func changedBy(steps []parachute.Step) (services []string) {
+	for _, s := range steps {
+		if s.Action != parachute.ActionKeep {
+			services = append(services, s.Service)
+		}
+	}
+	return services
+}
+
 // export answers with a Document of all services.
 func (c *handlers) export(w http.ResponseWriter, r *http.Request) {
 	d := Document{Version: DocumentVersion, Services: []parachute.Deployment{}}
@@ -107,12 +117,7 @@ func (c *handlers) apply(w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
-	var changed []string
-	for _, s := range steps {
-		if s.Action != parachute.ActionKeep {
-			changed = append(changed, s.Service)
-		}
-	}
+	changed := changedBy(steps)
 	f := c.server.dispatcher.subscribeAll(changed)
 	lines := newLineWriter(w, c.server.dispatcher, f)
 	lines.isHandedOver = c.server.isHandedOver

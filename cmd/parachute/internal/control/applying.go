@@ -52,7 +52,7 @@ func (c *Client) applyOnce(ctx context.Context, a *Application) (Applied, error)
 	if a.DryRun {
 		query.Set("dry_run", "true")
 	}
-	applied, err := a.follow(ctx, conn, "/v1/services?"+query.Encode())
+	applied, changed, err := a.follow(ctx, conn, "/v1/services?"+query.Encode())
 	var lost *lostError
 	switch {
 	case !errors.As(err, &lost):
@@ -62,6 +62,12 @@ func (c *Client) applyOnce(ctx context.Context, a *Application) (Applied, error)
 		return applied, nil
 	case conn.tookEffect.Load():
 		applied.Warning = fmt.Sprintf("the connection to the proxy was lost after it had taken effect (%v): whether what served before has been drained is not known", lost.error)
+		same := &Client{Sockets: []string{conn.socket}, OwnOnly: c.OwnOnly}
+		for _, service := range changed {
+			if err := same.awaitFleet(ctx, service, lost.error, false); err != nil {
+				return applied, fmt.Errorf("parachute: apply: %w", err)
+			}
+		}
 		return applied, nil
 	case ctx.Err() != nil:
 		return applied, fmt.Errorf("parachute: apply: %w", context.Cause(ctx))
@@ -74,29 +80,29 @@ type lostError struct{ error }
 
 func (e *lostError) Unwrap() error { return e.error }
 
-// follow sends the Document and reads the answer.
-func (a *Application) follow(ctx context.Context, conn *proxyConn, path string) (applied Applied, err error) {
+// follow sends the Document and reads the answer, of which changed are the services.
+func (a *Application) follow(ctx context.Context, conn *proxyConn, path string) (applied Applied, changed []string, err error) {
 	resp, err := conn.send(http.MethodPut, path, a.Document)
 	if err != nil {
-		return applied, &lostError{err}
+		return applied, changed, &lostError{err}
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return applied, conn.readError(resp)
+		return applied, changed, conn.readError(resp)
 	}
 	lines := json.NewDecoder(bufio.NewReader(resp.Body))
 	for {
 		var l message
 		if err := lines.Decode(&l); errors.Is(err, io.EOF) {
-			return applied, &lostError{io.ErrUnexpectedEOF}
+			return applied, changed, &lostError{io.ErrUnexpectedEOF}
 		} else if err != nil {
-			return applied, &lostError{err}
+			return applied, changed, &lostError{err}
 		}
 		switch {
 		case l.Error != nil:
-			return applied, l.Error.err()
+			return applied, changed, l.Error.err()
 		case l.Applied != nil:
-			return *l.Applied, nil
+			return *l.Applied, changed, nil
 		case l.Event != nil:
 			e := l.Event.event()
 			if e.Kind == parachute.EventSwitched || e.Kind == parachute.EventRemoved {
@@ -106,13 +112,13 @@ func (a *Application) follow(ctx context.Context, conn *proxyConn, path string) 
 				a.Events(e)
 			}
 		case l.Plan != nil:
-			applied = appliedOf(*l.Plan)
+			applied, changed = appliedOf(*l.Plan), changedBy(*l.Plan)
 			if a.Plan != nil {
 				a.Plan(*l.Plan)
 			}
 		}
 		if conn.tookEffect.Load() && ctx.Err() != nil {
-			return applied, &lostError{context.Cause(ctx)}
+			return applied, changed, &lostError{context.Cause(ctx)}
 		}
 	}
 }

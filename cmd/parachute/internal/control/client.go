@@ -334,6 +334,19 @@ func (c *Client) changeOnce(ctx context.Context, ch *change) (Result, error) {
 		return ch.result, nil
 	}
 	same := &Client{Sockets: []string{conn.socket}, OwnOnly: c.OwnOnly}
+	result, ended := ch.afterLoss(ctx, conn, same, err)
+	if ended == nil && ctx.Err() == nil {
+		hasAnswered := !conn.tookEffect.Load() || ch.effect == parachute.EventSwitched
+		if unsettled := same.awaitFleet(ctx, ch.service, err, hasAnswered); unsettled != nil {
+			ended = ch.describe(unsettled)
+		}
+	}
+	return result, ended
+}
+
+// afterLoss finds out what the proxy has made of a change whose connection was lost. same asks
+// the proxy that it was lost to.
+func (ch *change) afterLoss(ctx context.Context, conn *proxyConn, same *Client, err error) (Result, error) {
 	switch {
 	case !conn.tookEffect.Load():
 		return ch.findOutcome(ctx, same, err)

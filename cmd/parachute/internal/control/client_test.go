@@ -182,6 +182,7 @@ type flaky struct {
 	hangups  int
 	services []parachute.Status // if nil, it goes away for good
 	isOld    bool               // it cannot be asked for one service
+	settled  []string           // what it answers to whoever asks for the fleet, one after the other; if nil, it cannot be asked
 }
 
 // serve serves at a path, which it returns, until the test ends.
@@ -237,6 +238,15 @@ func (f *flaky) answer(c net.Conn, n int) {
 func (f *flaky) tell(path string) (status string, told any) {
 	name, isOfOne := strings.CutPrefix(path, "/v1/services/")
 	switch {
+	case path == "/v1/fleet/settled/web" && len(f.settled) > 0:
+		answer := f.settled[0]
+		f.settled = f.settled[1:]
+		if strings.Contains(answer, "error") {
+			return "503 Service Unavailable", json.RawMessage(answer)
+		}
+		return "200 OK", json.RawMessage(answer)
+	case strings.HasPrefix(path, "/v1/fleet/"):
+		return "404 Not Found", json.RawMessage(`{"error":{"code":"no_route","message":"parachute: no such route"}}`)
 	case !isOfOne:
 		return "200 OK", f.services
 	case f.isOld:
@@ -450,6 +460,50 @@ func TestLostConnectionOfARemovalIsSettledByWhatIsThere(t *testing.T) {
 				result, err := c.Remove(t.Context(), "web", nil)
 				is.True(errors.Is(err, test.err))
 				is.Equal(result.Warning != "", test.err == nil)
+			})
+		})
+	}
+}
+
+func TestLostConnectionIsSettledWhenTheFleetHasDrained(t *testing.T) {
+	const notYet, unsettled = `{"settled":false}`, `{"error":{"code":"unsettled","message":"the lease of eu-2 has ended"}}`
+	ended := func(c *control.Client) error {
+		_, err := c.Deploy(context.Background(), deployment("web"), nil)
+		return err
+	}
+	removed := func(c *control.Client) error {
+		_, err := c.Remove(context.Background(), "web", nil)
+		return err
+	}
+	applied := func(c *control.Client) error {
+		_, err := c.Apply(context.Background(), control.Application{Document: []byte("{}")})
+		return err
+	}
+	const plan = `{"plan":[{"service":"shop","action":"keep"},{"service":"web","action":"replace"}]}` + "\n"
+	planned := fmt.Sprintf("\r\n\r\n%x\r\n%s\r\n", len(plan), plan)
+	for name, test := range map[string]struct {
+		proxy  flaky
+		change func(*control.Client) error
+		says   string // empty: it ends well
+	}{
+		"in the end":                {flaky{first: lines("deploying", "switched"), services: serving(7), settled: []string{notYet, notYet, `{"settled":true}`}}, ended, ""},
+		"and one may serve on":      {flaky{first: lines("deploying", "switched"), services: serving(7), settled: []string{notYet, unsettled}}, ended, "parachute: deploy web: the lease of eu-2 has ended"},
+		"and it was not told":       {flaky{first: lines("deploying"), services: serving(7), settled: []string{unsettled}}, ended, "the lease of eu-2 has ended"},
+		"of a removal":              {flaky{first: lines("removed"), services: serving(7)[:1], settled: []string{unsettled}}, removed, "parachute: remove web: the lease of eu-2 has ended"},
+		"of an apply":               {flaky{first: strings.Replace(lines("switched"), "\r\n\r\n", planned, 1), services: serving(7), settled: []string{notYet, unsettled}}, applied, "parachute: apply: the lease of eu-2 has ended"},
+		"and its proxy is an older": {flaky{first: lines("deploying", "switched"), services: serving(7)}, ended, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := &control.Client{Sockets: []string{test.proxy.serve(t)}}
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				err := test.change(c)
+				is.Equal(err == nil, test.says == "")
+				if err != nil {
+					is.True(errors.Is(err, control.ErrUnsettled))
+					is.True(strings.Contains(err.Error(), test.says))
+				}
+				is.Equal(len(test.proxy.settled), 0) // it was asked until it said so
 			})
 		})
 	}

@@ -22,6 +22,11 @@ type Fleet struct {
 	// each of the services and the name of each that has.
 	Settle func(ctx context.Context, services []string, failed error, tell func(service, member string)) error
 
+	// Settled returns nil when all proxies have drained what the newest change of the
+	// service has replaced that was asked of this one, also of a process that is gone by now.
+	// An error says which of them may still serve that.
+	Settled func(ctx context.Context, service string) error
+
 	// Members returns the proxies.
 	Members func(ctx context.Context) ([]Member, error)
 

@@ -40,7 +40,7 @@ func TestReadersMayAskForThisAlone(t *testing.T) {
 		is.True(strings.Contains(got, "user 54321 may neither make changes nor see the log: that is for root"))
 		is.True(strings.Contains(got, "user 54322"))
 	}
-	is.Equal(open, []string{"GET /v1/services", "GET /v1/services/{name}", "GET /v1/services/{name}/history", "GET /v1/history", "GET /v1/certificates", "GET /v1/version", "GET /v1/fleet", "GET /v1/fleet/services", "GET /v1/fleet/services/{name}", "GET /v1/fleet/services/{name}/history", "GET /v1/fleet/history", "GET /v1/fleet/certificates"})
+	is.Equal(open, []string{"GET /v1/services", "GET /v1/services/{name}", "GET /v1/services/{name}/history", "GET /v1/history", "GET /v1/certificates", "GET /v1/version", "GET /v1/fleet", "GET /v1/fleet/settled/{name}", "GET /v1/fleet/services", "GET /v1/fleet/services/{name}", "GET /v1/fleet/services/{name}/history", "GET /v1/fleet/history", "GET /v1/fleet/certificates"})
 }
 
 // answer returns the status and the body that h answers with.

@@ -138,6 +138,7 @@ func (s *Server) Handler(p *parachute.Proxy) http.Handler {
 		{"GET", "/v1/version", "", c.version},
 		{"GET", "/v1/fleet", "", c.fleet},
 		{"DELETE", "/v1/fleet/lost/{name}", "forget", c.forget},
+		{"GET", "/v1/fleet/settled/{name}", "", c.isSettled},
 		{"GET", "/v1/fleet/services", "", c.everywhere(viewServices)},
 		{"GET", "/v1/fleet/services/{name}", "", c.everywhere(viewServices)},
 		{"GET", "/v1/fleet/services/{name}/history", "", c.everywhere(viewHistory)},

@@ -228,20 +228,71 @@ func (m *Member) Settle(ctx context.Context, services []string, failed error, te
 	m.mu.Unlock()
 	var first error
 	for _, c := range unsettled {
-		first = cmp.Or(first, m.awaitDrains(ctx, c, func(member string) {
+		first = cmp.Or(first, m.settle(ctx, c, func(member string) {
 			for _, name := range services {
 				if slices.Contains(c.services, name) {
 					tell(name, member)
 				}
 			}
 		}))
-		if ctx.Err() == nil { // else others may wait for it
-			m.mu.Lock()
-			c.isSettled = true
-			m.mu.Unlock()
-		}
 	}
 	return first
+}
+
+// settle is awaitDrains, and keeps what that has returned.
+func (m *Member) settle(ctx context.Context, c *commit, tell func(member string)) error {
+	err := m.awaitDrains(ctx, c, tell)
+	if ctx.Err() == nil { // else others may wait for it
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		c.isSettled, c.unsettled = true, err
+	}
+	return err
+}
+
+// Settled returns when every member has drained what the newest change of a service has
+// replaced, for whoever has not learnt that from Settle. Of a change that another process has
+// made, it takes the record in the store for it; then each proxy that was lost, whenever that
+// was, may still serve what was before. The error is as that of Settle.
+func (m *Member) Settled(ctx context.Context, service string) error {
+	m.mu.Lock()
+	c, isSettled, unsettled := m.committed[service], false, error(nil)
+	if c != nil {
+		isSettled, unsettled = c.isSettled, c.unsettled
+	}
+	m.mu.Unlock()
+	if isSettled {
+		return unsettled
+	}
+	if c == nil {
+		var err error
+		if c, err = m.recorded(ctx, service); err != nil {
+			return &undecided{fmt.Sprintf("whether all proxies have drained is not known (%v): do not stop the old targets", err)}
+		}
+	}
+	return m.settle(ctx, c, func(string) {})
+}
+
+// recorded returns the change that a service was made by, as far as the store has it.
+func (m *Member) recorded(ctx context.Context, service string) (*commit, error) {
+	if _, err := m.await(ctx); err != nil {
+		return nil, err
+	}
+	lost, err := m.Lost(ctx)
+	if err != nil {
+		return nil, err
+	}
+	pairs, revision, err := m.store.Read(ctx, membersBelow)
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := &commit{revision: m.records[service].modified, services: []string{service}, electorate: electors(byName(pairs, membersBelow), revision)}
+	for _, identity := range lost {
+		c.lost[identity.Name] = true
+	}
+	return c, nil
 }
 
 // awaitDrains returns when every member has drained what c has replaced.

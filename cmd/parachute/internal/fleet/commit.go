@@ -20,7 +20,8 @@ type commit struct {
 	isBatch  bool
 	electorate
 
-	isSettled bool // it is known whether all have drained; guarded by Member.mu
+	isSettled bool  // it is known whether all have drained; guarded by Member.mu
+	unsettled error // why they have not, if it is known; likewise
 }
 
 // A change is what one call of Commit is about.

@@ -453,3 +453,47 @@ func TestChangeThatWasNotMadeKeepsNoOtherFromWaiting(t *testing.T) {
 		is.NoErr(a.member.Settle(w.t.Context(), []string{"web"}, nil, nil)) // what has drained has drained
 	})
 }
+
+func TestWhoHasLostTheConnectionLearnsOfTheDrainsAsWell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := checks.New(t)
+		w := newWorld(t, "a", "b", "c")
+		w.slow("one", 7*time.Second)
+		w.app("two")
+		a := w.nodes["a"]
+		is.NoErr(a.proxy.Deploy(t.Context(), web("one")))
+		go w.ask("c", "any.test")
+		synctest.Wait()
+		began := time.Now()
+		is.NoErr(a.proxy.Deploy(t.Context(), web("two")))
+		lost, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		is.True(a.member.Settle(lost, []string{"web"}, nil, func(_, _ string) {}) != nil)
+		is.NoErr(a.member.Settled(t.Context(), "web"))
+		is.Equal(time.Since(began), 7*time.Second)
+
+		w.nodes["c"].kill()
+		is.True(errors.Is(a.deploy(web("two")), parachute.ErrUndecided))
+		err := a.member.Settled(t.Context(), "web") // also when it is asked again
+		is.True(errors.Is(err, parachute.ErrUndecided))
+		is.True(strings.Contains(err.Error(), "the lease of c has ended"))
+
+		a.leave() // the next process has made no change
+		a.start()
+		w.await("a is back")
+		err = a.member.Settled(t.Context(), "web")
+		is.True(errors.Is(err, parachute.ErrUndecided))
+		is.True(strings.Contains(err.Error(), "the lease of c has ended"))
+		w.nodes["c"].start()
+		w.await("c is back")
+		a.leave()
+		a.start()
+		w.await("a is back")
+		is.NoErr(a.member.Settled(t.Context(), "web"))
+		w.memory.Stop()
+		time.Sleep(11 * time.Second)
+		err = w.nodes["b"].member.Settled(t.Context(), "web")
+		is.True(errors.Is(err, parachute.ErrUndecided))
+		is.True(strings.Contains(err.Error(), "the store cannot be reached"))
+	})
+}

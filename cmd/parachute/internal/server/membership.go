@@ -42,7 +42,7 @@ func (s *server) newMembership(c Config, p parts, o *parachute.Options) *members
 		return agree(ctx, d, generation)
 	}
 	s.control.Fleet = control.Fleet{
-		Begin: m.Begin, Settle: m.Settle, Records: m.Records,
+		Begin: m.Begin, Settle: m.Settle, Settled: m.Settled, Records: m.Records,
 		Members: func(ctx context.Context) ([]control.Member, error) { return standings(m.Members(ctx)) },
 		Lost:    func(ctx context.Context) ([]control.Member, error) { return lost(m.Lost(ctx)) },
 		Forget: func(ctx context.Context, name string) error {
