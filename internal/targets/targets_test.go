@@ -199,7 +199,7 @@ func TestLostTargetSaysWhatItsLastProbeHasSeen(t *testing.T) {
 		server.SetHealth(500)
 		passes, lost = web.Ask(t.Context())
 		is.True(!passes)
-		is.Equal(lost, "") // a single answer does not prove that
+		is.Equal(lost, "")                  // a single answer does not prove that
 		time.Sleep(4500 * time.Millisecond) // and no probe has just begun
 		is.Equal(web.Lost(began), `web:80 is unhealthy: GET /up answered 500`)
 		is.Equal(web.Lost(time.Now()), "") // it was seen before that
