@@ -195,6 +195,10 @@ func TestDeployWithoutABakeEndsOne(t *testing.T) {
 		b.app("newest", "newest.test:80")
 		is.NoErr(b.deploy("web", "newest.test:80"))
 		is.True(errors.Is(<-b.deployed, parachute.ErrSuperseded))
+		failed := b.of(parachute.EventFailed)
+		is.Equal(len(failed), 1)
+		is.Equal(failed[0].Generation, uint64(2)) // that of the deploy which baked
+		is.True(errors.Is(failed[0].Err, parachute.ErrSuperseded))
 		is.Equal(b.of(parachute.EventDrained)[0].Unused, []string{"new.test:80", "old.test:80"})
 		is.Equal(b.net.Conns("old.test:80")+b.net.Conns("new.test:80"), 0)
 	})

@@ -768,6 +768,7 @@ func TestTLSIsRefusedWhereNobodyServesIt(t *testing.T) {
 		is.NoErr(k.Restore([]parachute.Status{web}))
 		k.app("web", "web.internal:80")
 		is.Equal(k.get("app.test"), "200 web") // a restart must not redirect to what is not there
+		is.Equal(len(k.Certificates()), 0)     // nor order what nobody would get
 		err := k.secure("new", automatic, "new.test")
 		is.True(errors.Is(err, parachute.ErrInvalid))
 		is.Equal(err.Error(), "parachute: deploy new: TLS is not available here: port 443 is taken")
