@@ -365,6 +365,7 @@ func hold(t *testing.T, proxy string, a *app) <-chan string {
 	t.Helper()
 	answers := make(chan string, 1)
 	client := newClient(t)
+	client.Timeout = holdTime
 	go func() {
 		answer, err := get(client, proxy, "localhost", "/hold")
 		if err != nil {

@@ -132,7 +132,7 @@ func TestRequestsOfOneClientTakeNobodyElsesFiles(t *testing.T) {
 	is.Equal(asBinary(t, env, append(args, a.address)...).wait(t), 0)
 	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: ca.Pool(), ServerName: host}}
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, Timeout: patience}
+	client := &http.Client{Transport: transport, Timeout: holdTime}
 
 	const requests = 90 // on one connection
 	answers := make(chan string, requests)

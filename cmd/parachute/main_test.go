@@ -29,6 +29,9 @@ import (
 // patience is how long something may take that is bound to happen.
 const patience = 20 * time.Second
 
+// holdTime is how long a request is held at most, over all that a test does meanwhile.
+const holdTime = 6 * patience
+
 // binary is the path of the program, built when a test first needs it.
 var binary func() (string, error)
 
@@ -262,7 +265,7 @@ func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.entered <- struct{}{}
 		select {
 		case <-a.release:
-		case <-time.After(patience):
+		case <-time.After(holdTime):
 		}
 	}
 	if a.pause > 0 {
