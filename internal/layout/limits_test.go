@@ -28,7 +28,7 @@ func notUsedUp() map[string]string {
 		"files and values that whoever deploys has written": `credentials.maxFile credentials.maxName credentials.maxCost headers.maxPattern headers.maxProgram
 			keypair.maxSize pages.maxSize pages.maxStatus trust.maxFile naming.maxLen sticky.maxName`,
 		"what a command on the control socket uses": `control.maxBody control.queryTimeout control.dialTimeout control.maxPending control.finalWriteTimeout
-			control.maxLogFollowers control.outcomeTimeout control.readHeaderTimeout control.bodyTimeout control.writeTimeout control.idleTimeout
+			control.maxLogFollowers control.outcomeTimeout control.readHeaderTimeout control.bodyTimeout control.writeTimeout control.idleTimeout control.settledTimeout
 			control.maxHeaderBytes control.lockTimeout control.maxRoom metrics.maxAttempted`,
 		"what a bake compares with, and how long a step of a canary takes, which whoever deploys says": "bake.MaxSlowdown bake.MinRequests parachute.Step",
 		"what another process of the proxy uses":                                                       "handover.ReadyTimeout handover.maxMessage control.successionTimeout control.maxAttempts server.allTimeout server.joinTimeout",
