@@ -274,6 +274,7 @@ func (a *Acceptor) Accept() (net.Conn, error) {
 	l := a.listener
 	l.accepting.Lock()
 	defer l.accepting.Unlock()
+	settled := false // nobody was connecting before the last look into the queue
 	for {
 		mayWait := !a.isWoken() && l.quota.wait(l.areShort, a.woken)
 		if !mayWait && !a.mayFinish() {
@@ -284,10 +285,14 @@ func (a *Acceptor) Accept() (net.Conn, error) {
 		case err == nil:
 			return l.wrap(accepted), nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			if mayWait || isWaiting(l.socket) || l.mayArrive() {
-				continue
+			switch {
+			case mayWait:
+			case !settled: // who is connecting may be in the queue the next moment
+				settled = !l.mayArrive()
+			case !isWaiting(l.socket):
+				return nil, a.end()
 			}
-			return nil, a.end()
+			continue
 		case !mayWait:
 			a.end() // others want the address, so nobody waits until it may succeed
 		}
