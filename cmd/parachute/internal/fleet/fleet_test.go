@@ -461,7 +461,7 @@ func TestWhoHasLostTheConnectionLearnsOfTheDrainsAsWell(t *testing.T) {
 		w.slow("one", 7*time.Second)
 		w.app("two")
 		a := w.nodes["a"]
-		is.NoErr(a.proxy.Deploy(t.Context(), web("one")))
+		is.NoErr(a.deploy(web("one"))) // c serves it as well by now
 		go w.ask("c", "any.test")
 		synctest.Wait()
 		began := time.Now()
