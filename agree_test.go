@@ -135,7 +135,7 @@ func TestTargetThatFailsWhileADeployIsAskedAboutIsNotSwitchedTo(t *testing.T) {
 	})
 }
 
-func TestCanaryIsAskedAboutOnceAndARolloutNotAtAll(t *testing.T) {
+func TestCanaryIsAskedAboutOnceAndARolloutAndItsPromotionAreToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked []string
 		refusal := errors.New("the smoke test failed")
@@ -149,13 +149,97 @@ func TestCanaryIsAskedAboutOnceAndARolloutNotAtAll(t *testing.T) {
 		b.is.Equal(asked, []string{"1 [old.test:80] []", "2 [new.test:80] [50]"})
 		b.is.NoErr(b.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"old.test:80"}}))
 		b.is.NoErr(b.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"old.test:80"}, Deployment: new(parachute.Deployment)}))
-		b.is.Equal(len(asked), 2)
-		b.is.NoErr(b.EndRollout(t.Context(), "web"))
+		b.is.Equal(asked[2:], []string{"4 [old.test:80] [50]", "5 [old.test:80] []"})
+		b.is.NoErr(b.Promote(t.Context(), "web"))
+		b.is.Equal(asked[4:], []string{"6 [old.test:80] []"})
+		b.is.NoErr(b.deploy("web", "new.test:80"))
 
 		answer = refusal
 		d := trying(50)
 		d.Targets = []string{"old.test:80"}
 		b.is.True(errors.Is(b.Deploy(t.Context(), d), refusal))
 		b.is.True(b.Services()[0].Rollout == nil) // nobody has tried it
+	})
+}
+
+func TestRolloutOrPromotionThatIsNotAgreedToChangesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		refusal := errors.New("it cannot be reached from here")
+		var answer error
+		var asked []parachute.Deployment
+		h := newHouse(t, parachute.Options{Agree: func(_ context.Context, d parachute.Deployment, _ uint64) error {
+			asked = append(asked, d)
+			return answer
+		}})
+		h.app("one", "one.test:80")
+		h.app("two", "two.test:80")
+		is.NoErr(h.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"one.test:80"}, Force: true}))
+		answer = refusal
+		all := parachute.Rollout{Targets: []string{"two.test:80"}, Release: "v2", Split: parachute.Split{Percent: 100}, Timeouts: parachute.Timeouts{Deploy: 7 * time.Second}}
+		is.True(errors.Is(h.Rollout(t.Context(), "web", all), refusal))
+		is.True(h.Services()[0].Rollout == nil)
+		is.Equal(h.get("any.test"), "200 one")
+		given := asked[1]
+		is.Equal(given.Service, "web")
+		is.Equal(given.Targets, []string{"two.test:80"})
+		is.Equal(given.Release, "v2")
+		is.Equal(given.Timeouts.Deploy, 7*time.Second)
+		is.Equal(given.HealthCheck.Path, "/up") // it is complete
+		is.True(!given.Force)                   // which was said of what serves
+
+		answer = nil
+		is.NoErr(h.Rollout(t.Context(), "web", all))
+		answer = refusal
+		is.True(errors.Is(h.Promote(t.Context(), "web"), refusal))
+		is.Equal(h.Services()[0].Deployment.Targets, []string{"one.test:80"})
+		is.Equal(h.get("any.test"), "200 two") // the rollout stays
+		answer = nil
+		is.NoErr(h.Promote(t.Context(), "web"))
+		is.Equal(asked[4].Targets, []string{"two.test:80"})
+		is.True(h.Services()[0].Rollout == nil)
+	})
+}
+
+func TestChangeIsProposedWhenItsTargetsBeginToBeProbed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var proposed []string
+		var last context.Context
+		var agreed uint64
+		h := newHouse(t, parachute.Options{
+			Propose: func(ctx context.Context, d parachute.Deployment, generation uint64, rollout bool) {
+				proposed, last = append(proposed, fmt.Sprint(d.Service, generation, d.Targets, rollout)), ctx
+			},
+			Agree: func(_ context.Context, _ parachute.Deployment, generation uint64) error {
+				agreed = generation
+				if last.Err() != nil {
+					return errors.New("the proposal has ended before")
+				}
+				return nil
+			},
+		})
+		one := h.app("one", "one.test:80")
+		h.app("two", "two.test:80")
+		one.SetHealth(503)
+		ended := make(chan error, 1)
+		go func() { ended <- h.deploy("web", "one.test:80") }()
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		is.Equal(proposed, []string{"web1 [one.test:80] false"}) // it is not healthy yet
+		is.Equal(agreed, uint64(0))
+		one.SetHealth(200)
+		is.NoErr(<-ended)
+		is.Equal(agreed, uint64(1))
+		is.True(last.Err() != nil)
+
+		is.NoErr(h.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"two.test:80"}}))
+		is.NoErr(h.Promote(t.Context(), "web"))
+		is.Equal(proposed[1:], []string{"web2 [two.test:80] true", "web3 [two.test:80] false"})
+		one.SetHealth(503)
+		d := parachute.Deployment{Service: "web", Targets: []string{"one.test:80"}, Timeouts: parachute.Timeouts{Deploy: time.Second}}
+		is.True(errors.Is(h.Deploy(t.Context(), d), parachute.ErrUnhealthy))
+		is.Equal(len(proposed), 4)
+		is.True(last.Err() != nil) // it has failed
 	})
 }

@@ -186,6 +186,7 @@ func awaitHealthy(ctx context.Context, m *monitor, all []*target, d *Deployment)
 // serves, all within Timeouts.Deploy.
 func (p *Proxy) await(ctx context.Context, v *version, m *monitor) error {
 	d := &v.status.Deployment
+	p.options.Propose(ctx, deep.Copy(*d), v.status.Generation, false)
 	if !d.Force {
 		if err := awaitHealthy(ctx, m, v.Targets(), d); err != nil {
 			return err
@@ -194,18 +195,23 @@ func (p *Proxy) await(ctx context.Context, v *version, m *monitor) error {
 	if err := interrupted.Within(ctx, m.Began(), d.Timeouts.Deploy, v.awaitCertificates, ErrSuperseded, ErrClosed); err != nil {
 		return err
 	}
-	return p.agree(ctx, d, v.status.Generation, v.Targets(), m)
+	return p.agreeHealthy(ctx, d, v.status.Generation, v.Targets(), m)
 }
 
-// agree asks Options.Agree whether d, all of whose targets are healthy, may serve.
-func (p *Proxy) agree(ctx context.Context, d *Deployment, generation uint64, all []*target, m *monitor) error {
+// agree asks Options.Agree whether d may serve, until Timeouts.Deploy has passed since began.
+func (p *Proxy) agree(ctx context.Context, d *Deployment, generation uint64, began time.Time) error {
 	if p.options.Agree == nil {
 		return nil
 	}
-	err := interrupted.Within(ctx, m.Began(), d.Timeouts.Deploy, func(ctx context.Context) error {
+	return interrupted.Within(ctx, began, d.Timeouts.Deploy, func(ctx context.Context) error {
 		return p.options.Agree(ctx, deep.Copy(*d), generation)
 	}, ErrSuperseded, ErrClosed)
-	if err == nil && !d.Force && !targets.AllHealthy(all) { // by now
+}
+
+// agreeHealthy is agree for d, all of whose targets are healthy, and have to be then.
+func (p *Proxy) agreeHealthy(ctx context.Context, d *Deployment, generation uint64, all []*target, m *monitor) error {
+	err := p.agree(ctx, d, generation, m.Began())
+	if err == nil && p.options.Agree != nil && !d.Force && !targets.AllHealthy(all) { // by now
 		return awaitHealthy(ctx, m, all, d)
 	}
 	return err

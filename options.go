@@ -76,9 +76,15 @@ type Options struct {
 	// An error ends the deploy with it, and nothing is changed. It is given what is to
 	// serve, complete as Services returns it. ctx ends with the deploy, and with its
 	// Timeouts.Deploy, and Agree has to return then. The targets must be healthy
-	// when it returns, too. It is asked before the first step of a Canary, and not
-	// about any other rollout.
+	// when it returns, too. It is asked about every Rollout as well, which is what serves
+	// with other targets, and by Promote; about a Canary before its first step alone.
 	Agree func(ctx context.Context, d Deployment, generation uint64) error
+
+	// Propose, if not nil, is told what Agree will be asked about as soon as its targets
+	// are probed, so that others can probe them at the same time; and whether that is a
+	// rollout, beside which another deploy may go on. It must not block. ctx ends when the
+	// deploy has switched, or has ended.
+	Propose func(ctx context.Context, d Deployment, generation uint64, rollout bool)
 
 	// Dial opens every connection that the Proxy makes: to targets, for
 	// requests and health checks alike, to where a TLS.AskURL leads, to the
@@ -622,6 +628,9 @@ func (e *TakenBackError) Format(s fmt.State, verb rune) {
 
 // normalize returns o with the defaults where nothing was asked for.
 func (o Options) normalize() Options {
+	if o.Propose == nil {
+		o.Propose = func(context.Context, Deployment, uint64, bool) {}
+	}
 	o.UserAgent = cmp.Or(o.UserAgent, agent.Name("parachute", "github.com/shahnk19/parachute"))
 	o.MaxHeld = cmp.Or(o.MaxHeld, 1000)
 	o.KeepHistory = max(cmp.Or(o.KeepHistory, 10), 1)

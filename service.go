@@ -537,9 +537,9 @@ func (p *Proxy) replaceRollout(ctx context.Context, res *reserved, r Rollout, s 
 	second, m := p.newGroup(res.Name, res.Number, s, true)
 	all := second.Targets()
 	targets.StartProbes(all)
-	err = awaitHealthy(ctx, m, all, &s.Deployment)
-	if err == nil && r.Deployment != nil && len(r.Deployment.Canary.Steps) > 0 { // it is a deploy
-		err = p.agree(ctx, r.Deployment, res.Number, all, m)
+	p.options.Propose(ctx, deep.Copy(s.Deployment), res.Number, len(s.Canary.Steps) == 0 || r.Deployment == nil)
+	if err = awaitHealthy(ctx, m, all, &s.Deployment); err == nil {
+		err = p.agreeHealthy(ctx, &s.Deployment, res.Number, all, m)
 	}
 	if err == nil {
 		previous, next, err = p.update(ctx, res, res.Name, EventSwitched, func(v *version) (*version, error) {
@@ -580,9 +580,6 @@ func (p *Proxy) amendSplit(ctx context.Context, service string, change func(*Spl
 	})
 	return err
 }
-
-// errNoRollout is why there is nothing to be split.
-var errNoRollout = faultf(ErrInvalid, "the service has no rollout: deploy one first")
 
 func (p *Proxy) endRollout(ctx context.Context, service string) error {
 	res, ctx, err := p.router.changes.Reserve(ctx, service, partRollout, wants{})
@@ -642,7 +639,14 @@ func (p *Proxy) promote(ctx context.Context, service string, base *version, was 
 		m.started.Main = *now.Rollout // with the gates that it has by now
 		return replacing(now.withoutRollout())
 	}
-	if err := p.router.routes.PublishAll(ctx, &m.publication); err != nil {
+	if was == 0 { // what has tried itself as a canary was asked about before
+		p.options.Propose(ctx, deep.Copy(s.Deployment), res.Number, false)
+		err = p.agree(ctx, &s.Deployment, res.Number, time.Now())
+	}
+	if err == nil {
+		err = p.router.routes.PublishAll(ctx, &m.publication)
+	}
+	if err != nil {
 		m.started.certificates.Release()
 		return err
 	}

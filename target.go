@@ -399,11 +399,14 @@ func (r Rollout) parse(d *Deployment, secured targetTLS) (*spec, error) {
 	}
 	s := &spec{Deployment: *d, targetTLS: secured, split: who}
 	s.Targets, s.ReadTargets = slices.Clone(r.Targets), slices.Clone(r.ReadTargets)
-	s.Release, s.By = r.Release, r.By
+	s.Release, s.By, s.Force = r.Release, r.By, false // which was said of what serves
 	s.Timeouts = r.Timeouts.over(d.Timeouts)
 	s.targets, err = s.parseTargets()
 	return s, err
 }
+
+// errNoRollout is why there is nothing to be split.
+var errNoRollout = faultf(ErrInvalid, "the service has no rollout: deploy one first")
 
 // parseRollout returns what r is as a rollout of v. It wants what its own Deployment
 // does.

@@ -9,22 +9,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/shahnk19/parachute"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/kv"
 )
-
-// A ballot is the vote over a deploy that this Member coordinates.
-type ballot struct {
-	service    string
-	id         string
-	proposed   int64 // the revision of its proposal
-	generation uint64
-	deployment parachute.Deployment
-	agreed     time.Time // when all had voted for it
-	electorate
-}
 
 // An electorate is who a change waits for: the members as of a revision, and those that
 // were lost since it was proposed.
@@ -65,86 +53,78 @@ func (e *electorate) update(now electorate) {
 // Agree is the Agree of the Proxy's Options: it returns nil when every member of the fleet
 // has said that it finds the targets of d healthy.
 func (m *Member) Agree(ctx context.Context, d parachute.Deployment, generation uint64) error {
-	s, err := m.await(ctx)
+	b, err := m.ballotOf(ctx, d, generation)
 	if err != nil {
 		return err
-	}
-	b := &ballot{service: d.Service, id: m.newID(s), generation: generation, deployment: d}
-	pairs, revision, err := m.store.Read(ctx, membersBelow)
-	if err != nil {
-		return fmt.Errorf("it cannot be proposed: %w", err)
-	}
-	b.electorate = electors(byName(pairs, membersBelow), revision)
-	var ok bool
-	b.proposed, ok, err = m.store.Commit(ctx, []kv.Condition{kv.Held(membersBelow+m.Name, s.lease)}, []kv.Write{
-		kv.Put(proposalsBelow+b.service, encode(proposal{b.id, m.Name, hurried(ctx, d)}), s.lease),
-	})
-	switch {
-	case err != nil:
-		return fmt.Errorf("it cannot be proposed: %w", err)
-	case !ok:
-		return errNoMember
 	}
 	if err := m.count(ctx, b); err != nil {
 		_ = m.withdraw(ctx, b)
 		return err
 	}
-	b.agreed = time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.agreed[b.service] = b
+	m.agreed[b.key] = b
 	return nil
 }
 
-// hurried returns d with a time limit by which others have to have said what they saw before
-// ctx ends.
-func hurried(ctx context.Context, d parachute.Deployment) parachute.Deployment {
-	if end, has := ctx.Deadline(); has {
-		left := time.Until(end)
-		d.Timeouts.Deploy = max(left-margin-left/10, left/2, time.Millisecond)
-	}
-	return d
-}
-
-// withdraw has nobody probe for ballots any more. What does not come through goes with the
-// lease, as the proposals and votes do.
-func (m *Member) withdraw(ctx context.Context, ballots ...*ballot) error {
-	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), margin)
-	defer cancel()
-	var conditions []kv.Condition
-	var writes []kv.Write
-	for _, b := range ballots {
-		key := proposalsBelow + b.service
-		conditions = append(conditions, kv.Unchanged(key, b.proposed))
-		writes = append(writes, kv.Delete(key), kv.DeleteAll(votesBelow+b.id+"/"))
-	}
-	_, ok, err := m.store.Commit(limited, conditions, writes)
-	if err != nil || ok || len(ballots) == 1 {
-		return err
-	}
-	for _, b := range ballots { // one of them has been superseded
-		if err := m.withdraw(ctx, b); err != nil {
-			return err
+// ballotOf returns the ballot over d, which was proposed.
+func (m *Member) ballotOf(ctx context.Context, d parachute.Deployment, generation uint64) (*ballot, error) {
+	m.mu.Lock()
+	b := newBallot(d, generation, false)
+	for _, key := range []string{b.key, b.key + rolloutAfter} {
+		if other := m.ballots[key]; other != nil && other.generation == generation {
+			b = other
 		}
 	}
-	return nil
+	isNew := b != m.ballots[b.key]
+	m.mu.Unlock()
+	if !isNew {
+		select {
+		case <-b.tried:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("it cannot be proposed: %w", context.Cause(ctx))
+		}
+		if s, err := m.await(ctx); err != nil || b.err == nil && b.lease == s.lease {
+			return b, err
+		}
+		// It could not be proposed then, or has gone with the lease.
+	}
+	return b, m.putProposal(ctx, b)
 }
 
 // count returns nil when all members have voted for all of ballots, whose electorate are
 // these then.
 func (m *Member) count(ctx context.Context, ballots ...*ballot) error {
+	for {
+		err := m.countVotes(ctx, ballots...)
+		var late *overtaken
+		if !errors.As(err, &late) {
+			return err
+		}
+		if err := m.putProposal(ctx, late.ballot); err != nil {
+			return err
+		}
+	}
+}
+
+// An overtaken error is why the proposal of a ballot has to be made again: an older one of this
+// Member, which was given up while the store was told of it, has come behind it.
+type overtaken struct{ *ballot }
+
+func (*overtaken) Error() string { return "overtaken" }
+
+func (m *Member) countVotes(ctx context.Context, ballots ...*ballot) error {
 	votes, proposals := votesBelow, proposalsBelow
 	if len(ballots) == 1 {
-		votes, proposals = votesBelow+ballots[0].id+"/", proposalsBelow+ballots[0].service
+		votes, proposals = votesBelow+ballots[0].id+"/", ballots[0].key
 	}
 	var silent []string
 	err := m.observe(ctx, []string{votes, membersBelow, proposals}, func(v *view) (bool, error) {
 		silent = nil
 		now := electors(v.below(membersBelow), v.revisions[membersBelow])
 		for _, b := range ballots {
-			key := proposalsBelow + b.service
-			if v.pairs[key].Modified != b.proposed {
-				return false, m.superseded(v.pairs[key])
+			if p := v.pairs[b.key]; p.Modified != b.proposed {
+				return false, m.superseded(b, p)
 			}
 			b.update(now)
 			missing, err := m.votesOf(b, v)
@@ -188,13 +168,19 @@ func (m *Member) votesOf(b *ballot, v *view) (silent []string, err error) {
 	return silent, nil
 }
 
-// superseded returns that another proposal has taken the place of one, or that it is gone.
-func (m *Member) superseded(p kv.Pair) error {
+// superseded returns that p, another proposal, has taken the place of b, or that it is gone.
+func (m *Member) superseded(b *ballot, p kv.Pair) error {
 	var by proposal
-	if json.Unmarshal(p.Value, &by) == nil && by.By != "" {
-		return &superseded{fmt.Sprintf("superseded by a deploy of the service through %s, which was asked for later", by.By)}
+	if json.Unmarshal(p.Value, &by) != nil || by.By == "" {
+		return &superseded{"the proposal of it is gone"}
 	}
-	return &superseded{"the proposal of it is gone"}
+	m.mu.Lock()
+	isNewest := m.ballots[b.key] == b
+	m.mu.Unlock()
+	if by.By == m.Name && isNewest && by.ID != b.id {
+		return &overtaken{b}
+	}
+	return &superseded{fmt.Sprintf("superseded by a deploy of the service through %s, which was asked for later", by.By)}
 }
 
 // A superseded error tells that another proxy has changed the service.

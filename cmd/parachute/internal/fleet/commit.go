@@ -56,24 +56,19 @@ func (m *Member) Commit(d parachute.Delta) error {
 	m.turn <- struct{}{}
 	defer func() { <-m.turn }()
 	c, err := m.newChange(d)
-	if err != nil {
-		return err
-	}
-	if len(c.records) == 0 { // something was only counted, or fails here alone
+	if err == nil && len(c.records) == 0 { // something was only counted, or fails here alone
 		m.saver.keep(m.judgedHere(d))
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*m.LeaseTime)
 	defer cancel()
 	defer m.cancelWhenGivenUp(cancel)()
-	s, err := m.await(ctx)
-	if err != nil {
-		return err
+	var revision int64
+	if err == nil {
+		revision, err = m.decide(ctx, c)
 	}
-	c.id = m.newID(s)
-	revision, err := m.decide(ctx, s, c)
 	if errors.Is(ctx.Err(), context.Canceled) && !errors.Is(err, parachute.ErrUndecided) && err != nil {
-		return parachute.ErrClosed
+		err = parachute.ErrClosed
 	}
 	if err != nil {
 		m.spend(c.ballots)
@@ -101,7 +96,6 @@ func (m *Member) hasMade(c *change, revision int64) {
 			r.modified = revision
 			m.records[name] = r
 		}
-		delete(m.agreed, name)
 	}
 	if c.isBatch {
 		m.spent = append(m.spent, c.ballots...)
@@ -114,8 +108,8 @@ func (m *Member) spend(ballots []*ballot) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, b := range ballots {
-		if m.agreed[b.service] == b {
-			delete(m.agreed, b.service)
+		if m.agreed[b.key] == b {
+			delete(m.agreed, b.key)
 		}
 		m.spent = append(m.spent, b)
 	}
@@ -177,7 +171,8 @@ func (m *Member) judgedHere(d parachute.Delta) parachute.Delta {
 
 // newChange returns what of d is of the fleet. What nobody can read is replaced by a deploy
 // alone: this Proxy may have missed what was there before, and anything else would have all
-// of them go back to what it has.
+// of them go back to what it has. The ballots of the change are the caller's, also with an
+// error.
 func (m *Member) newChange(d parachute.Delta) (*change, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -196,14 +191,18 @@ func (m *Member) newChange(d parachute.Delta) (*change, error) {
 		case r.modified == m.applied[s.Service] && before != nil && isSame(*before, s):
 			continue
 		case r.broken != nil && before != nil && before.Generation == s.Generation:
-			return nil, fmt.Errorf("what the store has of %s cannot be read: deploy it anew: %w", s.Service, r.broken)
+			return c, fmt.Errorf("what the store has of %s cannot be read: deploy it anew: %w", s.Service, r.broken)
 		}
 		c.records[s.Service] = stripped(s)
 		if before == nil || wants(&before.Deployment) != wants(&s.Deployment) {
 			c.claims = m.seen
 		}
-		if b := m.agreed[s.Service]; b != nil && b.isOf(&s, before) {
-			c.ballots = append(c.ballots, b)
+		for _, key := range []string{proposalsBelow + s.Service, proposalsBelow + s.Service + rolloutAfter} {
+			if b := m.agreed[key]; b != nil && b.isOf(&s, before) {
+				b.isCommitting = true
+				delete(m.agreed, key)
+				c.ballots = append(c.ballots, b)
+			}
 		}
 	}
 	return c, nil
@@ -216,19 +215,24 @@ func wants(d *parachute.Deployment) string {
 
 // isOf reports whether b was over what makes a service s, which was before until now.
 func (b *ballot) isOf(s, before *parachute.Status) bool {
-	d := &s.Deployment
-	if before != nil && before.Generation == s.Generation {
-		if s.Rollout == nil || s.Rollout.Deployment == nil {
-			return false
-		}
-		d = s.Rollout.Deployment // of a canary
+	if before == nil || before.Generation != s.Generation {
+		return !b.isRollout && slices.Equal(encode(s.Deployment), encode(b.deployment))
 	}
-	return slices.Equal(encode(d), encode(b.deployment))
+	r := s.Rollout
+	if r == nil || b.isRollout == (r.Deployment != nil && len(r.Deployment.Canary.Steps) > 0) { // a canary is a deploy
+		return false
+	}
+	return slices.Equal(r.Targets, b.deployment.Targets) && slices.Equal(r.ReadTargets, b.deployment.ReadTargets)
 }
 
 // decide has the store make c, and returns the revision in which it has. After an error it
 // is not made, unless that is parachute.ErrUndecided.
-func (m *Member) decide(ctx context.Context, s *session, c *change) (int64, error) {
+func (m *Member) decide(ctx context.Context, c *change) (int64, error) {
+	s, err := m.await(ctx)
+	if err != nil {
+		return 0, err
+	}
+	c.id = m.newID(s)
 	if err := m.gather(ctx, c); err != nil {
 		return 0, err
 	}
@@ -314,8 +318,8 @@ func (m *Member) transaction(s *session, c *change) ([]kv.Condition, []kv.Write)
 		writes = append(writes, kv.Put(batchKey, encode(batch{ID: c.id, By: m.Name, Services: len(c.records)}), 0))
 	} else {
 		for _, b := range c.ballots {
-			conditions = append(conditions, kv.Unchanged(proposalsBelow+b.service, b.proposed))
-			writes = append(writes, kv.Delete(proposalsBelow+b.service), kv.DeleteAll(votesBelow+b.id+"/"))
+			conditions = append(conditions, kv.Unchanged(b.key, b.proposed))
+			writes = append(writes, kv.Delete(b.key), kv.DeleteAll(votesBelow+b.id+"/"))
 		}
 		for name := range c.records {
 			conditions = append(conditions, kv.Unchanged(servicesBelow+name, m.applied[name]))

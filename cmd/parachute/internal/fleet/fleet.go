@@ -14,6 +14,7 @@
 //	reports/NAME      how far it has come; likewise
 //	services/NAME     the record of a service
 //	proposals/NAME    a deploy of the service that is being probed; with the coordinator's lease
+//	proposals/NAME/rollout  a rollout of it; likewise
 //	votes/ID/NAME     what a member says of a proposal; with its lease
 //	members/NAME/left which member of the name has ended with nothing left
 //	known/NAME        who a member is or was, until it leaves with nothing left, or is forgotten
@@ -124,6 +125,7 @@ type Member struct {
 	saver *saver
 
 	drains sync.WaitGroup // of what was mirrored
+	voting sync.WaitGroup // over what was proposed here
 
 	// turn has room for one: the Proxy is in it while it commits to the store, and so is who
 	// decides what has to be mirrored, for what was committed here has not.
@@ -135,7 +137,8 @@ type Member struct {
 	ledger                       // what the store says
 	applied   map[string]int64   // by service, the revision of the record that the Proxy is
 	seen      int64              // the revision of the store up to which all records are applied
-	agreed    map[string]*ballot // by service, what its next commit may be about
+	ballots   map[string]*ballot // by key, the latest that was proposed
+	agreed    map[string]*ballot // likewise, what the next commit may be about
 	committed map[string]*commit // by service, the last one made here
 	spent     []*ballot          // of no use any more, while their proposals are still there
 	hasLost   bool               // a member, since somebody has looked for what that has left behind
@@ -233,7 +236,7 @@ func New(store kv.Store, c Config) *Member {
 	m := &Member{
 		Config: c, store: store,
 		ledger: newLedger(nil), applied: make(map[string]int64),
-		agreed: make(map[string]*ballot), committed: make(map[string]*commit),
+		ballots: make(map[string]*ballot), agreed: make(map[string]*ballot), committed: make(map[string]*commit),
 		draining: make(map[string][]int64), turn: make(chan struct{}, 1), news: make(chan struct{}, 1),
 		tried: make(chan struct{}), asking: make(chan struct{}, 1), givenUp: make(chan struct{}),
 		unfinished: make(chan struct{}, 1),

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/shahnk19/parachute"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/kv"
 )
 
@@ -34,7 +33,6 @@ func (m *Member) finishAll(ctx context.Context) error {
 // finish does once what finishAll does. Without anything to be done, it asks the store
 // nothing.
 func (m *Member) finish(ctx context.Context) error {
-	m.spendForgotten()
 	m.mu.Lock()
 	spent, hasLost, made, owners := slices.Clone(m.spent), m.hasLost, m.ledger.made, make(map[string]string)
 	for id, records := range m.aside {
@@ -139,32 +137,6 @@ func (m *Member) clearVotes(ctx context.Context, members map[string]kv.Pair) err
 	defer m.mu.Unlock()
 	m.hasLost = false
 	return nil
-}
-
-// spendForgotten spends the ballots of changes that have come to their end without being
-// committed, such as those of an apply in which another service could not be.
-func (m *Member) spendForgotten() {
-	old := make(map[string]*ballot)
-	m.mu.Lock()
-	for name, b := range m.agreed {
-		if time.Since(b.agreed) > m.LeaseTime {
-			old[name] = b
-		}
-	}
-	m.mu.Unlock()
-	if len(old) == 0 {
-		return
-	}
-	var forgotten []*ballot
-	for _, s := range m.proxy.Services() { // of one that is not there yet, nobody knows
-		b := old[s.Service]
-		if b != nil && !slices.ContainsFunc(s.Live.Changes, func(c parachute.Change) bool { return c.Generation == b.generation }) {
-			forgotten = append(forgotten, b)
-		}
-	}
-	if len(forgotten) > 0 {
-		m.spend(forgotten)
-	}
 }
 
 // forget takes out the proposals of ballots that are spent.

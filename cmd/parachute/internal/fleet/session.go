@@ -99,6 +99,7 @@ func (m *Member) Run(ctx context.Context, p Proxy) {
 	saving.Go(func() { m.saver.run(ctx) })
 	defer saving.Wait()
 	defer m.drains.Wait()
+	defer m.voting.Wait()
 	told := ""
 	for ctx.Err() == nil {
 		err := m.runSession(ctx)

@@ -95,7 +95,7 @@ func (n *node) start() {
 	})
 	proxy := parachute.New(parachute.Options{
 		Dial: n.dial, Notify: n.note,
-		Agree: member.Agree, CommitDelta: member.Commit,
+		Propose: member.Propose, Agree: member.Agree, CommitDelta: member.Commit,
 	})
 	ctx, stop := context.WithCancelCause(context.Background())
 	ended := make(chan struct{})

@@ -34,6 +34,7 @@ func (s *server) newMembership(c Config, p parts, o *parachute.Options) *members
 		Tell: func(ctx context.Context, what []byte) ([]byte, error) { return s.control.Answer(ctx, s.proxy, what) },
 	})
 	s.commits.save = m.Commit
+	o.Propose = m.Propose
 	agree := o.Agree
 	o.Agree = func(ctx context.Context, d parachute.Deployment, generation uint64) error {
 		if err := m.Agree(ctx, d, generation); err != nil {
