@@ -18,6 +18,8 @@ const timeout = 2 * time.Second
 type Client struct {
 	memory *Memory
 
+	asking sync.Mutex // held while fault is called
+
 	mu     sync.Mutex // guards what follows
 	cut    bool
 	mended chan struct{} // closed, and replaced, when cut ends
@@ -90,8 +92,8 @@ func (c *Client) awaitThaw() {
 	}
 }
 
-// Fail has each call ask which Fault it has. fault may be called by several goroutines at
-// the same time. nil ends the faults.
+// Fail has each call ask which Fault it has, one call after the other. fault must not call the
+// Client. nil ends the faults.
 func (c *Client) Fail(fault func(Call) Fault) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -146,6 +148,8 @@ func (c *Client) faultOf(call Call) Fault {
 	if fault == nil {
 		return Fault{}
 	}
+	c.asking.Lock()
+	defer c.asking.Unlock()
 	return fault(call)
 }
 
