@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shahnk19/parachute/internal/bake"
 	"github.com/shahnk19/parachute/internal/deep"
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/history"
@@ -757,6 +758,57 @@ func (p *Proxy) mirror(services []string, next func(service string, current *Sta
 		}
 		retired.Wait()
 	}, failed
+}
+
+// Counts are numbers of requests, of how many of them failed, and of how long they took. They
+// go through JSON.
+type Counts = bake.Counts
+
+// A Counted is what a Proxy has counted of one service, as a Bake or a Canary of it is judged.
+type Counted struct {
+	Recent Counts `json:"recent"` // of the version that serves, in the last ten minutes
+
+	// Main and Rollout are of the version that serves, and of that which a rollout has
+	// brought, since they serve. From the first call of Proxy.Counted on, which adds the
+	// ten minutes before it, that is so only if there is another one every ten minutes.
+	Main    Counts `json:"main"`
+	Rollout Counts `json:"rollout"`
+}
+
+// Counted returns what the Proxy itself has counted of a service: nothing if it is not there.
+// It is for a Proxy that mirrors what is judged by another one; see CountedElsewhere.
+func (p *Proxy) Counted(service string) (c Counted) {
+	at := time.Since(p.began)
+	v := p.router.routes.Load().Services()[service]
+	if v == nil {
+		return c
+	}
+	if v.Main.Tally != nil {
+		c.Recent, c.Main = v.Main.Tally.Own(at)
+	}
+	if v.Rollout != nil {
+		_, c.Rollout = v.Rollout.Tally.Own(at)
+	}
+	return c
+}
+
+// CountedElsewhere has a service be judged by what other Proxies have counted, too: Main and
+// Rollout are what they have since the last call, and Recent, unless it is empty, takes the
+// place of all that this Proxy was told before of the version that serves. So Recent is told
+// before the switch, in Options.Agree, and the rest while a Bake or a Canary goes on.
+func (p *Proxy) CountedElsewhere(service string, c Counted) {
+	at := time.Since(p.began)
+	v := p.router.routes.Load().Services()[service]
+	if v == nil || v.Main.Tally == nil {
+		return
+	}
+	if c.Recent.Requests > 0 {
+		v.Main.Tally.Replace(at, c.Recent)
+	}
+	v.Main.Tally.Add(at, c.Main)
+	if v.Rollout != nil {
+		v.Rollout.Tally.Add(at, c.Rollout)
+	}
 }
 
 // mirrored returns what services are from now on, without those that are no more, as next

@@ -26,8 +26,10 @@ const (
 // until the first request. Its methods may be called from any goroutine; at is the time
 // since a moment of the caller's choice.
 type Tally struct {
-	kept   atomic.Pointer[[slices]slice]
-	routes atomic.Pointer[routes] // nil: nobody wants to know of them
+	kept      atomic.Pointer[[slices]slice] // of requests here
+	elsewhere atomic.Pointer[[slices]slice] // of what others have counted; nil: nobody has
+	routes    atomic.Pointer[routes]        // nil: nobody wants to know of them
+	sum       atomic.Pointer[sum]           // nil: Sum was not called
 }
 
 type slice struct {
@@ -45,20 +47,22 @@ func (t *Tally) Observe(at, took time.Duration, failed bool) {
 	}
 	n := uint64(max(at, 0) / width)
 	s := &kept[n%uint64(slices)]
-	s.took[scale.Bucket(took)].Add(n)
+	s.took[scale.Bucket(took)].Add(n, 1)
 	if failed {
-		s.failed.Add(n)
+		s.failed.Add(n, 1)
 	}
 }
 
-// Counts are numbers of requests.
-type Counts struct {
-	Requests, Failed uint64
-	took             [buckets]uint64
+// slice returns what was counted in a slice, here and, if elsewhere is true, elsewhere.
+func (t *Tally) slice(n uint64, elsewhere bool) Counts {
+	c := countsIn(t.kept.Load(), n)
+	if elsewhere {
+		c.add(countsIn(t.elsewhere.Load(), n))
+	}
+	return c
 }
 
-func (t *Tally) slice(n uint64) (c Counts) {
-	kept := t.kept.Load()
+func countsIn(kept *[slices]slice, n uint64) (c Counts) {
 	if kept == nil {
 		return c
 	}
@@ -71,54 +75,24 @@ func (t *Tally) slice(n uint64) (c Counts) {
 	return c
 }
 
-// Window returns what has ended in the ten minutes before at.
-func (t *Tally) Window(at time.Duration) (c Counts) {
+// Window returns what has ended in the ten minutes before at, here and elsewhere.
+func (t *Tally) Window(at time.Duration) Counts { return t.window(at, true) }
+
+func (t *Tally) window(at time.Duration, elsewhere bool) (c Counts) {
 	newest := uint64(max(at, 0) / width)
-	for n := newest - min(newest, uint64(slices)-1); n <= newest; n++ {
-		c.add(t.slice(n))
+	for n := oldest(newest); n <= newest; n++ {
+		c.add(t.slice(n, elsewhere))
 	}
 	return c
 }
 
-func (c *Counts) add(o Counts) {
-	c.Requests, c.Failed = c.Requests+o.Requests, c.Failed+o.Failed
-	for i, n := range o.took {
-		c.took[i] += n
-	}
-}
-
-func (c *Counts) sub(o Counts) {
-	c.Requests, c.Failed = c.Requests-o.Requests, c.Failed-min(c.Failed, o.Failed)
-	for i, n := range o.took {
-		c.took[i] -= n
-	}
-}
-
-// P99 returns the time that 99 in a hundred requests did not exceed, within 20 %; 0 if
-// there were none.
-func (c *Counts) P99() time.Duration {
-	rank := (c.Requests*99 + 99) / 100
-	for i, n := range c.took {
-		if n >= rank && rank > 0 {
-			_, most := scale.Bounds(i)
-			return most
-		}
-		rank -= min(n, rank)
-	}
-	return 0
-}
-
-// above returns how many took longer than d for sure.
-func (c *Counts) above(d time.Duration) (n uint64) {
-	for i := scale.Bucket(d) + 1; i < buckets; i++ {
-		n += c.took[i]
-	}
-	return n
-}
+// oldest returns the first slice of the window that ends with newest.
+func oldest(newest uint64) uint64 { return newest - min(newest, uint64(slices)-1) }
 
 // A reader returns what was counted since it was asked last.
 type reader struct {
 	tally *Tally
+	own   bool // what others have counted is left out
 	slice uint64
 	seen  Counts // of slice
 }
@@ -127,7 +101,7 @@ type reader struct {
 // called at least once in ten minutes.
 func (r *reader) read(at time.Duration) (c Counts) {
 	for newest := uint64(max(at, 0) / width); ; r.slice, r.seen = r.slice+1, (Counts{}) {
-		now := r.tally.slice(r.slice)
+		now := r.tally.slice(r.slice, !r.own)
 		fresh := now
 		fresh.sub(r.seen)
 		c.add(fresh)

@@ -53,9 +53,9 @@ func (h *Histogram) Observe(at, took time.Duration, failed bool) {
 	}
 	n := uint64(at / width)
 	s := &kept.slices[n%slices]
-	s.took[scale.Bucket(took)].Add(n)
+	s.took[scale.Bucket(took)].Add(n, 1)
 	if failed {
-		s.failed.Add(n)
+		s.failed.Add(n, 1)
 	}
 }
 

@@ -55,18 +55,17 @@ func (s Scale) Bounds(bucket int) (low, high time.Duration) {
 // methods may be called from any goroutine.
 type Counter struct{ v atomic.Uint64 }
 
-// Add counts one more in a slice. What comes after a later slice has begun is not
-// counted.
-func (c *Counter) Add(slice uint64) {
+// Add counts n more in a slice. What comes after a later slice has begun is not counted.
+func (c *Counter) Add(slice, n uint64) {
 	for {
 		v := c.v.Load()
 		switch {
 		case v>>32 == slice:
-			c.v.Add(1)
+			c.v.Add(n)
 			return
 		case v>>32 > slice:
 			return // who adds has slept for long
-		case c.v.CompareAndSwap(v, slice<<32|1):
+		case c.v.CompareAndSwap(v, slice<<32|n):
 			return
 		}
 	}

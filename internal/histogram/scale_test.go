@@ -52,13 +52,13 @@ func TestCounterCountsWithinTheNewestSlice(t *testing.T) {
 	is := is.New(t)
 	var c histogram.Counter
 	is.Equal(c.In(0), uint64(0))
-	c.Add(7)
-	c.Add(7)
+	c.Add(7, 1)
+	c.Add(7, 1)
 	is.Equal(c.In(7), uint64(2))
 	is.Equal(c.In(6), uint64(0))
-	c.Add(6) // too late
+	c.Add(6, 1) // too late
 	is.Equal(c.In(7), uint64(2))
-	c.Add(8)
+	c.Add(8, 1)
 	is.Equal(c.In(8), uint64(1))
 	is.Equal(c.In(7), uint64(0))
 }

@@ -131,7 +131,7 @@ func TestFilesAreNoLongerThanOneSubjectTakes(t *testing.T) {
 func mostLines(name string) int {
 	switch {
 	case name == "service.go":
-		return 950
+		return 1010
 	case path.Dir(name) == ".":
 		return 800
 	}

@@ -133,7 +133,13 @@ func (m *Member) countVotes(ctx context.Context, ballots ...*ballot) error {
 			}
 			silent = append(silent, missing...)
 		}
-		return len(silent) == 0, nil
+		if len(silent) > 0 {
+			return false, nil
+		}
+		for _, b := range ballots {
+			m.tellRecent(b, v)
+		}
+		return true, nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) && len(silent) > 0 {
 		within := ""

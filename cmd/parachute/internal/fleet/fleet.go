@@ -22,6 +22,7 @@
 //	                  known can be kept from being done later
 //	questions/ID      what a member wants to know of all; with a lease of its own
 //	answers/ID/NAME   what another says of itself; with the lease of the question
+//	counts/SERVICE\tNAME  what a member has counted of a service that another judges; with its lease
 //	claims            is written with each record that changes what the hosts of a service are
 //	services-next/ID/NAME  what a service is to be by a batch, written aside
 //	services-next     the batch that was made, until its records are those of the services
@@ -56,6 +57,7 @@ const (
 	turnsBelow     = "turns/"
 	questionsBelow = "questions/"
 	answersBelow   = "answers/"
+	countsBelow    = "counts/"
 	leftAfter      = "/left" // the name of a member
 
 	batchKey     = "services-next"
@@ -114,6 +116,8 @@ type Proxy interface {
 	Probe(ctx context.Context, d parachute.Deployment) error
 	Mirror(services []string, next func(service string, current *parachute.Status) *parachute.Status) (drain func(), err error)
 	Services() []parachute.Status
+	Counted(service string) parachute.Counted
+	CountedElsewhere(service string, c parachute.Counted)
 }
 
 // A Member is one proxy of a fleet. Make one with New; its Agree and Commit are the Agree
@@ -173,7 +177,11 @@ type record struct {
 	// JSON is a fraction of that.
 	Status json.RawMessage `json:"status,omitempty"`
 
-	isBaking bool  // so says Status
+	// So says Status.
+	generation uint64
+	isBaking   bool
+	isJudged   bool // it bakes, or visitors try a version
+
 	modified int64 // the revision of the store; 0: there is no record
 	broken   error // why it cannot be read
 }
@@ -187,8 +195,15 @@ func newRecord(id, by string, status *parachute.Status) record {
 
 func (r *record) setStatus(s *parachute.Status) {
 	if s != nil {
-		r.Status, r.isBaking = encode(s), s.Bake != nil
+		r.Status = encode(s)
+		r.note(s)
 	}
+}
+
+// note notes what is to be known of r.Status, which is s.
+func (r *record) note(s *parachute.Status) {
+	r.generation, r.isBaking = s.Generation, s.Bake != nil
+	r.isJudged = r.isBaking || s.Rollout != nil && s.Rollout.Deployment != nil && isJudged(s.Rollout.Deployment)
 }
 
 // status returns r.Status.
@@ -220,7 +235,8 @@ type proposal struct {
 
 // A vote is what a member says of a proposal.
 type vote struct {
-	Refused string `json:"refused,omitempty"` // why it cannot be; empty: the targets are healthy
+	Refused string            `json:"refused,omitempty"` // why it cannot be; empty: the targets are healthy
+	Recent  *parachute.Counts `json:"recent,omitempty"`  // of what serves there, if what is proposed is to be judged by it
 }
 
 // A farewell says which member of a name has left: the one that came in that revision.

@@ -354,6 +354,10 @@ func (m *Member) vote(ctx context.Context, s *session, p kv.Pair, asked proposal
 	if err != nil && !errors.Is(err, parachute.ErrClosed) { // it will not serve it
 		v.Refused = err.Error()
 	}
+	if isJudged(&asked.Deployment) {
+		recent := m.proxy.Counted(asked.Deployment.Service).Recent
+		v.Recent = &recent
+	}
 	m.insist(ctx, s, []kv.Condition{kv.Unchanged(p.Key, p.Modified)}, []kv.Write{
 		kv.Put(votesBelow+asked.ID+"/"+m.Name, encode(v), s.lease),
 	})

@@ -111,7 +111,8 @@ func decode(name string, p kv.Pair) record {
 	if err != nil {
 		return record{modified: p.Modified, broken: err}
 	}
-	r.modified, r.isBaking = p.Modified, s.Bake != nil
+	r.modified = p.Modified
+	r.note(&s)
 	switch {
 	case r.Status == nil && !r.Removed:
 		r.broken = errors.New("it says neither what the service is nor that it was removed")

@@ -180,6 +180,7 @@ func (m *Member) runSession(outer context.Context) error {
 		running.Go(func() { end(m.followQuestions(ctx, s)) })
 		running.Go(func() { end(m.finishAll(ctx)) })
 		running.Go(func() { end(m.keepReporting(ctx, s)) })
+		running.Go(func() { end(m.keepCounting(ctx, s)) })
 		m.Logger.Info("the proxy is a member of its fleet", "name", m.Name, "services", len(m.proxy.Services()))
 		<-ctx.Done()
 	}
