@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -157,6 +159,30 @@ func (p *proxy) switched(t *testing.T, service string, target *app) time.Time {
 		t.Fatalf("it still serves %s, and not %s", serves, target.address)
 	}
 	return all[0].Live.Since
+}
+
+func TestVersionThatFailsAtAnotherProxyIsTakenBackOnAll(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	_, proxies := startFleet(t, 3)
+	proxies[0].deploy(t, "web", newApp(t, "app-0"))
+	failing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/up" {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	}))
+	t.Cleanup(failing.Close)
+	crowd := newCrowdOf(t, 10*time.Millisecond, proxies[1]) // none of them comes to the one that judges
+	printed, code := proxies[0].command(t, "deploy", "web", "--target", failing.Listener.Addr().String(), "--bake", "5m")
+	crowd.leave()
+	is.Equal(code, 1)
+	is.True(strings.Contains(printed, "requests failed"))
+	is.True(crowd.failed.Load() > 0)
+	for _, p := range proxies {
+		answer, err := get(client(t, p.http, nil), "http://any.example.com/")
+		is.NoErr(err)
+		is.True(strings.HasPrefix(answer, "200 app-0 "))
+	}
 }
 
 func TestFleetOutlivesAProxyAndItsEtcd(t *testing.T) {
