@@ -24,16 +24,20 @@ func (t *Tally) Replace(at time.Duration, c Counts) {
 	t.elsewhere.Store(all)
 }
 
+// maxPut is the most that is added at once to what one Counter counts, which has 32 bits for
+// each slice: once a second is not too much.
+const maxPut = 1 << 26
+
 func put(into *[slices]slice, at time.Duration, c Counts) {
 	n := uint64(max(at, 0) / width)
 	s := &into[n%uint64(slices)]
 	for i, more := range c.took {
 		if more > 0 {
-			s.took[i].Add(n, more)
+			s.took[i].Add(n, min(more, maxPut))
 		}
 	}
 	if c.Failed > 0 {
-		s.failed.Add(n, c.Failed)
+		s.failed.Add(n, min(c.Failed, maxPut))
 	}
 }
 

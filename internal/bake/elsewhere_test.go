@@ -84,6 +84,20 @@ func TestCountsThatBeginAnewCountInFull(t *testing.T) {
 	is.Equal(earlier.Plus(now).Requests, uint64(103))
 }
 
+// As somebody may put it into a store that several proxies share.
+func TestMoreThanThereCanBeDoesNotSpillOver(t *testing.T) {
+	is := is.New(t)
+	var all bake.Counts
+	is.NoErr(json.Unmarshal([]byte(`{"failed":4294967295,"took":[4294967295]}`), &all))
+	var tally bake.Tally
+	for second := range 59 {
+		tally.Add(time.Minute+time.Duration(second)*time.Second, all)
+	}
+	f := bake.FiguresOf(tally.Window(time.Minute))
+	is.True(f.Requests > 1<<31 && f.Requests < 1<<32)
+	is.Equal(f.Requests, f.Errors)
+}
+
 func TestCountsGoThroughJSON(t *testing.T) {
 	is := is.New(t)
 	var tally bake.Tally
