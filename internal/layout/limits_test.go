@@ -42,7 +42,7 @@ func notUsedUp() map[string]string {
 		"what a certificate is":           "issuer.maxRenewBefore issuer.maxCommonName",
 		"the end of the proxy":            "accesslog.closeTimeout server.closeTimeout server.partingTimeout server.noticeTimeout",
 		"what decides about health":       "ejection.MaxRefusals healthcheck.Rise healthcheck.Fall healthcheck.Interval resolve.Fall",
-		"bits of a number":                "balance.weightMax",
+		"bits of a number":                "balance.weightMax bake.maxPut",
 		"a port, permissions":             "parachute.HTTPSPort control.Mode",
 		"what is remembered of deploys":   "parachute.KeepHistory",
 		"how much of an answer is told":   "healthcheck.maxShown",
