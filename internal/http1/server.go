@@ -222,6 +222,7 @@ func (s *Server) endLocked() {
 // Connections returns how many connections are open, and how many of them have a
 // request. Hijacked ones are not counted.
 func (s *Server) Connections() (open, busy int) {
+	s.init()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
