@@ -31,8 +31,10 @@ func parts(verb string) []string {
 		return []string{deployment, state, rollout, split}
 	case "pause", "stop", "resume":
 		return []string{state}
-	case "rollout", "promote", "end rollout":
+	case "rollout", "end rollout":
 		return []string{rollout}
+	case "promote":
+		return []string{deployment, rollout}
 	case "split":
 		return []string{split}
 	}

@@ -139,6 +139,13 @@ func TestChangeThatIsHandedOnTooLateIsSuperseded(t *testing.T) {
 	is.True(errors.Is(err, parachute.ErrSuperseded))
 	is.Equal(targetsOf(next), first)
 
+	// A promotion is about what is deployed, too.
+	_, err = old.client.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{second}}, nil)
+	is.NoErr(err)
+	_, err = old.client.Promote(t.Context(), "web", nil)
+	is.True(errors.Is(err, parachute.ErrSuperseded))
+	is.Equal(targetsOf(next), first)
+
 	// A pause is not about what is deployed.
 	_, err = old.client.Pause(t.Context(), "web", parachute.Pause{}, nil)
 	is.NoErr(err)

@@ -31,6 +31,9 @@ func countKey(service, member string) string { return countsBelow + service + "\
 // tellRecent tells the Proxy what the others have counted of what serves when b was put to the
 // vote. v has all votes.
 func (m *Member) tellRecent(b *ballot, v *view) {
+	if !isJudged(&b.deployment) {
+		return
+	}
 	var all parachute.Counts
 	for name := range b.members {
 		var said vote
@@ -38,9 +41,7 @@ func (m *Member) tellRecent(b *ballot, v *view) {
 			all = all.Plus(*said.Recent)
 		}
 	}
-	if isJudged(&b.deployment) {
-		m.proxy.CountedElsewhere(b.service, parachute.Counted{Recent: all})
-	}
+	m.proxy.CountedElsewhere(b.service, parachute.Counted{Recent: all})
 }
 
 // keepCounting has each service that bakes, or that visitors try a version of, be judged by
@@ -131,7 +132,12 @@ func (m *Member) tellCounts(ctx context.Context, s *session, services map[string
 	}
 	for chunk := range slices.Chunk(writes, mostCounts) {
 		if _, ok, err := m.store.Commit(ctx, []kv.Condition{kv.Held(membersBelow+m.Name, s.lease)}, chunk); err != nil || !ok {
-			return // it is told again
+			for key := range current { // it may be there, and is told again, or taken out
+				if _, is := told[key]; !is {
+					told[key] = count{}
+				}
+			}
+			return
 		}
 	}
 	clear(told)
