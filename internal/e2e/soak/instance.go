@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // An instance is a target at an address of its own: one process after the other.
@@ -34,7 +36,7 @@ type instance struct {
 // newInstance returns one that does not run yet. It is known to the proxy by host, or
 // by its address if that is empty.
 func newInstance(service, name, scheme, host string) (*instance, error) {
-	number, release, err := reservePort()
+	number, release, err := proxytest.ReservePort()
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // patience bounds what is bound to happen.
@@ -91,7 +92,7 @@ type logLine struct {
 func newProxy(binary, dir, data string, l *ledger) (*proxy, error) {
 	p := &proxy{binary: binary, data: data, socket: filepath.Join(dir, "s"), ledger: l}
 	for _, address := range []*string{&p.http, &p.https, &p.metrics} {
-		port, release, err := reservePort()
+		port, release, err := proxytest.ReservePort()
 		if err != nil {
 			p.close()
 			return nil, err
