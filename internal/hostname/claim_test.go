@@ -37,4 +37,8 @@ func TestWhatCannotBeClaimedIsLeftOut(t *testing.T) {
 	claims, _, _, err = hostname.ParseClaims([]string{"*"}, nil)
 	is.True(err != nil)
 	is.Equal(len(claims), 0) // not every host
+
+	claims, _, _, err = hostname.ParseClaims(nil, []string{"api"})
+	is.True(err != nil)
+	is.Equal(len(claims), 0) // not every path
 }

@@ -45,7 +45,7 @@ func (k *client) close() {
 }
 
 func (k *client) write(p []byte) (n int, err error) {
-	if k.held += int32(min(len(p), serverBuffer+1-int(k.held))); k.held > serverBuffer {
+	if k.held = int32(min(int(k.held)+len(p), serverBuffer+1)); k.held > serverBuffer {
 		k.arm()
 	}
 	n, err = k.w.Write(p)

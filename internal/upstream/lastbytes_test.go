@@ -6,6 +6,7 @@ import (
 	"net"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -29,6 +30,30 @@ func TestBodyIsCompleteWhereAnErrorComesWithItsLastBytes(t *testing.T) {
 			is.Equal(body, "ok")
 		})
 	}
+}
+
+// The last bytes of a request may still be on their way when its answer is complete. A
+// target that does not take them keeps the client waiting for a moment only, and costs
+// itself the connection.
+func TestLastBytesThatTheTargetDoesNotTakeAreNotWaitedForLong(t *testing.T) {
+	const size = 64<<10 + 1000 // a connection holds 64 KiB
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		g := newTarget(t, upstream.Options{}, func(conn net.Conn, _ int) {
+			proxytest.ReadHead(conn)
+			time.Sleep(time.Second) // in which all that there is room for is sent
+			io.WriteString(conn, ok)
+			time.Sleep(time.Hour)
+		})
+		start := time.Now()
+		body, err := readAll(g.send(request("POST", io.LimitReader(zeroReader{}, size), size)))
+		is.NoErr(err)
+		is.Equal(body, "ok")
+		is.Equal(time.Since(start), 1100*time.Millisecond)
+		_, err = g.get()
+		is.NoErr(err)
+		is.Equal(g.dials(), 2) // for the first connection has half a request in it
+	})
 }
 
 // An allAtOnce is a body whose last bytes come with an error.

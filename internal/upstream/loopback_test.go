@@ -318,6 +318,34 @@ func TestSpliceGoesOnForASlowClient(t *testing.T) {
 	is.True(bytes.Equal(w.got, big)) // body
 }
 
+// A vagueSplicer is a splicer that fails once.
+type vagueSplicer struct{ splicer }
+
+func (s *vagueSplicer) ReadFrom(r io.Reader) (int64, error) {
+	n, err := s.splicer.ReadFrom(r)
+	s.err = nil
+	return n, err
+}
+
+func TestSpliceThatDoesNotTellWhoseDeadlineHasPassedGoesOnWhileTheClientHasTime(t *testing.T) {
+	is := is.New(t)
+	const size = 600 << 10
+	pool := newSocketTarget(t, "tcp", "127.0.0.1:0", upstream.Options{WriteTimeout: time.Hour}, func(conn net.Conn, _ int) {
+		proxytest.ReadHead(conn)
+		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", size)
+		conn.Write(blob(size))
+	})
+	resp, err := pool.Exchange(request("GET", nil, 0), "/", field.View{}, nil)
+	is.NoErr(err)
+	defer resp.Body.Close()
+	var w vagueSplicer
+	w.err = &net.OpError{Op: "readfrom", Net: "tcp", Err: os.NewSyscallError("splice", os.ErrDeadlineExceeded)}
+	n, err := resp.Body.(io.WriterTo).WriteTo(&w)
+	is.NoErr(err)
+	is.Equal(n, int64(size))
+	is.True(len(w.pieces) > 1)
+}
+
 func TestSpliceGivesUpAStalledClient(t *testing.T) {
 	is := is.New(t)
 	pool := newSocketTarget(t, "tcp", "127.0.0.1:0", upstream.Options{WriteTimeout: time.Millisecond}, func(conn net.Conn, _ int) {

@@ -111,24 +111,27 @@ func TestIdleConnectionIsGivenUpBeforeTheTargetDoes(t *testing.T) {
 }
 
 func TestConnectionThatIsSweptLateIsNotUsed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		is := is.New(t)
-		g := newTarget(t, upstream.Options{}, func(conn net.Conn, n int) {
-			keep := []string{"30", "2", "2"}[n]
-			always("HTTP/1.1 200 OK\r\nKeep-Alive: timeout="+keep+"\r\nContent-Length: 2\r\n\r\nok")(conn, n)
+	const limit = time.Second // of the second connection
+	for _, idle := range []time.Duration{limit, limit * 3 / 2} {
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			g := newTarget(t, upstream.Options{}, func(conn net.Conn, n int) {
+				keep := []string{"30", "2", "2"}[n]
+				always("HTTP/1.1 200 OK\r\nKeep-Alive: timeout="+keep+"\r\nContent-Length: 2\r\n\r\nok")(conn, n)
+			})
+			first, err := g.send(request("GET", nil, 0))
+			is.NoErr(err)
+			second, err := g.send(request("GET", nil, 0))
+			is.NoErr(err)
+			readAll(first, nil)
+			readAll(second, nil)
+			time.Sleep(idle)
+			_, err = g.get()
+			is.NoErr(err)
+			is.Equal(g.conns(), 1) // the first, for the second has had its time
+			is.Equal(g.dials(), 2) // dials
 		})
-		first, err := g.send(request("GET", nil, 0))
-		is.NoErr(err)
-		second, err := g.send(request("GET", nil, 0))
-		is.NoErr(err)
-		readAll(first, nil)
-		readAll(second, nil)
-		time.Sleep(1500 * time.Millisecond)
-		_, err = g.get()
-		is.NoErr(err)
-		is.Equal(g.conns(), 1) // the first, for the second has had its time
-		is.Equal(g.dials(), 2) // dials
-	})
+	}
 }
 
 func TestWhatCannotBeRepeatedGetsAFreshConnection(t *testing.T) {

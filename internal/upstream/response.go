@@ -336,7 +336,8 @@ func takeLength(h http.Header) (int64, error) {
 			return int64(n), nil
 		}
 	}
-	length, times := int64(-1), 0
+	var length int64
+	times := 0
 	for _, value := range values {
 		for element := range strings.SplitSeq(value, ",") {
 			n, err := strconv.ParseUint(textproto.TrimString(element), 10, 63)

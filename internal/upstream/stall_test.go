@@ -189,6 +189,26 @@ func TestResponseTimeoutRunsWhileTheTargetTakesNothing(t *testing.T) {
 	}
 }
 
+func TestRequestThatATargetTookNothingOfGoesOutOnAnotherConnection(t *testing.T) {
+	const limit, size = 10 * time.Second, 64 << 10 // which is what a connection holds
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		g := newTarget(t, upstream.Options{ResponseTimeout: limit}, func(conn net.Conn, n int) {
+			proxytest.ReadHead(conn)
+			io.WriteString(conn, ok)
+			time.Sleep(time.Hour)
+		})
+		_, err := readAll(g.send(request("POST", io.LimitReader(zeroReader{}, size), size)))
+		is.NoErr(err)
+		start := time.Now()
+		body, err := g.get()
+		is.NoErr(err)
+		is.Equal(body, "ok")
+		is.Equal(g.dials(), 2) // the first connection was full of the upload
+		is.True(time.Since(start) >= limit)
+	})
+}
+
 func TestFullDuplexIsNotTimed(t *testing.T) {
 	const limit, size = time.Second, 1 << 20
 	for name, head := range map[string]string{
