@@ -324,28 +324,33 @@ func statusOf(t *target, at time.Duration) TargetStatus {
 // An onTrial is a change that can be taken back, until what it has replaced is let go.
 // Meanwhile the targets that are gone are probed.
 type onTrial struct {
-	trial.Trial[*target]
-	proxy    *Proxy
-	about    Event    // has what every event of the change has
-	previous *version // which is returned to
-	ofMain   bool     // the change is one of the service's first version, not of its rollout
-	isCanary bool     // the rollout is one of a Canary: there is none to return to
-
-	// evidence returns how a bake stands, with a note, and which routes fail most often;
-	// nil: the change does not bake, or has baked.
-	evidence func(note string) (*BakeReport, []bake.FailedRoute)
+	*trial.Change[*target, *version]
+	proxy *Proxy
+	about Event // has what every event of the change has
+	judge judge // of a bake, or of the step of a canary; nil: there is none
 
 	// What served, what serves in its place, and why, once the change is taken back.
 	failed, restored *version
 	why              *TakenBackError
 }
 
+// A judge is a [bake.Judge] or a [bake.Comparison].
+type judge interface {
+	trial.Judge
+	Figures() (now, before bake.Figures)
+	Worst(n int) []bake.FailedRoute
+}
+
 // newTrial returns the trial of a change that has brought targets in place of those that
 // are gone.
-func (p *Proxy) newTrial(about Event, previous *version, gone, brought []*target, ofMain bool) *onTrial {
-	t := &onTrial{proxy: p, about: about, previous: previous, ofMain: ofMain}
-	t.Trial = trial.Trial[*target]{Brought: brought, Gone: gone, IsJudged: t.isJudged, TakeBack: t.takeBack, Done: p.done}
-	targets.Silence(gone, true)
+func (p *Proxy) newTrial(kind trial.Kind, about Event, previous *version, gone, brought []*target) *onTrial {
+	t := &onTrial{proxy: p, about: about}
+	t.Change = trial.NewChange(kind, trial.Service[*version]{
+		Current:    func() *version { return p.router.routes.Load().Services()[about.Service] },
+		IsOpen:     p.router.changes.IsOpen,
+		IsChanging: t.isChanging,
+		Stop:       p.stopping,
+	}, previous, brought, gone, t.takeBack, p.done)
 	return t
 }
 
@@ -356,15 +361,16 @@ func (p *Proxy) retireOnTrial(about Event, previous, next *version, limits Timeo
 		return nil
 	}
 	gone, lanes := previous.leftBehind(next)
-	ofMain, brought, returnsTo := next.status.Generation == about.Generation, next.Main.Targets(), previous
-	if !ofMain {
-		brought = next.Rollout.Targets()
+	kind, brought, returnsTo := trial.OfMain, next.Main.Targets(), previous
+	if next.status.Generation != about.Generation {
+		kind, brought = trial.OfRollout, next.Rollout.Targets()
 	}
-	hasBaked := ofMain && previous.status.Generation == next.status.Generation && previous.fallback != nil
+	hasBaked := kind == trial.OfMain && previous.status.Generation == next.status.Generation && previous.fallback != nil
 	if hasBaked {
 		returnsTo = previous.fallback
 	}
-	t := p.newTrial(about, returnsTo, gone, brought, ofMain)
+	t := p.newTrial(kind, about, returnsTo, gone, brought)
+	targets.Silence(gone, true)
 	omitCloseFrames(lanes, previous, next)
 	var e Event
 	takenBack, failing := t.Watch(func(ending <-chan struct{}) bool {
@@ -377,7 +383,7 @@ func (p *Proxy) retireOnTrial(about Event, previous, next *version, limits Timeo
 		return t.why
 	}
 	letGo(gone, previous, next)
-	if e.Unhealthy = t.unhealthy(failing); len(e.Unhealthy) == 0 {
+	if e.Unhealthy = targets.Addresses(t.Unhealthy(failing)); len(e.Unhealthy) == 0 {
 		e.Unused = targets.Unused(gone)
 	}
 	p.emit(e)
@@ -402,36 +408,6 @@ func (p *Proxy) retireDeployed(m *member) error {
 	return err
 }
 
-// isOf reports whether what is on trial is a part of v.
-func (t *onTrial) isOf(v *version) bool {
-	if t.ofMain {
-		return v.Main.Has(t.Brought[0])
-	}
-	return v.Rollout != nil && v.Rollout.Has(t.Brought[0])
-}
-
-// isJudged implements trial.Trial.IsJudged. What is halted is not judged, nor by what was
-// seen before it was resumed.
-func (t *onTrial) isJudged() (since time.Time, ok bool) {
-	v := t.proxy.router.routes.Load().Services()[t.about.Service]
-	if v == nil || v.isHalted() || !t.isOf(v) {
-		return time.Time{}, false
-	}
-	return v.since, true
-}
-
-// unhealthy returns the addresses of those targets that the change brought which are
-// among failing, or do not pass their probes.
-func (t *onTrial) unhealthy(failing []*target) (addresses []string) {
-	v := t.proxy.router.routes.Load().Services()[t.about.Service]
-	if v == nil || !t.isOf(v) {
-		return nil // a newer change has let go of them
-	}
-	return targets.Addresses(slices.DeleteFunc(slices.Clone(t.Brought), func(b *target) bool {
-		return !b.Health.IsUnhealthy(v.since) && !slices.Contains(failing, b)
-	}))
-}
-
 // unproved returns the addresses of those targets of next, which may be nil, that are not
 // known to be healthy and do not pass when they are asked, if its deploy did not wait for
 // them and it serves.
@@ -450,17 +426,9 @@ func (p *Proxy) unproved(next *version) (addresses []string) {
 // takeBack implements trial.Trial.TakeBack: it publishes what the change has replaced, as
 // a new generation, also where that cannot be committed.
 func (t *onTrial) takeBack(reason string) bool {
-	p := t.proxy
-	why, wanted := &TakenBackError{Reason: reason, Targets: targets.Addresses(t.Gone)}, wants{}
-	if t.evidence != nil {
-		var routes []bake.FailedRoute
-		why.Bake, routes = t.evidence("")
-		for _, r := range routes {
-			why.Routes = append(why.Routes, FailedRoute(r))
-		}
-	}
-	if t.ofMain {
-		wanted, why.Restores = t.previous.wants, t.previous.status.Generation
+	p, wanted := t.proxy, wants{}
+	if t.Kind == trial.OfMain {
+		wanted = t.Previous.wants
 	}
 	res, ctx, err := p.router.changes.Reserve(context.Background(), t.about.Service, partNone, wanted)
 	if err != nil {
@@ -468,41 +436,15 @@ func (t *onTrial) takeBack(reason string) bool {
 	}
 	defer p.router.changes.End(res)
 	var refused error
+	t.why = t.reasons(reason)
 	change := &publication{Name: res.Name, Reservation: res, Refused: &refused}
-	change.Change = func(current *version) (*version, error) {
-		if current == nil || !t.isOf(current) || current.isHalted() {
-			return nil, ErrSuperseded
-		}
-		if t.ofMain {
-			return t.previous.restoredAfter(current, res.Number)
-		}
-		if t.isCanary {
-			return current.withoutRollout(), nil
-		}
-		group := t.previous.Rollout.WithNewGates()
-		rollout := *t.previous.status.Rollout
-		rollout.Split = current.status.Rollout.Split
-		return current.withRollout(rollout, current.split, &group), nil
-	}
+	change.Change = func(current *version) (*version, error) { return t.restore(current, res.Number) }
 	change.Announce = func(next *version) {
 		targets.Silence(t.Gone, false)
-		why.Generation = next.status.Generation
 		if refused != nil {
-			why.Unkept = refused.Error()
+			t.why.Unkept = refused.Error()
 		}
-		told, serves := t.about, next.status.event()
-		if told.Kind, told.Err, serves.Kind = EventTakenBack, why, EventSwitched; t.isCanary {
-			why.Restores, serves.Kind = why.Generation, EventRolloutEnded
-		}
-		if told.Restores, serves.Restores = why.Restores, why.Restores; !t.ofMain {
-			serves.Generation = res.Number
-		}
-		told.Targets, told.Hosts = why.Targets, append([]string(nil), next.status.Deployment.Hosts...)
-		if serves.Targets, serves.Hosts = told.Targets, told.Hosts; !t.ofMain {
-			serves = serves.ofRollout(&next.status)
-		}
-		p.emit(told)
-		p.emit(serves)
+		t.announce(next, res.Number)
 	}
 	if err := p.router.routes.PublishAll(ctx, change); err != nil {
 		return false
@@ -510,8 +452,65 @@ func (t *onTrial) takeBack(reason string) bool {
 	if refused != nil {
 		p.commitLater(res.Name, res.Number, refused)
 	}
-	t.failed, t.restored, t.why = change.Previous, change.Next, why
+	t.failed, t.restored = change.Previous, change.Next
 	return true
+}
+
+// reasons returns why the change is taken back, with how its bake stands.
+func (t *onTrial) reasons(reason string) *TakenBackError {
+	why := &TakenBackError{Reason: reason, Targets: targets.Addresses(t.Gone), Bake: t.report("")}
+	if t.Kind == trial.OfMain {
+		why.Restores = t.Previous.status.Generation
+	}
+	if t.judge != nil {
+		for _, r := range t.judge.Worst(3) {
+			why.Routes = append(why.Routes, FailedRoute(r))
+		}
+	}
+	return why
+}
+
+// report returns how the bake stands, with a note, or nil if there is none.
+func (t *onTrial) report(note string) *BakeReport {
+	if t.judge == nil {
+		return nil
+	}
+	now, before := t.judge.Figures()
+	return &BakeReport{Now: BakeFigures(now), Before: BakeFigures(before), Note: note}
+}
+
+// restore returns the version of the service, as that generation, in which what the change
+// has replaced serves again.
+func (t *onTrial) restore(current *version, generation uint64) (*version, error) {
+	switch {
+	case !t.IsOf(current) || current.IsHalted():
+		return nil, ErrSuperseded
+	case t.Kind == trial.OfMain:
+		return t.Previous.restoredAfter(current, generation)
+	case t.Kind == trial.OfCanary:
+		return current.withoutRollout(), nil
+	}
+	group := t.Previous.Rollout.WithNewGates()
+	rollout := *t.Previous.status.Rollout
+	rollout.Split = current.status.Rollout.Split
+	return current.withRollout(rollout, current.split, &group), nil
+}
+
+// announce tells that the change, under that number, was taken back, and that next serves.
+func (t *onTrial) announce(next *version, number uint64) {
+	t.why.Generation = next.status.Generation
+	told, serves := t.about, next.status.event()
+	if told.Kind, told.Err, serves.Kind = EventTakenBack, t.why, EventSwitched; t.Kind == trial.OfCanary {
+		t.why.Restores, serves.Kind = t.why.Generation, EventRolloutEnded
+	}
+	told.Restores, serves.Restores = t.why.Restores, t.why.Restores
+	told.Targets, told.Hosts = t.why.Targets, append([]string(nil), next.status.Deployment.Hosts...)
+	if serves.Targets, serves.Hosts = told.Targets, told.Hosts; t.Kind != trial.OfMain {
+		serves.Generation = number
+		serves = serves.ofRollout(&next.status)
+	}
+	t.proxy.emit(told)
+	t.proxy.emit(serves)
 }
 
 // beginBake makes v, which is about to be published in place of current, return to that
@@ -540,29 +539,61 @@ func (v *version) keepBake() {
 	v.status.Bake = &b
 }
 
+// How a bake, and a canary, end without a judgement.
+var (
+	bakeEnds = trial.Ends{
+		Superseded: faultf(ErrSuperseded, "a newer change of the service ended the bake"),
+		HandedOver: faultf(ErrUndecided, "the proxy is replaced while the version bakes; the bake goes on in the next one"),
+		Stopped:    faultf(ErrUndecided, "the proxy ends while the version bakes; the bake goes on when it is back"),
+	}
+	errCanaryStays = faultf(ErrUndecided, "the proxy ends while visitors try the version; the rollout stays as it is, to be promoted or ended")
+	canaryEnds     = trial.Ends{
+		Superseded: faultf(ErrSuperseded, "a newer change of the service ended the canary"),
+		HandedOver: errCanaryStays,
+		Stopped:    errCanaryStays,
+	}
+)
+
 // bake watches next, which has just been published, until its bake is over, and then
 // retires what it replaced, unless it has taken next back. It returns ErrTakenBack then,
 // ErrSuperseded if a newer change ended the bake, and ErrUndecided if the Proxy did.
 func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
-	old := next.fallback
+	old, d := next.fallback, &next.status.Deployment
 	defer p.router.underWay.Begin(phase{service: about.Service, change: changeOf(EventBaking, about)})()
-	t := p.newTrial(about, old, old.Main.Targets(), next.Main.Targets(), true)
+	t := p.newTrial(trial.OfMain, about, old, old.Main.Targets(), next.Main.Targets())
+	targets.Silence(t.Gone, true)
+	before := bake.Figures(next.status.Bake.Before)
+	t.judge = bake.NewJudge(next.Main.Tally, time.Since(p.began), before, bake.Settings(d.Bake).Limits())
+	b := t.JudgedBy(t.judge, p.began, bakeEnds)
 	lanes := next.Leaving.To(t.Gone)
 	omitCloseFrames(lanes, old, next)
-	switch takenBack, err := t.bake(next, func(over <-chan struct{}) {
+	b.Clock, b.Drain = next.bakeClock, func(over <-chan struct{}) {
 		lanes.Drain(gate.Limits{Requests: limits.Drain, Streams: math.MaxInt64}, over)
-	}); {
+	}
+	b.Tell = t.teller(d.Bake.For, nil)
+	b.Tell(0, "")
+	switch takenBack, err := t.Bake(b); {
 	case takenBack:
 		p.retire(about, t.failed, p.router.routes.Load().Services()[about.Service], limits)
 		return t.why
 	case err != nil:
 		return err
 	}
+	previous, next, err := p.endBake(about, old)
+	if err != nil {
+		return err
+	}
+	return p.retireOnTrial(about, previous, next, limits)
+}
+
+// endBake publishes what serves as what has baked, and does not return to old any more,
+// also where that cannot be committed.
+func (p *Proxy) endBake(about Event, old *version) (previous, next *version, err error) {
 	var refused error
 	proof := &publication{Name: about.Service, Refused: &refused, Announce: func(*version) {}}
 	proof.Change = func(current *version) (*version, error) {
 		if current == nil || current.fallback != old {
-			return nil, errBakeEnded
+			return nil, bakeEnds.Superseded
 		}
 		s := current.status
 		s.Bake = nil
@@ -570,110 +601,24 @@ func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
 		v.fallback, v.bakeClock = nil, nil
 		return v, nil
 	}
-	switch err := p.router.routes.PublishAll(context.Background(), proof); {
-	case errors.Is(err, ErrClosed):
-		return errBakeGoesOn
-	case err != nil:
-		return err
+	if err = p.router.routes.PublishAll(context.Background(), proof); errors.Is(err, ErrClosed) {
+		err = bakeEnds.Stopped
 	}
 	if refused != nil {
 		p.commitLater(about.Service, about.Generation, refused)
 	}
-	return p.retireOnTrial(about, proof.Previous, proof.Next, limits)
+	return proof.Previous, proof.Next, err
 }
 
-// errBakeEnded is why a bake ends without a judgement.
-var errBakeEnded = faultf(ErrSuperseded, "a newer change of the service ended the bake")
-
-// errBakeGoesOn is why a deploy ends before its bake.
-var errBakeGoesOn = faultf(ErrUndecided, "the proxy ends while the version bakes; the bake goes on when it is back")
-
-// bake runs the bake of next, and drains what is left of the version before meanwhile. It
-// is as trial.Trial.Bake, with the errors of a deploy.
-func (t *onTrial) bake(next *version, drain func(over <-chan struct{})) (takenBack bool, err error) {
-	p, d := t.proxy, &next.status.Deployment
-	before := next.status.Bake.Before
-	judge := bake.NewJudge(next.Main.Tally, time.Since(p.began), bake.Figures(before), bake.Settings(d.Bake).Limits())
-	t.evidence = func(note string) (*BakeReport, []bake.FailedRoute) {
-		return &BakeReport{Now: BakeFigures(judge.Figures()), Before: before, Note: note}, judge.Worst(3)
-	}
+// teller returns what tells how a bake stands that takes so long. In a canary, who says who
+// tries the version.
+func (t *onTrial) teller(limit time.Duration, who *Split) func(elapsed time.Duration, note string) {
 	e := t.about
-	e.Kind, e.Limit, e.Bake = EventBaking, d.Bake.For, &BakeReport{Before: before}
-	p.emit(e)
-	takenBack, err = t.Bake(trial.Bake{
-		Clock: next.bakeClock,
-		Drain: drain,
-		Runs: func() (bool, error) {
-			if !p.router.changes.Enter() {
-				return false, faultf(ErrUndecided, "the proxy is replaced while the version bakes; the bake goes on in the next one")
-			}
-			p.router.changes.Leave()
-			current := p.router.routes.Load().Services()[e.Service]
-			if current == nil || current.fallback != next.fallback || !t.isOf(current) {
-				return false, errBakeEnded
-			}
-			return !current.isHalted() && !t.isChanging(), nil
-		},
-		Judge: func() (worse, note string) { return judge.Look(time.Since(p.began)), judge.Note() },
-		Tell: func(elapsed time.Duration, note string) {
-			e.Elapsed = elapsed
-			e.Bake, _ = t.evidence(note)
-			p.emit(e)
-		},
-	}, p.stopping)
-	if errors.Is(err, trial.ErrStopped) {
-		err = errBakeGoesOn
+	e.Kind, e.Limit, e.Split = EventBaking, limit, who
+	return func(elapsed time.Duration, note string) {
+		e.Elapsed, e.Bake = elapsed, t.report(note)
+		t.proxy.emit(e)
 	}
-	return takenBack, err
-}
-
-// mostRepeats is how often a step of a canary is repeated that has too few requests.
-const mostRepeats = 10
-
-// step has so many percent of the visitors try the version that was brought, until that is
-// decided. It is as bake.
-func (t *onTrial) step(percent int, d *Deployment) (takenBack bool, err error) {
-	p := t.proxy
-	rollout, main := t.previous.Rollout.Tally, t.previous.Main.Tally
-	beside := bake.Compare(rollout, main, time.Since(p.began), bake.Settings(d.Bake).Limits())
-	t.evidence = func(note string) (*BakeReport, []bake.FailedRoute) {
-		now, others := beside.Figures()
-		return &BakeReport{Now: BakeFigures(now), Before: BakeFigures(others), Note: note}, beside.Worst(3)
-	}
-	e := t.about
-	e.Kind, e.Limit, e.Split = EventBaking, d.Canary.Step, &Split{Percent: percent}
-	for range 1 + mostRepeats {
-		takenBack, err = t.Bake(trial.Bake{
-			Clock: trial.NewClock(d.Canary.Step),
-			Drain: func(<-chan struct{}) {},
-			Runs: func() (bool, error) {
-				if !p.router.changes.Enter() {
-					return false, errCanaryStays
-				}
-				p.router.changes.Leave()
-				current := p.router.routes.Load().Services()[e.Service]
-				if current == nil || current.Rollout == nil || current.Rollout.Tally != rollout || current.Main.Tally != main {
-					return false, errCanaryEnded
-				}
-				return !current.isHalted(), nil
-			},
-			Judge: func() (worse, note string) { return beside.Look(time.Since(p.began)), "" },
-			Tell: func(elapsed time.Duration, note string) {
-				e.Elapsed = elapsed
-				e.Bake, _ = t.evidence(note)
-				p.emit(e)
-			},
-		}, p.stopping)
-		if errors.Is(err, trial.ErrStopped) {
-			err = errCanaryStays
-		}
-		if takenBack || err != nil || beside.IsDecided() {
-			return takenBack, err
-		}
-	}
-	now, _ := beside.Figures()
-	return false, faultf(ErrUndecided, "too little traffic to judge: %s in %d times %v; the rollout stays at %d percent, to be promoted or ended",
-		bake.Plural(now.Requests, "request"), 1+mostRepeats, d.Canary.Step, percent)
 }
 
 // isChanging reports whether another change of the service is under way.
@@ -692,7 +637,7 @@ func (p *Proxy) restoreFallback(v *version, b Baking) {
 		return
 	}
 	v.fallback, _ = p.start(Status{Service: v.status.Service, Generation: b.Generation, State: StateServing, Deployment: s.Deployment}, s, false)
-	v.bakeClock = trial.ResumeClock(v.status.Deployment.Bake.For, b.Left, b.Since, !v.isHalted())
+	v.bakeClock = trial.ResumeClock(v.status.Deployment.Bake.For, b.Left, b.Since, !v.IsHalted())
 	v.status.Bake = &b
 	v.Main.Tally.Collect()
 }
@@ -723,12 +668,6 @@ func (p *Proxy) canary(ctx context.Context, s *spec, base *version) (err error) 
 	return p.rollOutSpec(ctx, partMain|partRollout, r, s, func(about Event) error { return p.tryOut(about, &d, base) })
 }
 
-// Why a canary ends before its last step.
-var (
-	errCanaryEnded = faultf(ErrSuperseded, "a newer change of the service ended the canary")
-	errCanaryStays = faultf(ErrUndecided, "the proxy ends while visitors try the version; the rollout stays as it is, to be promoted or ended")
-)
-
 // dropCanary ends the rollout of t, if it is still there.
 func (p *Proxy) dropCanary(t *onTrial) {
 	if !p.router.changes.Enter() {
@@ -736,8 +675,8 @@ func (p *Proxy) dropCanary(t *onTrial) {
 	}
 	defer p.router.changes.Leave()
 	previous, next, err := p.update(context.Background(), nil, t.about.Service, EventRolloutEnded, func(v *version) (*version, error) {
-		if !t.isOf(v) {
-			return nil, errCanaryEnded
+		if !t.IsOf(v) {
+			return nil, canaryEnds.Superseded
 		}
 		return v.withoutRollout(), nil
 	})
@@ -751,26 +690,33 @@ func (p *Proxy) tryOut(about Event, d *Deployment, base *version) error {
 	defer p.router.underWay.Begin(phase{service: d.Service, change: changeOf(EventBaking, about)})()
 	v := p.router.routes.Load().Services()[d.Service]
 	if v == nil || v.Rollout == nil {
-		return errCanaryEnded
+		return canaryEnds.Superseded
 	}
-	t := &onTrial{proxy: p, about: about, previous: v, isCanary: true}
-	t.Trial = trial.Trial[*target]{Brought: v.Rollout.Targets(), Gone: v.Main.Targets(), IsJudged: t.isJudged, TakeBack: t.takeBack, Done: p.done}
+	t := p.newTrial(trial.OfCanary, about, v, v.Main.Targets(), v.Rollout.Targets())
 	v.Rollout.Tally.Collect()
-	for i, percent := range d.Canary.Steps {
-		if i > 0 {
-			if err := p.amendSplit(context.Background(), d.Service, func(split *Split) error { split.Percent = percent; return nil }); err != nil {
-				return t.leave(err)
+	var share int
+	takenBack, err := t.TryOut(trial.Canary{Steps: d.Canary.Steps, Step: d.Canary.Step, Begin: func(percent int) (trial.Bake, error) {
+		if share = percent; share > d.Canary.Steps[0] { // with which the rollout began
+			if err := p.amendSplit(context.Background(), d.Service, func(who *Split) error { who.Percent = share; return nil }); err != nil {
+				return trial.Bake{}, err
 			}
 		}
-		switch takenBack, err := t.step(percent, d); {
-		case takenBack:
-			p.retire(about, t.failed, t.restored, d.Timeouts)
-			return t.why
-		case err != nil:
-			return t.leave(err)
-		}
+		t.judge = bake.Compare(v.Rollout.Tally, v.Main.Tally, time.Since(p.began), bake.Settings(d.Bake).Limits())
+		b := t.JudgedBy(t.judge, p.began, canaryEnds)
+		b.Tell = t.teller(d.Canary.Step, &Split{Percent: share})
+		return b, nil
+	}})
+	switch {
+	case takenBack:
+		p.retire(about, t.failed, t.restored, d.Timeouts)
+		return t.why
+	case errors.Is(err, trial.ErrUndecided):
+		now, _ := t.judge.Figures()
+		err = faultf(ErrUndecided, "too little traffic to judge: %s in %d times %v; the rollout stays at %d percent, to be promoted or ended",
+			bake.Plural(now.Requests, "request"), 1+trial.MostRepeats, d.Canary.Step, share)
+	case err == nil:
+		err = p.promote(context.Background(), d.Service, base, about.Generation)
 	}
-	err := p.promote(context.Background(), d.Service, base, about.Generation)
 	if errors.Is(err, ErrTakenBack) {
 		return err
 	}
@@ -789,7 +735,7 @@ func (t *onTrial) leave(err error) error {
 		err = errCanaryStays
 	case errors.Is(err, ErrSuperseded), errors.Is(err, ErrNotFound), errors.Is(err, ErrInvalid):
 		t.proxy.dropCanary(t)
-		err = errCanaryEnded
+		err = canaryEnds.Superseded
 	default:
 		err = faultf(ErrUndecided, "%v; the rollout stays as it is, to be promoted or ended", err)
 	}

@@ -538,7 +538,7 @@ func (p *Proxy) close() {
 	}
 	served := p.router.routes.Close(&table{IsClosed: true})
 	for _, v := range served {
-		if v.isHalted() {
+		if v.IsHalted() {
 			close(v.resumed) // nothing is waited for any more
 		}
 	}

@@ -303,7 +303,7 @@ func (q *request) attempt() (again bool) {
 		return false
 	case !q.authorize():
 		return false
-	case version.isHalted():
+	case version.IsHalted():
 		return q.waitForResume()
 	case !version.settling.IsOver():
 		defer q.countWait(time.Now())

@@ -667,7 +667,7 @@ func (p *Proxy) followed(current *version, s Status) (*version, error) {
 		if v = current.withStatus(s); s.Bake == nil {
 			v.fallback, v.bakeClock = nil, nil
 		}
-		if v.isHalted() {
+		if v.IsHalted() {
 			v = v.withNewGates(s)
 		}
 	} else {
@@ -721,7 +721,7 @@ func (p *Proxy) follow(service string, s *Status) {
 		return
 	}
 	gone, lanes := previous.leftBehind(next)
-	if next != nil && next.isHalted() {
+	if next != nil && next.IsHalted() {
 		lanes = previous.LeftBehind(&next.Lineup)
 	}
 	for _, t := range gone {
@@ -875,7 +875,7 @@ func (p *Proxy) retireMirrored(previous, next *version) {
 		}
 		p.retire(cmp.Or(next, previous).status.event(), previous, next, limits)
 	}
-	if next == nil || !next.isHalted() {
+	if next == nil || !next.IsHalted() {
 		return
 	}
 	limits.Drain = cmp.Or(next.status.Stop, new(Stop)).Drain

@@ -695,7 +695,7 @@ func (v *version) SetPredecessor(previous *version) {
 		return
 	}
 	v.Leaving = previous.LeftBehind(&v.Lineup)
-	if v.isHalted() && previous.isHalted() {
+	if v.IsHalted() && previous.IsHalted() {
 		v.resumed = previous.resumed
 	}
 }
@@ -704,7 +704,7 @@ func (v *version) SetPredecessor(previous *version) {
 // next, which is nil if the service was removed.
 func (v *version) announceReplaced(next *version) {
 	close(v.replaced)
-	if v.isHalted() && next != nil && !next.isHalted() {
+	if v.IsHalted() && next != nil && !next.IsHalted() {
 		close(v.resumed)
 	}
 }
@@ -720,11 +720,17 @@ func (v *version) leftBehind(next *version) (gone []*target, lanes laneSet) {
 	return gone, v.LeftBehind(&next.Lineup).To(gone)
 }
 
-// isHalted reports whether requests are not sent on, because somebody has paused
-// or stopped the service.
-func (v *version) isHalted() bool {
+// IsHalted implements trial.Version: requests are not sent on if somebody has paused or
+// stopped the service.
+func (v *version) IsHalted() bool {
 	return v.status.State == StatePaused || v.status.State == StateStopped
 }
+
+// Since implements trial.Version.
+func (v *version) Since() time.Time { return v.since }
+
+// Fallback implements trial.Version.
+func (v *version) Fallback() *version { return v.fallback }
 
 // abandon lets go of v, which was not published. Its rollout, and what it would return to,
 // go on as they were.

@@ -92,6 +92,10 @@ func (c *Comparison) Figures() (one, other Figures) { return FiguresOf(c.all), F
 // since Collect was called on its Tally, at most n.
 func (c *Comparison) Worst(n int) []FailedRoute { return c.one.tally.worst(n) }
 
+// Note returns "": nothing is to be said of a step without a breach, for one that had too
+// few requests is repeated.
+func (c *Comparison) Note() string { return "" }
+
 // IsDecided reports whether there were enough requests for Look to mean something.
 func (c *Comparison) IsDecided() bool { return c.all.Requests >= max(c.limits.MinRequests, 1) }
 

@@ -35,7 +35,7 @@ func TestVersionIsJudgedByWhatOthersHaveCountedToo(t *testing.T) {
 		}
 	}
 	is.True(why != "")
-	f := j.Figures()
+	f, _ := j.Figures()
 	is.Equal(f.Requests, 2*f.Errors) // each counts once
 	_, own := here.Own(2 * time.Minute)
 	is.Equal(own.Failed, uint64(0)) // what is told to others is one's own

@@ -105,9 +105,9 @@ func (j *Judge) Look(at time.Duration) string {
 			j.slow.Add(fresh.Requests, fresh.above(j.slowest))
 		}
 	}
-	f := j.Figures()
+	f := FiguresOf(j.all)
 	switch {
-	case j.all.Requests >= max(j.limits.MinRequests, 1) && j.errors.Rejects(alphaErrors):
+	case j.IsDecided() && j.errors.Rejects(alphaErrors):
 		return fmt.Sprintf("%d of %d requests failed (%s), before %s", f.Errors, f.Requests, percent(f.rate()), j.past())
 	case j.slow != nil && j.warm.Requests >= minForP99 && j.slow.Rejects(alphaP99):
 		return fmt.Sprintf("p99 is %v, and was %v", round(j.warm.P99()), round(j.before.P99))
@@ -115,11 +115,11 @@ func (j *Judge) Look(at time.Duration) string {
 	return ""
 }
 
-// Figures returns what was counted so far.
-func (j *Judge) Figures() Figures { return FiguresOf(j.all) }
+// Figures returns what was counted so far, and the figures of the version before.
+func (j *Judge) Figures() (now, before Figures) { return FiguresOf(j.all), j.before }
 
-// Before returns the figures of the version before.
-func (j *Judge) Before() Figures { return j.before }
+// IsDecided reports whether there were enough requests for Look to mean something.
+func (j *Judge) IsDecided() bool { return j.all.Requests >= max(j.limits.MinRequests, 1) }
 
 // Worst returns the most frequent routes of which requests have failed since Collect was
 // called on the Tally, at most n.

@@ -217,6 +217,13 @@ func (b *Book[T]) Enter() bool { return b.changes.Enter() }
 // Leave is the end of a change that Enter began.
 func (b *Book[T]) Leave() { b.changes.Leave() }
 
+// IsOpen reports whether a change may begin.
+func (b *Book[T]) IsOpen() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.isClosed
+}
+
 // Close lets no change begin any more, and ends those that have not come to
 // Commit. The channel that it returns is closed when none is under way.
 func (b *Book[T]) Close() (idle <-chan struct{}) {

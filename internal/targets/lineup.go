@@ -30,6 +30,14 @@ func (l *Lineup) Lanes() lanes.Set[*Target] {
 // Targets returns those of Main and of Rollout.
 func (l *Lineup) Targets() []*Target { return l.Lanes().Targets() }
 
+// Has reports whether t is one of those of Main or, if ofRollout is true, of Rollout.
+func (l *Lineup) Has(t *Target, ofRollout bool) bool {
+	if ofRollout {
+		return l.Rollout != nil && l.Rollout.Has(t)
+	}
+	return l.Main.Has(t)
+}
+
 // IsAt reports whether one of the targets is at a place.
 func (l *Lineup) IsAt(place endpoint.Endpoint) bool {
 	return slices.ContainsFunc(l.Targets(), func(t *Target) bool { return t.Place() == place })

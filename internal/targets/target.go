@@ -106,6 +106,9 @@ func (t *Target) Ejection() *ejection.State { return &t.Health.Ejection }
 // Token implements lanes.Target.
 func (t *Target) Token() string { return t.token }
 
+// IsUnhealthy implements trial.Target.
+func (t *Target) IsUnhealthy(since time.Time) bool { return t.Health.IsUnhealthy(since) }
+
 // Lost implements trial.Target.
 func (t *Target) Lost(since time.Time) string {
 	if !t.Health.IsLost(since) {

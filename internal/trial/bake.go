@@ -2,7 +2,6 @@ package trial
 
 import (
 	"cmp"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,7 +12,8 @@ import (
 type Bake struct {
 	Clock *Clock // ends the Bake
 
-	// Drain waits for what is left on Gone, but no longer than until over is closed.
+	// Drain waits for what is left on Gone, but no longer than until over is closed. If
+	// nil, nothing is waited for.
 	Drain func(over <-chan struct{})
 
 	// Runs reports whether the clock runs. While it does not, nothing is taken back. An
@@ -25,14 +25,19 @@ type Bake struct {
 	// each look, also while the clock stands.
 	Judge func() (worse, note string)
 
+	// IsDecided reports whether Judge has seen enough for what it returns to mean
+	// something. A Canary alone asks for that.
+	IsDecided func() bool
+
 	// Tell is called each second in which the clock runs, with the time that it has run
 	// for. The last call, at the end of the Bake, has the whole time, and a note where
 	// there is something to be said.
 	Tell func(elapsed time.Duration, note string)
-}
 
-// ErrStopped is why a Bake has ended that was stopped.
-var ErrStopped = errors.New("the bake was stopped")
+	// When Stop is closed, the Bake ends at once, with the error Stopped.
+	Stop    <-chan struct{}
+	Stopped error
+}
 
 const (
 	bakeInterval = 200 * time.Millisecond // between two looks
@@ -42,20 +47,22 @@ const (
 // Bake looks at the targets until the clock of b has run down. When Brought turn out to be
 // worse, or all of them are lost, and one of Gone is well, it calls TakeBack. Bake reports
 // whether that has succeeded. Otherwise err is nil at the end of b, what b.Runs has
-// returned, or ErrStopped if stop was closed. It returns when b.Drain has.
-func (t *Trial[T]) Bake(b Bake, stop <-chan struct{}) (takenBack bool, err error) {
+// returned, or b.Stopped. It returns when b.Drain has.
+func (t *Trial[T]) Bake(b Bake) (takenBack bool, err error) {
 	over := make(chan struct{})
 	var draining sync.WaitGroup
 	defer draining.Wait()
 	defer close(over)
-	draining.Go(func() { b.Drain(over) })
+	if b.Drain != nil {
+		draining.Go(func() { b.Drain(over) })
+	}
 	tick := time.NewTicker(bakeInterval)
 	defer tick.Stop()
 	told := time.Now()
 	for last := told; ; {
 		select {
-		case <-stop:
-			return false, ErrStopped
+		case <-b.Stop:
+			return false, b.Stopped
 		case <-tick.C:
 		}
 		runs, err := b.Runs()

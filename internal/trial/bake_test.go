@@ -24,6 +24,7 @@ type oven struct {
 	told   []string
 	script func(at time.Duration) // changes the oven before a look; nil: nothing does
 	stop   chan struct{}
+	few    int  // so many bakes end undecided
 	over   bool // the drain was told so
 }
 
@@ -40,11 +41,19 @@ func newOven() *oven {
 		},
 		Judge: func() (worse, note string) { o.looks++; return o.worse, o.note },
 		Tell:  func(elapsed time.Duration, note string) { o.told = append(o.told, fmt.Sprint(elapsed, " ", note)) },
+		IsDecided: func() bool {
+			o.few--
+			return o.few < 0
+		},
+		Stop:    o.stop,
+		Stopped: errStopped,
 	}
 	return o
 }
 
-func (o *oven) run() (takenBack bool, err error) { return o.Trial.Bake(o.Bake, o.stop) }
+var errStopped = errors.New("stopped")
+
+func (o *oven) run() (takenBack bool, err error) { return o.Trial.Bake(o.Bake) }
 
 func TestBakeTakesItsTimeAndTellsOfEachSecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -155,7 +164,7 @@ func TestBakeThatIsStoppedEndsAtOnce(t *testing.T) {
 		time.AfterFunc(1050*time.Millisecond, func() { close(o.stop) })
 		began := time.Now()
 		takenBack, err := o.run()
-		is.Equal(err, trial.ErrStopped)
+		is.Equal(err, errStopped)
 		is.True(!takenBack)
 		is.Equal(time.Since(began), 1050*time.Millisecond)
 		is.True(o.over)

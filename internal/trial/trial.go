@@ -1,5 +1,6 @@
 // Package trial watches targets that have taken the place of others, for as long as
-// those can be returned to, and has that done if the new ones fail.
+// those can be returned to, and has that done if the new ones fail. A Trial knows the
+// targets alone; a Change knows which version of a service has them.
 package trial
 
 import (
@@ -13,9 +14,15 @@ import (
 
 // A Target is what requests are sent to. Its methods may be called from any goroutine.
 type Target interface {
+	comparable
+
 	// Lost returns why the target serves no more, by what is known of it, or "" if it
 	// does. What was seen before since does not count.
 	Lost(since time.Time) string
+
+	// IsUnhealthy reports whether the target does not pass its probes, or is lost, as Lost
+	// has it.
+	IsUnhealthy(since time.Time) bool
 
 	// Ask asks the target whether it is well. If it is not, lost says why it serves no
 	// more, or is "" where a single answer does not prove that. Ask returns soon when

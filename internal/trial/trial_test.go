@@ -31,6 +31,11 @@ func (f *fakeTarget) Lost(since time.Time) string {
 	return ""
 }
 
+func (f *fakeTarget) IsUnhealthy(since time.Time) bool {
+	f.since = since
+	return f.unwell.Load()
+}
+
 func (f *fakeTarget) Ask(ctx context.Context) (passes bool, lost string) {
 	f.asked.Add(1)
 	select {
