@@ -143,6 +143,7 @@ func TestPortIsTheClientsAsATrustedPeerSays(t *testing.T) {
 		"without a scheme, 443":             {ports: []string{"443"}, https: 443},
 		"without a scheme, another":         {ports: []string{"8443"}, host: "app.test", http: 8443, https: 8443},
 		"without a scheme, the one of Host": {ports: []string{"8080"}, host: "app.test:8080", http: 8080},
+		"without a scheme, no name in Host": {ports: []string{"8080"}, host: ":8080", http: 8080},
 		"the last element is the peer's":    {ports: []string{"666, 8443"}, proto: "https", https: 8443},
 		"the last line is the peer's":       {ports: []string{"666", "8443"}, proto: "https", https: 8443},
 		"a proxy's behind the client's":     {hops: []string{"198.51.100.1, 10.0.0.2"}, ports: []string{"666, 8443,80"}, proto: "https", https: 8443},

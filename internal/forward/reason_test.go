@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -118,6 +120,44 @@ func TestErrorsHaveAReason(t *testing.T) {
 			result, err := tt.run(t)
 			is.Equal(err != nil, tt.want != reason.None)
 			is.Equal(result.Reason, tt.want)
+		})
+	}
+}
+
+func TestCallThatIsResetWhenItsTimeIsOverHasReachedItsDeadline(t *testing.T) {
+	const limit = 2 * time.Second
+	broken := because(reason.Broken, errAny)
+	for name, tt := range map[string]struct {
+		timeout string
+		lasted  time.Duration
+		plain   bool // it is no call
+		err     error
+		want    reason.Reason
+	}{
+		"when it is over":        {"2S", limit, false, broken, reason.Deadline},
+		"later":                  {"2S", 2 * limit, false, broken, reason.Deadline},
+		"before":                 {"2S", limit - time.Nanosecond, false, broken, reason.Broken},
+		"without a limit":        {"", time.Hour, false, broken, reason.Broken},
+		"which is not that":      {"2S", limit, true, broken, reason.Broken},
+		"for what is no reset":   {"2S", limit, false, because(reason.Dial, errAny), reason.Dial},
+		"for what tells nothing": {"2S", limit, false, errAny, reason.Target},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				r := read(t, "POST", "/")
+				r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/2.0", 2, 0
+				r.Header.Set("Content-Type", "application/grpc")
+				if tt.timeout != "" {
+					r.Header.Set("Grpc-Timeout", tt.timeout)
+				}
+				exchange := func(*http.Request, string, field.View, func(int, http.Header)) (*http.Response, error) {
+					return nil, tt.err
+				}
+				result, err := forward.Forward(newNoted(), r, exchange, forward.Options{GRPC: !tt.plain, Start: time.Now().Add(-tt.lasted)})
+				is.True(err != nil)
+				is.Equal(result.Reason, tt.want)
+			})
 		})
 	}
 }
