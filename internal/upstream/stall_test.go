@@ -195,6 +195,7 @@ func TestRequestThatATargetTookNothingOfGoesOutOnAnotherConnection(t *testing.T)
 		is := is.New(t)
 		g := newTarget(t, upstream.Options{ResponseTimeout: limit}, func(conn net.Conn, n int) {
 			proxytest.ReadHead(conn)
+			time.Sleep(time.Second) // in which the upload is sent
 			io.WriteString(conn, ok)
 			time.Sleep(time.Hour)
 		})
@@ -204,8 +205,8 @@ func TestRequestThatATargetTookNothingOfGoesOutOnAnotherConnection(t *testing.T)
 		body, err := g.get()
 		is.NoErr(err)
 		is.Equal(body, "ok")
-		is.Equal(g.dials(), 2) // the first connection was full of the upload
-		is.True(time.Since(start) >= limit)
+		is.Equal(g.dials(), 2)              // the first connection was full of the upload
+		is.True(time.Since(start) >= limit) // which was waited for
 	})
 }
 
