@@ -1,8 +1,11 @@
 package main_test
 
 import (
+	"bufio"
+	"bytes"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -216,4 +219,51 @@ func TestPipesGoBackWhenDownloadsAreOver(t *testing.T) {
 		is.NoErr(res.Body.Close())
 	}
 	awaitFiles(t, proxy, func(n int) bool { return n <= before+20+5 }) // the clients are still there, and perhaps a probe
+}
+
+// A target that does not take an upload leaves a part of it in a pipe.
+func TestPipesGoBackWhenUploadsAreOver(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	env := newEnvironment(t)
+	proxy, address := startProxy(t, asBinary, env)
+	const size = 8 << 20 // more than a pipe and the sockets hold
+	takes := make(chan struct{})
+	app := listening(t, func(conn net.Conn) {
+		r, err := http.ReadRequest(bufio.NewReader(conn))
+		if err != nil {
+			return
+		}
+		if r.Method == "POST" {
+			<-takes
+			if n, _ := io.Copy(io.Discard, r.Body); n != size {
+				return
+			}
+		}
+		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+	})
+	is.Equal(asBinary(t, env, "deploy", app).wait(t), 0)
+	before := filesOf(t, proxy.pid)
+
+	ended := make(chan error, 5)
+	body := make([]byte, size)
+	client := newClient(t)
+	for range cap(ended) {
+		go func() {
+			res, err := client.Post("http://"+address, "a/b", bytes.NewReader(body))
+			if err == nil {
+				res.Body.Close()
+				if res.StatusCode != 200 {
+					err = errors.New(res.Status)
+				}
+			}
+			ended <- err
+		}()
+	}
+	awaitFiles(t, proxy, func(n int) bool { return n >= before+cap(ended)*4 }) // two sockets for each, and a pipe
+	close(takes)
+	for range cap(ended) {
+		is.NoErr(<-ended)
+	}
+	awaitFiles(t, proxy, func(n int) bool { return n <= before+cap(ended)+5 }) // the clients are still there, and perhaps a probe
 }

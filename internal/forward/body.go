@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute/internal/field"
+	"github.com/shahnk19/parachute/internal/socket"
 )
 
 const (
@@ -83,6 +84,23 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.src.Read(p)
 	return n, b.endRead(n, err)
+}
+
+// ReadPipe is that of a [socket.PipeReader].
+func (b *requestBody) ReadPipe(limit int) (*socket.Pipe, error) {
+	src, ok := b.src.(socket.PipeReader)
+	if !ok {
+		return nil, nil
+	}
+	if err := b.beginRead(); err != nil {
+		return nil, err
+	}
+	p, err := src.ReadPipe(limit)
+	n := 0
+	if p != nil {
+		n = p.Len()
+	}
+	return p, b.endRead(n, err)
 }
 
 func (b *requestBody) beginRead() error {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+
+	"github.com/shahnk19/parachute/internal/socket"
 )
 
 // A body is the body of a request. A new one is made for each request that has
@@ -39,21 +41,48 @@ func newBody(in *input, m *message, trailer *http.Header) *body {
 func (b *body) Read(p []byte) (n int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if err := b.beginLocked(len(p)); err != nil || len(p) == 0 {
+		return 0, err
+	}
+	return b.readLocked(p)
+}
+
+// beginLocked is called before n bytes are read. It asks for the body if the client
+// waits for that.
+func (b *body) beginLocked(n int) error {
 	switch {
 	case b.err != nil:
-		return 0, b.err
+		return b.err
 	case b.closed.Load():
-		return 0, http.ErrBodyReadAfterClose
-	case len(p) == 0:
-		return 0, nil
-	}
-	if !b.begun {
+		return http.ErrBodyReadAfterClose
+	case n > 0 && !b.begun:
 		b.begun = true
 		if b.w != nil {
 			b.w.askForBody()
 		}
 	}
-	return b.readLocked(p)
+	return nil
+}
+
+// ReadPipe is that of a [socket.PipeReader], for a body with a Content-Length whose
+// bytes are those of a socket.
+func (b *body) ReadPipe(limit int) (*socket.Pipe, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.beginLocked(limit); err != nil {
+		return nil, err
+	}
+	if b.chunks.state != notChunked || b.conn == nil || !b.conn.isBare() || len(b.in.unread()) > 0 {
+		return nil, nil
+	}
+	p, err := b.conn.sock.ReadPipe(int(min(int64(limit), b.left)))
+	if p == nil && err == nil {
+		return nil, nil
+	}
+	if p != nil {
+		b.left -= int64(p.Len())
+	}
+	return p, b.endLocked(b.connError(err))
 }
 
 func (b *body) readLocked(p []byte) (n int, err error) {
@@ -61,9 +90,15 @@ func (b *body) readLocked(p []byte) (n int, err error) {
 		n, err = b.readChunks(p)
 	} else {
 		n, err = b.readData(p)
-		if b.left == 0 {
-			err = io.EOF
-		}
+	}
+	return n, b.endLocked(err)
+}
+
+// endLocked is called when something was read, or was not, because of err. It returns
+// what a Read does.
+func (b *body) endLocked(err error) error {
+	if b.chunks.state == notChunked && b.left == 0 {
+		err = io.EOF
 	}
 	if err != nil && !isTimeout(err) {
 		b.err = err
@@ -72,7 +107,7 @@ func (b *body) readLocked(p []byte) (n int, err error) {
 	if err == io.EOF && b.conn != nil {
 		b.conn.bodyComplete()
 	}
-	return n, err
+	return err
 }
 
 // readData reads from what is left of the body or of the chunk.

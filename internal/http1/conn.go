@@ -283,6 +283,9 @@ func (c *conn) linger() {
 	}
 }
 
+// isBare reports whether what is spoken on is sock itself.
+func (c *conn) isBare() bool { return c.nc == net.Conn(c.sock) }
+
 // isLast reports whether the response that is being made is the last one on the
 // connection, for the server's sake.
 func (c *conn) isLast() bool {

@@ -226,7 +226,7 @@ func (w *response) ReadFrom(src io.Reader) (n int64, err error) {
 var copyBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
 func (w *response) canSplice(src *io.LimitedReader) bool {
-	if w.hijacked || w.conn.nc != net.Conn(w.conn.sock) || !w.conn.sock.CanSplice(src) {
+	if w.hijacked || !w.conn.isBare() || !w.conn.sock.CanSplice(src) {
 		return false
 	}
 	if w.status == 0 {

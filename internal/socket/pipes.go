@@ -21,7 +21,7 @@ type Pipes struct {
 
 	mu     sync.Mutex // guards the fields below
 	open   int
-	idle   []*pipe // the most recently used is last
+	idle   []*Pipe // the most recently used is last
 	sweep  *time.Timer
 	closed bool // idle pipes are not kept any more
 }
@@ -35,9 +35,8 @@ func NewPipes(limit int, isReserved func(fd uintptr) bool) *Pipes {
 	return &Pipes{max: min(limit, pipesPerUser), isReserved: isReserved}
 }
 
-// get returns an empty pipe, or nil if there is none. The caller must put it
-// back.
-func (s *Pipes) get() *pipe {
+// get returns an empty pipe, or nil if there is none. The caller must release it.
+func (s *Pipes) get() *Pipe {
 	s.mu.Lock()
 	if last := len(s.idle) - 1; last >= 0 {
 		p := s.idle[last]
@@ -57,15 +56,20 @@ func (s *Pipes) get() *pipe {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.open--
+		return nil
 	}
+	p.pool = s
 	return p
 }
 
-// put returns a pipe to the pool. It is reusable if it is empty.
-func (s *Pipes) put(p *pipe, reusable bool) {
+// Release gives p back to its pool. What is left in it is thrown away.
+func (p *Pipe) Release() { p.pool.put(p) }
+
+// put is Release.
+func (s *Pipes) put(p *Pipe) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !reusable || s.closed {
+	if p.n > 0 || s.closed {
 		p.close()
 		s.open--
 		return

@@ -11,7 +11,7 @@ import (
 )
 
 // isOpen reports whether both ends of a pipe are.
-func isOpen(p *pipe) bool {
+func isOpen(p *Pipe) bool {
 	for _, fd := range []int{p.in, p.out} {
 		if _, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFD, 0); errno != 0 {
 			return false
@@ -29,9 +29,9 @@ func TestPipesAreUsedAgainUntilTheyHaveBeenIdleForAWhile(t *testing.T) {
 		is.True(a != nil && b != nil && c != nil)
 		is.Equal(s.get(), nil) // there are as many as may be
 
-		s.put(a, true)
+		a.Release()
 		time.Sleep(pipeIdleTimeout / 2)
-		s.put(b, true)
+		b.Release()
 		time.Sleep(pipeIdleTimeout/2 + time.Millisecond)
 		synctest.Wait()
 		is.True(!isOpen(a)) // had been idle
@@ -39,9 +39,10 @@ func TestPipesAreUsedAgainUntilTheyHaveBeenIdleForAWhile(t *testing.T) {
 		is.True(isOpen(c)) // is in use
 		is.Equal(s.get(), b)
 
-		s.put(c, false)
+		c.n = 1
+		c.Release()
 		is.True(!isOpen(c)) // something was in it
-		s.put(b, true)
+		b.Release()
 		time.Sleep(pipeIdleTimeout)
 		synctest.Wait()
 		is.True(!isOpen(b))
@@ -54,15 +55,15 @@ func TestClosedPipesKeepNone(t *testing.T) {
 	is := is.New(t)
 	s := NewPipes(3, nil)
 	used, idle := s.get(), s.get()
-	s.put(idle, true)
+	idle.Release()
 	s.Close()
 	is.True(!isOpen(idle))
 	is.True(isOpen(used)) // a download goes on
-	s.put(used, true)
+	used.Release()
 	is.True(!isOpen(used))
 	later := s.get()
 	is.True(isOpen(later)) // for one that goes on
-	s.put(later, true)
+	later.Release()
 	is.True(!isOpen(later))
 	is.Equal(s.open, 0)
 	is.Equal(s.sweep, nil)
@@ -91,5 +92,39 @@ func TestSplicingGivesPipesBack(t *testing.T) {
 	_, err = conn.ReadFrom(io.LimitReader(src.nc, 5))
 	is.True(err != nil)
 	is.Equal(len(conn.pipes.idle), 0)
+	is.Equal(conn.pipes.open, 0)
+}
+
+// A client that sends its body little by little must not keep a pipe from others.
+func TestReadPipeHasNoPipeWhileItWaits(t *testing.T) {
+	is := is.New(t)
+	conn, client := pair(t)
+	lent := make(chan bool, 3)
+	conn.pipes = NewPipes(1, func(uintptr) bool {
+		lent <- true // a new one is
+		return false
+	})
+	defer conn.pipes.Close()
+	read := make(chan *Pipe)
+	go func() {
+		p, _ := conn.ReadPipe(5)
+		read <- p
+	}()
+	<-lent
+	for inUse := true; inUse; { // until it has found that there is nothing
+		conn.pipes.mu.Lock()
+		inUse = conn.pipes.open > len(conn.pipes.idle)
+		conn.pipes.mu.Unlock()
+	}
+	other := conn.pipes.get()
+	is.True(other != nil)
+	other.Release()
+	_, err := io.WriteString(client, "hello")
+	is.NoErr(err)
+	p := <-read
+	is.Equal(p.Len(), 5)
+	is.Equal(conn.pipes.get(), nil) // it has one now
+	p.Release()
+	is.True(!isOpen(p)) // something was in it
 	is.Equal(conn.pipes.open, 0)
 }

@@ -6,18 +6,20 @@ import (
 	"time"
 )
 
-// A pipe is a pipe to splice through: the kernel moves pages from one socket
-// into the pipe, and from the pipe to another socket.
-type pipe struct {
+// A Pipe has bytes that are on their way from one socket to another: the kernel moves
+// pages from the one into the pipe, and from the pipe to the other. It is lent by a
+// [Pipes], and has to be released.
+type Pipe struct {
+	pool    *Pipes
 	in, out int       // file descriptors
 	since   time.Time // when it became idle
+	n       int       // how many bytes it has
 
 	fillStep, drainStep func(fd uintptr) (done bool)
 
-	want int       // how many bytes to move
-	n    int       // how many bytes moveIn has moved
-	err  error     // an errno of moveIn
-	to   *transfer // the transfer that moveOut writes for
+	limit int       // how many bytes moveIn moves at most
+	err   error     // an errno of moveIn
+	to    *transfer // the transfer that moveOut writes for
 }
 
 const (
@@ -35,7 +37,7 @@ const (
 
 // newPipe creates a pipe. It returns nil if it cannot, or if the pipe would get
 // a reserved descriptor or be too small to be worth it.
-func newPipe(isReserved func(fd uintptr) bool) *pipe {
+func newPipe(isReserved func(fd uintptr) bool) *Pipe {
 	var fds [2]int
 	if err := syscall.Pipe2(fds[:], syscall.O_CLOEXEC|syscall.O_NONBLOCK); err != nil {
 		return nil
@@ -50,7 +52,7 @@ func newPipe(isReserved func(fd uintptr) bool) *pipe {
 		closePipe(fds)
 		return nil
 	}
-	p := &pipe{in: fds[1], out: fds[0]}
+	p := &Pipe{in: fds[1], out: fds[0]}
 	p.fillStep, p.drainStep = p.moveIn, p.moveOut
 	return p
 }
@@ -60,7 +62,25 @@ func closePipe(fds [2]int) {
 	syscall.Close(fds[1])
 }
 
-func (p *pipe) close() { closePipe([2]int{p.out, p.in}) }
+func (p *Pipe) close() { closePipe([2]int{p.out, p.in}) }
+
+// Len returns how many bytes are in p.
+func (p *Pipe) Len() int { return p.n }
+
+// fill moves at most limit bytes from a socket into p, which must be empty, and does not
+// wait for them. It moves none, and returns no error, at the end of the input.
+func (p *Pipe) fill(fd uintptr, limit int) (err error) {
+	p.n, err = spliceNow(int(fd), p.in, limit)
+	return err
+}
+
+// MoveTo moves as much of p to a socket as there is room for, which may be less than all
+// of it without an error. Like [Write] it does not wait.
+func (p *Pipe) MoveTo(fd uintptr) (int, error) {
+	n, err := spliceNow(p.out, int(fd), p.n)
+	p.n -= n
+	return n, err
+}
 
 // splice does the work of ReadFrom in the kernel. An error of src is a
 // [net.OpError] with Op "read", any other error one with Op "write".
@@ -73,63 +93,59 @@ func (c *Conn) splice(src socket, limited *io.LimitedReader) (written int64, err
 	if p == nil {
 		return 0, errNoSplice
 	}
-	reusable := true
-	defer func() { c.pipes.put(p, reusable) }()
+	defer p.Release()
 	for limited.N > 0 {
-		n, err := p.fill(from, int(min(limited.N, spliceSize)))
+		err := p.fillFrom(from, int(min(limited.N, spliceSize)))
 		if err == syscall.EINVAL && written == 0 {
 			err = errNoSplice
 		} else if err != nil {
 			err = Error("read", "splice", src, err)
 		}
-		if err != nil || n == 0 {
+		if err != nil || p.n == 0 {
 			return written, err
 		}
-		limited.N -= int64(n)
-		reusable = false // the pipe is not empty
-		n, err = c.drain(p, n)
+		limited.N -= int64(p.n)
+		n, err := c.drain(p)
 		written += int64(n)
 		if err != nil {
 			return written, Error("write", "splice", c, err)
 		}
-		reusable = true
 	}
 	return written, nil
 }
 
-// fill moves at most limit bytes into p, which must be empty. It moves none at
-// the end of the input.
-func (p *pipe) fill(from syscall.RawConn, limit int) (int, error) {
-	p.want = limit
+// fillFrom is fill, but waits for something to move.
+func (p *Pipe) fillFrom(from syscall.RawConn, limit int) error {
+	p.limit = limit
 	if err := from.Read(p.fillStep); err != nil {
-		return 0, err
+		return err
 	}
-	return p.n, p.err
+	return p.err
 }
 
-func (p *pipe) moveIn(fd uintptr) bool {
-	p.n, p.err = spliceNow(int(fd), p.in, p.want)
+func (p *Pipe) moveIn(fd uintptr) bool {
+	p.err = p.fill(fd, p.limit)
 	return p.err != syscall.EAGAIN
 }
 
-// drain moves the n bytes in p to c.
-func (c *Conn) drain(p *pipe, n int) (written int, err error) {
+// drain moves what is in p to c.
+func (c *Conn) drain(p *Pipe) (written int, err error) {
 	t := &c.out
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p.to, p.want, t.n = t, n, 0
+	p.to, t.n = t, 0
 	err = t.run(p.drainStep)
 	p.to = nil
 	return t.n, err
 }
 
-// moveOut splices without blocking, and reports whether drain is done.
-func (p *pipe) moveOut(fd uintptr) bool {
+// moveOut moves what there is room for, and reports whether drain is done.
+func (p *Pipe) moveOut(fd uintptr) bool {
 	t := p.to
 	start := t.n
-	for t.err = nil; t.n < p.want && t.err == nil; {
+	for t.err = nil; p.n > 0 && t.err == nil; {
 		var n int
-		n, t.err = spliceNow(p.out, int(fd), p.want-t.n)
+		n, t.err = p.MoveTo(fd)
 		t.n += n
 	}
 	return t.record(fd, t.n > start)

@@ -61,8 +61,9 @@ type exchange struct {
 //
 // A body of at most 16 KiB is read before a connection is taken. Any other is
 // read on a goroutine once the head is written; with Expect: 100-continue, once
-// the target's 100 has been passed on or a second has gone by. Whoever reads it
-// closes it when nothing more will be read: before Exchange returns, or at any
+// the target's 100 has been passed on or a second has gone by. It is spliced if its
+// length is known, it is a PipeReader of package socket, and the target is reached by
+// a socket without TLS. Whoever reads it closes it when nothing more will be read: before Exchange returns, or at any
 // time later if the answer came early. Only after a Repeatable error it is
 // open: r.Body then reads it from its start, and may be another than before.
 //

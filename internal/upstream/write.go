@@ -46,20 +46,37 @@ func (c *targetConn) writePatiently(p []byte) (int, error) {
 	w := &c.writing
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.rest, w.stall = p, socket.Stall{}
+	w.rest = p
+	err := c.writeAll(w)
+	n := len(p) - len(w.rest)
+	w.rest = nil
+	return n, err
+}
+
+// writePipe is write for what is in p. c must be bare.
+func (c *targetConn) writePipe(p *socket.Pipe) error {
+	w := &c.writing
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pipe = p
+	err := c.writeAll(w)
+	w.pipe = nil
+	return err
+}
+
+// writeAll writes what w has, as far as it may last.
+func (c *targetConn) writeAll(w *writing) error {
+	w.stall = socket.Stall{}
 	for {
-		left := len(w.rest)
+		left := w.left()
 		err := c.writeOn(w)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			err = c.goOn(w, len(w.rest) < left, err)
-		} else if err == nil || len(w.rest) == 0 {
-			w.rest = nil
-			return len(p), nil
+			err = c.goOn(w, w.left() < left, err)
+		} else if err == nil || w.left() == 0 {
+			return nil
 		}
 		if err != nil {
-			n := len(p) - len(w.rest)
-			w.rest = nil
-			return n, err
+			return err
 		}
 	}
 }
@@ -68,10 +85,29 @@ func (c *targetConn) writePatiently(p []byte) (int, error) {
 type writing struct {
 	step func(fd uintptr) bool // bound once, lest each write makes an object
 
-	mu     sync.Mutex // held for as long as a write lasts; guards the fields below
-	rest   []byte     // of what is to be written; nil between writes, lest a connection that is idle keeps a piece
+	mu     sync.Mutex   // held for as long as a write lasts; guards the fields below
+	rest   []byte       // of what is to be written; nil between writes, lest a connection that is idle keeps a piece
+	pipe   *socket.Pipe // what is in it is to be written, in place of rest; nil: rest is
 	failed error
 	stall  socket.Stall // in which it waits; zero: it does not
+}
+
+// left returns how many bytes are to be written.
+func (w *writing) left() int {
+	if w.pipe != nil {
+		return w.pipe.Len()
+	}
+	return len(w.rest)
+}
+
+// writeNow writes what there is room for.
+func (w *writing) writeNow(fd uintptr) (n int, err error) {
+	if w.pipe != nil {
+		return w.pipe.MoveTo(fd)
+	}
+	n, err = socket.Write(fd, w.rest)
+	w.rest = w.rest[n:]
+	return n, err
 }
 
 // writeOn goes on with w up to an error, which may be that it waits too long.
@@ -94,10 +130,9 @@ func (c *targetConn) writeOn(w *writing) error {
 // stepWrite writes what there is room for, within a RawConn.Write.
 func (c *targetConn) stepWrite(fd uintptr) bool {
 	w := &c.writing
-	for w.failed = nil; len(w.rest) > 0 && w.failed == nil; {
+	for w.failed = nil; w.left() > 0 && w.failed == nil; {
 		var n int
-		n, w.failed = socket.Write(fd, w.rest)
-		if w.rest = w.rest[n:]; n > 0 {
+		if n, w.failed = w.writeNow(fd); n > 0 {
 			w.stall = socket.Stall{}
 		}
 	}
