@@ -19,6 +19,7 @@ import (
 	"github.com/shahnk19/parachute/internal/health"
 	"github.com/shahnk19/parachute/internal/healthcheck"
 	"github.com/shahnk19/parachute/internal/interrupted"
+	"github.com/shahnk19/parachute/internal/lanes"
 	"github.com/shahnk19/parachute/internal/targets"
 	"github.com/shahnk19/parachute/internal/trial"
 	"github.com/shahnk19/parachute/internal/verbose"
@@ -182,20 +183,22 @@ func awaitHealthy(ctx context.Context, m *monitor, all []*target, d *Deployment)
 	return missing
 }
 
-// await returns nil when v has what its Deployment wants it to have before it
-// serves, all within Timeouts.Deploy.
-func (p *Proxy) await(ctx context.Context, v *version, m *monitor) error {
-	d := &v.status.Deployment
-	p.options.Propose(ctx, deep.Copy(*d), v.status.Generation, false)
-	if !d.Force {
-		if err := awaitHealthy(ctx, m, v.Targets(), d); err != nil {
+// await returns nil when what m brings has what its spec wants it to have before it serves,
+// all within Timeouts.Deploy. A rollout is waited for also where Force says otherwise.
+func (p *Proxy) await(ctx context.Context, m *member) error {
+	d, all := &m.spec.Deployment, m.brought()
+	p.options.Propose(ctx, deep.Copy(*d), m.Reservation.Number, m.rollout != nil && (m.rollout.Deployment == nil || len(d.Canary.Steps) == 0))
+	if !d.Force || m.rollout != nil {
+		if err := awaitHealthy(ctx, m.monitor, all, d); err != nil {
 			return err
 		}
 	}
-	if err := interrupted.Within(ctx, m.Began(), d.Timeouts.Deploy, v.awaitCertificates, ErrSuperseded, ErrClosed); err != nil {
-		return err
+	if m.started != nil {
+		if err := interrupted.Within(ctx, m.monitor.Began(), d.Timeouts.Deploy, m.started.awaitCertificates, ErrSuperseded, ErrClosed); err != nil {
+			return err
+		}
 	}
-	return p.agreeHealthy(ctx, d, v.status.Generation, v.Targets(), m)
+	return p.agreeHealthy(ctx, d, m.Reservation.Number, all, m.monitor)
 }
 
 // agree asks Options.Agree whether d may serve, until Timeouts.Deploy has passed since began.
@@ -346,7 +349,7 @@ type judge interface {
 func (p *Proxy) newTrial(kind trial.Kind, about Event, previous *version, gone, brought []*target) *onTrial {
 	t := &onTrial{proxy: p, about: about}
 	t.Change = trial.NewChange(kind, trial.Service[*version]{
-		Current:    func() *version { return p.router.routes.Load().Services()[about.Service] },
+		Current:    func() *version { return p.served(about.Service) },
 		IsOpen:     p.router.changes.IsOpen,
 		IsChanging: t.isChanging,
 		Stop:       p.stopping,
@@ -417,7 +420,7 @@ func (p *Proxy) unproved(next *version) (addresses []string) {
 	}
 	all := next.Main.Targets()
 	failing := trial.Failing(slices.DeleteFunc(slices.Clone(all), (*target).IsHealthy), p.done)
-	if v := p.router.routes.Load().Services()[next.status.Service]; v == nil || !v.Main.Has(all[0]) {
+	if v := p.served(next.status.Service); v == nil || !v.Main.Has(all[0]) {
 		return nil // a newer change has let go of them
 	}
 	return targets.Addresses(failing)
@@ -493,7 +496,7 @@ func (t *onTrial) restore(current *version, generation uint64) (*version, error)
 	group := t.Previous.Rollout.WithNewGates()
 	rollout := *t.Previous.status.Rollout
 	rollout.Split = current.status.Rollout.Split
-	return current.withRollout(rollout, current.split, &group), nil
+	return current.withRollout(rollout, t.Previous.second, &group), nil
 }
 
 // announce tells that the change, under that number, was taken back, and that next serves.
@@ -559,7 +562,7 @@ var (
 // ErrSuperseded if a newer change ended the bake, and ErrUndecided if the Proxy did.
 func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
 	old, d := next.fallback, &next.status.Deployment
-	defer p.router.underWay.Begin(phase{service: about.Service, change: changeOf(EventBaking, about)})()
+	defer p.begin(EventBaking, about, nil)()
 	t := p.newTrial(trial.OfMain, about, old, old.Main.Targets(), next.Main.Targets())
 	targets.Silence(t.Gone, true)
 	before := bake.Figures(next.status.Bake.Before)
@@ -574,7 +577,7 @@ func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
 	b.Tell(0, "")
 	switch takenBack, err := t.Bake(b); {
 	case takenBack:
-		p.retire(about, t.failed, p.router.routes.Load().Services()[about.Service], limits)
+		p.retire(about, t.failed, p.served(about.Service), limits)
 		return t.why
 	case err != nil:
 		return err
@@ -623,8 +626,8 @@ func (t *onTrial) teller(limit time.Duration, who *Split) func(elapsed time.Dura
 
 // isChanging reports whether another change of the service is under way.
 func (t *onTrial) isChanging() bool {
-	return slices.ContainsFunc(t.proxy.router.underWay.All(), func(ph phase) bool {
-		return ph.service == t.about.Service && ph.change.Generation != t.about.Generation && ph.change.Kind == EventDeploying
+	return slices.ContainsFunc(t.proxy.changes.Phases(), func(ph lanes.Phase[Change]) bool {
+		return ph.Service == t.about.Service && ph.Change.Generation != t.about.Generation && ph.Change.Kind == EventDeploying
 	})
 }
 
@@ -665,30 +668,28 @@ func (p *Proxy) canary(ctx context.Context, s *spec, base *version) (err error) 
 	if s.split, err = r.Split.parse(); err != nil {
 		return err
 	}
+	own := *s
+	own.Deployment, s.own = r.promoted(d, d.Service), &own
 	return p.rollOutSpec(ctx, partMain|partRollout, r, s, func(about Event) error { return p.tryOut(about, &d, base) })
 }
 
 // dropCanary ends the rollout of t, if it is still there.
 func (p *Proxy) dropCanary(t *onTrial) {
-	if !p.router.changes.Enter() {
-		return
-	}
-	defer p.router.changes.Leave()
-	previous, next, err := p.update(context.Background(), nil, t.about.Service, EventRolloutEnded, func(v *version) (*version, error) {
-		if !t.IsOf(v) {
-			return nil, canaryEnds.Superseded
-		}
-		return v.withoutRollout(), nil
-	})
-	if err == nil {
-		p.retire(t.about, previous, next, next.status.Deployment.Timeouts)
+	if p.router.changes.Enter() {
+		defer p.router.changes.Leave()
+		p.dropRollout(context.Background(), nil, t.about, func(v *version) error {
+			if !t.IsOf(v) {
+				return canaryEnds.Superseded
+			}
+			return nil
+		})
 	}
 }
 
 // tryOut has visitors try the rollout of d, in one step after the other, and promotes it.
 func (p *Proxy) tryOut(about Event, d *Deployment, base *version) error {
-	defer p.router.underWay.Begin(phase{service: d.Service, change: changeOf(EventBaking, about)})()
-	v := p.router.routes.Load().Services()[d.Service]
+	defer p.begin(EventBaking, about, nil)()
+	v := p.served(d.Service)
 	if v == nil || v.Rollout == nil {
 		return canaryEnds.Superseded
 	}
@@ -741,4 +742,38 @@ func (t *onTrial) leave(err error) error {
 	}
 	t.proxy.emitFailed(t.about, err)
 	return err
+}
+
+// Counts are numbers of requests, of how many of them failed, and of how long they took. They
+// go through JSON.
+type Counts = bake.Counts
+
+// A Counted is what a Proxy has counted of one service, as a Bake or a Canary of it is judged.
+type Counted struct {
+	Recent Counts `json:"recent"` // of the version that serves, in the last ten minutes
+
+	// Main and Rollout are of the version that serves, and of that which a rollout has
+	// brought, since they serve. From the first call of Proxy.Counted on, which adds the
+	// ten minutes before it, that is so only if there is another one every ten minutes.
+	Main    Counts `json:"main"`
+	Rollout Counts `json:"rollout"`
+}
+
+// Counted returns what the Proxy itself has counted of a service: nothing if it is not there.
+// It is for a Proxy that mirrors what is judged by another one; see CountedElsewhere.
+func (p *Proxy) Counted(service string) (c Counted) {
+	if v := p.served(service); v != nil {
+		c.Recent, c.Main, c.Rollout = v.Own(time.Since(p.began))
+	}
+	return c
+}
+
+// CountedElsewhere has a service be judged by what other Proxies have counted, too: Main and
+// Rollout are what they have since the last call, and Recent, unless it is empty, takes the
+// place of all that this Proxy was told before of the version that serves. So Recent is told
+// before the switch, in Options.Agree, and the rest while a Bake or a Canary goes on.
+func (p *Proxy) CountedElsewhere(service string, c Counted) {
+	if v := p.served(service); v != nil {
+		v.CountElsewhere(time.Since(p.began), c.Recent, c.Main, c.Rollout)
+	}
 }

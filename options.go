@@ -661,6 +661,7 @@ type spec struct {
 	rules     *rules.Rules
 	pair      *keypair.Pair // of certificate files; nil: TLS asks for none
 	split     *split.Split  // of a rollout; nil: nobody goes there
+	own       *spec         // of a rollout's own Deployment; nil: it has none
 }
 
 // parse returns d in the form that the Proxy works with. All that can be wrong with

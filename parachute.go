@@ -68,6 +68,7 @@ import (
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/history"
 	"github.com/shahnk19/parachute/internal/inprocess"
+	"github.com/shahnk19/parachute/internal/lanes"
 	"github.com/shahnk19/parachute/internal/logline"
 	"github.com/shahnk19/parachute/internal/pages"
 	"github.com/shahnk19/parachute/internal/resolve"
@@ -99,7 +100,7 @@ type Proxy struct {
 
 	events sync.Mutex // held while Notify runs
 
-	remainders remainders // of what Follow has replaced
+	changes lanes.Changes[*target, Change] // under way; what is left behind is what Follow has replaced
 }
 
 // New returns a Proxy without services. Nothing runs until the first Deploy or
@@ -390,7 +391,7 @@ func (p *Proxy) Services() []Status {
 // Service returns what Services has of one service, without a look at the others. It
 // returns ErrNotFound where there is no such service.
 func (p *Proxy) Service(name string) (Status, error) {
-	v := p.router.routes.Load().Services()[name]
+	v := p.served(name)
 	if v == nil {
 		return Status{}, describe("look at", name, ErrNotFound)
 	}
@@ -514,7 +515,7 @@ func (p *Proxy) Follow(service string, s *Status) { p.follow(service, s) }
 
 // Drain waits for what Follow has replaced: see Predecessor.
 func (p *Proxy) Drain(service string, limits Timeouts, done <-chan struct{}) (requests, streams int64) {
-	return p.remainders.Drain(service, gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
+	return p.changes.Drain(service, gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
 }
 
 // CommitHistory calls Options.CommitDelta, or Commit, for what was counted since the last
@@ -546,7 +547,7 @@ func (p *Proxy) close() {
 	for _, v := range served {
 		v.close()
 	}
-	p.remainders.Close()
+	p.changes.Close()
 	<-changed
 	for _, h := range p.backends.Handlers {
 		h.Close()
@@ -593,7 +594,7 @@ func (p *Proxy) refuse(verb, service string, err error) error {
 		return refused
 	}
 	e := refused.(*verbose.Wrapped)
-	v := p.router.routes.Load().Services()[service]
+	v := p.served(service)
 	switch e.After = "nothing was changed"; {
 	case v == nil && checkServiceName(service) == nil:
 		e.After += "; " + service + " is not deployed"

@@ -26,7 +26,6 @@ import (
 	"github.com/shahnk19/parachute/internal/registry"
 	"github.com/shahnk19/parachute/internal/routing"
 	"github.com/shahnk19/parachute/internal/rules"
-	"github.com/shahnk19/parachute/internal/underway"
 	"github.com/shahnk19/parachute/internal/upstream"
 	"github.com/shahnk19/parachute/internal/waiting"
 )
@@ -45,16 +44,19 @@ func newTable(services map[string]*version, removed history.Removals, keepHistor
 
 // A router has the newest table, and orders the changes that replace it.
 type router struct {
-	changes  *registry.Book[*version, Status]
-	routes   *publish.Publisher[table, version, wants]
-	underWay underway.Register[phase]
+	changes *registry.Book[*version, Status]
+	routes  *publish.Publisher[table, version, wants]
 }
 
 func newRouter(o *Options) *router {
+	hooks := registry.Hooks[Status]{All: o.Commit}
+	if o.CommitDelta != nil {
+		hooks.Delta = func(d registry.Delta[Status]) error { return o.CommitDelta(Delta(d)) }
+	}
 	tables := publish.Snapshots[table, version]{
 		Versions: (*table).Services,
 		Next:     (*table).Next,
-		Commit:   o.commit,
+		Commit:   func(previous, next *table, changed ...string) error { return next.Commit(previous, hooks, changed...) },
 		Replaced: (*version).announceReplaced,
 	}
 	if follow := o.Predecessor.Follow; follow != nil {

@@ -3,7 +3,6 @@ package parachute
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -13,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/shahnk19/parachute/internal/bake"
 	"github.com/shahnk19/parachute/internal/deep"
 	"github.com/shahnk19/parachute/internal/gate"
 	"github.com/shahnk19/parachute/internal/history"
@@ -105,7 +103,7 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment, base *version) error {
 	if current := p.router.routes.Load().Services()[s.Service]; len(s.Canary.Steps) > 0 && current.checkChangeable() == nil {
 		return p.canary(ctx, s, base)
 	}
-	m := &member{publication: publication{Name: s.Service}, spec: s, isAlone: true, base: base}
+	m := &member{publication: publication{Name: s.Service}, spec: s, part: partMain, isAlone: true, base: base}
 	return p.change(ctx, []*member{m}, func() error { return p.retireDeployed(m) })
 }
 
@@ -115,14 +113,18 @@ type member struct {
 	publication
 	current *version // when Apply was planned; nil: it was not there
 	spec    *spec    // nil: it is to be taken out
+	rollout *Rollout // of which spec was made; nil: it is no rollout
+	part    publish.Part
 	isKept  bool     // current serves what spec says
 	isAlone bool     // it is deployed alone, so it may bake
 	base    *version // what spec was made of, which has to serve until the switch; nil: nothing
 	was     uint64   // the number of the change until now; 0: it has had none
 
-	about   Event    // has what every event has until the switch
-	started *version // of spec, not published yet
+	// What was made of spec, and is not published yet. One of the first two is nil.
+	started *version
+	second  *group // of the rollout
 	monitor *monitor
+	about   Event // has what every event has until the switch
 }
 
 // event returns an event of the change of m, which is reserved.
@@ -227,7 +229,7 @@ func changesOf(members []*member) (all []registry.Change) {
 // reserveAll begins the changes of all members, or of none.
 func (p *Proxy) reserveAll(ctx context.Context, members []*member) (_ context.Context, err error) {
 	if m := members[0]; m.isAlone { // so an error need not say which it is about
-		m.Reservation, ctx, err = p.router.changes.Reserve(ctx, m.Name, partMain, m.spec.wants)
+		m.Reservation, ctx, err = p.router.changes.Reserve(ctx, m.Name, m.part, m.spec.wants)
 		return ctx, err
 	}
 	all, ctx, err := p.router.changes.ReserveAll(ctx, changesOf(members))
@@ -276,11 +278,16 @@ func (p *Proxy) replaceAll(ctx context.Context, members []*member) (err error) {
 			}
 			continue
 		}
-		defer p.router.underWay.Begin(phase{service: m.Name, change: changeOf(EventDeploying, m.about)})()
+		defer p.begin(EventDeploying, m.about, nil)()
 		p.emitDeploying(m.about, m.spec)
-		if err = cmp.Or(err, served[m.Name].accepts(&m.spec.Deployment)); err == nil { // now, and not when everybody has waited for health
-			m.started, m.monitor = p.start(Status{Service: m.Name, Generation: m.Reservation.Number, State: StateServing, Deployment: m.spec.Deployment}, m.spec, !m.spec.Force)
-			p.bringIn(m)
+		switch {
+		case err != nil:
+		case m.rollout != nil:
+			p.prepareRollout(m)
+		default:
+			if err = served[m.Name].accepts(&m.spec.Deployment); err == nil { // now, and not when everybody has waited for health
+				p.prepare(m)
+			}
 		}
 	}
 	if err == nil {
@@ -296,11 +303,46 @@ func (p *Proxy) replaceAll(ctx context.Context, members []*member) (err error) {
 		if m.started != nil {
 			m.started.abandon()
 		}
+		if m.second != nil {
+			targets.CloseAll(m.second.Targets())
+		}
 		if m.spec != nil {
 			p.emitFailed(m.about, err)
 		}
 	}
 	return err
+}
+
+// prepare starts the version that m is to serve, and has its publication be of that.
+func (p *Proxy) prepare(m *member) {
+	m.started, m.monitor = p.start(Status{Service: m.Name, Generation: m.Reservation.Number, State: StateServing, Deployment: m.spec.Deployment}, m.spec, !m.spec.Force)
+	p.bringIn(m)
+}
+
+// prepareRollout begins to probe the rollout that m is to have, and has its publication be
+// of that.
+func (p *Proxy) prepareRollout(m *member) {
+	second, monitor := p.newGroup(m.Name, m.Reservation.Number, m.spec, true)
+	m.second, m.monitor = &second, monitor
+	targets.StartProbes(second.Targets())
+	p.alter(&m.publication, EventSwitched, func(v *version) (*version, error) {
+		if m.spec.own == nil { // that of the service may be another by now
+			if err := v.status.Deployment.checkTargets(m.spec.targets); err != nil {
+				return nil, invalid(err)
+			}
+		}
+		r := *m.rollout
+		r.Targets, r.ReadTargets = m.spec.Targets, m.spec.ReadTargets // each once
+		return v.withRollout(r, m.spec, m.second), nil
+	})
+}
+
+// brought returns the targets that m is to bring into service.
+func (m *member) brought() []*target {
+	if m.second != nil {
+		return m.second.Targets()
+	}
+	return m.started.Targets()
 }
 
 // bringIn has the publication of m be of the version that is started.
@@ -337,8 +379,8 @@ func (p *Proxy) awaitAll(ctx context.Context, members []*member) error {
 	errs := make([]error, len(members))
 	var waiting sync.WaitGroup
 	for i, m := range members {
-		if m.started != nil {
-			waiting.Go(func() { errs[i] = p.await(ctx, m.started, m.monitor) })
+		if m.spec != nil {
+			waiting.Go(func() { errs[i] = p.await(ctx, m) })
 		}
 	}
 	waiting.Wait()
@@ -403,7 +445,7 @@ func letGo(gone []*target, previous, next *version) {
 // the beginning, and again each second in which something has ended; the returned one is
 // for the end. e says which change they are of.
 func (p *Proxy) drain(e Event, lanes laneSet, limits Timeouts, done <-chan struct{}) Event {
-	defer p.router.underWay.Begin(phase{e.Service, changeOf(EventDraining, e), lanes})()
+	defer p.begin(EventDraining, e, lanes)()
 	bounds := gate.Limits{Requests: limits.Drain, Streams: limits.Stream}
 	e.Kind, e.Limit = EventDraining, bounds.Longest()
 	var elsewhere func() (requests, streams int64)
@@ -471,24 +513,35 @@ func (p *Proxy) resume(ctx context.Context, service string) error {
 // update publishes what change makes of a service that is there and has not
 // failed. res may be nil.
 func (p *Proxy) update(ctx context.Context, res *reserved, service string, kind EventKind, change func(*version) (*version, error)) (previous, next *version, err error) {
+	one := &publication{Name: service, Reservation: res}
+	p.alter(one, kind, change)
+	if err := p.router.routes.PublishAll(ctx, one); err != nil {
+		return nil, nil, err
+	}
+	return one.Previous, one.Next, nil
+}
+
+// alter has one be of what change makes of a service that is there and has not failed, and
+// announce that by an event of a kind.
+func (p *Proxy) alter(one *publication, kind EventKind, change func(*version) (*version, error)) {
 	var before Status
-	checked := func(current *version) (*version, error) {
+	one.Change = func(current *version) (*version, error) {
 		if err := current.checkChangeable(); err != nil {
 			return nil, err
 		}
 		before = current.status
 		return change(current)
 	}
-	return p.router.routes.Publish(ctx, res, service, checked, func(next *version) {
+	one.Announce = func(next *version) {
 		e := next.status.event()
-		if e.Kind = kind; res != nil {
-			e.Generation = res.Number
+		if e.Kind = kind; one.Reservation != nil {
+			e.Generation = one.Reservation.Number
 		}
 		if kind == EventSwitched && before.Rollout != nil && p.options.Compare != nil {
 			e.Difference = p.options.Compare(before.ofRollout(), next.status.ofRollout())
 		}
 		p.emit(e.ofRollout(&next.status))
-	})
+	}
 }
 
 // rollOut brings r into service beside what a service has.
@@ -514,49 +567,13 @@ func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
 // rollOutSpec brings r, of which s was made, into service as one change of part. It ends
 // with then, which is given what every event of the change has.
 func (p *Proxy) rollOutSpec(ctx context.Context, part publish.Part, r Rollout, s *spec, then func(about Event) error) error {
-	res, ctx, err := p.router.changes.Reserve(ctx, s.Service, part, s.wants)
-	if err != nil {
-		return err
-	}
-	defer p.router.changes.End(res)
-	about := s.event(res.Number)
-	p.emitDeploying(about, s)
-	previous, next, err := p.replaceRollout(ctx, res, r, s)
-	if err != nil {
-		p.emitFailed(about, err)
-		return err
-	}
-	if err := p.retireOnTrial(about, previous, next, r.Timeouts.over(next.status.Deployment.Timeouts)); err != nil {
-		return err
-	}
-	return then(about)
-}
-
-// replaceRollout publishes r, of which s was made, as soon as it may.
-func (p *Proxy) replaceRollout(ctx context.Context, res *reserved, r Rollout, s *spec) (previous, next *version, err error) {
-	defer p.router.underWay.Begin(phase{service: res.Name, change: changeOf(EventDeploying, s.event(res.Number))})()
-	second, m := p.newGroup(res.Name, res.Number, s, true)
-	all := second.Targets()
-	targets.StartProbes(all)
-	p.options.Propose(ctx, deep.Copy(s.Deployment), res.Number, len(s.Canary.Steps) == 0 || r.Deployment == nil)
-	if err = awaitHealthy(ctx, m, all, &s.Deployment); err == nil {
-		err = p.agreeHealthy(ctx, &s.Deployment, res.Number, all, m)
-	}
-	if err == nil {
-		previous, next, err = p.update(ctx, res, res.Name, EventSwitched, func(v *version) (*version, error) {
-			if r.Deployment == nil { // that of the service may be another by now
-				if _, err := r.parse(&v.status.Deployment, v.targetTLS); err != nil {
-					return nil, err
-				}
-			}
-			r.Targets, r.ReadTargets = s.Targets, s.ReadTargets // each once
-			return v.withRollout(r, s.split, &second), nil
-		})
-	}
-	if err != nil {
-		targets.CloseAll(all)
-	}
-	return previous, next, err
+	m := &member{publication: publication{Name: s.Service}, spec: s, rollout: &r, part: part, isAlone: true}
+	return p.change(ctx, []*member{m}, func() error {
+		if err := p.retireOnTrial(m.event(), m.Previous, m.Next, r.Timeouts.over(m.Next.status.Deployment.Timeouts)); err != nil {
+			return err
+		}
+		return then(m.event())
+	})
 }
 
 func (p *Proxy) amendSplit(ctx context.Context, service string, change func(*Split) error) error {
@@ -573,11 +590,8 @@ func (p *Proxy) amendSplit(ctx context.Context, service string, change func(*Spl
 		if err := change(&r.Split); err != nil {
 			return nil, err
 		}
-		parsed, err := r.Split.parse()
-		if err != nil {
-			return nil, err
-		}
-		return v.withoutRollout().withRollout(r, parsed, v.Rollout), nil // what was set before does not count
+		who, err := r.Split.parse()
+		return v.withSplit(r, who), err
 	})
 	return err
 }
@@ -588,18 +602,23 @@ func (p *Proxy) endRollout(ctx context.Context, service string) error {
 		return err
 	}
 	defer p.router.changes.End(res)
+	return p.dropRollout(ctx, res, Event{Service: service, Generation: res.Number}, func(*version) error { return nil })
+}
+
+// dropRollout ends the rollout of a service, if it has one and refuse returns nil for what
+// the service serves. about has what every event of the change has; res may be nil.
+func (p *Proxy) dropRollout(ctx context.Context, res *reserved, about Event, refuse func(*version) error) error {
 	var limits Timeouts
-	previous, next, err := p.update(ctx, res, service, EventRolloutEnded, func(v *version) (*version, error) {
+	previous, next, err := p.update(ctx, res, about.Service, EventRolloutEnded, func(v *version) (*version, error) {
 		if v.Rollout != nil {
 			limits = v.status.Rollout.Timeouts.over(v.status.Deployment.Timeouts)
 		}
-		return v.withoutRollout(), nil
+		return v.withoutRollout(), refuse(v)
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		p.retire(about, previous, next, limits)
 	}
-	p.retire(Event{Service: service, Generation: res.Number}, previous, next, limits)
-	return nil
+	return err
 }
 
 // promote makes the rollout of a service its first version. If base is not nil, that has to
@@ -616,9 +635,8 @@ func (p *Proxy) promote(ctx context.Context, service string, base *version, was 
 	if current.Rollout == nil {
 		return errNoRollout
 	}
-	r := current.status.Rollout
-	s, err := p.parse(r.promoted(*cmp.Or(r.Deployment, &current.status.Deployment), service))
-	if err != nil {
+	s := current.promotion()
+	if err := s.loadPair(); err != nil {
 		return err
 	}
 	res, ctx, err := p.router.changes.Reserve(ctx, service, partMain|partRollout, s.wants)
@@ -729,7 +747,7 @@ func (p *Proxy) follow(service string, s *Status) {
 	}
 	omitCloseFrames(lanes, previous, next)
 	releaseCertificates(previous, next)
-	p.remainders.Add(service, lanes, gone)
+	p.changes.Add(service, lanes, gone)
 }
 
 // mirror publishes what next says of these services.
@@ -758,57 +776,6 @@ func (p *Proxy) mirror(services []string, next func(service string, current *Sta
 		}
 		retired.Wait()
 	}, failed
-}
-
-// Counts are numbers of requests, of how many of them failed, and of how long they took. They
-// go through JSON.
-type Counts = bake.Counts
-
-// A Counted is what a Proxy has counted of one service, as a Bake or a Canary of it is judged.
-type Counted struct {
-	Recent Counts `json:"recent"` // of the version that serves, in the last ten minutes
-
-	// Main and Rollout are of the version that serves, and of that which a rollout has
-	// brought, since they serve. From the first call of Proxy.Counted on, which adds the
-	// ten minutes before it, that is so only if there is another one every ten minutes.
-	Main    Counts `json:"main"`
-	Rollout Counts `json:"rollout"`
-}
-
-// Counted returns what the Proxy itself has counted of a service: nothing if it is not there.
-// It is for a Proxy that mirrors what is judged by another one; see CountedElsewhere.
-func (p *Proxy) Counted(service string) (c Counted) {
-	at := time.Since(p.began)
-	v := p.router.routes.Load().Services()[service]
-	if v == nil {
-		return c
-	}
-	if v.Main.Tally != nil {
-		c.Recent, c.Main = v.Main.Tally.Own(at)
-	}
-	if v.Rollout != nil {
-		_, c.Rollout = v.Rollout.Tally.Own(at)
-	}
-	return c
-}
-
-// CountedElsewhere has a service be judged by what other Proxies have counted, too: Main and
-// Rollout are what they have since the last call, and Recent, unless it is empty, takes the
-// place of all that this Proxy was told before of the version that serves. So Recent is told
-// before the switch, in Options.Agree, and the rest while a Bake or a Canary goes on.
-func (p *Proxy) CountedElsewhere(service string, c Counted) {
-	at := time.Since(p.began)
-	v := p.router.routes.Load().Services()[service]
-	if v == nil || v.Main.Tally == nil {
-		return
-	}
-	if c.Recent.Requests > 0 {
-		v.Main.Tally.Replace(at, c.Recent)
-	}
-	v.Main.Tally.Add(at, c.Main)
-	if v.Rollout != nil {
-		v.Rollout.Tally.Add(at, c.Rollout)
-	}
 }
 
 // mirrored returns what services are from now on, without those that are no more, as next
@@ -897,7 +864,7 @@ func (p *Proxy) empty(ctx context.Context, changed <-chan struct{}, limit time.D
 			omitCloseFrames(left, v)
 			all = append(all, lanes.Replaced[*target]{Lanes: left, Streams: v.status.Deployment.Timeouts.Stream})
 		}
-		return append(all, lanes.Replaced[*target]{Lanes: p.strays(), Streams: math.MaxInt64})
+		return append(all, lanes.Replaced[*target]{Lanes: p.changes.Lanes(), Streams: math.MaxInt64})
 	}
 	return lanes.Empty(ctx, changed, limit, replace, p.everyLane)
 }
@@ -950,20 +917,6 @@ type (
 	reserved    = publish.Reservation[wants]          // a change of a service; its Number is the generation
 )
 
-// commit has the hooks keep what t, which takes the place of previous, says of services
-// that have changed, and that those are forgotten whose history was kept. Without any,
-// something was only counted.
-func (o *Options) commit(previous, t *table, changed ...string) error {
-	switch {
-	case len(changed) == 0 && len(t.Services()) == 0:
-	case o.CommitDelta != nil:
-		return o.CommitDelta(Delta(t.Delta(previous, changed...)))
-	case o.Commit != nil && len(changed) > 0:
-		return o.Commit(t.Statuses())
-	}
-	return nil
-}
-
 // A Rollback says which deployment to bring back.
 type Rollback struct {
 	To string `json:"to,omitempty"` // a generation or a release that History has; if empty, the latest that was replaced
@@ -975,21 +928,14 @@ type Rollback struct {
 // still be there, or be there again. It returns ErrInvalid where the history has not
 // what how.To says, and ErrNotFound where there is no history.
 func (p *Proxy) Rollback(ctx context.Context, service string, how Rollback) error {
-	table := p.router.routes.Load()
-	past, err := history.Choose(table.History(service), how.To)
+	var d Deployment
+	past, err := history.Restore(p.router.routes.Load().History(service), how.To, &d)
 	switch {
 	case errors.Is(err, history.ErrEmpty):
 		err = ErrNotFound
 	case err != nil:
-		err = faultf(ErrInvalid, "%v", err)
-	}
-	var d Deployment
-	if err == nil {
-		if err = json.Unmarshal(past.Deployment, &d); err != nil {
-			err = faultf(ErrInvalid, "generation %d cannot be deployed again: %v", past.Generation, err)
-		}
-	}
-	if err == nil {
+		err = invalid(err)
+	default:
 		d.By = how.By
 		err = p.deploy(ctx, d, nil)
 	}

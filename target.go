@@ -78,12 +78,11 @@ func (q *request) record(l *lane, res *forward.Result, err error) {
 var errOutlier = errors.New("it answers 5xx where its siblings do not")
 
 type (
-	target     = targets.Target  // what requests are sent to, and its health
-	group      = targets.Group   // the targets that came with one deploy
-	monitor    = targets.Monitor // follows their probes
-	lane       = lanes.Lane[*target]
-	laneSet    = lanes.Set[*target]
-	remainders = lanes.Remainders[*target]
+	target  = targets.Target  // what requests are sent to, and its health
+	group   = targets.Group   // the targets that came with one deploy
+	monitor = targets.Monitor // follows their probes
+	lane    = lanes.Lane[*target]
+	laneSet = lanes.Set[*target]
 )
 
 // newGroup returns the group of the targets of s, which are not probed yet. Generation is
@@ -103,7 +102,7 @@ func (p *Proxy) newGroup(service string, generation uint64, s *spec, waiting boo
 		},
 	})
 	m.Generation.Store(generation)
-	current := p.router.routes.Load().Services()[service]
+	current := p.served(service)
 	var all []*target
 	for _, at := range s.targets {
 		t := p.newTarget(at, s, m)
@@ -115,19 +114,9 @@ func (p *Proxy) newGroup(service string, generation uint64, s *spec, waiting boo
 	return targets.NewGroup(all[:len(s.Targets)], all[len(s.Targets):], s.Release), m
 }
 
-// strays returns the lanes that are being drained, or are to be, and may be of no version
-// that is served.
-func (p *Proxy) strays() laneSet {
-	strays := p.remainders.Lanes()
-	for _, ph := range p.router.underWay.All() {
-		strays = append(strays, ph.lanes...)
-	}
-	return strays
-}
-
 // everyLane returns all lanes that somebody may be inside of.
 func (p *Proxy) everyLane() laneSet {
-	all := p.strays()
+	all := p.changes.Lanes()
 	for _, v := range p.router.routes.Load().Services() {
 		all = append(append(all, v.Lanes()...), v.Leaving...)
 	}
@@ -218,31 +207,29 @@ type Change struct {
 	Streams    int64     `json:"streams,omitempty"`  // likewise
 }
 
-// changeOf returns the change that e is about, which begins now.
-func changeOf(kind EventKind, e Event) Change {
-	return Change{Kind: kind, Generation: e.Generation, Release: e.Release, By: e.By, Since: time.Now()}
-}
-
-// A phase is a part of a change of a service that takes its time.
-type phase struct {
-	service string
-	change  Change
-	lanes   laneSet // that are waited for
+// begin has the change that e is about be in a phase of that kind, in which it waits for lanes,
+// until end is called.
+func (p *Proxy) begin(kind EventKind, e Event, lanes laneSet) (end func()) {
+	c := Change{Kind: kind, Generation: e.Generation, Release: e.Release, By: e.By, Since: time.Now()}
+	return p.changes.Begin(e.Service, c, lanes)
 }
 
 // changesUnderWay returns what goes on, by service, the oldest first.
 func (p *Proxy) changesUnderWay() map[string][]Change {
 	all := make(map[string][]Change)
-	for _, l := range p.remainders.Left() {
+	for _, l := range p.changes.Left() {
 		all[l.Service] = append(all[l.Service], Change{Kind: EventDraining, Since: l.Since, Requests: l.Requests, Streams: l.Streams})
 	}
-	for _, ph := range p.router.underWay.All() {
-		c := ph.change
-		c.Requests, c.Streams = ph.lanes.Inside()
-		all[ph.service] = append(all[ph.service], c)
+	for _, ph := range p.changes.Phases() {
+		c := ph.Change
+		c.Requests, c.Streams = ph.Requests, ph.Streams
+		all[ph.Service] = append(all[ph.Service], c)
 	}
 	return all
 }
+
+// served returns the version that serves, or nil where the service is not there.
+func (p *Proxy) served(service string) *version { return p.router.routes.Load().Services()[service] }
 
 // demanded returns the state that was asked for last: as it is where s serves,
 // and as it is to be once the service can be restored again.
@@ -371,38 +358,20 @@ func (d *Deployment) parseTargets() ([]endpoint.Target, error) {
 	if len(d.Targets) == 0 {
 		return nil, faultf(ErrInvalid, "no target: name at least one as host:port, such as web-1:3000")
 	}
-	all, err := endpoint.ParseAll(slices.Concat(d.Targets, d.ReadTargets), d.HealthCheck.GRPC)
+	all, err := endpoint.ParseAll(slices.Concat(d.Targets, d.ReadTargets))
+	if err == nil {
+		err = d.checkTargets(all)
+	}
 	if err != nil {
 		return nil, invalid(err)
 	}
-	if err := backend.KeepAlive(d.TargetKeepAlive).Check(); err != nil {
-		return nil, invalid(err)
-	}
-	if err := endpoint.Check(all, d.HealthCheck.Port, d.TargetTLS != (TargetTLS{})); err != nil {
-		return nil, invalid(err)
-	}
-	return all, invalid(trust.Check(d.TargetTLS.CAFile, d.TargetTLS.Insecure))
+	return all, invalid(cmp.Or(backend.KeepAlive(d.TargetKeepAlive).Check(), trust.Check(d.TargetTLS.CAFile, d.TargetTLS.Insecure)))
 }
 
-// parse returns what r is as a rollout of a service that is deployed as d, which is
-// complete and has that targetTLS. An error says that it cannot be one.
-func (r Rollout) parse(d *Deployment, secured targetTLS) (*spec, error) {
-	who, err := r.Split.parse()
-	if err == nil {
-		err = checkDurations(r.Timeouts)
-	}
-	if err == nil {
-		err = checkTexts(r.Release, r.By)
-	}
-	if err != nil {
-		return nil, err
-	}
-	s := &spec{Deployment: *d, targetTLS: secured, split: who}
-	s.Targets, s.ReadTargets = slices.Clone(r.Targets), slices.Clone(r.ReadTargets)
-	s.Release, s.By, s.Force = r.Release, r.By, false // which was said of what serves
-	s.Timeouts = r.Timeouts.over(d.Timeouts)
-	s.targets, err = s.parseTargets()
-	return s, err
+// checkTargets returns why d cannot be deployed with other targets than its own, or with
+// its own, if it cannot: they have to be probed, and verified, as it says.
+func (d *Deployment) checkTargets(all []endpoint.Target) error {
+	return endpoint.Check(all, d.HealthCheck.GRPC, d.HealthCheck.Port, d.TargetTLS != (TargetTLS{}))
 }
 
 // errNoRollout is why there is nothing to be split.
@@ -411,19 +380,33 @@ var errNoRollout = faultf(ErrInvalid, "the service has no rollout: deploy one fi
 // parseRollout returns what r is as a rollout of v. It wants what its own Deployment
 // does.
 func (p *Proxy) parseRollout(r Rollout, v *version) (*spec, error) {
-	d, secured, wanted := &v.status.Deployment, v.targetTLS, wants{}
-	if r.Deployment != nil {
-		own, err := p.parse(r.promoted(*r.Deployment, v.status.Service))
-		if err != nil {
-			return own, err
-		}
-		d, secured, wanted = &own.Deployment, own.targetTLS, own.wants
+	err := cmp.Or(checkDurations(r.Timeouts), checkTexts(r.Release, r.By))
+	s := &spec{Deployment: r.promoted(v.status.Deployment, v.status.Service), targetTLS: v.targetTLS}
+	switch {
+	case err != nil:
+	case r.Deployment == nil:
+		s.targets, err = s.parseTargets()
+		err = p.checkHandlers(s, err)
+	default:
+		s.own, err = p.parse(r.promoted(*r.Deployment, v.status.Service))
+		*s = spec{Deployment: s.own.Deployment, wants: s.own.wants, targets: s.own.targets, targetTLS: s.own.targetTLS, own: s.own}
 	}
-	s, err := r.parse(d, secured)
 	if err == nil {
-		s.wants, err = wanted, p.checkHandlers(s, nil)
+		s.split, err = r.Split.parse()
 	}
+	s.Timeouts = r.Timeouts.over(s.Timeouts)
 	return s, err
+}
+
+// promotion returns what v, which has a rollout, is promoted to. Its certificate files are
+// not read.
+func (v *version) promotion() *spec {
+	if v.second.own != nil {
+		s := *v.second.own
+		return &s
+	}
+	d := v.status.Rollout.promoted(v.status.Deployment, v.status.Service)
+	return &spec{Deployment: d, wants: v.wants, targets: v.second.targets, targetTLS: v.targetTLS, rules: v.rules}
 }
 
 // promoted returns what r makes of a service that is deployed as d.
@@ -472,6 +455,7 @@ type version struct {
 	certificates *certificate.Set // of the certificates of its hosts; nil if the service failed
 	rules        *rules.Rules     // what its Deployment says of each request; empty if the service failed
 	targetTLS    targetTLS        // of its targets, whichever came with a rollout
+	second       *spec            // of its rollout; nil: there is none
 	hop          []string         // of one: what its requests are known by; nil if the service failed
 	fallback     *version         // what is returned to if the version turns out to be worse; nil: it does not bake
 	bakeClock    *trial.Clock     // of the bake, over all its versions
@@ -506,7 +490,7 @@ func newVersion(status Status, w wants, main group) *version {
 // probe is an event.
 func (p *Proxy) start(status Status, s *spec, waiting bool) (*version, *monitor) {
 	main, m := p.newGroup(status.Service, status.Generation, s, waiting)
-	if current := p.router.routes.Load().Services()[status.Service]; current != nil {
+	if current := p.served(status.Service); current != nil {
 		main.Inherit(&current.Main)
 	}
 	v := p.newVersion(status, s, main)
@@ -584,7 +568,7 @@ func (p *Proxy) restoreRollout(v *version, r Rollout, second *group) (*version, 
 		targets.StartProbes(rollout.Targets())
 		second = &rollout
 	}
-	return v.withRollout(r, s.split, second), nil
+	return v.withRollout(r, s, second), nil
 }
 
 // replacing returns v, which was deployed, with all of current that stays as it
@@ -599,7 +583,7 @@ func (v *version) replacing(current *version) (*version, error) {
 	v.waiting = current.waiting
 	s, c := &v.status, current.status
 	if current.Rollout != nil { // else it could not be restored
-		v.Rollout, v.split, s.Rollout = current.Rollout, current.split, c.Rollout
+		v.Rollout, v.second, v.split, s.Rollout = current.Rollout, current.second, current.split, c.Rollout
 	}
 	s.Pause, s.Stop = c.Pause, c.Stop
 	s.State = s.demanded()
@@ -614,20 +598,19 @@ func (v *version) restoredAfter(current *version, generation uint64) (*version, 
 	s.Generation, s.Restores, s.Deployment, s.Bake = generation, v.status.Generation, v.status.Deployment, nil
 	next := v.withStatus(s)
 	next.Main = v.Main.WithNewGates()
-	next.Rollout, next.split, next.waiting = current.Rollout, current.split, current.waiting
+	next.Rollout, next.second, next.split, next.waiting = current.Rollout, current.second, current.split, current.waiting
 	return next, current.accepts(&s.Deployment)
 }
 
 // accepts returns nil if d may take the place of v, which may be nil, or else why it
 // may not: v's rollout goes on, and must be possible as a rollout of d, too.
 func (v *version) accepts(d *Deployment) error {
-	if v == nil || v.Rollout == nil {
+	if v == nil || v.second == nil {
 		return nil
 	}
-	rollout := v.status.Rollout
-	if _, err := rollout.parse(d, targetTLS{}); err != nil {
+	if err := d.checkTargets(v.second.targets); err != nil {
 		return faultf(ErrInvalid, "the rollout to %s goes on, but not with this deployment: %v; end the rollout first, or deploy what it can be part of",
-			strings.Join(rollout.Targets, ", "), err)
+			strings.Join(v.status.Rollout.Targets, ", "), err)
 	}
 	return nil
 }
@@ -651,20 +634,29 @@ func (v *version) withStatus(status Status) *version {
 	return &next
 }
 
-// withRollout returns the next version with r as its rollout, whose targets are
-// in second. A split that r leaves open is as it was.
-func (v *version) withRollout(r Rollout, parsed *split.Split, second *group) *version {
-	status := v.status
-	if status.Rollout != nil {
-		r.Split = r.Split.over(status.Rollout.Split)
-		parsed, _ = r.Split.parse() // both can be
+// withRollout returns the next version with r, of which s was made, as its rollout, whose
+// targets are in second. A split that r leaves open is as it was.
+func (v *version) withRollout(r Rollout, s *spec, second *group) *version {
+	who := s.split
+	if v.status.Rollout != nil {
+		r.Split = r.Split.over(v.status.Rollout.Split)
+		who, _ = r.Split.parse() // both can be
 	}
-	status.Rollout = &r
 	if v.Rollout != nil {
 		second.Inherit(v.Rollout)
 	}
+	next := v.withSplit(r, who)
+	next.Rollout, next.second = second, s
+	return next
+}
+
+// withSplit returns the next version with r as what its rollout is asked to be, by which
+// its visitors are split.
+func (v *version) withSplit(r Rollout, who *split.Split) *version {
+	status := v.status
+	status.Rollout = &r
 	next := v.withStatus(status)
-	next.Rollout, next.split = second, parsed
+	next.split = who
 	return next
 }
 
@@ -673,7 +665,7 @@ func (v *version) withoutRollout() *version {
 	status := v.status
 	status.Rollout = nil
 	next := v.withStatus(status)
-	next.Rollout, next.split = nil, nil
+	next.Rollout, next.second, next.split = nil, nil, nil
 	return next
 }
 

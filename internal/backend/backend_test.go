@@ -80,7 +80,7 @@ func (b *bed) new(target string, with backend.Settings) *backend.Backend {
 // newOf returns a Backend of shared.
 func newOf(t *testing.T, shared *backend.Shared, target string, with backend.Settings) *backend.Backend {
 	t.Helper()
-	at, err := endpoint.ParseAll([]string{target}, false)
+	at, err := endpoint.ParseAll([]string{target})
 	if err == nil {
 		with.Check, err = with.Check.Normalize()
 	}

@@ -14,7 +14,7 @@ import (
 // targetsAt returns the targets with these addresses.
 func targetsAt(t *testing.T, addresses ...string) []endpoint.Target {
 	t.Helper()
-	all, err := endpoint.ParseAll(addresses, false)
+	all, err := endpoint.ParseAll(addresses)
 	if err != nil {
 		t.Fatal(err)
 	}

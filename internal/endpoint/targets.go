@@ -11,15 +11,11 @@ type Target struct {
 	Given string
 }
 
-// ParseAll parses several targets, as Parse does each. If calls is set, their health is
-// asked for by gRPC, which not all of them may be able to answer.
-func ParseAll(targets []string, calls bool) ([]Target, error) {
+// ParseAll parses several targets, as Parse does each.
+func ParseAll(targets []string) ([]Target, error) {
 	var all []Target
 	for _, given := range targets {
 		at, err := Parse(given)
-		if err == nil && calls && at.Scheme == "http" {
-			err = fmt.Errorf("target %s: a gRPC health check takes HTTP/2: name it h2c://web-1:3000, or https://web-1:3000 if it speaks TLS, or check it without gRPC", given)
-		}
 		if err != nil {
 			return nil, err
 		}
@@ -28,12 +24,16 @@ func ParseAll(targets []string, calls bool) ([]Target, error) {
 	return all, nil
 }
 
-// Check returns an error if the health of targets is to be asked for at a port (0: the
-// port of each) although one of them has none, or if their certificates are verified in
-// a way of its own (secure) although none of them has one.
-func Check(targets []Target, port int, secure bool) error {
+// Check returns an error if the health of targets is to be asked for by gRPC (calls)
+// although one of them does not speak HTTP/2, or at a port (0: the port of each) although
+// one has none, or if their certificates are verified in a way of its own (secure) although
+// none of them has one.
+func Check(targets []Target, calls bool, port int, secure bool) error {
 	hasPortless, hasSecure := false, false
 	for _, t := range targets {
+		if calls && t.Scheme == "http" {
+			return fmt.Errorf("target %s: a gRPC health check takes HTTP/2: name it h2c://web-1:3000, or https://web-1:3000 if it speaks TLS, or check it without gRPC", t.Given)
+		}
 		hasPortless = hasPortless || t.Network != "tcp"
 		hasSecure = hasSecure || t.Scheme == "https"
 	}

@@ -257,6 +257,18 @@ func (r Removals) Missing(other Removals) (services []string) {
 // ErrEmpty is why nothing can be chosen where nothing is known.
 var ErrEmpty = errors.New("nothing was deployed")
 
+// Restore is Choose of the Deployment, which it decodes into deployment.
+func Restore(past []Record, to string, deployment any) (Record, error) {
+	r, err := Choose(past, to)
+	if err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal(r.Deployment, deployment); err != nil {
+		return r, fmt.Errorf("generation %d cannot be deployed again: %v", r.Generation, err)
+	}
+	return r, nil
+}
+
 // Choose returns the one of past, the latest first, that to names: by its generation,
 // or else by its release. If to is empty, it is the latest that has ended otherwise
 // than by being taken back, and that the one which serves has not brought back. The

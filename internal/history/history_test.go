@@ -3,6 +3,7 @@ package history_test
 import (
 	"encoding/json"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -197,4 +198,19 @@ func TestRecordTellsHowLongItHasServed(t *testing.T) {
 	is.NoErr(json.Unmarshal(text, &kept))
 	is.Equal(kept.Figures.Requests, uint64(2))
 	is.Equal(string(kept.Deployment), "{}")
+}
+
+func TestRestoreDecodesWhatWasChosen(t *testing.T) {
+	is := is.New(t)
+	past := []history.Record{{Generation: 3}, {Generation: 2, Release: "b", Ended: time.Unix(2, 0), Deployment: []byte(`{"x":2}`)}, {Generation: 1, Ended: time.Unix(1, 0), Deployment: []byte("[]")}}
+	var d struct{ X int }
+	r, err := history.Restore(past, "b", &d)
+	is.NoErr(err)
+	is.Equal(r.Generation, uint64(2))
+	is.Equal(d.X, 2)
+
+	_, err = history.Restore(past, "1", &d)
+	is.True(strings.HasPrefix(err.Error(), "generation 1 cannot be deployed again: json: cannot unmarshal array"))
+	_, err = history.Restore(nil, "", &d)
+	is.Equal(err, history.ErrEmpty)
 }

@@ -206,3 +206,22 @@ func (t *Table[V, S]) History(service string) []history.Record {
 	}
 	return all
 }
+
+// Hooks keep what a restart must restore. Both may be nil.
+type Hooks[S any] struct {
+	All   func([]S) error      // is called with everything, where something has changed
+	Delta func(Delta[S]) error // is called in place of All, also where something was only counted
+}
+
+// Commit has the hooks keep what t, which takes the place of previous, says of the services
+// that have changed. If there are none, something was only counted.
+func (t *Table[V, S]) Commit(previous *Table[V, S], h Hooks[S], changed ...string) error {
+	switch {
+	case len(changed) == 0 && len(t.Services()) == 0:
+	case h.Delta != nil:
+		return h.Delta(t.Delta(previous, changed...))
+	case h.All != nil && len(changed) > 0:
+		return h.All(t.Statuses())
+	}
+	return nil
+}

@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -223,3 +224,37 @@ func TestClosedTableIsEmpty(t *testing.T) {
 	is.True(closed.Match("web") == nil)
 	is.Equal(len(closed.Services())+len(closed.Statuses())+len(closed.History("")), 0)
 }
+
+func TestCommitKeepsWhatHasChanged(t *testing.T) {
+	is := is.New(t)
+	var kept []string
+	all := registry.Hooks[string]{All: func(now []string) error { kept = append(kept, now...); return errKept }}
+	delta := all
+	delta.Delta = func(d registry.Delta[string]) error {
+		kept = append(kept, fmt.Sprint(d.Changed, d.Removed))
+		return errKept
+	}
+	first := after(newTable(10), of("web", 1), of("api", 2))
+	next := after(first, of("web", 3))
+	for _, tt := range []struct {
+		hooks   registry.Hooks[string]
+		changed []string
+		want    []string
+	}{
+		{all, []string{"web"}, []string{"api 2", "web 3"}},
+		{delta, []string{"web"}, []string{"[web 3] []"}},
+		{delta, nil, []string{"[] []"}}, // the figures are others
+		{all, nil, nil},                 // of which All is not told
+		{registry.Hooks[string]{}, []string{"web"}, nil},
+	} {
+		kept = nil
+		err := next.Commit(first, tt.hooks, tt.changed...)
+		is.Equal(kept, tt.want)
+		is.Equal(err == errKept, tt.want != nil)
+	}
+	kept = nil
+	is.NoErr(newTable(10).Commit(newTable(10), delta)) // there is nothing to be counted
+	is.Equal(len(kept), 0)
+}
+
+var errKept = errors.New("kept, and cannot be")

@@ -2,7 +2,9 @@ package targets
 
 import (
 	"slices"
+	"time"
 
+	"github.com/shahnk19/parachute/internal/bake"
 	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/lanes"
 )
@@ -67,4 +69,31 @@ func (l *Lineup) Undrained() lanes.Set[*Target] {
 // LeftBehind returns those of Undrained that next does not have.
 func (l *Lineup) LeftBehind(next *Lineup) lanes.Set[*Target] {
 	return l.Undrained().Without(next.Lanes())
+}
+
+// Own returns what was counted here, and not elsewhere: of Main in the ten minutes before at,
+// which is now, and in all; and of the Rollout in all, as [bake.Tally.Own] has it.
+func (l *Lineup) Own(at time.Duration) (recent, main, rollout bake.Counts) {
+	if l.Main.Tally != nil {
+		recent, main = l.Main.Tally.Own(at)
+	}
+	if l.Rollout != nil {
+		_, rollout = l.Rollout.Tally.Own(at)
+	}
+	return recent, main, rollout
+}
+
+// CountElsewhere adds what was counted elsewhere until now, which is at. Unless it is empty,
+// recent takes the place of all that was added of Main before.
+func (l *Lineup) CountElsewhere(at time.Duration, recent, main, rollout bake.Counts) {
+	if l.Main.Tally == nil {
+		return
+	}
+	if recent.Requests > 0 {
+		l.Main.Tally.Replace(at, recent)
+	}
+	l.Main.Tally.Add(at, main)
+	if l.Rollout != nil {
+		l.Rollout.Tally.Add(at, rollout)
+	}
 }

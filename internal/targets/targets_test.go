@@ -59,7 +59,7 @@ func (b *bed) serve(address string) *proxytest.Backend {
 // one probe. It is closed when the test ends.
 func (b *bed) target(address string) *targets.Target {
 	b.t.Helper()
-	at, err := endpoint.ParseAll([]string{address}, false)
+	at, err := endpoint.ParseAll([]string{address})
 	if err != nil {
 		b.t.Fatal(err)
 	}
