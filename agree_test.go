@@ -243,3 +243,21 @@ func TestChangeIsProposedWhenItsTargetsBeginToBeProbed(t *testing.T) {
 		is.True(last.Err() != nil) // it has failed
 	})
 }
+
+// A newer deploy ends a canary, as it ends any deploy, but no rollout.
+func TestCanaryIsNotProposedAsARollout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var proposed []string
+		b := newBakeryWith(t, trying(50), parachute.Options{Propose: func(_ context.Context, d parachute.Deployment, generation uint64, rollout bool) {
+			proposed = append(proposed, fmt.Sprint(generation, d.Targets, rollout))
+		}})
+		b.visitFor(31 * time.Second)
+		b.is.NoErr(<-b.deployed)
+		b.is.Equal(proposed, []string{"1 [old.test:80] false", "2 [new.test:80] false"})
+		r := parachute.Rollout{Targets: []string{"old.test:80"}}
+		b.is.NoErr(b.Rollout(t.Context(), "web", r)) // with the options of the service, the canary's steps included
+		r.Deployment = new(parachute.Deployment)
+		b.is.NoErr(b.Rollout(t.Context(), "web", r))
+		b.is.Equal(proposed[2:], []string{"4 [old.test:80] true", "5 [old.test:80] true"})
+	})
+}

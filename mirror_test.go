@@ -221,6 +221,8 @@ func TestMirrorOfATakeBackServesWhatStayedWarm(t *testing.T) {
 		next := m.app("new", "new.test:80")
 		is.NoErr(m.house.deploy("web", "old.test:80"))
 		is.NoErr(m.follow())
+		time.Sleep(time.Second)
+		before := time.Now()
 		ended := make(chan error)
 		go func() {
 			ended <- m.house.Deploy(context.Background(), parachute.Deployment{
@@ -233,7 +235,6 @@ func TestMirrorOfATakeBackServesWhatStayedWarm(t *testing.T) {
 		probes := old.Probes()
 		time.Sleep(10 * time.Second)
 		is.True(old.Probes() >= probes+18) // both proxies probe it: once a second each
-		before := time.Now()
 		next.Stop()
 		is.True(errors.Is(<-ended, parachute.ErrTakenBack))
 		drain, err := m.mirrored()

@@ -2,6 +2,7 @@ package parachute_test
 
 import (
 	"errors"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,6 +47,45 @@ func TestNothingIsToldOfWhatIsReplacedWhileItDrains(t *testing.T) {
 				is.Equal(<-answer, "200 old")
 				is.NoErr(<-replaced)
 				is.Equal(len(h.of(parachute.EventUnhealthy)), 0)
+			})
+		})
+	}
+}
+
+// What has been healthy a moment ago is asked again only if somebody had to be waited for.
+func TestNewTargetsAreAskedOnceMoreWhereADrainTookTime(t *testing.T) {
+	for name, tt := range map[string]struct {
+		path string // of a request that is inside; "": there is none
+		asks int
+	}{
+		"nobody":    {"", 0},
+		"a request": {"/slow", 1},
+		"a stream":  {"/events", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				h := newHouse(t, parachute.Options{})
+				h.net.Serve(t, "old.test:80", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Path == "/events" {
+						w.Header().Set("Content-Type", "text/event-stream")
+						http.NewResponseController(w).Flush()
+					}
+					select {
+					case <-r.Context().Done():
+					case <-time.After(time.Second):
+					}
+				}))
+				next := h.app("new", "new.test:80")
+				is.NoErr(h.deploy("web", "old.test:80"))
+				if tt.path != "" {
+					go h.answer("GET", tt.path, "")
+					synctest.Wait()
+				}
+				is.NoErr(h.Deploy(t.Context(), parachute.Deployment{
+					Service: "web", Targets: []string{"new.test:80"}, HealthCheck: parachute.HealthCheck{Interval: time.Minute},
+				}))
+				is.Equal(next.Probes(), 1+tt.asks) // the first was before the switch
 			})
 		})
 	}
