@@ -13,9 +13,10 @@ import (
 	"github.com/shahnk19/parachute/internal/socket"
 )
 
-// A conn is a connection. Its goroutine runs serve.
+// A conn is a connection. Its goroutine runs serve. While it rests it has none.
 type conn struct {
 	server *Server
+	id     uint64       // the server's, of no other connection
 	nc     net.Conn     // what is spoken on: sock, or TLS over it
 	sock   *socket.Conn // below, or beside nc where that hides it
 	tls    *tls.ConnectionState
@@ -31,13 +32,18 @@ type conn struct {
 	retired  bool      // likewise, because the server was retired
 	began    time.Time // when it could have sent its first request
 
-	idleUntil time.Time // when it has been without a request for too long; while it is
+	mayRest   bool      // its goroutine may leave it, as far as is known
+	isLively  bool      // see rest.go; it is written with mu held
+	isResumed bool      // it has rested, and waits for the same request still
+	idleSince time.Time // when it began to wait for a request; while it does
 
 	mu          sync.Mutex // guards the fields below
 	handshaking bool       // TLS is being negotiated
 	phase       uint       // counts the beginnings and ends of requests: odd while there is one
 	ctx         *requestContext
 	idle        bool // it waits for a request
+	rests       bool // and has no goroutine: whoever sets this to false has the connection served
+	mustRest    bool // and is lively no more
 	stopping    bool
 	watch       watch
 }
@@ -62,14 +68,22 @@ func newConn(s *Server, nc net.Conn) *conn {
 	return c
 }
 
-// serve serves the connection until it is closed or somebody else's.
+// serve serves the connection until it is closed, rests or is somebody else's. It goes on
+// with a connection that has rested.
 func (c *conn) serve() {
-	defer c.end()
-	if !c.secure() {
+	rests := false
+	defer func() {
+		if !rests { // otherwise somebody else may be serving it by now
+			c.end()
+		}
+	}()
+	if !c.isResumed && !c.secure() {
 		return
 	}
-	for c.readHead() {
-		if !c.serveRequest() {
+	for {
+		err := c.readHead()
+		rests = err == errRests
+		if err != nil || !c.serveRequest() {
 			return
 		}
 	}

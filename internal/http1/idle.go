@@ -15,11 +15,19 @@ import (
 // prefaceLine is the first line of the preface of HTTP/2 (RFC 9113, section 3.4).
 const prefaceLine = "PRI * HTTP/2.0\r\n"
 
-// readHead reads the head of the next request into c.turn. It reports false if there
-// is none, or none that is served.
-func (c *conn) readHead() bool {
-	if c.ahead = c.turn != nil; !c.ahead && !c.awaitRequest(c.idleEnd()) {
-		return false
+// errNoRequest says that there is no request, or none that is served.
+var errNoRequest = errors.New("there is no request")
+
+// readHead reads the head of the next request into c.turn. The error is errNoRequest or
+// errRests.
+func (c *conn) readHead() error {
+	if c.ahead = c.turn != nil; !c.ahead {
+		if !c.isResumed {
+			c.idleSince = time.Now()
+		}
+		if err := c.awaitRequest(c.mayRest); err != nil {
+			return err
+		}
 	}
 	t, s := c.turn, &c.server.limits
 	var found search
@@ -30,23 +38,23 @@ func (c *conn) readHead() bool {
 			c.turn = nil
 			c.handOver(&replayConn{Conn: c.nc, unread: bytes.Clone(unread)})
 			t.giveBack()
-			return false
+			return errNoRequest
 		}
 		n, err := parseHead(unread, &found, s, &t.head)
 		if err != nil {
 			c.refuse(err.(*refusal))
-			return false
+			return errNoRequest
 		}
 		if n > 0 {
 			t.in.discard(n)
 			c.sock.SetReadDeadline(time.Time{})
-			return true
+			return nil
 		}
 		if string(unread) == "\r\n" && !found.passed {
 			// Some clients send an empty line behind a body (RFC 9112, section 2.2).
 			// It may be all that comes, so it begins no request.
-			if !c.awaitBehindEmptyLine() {
-				return false
+			if err := c.awaitBehindEmptyLine(); err != nil {
+				return err
 			}
 			t, found = c.turn, search{passed: true}
 			continue
@@ -60,9 +68,9 @@ func (c *conn) readHead() bool {
 		case err == nil:
 		case isTimeout(err):
 			c.refuse(errSlowHead)
-			return false
+			return errNoRequest
 		default:
-			return false
+			return errNoRequest
 		}
 	}
 }
@@ -76,46 +84,67 @@ func (c *conn) limitHead() {
 	c.sock.SetReadDeadline(until)
 }
 
-// idleEnd returns until when a connection may be without a request from now on, or no
-// time if there is no limit.
+// idleEnd returns until when the connection may be without a request, or no time if there
+// is no limit.
 func (c *conn) idleEnd() (until time.Time) {
 	if limit := c.server.IdleTimeout; limit > 0 {
-		until = time.Now().Add(limit)
+		until = c.idleSince.Add(limit)
 	}
-	c.idleUntil = until
 	return until
 }
 
 // awaitBehindEmptyLine is awaitRequest where nothing but an empty line has been read,
-// which it drops. The time without a request goes on.
-func (c *conn) awaitBehindEmptyLine() bool {
+// which it drops. The time without a request goes on. The connection does not rest, for
+// another empty line is not to be dropped.
+func (c *conn) awaitBehindEmptyLine() error {
 	t := c.turn
 	c.turn = nil
 	t.giveBack()
-	until := c.idleUntil
-	if c.ahead { // it begins here
-		c.ahead, until = false, c.idleEnd()
+	if c.ahead { // the time begins here
+		c.ahead, c.idleSince = false, time.Now()
 	}
-	return c.awaitRequest(until)
+	return c.awaitRequest(false)
 }
 
 // awaitRequest waits for the first byte of a request, without a turn as far as that is
-// possible. It reports false if none has come by then.
-func (c *conn) awaitRequest(until time.Time) bool {
+// possible. The error is errNoRequest if none has come by the end of that time, or errRests
+// if the connection may rest, and does.
+func (c *conn) awaitRequest(mayRest bool) error {
 	c.sock.SetReadPatience(0)
-	c.sock.SetReadDeadline(until)
-	if !c.setIdle(true) {
-		return c.awaitLast()
+	for {
+		c.sock.SetReadDeadline(c.idleEnd())
+		if !c.beginIdle() {
+			return c.awaitLast()
+		}
+		err := c.awaitFirst(mayRest)
+		if err == errRests {
+			return err
+		}
+		switch stops, mustRest := c.endIdle(err == nil); {
+		case err == nil:
+			c.isResumed = false
+			return nil
+		case isTimeout(err) && stops:
+			return c.awaitLast()
+		case isTimeout(err) && mustRest:
+		default:
+			return errNoRequest
+		}
 	}
-	err := c.awaitFirst()
-	if c.setIdle(false) || err == nil || !isTimeout(err) {
-		return err == nil
-	}
-	return c.awaitLast()
 }
 
-// awaitFirst waits for the first byte of a request.
-func (c *conn) awaitFirst() error {
+// awaitFirst waits for the first byte of a request. It returns errRests if the connection may
+// rest, and does.
+func (c *conn) awaitFirst(mayRest bool) error {
+	if mayRest && !c.isLively {
+		if err := c.tryFirst(); !socket.IsNothing(err) {
+			return err
+		}
+		if c.rest() {
+			return errRests
+		}
+		c.mayRest = false // there is no Poller, or the server stops
+	}
 	if c.tls == nil {
 		n, err := c.sock.ReadLent(c)
 		return c.beginTurn(n, err)
@@ -132,6 +161,10 @@ func (c *conn) awaitFirst() error {
 
 // tryFirst reads into a new turn what is there.
 func (c *conn) tryFirst() error {
+	if c.tls == nil {
+		n, err := c.sock.TryReadLent(c)
+		return c.beginTurn(n, err)
+	}
 	n, err := c.sock.TryRead(c.nc.Read, c.Lend())
 	if n == 0 {
 		c.TakeBack()
@@ -171,16 +204,20 @@ const newTimeout = 500 * time.Millisecond
 
 // awaitLast is awaitRequest when the server stops: what has arrived is served. A client
 // that has connected only just now has some time to send its request.
-func (c *conn) awaitLast() bool {
-	if c.requests == 0 {
+func (c *conn) awaitLast() error {
+	err := errNoRequest
+	switch {
+	case c.requests == 0:
 		c.sock.SetReadDeadline(c.began.Add(newTimeout))
-		return c.awaitFirst() == nil
+		err = c.awaitFirst(false)
+	case c.sock.IsSocket():
+		c.sock.SetReadDeadline(time.Time{})
+		err = c.tryFirst()
 	}
-	if !c.sock.IsSocket() {
-		return false
+	if err != nil {
+		return errNoRequest
 	}
-	c.sock.SetReadDeadline(time.Time{})
-	return c.tryFirst() == nil
+	return nil
 }
 
 // refuse answers a request that is not served, and drops what comes behind it.

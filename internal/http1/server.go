@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute/internal/descriptors"
+	"github.com/shahnk19/parachute/internal/poller"
 	"github.com/shahnk19/parachute/internal/socket"
 )
 
@@ -48,7 +49,7 @@ type Server struct {
 	MaxTargetBytes int // the request target; 0: 8 KiB
 
 	HeadTimeout time.Duration // from the first byte of a head to its end, and for a TLS handshake; 0: 10 s
-	IdleTimeout time.Duration // how long a connection may be without a request; 0: 75 s
+	IdleTimeout time.Duration // how long a connection may be without a request, and up to half a second more; 0: 75 s
 	ByteTimeout time.Duration // how long a client may send or take no byte, unless the handler has set a deadline; 0: 60 s
 	MaxRequests int           // on one connection; 0: as many as the client likes
 
@@ -64,12 +65,14 @@ type Server struct {
 
 	mu        sync.Mutex                 // guards the fields below
 	listeners map[*net.Listener]struct{} // some cannot be keys themselves
-	conns     map[*conn]struct{}
-	spare     []*worker     // that have no connection
-	stopping  bool          // Shutdown or Close was called
-	closed    bool          // Close was called
-	empty     chan struct{} // closed when there are no conns any more; nil: nobody waits for that
-	sweep     *time.Timer   // looks for clients that have left; nil: it is not set
+	conns     map[uint64]*conn           // by their id
+	lastID    uint64
+	poller    *poller.Poller // of connections that rest; nil: none has yet
+	spare     []*worker      // that have no connection
+	stopping  bool           // Shutdown or Close was called
+	closed    bool           // Close was called
+	empty     chan struct{}  // closed when there are no conns any more; nil: nobody waits for that
+	sweep     *time.Timer    // looks for clients that have left; nil: it is not set
 }
 
 func (s *Server) init() {
@@ -84,7 +87,7 @@ func (s *Server) init() {
 		s.ByteTimeout = cmp.Or(s.ByteTimeout, 60*time.Second)
 		s.pipes = socket.NewPipes(maxPipes, nil)
 		s.listeners = make(map[*net.Listener]struct{})
-		s.conns = make(map[*conn]struct{})
+		s.conns = make(map[uint64]*conn)
 		s.stopped = make(chan struct{})
 		s.maxSpare = maxSpare
 		if limit := descriptors.Limit(); limit > 0 {
@@ -97,8 +100,8 @@ func (s *Server) init() {
 // made a [socket.Conn] of. Others bring their own pipes.
 const maxPipes = 32
 
-// Serve accepts connections from l, and serves each on a goroutine of its own. It
-// always returns an error, [http.ErrServerClosed] after Retire, Shutdown or Close, and
+// Serve accepts connections from l, and serves each on a goroutine of its own while it has a
+// request. It always returns an error, [http.ErrServerClosed] after Retire, Shutdown or Close, and
 // has closed l then.
 func (s *Server) Serve(l net.Listener) error {
 	s.init()
@@ -113,6 +116,8 @@ func (s *Server) Serve(l net.Listener) error {
 		if err == nil {
 			pause = 0
 			if c := s.track(nc); c != nil {
+				c.mayRest = c.sock.IsSocket()
+				c.isLively = c.mayRest
 				s.start(c)
 			}
 			continue
@@ -199,7 +204,7 @@ func (s *Server) stop(cut bool) <-chan struct{} {
 			s.endLocked()
 		}
 	}
-	for c := range s.conns {
+	for _, c := range s.conns {
 		if cut {
 			c.cut()
 		} else {
@@ -211,7 +216,11 @@ func (s *Server) stop(cut bool) <-chan struct{} {
 
 // endLocked is called when the last connection is closed of a server that stops.
 func (s *Server) endLocked() {
-	close(s.empty)
+	if s.poller != nil {
+		s.poller.Close() // wakeRested closes empty
+	} else {
+		close(s.empty)
+	}
 	s.pipes.Close()
 	if s.sweep != nil {
 		s.sweep.Stop()
@@ -225,7 +234,7 @@ func (s *Server) Connections() (open, busy int) {
 	s.init()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for c := range s.conns {
+	for _, c := range s.conns {
 		if c.isBusy() {
 			busy++
 		}
@@ -260,7 +269,9 @@ func (s *Server) track(nc net.Conn) *conn {
 		return nil
 	}
 	c.stopping = s.stopping
-	s.conns[c] = struct{}{}
+	s.lastID++
+	c.id = s.lastID
+	s.conns[c.id] = c
 	s.sweepLaterLocked()
 	return c
 }
@@ -268,10 +279,10 @@ func (s *Server) track(nc net.Conn) *conn {
 func (s *Server) untrack(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, tracked := s.conns[c]; !tracked {
+	if s.conns[c.id] == nil {
 		return
 	}
-	delete(s.conns, c)
+	delete(s.conns, c.id)
 	if len(s.conns) == 0 && s.empty != nil {
 		s.endLocked()
 	}
@@ -309,7 +320,7 @@ func (s *Server) runSweep() {
 	if len(s.conns) == 0 {
 		return
 	}
-	for c := range s.conns {
+	for _, c := range s.conns {
 		c.lookAfter()
 	}
 	s.sweepLaterLocked()

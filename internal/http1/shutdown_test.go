@@ -69,6 +69,14 @@ func (s *stoppable) dial(used bool) (net.Conn, *bufio.Reader) {
 	return client, br
 }
 
+// awaitIdle returns when the server is done with all requests. It is a moment after their
+// clients have the answers.
+func (s *stoppable) awaitIdle() {
+	for _, busy := s.Connections(); busy > 0; _, busy = s.Connections() {
+		runtime.Gosched()
+	}
+}
+
 // shutdown begins a Shutdown, and returns what gets its error, once no connection may
 // be opened any more.
 func (s *stoppable) shutdown(ctx context.Context) <-chan error {
@@ -101,6 +109,7 @@ func TestShutdownWaitsForRequestsAndAnnouncesTheEnd(t *testing.T) {
 	s := newStoppable(t)
 	client, br := s.dial(true)
 	s.dial(true)
+	s.awaitIdle()
 	send(t, client, getting("/hold"), getting("/never"))
 	<-s.entered
 	open, busy := s.Connections()

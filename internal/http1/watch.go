@@ -75,13 +75,24 @@ func (c *conn) cancelLocked() {
 	}
 }
 
-// setIdle notes whether the connection waits for a request. It reports false if it is
-// not to do that, for the server stops.
-func (c *conn) setIdle(idle bool) (ok bool) {
+// beginIdle notes that the connection waits for a request. It reports false if it is not to
+// do that, for the server stops.
+func (c *conn) beginIdle() (ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.idle = idle && !c.stopping
-	return !c.stopping
+	c.idle = !c.stopping
+	return c.idle
+}
+
+// endIdle notes that the connection does not wait for a request any more, and whether there
+// is one. It reports whether the connection has to stop, or to rest.
+func (c *conn) endIdle(got bool) (stops, mustRest bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	mustRest = c.mustRest
+	c.isLively = got && !mustRest && (c.isLively && c.requests > 0 || c.isResumed && time.Since(c.idleSince) < livelyTime)
+	c.idle, c.mustRest = false, false
+	return c.stopping, mustRest
 }
 
 func (c *conn) isBusy() bool {
@@ -103,6 +114,8 @@ func (c *conn) stop() {
 	defer c.mu.Unlock()
 	c.stopping = true
 	switch {
+	case c.rests:
+		c.resumeLocked()
 	case c.idle:
 		c.sock.SetReadDeadline(time.Unix(1, 0))
 	case c.handshaking:
@@ -117,6 +130,9 @@ func (c *conn) cut() {
 	c.stopping = true
 	c.cancelLocked()
 	c.sock.Close()
+	if c.rests {
+		c.resumeLocked()
+	}
 }
 
 // lookAfter ends the request if it has been seen before and its client has left.
@@ -124,8 +140,12 @@ func (c *conn) lookAfter() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	w := &c.watch
-	if c.phase%2 == 0 || w.seen != c.phase {
+	if w.seen != c.phase {
 		w.seen = c.phase
+		return
+	}
+	if c.phase%2 == 0 {
+		c.lookAfterIdleLocked()
 		return
 	}
 	if !c.sock.IsSocket() {

@@ -33,6 +33,12 @@ type host struct {
 
 func newHost(t *testing.T) *host {
 	t.Helper()
+	return newHostOf(t, func(*Server) {})
+}
+
+// newHostOf returns a host that has what set sets.
+func newHostOf(t *testing.T, set func(*Server)) *host {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -42,6 +48,7 @@ func newHost(t *testing.T) *host {
 		address: l.Addr().String(),
 		ended:   make(chan error, 1),
 	}
+	set(h.Server)
 	h.init()
 	go func() { h.ended <- h.Serve(l) }()
 	t.Cleanup(func() { h.Close() })
@@ -69,16 +76,22 @@ func (h *host) ask(t *testing.T) (number int) {
 // await returns when n workers wait for a connection.
 func (h *host) await(t *testing.T, n int) {
 	t.Helper()
+	h.awaitThat(t, func() bool { return len(h.spare) == n })
+}
+
+// awaitThat returns when is reports true, which is called with h.mu held.
+func (h *host) awaitThat(t *testing.T, is func() bool) {
+	t.Helper()
 	for late := time.After(patience); ; runtime.Gosched() {
 		h.mu.Lock()
-		spare := len(h.spare)
+		ok := is()
 		h.mu.Unlock()
-		if spare == n {
+		if ok {
 			return
 		}
 		select {
 		case <-late:
-			t.Fatal(spare, " workers wait, and not ", n)
+			t.Fatal("it does not come to that")
 		default:
 		}
 	}
@@ -97,7 +110,9 @@ func TestWorkerServesOneConnectionAfterAnother(t *testing.T) {
 func TestWorkersThatAreTooManyEnd(t *testing.T) {
 	is := is.New(t)
 	h := newHost(t)
+	h.mu.Lock()
 	h.maxSpare = 0
+	h.mu.Unlock()
 	first := h.ask(t)
 	awaitNoWorker(t)
 	is.True(h.ask(t) != first)
@@ -116,14 +131,20 @@ func TestWorkersEndWithTheirServer(t *testing.T) {
 // awaitNoWorker returns when no worker runs.
 func awaitNoWorker(t *testing.T) {
 	t.Helper()
+	awaitEnd(t, "(*Server).work(")
+}
+
+// awaitEnd returns when no goroutine is in that function.
+func awaitEnd(t *testing.T, function string) {
+	t.Helper()
 	b := make([]byte, 1<<20)
 	for late := time.After(patience); ; runtime.Gosched() {
-		if !bytes.Contains(b[:runtime.Stack(b, true)], []byte("(*Server).work(")) {
+		if !bytes.Contains(b[:runtime.Stack(b, true)], []byte(function)) {
 			return
 		}
 		select {
 		case <-late:
-			t.Fatalf("a worker has not ended:\n%s", b)
+			t.Fatalf("%s has not returned:\n%s", function, b)
 		default:
 		}
 	}

@@ -34,7 +34,7 @@ func notUsedUp() map[string]string {
 		"what another process of the proxy uses":                                                       "handover.ReadyTimeout handover.maxMessage control.successionTimeout control.maxAttempts server.allTimeout server.joinTimeout",
 		"memory for the next request, which is taken from no one": `accesslog.maxPooled forward.maxPooledHeader pages.maxPooled http1.maxKeptFields http1.maxSpare
 			upstream.maxKept http1.maxGap`,
-		"how large a piece is": "socket.maxCallSize http1.maxPipes",
+		"how large a piece is": "socket.maxCallSize http1.maxPipes poller.maxEvents",
 		"for how long something is kept, or how soon it is looked at, whoever comes": `socket.pipeIdleTimeout upstream.freshLimit upstream.lastLimit resolve.unknownLimit
 			admission.KeepAllowed admission.KeepRefused admission.KeepFailed issuer.cacheTimeout issuer.lockTimeout`,
 		"what a certificate authority and the servers of the DNS take for an order": `issuer.orderTimeout issuer.relinquishTimeout issuer.recordTimeout

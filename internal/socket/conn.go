@@ -39,7 +39,7 @@ type Conn struct {
 	lender    Lender // while a ReadLent goes on
 	awaitStep func(fd uintptr) (done bool)
 	awaited   bool // awaitStep has been called
-	trying    bool // see TryRead
+	trying    bool // see TryRead and TryReadLent
 	endedStep func(fd uintptr)
 	ended     bool // set by endedStep
 	one       [1]byte
@@ -80,6 +80,15 @@ func NewConn(nc net.Conn, pipes *Pipes, onClose func()) *Conn {
 
 // IsSocket reports whether the connection is a socket that is called directly.
 func (c *Conn) IsSocket() bool { return c.sys != nil }
+
+// Control calls f with the descriptor of the socket. If the connection is not a socket that
+// is called directly, the error is [errors.ErrUnsupported].
+func (c *Conn) Control(f func(fd uintptr)) error {
+	if c.sys == nil {
+		return errors.ErrUnsupported
+	}
+	return c.sys.Control(f)
+}
 
 // SetReadPatience has a Read that has no deadline fail when nothing has come for d; a
 // d that is not positive means never. It does not concern a Read that goes on.
@@ -136,7 +145,7 @@ func (nothing) Timeout() bool   { return true }
 func (nothing) Temporary() bool { return true }
 
 // IsNothing reports whether err says that a Read would have had to wait. See
-// [Conn.TryRead].
+// [Conn.TryRead] and [Conn.TryReadLent].
 func IsNothing(err error) bool { return errors.Is(err, errNothing) }
 
 // TryRead calls read, and has each Read of c fail that would have to wait, with an
@@ -212,6 +221,8 @@ func (c *Conn) ReadLent(from Lender) (n int, err error) {
 	switch {
 	case err != nil:
 		return 0, err
+	case t.err == errNothing:
+		return 0, t.err
 	case t.err != nil:
 		return 0, Error("read", "read", c, t.err)
 	case t.n == 0:
@@ -220,12 +231,23 @@ func (c *Conn) ReadLent(from Lender) (n int, err error) {
 	return t.n, nil
 }
 
+// TryReadLent is ReadLent, but fails where that would have to wait, with an error that
+// IsNothing knows. If the connection is not a socket, it waits all the same.
+func (c *Conn) TryReadLent(from Lender) (n int, err error) {
+	c.trying = true
+	defer func() { c.trying = false }()
+	return c.ReadLent(from)
+}
+
 // readLent reads without waiting, and reports whether the ReadLent is done.
 func (c *Conn) readLent(fd uintptr) bool {
 	t := &c.in
 	t.n, t.err = Read(fd, c.lender.Lend())
 	if t.n == 0 {
 		c.lender.TakeBack()
+	}
+	if t.err == syscall.EAGAIN && c.trying {
+		t.err = errNothing
 	}
 	return t.err != syscall.EAGAIN
 }

@@ -43,6 +43,9 @@ func TestReadThatWaitsHasNoBuffer(t *testing.T) {
 		is.NoErr(err)
 		is.Equal(string(l.p[:n]), "lo")
 
+		_, err = conn.TryReadLent(l)
+		is.True(socket.IsNothing(err))
+		is.Equal(l.lent, l.unused+2)
 		first := soon()
 		is.NoErr(conn.SetReadDeadline(first))
 		_, err = conn.ReadLent(l)

@@ -1,0 +1,121 @@
+package http1
+
+import (
+	"errors"
+	"time"
+
+	"github.com/shahnk19/parachute/internal/descriptors"
+	"github.com/shahnk19/parachute/internal/poller"
+)
+
+// A connection that waits for a request rests: it has no goroutine, and so no stack, until a
+// Poller says that there is something to be read. Where the request comes soon, that costs
+// more than to wait on a goroutine. So a connection is lively, and does not rest, while it is
+// new, and from when it was resumed soon, until the server has seen it twice without a request
+// in between.
+
+// errRests says that a connection rests: it is somebody else's from then on.
+var errRests = errors.New("the connection rests")
+
+// livelyTime is how soon a request comes that makes a connection lively.
+const livelyTime = 100 * time.Millisecond
+
+// rest has the connection, which is idle, rest. It reports false if that cannot be, for the
+// system has no Poller, or is not to be, for the server stops.
+func (c *conn) rest() bool {
+	p := c.server.wakePoller()
+	if p == nil || !c.beginRest() {
+		return false
+	}
+	var err error
+	id := c.id
+	failed := c.sock.Control(func(fd uintptr) { err = p.Notify(fd, id) })
+	if failed == nil && err == nil {
+		return true
+	}
+	return !c.endRest()
+}
+
+func (c *conn) beginRest() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rests = c.idle
+	return c.rests
+}
+
+// endRest reports whether the connection has rested. It is the caller's then.
+func (c *conn) endRest() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	rested := c.rests
+	c.rests = false
+	return rested
+}
+
+// resumeLocked has the connection, which rests, served.
+func (c *conn) resumeLocked() {
+	c.rests, c.isResumed = false, true
+	go c.server.work(c)
+}
+
+// lookAfterIdleLocked is called when the server has seen the connection twice, and no request
+// in between.
+func (c *conn) lookAfterIdleLocked() {
+	switch {
+	case c.rests:
+		if until := c.idleEnd(); !until.IsZero() && !time.Now().Before(until) {
+			c.resumeLocked() // so that it finds this out
+		}
+	case c.idle && c.isLively:
+		c.mustRest = true
+		c.sock.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// wakePoller returns the Poller of connections that rest. It returns nil if the system has
+// none, or its descriptor would be one that others need.
+func (s *Server) wakePoller() *poller.Poller {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.poller != nil {
+		return s.poller
+	}
+	p, err := poller.New()
+	if err != nil {
+		return nil
+	}
+	if descriptors.TakesReserve(p) {
+		p.Close()
+		return nil
+	}
+	s.poller = p
+	go s.wakeRested(p)
+	return p
+}
+
+// wakeRested has connections served that p tells of, until the last one is closed of a server
+// that stops.
+func (s *Server) wakeRested(p *poller.Poller) {
+	for {
+		ids, err := p.Wait()
+		if err != nil {
+			break
+		}
+		for _, id := range ids {
+			if c := s.lookUp(id); c != nil && c.endRest() {
+				c.isResumed = true
+				s.start(c)
+			}
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.empty)
+}
+
+// lookUp returns the connection that has that id, or nil if it is closed.
+func (s *Server) lookUp(id uint64) *conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conns[id]
+}
