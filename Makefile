@@ -10,6 +10,10 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The packages whose tests make mutants tries.
 PKG         ?= $(wildcard ./internal/gate ./internal/forward ./internal/upstream ./internal/hostname) .
 
+# What make check builds beside the platform that it runs on: words of 32 bits, and
+# another system than Linux.
+CROSS       := linux/386 darwin/arm64
+
 # What make dist builds for, and the tar for that.
 PLATFORMS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 TAR         ?= tar
@@ -40,12 +44,13 @@ test: ## Run all tests with the race detector (needs a C compiler), then the all
 	$(GO) test ./internal/socket ./internal/upstream ./internal/http1
 	cd internal/e2e && $(GO) test -race ./...
 
-check: ## Check formatting, go vet, staticcheck, and the layout of the tree
+check: ## Check formatting, go vet, staticcheck, the layout of the tree, and that it builds for other platforms
 	@echo 'gofmt -l .'; files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not formatted:"; echo "$$files"; exit 1; }
 	$(GO) vet ./...
 	cd internal/e2e && $(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	cd internal/e2e && $(GO) run $(STATICCHECK) ./...
+	$(foreach platform,$(CROSS),GOOS=$(word 1,$(subst /, ,$(platform))) GOARCH=$(word 2,$(subst /, ,$(platform))) CGO_ENABLED=0 $(GO) build ./... && ) true
 	$(GO) test ./internal/layout
 
 bench: ## Run the benchmarks

@@ -50,7 +50,6 @@ const alongTime = 10
 func endedWithData(fd uintptr) bool {
 	var info [infoWords]uint32
 	size := uint32(unsafe.Sizeof(info))
-	_, _, errno := syscall.RawSyscall6(syscall.SYS_GETSOCKOPT, fd, syscall.IPPROTO_TCP, syscall.TCP_INFO,
-		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	errno := getsockopt(fd, syscall.IPPROTO_TCP, syscall.TCP_INFO, unsafe.Pointer(&info), &size)
 	return errno == 0 && size == uint32(unsafe.Sizeof(info)) && info[lastDataRecv]-info[lastAckRecv] <= alongTime
 }
