@@ -169,11 +169,15 @@ func (r *Recorder) serviceLocked(name string) *service {
 	if s := known[name]; s != nil {
 		return s
 	}
+	next := maps.Clone(known)
+	next[name] = newService()
+	r.services.Store(&next)
+	return next[name]
+}
+
+func newService() *service {
 	s := &service{}
 	s.targets.Store(&map[targetKey]*target{{}: new(target)})
-	next := maps.Clone(known)
-	next[name] = s
-	r.services.Store(&next)
 	return s
 }
 
@@ -212,12 +216,25 @@ func (r *Recorder) see(services []parachute.Status) {
 	r.seeLocked(services)
 }
 
+// seeLocked is see. However many services are new, their map is replaced once.
 func (r *Recorder) seeLocked(services []parachute.Status) {
+	known := *r.services.Load()
+	next := known
 	for _, status := range services {
-		s := r.serviceLocked(status.Service)
+		s := next[status.Service]
+		if s == nil {
+			if len(next) == len(known) {
+				next = maps.Clone(known)
+			}
+			s = newService()
+			next[status.Service] = s
+		}
 		for _, t := range liveTargets(status) {
 			s.addLocked(keyOf(t))
 		}
+	}
+	if len(next) > len(known) {
+		r.services.Store(&next)
 	}
 }
 
@@ -240,14 +257,19 @@ func (r *Recorder) end(services []parachute.Status) {
 	for i := range services {
 		byName[services[i].Service] = &services[i]
 	}
-	for name, s := range *r.services.Load() {
-		if status := byName[name]; status != nil {
+	known := *r.services.Load()
+	left := make(map[string]*service, len(known))
+	for name, s := range known {
+		status := byName[name]
+		if status != nil {
 			s.endLocked(status)
-		} else if s.last.Kind == "" { // else its first deploy has failed
-			next := maps.Clone(*r.services.Load())
-			delete(next, name)
-			r.services.Store(&next)
 		}
+		if status != nil || s.last.Kind != "" { // its first deploy has failed
+			left[name] = s
+		}
+	}
+	if len(left) < len(known) {
+		r.services.Store(&left)
 	}
 }
 
