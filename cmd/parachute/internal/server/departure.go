@@ -48,34 +48,9 @@ func newUpgrader(s *server, c Config) *upgrader {
 // A departure is a handover that has taken place, as seen from the old process.
 type departure struct {
 	link  *handover.Link
-	inbox <-chan received
+	inbox *inbox
 	early []*handover.Message // that came before the new process said that it serves
 	pid   int
-}
-
-type received struct {
-	message *handover.Message
-	err     error
-}
-
-// receive sends what comes over link to the channel that it returns, until it returns an
-// error or done is closed.
-func receive(link *handover.Link, done <-chan struct{}) <-chan received {
-	inbox := make(chan received)
-	go func() {
-		for {
-			m, err := link.Receive()
-			select {
-			case inbox <- received{m, err}:
-			case <-done:
-				return
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
-	return inbox
 }
 
 // errPID1 says why the process is not replaced, and what to do instead.
@@ -235,14 +210,12 @@ func (u *upgrader) handOver(link *handover.Link, started *handover.Started) (ver
 	s := u.server
 	s.logger.Info("upgrading")
 	s.tell(systemd.Reloading("upgrading"))
-	done := make(chan struct{})
-	h := &negotiation{upgrader: u, link: link, inbox: receive(link, done), started: started, limit: time.After(u.ready)}
+	h := &negotiation{upgrader: u, link: link, inbox: openInbox(link), started: started, limit: time.After(u.ready)}
 	s.commits.freeze()
 	if err = h.prepare(); err != nil {
 		s.commits.release(false)
-		close(done)
 		_ = link.Send(handover.KindFailed, handover.Failed{Error: err.Error()})
-		link.Close()
+		_ = h.inbox.close()
 		if started != nil {
 			_ = started.Kill()
 		}
@@ -269,7 +242,7 @@ func (u *upgrader) handOver(link *handover.Link, started *handover.Started) (ver
 		s.logger.Info("upgraded", "version", h.ask.Version, "pid", h.ask.PID, "previous_pid", os.Getpid())
 	} else {
 		_ = link.Send(handover.KindFailed, handover.Failed{Error: err.Error()}) // if it has not ended, it must not serve as well
-		link.Close()
+		_ = h.inbox.close()
 	}
 	giveUp(err == nil)
 	close(u.over)
@@ -284,7 +257,7 @@ func (u *upgrader) handOver(link *handover.Link, started *handover.Started) (ver
 type negotiation struct {
 	*upgrader
 	link    *handover.Link
-	inbox   <-chan received
+	inbox   *inbox
 	started *handover.Started
 	limit   <-chan time.Time
 	ask     handover.Ask
@@ -360,7 +333,7 @@ func (h *negotiation) awaitServing() (early []*handover.Message, err error) {
 // end, if ending is closed then.
 func (h *negotiation) receive(ending <-chan struct{}) (*handover.Message, error) {
 	select {
-	case got := <-h.inbox:
+	case got := <-h.inbox.messages:
 		if got.err != nil {
 			return nil, h.explainEnd(got.err)
 		}

@@ -202,21 +202,24 @@ func (s *server) depart(ctx context.Context, d *departure) (again bool) {
 	defer guard.Stop()
 	look := time.NewTicker(progressInterval)
 	defer look.Stop()
-	inbox, ending, isGuarding := d.inbox, ctx.Done(), true
+	messages, ending, isGuarding := d.inbox.messages, ctx.Done(), true
 	told := handover.Progress{Requests: -1}
 	for _, m := range d.early {
 		isGuarding = s.follow(d, m) && isGuarding
 	}
 	for {
 		select {
-		case got := <-inbox:
+		case got, open := <-messages:
+			if !open {
+				got.err = net.ErrClosed // the handover has failed
+			}
 			switch {
 			case got.err != nil && isGuarding:
-				d.link.Close()
+				_ = d.inbox.close()
 				s.logger.Error("the process that has taken over has ended: taking up again", "pid", d.pid, "error", got.err)
 				return true
 			case got.err != nil:
-				inbox = nil
+				messages = nil
 			case !s.follow(d, got.message):
 				isGuarding = false
 			}
@@ -231,7 +234,7 @@ func (s *server) depart(ctx context.Context, d *departure) (again bool) {
 			s.letGo()
 		}
 		p := s.remaining()
-		if p != told && inbox != nil {
+		if p != told && messages != nil {
 			_ = d.link.Send(handover.KindProgress, p)
 			told = p
 		}

@@ -56,7 +56,7 @@ func (s *server) serve(ctx context.Context) (again bool, err error) {
 		for range running {
 			<-ended
 		}
-		s.close("link to the next process", left.link.Close())
+		s.close("link to the next process", left.inbox.close())
 		return false, nil
 	}
 	if s.arrival != nil {
