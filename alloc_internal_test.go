@@ -44,8 +44,8 @@ func TestServeAllocatesLittleOfItsOwn(t *testing.T) {
 // text, its values, and two of the map), and in the request's identifier.
 func TestSmallRequestAllocatesSixObjects(t *testing.T) {
 	is := is.New(t)
-	ask := through(t)
-	is.True(testing.AllocsPerRun(2000, ask) <= 6) // see BenchmarkThrough
+	is.True(testing.AllocsPerRun(2000, through(t)) <= 6)       // see BenchmarkThrough
+	is.True(testing.AllocsPerRun(2000, throughMemory(t)) <= 6) // see BenchmarkThroughMemory
 }
 
 // serviceSize is what a service with one target may cost that nobody has asked

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -217,22 +218,29 @@ func benchServe(b *testing.B, h http.Handler, r *http.Request) {
 
 // What a small request costs from a client to a target and back by the server, the Proxy
 // and its transport, over sockets of this machine. Client and target allocate nothing.
-func BenchmarkThrough(b *testing.B) {
-	ask := through(b)
+func BenchmarkThrough(b *testing.B) { benchThrough(b, through(b)) }
+
+// The same without sockets: what it costs but for the system's part.
+func BenchmarkThroughMemory(b *testing.B) { benchThrough(b, throughMemory(b)) }
+
+func benchThrough(b *testing.B, ask func()) {
 	b.ReportAllocs()
 	for b.Loop() {
 		ask()
 	}
 }
 
+const (
+	smallRequest = "GET / HTTP/1.1\r\nHost: app.example.com\r\n\r\n"
+	smallAnswer  = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/plain\r\nDate: Fri, 27 Nov 2026 00:00:00 GMT\r\n\r\nhello"
+)
+
 // through returns a func that sends a small request through a Proxy, on a connection that
 // is kept, and reads the answer.
 func through(t testing.TB) (ask func()) {
 	t.Helper()
-	const request = "GET / HTTP/1.1\r\nHost: app.example.com\r\n\r\n"
-	const answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/plain\r\nDate: Fri, 27 Nov 2026 00:00:00 GMT\r\n\r\nhello"
 	app := filepath.Join(proxytest.ShortDir(t), "app")
-	answerAll(t, app, answer)
+	answerAll(t, app, smallAnswer)
 	p := New(Options{Observe: func(*http.Request, Outcome) {}})
 	t.Cleanup(func() { p.Close() })
 	if err := p.Deploy(t.Context(), Deployment{Service: "web", Targets: []string{"unix:" + app}, Force: true}); err != nil {
@@ -250,7 +258,7 @@ func through(t testing.TB) (ask func()) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close() })
-	asked, got := []byte(request), make([]byte, len(answer))
+	asked, got := []byte(smallRequest), make([]byte, len(smallAnswer))
 	return func() {
 		client.Write(asked)
 		if _, err := io.ReadFull(client, got); err != nil {
@@ -258,6 +266,71 @@ func through(t testing.TB) (ask func()) {
 		}
 	}
 }
+
+// throughMemory is through, over connections in memory.
+func throughMemory(t testing.TB) (ask func()) {
+	t.Helper()
+	dial := func(context.Context, string, string) (net.Conn, error) {
+		return &echoing{answer: []byte(smallAnswer)}, nil
+	}
+	p := New(Options{Observe: func(*http.Request, Outcome) {}, Dial: dial})
+	t.Cleanup(func() { p.Close() })
+	if err := p.Deploy(t.Context(), Deployment{Service: "web", Targets: []string{"10.0.0.1:80"}, Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	server := &http1.Server{Handler: p}
+	client, conn := net.Pipe()
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		server.ServeConn(piped{conn})
+	}()
+	t.Cleanup(func() {
+		client.Close()
+		<-served
+	})
+	asked, got := []byte(smallRequest), make([]byte, len(smallAnswer))
+	return func() {
+		client.Write(asked)
+		if _, err := io.ReadFull(client, got); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A piped connection is a pipe with what costs nothing on a socket: an address of a
+// client, and deadlines.
+type piped struct{ net.Conn }
+
+func (piped) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 50000} }
+func (piped) SetDeadline(time.Time) error      { return nil }
+func (piped) SetReadDeadline(time.Time) error  { return nil }
+func (piped) SetWriteDeadline(time.Time) error { return nil }
+
+// An echoing connection answers each write, and has nothing else to be read.
+type echoing struct {
+	net.Conn
+	answer, unread []byte
+}
+
+func (c *echoing) Write(p []byte) (int, error) {
+	c.unread = c.answer
+	return len(p), nil
+}
+
+func (c *echoing) Read(p []byte) (int, error) {
+	if len(c.unread) == 0 {
+		return 0, os.ErrDeadlineExceeded
+	}
+	n := copy(p, c.unread)
+	c.unread = c.unread[n:]
+	return n, nil
+}
+
+func (c *echoing) SetDeadline(time.Time) error      { return nil }
+func (c *echoing) SetReadDeadline(time.Time) error  { return nil }
+func (c *echoing) SetWriteDeadline(time.Time) error { return nil }
+func (c *echoing) Close() error                     { return nil }
 
 // answerAll listens on a Unix socket, and answers each read from a connection.
 func answerAll(t testing.TB, path, answer string) {
