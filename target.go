@@ -179,7 +179,7 @@ type Live struct {
 // Release, By and Targets; the generation that it Restores, if any; when it was
 // Switched to, and when it Ended, which is zero while it serves; its End; its Figures;
 // and, in what Commit gets alone, its Deployment.
-type Past = history.Record
+type Past = history.Past
 
 // End says how a deployment came to its end.
 type End = history.End
@@ -760,7 +760,7 @@ func (v *version) Kept() Status {
 }
 
 // Record implements registry.Version.
-func (v *version) Record() Past {
+func (v *version) Past() Past {
 	s := &v.status
 	return Past{
 		Service: s.Service, Generation: s.Generation, Release: s.Deployment.Release, By: s.Deployment.By, Restores: s.Restores,

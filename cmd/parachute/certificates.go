@@ -60,7 +60,7 @@ const noTLS = "no service has TLS yet: see parachute help deploy"
 // certificateTable prints a row for each certificate, and below the rows the
 // errors of those that could not be obtained.
 func (p *program) certificateTable(certificates []parachute.Certificate) error {
-	all := table{header: []string{"HOST", "ISSUER", "SOURCE", "EXPIRES", "RENEWS"}}
+	all := textTable{header: []string{"HOST", "ISSUER", "SOURCE", "EXPIRES", "RENEWS"}}
 	for _, c := range certificates {
 		all.rows = append(all.rows, append([]cell{unbreakable(c.Host)}, certificateRow(c)...))
 		all.notes = append(all.notes, nonEmpty([]string{c.Error}))

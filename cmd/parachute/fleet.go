@@ -57,7 +57,7 @@ func (c *fleetCommand) Run(ctx context.Context, p *program) error {
 
 // fleetTable prints a row for each proxy, and below it what is not well there.
 func (p *program) fleetTable(members []control.Member) error {
-	all := &table{header: []string{"PROXY", "ADDRESS", "VERSION", "SINCE", "SERVICES", "BEHIND", "REVISION"}}
+	all := &textTable{header: []string{"PROXY", "ADDRESS", "VERSION", "SINCE", "SERVICES", "BEHIND", "REVISION"}}
 	var lost []control.Member
 	for _, m := range members {
 		if m.Lost {

@@ -15,7 +15,7 @@ import (
 
 // show prints what the proxies of a fleet have told, as JSON, or else as text makes of it; if
 // that is empty, nothing says why.
-func (s sight) show(p *program, command string, isJSON bool, nothing string, text func() string) error {
+func (s fleetAnswers) show(p *program, command string, isJSON bool, nothing string, text func() string) error {
 	if isJSON {
 		if err := p.printJSON(s.told); err != nil {
 			return err
@@ -37,13 +37,13 @@ func (c *listCommand) runFleet(ctx context.Context, p *program, client *control.
 	if err != nil {
 		return &remoteError{fmt.Errorf("list: %w", err)}
 	}
-	s := newSight(told)
+	s := newFleetAnswers(told)
 	return s.show(p, "list", c.JSON, nothingDeployed, func() string { return s.serviceList().text(columns) })
 }
 
 // services returns what proxies say of services. They are of one party if the service is the
 // same, and its targets look the same to them; how busy they are does not matter.
-func (s sight) services() []matter[parachute.Status] {
+func (s fleetAnswers) services() []matter[parachute.Status] {
 	type target struct {
 		address         string
 		isRead, rollout bool
@@ -66,7 +66,7 @@ func (s sight) services() []matter[parachute.Status] {
 }
 
 // modes returns the TLS modes of hosts.
-func (s sight) modes() hostModes {
+func (s fleetAnswers) modes() hostModes {
 	var all []parachute.Status
 	for _, t := range s.told {
 		all = append(all, t.Services...)
@@ -75,7 +75,7 @@ func (s sight) modes() hostModes {
 }
 
 // revision returns that of the record which a proxy serves as a service.
-func (s sight) revision(proxy, service string) string {
+func (s fleetAnswers) revision(proxy, service string) string {
 	for _, t := range s.told {
 		if t.Name == proxy && t.Records[service] != 0 {
 			return strconv.FormatInt(t.Records[service], 10)
@@ -88,8 +88,8 @@ func (s sight) revision(proxy, service string) string {
 const notThere = "not there"
 
 // serviceList returns a row for each service and party, and notes about them.
-func (s sight) serviceList() *table {
-	t := &table{header: []string{"SERVICE", "PROXIES", "STATE", "HOSTS", "TLS", "TARGETS", "GENERATION", "REVISION"}, maxCellLines: 4}
+func (s fleetAnswers) serviceList() *textTable {
+	t := &textTable{header: []string{"SERVICE", "PROXIES", "STATE", "HOSTS", "TLS", "TARGETS", "GENERATION", "REVISION"}, maxCellLines: 4}
 	modes := s.modes()
 	for _, m := range s.services() {
 		for _, p := range m.parties {
@@ -128,7 +128,7 @@ func (c *statusCommand) runFleet(ctx context.Context, p *program, client *contro
 	if err != nil {
 		return &remoteError{fmt.Errorf("status: %w", err)}
 	}
-	s := newSight(told)
+	s := newFleetAnswers(told)
 	if c.Service != "" && len(s.unseen) == 0 && !slices.ContainsFunc(told, func(t control.Told) bool { return len(t.Services) > 0 }) {
 		return &remoteError{fmt.Errorf("status %s: %w", c.Service, parachute.ErrNotFound)}
 	}
@@ -140,7 +140,7 @@ func (c *statusCommand) runFleet(ctx context.Context, p *program, client *contro
 
 // textOf returns a paragraph for each service and party, and a table of the targets as each of
 // the proxies sees them.
-func (r *report) textOf(s sight, columns int) string {
+func (r *report) textOf(s fleetAnswers, columns int) string {
 	var all []string
 	for _, m := range s.services() {
 		for _, p := range m.parties {
@@ -168,8 +168,8 @@ func (r *report) textOf(s sight, columns int) string {
 }
 
 // targetsOf returns a row for each target of a service, as each proxy of a party sees it.
-func (r *report) targetsOf(p party[parachute.Status]) *table {
-	t := &table{header: []string{"PROXY", "TARGET", "HEALTH", "LAST PROBE", "IN FLIGHT", "REQ/S", "ERRORS", "P50", "P99"}, maxCellLines: 4}
+func (r *report) targetsOf(p party[parachute.Status]) *textTable {
+	t := &textTable{header: []string{"PROXY", "TARGET", "HEALTH", "LAST PROBE", "IN FLIGHT", "REQ/S", "ERRORS", "P50", "P99"}, maxCellLines: 4}
 	hasWaits := slices.ContainsFunc(p.said, func(s parachute.Status) bool {
 		return s.Live != nil && slices.ContainsFunc(s.Live.Targets, hasWaited)
 	})
@@ -192,14 +192,14 @@ func (c *certificatesCommand) runFleet(ctx context.Context, p *program, client *
 	if err != nil {
 		return &remoteError{fmt.Errorf("certificates: %w", err)}
 	}
-	s := newSight(told)
+	s := newFleetAnswers(told)
 	return s.show(p, "certificates", c.JSON, noTLS, func() string { return s.certificateTable().text(p.displayOf(p.stdout).columns) })
 }
 
 // certificateTable returns a row for each host and party, with the earliest renewal. When
 // each proxy is to renew a certificate does not matter, for one of them does it for all.
-func (s sight) certificateTable() *table {
-	t := &table{header: []string{"HOST", "PROXIES", "ISSUER", "SOURCE", "EXPIRES", "RENEWS"}}
+func (s fleetAnswers) certificateTable() *textTable {
+	t := &textTable{header: []string{"HOST", "PROXIES", "ISSUER", "SOURCE", "EXPIRES", "RENEWS"}}
 	for _, m := range mattersOf(s.told,
 		func(t control.Told) []parachute.Certificate { return t.Certificates },
 		func(c parachute.Certificate) string { return c.Host },
@@ -237,7 +237,7 @@ func (c *historyCommand) runFleet(ctx context.Context, p *program, client *contr
 	if err != nil {
 		return &remoteError{fmt.Errorf("history: %w", err)}
 	}
-	s := newSight(told)
+	s := newFleetAnswers(told)
 	if c.Service != "" && len(s.unseen) == 0 && !slices.ContainsFunc(told, func(t control.Told) bool { return len(t.History) > 0 }) {
 		return &remoteError{fmt.Errorf("history %s: %w", c.Service, parachute.ErrNotFound)}
 	}
@@ -246,8 +246,8 @@ func (c *historyCommand) runFleet(ctx context.Context, p *program, client *contr
 
 // historyTable returns a row for each deployment and party: services whose histories are not
 // the same come first, and of each the latest deployment.
-func (s sight) historyTable(ofAll bool) *table {
-	t := &table{header: []string{"GENERATION", "PROXIES", "RELEASE", "BY", "SWITCHED", "SERVED", "END", "REQUESTS", "ERRORS", "P50", "P99", "TARGETS"}}
+func (s fleetAnswers) historyTable(ofAll bool) *textTable {
+	t := &textTable{header: []string{"GENERATION", "PROXIES", "RELEASE", "BY", "SWITCHED", "SERVED", "END", "REQUESTS", "ERRORS", "P50", "P99", "TARGETS"}}
 	if ofAll {
 		t.header = append([]string{"SERVICE"}, t.header...)
 	}

@@ -35,7 +35,7 @@ func threeProxies() []control.Told {
 
 func TestListOfAFleetBeginsWithWhatDiffers(t *testing.T) {
 	is := is.New(t)
-	is.Equal(newSight(threeProxies()).serviceList().text(0), `SERVICE  PROXIES     STATE      HOSTS     TLS  TARGETS          GENERATION  REVISION
+	is.Equal(newFleetAnswers(threeProxies()).serviceList().text(0), `SERVICE  PROXIES     STATE      HOSTS     TLS  TARGETS          GENERATION  REVISION
 web      eu-1, eu-2  serving    web.test  off  b:1 (healthy)    4           12
 web      us-1        serving    web.test  off  b:1 (unhealthy)  4           12
 zoo      eu-1, us-1  serving    zoo.test  off  c:1 (healthy)    5           13
@@ -47,7 +47,7 @@ api      all 3       serving    api.test  off  a:1 (healthy)    3           10
 func TestProxyThatIsNotAtTheNewestRevisionIsARowOfItsOwn(t *testing.T) {
 	is := is.New(t)
 	web := serving("web", 4, "b:1", parachute.HealthHealthy)
-	is.Equal(newSight([]control.Told{
+	is.Equal(newFleetAnswers([]control.Told{
 		{Name: "eu-1", Services: []parachute.Status{web}, Records: map[string]int64{"web": 14}},
 		{Name: "eu-2", Services: []parachute.Status{web}, Records: map[string]int64{"web": 12}},
 	}).serviceList().text(0), `SERVICE  PROXIES  STATE    HOSTS     TLS  TARGETS        GENERATION  REVISION
@@ -64,7 +64,7 @@ func TestListOfAFleetAddsUpWhatIsHeld(t *testing.T) {
 		s.State, s.Live.Held = parachute.StatePaused, int64(3+i)
 		told[i].Services = []parachute.Status{s}
 	}
-	is.Equal(newSight(told).serviceList().text(0), `SERVICE  PROXIES  STATE            HOSTS     TLS  TARGETS        GENERATION  REVISION
+	is.Equal(newFleetAnswers(told).serviceList().text(0), `SERVICE  PROXIES  STATE            HOSTS     TLS  TARGETS        GENERATION  REVISION
 web      all 2    paused (7 held)  web.test  off  b:1 (healthy)  4           12
 `)
 }
@@ -72,10 +72,10 @@ web      all 2    paused (7 held)  web.test  off  b:1 (healthy)  4           12
 func TestProxyThatIsNotSeenIsNoneOfAll(t *testing.T) {
 	is := is.New(t)
 	told := append(threeProxies(), control.Told{Name: "us-2", Error: "it did not answer within 5s"})
-	s := newSight(told)
+	s := newFleetAnswers(told)
 	is.Equal(s.cell([]string{"eu-1", "eu-2", "us-1"}).text(), "all 3 seen")
 	is.Equal(s.err("list").Error(), "list: 1 of 4 proxies of the fleet did not say what they have: us-2")
-	is.NoErr(newSight(threeProxies()).err("list"))
+	is.NoErr(newFleetAnswers(threeProxies()).err("list"))
 }
 
 func TestStatusOfAFleetShowsEachTargetAsEachProxySeesIt(t *testing.T) {
@@ -87,8 +87,8 @@ func TestStatusOfAFleetShowsEachTargetAsEachProxySeesIt(t *testing.T) {
 			told[i].Services[j].Live.Since = time.Time{}
 		}
 	}
-	r := &report{modes: newSight(told).modes()}
-	is.Equal(r.textOf(newSight(told), 0), `service  web
+	r := &report{modes: newFleetAnswers(told).modes()}
+	is.Equal(r.textOf(newFleetAnswers(told), 0), `service  web
 proxies  eu-1, eu-2
 state    serving, generation 4
 hosts    web.test
@@ -144,7 +144,7 @@ func TestCertificatesOfAFleetDifferByWhatTheyAreAndNotByWhoRenewsThem(t *testing
 	failing.Host = "b.test"
 	fine := failing
 	failing.Error = "no such host"
-	is.Equal(newSight([]control.Told{
+	is.Equal(newFleetAnswers([]control.Told{
 		{Name: "eu-1", Certificates: []parachute.Certificate{good, failing}},
 		{Name: "eu-2", Certificates: []parachute.Certificate{later, fine}},
 		{Name: "eu-3", Certificates: []parachute.Certificate{later}},
@@ -170,7 +170,7 @@ func TestHistoryOfAFleetAddsUpRequestsAndShowsWhoHasWhat(t *testing.T) {
 		{Name: "eu-1", History: []parachute.Past{past("api", 2, 10, 0, time.Second, false), past("web", 10, 100, 5, time.Second, false), past("web", 9, 1, 0, time.Second, true)}},
 		{Name: "eu-2", History: []parachute.Past{past("api", 2, 10, 0, time.Second, false), past("web", 10, 100, 15, 2*time.Second, false)}},
 	}
-	is.Equal(newSight(told).historyTable(true).text(0), `SERVICE  GENERATION  PROXIES  RELEASE  BY  SWITCHED  SERVED  END       REQUESTS  ERRORS  P50  P99  TARGETS
+	is.Equal(newFleetAnswers(told).historyTable(true).text(0), `SERVICE  GENERATION  PROXIES  RELEASE  BY  SWITCHED  SERVED  END       REQUESTS  ERRORS  P50  P99  TARGETS
 web      10          all 2    -        -   -         -       serves    200       10%     1ms  2s   a:1
 web      9           eu-1     -        -   -         -       replaced  1         0%      1ms  1s   a:1
 api      2           all 2    -        -   -         -       serves    20        0%      1ms  1s   a:1

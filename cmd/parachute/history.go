@@ -79,8 +79,8 @@ func (c *historyCommand) Run(ctx context.Context, p *program) error {
 
 // historyTable returns a row for each deployment, which says the service where there
 // may be several.
-func historyTable(past []parachute.Past, ofAll bool) *table {
-	t := &table{header: []string{"GENERATION", "RELEASE", "BY", "SWITCHED", "SERVED", "END", "REQUESTS", "ERRORS", "P50", "P99", "TARGETS"}}
+func historyTable(past []parachute.Past, ofAll bool) *textTable {
+	t := &textTable{header: []string{"GENERATION", "RELEASE", "BY", "SWITCHED", "SERVED", "END", "REQUESTS", "ERRORS", "P50", "P99", "TARGETS"}}
 	if ofAll {
 		t.header = append([]string{"SERVICE"}, t.header...)
 	}

@@ -70,8 +70,8 @@ func (c *listCommand) Run(ctx context.Context, p *program) error {
 const nothingDeployed = "nothing is deployed yet: see parachute help deploy"
 
 // serviceList returns a row for each service, and notes about them.
-func serviceList(services []parachute.Status) *table {
-	t := &table{header: []string{"SERVICE", "STATE", "HOSTS", "TLS", "TARGETS", "GENERATION"}, maxCellLines: 4}
+func serviceList(services []parachute.Status) *textTable {
+	t := &textTable{header: []string{"SERVICE", "STATE", "HOSTS", "TLS", "TARGETS", "GENERATION"}, maxCellLines: 4}
 	modes := tlsModes(services)
 	for _, s := range services {
 		t.rows = append(t.rows, append([]cell{unbreakable(s.Service)}, modes.row(s)...))

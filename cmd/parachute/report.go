@@ -119,8 +119,8 @@ func (r *report) ongoingChanges(live *parachute.Live) []string {
 }
 
 // targetTable returns a row for each target.
-func (r *report) targetTable(targets []parachute.TargetStatus) *table {
-	t := &table{header: []string{"TARGET", "HEALTH", "LAST PROBE", "IN FLIGHT", "REQ/S", "ERRORS", "P50", "P99"}, maxCellLines: 4}
+func (r *report) targetTable(targets []parachute.TargetStatus) *textTable {
+	t := &textTable{header: []string{"TARGET", "HEALTH", "LAST PROBE", "IN FLIGHT", "REQ/S", "ERRORS", "P50", "P99"}, maxCellLines: 4}
 	hasWaits := slices.ContainsFunc(targets, hasWaited)
 	if hasWaits {
 		t.header = append(t.header, "WAITED")

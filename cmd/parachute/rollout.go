@@ -232,8 +232,8 @@ func (c *rolloutStatusCommand) Run(ctx context.Context, p *program) error {
 }
 
 // table returns a row for each version.
-func (s *rolloutStatus) table() *table {
-	t := &table{header: []string{"VERSION", "RELEASE", "VISITORS", "REQUESTS", "ERRORS", "P99", "TARGETS"}}
+func (s *rolloutStatus) table() *textTable {
+	t := &textTable{header: []string{"VERSION", "RELEASE", "VISITORS", "REQUESTS", "ERRORS", "P99", "TARGETS"}}
 	add := func(name, who string, side rolloutSide) {
 		f := side.Figures
 		errors, p99 := "-", "-"

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// A table is text in columns. Where the terminal is too narrow for it, each row
+// A textTable is a table to print. Where the terminal is too narrow for it, each row
 // is a card instead.
-type table struct {
+type textTable struct {
 	header []string
 	rows   [][]cell
 
@@ -24,7 +24,7 @@ const columnGap = 2 // blanks between columns
 
 // text returns the table in lines of at most that many columns. If columns is 0,
 // each row is one line.
-func (t *table) text(columns int) string {
+func (t *textTable) text(columns int) string {
 	if len(t.rows) == 0 {
 		return ""
 	}
@@ -58,7 +58,7 @@ func (t *table) text(columns int) string {
 }
 
 // cards returns the table with a card for each row.
-func (t *table) cards(columns int) string {
+func (t *textTable) cards(columns int) string {
 	var all []string
 	for i, row := range t.rows {
 		c := card{maxCellLines: t.maxCellLines}

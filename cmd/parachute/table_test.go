@@ -9,7 +9,7 @@ import (
 )
 
 // services is a table as list has it.
-func services() *table {
+func services() *textTable {
 	items := func(names ...string) cell {
 		c := cell{itemList: &itemList{separator: ","}}
 		for _, name := range names {
@@ -17,7 +17,7 @@ func services() *table {
 		}
 		return c
 	}
-	return &table{
+	return &textTable{
 		header: []string{"SERVICE", "HOSTS", "N"}, maxCellLines: 3,
 		rows: [][]cell{
 			{unbreakable("web"), items("a.test", "b.test", "c.test", "d.test", "e.test"), unbreakable("12")},
@@ -113,7 +113,7 @@ func TestNoLineIsWiderThanTheTerminal(t *testing.T) {
 	wide.rows[0][0] = unbreakable("店店店")
 	wide.rows[1][1] = breakable("本日は 休業いたします e\u0301e\u0301e\u0301e\u0301")
 	for columns := 1; columns < 400; columns++ {
-		for _, of := range []*table{long, wide} {
+		for _, of := range []*textTable{long, wide} {
 			for line := range strings.Lines(of.text(columns)) {
 				if line = strings.TrimSuffix(line, "\n"); displayWidth(line) > columns || strings.TrimRight(line, " ") != line {
 					t.Fatalf("in %d columns: %q", columns, line)
@@ -133,12 +133,12 @@ func TestWideCharactersTakeTwoColumns(t *testing.T) {
 	is.Equal(truncate("店店店", 4), "店…")
 	is.Equal(truncate("店店", 4), "店店")
 	is.Equal(truncate("ab", 0), "")
-	odd := table{header: []string{"A", "B"}, rows: [][]cell{{unbreakable("店"), unbreakable("x")}, {unbreakable("abcd"), unbreakable("y")}}}
+	odd := textTable{header: []string{"A", "B"}, rows: [][]cell{{unbreakable("店"), unbreakable("x")}, {unbreakable("abcd"), unbreakable("y")}}}
 	is.Equal(odd.text(80), "A     B\n店    x\nabcd  y\n")
 }
 
 func TestCellsCannotBreakTheTable(t *testing.T) {
 	is := is.New(t)
-	odd := table{header: []string{"A", "B", "C"}, rows: [][]cell{{unbreakable("a\x1b[31m"), breakable("b\nc"), listCell([]string{"d\r", "e\n"}, ", ")}}}
+	odd := textTable{header: []string{"A", "B", "C"}, rows: [][]cell{{unbreakable("a\x1b[31m"), breakable("b\nc"), listCell([]string{"d\r", "e\n"}, ", ")}}}
 	is.Equal(odd.text(0), fmt.Sprintf("A       B    C\na%c[31m  b c  d%[1]c, e\n", '\ufffd'))
 }

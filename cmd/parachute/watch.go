@@ -78,7 +78,7 @@ func (c *statusCommand) watchOnScreen(ctx context.Context, p *program, client *c
 	defer cancel()
 	fetching.Go(func() { c.keepFetching(ctx, client, reports) })
 
-	var v view
+	var v viewport
 	for {
 		select {
 		case <-ctx.Done():
@@ -136,17 +136,17 @@ func (c *statusCommand) keepFetching(ctx context.Context, client *control.Client
 	}
 }
 
-// A view is the part of a report that a terminal has room for.
-type view struct {
+// A viewport is the part of a report that a terminal has room for.
+type viewport struct {
 	report *report
 	top    int // the first line of the report that is shown
 	rows   int // of the report that were shown last, at least 1
 	lines  int // of the report as it was shown last
 }
 
-// scroll moves the view. The next frame sees to it that it does not leave the
+// scroll moves the viewport. The next frame sees to it that it does not leave the
 // report.
-func (v *view) scroll(key screen.Key) {
+func (v *viewport) scroll(key screen.Key) {
 	switch key {
 	case screen.Up, 'k':
 		v.top--
@@ -166,7 +166,7 @@ func (v *view) scroll(key screen.Key) {
 
 // frame returns the lines that are shown on d. The last one says what part it is,
 // and which keys there are.
-func (v *view) frame(d display, hasKeys bool) []string {
+func (v *viewport) frame(d display, hasKeys bool) []string {
 	lines := strings.Split(strings.TrimSuffix(v.report.watchText(d.columns), "\n"), "\n")
 	v.lines, v.rows = len(lines), max(d.rows-1, 1)
 	v.top = max(min(v.top, v.lines-v.rows), 0)
@@ -181,7 +181,7 @@ func (v *view) frame(d display, hasKeys bool) []string {
 }
 
 // footer returns the line below the report.
-func (v *view) footer(d display, hasKeys bool) string {
+func (v *viewport) footer(d display, hasKeys bool) string {
 	parts := []string{v.report.now.Format(time.TimeOnly)}
 	if v.lines > v.rows {
 		parts = append(parts, fmt.Sprintf("lines %d-%d of %d", v.top+1, v.top+v.rows, v.lines))

@@ -13,12 +13,12 @@ import (
 
 // numbered returns a view of a report whose lines are about services 1 to n, each
 // with four lines and an empty one behind them.
-func numbered(n int) *view {
+func numbered(n int) *viewport {
 	r := &report{now: time.Date(2026, 5, 1, 12, 0, 7, 0, time.UTC)}
 	for i := range n {
 		r.services = append(r.services, parachute.Status{Service: fmt.Sprint(i + 1), State: parachute.StateServing})
 	}
-	return &view{report: r}
+	return &viewport{report: r}
 }
 
 func TestViewShowsThePartThatFits(t *testing.T) {

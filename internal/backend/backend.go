@@ -186,8 +186,8 @@ func (b *Backend) Place() endpoint.Endpoint { return b.at.Place() }
 // started and is not closed.
 func (b *Backend) IsPlaceUsed() bool { return b.shared.places.IsUsed(b.Place()) }
 
-// Group returns a group of requests to the server, none of which has begun.
-func (b *Backend) Group() *upstream.Group { return b.transport.Group() }
+// NewExchanges returns the Exchanges of a lane with the server, of which none has begun.
+func (b *Backend) NewExchanges() *upstream.Exchanges { return b.transport.NewExchanges() }
 
 // Get asks the server for a request target of a host, as a client of that host would.
 // The caller must close the answer's body. An error is an *upstream.Error, unless host

@@ -130,7 +130,7 @@ func exchange(t *testing.T, b *backend.Backend) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := b.Group().Exchange(r, "/", field.ViewOf(http.Header{}), nil)
+	res, err := b.NewExchanges().Exchange(r, "/", field.ViewOf(http.Header{}), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

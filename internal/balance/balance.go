@@ -14,8 +14,8 @@ type Candidate interface {
 	// InFlight returns how many requests are under way to it.
 	InFlight() int64
 
-	// Record returns the record of its earlier requests.
-	Record() *Record
+	// FailureRate returns how many of its earlier requests failed.
+	FailureRate() *FailureRate
 }
 
 // Pick returns one of the candidates that suit, and false if none does. It
@@ -63,5 +63,5 @@ func nth[C Candidate](candidates []C, i, n int, suits func(C) bool) C {
 
 // cost returns the requests in flight to c with one more, as much as they weigh.
 func cost[C Candidate](c C, now time.Duration) float64 {
-	return float64(c.InFlight()+1) * c.Record().weight(now)
+	return float64(c.InFlight()+1) * c.FailureRate().weight(now)
 }

@@ -14,18 +14,18 @@ import (
 
 type candidate struct {
 	inFlight int64
-	record   balance.Record
+	failures balance.FailureRate
 }
 
-func (c *candidate) InFlight() int64         { return c.inFlight }
-func (c *candidate) Record() *balance.Record { return &c.record }
+func (c *candidate) InFlight() int64                   { return c.inFlight }
+func (c *candidate) FailureRate() *balance.FailureRate { return &c.failures }
 
 func suits(*candidate) bool { return true }
 
-func others(of ...*candidate) func(yield func(*balance.Record) bool) {
-	return func(yield func(*balance.Record) bool) {
+func others(of ...*candidate) func(yield func(*balance.FailureRate) bool) {
+	return func(yield func(*balance.FailureRate) bool) {
 		for _, c := range of {
-			if !yield(&c.record) {
+			if !yield(&c.failures) {
 				return
 			}
 		}
@@ -35,7 +35,7 @@ func others(of ...*candidate) func(yield func(*balance.Record) bool) {
 // note notes so many requests, of which failed have failed, spread evenly.
 func (c *candidate) note(now time.Duration, total, failed int) {
 	for i := range total {
-		c.record.Note(now, (i+1)*failed/total > i*failed/total)
+		c.failures.Note(now, (i+1)*failed/total > i*failed/total)
 	}
 }
 
@@ -140,7 +140,7 @@ func TestOutlierIsWhoFailsMoreThanTheOthers(t *testing.T) {
 			c.note(now, tt.total, tt.failed)
 			one.note(now, tt.othersTotal/2, tt.othersFailed/2)
 			two.note(now, tt.othersTotal/2, tt.othersFailed/2)
-			is.Equal(c.record.IsOutlier(others(one, two), now), tt.outlier)
+			is.Equal(c.failures.IsOutlier(others(one, two), now), tt.outlier)
 		})
 	}
 }
@@ -151,9 +151,9 @@ func TestWhatIsLongAgoDoesNotCount(t *testing.T) {
 	bad, good := new(candidate), new(candidate)
 	bad.note(began, 100, 100)
 	good.note(began+9*time.Second, 100, 0)
-	is.True(bad.record.IsOutlier(others(good), began+9*time.Second)) // a fifth of it counts, and a fifth of that the others have
+	is.True(bad.failures.IsOutlier(others(good), began+9*time.Second)) // a fifth of it counts, and a fifth of that the others have
 	good.note(began+time.Minute, 100, 0)
-	is.True(!bad.record.IsOutlier(others(good), began+time.Minute))
+	is.True(!bad.failures.IsOutlier(others(good), began+time.Minute))
 	for _, later := range []time.Duration{time.Minute, time.Hour, 100 * time.Hour, (1<<19 - 1) * time.Second} { // six days
 		picked, _ := balance.Pick([]*candidate{bad, {inFlight: 1}}, began+later, suits)
 		is.Equal(picked, bad)
@@ -167,8 +167,8 @@ func TestWhoIsLateIsNotedAllTheSame(t *testing.T) {
 	good.note(time.Minute, 100, 0)
 	bad.note(time.Minute, 2, 2)
 	bad.note(time.Minute-time.Second, 2, 2)
-	is.True(bad.record.IsOutlier(others(good), time.Minute))
-	is.True(bad.record.IsOutlier(others(good), time.Minute-time.Second))
+	is.True(bad.failures.IsOutlier(others(good), time.Minute))
+	is.True(bad.failures.IsOutlier(others(good), time.Minute-time.Second))
 }
 
 // A download of an hour that ends is noted by when its answer began.
@@ -180,7 +180,7 @@ func TestWhoIsVeryLateMakesNothingForgotten(t *testing.T) {
 	bad.note(now, 10, 10)
 	for _, late := range []time.Duration{time.Minute, time.Hour, 24 * time.Hour} {
 		bad.note(now-late, 1, 0)
-		is.True(bad.record.IsOutlier(others(good), now)) // of its requests, one more succeeded
+		is.True(bad.failures.IsOutlier(others(good), now)) // of its requests, one more succeeded
 		picked, _ := balance.Pick([]*candidate{bad, {inFlight: 1}}, now-late, suits)
 		is.True(picked != bad) // by a request that has waited for so long
 	}
@@ -191,12 +191,12 @@ func TestRecordOfManyRequestsKeepsTheShare(t *testing.T) {
 	bad, good := new(candidate), new(candidate)
 	var wg sync.WaitGroup
 	for range 4 {
-		wg.Go(func() { bad.note(0, 50000, 45000) }) // more than a Record can hold
+		wg.Go(func() { bad.note(0, 50000, 45000) }) // more than a FailureRate can hold
 		wg.Go(func() { good.note(0, 50000, 5000) })
 	}
 	wg.Wait()
-	is.True(bad.record.IsOutlier(others(good), 0))
-	is.True(!good.record.IsOutlier(others(bad), 0))
+	is.True(bad.failures.IsOutlier(others(good), 0))
+	is.True(!good.failures.IsOutlier(others(bad), 0))
 }
 
 // With equal candidates nothing is lost against a pick by what is in flight
@@ -221,7 +221,7 @@ func TestEqualCandidatesAreLoadedAsEvenlyAsWithoutRecords(t *testing.T) {
 					return false
 				}
 				e.of.inFlight--
-				e.of.record.Note(now, rng.Float64() < failing)
+				e.of.failures.Note(now, rng.Float64() < failing)
 				return true
 			})
 			picked, _ := balance.Pick(all, now, suits)

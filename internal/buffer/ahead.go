@@ -33,7 +33,7 @@ func (s *Store) ReadAhead(r io.ReadCloser, size int64, l Limits) (body io.ReadCl
 	return &partialBody{start: b, overflow: b.overflow, overflowErr: b.overflowErr, rest: rest}, err, nil
 }
 
-// An partialBody is a body of which only the start is buffered.
+// A partialBody is a body of which only the start is buffered.
 type partialBody struct {
 	start       *Body
 	overflow    []byte // what was read after start, for which there was no space

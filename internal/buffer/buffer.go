@@ -126,7 +126,7 @@ func cause(err error) error {
 	return err
 }
 
-// An quota counts how much of a limited amount is in use.
+// A quota counts how much of a limited amount is in use.
 type quota struct {
 	limit int64 // negative: none
 	used  atomic.Int64

@@ -18,7 +18,7 @@ func TestEnterAndLeaveAllocateNothing(t *testing.T) {
 
 func TestPassageAllocatesNothing(t *testing.T) {
 	is := is.New(t)
-	var l gate.Lane
+	var l gate.Gates
 	is.Equal(testing.AllocsPerRun(1000, func() {
 		p, _ := l.Enter()
 		p.Leave()

@@ -13,7 +13,7 @@ import (
 
 func TestReadingARecordAllocatesItsTargetsAndTimes(t *testing.T) {
 	is := is.New(t)
-	text := inJSON(t, history.Record{Service: "web", Release: "v1", Targets: []string{"a:1"}, Switched: time.Unix(5, 5).UTC(), Ended: time.Unix(7, 0).UTC(), End: history.Replaced})
-	var r history.Record
+	text := inJSON(t, history.Past{Service: "web", Release: "v1", Targets: []string{"a:1"}, Switched: time.Unix(5, 5).UTC(), Ended: time.Unix(7, 0).UTC(), End: history.Replaced})
+	var r history.Past
 	is.True(testing.AllocsPerRun(100, func() { r.CutJSON(text) }) <= 3)
 }

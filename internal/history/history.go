@@ -14,8 +14,8 @@ import (
 	"github.com/shahnk19/parachute/internal/histogram"
 )
 
-// A Record is a deployment of a service that was switched to.
-type Record struct {
+// A Past is a deployment of a service that was switched to.
+type Past struct {
 	Service    string    `json:"service"`
 	Generation uint64    `json:"generation"`
 	Release    string    `json:"release,omitempty"`
@@ -120,11 +120,11 @@ func (f Figures) Plus(counted []*histogram.Total) Figures {
 }
 
 // MarshalJSON has the figures as they are now.
-func (r Record) MarshalJSON() ([]byte, error) { return r.AppendJSON(nil) }
+func (r Past) MarshalJSON() ([]byte, error) { return r.AppendJSON(nil) }
 
 // AppendJSON appends to b what MarshalJSON returns. Whoever writes thousands of records
 // saves the time in which package json checks again what MarshalJSON has returned.
-func (r Record) AppendJSON(b []byte) ([]byte, error) {
+func (r Past) AppendJSON(b []byte) ([]byte, error) {
 	var errs []error
 	value := func(key string, v any) {
 		var err error
@@ -189,7 +189,7 @@ func isPlain(s string) bool {
 
 // Told returns r as somebody may be told of it at that time: with the figures as they
 // are, and without what only a rollback looks into.
-func (r Record) Told(now time.Time) Record {
+func (r Past) Told(now time.Time) Past {
 	if r.Ended.IsZero() {
 		r.Figures.Served = served(r.Switched, now)
 	}
@@ -199,7 +199,7 @@ func (r Record) Told(now time.Time) Record {
 }
 
 // EndedAs returns r, which served until now, with how it has ended.
-func (r Record) EndedAs(end End, now time.Time) Record {
+func (r Past) EndedAs(end End, now time.Time) Past {
 	r.End, r.Ended, r.Figures.Served = end, now, served(r.Switched, now)
 	return r
 }
@@ -216,11 +216,11 @@ const mostRemoved = 100
 
 // Removals have the records of services that were removed, by name: of each one or more,
 // the latest first. They never change, and may be nil.
-type Removals map[string][]Record
+type Removals map[string][]Past
 
 // With returns r with the records of another service that was removed. If those are too
 // many services, the one of which the last has ended first makes room.
-func (r Removals) With(service string, past []Record) Removals {
+func (r Removals) With(service string, past []Past) Removals {
 	with := maps.Clone(r)
 	if with == nil {
 		with = make(Removals)
@@ -258,7 +258,7 @@ func (r Removals) Missing(other Removals) (services []string) {
 var ErrEmpty = errors.New("nothing was deployed")
 
 // Restore is Choose of the Deployment, which it decodes into deployment.
-func Restore(past []Record, to string, deployment any) (Record, error) {
+func Restore(past []Past, to string, deployment any) (Past, error) {
 	r, err := Choose(past, to)
 	if err != nil {
 		return r, err
@@ -273,23 +273,23 @@ func Restore(past []Record, to string, deployment any) (Record, error) {
 // or else by its release. If to is empty, it is the latest that has ended otherwise
 // than by being taken back, and that the one which serves has not brought back. The
 // error says what there is.
-func Choose(past []Record, to string) (Record, error) {
+func Choose(past []Past, to string) (Past, error) {
 	if len(past) == 0 {
-		return Record{}, ErrEmpty
+		return Past{}, ErrEmpty
 	}
-	var serves Record
+	var serves Past
 	if past[0].Ended.IsZero() {
 		serves, past = past[0], past[1:]
 	}
 	number, fault := strconv.ParseUint(to, 10, 64)
 	isNumber := fault == nil
-	var matches []func(Record) bool
+	var matches []func(Past) bool
 	if to == "" {
-		matches = append(matches, func(r Record) bool { return r.End != TakenBack && r.Generation != serves.Restores })
+		matches = append(matches, func(r Past) bool { return r.End != TakenBack && r.Generation != serves.Restores })
 	} else {
 		matches = append(matches,
-			func(r Record) bool { return isNumber && r.Generation == number },
-			func(r Record) bool { return r.Release == to })
+			func(r Past) bool { return isNumber && r.Generation == number },
+			func(r Past) bool { return r.Release == to })
 	}
 	for _, match := range matches {
 		if at := slices.IndexFunc(past, match); at >= 0 {
@@ -298,15 +298,15 @@ func Choose(past []Record, to string) (Record, error) {
 	}
 	switch {
 	case to == "":
-		return Record{}, fmt.Errorf("nothing was deployed before generation %d, which serves", serves.Generation)
+		return Past{}, fmt.Errorf("nothing was deployed before generation %d, which serves", serves.Generation)
 	case isNumber && number == serves.Generation || to == serves.Release:
-		return Record{}, fmt.Errorf("%s is what serves", to)
+		return Past{}, fmt.Errorf("%s is what serves", to)
 	case len(past) == 0:
-		return Record{}, fmt.Errorf("%s is not in the history: nothing was deployed before generation %d, which serves", to, serves.Generation)
+		return Past{}, fmt.Errorf("%s is not in the history: nothing was deployed before generation %d, which serves", to, serves.Generation)
 	}
 	var known []string
 	for _, r := range past {
 		known = append(known, strings.TrimSpace(fmt.Sprintf("%d %s", r.Generation, r.Release)))
 	}
-	return Record{}, fmt.Errorf("%s is neither a generation nor a release in the history, which has %s", to, strings.Join(known, ", "))
+	return Past{}, fmt.Errorf("%s is neither a generation nor a release in the history, which has %s", to, strings.Join(known, ", "))
 }

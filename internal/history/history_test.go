@@ -28,11 +28,11 @@ func TestFiguresTravelAsJSON(t *testing.T) {
 }
 
 // A plain record is one that package json puts into JSON.
-type plain history.Record
+type plain history.Past
 
 func TestRecordIsInJSONAsPackageJSONHasIt(t *testing.T) {
 	began := time.Date(2026, 11, 27, 10, 0, 0, 5000, time.FixedZone("", 3600))
-	for name, r := range map[string]history.Record{
+	for name, r := range map[string]history.Past{
 		"nothing":      {},
 		"no targets":   {Service: "web", Targets: []string{}},
 		"all":          {Service: "web", Generation: 3, Release: "v1", By: "ann", Restores: 1, Targets: []string{"a:1", "b:1"}, Switched: began, Ended: began.Add(time.Hour), End: history.TakenBack, Figures: history.Figures{Served: time.Hour, Requests: 5, Errors: 1, ErrorRate: 0.2, P50: 1, P99: 2}, Deployment: json.RawMessage(`{"service": "web", "mirror":[1, "<"]}`)},
@@ -50,16 +50,16 @@ func TestRecordIsInJSONAsPackageJSONHasIt(t *testing.T) {
 		if r.Deployment == nil { // else json.Marshal leaves blanks out of it
 			is.Equal(string(alone), "["+string(want))
 		}
-		var back history.Record
+		var back history.Past
 		is.NoErr(json.Unmarshal(alone[1:], &back))
 		is.Equal(back.Figures, r.Figures)
 		is.Equal(back.By, r.By)
 		t.Log(name)
 	}
-	_, err := history.Record{Deployment: json.RawMessage("{")}.AppendJSON(nil)
+	_, err := history.Past{Deployment: json.RawMessage("{")}.AppendJSON(nil)
 	is := is.New(t)
 	is.True(err != nil)
-	_, err = json.Marshal(history.Record{Figures: history.Figures{ErrorRate: math.NaN()}})
+	_, err = json.Marshal(history.Past{Figures: history.Figures{ErrorRate: math.NaN()}})
 	is.True(err != nil)
 }
 
@@ -88,7 +88,7 @@ func TestHistoryOfThoseThatWereRemovedIsBounded(t *testing.T) {
 	for i := range 101 {
 		name := string(rune('a'+i%26)) + string(rune('a'+i/26))
 		before := len(removed)
-		next := removed.With(name, []history.Record{{Service: name, Ended: began.Add(time.Duration(i) * time.Minute)}})
+		next := removed.With(name, []history.Past{{Service: name, Ended: began.Add(time.Duration(i) * time.Minute)}})
 		is.Equal(len(removed), before) // readers may have it
 		if i < 100 {
 			is.Equal(removed.Missing(next), nil)
@@ -103,7 +103,7 @@ func TestHistoryOfThoseThatWereRemovedIsBounded(t *testing.T) {
 
 func TestServiceThatIsThereAgainIsNotRemoved(t *testing.T) {
 	is := is.New(t)
-	removed := history.Removals(nil).With("a", []history.Record{{Service: "a"}}).With("b", []history.Record{{Service: "b"}})
+	removed := history.Removals(nil).With("a", []history.Past{{Service: "a"}}).With("b", []history.Past{{Service: "b"}})
 	is.Equal(removed.Without("a"), history.Removals{"b": {{Service: "b"}}})
 	is.Equal(len(removed), 2) // readers may have it
 	is.Equal(removed.Without("c"), removed)
@@ -113,7 +113,7 @@ func TestServiceThatIsThereAgainIsNotRemoved(t *testing.T) {
 
 func TestRollbackChoosesWhatItNames(t *testing.T) {
 	ended := time.Date(2026, 11, 27, 10, 0, 0, 0, time.UTC)
-	past := []history.Record{
+	past := []history.Past{
 		{Generation: 9, Release: "v4", Restores: 5},
 		{Generation: 8, Release: "v5", Ended: ended, End: history.TakenBack},
 		{Generation: 5, Release: "v4", Ended: ended, End: history.Replaced},
@@ -123,7 +123,7 @@ func TestRollbackChoosesWhatItNames(t *testing.T) {
 	}
 	tests := []struct {
 		name string
-		past []history.Record
+		past []history.Past
 		to   string
 		want uint64
 		err  string
@@ -135,7 +135,7 @@ func TestRollbackChoosesWhatItNames(t *testing.T) {
 		{"the release of what serves, if it was there before", past, "v4", 5, ""},
 		{"of a removed service, what it had last", past[2:], "", 5, ""},
 		{"what serves, by its generation", past, "9", 0, "9 is what serves"},
-		{"what serves, by its release", []history.Record{{Generation: 1, Release: "v1"}}, "v1", 0, "v1 is what serves"},
+		{"what serves, by its release", []history.Past{{Generation: 1, Release: "v1"}}, "v1", 0, "v1 is what serves"},
 		{"the latest where there is none", past[:2], "", 0, "nothing was deployed before generation 9, which serves"},
 		{"what is not there", past[:3], "v9", 0, "v9 is neither a generation nor a release in the history, which has 8 v5, 5 v4"},
 		{"a number that is not there", past[3:5], "12", 0, "12 is neither a generation nor a release in the history, which has 4 7, 3"},
@@ -176,14 +176,14 @@ func TestRecordTellsHowLongItHasServed(t *testing.T) {
 	switched := time.Date(2026, 11, 27, 10, 0, 0, 0, time.UTC)
 	count := new(histogram.Total)
 	count.Observe(time.Millisecond, false)
-	r := history.Record{Generation: 1, Switched: switched, Deployment: json.RawMessage(`{}`), Counted: []*histogram.Total{count}}
+	r := history.Past{Generation: 1, Switched: switched, Deployment: json.RawMessage(`{}`), Counted: []*histogram.Total{count}}
 
 	told := r.Told(switched.Add(time.Minute + 400*time.Microsecond))
 	is.Equal(told.Figures.Served, time.Minute)
 	is.Equal(told.Figures.Requests, uint64(1))
 	is.True(told.Deployment == nil && told.Counted == nil)                        // it may have secrets
 	is.Equal(r.Told(switched.Add(-time.Minute)).Figures.Served, time.Duration(0)) // the clock was set back
-	is.Equal(history.Record{}.Told(switched).Figures.Served, time.Duration(0))    // nobody knows
+	is.Equal(history.Past{}.Told(switched).Figures.Served, time.Duration(0))      // nobody knows
 
 	ended := r.EndedAs(history.Replaced, switched.Add(time.Hour))
 	is.Equal(ended.End, history.Replaced)
@@ -194,7 +194,7 @@ func TestRecordTellsHowLongItHasServed(t *testing.T) {
 
 	text, err := json.Marshal(ended)
 	is.NoErr(err)
-	var kept history.Record
+	var kept history.Past
 	is.NoErr(json.Unmarshal(text, &kept))
 	is.Equal(kept.Figures.Requests, uint64(2))
 	is.Equal(string(kept.Deployment), "{}")
@@ -202,7 +202,7 @@ func TestRecordTellsHowLongItHasServed(t *testing.T) {
 
 func TestRestoreDecodesWhatWasChosen(t *testing.T) {
 	is := is.New(t)
-	past := []history.Record{{Generation: 3}, {Generation: 2, Release: "b", Ended: time.Unix(2, 0), Deployment: []byte(`{"x":2}`)}, {Generation: 1, Ended: time.Unix(1, 0), Deployment: []byte("[]")}}
+	past := []history.Past{{Generation: 3}, {Generation: 2, Release: "b", Ended: time.Unix(2, 0), Deployment: []byte(`{"x":2}`)}, {Generation: 1, Ended: time.Unix(1, 0), Deployment: []byte("[]")}}
 	var d struct{ X int }
 	r, err := history.Restore(past, "b", &d)
 	is.NoErr(err)

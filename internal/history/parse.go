@@ -11,7 +11,7 @@ import (
 // comes behind it. It reports false, and r is no record then, if there is anything else,
 // which package json may be able to read. Whoever reads thousands of records saves most of
 // the time that it takes for that.
-func (r *Record) CutJSON(text string) (rest string, ok bool) {
+func (r *Past) CutJSON(text string) (rest string, ok bool) {
 	c := cursor{rest: text, ok: true}
 	*r = c.record()
 	return c.rest, c.ok
@@ -33,8 +33,8 @@ func (c *cursor) cut(prefix string) bool {
 // skip goes past what has to be there.
 func (c *cursor) skip(prefix string) { c.ok = c.cut(prefix) && c.ok }
 
-// record reads what Record.AppendJSON has written, but for what only a rollback looks into.
-func (c *cursor) record() (r Record) {
+// record reads what Past.AppendJSON has written, but for what only a rollback looks into.
+func (c *cursor) record() (r Past) {
 	c.skip(`{"service":`)
 	r.Service = c.text()
 	c.skip(`,"generation":`)

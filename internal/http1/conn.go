@@ -26,7 +26,7 @@ type conn struct {
 	requests int       // how many were read
 	ahead    bool      // the request was sent before the response to the one before it
 	looks    bool      // see hasEnded
-	turn     *turn     // has something that was read; nil: nothing was
+	exchange *exchange // has something that was read; nil: nothing was
 	released bool      // the connection is somebody else's
 	last     bool      // the response that is being made is the last one
 	retired  bool      // likewise, because the server was retired
@@ -45,7 +45,7 @@ type conn struct {
 	rests       bool // and has no goroutine: whoever sets this to false has the connection served
 	mustRest    bool // and is lively no more
 	stopping    bool
-	watch       watch
+	client      clientState
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -92,9 +92,9 @@ func (c *conn) serve() {
 // end closes the connection, unless it is somebody else's.
 func (c *conn) end() {
 	if !c.released {
-		if c.turn != nil {
-			c.turn.giveBack()
-			c.turn = nil
+		if c.exchange != nil {
+			c.exchange.giveBack()
+			c.exchange = nil
 		}
 		c.nc.Close()
 	}
@@ -189,7 +189,7 @@ func (c *conn) free() {
 // serveRequest serves the request that was read. It reports whether there may be
 // another one.
 func (c *conn) serveRequest() (again bool) {
-	t := c.turn
+	t := c.exchange
 	c.requests++
 	c.last = c.server.MaxRequests > 0 && c.requests >= c.server.MaxRequests
 	r := t.begin(c)
@@ -199,13 +199,13 @@ func (c *conn) serveRequest() (again bool) {
 	if t.w.hijacked {
 		c.leave()
 		t.end()
-		c.turn = nil // the handler's may use the connection still
+		c.exchange = nil // the handler's may use the connection still
 		return false
 	}
 	if !served {
 		c.leave()
 		t.ctx.cancel()
-		c.turn = nil // whoever panicked may have left behind who uses it
+		c.exchange = nil // whoever panicked may have left behind who uses it
 		return false
 	}
 	c.sock.SetWritePatience(c.server.ByteTimeout)
@@ -225,7 +225,7 @@ func (c *conn) serveRequest() (again bool) {
 		return false
 	}
 	if len(t.in.unread()) == 0 {
-		c.turn = nil
+		c.exchange = nil
 		t.giveBack()
 	}
 	return true
@@ -233,7 +233,7 @@ func (c *conn) serveRequest() (again bool) {
 
 // handle calls the handler, and reports whether it returned. If it panics, what it has
 // written so far must not look complete.
-func (c *conn) handle(t *turn, r *http.Request) (returned bool) {
+func (c *conn) handle(t *exchange, r *http.Request) (returned bool) {
 	defer func() {
 		if returned {
 			return
@@ -268,7 +268,7 @@ const (
 
 // endBody takes the body from the handler, and reports whether it was read to its end.
 // If there may be another request, it reads what is left.
-func (c *conn) endBody(t *turn, again bool) (whole bool) {
+func (c *conn) endBody(t *exchange, again bool) (whole bool) {
 	if t.body == nil {
 		return true
 	}
@@ -303,6 +303,6 @@ func (c *conn) isBare() bool { return c.nc == net.Conn(c.sock) }
 // isLast reports whether the response that is being made is the last one on the
 // connection, for the server's sake.
 func (c *conn) isLast() bool {
-	c.retired = c.server.retired.Load() && c.turn.isAlone()
+	c.retired = c.server.retired.Load() && c.exchange.isAlone()
 	return c.last || c.retired || c.isStopping()
 }

@@ -18,10 +18,10 @@ const prefaceLine = "PRI * HTTP/2.0\r\n"
 // errNoRequest says that there is no request, or none that is served.
 var errNoRequest = errors.New("there is no request")
 
-// readHead reads the head of the next request into c.turn. The error is errNoRequest or
+// readHead reads the head of the next request into c.exchange. The error is errNoRequest or
 // errRests.
 func (c *conn) readHead() error {
-	if c.ahead = c.turn != nil; !c.ahead {
+	if c.ahead = c.exchange != nil; !c.ahead {
 		if !c.isResumed {
 			c.idleSince = time.Now()
 		}
@@ -29,13 +29,13 @@ func (c *conn) readHead() error {
 			return err
 		}
 	}
-	t, s := c.turn, &c.server.limits
+	t, s := c.exchange, &c.server.limits
 	var found search
 	limited := false
 	for {
 		unread := t.in.unread()
 		if c.requests == 0 && c.server.HTTP2 != nil && bytes.HasPrefix(unread, []byte(prefaceLine)) {
-			c.turn = nil
+			c.exchange = nil
 			c.handOver(&replayConn{Conn: c.nc, unread: bytes.Clone(unread)})
 			t.giveBack()
 			return errNoRequest
@@ -56,7 +56,7 @@ func (c *conn) readHead() error {
 			if err := c.awaitBehindEmptyLine(); err != nil {
 				return err
 			}
-			t, found = c.turn, search{passed: true}
+			t, found = c.exchange, search{passed: true}
 			continue
 		}
 		if !limited {
@@ -97,8 +97,8 @@ func (c *conn) idleEnd() (until time.Time) {
 // which it drops. The time without a request goes on. The connection does not rest, for
 // another empty line is not to be dropped.
 func (c *conn) awaitBehindEmptyLine() error {
-	t := c.turn
-	c.turn = nil
+	t := c.exchange
+	c.exchange = nil
 	t.giveBack()
 	if c.ahead { // the time begins here
 		c.ahead, c.idleSince = false, time.Now()
@@ -106,7 +106,7 @@ func (c *conn) awaitBehindEmptyLine() error {
 	return c.awaitRequest(false)
 }
 
-// awaitRequest waits for the first byte of a request, without a turn as far as that is
+// awaitRequest waits for the first byte of a request, without an exchange as far as that is
 // possible. The error is errNoRequest if none has come by the end of that time, or errRests
 // if the connection may rest, and does.
 func (c *conn) awaitRequest(mayRest bool) error {
@@ -147,7 +147,7 @@ func (c *conn) awaitFirst(mayRest bool) error {
 	}
 	if c.tls == nil {
 		n, err := c.sock.ReadLent(c)
-		return c.beginTurn(n, err)
+		return c.beginExchange(n, err)
 	}
 	for { // TLS may have read it already
 		if err := c.tryFirst(); !socket.IsNothing(err) {
@@ -159,37 +159,37 @@ func (c *conn) awaitFirst(mayRest bool) error {
 	}
 }
 
-// tryFirst reads into a new turn what is there.
+// tryFirst reads into a new exchange what is there.
 func (c *conn) tryFirst() error {
 	if c.tls == nil {
 		n, err := c.sock.TryReadLent(c)
-		return c.beginTurn(n, err)
+		return c.beginExchange(n, err)
 	}
 	n, err := c.sock.TryRead(c.nc.Read, c.Lend())
 	if n == 0 {
 		c.TakeBack()
 	}
-	return c.beginTurn(n, err)
+	return c.beginExchange(n, err)
 }
 
-// Lend lends the buffer of a new turn.
+// Lend lends the buffer of a new exchange.
 func (c *conn) Lend() []byte {
-	c.turn = turns.Get().(*turn)
-	return c.turn.in.buf
+	c.exchange = exchanges.Get().(*exchange)
+	return c.exchange.in.buf
 }
 
-// TakeBack ends the turn, for nothing was read into its buffer.
+// TakeBack ends the exchange, for nothing was read into its buffer.
 func (c *conn) TakeBack() {
-	c.turn.giveBack()
-	c.turn = nil
+	c.exchange.giveBack()
+	c.exchange = nil
 }
 
-// beginTurn is called when n bytes were read into the buffer of the turn. If there are
-// none, there is no turn.
-func (c *conn) beginTurn(n int, err error) error {
+// beginExchange is called when n bytes were read into the buffer of the exchange. If there are
+// none, there is no exchange.
+func (c *conn) beginExchange(n int, err error) error {
 	switch {
 	case n > 0:
-		c.turn.in.src, c.turn.in.w = c.nc, n
+		c.exchange.in.src, c.exchange.in.w = c.nc, n
 		return nil
 	case err == nil:
 		return io.ErrNoProgress

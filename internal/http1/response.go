@@ -15,11 +15,11 @@ import (
 // [http.ResponseController] looks for. It is used again for the next request, so it
 // must not be used after the handler has returned.
 type response struct {
-	conn   *conn
-	turn   *turn
-	header http.Header
-	own    http.Header // what header is at first, from request to request
-	out    output
+	conn     *conn
+	exchange *exchange
+	header   http.Header
+	own      http.Header // what header is at first, from request to request
+	out      output
 
 	status   int // of the final head; 0: there is none yet
 	framing  framing
@@ -41,7 +41,7 @@ type response struct {
 }
 
 // begin readies w for the request of t.
-func (w *response) begin(c *conn, t *turn) {
+func (w *response) begin(c *conn, t *exchange) {
 	if w.own == nil || len(w.own) > maxKeptFields {
 		w.own = make(http.Header)
 	}
@@ -51,7 +51,7 @@ func (w *response) begin(c *conn, t *turn) {
 		buf = make([]byte, 0, bufferSize+maxGap)
 	}
 	h := &t.head
-	w.conn, w.turn, w.header = c, t, w.own
+	w.conn, w.exchange, w.header = c, t, w.own
 	w.out = output{dst: c.nc, buf: buf}
 	w.status, w.framing, w.opened, w.length, w.written = 0, undecided, false, -1, 0
 	w.isHead = h.method == http.MethodHead
@@ -246,7 +246,7 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	w.hijacked = true
 	w.conn.stopReading()
 	w.conn.release()
-	nc, unread := w.conn.nc, w.turn.in.unread()
+	nc, unread := w.conn.nc, w.exchange.in.unread()
 	var src io.Reader = nc
 	if len(unread) > 0 {
 		src = io.MultiReader(strings.NewReader(string(unread)), nc)

@@ -45,7 +45,7 @@ func (w *response) finish() error {
 func (w *response) finishCounted() error {
 	var front [maxGap]byte
 	b := w.appendLateClose(front[:0])
-	if !w.close && w.turn.head.minor == 0 {
+	if !w.close && w.exchange.head.minor == 0 {
 		b = append(b, keepAliveLine...)
 	}
 	b = append(b, "Content-Length: "...)

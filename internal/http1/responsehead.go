@@ -11,7 +11,7 @@ import (
 
 // writeInterim writes the head of a 1xx. HTTP/1.0 has none (RFC 9110, section 15.2).
 func (w *response) writeInterim(status int) {
-	if w.turn.head.minor == 0 {
+	if w.exchange.head.minor == 0 {
 		return
 	}
 	w.mu.Lock()
@@ -55,7 +55,7 @@ func (w *response) writeHead(status int) {
 	w.stopWaiting()
 	w.readFraming()
 	// A client that was not asked for its body may send it now, or not.
-	w.close = w.close || !w.asked || w.turn.body.isBroken() || w.conn.isLast()
+	w.close = w.close || !w.asked || w.exchange.body.isBroken() || w.conn.isLast()
 	o := &w.out
 	o.buf = w.appendStatusLine(o.buf, status)
 	for name, values := range w.header {
@@ -116,13 +116,13 @@ func (w *response) readFraming() {
 // frameUnknown is called when the length of the body will not be known before it is
 // sent.
 func (w *response) frameUnknown() {
-	if w.framing = chunked; w.turn.head.minor == 0 {
+	if w.framing = chunked; w.exchange.head.minor == 0 {
 		w.framing, w.close = untilEnd, true
 	}
 }
 
 func (w *response) appendStatusLine(b []byte, status int) []byte {
-	if w.turn.head.minor == 0 {
+	if w.exchange.head.minor == 0 {
 		b = append(b, "HTTP/1.0 "...)
 	} else {
 		b = append(b, "HTTP/1.1 "...)
@@ -163,7 +163,7 @@ const keepAliveLine = "Connection: keep-alive\r\n"
 
 // appendConnection appends what the handler's Connection does not say.
 func (w *response) appendConnection() {
-	h := &w.turn.head
+	h := &w.exchange.head
 	values := w.header["Connection"]
 	switch {
 	case w.close && h.minor > 0 && !field.HasToken(values, "close"):
@@ -176,7 +176,7 @@ func (w *response) appendConnection() {
 // appendLateClose appends what the head does not say yet if the handler has left more
 // of the body than will be read.
 func (w *response) appendLateClose(b []byte) []byte {
-	if w.close || !w.returned || w.turn.head.minor == 0 || !w.turn.body.hasMore(maxDiscarded) {
+	if w.close || !w.returned || w.exchange.head.minor == 0 || !w.exchange.body.hasMore(maxDiscarded) {
 		return b
 	}
 	w.close = true

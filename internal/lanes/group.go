@@ -150,9 +150,9 @@ func (g *Group[T]) siblings(t T) Set[T] {
 // hasOutlier reports whether t fails so much more often than its healthy siblings that
 // it must be ejected.
 func (g *Group[T]) hasOutlier(t T, now time.Duration) bool {
-	return t.Outcomes().IsOutlier(func(yield func(*balance.Record) bool) {
+	return t.Outcomes().IsOutlier(func(yield func(*balance.FailureRate) bool) {
 		for _, l := range g.siblings(t) {
-			if l.Target != t && l.Target.IsHealthy() && !yield(l.Record()) {
+			if l.Target != t && l.Target.IsHealthy() && !yield(l.FailureRate()) {
 				return
 			}
 		}

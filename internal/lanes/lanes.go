@@ -23,8 +23,8 @@ type Target interface {
 	// pass, and it is not ejected.
 	IsHealthy() bool
 
-	// Outcomes returns the record of the requests to the target.
-	Outcomes() *balance.Record
+	// Outcomes returns how many of the requests to the target have failed.
+	Outcomes() *balance.FailureRate
 
 	// Ejection returns whether the target is ejected because of those.
 	Ejection() *ejection.State
@@ -54,7 +54,7 @@ type Lane[T Target] struct {
 	// NoCloseFrames is set once WebSockets inside are to be cut without a Close frame.
 	NoCloseFrames atomic.Bool
 
-	gate.Lane
+	gate.Gates
 	exchanges Exchanges
 }
 
@@ -72,8 +72,8 @@ func (l *Lane[T]) InFlight() int64 {
 // Token returns the target's.
 func (l *Lane[T]) Token() string { return l.Target.Token() }
 
-// Record returns the target's outcomes.
-func (l *Lane[T]) Record() *balance.Record { return l.Target.Outcomes() }
+// FailureRate returns the target's outcomes.
+func (l *Lane[T]) FailureRate() *balance.FailureRate { return l.Target.Outcomes() }
 
 // A Set is a set of lanes. Its methods do not change it.
 type Set[T Target] []*Lane[T]
@@ -120,7 +120,7 @@ func (s Set[T]) leadsTo(t T) bool {
 // Inside returns how many requests and how many streams are inside the lanes.
 func (s Set[T]) Inside() (requests, streams int64) {
 	for _, l := range s {
-		r, st := l.Lane.Inside()
+		r, st := l.Gates.Inside()
 		requests += r
 		streams += st
 	}
@@ -138,9 +138,9 @@ func (s Set[T]) OmitCloseFrames() {
 // does. It cuts off the requests that are late, but no exchange of another lane to the
 // same target.
 func (s Set[T]) Drain(limits gate.Limits, done <-chan struct{}) (requests, streams int64) {
-	gates := make([]*gate.Lane, len(s))
+	gates := make([]*gate.Gates, len(s))
 	for i, l := range s {
-		gates[i] = &l.Lane
+		gates[i] = &l.Gates
 	}
 	cut := func() (cut int64) {
 		for _, l := range s {

@@ -21,16 +21,16 @@ import (
 type target struct {
 	name     string
 	ill      bool
-	outcomes balance.Record
+	outcomes balance.FailureRate
 	ejection ejection.State
 }
 
 func newTarget(name string) *target { return &target{name: name} }
 
-func (t *target) IsHealthy() bool           { return !t.ill && !t.ejection.IsEjected() }
-func (t *target) Outcomes() *balance.Record { return &t.outcomes }
-func (t *target) Ejection() *ejection.State { return &t.ejection }
-func (t *target) Token() string             { return (t.name + "AAAAAAAA")[:8] }
+func (t *target) IsHealthy() bool                { return !t.ill && !t.ejection.IsEjected() }
+func (t *target) Outcomes() *balance.FailureRate { return &t.outcomes }
+func (t *target) Ejection() *ejection.State      { return &t.ejection }
+func (t *target) Token() string                  { return (t.name + "AAAAAAAA")[:8] }
 
 func targets(all ...*target) []*target { return all }
 
@@ -78,7 +78,7 @@ func TestLaneLeadsToItsTarget(t *testing.T) {
 	l := newLane(a)
 	is.Equal(l.Target, a)
 	is.Equal(l.Token(), "AAAAAAAA")
-	is.Equal(l.Record(), &a.outcomes)
+	is.Equal(l.FailureRate(), &a.outcomes)
 	res, err := l.Exchange(nil, "", field.View{}, nil)
 	is.NoErr(err)
 	is.Equal(res.StatusCode, 299) // of its exchanges

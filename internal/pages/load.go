@@ -95,7 +95,7 @@ func try(t *template.Template, first, last int) error {
 			{Status: status},
 			{Status: status, Message: "Back at five.", RequestID: "0123456789abcdef"},
 		} {
-			if err := t.Execute(io.Discard, p.view()); err != nil {
+			if err := t.Execute(io.Discard, p.templateData()); err != nil {
 				return err
 			}
 		}

@@ -33,8 +33,8 @@ type Page struct {
 	RequestID string
 }
 
-// A view is a Page as templates see it.
-type view struct {
+// templateData is a Page as templates see it.
+type templateData struct {
 	Status    int
 	Title     string // the status in words: Service Unavailable
 	Text      string // a sentence for a visitor, never empty
@@ -42,8 +42,8 @@ type view struct {
 	RequestID string
 }
 
-func (p Page) view() *view {
-	return &view{p.Status, title(p.Status), text(p.Status), p.Message, p.RequestID}
+func (p Page) templateData() *templateData {
+	return &templateData{p.Status, title(p.Status), text(p.Status), p.Message, p.RequestID}
 }
 
 // A Set is the pages of a proxy, or of one of its services. It does not change
@@ -182,7 +182,7 @@ var pageHTML string
 var builtIn = template.Must(template.New("page.html").Parse(pageHTML))
 
 func (s *Set) renderHTML(b *bytes.Buffer, p Page) {
-	v := p.view()
+	v := p.templateData()
 	if own := s.page(p.Status); own != nil {
 		if own.Execute(b, v) == nil {
 			return
@@ -193,7 +193,7 @@ func (s *Set) renderHTML(b *bytes.Buffer, p Page) {
 }
 
 func renderJSON(b *bytes.Buffer, p Page) {
-	v := p.view()
+	v := p.templateData()
 	json.NewEncoder(b).Encode(struct {
 		Status    int    `json:"status"`
 		Error     string `json:"error"`

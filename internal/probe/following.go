@@ -30,7 +30,7 @@ type Subject[K comparable, R any] struct {
 type Following[K comparable, R any] struct {
 	stop    context.CancelFunc // ends the eager checks
 	settled chan struct{}      // closed when these have ended
-	regular *Member[K, R]      // nil: they were stopped. Valid once settled is closed
+	regular *Subscriber[K, R]  // nil: they were stopped. Valid once settled is closed
 }
 
 // Follow begins to check a Subject: at once, and then after pauses of 50, 100, 200 ms

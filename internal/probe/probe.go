@@ -1,4 +1,4 @@
-// Package probe repeats checks at intervals. Members with the same key share one
+// Package probe repeats checks at intervals. Subscribers with the same key share one
 // check. Between two checks there is a timer, but no goroutine.
 package probe
 
@@ -12,7 +12,7 @@ import (
 // A Schedule repeats checks with results of type R, one check for each key. The zero
 // Schedule is empty and ready to use. Its methods may be called from any goroutine.
 type Schedule[K comparable, R any] struct {
-	mu     sync.Mutex // guards rounds, and the members of each round
+	mu     sync.Mutex // guards rounds, and the subscribers of each round
 	rounds map[K]*round[K, R]
 }
 
@@ -29,18 +29,18 @@ type Check[R any] struct {
 	Close func()
 }
 
-// A Member receives the results of a check.
-type Member[K comparable, R any] struct {
+// A Subscriber receives the results of a check.
+type Subscriber[K comparable, R any] struct {
 	round *round[K, R]
 
 	// turn is a lock that guards report and its calls: a send locks, a receive
 	// unlocks. It is no mutex, because in a bubble of testing/synctest time
 	// stands still while a goroutine waits for a mutex.
 	turn   chan struct{}
-	report func(R) // nil: the Member has left
+	report func(R) // nil: the Subscriber has left
 }
 
-// A round is a check and its members. It ends when the last member leaves.
+// A round is a check and its subscribers. It ends when the last of them leaves.
 type round[K comparable, R any] struct {
 	schedule *Schedule[K, R]
 	key      K
@@ -48,19 +48,19 @@ type round[K comparable, R any] struct {
 	ctx      context.Context // of the calls of check.Run
 	stop     context.CancelFunc
 	timer    *time.Timer    // calls run
-	running  sync.WaitGroup // timers that are set, and calls of run; grows only while there are members
+	running  sync.WaitGroup // timers that are set, and calls of run; grows only while there are subscribers
 	ended    chan struct{}  // closed by end, when running is done and the check closed
 
-	members []*Member[K, R] // guarded by the Schedule's mu
-	asking  []*Member[K, R] // those that get the result of the check under way; used by run alone
+	subscribers []*Subscriber[K, R] // guarded by the Schedule's mu
+	asking      []*Subscriber[K, R] // those that get the result of the check under way; used by run alone
 }
 
 // Join calls report with the result of each check for key that begins after Join
 // was called. The calls are made by the goroutine that makes the check, one at a
 // time. If there is no check for key yet, Join calls newCheck, which must not call
 // the Schedule, and begins to repeat the check that it returns. The caller must call
-// Leave on the Member.
-func (s *Schedule[K, R]) Join(key K, newCheck func() Check[R], report func(R)) *Member[K, R] {
+// Leave on the Subscriber.
+func (s *Schedule[K, R]) Join(key K, newCheck func() Check[R], report func(R)) *Subscriber[K, R] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r, repeated := s.rounds[key]
@@ -74,22 +74,22 @@ func (s *Schedule[K, R]) Join(key K, newCheck func() Check[R], report func(R)) *
 		r.timer = time.AfterFunc(r.check.Interval, r.run)
 		s.rounds[key] = r
 	}
-	m := &Member[K, R]{round: r, turn: make(chan struct{}, 1), report: report}
-	r.members = append(r.members, m)
+	m := &Subscriber[K, R]{round: r, turn: make(chan struct{}, 1), report: report}
+	r.subscribers = append(r.subscribers, m)
 	return m
 }
 
 // Leave ends the calls of m's report, and waits for one that is under way; so report
-// must not call it. If no other member is left, Leave also ends the check and waits
+// must not call it. If no other subscriber is left, Leave also ends the check and waits
 // until it is closed. It may be called more than once.
-func (m *Member[K, R]) Leave() {
+func (m *Subscriber[K, R]) Leave() {
 	m.turn <- struct{}{}
 	m.report = nil
 	<-m.turn
 	m.round.leave(m)
 }
 
-func (m *Member[K, R]) deliver(result R) {
+func (m *Subscriber[K, R]) deliver(result R) {
 	m.turn <- struct{}{}
 	defer func() { <-m.turn }()
 	if m.report != nil {
@@ -97,14 +97,14 @@ func (m *Member[K, R]) deliver(result R) {
 	}
 }
 
-func (r *round[K, R]) leave(m *Member[K, R]) {
+func (r *round[K, R]) leave(m *Subscriber[K, R]) {
 	s := r.schedule
 	s.mu.Lock()
-	i := slices.Index(r.members, m)
+	i := slices.Index(r.subscribers, m)
 	if i >= 0 {
-		r.members = slices.Delete(r.members, i, i+1)
+		r.subscribers = slices.Delete(r.subscribers, i, i+1)
 	}
-	isOver := len(r.members) == 0
+	isOver := len(r.subscribers) == 0
 	if isOver && i >= 0 {
 		delete(s.rounds, r.key)
 	}
@@ -117,7 +117,7 @@ func (r *round[K, R]) leave(m *Member[K, R]) {
 	}
 }
 
-// end ends the check and waits for that. It is called once, when no member is left.
+// end ends the check and waits for that. It is called once, when no subscriber is left.
 func (r *round[K, R]) end() {
 	r.stop()
 	if r.timer.Stop() {
@@ -130,12 +130,12 @@ func (r *round[K, R]) end() {
 	close(r.ended)
 }
 
-// run makes the check once, hands the result to those who were members when it
+// run makes the check once, hands the result to those who were subscribers when it
 // began, and resets the timer.
 func (r *round[K, R]) run() {
 	defer r.running.Done()
 	r.schedule.mu.Lock()
-	r.asking = append(r.asking, r.members...)
+	r.asking = append(r.asking, r.subscribers...)
 	r.schedule.mu.Unlock()
 	if len(r.asking) == 0 {
 		return
@@ -149,7 +149,7 @@ func (r *round[K, R]) run() {
 
 	r.schedule.mu.Lock()
 	defer r.schedule.mu.Unlock()
-	if len(r.members) > 0 {
+	if len(r.subscribers) > 0 {
 		r.running.Add(1)
 		r.timer.Reset(r.check.Interval)
 	}

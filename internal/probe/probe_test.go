@@ -17,7 +17,7 @@ import (
 
 type (
 	schedule = probe.Schedule[string, int]
-	member   = probe.Member[string, int]
+	member   = probe.Subscriber[string, int]
 )
 
 // A counter is a check that counts how often it was made, which is its result.

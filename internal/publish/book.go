@@ -114,8 +114,8 @@ func (b *Book[T]) ReserveAll(ctx context.Context, changes []Change[T], refuse fu
 	return all, ctx, nil
 }
 
-// Look calls look with what others want, as Reserve calls refuse, and returns its error.
-func (b *Book[T]) Look(look func(pending iter.Seq2[string, T]) error) error {
+// Inspect calls look with what others want, as Reserve calls refuse, and returns its error.
+func (b *Book[T]) Inspect(look func(pending iter.Seq2[string, T]) error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return look(b.allLocked)

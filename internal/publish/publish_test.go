@@ -253,7 +253,7 @@ func TestReservationEndsWhenItIsPublished(t *testing.T) {
 
 // pending returns what is reserved.
 func pending(b *publish.Book[string]) (all map[string]string) {
-	b.Look(func(pending iter.Seq2[string, string]) error {
+	b.Inspect(func(pending iter.Seq2[string, string]) error {
 		all = maps.Collect(pending)
 		return nil
 	})

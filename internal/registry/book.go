@@ -62,7 +62,7 @@ func (b *Book[V, S]) Reserve(ctx context.Context, service string, part publish.P
 
 // Check returns the error with which Reserve would refuse a service what it wants.
 func (b *Book[V, S]) Check(service string, w routing.Wants) error {
-	return b.Look(func(pending iter.Seq2[string, routing.Wants]) error {
+	return b.Inspect(func(pending iter.Seq2[string, routing.Wants]) error {
 		return b.conflict(service, w, pending)
 	})
 }

@@ -22,15 +22,15 @@ type Version[V, S any] interface {
 	// each other with the same number serve the same deployment.
 	Number() uint64
 
-	// Record returns what the version serves, as a history has it while it is served.
-	Record() history.Record
+	// Past returns what the version serves, as a history has it while it is served.
+	Past() history.Past
 
 	// Deployed returns, in JSON, what a rollback to the version deploys again.
 	Deployed() json.RawMessage
 
 	// Earlier returns the records of what the service has served before, the latest
 	// first, as Begin was told.
-	Earlier() []history.Record
+	Earlier() []history.Past
 
 	// SetPredecessor is called before the version is published, with the one that it takes
 	// the place of, or none.
@@ -38,7 +38,7 @@ type Version[V, S any] interface {
 
 	// Begin is called then, after SetPredecessor, if no version with its number was
 	// published before: it is switched to at that time, after those of the records.
-	Begin(switched time.Time, earlier []history.Record)
+	Begin(switched time.Time, earlier []history.Past)
 
 	// Kept returns what a restart must restore of the service.
 	Kept() S
@@ -61,7 +61,7 @@ type Settings[S any] struct {
 
 	// Removed returns what a restart must restore of a service that was removed, with
 	// these records.
-	Removed func(service string, past []history.Record) S
+	Removed func(service string, past []history.Past) S
 }
 
 // New returns the table of these versions, which are by the names of their services, and
@@ -98,7 +98,7 @@ func (t *Table[V, S]) remember(service string, previous, next V) {
 	case previous != none && next != none && previous.Number() == next.Number():
 		return // it serves the same
 	case previous != none:
-		past = append([]history.Record{recordOf(previous, next)}, previous.Earlier()...)
+		past = append([]history.Past{recordOf(previous, next)}, previous.Earlier()...)
 	}
 	if next == none {
 		t.removed = t.removed.With(service, past[:min(len(past), t.settings.KeepHistory)])
@@ -109,16 +109,16 @@ func (t *Table[V, S]) remember(service string, previous, next V) {
 }
 
 // recordOf returns what previous has served until next, which may be none, took its place.
-func recordOf[V Version[V, S], S any](previous, next V) history.Record {
+func recordOf[V Version[V, S], S any](previous, next V) history.Past {
 	var none V
 	end := history.Replaced
 	switch {
 	case next == none:
 		end = history.Removed
-	case next.Record().Restores != 0:
+	case next.Past().Restores != 0:
 		end = history.TakenBack
 	}
-	r := previous.Record().EndedAs(end, now())
+	r := previous.Past().EndedAs(end, now())
 	r.Deployment = previous.Deployed()
 	return r
 }
@@ -183,7 +183,7 @@ func (t *Table[V, S]) Delta(previous *Table[V, S], changed ...string) Delta[S] {
 // History returns what is known of the deployments of a service or, if it is empty, of
 // all, by name: the latest first. The caller may change the slice, but not what is in its
 // records.
-func (t *Table[V, S]) History(service string) []history.Record {
+func (t *Table[V, S]) History(service string) []history.Past {
 	var none V
 	services, names := t.Services(), []string{service}
 	if service == "" {
@@ -197,10 +197,10 @@ func (t *Table[V, S]) History(service string) []history.Record {
 		}
 		most += len(t.removed[name])
 	}
-	all := make([]history.Record, 0, most)
+	all := make([]history.Past, 0, most)
 	for _, name := range names {
 		if v := services[name]; v != none {
-			all = append(append(all, v.Record()), v.Earlier()...)
+			all = append(append(all, v.Past()), v.Earlier()...)
 		}
 		all = append(all, t.removed[name]...)
 	}

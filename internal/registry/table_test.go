@@ -24,7 +24,7 @@ type edition struct {
 	generation uint64
 	restores   uint64
 	switched   time.Time
-	earlier    []history.Record
+	earlier    []history.Past
 	began      int      // how often
 	previous   *edition // that it took the place of
 }
@@ -32,16 +32,16 @@ type edition struct {
 type table = registry.Table[*edition, string]
 
 func (e *edition) Number() uint64            { return e.generation }
-func (e *edition) Earlier() []history.Record { return e.earlier }
+func (e *edition) Earlier() []history.Past   { return e.earlier }
 func (e *edition) Deployed() json.RawMessage { return json.RawMessage(fmt.Sprint(e.generation)) }
 func (e *edition) Kept() string              { return fmt.Sprintf("%s %d", e.service, e.generation) }
-func (e *edition) Record() history.Record {
-	return history.Record{Service: e.service, Generation: e.generation, Restores: e.restores, Switched: e.switched}
+func (e *edition) Past() history.Past {
+	return history.Past{Service: e.service, Generation: e.generation, Restores: e.restores, Switched: e.switched}
 }
 
 func (e *edition) SetPredecessor(previous *edition) { e.previous = previous }
 
-func (e *edition) Begin(switched time.Time, earlier []history.Record) {
+func (e *edition) Begin(switched time.Time, earlier []history.Past) {
 	e.switched, e.earlier = switched, earlier
 	e.began++
 }
@@ -60,7 +60,7 @@ func taking(service string, generation, restores uint64) *edition {
 
 // newTable returns an empty table that keeps so many records of a service.
 func newTable(most int) *table {
-	return registry.New(map[string]*edition{}, nil, registry.Settings[string]{KeepHistory: most, Removed: func(service string, past []history.Record) string {
+	return registry.New(map[string]*edition{}, nil, registry.Settings[string]{KeepHistory: most, Removed: func(service string, past []history.Past) string {
 		return fmt.Sprintf("%s was %v", service, numbersOf(past))
 	}})
 }
@@ -81,14 +81,14 @@ func without(t *table, services ...string) *table {
 	return t.Next(changes)
 }
 
-func numbersOf(past []history.Record) (all []uint64) {
+func numbersOf(past []history.Past) (all []uint64) {
 	for _, r := range past {
 		all = append(all, r.Generation)
 	}
 	return all
 }
 
-func endsOf(past []history.Record) (all []history.End) {
+func endsOf(past []history.Past) (all []history.End) {
 	for _, r := range past {
 		all = append(all, r.End)
 	}
@@ -130,7 +130,7 @@ func TestHistoryHasWhatServesAndThenTheLatestFirst(t *testing.T) {
 		is.Equal(past[0].Deployment, nil)         // what serves needs none
 
 		is.Equal(numbersOf(tab.History("")), []uint64{3, 2, 1}) // by the names of the services
-		is.Equal(tab.History("none"), []history.Record{})
+		is.Equal(tab.History("none"), []history.Past{})
 		is.Equal(len(newTable(10).History("")), 0)
 	})
 }

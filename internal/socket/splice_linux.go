@@ -105,7 +105,7 @@ func (c *Conn) splice(src socket, limited *io.LimitedReader) (written int64, err
 			return written, err
 		}
 		limited.N -= int64(p.n)
-		n, err := c.drain(p)
+		n, err := c.writeFrom(p)
 		written += int64(n)
 		if err != nil {
 			return written, Error("write", "splice", c, err)
@@ -128,8 +128,8 @@ func (p *Pipe) moveIn(fd uintptr) bool {
 	return p.err != syscall.EAGAIN
 }
 
-// drain moves what is in p to c.
-func (c *Conn) drain(p *Pipe) (written int, err error) {
+// writeFrom moves what is in p to c.
+func (c *Conn) writeFrom(p *Pipe) (written int, err error) {
 	t := &c.out
 	t.mu.Lock()
 	defer t.mu.Unlock()

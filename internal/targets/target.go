@@ -30,8 +30,8 @@ type Target struct {
 	Served  atomic.Pointer[histogram.Total] // counts the requests that this target got last, for the history
 
 	Health   health.State[*backend.Result]
-	outcomes balance.Record // of the requests to it
-	token    string         // stands for it in cookies
+	outcomes balance.FailureRate // of the requests to it
+	token    string              // stands for it in cookies
 }
 
 // New returns the target that b reaches, which was deployed as address. Token stands for
@@ -92,13 +92,13 @@ func AllHealthy(all []*Target) bool {
 }
 
 // newLane returns a lane to t that nobody is inside of.
-func (t *Target) newLane() *lanes.Lane[*Target] { return lanes.New(t, t.Group()) }
+func (t *Target) newLane() *lanes.Lane[*Target] { return lanes.New(t, t.NewExchanges()) }
 
 // IsHealthy implements lanes.Target.
 func (t *Target) IsHealthy() bool { return t.Health.IsHealthy() }
 
 // Outcomes implements lanes.Target.
-func (t *Target) Outcomes() *balance.Record { return &t.outcomes }
+func (t *Target) Outcomes() *balance.FailureRate { return &t.outcomes }
 
 // Ejection implements lanes.Target.
 func (t *Target) Ejection() *ejection.State { return &t.Health.Ejection }

@@ -78,7 +78,7 @@ func TestH2CHeadThatMayStillArriveIsNotSentTwice(t *testing.T) {
 		})
 		p := upstream.NewH2C(upstream.Options{Network: "tcp", Address: script.Addr(), Dial: n.Dial})
 		defer p.Close()
-		group := p.Group()
+		group := p.NewExchanges()
 		failed := make(chan error, 1)
 		go func() {
 			_, err := group.Exchange(request("POST", nil, 0), "/", long, nil)

@@ -37,7 +37,7 @@ type answerBody struct {
 	chunks   io.Reader        // of one that ends atLastChunk
 	piece    io.LimitedReader // of a splice
 	waiter   waiter           // is told before Read waits; nil: nobody is
-	to       client           // that a WriteTo writes to
+	to       downstream       // that a WriteTo writes to
 	err      error            // what Read returns from now on
 }
 
@@ -89,7 +89,7 @@ func (b *answerBody) reusable() bool {
 	return true
 }
 
-// BecomeStream exempts the exchange from Group.CutRequests.
+// BecomeStream exempts the exchange from Exchanges.CutRequests.
 func (b *answerBody) BecomeStream() { b.x.becomeStream() }
 
 func (b *answerBody) Read(p []byte) (n int, err error) {
@@ -195,7 +195,7 @@ func (b *answerBody) WriteTo(w io.Writer) (n int64, err error) {
 		return 0, b.err
 	}
 	k := &b.to
-	*k = client{f: &b.x.fate, w: w, limit: b.x.pool.o.WriteTimeout}
+	*k = downstream{f: &b.x.fate, w: w, limit: b.x.pool.o.WriteTimeout}
 	if !k.open() {
 		return 0, b.fail(nil)
 	}
@@ -228,7 +228,7 @@ func (b *answerBody) spliceable(w io.Writer) io.ReaderFrom {
 
 // writeBuffered writes what has been read together with the head: often that
 // is everything.
-func (b *answerBody) writeBuffered(k *client) (n int64, err error) {
+func (b *answerBody) writeBuffered(k *downstream) (n int64, err error) {
 	p, _ := b.conn.br.Peek(int(min(b.left, int64(b.conn.br.Buffered()))))
 	if len(p) == 0 {
 		return 0, nil
@@ -251,7 +251,7 @@ func (b *answerBody) writeBuffered(k *client) (n int64, err error) {
 // target's deadline, which does no harm, comes long before the client's, which
 // is set anew for each piece. When the target's passes, both are, and what was
 // left of the piece goes on.
-func (b *answerBody) splice(k *client, to io.ReaderFrom) (n int64, err error) {
+func (b *answerBody) splice(k *downstream, to io.ReaderFrom) (n int64, err error) {
 	if err := k.flush(); err != nil {
 		return 0, b.x.writeError(err)
 	}
@@ -318,7 +318,7 @@ func (b *answerBody) spliceFailed(err error) error {
 // An upgradeBody is the body of a 101: the connection itself.
 type upgradeBody struct{ body *answerBody }
 
-// BecomeStream exempts the exchange from Group.CutRequests.
+// BecomeStream exempts the exchange from Exchanges.CutRequests.
 func (t *upgradeBody) BecomeStream() { t.body.x.becomeStream() }
 
 func (t *upgradeBody) Read(p []byte) (int, error) {

@@ -187,7 +187,7 @@ const peekTime = 100 * time.Microsecond
 // quiet reports whether the target neither closed the idle connection nor sent
 // anything on it that nobody asked for.
 func (c *targetConn) quiet() bool {
-	if c.sys != nil && c.look() != syscall.EAGAIN {
+	if c.sys != nil && c.peek() != syscall.EAGAIN {
 		return false
 	}
 	if c.sys != nil && !c.secured {
@@ -209,17 +209,17 @@ func (c *targetConn) isAlive() bool {
 	if c.sys == nil {
 		return true
 	}
-	found := c.look()
+	found := c.peek()
 	return found == nil || found == syscall.EAGAIN
 }
 
-// look returns what a read would find now: nil (bytes), io.EOF, EAGAIN
+// peek returns what a read would find now: nil (bytes), io.EOF, EAGAIN
 // (nothing), or what broke the connection. c must have a sys.
-func (c *targetConn) look() error {
-	err := c.sys.Read(c.steps.looker)
+func (c *targetConn) peek() error {
+	err := c.sys.Read(c.steps.peeker)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		c.reads.SetNow(time.Time{})
-		err = c.sys.Read(c.steps.looker)
+		err = c.sys.Read(c.steps.peeker)
 	}
 	if err != nil {
 		return err

@@ -26,7 +26,7 @@ const continueLimit = time.Second
 // object. Call cut to end it before.
 type exchange struct {
 	pool    *Pool
-	group   *Group          // that it is of; nil: none
+	group   *Exchanges      // that it is of; nil: none
 	ctx     context.Context // of the request
 	request request
 	sender  *sender // sends a body too large for request.wire; nil: not started
@@ -83,7 +83,7 @@ func (p *Pool) Exchange(r *http.Request, target string, header field.View, inter
 	return p.exchange(nil, r, target, header, interim)
 }
 
-func (p *Pool) exchange(g *Group, r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
+func (p *Pool) exchange(g *Exchanges, r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
 	x := &exchange{pool: p, group: g, ctx: r.Context(), secret: r.TLS != nil}
 	err := x.request.prepare(r, target, header, p.o.MaxRequests == 1)
 	if err == nil {

@@ -89,7 +89,7 @@ func (p *H2C) Close() {
 	p.running.Wait()
 }
 
-func (p *H2C) cutRequests(g *Group) (cut int64) {
+func (p *H2C) cutRequests(g *Exchanges) (cut int64) {
 	p.mu.Lock()
 	g.cut = true
 	active := slices.Collect(maps.Keys(p.active))
@@ -213,7 +213,7 @@ func (p *H2C) Exchange(r *http.Request, target string, header field.View, interi
 	return p.exchange(nil, r, target, header, interim)
 }
 
-func (p *H2C) exchange(g *Group, r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
+func (p *H2C) exchange(g *Exchanges, r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
 	if err := checkStream(r, target, header); err != nil {
 		closeBody(r)
 		return nil, &Error{Reason: BadRequest, Err: err}

@@ -18,7 +18,7 @@ import (
 // An h2cExchange is an exchange of an H2C, and the body of its answer.
 type h2cExchange struct {
 	pool     *H2C
-	group    *Group             // that it is of; nil: none
+	group    *Exchanges         // that it is of; nil: none
 	carrier  *carrier           // once it has begun
 	call     bool               // of gRPC: its own client knows how long it may take
 	cancel   context.CancelFunc // ends the round trip, and what follows it
@@ -28,10 +28,10 @@ type h2cExchange struct {
 	answer   io.ReadCloser // what the body of response is read from
 	err      error         // what Read returns from now on
 
-	lost        bool   // await has ended the round trip of a stream that was lost
-	unprocessed bool   // the target has said that it has not begun with the request
-	waiter      waiter // is told before Read may wait; nil: nobody is
-	to          client // that a WriteTo writes to
+	lost        bool       // await has ended the round trip of a stream that was lost
+	unprocessed bool       // the target has said that it has not begun with the request
+	waiter      waiter     // is told before Read may wait; nil: nobody is
+	to          downstream // that a WriteTo writes to
 
 	taking   atomic.Bool   // it is for the target to take what it is sent
 	dropped  atomic.Bool   // the transport has let go of upload while that was being read
@@ -316,7 +316,7 @@ func (x *h2cExchange) failed(err error) *Error {
 	return x.failure(Broken, err)
 }
 
-// BecomeStream exempts the exchange from Group.CutRequests.
+// BecomeStream exempts the exchange from Exchanges.CutRequests.
 func (x *h2cExchange) BecomeStream() { x.becomeStream() }
 
 func (x *h2cExchange) Read(p []byte) (n int, err error) {
@@ -353,7 +353,7 @@ func (x *h2cExchange) WriteTo(w io.Writer) (int64, error) {
 		return 0, x.err
 	}
 	k := &x.to
-	*k = client{f: &x.fate, w: w, limit: x.pool.o.WriteTimeout}
+	*k = downstream{f: &x.fate, w: w, limit: x.pool.o.WriteTimeout}
 	if !k.open() {
 		return 0, x.failure(Cut, nil)
 	}

@@ -235,7 +235,7 @@ func (p *Pool) Close() {
 	p.running.Wait()
 }
 
-func (p *Pool) cutRequests(g *Group) (cut int64) {
+func (p *Pool) cutRequests(g *Exchanges) (cut int64) {
 	p.mu.Lock()
 	g.cut = true
 	active := p.activeLocked()
@@ -257,7 +257,7 @@ func (p *Pool) activeLocked() []*exchange {
 }
 
 // enter makes x one of the active exchanges. It reports false if the Pool is
-// closed, or the Group of x cut.
+// closed, or the Exchanges that x is of cut.
 func (p *Pool) enter(x *exchange) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

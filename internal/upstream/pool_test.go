@@ -372,7 +372,7 @@ func TestCutRequestsSparesWhatHasBecomeAStream(t *testing.T) {
 			}
 			io.Copy(io.Discard, conn)
 		})
-		group := g.Group()
+		group := g.NewExchanges()
 		stream, err := group.Exchange(request("GET", nil, 0), "/", field.View{}, nil)
 		is.NoErr(err)
 		defer stream.Body.Close()
@@ -402,7 +402,7 @@ func TestCutRequestsReachesNoOtherGroup(t *testing.T) {
 			time.Sleep(time.Second)
 			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 		})
-		one, other := g.Group(), g.Group()
+		one, other := g.NewExchanges(), g.NewExchanges()
 		result := make(chan error, 1)
 		go func() {
 			resp, err := other.Exchange(request("GET", nil, 0), "/", field.View{}, nil)
@@ -424,7 +424,7 @@ func TestNoExchangeOfAGroupBeginsAfterItIsCut(t *testing.T) {
 		g := newTarget(t, upstream.Options{}, func(conn net.Conn, n int) {
 			t.Error("the target was asked")
 		})
-		group := g.Group()
+		group := g.NewExchanges()
 		is.Equal(group.CutRequests(), int64(0))
 		_, err := group.Exchange(request("GET", nil, 0), "/", field.View{}, nil)
 		failure := new(upstream.Error)

@@ -25,17 +25,17 @@ func (s *Secure) Exchange(r *http.Request, target string, header field.View, int
 	return s.pool.Exchange(r, target, header, interim)
 }
 
-// Group returns a Group without exchanges.
-func (s *Secure) Group() *Group { return &Group{of: s, calls: s.calls.Group()} }
+// NewExchanges returns Exchanges of which none has begun.
+func (s *Secure) NewExchanges() *Exchanges { return &Exchanges{of: s, calls: s.calls.NewExchanges()} }
 
-func (s *Secure) exchange(g *Group, r *http.Request, target string, header field.View, interim func(int, http.Header)) (*http.Response, error) {
+func (s *Secure) exchange(g *Exchanges, r *http.Request, target string, header field.View, interim func(int, http.Header)) (*http.Response, error) {
 	if field.IsCall(r) {
 		return s.calls.exchange(g.calls, r, target, header, interim)
 	}
 	return s.pool.exchange(g, r, target, header, interim)
 }
 
-func (s *Secure) cutRequests(g *Group) (cut int64) {
+func (s *Secure) cutRequests(g *Exchanges) (cut int64) {
 	return s.pool.cutRequests(g) + s.calls.cutRequests(g.calls)
 }
 

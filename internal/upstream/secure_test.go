@@ -47,7 +47,7 @@ func TestSecureCarriesCallsOverHTTP2AndAllElseOverHTTP1(t *testing.T) {
 		g := newSecureTarget(t, []string{"h2", "http/1.1"}, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) })
 		s := upstream.NewSecure(g.o)
 		defer s.Close()
-		for _, exchange := range []func(*http.Request, string, field.View, func(int, http.Header)) (*http.Response, error){s.Exchange, s.Group().Exchange} {
+		for _, exchange := range []func(*http.Request, string, field.View, func(int, http.Header)) (*http.Response, error){s.Exchange, s.NewExchanges().Exchange} {
 			for want, r := range map[string]*http.Request{"HTTP/2.0": call(), "HTTP/1.1": post("x")} {
 				protocol, err := readAll(exchange(r, "/", field.ViewOf(r.Header), nil))
 				is.NoErr(err)
@@ -101,7 +101,7 @@ func TestTargetWithoutHTTP2OverTLSIsSaidToHaveNone(t *testing.T) {
 
 // A grouper is a Pool, an H2C or a Secure.
 type grouper interface {
-	Group() *upstream.Group
+	NewExchanges() *upstream.Exchanges
 	Close()
 }
 
@@ -123,9 +123,9 @@ func TestCutRequestsTellsHowManyItEnded(t *testing.T) {
 				})
 				p := open(g.o)
 				defer p.Close()
-				group, other := p.Group(), p.Group()
+				group, other := p.NewExchanges(), p.NewExchanges()
 				ended, spared := make(chan error, 5), make(chan error, 2)
-				ask := func(g *upstream.Group, results chan error, r *http.Request) {
+				ask := func(g *upstream.Exchanges, results chan error, r *http.Request) {
 					_, err := readAll(g.Exchange(r, "/", field.ViewOf(r.Header), nil))
 					results <- err
 				}

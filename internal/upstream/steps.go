@@ -18,7 +18,7 @@ type steps struct {
 	asker  func(fd uintptr) bool
 	reader func(fd uintptr) bool
 	taker  func(fd uintptr) bool
-	looker func(fd uintptr) bool
+	peeker func(fd uintptr) bool
 
 	ask  ask
 	into []byte // what read fills
@@ -30,7 +30,7 @@ type steps struct {
 }
 
 func (s *steps) bind() {
-	s.asker, s.reader, s.taker, s.looker = s.writeOnce, s.readNow, s.take, s.look
+	s.asker, s.reader, s.taker, s.peeker = s.writeOnce, s.readNow, s.take, s.peek
 }
 
 // An ask is a writeAndWait. Its state would be local variables if these and the func
@@ -58,7 +58,7 @@ func (s *steps) writeOnce(fd uintptr) bool {
 		return true // the wait is over
 	}
 	a.tried = true
-	s.look(fd)
+	s.peek(fd)
 	a.found = s.found
 	switch quiet := a.found == syscall.EAGAIN; {
 	case !quiet && a.reused:
@@ -99,9 +99,9 @@ func (s *steps) take(fd uintptr) bool {
 	return true
 }
 
-// look finds what a read would: nil (bytes), io.EOF, EAGAIN (nothing), or what
+// peek finds what a read would: nil (bytes), io.EOF, EAGAIN (nothing), or what
 // broke the connection.
-func (s *steps) look(fd uintptr) bool {
+func (s *steps) peek(fd uintptr) bool {
 	n, err := socket.Peek(fd, s.one[:])
 	if err == nil && n == 0 {
 		err = io.EOF

@@ -10,7 +10,7 @@ import (
 // does as their methods say.
 type Transport interface {
 	Exchange(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error)
-	Group() *Group
+	NewExchanges() *Exchanges
 	CloseStale()
 	Close()
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // A deploy may want to be agreed to before its switch: the answer then has a line that
-// asks for it, and the word comes as a request of its own.
+// asks for it, and the answer comes as a request of its own.
 
 // ErrRefused says that a deploy was not agreed to.
 var ErrRefused = errors.New("refused")
@@ -25,13 +25,13 @@ type Question struct {
 	Targets    []string `json:"targets"` // which are healthy
 }
 
-// A word answers a Question.
-type word struct {
+// An agreement answers a Question.
+type agreement struct {
 	Generation uint64 `json:"generation"`
 	Refused    string `json:"refused,omitempty"` // why; empty: it is agreed to
 }
 
-const wordWanted = `the answer to a question in JSON, such as {"generation":42}, or {"generation":42,"refused":"the smoke test failed"}`
+const agreementWanted = `the answer to a question in JSON, such as {"generation":42}, or {"generation":42,"refused":"the smoke test failed"}`
 
 // Agree is the Options.Agree for parachute.New. It returns nil at once unless whoever asked
 // for the deploy wants to be asked.
@@ -59,12 +59,12 @@ func (s *Server) Agree(ctx context.Context, d parachute.Deployment, generation u
 
 // ask has a question asked, and returns where the answer comes, or nil if nobody wants to
 // be asked about that deploy.
-func (s *dispatcher) ask(q Question) <-chan word {
+func (s *dispatcher) ask(q Question) <-chan agreement {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range s.numbered[q.Generation] {
 		if f.wantsQuestion && f.service == q.Service {
-			answer := make(chan word, 1)
+			answer := make(chan agreement, 1)
 			f.question, f.answer = &q, answer
 			f.wakeUp()
 			return answer
@@ -73,8 +73,8 @@ func (s *dispatcher) ask(q Question) <-chan word {
 	return nil
 }
 
-// answer passes a word on, and reports whether somebody waits for it.
-func (s *dispatcher) answer(service string, w word) bool {
+// answer passes an agreement on, and reports whether somebody waits for it.
+func (s *dispatcher) answer(service string, w agreement) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range s.numbered[w.Generation] {
@@ -87,12 +87,12 @@ func (s *dispatcher) answer(service string, w word) bool {
 	return false
 }
 
-// agree is the request that a word comes with.
+// agree is the request that an answer comes with.
 func (c *handlers) agree(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
-	told, err := decodeBody[word](w, r, wordWanted)
+	told, err := decodeBody[agreement](w, r, agreementWanted)
 	if err == nil && !c.server.dispatcher.answer(name, told) {
-		err = &textError{fmt.Sprintf("no deploy with generation %d waits for a word", told.Generation), parachute.ErrNotFound}
+		err = &textError{fmt.Sprintf("no deploy with generation %d waits for an answer", told.Generation), parachute.ErrNotFound}
 	}
 	if err != nil {
 		writeError(w, fmt.Errorf("parachute: agree %s: %w", name, err))
@@ -105,8 +105,8 @@ func (c *handlers) agree(w http.ResponseWriter, r *http.Request) {
 // reading of the proxy's answer.
 type conversation struct {
 	agree func(ctx context.Context, q Question) error
-	tell  func(ctx context.Context, service string, w word) error
-	lost  func() // is called if a word could not be told
+	tell  func(ctx context.Context, service string, w agreement) error
+	lost  func() // is called if an answer could not be sent
 
 	stop    context.CancelFunc // ends the func that runs; nil: none does
 	running sync.WaitGroup
@@ -118,7 +118,7 @@ func (c *conversation) ask(ctx context.Context, q Question) {
 	c.end()
 	ctx, c.stop = context.WithCancel(ctx)
 	c.running.Go(func() {
-		w := word{Generation: q.Generation}
+		w := agreement{Generation: q.Generation}
 		if err := c.agree(ctx, q); err != nil {
 			w.Refused = err.Error()
 		}
@@ -140,6 +140,6 @@ func (c *conversation) end() {
 }
 
 // tell answers a question.
-func (c *Client) tell(ctx context.Context, service string, w word) error {
+func (c *Client) tell(ctx context.Context, service string, w agreement) error {
 	return c.send(ctx, http.MethodPost, (&change{service: service, suffix: "/agreement"}).path(), w)
 }

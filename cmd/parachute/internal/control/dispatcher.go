@@ -45,8 +45,8 @@ type subscription struct {
 	drained    parachute.Event
 	different  parachute.Difference // by the switch
 	ended      bool
-	question   *Question   // that the client was not asked yet; nil: there is none
-	answer     chan<- word // takes one; nil: nobody waits for it
+	question   *Question        // that the client was not asked yet; nil: there is none
+	answer     chan<- agreement // takes one; nil: nobody waits for it
 
 	generations       map[string]uint64 // by the names of the services of a change of several; 0: not known yet
 	requests, streams int64             // that these have cut off

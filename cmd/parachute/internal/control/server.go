@@ -139,11 +139,11 @@ func (s *Server) Handler(p *parachute.Proxy) http.Handler {
 		{"GET", "/v1/fleet", "", c.fleet},
 		{"DELETE", "/v1/fleet/lost/{name}", "forget", c.forget},
 		{"GET", "/v1/fleet/settled/{name}", "", c.isSettled},
-		{"GET", "/v1/fleet/services", "", c.everywhere(viewServices)},
-		{"GET", "/v1/fleet/services/{name}", "", c.everywhere(viewServices)},
-		{"GET", "/v1/fleet/services/{name}/history", "", c.everywhere(viewHistory)},
-		{"GET", "/v1/fleet/history", "", c.everywhere(viewHistory)},
-		{"GET", "/v1/fleet/certificates", "", c.everywhere(viewCertificates)},
+		{"GET", "/v1/fleet/services", "", c.everywhere(queryServices)},
+		{"GET", "/v1/fleet/services/{name}", "", c.everywhere(queryServices)},
+		{"GET", "/v1/fleet/services/{name}/history", "", c.everywhere(queryHistory)},
+		{"GET", "/v1/fleet/history", "", c.everywhere(queryHistory)},
+		{"GET", "/v1/fleet/certificates", "", c.everywhere(queryCertificates)},
 		{"POST", "/v1/successor", "succeed", c.leaveSocket},
 	}}
 }

@@ -37,21 +37,21 @@ type Told struct {
 	Records map[string]int64 `json:"records,omitempty"`
 }
 
-// The subjects of a view.
+// What a query may be about.
 const (
-	viewServices     = "services"
-	viewCertificates = "certificates"
-	viewHistory      = "history"
+	queryServices     = "services"
+	queryCertificates = "certificates"
+	queryHistory      = "history"
 )
 
-// A view is what a proxy is asked to say of itself.
-type view struct {
+// A query says what a proxy is asked to tell of itself.
+type query struct {
 	Of      string `json:"of"`
 	Service string `json:"service,omitempty"` // which alone; empty: all
 	IsGuest bool   `json:"guest,omitempty"`   // whoever asks may see no secrets
 }
 
-// seen is what a proxy says: the field that the view is of.
+// seen is the answer to a query: the field that it is about is set.
 type seen struct {
 	Records      map[string]int64 `json:"records,omitempty"`
 	Services     json.RawMessage  `json:"services,omitempty"`
@@ -75,7 +75,7 @@ func (c *handlers) everywhere(subject string) http.HandlerFunc {
 			writeError(w, fmt.Errorf("parachute: fleet: %w", errNoFleet))
 			return
 		}
-		question, err := json.Marshal(view{Of: subject, Service: r.PathValue("name"), IsGuest: guestOf(r.Context()) != nil})
+		question, err := json.Marshal(query{Of: subject, Service: r.PathValue("name"), IsGuest: guestOf(r.Context()) != nil})
 		var answers []Answer
 		if err == nil {
 			answers, err = ask(r.Context(), question)
@@ -101,11 +101,11 @@ func (c *handlers) everywhere(subject string) http.HandlerFunc {
 
 // Answer returns what p says to the question of another proxy of the fleet, or of its own.
 func (s *Server) Answer(ctx context.Context, p *parachute.Proxy, question []byte) ([]byte, error) {
-	var v view
-	if err := json.Unmarshal(question, &v); err != nil {
+	var q query
+	if err := json.Unmarshal(question, &q); err != nil {
 		return nil, fmt.Errorf("version %s of parachute does not understand the question: %w", s.version, err)
 	}
-	said, err := (&handlers{s, p}).look(ctx, v)
+	said, err := (&handlers{s, p}).ownAnswer(ctx, q)
 	if s.ended.Load() { // perhaps before the Proxy was asked
 		err = errors.New("the proxy ends")
 	}
@@ -115,30 +115,30 @@ func (s *Server) Answer(ctx context.Context, p *parachute.Proxy, question []byte
 	return json.Marshal(said)
 }
 
-// look returns what a view shows.
-func (c *handlers) look(ctx context.Context, v view) (said seen, err error) {
-	switch v.Of {
-	case viewServices:
+// ownAnswer answers a query about this proxy.
+func (c *handlers) ownAnswer(ctx context.Context, q query) (said seen, err error) {
+	switch q.Of {
+	case queryServices:
 		if c.server.Fleet.Records != nil {
 			said.Records = c.server.Fleet.Records()
 		}
 		services := c.proxy.Services()
-		if v.Service != "" {
+		if q.Service != "" {
 			services = nil
-			if one, err := c.proxy.Service(v.Service); err == nil {
+			if one, err := c.proxy.Service(q.Service); err == nil {
 				services = []parachute.Status{one}
 			}
-			said.Records = only(said.Records, v.Service)
+			said.Records = only(said.Records, q.Service)
 		}
-		c.complete(ctx, services, v.IsGuest)
+		c.complete(ctx, services, q.IsGuest)
 		said.Services, err = marshalList(services)
-	case viewCertificates:
+	case queryCertificates:
 		said.Certificates, err = marshalList(c.proxy.Certificates())
-	case viewHistory:
-		past, _ := c.proxy.History(v.Service) // there is none of a service that it has never had
+	case queryHistory:
+		past, _ := c.proxy.History(q.Service) // there is none of a service that it has never had
 		said.History, err = marshalList(past)
 	default:
-		err = fmt.Errorf("version %s of parachute has no view of %q", c.server.version, v.Of)
+		err = fmt.Errorf("version %s of parachute has no view of %q", c.server.version, q.Of)
 	}
 	return said, err
 }

@@ -62,7 +62,7 @@ func client(t *testing.T, e *proxytest.Etcd) *clientv3.Client {
 	return c
 }
 
-// The store in memory keeps the same claims, by which the fleet is tested.
+// The store in memory keeps the same requirements, by which the fleet is tested.
 func TestEtcdKeepsTheClaimsOfAStore(t *testing.T) {
 	e := proxytest.StartEtcd(t, program)
 	admin := client(t, e)
@@ -75,11 +75,11 @@ func TestEtcdKeepsTheClaimsOfAStore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, claim := range kvtest.Claims {
-		t.Run(claim.Name, func(t *testing.T) {
+	for _, requirement := range kvtest.Requirements {
+		t.Run(requirement.Name, func(t *testing.T) {
 			c := at(e)
-			c.Prefix = "/parachute/" + claim.Name
-			claim.Check(t, open(t, c), compact)
+			c.Prefix = "/parachute/" + requirement.Name
+			requirement.Check(t, open(t, c), compact)
 		})
 	}
 }

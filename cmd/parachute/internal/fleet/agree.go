@@ -119,7 +119,7 @@ func (m *Member) countVotes(ctx context.Context, ballots ...*ballot) error {
 		votes, proposals = votesBelow+ballots[0].id+"/", ballots[0].key
 	}
 	var silent []string
-	err := m.observe(ctx, []string{votes, membersBelow, proposals}, func(v *view) (bool, error) {
+	err := m.observe(ctx, []string{votes, membersBelow, proposals}, func(v *storeView) (bool, error) {
 		silent = nil
 		now := electors(v.below(membersBelow), v.revisions[membersBelow])
 		for _, b := range ballots {
@@ -153,7 +153,7 @@ func (m *Member) countVotes(ctx context.Context, ballots ...*ballot) error {
 }
 
 // votesOf returns who has not voted for b, and an error if somebody has against it.
-func (m *Member) votesOf(b *ballot, v *view) (silent []string, err error) {
+func (m *Member) votesOf(b *ballot, v *storeView) (silent []string, err error) {
 	for _, name := range slices.Sorted(maps.Keys(b.members)) {
 		p, has := v.pairs[votesBelow+b.id+"/"+name]
 		if name == m.Name {
@@ -293,7 +293,7 @@ func (m *Member) awaitDrains(ctx context.Context, c *commit, tell func(member st
 	defer cancel(nil)
 	defer m.watchSession(ctx, func() { cancel(kv.ErrUnreachable) })()
 	told, gone, left := map[string]bool{m.Name: true}, maps.Clone(c.lost), []string(nil)
-	err := m.observe(ctx, []string{reportsBelow, membersBelow}, func(v *view) (bool, error) {
+	err := m.observe(ctx, []string{reportsBelow, membersBelow}, func(v *storeView) (bool, error) {
 		now, said := electors(v.below(membersBelow), 0), v.below(reportsBelow)
 		left = nil
 		for _, name := range slices.Sorted(maps.Keys(c.members)) {

@@ -120,7 +120,7 @@ func (m *Member) endQuestion(ctx context.Context, lease kv.Lease) {
 // the members that were asked. It returns when each has answered or is lost, or with an error.
 func (m *Member) hear(ctx context.Context, id string, q question, there electorate, answers map[string]Answer) error {
 	below := answersBelow + id + "/"
-	return m.observe(ctx, []string{below, membersBelow}, func(v *view) (bool, error) {
+	return m.observe(ctx, []string{below, membersBelow}, func(v *storeView) (bool, error) {
 		now, said := electors(v.below(membersBelow), 0), v.below(below)
 		maps.Copy(there.members, now.members) // who has come sees the question, too
 		isComplete := true

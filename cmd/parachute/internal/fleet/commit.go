@@ -99,7 +99,7 @@ func (m *Member) hasMade(c *change, revision int64) {
 	}
 	if c.isBatch {
 		m.spent = append(m.spent, c.ballots...)
-		tell(m.unfinished)
+		wake(m.unfinished)
 	}
 }
 
@@ -113,7 +113,7 @@ func (m *Member) spend(ballots []*ballot) {
 		}
 		m.spent = append(m.spent, b)
 	}
-	tell(m.unfinished)
+	wake(m.unfinished)
 }
 
 // recordOf returns the record that c makes of a service.

@@ -30,7 +30,7 @@ func countKey(service, member string) string { return countsBelow + service + "\
 
 // tellRecent tells the Proxy what the others have counted of what serves when b was put to the
 // vote. v has all votes.
-func (m *Member) tellRecent(b *ballot, v *view) {
+func (m *Member) tellRecent(b *ballot, v *storeView) {
 	if !isJudged(&b.deployment) {
 		return
 	}

@@ -160,9 +160,9 @@ type Member struct {
 	// asking has room for one question.
 	asking chan struct{}
 
-	// news has something in it when there is something new to be reported, and unfinished when
+	// unreported has something in it when there is something new to be reported, and unfinished when
 	// something in the store may have to be finished, or to be cleared away.
-	news       chan struct{}
+	unreported chan struct{}
 	unfinished chan struct{}
 }
 
@@ -253,7 +253,7 @@ func New(store kv.Store, c Config) *Member {
 		Config: c, store: store,
 		ledger: newLedger(nil), applied: make(map[string]int64),
 		ballots: make(map[string]*ballot), agreed: make(map[string]*ballot), committed: make(map[string]*commit),
-		draining: make(map[string][]int64), turn: make(chan struct{}, 1), news: make(chan struct{}, 1),
+		draining: make(map[string][]int64), turn: make(chan struct{}, 1), unreported: make(chan struct{}, 1),
 		tried: make(chan struct{}), asking: make(chan struct{}, 1), givenUp: make(chan struct{}),
 		unfinished: make(chan struct{}, 1),
 		why:        fmt.Errorf("%w yet", errNoMember),

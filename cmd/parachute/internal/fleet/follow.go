@@ -67,7 +67,7 @@ func (m *Member) readLedger(ctx context.Context) (names []string, revision int64
 			m.records[name] = old
 		}
 	}
-	tell(m.unfinished)
+	wake(m.unfinished)
 	return m.allStaleLocked(), revision, nil
 }
 
@@ -127,7 +127,7 @@ func (m *Member) stale(changes []kv.Change) (names []string) {
 	if m.ledger.made == made {
 		return names
 	}
-	tell(m.unfinished)
+	wake(m.unfinished)
 	for name, r := range m.pending() { // a batch was made
 		if m.isStaleLocked(name, r) {
 			names = append(names, name)
@@ -227,9 +227,9 @@ func (m *Member) mirror(names []string, revision int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.seen = max(m.seen, revision)
-	tell(m.news)
+	wake(m.unreported)
 	if finish != nil {
-		m.drains.Go(func() { m.drain(finish, revisions) })
+		m.drains.Go(func() { m.awaitDrain(finish, revisions) })
 	}
 }
 
@@ -266,15 +266,15 @@ func (m *Member) mirrorNames(names []string, revisions map[string]int64) (finish
 	return finish
 }
 
-// drain waits for what was replaced by the records of these revisions.
-func (m *Member) drain(finish func(), revisions map[string]int64) {
+// awaitDrain waits for what was replaced by the records of these revisions.
+func (m *Member) awaitDrain(finish func(), revisions map[string]int64) {
 	finish()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for name, revision := range revisions {
 		m.endDrainLocked(name, revision)
 	}
-	tell(m.news)
+	wake(m.unreported)
 }
 
 func (m *Member) endDrainLocked(name string, revision int64) {

@@ -25,7 +25,7 @@ func (m *Member) finishAll(ctx context.Context) error {
 		}
 		if err := m.finish(ctx); errors.Is(err, kv.ErrUnreachable) {
 			wait(ctx, margin/4)
-			tell(m.unfinished)
+			wake(m.unfinished)
 		}
 	}
 }
@@ -101,7 +101,7 @@ func (m *Member) noteLoss() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.hasLost = true
-	tell(m.unfinished)
+	wake(m.unfinished)
 }
 
 // clearVotes takes out the votes over proposals that are gone, with those who made them.

@@ -182,7 +182,7 @@ func (m *Member) keepReporting(ctx context.Context, s *session) error {
 		}
 		select {
 		case <-ctx.Done():
-		case <-m.news:
+		case <-m.unreported:
 		case <-look.C:
 			if pairs, _, err := m.store.Read(ctx, key); err == nil && byName(pairs, reportsBelow)[m.Name].Modified != modified {
 				last, modified = "", -1 // by hand; somebody may wait for what it said

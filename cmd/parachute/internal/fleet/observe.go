@@ -8,20 +8,20 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/kv"
 )
 
-// A view is what is below some prefixes in the store.
-type view struct {
+// A storeView is a copy of what is below some prefixes in the store.
+type storeView struct {
 	mu        sync.Mutex // guards what follows
 	pairs     map[string]kv.Pair
 	revisions map[string]int64 // by prefix, up to which it is seen; no entry: it was not read yet
 }
 
 // observe calls look with what is below the prefixes, and again whenever that has changed,
-// until look reports that it has seen enough, or an error, which observe returns; or until
+// until look reports that this is enough, or an error, which observe returns; or until
 // ctx ends. Look is not called before all is known, and has the view for itself.
-func (m *Member) observe(ctx context.Context, prefixes []string, look func(v *view) (enough bool, err error)) error {
+func (m *Member) observe(ctx context.Context, prefixes []string, look func(v *storeView) (enough bool, err error)) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	v := &view{pairs: make(map[string]kv.Pair), revisions: make(map[string]int64)}
+	v := &storeView{pairs: make(map[string]kv.Pair), revisions: make(map[string]int64)}
 	changed := make(chan struct{}, 1)
 	var watching sync.WaitGroup
 	defer watching.Wait()
@@ -30,10 +30,10 @@ func (m *Member) observe(ctx context.Context, prefixes []string, look func(v *vi
 		watching.Go(func() {
 			end(m.watch(ctx, prefix, func(pairs []kv.Pair, revision int64) {
 				v.replace(prefix, pairs, revision)
-				tell(changed)
+				wake(changed)
 			}, func(revision int64, changes []kv.Change) {
 				v.change(prefix, changes, revision)
-				tell(changed)
+				wake(changed)
 			}))
 		})
 	}
@@ -43,21 +43,21 @@ func (m *Member) observe(ctx context.Context, prefixes []string, look func(v *vi
 			return context.Cause(ctx)
 		case <-changed:
 		}
-		if enough, err := v.look(len(prefixes), look); enough || err != nil {
+		if enough, err := v.show(len(prefixes), look); enough || err != nil {
 			return err
 		}
 	}
 }
 
-// tell wakes whoever waits for c, which has room for one.
-func tell(c chan<- struct{}) {
+// wake wakes whoever waits for c, which has room for one.
+func wake(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
 	}
 }
 
-func (v *view) replace(prefix string, pairs []kv.Pair, revision int64) {
+func (v *storeView) replace(prefix string, pairs []kv.Pair, revision int64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for key := range v.pairs {
@@ -71,7 +71,7 @@ func (v *view) replace(prefix string, pairs []kv.Pair, revision int64) {
 	v.revisions[prefix] = revision
 }
 
-func (v *view) change(prefix string, changes []kv.Change, revision int64) {
+func (v *storeView) change(prefix string, changes []kv.Change, revision int64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, c := range changes {
@@ -84,8 +84,8 @@ func (v *view) change(prefix string, changes []kv.Change, revision int64) {
 	v.revisions[prefix] = revision
 }
 
-// look calls f if the view has all of its prefixes.
-func (v *view) look(prefixes int, f func(v *view) (bool, error)) (bool, error) {
+// show calls f if the view has all of its prefixes.
+func (v *storeView) show(prefixes int, f func(v *storeView) (bool, error)) (bool, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if len(v.revisions) < prefixes {
@@ -95,7 +95,7 @@ func (v *view) look(prefixes int, f func(v *view) (bool, error)) (bool, error) {
 }
 
 // below returns the pairs below prefix, by the rest of their keys.
-func (v *view) below(prefix string) map[string]kv.Pair {
+func (v *storeView) below(prefix string) map[string]kv.Pair {
 	found := make(map[string]kv.Pair)
 	for key, p := range v.pairs {
 		if rest, is := strings.CutPrefix(key, prefix); is {

@@ -53,12 +53,12 @@ func (m *Member) Propose(ctx context.Context, d parachute.Deployment, generation
 	}
 	before := m.ballots[b.key]
 	m.ballots[b.key] = b
-	m.voting.Go(func() { m.hold(ctx, b, before) })
+	m.voting.Go(func() { m.keepProposed(ctx, b, before) })
 }
 
-// hold proposes b, after before, which may be nil, and sees to it when ctx ends that nobody
+// keepProposed proposes b, after before, which may be nil, and sees to it when ctx ends that nobody
 // probes for it any more.
-func (m *Member) hold(ctx context.Context, b, before *ballot) {
+func (m *Member) keepProposed(ctx context.Context, b, before *ballot) {
 	if before != nil {
 		<-before.tried // for the later one counts
 	}

@@ -27,7 +27,7 @@ type Server struct {
 	New func() *http.Server
 
 	mu       sync.Mutex // guards the fields below
-	main     *group     // of all connections from before Shutdown; nil: there were none
+	main     *cohort    // of all connections from before Shutdown; nil: there were none
 	conns    map[*conn]struct{}
 	tasks    sync.WaitGroup // Adds while isClosed is false
 	stopping bool
@@ -52,13 +52,13 @@ func (s *Server) Serve(c net.Conn) {
 	}
 	s.conns[followed] = struct{}{}
 	if s.stopping {
-		late := newGroup(s.New())
+		late := newCohort(s.New())
 		s.tasks.Go(func() { late.serve(followed) })
 		s.tasks.Go(func() { late.leave([]*conn{followed}, s.patience) })
 		return
 	}
 	if s.main == nil {
-		s.main = newGroup(s.New())
+		s.main = newCohort(s.New())
 	}
 	main := s.main
 	s.tasks.Go(func() { main.serve(followed) })
@@ -131,14 +131,14 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// A group is connections that the server of golang.org/x/net ends at the same time.
-type group struct {
+// A cohort is connections that the server of golang.org/x/net ends at the same time.
+type cohort struct {
 	base   *http.Server // has its settings, and tells it of the end
 	server *http2.Server
 }
 
-func newGroup(base *http.Server) *group {
-	g := &group{base, new(http2.Server)}
+func newCohort(base *http.Server) *cohort {
+	g := &cohort{base, new(http2.Server)}
 	if err := http2.ConfigureServer(base, g.server); err != nil {
 		panic(err) // only for settings of TLS, of which there are none
 	}
@@ -146,7 +146,7 @@ func newGroup(base *http.Server) *group {
 }
 
 // serve serves c until it is closed.
-func (g *group) serve(c *conn) {
+func (g *cohort) serve(c *conn) {
 	defer c.Close()
 	var spoken net.Conn = c
 	if secured, ok := c.Conn.(*tls.Conn); ok {
@@ -161,7 +161,7 @@ func (g *group) serve(c *conn) {
 
 // leave tells the clients that their connections end, waits until they know, and has the
 // server end the connections behind what it has read by then.
-func (g *group) leave(conns []*conn, patience time.Duration) {
+func (g *cohort) leave(conns []*conn, patience time.Duration) {
 	var parting sync.WaitGroup
 	for _, c := range conns {
 		parting.Go(func() { c.part(patience) })

@@ -298,7 +298,7 @@ func rollout(o *object, s *parachute.Status) {
 		ReadTargets: targets(o.list("rollout_readers")),
 	}
 	c := o.object("rollout_controller")
-	if isSplit := len(c.members) > 0; isSplit {
+	if isSplit := len(c.fields) > 0; isSplit {
 		second.Split = parachute.Split{Percent: int(c.number("percentage")), List: c.list("allowlist"), CookieOnly: true}
 	}
 	if p := second.Split.Percent; p < 0 || p > 100 { // that is nobody or everybody there

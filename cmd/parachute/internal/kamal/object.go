@@ -11,33 +11,33 @@ import (
 	"github.com/shahnk19/parachute"
 )
 
-// An object is a JSON object that is read member by member. It warns of members
-// that cannot be decoded, and at the end, of members that were not read.
+// An object is a JSON object that is read field by field. It warns of fields
+// that cannot be decoded, and at the end, of fields that were not read.
 type object struct {
 	subject string // what the object is, for warnings
 	warn    func(about, format string, args ...any)
-	members map[string]member // by canonical name; those that were read are deleted
+	fields  map[string]field // by canonical name; those that were read are deleted
 }
 
-type member struct {
+type field struct {
 	name  string // as it is written
 	value json.RawMessage
 }
 
 // newObject returns data as an object. If data is no object, the result has no
-// members.
+// fields.
 func newObject(data json.RawMessage, about string, warn func(about, format string, args ...any)) *object {
-	o := &object{subject: about, warn: warn, members: make(map[string]member)}
+	o := &object{subject: about, warn: warn, fields: make(map[string]field)}
 	if isZero(data) {
 		return o
 	}
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(data, &members); err != nil {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(data, &fields); err != nil {
 		warn(about, "it cannot be read: %v", err)
 	}
-	for _, name := range slices.Sorted(maps.Keys(members)) {
-		if value := members[name]; string(value) != "null" {
-			o.members[canonical(name)] = member{name, value}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if value := fields[name]; string(value) != "null" {
+			o.fields[canonical(name)] = field{name, value}
 		}
 	}
 	return o
@@ -49,15 +49,15 @@ func canonical(name string) string {
 }
 
 func (o *object) has(name string) bool {
-	_, ok := o.members[canonical(name)]
+	_, ok := o.fields[canonical(name)]
 	return ok
 }
 
-func (o *object) remove(name string) { delete(o.members, canonical(name)) }
+func (o *object) remove(name string) { delete(o.fields, canonical(name)) }
 
-// read decodes a member into v. It does not change v if there is no such member.
+// read decodes a field into v. It does not change v if there is no such field.
 func (o *object) read(name string, v any) {
-	m, ok := o.members[canonical(name)]
+	m, ok := o.fields[canonical(name)]
 	if !ok {
 		return
 	}
@@ -121,7 +121,7 @@ func (o *object) prefixes() []string {
 	return list
 }
 
-// slashed returns a member that is a path, to which kamal-proxy adds a slash where it
+// slashed returns a field that is a path, to which kamal-proxy adds a slash where it
 // does not begin with one.
 func (o *object) slashed(name string) string {
 	if !o.has(name) {
@@ -130,7 +130,7 @@ func (o *object) slashed(name string) string {
 	return "/" + strings.TrimLeft(o.text(name), "/")
 }
 
-// sizeOfBuffered returns a member that bounds a body where bodies are buffered, and
+// sizeOfBuffered returns a field that bounds a body where bodies are buffered, and
 // has no effect otherwise.
 func (o *object) sizeOfBuffered(name string, buffered bool) int64 {
 	size := o.number(name)
@@ -153,7 +153,7 @@ func (o *object) number(name string) (n int64) {
 
 // duration returns a duration, which is written in nanoseconds or as "30s".
 func (o *object) duration(name string) (d time.Duration) {
-	m, ok := o.members[canonical(name)]
+	m, ok := o.fields[canonical(name)]
 	if ok && strings.HasPrefix(string(m.value), `"`) {
 		s := o.text(name)
 		d, err := time.ParseDuration(s)
@@ -166,7 +166,7 @@ func (o *object) duration(name string) (d time.Duration) {
 	return d
 }
 
-// path returns a member that is an absolute path. It warns of a relative one,
+// path returns a field that is an absolute path. It warns of a relative one,
 // because it is not known what it is relative to.
 func (o *object) path(name string) string {
 	p := o.text(name)
@@ -177,7 +177,7 @@ func (o *object) path(name string) string {
 	return p
 }
 
-// limit returns a member that is a time limit. 0 in the file means no limit,
+// limit returns a field that is a time limit. 0 in the file means no limit,
 // which is negative in the library.
 func (o *object) limit(name string) time.Duration {
 	there := o.has(name)
@@ -191,7 +191,7 @@ func (o *object) limit(name string) time.Duration {
 // state returns the state of a service, which is written as a number or as a
 // word.
 func (o *object) state(name string) parachute.State {
-	m, ok := o.members[canonical(name)]
+	m, ok := o.fields[canonical(name)]
 	if !ok {
 		return parachute.StateServing
 	}
@@ -208,17 +208,17 @@ func (o *object) state(name string) parachute.State {
 	return parachute.StateServing
 }
 
-// object returns a member that is an object itself.
+// object returns a field that is an object itself.
 func (o *object) object(name string) *object {
 	var data json.RawMessage
 	o.read(name, &data)
 	return newObject(data, o.subject+": "+name, o.warn)
 }
 
-// warnUnread warns of the members that were not read, unless they are zero.
+// warnUnread warns of the fields that were not read, unless they are zero.
 func (o *object) warnUnread() {
-	for _, name := range slices.Sorted(maps.Keys(o.members)) {
-		if m := o.members[name]; !isZero(m.value) {
+	for _, name := range slices.Sorted(maps.Keys(o.fields)) {
+		if m := o.fields[name]; !isZero(m.value) {
 			o.warn(o.subject, "%s is not known here and not taken over: %s", m.name, m.value)
 		}
 	}

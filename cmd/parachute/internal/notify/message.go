@@ -24,8 +24,8 @@ type encoder struct {
 	machine, version string
 }
 
-// about is what a body has beside the fields of the event.
-type about struct {
+// An envelope has the fields of a body that are not the event.s.
+type envelope struct {
 	ID      string `json:"id"`
 	Machine string `json:"machine,omitempty"`
 	Version string `json:"version,omitempty"`
@@ -58,7 +58,7 @@ func (c *encoder) encode(m message) ([]byte, error) {
 			return nil, err
 		}
 	}
-	text, err := json.Marshal(about{m.id, c.machine, c.version, os.Getpid(), m.text})
+	text, err := json.Marshal(envelope{m.id, c.machine, c.version, os.Getpid(), m.text})
 	if err != nil {
 		return nil, err
 	}

@@ -84,7 +84,7 @@ func (u *upgrader) upgrade(ctx context.Context, path string, wait bool) (control
 func (u *upgrader) upgradeBySignal(ctx context.Context) {
 	if _, err := u.upgrade(ctx, "", false); err != nil {
 		u.server.logger.Error("not upgraded", "error", err)
-		u.server.tell(systemd.Ready(u.server.status)) // a reload is over
+		u.server.logUntold(systemd.Ready(u.server.status)) // a reload is over
 	}
 }
 
@@ -209,7 +209,7 @@ func describeProgress(p handover.Progress) string {
 func (u *upgrader) handOver(link *handover.Link, started *handover.Started) (version string, pid int, err error) {
 	s := u.server
 	s.logger.Info("upgrading")
-	s.tell(systemd.Reloading("upgrading"))
+	s.logUntold(systemd.Reloading("upgrading"))
 	h := &negotiation{upgrader: u, link: link, inbox: openInbox(link), started: started, limit: time.After(u.ready)}
 	s.commits.freeze()
 	if err = h.prepare(); err != nil {
@@ -220,7 +220,7 @@ func (u *upgrader) handOver(link *handover.Link, started *handover.Started) (ver
 			_ = started.Kill()
 		}
 		s.logger.Error("not upgraded: this process goes on", "error", err)
-		s.tell(systemd.Ready(s.status))
+		s.logUntold(systemd.Ready(s.status))
 		u.endTurn()
 		return "", 0, err
 	}
@@ -238,7 +238,7 @@ func (u *upgrader) handOver(link *handover.Link, started *handover.Started) (ver
 		early, err = h.awaitServing()
 	}
 	if err == nil {
-		s.tell(systemd.MainPID(h.ask.PID, fmt.Sprintf("upgraded to %s, process %d", h.ask.Version, h.ask.PID)))
+		s.logUntold(systemd.MainPID(h.ask.PID, fmt.Sprintf("upgraded to %s, process %d", h.ask.Version, h.ask.PID)))
 		s.logger.Info("upgraded", "version", h.ask.Version, "pid", h.ask.PID, "previous_pid", os.Getpid())
 	} else {
 		_ = link.Send(handover.KindFailed, handover.Failed{Error: err.Error()}) // if it has not ended, it must not serve as well

@@ -50,27 +50,27 @@ func (s *server) dialCommands(ctx context.Context) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, "unix", s.commandSocket.Addr().String())
 }
 
-// A door is a listener with the server of those who come in there.
-type door struct {
+// An entryPoint is a listener and the server of the connections that come in there.
+type entryPoint struct {
 	name          string // of the listener
 	*tcp.Listener        // nil: it is a socket for UDP
 	retire        func() // accepts no more connections, and has those end that there are
 }
 
 // isAmong reports whether the listener of d is at one of places.
-func (d door) isAmong(places []handover.Place) bool {
+func (d entryPoint) isAmong(places []handover.Place) bool {
 	return d.Listener != nil && slices.Contains(places, handover.Place{Name: d.name, Address: d.Addr().String()})
 }
 
-// doors returns all but that of the control socket.
-func (s *server) doors() []door {
-	var all []door
+// entryPoints returns all entry points but the control socket.
+func (s *server) entryPoints() []entryPoint {
+	var all []entryPoint
 	for _, f := range s.frontends {
 		name := f.protocol
 		if f.listener != nil && f.listener != s.listeners.http && f.listener != s.listeners.https {
 			name = handover.Further
 		}
-		all = append(all, door{name, f.listener, f.server.Retire})
+		all = append(all, entryPoint{name, f.listener, f.server.Retire})
 	}
 	end := func(server *http.Server, acceptor net.Listener) func() {
 		return func() {
@@ -79,10 +79,10 @@ func (s *server) doors() []door {
 		}
 	}
 	if s.monitoring != nil {
-		all = append(all, door{handover.Metrics, s.listeners.metrics, end(s.monitoring, s.monitoringListener)})
+		all = append(all, entryPoint{handover.Metrics, s.listeners.metrics, end(s.monitoring, s.monitoringListener)})
 	}
 	if s.page != nil {
-		all = append(all, door{handover.Page, s.listeners.page, end(s.page.http, s.page.listener)})
+		all = append(all, entryPoint{handover.Page, s.listeners.page, end(s.page.http, s.page.listener)})
 	}
 	return all
 }
@@ -95,8 +95,8 @@ func (s *server) stopAccepting(unused []handover.Place) (giveUp func(served bool
 	s.departing.Store(true)
 	s.commandSocket.Leave(true)
 	s.commandAcceptor.Close()
-	var open []door
-	for _, d := range s.doors() {
+	var open []entryPoint
+	for _, d := range s.entryPoints() {
 		if d.isAmong(unused) {
 			open = append(open, d)
 		} else {

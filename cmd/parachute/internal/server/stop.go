@@ -43,9 +43,9 @@ func (s *server) serve(ctx context.Context) (again bool, err error) {
 	}
 
 	if s.before == nil {
-		s.tell(systemd.Ready(s.status))
+		s.logUntold(systemd.Ready(s.status))
 	} else {
-		s.tell(systemd.MainPID(os.Getpid(), s.status)) // again
+		s.logUntold(systemd.MainPID(os.Getpid(), s.status)) // again
 	}
 	running, left, err := s.await(ctx, ended, running)
 	if left != nil {
@@ -62,7 +62,7 @@ func (s *server) serve(ctx context.Context) (again bool, err error) {
 	if s.arrival != nil {
 		s.arrival.stopping()
 	}
-	s.tell(systemd.Stopping(fmt.Sprintf("waiting for running requests, at most %v", max(s.shutdownTimeout, 0))))
+	s.logUntold(systemd.Stopping(fmt.Sprintf("waiting for running requests, at most %v", max(s.shutdownTimeout, 0))))
 	s.stop()
 	for range running {
 		<-ended
@@ -142,8 +142,8 @@ func (s *server) giveUpHandover() *departure {
 	}
 }
 
-// tell logs that the service manager could not be told something.
-func (s *server) tell(err error) {
+// logUntold logs that the service manager could not be told something.
+func (s *server) logUntold(err error) {
 	if err != nil {
 		s.logger.Warn("the service manager could not be told", "error", err)
 	}
@@ -168,7 +168,7 @@ func (s *server) stop() {
 	s.listeners.finish()
 	handedOn := make(chan struct{})
 	go s.handOn(handedOn)
-	if err := s.drain(ctx); err != nil {
+	if err := s.shutdownFrontends(ctx); err != nil {
 		s.logger.Warn("requests were cut off", "error", err)
 	}
 	s.control.End()
@@ -251,12 +251,12 @@ func (s *server) progress() *control.Stopping {
 	return &control.Stopping{Requests: s.handlers.Load(), Until: time.Unix(0, s.until.Load())}
 }
 
-// drain returns when the connections that are there have ended, or with ctx's error if that
+// shutdownFrontends returns when the connections that are there have ended, or with ctx's error if that
 // ends before. Their clients are told: by Connection: close behind the request that is being
 // served, or by GOAWAY. The servers wait for their connections. The proxy waits for hijacked
 // connections, which the servers do not know, and ends event streams, which would not end by
 // themselves. The socket for UDP is closed when the last client of HTTP/3 is gone.
-func (s *server) drain(ctx context.Context) error {
+func (s *server) shutdownFrontends(ctx context.Context) error {
 	drained := make(chan error, 1+len(s.frontends))
 	go shutdown(ctx, s.proxy.Shutdown, drained)
 	for _, f := range s.frontends {

@@ -14,12 +14,12 @@ import (
 )
 
 func TestMemory(t *testing.T) {
-	for _, claim := range kvtest.Claims {
-		t.Run(claim.Name, func(t *testing.T) {
+	for _, requirement := range kvtest.Requirements {
+		t.Run(requirement.Name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := kvtest.NewMemory()
 				defer m.Close()
-				claim.Check(t, m.Client(), m.Compact)
+				requirement.Check(t, m.Client(), m.Compact)
 			})
 		})
 	}

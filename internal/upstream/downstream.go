@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A client is the one that a WriteTo writes to.
-type client struct {
+// A downstream is the one that a WriteTo writes to.
+type downstream struct {
 	f       *fate
 	w       io.Writer
 	limit   time.Duration // how long bytes may wait for it; not positive: for ever
@@ -25,7 +25,7 @@ const serverBuffer = 2 << 10
 
 // open lets cut end what is written to the client. It reports false if the
 // exchange is cut already.
-func (k *client) open() bool {
+func (k *downstream) open() bool {
 	w, web := k.w.(http.ResponseWriter)
 	k.web = web
 	k.f.mu.Lock()
@@ -37,14 +37,14 @@ func (k *client) open() bool {
 	return k.f.reason == 0
 }
 
-func (k *client) close() {
+func (k *downstream) close() {
 	k.rest()
 	k.f.mu.Lock()
 	defer k.f.mu.Unlock()
 	k.f.writing = false
 }
 
-func (k *client) write(p []byte) (n int, err error) {
+func (k *downstream) write(p []byte) (n int, err error) {
 	if k.held = int32(min(int(k.held)+len(p), serverBuffer+1)); k.held > serverBuffer {
 		k.arm()
 	}
@@ -57,7 +57,7 @@ func (k *client) write(p []byte) (n int, err error) {
 
 // copy reads from src and writes to the client by turns; n is how much there
 // is, if that is known. It is the waiter of src.
-func (k *client) copy(src io.Reader, n int64) (written int64, err error) {
+func (k *downstream) copy(src io.Reader, n int64) (written int64, err error) {
 	piece := borrowPiece(n, answerPieces)
 	defer func() { piece.giveBack() }()
 	for {
@@ -84,7 +84,7 @@ func (k *client) copy(src io.Reader, n int64) (written int64, err error) {
 }
 
 // beforeWait sends what is held back.
-func (k *client) beforeWait() error {
+func (k *downstream) beforeWait() error {
 	if k.lost = k.flush(); k.lost == nil {
 		k.rest()
 	}
@@ -92,7 +92,7 @@ func (k *client) beforeWait() error {
 }
 
 // flush sends what is held back, the head above all.
-func (k *client) flush() error {
+func (k *downstream) flush() error {
 	if !k.web || k.flushed && k.held == 0 {
 		return nil
 	}
@@ -106,7 +106,7 @@ func (k *client) flush() error {
 
 // finish sends the rest of what a client may be slow to take: the server would
 // do so anyway, but wait for ever.
-func (k *client) finish() error {
+func (k *downstream) finish() error {
 	if k.held > serverBuffer {
 		return k.flush()
 	}
@@ -114,7 +114,7 @@ func (k *client) finish() error {
 }
 
 // arm gives the client time to take what is written next, unless it has some.
-func (k *client) arm() {
+func (k *downstream) arm() {
 	if k.until.IsZero() && k.web && k.limit > 0 {
 		k.until = time.Now().Add(k.limit)
 		k.setDeadline(k.until)
@@ -122,7 +122,7 @@ func (k *client) arm() {
 }
 
 // rest says that for now nothing is written.
-func (k *client) rest() {
+func (k *downstream) rest() {
 	if !k.until.IsZero() {
 		k.until = time.Time{}
 		k.setDeadline(k.until)
@@ -130,7 +130,7 @@ func (k *client) rest() {
 }
 
 // setDeadline leaves alone what cut has set.
-func (k *client) setDeadline(t time.Time) {
+func (k *downstream) setDeadline(t time.Time) {
 	k.f.mu.Lock()
 	defer k.f.mu.Unlock()
 	if k.f.reason == 0 {

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// A Lane counts the exchanges with one target: requests, which end by themselves, and
+// Gates count the exchanges with one target: requests, which end by themselves, and
 // streams, which last until somebody closes them. Each kind has a Gate. The zero
-// value is open and empty. A Lane must not be copied.
-type Lane struct {
+// value is open and empty. Gates must not be copied.
+type Gates struct {
 	requests Gate
 	streams  Gate
 
@@ -23,21 +23,21 @@ type Lane struct {
 	lateCloses *atomic.Int64 // if not nil, new streams are closed at once, and counted here
 }
 
-// A Passage is one exchange in a Lane. It must not be used after Leave.
+// A Passage is one exchange that is inside Gates. It must not be used after Leave.
 type Passage struct {
-	lane         *Lane
+	gates        *Gates
 	stream       io.Closer // ends it; nil: BecomeStream was not called
 	amongStreams bool      // it is counted among the streams
 }
 
-// Enter counts an exchange among the requests. It reports false if the Lane is
+// Enter counts an exchange among the requests. It reports false if the Gates are
 // closed to new requests. Otherwise the caller must call Leave once.
-func (l *Lane) Enter() (*Passage, bool) {
-	if !l.requests.Enter() {
+func (g *Gates) Enter() (*Passage, bool) {
+	if !g.requests.Enter() {
 		return nil, false
 	}
 	p := passages.Get().(*Passage)
-	p.lane = l
+	p.gates = g
 	return p, true
 }
 
@@ -46,25 +46,25 @@ func (l *Lane) Enter() (*Passage, bool) {
 var passages = sync.Pool{New: func() any { return new(Passage) }}
 
 // BecomeStream counts the exchange among the streams instead of the requests. Drain
-// may end it by closing c. If a Drain has already closed the streams of the Lane, c
+// may end it by closing c. If a Drain has already closed the streams of the Gates, c
 // is closed at once. BecomeStream must be called at most once, and before Leave.
 func (p *Passage) BecomeStream(c io.Closer) {
-	l := p.lane
-	l.mu.Lock()
+	g := p.gates
+	g.mu.Lock()
 	p.stream = c
-	ending := l.lateCloses
-	// If the Lane is closed to streams too, this stays a request; Drain has cut
+	ending := g.lateCloses
+	// If the Gates are closed to streams too, this stays a request; Drain has cut
 	// those already.
-	if p.amongStreams = l.streams.Enter(); p.amongStreams {
+	if p.amongStreams = g.streams.Enter(); p.amongStreams {
 		if ending == nil {
-			if l.open == nil {
-				l.open = make(map[*Passage]struct{})
+			if g.open == nil {
+				g.open = make(map[*Passage]struct{})
 			}
-			l.open[p] = struct{}{}
+			g.open[p] = struct{}{}
 		}
-		l.requests.Leave()
+		g.requests.Leave()
 	}
-	l.mu.Unlock()
+	g.mu.Unlock()
 	if ending != nil {
 		ending.Add(1)
 		c.Close()
@@ -76,69 +76,69 @@ func (p *Passage) IsStream() bool { return p.stream != nil }
 
 // Leave says that the exchange has ended.
 func (p *Passage) Leave() {
-	l := p.lane
+	g := p.gates
 	if p.amongStreams {
-		l.forget(p)
-		l.streams.Leave()
+		g.forget(p)
+		g.streams.Leave()
 		return
 	}
 	if p.stream == nil {
-		p.lane = nil
+		p.gates = nil
 		passages.Put(p)
 	}
-	l.requests.Leave()
+	g.requests.Leave()
 }
 
 // Inside returns how many requests and how many streams are inside, which may have
 // changed by the time the results are read.
-func (l *Lane) Inside() (requests, streams int64) {
-	return l.requests.Inside(), l.streams.Inside()
+func (g *Gates) Inside() (requests, streams int64) {
+	return g.requests.Inside(), g.streams.Inside()
 }
 
-// IsDrained reports whether l is closed to requests and no exchange is inside any more.
-func (l *Lane) IsDrained() bool {
+// IsDrained reports whether g is closed to requests and no exchange is inside any more.
+func (g *Gates) IsDrained() bool {
 	// In this order: BecomeStream enters streams before it leaves requests.
-	return l.requests.IsDrained() && l.streams.Inside() == 0
+	return g.requests.IsDrained() && g.streams.Inside() == 0
 }
 
 // forget removes p from the open streams, and reports whether it was one of them.
-func (l *Lane) forget(p *Passage) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	_, open := l.open[p]
-	delete(l.open, p)
+func (g *Gates) forget(p *Passage) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, open := g.open[p]
+	delete(g.open, p)
 	return open
 }
 
 // endNewStreams makes BecomeStream close new streams at once and count them in late,
 // unless another Drain does so already. It returns the streams that are open.
-func (l *Lane) endNewStreams(late *atomic.Int64) (open []*Passage) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.lateCloses == nil {
-		l.lateCloses = late
+func (g *Gates) endNewStreams(late *atomic.Int64) (open []*Passage) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.lateCloses == nil {
+		g.lateCloses = late
 	}
-	for p := range l.open {
+	for p := range g.open {
 		open = append(open, p)
 	}
 	return open
 }
 
 // keepNewStreams undoes endNewStreams.
-func (l *Lane) keepNewStreams(late *atomic.Int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.lateCloses == late {
-		l.lateCloses = nil
+func (g *Gates) keepNewStreams(late *atomic.Int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.lateCloses == late {
+		g.lateCloses = nil
 	}
 }
 
 // closeStreams closes the Gate of the streams. The returned channel is closed when all
 // streams have left.
-func (l *Lane) closeStreams() (idle <-chan struct{}) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.streams.Close()
+func (g *Gates) closeStreams() (idle <-chan struct{}) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.streams.Close()
 }
 
 // Limits say how long a Drain waits.
@@ -164,39 +164,39 @@ func (l Limits) Longest() time.Duration {
 // leaveTimeout is how long Drain waits for exchanges that it has cut or closed.
 const leaveTimeout = time.Second
 
-// Drain closes lanes to new exchanges, and waits until all have left. When the limit
+// Drain closes Gates to new exchanges, and waits until all have left. When the limit
 // of the requests has passed, it calls cut, which cuts them and returns how many
 // they were. When the limit of the streams has passed, it closes them. It waits at
 // most a second for either to leave. It returns how many requests were cut, and how
-// many streams it closed. Several Drains may run for the same lanes, each with its
+// many streams it closed. Several Drains may run for the same Gates, each with its
 // own limits.
 //
 // If done is closed, Drain returns early and ends no more exchanges; those inside go
 // on until another Drain ends them.
-func Drain(lanes []*Lane, limits Limits, cut func() int64, done <-chan struct{}) (requests, streams int64) {
+func Drain(all []*Gates, limits Limits, cut func() int64, done <-chan struct{}) (requests, streams int64) {
 	begin := time.Now()
 	var requestsLeft []<-chan struct{}
-	for _, l := range lanes {
-		requestsLeft = append(requestsLeft, l.requests.Close())
+	for _, g := range all {
+		requestsLeft = append(requestsLeft, g.requests.Close())
 	}
 	var late atomic.Int64
 	if limits.Streams < 0 {
-		streams = endStreams(lanes, &late, 0, 0, nil, done)
+		streams = endStreams(all, &late, 0, 0, nil, done)
 	}
 	if !waitAll(requestsLeft, max(limits.Requests, 0), done) && !isClosed(done) {
 		requests = cut()
 		waitAll(requestsLeft, leaveTimeout, done)
 	}
 	if isClosed(done) {
-		for _, l := range lanes {
-			l.keepNewStreams(&late)
+		for _, g := range all {
+			g.keepNewStreams(&late)
 		}
 		return requests, streams + late.Load()
 	}
 	var streamsLeft []<-chan struct{}
-	for _, l := range lanes {
-		l.endNewStreams(&late) // before: a stream that cannot enter must be closed
-		streamsLeft = append(streamsLeft, l.closeStreams())
+	for _, g := range all {
+		g.endNewStreams(&late) // before: a stream that cannot enter must be closed
+		streamsLeft = append(streamsLeft, g.closeStreams())
 	}
 	if limits.Streams >= 0 {
 		span := limits.Streams / 10
@@ -204,7 +204,7 @@ func Drain(lanes []*Lane, limits Limits, cut func() int64, done <-chan struct{})
 		if limits.Streams == 0 {
 			span = min(time.Second, max(limits.Requests-time.Since(begin), 0))
 		}
-		streams += endStreams(lanes, &late, after, span, streamsLeft, done)
+		streams += endStreams(all, &late, after, span, streamsLeft, done)
 	}
 	waitAll(streamsLeft, leaveTimeout, done)
 	return requests, streams + late.Load()
@@ -214,15 +214,15 @@ func Drain(lanes []*Lane, limits Limits, cut func() int64, done <-chan struct{})
 // times within span, so that their clients do not reconnect all at once. New streams
 // are closed at once, and counted in late. It returns how many it closed. It returns
 // early if done is closed, or if all channels of left are.
-func endStreams(lanes []*Lane, late *atomic.Int64, after, span time.Duration, left []<-chan struct{}, done <-chan struct{}) (closed int64) {
+func endStreams(all []*Gates, late *atomic.Int64, after, span time.Duration, left []<-chan struct{}, done <-chan struct{}) (closed int64) {
 	type appointment struct {
 		passage *Passage
 		at      time.Duration
 	}
 	begin := time.Now()
 	var due []appointment
-	for _, l := range lanes {
-		for _, p := range l.endNewStreams(late) {
+	for _, g := range all {
+		for _, p := range g.endNewStreams(late) {
 			due = append(due, appointment{p, after + rand.N(max(span, 1))})
 		}
 	}
@@ -232,7 +232,7 @@ func endStreams(lanes []*Lane, late *atomic.Int64, after, span time.Duration, le
 		if wait > 0 && waitAll(left, wait, done) || isClosed(done) {
 			return closed
 		}
-		if d.passage.lane.forget(d.passage) {
+		if d.passage.gates.forget(d.passage) {
 			d.passage.stream.Close()
 			closed++
 		}

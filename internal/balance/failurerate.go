@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// A Record counts the recent requests to one candidate, and how many of them failed.
-// After five seconds, a request counts half as much. The zero Record has counted
+// A FailureRate counts the recent requests to one candidate, and how many of them failed.
+// After five seconds, a request counts half as much. The zero FailureRate has counted
 // nothing. Its methods may be called from any goroutine, and take no lock.
 //
-// Times are those since a moment that all Records of a program share.
-type Record struct {
+// Times are those since a moment that all FailureRates of a program share.
+type FailureRate struct {
 	state atomic.Uint64 // a tally
 }
 
-// A tally is how much a Record weighs, at one moment: 22 bits for all requests
+// A tally is how much a FailureRate weighs, at one moment: 22 bits for all requests
 // and 22 for the failed ones, in 256ths, and 20 for the moment, in ticks.
 type tally uint64
 
@@ -61,7 +61,7 @@ func (t tally) share() float64 {
 }
 
 // Note notes a request that has ended.
-func (r *Record) Note(now time.Duration, failed bool) {
+func (r *FailureRate) Note(now time.Duration, failed bool) {
 	ticks := uint64(now / tick)
 	for {
 		old := r.state.Load()
@@ -76,13 +76,13 @@ func (r *Record) Note(now time.Duration, failed bool) {
 	}
 }
 
-func (r *Record) now(now time.Duration) tally {
+func (r *FailureRate) now(now time.Duration) tally {
 	return tally(r.state.Load()).at(uint64(now / tick))
 }
 
 // weight returns by how much a request to r costs more because of those that
 // failed: 1 where none did, 8 where half did, 1000 where nine of ten did.
-func (r *Record) weight(now time.Duration) float64 {
+func (r *FailureRate) weight(now time.Duration) float64 {
 	if tally(r.state.Load()).failed() == 0 { // as most often; then what is left of it takes no exponential
 		return 1
 	}
@@ -102,7 +102,7 @@ const (
 // of its requests, and half of all, must have failed; that share must be four times
 // the share of the others, and exceed it by five standard errors of the difference.
 // Requests that fail at every candidate therefore make no outlier.
-func (r *Record) IsOutlier(others iter.Seq[*Record], now time.Duration) bool {
+func (r *FailureRate) IsOutlier(others iter.Seq[*FailureRate], now time.Duration) bool {
 	mine := r.now(now)
 	if mine.share() < outlierShare {
 		return false

@@ -7,10 +7,10 @@ import (
 	"sync"
 )
 
-// A turn is one request of a connection and the response to it. It has all the memory
+// An exchange is one request of a connection and the response to it. It has all the memory
 // that they need, and is lent to a connection from the first byte of a request to the
 // last one of the response.
-type turn struct {
+type exchange struct {
 	in   input
 	head head
 	ctx  *requestContext
@@ -19,14 +19,14 @@ type turn struct {
 	body *body // nil: the request has none
 }
 
-var turns = sync.Pool{New: func() any {
-	t := &turn{in: input{buf: make([]byte, bufferSize)}}
+var exchanges = sync.Pool{New: func() any {
+	t := &exchange{in: input{buf: make([]byte, bufferSize)}}
 	t.renewContext()
 	return t
 }}
 
 // renewContext gives the requests of t another context.
-func (t *turn) renewContext() {
+func (t *exchange) renewContext() {
 	t.ctx = new(requestContext)
 	t.slot.blank = *new(http.Request).WithContext(t.ctx)
 }
@@ -34,7 +34,7 @@ func (t *turn) renewContext() {
 var _ context.Context = (*requestContext)(nil)
 
 // begin makes the request that has been parsed into t.head.
-func (t *turn) begin(c *conn) *http.Request {
+func (t *exchange) begin(c *conn) *http.Request {
 	t.ctx.setLocal(c.local)
 	t.w.begin(c, t)
 	r := t.slot.fill(&t.head)
@@ -49,7 +49,7 @@ func (t *turn) begin(c *conn) *http.Request {
 }
 
 // isAlone reports whether nothing is known to have arrived behind the request.
-func (t *turn) isAlone() bool {
+func (t *exchange) isAlone() bool {
 	b := t.body
 	if b == nil {
 		return len(t.in.unread()) == 0
@@ -62,14 +62,14 @@ func (t *turn) isAlone() bool {
 }
 
 // end ends the context of the request.
-func (t *turn) end() {
+func (t *exchange) end() {
 	if !t.ctx.reset() {
 		t.renewContext()
 	}
 }
 
 // giveBack gives t back. Nobody may use anything of it any more.
-func (t *turn) giveBack() {
+func (t *exchange) giveBack() {
 	t.in.src, t.in.r, t.in.w = nil, 0, 0
 	if len(t.in.buf) > bufferSize {
 		t.in.buf = make([]byte, bufferSize)
@@ -77,5 +77,5 @@ func (t *turn) giveBack() {
 	t.w.conn, t.w.out.dst, t.body = nil, nil, nil
 	t.w.header = t.w.own // it may have been the answer's of a target
 	t.ctx.setLocal(nil)
-	turns.Put(t)
+	exchanges.Put(t)
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // enter returns a passage through l that leaves after d.
-func enter(t *testing.T, l *gate.Lane, d time.Duration) *gate.Passage {
+func enter(t *testing.T, l *gate.Gates, d time.Duration) *gate.Passage {
 	t.Helper()
 	p, ok := l.Enter()
 	if !ok {
@@ -41,7 +41,7 @@ func (c *closer) Close() error {
 }
 
 // open returns a stream in l that lasts until it is closed.
-func open(t *testing.T, l *gate.Lane) *closer {
+func open(t *testing.T, l *gate.Gates) *closer {
 	t.Helper()
 	p, ok := l.Enter()
 	if !ok {
@@ -55,11 +55,11 @@ func open(t *testing.T, l *gate.Lane) *closer {
 func TestDrainLetsNobodyInAndWaitsForRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		var a, b gate.Lane
+		var a, b gate.Gates
 		enter(t, &a, time.Second)
 		enter(t, &b, 3*time.Second)
 		begin := time.Now()
-		requests, streams := gate.Drain([]*gate.Lane{&a, &b}, gate.Limits{Requests: time.Minute}, spare, nil)
+		requests, streams := gate.Drain([]*gate.Gates{&a, &b}, gate.Limits{Requests: time.Minute}, spare, nil)
 		is.Equal(time.Since(begin), 3*time.Second)
 		is.Equal(requests, int64(0))
 		is.Equal(streams, int64(0))
@@ -71,7 +71,7 @@ func TestDrainLetsNobodyInAndWaitsForRequests(t *testing.T) {
 func TestDrainCutsTheRequestsThatTakeTooLongBeforeItWaitsForStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		var l gate.Lane
+		var l gate.Gates
 		enter(t, &l, time.Second)
 		late, _ := l.Enter()
 		open(t, &l)
@@ -82,7 +82,7 @@ func TestDrainCutsTheRequestsThatTakeTooLongBeforeItWaitsForStreams(t *testing.T
 			late.Leave()
 			return 1
 		}
-		requests, streams := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: time.Hour}, cut, nil)
+		requests, streams := gate.Drain([]*gate.Gates{&l}, gate.Limits{Requests: time.Minute, Streams: time.Hour}, cut, nil)
 		is.Equal(cutAt, time.Minute)
 		is.Equal(requests, int64(1))
 		is.Equal(streams, int64(1))
@@ -92,9 +92,9 @@ func TestDrainCutsTheRequestsThatTakeTooLongBeforeItWaitsForStreams(t *testing.T
 
 // With no time at all, it is still not too late for those who have left.
 func TestDrainCutsNobodyWhereNobodyIsInside(t *testing.T) {
-	var lanes []*gate.Lane
+	var lanes []*gate.Gates
 	for range 100 {
-		lanes = append(lanes, new(gate.Lane))
+		lanes = append(lanes, new(gate.Gates))
 	}
 	cut := func() int64 {
 		t.Error("there is nobody to cut")
@@ -107,7 +107,7 @@ func TestDrainCutsNobodyWhereNobodyIsInside(t *testing.T) {
 func TestDrainWaitsForThoseThatItEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		var l gate.Lane
+		var l gate.Gates
 		late, _ := l.Enter()
 		slow := &slowCloser{}
 		slow.passage, _ = l.Enter()
@@ -116,7 +116,7 @@ func TestDrainWaitsForThoseThatItEnded(t *testing.T) {
 			time.AfterFunc(20*time.Millisecond, late.Leave)
 			return 1
 		}
-		gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Second}, cut, nil)
+		gate.Drain([]*gate.Gates{&l}, gate.Limits{Requests: time.Second}, cut, nil)
 		requests, streams := l.Inside()
 		is.Equal(requests, int64(0))
 		is.Equal(streams, int64(0))
@@ -134,7 +134,7 @@ func (c *slowCloser) Close() error {
 func TestDrainEndsWhenDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		var l gate.Lane
+		var l gate.Gates
 		enter(t, &l, time.Hour)
 		done := make(chan struct{})
 		time.AfterFunc(time.Second, func() { close(done) })
@@ -143,7 +143,7 @@ func TestDrainEndsWhenDone(t *testing.T) {
 			t.Error("who gives up waiting does not cut")
 			return 1
 		}
-		requests, _ := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, cut, done)
+		requests, _ := gate.Drain([]*gate.Gates{&l}, gate.Limits{Requests: time.Minute}, cut, done)
 		is.Equal(time.Since(begin), time.Second)
 		is.Equal(requests, int64(0)) // which still run, and are nobody's loss
 	})
@@ -152,11 +152,11 @@ func TestDrainEndsWhenDone(t *testing.T) {
 func TestDrainThatIsDoneClosesNoStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		var l gate.Lane
+		var l gate.Gates
 		stream := open(t, &l)
 		done := make(chan struct{})
 		time.AfterFunc(time.Second, func() { close(done) })
-		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: time.Hour}, spare, done)
+		_, closed := gate.Drain([]*gate.Gates{&l}, gate.Limits{Requests: time.Minute, Streams: time.Hour}, spare, done)
 		is.Equal(closed, int64(0))
 		is.True(stream.at.IsZero())
 	})
@@ -165,14 +165,14 @@ func TestDrainThatIsDoneClosesNoStream(t *testing.T) {
 func TestStreamsAreClosedAfterTheRequestsHaveLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		var l gate.Lane
+		var l gate.Gates
 		enter(t, &l, 3*time.Second)
 		stream := open(t, &l)
 		requests, streams := l.Inside()
 		is.Equal(requests, int64(1)) // a stream is no request any more
 		is.Equal(streams, int64(1))
 		begin := time.Now()
-		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, spare, nil)
+		_, closed := gate.Drain([]*gate.Gates{&l}, gate.Limits{Requests: time.Minute}, spare, nil)
 		is.Equal(closed, int64(1))
 		after := stream.at.Sub(begin)
 		is.True(after >= 3*time.Second && after <= 4*time.Second) // within the second that follows
@@ -182,13 +182,13 @@ func TestStreamsAreClosedAfterTheRequestsHaveLeft(t *testing.T) {
 func TestStreamsAreClosedInTheLastTenthOfTheirTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		var l gate.Lane
+		var l gate.Gates
 		var streams []*closer
 		for range 20 {
 			streams = append(streams, open(t, &l))
 		}
 		begin := time.Now()
-		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: 100 * time.Second}, spare, nil)
+		_, closed := gate.Drain([]*gate.Gates{&l}, gate.Limits{Requests: time.Minute, Streams: 100 * time.Second}, spare, nil)
 		is.Equal(closed, int64(20))
 		var moments []time.Duration
 		for _, s := range streams {
@@ -202,11 +202,11 @@ func TestStreamsAreClosedInTheLastTenthOfTheirTime(t *testing.T) {
 func TestStreamsAreClosedFirstWhereTheirLimitIsNegative(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		var l gate.Lane
+		var l gate.Gates
 		enter(t, &l, time.Second)
 		stream := open(t, &l)
 		begin := time.Now()
-		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: -1}, spare, nil)
+		_, closed := gate.Drain([]*gate.Gates{&l}, gate.Limits{Requests: time.Minute, Streams: -1}, spare, nil)
 		is.True(stream.at.Sub(begin) < time.Millisecond)
 		is.Equal(time.Since(begin), time.Second) // and the requests waited for
 		is.Equal(closed, int64(1))
@@ -216,12 +216,12 @@ func TestStreamsAreClosedFirstWhereTheirLimitIsNegative(t *testing.T) {
 func TestStreamThatBeginsWhenAllAreClosedIsClosedAsItBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		var l gate.Lane
+		var l gate.Gates
 		late, _ := l.Enter()
 		c := &slowCloser{passage: late}
 		begin := time.Now()
 		time.AfterFunc(time.Second, func() { late.BecomeStream(c) })
-		requests, streams := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: -1}, spare, nil)
+		requests, streams := gate.Drain([]*gate.Gates{&l}, gate.Limits{Requests: time.Minute, Streams: -1}, spare, nil)
 		is.Equal(time.Since(begin), time.Second+20*time.Millisecond) // until it has left
 		is.Equal(requests, int64(0))
 		is.Equal(streams, int64(1))
@@ -235,18 +235,18 @@ func TestStreamThatBeginsAfterADrainWasGivenUpGoesOn(t *testing.T) {
 	for _, limit := range []time.Duration{-1, 0, time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
 			is := is.New(t)
-			var l gate.Lane
+			var l gate.Gates
 			late, _ := l.Enter()
 			done := make(chan struct{})
 			time.AfterFunc(time.Second, func() { close(done) })
-			requests, streams := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: limit}, spare, done)
+			requests, streams := gate.Drain([]*gate.Gates{&l}, gate.Limits{Requests: time.Minute, Streams: limit}, spare, done)
 			is.Equal(requests, int64(0))
 			is.Equal(streams, int64(0))
 			c := &closer{passage: late}
 			late.BecomeStream(c)
 			is.True(c.at.IsZero())
 			is.True(!l.IsDrained())
-			_, streams = gate.Drain([]*gate.Lane{&l}, gate.Limits{}, spare, nil) // until the next one
+			_, streams = gate.Drain([]*gate.Gates{&l}, gate.Limits{}, spare, nil) // until the next one
 			is.Equal(streams, int64(1))
 			is.True(l.IsDrained())
 		})
@@ -256,15 +256,15 @@ func TestStreamThatBeginsAfterADrainWasGivenUpGoesOn(t *testing.T) {
 func TestEachOfTwoDrainsCountsWhatItEndedItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		var l gate.Lane
+		var l gate.Gates
 		open(t, &l)
 		first := make(chan int64)
 		go func() {
-			_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: time.Hour}, spare, nil)
+			_, closed := gate.Drain([]*gate.Gates{&l}, gate.Limits{Requests: time.Minute, Streams: time.Hour}, spare, nil)
 			first <- closed
 		}()
 		time.Sleep(time.Second)
-		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, spare, nil)
+		_, closed := gate.Drain([]*gate.Gates{&l}, gate.Limits{Requests: time.Minute}, spare, nil)
 		is.Equal(closed, int64(1))
 		is.Equal(<-first, int64(0))
 	})
@@ -273,11 +273,11 @@ func TestEachOfTwoDrainsCountsWhatItEndedItself(t *testing.T) {
 func TestRequestThatBecomesAStreamDuringADrainIsClosedLikeTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		var l gate.Lane
+		var l gate.Gates
 		late, _ := l.Enter()
 		c := &closer{passage: late}
 		time.AfterFunc(time.Second, func() { late.BecomeStream(c) })
-		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute}, spare, nil)
+		_, closed := gate.Drain([]*gate.Gates{&l}, gate.Limits{Requests: time.Minute}, spare, nil)
 		is.Equal(closed, int64(1))
 		is.True(!c.at.IsZero())
 	})
@@ -286,11 +286,11 @@ func TestRequestThatBecomesAStreamDuringADrainIsClosedLikeTheOthers(t *testing.T
 func TestStreamsThatEndByThemselvesAreNotClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		var l gate.Lane
+		var l gate.Gates
 		stream := open(t, &l)
 		time.AfterFunc(time.Second, func() { stream.passage.Leave() })
 		begin := time.Now()
-		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: time.Hour}, spare, nil)
+		_, closed := gate.Drain([]*gate.Gates{&l}, gate.Limits{Requests: time.Minute, Streams: time.Hour}, spare, nil)
 		is.Equal(time.Since(begin), time.Second)
 		is.Equal(closed, int64(0))
 		is.True(stream.at.IsZero())
@@ -299,7 +299,7 @@ func TestStreamsThatEndByThemselvesAreNotClosed(t *testing.T) {
 
 func TestPassageIsAStreamOnceItHasBecomeOne(t *testing.T) {
 	is := is.New(t)
-	var l gate.Lane
+	var l gate.Gates
 	p, _ := l.Enter()
 	is.True(!p.IsStream())
 	p.BecomeStream(&closer{passage: p})
@@ -309,14 +309,14 @@ func TestPassageIsAStreamOnceItHasBecomeOne(t *testing.T) {
 func TestStreamsHaveNoLongerThanTheRequestsHaveLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		var l gate.Lane
+		var l gate.Gates
 		enter(t, &l, 9900*time.Millisecond)
 		var streams []*closer
 		for range 20 {
 			streams = append(streams, open(t, &l))
 		}
 		begin := time.Now()
-		_, closed := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: 10 * time.Second}, spare, nil)
+		_, closed := gate.Drain([]*gate.Gates{&l}, gate.Limits{Requests: 10 * time.Second}, spare, nil)
 		is.Equal(closed, int64(20))
 		is.True(time.Since(begin) <= 10*time.Second)
 		moments := make(map[time.Time]bool)
@@ -330,13 +330,13 @@ func TestStreamsHaveNoLongerThanTheRequestsHaveLeft(t *testing.T) {
 func TestDrainThatIsGivenUpCountsTheStreamsThatCameLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		var l gate.Lane
+		var l gate.Gates
 		enter(t, &l, time.Hour)
 		late, _ := l.Enter()
 		time.AfterFunc(time.Second, func() { late.BecomeStream(&closer{passage: late}) })
 		done := make(chan struct{})
 		time.AfterFunc(2*time.Second, func() { close(done) })
-		requests, streams := gate.Drain([]*gate.Lane{&l}, gate.Limits{Requests: time.Minute, Streams: -1}, spare, done)
+		requests, streams := gate.Drain([]*gate.Gates{&l}, gate.Limits{Requests: time.Minute, Streams: -1}, spare, done)
 		is.Equal(requests, int64(0))
 		is.Equal(streams, int64(1))
 	})

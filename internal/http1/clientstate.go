@@ -15,8 +15,8 @@ import (
 // only the first request of a connection pays, and one that was sent ahead. With others
 // the system is asked, if it comes to that, when the last bytes and the end have arrived.
 
-// A watch is what is known about the client of a request.
-type watch struct {
+// A clientState is what is known about the client of a request.
+type clientState struct {
 	seen     uint // the phase that the server has seen
 	complete bool // all of the request was read
 	ended    bool // the client had closed its side by then, or by the end of an earlier request
@@ -28,15 +28,15 @@ type watch struct {
 }
 
 // enter begins a request.
-func (c *conn) enter(t *turn) {
+func (c *conn) enter(t *exchange) {
 	c.looks = c.requests == 1 || c.ahead
 	ended := c.hasEnded()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.phase++
 	c.ctx = t.ctx
-	c.watch.complete = t.body == nil
-	c.watch.ended = c.watch.ended || ended
+	c.client.complete = t.body == nil
+	c.client.ended = c.client.ended || ended
 }
 
 // leave ends a request. From then on nobody ends its context.
@@ -53,8 +53,8 @@ func (c *conn) bodyComplete() {
 	ended := c.hasEnded()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.watch.complete = true
-	c.watch.ended = c.watch.ended || ended
+	c.client.complete = true
+	c.client.ended = c.client.ended || ended
 }
 
 // hasEnded reports whether the client has closed its side, if the request is one for
@@ -139,7 +139,7 @@ func (c *conn) cut() {
 func (c *conn) lookAfter() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	w := &c.watch
+	w := &c.client
 	if w.seen != c.phase {
 		w.seen = c.phase
 		return
@@ -161,8 +161,8 @@ func (c *conn) lookAfter() {
 
 // readAheadLocked begins to read beyond the request.
 func (c *conn) readAheadLocked() {
-	w := &c.watch
-	if w.reading != nil || !w.complete || w.n > 0 || c.ctx.Err() != nil || c.turn == nil || len(c.turn.in.unread()) > 0 {
+	w := &c.client
+	if w.reading != nil || !w.complete || w.n > 0 || c.ctx.Err() != nil || c.exchange == nil || len(c.exchange.in.unread()) > 0 {
 		return
 	}
 	w.reading = make(chan struct{})
@@ -173,7 +173,7 @@ func (c *conn) readAheadLocked() {
 // readAhead reads a byte beyond the request. If there is none, the client has left.
 func (c *conn) readAhead(done chan struct{}) {
 	defer close(done)
-	w := &c.watch
+	w := &c.client
 	n, err := c.nc.Read(w.one[:])
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -186,7 +186,7 @@ func (c *conn) readAhead(done chan struct{}) {
 // stopReading ends the read, and keeps what it has read.
 func (c *conn) stopReading() {
 	c.mu.Lock()
-	reading := c.watch.reading
+	reading := c.client.reading
 	c.mu.Unlock()
 	if reading == nil {
 		return
@@ -196,9 +196,9 @@ func (c *conn) stopReading() {
 	c.sock.SetReadDeadline(time.Time{})
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	w := &c.watch
+	w := &c.client
 	if w.n > 0 {
-		c.turn.in.unreadByte(w.one[0])
+		c.exchange.in.unreadByte(w.one[0])
 	}
 	w.reading, w.n = nil, 0
 }

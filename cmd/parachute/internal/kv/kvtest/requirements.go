@@ -13,16 +13,16 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/kv"
 )
 
-// A Claim is what every kv.Store keeps. Check is given one that is empty, and compact, which
+// A Requirement is what every kv.Store keeps. Check is given one that is empty, and compact, which
 // has the store forget its changes so far.
-type Claim struct {
+type Requirement struct {
 	Name  string
 	Check func(t *testing.T, s kv.Store, compact func())
 }
 
-// Claims are all of them. Each ends soon by itself, except that one waits for a lease of a
+// Requirements are all of them. Each ends soon by itself, except that one waits for a lease of a
 // few seconds to end.
-var Claims = []Claim{
+var Requirements = []Requirement{
 	{"ReadsInOrderWhatBeginsWithThePrefix", readsInOrder},
 	{"CommitsAllOrNothing", commitsAllOrNothing},
 	{"TellsConditionsApart", tellsConditionsApart},

@@ -82,14 +82,14 @@ func mattersOf[T any](told []control.Told, list func(control.Told) []T, name fun
 	return matters
 }
 
-// A sight is what a fleet has told.
-type sight struct {
+// fleetAnswers are what the proxies of a fleet have told of themselves.
+type fleetAnswers struct {
 	told   []control.Told
 	unseen []control.Told // those that have told nothing
 }
 
-func newSight(told []control.Told) sight {
-	s := sight{told: told}
+func newFleetAnswers(told []control.Told) fleetAnswers {
+	s := fleetAnswers{told: told}
 	for _, t := range told {
 		if t.Error != "" {
 			s.unseen = append(s.unseen, t)
@@ -99,7 +99,7 @@ func newSight(told []control.Told) sight {
 }
 
 // cell names the proxies of a party.
-func (s sight) cell(proxies []string) cell {
+func (s fleetAnswers) cell(proxies []string) cell {
 	seen := len(s.told) - len(s.unseen)
 	switch {
 	case len(proxies) < seen || seen < 2:
@@ -111,7 +111,7 @@ func (s sight) cell(proxies []string) cell {
 }
 
 // write prints which proxies are not seen, and then text.
-func (s sight) write(p *program, text string) error {
+func (s fleetAnswers) write(p *program, text string) error {
 	var out strings.Builder
 	columns := p.displayOf(p.stdout).columns
 	for _, t := range s.unseen {
@@ -130,7 +130,7 @@ func (s sight) write(p *program, text string) error {
 }
 
 // err returns that some proxies are not seen, or nil.
-func (s sight) err(command string) error {
+func (s fleetAnswers) err(command string) error {
 	if len(s.unseen) == 0 {
 		return nil
 	}
