@@ -390,7 +390,8 @@ func BenchmarkProbe(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	t := p.newTarget(s.targets[0], s, nil)
+	group, _ := p.newGroup("web", 0, s, false)
+	t := group.Targets()[0]
 	b.ReportAllocs()
 	for b.Loop() {
 		if saw := t.Probe(b.Context()); !saw.Passed {

@@ -186,10 +186,10 @@ func awaitHealthy(ctx context.Context, m *monitor, all []*target, d *Deployment)
 // await returns nil when what m brings has what its spec wants it to have before it serves,
 // all within Timeouts.Deploy. A rollout is waited for also where Force says otherwise.
 func (p *Proxy) await(ctx context.Context, m *member) error {
-	d, all := &m.spec.Deployment, m.brought()
+	d := &m.spec.Deployment
 	p.options.Propose(ctx, deep.Copy(*d), m.Reservation.Number, m.rollout != nil && (m.rollout.Deployment == nil || len(d.Canary.Steps) == 0))
 	if !d.Force || m.rollout != nil {
-		if err := awaitHealthy(ctx, m.monitor, all, d); err != nil {
+		if err := awaitHealthy(ctx, m.monitor, m.brought, d); err != nil {
 			return err
 		}
 	}
@@ -198,7 +198,11 @@ func (p *Proxy) await(ctx context.Context, m *member) error {
 			return err
 		}
 	}
-	return p.agreeHealthy(ctx, d, m.Reservation.Number, all, m.monitor)
+	err := p.agree(ctx, d, m.Reservation.Number, m.monitor.Began())
+	if err == nil && p.options.Agree != nil && !d.Force && !targets.AllHealthy(m.brought) { // by now
+		return awaitHealthy(ctx, m.monitor, m.brought, d)
+	}
+	return err
 }
 
 // agree asks Options.Agree whether d may serve, until Timeouts.Deploy has passed since began.
@@ -209,15 +213,6 @@ func (p *Proxy) agree(ctx context.Context, d *Deployment, generation uint64, beg
 	return interrupted.Within(ctx, began, d.Timeouts.Deploy, func(ctx context.Context) error {
 		return p.options.Agree(ctx, deep.Copy(*d), generation)
 	}, ErrSuperseded, ErrClosed)
-}
-
-// agreeHealthy is agree for d, all of whose targets are healthy, and have to be then.
-func (p *Proxy) agreeHealthy(ctx context.Context, d *Deployment, generation uint64, all []*target, m *monitor) error {
-	err := p.agree(ctx, d, generation, m.Began())
-	if err == nil && p.options.Agree != nil && !d.Force && !targets.AllHealthy(all) { // by now
-		return awaitHealthy(ctx, m, all, d)
-	}
-	return err
 }
 
 // unhealthy returns an error with the addresses of d that are not healthy, each once.
@@ -324,6 +319,44 @@ func statusOf(t *target, at time.Duration) TargetStatus {
 		Traffic: Traffic{Rate: m.Rate(), ErrorRate: m.ErrorRate(), P50: m.P50, P99: m.P99, Waited: m.Waited, WaitP99: m.WaitP99}}
 }
 
+// A TakenBackError tells why a deploy was taken back after its switch. It wraps
+// ErrTakenBack.
+type TakenBackError struct {
+	Generation uint64        `json:"generation"`         // what serves now
+	Restores   uint64        `json:"restores,omitempty"` // the earlier generation whose Deployment that is again, or Generation if it was a Canary; 0: it is a rollout that was taken back
+	Targets    []string      `json:"targets"`            // those that serve again
+	Reason     string        `json:"reason"`
+	Bake       *BakeReport   `json:"bake,omitempty"`   // how the bake stood; nil: there was none
+	Routes     []FailedRoute `json:"routes,omitempty"` // the most frequent ones in the bake, at most three
+	Unkept     string        `json:"unkept,omitempty"` // why Options.Commit refused it, which is tried again; empty: it did not
+}
+
+func (e *TakenBackError) Error() string {
+	serves := "the rollout is to " + strings.Join(e.Targets, ", ") + " again"
+	switch e.Restores {
+	case 0:
+	case e.Generation:
+		serves = fmt.Sprintf("generation %d serves everybody: %s", e.Generation, strings.Join(e.Targets, ", "))
+	default:
+		serves = fmt.Sprintf("generation %d serves what generation %d did: %s", e.Generation, e.Restores, strings.Join(e.Targets, ", "))
+	}
+	if e.Unkept != "" {
+		serves += "; but this could not be kept, and a restart would undo it: " + e.Unkept
+	}
+	return fmt.Sprintf("taken back, because %s; %s", e.Reason, serves)
+}
+
+func (e *TakenBackError) Unwrap() error { return ErrTakenBack }
+
+// Format writes e as Error does. For %+v, it adds a line for each route.
+func (e *TakenBackError) Format(s fmt.State, verb rune) {
+	full := e.Error()
+	for _, r := range e.Routes {
+		full += fmt.Sprintf("\n  %s answered %d: %s, such as %s", r.Route, r.Status, bake.Plural(r.Requests, "request"), r.RequestID)
+	}
+	verbose.Format(s, verb, e, full)
+}
+
 // An onTrial is a change that can be taken back, until what it has replaced is let go.
 // Meanwhile the targets that are gone are probed.
 type onTrial struct {
@@ -363,7 +396,7 @@ func (p *Proxy) retireOnTrial(about Event, previous, next *version, limits Timeo
 	if previous == nil {
 		return nil
 	}
-	gone, lanes := previous.leftBehind(next)
+	left := previous.leftBehind(next)
 	kind, brought, returnsTo := trial.OfMain, next.Main.Targets(), previous
 	if next.status.Generation != about.Generation {
 		kind, brought = trial.OfRollout, next.Rollout.Targets()
@@ -372,22 +405,22 @@ func (p *Proxy) retireOnTrial(about Event, previous, next *version, limits Timeo
 	if hasBaked {
 		returnsTo = previous.fallback
 	}
-	t := p.newTrial(kind, about, returnsTo, gone, brought)
-	targets.Silence(gone, true)
-	omitCloseFrames(lanes, previous, next)
+	t := p.newTrial(kind, about, returnsTo, left.Gone, brought)
+	targets.Silence(left.Gone, true)
+	omitCloseFrames(left.Lanes, previous, next)
 	var e Event
 	takenBack, failing := t.Watch(func(ending <-chan struct{}) bool {
-		requests, streams := lanes.Inside()
-		e = p.drain(about, lanes, limits, ending)
+		requests, streams := left.Lanes.Inside()
+		e = p.drain(about, left.Lanes, limits, ending)
 		return hasBaked || requests+streams > 0 || !targets.AllHealthy(brought) // else they were healthy a moment ago
 	})
 	if takenBack {
 		p.retire(about, t.failed, t.restored, limits)
 		return t.why
 	}
-	letGo(gone, previous, next)
+	left.Close()
 	if e.Unhealthy = targets.Addresses(t.Unhealthy(failing)); len(e.Unhealthy) == 0 {
-		e.Unused = targets.Unused(gone)
+		e.Unused = targets.Unused(left.Gone)
 	}
 	p.emit(e)
 	return nil
@@ -430,47 +463,34 @@ func (p *Proxy) unproved(next *version) (addresses []string) {
 // a new generation, also where that cannot be committed.
 func (t *onTrial) takeBack(reason string) bool {
 	p, wanted := t.proxy, wants{}
+	t.why = &TakenBackError{Reason: reason, Targets: targets.Addresses(t.Gone), Bake: t.report("")}
 	if t.Kind == trial.OfMain {
-		wanted = t.Previous.wants
+		wanted, t.why.Restores = t.Previous.wants, t.Previous.status.Generation
+	}
+	if t.judge != nil {
+		for _, r := range t.judge.Worst(3) {
+			t.why.Routes = append(t.why.Routes, FailedRoute(r))
+		}
 	}
 	res, ctx, err := p.router.changes.Reserve(context.Background(), t.about.Service, partNone, wanted)
 	if err != nil {
 		return false
 	}
 	defer p.router.changes.End(res)
-	var refused error
-	t.why = t.reasons(reason)
-	change := &publication{Name: res.Name, Reservation: res, Refused: &refused}
+	change := &publication{Name: res.Name, Reservation: res}
 	change.Change = func(current *version) (*version, error) { return t.restore(current, res.Number) }
 	change.Announce = func(next *version) {
 		targets.Silence(t.Gone, false)
-		if refused != nil {
-			t.why.Unkept = refused.Error()
+		if err := *change.Refused; err != nil {
+			t.why.Unkept = err.Error()
 		}
 		t.announce(next, res.Number)
 	}
-	if err := p.router.routes.PublishAll(ctx, change); err != nil {
+	if err := p.publishAnyway(ctx, change, res.Number); err != nil {
 		return false
-	}
-	if refused != nil {
-		p.commitLater(res.Name, res.Number, refused)
 	}
 	t.failed, t.restored = change.Previous, change.Next
 	return true
-}
-
-// reasons returns why the change is taken back, with how its bake stands.
-func (t *onTrial) reasons(reason string) *TakenBackError {
-	why := &TakenBackError{Reason: reason, Targets: targets.Addresses(t.Gone), Bake: t.report("")}
-	if t.Kind == trial.OfMain {
-		why.Restores = t.Previous.status.Generation
-	}
-	if t.judge != nil {
-		for _, r := range t.judge.Worst(3) {
-			why.Routes = append(why.Routes, FailedRoute(r))
-		}
-	}
-	return why
 }
 
 // report returns how the bake stands, with a note, or nil if there is none.
@@ -592,8 +612,7 @@ func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
 // endBake publishes what serves as what has baked, and does not return to old any more,
 // also where that cannot be committed.
 func (p *Proxy) endBake(about Event, old *version) (previous, next *version, err error) {
-	var refused error
-	proof := &publication{Name: about.Service, Refused: &refused, Announce: func(*version) {}}
+	proof := &publication{Name: about.Service, Announce: func(*version) {}}
 	proof.Change = func(current *version) (*version, error) {
 		if current == nil || current.fallback != old {
 			return nil, bakeEnds.Superseded
@@ -604,11 +623,8 @@ func (p *Proxy) endBake(about Event, old *version) (previous, next *version, err
 		v.fallback, v.bakeClock = nil, nil
 		return v, nil
 	}
-	if err = p.router.routes.PublishAll(context.Background(), proof); errors.Is(err, ErrClosed) {
+	if err = p.publishAnyway(context.Background(), proof, about.Generation); errors.Is(err, ErrClosed) {
 		err = bakeEnds.Stopped
-	}
-	if refused != nil {
-		p.commitLater(about.Service, about.Generation, refused)
 	}
 	return proof.Previous, proof.Next, err
 }
@@ -677,12 +693,7 @@ func (p *Proxy) canary(ctx context.Context, s *spec, base *version) (err error) 
 func (p *Proxy) dropCanary(t *onTrial) {
 	if p.router.changes.Enter() {
 		defer p.router.changes.Leave()
-		p.dropRollout(context.Background(), nil, t.about, func(v *version) error {
-			if !t.IsOf(v) {
-				return canaryEnds.Superseded
-			}
-			return nil
-		})
+		p.dropRollout(context.Background(), nil, t.about, t.IsOf)
 	}
 }
 

@@ -4,20 +4,20 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"html/template"
 	"iter"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
+	"slices"
 	"time"
 
 	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/shahnk19/parachute/internal/affinity"
 	"github.com/shahnk19/parachute/internal/agent"
+	"github.com/shahnk19/parachute/internal/backend"
 	"github.com/shahnk19/parachute/internal/bake"
 	"github.com/shahnk19/parachute/internal/deep"
 	"github.com/shahnk19/parachute/internal/duration"
@@ -28,7 +28,7 @@ import (
 	"github.com/shahnk19/parachute/internal/naming"
 	"github.com/shahnk19/parachute/internal/rules"
 	"github.com/shahnk19/parachute/internal/split"
-	"github.com/shahnk19/parachute/internal/verbose"
+	"github.com/shahnk19/parachute/internal/trust"
 	"github.com/shahnk19/parachute/internal/wire"
 )
 
@@ -505,6 +505,24 @@ type Timeouts struct {
 func (t Timeouts) MarshalJSON() ([]byte, error)  { return wire.Marshal(t) }
 func (t *Timeouts) UnmarshalJSON(b []byte) error { return wire.UnmarshalStrict(b, t) }
 
+// TargetKeepAlive says for how many requests a connection to a target is used. Each
+// health check has a connection of its own in any case.
+type TargetKeepAlive struct {
+	// Off has a connection for each request, which says Connection: close.
+	Off bool `json:"off,omitempty"`
+
+	// Requests is after how many requests a connection is closed. One that was
+	// sent again on another connection counts for both; an upgrade is one. If 0,
+	// there is no limit.
+	Requests int `json:"requests,omitempty"`
+}
+
+// A Rollback says which deployment to bring back.
+type Rollback struct {
+	To string `json:"to,omitempty"` // a generation or a release that History has; if empty, the latest that was replaced
+	By string `json:"by,omitempty"` // Deployment.By of the new one
+}
+
 // A Rollout is a second version of a service, beside the first. What it does
 // not have follows the service's Deployment.
 type Rollout struct {
@@ -588,44 +606,6 @@ var (
 	ErrNoCertificate = errors.New("no certificate") // TLS.Wait was set, and one could not be obtained in time
 )
 
-// A TakenBackError tells why a deploy was taken back after its switch. It wraps
-// ErrTakenBack.
-type TakenBackError struct {
-	Generation uint64        `json:"generation"`         // what serves now
-	Restores   uint64        `json:"restores,omitempty"` // the earlier generation whose Deployment that is again, or Generation if it was a Canary; 0: it is a rollout that was taken back
-	Targets    []string      `json:"targets"`            // those that serve again
-	Reason     string        `json:"reason"`
-	Bake       *BakeReport   `json:"bake,omitempty"`   // how the bake stood; nil: there was none
-	Routes     []FailedRoute `json:"routes,omitempty"` // the most frequent ones in the bake, at most three
-	Unkept     string        `json:"unkept,omitempty"` // why Options.Commit refused it, which is tried again; empty: it did not
-}
-
-func (e *TakenBackError) Error() string {
-	serves := "the rollout is to " + strings.Join(e.Targets, ", ") + " again"
-	switch e.Restores {
-	case 0:
-	case e.Generation:
-		serves = fmt.Sprintf("generation %d serves everybody: %s", e.Generation, strings.Join(e.Targets, ", "))
-	default:
-		serves = fmt.Sprintf("generation %d serves what generation %d did: %s", e.Generation, e.Restores, strings.Join(e.Targets, ", "))
-	}
-	if e.Unkept != "" {
-		serves += "; but this could not be kept, and a restart would undo it: " + e.Unkept
-	}
-	return fmt.Sprintf("taken back, because %s; %s", e.Reason, serves)
-}
-
-func (e *TakenBackError) Unwrap() error { return ErrTakenBack }
-
-// Format writes e as Error does. For %+v, it adds a line for each route.
-func (e *TakenBackError) Format(s fmt.State, verb rune) {
-	full := e.Error()
-	for _, r := range e.Routes {
-		full += fmt.Sprintf("\n  %s answered %d: %s, such as %s", r.Route, r.Status, bake.Plural(r.Requests, "request"), r.RequestID)
-	}
-	verbose.Format(s, verb, e, full)
-}
-
 // normalize returns o with the defaults where nothing was asked for.
 func (o Options) normalize() Options {
 	if o.Propose == nil {
@@ -694,7 +674,6 @@ func (p *Proxy) parseElsewhere(ctx context.Context, d Deployment) (*spec, error)
 // error the spec has what d can claim, for a service keeps that.
 func (p *Proxy) parseWithoutFiles(d Deployment) (*spec, error) {
 	s, err := p.parseData(d)
-	err = p.checkHandlers(s, err)
 	s.Policy = p.options.policyOf(&s.Deployment)
 	return s, err
 }
@@ -703,16 +682,16 @@ func (p *Proxy) parseWithoutFiles(d Deployment) (*spec, error) {
 // returns changes nothing.
 func (p *Proxy) parseData(d Deployment) (*spec, error) {
 	s := &spec{Deployment: deep.Copy(d)}
-	unclaimable := s.parseClaims()
+	var unclaimable, err error
+	s.Claims, s.Hosts, s.PathPrefixes, unclaimable = hostname.ParseClaims(s.Hosts, s.PathPrefixes) // without what cannot be
 	if err := checkServiceName(s.Service); err != nil {
 		return s, err
 	}
-	var err error
-	if s.targets, err = s.parseTargets(); err != nil {
+	if s.targets, err = p.parseTargets(&s.Deployment); err != nil {
 		return s, err
 	}
 	if unclaimable != nil {
-		return s, unclaimable
+		return s, invalid(unclaimable)
 	}
 	if err := s.TLS.check(s.Hosts); err != nil {
 		return s, err
@@ -745,11 +724,29 @@ func (p *Proxy) parseData(d Deployment) (*spec, error) {
 	return s, nil
 }
 
-// parseClaims reads the hosts and path prefixes, leaving out what cannot be, of
-// which the error tells.
-func (s *spec) parseClaims() (err error) {
-	s.Claims, s.Hosts, s.PathPrefixes, err = hostname.ParseClaims(s.Hosts, s.PathPrefixes)
-	return invalid(err)
+// parseTargets returns the targets of d, followed by its read targets, and leaves
+// each of them once in either list of d. It returns ErrInvalid if one of them, or a
+// setting for all of them, is not valid, or if one is none of Options.Handlers.
+func (p *Proxy) parseTargets(d *Deployment) ([]endpoint.Target, error) {
+	d.Targets, d.ReadTargets = endpoint.Distinct(d.Targets), endpoint.Distinct(d.ReadTargets)
+	if len(d.Targets) == 0 {
+		return nil, faultf(ErrInvalid, "no target: name at least one as host:port, such as web-1:3000")
+	}
+	all, err := endpoint.ParseAll(slices.Concat(d.Targets, d.ReadTargets))
+	if err == nil {
+		err = d.checkTargets(all)
+	}
+	if err != nil {
+		return nil, invalid(err)
+	}
+	err = cmp.Or(backend.KeepAlive(d.TargetKeepAlive).Check(), trust.Check(d.TargetTLS.CAFile, d.TargetTLS.Insecure), p.backends.CheckHandlers(all))
+	return all, invalid(err)
+}
+
+// checkTargets returns why d cannot be deployed with other targets than its own, or with
+// its own, if it cannot: they have to be probed, and verified, as it says.
+func (d *Deployment) checkTargets(all []endpoint.Target) error {
+	return endpoint.Check(all, d.HealthCheck.GRPC, d.HealthCheck.Port, d.TargetTLS != (TargetTLS{}))
 }
 
 // readFiles reads the files that s names, but those of its certificate, and what is to be

@@ -360,6 +360,28 @@ func (p *Proxy) EndRollout(ctx context.Context, service string) error {
 	return p.refuse("end rollout", service, p.endRollout(ctx, service))
 }
 
+// Rollback deploys again what a service has served before, or had when it was removed,
+// as Deploy does: with a new generation, and with probes of its targets, which must
+// still be there, or be there again. It returns ErrInvalid where the history has not
+// what how.To says, and ErrNotFound where there is no history.
+func (p *Proxy) Rollback(ctx context.Context, service string, how Rollback) error {
+	var d Deployment
+	past, err := history.Restore(p.router.routes.Load().History(service), how.To, &d)
+	switch {
+	case errors.Is(err, history.ErrEmpty):
+		err = ErrNotFound
+	case err != nil:
+		err = invalid(err)
+	default:
+		d.By = how.By
+		err = p.deploy(ctx, d, nil)
+	}
+	if gone := (*UnhealthyError)(nil); errors.As(err, &gone) {
+		err = fmt.Errorf("%w; start what was there in generation %d again, and then roll back", err, past.Generation)
+	}
+	return p.refuse("roll back", service, err)
+}
+
 // Promote makes the rollout of a service its first version, in one step: all requests go
 // to the targets of the rollout from then on, and those that it has go on there. What the
 // service has besides its targets stays, unless Rollout.Deployment says otherwise. Then it
@@ -475,14 +497,13 @@ func (p *Proxy) Restore(services []Status) error {
 			owners.Add(s.Service, &v.wants)
 		}
 	}
-	if p.router.routes.PublishFirst(newTable(restored, removed, p.options.KeepHistory), generation) {
-		p.bakeOn(restored)
-	} else {
+	if !p.router.routes.PublishFirst(newTable(restored, removed, p.options.KeepHistory), generation) {
 		for _, v := range restored {
 			v.close()
 		}
 		return describe("restore", "", faultf(ErrInvalid, "want one call, before anything is deployed"))
 	}
+	p.bakeOn(restored)
 	return errors.Join(errs...)
 }
 
@@ -562,15 +583,6 @@ func (p *Proxy) stop() <-chan struct{} {
 	return p.router.changes.Close()
 }
 
-func (p *Proxy) isClosed() bool {
-	select {
-	case <-p.done:
-		return true
-	default:
-		return false
-	}
-}
-
 // describe says in front of an error what was being done, and to what.
 func describe(verb, service string, err error) error {
 	if err == nil {
@@ -588,12 +600,11 @@ func (p *Proxy) refuse(verb, service string, err error) error {
 	if err == nil {
 		return nil
 	}
-	refused := describe(verb, service, err)
+	e := describe(verb, service, err).(*verbose.Wrapped)
 	saysMore := func(known error) bool { return errors.Is(err, known) } // what it is that has come in between
 	if slices.ContainsFunc([]error{ErrSuperseded, ErrClosed, ErrNotFound, ErrTakenBack, ErrUndecided}, saysMore) {
-		return refused
+		return e
 	}
-	e := refused.(*verbose.Wrapped)
 	v := p.served(service)
 	switch e.After = "nothing was changed"; {
 	case v == nil && checkServiceName(service) == nil:
@@ -706,33 +717,22 @@ type Event struct {
 // level returns how much an operator should mind what a log says of e.
 func (e Event) level() slog.Level {
 	switch e.Kind {
-	case EventProbed:
-		return slog.LevelDebug
-	case EventSwitched:
-		if len(e.Difference.Opened) > 0 {
-			return slog.LevelWarn
-		}
-	case EventUnhealthy:
-		return slog.LevelWarn
 	case EventFailed, EventTakenBack:
 		return slog.LevelError
-	case EventNoCertificate:
-		if errors.Is(e.Err, admission.ErrRefused) {
-			return slog.LevelInfo // anybody can come to a name that is none of ours
-		}
+	case EventProbed:
+		return slog.LevelDebug
+	}
+	isBad := e.Kind == EventUnhealthy ||
+		e.Kind == EventSwitched && len(e.Difference.Opened) > 0 ||
+		e.Kind == EventDrained && (e.Requests > 0 || len(e.Unhealthy) > 0) ||
+		e.Kind == EventNoCertificate && !errors.Is(e.Err, admission.ErrRefused) // anybody can come to a name that is none of ours
+	goesOn := e.Elapsed > 0 && // it was told that it has begun
+		(e.Kind == EventDraining || e.Kind == EventBaking && e.Elapsed < e.Limit)
+	switch {
+	case isBad:
 		return slog.LevelWarn
-	case EventBaking:
-		if e.Elapsed > 0 && e.Elapsed < e.Limit {
-			return slog.LevelDebug
-		}
-	case EventDraining:
-		if e.Elapsed > 0 {
-			return slog.LevelDebug // it was told that it has begun
-		}
-	case EventDrained:
-		if e.Requests > 0 || len(e.Unhealthy) > 0 {
-			return slog.LevelWarn
-		}
+	case goesOn:
+		return slog.LevelDebug
 	}
 	return slog.LevelInfo
 }

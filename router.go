@@ -26,6 +26,7 @@ import (
 	"github.com/shahnk19/parachute/internal/registry"
 	"github.com/shahnk19/parachute/internal/routing"
 	"github.com/shahnk19/parachute/internal/rules"
+	"github.com/shahnk19/parachute/internal/targets"
 	"github.com/shahnk19/parachute/internal/upstream"
 	"github.com/shahnk19/parachute/internal/waiting"
 )
@@ -63,10 +64,13 @@ func newRouter(o *Options) *router {
 		tables.Published = func(service string, v *version) { follow(service, v.copyStatus()) }
 	}
 	r := new(router)
-	r.changes = registry.NewBook(func() *table { return r.routes.Load() }, registry.Errors{Superseded: ErrSuperseded, Closed: ErrClosed, Conflict: conflictError})
+	r.changes = registry.NewBook(func() *table { return r.routes.Load() }, registry.Errors{Superseded: ErrSuperseded, Closed: ErrClosed, Invalid: ErrInvalid, Conflict: conflictError})
 	r.routes = publish.New(r.changes.Book, newTable(map[string]*version{}, nil, o.KeepHistory), tables)
 	return r
 }
+
+// served returns the version that serves, or nil where the service is not there.
+func (p *Proxy) served(service string) *version { return p.router.routes.Load().Services()[service] }
 
 // What of a service a change is about: its first version, or its rollout.
 const (
@@ -456,7 +460,7 @@ func (q *request) waitForTarget() (again bool) {
 	switch {
 	case q.r.Context().Err() != nil:
 		q.abort(reason.Gone, fmt.Errorf("%w while it waited: %w", q.r.Context().Err(), q.lastErr))
-	case q.proxy.isClosed():
+	case q.proxy.router.routes.Load().IsClosed:
 		q.refuse(reason.Closed, q.lastErr)
 	default:
 		q.refuse(q.lastReason, q.lastErr)
@@ -667,15 +671,10 @@ func (q *request) finish() {
 		if q.isStream {
 			took = o.FirstByte
 		}
-		ended, failed := q.start.Sub(q.proxy.began)+o.Duration, q.isError()
-		q.lastTarget.Traffic.Observe(ended, took, o.Waited, failed)
-		took = max(took-o.Waited, 0)
-		q.lastTarget.Served.Load().Observe(took, failed)
-		failed = failed && q.reason != reason.Cut // which a drain does
-		q.group.Tally.Observe(ended, took, failed)
-		if failed {
-			q.group.Tally.Fail(q.r.Method, q.rest, o.Status, o.RequestID)
-		}
+		q.group.Count(q.lastTarget, targets.Ended{
+			At: q.start.Sub(q.proxy.began) + o.Duration, Took: took, Waited: o.Waited, Failed: q.isError(), IsCut: q.reason == reason.Cut,
+			Method: q.r.Method, Path: q.rest, Status: o.Status, RequestID: o.RequestID,
+		})
 	}
 	if observe != nil {
 		observe(q.r, *o)

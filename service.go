@@ -5,21 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/shahnk19/parachute/internal/deep"
 	"github.com/shahnk19/parachute/internal/gate"
-	"github.com/shahnk19/parachute/internal/history"
 	"github.com/shahnk19/parachute/internal/lanes"
 	"github.com/shahnk19/parachute/internal/publish"
 	"github.com/shahnk19/parachute/internal/registry"
 	"github.com/shahnk19/parachute/internal/targets"
-	"github.com/shahnk19/parachute/internal/trial"
 	"github.com/shahnk19/parachute/internal/verbose"
 )
 
@@ -43,10 +39,10 @@ func (p *Proxy) amend(ctx context.Context, service string, change func(*Deployme
 // probe waits until the targets of d are healthy.
 func (p *Proxy) probe(ctx context.Context, d Deployment) error {
 	s, err := p.parseElsewhere(ctx, d)
-	if err != nil {
-		return err
+	if err == nil {
+		err = p.probeSpec(ctx, s)
 	}
-	return p.probeSpec(ctx, s)
+	return err
 }
 
 // probeSpec waits until the targets of s are healthy, if a deploy of it would.
@@ -68,20 +64,16 @@ func (p *Proxy) probeSpec(ctx context.Context, s *spec) error {
 // check does what deploy does before the switch.
 func (p *Proxy) check(ctx context.Context, d Deployment) (different Difference, err error) {
 	s, err := p.parseElsewhere(ctx, d)
+	if err == nil {
+		err = p.router.changes.Check(s.Service, s.wants)
+	}
+	if err == nil {
+		err = p.probeSpec(ctx, s)
+	}
 	if err != nil {
 		return Difference{}, err
 	}
-	table := p.router.routes.Load()
-	if table.IsClosed {
-		return Difference{}, ErrClosed
-	}
-	if err = p.router.changes.Check(s.Service, s.wants); err != nil {
-		return Difference{}, err
-	}
-	if err := p.probeSpec(ctx, s); err != nil {
-		return Difference{}, err
-	}
-	return p.compare(table.Services()[s.Service], s), nil
+	return p.compare(p.served(s.Service), s), nil
 }
 
 // compare returns what a deploy of s makes different for a service, which is nil where
@@ -100,7 +92,7 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment, base *version) error {
 	if err != nil {
 		return err
 	}
-	if current := p.router.routes.Load().Services()[s.Service]; len(s.Canary.Steps) > 0 && current.checkChangeable() == nil {
+	if current := p.served(s.Service); len(s.Canary.Steps) > 0 && current.checkChangeable() == nil {
 		return p.canary(ctx, s, base)
 	}
 	m := &member{publication: publication{Name: s.Service}, spec: s, part: partMain, isAlone: true, base: base}
@@ -120,9 +112,9 @@ type member struct {
 	base    *version // what spec was made of, which has to serve until the switch; nil: nothing
 	was     uint64   // the number of the change until now; 0: it has had none
 
-	// What was made of spec, and is not published yet. One of the first two is nil.
-	started *version
-	second  *group // of the rollout
+	// What was made of spec, and is not published yet.
+	started *version  // nil: it is a rollout
+	brought []*target // which monitor follows
 	monitor *monitor
 	about   Event // has what every event has until the switch
 }
@@ -174,56 +166,35 @@ func (p *Proxy) change(ctx context.Context, members []*member, retire func() err
 }
 
 // plan returns what Apply is about, sorted by the names of the services.
-func (p *Proxy) plan(ctx context.Context, deployments []Deployment, remove []string) ([]*member, error) {
+func (p *Proxy) plan(ctx context.Context, deployments []Deployment, remove []string) (members []*member, err error) {
 	table := p.router.routes.Load()
 	if table.IsClosed {
 		return nil, ErrClosed
 	}
-	all := make(map[string]*member)
-	var errs []error
+	specs := make(map[string]*spec)
+	var wishes []registry.Wish
 	for _, d := range deployments {
 		current := table.Services()[d.Service]
 		s, err := p.parseElsewhere(ctx, d)
 		if err == nil {
 			err = current.accepts(&s.Deployment)
 		}
-		if err == nil && all[d.Service] != nil {
-			err = faultf(ErrInvalid, "it is there twice")
-		}
-		if err != nil {
-			errs = append(errs, registry.OfService(d.Service, err))
-			continue
-		}
 		isKept := current != nil && current.status.State != StateFailed && current.status.Deployment.isSame(&s.Deployment)
-		all[d.Service] = &member{current: current, spec: s, isKept: isKept, publication: publication{Name: d.Service}}
+		wishes = append(wishes, registry.Wish{Change: registry.Change{Service: d.Service, Part: partMain, Wants: &s.wants}, IsKept: isKept, Err: err})
+		specs[d.Service] = s
 	}
 	for _, name := range remove {
-		switch {
-		case all[name] != nil && all[name].spec != nil:
-			errs = append(errs, registry.OfService(name, faultf(ErrInvalid, "it is to be deployed and to be removed")))
-		case table.Services()[name] != nil:
-			all[name] = &member{current: table.Services()[name], publication: publication{Name: name}}
+		wishes = append(wishes, registry.Wish{Change: registry.Change{Service: name, Part: partMain | partRollout}})
+	}
+	planned, err := p.router.changes.Plan(table, wishes)
+	for _, w := range planned {
+		m := &member{publication: publication{Name: w.Service}, current: table.Services()[w.Service], part: w.Part, isKept: w.IsKept}
+		if w.Wants != nil {
+			m.spec = specs[w.Service]
 		}
+		members = append(members, m)
 	}
-	if err := verbose.Join(errs...); err != nil {
-		return nil, err
-	}
-	members := slices.SortedFunc(maps.Values(all), func(a, b *member) int { return strings.Compare(a.Name, b.Name) })
-	return members, p.router.changes.CheckAll(table, changesOf(members))
-}
-
-// changesOf returns what members reserve, but for those that are kept.
-func changesOf(members []*member) (all []registry.Change) {
-	for _, m := range members {
-		switch {
-		case m.isKept:
-		case m.spec == nil:
-			all = append(all, registry.Change{Service: m.Name, Part: partMain | partRollout})
-		default:
-			all = append(all, registry.Change{Service: m.Name, Part: partMain, Wants: &m.spec.wants})
-		}
-	}
-	return all
+	return members, err
 }
 
 // reserveAll begins the changes of all members, or of none.
@@ -232,7 +203,15 @@ func (p *Proxy) reserveAll(ctx context.Context, members []*member) (_ context.Co
 		m.Reservation, ctx, err = p.router.changes.Reserve(ctx, m.Name, m.part, m.spec.wants)
 		return ctx, err
 	}
-	all, ctx, err := p.router.changes.ReserveAll(ctx, changesOf(members))
+	var changes []registry.Change
+	for _, m := range members {
+		c := registry.Change{Service: m.Name, Part: m.part}
+		if m.spec != nil {
+			c.Wants = &m.spec.wants
+		}
+		changes = append(changes, c)
+	}
+	all, ctx, err := p.router.changes.ReserveAll(ctx, changes)
 	for i, r := range all {
 		members[i].Reservation = r
 	}
@@ -300,11 +279,9 @@ func (p *Proxy) replaceAll(ctx context.Context, members []*member) (err error) {
 		return nil
 	}
 	for _, m := range members {
+		targets.CloseAll(m.brought)
 		if m.started != nil {
-			m.started.abandon()
-		}
-		if m.second != nil {
-			targets.CloseAll(m.second.Targets())
+			m.started.certificates.Release()
 		}
 		if m.spec != nil {
 			p.emitFailed(m.about, err)
@@ -316,6 +293,7 @@ func (p *Proxy) replaceAll(ctx context.Context, members []*member) (err error) {
 // prepare starts the version that m is to serve, and has its publication be of that.
 func (p *Proxy) prepare(m *member) {
 	m.started, m.monitor = p.start(Status{Service: m.Name, Generation: m.Reservation.Number, State: StateServing, Deployment: m.spec.Deployment}, m.spec, !m.spec.Force)
+	m.brought = m.started.Targets()
 	p.bringIn(m)
 }
 
@@ -323,8 +301,8 @@ func (p *Proxy) prepare(m *member) {
 // of that.
 func (p *Proxy) prepareRollout(m *member) {
 	second, monitor := p.newGroup(m.Name, m.Reservation.Number, m.spec, true)
-	m.second, m.monitor = &second, monitor
-	targets.StartProbes(second.Targets())
+	m.brought, m.monitor = second.Targets(), monitor
+	targets.StartProbes(m.brought)
 	p.alter(&m.publication, EventSwitched, func(v *version) (*version, error) {
 		if m.spec.own == nil { // that of the service may be another by now
 			if err := v.status.Deployment.checkTargets(m.spec.targets); err != nil {
@@ -333,16 +311,8 @@ func (p *Proxy) prepareRollout(m *member) {
 		}
 		r := *m.rollout
 		r.Targets, r.ReadTargets = m.spec.Targets, m.spec.ReadTargets // each once
-		return v.withRollout(r, m.spec, m.second), nil
+		return v.withRollout(r, m.spec, &second), nil
 	})
-}
-
-// brought returns the targets that m is to bring into service.
-func (m *member) brought() []*target {
-	if m.second != nil {
-		return m.second.Targets()
-	}
-	return m.started.Targets()
 }
 
 // bringIn has the publication of m be of the version that is started.
@@ -420,24 +390,15 @@ func (p *Proxy) retire(about Event, previous, next *version, limits Timeouts) {
 	if previous == nil {
 		return
 	}
-	gone, lanes := previous.leftBehind(next)
-	for _, t := range gone {
-		t.StopProbes()
-	}
-	omitCloseFrames(lanes, previous, next)
-	e := p.drain(about, lanes, limits, p.done)
-	letGo(gone, previous, next)
+	left := previous.leftBehind(next)
+	left.StopProbes()
+	omitCloseFrames(left.Lanes, previous, next)
+	e := p.drain(about, left.Lanes, limits, p.done)
+	left.Close()
 	if e.Unhealthy = p.unproved(next); len(e.Unhealthy) == 0 {
-		e.Unused = targets.Unused(gone)
+		e.Unused = targets.Unused(left.Gone)
 	}
 	p.emit(e)
-}
-
-// letGo closes the targets that are gone with the change from previous to next, and
-// releases the certificates.
-func letGo(gone []*target, previous, next *version) {
-	targets.CloseAll(gone)
-	releaseCertificates(previous, next)
 }
 
 // drain waits for the end of the requests inside of lanes, which it closes, and of those
@@ -463,7 +424,7 @@ func (p *Proxy) drain(e Event, lanes laneSet, limits Timeouts, done <-chan struc
 }
 
 func (p *Proxy) remove(ctx context.Context, service string) error {
-	m := &member{publication: publication{Name: service}}
+	m := &member{publication: publication{Name: service}, part: partMain | partRollout}
 	return p.change(ctx, []*member{m}, func() error {
 		if m.Previous == nil && !m.Reservation.Supersedes {
 			return ErrNotFound
@@ -498,15 +459,20 @@ func (p *Proxy) halt(ctx context.Context, service string, kind EventKind, how an
 }
 
 func (p *Proxy) resume(ctx context.Context, service string) error {
-	if !p.router.changes.Enter() {
-		return ErrClosed
-	}
-	defer p.router.changes.Leave()
-	_, _, err := p.update(ctx, nil, service, EventResumed, func(v *version) (*version, error) {
+	return p.set(ctx, service, EventResumed, func(v *version) (*version, error) {
 		s := v.status
 		s.State, s.Pause, s.Stop = StateServing, nil, nil
 		return v.withStatus(s), nil
 	})
+}
+
+// set is update of a service that has nothing to wait for then.
+func (p *Proxy) set(ctx context.Context, service string, kind EventKind, change func(*version) (*version, error)) error {
+	if !p.router.changes.Enter() {
+		return ErrClosed
+	}
+	defer p.router.changes.Leave()
+	_, _, err := p.update(ctx, nil, service, kind, change)
 	return err
 }
 
@@ -577,11 +543,7 @@ func (p *Proxy) rollOutSpec(ctx context.Context, part publish.Part, r Rollout, s
 }
 
 func (p *Proxy) amendSplit(ctx context.Context, service string, change func(*Split) error) error {
-	if !p.router.changes.Enter() {
-		return ErrClosed
-	}
-	defer p.router.changes.Leave()
-	_, _, err := p.update(ctx, nil, service, EventSplit, func(v *version) (*version, error) {
+	return p.set(ctx, service, EventSplit, func(v *version) (*version, error) {
 		if v.Rollout == nil {
 			return nil, errNoRollout
 		}
@@ -593,7 +555,6 @@ func (p *Proxy) amendSplit(ctx context.Context, service string, change func(*Spl
 		who, err := r.Split.parse()
 		return v.withSplit(r, who), err
 	})
-	return err
 }
 
 func (p *Proxy) endRollout(ctx context.Context, service string) error {
@@ -602,18 +563,22 @@ func (p *Proxy) endRollout(ctx context.Context, service string) error {
 		return err
 	}
 	defer p.router.changes.End(res)
-	return p.dropRollout(ctx, res, Event{Service: service, Generation: res.Number}, func(*version) error { return nil })
+	return p.dropRollout(ctx, res, Event{Service: service, Generation: res.Number}, func(*version) bool { return true })
 }
 
-// dropRollout ends the rollout of a service, if it has one and refuse returns nil for what
-// the service serves. about has what every event of the change has; res may be nil.
-func (p *Proxy) dropRollout(ctx context.Context, res *reserved, about Event, refuse func(*version) error) error {
+// dropRollout ends the rollout of a service, if it has one; it returns ErrSuperseded unless
+// what the service serves is right. about has what every event of the change has; res may be
+// nil.
+func (p *Proxy) dropRollout(ctx context.Context, res *reserved, about Event, isRight func(*version) bool) error {
 	var limits Timeouts
 	previous, next, err := p.update(ctx, res, about.Service, EventRolloutEnded, func(v *version) (*version, error) {
 		if v.Rollout != nil {
 			limits = v.status.Rollout.Timeouts.over(v.status.Deployment.Timeouts)
 		}
-		return v.withoutRollout(), refuse(v)
+		if !isRight(v) {
+			return nil, ErrSuperseded
+		}
+		return v.withoutRollout(), nil
 	})
 	if err == nil {
 		p.retire(about, previous, next, limits)
@@ -673,55 +638,6 @@ func (p *Proxy) promote(ctx context.Context, service string, base *version, was 
 	return p.retireOnTrial(m.event(), m.Previous, m.Next, s.Timeouts)
 }
 
-// followed returns what a service becomes when another Proxy has made it what s says. It
-// keeps the targets that the other one has kept. Together with an error it returns what of
-// that there can be here, which is nothing for a name that cannot be.
-func (p *Proxy) followed(current *version, s Status) (*version, error) {
-	s = s.normalize()
-	r := s.Rollout
-	s.Rollout = nil
-	var v *version
-	if current != nil && current.status.Generation == s.Generation && current.status.State != StateFailed {
-		if v = current.withStatus(s); s.Bake == nil {
-			v.fallback, v.bakeClock = nil, nil
-		}
-		if v.IsHalted() {
-			v = v.withNewGates(s)
-		}
-	} else {
-		var err error
-		if v, err = p.restore(s, nil, nil); v == nil {
-			return nil, err
-		}
-		if current != nil {
-			v.waiting = current.waiting
-		}
-		if err != nil {
-			return v, err
-		}
-		if current != nil {
-			v.Rollout = current.Rollout
-			v.Main.Inherit(&current.Main)
-		}
-	}
-	second := v.Rollout
-	v.Rollout, v.split = nil, nil
-	if r == nil {
-		return v, nil
-	}
-	if second != nil && !current.status.Rollout.hasTargetsOf(r) {
-		second = nil
-	}
-	return p.restoreRollout(v, *r, second)
-}
-
-// abandonFor lets go of v, which was not published, and of what of it current, which may
-// be nil, has not.
-func (v *version) abandonFor(current *version) {
-	gone, _ := v.leftBehind(current)
-	letGo(gone, v, current)
-}
-
 // follow publishes what the Proxy which takes the place of p has made of a service.
 func (p *Proxy) follow(service string, s *Status) {
 	change := func(current *version) (*version, error) {
@@ -738,16 +654,14 @@ func (p *Proxy) follow(service string, s *Status) {
 	if err != nil || previous == nil {
 		return
 	}
-	gone, lanes := previous.leftBehind(next)
+	left := previous.leftBehind(next)
 	if next != nil && next.IsHalted() {
-		lanes = previous.LeftBehind(&next.Lineup)
+		left.Lanes = previous.LeftBehind(&next.Lineup)
 	}
-	for _, t := range gone {
-		t.StopProbes()
-	}
-	omitCloseFrames(lanes, previous, next)
-	releaseCertificates(previous, next)
-	p.changes.Add(service, lanes, gone)
+	left.StopProbes()
+	omitCloseFrames(left.Lanes, previous, next)
+	left.Release()
+	p.changes.Add(service, left.Lanes, left.Gone)
 }
 
 // mirror publishes what next says of these services.
@@ -755,15 +669,27 @@ func (p *Proxy) mirror(services []string, next func(service string, current *Sta
 	if !p.router.changes.Enter() {
 		return nil, ErrClosed
 	}
+	become := func(name string, current *version) (*version, error) {
+		if s := next(name, current.copyStatus()); s != nil {
+			return p.become(current, *s)
+		}
+		return nil, nil
+	}
+	fail := func(v, current *version, err error) *version {
+		v.leftBehind(current).Close()
+		status := v.status
+		status.State, status.Error = StateFailed, err.Error()
+		return newVersion(status, wants{}, group{})
+	}
 	var made map[string]*version
 	var failed error
 	all, err := p.router.routes.PublishMade(context.Background(), services, func() map[string]*version {
-		made, failed = p.mirrored(services, next)
+		made, failed = p.router.changes.Impose(p.router.routes.Load(), services, become, fail)
 		return made
 	}, p.announceMirrored)
 	if err != nil {
 		for name, v := range made {
-			v.abandonFor(p.router.routes.Load().Services()[name])
+			v.leftBehind(p.served(name)).Close()
 		}
 		p.router.changes.Leave()
 		return nil, err
@@ -776,24 +702,6 @@ func (p *Proxy) mirror(services []string, next func(service string, current *Sta
 		}
 		retired.Wait()
 	}, failed
-}
-
-// mirrored returns what services are from now on, without those that are no more, as next
-// says; and why some of them cannot be that here.
-func (p *Proxy) mirrored(services []string, next func(string, *Status) *Status) (map[string]*version, error) {
-	become := func(name string, current *version) (*version, error) {
-		if s := next(name, current.copyStatus()); s != nil {
-			return p.become(current, *s)
-		}
-		return nil, nil
-	}
-	fail := func(v, current *version, err error) *version {
-		v.abandonFor(current)
-		status := v.status
-		status.State, status.Error = StateFailed, err.Error()
-		return newVersion(status, wants{}, group{})
-	}
-	return p.router.changes.Impose(p.router.routes.Load(), services, become, fail)
 }
 
 // announceMirrored tells what became of a service, in the events of the change that did it.
@@ -836,7 +744,7 @@ func (p *Proxy) retireMirrored(previous, next *version) {
 		return
 	}
 	limits := cmp.Or(next, previous).status.Deployment.Timeouts
-	if gone, _ := previous.leftBehind(next); len(gone) > 0 {
+	if len(previous.leftBehind(next).Gone) > 0 {
 		if r := previous.status.Rollout; r != nil && next != nil && next.status.Generation == previous.status.Generation {
 			limits = cmp.Or(next.status.Rollout, r).Timeouts.over(limits)
 		}
@@ -869,80 +777,21 @@ func (p *Proxy) empty(ctx context.Context, changed <-chan struct{}, limit time.D
 	return lanes.Empty(ctx, changed, limit, replace, p.everyLane)
 }
 
-// become is followed for a Proxy that has its own targets, and numbers: it keeps what it can.
-func (p *Proxy) become(current *version, s Status) (*version, error) {
-	if current == nil || current.status.State == StateFailed {
-		return p.followed(current, s)
+// publishAnyway publishes one also where that cannot be committed, which is tried then until
+// it succeeds.
+func (p *Proxy) publishAnyway(ctx context.Context, one *publication, generation uint64) error {
+	var refused error
+	one.Refused = &refused
+	err := p.router.routes.PublishAll(ctx, one)
+	if refused != nil {
+		p.router.routes.CommitLater(p.stopping, one.Name)
+		p.emit(Event{Kind: EventFailed, Service: one.Name, Generation: generation,
+			Err: fmt.Errorf("what serves could not be kept, and would not be there after a restart; it is tried again: %w", refused)})
 	}
-	returnsTo, baking := cmp.Or(current.fallback, current), s.Bake
-	switch {
-	case current.status.Generation == s.Generation && current.status.Deployment.isSame(&s.Deployment):
-		return p.followed(current, s)
-	case current.fallback != nil && s.Restores == current.fallback.status.Generation:
-		if v, err := current.fallback.restoredAfter(current, s.Generation); err == nil {
-			return p.followed(v, s)
-		}
-		returnsTo = nil
-	case s.Rollout == nil && current.status.Rollout.hasTargetsOf(&Rollout{Targets: s.Deployment.Targets, ReadTargets: s.Deployment.ReadTargets}):
-		if promoted, err := p.parse(s.Deployment); err == nil {
-			v := p.newVersion(s.normalize(), promoted, *current.Rollout) // where requests go on
-			v.waiting = current.waiting
-			return v, nil
-		}
-		returnsTo = nil
-	case baking != nil && baking.Generation == returnsTo.status.Generation: // which stays warm
-		s.Bake = nil
-	default:
-		returnsTo = nil
-	}
-	previous := *current
-	previous.status.Generation = 0 // two proxies may have given the same one
-	v, err := p.followed(&previous, s)
-	if err == nil && returnsTo != nil {
-		v.status.Bake, v.fallback, v.bakeClock = baking, returnsTo, trial.NewClock(v.status.Deployment.Bake.For)
-	}
-	return v, err
-}
-
-// commitLater tries until it succeeds to commit what is served, which could not be
-// when it was published.
-func (p *Proxy) commitLater(service string, generation uint64, refused error) {
-	p.router.routes.CommitLater(p.stopping, service)
-	p.emit(Event{Kind: EventFailed, Service: service, Generation: generation,
-		Err: fmt.Errorf("what serves could not be kept, and would not be there after a restart; it is tried again: %w", refused)})
+	return err
 }
 
 type (
 	publication = publish.Publication[version, wants] // the next version of one service
 	reserved    = publish.Reservation[wants]          // a change of a service; its Number is the generation
 )
-
-// A Rollback says which deployment to bring back.
-type Rollback struct {
-	To string `json:"to,omitempty"` // a generation or a release that History has; if empty, the latest that was replaced
-	By string `json:"by,omitempty"` // Deployment.By of the new one
-}
-
-// Rollback deploys again what a service has served before, or had when it was removed,
-// as Deploy does: with a new generation, and with probes of its targets, which must
-// still be there, or be there again. It returns ErrInvalid where the history has not
-// what how.To says, and ErrNotFound where there is no history.
-func (p *Proxy) Rollback(ctx context.Context, service string, how Rollback) error {
-	var d Deployment
-	past, err := history.Restore(p.router.routes.Load().History(service), how.To, &d)
-	switch {
-	case errors.Is(err, history.ErrEmpty):
-		err = ErrNotFound
-	case err != nil:
-		err = invalid(err)
-	default:
-		d.By = how.By
-		err = p.deploy(ctx, d, nil)
-	}
-	err = p.refuse("roll back", service, err)
-	var gone *UnhealthyError
-	if w, ok := err.(*verbose.Wrapped); ok && errors.As(err, &gone) {
-		w.Err = fmt.Errorf("%w; start what was there in generation %d again, and then roll back", w.Err, past.Generation)
-	}
-	return err
-}

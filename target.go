@@ -27,7 +27,6 @@ import (
 	"github.com/shahnk19/parachute/internal/split"
 	"github.com/shahnk19/parachute/internal/targets"
 	"github.com/shahnk19/parachute/internal/trial"
-	"github.com/shahnk19/parachute/internal/trust"
 	"github.com/shahnk19/parachute/internal/verbose"
 	"github.com/shahnk19/parachute/internal/waiting"
 )
@@ -36,19 +35,6 @@ import (
 // service has been served at until now: the process that answers there may be on its
 // way out.
 const proofOfReuse = 500 * time.Millisecond
-
-// newTarget returns the target of s at an endpoint. m follows its probes.
-func (p *Proxy) newTarget(at endpoint.Target, s *spec, m *monitor) *target {
-	b := p.backends.New(at, backend.Settings{
-		Check:           healthcheck.Settings(s.HealthCheck),
-		Trust:           s.targetTLS,
-		ResponseTimeout: s.Timeouts.Response,
-		KeepAlive:       backend.KeepAlive(s.TargetKeepAlive),
-		OverTLS:         s.TLS.isOn(),
-		Log:             []any{"service", s.Service},
-	})
-	return targets.New(b, at.Given, affinity.Token(p.options.AffinityKey, s.Service, at.Given), s.HealthCheck.Rise, s.HealthCheck.Fall, m)
-}
 
 // record notes in the outcome how an exchange with l's target ended, and has the group
 // judge the target by it.
@@ -102,10 +88,18 @@ func (p *Proxy) newGroup(service string, generation uint64, s *spec, waiting boo
 		},
 	})
 	m.Generation.Store(generation)
+	settings := backend.Settings{
+		Check:           healthcheck.Settings(s.HealthCheck),
+		Trust:           s.targetTLS,
+		ResponseTimeout: s.Timeouts.Response,
+		KeepAlive:       backend.KeepAlive(s.TargetKeepAlive),
+		OverTLS:         s.TLS.isOn(),
+		Log:             []any{"service", s.Service},
+	}
 	current := p.served(service)
 	var all []*target
 	for _, at := range s.targets {
-		t := p.newTarget(at, s, m)
+		t := targets.New(p.backends.New(at, settings), at.Given, affinity.Token(p.options.AffinityKey, s.Service, at.Given), s.HealthCheck.Rise, s.HealthCheck.Fall, m)
 		if waiting && current != nil && current.IsAt(at.Place()) {
 			t.Health.DemandProof(proofOfReuse)
 		}
@@ -228,9 +222,6 @@ func (p *Proxy) changesUnderWay() map[string][]Change {
 	return all
 }
 
-// served returns the version that serves, or nil where the service is not there.
-func (p *Proxy) served(service string) *version { return p.router.routes.Load().Services()[service] }
-
 // demanded returns the state that was asked for last: as it is where s serves,
 // and as it is to be once the service can be restored again.
 func (s Status) demanded() State {
@@ -350,30 +341,6 @@ func (v *version) live(at time.Duration) *Live {
 	return live
 }
 
-// parseTargets returns the targets of d, followed by its read targets, and leaves
-// each of them once in either list of d. It returns ErrInvalid if one of them, or a
-// setting for all of them, is not valid.
-func (d *Deployment) parseTargets() ([]endpoint.Target, error) {
-	d.Targets, d.ReadTargets = endpoint.Distinct(d.Targets), endpoint.Distinct(d.ReadTargets)
-	if len(d.Targets) == 0 {
-		return nil, faultf(ErrInvalid, "no target: name at least one as host:port, such as web-1:3000")
-	}
-	all, err := endpoint.ParseAll(slices.Concat(d.Targets, d.ReadTargets))
-	if err == nil {
-		err = d.checkTargets(all)
-	}
-	if err != nil {
-		return nil, invalid(err)
-	}
-	return all, invalid(cmp.Or(backend.KeepAlive(d.TargetKeepAlive).Check(), trust.Check(d.TargetTLS.CAFile, d.TargetTLS.Insecure)))
-}
-
-// checkTargets returns why d cannot be deployed with other targets than its own, or with
-// its own, if it cannot: they have to be probed, and verified, as it says.
-func (d *Deployment) checkTargets(all []endpoint.Target) error {
-	return endpoint.Check(all, d.HealthCheck.GRPC, d.HealthCheck.Port, d.TargetTLS != (TargetTLS{}))
-}
-
 // errNoRollout is why there is nothing to be split.
 var errNoRollout = faultf(ErrInvalid, "the service has no rollout: deploy one first")
 
@@ -385,8 +352,7 @@ func (p *Proxy) parseRollout(r Rollout, v *version) (*spec, error) {
 	switch {
 	case err != nil:
 	case r.Deployment == nil:
-		s.targets, err = s.parseTargets()
-		err = p.checkHandlers(s, err)
+		s.targets, err = p.parseTargets(&s.Deployment)
 	default:
 		s.own, err = p.parse(r.promoted(*r.Deployment, v.status.Service))
 		*s = spec{Deployment: s.own.Deployment, wants: s.own.wants, targets: s.own.targets, targetTLS: s.own.targetTLS, own: s.own}
@@ -415,27 +381,6 @@ func (r *Rollout) promoted(d Deployment, service string) Deployment {
 	d.Service, d.Targets, d.ReadTargets = service, slices.Clone(r.Targets), slices.Clone(r.ReadTargets)
 	d.Release, d.By = r.Release, r.By
 	return d
-}
-
-// TargetKeepAlive says for how many requests a connection to a target is used. Each
-// health check has a connection of its own in any case.
-type TargetKeepAlive struct {
-	// Off has a connection for each request, which says Connection: close.
-	Off bool `json:"off,omitempty"`
-
-	// Requests is after how many requests a connection is closed. One that was
-	// sent again on another connection counts for both; an upgrade is one. If 0,
-	// there is no limit.
-	Requests int `json:"requests,omitempty"`
-}
-
-// checkHandlers returns err, which is that of parsing s, or ErrInvalid if a target
-// of s is a handler that is not in Options.Handlers.
-func (p *Proxy) checkHandlers(s *spec, err error) error {
-	if err != nil {
-		return err
-	}
-	return invalid(p.backends.CheckHandlers(s.targets))
 }
 
 // checkElsewhere returns ErrInvalid if one of the targets is the Proxy itself. It
@@ -571,6 +516,83 @@ func (p *Proxy) restoreRollout(v *version, r Rollout, second *group) (*version, 
 	return v.withRollout(r, s, second), nil
 }
 
+// followed returns what a service becomes when another Proxy has made it what s says. It
+// keeps the targets that the other one has kept. Together with an error it returns what of
+// that there can be here, which is nothing for a name that cannot be.
+func (p *Proxy) followed(current *version, s Status) (*version, error) {
+	s = s.normalize()
+	r := s.Rollout
+	s.Rollout = nil
+	var v *version
+	if current != nil && current.status.Generation == s.Generation && current.status.State != StateFailed {
+		if v = current.withStatus(s); s.Bake == nil {
+			v.fallback, v.bakeClock = nil, nil
+		}
+		if v.IsHalted() {
+			v = v.withNewGates(s)
+		}
+	} else {
+		var err error
+		if v, err = p.restore(s, nil, nil); v == nil {
+			return nil, err
+		}
+		if current != nil {
+			v.waiting = current.waiting
+		}
+		if err != nil {
+			return v, err
+		}
+		if current != nil {
+			v.Rollout = current.Rollout
+			v.Main.Inherit(&current.Main)
+		}
+	}
+	second := v.Rollout
+	v.Rollout, v.split = nil, nil
+	if r == nil {
+		return v, nil
+	}
+	if second != nil && !current.status.Rollout.hasTargetsOf(r) {
+		second = nil
+	}
+	return p.restoreRollout(v, *r, second)
+}
+
+// become is followed for a Proxy that has its own targets, and numbers: it keeps what it can.
+func (p *Proxy) become(current *version, s Status) (*version, error) {
+	if current == nil || current.status.State == StateFailed {
+		return p.followed(current, s)
+	}
+	returnsTo, baking := cmp.Or(current.fallback, current), s.Bake
+	switch {
+	case current.status.Generation == s.Generation && current.status.Deployment.isSame(&s.Deployment):
+		return p.followed(current, s)
+	case current.fallback != nil && s.Restores == current.fallback.status.Generation:
+		if v, err := current.fallback.restoredAfter(current, s.Generation); err == nil {
+			return p.followed(v, s)
+		}
+		returnsTo = nil
+	case s.Rollout == nil && current.status.Rollout.hasTargetsOf(&Rollout{Targets: s.Deployment.Targets, ReadTargets: s.Deployment.ReadTargets}):
+		if promoted, err := p.parse(s.Deployment); err == nil {
+			v := p.newVersion(s.normalize(), promoted, *current.Rollout) // where requests go on
+			v.waiting = current.waiting
+			return v, nil
+		}
+		returnsTo = nil
+	case baking != nil && baking.Generation == returnsTo.status.Generation: // which stays warm
+		s.Bake = nil
+	default:
+		returnsTo = nil
+	}
+	previous := *current
+	previous.status.Generation = 0 // two proxies may have given the same one
+	v, err := p.followed(&previous, s)
+	if err == nil && returnsTo != nil {
+		v.status.Bake, v.fallback, v.bakeClock = baking, returnsTo, trial.NewClock(v.status.Deployment.Bake.For)
+	}
+	return v, err
+}
+
 // replacing returns v, which was deployed, with all of current that stays as it
 // is.
 func (v *version) replacing(current *version) (*version, error) {
@@ -701,15 +723,13 @@ func (v *version) announceReplaced(next *version) {
 	}
 }
 
-// leftBehind returns the targets of v that next does not have, and the lanes to them,
-// or all lanes where next is nil.
-func (v *version) leftBehind(next *version) (gone []*target, lanes laneSet) {
+// leftBehind returns what next does not have of v, or all of v where next is nil.
+func (v *version) leftBehind(next *version) *targets.Leftover {
+	all := &targets.Leftover{Gone: v.allTargets(), Lanes: v.Undrained(), Certificates: v.allCertificates()}
 	if next == nil {
-		return v.allTargets(), v.Undrained()
+		return all
 	}
-	kept := next.allTargets()
-	gone = slices.DeleteFunc(v.allTargets(), func(t *target) bool { return slices.Contains(kept, t) })
-	return gone, v.LeftBehind(&next.Lineup).To(gone)
+	return all.Without(&next.Lineup, &targets.Leftover{Gone: next.allTargets(), Certificates: next.allCertificates()})
 }
 
 // IsHalted implements trial.Version: requests are not sent on if somebody has paused or
@@ -724,20 +744,8 @@ func (v *version) Since() time.Time { return v.since }
 // Fallback implements trial.Version.
 func (v *version) Fallback() *version { return v.fallback }
 
-// abandon lets go of v, which was not published. Its rollout, and what it would return to,
-// go on as they were.
-func (v *version) abandon() {
-	v.Rollout, v.fallback = nil, nil
-	v.close()
-}
-
 // close cuts off what goes on in v and lets go of what it has.
-func (v *version) close() {
-	targets.CloseAll(v.allTargets())
-	for _, c := range v.allCertificates() {
-		c.Release()
-	}
-}
+func (v *version) close() { v.leftBehind(nil).Close() }
 
 // allTargets returns v's targets, and those that it may return to.
 func (v *version) allTargets() []*target {

@@ -442,16 +442,6 @@ func (v *version) allCertificates() (all []*certificate.Set) {
 	return all
 }
 
-// releaseCertificates releases those of previous that next, which may be nil, has not.
-func releaseCertificates(previous, next *version) {
-	kept := next.allCertificates()
-	for _, c := range previous.allCertificates() {
-		if !slices.Contains(kept, c) {
-			c.Release()
-		}
-	}
-}
-
 // ask asks one of v's targets whether a name may have a certificate, as a visitor
 // to that name would: by Host alone an app with many of them may tell.
 func (v *version) ask(ctx context.Context, name, requestTarget string) (*http.Response, error) {

@@ -25,6 +25,7 @@ type Book[V Version[V, S], S any] struct {
 type Errors struct {
 	Superseded error // a newer change of the service came first; the error wraps it, and says which
 	Closed     error // no change begins any more
+	Invalid    error // what is wished cannot be; the error wraps it, and says why
 
 	// Conflict returns a conflict as an error.
 	Conflict func(*routing.Conflict) error
@@ -91,12 +92,8 @@ func (b *Book[V, S]) ReserveAll(ctx context.Context, all []Change) ([]*publish.R
 	})
 }
 
-// CheckAll returns the error with which ReserveAll would refuse these changes of what t
-// has, if nothing were reserved.
-func (b *Book[V, S]) CheckAll(t *Table[V, S], all []Change) error {
-	return b.together(t, all, nothing)
-}
-
+// together returns the error that tells of all conflicts of changes of what t has, with each
+// other, with what the other services have and with what is pending.
 func (b *Book[V, S]) together(t *Table[V, S], all []Change, pending iter.Seq2[string, routing.Wants]) error {
 	changes := make(map[string]*routing.Wants)
 	for _, c := range all {

@@ -23,13 +23,14 @@ var (
 	errConflict   = errors.New("conflict")
 	errSuperseded = errors.New("superseded")
 	errClosed     = errors.New("closed")
+	errInvalid    = errors.New("invalid")
 )
 
 type book = registry.Book[*edition, string]
 
 // newBook returns a Book of changes of what t serves.
 func newBook(t *table) *book {
-	return registry.NewBook(func() *table { return t }, registry.Errors{Superseded: errSuperseded, Closed: errClosed, Conflict: func(c *routing.Conflict) error {
+	return registry.NewBook(func() *table { return t }, registry.Errors{Superseded: errSuperseded, Closed: errClosed, Invalid: errInvalid, Conflict: func(c *routing.Conflict) error {
 		return fmt.Errorf("%w: %s is %s's", errConflict, c.Host, c.Owner)
 	}})
 }
@@ -97,7 +98,6 @@ func TestChangesThatAreBegunTogetherMayExchangeHosts(t *testing.T) {
 	served := after(newTable(10), with("web", 1, "old"), with("api", 2, "new"), with("shop", 3, "gone"))
 	b := newBook(served)
 	all := []registry.Change{change("web", "new"), change("api", "old", "gone"), {Service: "shop", Part: first | second}}
-	is.NoErr(b.CheckAll(served, all))
 	reserved, ctx, err := b.ReserveAll(t.Context(), all)
 	is.NoErr(err)
 	is.NoErr(b.Commit(ctx, reserved...))
@@ -112,13 +112,15 @@ func TestChangesThatContradictEachOtherAreRefusedTogether(t *testing.T) {
 	b := newBook(served)
 	all := []registry.Change{change("a", "same"), change("b", "same"), change("c", "web"), change("d", "free")}
 	want := `service "a": conflict: same is b's; service "b": conflict: same is a's; service "c": conflict: web is web's`
-	is.Equal(b.CheckAll(served, all).Error(), want)
-	_, _, err := b.ReserveAll(t.Context(), all)
+	_, err := b.Plan(served, []registry.Wish{wish("a", "same"), wish("b", "same"), wish("c", "web"), wish("d", "free")})
+	is.Equal(err.Error(), want)
+	_, _, err = b.ReserveAll(t.Context(), all)
 	is.Equal(err.Error(), want)
 	reserve(t, b, "e", hosts("free")) // nobody has reserved it
 	_, _, err = b.ReserveAll(t.Context(), all[3:])
 	is.Equal(err.Error(), `service "d": conflict: free is e's`)
-	is.NoErr(b.CheckAll(served, all[3:])) // which does not look at what is reserved
+	_, err = b.Plan(served, []registry.Wish{wish("d", "free")})
+	is.NoErr(err) // it does not look at what is reserved
 }
 
 // impose imposes on services of t what made has of them. The second result has those that

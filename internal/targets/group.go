@@ -58,3 +58,27 @@ func (g *Group) CountAnew() {
 		t.Served.Store(new(histogram.Total))
 	}
 }
+
+// Ended is how a request ended.
+type Ended struct {
+	At           time.Duration // when it did
+	Took, Waited time.Duration // in all, and how much of that no target was asked
+	Failed       bool          // by the fault of the service or the proxy
+	IsCut        bool          // it was cut off, as at the end of a drain
+
+	Method, Path string // as the target saw them
+	Status       int
+	RequestID    string
+}
+
+// Count counts a request that t, which is one of the targets, had last.
+func (g *Group) Count(t *Target, e Ended) {
+	t.Traffic.Observe(e.At, e.Took, e.Waited, e.Failed)
+	took := max(e.Took-e.Waited, 0)
+	t.Served.Load().Observe(took, e.Failed)
+	isFault := e.Failed && !e.IsCut // a drain says nothing about the version
+	g.Tally.Observe(e.At, took, isFault)
+	if isFault {
+		g.Tally.Fail(e.Method, e.Path, e.Status, e.RequestID)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute/internal/bake"
+	"github.com/shahnk19/parachute/internal/certificate"
 	"github.com/shahnk19/parachute/internal/endpoint"
 	"github.com/shahnk19/parachute/internal/lanes"
 )
@@ -95,5 +96,43 @@ func (l *Lineup) CountElsewhere(at time.Duration, recent, main, rollout bake.Cou
 	l.Main.Tally.Add(at, main)
 	if l.Rollout != nil {
 		l.Rollout.Tally.Add(at, rollout)
+	}
+}
+
+// A Leftover is what a version of a service has, and the next one has not.
+type Leftover struct {
+	Gone         []*Target
+	Lanes        lanes.Set[*Target] // to these
+	Certificates []*certificate.Set
+}
+
+// Without returns what is left of l by the next version, which has the lanes of next, and
+// also goes on with the targets and the certificates that kept has.
+func (l *Leftover) Without(next *Lineup, kept *Leftover) *Leftover {
+	isKept := func(t *Target) bool { return slices.Contains(kept.Gone, t) }
+	isServed := func(c *certificate.Set) bool { return slices.Contains(kept.Certificates, c) }
+	left := &Leftover{Gone: slices.DeleteFunc(slices.Clone(l.Gone), isKept)}
+	left.Lanes = l.Lanes.Without(next.Lanes()).To(left.Gone)
+	left.Certificates = slices.DeleteFunc(slices.Clone(l.Certificates), isServed)
+	return left
+}
+
+// StopProbes ends the probes of the targets that are gone.
+func (l *Leftover) StopProbes() {
+	for _, t := range l.Gone {
+		t.StopProbes()
+	}
+}
+
+// Close cuts off what goes on with the targets, and releases the certificates.
+func (l *Leftover) Close() {
+	CloseAll(l.Gone)
+	l.Release()
+}
+
+// Release releases the certificates.
+func (l *Leftover) Release() {
+	for _, c := range l.Certificates {
+		c.Release()
 	}
 }

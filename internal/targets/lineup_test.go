@@ -2,11 +2,15 @@ package targets_test
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute/internal/bake"
+	"github.com/shahnk19/parachute/internal/certificate"
 	"github.com/shahnk19/parachute/internal/gate"
+	"github.com/shahnk19/parachute/internal/histogram"
 	"github.com/shahnk19/parachute/internal/lanes"
 	"github.com/shahnk19/parachute/internal/targets"
 )
@@ -107,4 +111,67 @@ func TestLineupCountsHereAndElsewhere(t *testing.T) {
 	failed.CountElsewhere(0, main, main, main)
 	recent, main, rollout = failed.Own(0)
 	is.Equal(recent.Requests+main.Requests+rollout.Requests, uint64(0))
+}
+
+func TestGroupCountsARequestForItsTargetAndItsVersion(t *testing.T) {
+	is := is.New(t)
+	b := newBed(t, 0, false)
+	g := b.group("a:80", "b:80")
+	g.Tally.Collect()
+	target := g.Targets()[1]
+	failed := targets.Ended{Took: 3 * time.Second, Waited: time.Second, Failed: true, Method: "GET", Path: "/cart/1", Status: 500, RequestID: "x"}
+	g.Count(target, failed)
+	cut := failed
+	cut.IsCut = true
+	g.Count(target, cut)
+	g.Count(target, targets.Ended{Took: time.Second, Waited: 2 * time.Second}) // it waited while its answer had begun
+
+	minute := target.Traffic.Minute(0)
+	is.Equal(minute.ErrorRate(), 2.0/3)
+	is.True(minute.P99 > 1900*time.Millisecond && minute.P99 < 2200*time.Millisecond) // without the wait
+	served := histogram.Sum(g.Served())
+	is.Equal([]uint64{served.Count, served.Failed}, []uint64{3, 2})
+	is.True(served.P99 < 2200*time.Millisecond)
+	recent := g.Recent(0)
+	is.Equal([]uint64{recent.Requests, recent.Errors}, []uint64{3, 1}) // what a drain cuts says nothing about the version
+	judge := bake.NewJudge(g.Tally, 0, bake.Figures{}, bake.Limits{})
+	is.Equal(judge.Worst(3), []bake.FailedRoute{{Route: "GET /cart", Status: 500, Requests: 1, RequestID: "x"}})
+}
+
+// A certificateSource counts how often it is released.
+type certificateSource struct {
+	certificate.Source
+	released int
+}
+
+func (c *certificateSource) Release() { c.released++ }
+
+func TestLeftoverIsWhatTheNextVersionHasNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		b := newBed(t, 0, false)
+		server := b.serve("b:80")
+		first := targets.Lineup{Main: b.group("a:80", "b:80")}
+		second := targets.Lineup{Main: b.group("c:80")}
+		targets.StartProbes(first.Targets())
+		gone, kept := new(certificateSource), new(certificateSource)
+		old, fresh := certificate.Shared(gone), certificate.Shared(kept)
+		all := &targets.Leftover{Gone: append(first.Targets(), second.Targets()...), Lanes: append(first.Lanes(), second.Lanes()...), Certificates: []*certificate.Set{old, fresh}}
+		a := first.Targets()[0]
+		left := all.Without(&second, &targets.Leftover{Gone: append(second.Targets(), a), Certificates: []*certificate.Set{fresh}})
+		is.Equal(targets.Addresses(left.Gone), []string{"b:80"}) // a serves no requests, and is kept all the same
+		is.Equal(left.Lanes, first.Lanes()[1:])
+		is.Equal(len(all.Gone), 3) // which has not changed
+
+		synctest.Wait()
+		probes := server.Probes()
+		is.True(probes > 0)
+		left.StopProbes()
+		time.Sleep(time.Minute)
+		is.Equal(server.Probes(), probes)
+		left.Close()
+		is.Equal([]int{gone.released, kept.released}, []int{1, 0})
+		left.Release()
+		is.Equal(gone.released, 2)
+	})
 }
