@@ -20,7 +20,7 @@ func BenchmarkIdleConnections(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		s := &http1.Server{Handler: http.HandlerFunc(handler)}
+		s := &http1.Server{Handler: http.HandlerFunc(nothing)}
 		served := make(chan error, 1)
 		go func() { served <- s.Serve(l) }()
 		clients := make([]net.Conn, conns)
@@ -28,7 +28,7 @@ func BenchmarkIdleConnections(b *testing.B) {
 			if clients[i], err = net.Dial("tcp", l.Addr().String()); err != nil {
 				b.Fatal(err)
 			}
-			io.WriteString(clients[i], "GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n")
+			io.WriteString(clients[i], "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 			if _, err := clients[i].Read(make([]byte, 1024)); err != nil {
 				b.Fatal(err)
 			}

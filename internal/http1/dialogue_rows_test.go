@@ -93,23 +93,23 @@ func lengths() []dialogue {
 				w.Header()["Content-Length"] = nil
 				io.WriteString(w, "ab")
 			}},
-		{name: "HTTP/1.0 does not go on if the handler ends it", send: "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", want: []string{`200 Connection:close Content-Length:2 "ab" close`, "ends"},
+		{name: "HTTP/1.0 does not go on if the handler ends it", send: "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", want: []string{`HTTP/1.0 200 Connection:close Content-Length:2 "ab" close`, "ends"},
 			handler: func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Connection", "close")
 				io.WriteString(w, "ab")
 			}},
-		{name: "chunks are not sent to HTTP/1.0", send: "GET / HTTP/1.0\r\n\r\n", want: []string{`200 "ab" close`, "ends"},
+		{name: "chunks are not sent to HTTP/1.0", send: "GET / HTTP/1.0\r\n\r\n", want: []string{`HTTP/1.0 200 "ab" close`, "ends"},
 			handler: func(w http.ResponseWriter, _ *http.Request) {
 				io.WriteString(w, "a")
 				w.(http.Flusher).Flush()
 				io.WriteString(w, "b")
 			}},
-		{name: "HTTP/1.0 ends with the response", handler: answer("ab"), send: "GET / HTTP/1.0\r\n\r\n", want: []string{`200 Content-Length:2 "ab" close`, "ends"}},
+		{name: "HTTP/1.0 ends with the response", handler: answer("ab"), send: "GET / HTTP/1.0\r\n\r\n", want: []string{`HTTP/1.0 200 Content-Length:2 "ab" close`, "ends"}},
 		{name: "HTTP/1.0 goes on if it asks for it", handler: answer("ab"), send: "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-			want: []string{`200 Connection:keep-alive Content-Length:2 "ab"`, "goes on"}},
-		{name: "HTTP/1.0 goes on behind 204", send: "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", want: []string{"204 Connection:keep-alive", "goes on"},
+			want: []string{`HTTP/1.0 200 Connection:keep-alive Content-Length:2 "ab"`, "goes on"}},
+		{name: "HTTP/1.0 goes on behind 204", send: "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", want: []string{"HTTP/1.0 204 Connection:keep-alive", "goes on"},
 			handler: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }},
-		{name: "HTTP/1.0 goes on behind 304", send: "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", want: []string{"304 Connection:keep-alive", "goes on"},
+		{name: "HTTP/1.0 goes on behind 304", send: "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", want: []string{"HTTP/1.0 304 Connection:keep-alive", "goes on"},
 			handler: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }},
 		{name: "trailers that are announced follow", send: get + "\r\n", want: []string{`200 in chunks "ab" trailer X:y`, "goes on"},
 			handler: func(w http.ResponseWriter, _ *http.Request) {
@@ -211,7 +211,7 @@ func expectations() []dialogue {
 		{name: "one in chunks as well", handler: echo, send: expecting + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", want: []string{"100", `200 Content-Length:4 "abc."`, "goes on"}},
 		{name: "a body that nobody reads is not", handler: answer("no"), send: expecting + "Content-Length: 3\r\n\r\n", half: true, want: []string{`200 Content-Length:2 "no" close`, "ends"}},
 		{name: "nor where there is none", handler: echo, send: expecting + "Content-Length: 0\r\n\r\n", want: []string{`200 Content-Length:1 "."`, "goes on"}},
-		{name: "nor in HTTP/1.0", handler: echo, send: "POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc", want: []string{`200 Content-Length:4 "abc." close`, "ends"}},
+		{name: "nor in HTTP/1.0", handler: echo, send: "POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc", want: []string{`HTTP/1.0 200 Content-Length:4 "abc." close`, "ends"}},
 		{name: "nor when the answer is on its way", send: expecting + "Content-Length: 3\r\n\r\n", half: true, want: []string{`401 Content-Length:2 "no" close`, "ends"},
 			handler: func(w http.ResponseWriter, r *http.Request) {
 				w.WriteHeader(401)
@@ -224,6 +224,51 @@ func expectations() []dialogue {
 				w.WriteHeader(100)
 				io.Copy(w, r.Body)
 			}},
+	}
+}
+
+// know answers with what it knows of the request.
+func know(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	known := append(lines(r.Header), lines(r.Trailer)...)
+	fmt.Fprintf(w, "%s %s %s %d %q %v %v %q", r.Method, r.RequestURI, r.Host, r.ContentLength, body, err, r.Close, known)
+}
+
+// sequences are about what a handler is told of a request, and about requests that
+// follow each other.
+func sequences() []dialogue {
+	return []dialogue{
+		{name: "fields are what was sent", handler: know, send: "GET /a?b HTTP/1.1\r\nHost: h\r\nx-y: 1\r\nX-Y:\t2 \r\nCookie:\r\n\r\n",
+			want: []string{`200 Content-Length:55 "GET /a?b h 0 \"\" <nil> false [\"Cookie:\" \"X-Y:1\" \"X-Y:2\"]"`, "goes on"}},
+		{name: "a GET may have a body", handler: know, send: get + "Content-Length: 3\r\n\r\nabc",
+			want: []string{`200 Content-Length:48 "GET / h 3 \"abc\" <nil> false [\"Content-Length:3\"]"`, "goes on"}},
+		{name: "a chunk may have an extension", handler: know, send: post + "Transfer-Encoding: chunked\r\n\r\n3;x=\"y\"\r\nabc\r\n0;z\r\n\r\n",
+			want: []string{`200 Content-Length:32 "POST / h -1 \"abc\" <nil> false []"`, "goes on"}},
+		{name: "trailers that were announced are known", handler: know, send: post + "Trailer: X\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n",
+			want: []string{`200 Content-Length:37 "POST / h -1 \"abc\" <nil> false [\"X:y\"]"`, "goes on"}},
+		{name: "a target may be a URL, whose host counts", handler: know, send: "GET http://b/c?d HTTP/1.1\r\nHost: h\r\n\r\n",
+			want: []string{`200 Content-Length:38 "GET http://b/c?d b 0 \"\" <nil> false []"`, "goes on"}},
+		{name: "a target may be an authority", handler: know, send: "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n",
+			want: []string{`200 Content-Length:37 "CONNECT a:80 a:80 0 \"\" <nil> false []"`, "goes on"}},
+		{name: "a target may be the server", handler: know, send: "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n",
+			want:     []string{`200 Content-Length:31 "OPTIONS * h 0 \"\" <nil> false []"`, "goes on"},
+			standard: []string{"200 Content-Length:0", "goes on"}, why: "a handler that stands for a whole server answers for it"},
+		{name: "HTTP/1.0 may name no host", handler: know, send: "GET / HTTP/1.0\r\n\r\n",
+			want: []string{`HTTP/1.0 200 Content-Length:25 "GET /  0 \"\" <nil> true []" close`, "ends"}},
+		{name: "a client may say that a request is its last", handler: know, send: get + "Connection: x, close\r\n\r\n" + get + "\r\n",
+			want: []string{`200 Content-Length:47 "GET / h 0 \"\" <nil> true [\"Connection:x, close\"]" close`, "ends"}},
+		{name: "requests are answered in order", handler: know, send: "GET /1 HTTP/1.1\r\nHost: h\r\n\r\n" + post + "Content-Length: 1\r\n\r\nx" + "GET /3 HTTP/1.1\r\nHost: h\r\n\r\n",
+			want: []string{`200 Content-Length:28 "GET /1 h 0 \"\" <nil> false []"`, `200 Content-Length:47 "POST / h 1 \"x\" <nil> false [\"Content-Length:1\"]"`, `200 Content-Length:28 "GET /3 h 0 \"\" <nil> false []"`, "goes on"}},
+		{name: "a request behind a body that nobody reads is answered", handler: answer("ok"), send: post + "Content-Length: 3\r\n\r\nabc" + get + "\r\n", want: []string{`200 Content-Length:2 "ok"`, `200 Content-Length:2 "ok"`, "goes on"}},
+		{name: "nothing is answered behind a response that is the last", send: get + "\r\n" + get + "\r\n", want: []string{`200 Content-Length:0 close`, "ends"},
+			handler: func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Connection", "close") }},
+		{name: "nothing is answered behind half a response", send: get + "\r\n" + get + "\r\n", want: []string{`200 Content-Length:5 "ab"`, "breaks off"},
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Length", "5")
+				io.WriteString(w, "ab")
+			}},
+		{name: "an end within chunks ends the connection", handler: echo, send: post + "Transfer-Encoding: chunked\r\n\r\n5\r\nabc", half: true, want: []string{`200 Content-Length:6 "abc..." close`, "ends"}},
+		{name: "an end within a head is not answered", handler: answer("ok"), send: get, half: true, want: []string{"ends"}},
 	}
 }
 
@@ -290,7 +335,39 @@ func heads() []dialogue {
 				io.WriteString(w, "ok")
 			},
 			standard: []string{`200 Content-Length:2 Z:z "ok"`, "goes on"}, why: "only this server has the method"},
-		{name: "a status is a status", send: get + "\r\n", want: []string{"999 Content-Length:0", "goes on"},
+		{name: "early hints are not sent to HTTP/1.0", send: "GET / HTTP/1.0\r\n\r\n", want: []string{`HTTP/1.0 200 Content-Length:2 Link:a "ok" close`, "ends"},
+			standard: []string{"HTTP/1.0 103 Link:a", `HTTP/1.0 200 Content-Length:2 Link:a "ok" close`, "ends"}, why: "it has no 1xx (RFC 9110, section 15.2)",
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Add("Link", "a")
+				w.WriteHeader(103)
+				io.WriteString(w, "ok")
+			}},
+		{name: "a field without values is no field", send: get + "\r\n", want: []string{"200 Content-Length:0", "goes on"},
+			handler: func(w http.ResponseWriter, _ *http.Request) { w.Header()["X"] = nil }},
+		{name: "what is set behind the head is late", send: get + "\r\n", want: []string{`200 in chunks "late"`, "goes on"},
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				io.WriteString(w, "late")
+				w.(http.Flusher).Flush()
+				w.Header().Set("X", "y")
+				w.WriteHeader(500)
+			}},
+		{name: "304 tells what it was told to", send: get + "\r\n", want: []string{`304 Etag:"x"`, "goes on"},
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Etag", `"x"`)
+				w.WriteHeader(304)
+			}},
+		{name: "trailers are not sent to HTTP/1.0", send: "GET / HTTP/1.0\r\n\r\n", want: []string{`HTTP/1.0 200 Trailer:X "ab" close`, "ends"},
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Trailer", "X")
+				io.WriteString(w, "ab")
+				w.Header().Set("X", "y")
+			}},
+		{name: "HTTP/1.0 does not go on where the length is not known", send: "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", want: []string{`HTTP/1.0 200 "ab" close`, "ends"},
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				io.WriteString(w, "ab")
+				w.(http.Flusher).Flush()
+			}},
+		{name: "a status is a status", send: get + "\r\n", want: []string{"999 (status code 999) Content-Length:0", "goes on"},
 			handler: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(999) }},
 		{name: "the case of a method counts", send: "get / HTTP/1.1\r\nHost: h\r\n\r\n", want: []string{`200 Content-Length:3 "get"`, "goes on"},
 			handler: func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Method) }},
@@ -324,6 +401,17 @@ func failures() []dialogue {
 				if _, _, err := w.(http.Hijacker).Hijack(); err != http.ErrHijacked {
 					panic(err)
 				}
+			}},
+		{name: "whoever takes it gets what was sent ahead", send: get + "\r\nmore\n", alone: true, want: []string{`200 Content-Length:5 "more\n" close`, "ends"},
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				conn, rw, err := w.(http.Hijacker).Hijack()
+				if err != nil {
+					panic(err)
+				}
+				defer conn.Close()
+				line, _ := rw.ReadString('\n')
+				fmt.Fprintf(rw, "HTTP/1.1 200 OK\r\nDate: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(line), line)
+				rw.Flush()
 			}},
 		{name: "whoever has taken it cannot write nothing either", send: get + "\r\n", want: []string{"ends"},
 			handler: func(w http.ResponseWriter, _ *http.Request) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"slices"
@@ -12,10 +13,42 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/shahnk19/parachute/internal/http1"
 )
 
 // patience is how long a test waits for what should come at once.
 const patience = 20 * time.Second
+
+// A server is one of the two that are compared.
+type server interface {
+	Serve(net.Listener) error
+	Close() error
+}
+
+// start serves on a free port with either server, and returns the address.
+func start(t *testing.T, s server) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	t.Cleanup(func() {
+		s.Close()
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("Serve returned %v", err)
+		}
+	})
+	return l.Addr().String()
+}
+
+func standard(h http.Handler) server {
+	return &http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0)}
+}
+
+func ours(h http.Handler) server { return &http1.Server{Handler: h} }
 
 // A dialogue is what a client sends on a connection, a handler, and what the client
 // gets. It is the same from net/http's server, unless standard says otherwise.
@@ -24,7 +57,9 @@ type dialogue struct {
 	handler http.HandlerFunc
 	send    string
 	half    bool // the client sends its FIN behind that
+	alone   bool // whatever is sent behind that is not read as a request
 	guess   bool // the server may guess a Content-Type
+	brief   bool // of a response, its status alone is compared
 
 	// want has a line for each response, and one for what becomes of the
 	// connection, as describe writes them.
@@ -36,7 +71,10 @@ type dialogue struct {
 }
 
 // lastTarget is asked for on a connection that goes on behind a dialogue.
-const lastTarget = "/last"
+const (
+	lastTarget  = "/last"
+	lastRequest = "GET " + lastTarget + " HTTP/1.1\r\nHost: h\r\n\r\n"
+)
 
 func (e *dialogue) serve(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == lastTarget {
@@ -50,8 +88,9 @@ func (e *dialogue) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 // run has the dialogue with the server at address, up to as many responses as want
-// has, and returns what want is compared with.
-func (e *dialogue) run(t *testing.T, address string, want []string) (got []string) {
+// has, and returns what want is compared with. If it is told to be ahead, the client
+// sends the last request, and its FIN, along with the others.
+func (e *dialogue) run(t *testing.T, address string, want []string, ahead bool) (got []string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -62,8 +101,12 @@ func (e *dialogue) run(t *testing.T, address string, want []string) (got []strin
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
-		io.WriteString(conn, e.send)
-		if e.half {
+		send := e.send
+		if ahead {
+			send += lastRequest
+		}
+		io.WriteString(conn, send)
+		if e.half || ahead {
 			conn.(*net.TCPConn).CloseWrite()
 		}
 	}()
@@ -80,6 +123,9 @@ func (e *dialogue) run(t *testing.T, address string, want []string) (got []strin
 			return append(got, describeEnd(err))
 		}
 		line, err := describe(res)
+		if e.brief {
+			line = fmt.Sprint(res.StatusCode)
+		}
 		if got = append(got, line); err != nil {
 			return append(got, describeEnd(err))
 		}
@@ -87,7 +133,7 @@ func (e *dialogue) run(t *testing.T, address string, want []string) (got []strin
 			rest, err := io.ReadAll(r)
 			return append(got, fmt.Sprintf("%q and %s", rest, describeEnd(err)))
 		}
-		if res.Close {
+		if res.Close && res.StatusCode >= 200 {
 			rest, err := io.ReadAll(r)
 			if len(rest) > 0 {
 				return append(got, fmt.Sprintf("%q and %s", rest, describeEnd(err)))
@@ -102,8 +148,9 @@ func (e *dialogue) run(t *testing.T, address string, want []string) (got []strin
 		_, err := r.ReadByte()
 		return append(got, describeEnd(err))
 	}
-	<-written
-	io.WriteString(conn, "GET "+lastTarget+" HTTP/1.1\r\nHost: h\r\n\r\n")
+	if <-written; !ahead {
+		io.WriteString(conn, lastRequest)
+	}
 	_, err = r.Peek(1)
 	if errors.Is(err, syscall.ECONNRESET) {
 		return append(got, "ends") // it had, and this request was too late
@@ -121,12 +168,18 @@ func (e *dialogue) run(t *testing.T, address string, want []string) (got []strin
 	return append(got, "goes on")
 }
 
-// describe returns a response as STATUS FIELD: VALUE, ... BODY TRAILER: VALUE, less
-// what every one has.
+// describe returns a response as STATUS FIELD:VALUE ... BODY TRAILER:VALUE, less what
+// every one has.
 func describe(res *http.Response) (string, error) {
 	body, err := io.ReadAll(res.Body)
 	var b strings.Builder
+	if res.ProtoMinor == 0 {
+		b.WriteString("HTTP/1.0 ")
+	}
 	fmt.Fprint(&b, res.StatusCode)
+	if _, reason, _ := strings.Cut(res.Status, " "); reason != http.StatusText(res.StatusCode) {
+		fmt.Fprintf(&b, " (%s)", reason)
+	}
 	if res.StatusCode >= 200 && res.Header.Get("Date") == "" {
 		b.WriteString(" without a Date")
 	}
@@ -141,7 +194,7 @@ func describe(res *http.Response) (string, error) {
 	for _, field := range fields {
 		b.WriteString(" " + field)
 	}
-	if len(body) > 40 {
+	if len(body) > 60 {
 		fmt.Fprintf(&b, " %d bytes", len(body))
 	} else if len(body) > 0 {
 		fmt.Fprintf(&b, " %q", body)
@@ -149,7 +202,7 @@ func describe(res *http.Response) (string, error) {
 	for _, field := range lines(res.Trailer) {
 		b.WriteString(" trailer " + field)
 	}
-	if res.Close {
+	if res.Close && res.StatusCode >= 200 {
 		b.WriteString(" close")
 	}
 	return b.String(), err
@@ -178,23 +231,40 @@ func describeEnd(err error) string {
 }
 
 // TestDialoguesGoAsWithTheStandardServer has the same dialogues with net/http's
-// server and with this one.
+// server and with this one: request by request, and with all requests in one piece that
+// the client's FIN comes along with.
 func TestDialoguesGoAsWithTheStandardServer(t *testing.T) {
 	t.Parallel()
-	all := slices.Concat(lengths(), bodiless(), bodies(), expectations(), heads(), failures())
-	for _, e := range all {
+	for _, e := range slices.Concat(lengths(), bodiless(), bodies(), expectations(), sequences(), heads(), failures(), strictness()) {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()
-			if got := e.run(t, start(t, ours(http.HandlerFunc(e.serve))), e.want); !slices.Equal(got, e.want) {
-				t.Errorf("this server\n%q\nwant\n%q", got, e.want)
-			}
+			e.check(t, "this server", ours(http.HandlerFunc(e.serve)), e.want)
 			want := e.want
 			if e.standard != nil {
 				want = e.standard
 			}
-			if got := e.run(t, start(t, standard(http.HandlerFunc(e.serve))), want); !slices.Equal(got, want) {
-				t.Errorf("net/http's server\n%q\nwant\n%q", got, want)
+			if (e.standard == nil) != (e.why == "") {
+				t.Error("a difference has no reason, or a reason no difference")
 			}
+			e.check(t, "net/http's server", standard(http.HandlerFunc(e.serve)), want)
 		})
+	}
+}
+
+func (e *dialogue) check(t *testing.T, name string, s server, want []string) {
+	t.Helper()
+	address := start(t, s)
+	if got := e.run(t, address, want, false); !slices.Equal(got, want) {
+		t.Errorf("%s\n%q\nwant\n%q", name, got, want)
+	}
+	if e.half || e.alone {
+		return
+	}
+	got := e.run(t, address, want, true)
+	if last := len(got) - 1; len(got) == len(want) && got[last] == "is reset" {
+		got[last] = want[last] // a connection that ends with something unread may be reset
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%s, all in one piece\n%q\nwant\n%q", name, got, want)
 	}
 }
