@@ -271,6 +271,25 @@ func TestMirrorTellsOfTheVersionThatChanged(t *testing.T) {
 	})
 }
 
+// What ended must not be asked any more whether it goes with what is deployed.
+func TestRolloutThatEndsElsewhereIsNoPartOfTheServiceAnyMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		m := newMirror(t)
+		m.app("one", "one.test:80")
+		m.app("two", "two.test:80")
+		is.NoErr(m.house.deploy("web", "one.test:80"))
+		is.NoErr(m.house.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"two.test:80"}}))
+		is.NoErr(m.follow())
+		check := parachute.Deployment{Service: "web", Targets: []string{"h2c://one.test:80"}, HealthCheck: parachute.HealthCheck{GRPC: true}, Force: true}
+		err := m.Proxy.Probe(t.Context(), check)
+		is.True(errors.Is(err, parachute.ErrInvalid)) // the rollout goes on, and does not speak gRPC
+		is.NoErr(m.house.EndRollout(t.Context(), "web"))
+		is.NoErr(m.follow())
+		is.NoErr(m.Proxy.Probe(t.Context(), check))
+	})
+}
+
 func TestMirrorDrainsARolloutForItsOwnTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -161,4 +163,47 @@ func TestPromotionRestoresAfterARestart(t *testing.T) {
 		is.Equal(d.Targets, []string{"two.test:80"})
 		is.Equal(d.MaxRequestBody, int64(3))
 	})
+}
+
+func TestPromotionReadsNoFileAgainButThoseOfTheCertificate(t *testing.T) {
+	for name, isOwn := range map[string]bool{"of the service": false, "of the rollout": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				k := newKeep(t, parachute.Options{})
+				k.app("one", "one.test:80")
+				k.app("two", "two.test:80")
+				dir := t.TempDir()
+				certFile, keyFile := k.ca.WritePair(t, dir, "app.test")
+				users := filepath.Join(t.TempDir(), "htpasswd")
+				is.NoErr(os.WriteFile(users, []byte("ann:$2a$04$QNaWkTtNIzCPMoVYMBCsy.KfWQ0Sm9CvIfTsLuUcvkxbrcWBVFxQ6\n"), 0o600))
+				d := parachute.Deployment{
+					Service: "web", Targets: []string{"one.test:80"}, Hosts: []string{"app.test"},
+					TLS:    parachute.TLS{Mode: parachute.TLSFiles, CertFile: certFile, KeyFile: keyFile},
+					Access: parachute.Access{BasicAuthFile: users},
+				}
+				is.NoErr(k.Deploy(t.Context(), d))
+				r := parachute.Rollout{Targets: []string{"two.test:80"}}
+				if isOwn {
+					r.Deployment = &d
+				}
+				is.NoErr(k.Rollout(t.Context(), "web", r))
+				expired := k.Certificates()[0].Expires
+
+				time.Sleep(time.Minute)
+				is.NoErr(os.Remove(users))
+				k.ca.WritePair(t, dir, "app.test")
+				is.NoErr(k.Promote(t.Context(), "web"))
+				is.True(k.Certificates()[0].Expires.After(expired)) // at once
+				is.Equal(k.getTLS("app.test", "app.test", "/"), "401 401 Unauthorized")
+				is.Equal(k.Services()[0].Deployment.Access.BasicAuthFile, users)
+
+				is.NoErr(k.Rollout(t.Context(), "web", parachute.Rollout{Targets: []string{"one.test:80"}}))
+				is.NoErr(os.Remove(certFile))
+				err := k.Promote(t.Context(), "web")
+				is.True(errors.Is(err, parachute.ErrInvalid))
+				is.Equal(k.Services()[0].Deployment.Targets, []string{"two.test:80"}) // nothing was changed
+			})
+		})
+	}
 }

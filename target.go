@@ -548,7 +548,7 @@ func (p *Proxy) followed(current *version, s Status) (*version, error) {
 		}
 	}
 	second := v.Rollout
-	v.Rollout, v.split = nil, nil
+	v.Rollout, v.second, v.split = nil, nil, nil
 	if r == nil {
 		return v, nil
 	}
