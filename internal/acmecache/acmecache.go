@@ -34,14 +34,15 @@ func IsAnswer(key string) bool {
 	return strings.HasSuffix(key, TokenSuffix) || strings.HasSuffix(key, ProofSuffix)
 }
 
-// IsAccount reports whether key is that of the key of an account.
+// IsAccount reports whether the key of an account is kept under key.
 func IsAccount(key string) bool {
 	return strings.HasSuffix(key, AccountKey) || strings.HasSuffix(key, LegacyAccountKey)
 }
 
-// OrderOf returns the name that is locked while the certificate is ordered which key is
-// of, or for which key proves a name, with the prefix of the authority: a wildcard is
-// ordered with the name that it is below. It is "" where key tells no name.
+// OrderOf returns the name that is locked during the order that key belongs to: key is
+// that of the certificate which is ordered, or of the proof of its name. The name has
+// the prefix of the authority. A wildcard shares the lock of the name that it is below.
+// If key belongs to no name, OrderOf returns "".
 func OrderOf(key string) string {
 	if IsAccount(key) || strings.HasSuffix(key, TokenSuffix) {
 		return ""
@@ -51,8 +52,8 @@ func OrderOf(key string) string {
 	return key[:i] + strings.TrimPrefix(key[i:], "*.")
 }
 
-// Ordered returns the keys of what an order may put for which that name is locked: of
-// certificates, and of the account.
+// Ordered returns the keys that an order may put while that name is locked: those of
+// its certificates, and that of the account.
 func Ordered(order string) []string {
 	i := strings.LastIndexByte(order, '+') + 1
 	prefix, name := order[:i], order[i:]

@@ -61,12 +61,12 @@ type Settings struct {
 	// KeepAlive is for how many requests a connection is used. Probes have one each.
 	KeepAlive KeepAlive
 
-	// OverTLS says that clients send their requests over TLS, which requests that no
-	// client sent claim to have come over as well.
+	// OverTLS says that clients send their requests over TLS. Requests that no client
+	// sent claim the same.
 	OverTLS bool
 
-	// Log is what the log says with each line about the server's name, in pairs, to
-	// which Backends add the target.
+	// Log is the attributes, in pairs, of each line of the log about the server's name.
+	// Backends add the target to them.
 	Log []any
 }
 
@@ -85,7 +85,7 @@ func (k KeepAlive) Check() error {
 	return nil
 }
 
-// maxRequests returns k as upstream.Options has it.
+// maxRequests returns k as the MaxRequests of upstream.Options.
 func (k KeepAlive) maxRequests() int {
 	if k.Off {
 		return 1
@@ -200,10 +200,11 @@ func (b *Backend) Get(ctx context.Context, host, requestTarget string) (*http.Re
 	return b.transport.Exchange(r, requestTarget, field.ViewOf(b.header), nil)
 }
 
-// Start begins to probe the server: eagerly until pause, of which see probe.Subject, says
-// that this is enough or the pauses reach the interval, and from then on at the
-// interval, once for all Backends of b's Shared for which a probe would be the same.
-// It calls report with each result, one at a time. report must not end the probing.
+// Start begins to probe the server. It probes eagerly until pause, which is the Pause
+// of a probe.Subject, says that this is enough, or until the pauses reach the interval.
+// From then on it probes at the interval, with one probe for all Backends of b's Shared
+// that would send the same one. It calls report with each result, one at a time. report
+// must not end the probing.
 //
 // The eager probes are not shared, and report gets no result of a probe that began
 // before Start. So nothing is judged by a probe that is older than itself.

@@ -44,8 +44,8 @@ func (r *Result) Health() health.Result {
 // Result says nothing about the server.
 func (b *Backend) Probe(ctx context.Context) *Result { return b.prober.probe(ctx) }
 
-// followResult has b take from the result of a probe what it says about the addresses of its
-// name. The probe may have been sent for another Backend, by another Name.
+// followResult tells b's name what the result of a probe says about its addresses. The
+// probe may have been sent for another Backend, by another Name.
 func (b *Backend) followResult(r *Result) {
 	if b.name == nil {
 		return

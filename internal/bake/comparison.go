@@ -7,8 +7,8 @@ import (
 	"github.com/shahnk19/parachute/internal/sequential"
 )
 
-// alphaBeside is the probability with which a failure that both versions share is taken
-// for one of the one alone, once it fails more often than the other did before.
+// alphaBeside is the probability that failures of both versions are taken for failures
+// of the judged one alone, once that fails more often than the other did before.
 const alphaBeside = 0.05
 
 // A Comparison judges a version by the one that serves beside it. What happens to both
@@ -31,8 +31,8 @@ type Comparison struct {
 	slowOfTheOthers uint64
 }
 
-// Compare returns a Comparison of the version that one counts with the version that other
-// counts, by their requests from now, which is at, on.
+// Compare returns a Comparison of the version that one counts with the version that
+// other counts, by their requests after at, which is now.
 func Compare(one, other *Tally, at time.Duration, l Limits) *Comparison {
 	c := &Comparison{limits: l, began: at, errors: sequential.Compare(2)}
 	c.past = sequential.New(l.errorLimit(FiguresOf(other.Window(at))))

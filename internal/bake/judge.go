@@ -47,8 +47,8 @@ const (
 	// leastExcess is an error rate that is never a breach.
 	leastExcess = 0.005
 
-	// minForP99 is from how many requests on p99 is judged, and warmUp for how long
-	// before nothing is looked at that it took.
+	// minForP99 is how many requests it takes to judge by p99, and warmUp how long no
+	// times are looked at after the beginning.
 	minForP99 = 1000
 	warmUp    = 10 * time.Second
 )
@@ -81,7 +81,8 @@ type Judge struct {
 	warm    Counts // since the warm-up
 }
 
-// NewJudge returns a Judge of the version that t counts from now, which is at, on.
+// NewJudge returns a Judge of the version that t counts, by its requests after at,
+// which is now.
 func NewJudge(t *Tally, at time.Duration, before Figures, l Limits) *Judge {
 	j := &Judge{limits: l, before: before, began: at, limit: l.errorLimit(before)}
 	j.reader = reader{tally: t, slice: uint64(max(at, 0) / width)}

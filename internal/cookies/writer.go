@@ -14,9 +14,9 @@ const (
 	kamalWriterCookie = "kamal-writer"
 )
 
-// SetWriter adds a cookie to an answer's header by which HasWritten reports, for as long
-// as long, that the client has just written something. If secure is true, browsers send
-// it over TLS only.
+// SetWriter adds a cookie to an answer's header. By this cookie, HasWritten reports for
+// the duration long that the client has just written something. If secure is true,
+// browsers send it over TLS only.
 func SetWriter(h http.Header, now time.Time, long time.Duration, secure bool) {
 	cookie := http.Cookie{
 		Name:     writerCookie,

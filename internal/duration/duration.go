@@ -1,6 +1,5 @@
-// Package duration is about structs of durations. It finds those that cannot be
-// meant: in Go, a number alone is
-// so many nanoseconds.
+// Package duration is about structs of durations. It finds those that cannot be meant:
+// in Go, a number alone is so many nanoseconds.
 package duration
 
 import (

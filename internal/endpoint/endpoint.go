@@ -52,8 +52,9 @@ func Parse(target string) (Endpoint, error) {
 	return Endpoint{scheme, "tcp", address}, nil
 }
 
-// Distinct returns targets in their order, each where it is named first, however it is
-// spelled then. It leaves what is no target for Parse to refuse.
+// Distinct returns targets in their order and without repetitions. Two spellings of one
+// target are a repetition; the first one stays. What is no target stays too, for Parse
+// to refuse.
 func Distinct(targets []string) []string {
 	var distinct []string
 	var seen []Endpoint

@@ -24,10 +24,10 @@ func ParseAll(targets []string) ([]Target, error) {
 	return all, nil
 }
 
-// Check returns an error if the health of targets is to be asked for by gRPC (calls)
-// although one of them does not speak HTTP/2, or at a port (0: the port of each) although
-// one has none, or if their certificates are verified in a way of its own (secure) although
-// none of them has one.
+// Check returns an error if targets do not suit a deployment. With calls, their health
+// is asked for by gRPC: each must speak HTTP/2. Unless port is 0, it is asked for at
+// that port: each must have ports. With secure, there are rules for their certificates:
+// one of them must have a certificate.
 func Check(targets []Target, calls bool, port int, secure bool) error {
 	hasPortless, hasSecure := false, false
 	for _, t := range targets {

@@ -20,15 +20,14 @@ import (
 // An Exchange sends a request to the target and returns the head of its final
 // answer, or of 101, with the body behind it.
 //
-// The request consists of target, header, and the Method, ContentLength, Body,
-// Trailer and Host of r; the Exchange reads nothing else of r but its context.
-// header has every field except Host, Content-Length and Transfer-Encoding. The
-// Exchange does not change any of these, and does not use them after it has
-// returned, except that one of its goroutines may still read r.Body, which is a
-// PipeReader of package socket. It closes r.Body when it will not read it again.
-// Once Forward has returned, r.Body only returns errors. An Exchange that fails
-// after it has read the whole body may replace r.Body by one that reads the same bytes, so that the request can be
-// sent again.
+// The request consists of target, header, and the Method, ContentLength, Body, Trailer and
+// Host of r; the Exchange reads nothing else of r but its context. header has every field
+// except Host, Content-Length and Transfer-Encoding. The Exchange does not change any of
+// these, and does not use them after it has returned, except that one of its goroutines
+// may still read r.Body, which is a PipeReader of package socket. It closes r.Body when it
+// will not read it again. Once Forward has returned, r.Body only returns errors. An
+// Exchange that fails after it has read the whole body may replace r.Body by one that
+// reads the same bytes, so that the request can be sent again.
 //
 // The Exchange calls interim for every 1xx answer but 101, on the goroutine that
 // it was called on. It limits their total size, as it limits the size of a head.

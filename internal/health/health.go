@@ -56,8 +56,8 @@ func (s *State[R]) Init(rise, fall int) {
 	s.rise, s.fall, s.health, s.since = rise, fall, Unknown, time.Now()
 }
 
-// DemandProof has s not believe a first probe that passes before another one has passed
-// that began so much later. It must be called before the first Record.
+// DemandProof has s believe a first probe that passes only once another one has passed,
+// which began so much later. It must be called before the first Record.
 func (s *State[R]) DemandProof(later time.Duration) { s.proof = later }
 
 // Record notes the end of a probe, of which last is kept. It returns how many have

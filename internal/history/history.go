@@ -122,7 +122,7 @@ func (f Figures) Plus(counted []*histogram.Total) Figures {
 // MarshalJSON has the figures as they are now.
 func (r Past) MarshalJSON() ([]byte, error) { return r.AppendJSON(nil) }
 
-// AppendJSON appends to b what MarshalJSON returns. Whoever writes thousands of records
+// AppendJSON appends to b what MarshalJSON returns. Whoever writes thousands of them
 // saves the time in which package json checks again what MarshalJSON has returned.
 func (r Past) AppendJSON(b []byte) ([]byte, error) {
 	var errs []error
@@ -211,15 +211,15 @@ func served(since, until time.Time) time.Duration {
 	return max(until.Sub(since), 0).Round(time.Millisecond)
 }
 
-// mostRemoved is of how many services that were removed the records are kept.
+// mostRemoved is how many removed services have their history kept.
 const mostRemoved = 100
 
-// Removals have the records of services that were removed, by name: of each one or more,
-// the latest first. They never change, and may be nil.
+// Removals have the history of services that were removed, by name: one Past or more of
+// each, the latest first. They never change, and may be nil.
 type Removals map[string][]Past
 
-// With returns r with the records of another service that was removed. If those are too
-// many services, the one of which the last has ended first makes room.
+// With returns r with the history of another service that was removed. If there are too
+// many services then, the one that was removed first makes room.
 func (r Removals) With(service string, past []Past) Removals {
 	with := maps.Clone(r)
 	if with == nil {
@@ -234,7 +234,7 @@ func (r Removals) With(service string, past []Past) Removals {
 	return with
 }
 
-// Without returns r without the records of a service, which is there again.
+// Without returns r without the history of a service, which is there again.
 func (r Removals) Without(service string) Removals {
 	if r[service] == nil {
 		return r
@@ -244,7 +244,7 @@ func (r Removals) Without(service string) Removals {
 	return without
 }
 
-// Missing returns the services of which r has records and other has none, by name.
+// Missing returns the services whose history r has and other has not, by name.
 func (r Removals) Missing(other Removals) (services []string) {
 	for _, name := range slices.Sorted(maps.Keys(r)) {
 		if other[name] == nil {
@@ -257,7 +257,7 @@ func (r Removals) Missing(other Removals) (services []string) {
 // ErrEmpty is why nothing can be chosen where nothing is known.
 var ErrEmpty = errors.New("nothing was deployed")
 
-// Restore is Choose of the Deployment, which it decodes into deployment.
+// Restore is Choose, but also decodes the Deployment that was chosen into deployment.
 func Restore(past []Past, to string, deployment any) (Past, error) {
 	r, err := Choose(past, to)
 	if err != nil {
@@ -269,10 +269,10 @@ func Restore(past []Past, to string, deployment any) (Past, error) {
 	return r, nil
 }
 
-// Choose returns the one of past, the latest first, that to names: by its generation,
-// or else by its release. If to is empty, it is the latest that has ended otherwise
-// than by being taken back, and that the one which serves has not brought back. The
-// error says what there is.
+// Choose returns the deployment that to names, by its generation or else by its
+// release. past is the history of a service, the latest first. If to is empty, Choose
+// returns the latest that was not taken back, leaving out the one that serves and the
+// one that this has brought back. The error says what there is.
 func Choose(past []Past, to string) (Past, error) {
 	if len(past) == 0 {
 		return Past{}, ErrEmpty

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// CutJSON has r be what AppendJSON has written at the beginning of text, and returns what
-// comes behind it. It reports false, and r is no record then, if there is anything else,
-// which package json may be able to read. Whoever reads thousands of records saves most of
-// the time that it takes for that.
+// CutJSON sets r to what AppendJSON has written at the beginning of text, and returns
+// what comes behind it. If there is anything else, which package json may be able to
+// read, it reports false, and r is not valid. Whoever reads thousands of them saves
+// most of the time that package json takes.
 func (r *Past) CutJSON(text string) (rest string, ok bool) {
 	c := cursor{rest: text, ok: true}
-	*r = c.record()
+	*r = c.past()
 	return c.rest, c.ok
 }
 
@@ -33,8 +33,8 @@ func (c *cursor) cut(prefix string) bool {
 // skip goes past what has to be there.
 func (c *cursor) skip(prefix string) { c.ok = c.cut(prefix) && c.ok }
 
-// record reads what Past.AppendJSON has written, but for what only a rollback looks into.
-func (c *cursor) record() (r Past) {
+// past reads what Past.AppendJSON has written, but for what only a rollback looks into.
+func (c *cursor) past() (r Past) {
 	c.skip(`{"service":`)
 	r.Service = c.text()
 	c.skip(`,"generation":`)

@@ -94,8 +94,8 @@ func (b *body) readLocked(p []byte) (n int, err error) {
 	return n, b.endLocked(err)
 }
 
-// endLocked is called when something was read, or was not, because of err. It returns
-// what a Read does.
+// endLocked is called after a read, which has returned err. It returns the error of the
+// Read.
 func (b *body) endLocked(err error) error {
 	if b.chunks.state == notChunked && b.left == 0 {
 		err = io.EOF

@@ -75,8 +75,8 @@ func (c *conn) cancelLocked() {
 	}
 }
 
-// beginIdle notes that the connection waits for a request. It reports false if it is not to
-// do that, for the server stops.
+// beginIdle notes that the connection waits for a request. It reports false if it must
+// not wait, because the server stops.
 func (c *conn) beginIdle() (ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

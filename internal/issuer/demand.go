@@ -17,8 +17,8 @@ import (
 	"github.com/shahnk19/parachute/internal/hostname"
 )
 
-// CheckAskURL returns why ask cannot be the URL, or the path of a service, that is
-// asked which names may have a certificate on demand.
+// CheckAskURL returns an error unless ask is a URL, or a path of a service, that can be
+// asked whether a name may have a certificate on demand.
 func CheckAskURL(ask string) error {
 	u, err := url.Parse(ask)
 	switch {

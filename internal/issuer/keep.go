@@ -200,9 +200,10 @@ func (n *Name) load() error {
 	})
 }
 
-// order orders a certificate: with together, the names that DNS-01 is to prove, if there
-// are any, or else, and if that does not do for a name that can be proven otherwise, for
-// n alone. before is how many orders its pair had when n began to wait for its turn.
+// order orders a certificate. If together has names, which DNS-01 is to prove, it
+// orders one for all of these. If it has none, or if that order fails and n can be
+// proven otherwise, it orders one for n alone. before is how many orders its pair had
+// when n began to wait for its turn.
 func (n *Name) order(together []*Name, before int64) error {
 	alone := []*Name{n}
 	if len(together) == 0 {

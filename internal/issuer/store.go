@@ -57,7 +57,7 @@ func forbidsOrder(err error) bool {
 	return descriptors.IsShortage(err) || errors.As(err, &told) && told.ForbidsOrder()
 }
 
-// notKept is the error for what the cache does not take, for err.
+// notKept returns the error for something that the cache does not keep, because of err.
 func notKept(err error) error {
 	return fmt.Errorf("it could not be kept, and is lost at the next restart: %w", err)
 }

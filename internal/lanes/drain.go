@@ -8,10 +8,10 @@ import (
 	"github.com/shahnk19/parachute/internal/waiting"
 )
 
-// DrainTold is Drain that says how far it is. It calls tell at once, with what is inside
-// and no time, and then once a second with what is inside and how long it has drained, if
-// that is more or less than before. What it returns are the exchanges that were cut, those
-// included that also has cut, which drains elsewhere side by side with it; also may be nil.
+// DrainTold is Drain, but tells its progress. It calls tell at once, with what is inside
+// and an elapsed time of 0, and then once a second if more or less is inside than
+// before. It calls also, unless that is nil, to drain elsewhere at the same time, and
+// returns how many exchanges both have cut.
 func (s Set[T]) DrainTold(limits gate.Limits, done <-chan struct{}, also func() (requests, streams int64), tell func(requests, streams int64, elapsed time.Duration)) (requests, streams int64) {
 	wasRequests, wasStreams := s.Inside()
 	began := time.Now()

@@ -14,12 +14,12 @@ type Replaced[T Target] struct {
 	Streams time.Duration // how long streams may last, as in gate.Limits
 }
 
-// Empty has replace put other lanes in the place of all there are, and drains those, again
-// and again until nobody is inside of any lane. All of these inside returns; whoever is in
-// one of them then is in one that replace returns next. Empty returns nil when nobody is
-// inside and changed is closed, or ctx's error. It cuts off requests after limit. Where ctx
-// has a deadline, the streams are closed in time before that, however long they may last
-// and whatever requests are still there.
+// Empty calls replace, which puts new lanes in the place of all lanes and returns the
+// old ones, and drains these. It repeats that until nobody is inside any lane. inside
+// returns all lanes; whoever is inside one of them is inside one that replace returns
+// next. Empty returns nil when nobody is inside and changed is closed, or ctx's error.
+// It cuts off requests after limit. Where ctx has a deadline, the streams are closed in
+// time before that, however long they may last and whatever requests are still there.
 func Empty[T Target](ctx context.Context, changed <-chan struct{}, limit time.Duration, replace func() []Replaced[T], inside func() Set[T]) error {
 	began := time.Now()
 	unhurried, cancel := gate.Unhurried(ctx)

@@ -79,9 +79,9 @@ func pickAmong[T Target](s Set[T], visitor affinity.Visitor, now time.Duration, 
 	return balance.Pick(s, now, suits)
 }
 
-// Other returns the token of a second target that the visitor, who stays with l's from
-// now on, goes on to stay with; "": there is none. Where g has readers, a visitor stays
-// with one target for reading and with another for all else.
+// Other returns the token of a second target that the visitor keeps, who stays with l's
+// target from now on; "": there is none. Where g has readers, a visitor stays with one
+// target for reading and with another for all else.
 func (g *Group[T]) Other(visitor affinity.Visitor, l *Lane[T]) (token string) {
 	others := g.Readers
 	if slices.Contains(others, l) {

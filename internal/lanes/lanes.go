@@ -72,7 +72,7 @@ func (l *Lane[T]) InFlight() int64 {
 // Token returns the target's.
 func (l *Lane[T]) Token() string { return l.Target.Token() }
 
-// FailureRate returns the target's outcomes.
+// FailureRate returns the target's Outcomes.
 func (l *Lane[T]) FailureRate() *balance.FailureRate { return l.Target.Outcomes() }
 
 // A Set is a set of lanes. Its methods do not change it.
@@ -97,7 +97,7 @@ func (s Set[T]) Without(other Set[T]) Set[T] {
 	return s.where(func(l *Lane[T]) bool { return !slices.Contains(other, l) })
 }
 
-// Undrained returns those lanes of s that somebody is, or may still get, inside of.
+// Undrained returns those lanes of s that somebody is inside, or may still enter.
 func (s Set[T]) Undrained() Set[T] {
 	return s.where(func(l *Lane[T]) bool { return !l.IsDrained() })
 }

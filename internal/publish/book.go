@@ -146,8 +146,8 @@ func (b *Book[T]) Commit(ctx context.Context, rs ...*Reservation[T]) error {
 }
 
 // Overrule ends each change that has not come to Commit and for which why returns an
-// error, with that, for something else is about to be published. Numbers go on after
-// number, if they have not come as far.
+// error, with that error: something else is about to be published. Later numbers are
+// higher than number.
 func (b *Book[T]) Overrule(number uint64, why func(name string, wants T) error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

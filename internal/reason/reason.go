@@ -9,8 +9,7 @@ import "net/http"
 // Reason, None, is that it did neither.
 type Reason uint8
 
-// Several of them may have one name: what tells them apart, the name has
-// without.
+// Several of them may share a name, which leaves out what tells them apart.
 const (
 	None Reason = iota
 

@@ -108,10 +108,11 @@ func (b *Book[V, S]) together(t *Table[V, S], all []Change, pending iter.Seq2[st
 
 func nothing(func(string, routing.Wants) bool) {}
 
-// Impose returns what becomes of services of t that were changed elsewhere, by name and
-// without those that are taken out: what become returns for each, which may be none, or what
-// fail returns in place of that, if it cannot have what it wants beside the others. The
-// error tells of every service for which become has returned an error, or fail was called.
+// Impose returns the next versions of services of t that were changed elsewhere, by name
+// and without those that are taken out. The next version is what become returns, which
+// may be none; or if it cannot have what it wants beside the others, what fail returns in
+// its place. The error tells of every service for which become has returned an error, or
+// fail was called.
 //
 // Changes that have not come to Commit, and do not go with that, end: those of the services
 // themselves, unless their versions keep their numbers, and those that want what these

@@ -28,8 +28,8 @@ type Version[V, S any] interface {
 	// Deployed returns, in JSON, what a rollback to the version deploys again.
 	Deployed() json.RawMessage
 
-	// Earlier returns the records of what the service has served before, the latest
-	// first, as Begin was told.
+	// Earlier returns what the service has served before, the latest first, as Begin
+	// was told.
 	Earlier() []history.Past
 
 	// SetPredecessor is called before the version is published, with the one that it takes
@@ -37,7 +37,7 @@ type Version[V, S any] interface {
 	SetPredecessor(previous V)
 
 	// Begin is called then, after SetPredecessor, if no version with its number was
-	// published before: it is switched to at that time, after those of the records.
+	// published before: it is switched to at that time, after those of earlier.
 	Begin(switched time.Time, earlier []history.Past)
 
 	// Kept returns what a restart must restore of the service.
@@ -57,10 +57,10 @@ type Table[V Version[V, S], S any] struct {
 
 // Settings say what is remembered of the services of a Table, and how.
 type Settings[S any] struct {
-	KeepHistory int // how many records of a service, that of what it serves included
+	KeepHistory int // how many deployments of a service, the one that serves included
 
 	// Removed returns what a restart must restore of a service that was removed, with
-	// these records.
+	// this history.
 	Removed func(service string, past []history.Past) S
 }
 
@@ -98,7 +98,7 @@ func (t *Table[V, S]) remember(service string, previous, next V) {
 	case previous != none && next != none && previous.Number() == next.Number():
 		return // it serves the same
 	case previous != none:
-		past = append([]history.Past{recordOf(previous, next)}, previous.Earlier()...)
+		past = append([]history.Past{pastOf(previous, next)}, previous.Earlier()...)
 	}
 	if next == none {
 		t.removed = t.removed.With(service, past[:min(len(past), t.settings.KeepHistory)])
@@ -108,8 +108,9 @@ func (t *Table[V, S]) remember(service string, previous, next V) {
 	t.removed = t.removed.Without(service)
 }
 
-// recordOf returns what previous has served until next, which may be none, took its place.
-func recordOf[V Version[V, S], S any](previous, next V) history.Past {
+// pastOf returns what previous has served until next, which may be none, took its
+// place.
+func pastOf[V Version[V, S], S any](previous, next V) history.Past {
 	var none V
 	end := history.Replaced
 	switch {
@@ -151,16 +152,15 @@ func (t *Table[V, S]) all(yield func(S) bool) {
 	}
 }
 
-// A Delta is what one table says otherwise than the one before of what a restart must
-// restore.
+// A Delta is how a table differs from the one before in what a restart must restore.
 type Delta[S any] struct {
 	Changed []S         // what is kept of these services from now on, by name, be they removed or not
 	Removed []string    // services that are no more, and those of which nothing is known any more
 	All     iter.Seq[S] // everything that is kept, by name; it may be called at any time
 }
 
-// Delta returns what t, which takes the place of previous, says otherwise of the services
-// that have changed, and of those that made room for their records.
+// Delta returns how t differs from previous, whose place it takes: in the services that
+// have changed, and in those that made room for their history.
 func (t *Table[V, S]) Delta(previous *Table[V, S], changed ...string) Delta[S] {
 	var none V
 	services := t.Services()
@@ -181,8 +181,8 @@ func (t *Table[V, S]) Delta(previous *Table[V, S], changed ...string) Delta[S] {
 }
 
 // History returns what is known of the deployments of a service or, if it is empty, of
-// all, by name: the latest first. The caller may change the slice, but not what is in its
-// records.
+// all, by name: the latest first. The caller may change the slice, but not what is in
+// its elements.
 func (t *Table[V, S]) History(service string) []history.Past {
 	var none V
 	services, names := t.Services(), []string{service}

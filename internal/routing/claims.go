@@ -117,10 +117,11 @@ func firstConflict(service string, w Wants, others func(host string) iter.Seq2[s
 	return nil
 }
 
-// Conflicts yields, by the names of their services, why what changes have them want
-// cannot be had by all of them together, beside t's other services and what pending
-// yields for these. Where changes have nil, the service wants nothing any more. Only the
-// hosts are looked at that changes are about.
+// Conflicts yields, by the names of the services in changes, why a service cannot have
+// what changes says that it wants: beside what the others in changes want, what t's
+// other services have, and what pending yields for these. A service that is nil in
+// changes wants nothing any more. Conflicts looks only at the hosts that changes are
+// about.
 func (t *Table[V]) Conflicts(changes map[string]*Wants, pending iter.Seq2[string, Wants]) iter.Seq2[string, *Conflict] {
 	names, changed := slices.Sorted(maps.Keys(changes)), make(Owners)
 	for _, service := range names {

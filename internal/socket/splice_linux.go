@@ -139,7 +139,7 @@ func (c *Conn) writeFrom(p *Pipe) (written int, err error) {
 	return t.n, err
 }
 
-// moveOut moves what there is room for, and reports whether drain is done.
+// moveOut moves what there is room for, and reports whether writeFrom is done.
 func (p *Pipe) moveOut(fd uintptr) bool {
 	t := p.to
 	start := t.n

@@ -20,7 +20,7 @@ import (
 )
 
 // A Target is one address that requests are sent to, with the connections to it and the
-// results of its probes. Whoever has StartProbes begin must call Close.
+// results of its probes. Whoever calls StartProbes must call Close.
 type Target struct {
 	*backend.Backend
 	Address string

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A downstream is the one that a WriteTo writes to.
+// A downstream is what a WriteTo writes to: the way to the client.
 type downstream struct {
 	f       *fate
 	w       io.Writer

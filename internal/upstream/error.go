@@ -65,7 +65,7 @@ func dialReason(err error) Reason {
 	return Dial
 }
 
-// A fate is whether an exchange was cut, and why. What fails after a cut did so
+// A fate says whether an exchange was cut, and why. What fails after a cut fails
 // because of it.
 type fate struct {
 	mu      sync.Mutex // guards the fields below, and what else an exchange says

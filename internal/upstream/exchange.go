@@ -26,7 +26,7 @@ const continueLimit = time.Second
 // object. Call cut to end it before.
 type exchange struct {
 	pool    *Pool
-	group   *Exchanges      // that it is of; nil: none
+	among   *Exchanges      // that it is one of; nil: none
 	ctx     context.Context // of the request
 	request request
 	sender  *sender // sends a body too large for request.wire; nil: not started
@@ -59,13 +59,13 @@ type exchange struct {
 // comes before r.Host. All of these are the caller's again when Exchange has returned,
 // but for a body that is still being sent.
 //
-// A body of at most 16 KiB is read before a connection is taken. Any other is
-// read on a goroutine once the head is written; with Expect: 100-continue, once
-// the target's 100 has been passed on or a second has gone by. It is spliced if its
-// length is known, it is a PipeReader of package socket, and the target is reached by
-// a socket without TLS. Whoever reads it closes it when nothing more will be read: before Exchange returns, or at any
-// time later if the answer came early. Only after a Repeatable error it is
-// open: r.Body then reads it from its start, and may be another than before.
+// A body of at most 16 KiB is read before a connection is taken. Any other is read on a
+// goroutine once the head is written; with Expect: 100-continue, once the target's 100 has
+// been passed on or a second has gone by. It is spliced if its length is known, it is a
+// PipeReader of package socket, and the target is reached by a socket without TLS. Whoever
+// reads it closes it when nothing more will be read: before Exchange returns, or at any
+// time later if the answer came early. Only after a Repeatable error it is open: r.Body
+// then reads it from its start, and may be another than before.
 //
 // Each 1xx but 101 is given to interim (nil: nobody wants it), on this
 // goroutine. There may be as many as fit into the 256 KiB that they and the
@@ -84,7 +84,7 @@ func (p *Pool) Exchange(r *http.Request, target string, header field.View, inter
 }
 
 func (p *Pool) exchange(g *Exchanges, r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
-	x := &exchange{pool: p, group: g, ctx: r.Context(), secret: r.TLS != nil}
+	x := &exchange{pool: p, among: g, ctx: r.Context(), secret: r.TLS != nil}
 	err := x.request.prepare(r, target, header, p.o.MaxRequests == 1)
 	if err == nil {
 		err = x.run(interim)

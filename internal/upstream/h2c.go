@@ -95,7 +95,7 @@ func (p *H2C) cutRequests(g *Exchanges) (cut int64) {
 	active := slices.Collect(maps.Keys(p.active))
 	p.mu.Unlock()
 	for _, x := range active {
-		if x.group == g && !x.isStream() && x.cut(Cut, errTooLate) {
+		if x.among == g && !x.isStream() && x.cut(Cut, errTooLate) {
 			cut++
 		}
 	}
@@ -181,7 +181,7 @@ func (p *H2C) secure(ctx context.Context, c net.Conn) (*tls.Conn, error) {
 // begin is enter for x: for its round trip and its watcher.
 func (p *H2C) begin(x *h2cExchange) bool {
 	p.mu.Lock()
-	if p.closed || !x.group.isOpen() {
+	if p.closed || !x.among.isOpen() {
 		p.mu.Unlock()
 		return false
 	}
@@ -229,7 +229,7 @@ func (p *H2C) exchange(g *Exchanges, r *http.Request, target string, header fiel
 		x := &h2cExchange{
 			call:     field.IsCall(r),
 			pool:     p,
-			group:    g,
+			among:    g,
 			small:    small,
 			interims: newInterims(),
 			moved:    make(chan struct{}, 1),

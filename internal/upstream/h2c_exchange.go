@@ -18,7 +18,7 @@ import (
 // An h2cExchange is an exchange of an H2C, and the body of its answer.
 type h2cExchange struct {
 	pool     *H2C
-	group    *Exchanges         // that it is of; nil: none
+	among    *Exchanges         // that it is one of; nil: none
 	carrier  *carrier           // once it has begun
 	call     bool               // of gRPC: its own client knows how long it may take
 	cancel   context.CancelFunc // ends the round trip, and what follows it

@@ -23,9 +23,9 @@ const (
 	grownBy = 4
 )
 
-// sizeAfter returns how large the next piece of a splice is, if the client took
-// that long for the one before, of limit; not positive: for ever. One that is
-// far from its limit is given more at once.
+// sizeAfter returns how large the next piece of a splice is, if the client took so long
+// for the one before. limit is how long it may take; not positive: for ever. One that
+// is far from its limit is given more at once.
 func sizeAfter(took, limit time.Duration) int64 {
 	if limit <= 0 || took < limit/8 {
 		return spliceSize

@@ -241,7 +241,7 @@ func (p *Pool) cutRequests(g *Exchanges) (cut int64) {
 	active := p.activeLocked()
 	p.mu.Unlock()
 	for _, x := range active {
-		if x.group == g && !x.isStream() && x.cut(Cut, errTooLate) {
+		if x.among == g && !x.isStream() && x.cut(Cut, errTooLate) {
 			cut++
 		}
 	}
@@ -261,7 +261,7 @@ func (p *Pool) activeLocked() []*exchange {
 func (p *Pool) enter(x *exchange) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || !x.group.isOpen() {
+	if p.closed || !x.among.isOpen() {
 		return false
 	}
 	p.lookLaterLocked()

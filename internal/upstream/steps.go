@@ -25,7 +25,7 @@ type steps struct {
 
 	n      int   // how much was read or written
 	failed error // what ended that
-	found  error // what look found
+	found  error // what peek found
 	one    [1]byte
 }
 

@@ -103,13 +103,13 @@ func Fields() []Field {
 	}
 }
 
-// IsOnce reports whether f is for one deploy, and neither is different from what serves
-// nor stays as that is.
+// IsOnce reports whether f is for one deploy alone: it is not compared with what
+// serves, nor kept from there.
 func (f Field) IsOnce() bool { return f.once }
 
-// Difference returns what a service that serves before will no longer have, and have,
-// when it serves after. Both are as the proxy keeps them, with its defaults. What may be
-// a secret is left out.
+// Difference returns what a service no longer has, and what it has in addition, when it
+// serves after in place of before. Both are as the proxy keeps them, with its defaults.
+// What may be a secret is left out.
 func Difference(before, after parachute.Deployment) parachute.Difference {
 	var d parachute.Difference
 	was, is := asJSON(before), asJSON(after)

@@ -79,7 +79,8 @@ func checkRemove(ch *change, services []parachute.Status) verdict {
 	return happened
 }
 
-// checkStatus returns what says by the status of a service whether it was changed.
+// checkStatus returns a func that says by the status of a service whether it was
+// changed.
 func checkStatus(changed func(parachute.Status) bool) func(*change, []parachute.Status) verdict {
 	return func(ch *change, services []parachute.Status) verdict {
 		for _, s := range services {

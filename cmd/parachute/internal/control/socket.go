@@ -53,10 +53,10 @@ func (o SocketOptions) allowsOthers() bool { return o.Mode&0o077 != 0 || o.Group
 // whom o does not allow, whatever the umask. Unless o allows others, it accepts
 // only connections from root and from the user of this process.
 //
-// If the folder of the socket is missing, Listen creates it for those who may
-// connect. It returns an error with a pid if a process listens at path already, unless
-// that is stopping. It replaces a socket of our user that nobody listens on; anything else at path is
-// an error. Close removes the socket, unless it was replaced.
+// If the folder of the socket is missing, Listen creates it for those who may connect. It
+// returns an error with a pid if a process listens at path already, unless that is
+// stopping. It replaces a socket of our user that nobody listens on; anything else at path
+// is an error. Close removes the socket, unless it was replaced.
 func Listen(path string, o SocketOptions) (*Listener, error) {
 	l, err := listen(path, o)
 	if err != nil {

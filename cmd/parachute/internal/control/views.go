@@ -59,7 +59,7 @@ type seen struct {
 	History      json.RawMessage  `json:"history,omitempty"`
 }
 
-// toldSeen is Told in JSON.
+// toldSeen is a Told in JSON.
 type toldSeen struct {
 	Name  string `json:"name"`
 	Self  bool   `json:"self,omitempty"`

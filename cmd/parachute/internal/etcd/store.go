@@ -69,7 +69,8 @@ func (s *Store) Commit(ctx context.Context, conditions []kv.Condition, writes []
 	return revision, ok, err
 }
 
-// checkSize returns an error for what an etcd refuses that was not told otherwise.
+// checkSize returns an error for a transaction that etcd refuses, unless it was told
+// otherwise.
 func (s *Store) checkSize(conditions []kv.Condition, writes []kv.Write) error {
 	if n := max(len(conditions), len(writes)); n > kv.MaxOperations {
 		return fmt.Errorf("%w: %d operations; it takes %d", kv.ErrTooLarge, n, kv.MaxOperations)

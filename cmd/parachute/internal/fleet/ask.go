@@ -95,7 +95,7 @@ func (m *Member) Ask(ctx context.Context, what []byte) ([]Answer, error) {
 	case !ok:
 		return nil, errNoMember
 	}
-	own := m.tell(limited, what)
+	own := m.ownReply(limited, what)
 	answers := map[string]Answer{m.Name: {Name: m.Name, Self: true, Told: own.Told, Err: own.err()}}
 	err = m.hear(limited, id, q, there, answers)
 	if err != nil && (ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded)) {
@@ -173,13 +173,13 @@ func (m *Member) answer(ctx context.Context, s *session, p kv.Pair) {
 	}
 	limited, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	said := m.tell(limited, q.What).deflate(min(q.Most, mostOfAnswer))
+	said := m.ownReply(limited, q.What).deflate(min(q.Most, mostOfAnswer))
 	key := answersBelow + strings.TrimPrefix(p.Key, questionsBelow) + "/" + m.Name
 	m.insist(limited, s, []kv.Condition{kv.Unchanged(p.Key, p.Modified), kv.Held(membersBelow+m.Name, s.lease)}, []kv.Write{kv.Put(key, said, p.Lease)})
 }
 
-// tell returns what the Member says of itself.
-func (m *Member) tell(ctx context.Context, what []byte) reply {
+// ownReply returns what the Member says of itself.
+func (m *Member) ownReply(ctx context.Context, what []byte) reply {
 	told, err := m.Tell(ctx, what)
 	if err != nil {
 		return reply{Error: err.Error()}

@@ -71,16 +71,16 @@ func (m *Member) Commit(d parachute.Delta) error {
 		err = parachute.ErrClosed
 	}
 	if err != nil {
-		m.spend(c.ballots)
+		m.discard(c.ballots)
 		return err
 	}
-	m.hasMade(c, revision)
+	m.rememberMade(c, revision)
 	m.saver.keep(m.judgedHere(d))
 	return nil
 }
 
-// hasMade keeps what is to be known of c, which was made in that revision.
-func (m *Member) hasMade(c *change, revision int64) {
+// rememberMade keeps what is to be known of c, which was made in that revision.
+func (m *Member) rememberMade(c *change, revision int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	done := &commit{revision: revision, isBatch: c.isBatch, electorate: c.electorate}
@@ -103,8 +103,9 @@ func (m *Member) hasMade(c *change, revision int64) {
 	}
 }
 
-// spend has the proposals of ballots be taken out that are of no use any more.
-func (m *Member) spend(ballots []*ballot) {
+// discard has the proposals of ballots taken out of the store, for they are of no use
+// any more.
+func (m *Member) discard(ballots []*ballot) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, b := range ballots {
@@ -169,10 +170,10 @@ func (m *Member) judgedHere(d parachute.Delta) parachute.Delta {
 	return d
 }
 
-// newChange returns what of d is of the fleet. What nobody can read is replaced by a deploy
-// alone: this Proxy may have missed what was there before, and anything else would have all
-// of them go back to what it has. The ballots of the change are the caller's, also with an
-// error.
+// newChange returns the part of d that concerns the fleet. A record that nobody can read
+// is replaced by a deploy alone: this Proxy may have missed what was there before, and
+// any other change would take all members back to what it has. The ballots of the change
+// belong to the caller, also after an error.
 func (m *Member) newChange(d parachute.Delta) (*change, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -213,7 +214,8 @@ func wants(d *parachute.Deployment) string {
 	return string(encode([]any{d.Hosts, d.PathPrefixes, d.CanonicalHost, d.TLS}))
 }
 
-// isOf reports whether b was over what makes a service s, which was before until now.
+// isOf reports whether b was about the change that makes a service s, which was before
+// until now.
 func (b *ballot) isOf(s, before *parachute.Status) bool {
 	if before == nil || before.Generation != s.Generation {
 		return !b.isRollout && slices.Equal(encode(s.Deployment), encode(b.deployment))
@@ -406,7 +408,7 @@ func (m *Member) reconsiderRecords(ctx context.Context, c *change) error {
 	return nil
 }
 
-// share reports whether two deployments name a host that is the same.
+// share reports whether two deployments have a host in common.
 func share(a, b *parachute.Deployment) bool {
 	if len(a.Hosts) == 0 || len(b.Hosts) == 0 {
 		return len(a.Hosts) == len(b.Hosts)

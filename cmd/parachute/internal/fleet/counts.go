@@ -44,8 +44,8 @@ func (m *Member) tellRecent(b *ballot, v *storeView) {
 	m.proxy.CountedElsewhere(b.service, parachute.Counted{Recent: all})
 }
 
-// keepCounting has each service that bakes, or that visitors try a version of, be judged by
-// what all members count, until ctx ends.
+// keepCounting shares the counts of all members until ctx ends, so that each service
+// which bakes, or of which visitors try a version, is judged by all of them.
 func (m *Member) keepCounting(ctx context.Context, s *session) error {
 	told := make(map[string]count)             // by key, what is in the store of this Member
 	heard := make(map[string]map[string]count) // by service and by key, what the Proxy was told of others
@@ -84,8 +84,8 @@ func (m *Member) judged() (here, elsewhere map[string]record) {
 	return here, elsewhere
 }
 
-// hearCounts tells the Proxy what others have counted of a service since heard, and keeps that
-// there. What a member has counted that is lost counts on.
+// hearCounts tells the Proxy what others have counted of a service since heard, and brings
+// heard up to date. What a lost member has counted still counts.
 func (m *Member) hearCounts(ctx context.Context, service string, r record, heard map[string]count) {
 	pairs, _, err := m.store.Read(ctx, countsBelow+service+"\t")
 	if err != nil {
@@ -108,8 +108,8 @@ func (m *Member) hearCounts(ctx context.Context, service string, r record, heard
 	m.proxy.CountedElsewhere(service, fresh)
 }
 
-// tellCounts puts into the store what the Proxy has counted of services, where that is not what
-// was told, and takes out what is of others.
+// tellCounts puts into the store what the Proxy has counted of services, unless that is
+// what was told last, and takes out the counts of other services.
 func (m *Member) tellCounts(ctx context.Context, s *session, services map[string]record, told map[string]count) {
 	var writes []kv.Write
 	current := make(map[string]count)

@@ -95,7 +95,7 @@ type Config struct {
 	// again.
 	Save func(parachute.Delta) error
 
-	// Tell answers in JSON what a member has asked all of them: what Ask was given, there. It
+	// Tell answers, in JSON, the question that a member has given to its Ask. It
 	// returns when ctx ends.
 	Tell func(ctx context.Context, what []byte) ([]byte, error)
 }

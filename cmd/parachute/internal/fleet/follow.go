@@ -40,7 +40,7 @@ func (m *Member) watch(ctx context.Context, prefix string, first func(pairs []kv
 	}
 }
 
-// catchUp has the Proxy become what the ledger is, and returns as of which revision.
+// catchUp has the Proxy serve what the ledger says, and returns the revision of that.
 func (m *Member) catchUp(ctx context.Context) (revision int64, err error) {
 	names, revision, err := m.readLedger(ctx)
 	if err == nil {
@@ -49,8 +49,7 @@ func (m *Member) catchUp(ctx context.Context) (revision int64, err error) {
 	return revision, err
 }
 
-// readLedger reads the ledger, and returns the services that the Proxy has to become
-// something else for.
+// readLedger reads the ledger, and returns the services that the Proxy has to change.
 func (m *Member) readLedger(ctx context.Context) (names []string, revision int64, err error) {
 	m.turn <- struct{}{} // what is committed here in between would be missing
 	defer func() { <-m.turn }()
@@ -71,7 +70,7 @@ func (m *Member) readLedger(ctx context.Context) (names []string, revision int64
 	return m.allStaleLocked(), revision, nil
 }
 
-// followServices has the Proxy become what each new record says, until ctx ends.
+// followServices has the Proxy serve what each new record says, until ctx ends.
 func (m *Member) followServices(ctx context.Context) error {
 	for {
 		revision, err := m.catchUp(ctx)
@@ -98,8 +97,8 @@ func (m *Member) followServices(ctx context.Context) error {
 // aside.
 func isOfServices(c kv.Change) bool { return !strings.HasPrefix(c.Key, asideBelow) }
 
-// stale takes the changes of a revision for what they are, and returns the services that the
-// Proxy has to become something else for.
+// stale takes account of the changes of a revision, and returns the services that the
+// Proxy has to change.
 func (m *Member) stale(changes []kv.Change) (names []string) {
 	m.turn <- struct{}{} // what is being committed here is no news
 	defer func() { <-m.turn }()
@@ -136,19 +135,19 @@ func (m *Member) stale(changes []kv.Change) (names []string) {
 	return names
 }
 
-// isStaleLocked takes r for the record of a service, and reports whether the Proxy has to
-// become something else for it.
+// isStaleLocked makes r the record of a service, and reports whether the Proxy has to
+// change the service.
 func (m *Member) isStaleLocked(name string, r record) bool {
 	old := m.records[name]
 	m.records[name] = r
 	if r.isCopyOf(&old) && m.applied[name] == old.modified {
 		m.applied[name] = r.modified
 	}
-	return m.isNews(name, r)
+	return m.isUnserved(name, r)
 }
 
-// isNews reports whether r says what the Proxy is not. m.mu must be held.
-func (m *Member) isNews(name string, r record) bool {
+// isUnserved reports whether r says what the Proxy does not serve. m.mu must be held.
+func (m *Member) isUnserved(name string, r record) bool {
 	if m.applied[name] == r.modified {
 		return false
 	}
@@ -185,7 +184,7 @@ func (m *Member) allStaleLocked() (names []string) {
 	maps.DeleteFunc(m.applied, func(name string, _ int64) bool { _, is := m.records[name]; return !is })
 	for name, r := range m.records {
 		switch {
-		case !m.isNews(name, r):
+		case !m.isUnserved(name, r):
 		case r.isServed(served[name]):
 			m.applied[name] = r.modified
 		default:
@@ -216,8 +215,8 @@ func isSame(a, b parachute.Status) bool {
 	return comparable(a) == comparable(b)
 }
 
-// mirror has the Proxy become what the records of these services say, and drain what that
-// replaces in the background. All other records up to revision are mirrored.
+// mirror has the Proxy serve what the records of these services say, and drain what
+// that replaces in the background. All other records up to revision are mirrored.
 func (m *Member) mirror(names []string, revision int64) {
 	var finish func()
 	revisions := make(map[string]int64)
@@ -233,8 +232,9 @@ func (m *Member) mirror(names []string, revision int64) {
 	}
 }
 
-// mirrorNames has the Proxy become what the records of these services say, and puts their
-// revisions into revisions. Finish waits for what was replaced; it is nil if nothing was.
+// mirrorNames has the Proxy serve what the records of these services say, and puts
+// their revisions into revisions. Finish waits for what was replaced; it is nil if
+// nothing was.
 func (m *Member) mirrorNames(names []string, revisions map[string]int64) (finish func()) {
 	finish, err := m.proxy.Mirror(names, func(service string, current *parachute.Status) *parachute.Status {
 		m.mu.Lock()
@@ -405,8 +405,8 @@ func (m *Member) followMembers(ctx context.Context, s *session) error {
 	return cmp.Or(context.Cause(ctx), err)
 }
 
-// endBakes has the versions stay that bake, and that nobody judges any more because who did
-// is lost.
+// endBakes makes the versions stay whose bakes nobody judges any more, because the
+// members that did are lost.
 func (m *Member) endBakes(ctx context.Context, s *session, isLost func(service string, r record) bool) {
 	m.mu.Lock()
 	orphans := make(map[string]record)

@@ -96,7 +96,7 @@ func (m *Member) clearAside(ctx context.Context, id, by string, members map[stri
 	return err
 }
 
-// noteLoss has it be looked for what a member has left behind.
+// noteLoss has finishAll look for what a member has left behind.
 func (m *Member) noteLoss() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

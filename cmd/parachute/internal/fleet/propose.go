@@ -56,8 +56,8 @@ func (m *Member) Propose(ctx context.Context, d parachute.Deployment, generation
 	m.voting.Go(func() { m.keepProposed(ctx, b, before) })
 }
 
-// keepProposed proposes b, after before, which may be nil, and sees to it when ctx ends that nobody
-// probes for it any more.
+// keepProposed proposes b, after before, which may be nil. When ctx ends, it sees to it
+// that nobody probes for b any more.
 func (m *Member) keepProposed(ctx context.Context, b, before *ballot) {
 	if before != nil {
 		<-before.tried // for the later one counts
@@ -72,7 +72,7 @@ func (m *Member) keepProposed(ctx context.Context, b, before *ballot) {
 	isCommitting := b.isCommitting
 	m.mu.Unlock()
 	if !isCommitting {
-		m.spend([]*ballot{b})
+		m.discard([]*ballot{b})
 	}
 }
 
@@ -102,8 +102,8 @@ func (m *Member) putProposal(ctx context.Context, b *ballot) error {
 	return nil
 }
 
-// hurried returns d with a time limit by which others have to have said what they saw before
-// the deploy ends, or ctx.
+// hurried returns d with a shorter time limit, so that the others vote before the deploy
+// ends, or ctx.
 func hurried(ctx context.Context, d parachute.Deployment) parachute.Deployment {
 	left := d.Timeouts.Deploy
 	if end, has := ctx.Deadline(); has && (left <= 0 || time.Until(end) < left) {

@@ -253,7 +253,8 @@ func (m *Member) renew(ctx context.Context, s *session) error {
 	}
 }
 
-// join has the Proxy become what the fleet is, and then the Member be one of it.
+// join has the Proxy serve what the fleet serves, and then makes the Member one of the
+// fleet.
 func (m *Member) join(ctx context.Context, s *session) error {
 	if err := m.checkFormat(ctx); err != nil {
 		return err

@@ -143,10 +143,10 @@ type Store interface {
 
 	// Commit does all of writes at once if all of conditions hold, and otherwise nothing.
 	// ok reports which. revision is that of the writes, or else of the look at the
-	// conditions. If err wraps ErrUnknown, it may have been done. With ErrUnreachable, it may
-	// be done yet, even after a Read that does not see it: only a Commit that has its
-	// conditions fail keeps it from being done. With any other error nothing was done. A lease that writes name
-	// and that has ended is ErrLeaseEnded.
+	// conditions. If err wraps ErrUnknown, it may have been done. With ErrUnreachable, it
+	// may be done yet, even after a Read that does not see it: only a Commit that has its
+	// conditions fail keeps it from being done. With any other error nothing was done. A
+	// lease that writes name and that has ended is ErrLeaseEnded.
 	Commit(ctx context.Context, conditions []Condition, writes []Write) (revision int64, ok bool, err error)
 
 	// Watch calls each with the changes of each revision after revision after, in order

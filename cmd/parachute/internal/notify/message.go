@@ -24,7 +24,7 @@ type encoder struct {
 	machine, version string
 }
 
-// An envelope has the fields of a body that are not the event.s.
+// An envelope has the fields of a body that are not the event's.
 type envelope struct {
 	ID      string `json:"id"`
 	Machine string `json:"machine,omitempty"`

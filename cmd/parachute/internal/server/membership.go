@@ -103,8 +103,8 @@ func (l *listeners) address() string {
 	return net.JoinHostPort(host, strconv.Itoa(at.Port))
 }
 
-// joinTimeout bounds how long the first clients wait for a proxy to become what its fleet
-// is. Without the fleet it serves what it has.
+// joinTimeout bounds how long the first clients wait until a proxy serves what its
+// fleet does. Without the fleet it serves what it has.
 const joinTimeout = 3 * time.Second
 
 // begin has p be a proxy of the fleet. m may be nil, as for the other methods.
@@ -117,7 +117,8 @@ func (m *membership) begin(p *parachute.Proxy) {
 	go m.run(ctx, p)
 }
 
-// await returns when the proxy is what its fleet is, or cannot be by now, or ctx ends.
+// await returns when the proxy serves what its fleet does, or cannot by now, or ctx
+// ends.
 func (m *membership) await(ctx context.Context) {
 	if m == nil {
 		return
@@ -168,7 +169,7 @@ func (m *membership) lease() kv.Lease {
 	return m.Lease()
 }
 
-// why returns why the proxy is not what its fleet is, or nil.
+// why returns why the proxy does not serve what its fleet does, or nil.
 func (m *membership) why() error {
 	if m == nil {
 		return nil

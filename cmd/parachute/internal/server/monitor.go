@@ -38,10 +38,10 @@ func (s *server) addMonitoring(c Config, p parts, m *metrics.Metrics) {
 	c.Limits.normalize().apply(s.monitoring)
 }
 
-// monitoringHandler returns the handler of the metrics port. It serves /metrics;
-// /healthz, which answers 200 as long as the process lives; /readyz, which
-// answers 503 once the process is stopping, or is not what its fleet is; and /healthz/SERVICE, which answers
-// 200 if the service has a healthy target, or is paused or stopped on purpose.
+// monitoringHandler returns the handler of the metrics port. It serves /metrics; /healthz,
+// which answers 200 as long as the process lives; /readyz, which answers 503 once the
+// process is stopping, or does not serve what its fleet does; and /healthz/SERVICE, which
+// answers 200 if the service has a healthy target, or is paused or stopped on purpose.
 func (s *server) monitoringHandler(m *metrics.Metrics) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", m.Handler())

@@ -123,9 +123,9 @@ type Config struct {
 	// number of crypto/tls; if 0, TLS 1.2.
 	MinTLSVersion uint16
 
-	// ACME says where automatic certificates come from. They are kept in
-	// DataDir, and shared as Fleet says, whatever Cache and CacheAt say. ACMEDNS says how TXT records are
-	// set for them, whatever DNS says.
+	// ACME says where automatic certificates come from. They are kept in DataDir, and
+	// shared as Fleet says, whatever Cache and CacheAt say. ACMEDNS says how TXT records
+	// are set for them, whatever DNS says.
 	ACME    parachute.ACME
 	ACMEDNS acmedns.Config
 
@@ -289,7 +289,8 @@ func (c *Config) savedServices(ctx context.Context, p *parts, a *arrival) ([]par
 	return p.store.Read()
 }
 
-// serve has s serve, and others in turn that take up again, until that ends.
+// serve has s serve, and after it each server that takes up again, until the last one
+// ends.
 func (c *Config) serve(ctx context.Context, p *parts, s *server) error {
 	var left sync.WaitGroup
 	defer left.Wait()

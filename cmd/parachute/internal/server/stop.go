@@ -251,11 +251,12 @@ func (s *server) progress() *control.Stopping {
 	return &control.Stopping{Requests: s.handlers.Load(), Until: time.Unix(0, s.until.Load())}
 }
 
-// shutdownFrontends returns when the connections that are there have ended, or with ctx's error if that
-// ends before. Their clients are told: by Connection: close behind the request that is being
-// served, or by GOAWAY. The servers wait for their connections. The proxy waits for hijacked
-// connections, which the servers do not know, and ends event streams, which would not end by
-// themselves. The socket for UDP is closed when the last client of HTTP/3 is gone.
+// shutdownFrontends has the connections end, and returns when they have, or with ctx's
+// error if that ends before. Their clients are told: by Connection: close behind the
+// request that is being served, or by GOAWAY. The servers wait for their connections. The
+// proxy waits for hijacked connections, which the servers do not know, and ends event
+// streams, which would not end by themselves. The socket for UDP is closed when the last
+// client of HTTP/3 is gone.
 func (s *server) shutdownFrontends(ctx context.Context) error {
 	drained := make(chan error, 1+len(s.frontends))
 	go shutdown(ctx, s.proxy.Shutdown, drained)

@@ -1,6 +1,6 @@
-// Package kvtest has a kv.Store in memory that can be made to fail in all the ways in which
-// one on a network does, and what every kv.Store has to keep. It is for tests,
-// and counts time by the clock of the test's bubble.
+// Package kvtest has a kv.Store in memory that can be made to fail in all the ways in
+// which one on a network does, and what every kv.Store has to keep. It is for tests, and
+// counts time by the clock of the test's bubble.
 package kvtest
 
 import (

@@ -13,15 +13,15 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/kv"
 )
 
-// A Requirement is what every kv.Store keeps. Check is given one that is empty, and compact, which
-// has the store forget its changes so far.
+// A Requirement is what every kv.Store has to keep. Check is given one that is empty, and
+// compact, which has the store forget its changes so far.
 type Requirement struct {
 	Name  string
 	Check func(t *testing.T, s kv.Store, compact func())
 }
 
-// Requirements are all of them. Each ends soon by itself, except that one waits for a lease of a
-// few seconds to end.
+// Requirements are all of them. Each ends soon by itself, except that one waits for a
+// lease of a few seconds to end.
 var Requirements = []Requirement{
 	{"ReadsInOrderWhatBeginsWithThePrefix", readsInOrder},
 	{"CommitsAllOrNothing", commitsAllOrNothing},
