@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/http/httptrace"
 	"net/textproto"
 	"strings"
@@ -21,6 +20,7 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/shahnk19/parachute"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // inProcess has the handler for everything but health checks.
@@ -34,7 +34,7 @@ func inProcess(handle http.HandlerFunc) http.Handler {
 
 // behindHandler serves a Proxy with one service, whose target is handle, and
 // returns a server to ask.
-func behindHandler(t *testing.T, opts parachute.Options, handle http.HandlerFunc) (*parachute.Proxy, *httptest.Server) {
+func behindHandler(t *testing.T, opts parachute.Options, handle http.HandlerFunc) (*parachute.Proxy, *proxytest.Front) {
 	t.Helper()
 	opts.Handlers = map[string]http.Handler{"app": inProcess(handle)}
 	p := parachute.New(opts)
@@ -42,9 +42,7 @@ func behindHandler(t *testing.T, opts parachute.Options, handle http.HandlerFunc
 	if err := p.Deploy(t.Context(), parachute.Deployment{Service: "web", Targets: []string{"handler:app"}}); err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(p)
-	t.Cleanup(server.Close)
-	return p, server
+	return p, proxytest.NewFront(t, p)
 }
 
 func TestHandlerIsATargetLikeAnyOther(t *testing.T) {
@@ -131,7 +129,7 @@ func TestHandlerCanDoWhatAServerLetsItDo(t *testing.T) {
 	})
 	t.Run("hijack", func(t *testing.T) {
 		is := is.New(t)
-		conn, err := net.Dial("tcp", server.Listener.Addr().String())
+		conn, err := net.Dial("tcp", server.Address)
 		is.NoErr(err)
 		defer conn.Close()
 		io.WriteString(conn, "GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nhello")

@@ -28,9 +28,8 @@ import (
 func front(t *testing.T, opts parachute.Options) (*parachute.Proxy, func() string) {
 	t.Helper()
 	p := parachute.New(opts)
-	server := httptest.NewServer(p)
 	t.Cleanup(func() { p.Close() })
-	t.Cleanup(server.Close)
+	server := proxytest.NewFront(t, p)
 	return p, func() string {
 		resp, err := server.Client().Get(server.URL)
 		if err != nil {

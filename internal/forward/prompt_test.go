@@ -18,14 +18,6 @@ import (
 // Whatever has come, the client gets before there is more: the target of this
 // test waits for that after its head and after each byte.
 func TestAnswerGoesOutAsItComes(t *testing.T) {
-	clients := map[string]func(*httptest.Server){
-		"HTTP/1.1": (*httptest.Server).Start,
-		"TLS":      (*httptest.Server).StartTLS,
-		"HTTP/2": func(s *httptest.Server) {
-			s.EnableHTTP2 = true
-			s.StartTLS()
-		},
-	}
 	targets := map[string]func(*httptest.Server) (forward.Exchange, func()){
 		"plain": func(s *httptest.Server) (forward.Exchange, func()) {
 			s.Start()
@@ -54,7 +46,7 @@ func TestAnswerGoesOutAsItComes(t *testing.T) {
 		"events":          {"Content-Type", "text/event-stream"},
 		"events, counted": {"Content-Type", "text/event-stream", "Content-Length", "3"},
 	}
-	for how, start := range clients {
+	for how, start := range fronts() {
 		for where, open := range targets {
 			for what, fields := range answers {
 				t.Run(strings.Join([]string{how, where, what}, "/"), func(t *testing.T) {
@@ -79,15 +71,13 @@ func TestAnswerGoesOutAsItComes(t *testing.T) {
 					exchange, end := open(target)
 					defer target.Close()
 					defer end()
-					front := httptest.NewUnstartedServer(newProxy(exchange))
-					start(front)
-					defer front.Close()
+					client, url := start(t, newProxy(exchange))
 
 					ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 					defer cancel()
-					req, err := http.NewRequestWithContext(ctx, "GET", front.URL, nil)
+					req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
 					is.NoErr(err)
-					res, err := front.Client().Do(req)
+					res, err := client.Do(req)
 					is.NoErr(err) // the head has come
 					defer res.Body.Close()
 					for _, piece := range []string{"a", "b", "c"} {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/shahnk19/parachute/internal/proxytest"
 	"github.com/shahnk19/parachute/internal/upstream"
 )
 
@@ -44,32 +45,42 @@ func app(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// fronts returns what serves a proxy on a socket of the system, each with a client.
+func fronts() map[string]func(t *testing.T, h http.Handler) (client *http.Client, url string) {
+	secure := func(t *testing.T, h http.Handler, http2 bool) (client *http.Client, url string) {
+		s := httptest.NewUnstartedServer(h)
+		s.EnableHTTP2 = http2
+		s.StartTLS()
+		t.Cleanup(s.Close)
+		return s.Client(), s.URL
+	}
+	return map[string]func(t *testing.T, h http.Handler) (*http.Client, string){
+		"plain": func(t *testing.T, h http.Handler) (*http.Client, string) {
+			front := proxytest.NewFront(t, h)
+			return front.Client(), front.URL
+		},
+		"TLS":    func(t *testing.T, h http.Handler) (*http.Client, string) { return secure(t, h, false) },
+		"HTTP/2": func(t *testing.T, h http.Handler) (*http.Client, string) { return secure(t, h, true) },
+	}
+}
+
 // What the system's sockets can do, a splice above all, and what they cannot
 // do with TLS and HTTP/2 in front, comes out the same.
 func TestBodiesAreWholeOnRealSockets(t *testing.T) {
-	for name, start := range map[string]func(*httptest.Server){
-		"plain": (*httptest.Server).Start,
-		"TLS":   (*httptest.Server).StartTLS,
-		"HTTP/2": func(s *httptest.Server) {
-			s.EnableHTTP2 = true
-			s.StartTLS()
-		},
-	} {
+	for name, start := range fronts() {
 		t.Run(name, func(t *testing.T) {
 			target := httptest.NewServer(http.HandlerFunc(app))
 			defer target.Close()
 			pool := upstream.New(upstream.Options{Network: "tcp", Address: target.Listener.Addr().String()})
 			defer pool.Close()
 			p := newProxy(pool.Exchange)
-			front := httptest.NewUnstartedServer(p)
-			start(front)
-			defer front.Close()
+			client, url := start(t, p)
 
 			var clients sync.WaitGroup
 			for range 2 {
 				clients.Go(func() {
 					for _, n := range []int{0, 1, 2000, 5000, 50000, len(pattern)} {
-						if err := roundTrips(front.Client(), front.URL, n); err != nil {
+						if err := roundTrips(client, url, n); err != nil {
 							t.Errorf("%d bytes: %v", n, err)
 							return
 						}
@@ -129,8 +140,7 @@ func TestAClientThatLeavesEndsTheTransfer(t *testing.T) {
 	pool := upstream.New(upstream.Options{Network: "tcp", Address: target.Listener.Addr().String()})
 	defer pool.Close()
 	p := newProxy(pool.Exchange)
-	front := httptest.NewServer(p)
-	defer front.Close()
+	front := proxytest.NewFront(t, p)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	r, err := http.NewRequestWithContext(ctx, "GET", front.URL, nil)
@@ -151,13 +161,13 @@ func TestAClientThatLeavesEndsTheTransfer(t *testing.T) {
 // On HTTP/1.0 the end of the connection is the end of the answer: only a reset
 // tells that it was not.
 func TestABrokenAnswerToHTTP10IsReset(t *testing.T) {
-	for name, dial := range map[string]func(*httptest.Server) (net.Conn, error){
-		"plain": func(s *httptest.Server) (net.Conn, error) {
-			s.Start()
-			return net.Dial("tcp", s.Listener.Addr().String())
+	for name, dial := range map[string]func(t *testing.T, h http.Handler) (net.Conn, error){
+		"plain": func(t *testing.T, h http.Handler) (net.Conn, error) {
+			return net.Dial("tcp", proxytest.NewFront(t, h).Address)
 		},
-		"TLS": func(s *httptest.Server) (net.Conn, error) {
-			s.StartTLS()
+		"TLS": func(t *testing.T, h http.Handler) (net.Conn, error) {
+			s := httptest.NewTLSServer(h)
+			t.Cleanup(s.Close)
 			return tls.Dial("tcp", s.Listener.Addr().String(), s.Client().Transport.(*http.Transport).TLSClientConfig)
 		},
 	} {
@@ -165,10 +175,8 @@ func TestABrokenAnswerToHTTP10IsReset(t *testing.T) {
 			is := is.New(t)
 			res, out := piped(response(200, ""))
 			p := newProxy(answering(func() *http.Response { return res }))
-			front := httptest.NewUnstartedServer(p)
-			client, err := dial(front)
+			client, err := dial(t, p)
 			is.NoErr(err)
-			defer front.Close()
 			defer client.Close()
 			io.WriteString(client, "GET / HTTP/1.0\r\n\r\n")
 			io.WriteString(out, "hello")
