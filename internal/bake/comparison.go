@@ -40,7 +40,7 @@ func Compare(one, other *Tally, at time.Duration, l Limits) *Comparison {
 	return c
 }
 
-// Look takes in what has been counted since the last Look. It returns why the one version
+// Evaluate takes in what has been counted since it was called last. It returns why the one version
 // is worse than the other, or "" as long as that is not certain.
 //
 // By errors it is worse if it fails too often for what the other did in the ten minutes
@@ -49,7 +49,7 @@ func Compare(one, other *Tally, at time.Duration, l Limits) *Comparison {
 // By p99 it is worse if that is more than MaxSlowdown times as long as that of the other,
 // which has not risen meanwhile. All of these together are wrong in at most 1 of 1,000
 // bakes of two equal versions.
-func (c *Comparison) Look(at time.Duration) string {
+func (c *Comparison) Evaluate(at time.Duration) string {
 	fresh, others := c.one.read(at), c.other.read(at)
 	c.all.add(fresh)
 	c.others.add(others)
@@ -96,7 +96,7 @@ func (c *Comparison) Worst(n int) []FailedRoute { return c.one.tally.worst(n) }
 // few requests is repeated.
 func (c *Comparison) Note() string { return "" }
 
-// IsDecided reports whether there were enough requests for Look to mean something.
+// IsDecided reports whether there were enough requests for Evaluate to mean something.
 func (c *Comparison) IsDecided() bool { return c.all.Requests >= max(c.limits.MinRequests, 1) }
 
 // newReader returns a reader of what is counted from now, which is at, on.

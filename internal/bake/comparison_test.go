@@ -38,7 +38,7 @@ func (p pair) compare(seconds int, l bake.Limits) (why string, after uint64) {
 				other.Observe(at, p.otherTook, random.Float64() < p.other)
 			}
 		}
-		if why = c.Look(at); why != "" {
+		if why = c.Evaluate(at); why != "" {
 			break
 		}
 	}
@@ -101,10 +101,10 @@ func TestFewRequestsDecideNothingOfTwoVersions(t *testing.T) {
 	c := bake.Compare(&one, &other, 0, limits)
 	for range 49 {
 		one.Observe(0, 0, true)
-		is.Equal(c.Look(0), "")
+		is.Equal(c.Evaluate(0), "")
 		is.True(!c.IsDecided())
 	}
 	one.Observe(0, 0, true)
-	is.True(c.Look(0) != "")
+	is.True(c.Evaluate(0) != "")
 	is.True(c.IsDecided())
 }

@@ -30,7 +30,7 @@ func TestVersionIsJudgedByWhatOthersHaveCountedToo(t *testing.T) {
 		_, all := there.Own(at)
 		here.Add(at, all.Since(reported))
 		reported = all
-		if why = j.Look(at); why != "" {
+		if why = j.Evaluate(at); why != "" {
 			break
 		}
 	}

@@ -94,9 +94,9 @@ func NewJudge(t *Tally, at time.Duration, before Figures, l Limits) *Judge {
 	return j
 }
 
-// Look takes in what has been counted since the last Look. It returns why the version
+// Evaluate takes in what has been counted since it was called last. It returns why the version
 // is worse than the one before, or "" as long as that is not certain.
-func (j *Judge) Look(at time.Duration) string {
+func (j *Judge) Evaluate(at time.Duration) string {
 	fresh := j.reader.read(at)
 	j.all.add(fresh)
 	j.errors.Add(fresh.Requests, fresh.Failed)
@@ -119,7 +119,7 @@ func (j *Judge) Look(at time.Duration) string {
 // Figures returns what was counted so far, and the figures of the version before.
 func (j *Judge) Figures() (now, before Figures) { return FiguresOf(j.all), j.before }
 
-// IsDecided reports whether there were enough requests for Look to mean something.
+// IsDecided reports whether there were enough requests for Evaluate to mean something.
 func (j *Judge) IsDecided() bool { return j.all.Requests >= max(j.limits.MinRequests, 1) }
 
 // Worst returns the most frequent routes of which requests have failed since Collect was

@@ -58,7 +58,7 @@ func bakes(s *traffic, requestsBefore, requests int, before, from, to float64) i
 			seen++
 			tally.Observe(at, time.Millisecond, s.fails(from+(to-from)*float64(seen)/float64(requests)))
 		}
-		if j.Look(at) != "" {
+		if j.Evaluate(at) != "" {
 			return seen
 		}
 	}
@@ -121,11 +121,11 @@ func TestFewRequestsAreNotJudged(t *testing.T) {
 	j := bake.NewJudge(&tally, 0, bake.Figures{}, limits)
 	for range 49 {
 		tally.Observe(0, time.Millisecond, true)
-		is.Equal(j.Look(0), "")
+		is.Equal(j.Evaluate(0), "")
 	}
 	is.Equal(j.Note(), "too little traffic to judge: 49 requests")
 	tally.Observe(0, time.Millisecond, true)
-	is.Equal(j.Look(0), "50 of 50 requests failed (100.0%), before there were none")
+	is.Equal(j.Evaluate(0), "50 of 50 requests failed (100.0%), before there were none")
 }
 
 func TestP99IsJudgedAfterTheWarmUp(t *testing.T) {
@@ -139,7 +139,7 @@ func TestP99IsJudgedAfterTheWarmUp(t *testing.T) {
 			for range 100 {
 				tally.Observe(at, took, false)
 			}
-			if why = j.Look(at); why != "" {
+			if why = j.Evaluate(at); why != "" {
 				is.True(second >= 20) // ten seconds, and 1,000 requests
 				break
 			}

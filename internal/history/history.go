@@ -218,9 +218,9 @@ const mostRemoved = 100
 // each, the latest first. They never change, and may be nil.
 type Removals map[string][]Past
 
-// With returns r with the history of another service that was removed. If there are too
+// WithService returns r with the history of another service that was removed. If there are too
 // many services then, the one that was removed first makes room.
-func (r Removals) With(service string, past []Past) Removals {
+func (r Removals) WithService(service string, past []Past) Removals {
 	with := maps.Clone(r)
 	if with == nil {
 		with = make(Removals)
@@ -234,8 +234,8 @@ func (r Removals) With(service string, past []Past) Removals {
 	return with
 }
 
-// Without returns r without the history of a service, which is there again.
-func (r Removals) Without(service string) Removals {
+// WithoutService returns r without the history of a service, which is there again.
+func (r Removals) WithoutService(service string) Removals {
 	if r[service] == nil {
 		return r
 	}

@@ -88,7 +88,7 @@ func TestHistoryOfThoseThatWereRemovedIsBounded(t *testing.T) {
 	for i := range 101 {
 		name := string(rune('a'+i%26)) + string(rune('a'+i/26))
 		before := len(removed)
-		next := removed.With(name, []history.Past{{Service: name, Ended: began.Add(time.Duration(i) * time.Minute)}})
+		next := removed.WithService(name, []history.Past{{Service: name, Ended: began.Add(time.Duration(i) * time.Minute)}})
 		is.Equal(len(removed), before) // readers may have it
 		if i < 100 {
 			is.Equal(removed.Missing(next), nil)
@@ -103,11 +103,11 @@ func TestHistoryOfThoseThatWereRemovedIsBounded(t *testing.T) {
 
 func TestServiceThatIsThereAgainIsNotRemoved(t *testing.T) {
 	is := is.New(t)
-	removed := history.Removals(nil).With("a", []history.Past{{Service: "a"}}).With("b", []history.Past{{Service: "b"}})
-	is.Equal(removed.Without("a"), history.Removals{"b": {{Service: "b"}}})
+	removed := history.Removals(nil).WithService("a", []history.Past{{Service: "a"}}).WithService("b", []history.Past{{Service: "b"}})
+	is.Equal(removed.WithoutService("a"), history.Removals{"b": {{Service: "b"}}})
 	is.Equal(len(removed), 2) // readers may have it
-	is.Equal(removed.Without("c"), removed)
-	is.Equal(history.Removals(nil).Without("a"), history.Removals(nil))
+	is.Equal(removed.WithoutService("c"), removed)
+	is.Equal(history.Removals(nil).WithoutService("a"), history.Removals(nil))
 	is.Equal(removed.Missing(nil), []string{"a", "b"})
 }
 

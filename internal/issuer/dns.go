@@ -50,28 +50,28 @@ const (
 	maxSilent = 3
 )
 
-// records are the TXT records of one order.
-type records struct {
+// txtRecords are the TXT records of one order.
+type txtRecords struct {
 	dns       *DNS
 	transport *transport
-	all       []record
+	all       []txtRecord
 	unseen    error // why nobody could be asked whether they are there
 }
 
-type record struct {
+type txtRecord struct {
 	zone.Place
 	value string
 }
 
-func (i *Issuer) newRecords() *records { return &records{dns: &i.o.DNS, transport: i.transport} }
+func (i *Issuer) newRecords() *txtRecords { return &txtRecords{dns: &i.o.DNS, transport: i.transport} }
 
 // set adds the record that proves host.
-func (r *records) set(ctx context.Context, host, value string) error {
+func (r *txtRecords) set(ctx context.Context, host, value string) error {
 	place, err := r.dns.Zones.Find(ctx, challengeLabel+host)
 	if err != nil {
 		r.unseen = err
 	}
-	r.all = append(r.all, record{place, value})
+	r.all = append(r.all, txtRecord{place, value})
 	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
 	defer cancel()
 	return r.dns.Present(ctx, place.Name, value)
@@ -79,7 +79,7 @@ func (r *records) set(ctx context.Context, host, value string) error {
 
 // removeAll removes what was set. It does so as well where the order was given up, for
 // records are left over otherwise.
-func (r *records) removeAll() {
+func (r *txtRecords) removeAll() {
 	if len(r.all) == 0 {
 		return
 	}
@@ -99,7 +99,7 @@ func (r *records) removeAll() {
 
 // await waits until each record is at all servers of its zone that can be asked. note is
 // told where one is missing.
-func (r *records) await(ctx context.Context, note func(what string)) error {
+func (r *txtRecords) await(ctx context.Context, note func(what string)) error {
 	ctx, cancel := context.WithTimeout(ctx, propagationTimeout)
 	defer cancel()
 	for _, record := range r.all {
@@ -133,7 +133,7 @@ func (r *records) await(ctx context.Context, note func(what string)) error {
 // askServers asks all servers of the zone for a record. It returns how many answered, what
 // those who do not have the record have, and what was the matter with one that did not
 // answer.
-func (r *records) askServers(ctx context.Context, record record) (answered int, missing string, silence error) {
+func (r *txtRecords) askServers(ctx context.Context, record txtRecord) (answered int, missing string, silence error) {
 	found, errs := make([][]string, len(record.Servers)), make([]error, len(record.Servers))
 	var asking sync.WaitGroup
 	for k, server := range record.Servers {
@@ -161,7 +161,7 @@ func (r *records) askServers(ctx context.Context, record record) (answered int, 
 
 // doubt returns what to add to the authority's reason where nobody here has seen the
 // records.
-func (r *records) doubt() string {
+func (r *txtRecords) doubt() string {
 	if r.unseen == nil {
 		return ""
 	}

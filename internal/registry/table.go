@@ -82,7 +82,7 @@ func (t *Table[V, S]) Next(changes map[string]V) *Table[V, S] {
 			v.SetPredecessor(before[service])
 		}
 	}
-	next := &Table[V, S]{Table: t.With(changes), removed: t.removed, settings: t.settings}
+	next := &Table[V, S]{Table: t.WithVersions(changes), removed: t.removed, settings: t.settings}
 	for _, service := range slices.Sorted(maps.Keys(changes)) {
 		next.remember(service, before[service], changes[service])
 	}
@@ -101,11 +101,11 @@ func (t *Table[V, S]) remember(service string, previous, next V) {
 		past = append([]history.Past{pastOf(previous, next)}, previous.Earlier()...)
 	}
 	if next == none {
-		t.removed = t.removed.With(service, past[:min(len(past), t.settings.KeepHistory)])
+		t.removed = t.removed.WithService(service, past[:min(len(past), t.settings.KeepHistory)])
 		return
 	}
 	next.Begin(now(), past[:min(len(past), t.settings.KeepHistory-1)])
-	t.removed = t.removed.Without(service)
+	t.removed = t.removed.WithoutService(service)
 }
 
 // pastOf returns what previous has served until next, which may be none, took its

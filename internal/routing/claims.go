@@ -173,7 +173,7 @@ func conflictOf(c hostname.Claim, others iter.Seq2[string, *Wants], service stri
 		case slices.Contains(theirs.Claims, c):
 			return &Conflict{Host: c.Host, Prefix: c.Prefix, Owner: owner}
 		case slices.ContainsFunc(theirs.Claims, isShared):
-			if _, dispute := theirs.Policy.With(mine); dispute != "" {
+			if _, dispute := theirs.Policy.Merge(mine); dispute != "" {
 				return &Conflict{Host: c.Host, Owner: owner, Dispute: dispute}
 			}
 		}

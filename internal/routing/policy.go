@@ -28,10 +28,10 @@ const (
 // IsOn reports whether t asks for TLS.
 func (t TLS) IsOn() bool { return t.Mode != Inherit && t.Mode != Off }
 
-// With returns the policy that two services of a host agree on. If they contradict
+// Merge returns the policy that two services of a host agree on. If they contradict
 // each other, it returns p, and dispute says how they do, as the end of a sentence about
 // the service of p, in which "this one" is that of q.
-func (p Policy) With(q Policy) (agreed Policy, dispute string) {
+func (p Policy) Merge(q Policy) (agreed Policy, dispute string) {
 	agreed = Policy{p.TLS, cmp.Or(p.Canonical, q.Canonical)}
 	if p.TLS.Mode == Inherit {
 		agreed.TLS = q.TLS

@@ -42,7 +42,7 @@ func TestServicesOfAHostAgreeOrSayInWhatTheyDoNot(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
-			agreed, dispute := tt.p.With(tt.q)
+			agreed, dispute := tt.p.Merge(tt.q)
 			is.Equal(agreed, tt.agreed)
 			is.Equal(dispute, tt.dispute)
 		})

@@ -62,10 +62,10 @@ func New[V Version](services map[string]V) Table[V] {
 	return t
 }
 
-// With returns the table in which these versions serve in place of those that t has of
+// WithVersions returns the table in which these versions serve in place of those that t has of
 // their services, which may be none. Only the sites of these are built anew, so that a
 // change costs little, however many services there are.
-func (t *Table[V]) With(changes map[string]V) Table[V] {
+func (t *Table[V]) WithVersions(changes map[string]V) Table[V] {
 	changed := Table[V]{services: maps.Clone(t.services), sites: t.sites.Clone()}
 	if changed.services == nil {
 		changed.services = make(map[string]V)
@@ -119,7 +119,7 @@ func newSite[V Version](host string, routes []route[V]) *Site[V] {
 	var none V
 	for _, r := range routes {
 		policy := r.version.Wanted().Policy
-		s.Policy, _ = s.Policy.With(policy)
+		s.Policy, _ = s.Policy.Merge(policy)
 		if s.Secure == none && policy.TLS.IsOn() {
 			s.Secure = r.version
 		}

@@ -65,7 +65,7 @@ func TestZeroTableAnswersForNothing(t *testing.T) {
 	is.Equal(len(slices.Collect(table.Sites())), 0)
 	is.Equal(len(table.Services()), 0)
 	is.Equal(table.Conflict("web", routing.Wants{Claims: claimsOf("app.test")}, nobody), nil)
-	changed := table.With(map[string]*version{"web": on("web", open, "app.test"), "gone": nil})
+	changed := table.WithVersions(map[string]*version{"web": on("web", open, "app.test"), "gone": nil})
 	v, _, _ := changed.Match("app.test").Route("/")
 	is.Equal(nameOf(v), "web")
 	is.Equal(len(table.Services()), 0) // it has not changed itself
@@ -175,9 +175,9 @@ func TestUnnamedIsTheFirstSiteByHostThatIsSecure(t *testing.T) {
 	is.Equal(alone.Unnamed(), nil) // nobody knows which name is meant
 	table := tableOf(any, on("a", open, "a.test"), on("c", secure, "c.test"), on("b", secure, "b.test", "d.test"))
 	is.Equal(table.Unnamed().Host, "b.test")
-	table = table.With(map[string]*version{"b": nil})
+	table = table.WithVersions(map[string]*version{"b": nil})
 	is.Equal(table.Unnamed().Host, "c.test")
-	table = table.With(map[string]*version{"a": on("a", secure, "a.test")})
+	table = table.WithVersions(map[string]*version{"a": on("a", secure, "a.test")})
 	is.Equal(table.Unnamed().Host, "a.test")
 }
 
@@ -229,7 +229,7 @@ func TestTableThatWasChangedIsTheOneThatIsMadeAnew(t *testing.T) {
 			services[name], changes[name] = next, next
 		}
 		before, kept := changed, routing.New(maps.Clone(changed.Services()))
-		changed = changed.With(changes)
+		changed = changed.WithVersions(changes)
 		isSame(is, before, kept) // what readers see stays as it is
 		isSame(is, changed, routing.New(maps.Clone(services)))
 	}
@@ -238,7 +238,7 @@ func TestTableThatWasChangedIsTheOneThatIsMadeAnew(t *testing.T) {
 func TestChangeBuildsNoSiteAnewThatItIsNotAbout(t *testing.T) {
 	is := is.New(t)
 	table := tableOf(on("a", open, "a.test", "shared.test/a"), on("b", open, "b.test", "shared.test"))
-	changed := table.With(map[string]*version{"a": on("a", open, "new.test")})
+	changed := table.WithVersions(map[string]*version{"a": on("a", open, "new.test")})
 	is.True(changed.Match("b.test") == table.Match("b.test"))
 	is.True(changed.Match("shared.test") != table.Match("shared.test"))
 	is.Equal(changed.Match("a.test"), nil)

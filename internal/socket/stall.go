@@ -19,9 +19,9 @@ func (s *Stall) HasBegun() bool { return !s.since.IsZero() }
 // Since returns when s began.
 func (s *Stall) Since() time.Time { return s.since }
 
-// Look has s begin anew if there is less on its way than at its begin, so that the peer has
+// Observe has s begin anew if there is less on its way than at its begin, so that the peer has
 // taken something, and reports whether that is so.
-func (s *Stall) Look(now time.Time, left int) (taken bool) {
+func (s *Stall) Observe(now time.Time, left int) (taken bool) {
 	if left >= s.left {
 		return false
 	}

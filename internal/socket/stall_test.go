@@ -17,13 +17,13 @@ func TestStallLastsUntilThePeerTakesSomething(t *testing.T) {
 	is.True(!s.HasBegun())
 	s.Begin(began, 100)
 	is.True(s.HasBegun())
-	is.True(!s.Look(after(10), 100)) // it has taken nothing
+	is.True(!s.Observe(after(10), 100)) // it has taken nothing
 	is.Equal(s.Since(), began)
 	is.Equal(s.Left(time.Minute, after(10)), 50*time.Second)
-	is.True(s.Look(after(20), 99))
+	is.True(s.Observe(after(20), 99))
 	is.Equal(s.Since(), after(20))
 	is.Equal(s.Left(time.Minute, after(30)), 50*time.Second)
-	is.True(!s.Look(after(30), 99))
+	is.True(!s.Observe(after(30), 99))
 	is.Equal(s.Left(time.Minute, after(90)), -10*time.Second)
 }
 

@@ -125,7 +125,7 @@ func (t *transfer) tryNow(step func(fd uintptr) bool) (done bool) {
 // If the client has taken nothing, step is not called: the system may find some more
 // room all the same, for the rest of the operation even.
 func (t *transfer) try(fd uintptr, step func(fd uintptr) bool) (done bool) {
-	if left := t.onItsWay(fd); t.blocked && left > 0 && !t.stall.Look(time.Now(), left) {
+	if left := t.onItsWay(fd); t.blocked && left > 0 && !t.stall.Observe(time.Now(), left) {
 		return false
 	}
 	return step(fd)

@@ -100,7 +100,7 @@ func (c *Change[T, V]) Unhealthy(failing []T) []T {
 // A Judge compares a version with another one. at is the time since a moment of the
 // caller's choice.
 type Judge interface {
-	Look(at time.Duration) (worse string)
+	Evaluate(at time.Duration) (worse string)
 	Note() string
 	IsDecided() bool
 }
@@ -114,7 +114,7 @@ type Judge interface {
 func (c *Change[T, V]) JudgedBy(j Judge, began time.Time, e Ends) Bake {
 	return Bake{
 		Runs:      func() (bool, error) { return c.runs(e) },
-		Judge:     func() (worse, note string) { return j.Look(time.Since(began)), j.Note() },
+		Judge:     func() (worse, note string) { return j.Evaluate(time.Since(began)), j.Note() },
 		IsDecided: j.IsDecided,
 		Stop:      c.of.Stop,
 		Stopped:   e.Stopped,

@@ -45,7 +45,7 @@ type verdict struct {
 	script func(at time.Duration) // is called at each look; nil: nothing is
 }
 
-func (v *verdict) Look(at time.Duration) string {
+func (v *verdict) Evaluate(at time.Duration) string {
 	if v.last, v.looks = at, v.looks+1; v.script != nil {
 		v.script(at)
 	}

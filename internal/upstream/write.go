@@ -160,7 +160,7 @@ func (c *targetConn) goOn(w *writing, moved bool, err error) error {
 	if moved || !w.stall.HasBegun() {
 		w.stall.Begin(now, left)
 	} else {
-		w.stall.Look(now, left)
+		w.stall.Observe(now, left)
 	}
 	patience := time.Duration(c.patience.Load())
 	switch {

@@ -130,15 +130,15 @@ func (f Field) compare(was, is []string) (gone, come []string) {
 	if f.addresses && (len(was) > 0) == (len(is) > 0) {
 		return nil, nil
 	}
-	gone, come = without(was, is), without(is, was)
+	gone, come = missing(was, is), missing(is, was)
 	if f.ordered && len(gone)+len(come) == 0 && !slices.Equal(was, is) {
 		gone, come = was, is
 	}
 	return f.flags(gone), f.flags(come)
 }
 
-// without returns those elements of a that are not in b, each as often as it is missing.
-func without(a, b []string) (rest []string) {
+// missing returns those elements of a that are not in b, each as often as it is missing.
+func missing(a, b []string) (rest []string) {
 	b = slices.Clone(b)
 	for _, e := range a {
 		if i := slices.Index(b, e); i >= 0 {

@@ -65,7 +65,7 @@ type Page struct {
 func New(c Config) *Page {
 	p := &Page{config: c, live: make(chan struct{}, maxLive), mux: http.NewServeMux()}
 	p.ended, p.end = context.WithCancel(context.Background())
-	p.pages = template.Must(template.New("").Funcs(template.FuncMap{"rowdoc": document.with}).ParseFS(files, "page.html"))
+	p.pages = template.Must(template.New("").Funcs(template.FuncMap{"rowdoc": document.withContent}).ParseFS(files, "page.html"))
 	p.mux.HandleFunc("GET /{$}", p.serveOverview)
 	p.mux.HandleFunc("GET /services/{service}", p.serveService)
 	p.mux.HandleFunc("GET /services/{service}/log", p.serveLog)
@@ -145,8 +145,8 @@ type document struct {
 	Content        any
 }
 
-// with returns d with another content.
-func (d document) with(content any) document {
+// withContent returns d with another content.
+func (d document) withContent(content any) document {
 	d.Content = content
 	return d
 }

@@ -358,8 +358,8 @@ func (s *series) figures(now *counts, running time.Duration) Figures {
 	return f
 }
 
-// A record is what is kept of a service, for whoever shows it.
-type record struct {
+// A recording is what is kept of a service, for whoever shows it.
+type recording struct {
 	now     Figures
 	steps   []step
 	roles   map[string][]step
@@ -368,13 +368,13 @@ type record struct {
 	failed  Event
 }
 
-// record returns what is kept of a service. With details it has roles and targets.
-func (r *Recorder) record(name string, details bool) record {
+// recording returns what is kept of a service. With details it has roles and targets.
+func (r *Recorder) recording(name string, details bool) recording {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := (*r.services.Load())[name]
 	if s == nil {
-		return record{}
+		return recording{}
 	}
 	var now counts
 	targets := *s.targets.Load()
@@ -382,7 +382,7 @@ func (r *Recorder) record(name string, details bool) record {
 		n := t.now.read()
 		now.add(&n)
 	}
-	rec := record{
+	rec := recording{
 		now:    s.total.figures(&now, time.Since(r.began)),
 		steps:  s.total.all(),
 		marks:  slices.Clone(s.marks),

@@ -57,7 +57,7 @@ type TargetRow struct {
 
 // newRow describes a service. Where words of apps are not to be shown, detailed is
 // false.
-func newRow(s parachute.Status, r record, now time.Time, detailed bool) Row {
+func newRow(s parachute.Status, r recording, now time.Time, detailed bool) Row {
 	row := Row{
 		ID:         elementID("s", s.Service),
 		Name:       s.Service,
@@ -88,7 +88,7 @@ func newRow(s parachute.Status, r record, now time.Time, detailed bool) Row {
 }
 
 // judge says how the service is, why, and since when.
-func (row *Row) judge(s parachute.Status, r record, now time.Time, detailed bool) {
+func (row *Row) judge(s parachute.Status, r recording, now time.Time, detailed bool) {
 	var sick []parachute.TargetStatus
 	serving := 0
 	for _, t := range liveTargets(s) {
@@ -274,7 +274,7 @@ func (p *Page) overview(now time.Time) Overview {
 	var o Overview
 	trouble := 0
 	for _, s := range p.config.Services() {
-		row := newRow(s, p.config.Recorder.record(s.Service, false), now, p.detailed())
+		row := newRow(s, p.config.Recorder.recording(s.Service, false), now, p.detailed())
 		if row.severity < severityHalted {
 			trouble++
 		}
@@ -326,7 +326,7 @@ func (p *Page) service(name string, now time.Time) (Service, bool) {
 	if i < 0 {
 		return Service{}, false
 	}
-	r := p.config.Recorder.record(name, true)
+	r := p.config.Recorder.recording(name, true)
 	v := Service{
 		Row:     newRow(all[i], r, now, p.detailed()),
 		Charts:  charts("all", r.steps, r.marks, now),
