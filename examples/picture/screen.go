@@ -139,7 +139,7 @@ func (s *screen) control(final byte, args string) {
 	case 'J':
 		s.eraseBelow()
 	case 'm':
-		s.style = s.style.with(args)
+		s.style = s.style.apply(args)
 	}
 }
 
@@ -164,8 +164,8 @@ func (s *screen) eraseBelow() {
 	s.rows = s.rows[:s.row+1]
 }
 
-// with returns t as the numbers of a sequence "ESC [ args m" change it.
-func (t style) with(args string) style {
+// apply returns t as the numbers of a sequence "ESC [ args m" change it.
+func (t style) apply(args string) style {
 	numbers := strings.Split(args, ";")
 	for i := 0; i < len(numbers); i++ {
 		n, _ := strconv.Atoi(numbers[i]) // nothing is 0
