@@ -671,9 +671,9 @@ func (q *request) finish() {
 		if q.isStream {
 			took = o.FirstByte
 		}
-		q.group.Count(q.lastTarget, targets.Ended{
-			At: q.start.Sub(q.proxy.began) + o.Duration, Took: took, Waited: o.Waited, Failed: q.isError(), IsCut: q.reason == reason.Cut,
-			Method: q.r.Method, Path: q.rest, Status: o.Status, RequestID: o.RequestID,
+		q.group.Count(q.lastTarget, targets.Request{
+			Ended: q.start.Sub(q.proxy.began) + o.Duration, Took: took, Waited: o.Waited, Failed: q.isError(), IsCut: q.reason == reason.Cut,
+			Method: q.r.Method, Path: q.rest, Status: o.Status, ID: o.RequestID,
 		})
 	}
 	if observe != nil {

@@ -59,26 +59,26 @@ func (g *Group) CountAnew() {
 	}
 }
 
-// Ended is how a request ended.
-type Ended struct {
-	At           time.Duration // when it did
+// A Request is one that has ended, as it is counted.
+type Request struct {
+	Ended        time.Duration // when
 	Took, Waited time.Duration // in all, and how much of that no target was asked
 	Failed       bool          // by the fault of the service or the proxy
 	IsCut        bool          // it was cut off, as at the end of a drain
 
 	Method, Path string // as the target saw them
 	Status       int
-	RequestID    string
+	ID           string
 }
 
 // Count counts a request that t, which is one of the targets, had last.
-func (g *Group) Count(t *Target, e Ended) {
-	t.Traffic.Observe(e.At, e.Took, e.Waited, e.Failed)
-	took := max(e.Took-e.Waited, 0)
-	t.Served.Load().Observe(took, e.Failed)
-	isFault := e.Failed && !e.IsCut // a drain says nothing about the version
-	g.Tally.Observe(e.At, took, isFault)
+func (g *Group) Count(t *Target, r Request) {
+	t.Traffic.Observe(r.Ended, r.Took, r.Waited, r.Failed)
+	took := max(r.Took-r.Waited, 0)
+	t.Served.Load().Observe(took, r.Failed)
+	isFault := r.Failed && !r.IsCut // a drain says nothing about the version
+	g.Tally.Observe(r.Ended, took, isFault)
 	if isFault {
-		g.Tally.Fail(e.Method, e.Path, e.Status, e.RequestID)
+		g.Tally.Fail(r.Method, r.Path, r.Status, r.ID)
 	}
 }

@@ -119,12 +119,12 @@ func TestGroupCountsARequestForItsTargetAndItsVersion(t *testing.T) {
 	g := b.group("a:80", "b:80")
 	g.Tally.Collect()
 	target := g.Targets()[1]
-	failed := targets.Ended{Took: 3 * time.Second, Waited: time.Second, Failed: true, Method: "GET", Path: "/cart/1", Status: 500, RequestID: "x"}
+	failed := targets.Request{Took: 3 * time.Second, Waited: time.Second, Failed: true, Method: "GET", Path: "/cart/1", Status: 500, ID: "x"}
 	g.Count(target, failed)
 	cut := failed
 	cut.IsCut = true
 	g.Count(target, cut)
-	g.Count(target, targets.Ended{Took: time.Second, Waited: 2 * time.Second}) // it waited while its answer had begun
+	g.Count(target, targets.Request{Took: time.Second, Waited: 2 * time.Second}) // it waited while its answer had begun
 
 	minute := target.Traffic.Minute(0)
 	is.Equal(minute.ErrorRate(), 2.0/3)
