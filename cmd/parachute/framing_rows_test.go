@@ -146,6 +146,7 @@ func ambiguousChunks() (all []framing) {
 		chunked+"1\r\na\r\n2\r\nbc\r\n000\r\n\r\n",
 		chunked+"3\r\nabc\r\n0\r\nX: 1\r\n\r\n",
 		chunked+"3\r\nabc\r\n0\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\nHost: evil.test\r\nAuthorization: x\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n",
+		post+"Trailer: X, Authorization, X-Forwarded-Proto, Cookie\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: 1\r\nauthorization: x\r\nX_Forwarded_Proto: https\r\nCookie: a=b\r\nContent_Length: 5\r\n\r\n",
 	)...)
 	all = append(all, framing{name: "hexadecimal chunk size", send: chunked + "A\r\n0123456789\r\nb\r\n0123456789x\r\n0\r\n\r\n", status: []int{200}, arrives: arrivedPost("01234567890123456789x"), open: true})
 	return append(all, refuse(either, "space behind a chunk size", chunked+"3 \r\nabc\r\n0\r\n\r\n")...)

@@ -301,15 +301,36 @@ func readChunks(b []byte) (body, rest []byte, err error) {
 			return nil, nil, fmt.Errorf("the chunk size %q", size)
 		}
 		if n == 0 {
-			if trailers, after, ok := bytes.Cut(after, []byte("\r\n\r\n")); ok && !bytes.HasPrefix(trailers, []byte("\r\n")) && len(trailers) > 0 {
-				return body, after, nil
-			}
-			return body, after[2:], nil
+			after, err := readTrailers(after)
+			return body, after, err
 		}
 		if string(after[n:n+2]) != "\r\n" {
 			return nil, nil, errors.New("no line end behind a chunk")
 		}
 		body, b = append(body, after[:n]...), after[n+2:]
+	}
+}
+
+// readTrailers reads a trailer section. Fields that frame, route or authorize a message
+// belong into its head: in a trailer they would do so after the fact.
+func readTrailers(b []byte) (rest []byte, err error) {
+	headOnly := []string{
+		"content-length", "transfer-encoding", "trailer", "host", "connection", "te", "upgrade", "content-encoding", "content-type", "content-range",
+		"authorization", "proxy-authorization", "cookie", "set-cookie", "expect", "forwarded", "x-real-ip", "x-request-id",
+	}
+	for {
+		line, after, ok := bytes.Cut(b, []byte("\r\n"))
+		if !ok || len(line) == 0 {
+			return after, nil
+		}
+		name, _, ok := strings.Cut(string(line), ":")
+		switch name := strings.ToLower(strings.ReplaceAll(name, "_", "-")); {
+		case !ok || !isToken(name):
+			return nil, fmt.Errorf("the trailer line %q", line)
+		case slices.Contains(headOnly, name) || strings.HasPrefix(name, "x-forwarded-"):
+			return nil, fmt.Errorf("the trailer %q", line)
+		}
+		b = after
 	}
 }
 
