@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"unsafe"
 )
 
 // A Poller tells of which sockets there is something to be read. It has a descriptor until it
@@ -44,9 +45,9 @@ func (p *Poller) Notify(fd uintptr, key uint64) error {
 	event := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLONESHOT, Fd: int32(key), Pad: int32(key >> 32)}
 	var err error
 	failed := p.sys.Control(func(own uintptr) {
-		err = syscall.EpollCtl(int(own), syscall.EPOLL_CTL_ADD, int(fd), &event)
-		if err == syscall.EEXIST {
-			err = syscall.EpollCtl(int(own), syscall.EPOLL_CTL_MOD, int(fd), &event)
+		err = syscall.EpollCtl(int(own), syscall.EPOLL_CTL_MOD, int(fd), &event)
+		if err == syscall.ENOENT { // it is the first Notify
+			err = syscall.EpollCtl(int(own), syscall.EPOLL_CTL_ADD, int(fd), &event)
 		}
 	})
 	if failed != nil {
@@ -61,11 +62,8 @@ func (p *Poller) Notify(fd uintptr, key uint64) error {
 func (p *Poller) Wait() (keys []uint64, err error) {
 	n := 0
 	failed := p.sys.Read(func(own uintptr) (done bool) {
-		for {
-			if n, err = syscall.EpollWait(int(own), p.events[:], 0); err != syscall.EINTR {
-				return n > 0 || err != nil
-			}
-		}
+		n, err = p.look(own)
+		return n > 0 || err != nil
 	})
 	switch {
 	case failed != nil:
@@ -77,6 +75,21 @@ func (p *Poller) Wait() (keys []uint64, err error) {
 		p.keys[i] = uint64(uint32(event.Fd)) | uint64(uint32(event.Pad))<<32
 	}
 	return p.keys[:n], nil
+}
+
+// look puts into events what has happened, without waiting. So the scheduler is not told of
+// the system call: that would wake its monitor, which then stays awake for a while.
+func (p *Poller) look(own uintptr) (n int, err error) {
+	for {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, own, uintptr(unsafe.Pointer(&p.events)), maxEvents, 0, 0, 0)
+		switch errno {
+		case 0:
+			return int(n), nil
+		case syscall.EINTR:
+		default:
+			return 0, errno
+		}
+	}
 }
 
 // Close ends a Wait, and gives the descriptor back.
