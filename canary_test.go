@@ -159,6 +159,25 @@ func TestNewerChangeEndsACanary(t *testing.T) {
 	}
 }
 
+func TestCanaryThatIsEndedDrainsForItsOwnTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := trying(100)
+		d.Targets, d.Timeouts.Drain = []string{"slow.test:80"}, 3*time.Second
+		b := newBakeryOf(t, d)
+		is := b.is
+		b.slow("slow", "slow.test:80", 20*time.Second)
+		time.Sleep(2 * time.Second)
+		answer := b.ask("any.test")
+		synctest.Wait()
+		began := time.Now()
+		is.NoErr(b.deploy("web", "old.test:80"))
+		is.True(errors.Is(<-b.deployed, parachute.ErrSuperseded))
+		took := time.Since(began)
+		is.True(took >= 3*time.Second && took < 4*time.Second)
+		is.True(strings.HasPrefix(<-answer, "504 ")) // it was cut off then
+	})
+}
+
 func TestCanaryStaysWhereItIsWhenTheProxyEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBakeryOf(t, trying(20, 60))

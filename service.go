@@ -218,6 +218,7 @@ func (p *Proxy) reserveAll(ctx context.Context, members []*member) (_ context.Co
 	return ctx, err
 }
 
+// step returns what Plan tells of m.
 func (m *member) step() Step {
 	s := Step{Service: m.Name, Action: ActionReplace}
 	if m.current != nil {
@@ -235,13 +236,6 @@ func (m *member) step() Step {
 		s.Action = ActionAdd
 	}
 	return s
-}
-
-// retireMember waits for the end of what m, which is published, has replaced.
-func (p *Proxy) retireMember(m *member) {
-	if m.Previous != nil {
-		p.retire(m.event(), m.Previous, m.Next, cmp.Or(m.Next, m.Previous).status.Deployment.Timeouts)
-	}
 }
 
 // replaceAll publishes what members are to serve as soon as it may, together.
@@ -380,6 +374,13 @@ func (p *Proxy) emitDeploying(e Event, s *spec) {
 func (p *Proxy) emitFailed(e Event, err error) {
 	e.Kind, e.Err = EventFailed, err
 	p.emit(e)
+}
+
+// retireMember waits for the end of what m, which is published, has replaced.
+func (p *Proxy) retireMember(m *member) {
+	if m.Previous != nil {
+		p.retire(m.event(), m.Previous, m.Next, cmp.Or(m.Next, m.Previous).status.Deployment.Timeouts)
+	}
 }
 
 // retire waits for the end of what a change has replaced: of the requests to
