@@ -54,8 +54,8 @@ type Options struct {
 
 	// Observe is called exactly once for every request, when it has ended,
 	// also when it was cut off or its handler panicked. It runs on the
-	// request's goroutine, and neither the request nor Outcome.Header may be
-	// kept after it returns.
+	// request's goroutine. Neither the request nor Outcome.Header may be
+	// changed, or kept after it returns.
 	Observe func(*http.Request, Outcome)
 
 	// Notify is called for everything that happens to a service: in order

@@ -37,6 +37,8 @@ type targetConn struct {
 
 	waiter waiter // is told before Read waits; nil: nobody is
 
+	last lastFields // of the heads that were read
+
 	room int64 // how many more bytes Read may return
 	err  error // what ended reading
 

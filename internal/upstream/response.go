@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/textproto"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -191,15 +193,50 @@ func addField(h http.Header, line []byte) error {
 
 // plainFields reads fields as readFields does. It reports false, and has read
 // nothing, unless all of them are in br's buffer, on a line each and with nothing
-// that calls for a closer look. Nearly all heads are like that, and this
-// makes three objects of one where the standard library makes one per field.
+// that calls for a closer look. Nearly all heads are like that.
 func (c *targetConn) plainFields() (http.Header, bool) {
 	buffered, _ := c.br.Peek(c.br.Buffered())
 	end := bytes.Index(buffered, []byte("\r\n\r\n"))
 	if end == -1 {
 		return nil, false
 	}
-	text := string(buffered[:end+len("\r\n")])
+	h, ok := c.last.parse(buffered[:end+len("\r\n")])
+	if ok {
+		c.br.Discard(end + len("\r\n\r\n"))
+	}
+	return h, ok
+}
+
+// lastFields are the fields that were read last from a connection. Many a target that is
+// asked often says the same again, but for a date that is another each second.
+type lastFields struct {
+	text   string      // as they came
+	header http.Header // what text says; nil: that has come only once
+}
+
+// parse returns what text says, a header of its own whose values are shared. It reports
+// false as plainFields does.
+func (l *lastFields) parse(text []byte) (http.Header, bool) {
+	if string(text) != l.text {
+		l.text, l.header = string(text), nil
+		return parsePlain(l.text)
+	}
+	if l.header == nil {
+		h, ok := parsePlain(l.text)
+		if !ok {
+			return nil, false
+		}
+		for name, values := range h {
+			h[name] = slices.Clip(values) // whoever appends to them has others then
+		}
+		l.header = h
+	}
+	return maps.Clone(l.header), true
+}
+
+// parsePlain is plainFields for fields that are all in text. It makes three objects
+// where the standard library makes one per field.
+func parsePlain(text string) (http.Header, bool) {
 	n := strings.Count(text, "\n")
 	h, values := make(http.Header, n), make([]string, n)
 	for i := range n {
@@ -217,7 +254,6 @@ func (c *targetConn) plainFields() (http.Header, bool) {
 		}
 		h[name] = values[i : i+1 : i+1]
 	}
-	c.br.Discard(end + len("\r\n\r\n"))
 	return h, true
 }
 
