@@ -284,15 +284,15 @@ func (p *Proxy) replaceAll(ctx context.Context, members []*member) (err error) {
 	return err
 }
 
-// prepare starts the version that m is to serve, and has its publication be of that.
+// prepare starts the version that m is to serve, and makes it what m publishes.
 func (p *Proxy) prepare(m *member) {
 	m.started, m.monitor = p.start(Status{Service: m.Name, Generation: m.Reservation.Number, State: StateServing, Deployment: m.spec.Deployment}, m.spec, !m.spec.Force)
 	m.brought = m.started.Targets()
 	p.bringIn(m)
 }
 
-// prepareRollout begins to probe the rollout that m is to have, and has its publication be
-// of that.
+// prepareRollout begins to probe the rollout that m is to have, and makes it what m
+// publishes.
 func (p *Proxy) prepareRollout(m *member) {
 	second, monitor := p.newGroup(m.Name, m.Reservation.Number, m.spec, true)
 	m.brought, m.monitor = second.Targets(), monitor
@@ -309,7 +309,7 @@ func (p *Proxy) prepareRollout(m *member) {
 	})
 }
 
-// bringIn has the publication of m be of the version that is started.
+// bringIn makes the version that is started what m publishes.
 func (p *Proxy) bringIn(m *member) {
 	var different Difference
 	m.Change = func(current *version) (*version, error) {
@@ -488,8 +488,8 @@ func (p *Proxy) update(ctx context.Context, res *reserved, service string, kind 
 	return one.Previous, one.Next, nil
 }
 
-// alter has one be of what change makes of a service that is there and has not failed, and
-// announce that by an event of a kind.
+// alter makes one publish what change makes of a service that is there and has not
+// failed, and announce that by an event of a kind.
 func (p *Proxy) alter(one *publication, kind EventKind, change func(*version) (*version, error)) {
 	var before Status
 	one.Change = func(current *version) (*version, error) {

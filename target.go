@@ -767,7 +767,7 @@ func (v *version) Kept() Status {
 	return s
 }
 
-// Record implements registry.Version.
+// Past implements registry.Version.
 func (v *version) Past() Past {
 	s := &v.status
 	return Past{

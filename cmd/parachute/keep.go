@@ -96,8 +96,8 @@ func (c *deployCommand) patch(p *program, served parachute.TLS) (map[string]any,
 	return patch, d, nil
 }
 
-// keepTLS has the flags about TLS that are not given be what serves: they say together
-// where the certificates come from.
+// keepTLS sets the flags about TLS that are not given to what serves, for they say
+// together where the certificates come from.
 func (c *deployCommand) keepTLS(p *program, served parachute.TLS) {
 	if !p.says("tls") {
 		switch served.Mode {

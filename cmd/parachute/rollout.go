@@ -41,7 +41,7 @@ type rolloutDeployCommand struct {
 	ReadTarget    readerList    `placeholder:"HOST:PORT" help:"Target of the second version for GET and HEAD alone, as in deploy."`
 	DeployTimeout durationLimit `placeholder:"30s" help:"Longest wait for the targets to become healthy; 0 is no limit. If not given, that of the service."`
 	DrainTimeout  durationLimit `placeholder:"30s" help:"How long requests that run on the previous targets of the second version may take before they are cut off; 0 cuts them off at once. If not given, that of the service."`
-	PreviewHeader string        `placeholder:"'NAME: SECRET'" help:"Who sends this header goes to the second version, and stays by a cookie, whoever else does."`
+	PreviewHeader string        `placeholder:"'NAME: SECRET'" help:"Whoever sends this header goes to the second version, and stays there by a cookie, whatever the split says of others."`
 	releaseFlags
 	changeFlags
 }
@@ -88,7 +88,7 @@ type rolloutSetCommand struct {
 	Percent       *percentage `placeholder:"N" help:"Percentage of the visitors that go to the second version."`
 	List          nameList    `placeholder:"VALUE,..." help:"Visitors whose cookie parachute-rollout or kamal-rollout has one of these values always go there; an empty value is none of them."`
 	CookieOnly    *bool       `negatable:"" help:"Leave visitors without a cookie with the first version, or give them one, so that they share in the percentage. Where the program is called kamal-proxy, they are left if neither is given."`
-	PreviewHeader *string     `placeholder:"'NAME: SECRET'" help:"Who sends this header goes there, and stays by a cookie; an empty value is nobody."`
+	PreviewHeader *string     `placeholder:"'NAME: SECRET'" help:"Whoever sends this header goes there, and stays there by a cookie; an empty value is for nobody."`
 	changeFlags
 }
 

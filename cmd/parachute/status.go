@@ -51,9 +51,9 @@ func (c *statusCommand) Run(ctx context.Context, p *program) error {
 	case c.Web:
 		return printPage(ctx, p, client)
 	case c.Watch && !c.JSON && p.displayOf(p.stdout) != display{}:
-		return c.watchOnScreen(ctx, p, client)
+		return c.showReports(ctx, p, client)
 	case c.Watch:
-		return c.watch(ctx, p, client)
+		return c.printReports(ctx, p, client)
 	}
 	r, err := c.fetch(ctx, client)
 	switch {

@@ -185,7 +185,7 @@ func sum(widths []int) (all int) {
 // A card is a list of names and values.
 type card struct {
 	rows         []cardRow
-	maxCellLines int // as in table
+	maxCellLines int // as in textTable
 }
 
 type cardRow struct {

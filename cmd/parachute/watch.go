@@ -20,9 +20,9 @@ import (
 // watchInterval is the time from one report of status --watch to the next.
 const watchInterval = time.Second
 
-// watch prints reports one below the other, until ctx ends or the proxy does not
+// printReports prints reports one below the other, until ctx ends or the proxy does not
 // answer.
-func (c *statusCommand) watch(ctx context.Context, p *program, client *control.Client) error {
+func (c *statusCommand) printReports(ctx context.Context, p *program, client *control.Client) error {
 	for isFirst := true; ; isFirst = false {
 		r, err := c.fetch(ctx, client)
 		if err == nil {
@@ -63,9 +63,9 @@ func (r *report) watchText(columns int) string {
 	return r.text(columns)
 }
 
-// watchOnScreen takes over the terminal and shows the latest report there, until
-// ctx ends, the user ends it, or the proxy does not answer.
-func (c *statusCommand) watchOnScreen(ctx context.Context, p *program, client *control.Client) error {
+// showReports takes over the terminal and shows the latest report there, until ctx
+// ends, the user ends it, or the proxy does not answer.
+func (c *statusCommand) showReports(ctx context.Context, p *program, client *control.Client) error {
 	s, err := screen.Open(p.stdout.(*os.File))
 	if err != nil {
 		return err
