@@ -42,9 +42,9 @@ func New() (*Poller, error) {
 // the same socket. To close the socket undoes it, but Wait may return the key a moment later
 // still. Notify may be called from any goroutine.
 func (p *Poller) Notify(fd uintptr, key uint64) error {
-	event := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLONESHOT, Fd: int32(key), Pad: int32(key >> 32)}
 	var err error
 	failed := p.sys.Control(func(own uintptr) {
+		event := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLONESHOT, Fd: int32(key), Pad: int32(key >> 32)}
 		err = syscall.EpollCtl(int(own), syscall.EPOLL_CTL_MOD, int(fd), &event)
 		if err == syscall.ENOENT { // it is the first Notify
 			err = syscall.EpollCtl(int(own), syscall.EPOLL_CTL_ADD, int(fd), &event)

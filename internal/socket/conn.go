@@ -70,8 +70,7 @@ func NewConn(nc net.Conn, pipes *Pipes, onClose func()) *Conn {
 		c.out.unsent = Unsent
 		c.lentStep, c.awaitStep = c.readLent, c.await
 		c.endedStep = func(fd uintptr) { c.ended, _ = hangup(fd) }
-		c.in.call, c.out.call = c.sys.Read, c.sys.Write
-		c.in.control, c.out.control = c.sys.Control, c.sys.Control
+		c.in.sys, c.out.sys = c.sys, c.sys
 	}
 	c.in.deadline.Apply, c.out.deadline.Apply = nc.SetReadDeadline, nc.SetWriteDeadline
 	c.out.deadline.Extends = c.sys != nil

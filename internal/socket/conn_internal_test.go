@@ -58,6 +58,25 @@ func (p *slowPeer) taken(after time.Duration) int {
 	return min(int(after/(40*time.Second)), p.takes)
 }
 
+// A fullSocket is not found to have room again before its deadline.
+type fullSocket struct {
+	syscall.RawConn
+	deadline *time.Time
+}
+
+func (*fullSocket) Control(f func(fd uintptr)) error {
+	f(0)
+	return nil
+}
+
+func (s *fullSocket) Write(step func(fd uintptr) (done bool)) error {
+	if step(0) {
+		return nil
+	}
+	time.Sleep(time.Until(*s.deadline))
+	return os.ErrDeadlineExceeded
+}
+
 // write returns what has become of a write of 5 bytes.
 func (p *slowPeer) write(begin func(t *transfer)) (wrote int, err error) {
 	start := time.Now()
@@ -65,15 +84,8 @@ func (p *slowPeer) write(begin func(t *transfer)) (wrote int, err error) {
 	var w transfer
 	w = transfer{
 		deadline: Deadline{Extends: true, Apply: func(t time.Time) error { applied = t; return nil }},
-		control:  func(f func(uintptr)) error { f(0); return nil },
+		sys:      &fullSocket{deadline: &applied},
 		unsent:   func(uintptr) int { return 10 + w.n - p.taken(time.Since(start)) },
-	}
-	w.call = func(step func(uintptr) bool) error {
-		if step(0) {
-			return nil
-		}
-		time.Sleep(time.Until(applied))
-		return os.ErrDeadlineExceeded
 	}
 	begin(&w)
 	err = w.run(func(fd uintptr) bool {

@@ -12,9 +12,8 @@ import (
 // A transfer is one direction of a Conn.
 type transfer struct {
 	deadline Deadline
-	call     func(step func(fd uintptr) (done bool)) error // RawConn's Read or Write
-	control  func(f func(fd uintptr)) error                // RawConn's Control
-	unsent   func(fd uintptr) int                          // Unsent; nil: it reads
+	sys      syscall.RawConn
+	unsent   func(fd uintptr) int // Unsent; nil: it reads
 
 	patience atomic.Int64 // how many ns an operation may wait that has no deadline
 
@@ -26,6 +25,14 @@ type transfer struct {
 	blocked bool          // the operation waits for the peer
 	stall   Stall         // in which it waits
 	limit   time.Duration // how long it may, if there is no deadline; not positive: for ever
+}
+
+// call calls step when the socket is ready, until it is done.
+func (t *transfer) call(step func(fd uintptr) (done bool)) error {
+	if t.unsent == nil {
+		return t.sys.Read(step)
+	}
+	return t.sys.Write(step)
 }
 
 // record is called after each attempt on fd, with whether it wrote something. It
@@ -114,7 +121,7 @@ func (t *transfer) onItsWay(fd uintptr) int {
 
 // tryNow is try when the deadline has passed.
 func (t *transfer) tryNow(step func(fd uintptr) bool) (done bool) {
-	err := t.control(func(fd uintptr) { done = t.try(fd, step) })
+	err := t.sys.Control(func(fd uintptr) { done = t.try(fd, step) })
 	return err == nil && done
 }
 
