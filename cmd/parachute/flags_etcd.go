@@ -14,7 +14,7 @@ import (
 
 // etcdFlags say what the proxy shares with others, and where.
 type etcdFlags struct {
-	Etcd                  urls         `name:"etcd" envar:"prefixed" group:"Fleet:" placeholder:"URL,..." help:"Members of the etcd by which several proxies share their certificates, such as http://10.0.0.5:2379. All of them are with http, or all with https."`
+	Etcd                  urls         `name:"etcd" envar:"prefixed" group:"Fleet:" placeholder:"URL,..." help:"Servers of the etcd by which several proxies share their certificates, such as http://10.0.0.5:2379. All of them are with http, or all with https."`
 	EtcdPrefix            string       `name:"etcd-prefix" envar:"prefixed" group:"Fleet:" placeholder:"/parachute/default" help:"What begins the keys of these proxies there; those of another fleet have another one."`
 	EtcdCert              string       `name:"etcd-cert" envar:"prefixed" group:"Fleet:" placeholder:"FILE" help:"Certificate that is shown to etcd, in PEM form. It may be renewed while the proxy runs."`
 	EtcdKey               string       `name:"etcd-key" envar:"prefixed" group:"Fleet:" placeholder:"FILE" help:"Key of that certificate."`

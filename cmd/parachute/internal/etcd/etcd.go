@@ -36,7 +36,7 @@ const maxFile = 4 << 20
 
 // A Config says where an etcd is.
 type Config struct {
-	// Endpoints are the URLs of its members, all with http, or all with https.
+	// Endpoints are the URLs of its servers, all with http, or all with https.
 	Endpoints []string
 
 	// Prefix begins all keys; a "/" behind it belongs to it.
@@ -81,7 +81,7 @@ func (c Config) Check() error {
 	case !c.IsSet():
 		return errors.New("no etcd is named: want URLs such as http://10.0.0.5:2379")
 	case secure != 0 && secure != len(c.Endpoints):
-		return errors.New("some URLs are with https, others are with http: want the same for all members of an etcd")
+		return errors.New("some URLs are with https, others are with http: want the same for all servers of an etcd")
 	case secure == 0 && c.CertFile+c.KeyFile+c.CAFile != "":
 		return errors.New("certificates are of no use with URLs that begin with http: want https")
 	case (c.CertFile == "") != (c.KeyFile == ""):

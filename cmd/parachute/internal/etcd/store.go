@@ -110,7 +110,7 @@ func (s *Store) compares(conditions []kv.Condition) []clientv3.Cmp {
 
 func (s *Store) operations(writes []kv.Write) []clientv3.Op {
 	if len(writes) == 0 {
-		// A transaction of conditions alone would be answered by one member from what it
+		// A transaction of conditions alone would be answered by one server from what it
 		// happens to know. One that reads is not.
 		return []clientv3.Op{clientv3.OpGet(s.prefix, clientv3.WithCountOnly())}
 	}
@@ -196,7 +196,7 @@ type watch struct {
 }
 
 // follow passes on what changes. It returns when w has to stop, or when etcd has ended the
-// watch, as a member does that has lost the others: the next one may be with another.
+// watch, as a server does that has lost the others: the next one may be with another.
 func (s *Store) follow(ctx context.Context, w *watch) error {
 	limited, cancel := context.WithTimeout(ctx, s.o.Timeout)
 	client, err := s.client(limited)
@@ -211,7 +211,7 @@ func (s *Store) follow(ctx context.Context, w *watch) error {
 		if err := r.Err(); err != nil {
 			return s.explain(ctx, refusalOfWatch(err))
 		}
-		// The revision is that of one member, which may be behind the others for a while.
+		// The revision is that of one server, which may be behind the others for a while.
 		if r.Header.Revision < w.after {
 			latest, err := s.revision(ctx)
 			switch {
@@ -234,7 +234,7 @@ func (s *Store) follow(ctx context.Context, w *watch) error {
 	return nil
 }
 
-// revision returns the latest revision that most members have.
+// revision returns the latest revision that most servers have.
 func (s *Store) revision(ctx context.Context) (latest int64, err error) {
 	err = s.ask(ctx, func(ctx context.Context, client *clientv3.Client) error {
 		found, err := client.Get(ctx, s.prefix, clientv3.WithCountOnly())
