@@ -62,7 +62,7 @@ func (p *Poller) Notify(fd uintptr, key uint64) error {
 func (p *Poller) Wait() (keys []uint64, err error) {
 	n := 0
 	failed := p.sys.Read(func(own uintptr) (done bool) {
-		n, err = p.look(own)
+		n, err = p.poll(own)
 		return n > 0 || err != nil
 	})
 	switch {
@@ -77,9 +77,9 @@ func (p *Poller) Wait() (keys []uint64, err error) {
 	return p.keys[:n], nil
 }
 
-// look puts into events what has happened, without waiting. So the scheduler is not told of
+// poll puts into events what has happened, without waiting. So the scheduler is not told of
 // the system call: that would wake its monitor, which then stays awake for a while.
-func (p *Poller) look(own uintptr) (n int, err error) {
+func (p *Poller) poll(own uintptr) (n int, err error) {
 	for {
 		n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, own, uintptr(unsafe.Pointer(&p.events)), maxEvents, 0, 0, 0)
 		switch errno {
