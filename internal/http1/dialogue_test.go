@@ -8,6 +8,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -226,8 +227,10 @@ func describeEnd(err error) string {
 		return "breaks off"
 	case errors.Is(err, syscall.ECONNRESET):
 		return "is reset"
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "takes too long"
 	}
-	return err.Error()
+	return "is malformed"
 }
 
 // TestDialoguesGoAsWithTheStandardServer has the same dialogues with net/http's
@@ -235,7 +238,7 @@ func describeEnd(err error) string {
 // the client's FIN comes along with.
 func TestDialoguesGoAsWithTheStandardServer(t *testing.T) {
 	t.Parallel()
-	for _, e := range slices.Concat(lengths(), bodiless(), bodies(), expectations(), sequences(), heads(), failures(), strictness()) {
+	for _, e := range slices.Concat(lengths(), bodiless(), bodies(), expectations(), sequences(), codings(), heads(), failures(), strictness()) {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()
 			e.check(t, "this server", ours(http.HandlerFunc(e.serve)), e.want)

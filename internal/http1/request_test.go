@@ -97,6 +97,23 @@ func TestServerServesSeveralListenersAtOnce(t *testing.T) {
 }
 
 // Whoever keeps a body does not read the next request.
+func TestWritesBetweenFlushesAreOneChunk(t *testing.T) {
+	is := is.New(t)
+	client, err := net.Dial("tcp", start(t, ours(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.(http.Flusher).Flush()
+		for _, piece := range []string{"a", "b", "c"} {
+			io.WriteString(w, piece)
+		}
+	}))))
+	is.NoErr(err)
+	defer client.Close()
+	io.WriteString(client, get+"Connection: close\r\n\r\n")
+	got, err := io.ReadAll(client)
+	is.NoErr(err)
+	_, body, _ := strings.Cut(string(got), "\r\n\r\n")
+	is.Equal(body, "3\r\nabc\r\n0\r\n\r\n")
+}
+
 func TestBodyThatIsKeptGivesNothingOfTheNextRequest(t *testing.T) {
 	is := is.New(t)
 	var reading sync.WaitGroup

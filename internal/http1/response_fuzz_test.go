@@ -91,8 +91,14 @@ func (s *script) serve(w http.ResponseWriter, r *http.Request) {
 			if !begun {
 				h.Set("Transfer-Encoding", "chunked")
 			}
+		case 14:
+			if !begun {
+				h["content-length"] = []string{"7"} // which the server does not take for one
+			}
 		case 12:
-			begin()
+			if size > 0 { // else nothing is written
+				begin()
+			}
 			n, err := io.Copy(w, strings.NewReader(strings.Repeat("c", size)))
 			s.meant = append(s.meant, strings.Repeat("c", int(n))...)
 			s.broken = s.broken || err == http.ErrContentLength
@@ -103,7 +109,7 @@ func (s *script) serve(w http.ResponseWriter, r *http.Request) {
 // What a handler means is what the client's library reads: the same status, fields and
 // body, or else an error, and never less as if it were all.
 func FuzzResponse(f *testing.F) {
-	for _, seed := range []string{"", "\x10", "\x10\x04\x20", "\xf0\xf1\x04", "\x36\x30", "\x36\x10", "\x16\x30", "\x25\x10", "\x45", "\x08\x10\x09", "\x07\x17\x07\x0a\x30", "\x0b\x13", "\x1c\x04\x2c", "\xf0\xfc\xf0", "\x08\x10\x0d\x09", "\x08\x04\x0d"} {
+	for _, seed := range []string{"", "\x10", "\x10\x04\x20", "\xf0\xf1\x04", "\x36\x30", "\x36\x10", "\x16\x30", "\x25\x10", "\x45", "\x08\x10\x09", "\x07\x17\x07\x0a\x30", "\x0b\x13", "\x1c\x04\x2c", "\xf0\xfc\xf0", "\x08\x10\x0d\x09", "\x08\x04\x0d", "\x0e\x10"} {
 		f.Add([]byte(seed), byte(0))
 		f.Add([]byte(seed), byte(1))
 		f.Add([]byte(seed), byte(2))
@@ -164,8 +170,12 @@ func FuzzResponse(f *testing.F) {
 		if len(res.TransferEncoding) > 0 && !reflect.DeepEqual(res.Trailer, s.trailer) && len(res.Trailer)+len(s.trailer) > 0 {
 			t.Fatalf("%x: the trailer is %v, not %v", steps, res.Trailer, s.trailer)
 		}
-		if extra := len(res.Header) - len(s.header); extra > 4 || !reflect.DeepEqual(res.Header["Injected"], []string(nil)) {
-			t.Fatalf("%x: more fields than were set: %v", steps, res.Header)
+		for name := range res.Header {
+			_, set := s.header[name]
+			_, announced := s.trailer["X-Announced"]
+			if !set && !(announced && name == "Trailer") && name != "Content-Length" && name != "Connection" {
+				t.Fatalf("%x: a field that nobody set: %s: %q", steps, name, res.Header[name])
+			}
 		}
 	})
 }

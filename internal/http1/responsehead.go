@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/shahnk19/parachute/internal/field"
@@ -21,7 +22,7 @@ func (w *response) writeInterim(status int) {
 	}
 	w.out.buf = w.appendStatusLine(w.out.buf, status)
 	for name, values := range w.header {
-		if name != "Content-Length" && name != "Transfer-Encoding" {
+		if !isFraming(name) {
 			w.appendField(name, values)
 		}
 	}
@@ -60,7 +61,7 @@ func (w *response) writeHead(status int) {
 	o.buf = w.appendStatusLine(o.buf, status)
 	for name, values := range w.header {
 		switch {
-		case name == "Content-Length" || name == "Transfer-Encoding":
+		case isFraming(name):
 			continue
 		case len(name) > len(http.TrailerPrefix) && name[:len(http.TrailerPrefix)] == http.TrailerPrefix:
 			w.trailers = true
@@ -80,6 +81,19 @@ func (w *response) writeHead(status int) {
 		o.buf = append(o.buf, "\r\n"...)
 	}
 	o.lead = len(o.buf)
+}
+
+// isFraming reports whether a field says where the body ends, in whatever case its name
+// is written. The server says that itself, and once.
+func isFraming(name string) bool {
+	const length, coding = "Content-Length", "Transfer-Encoding"
+	switch len(name) {
+	case len(length):
+		return name == length || strings.EqualFold(name, length)
+	case len(coding):
+		return name == coding || strings.EqualFold(name, coding)
+	}
+	return false
 }
 
 // hasNoBody reports whether a response with that status never has a body.
