@@ -58,7 +58,7 @@ bench: ## Run the benchmarks
 
 # go build finds the profile by its name and place, and compiles by it.
 pgo: ## Renew the profile that the binary is compiled by, from the load of BenchmarkProxy
-	$(GO) test -run '^$$' -bench Proxy -benchtime 300000x -o bin/server.test -cpuprofile cmd/parachute/default.pgo ./cmd/parachute/internal/server
+	$(GO) test -run '^$$' -bench Proxy -benchtime 2000000x -o bin/server.test -cpuprofile cmd/parachute/default.pgo ./cmd/parachute/internal/server
 
 fuzz: ## Fuzz each fuzz target for FUZZTIME (30s), one after another
 	@grep -rHo --include='*_test.go' '^func Fuzz[[:alnum:]_]*' . | sed 's|/[^/]*:func | |' | sort | \

@@ -44,6 +44,7 @@ type Output struct {
 	mu   sync.Mutex // guards what follows
 	b    bytes.Buffer
 	more chan struct{} // closed when there is more; nil: nobody waits for that
+	deaf bool          // see Forget
 }
 
 // Write adds to what has been said. It never fails.
@@ -54,7 +55,17 @@ func (o *Output) Write(p []byte) (int, error) {
 		close(o.more)
 		o.more = nil
 	}
+	if o.deaf {
+		return len(p), nil
+	}
 	return o.b.Write(p)
+}
+
+// Forget drops what has been said, and what will be.
+func (o *Output) Forget() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.b, o.deaf = bytes.Buffer{}, true
 }
 
 // String returns what has been said so far.
