@@ -79,7 +79,9 @@ func TestNewTargetsAreAskedOnceMoreWhereADrainTookTime(t *testing.T) {
 				next := h.app("new", "new.test:80")
 				is.NoErr(h.deploy("web", "old.test:80"))
 				if tt.path != "" {
-					go h.answer("GET", tt.path, "")
+					r, err := http.NewRequest("GET", "http://proxy.test"+tt.path, nil)
+					is.NoErr(err)
+					go h.do(r)
 					synctest.Wait()
 				}
 				is.NoErr(h.Deploy(t.Context(), parachute.Deployment{

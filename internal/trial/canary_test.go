@@ -80,7 +80,7 @@ func TestStepThatIsWorseIsTheLast(t *testing.T) {
 		m, began := newMine(), time.Now()
 		m.script = func(at time.Duration) {
 			if at > 15*time.Second {
-				m.worse = "slow"
+				m.worse, m.few = "slow", 1 // it is decided, though there were few requests
 			}
 		}
 		takenBack, err := m.TryOut(m.Canary)
