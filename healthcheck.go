@@ -185,7 +185,7 @@ func awaitHealthy(ctx context.Context, m *monitor, all []*target, d *Deployment)
 
 // await returns nil when what m brings has what its spec wants it to have before it serves,
 // all within Timeouts.Deploy. A rollout is waited for also where Force says otherwise.
-func (p *Proxy) await(ctx context.Context, m *member) error {
+func (p *Proxy) await(ctx context.Context, m *modification) error {
 	d := &m.spec.Deployment
 	p.options.Propose(ctx, deep.Copy(*d), m.Reservation.Number, m.rollout != nil && (m.rollout.Deployment == nil || len(d.Canary.Steps) == 0))
 	if !d.Force || m.rollout != nil {
@@ -427,7 +427,7 @@ func (p *Proxy) retireOnTrial(about Event, previous, next *version, limits Timeo
 }
 
 // retireDeployed is retireOnTrial for a deploy, which may bake first.
-func (p *Proxy) retireDeployed(m *member) error {
+func (p *Proxy) retireDeployed(m *modification) error {
 	about, previous, next, limits := m.event(), m.Previous, m.Next, m.spec.Timeouts
 	if next.fallback == nil {
 		return p.retireOnTrial(about, previous, next, limits)

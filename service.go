@@ -95,13 +95,13 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment, base *version) error {
 	if current := p.served(s.Service); len(s.Canary.Steps) > 0 && current.checkChangeable() == nil {
 		return p.canary(ctx, s, base)
 	}
-	m := &member{publication: publication{Name: s.Service}, spec: s, part: partMain, isAlone: true, base: base}
-	return p.change(ctx, []*member{m}, func() error { return p.retireDeployed(m) })
+	m := &modification{publication: publication{Name: s.Service}, spec: s, part: partMain, isAlone: true, base: base}
+	return p.change(ctx, []*modification{m}, func() error { return p.retireDeployed(m) })
 }
 
-// A member is one of the services that are changed together: one of those that Apply is
-// about, or the one that is deployed or removed alone.
-type member struct {
+// A modification is what a change makes of one service: of one that Apply is about, or of
+// the one that is deployed, rolled out or removed alone.
+type modification struct {
 	publication
 	current *version // when Apply was planned; nil: it was not there
 	spec    *spec    // nil: it is to be taken out
@@ -120,7 +120,7 @@ type member struct {
 }
 
 // event returns an event of the change of m, which is reserved.
-func (m *member) event() Event {
+func (m *modification) event() Event {
 	if m.spec == nil {
 		return Event{Service: m.Name, Generation: m.Reservation.Number}
 	}
@@ -128,45 +128,44 @@ func (m *member) event() Event {
 }
 
 func (p *Proxy) apply(ctx context.Context, deployments []Deployment, remove []string) error {
-	members, err := p.plan(ctx, deployments, remove)
+	modifications, err := p.plan(ctx, deployments, remove)
 	if err != nil {
 		return err
 	}
-	members = slices.DeleteFunc(members, func(m *member) bool { return m.isKept })
-	if len(members) == 0 {
+	modifications = slices.DeleteFunc(modifications, func(m *modification) bool { return m.isKept })
+	if len(modifications) == 0 {
 		return nil
 	}
-	return p.change(ctx, members, func() error {
+	return p.change(ctx, modifications, func() error {
 		var retired sync.WaitGroup
-		for _, m := range members {
-			retired.Go(func() { p.retireMember(m) })
+		for _, m := range modifications {
+			retired.Go(func() { p.retireReplaced(m) })
 		}
 		retired.Wait()
 		return nil
 	})
 }
 
-// change makes members the services that they are to be, all of them or none: it reserves
-// what they want, prepares and publishes them, and has retire wait for what they have
-// replaced.
-func (p *Proxy) change(ctx context.Context, members []*member, retire func() error) error {
-	ctx, err := p.reserveAll(ctx, members)
+// change makes all of these modifications, or none: it reserves what they want, prepares
+// and publishes them, and has retire wait for what they have replaced.
+func (p *Proxy) change(ctx context.Context, modifications []*modification, retire func() error) error {
+	ctx, err := p.reserveAll(ctx, modifications)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		for _, m := range members {
+		for _, m := range modifications {
 			p.router.changes.End(m.Reservation)
 		}
 	}()
-	if err := p.replaceAll(ctx, members); err != nil {
+	if err := p.replaceAll(ctx, modifications); err != nil {
 		return err
 	}
 	return retire()
 }
 
 // plan returns what Apply is about, sorted by the names of the services.
-func (p *Proxy) plan(ctx context.Context, deployments []Deployment, remove []string) (members []*member, err error) {
+func (p *Proxy) plan(ctx context.Context, deployments []Deployment, remove []string) (modifications []*modification, err error) {
 	table := p.router.routes.Load()
 	if table.IsClosed {
 		return nil, ErrClosed
@@ -188,23 +187,23 @@ func (p *Proxy) plan(ctx context.Context, deployments []Deployment, remove []str
 	}
 	planned, err := p.router.changes.Plan(table, wishes)
 	for _, w := range planned {
-		m := &member{publication: publication{Name: w.Service}, current: table.Services()[w.Service], part: w.Part, isKept: w.IsKept}
+		m := &modification{publication: publication{Name: w.Service}, current: table.Services()[w.Service], part: w.Part, isKept: w.IsKept}
 		if w.Wants != nil {
 			m.spec = specs[w.Service]
 		}
-		members = append(members, m)
+		modifications = append(modifications, m)
 	}
-	return members, err
+	return modifications, err
 }
 
-// reserveAll begins the changes of all members, or of none.
-func (p *Proxy) reserveAll(ctx context.Context, members []*member) (_ context.Context, err error) {
-	if m := members[0]; m.isAlone { // so an error need not say which it is about
+// reserveAll reserves what all of these modifications want, or nothing.
+func (p *Proxy) reserveAll(ctx context.Context, modifications []*modification) (_ context.Context, err error) {
+	if m := modifications[0]; m.isAlone { // so an error need not say which it is about
 		m.Reservation, ctx, err = p.router.changes.Reserve(ctx, m.Name, m.part, m.spec.wants)
 		return ctx, err
 	}
 	var changes []registry.Change
-	for _, m := range members {
+	for _, m := range modifications {
 		c := registry.Change{Service: m.Name, Part: m.part}
 		if m.spec != nil {
 			c.Wants = &m.spec.wants
@@ -213,13 +212,13 @@ func (p *Proxy) reserveAll(ctx context.Context, members []*member) (_ context.Co
 	}
 	all, ctx, err := p.router.changes.ReserveAll(ctx, changes)
 	for i, r := range all {
-		members[i].Reservation = r
+		modifications[i].Reservation = r
 	}
 	return ctx, err
 }
 
 // step returns what Plan tells of m.
-func (m *member) step() Step {
+func (m *modification) step() Step {
 	s := Step{Service: m.Name, Action: ActionReplace}
 	if m.current != nil {
 		s.Before = new(m.current.status.clone().Deployment)
@@ -238,11 +237,11 @@ func (m *member) step() Step {
 	return s
 }
 
-// replaceAll publishes what members are to serve as soon as it may, together.
-func (p *Proxy) replaceAll(ctx context.Context, members []*member) (err error) {
+// replaceAll publishes these modifications together, as soon as it may.
+func (p *Proxy) replaceAll(ctx context.Context, modifications []*modification) (err error) {
 	served := p.router.routes.Load().Services()
 	var all []*publication
-	for _, m := range members {
+	for _, m := range modifications {
 		all, m.about = append(all, &m.publication), m.event()
 		if m.spec == nil {
 			m.Change = func(*version) (*version, error) { return nil, nil }
@@ -264,7 +263,7 @@ func (p *Proxy) replaceAll(ctx context.Context, members []*member) (err error) {
 		}
 	}
 	if err == nil {
-		err = p.awaitAll(ctx, members)
+		err = p.awaitAll(ctx, modifications)
 	}
 	if err == nil {
 		err = p.router.routes.PublishAll(ctx, all...)
@@ -272,7 +271,7 @@ func (p *Proxy) replaceAll(ctx context.Context, members []*member) (err error) {
 	if err == nil {
 		return nil
 	}
-	for _, m := range members {
+	for _, m := range modifications {
 		targets.CloseAll(m.brought)
 		if m.started != nil {
 			m.started.certificates.Release()
@@ -285,7 +284,7 @@ func (p *Proxy) replaceAll(ctx context.Context, members []*member) (err error) {
 }
 
 // prepare starts the version that m is to serve, and makes it what m publishes.
-func (p *Proxy) prepare(m *member) {
+func (p *Proxy) prepare(m *modification) {
 	m.started, m.monitor = p.start(Status{Service: m.Name, Generation: m.Reservation.Number, State: StateServing, Deployment: m.spec.Deployment}, m.spec, !m.spec.Force)
 	m.brought = m.started.Targets()
 	p.bringIn(m)
@@ -293,7 +292,7 @@ func (p *Proxy) prepare(m *member) {
 
 // prepareRollout begins to probe the rollout that m is to have, and makes it what m
 // publishes.
-func (p *Proxy) prepareRollout(m *member) {
+func (p *Proxy) prepareRollout(m *modification) {
 	second, monitor := p.newGroup(m.Name, m.Reservation.Number, m.spec, true)
 	m.brought, m.monitor = second.Targets(), monitor
 	targets.StartProbes(m.brought)
@@ -310,7 +309,7 @@ func (p *Proxy) prepareRollout(m *member) {
 }
 
 // bringIn makes the version that is started what m publishes.
-func (p *Proxy) bringIn(m *member) {
+func (p *Proxy) bringIn(m *modification) {
 	var different Difference
 	m.Change = func(current *version) (*version, error) {
 		if m.base != nil && (current == nil || current.status.Generation != m.base.status.Generation) {
@@ -337,12 +336,12 @@ func (p *Proxy) bringIn(m *member) {
 	}
 }
 
-// awaitAll waits for all members side by side, as await does. The error tells of every
-// one that has not what it wants, unless there is one alone.
-func (p *Proxy) awaitAll(ctx context.Context, members []*member) error {
-	errs := make([]error, len(members))
+// awaitAll waits for these modifications side by side, as await does. The error tells of
+// every one that has not what it wants, unless there is one alone.
+func (p *Proxy) awaitAll(ctx context.Context, modifications []*modification) error {
+	errs := make([]error, len(modifications))
 	var waiting sync.WaitGroup
-	for i, m := range members {
+	for i, m := range modifications {
 		if m.spec != nil {
 			waiting.Go(func() { errs[i] = p.await(ctx, m) })
 		}
@@ -351,7 +350,7 @@ func (p *Proxy) awaitAll(ctx context.Context, members []*member) error {
 	if cause := context.Cause(ctx); errors.Is(cause, ErrSuperseded) || errors.Is(cause, ErrClosed) {
 		return cause // once, and not for each
 	}
-	for i, m := range members {
+	for i, m := range modifications {
 		if errs[i] != nil && !m.isAlone {
 			errs[i] = registry.OfService(m.Name, errs[i])
 		}
@@ -376,8 +375,8 @@ func (p *Proxy) emitFailed(e Event, err error) {
 	p.emit(e)
 }
 
-// retireMember waits for the end of what m, which is published, has replaced.
-func (p *Proxy) retireMember(m *member) {
+// retireReplaced waits for the end of what m, which is published, has replaced.
+func (p *Proxy) retireReplaced(m *modification) {
 	if m.Previous != nil {
 		p.retire(m.event(), m.Previous, m.Next, cmp.Or(m.Next, m.Previous).status.Deployment.Timeouts)
 	}
@@ -425,12 +424,12 @@ func (p *Proxy) drain(e Event, lanes laneSet, limits Timeouts, done <-chan struc
 }
 
 func (p *Proxy) remove(ctx context.Context, service string) error {
-	m := &member{publication: publication{Name: service}, part: partMain | partRollout}
-	return p.change(ctx, []*member{m}, func() error {
+	m := &modification{publication: publication{Name: service}, part: partMain | partRollout}
+	return p.change(ctx, []*modification{m}, func() error {
 		if m.Previous == nil && !m.Reservation.Supersedes {
 			return ErrNotFound
 		}
-		p.retireMember(m)
+		p.retireReplaced(m)
 		return nil
 	})
 }
@@ -534,8 +533,8 @@ func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
 // rollOutSpec brings r, of which s was made, into service as one change of part. It ends
 // with then, which is given what every event of the change has.
 func (p *Proxy) rollOutSpec(ctx context.Context, part publish.Part, r Rollout, s *spec, then func(about Event) error) error {
-	m := &member{publication: publication{Name: s.Service}, spec: s, rollout: &r, part: part, isAlone: true}
-	return p.change(ctx, []*member{m}, func() error {
+	m := &modification{publication: publication{Name: s.Service}, spec: s, rollout: &r, part: part, isAlone: true}
+	return p.change(ctx, []*modification{m}, func() error {
 		if err := p.retireOnTrial(m.event(), m.Previous, m.Next, r.Timeouts.over(m.Next.status.Deployment.Timeouts)); err != nil {
 			return err
 		}
@@ -610,7 +609,7 @@ func (p *Proxy) promote(ctx context.Context, service string, base *version, was 
 		return err
 	}
 	defer p.router.changes.End(res)
-	m := &member{publication: publication{Name: service, Reservation: res}, spec: s, base: base, was: was, monitor: current.Rollout.Targets()[0].Monitor}
+	m := &modification{publication: publication{Name: service, Reservation: res}, spec: s, base: base, was: was, monitor: current.Rollout.Targets()[0].Monitor}
 	m.started = p.newVersion(Status{Service: service, Generation: res.Number, Deployment: s.Deployment}, s, *current.Rollout)
 	p.bringIn(m)
 	replacing := m.Change

@@ -39,7 +39,7 @@ func seenBy() map[string]string {
 		"handover":    "cmd/parachute/internal/control",
 		"predecessor": ".",
 		"fleet":       "cmd/parachute/internal/control",
-		"member":      ". cmd/parachute/internal/control cmd/parachute/internal/fleet examples/demo",
+		"member":      "cmd/parachute/internal/control cmd/parachute/internal/fleet examples/demo",
 		"record":      "cmd/parachute/internal/fleet",
 		"proposal":    "cmd/parachute/internal/fleet",
 		"batch":       "cmd/parachute/internal/fleet",
