@@ -128,7 +128,7 @@ func headings(text string) map[string]bool {
 func TestDocumentsHaveEveryFieldOfJSON(t *testing.T) {
 	text := documents(t)["docs/json.md"]
 	for _, v := range []any{
-		parachute.Status{}, parachute.Certificate{}, parachute.ConflictError{}, parachute.UnhealthyError{},
+		parachute.Status{}, parachute.Certificate{}, parachute.ConflictError{}, parachute.UnhealthyError{}, parachute.TakenBackError{},
 		control.Result{}, control.Version{},
 	} {
 		for _, field := range jsonFields(reflect.TypeOf(v)) {
@@ -168,6 +168,41 @@ func TestDocumentsHaveEveryMetric(t *testing.T) {
 	for _, match := range metrics {
 		if !strings.Contains(text, "`parachute_"+match[1]+"`") {
 			t.Errorf("docs/metrics.md does not tell of parachute_%s", match[1])
+		}
+	}
+}
+
+func TestDocumentsHaveEveryEvent(t *testing.T) {
+	is := is.New(t)
+	all := documents(t)
+	for file, pages := range map[string][]string{
+		"../../parachute.go":        {"docs/json.md", "docs/metrics.md"}, // whose events are logged as well
+		"internal/control/fleet.go": {"docs/json.md"},
+	} {
+		source, err := os.ReadFile(file)
+		is.NoErr(err)
+		kinds := regexp.MustCompile(`EventKind += "([a-z ]+)"`).FindAllStringSubmatch(string(source), -1)
+		is.True(len(kinds) > 0) // they were found
+		for _, page := range pages {
+			for _, kind := range kinds {
+				if !strings.Contains(all[page], "`"+kind[1]+"`") {
+					t.Errorf("%s does not tell of the event %q", page, kind[1])
+				}
+			}
+		}
+	}
+}
+
+func TestDocumentsHaveEveryCodeOfAnError(t *testing.T) {
+	is := is.New(t)
+	source, err := os.ReadFile("internal/control/codes.go")
+	is.NoErr(err)
+	codes := regexp.MustCompile(`(?:\t\t\{|code[A-Z]\w+ += )"([a-z_]+)"`).FindAllStringSubmatch(string(source), -1)
+	is.True(len(codes) > 15) // they were found, those of the constants too
+	text := documents(t)["docs/json.md"]
+	for _, code := range codes {
+		if !strings.Contains(text, "`"+code[1]+"`") {
+			t.Errorf("docs/json.md does not tell of the code %q", code[1])
 		}
 	}
 }
