@@ -99,8 +99,10 @@ func TestLineupCountsHereAndElsewhere(t *testing.T) {
 	twice := main.Plus(main)
 	l.CountElsewhere(0, twice.Since(twice), twice, rollout)
 	is.Equal(of(), []uint64{3, 4})
+	l.CountElsewhere(0, twice.Since(twice), main, rollout) // what is not told anew stays
+	is.Equal(of(), []uint64{4, 6})
 	l.CountElsewhere(0, main, twice.Since(twice), rollout) // only main is told anew
-	is.Equal(of(), []uint64{2, 6})
+	is.Equal(of(), []uint64{2, 8})
 	l.Rollout = nil
 	l.CountElsewhere(0, main, main, rollout)
 	is.Equal(l.Main.Tally.Window(0).Requests, uint64(3))
@@ -122,18 +124,20 @@ func TestGroupCountsARequestForItsTargetAndItsVersion(t *testing.T) {
 	failed := targets.Request{Took: 3 * time.Second, Waited: time.Second, Failed: true, Method: "GET", Path: "/cart/1", Status: 500, ID: "x"}
 	g.Count(target, failed)
 	cut := failed
-	cut.IsCut = true
-	g.Count(target, cut)
+	cut.IsCut, cut.ID = true, "y"
+	for range 2 {
+		g.Count(target, cut)
+	}
 	g.Count(target, targets.Request{Took: time.Second, Waited: 2 * time.Second}) // it waited while its answer had begun
 
 	minute := target.Traffic.Minute(0)
-	is.Equal(minute.ErrorRate(), 2.0/3)
+	is.Equal(minute.ErrorRate(), 0.75)
 	is.True(minute.P99 > 1900*time.Millisecond && minute.P99 < 2200*time.Millisecond) // without the wait
 	served := histogram.Sum(g.Served())
-	is.Equal([]uint64{served.Count, served.Failed}, []uint64{3, 2})
+	is.Equal([]uint64{served.Count, served.Failed}, []uint64{4, 3})
 	is.True(served.P99 < 2200*time.Millisecond)
 	recent := g.Recent(0)
-	is.Equal([]uint64{recent.Requests, recent.Errors}, []uint64{3, 1}) // what a drain cuts says nothing about the version
+	is.Equal([]uint64{recent.Requests, recent.Errors}, []uint64{4, 1}) // what a drain cuts says nothing about the version
 	judge := bake.NewJudge(g.Tally, 0, bake.Figures{}, bake.Limits{})
 	is.Equal(judge.Worst(3), []bake.FailedRoute{{Route: "GET /cart", Status: 500, Requests: 1, RequestID: "x"}})
 }
