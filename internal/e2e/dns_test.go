@@ -46,7 +46,7 @@ func TestWildcardIsProvenByDNS(t *testing.T) {
 		is.NoErr(err)
 		is.Equal(answer, "200 web over https")
 	}
-	is.Equal(ca.ordered(), map[string]int{wildcard: 1, "example.com": 1}) // in one order, and by nothing else
+	is.Equal(ca.orderedBy(p), map[string]int{wildcard: 1, "example.com": 1}) // in one order, and by nothing else
 	is.Equal(len(ca.dns.names(t)), 0)
 	is.Equal(p.certificates(t)[wildcard].Expires, p.certificates(t)["example.com"].Expires)
 
@@ -80,7 +80,7 @@ func TestPlainNamesAreProvenByDNSIfThatIsAsked(t *testing.T) {
 	ca := newAuthority(t, authorityConfig{}) // nobody answers behind its doors
 	p := startProxy(t, ca, append(ca.dns.touching(t), "--acme-challenge", "dns")...)
 	p.deploy(t, "web", newApp(t, "web"), secured(app1, app2)...)
-	is.Equal(ca.ordered(), map[string]int{app1: 1, app2: 1})
+	is.Equal(ca.orderedBy(p), map[string]int{app1: 1, app2: 1})
 	_, err := shown(t, p.https, app2, ca.roots)
 	is.NoErr(err)
 }
@@ -94,7 +94,7 @@ func TestRecordIsSetWhereTheChallengeLeads(t *testing.T) {
 	p.deploy(t, "web", newApp(t, "web"), secured(wildcard)...)
 	line := p.await(t, func(line map[string]any) bool { return line["msg"] == "command for TXT records" })
 	is.Equal(line["said"], "set elsewhere.acme.example.com")
-	is.Equal(ca.ordered(), map[string]int{wildcard: 1})
+	is.Equal(ca.orderedBy(p), map[string]int{wildcard: 1})
 }
 
 func TestWildcardIsRenewedByDNS(t *testing.T) {
@@ -119,7 +119,7 @@ func TestRecordThatShowsLateIsAwaited(t *testing.T) {
 	ca.dns.delay(4 * time.Second)
 	p := startProxy(t, ca, ca.dns.touching(t)...)
 	p.deploy(t, "web", newApp(t, "web"), secured(wildcard)...)
-	is.Equal(ca.ordered(), map[string]int{wildcard: 1}) // the authority did not look before
+	is.Equal(ca.orderedBy(p), map[string]int{wildcard: 1}) // the authority did not look before
 }
 
 func TestWhyAWildcardCannotBeProvenIsTold(t *testing.T) {
@@ -161,7 +161,7 @@ func TestRevokedCertificateIsReplaced(t *testing.T) {
 		is.NoErr(err)
 		return !next.Equal(first)
 	})
-	is.Equal(ca.ordered(), map[string]int{wildcard: 2})
+	is.Equal(ca.orderedBy(p), map[string]int{wildcard: 2})
 	is.Equal(ca.replaced(), 1)
 }
 

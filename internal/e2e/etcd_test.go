@@ -124,7 +124,7 @@ func TestTwentyNamesOnThreeProxiesThatShareAnEtcdAreTwentyOrders(t *testing.T) {
 		}
 		is.Equal(len(serials), 1) // all have the same one
 	}
-	is.Equal(ca.ordered(), want)
+	is.Equal(ca.orderedBy(proxies...), want)
 
 	eventually(t, "no lock and no answer left", func() bool {
 		for key := range stored(t, store) {
@@ -152,7 +152,7 @@ func TestOneOfTheProxiesThatShareAnEtcdRenewsForAll(t *testing.T) {
 		ca.tls.lead(addresses...)
 		p.deploy(t, "web", web, secured(app1)...)
 	}
-	is.Equal(ca.ordered(), map[string]int{app1: 1})
+	is.Equal(ca.orderedBy(proxies...), map[string]int{app1: 1})
 	first, err := shown(t, proxies[0].https, app1, ca.roots)
 	is.NoErr(err)
 
@@ -163,7 +163,7 @@ func TestOneOfTheProxiesThatShareAnEtcdRenewsForAll(t *testing.T) {
 			return next.NotAfter.After(first.NotAfter)
 		})
 	}
-	is.Equal(ca.ordered(), map[string]int{app1: 2})
+	is.Equal(ca.orderedBy(proxies...), map[string]int{app1: 2})
 }
 
 func TestProxyWithoutItsEtcdServesTheCertificatesThatItHas(t *testing.T) {
@@ -183,7 +183,7 @@ func TestProxyWithoutItsEtcdServesTheCertificatesThatItHas(t *testing.T) {
 		after, err := shown(t, p.https, app1, ca.roots)
 		return err == nil && after.Equal(before)
 	})
-	is.Equal(ca.ordered(), map[string]int{app1: 1})
+	is.Equal(ca.orderedBy(p), map[string]int{app1: 1})
 }
 
 // Another key is a mistake, and nobody's certificates are lost for it.
@@ -201,7 +201,7 @@ func TestCertificatesThatCannotBeDecryptedAreNotOrderedAgain(t *testing.T) {
 	eventually(t, "the error in the list of certificates", func() bool {
 		return strings.Contains(second.certificates(t)[app1].Error, "it cannot be decrypted: the key of --etcd-encryption-key-file is another one")
 	})
-	is.Equal(ca.ordered(), map[string]int{app1: 1})
+	is.Equal(ca.orderedBy(first, second), map[string]int{app1: 1})
 	isCertificate := func(key string) bool { return strings.Contains(key, "/certificates/") }
 	after := stored(t, store)
 	for key, value := range before {

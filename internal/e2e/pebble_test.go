@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -204,6 +205,23 @@ func (a *authority) ordered() map[string]int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return maps.Clone(a.orders)
+}
+
+// orderedBy is ordered, without the orders of those proxies that the authority has failed
+// for its own sake: it waits two seconds for an address or a record, which the name server
+// may take on a busy machine. Such a name is ordered again.
+func (a *authority) orderedBy(proxies ...*proxy) map[string]int {
+	ordered := a.ordered()
+	for _, p := range proxies {
+		for text := range strings.Lines(p.said.String()) {
+			var line struct{ Msg, Host, Error string }
+			if json.Unmarshal([]byte(text), &line) == nil && line.Msg == "no certificate" &&
+				ordered[line.Host] > 1 && strings.Contains(line.Error, "i/o timeout") {
+				ordered[line.Host]--
+			}
+		}
+	}
+	return ordered
 }
 
 // replaced tells how many orders were to replace a certificate, and were taken.

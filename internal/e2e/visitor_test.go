@@ -57,7 +57,7 @@ func TestVisitorOverHTTP3CausesNoOrder(t *testing.T) {
 	is.NoErr(err)
 	is.Equal(resp.Proto, "HTTP/3.0")
 	is.Equal(string(body), "web over https")
-	is.Equal(ca.ordered(), map[string]int{app1: 1})
+	is.Equal(ca.orderedBy(p), map[string]int{app1: 1})
 }
 
 func TestHTTP3IsAnnounced(t *testing.T) {
