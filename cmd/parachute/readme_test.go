@@ -206,3 +206,19 @@ func TestDocumentsHaveEveryCodeOfAnError(t *testing.T) {
 		}
 	}
 }
+
+func TestDocumentsHaveEveryRoute(t *testing.T) {
+	is := is.New(t)
+	source, err := os.ReadFile("internal/control/server.go")
+	is.NoErr(err)
+	routes := regexp.MustCompile(`\{"([A-Z]+)", "(/v1/[^"]+)"`).FindAllStringSubmatch(string(source), -1)
+	is.True(len(routes) > 20) // they were found
+	text := documents(t)["docs/json.md"]
+	for _, route := range routes {
+		told := "`" + route[1] + " " + strings.ReplaceAll(route[2], "{name}", "NAME")
+		isOwn := route[2] == "/v1/successor" // one process of a proxy asks another
+		if !isOwn && !strings.Contains(text, told+"`") && !strings.Contains(text, told+"?") {
+			t.Errorf("docs/json.md does not tell of %s %s", route[1], route[2])
+		}
+	}
+}
