@@ -505,18 +505,6 @@ type Timeouts struct {
 func (t Timeouts) MarshalJSON() ([]byte, error)  { return wire.Marshal(t) }
 func (t *Timeouts) UnmarshalJSON(b []byte) error { return wire.UnmarshalStrict(b, t) }
 
-// TargetKeepAlive says for how many requests a connection to a target is used. Each
-// health check has a connection of its own in any case.
-type TargetKeepAlive struct {
-	// Off has a connection for each request, which says Connection: close.
-	Off bool `json:"off,omitempty"`
-
-	// Requests is after how many requests a connection is closed. One that was
-	// sent again on another connection counts for both; an upgrade is one. If 0,
-	// there is no limit.
-	Requests int `json:"requests,omitempty"`
-}
-
 // A Rollback says which deployment to bring back.
 type Rollback struct {
 	To string `json:"to,omitempty"` // a generation or a release that History has; if empty, the latest that was replaced
@@ -743,12 +731,6 @@ func (p *Proxy) parseTargets(d *Deployment) ([]endpoint.Target, error) {
 	return all, invalid(err)
 }
 
-// checkTargets returns why d cannot be deployed with other targets than its own, or with
-// its own, if it cannot: they have to be probed, and verified, as it says.
-func (d *Deployment) checkTargets(all []endpoint.Target) error {
-	return endpoint.Check(all, d.HealthCheck.GRPC, d.HealthCheck.Port, d.TargetTLS != (TargetTLS{}))
-}
-
 // readFiles reads the files that s names, but those of its certificate, and what is to be
 // done with requests. An error is ErrInvalid.
 func (p *Proxy) readFiles(s *spec) (err error) {
@@ -757,6 +739,28 @@ func (p *Proxy) readFiles(s *spec) (err error) {
 	}
 	s.rules, err = rules.New(p.settings(&s.Deployment), rules.Shared{Pages: p.pages, Checks: p.checks, Spool: p.spool})
 	return invalid(err)
+}
+
+// settings returns what a complete Deployment says of each request.
+func (p *Proxy) settings(d *Deployment) *rules.Settings {
+	s := &rules.Settings{
+		Access:          rules.Access(d.Access),
+		Headers:         rules.Headers(d.Headers),
+		Buffer:          rules.Buffer(d.Buffer),
+		Trust:           string(d.Forwarded.Trust),
+		ClientHeader:    d.Forwarded.ClientHeader,
+		TrustedProxies:  p.options.TrustedProxies,
+		ErrorPages:      d.ErrorPages,
+		Affinity:        d.Affinity,
+		PathPrefixes:    d.PathPrefixes,
+		WriterAffinity:  d.Timeouts.WriterAffinity,
+		MaxRequestBody:  d.MaxRequestBody,
+		MaxResponseBody: d.MaxResponseBody,
+	}
+	for _, r := range d.Redirects {
+		s.Redirects = append(s.Redirects, rules.Redirect(r))
+	}
+	return s
 }
 
 // normalize returns p with its defaults.

@@ -20,6 +20,7 @@ import (
 	"github.com/shahnk19/parachute/internal/grpc"
 	"github.com/shahnk19/parachute/internal/healthcheck"
 	"github.com/shahnk19/parachute/internal/history"
+	"github.com/shahnk19/parachute/internal/lanes"
 	"github.com/shahnk19/parachute/internal/pages"
 	"github.com/shahnk19/parachute/internal/publish"
 	"github.com/shahnk19/parachute/internal/reason"
@@ -68,9 +69,6 @@ func newRouter(o *Options) *router {
 	r.routes = publish.New(r.changes.Book, newTable(map[string]*version{}, nil, o.KeepHistory), tables)
 	return r
 }
-
-// served returns the version that serves, or nil where the service is not there.
-func (p *Proxy) served(service string) *version { return p.router.routes.Load().Services()[service] }
 
 // What of a service a change is about: its first version, or its rollout.
 const (
@@ -555,6 +553,30 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 	return true
 }
 
+// record notes in the outcome how an exchange with l's target ended, and has the group
+// judge the target by it.
+func (q *request) record(l *lane, res *forward.Result, err error) {
+	o := &q.outcome
+	if res.Reason == reason.Descriptors {
+		q.proxy.shortages.Report("a request could not be sent on", err)
+	} else { // without a descriptor nothing was sent
+		q.lastTarget, o.Target = l.Target, l.Target.Address
+		o.Reads, o.Rollout = slices.Contains(q.group.Readers, l), q.group == q.version.Rollout
+	}
+	o.Status, o.Header = res.Status, res.Header
+	o.BytesIn, o.BytesOut = res.BytesIn, res.BytesOut
+	answered := res.FirstByte
+	if answered.IsZero() {
+		answered = time.Now()
+	} else {
+		o.FirstByte = answered.Sub(q.start)
+	}
+	end := lanes.End{Reason: res.Reason, Status: res.Status, IsStream: q.isStream}
+	if ejected := q.group.Judge(l, end, answered.Sub(q.proxy.began)); ejected {
+		q.proxy.emit(Event{Kind: EventUnhealthy, Service: o.Service, Generation: o.Generation, Target: l.Target.Address, Err: cmp.Or(err, lanes.ErrOutlier)})
+	}
+}
+
 // keepVisitor has the answer's header say that the visitor stays with the group and with
 // l's target, as far as that is news to them. It returns what takes that back, or nil.
 func (q *request) keepVisitor(l *lane) (forget func()) {
@@ -774,26 +796,4 @@ type Report struct {
 	RequestHeaders      []string `json:"request_headers,omitempty"`       // to be logged
 	ResponseHeaders     []string `json:"response_headers,omitempty"`      // likewise
 	ExcludeMetricsPaths []string `json:"exclude_metrics_paths,omitempty"` // not to be counted, as the target sees them
-}
-
-// settings returns what a complete Deployment says of each request.
-func (p *Proxy) settings(d *Deployment) *rules.Settings {
-	s := &rules.Settings{
-		Access:          rules.Access(d.Access),
-		Headers:         rules.Headers(d.Headers),
-		Buffer:          rules.Buffer(d.Buffer),
-		Trust:           string(d.Forwarded.Trust),
-		ClientHeader:    d.Forwarded.ClientHeader,
-		TrustedProxies:  p.options.TrustedProxies,
-		ErrorPages:      d.ErrorPages,
-		Affinity:        d.Affinity,
-		PathPrefixes:    d.PathPrefixes,
-		WriterAffinity:  d.Timeouts.WriterAffinity,
-		MaxRequestBody:  d.MaxRequestBody,
-		MaxResponseBody: d.MaxResponseBody,
-	}
-	for _, r := range d.Redirects {
-		s.Redirects = append(s.Redirects, rules.Redirect(r))
-	}
-	return s
 }

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,7 +20,6 @@ import (
 	"github.com/shahnk19/parachute/internal/healthcheck"
 	"github.com/shahnk19/parachute/internal/history"
 	"github.com/shahnk19/parachute/internal/lanes"
-	"github.com/shahnk19/parachute/internal/reason"
 	"github.com/shahnk19/parachute/internal/routing"
 	"github.com/shahnk19/parachute/internal/rules"
 	"github.com/shahnk19/parachute/internal/split"
@@ -35,33 +33,6 @@ import (
 // service has been served at until now: the process that answers there may be on its
 // way out.
 const proofOfReuse = 500 * time.Millisecond
-
-// record notes in the outcome how an exchange with l's target ended, and has the group
-// judge the target by it.
-func (q *request) record(l *lane, res *forward.Result, err error) {
-	o := &q.outcome
-	if res.Reason == reason.Descriptors {
-		q.proxy.shortages.Report("a request could not be sent on", err)
-	} else { // without a descriptor nothing was sent
-		q.lastTarget, o.Target = l.Target, l.Target.Address
-		o.Reads, o.Rollout = slices.Contains(q.group.Readers, l), q.group == q.version.Rollout
-	}
-	o.Status, o.Header = res.Status, res.Header
-	o.BytesIn, o.BytesOut = res.BytesIn, res.BytesOut
-	answered := res.FirstByte
-	if answered.IsZero() {
-		answered = time.Now()
-	} else {
-		o.FirstByte = answered.Sub(q.start)
-	}
-	end := lanes.End{Reason: res.Reason, Status: res.Status, IsStream: q.isStream}
-	if ejected := q.group.Judge(l, end, answered.Sub(q.proxy.began)); ejected {
-		q.proxy.emit(Event{Kind: EventUnhealthy, Service: o.Service, Generation: o.Generation, Target: l.Target.Address, Err: cmp.Or(err, errOutlier)})
-	}
-}
-
-// errOutlier is the reason for ejecting a target that answers.
-var errOutlier = errors.New("it answers 5xx where its siblings do not")
 
 type (
 	target  = targets.Target  // what requests are sent to, and its health
@@ -222,6 +193,9 @@ func (p *Proxy) changesUnderWay() map[string][]Change {
 	return all
 }
 
+// served returns the version that serves, or nil where the service is not there.
+func (p *Proxy) served(service string) *version { return p.router.routes.Load().Services()[service] }
+
 // demanded returns the state that was asked for last: as it is where s serves,
 // and as it is to be once the service can be restored again.
 func (s Status) demanded() State {
@@ -381,6 +355,18 @@ func (r *Rollout) promoted(d Deployment, service string) Deployment {
 	d.Service, d.Targets, d.ReadTargets = service, slices.Clone(r.Targets), slices.Clone(r.ReadTargets)
 	d.Release, d.By = r.Release, r.By
 	return d
+}
+
+// TargetKeepAlive says for how many requests a connection to a target is used. Each
+// health check has a connection of its own in any case.
+type TargetKeepAlive struct {
+	// Off has a connection for each request, which says Connection: close.
+	Off bool `json:"off,omitempty"`
+
+	// Requests is after how many requests a connection is closed. One that was
+	// sent again on another connection counts for both; an upgrade is one. If 0,
+	// there is no limit.
+	Requests int `json:"requests,omitempty"`
 }
 
 // checkElsewhere returns ErrInvalid if one of the targets is the Proxy itself. It
@@ -635,6 +621,12 @@ func (v *version) accepts(d *Deployment) error {
 			strings.Join(v.status.Rollout.Targets, ", "), err)
 	}
 	return nil
+}
+
+// checkTargets returns why d cannot be deployed with other targets than its own, or with
+// its own, if it cannot: they have to be probed, and verified, as it says.
+func (d *Deployment) checkTargets(all []endpoint.Target) error {
+	return endpoint.Check(all, d.HealthCheck.GRPC, d.HealthCheck.Port, d.TargetTLS != (TargetTLS{}))
 }
 
 // checkChangeable returns why there is nothing to be changed but by a deploy: v is

@@ -1,6 +1,7 @@
 package lanes
 
 import (
+	"errors"
 	"iter"
 	"slices"
 	"time"
@@ -109,6 +110,9 @@ func (e End) hasFailed() bool {
 	}
 	return e.Reason.IsUnhealthy() && e.Reason != reason.Dial && !e.IsStream
 }
+
+// ErrOutlier is the reason for ejecting a target that answers.
+var ErrOutlier = errors.New("it answers 5xx where its siblings do not")
 
 // Judge applies to l's target how an exchange with it ended at the time now, and reports
 // whether it has ejected the target. If another target can take its requests, a target
