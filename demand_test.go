@@ -247,3 +247,16 @@ func TestNameOnDemandIsRedirectedToForAsLongAsItHasACertificate(t *testing.T) {
 		is.Equal(k.location("GET", "good.test", "/"), "200") // it has expired
 	})
 }
+
+func TestConnectionToACertificateAuthorityIsClosedOnceItIsOfNoUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		k := newKeep(t, parachute.Options{})
+		is.NoErr(k.secure("web", automatic, "app.test"))
+		is.Equal(k.getTLS("app.test", "app.test", "/"), "200 web")
+		is.Equal(k.net.Conns("ca.test:443"), 1) // for the next order, if it comes soon
+		time.Sleep(31 * time.Second)
+		synctest.Wait()
+		is.Equal(k.net.Conns("ca.test:443"), 0)
+	})
+}
