@@ -321,7 +321,7 @@ func TestConfigThatCannotBeMeantIsRefused(t *testing.T) {
 		{"no port", etcd.Config{Endpoints: []string{"http://10.0.0.1"}, Prefix: "/p"}, "is no URL of an etcd"},
 		{"a path", etcd.Config{Endpoints: []string{one + "/v3"}, Prefix: "/p"}, "is no URL of an etcd"},
 		{"a password", etcd.Config{Endpoints: []string{"http://a:b@10.0.0.1:2379"}, Prefix: "/p"}, "is no URL of an etcd"},
-		{"both", etcd.Config{Endpoints: []string{one, two}, Prefix: "/p"}, "want the same for all members"},
+		{"both", etcd.Config{Endpoints: []string{one, two}, Prefix: "/p"}, "want the same for all servers"},
 		{"an authority in the clear", etcd.Config{Endpoints: []string{one}, Prefix: "/p", CAFile: "ca"}, "want https"},
 		{"a key alone", etcd.Config{Endpoints: []string{two}, Prefix: "/p", KeyFile: "k"}, "want both, or neither"},
 		{"no prefix", etcd.Config{Endpoints: []string{one}, Prefix: "/"}, "no prefix is named"},
