@@ -72,7 +72,7 @@ func TestOptionsOfAFleetGoWithItsEtcd(t *testing.T) {
 func TestValuesThatMakeNoFleetAreRefused(t *testing.T) {
 	for _, tt := range []struct{ flag, value, want string }{
 		{"--etcd", "10.0.0.5:2379", "is no URL of an etcd"},
-		{"--etcd", "http://10.0.0.5:2379,https://10.0.0.6:2379", "want the same for all members"},
+		{"--etcd", "http://10.0.0.5:2379,https://10.0.0.6:2379", "want the same for all servers"},
 		{"--etcd-user", "secretly", "want a name and a password"},
 		{"--etcd-user", ":secretly", "want a name and a password"},
 		{"--etcd-lease", "1s", "want whole seconds from 5s to 5m0s"},
