@@ -86,11 +86,11 @@ type Options struct {
 	// deploy has switched, or has ended.
 	Propose func(ctx context.Context, d Deployment, generation uint64, rollout bool)
 
-	// Dial opens every connection that the Proxy makes: to targets, for
-	// requests and health checks alike, to where a TLS.AskURL leads, to the
-	// ACME directory, and, where ACME.DNS is set, to servers of the DNS. The address is host:port as it was deployed, so Dial
-	// looks names up itself, and nobody but it knows where they lead: a
-	// connection is used again whatever its name leads to by then.
+	// Dial opens every connection that the Proxy makes: to targets, for requests and
+	// health checks alike, to where a TLS.AskURL leads, to the ACME directory, and, where
+	// ACME.DNS is set, to servers of the DNS. The address is host:port as it was
+	// deployed, so Dial looks names up itself, and nobody but it knows where they lead:
+	// a connection is used again whatever its name leads to by then.
 	//
 	// If nil, a net.Dialer does, and the names of targets are looked up with
 	// net.DefaultResolver. A connection to an address that a target's name does

@@ -329,9 +329,9 @@ func (p *Proxy) Resume(ctx context.Context, service string) error {
 // and SetSplit say; it stays when the service is deployed anew, until
 // EndRollout.
 //
-// An error means that nothing was changed, or that the rollout was taken back, to the
-// one before: as for Deploy, or ErrNotFound. A newer Rollout of the service ends an older one that has not switched yet, and
-// so do EndRollout and Remove.
+// An error means that nothing was changed, or that the rollout was taken back, to the one
+// before: as for Deploy, or ErrNotFound. A newer Rollout of the service ends an older one
+// that has not switched yet, and so do EndRollout and Remove.
 func (p *Proxy) Rollout(ctx context.Context, service string, r Rollout) error {
 	return p.refuse("roll out", service, p.rollOut(ctx, service, r))
 }

@@ -73,8 +73,8 @@ type Options struct {
 	// anything of it is passed on. Its hop-by-hop fields have been removed, and
 	// what it says about where something is has been rewritten.
 	// Answer may change the header, but not the slices of values in it, and
-	// replace the Body; the new Body closes the old one. If it returns an error, Forward passes nothing on and
-	// returns that error.
+	// replace the Body; the new Body closes the old one. If it returns an
+	// error, Forward passes nothing on and returns that error.
 	Answer func(answer *http.Response) error
 
 	// BecomeStream of Stream, if that is not nil, is called at most once: when

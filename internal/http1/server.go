@@ -100,9 +100,9 @@ func (s *Server) init() {
 // made a [socket.Conn] of. Others bring their own pipes.
 const maxPipes = 32
 
-// Serve accepts connections from l, and serves each on a goroutine of its own while it has a
-// request. It always returns an error, [http.ErrServerClosed] after Retire, Shutdown or Close, and
-// has closed l then.
+// Serve accepts connections from l, and serves each on a goroutine of its own while it has
+// a request. It always returns an error, [http.ErrServerClosed] after Retire, Shutdown or
+// Close, and has closed l then.
 func (s *Server) Serve(l net.Listener) error {
 	s.init()
 	defer l.Close()

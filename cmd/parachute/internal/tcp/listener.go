@@ -316,8 +316,8 @@ const (
 	arriveTimeout = 500 * time.Millisecond
 )
 
-// mayFinish reports whether a, which was woken, is still to accept what is there. If so, it bounds how long
-// the next connection may take.
+// mayFinish reports whether a, which was woken, is still to accept what is there. If so, it
+// bounds how long the next connection may take.
 func (a *Acceptor) mayFinish() bool {
 	l := a.listener
 	l.mu.Lock()
