@@ -133,6 +133,17 @@ func (h *host) makeLively() {
 	}
 }
 
+// passTime makes it longer that the connections, which rest, have been without a request.
+func (h *host) passTime(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.conns {
+		c.mu.Lock()
+		c.idleSince = c.idleSince.Add(-d)
+		c.mu.Unlock()
+	}
+}
+
 // serving is the function that connections have a goroutine in while they do not rest.
 const serving = "(*conn).serve("
 
@@ -226,9 +237,12 @@ func TestLivelyConnectionRestsWhenItIsLivelyNoMore(t *testing.T) {
 
 func TestConnectionThatRestsIsClosedAfterTheIdleTimeout(t *testing.T) {
 	is := is.New(t)
-	h := newHostOf(t, func(s *Server) { s.IdleTimeout = time.Millisecond })
+	h := newHostOf(t, func(s *Server) { s.IdleTimeout = time.Hour })
 	used, unused := newGuest(t, h.address, nil), newGuest(t, h.address, nil)
 	used.ask(t)
+	h.awaitOpen(t, 2)
+	h.awaitRest(t)
+	h.passTime(time.Hour)
 	for _, g := range []*guest{used, unused} {
 		_, err := g.br.ReadByte()
 		is.Equal(err, io.EOF)
