@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -45,6 +46,15 @@ func run(address string, targets []string) error {
 	}
 	server := &http.Server{Handler: proxy, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second}
 	defer server.Close()
+	var open sync.WaitGroup // the server's connections
+	server.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed, http.StateHijacked:
+			open.Done()
+		}
+	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	slog.Info("serving", "address", listener.Addr().String(), "pid", os.Getpid())
@@ -67,11 +77,25 @@ func run(address string, targets []string) error {
 	}
 
 	// The listener is closed here, and not in the other process, if there is one: what
-	// waits in its queue is served there.
+	// waits in its queue is served there. Shutdown comes last, for it drops requests that
+	// have arrived and are not read yet. Until then, each connection ends behind the answer
+	// to its request, or when it has none.
 	grace, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	drained := make(chan error, 1)
 	go func() { drained <- proxy.Shutdown(grace) }()
+	listener.Close()
+	<-served
+	server.SetKeepAlivesEnabled(false)
+	ended := make(chan struct{})
+	go func() {
+		open.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-grace.Done():
+	}
 	return errors.Join(server.Shutdown(grace), <-drained)
 }
 

@@ -1,14 +1,17 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -111,6 +114,8 @@ func TestRequestsOfBothProcessesAreAnswered(t *testing.T) {
 		io.WriteString(w, "hello")
 	}))
 	defer app.Close()
+	letGo := sync.OnceFunc(func() { close(release) })
+	defer letGo()
 	path := filepath.Join(t.TempDir(), "upgrade")
 	is.NoErr(proxytest.Build(path, ".", "."))
 	p := start(t, path, app.Listener.Addr().String())
@@ -139,11 +144,53 @@ func TestRequestsOfBothProcessesAreAnswered(t *testing.T) {
 		t.Fatal("the old process has not waited")
 	default:
 	}
-	close(release)
+	letGo()
 	is.Equal(<-slow, "hello")
 	p.await(t)
 	is.Equal(p.cmd.ProcessState.ExitCode(), 0)
 	is.Equal(get(t, address), "hello")
+}
+
+func TestRequestThatTheOldProcessHasNotReadYetIsAnswered(t *testing.T) {
+	is := is.New(t)
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") }))
+	defer app.Close()
+	path := filepath.Join(t.TempDir(), "upgrade")
+	is.NoErr(proxytest.Build(path, ".", "."))
+	p := start(t, path, app.Listener.Addr().String())
+	address, first := p.serves(t, 0)
+	send := func(text string) net.Conn {
+		conn, err := net.Dial("tcp", address)
+		is.NoErr(err)
+		is.NoErr(conn.SetDeadline(time.Now().Add(patience)))
+		_, err = io.WriteString(conn, text)
+		is.NoErr(err)
+		return conn
+	}
+	late := send("GET / HTTP/1.1\r\n")
+	defer late.Close()
+	idle := send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n") // behind the other one in the queue
+	defer idle.Close()
+	answers := bufio.NewReader(idle)
+	answered := func(r *bufio.Reader) {
+		resp, err := http.ReadResponse(r, nil)
+		is.NoErr(err)
+		body, err := io.ReadAll(resp.Body)
+		is.NoErr(err)
+		is.Equal(string(body), "hello")
+	}
+	answered(answers)
+
+	is.NoErr(p.cmd.Process.Signal(syscall.SIGHUP))
+	_, second := p.serves(t, first)
+	defer syscall.Kill(second, syscall.SIGTERM)
+	_, err := answers.ReadByte() // the old process closes what is idle
+	is.Equal(err, io.EOF)
+	_, err = io.WriteString(late, "Host: app.test\r\n\r\n")
+	is.NoErr(err)
+	answered(bufio.NewReader(late))
+	p.await(t)
+	is.Equal(p.cmd.ProcessState.ExitCode(), 0)
 }
 
 func TestProgramThatDoesNotServeIsNoSuccessor(t *testing.T) {
