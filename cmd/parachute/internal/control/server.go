@@ -82,6 +82,9 @@ func (s *Server) Refuse() { s.refuses.Store(true) }
 // nobody as if all had been removed.
 func (s *Server) End() { s.ended.Store(true) }
 
+// EndStreams ends the answers that follow the log, and has no more begin.
+func (s *Server) EndStreams() { s.logFollowers.closeAll() }
+
 // The limits of a connection. There is no time limit for the change itself.
 const (
 	readHeaderTimeout = 10 * time.Second // for the head of a request
@@ -92,8 +95,7 @@ const (
 )
 
 // HTTPServer returns an http.Server with Handler and the limits that suit it,
-// ready to serve what Listen returns. Its Shutdown ends the answers that follow
-// the log.
+// ready to serve what Listen returns. Its Shutdown calls EndStreams.
 func (s *Server) HTTPServer(p *parachute.Proxy) *http.Server {
 	server := &http.Server{
 		Handler:           s.Handler(p),
@@ -102,7 +104,7 @@ func (s *Server) HTTPServer(p *parachute.Proxy) *http.Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ConnContext:       withPerson,
 	}
-	server.RegisterOnShutdown(s.logFollowers.closeAll)
+	server.RegisterOnShutdown(s.EndStreams)
 	return server
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"net"
-	"net/http"
 	"slices"
 	"time"
 
@@ -72,17 +71,17 @@ func (s *server) entryPoints() []entryPoint {
 		}
 		all = append(all, entryPoint{name, f.listener, f.server.Retire})
 	}
-	end := func(server *http.Server, acceptor net.Listener) func() {
+	end := func(o *operatorServer) func() {
 		return func() {
-			acceptor.Close()
-			s.followers.Go(func() { _ = server.Shutdown(context.Background()) })
+			o.leave()
+			s.followers.Go(func() { _ = o.finish(context.Background()) })
 		}
 	}
 	if s.monitoring != nil {
-		all = append(all, entryPoint{handover.Metrics, s.listeners.metrics, end(s.monitoring, s.monitoringListener)})
+		all = append(all, entryPoint{handover.Metrics, s.listeners.metrics, end(s.monitoring)})
 	}
 	if s.page != nil {
-		all = append(all, entryPoint{handover.Page, s.listeners.page, end(s.page.http, s.page.listener)})
+		all = append(all, entryPoint{handover.Page, s.listeners.page, end(s.page.server)})
 	}
 	return all
 }
@@ -94,7 +93,7 @@ func (s *server) entryPoints() []entryPoint {
 func (s *server) stopAccepting(unused []handover.Place) (giveUp func(served bool)) {
 	s.departing.Store(true)
 	s.commandSocket.Leave(true)
-	s.commandAcceptor.Close()
+	s.commands.leave()
 	var open []entryPoint
 	for _, d := range s.entryPoints() {
 		if d.isAmong(unused) {
@@ -126,7 +125,7 @@ func (s *server) longestDrain() time.Duration {
 // beginLeaving lets what s has end, and tells the new process about it. It returns at
 // once; s.drained is closed when nothing is left.
 func (s *server) beginLeaving(link *handover.Link) {
-	s.followers.Go(func() { _ = s.commands.Shutdown(context.Background()) })
+	s.followers.Go(func() { _ = s.commands.finish(context.Background()) })
 	s.followers.Go(func() {
 		s.proxy.FinishOrders()
 		close(s.ordered)
@@ -298,12 +297,12 @@ func (s *server) finish() {
 		s.close(f.protocol, f.server.Close())
 	}
 	if s.monitoring != nil {
-		s.close("metrics", s.monitoring.Close())
+		s.close("metrics", s.monitoring.http.Close())
 	}
 	if s.page != nil {
-		s.close("page", s.page.http.Close())
+		s.close("page", s.page.server.http.Close())
 	}
-	s.close("control", s.commands.Close())
+	s.close("control", s.commands.http.Close())
 	s.mu.Lock()
 	for id, done := range s.drains {
 		close(done)

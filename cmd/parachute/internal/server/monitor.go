@@ -30,12 +30,12 @@ func addHooks(o *parachute.Options, observe func(*http.Request, parachute.Outcom
 
 // addMonitoring creates the server of the metrics port.
 func (s *server) addMonitoring(c Config, p parts, m *metrics.Metrics) {
-	s.monitoringListener = p.listeners.metrics.NewAcceptor()
-	s.monitoring = &http.Server{
+	monitoring := &http.Server{
 		Handler:  s.monitoringHandler(m),
 		ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug),
 	}
-	c.Limits.normalize().apply(s.monitoring)
+	c.Limits.normalize().apply(monitoring)
+	s.monitoring = newOperatorServer(monitoring, p.listeners.metrics.NewAcceptor(), nil)
 }
 
 // monitoringHandler returns the handler of the metrics port. It serves /metrics; /healthz,

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 
@@ -31,8 +30,7 @@ type PageConfig struct {
 type pageServer struct {
 	recorder *page.Recorder
 	page     *page.Page
-	http     *http.Server
-	listener net.Listener
+	server   *operatorServer
 }
 
 // newPageServer returns the server of the page, without a proxy.
@@ -59,13 +57,12 @@ func (p *pageServer) show(c Config, proxy *parachute.Proxy, parts parts) {
 		},
 	}
 	p.page = page.New(config)
-	p.listener = parts.listeners.page.NewAcceptor()
-	p.http = &http.Server{
+	server := &http.Server{
 		Handler:  p.page,
 		ErrorLog: slog.NewLogLogger(parts.logger.Handler(), slog.LevelDebug),
 	}
-	c.Limits.normalize().apply(p.http)
-	p.http.RegisterOnShutdown(p.page.Close)
+	c.Limits.normalize().apply(server)
+	p.server = newOperatorServer(server, parts.listeners.page.NewAcceptor(), p.page.Close)
 }
 
 // serve serves the page until the server is shut down.
@@ -73,7 +70,7 @@ func (p *pageServer) serve(services func() []parachute.Status) error {
 	ctx, stop := context.WithCancel(context.Background())
 	recording := make(chan struct{})
 	go p.record(ctx, services, recording)
-	err := p.http.Serve(p.listener)
+	err := p.server.serve()
 	stop()
 	<-recording
 	return err

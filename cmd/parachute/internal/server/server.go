@@ -10,7 +10,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -364,7 +363,7 @@ type server struct {
 	logger          *slog.Logger
 	proxy           *parachute.Proxy
 	control         *control.Server
-	commands        *http.Server // serves control
+	commands        *operatorServer // serves control
 	listeners       *listeners
 	version         string
 	store           *state.Store
@@ -376,17 +375,15 @@ type server struct {
 	altSvc          []string     // Alt-Svc header of answers over HTTPS; nil without HTTP/3
 	handlers        atomic.Int64 // running handlers, including those of hijacked connections
 
-	monitoring         *http.Server // serves the metrics port; nil if there is none
-	monitoringListener net.Listener // nil likewise
-	page               *pageServer  // nil if there is none
-	stopping           atomic.Bool
-	until              atomic.Int64 // when s has stopped at the latest, if stopping; in nanoseconds of Unix time
+	monitoring *operatorServer // serves the metrics port; nil if there is none
+	page       *pageServer     // nil if there is none
+	stopping   atomic.Bool
+	until      atomic.Int64 // when s has stopped at the latest, if stopping; in nanoseconds of Unix time
 
 	status string // what the service manager is told when the server is ready
 
-	commandSocket   *control.Listener
-	commandAcceptor net.Listener
-	quicConn        net.PacketConn // nil without HTTP/3
+	commandSocket *control.Listener
+	quicConn      net.PacketConn // nil without HTTP/3
 
 	arrival   *arrival  // nil: the process was not started in the place of another one
 	before    *server   // of this process, which has handed over in vain; nil: there is none
@@ -422,7 +419,6 @@ func newServer(c Config, p parts) *server {
 		tickets:         p.tickets,
 		status:          "serving at " + p.listeners.String(),
 		commandSocket:   p.commands,
-		commandAcceptor: p.commands.Acceptor(),
 		ending:          make(chan struct{}),
 		ordered:         make(chan struct{}),
 		datagrams:       make(chan struct{}),
@@ -487,10 +483,11 @@ func newServer(c Config, p parts) *server {
 	}
 	if s.page != nil {
 		s.page.show(c, s.proxy, p)
-		s.control.Page = "http://" + s.page.listener.Addr().String() + "/"
+		s.control.Page = "http://" + s.page.server.listener.Addr().String() + "/"
 	}
-	s.commands = s.control.HTTPServer(s.proxy)
-	s.commands.ErrorLog = slog.NewLogLogger(p.logger.Handler(), slog.LevelError)
+	commands := s.control.HTTPServer(s.proxy)
+	commands.ErrorLog = slog.NewLogLogger(p.logger.Handler(), slog.LevelError)
+	s.commands = newOperatorServer(commands, p.commands.Acceptor(), s.control.EndStreams)
 	s.addFrontends(c, p)
 	return s
 }

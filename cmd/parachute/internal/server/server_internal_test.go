@@ -30,7 +30,7 @@ func (brokenListener) Accept() (net.Conn, error) { return nil, errBroken }
 func TestFirstListenerThatFailsStopsAll(t *testing.T) {
 	for name, breakOne := range map[string]func(s *server, requests *tcp.Listener) (want error){
 		"control": func(s *server, requests *tcp.Listener) error {
-			s.commandAcceptor = brokenListener{s.commandAcceptor}
+			s.commands.listener = brokenListener{s.commands.listener}
 			return errBroken
 		},
 		"http": func(s *server, requests *tcp.Listener) error {

@@ -19,9 +19,9 @@ import (
 // but /readyz goes on for the delay before. It reports true if the other process has ended
 // so soon that this one has to take up again; then finish does the rest.
 func (s *server) serve(ctx context.Context) (again bool, err error) {
-	serve := []func() error{func() error { return s.commands.Serve(s.commandAcceptor) }}
+	serve := []func() error{s.commands.serve}
 	if s.monitoring != nil {
-		serve = append(serve, func() error { return s.monitoring.Serve(s.monitoringListener) })
+		serve = append(serve, s.monitoring.serve)
 	}
 	if s.page != nil {
 		serve = append(serve, func() error { return s.page.serve(s.proxy.Services) })
@@ -184,14 +184,14 @@ func (s *server) stop() {
 			s.close(f.protocol, f.server.Close())
 		}
 	}
-	if s.monitoring != nil && s.monitoring.Shutdown(last) != nil {
-		s.close("metrics", s.monitoring.Close())
+	if s.monitoring != nil && s.monitoring.finish(last) != nil {
+		s.close("metrics", s.monitoring.http.Close())
 	}
-	if s.page != nil && s.page.http.Shutdown(last) != nil {
-		s.close("page", s.page.http.Close())
+	if s.page != nil && s.page.server.finish(last) != nil {
+		s.close("page", s.page.server.http.Close())
 	}
-	if s.commands.Shutdown(last) != nil {
-		s.close("control", s.commands.Close())
+	if s.commands.finish(last) != nil {
+		s.close("control", s.commands.http.Close())
 	}
 	if s.arrival != nil {
 		s.awaitBefore(ctx)

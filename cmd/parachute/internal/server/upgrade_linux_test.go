@@ -1,9 +1,11 @@
 package server_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -169,6 +171,43 @@ func TestOldProcessEndsWhenItIsNotNeededAnyMore(t *testing.T) {
 		t.Fatal("it does not end")
 	}
 	is.NoErr(q.stop(t))
+}
+
+func TestCommandThatTheOldProcessHasNotReadYetIsAnswered(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	c := newConfig(t)
+	p := start(t, c)
+	send := func(text string) net.Conn {
+		conn, err := net.Dial("unix", c.Socket)
+		is.NoErr(err)
+		is.NoErr(conn.SetDeadline(time.Now().Add(patience)))
+		_, err = io.WriteString(conn, text)
+		is.NoErr(err)
+		return conn
+	}
+	status := func(r *bufio.Reader) int {
+		resp, err := http.ReadResponse(r, nil)
+		is.NoErr(err)
+		_, err = io.Copy(io.Discard, resp.Body)
+		is.NoErr(err)
+		return resp.StatusCode
+	}
+	late := send("GET /v1/version HTTP/1.1\r\n")
+	defer late.Close()
+	idle := send("GET /v1/version HTTP/1.1\r\nHost: x\r\n\r\n") // behind the other one in the queue
+	defer idle.Close()
+	answers := bufio.NewReader(idle)
+	is.Equal(status(answers), http.StatusOK)
+	q := start(t, takingOver(c))
+	_, err := answers.ReadByte() // the old process closes what is idle
+	is.Equal(err, io.EOF)
+	_, err = io.WriteString(late, "Host: x\r\n\r\n")
+	is.NoErr(err)
+	is.Equal(status(bufio.NewReader(late)), http.StatusOK)
+	is.NoErr(q.stop(t))
+	<-p.ended
+	is.NoErr(p.err)
 }
 
 // Whoever starts the proxy again then must not be told that a target is unused to which the
