@@ -25,13 +25,19 @@ import (
 
 var switches = flag.Int("switches", 4, "of how many deploys is measured how far apart the proxies of a fleet switch")
 
-// startFleet starts an etcd and n proxies that share it.
-func startFleet(t *testing.T, n int) (*proxytest.Etcd, []*proxy) {
+// How long leases last. On a busy machine one that is renewed may end, too.
+const (
+	lasting = "1m"  // where none is to end
+	ending  = "15s" // where the end of one is waited for
+)
+
+// startFleet starts an etcd and n proxies that share it, and have such leases.
+func startFleet(t *testing.T, n int, lease string) (*proxytest.Etcd, []*proxy) {
 	t.Helper()
 	ca, store := newAuthority(t, authorityConfig{}), startEtcd(t)
 	var proxies []*proxy
 	for i := range n {
-		proxies = append(proxies, startProxy(t, ca, "--etcd", store.URL, "--etcd-lease", "5s", "--no-access-log", "--fleet-name", fmt.Sprintf("proxy-%d", i)))
+		proxies = append(proxies, startProxy(t, ca, "--etcd", store.URL, "--etcd-lease", lease, "--no-access-log", "--fleet-name", fmt.Sprintf("proxy-%d", i)))
 	}
 	awaitFleet(t, proxies[0], n)
 	return store, proxies
@@ -100,7 +106,7 @@ func (c *crowd) leave() {
 func TestDeploysThroughAnyProxyOfAFleetCostNobodyARequest(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	_, proxies := startFleet(t, 3)
+	_, proxies := startFleet(t, 3, lasting)
 	proxies[0].deploy(t, "web", newApp(t, "app-0"))
 	crowd := newCrowd(t, proxies...)
 	for i := range 6 {
@@ -125,7 +131,7 @@ func TestDeploysThroughAnyProxyOfAFleetCostNobodyARequest(t *testing.T) {
 func TestProxiesOfAFleetSwitchTogether(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	_, proxies := startFleet(t, 3)
+	_, proxies := startFleet(t, 3, lasting)
 	apps := []*app{newApp(t, "app-0"), newApp(t, "app-1")}
 	proxies[0].deploy(t, "web", apps[0])
 	crowd := newCrowdOf(t, 20*time.Millisecond, proxies...)
@@ -164,7 +170,7 @@ func (p *proxy) switched(t *testing.T, service string, target *app) time.Time {
 func TestVersionThatFailsAtAnotherProxyIsTakenBackOnAll(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	_, proxies := startFleet(t, 3)
+	_, proxies := startFleet(t, 3, lasting)
 	proxies[0].deploy(t, "web", newApp(t, "app-0"))
 	failing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/up" {
@@ -188,7 +194,7 @@ func TestVersionThatFailsAtAnotherProxyIsTakenBackOnAll(t *testing.T) {
 func TestFleetOutlivesAProxyAndItsEtcd(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	store, proxies := startFleet(t, 3)
+	store, proxies := startFleet(t, 3, ending)
 	first, others, lost := proxies[0], proxies[:2], proxies[2]
 	first.deploy(t, "web", newApp(t, "app-0"))
 	crowd := newCrowd(t, others...)
@@ -227,7 +233,7 @@ func TestFleetOutlivesAProxyAndItsEtcd(t *testing.T) {
 func TestFrozenProxyOfAFleetBecomesWhatTheOthersAre(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	_, proxies := startFleet(t, 3)
+	_, proxies := startFleet(t, 3, ending)
 	first, frozen := proxies[0], proxies[2]
 	first.deploy(t, "web", newApp(t, "app-0"))
 	crowd := newCrowdOf(t, 20*time.Millisecond, proxies[:2]...)
@@ -261,7 +267,7 @@ func TestFrozenProxyOfAFleetBecomesWhatTheOthersAre(t *testing.T) {
 func TestFleetOutlivesWhatIsEditedByHandInItsEtcd(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	store, proxies := startFleet(t, 2)
+	store, proxies := startFleet(t, 2, lasting)
 	proxies[0].deploy(t, "web", newApp(t, "app-0"))
 	crowd := newCrowdOf(t, 20*time.Millisecond, proxies...)
 	below := "/parachute/default/"
@@ -294,7 +300,7 @@ func TestFleetOutlivesWhatIsEditedByHandInItsEtcd(t *testing.T) {
 func TestUpgradeOfAProxyOfAFleetKeepsItsMembership(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	store, proxies := startFleet(t, 2)
+	store, proxies := startFleet(t, 2, lasting)
 	proxies[0].deploy(t, "web", newApp(t, "app-0"))
 	crowd := newCrowd(t, proxies...)
 	since := func() string { return stored(t, store)["/parachute/default/members/proxy-1"] }
@@ -322,7 +328,7 @@ func TestUpgradeOfAProxyOfAFleetKeepsItsMembership(t *testing.T) {
 func TestApplyOfTwoHundredServicesIsMadeByAllProxiesOfAFleet(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	store, proxies := startFleet(t, 3)
+	store, proxies := startFleet(t, 3, lasting)
 	for i, name := range []string{"app-0", "app-1"} {
 		app := newApp(t, name)
 		var services []parachute.Deployment

@@ -34,7 +34,7 @@ func look(t *testing.T, p *proxy, args ...string) (all []seen, code int) {
 func TestFleetIsSeenThroughAnyOfItsProxies(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	_, proxies := startFleet(t, 3)
+	_, proxies := startFleet(t, 3, ending)
 	app := newApp(t, "app-1")
 	proxies[0].deploy(t, "web", newApp(t, "app-0"))
 	proxies[1].deploy(t, "web", app)
