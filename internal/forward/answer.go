@@ -169,8 +169,8 @@ func (a *answer) fillHeader(h http.Header) {
 	}
 }
 
-// A headerAdopter is a ResponseWriter that takes over a header as it is. It guesses no
-// Content-Type.
+// A headerAdopter is a ResponseWriter that takes over a header as it is, and changes nothing
+// in it. It guesses no Content-Type.
 type headerAdopter interface{ AdoptHeader(h http.Header) }
 
 // isPlain reports whether the head of the answer is the target's, without anything that
@@ -324,9 +324,9 @@ func (a *answer) setTrailer() {
 		switch {
 		case !isTrailer(name):
 		case a.isAnnounced(name):
-			h[name] = values // even if empty: h may have a field of that name for the head
+			h[name] = slices.Clone(values) // even if empty: h may have a field of that name for the head
 		default:
-			h[http.TrailerPrefix+name] = values
+			h[http.TrailerPrefix+name] = slices.Clone(values)
 		}
 	}
 }

@@ -14,10 +14,12 @@ import (
 	"github.com/shahnk19/parachute/internal/forward"
 )
 
-// A nowhere is a ResponseWriter that costs nothing.
+// A nowhere is a ResponseWriter that costs nothing. Like our own server it takes headers
+// over.
 type nowhere struct{ header http.Header }
 
 func (w *nowhere) Header() http.Header              { return w.header }
+func (w *nowhere) AdoptHeader(http.Header)          {}
 func (w *nowhere) Write(b []byte) (int, error)      { return len(b), nil }
 func (w *nowhere) WriteHeader(int)                  {}
 func (w *nowhere) FlushError() error                { return nil }

@@ -154,8 +154,9 @@ var (
 // at once, with Connection: close. Only if w does not support full duplex does
 // Forward first wait until exchange has stopped reading the body.
 //
-// What is sent and written shares the values in r.Header and in the answer's
-// header. Nobody may change them before the request is done.
+// What is sent shares the values in r.Header, which nobody may change before the request
+// is done. Those in w.Header() are w's own, unless w has a method AdoptHeader(http.Header),
+// which takes the answer's header over as it is and does not change it.
 func Forward(w http.ResponseWriter, r *http.Request, exchange Exchange, o Options) (result Result, err error) {
 	y := relays.Get().(*relay)
 	y.w, y.rc, y.r, y.o = w, *http.NewResponseController(w), r, o
@@ -299,7 +300,7 @@ func writeInterim(w http.ResponseWriter, r *http.Request, status int, h http.Hea
 	head := w.Header()
 	final := maps.Clone(head)
 	clear(head)
-	maps.Copy(head, h)
+	addFields(head, h)
 	removeHopByHop(head)
 	delete(head, "Content-Length") // RFC 9110, section 8.6
 	if r.ProtoMajor == 2 {

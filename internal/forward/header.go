@@ -109,13 +109,23 @@ func keep304Fields(h http.Header) {
 	}
 }
 
-// addFields adds the answer's fields to h, which may have some of an outer handler.
+// addFields adds an answer's fields to h, which may have some of an outer handler. Their
+// values are copied: middleware may change what it finds in h, and those of the answer may
+// be shared with others.
 func addFields(h, answer http.Header) {
+	n := 0
+	for _, values := range answer {
+		n += len(values)
+	}
+	own := make([]string, 0, n)
 	for name, values := range answer {
 		if before := h[name]; len(before) > 0 {
-			values = slices.Concat(before, values)
+			h[name] = slices.Concat(before, values)
+			continue
 		}
-		h[name] = values
+		start := len(own)
+		own = append(own, values...)
+		h[name] = slices.Clip(own[start:])
 	}
 }
 
