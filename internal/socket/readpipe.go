@@ -28,9 +28,18 @@ func (c *Conn) ReadPipe(limit int) (*Pipe, error) {
 			t.err = nil
 			return true
 		}
-		if t.err = p.fill(fd, limit); t.err != nil {
+		t.err = p.fill(fd, limit)
+		found := t.err == syscall.EAGAIN && c.hasInput(fd)
+		if found { // unless that has come just now
+			t.err = p.fill(fd, limit)
+		}
+		if t.err != nil {
 			p.Release()
 			p = nil
+		}
+		if found && t.err == syscall.EAGAIN {
+			t.err = nil
+			return true
 		}
 		return t.record(fd, false)
 	})
@@ -44,4 +53,12 @@ func (c *Conn) ReadPipe(limit int) (*Pipe, error) {
 		return nil, io.EOF
 	}
 	return p, nil
+}
+
+// hasInput reports whether a Read would find something. The kernel does not splice what is
+// behind a byte of urgent data, and nothing more may come that would end a wait. It is
+// called by whoever reads.
+func (c *Conn) hasInput(fd uintptr) bool {
+	_, err := Peek(fd, c.one[:])
+	return err != syscall.EAGAIN
 }

@@ -94,6 +94,36 @@ func TestReadPipeLeavesWhatIsBehindTheLimit(t *testing.T) {
 	})
 }
 
+// A byte of urgent data is none of the stream, and what is behind it cannot be spliced.
+func TestReadPipeLeavesToAReadWhatCannotBeSpliced(t *testing.T) {
+	overEach(t, func(t *testing.T, accepted acceptFunc) {
+		is := is.New(t)
+		conn, client := accepted(t)
+		raw, err := client.SyscallConn()
+		is.NoErr(err)
+		var failed error
+		is.NoErr(raw.Write(func(fd uintptr) bool {
+			failed = syscall.Sendto(int(fd), []byte("!"), syscall.MSG_OOB, nil)
+			return failed != syscall.EAGAIN
+		}))
+		is.NoErr(failed)
+		_, err = io.WriteString(client, "hello, world")
+		is.NoErr(err)
+		is.NoErr(conn.SetReadDeadline(time.Now().Add(time.Minute)))
+		p, err := conn.(*socket.Conn).ReadPipe(100)
+		is.NoErr(err)
+		is.True(p == nil)
+		got := make([]byte, 5)
+		_, err = io.ReadFull(conn, got)
+		is.NoErr(err)
+		is.Equal(string(got), "hello")
+		p, err = conn.(*socket.Conn).ReadPipe(100)
+		is.NoErr(err)
+		is.Equal(p.Len(), len(", world"))
+		p.Release()
+	})
+}
+
 func TestErrorsOfReadPipeAreThoseOfRead(t *testing.T) {
 	overEach(t, func(t *testing.T, accepted acceptFunc) {
 		for name, tt := range map[string]struct {
