@@ -28,6 +28,7 @@ func (c *conn) readHead() error {
 		if err := c.awaitRequest(c.mayRest); err != nil {
 			return err
 		}
+		c.isResumed = false
 	}
 	t, s := c.exchange, &c.server.limits
 	var found search
@@ -122,13 +123,13 @@ func (c *conn) awaitRequest(mayRest bool) error {
 		}
 		switch stops, mustRest := c.endIdle(err == nil); {
 		case err == nil:
-			c.isResumed = false
 			return nil
-		case isTimeout(err) && stops:
-			return c.awaitLast()
-		case isTimeout(err) && mustRest:
-		default:
+		case !isTimeout(err):
 			return errNoRequest
+		case stops:
+			return c.awaitLast()
+		case !mustRest:
+			return c.tryLast()
 		}
 	}
 }
@@ -205,16 +206,27 @@ const newTimeout = 500 * time.Millisecond
 // awaitLast is awaitRequest when the server stops: what has arrived is served. A client
 // that has connected only just now has some time to send its request.
 func (c *conn) awaitLast() error {
-	err := errNoRequest
-	switch {
-	case c.requests == 0:
-		c.sock.SetReadDeadline(c.began.Add(newTimeout))
-		err = c.awaitFirst(false)
-	case c.sock.IsSocket():
-		c.sock.SetReadDeadline(time.Time{})
-		err = c.tryFirst()
+	if c.tryLast() == nil {
+		return nil
 	}
-	if err != nil {
+	if c.requests > 0 {
+		return errNoRequest
+	}
+	c.sock.SetReadDeadline(c.began.Add(newTimeout))
+	if c.awaitFirst(false) != nil {
+		return errNoRequest
+	}
+	return nil
+}
+
+// tryLast is awaitRequest when the time for a request is over: what has arrived is served,
+// although the connection may have been told of that only later.
+func (c *conn) tryLast() error {
+	if !c.sock.IsSocket() {
+		return errNoRequest
+	}
+	c.sock.SetReadDeadline(time.Time{})
+	if c.tryFirst() != nil {
 		return errNoRequest
 	}
 	return nil

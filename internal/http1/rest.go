@@ -39,7 +39,7 @@ func (c *conn) rest() bool {
 func (c *conn) beginRest() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.rests = c.idle
+	c.rests = c.idle && !c.stopping // stop does not find what does not rest yet
 	return c.rests
 }
 

@@ -4,13 +4,17 @@ import (
 	"bufio"
 	"crypto/tls"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/matryer/is"
+
+	"github.com/shahnk19/parachute/internal/socket"
 )
 
 // A guest is a client of a host, with one connection.
@@ -144,6 +148,25 @@ func (h *host) passTime(d time.Duration) {
 	}
 }
 
+// only returns the connection that is open, which rests.
+func (h *host) only(t *testing.T) *conn {
+	t.Helper()
+	h.awaitOpen(t, 1)
+	h.awaitRest(t)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Values(h.conns))[0]
+}
+
+// hasArrived reports whether there is something to be read from the connection.
+func (c *conn) hasArrived() (has bool) {
+	c.sock.Control(func(fd uintptr) {
+		_, err := socket.Peek(fd, make([]byte, 1))
+		has = err == nil
+	})
+	return has
+}
+
 // serving is the function that connections have a goroutine in while they do not rest.
 const serving = "(*conn).serve("
 
@@ -260,4 +283,67 @@ func TestNothingWaitsForConnectionsWhenTheServerIsShutDown(t *testing.T) {
 	_, err := g.br.ReadByte()
 	is.Equal(err, io.EOF)
 	awaitEnd(t, "(*Server).wakeRested(")
+}
+
+// Shutdown may come to a connection that has found no request, and does not rest yet.
+func TestConnectionThatIsToStopDoesNotRest(t *testing.T) {
+	is := is.New(t)
+	h := newHostOf(t, func(s *Server) { s.IdleTimeout = -1 })
+	g := newGuest(t, h.address, nil)
+	g.ask(t)
+	c := h.only(t)
+	is.True(c.endRest()) // this is its goroutine from now on
+	c.stop()
+	is.True(!c.rest())
+	c.serve()
+	_, err := g.br.ReadByte()
+	is.Equal(err, io.EOF)
+	h.awaitOpen(t, 0)
+}
+
+func TestRequestThatHasArrivedIsServedAlthoughTheTimeForItIsOver(t *testing.T) {
+	for name, tt := range map[string]struct {
+		used bool
+		stop bool // or else the connection has been idle for too long
+	}{
+		"the server stops":                    {true, true},
+		"the server stops, the first request": {false, true},
+		"the idle timeout":                    {true, false},
+		"the idle timeout, the first request": {false, false},
+	} {
+		for kind, secured := range map[string]bool{"plain": false, "TLS": true} {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				t.Parallel()
+				is := is.New(t)
+				h, config := tlsHost(t, secured)
+				g := newGuest(t, h.address, config)
+				if tt.used {
+					g.ask(t)
+				}
+				c := h.only(t)
+				h.mu.Lock() // the connection is not told of the request
+				_, err := io.WriteString(g, ask)
+				for err == nil && !c.hasArrived() {
+				}
+				c.mu.Lock()
+				c.began, c.idleSince = c.began.Add(-time.Hour), c.idleSince.Add(-time.Hour)
+				if !tt.stop {
+					c.resumeLocked()
+				}
+				c.mu.Unlock()
+				if tt.stop {
+					c.stop()
+				}
+				h.mu.Unlock()
+				is.NoErr(err)
+				g.answered(t)
+				if !tt.stop {
+					g.ask(t) // the time has begun anew
+					return
+				}
+				_, err = g.br.ReadByte()
+				is.Equal(err, io.EOF)
+			})
+		}
+	}
 }
