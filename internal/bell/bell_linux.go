@@ -4,6 +4,7 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -20,10 +21,19 @@ func New() (*Bell, error) {
 	if errno != 0 {
 		return nil, os.NewSyscallError("eventfd2", errno)
 	}
-	b := &Bell{file: os.NewFile(fd, "bell")}
-	var err error
-	if b.sys, err = b.file.SyscallConn(); err != nil {
-		b.file.Close()
+	return newBell(os.NewFile(fd, "bell"))
+}
+
+// newBell returns the Bell of an eventfd. It fails, and closes that, if the runtime's poller
+// has not taken it, of which the os package says nothing: no Wait could wait then.
+func newBell(event *os.File) (*Bell, error) {
+	b := &Bell{file: event}
+	err := event.SetDeadline(time.Time{})
+	if err == nil {
+		b.sys, err = event.SyscallConn()
+	}
+	if err != nil {
+		event.Close()
 		return nil, err
 	}
 	return b, nil

@@ -52,6 +52,15 @@ func (c *conn) endRest() bool {
 	return rested
 }
 
+// resume has the connection served if it rests.
+func (c *conn) resume() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.rests {
+		c.resumeLocked()
+	}
+}
+
 // resumeLocked has the connection, which rests, served.
 func (c *conn) resumeLocked() {
 	c.rests, c.isResumed = false, true
@@ -77,7 +86,7 @@ func (c *conn) lookAfterIdleLocked() {
 func (s *Server) wakePoller() *poller.Poller {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.poller != nil {
+	if s.poller != nil || s.noPoller {
 		return s.poller
 	}
 	p, err := poller.New()
@@ -94,7 +103,7 @@ func (s *Server) wakePoller() *poller.Poller {
 }
 
 // wakeRested has connections served that p tells of, until the last one is closed of a server
-// that stops.
+// that stops, or p fails.
 func (s *Server) wakeRested(p *poller.Poller) {
 	for {
 		ids, err := p.Wait()
@@ -110,7 +119,20 @@ func (s *Server) wakeRested(p *poller.Poller) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	close(s.empty)
+	if s.hasEndedLocked() {
+		close(s.empty)
+	} else {
+		s.dropPollerLocked()
+	}
+}
+
+// dropPollerLocked has all connections wait on goroutines from now on.
+func (s *Server) dropPollerLocked() {
+	s.poller.Close() // so that none rests any more that resume does not find
+	s.poller, s.noPoller = nil, true
+	for _, c := range s.conns {
+		c.resume()
+	}
 }
 
 // lookUp returns the connection that has that id, or nil if it is closed.

@@ -347,3 +347,26 @@ func TestRequestThatHasArrivedIsServedAlthoughTheTimeForItIsOver(t *testing.T) {
 		}
 	}
 }
+
+func TestConnectionsAreServedWithoutAPollerThatHasFailed(t *testing.T) {
+	is := is.New(t)
+	h := newHost(t)
+	used, unused := newGuest(t, h.address, nil), newGuest(t, h.address, nil)
+	used.ask(t)
+	h.awaitOpen(t, 2)
+	h.awaitRest(t)
+	h.mu.Lock()
+	failed := h.poller
+	h.mu.Unlock()
+	is.NoErr(failed.Close())
+	for range 2 {
+		used.ask(t)
+		unused.ask(t)
+	}
+	awaitEnd(t, "(*Server).wakeRested(")
+	is.NoErr(h.Shutdown(t.Context()))
+	for _, g := range []*guest{used, unused} {
+		_, err := g.br.ReadByte()
+		is.Equal(err, io.EOF)
+	}
+}

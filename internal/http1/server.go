@@ -67,7 +67,8 @@ type Server struct {
 	listeners map[*net.Listener]struct{} // some cannot be keys themselves
 	conns     map[uint64]*conn           // by their id
 	lastID    uint64
-	poller    *poller.Poller // of connections that rest; nil: none has yet
+	poller    *poller.Poller // of connections that rest; nil: there is none
+	noPoller  bool           // and will be none
 	spare     []*worker      // that have no connection
 	stopping  bool           // Shutdown or Close was called
 	closed    bool           // Close was called
@@ -200,7 +201,7 @@ func (s *Server) stop(cut bool) <-chan struct{} {
 	s.spare = nil
 	if s.empty == nil {
 		s.empty = make(chan struct{})
-		if len(s.conns) == 0 {
+		if s.hasEndedLocked() {
 			s.endLocked()
 		}
 	}
@@ -264,7 +265,7 @@ func (s *Server) track(nc net.Conn) *conn {
 	c := newConn(s, nc)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.empty != nil && len(s.conns) == 0 {
+	if s.closed || s.hasEndedLocked() {
 		nc.Close()
 		return nil
 	}
@@ -283,10 +284,13 @@ func (s *Server) untrack(c *conn) {
 		return
 	}
 	delete(s.conns, c.id)
-	if len(s.conns) == 0 && s.empty != nil {
+	if s.hasEndedLocked() {
 		s.endLocked()
 	}
 }
+
+// hasEndedLocked reports whether the last connection is closed of a server that stops.
+func (s *Server) hasEndedLocked() bool { return s.empty != nil && len(s.conns) == 0 }
 
 func (s *Server) isStopping() bool {
 	s.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -29,9 +30,19 @@ func New() (*Poller, error) {
 		syscall.Close(fd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	p := &Poller{file: os.NewFile(uintptr(fd), "epoll")}
-	if p.sys, err = p.file.SyscallConn(); err != nil {
-		p.file.Close()
+	return newPoller(os.NewFile(uintptr(fd), "epoll"))
+}
+
+// newPoller returns the Poller of an epoll. It fails, and closes that, if the runtime's poller
+// has not taken it, of which the os package says nothing: no Wait could wait then.
+func newPoller(epoll *os.File) (*Poller, error) {
+	p := &Poller{file: epoll}
+	err := epoll.SetDeadline(time.Time{})
+	if err == nil {
+		p.sys, err = epoll.SyscallConn()
+	}
+	if err != nil {
+		epoll.Close()
 		return nil, err
 	}
 	return p, nil
