@@ -183,8 +183,9 @@ func awaitHealthy(ctx context.Context, m *monitor, all []*target, d *Deployment)
 	return missing
 }
 
-// await returns nil when what m brings has what its spec wants it to have before it serves,
-// all within Timeouts.Deploy. A rollout is waited for also where Force says otherwise.
+// await returns nil when m may be published: its targets are healthy, unless Force is set
+// and it is no rollout; its certificates are there, if TLS.Wait is set; and Options.Agree
+// has agreed. All of that has to come within Timeouts.Deploy.
 func (p *Proxy) await(ctx context.Context, m *modification) error {
 	d := &m.spec.Deployment
 	p.options.Propose(ctx, deep.Copy(*d), m.Reservation.Number, m.rollout != nil && (m.rollout.Deployment == nil || len(d.Canary.Steps) == 0))
@@ -357,16 +358,16 @@ func (e *TakenBackError) Format(s fmt.State, verb rune) {
 	verbose.Format(s, verb, e, full)
 }
 
-// An onTrial is a change that can be taken back, until what it has replaced is let go.
-// Meanwhile the targets that are gone are probed.
+// An onTrial is a change that can be taken back, until the targets that it has replaced are
+// closed. Until then they are probed.
 type onTrial struct {
 	*trial.Change[*target, *version]
 	proxy *Proxy
 	about Event // has what every event of the change has
 	judge judge // of a bake, or of the step of a canary; nil: there is none
 
-	// What served, what serves in its place, and why, once the change is taken back.
-	failed, restored *version
+	// Set when the change is taken back.
+	failed, restored *version // what served until then, and what serves in its place
 	why              *TakenBackError
 }
 
@@ -377,13 +378,13 @@ type judge interface {
 	Worst(n int) []bake.FailedRoute
 }
 
-// newTrial returns the trial of a change that has brought targets in place of those that
-// are gone.
+// newTrial returns the trial of a change that has brought targets in place of those in gone,
+// which previous has.
 func (p *Proxy) newTrial(kind trial.Kind, about Event, previous *version, gone, brought []*target) *onTrial {
 	t := &onTrial{proxy: p, about: about}
 	t.Change = trial.NewChange(kind, trial.Service[*version]{
 		Current:    func() *version { return p.served(about.Service) },
-		IsOpen:     p.router.changes.IsOpen,
+		IsOpen:     p.router.book.IsOpen,
 		IsChanging: t.isChanging,
 		Stop:       p.stopping,
 	}, previous, brought, gone, t.takeBack, p.done)
@@ -396,7 +397,7 @@ func (p *Proxy) retireOnTrial(about Event, previous, next *version, limits Timeo
 	if previous == nil {
 		return nil
 	}
-	left := previous.leftBehind(next)
+	left := previous.leftover(next)
 	kind, brought, returnsTo := trial.OfMain, next.Main.Targets(), previous
 	if next.status.Generation != about.Generation {
 		kind, brought = trial.OfRollout, next.Rollout.Targets()
@@ -444,9 +445,9 @@ func (p *Proxy) retireDeployed(m *modification) error {
 	return err
 }
 
-// unproved returns the addresses of those targets of next, which may be nil, that are not
-// known to be healthy and do not pass when they are asked, if its deploy did not wait for
-// them and it serves.
+// unproved returns the addresses of those targets of next that are not known to be healthy,
+// and do not pass a probe now. There are none unless next was deployed with Force, and still
+// serves. next may be nil.
 func (p *Proxy) unproved(next *version) (addresses []string) {
 	if next == nil || !next.status.Deployment.Force {
 		return nil
@@ -460,7 +461,7 @@ func (p *Proxy) unproved(next *version) (addresses []string) {
 }
 
 // takeBack implements trial.Trial.TakeBack: it publishes what the change has replaced, as
-// a new generation, also where that cannot be committed.
+// a new generation, even if that cannot be committed.
 func (t *onTrial) takeBack(reason string) bool {
 	p, wanted := t.proxy, wants{}
 	t.why = &TakenBackError{Reason: reason, Targets: targets.Addresses(t.Gone), Bake: t.report("")}
@@ -472,11 +473,11 @@ func (t *onTrial) takeBack(reason string) bool {
 			t.why.Routes = append(t.why.Routes, FailedRoute(r))
 		}
 	}
-	res, ctx, err := p.router.changes.Reserve(context.Background(), t.about.Service, partNone, wanted)
+	res, ctx, err := p.router.book.Reserve(context.Background(), t.about.Service, partNone, wanted)
 	if err != nil {
 		return false
 	}
-	defer p.router.changes.End(res)
+	defer p.router.book.End(res)
 	change := &publication{Name: res.Name, Reservation: res}
 	change.Change = func(current *version) (*version, error) { return t.restore(current, res.Number) }
 	change.Announce = func(next *version) {
@@ -502,8 +503,8 @@ func (t *onTrial) report(note string) *BakeReport {
 	return &BakeReport{Now: BakeFigures(now), Before: BakeFigures(before), Note: note}
 }
 
-// restore returns the version of the service, as that generation, in which what the change
-// has replaced serves again.
+// restore returns the version that follows current, as that generation, in which what the
+// change has replaced serves again.
 func (t *onTrial) restore(current *version, generation uint64) (*version, error) {
 	switch {
 	case !t.IsOf(current) || current.IsHalted():
@@ -516,10 +517,11 @@ func (t *onTrial) restore(current *version, generation uint64) (*version, error)
 	group := t.Previous.Rollout.WithNewGates()
 	rollout := *t.Previous.status.Rollout
 	rollout.Split = current.status.Rollout.Split
-	return current.withRollout(rollout, t.Previous.second, &group), nil
+	return current.withRollout(rollout, t.Previous.rolloutSpec, &group), nil
 }
 
-// announce tells that the change, under that number, was taken back, and that next serves.
+// announce emits that the change was taken back, and that next serves. number is the
+// generation that this was given.
 func (t *onTrial) announce(next *version, number uint64) {
 	t.why.Generation = next.status.Generation
 	told, serves := t.about, next.status.event()
@@ -536,8 +538,8 @@ func (t *onTrial) announce(next *version, number uint64) {
 	t.proxy.emit(serves)
 }
 
-// beginBake makes v, which is about to be published in place of current, return to that
-// or to what current would return to.
+// beginBake makes current the fallback of v, which is about to be published in its place; or,
+// if current still bakes, current's own fallback. at is the time since the Proxy was made.
 func (v *version) beginBake(current *version, at time.Duration) {
 	v.fallback, v.bakeClock = cmp.Or(current.fallback, current), trial.NewClock(v.status.Deployment.Bake.For)
 	s := &v.fallback.status
@@ -578,11 +580,11 @@ var (
 )
 
 // bake watches next, which has just been published, until its bake is over, and then
-// retires what it replaced, unless it has taken next back. It returns ErrTakenBack then,
+// retires what it replaced. It returns ErrTakenBack if it has taken next back,
 // ErrSuperseded if a newer change ended the bake, and ErrUndecided if the Proxy did.
 func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
 	old, d := next.fallback, &next.status.Deployment
-	defer p.begin(EventBaking, about, nil)()
+	defer p.beginPhase(EventBaking, about, nil)()
 	t := p.newTrial(trial.OfMain, about, old, old.Main.Targets(), next.Main.Targets())
 	targets.Silence(t.Gone, true)
 	before := bake.Figures(next.status.Bake.Before)
@@ -593,7 +595,7 @@ func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
 	b.Clock, b.Drain = next.bakeClock, func(over <-chan struct{}) {
 		lanes.Drain(gate.Limits{Requests: limits.Drain, Streams: math.MaxInt64}, over)
 	}
-	b.Tell = t.teller(d.Bake.For, nil)
+	b.Tell = t.progressFunc(d.Bake.For, nil)
 	b.Tell(0, "")
 	switch takenBack, err := t.Bake(b); {
 	case takenBack:
@@ -609,11 +611,11 @@ func (p *Proxy) bake(about Event, next *version, limits Timeouts) error {
 	return p.retireOnTrial(about, previous, next, limits)
 }
 
-// endBake publishes what serves as what has baked, and does not return to old any more,
-// also where that cannot be committed.
+// endBake publishes that what serves has baked, and does not return to old any more, even
+// if that cannot be committed.
 func (p *Proxy) endBake(about Event, old *version) (previous, next *version, err error) {
-	proof := &publication{Name: about.Service, Announce: func(*version) {}}
-	proof.Change = func(current *version) (*version, error) {
+	pub := &publication{Name: about.Service, Announce: func(*version) {}}
+	pub.Change = func(current *version) (*version, error) {
 		if current == nil || current.fallback != old {
 			return nil, bakeEnds.Superseded
 		}
@@ -623,15 +625,15 @@ func (p *Proxy) endBake(about Event, old *version) (previous, next *version, err
 		v.fallback, v.bakeClock = nil, nil
 		return v, nil
 	}
-	if err = p.publishAnyway(context.Background(), proof, about.Generation); errors.Is(err, ErrClosed) {
+	if err = p.publishAnyway(context.Background(), pub, about.Generation); errors.Is(err, ErrClosed) {
 		err = bakeEnds.Stopped
 	}
-	return proof.Previous, proof.Next, err
+	return pub.Previous, pub.Next, err
 }
 
-// teller returns what tells how a bake stands that takes so long. In a canary, who says who
-// tries the version.
-func (t *onTrial) teller(limit time.Duration, who *Split) func(elapsed time.Duration, note string) {
+// progressFunc returns a func that emits how a bake stands, of which limit is the length. In
+// a canary, who says which visitors try the version.
+func (t *onTrial) progressFunc(limit time.Duration, who *Split) func(elapsed time.Duration, note string) {
 	e := t.about
 	e.Kind, e.Limit, e.Split = EventBaking, limit, who
 	return func(elapsed time.Duration, note string) {
@@ -647,8 +649,8 @@ func (t *onTrial) isChanging() bool {
 	})
 }
 
-// restoreFallback has v, which is restored, bake on as b says. If what it would return to
-// cannot be restored, it bakes no more.
+// restoreFallback has v, which is restored, go on with the bake that b was kept of. If what
+// it would return to cannot be restored, the bake is over.
 func (p *Proxy) restoreFallback(v *version, b Baking) {
 	s, err := p.parse(b.Deployment)
 	if err != nil {
@@ -661,23 +663,22 @@ func (p *Proxy) restoreFallback(v *version, b Baking) {
 	v.Main.Tally.Collect()
 }
 
-// bakeOn begins to watch those of the restored versions that bake.
+// bakeOn goes on with the bakes of the restored versions.
 func (p *Proxy) bakeOn(restored map[string]*version) {
 	for _, v := range restored {
-		if v.fallback != nil && p.router.changes.Enter() {
+		if v.fallback != nil && p.router.book.Enter() {
 			go p.bakeRestored(v)
 		}
 	}
 }
 
-// bakeRestored watches a restored version until its bake is over.
+// bakeRestored is bake for a restored version.
 func (p *Proxy) bakeRestored(v *version) {
-	defer p.router.changes.Leave()
+	defer p.router.book.Leave()
 	p.bake(v.status.event(), v, v.status.Deployment.Timeouts) // its events tell how it ends
 }
 
-// canary brings s into service step by step. If base is not nil, s was made of what it
-// serves, and it has to serve until then.
+// canary brings s into service step by step. base is that of a modification.
 func (p *Proxy) canary(ctx context.Context, s *spec, base *version) (err error) {
 	d := s.Deployment
 	r := Rollout{Targets: d.Targets, ReadTargets: d.ReadTargets, Release: d.Release, By: d.By, Timeouts: d.Timeouts, Split: Split{Percent: d.Canary.Steps[0]}, Deployment: &d}
@@ -691,15 +692,15 @@ func (p *Proxy) canary(ctx context.Context, s *spec, base *version) (err error) 
 
 // dropCanary ends the rollout of t, if it is still there.
 func (p *Proxy) dropCanary(t *onTrial) {
-	if p.router.changes.Enter() {
-		defer p.router.changes.Leave()
+	if p.router.book.Enter() {
+		defer p.router.book.Leave()
 		p.dropRollout(context.Background(), nil, t.about, t.IsOf)
 	}
 }
 
 // tryOut has visitors try the rollout of d, in one step after the other, and promotes it.
 func (p *Proxy) tryOut(about Event, d *Deployment, base *version) error {
-	defer p.begin(EventBaking, about, nil)()
+	defer p.beginPhase(EventBaking, about, nil)()
 	v := p.served(d.Service)
 	if v == nil || v.Rollout == nil {
 		return canaryEnds.Superseded
@@ -715,7 +716,7 @@ func (p *Proxy) tryOut(about Event, d *Deployment, base *version) error {
 		}
 		t.judge = bake.Compare(v.Rollout.Tally, v.Main.Tally, time.Since(p.began), bake.Settings(d.Bake).Limits())
 		b := t.JudgedBy(t.judge, p.began, canaryEnds)
-		b.Tell = t.teller(d.Canary.Step, &Split{Percent: share})
+		b.Tell = t.progressFunc(d.Canary.Step, &Split{Percent: share})
 		return b, nil
 	}})
 	switch {
@@ -732,13 +733,13 @@ func (p *Proxy) tryOut(about Event, d *Deployment, base *version) error {
 	if errors.Is(err, ErrTakenBack) {
 		return err
 	}
-	return t.leave(err)
+	return t.giveUp(err)
 }
 
-// leave returns how a canary ends that could not go on because of err, and tells of it. It
-// has been superseded if the service, or its rollout, is another by now; otherwise the
-// rollout stays, and nothing is decided.
-func (t *onTrial) leave(err error) error {
+// giveUp returns the error of a canary that could not go on because of err, or nil if err is,
+// and emits it. The canary was superseded if the service, or its rollout, is another by now;
+// otherwise the rollout stays, and nothing is decided.
+func (t *onTrial) giveUp(err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -755,23 +756,25 @@ func (t *onTrial) leave(err error) error {
 	return err
 }
 
-// Counts are numbers of requests, of how many of them failed, and of how long they took. They
-// go through JSON.
+// Counts say how many requests there were, how many of them failed, and how long they took.
+// They travel as JSON.
 type Counts = bake.Counts
 
-// A Counted is what a Proxy has counted of one service, as a Bake or a Canary of it is judged.
+// A Counted has what a Proxy has counted of one service's requests, by which a Bake or a
+// Canary is judged.
 type Counted struct {
 	Recent Counts `json:"recent"` // of the version that serves, in the last ten minutes
 
-	// Main and Rollout are of the version that serves, and of that which a rollout has
-	// brought, since they serve. From the first call of Proxy.Counted on, which adds the
-	// ten minutes before it, that is so only if there is another one every ten minutes.
+	// Main and Rollout are of the version that serves, and of the one that a rollout has
+	// brought: since they serve, but no longer than since ten minutes before the first call
+	// of Proxy.Counted. After that it must be called at least every ten minutes.
 	Main    Counts `json:"main"`
 	Rollout Counts `json:"rollout"`
 }
 
 // Counted returns what the Proxy itself has counted of a service: nothing if it is not there.
-// It is for a Proxy that mirrors what is judged by another one; see CountedElsewhere.
+// It is for other Proxies that serve the same, one of which judges by the requests of all;
+// see CountedElsewhere.
 func (p *Proxy) Counted(service string) (c Counted) {
 	if v := p.served(service); v != nil {
 		c.Recent, c.Main, c.Rollout = v.Own(time.Since(p.began))
@@ -779,10 +782,11 @@ func (p *Proxy) Counted(service string) (c Counted) {
 	return c
 }
 
-// CountedElsewhere has a service be judged by what other Proxies have counted, too: Main and
-// Rollout are what they have since the last call, and Recent, unless it is empty, takes the
-// place of all that this Proxy was told before of the version that serves. So Recent is told
-// before the switch, in Options.Agree, and the rest while a Bake or a Canary goes on.
+// CountedElsewhere has a service be judged by what other Proxies have counted as well: Main
+// and Rollout are what they have counted since the last call. Recent, unless it is empty,
+// takes the place of all that was told before of the version that serves. So Recent is for
+// the time before the switch, when Options.Agree is asked, which may call CountedElsewhere;
+// and the others are for the time in which a Bake or a Canary goes on.
 func (p *Proxy) CountedElsewhere(service string, c Counted) {
 	if v := p.served(service); v != nil {
 		v.CountElsewhere(time.Since(p.began), c.Recent, c.Main, c.Rollout)

@@ -66,9 +66,9 @@ type Options struct {
 	// Predecessor is the Proxy that this one takes the place of, if there is one.
 	Predecessor Predecessor
 
-	// Compare says what is different for a service that serves before, and will
-	// serve after: both complete, as Services returns them. What it returns is in
-	// EventSwitched and what Check returns. If nil, nothing is told.
+	// Compare returns how what a service serves changes, from before to after:
+	// both complete, as Services returns them. Its result is in EventSwitched, and
+	// is what Check returns. If nil, the Difference there is empty.
 	Compare func(before, after Deployment) Difference
 
 	// Agree, if not nil, is asked by every deploy of a service, and by Apply for each
@@ -76,8 +76,8 @@ type Options struct {
 	// An error ends the deploy with it, and nothing is changed. It is given what is to
 	// serve, complete as Services returns it. ctx ends with the deploy, and with its
 	// Timeouts.Deploy, and Agree has to return then. The targets must be healthy
-	// when it returns, too. It is asked about every Rollout as well, which is what serves
-	// with other targets, and by Promote; about a Canary before its first step alone.
+	// when it returns, too. It is asked about every Rollout as well: then d has the
+	// rollout's targets; and by Promote; but about a Canary only before its first step.
 	Agree func(ctx context.Context, d Deployment, generation uint64) error
 
 	// Propose, if not nil, is told what Agree will be asked about as soon as its targets
@@ -171,20 +171,20 @@ type Options struct {
 	ACME ACME
 }
 
-// A Predecessor is a Proxy that another one takes the place of: that has restored what it
-// serves and gets all new requests, and its HandOver was called. Predecessor{old.Follow,
-// old.Drain} is one in the same process; for one in another process, they call the two
-// methods there. The zero value is none.
+// A Predecessor is a Proxy whose place another one takes: the other one has restored what
+// the Predecessor serves, and gets all new requests; and HandOver was called for the
+// Predecessor. Predecessor{old.Follow, old.Drain} is one in the same process; for one in
+// another process, the funcs call these methods there. The zero value is none.
 type Predecessor struct {
 	// Follow is called with each change of a service that has taken effect, in
 	// their order: with what the service is from now on, or nil if it was removed.
 	// It must not call the Proxy, which makes no other change meanwhile.
 	Follow func(service string, s *Status)
 
-	// Drain is called by each change that waits for requests to end, after Follow,
-	// and returns when those of the service have ended there that Follow has made a
-	// change replace. Limits.Drain and limits.Stream say after how long they are cut
-	// off, and streams closed; how many were is what Drain returns. When done is
+	// Drain is called, after Follow, by each change that waits for requests to end.
+	// It returns when the Predecessor's requests to what Follow has replaced of the
+	// service have ended. Limits.Drain and limits.Stream say after how long they
+	// are cut off, and streams closed; Drain returns how many were. When done is
 	// closed, nobody waits any more.
 	Drain func(service string, limits Timeouts, done <-chan struct{}) (requests, streams int64)
 }
@@ -249,8 +249,8 @@ type Deployment struct {
 
 	// Affinity has each visitor stay with one target, for as long as that is
 	// healthy and a target of the service: with "cookie", by the cookie
-	// parachute-affinity; with "cookie=NAME", by one of that name. It is set as
-	// that of a Split is. If empty, each request may go to another target.
+	// parachute-affinity; with "cookie=NAME", by one of that name. Which
+	// answers set it is as for a Split. If empty, each request may go to another target.
 	Affinity string `json:"affinity,omitempty"`
 
 	// TargetTLS says how https:// targets are verified.
@@ -373,10 +373,10 @@ type Bake struct {
 }
 
 // A Canary brings a version into service as a Rollout at first. In each step, a share of
-// the visitors goes there, and it is judged as in a Bake, with the limits of Bake, by what
-// serves the other visitors at the same time. After the last step it is promoted. If it
-// turns out to be worse, or all of its targets fail, the rollout is ended, and the deploy
-// fails with ErrTakenBack.
+// the visitors goes there. It is judged as in a Bake, with the limits of Bake, but compared
+// with what serves the other visitors at the same time. After the last step it is promoted.
+// If it turns out to be worse, or all of its targets fail, the rollout is ended, and the
+// deploy fails with ErrTakenBack.
 //
 // A step with too few requests for a judgement is repeated, up to ten times. Then the
 // rollout stays as it is, and the deploy ends with ErrUndecided: Promote or EndRollout
@@ -402,19 +402,19 @@ func (b Bake) check() error {
 	return cmp.Or(invalid(bake.Settings(b).Check()), checkDurations(b))
 }
 
-// A Baking is what is kept of a bake.
+// A Baking is what Restore needs to go on with a bake.
 type Baking struct {
 	Left       time.Duration `json:"left,omitzero"` // how much of it was left at Since
-	Since      time.Time     `json:"since"`         // when this was kept last
-	Generation uint64        `json:"generation"`    // that is returned to
-	Deployment Deployment    `json:"deployment"`    // of that
+	Since      time.Time     `json:"since"`         // when Commit got this last
+	Generation uint64        `json:"generation"`    // that is returned to if the new version is worse
+	Deployment Deployment    `json:"deployment"`    // of that generation
 	Before     BakeFigures   `json:"before"`        // of the ten minutes before the switch
 }
 
 func (b Baking) MarshalJSON() ([]byte, error)  { return wire.Marshal(b) }
 func (b *Baking) UnmarshalJSON(j []byte) error { return wire.Unmarshal(j, b) }
 
-// BakeFigures are those of the requests of a version.
+// BakeFigures are what was counted of the requests to a version.
 type BakeFigures struct {
 	Requests uint64        `json:"requests"`
 	Errors   uint64        `json:"errors"`
@@ -431,7 +431,7 @@ type BakeReport struct {
 	Note   string      `json:"note,omitempty"` // what is to be known of a bake that ended well
 }
 
-// A FailedRoute is what requests have in common that have failed.
+// A FailedRoute counts failed requests that have the same Route and Status.
 type FailedRoute struct {
 	Route     string `json:"route"`  // METHOD /segment, the first one of the path
 	Status    int    `json:"status"` // of the answer
@@ -511,8 +511,8 @@ type Rollback struct {
 	By string `json:"by,omitempty"` // Deployment.By of the new one
 }
 
-// A Rollout is a second version of a service, beside the first. What it does
-// not have follows the service's Deployment.
+// A Rollout is a second version of a service, beside the first. All that it does
+// not say is as the service's Deployment says.
 type Rollout struct {
 	Targets     []string `json:"targets"`
 	ReadTargets []string `json:"read_targets,omitempty"`
@@ -525,8 +525,8 @@ type Rollout struct {
 	// that is 0 is the service's.
 	Timeouts Timeouts `json:"timeouts,omitzero"`
 
-	// Split says who goes to it. The zero value is what was set before, or
-	// nobody.
+	// Split says who goes to it. If it has neither Percent nor List, these and
+	// CookieOnly are as before, at first nobody; an empty Preview is as before, too.
 	Split Split `json:"split,omitzero"`
 
 	// Deployment, if not nil, is what Promote makes of the service, but for its
@@ -627,9 +627,9 @@ type spec struct {
 	targets   []endpoint.Target // of Targets, then of ReadTargets
 	targetTLS targetTLS
 	rules     *rules.Rules
-	pair      *keypair.Pair // of certificate files; nil: TLS asks for none
+	pair      *keypair.Pair // from the certificate files; nil: TLS.Mode is not TLSFiles
 	split     *split.Split  // of a rollout; nil: nobody goes there
-	own       *spec         // of a rollout's own Deployment; nil: it has none
+	own       *spec         // of a rollout: that of its Deployment; nil: it has none
 }
 
 // parse returns d in the form that the Proxy works with. All that can be wrong with
@@ -648,30 +648,30 @@ func (p *Proxy) parse(d Deployment) (*spec, error) {
 	return s, err
 }
 
-// parseElsewhere is parse for what is to be deployed, whose targets must not be the Proxy
-// itself.
-func (p *Proxy) parseElsewhere(ctx context.Context, d Deployment) (*spec, error) {
+// parseNew is parse for what somebody asks to deploy, not for what is restored or
+// mirrored: its targets must not be the Proxy itself.
+func (p *Proxy) parseNew(ctx context.Context, d Deployment) (*spec, error) {
 	s, err := p.parse(d)
 	if err == nil {
-		err = p.checkElsewhere(ctx, s.targets)
+		err = p.checkNoLoop(ctx, s.targets)
 	}
 	return s, err
 }
 
-// parseWithoutFiles is parse but for what the files have that d names. After an
-// error the spec has what d can claim, for a service keeps that.
+// parseWithoutFiles is parse, but does not read the files that d names. After an error
+// the spec has the valid ones of d's claims, which a service keeps that has failed.
 func (p *Proxy) parseWithoutFiles(d Deployment) (*spec, error) {
 	s, err := p.parseData(d)
 	s.Policy = p.options.policyOf(&s.Deployment)
 	return s, err
 }
 
-// parseData returns d complete, with what it claims, and its targets. To parse what it
-// returns changes nothing.
+// parseData returns d complete, with what it claims, and its targets. What it returns is
+// parsed to the same.
 func (p *Proxy) parseData(d Deployment) (*spec, error) {
 	s := &spec{Deployment: deep.Copy(d)}
 	var unclaimable, err error
-	s.Claims, s.Hosts, s.PathPrefixes, unclaimable = hostname.ParseClaims(s.Hosts, s.PathPrefixes) // without what cannot be
+	s.Claims, s.Hosts, s.PathPrefixes, unclaimable = hostname.ParseClaims(s.Hosts, s.PathPrefixes) // without what is not valid
 	if err := checkServiceName(s.Service); err != nil {
 		return s, err
 	}
@@ -731,8 +731,8 @@ func (p *Proxy) parseTargets(d *Deployment) ([]endpoint.Target, error) {
 	return all, invalid(err)
 }
 
-// readFiles reads the files that s names, but those of its certificate, and what is to be
-// done with requests. An error is ErrInvalid.
+// readFiles reads the files that s names, except those of its certificate, and makes its
+// rules. An error is ErrInvalid.
 func (p *Proxy) readFiles(s *spec) (err error) {
 	if s.targetTLS, err = s.TargetTLS.readFile(); err != nil {
 		return err
@@ -773,24 +773,24 @@ func (p Pause) normalize() Pause {
 // checkDurations returns ErrInvalid if a field of a struct is too short a duration.
 func checkDurations(of any) error { return invalid(duration.Check(of)) }
 
-// over returns t with what it leaves open as in others.
+// over returns t with the fields that are 0 as in others.
 func (t Timeouts) over(others Timeouts) Timeouts {
 	duration.Fill(&t, others)
 	return t
 }
 
-// over returns s with what it leaves open as in other.
+// over returns s with what it leaves open as in other: see Rollout.Split.
 func (s Split) over(other Split) Split {
 	return Split(split.Options(s).Over(split.Options(other)))
 }
 
-// parse returns nil for a Split by which nobody goes to the rollout.
+// parse returns s as it is applied, or nil if nobody goes to the rollout by it.
 func (s Split) parse() (*split.Split, error) {
 	parsed, err := split.New(split.Options(s))
 	return parsed, invalid(err)
 }
 
-// checkTexts returns why release and by cannot be those of a deployment.
+// checkTexts returns ErrInvalid if release or by cannot be that of a deployment.
 func checkTexts(release, by string) error {
 	return invalid(cmp.Or(naming.CheckText("release", release), naming.CheckText("by", by)))
 }

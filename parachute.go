@@ -17,7 +17,7 @@
 // Deploy waits until the new targets are healthy, moves all new requests to
 // them in one step, waits until the previous targets have answered what they
 // were asked before, and returns: then those can be stopped. If it returns an
-// error, nothing has changed.
+// error, what served before serves.
 //
 // # What else there is
 //
@@ -77,11 +77,11 @@ import (
 )
 
 // A Proxy serves what is deployed to it. All its methods may be called at any
-// time and from any goroutine, but not from within its hooks. Make one with
-// New.
+// time and from any goroutine, but from within its hooks only where a method
+// says so. Make one with New.
 type Proxy struct {
 	options          Options   // normalized
-	began            time.Time // what is counted is counted by the time since then
+	began            time.Time // when New was called; what is counted is kept by the time since then
 	trustsExplicitly bool      // Options.TrustedProxies was given
 	router           *router
 	certificates     *certificates
@@ -134,10 +134,10 @@ func New(opts Options) *Proxy {
 // ServeHTTP sends r to a target of the service that claims its host and path,
 // and returns when the answer has gone out.
 //
-// Plain requests are redirected to https:// where the host has a certificate, or
-// may have one on demand, and TLS.NoRedirect does not say otherwise, and those for
-// other hosts than Deployment.CanonicalHost to that: with 301 for GET and HEAD,
-// with 308 for every other method. Challenges of the certificate authority are
+// A plain request is redirected to https:// if the host has a certificate, or may
+// have one on demand, unless TLS.NoRedirect is set; a request for another host than
+// Deployment.CanonicalHost is redirected to that. The status is 301 for GET and
+// HEAD, and 308 for every other method. Challenges of the certificate authority are
 // answered.
 //
 // What else the proxy has to answer itself is a page, with X-Parachute-Error
@@ -149,9 +149,9 @@ func New(opts Options) *Proxy {
 // host with other settings, or the host has no TLS any more (RFC 9110, section
 // 15.5.20); 502 where no target gave an answer that can be passed on; 503, with
 // Retry-After, where the service is stopped or has failed, there is no room to
-// wait or to buffer, or the Proxy is closed; and 504 where the target took longer
-// than Timeouts.Response, the service was paused for too long, or the request was
-// cut off before its answer began; 508 where the request has been sent to the same
+// wait or to buffer, or the Proxy is closed; 504 where the target took longer than
+// Timeouts.Response, the service was paused for too long, or the request was cut
+// off before its answer began; and 508 where the request has been sent to the same
 // service before, and has come back (X-Parachute-Hop lists what it has passed).
 //
 // Event streams and upgrades are answered 502 if w wraps the server's ResponseWriter
@@ -163,7 +163,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.serve(w, r
 
 // Only returns a handler that does what ServeHTTP does for the services with these
 // names, which need not be there yet, and for no other: as on a listener of their
-// own. For a request for another one it is as if that service were not there. No
+// own. To a request for another service it is as if that were not there. No
 // request is redirected to https://, since nobody says that the services are served
 // over TLS as well, and redirects to http:// name the port that the client named.
 func (p *Proxy) Only(services ...string) http.Handler { return p.entrance(services, true) }
@@ -181,8 +181,8 @@ func (p *Proxy) Except(services ...string) http.Handler { return p.entrance(serv
 // the new targets. Then it waits for the previous targets to answer what was sent to
 // them before, for at most d.Timeouts.Drain, and for their streams, for at most
 // d.Timeouts.Stream more, and cuts off what is left, which it gives a moment to end.
-// A service that was paused or stopped stays so, and its rollout goes on; where that
-// does not go with d it is ErrInvalid.
+// A service that was paused or stopped stays so, and its rollout goes on; if that is not
+// possible with d, Deploy returns ErrInvalid.
 //
 // Until then the previous targets are still probed. If every new target refuses
 // connections, or fails three probes in a row, and a previous one passes its own, the
@@ -192,13 +192,13 @@ func (p *Proxy) Except(services ...string) http.Handler { return p.entrance(serv
 // With d.Canary, the version serves a growing share of the visitors first, and ctx is
 // looked at until the first of them goes there.
 //
-// With d.Bake, all that comes after a bake, in which the previous version stays warm,
-// and is returned to in the same way if the new one is worse. A newer change that ends
-// the bake makes it ErrSuperseded, the end of the Proxy ErrUndecided: then neither
+// With d.Bake, the drain comes after a bake. Meanwhile the previous version stays warm,
+// and is returned to in the same way if the new one is worse. If a newer change ends the
+// bake, Deploy returns ErrSuperseded; if the Proxy ends, ErrUndecided: then neither
 // version may be stopped, and the bake goes on after a Restore.
 //
 // Any other error means that nothing was changed: ErrInvalid, ErrConflict,
-// ErrUnhealthy, ErrNoCertificate, ErrClosed, what Commit or ctx said, or
+// ErrUnhealthy, ErrNoCertificate, ErrClosed, what Commit, Agree or ctx said, or
 // ErrSuperseded where a newer Deploy or Remove of the service came before the
 // switch. When Deploy returns nil, d is in service and the previous targets get
 // nothing more, unless a later deploy names them again. The verb %+v formats an
@@ -207,7 +207,7 @@ func (p *Proxy) Except(services ...string) http.Handler { return p.entrance(serv
 // Ending ctx before the switch ends the deploy; the error is ErrUnhealthy as well as
 // ctx's. Later it is not looked at. A next deploy may begin while one drains.
 func (p *Proxy) Deploy(ctx context.Context, d Deployment) error {
-	return p.refuse("deploy", d.Service, p.deploy(ctx, d, nil))
+	return p.explain("deploy", d.Service, p.deploy(ctx, d, nil))
 }
 
 // Amend is Deploy of what a service serves when it is called, as change has altered
@@ -219,7 +219,7 @@ func (p *Proxy) Deploy(ctx context.Context, d Deployment) error {
 // service is not there, or ErrSuperseded where at the switch the service does not serve
 // any more what change was given.
 func (p *Proxy) Amend(ctx context.Context, service string, change func(*Deployment) error) error {
-	return p.refuse("deploy", service, p.amend(ctx, service, change))
+	return p.explain("deploy", service, p.amend(ctx, service, change))
 }
 
 // Check does what Deploy does before the switch, and changes nothing: it checks d and
@@ -229,15 +229,15 @@ func (p *Proxy) Amend(ctx context.Context, service string, change func(*Deployme
 // return.
 func (p *Proxy) Check(ctx context.Context, d Deployment) (Difference, error) {
 	different, err := p.check(ctx, d)
-	return different, p.refuse("deploy", d.Service, err)
+	return different, p.explain("deploy", d.Service, err)
 }
 
-// Turn returns when no deploy of the service is under way, and everybody has called
-// leave who has called Turn for the service before: a Deploy that comes then ends no
-// other. The caller must call leave, when its deploy has returned. An error is
-// ErrClosed, or what ctx said.
+// Turn waits until no deploy of the service is under way, and all who called Turn for
+// the service before have called leave. Then a Deploy ends no other one. The caller must
+// call leave when its deploy has returned, also if that has failed. After an error, which
+// is ErrClosed or what ctx said, leave is nil.
 func (p *Proxy) Turn(ctx context.Context, service string) (leave func(), err error) {
-	leave, err = p.router.changes.Turn(ctx, service, partMain)
+	leave, err = p.router.book.Turn(ctx, service, partMain)
 	return leave, describe("deploy", service, err)
 }
 
@@ -257,7 +257,7 @@ func (p *Proxy) Turn(ctx context.Context, service string) (leave func(), err err
 // them want one host. A newer Deploy or Remove of one of the services ends it all with
 // ErrSuperseded.
 func (p *Proxy) Apply(ctx context.Context, deployments []Deployment, remove ...string) error {
-	return p.refuse("apply", "", p.apply(ctx, deployments, remove))
+	return p.explain("apply", "", p.apply(ctx, deployments, remove))
 }
 
 // Plan returns what Apply would do now, sorted by the names of the services, or why it
@@ -266,7 +266,7 @@ func (p *Proxy) Apply(ctx context.Context, deployments []Deployment, remove ...s
 func (p *Proxy) Plan(ctx context.Context, deployments []Deployment, remove ...string) ([]Step, error) {
 	all, err := p.plan(ctx, deployments, remove)
 	if err != nil {
-		return nil, p.refuse("apply", "", err)
+		return nil, p.explain("apply", "", err)
 	}
 	steps := make([]Step, 0, len(all))
 	for _, m := range all {
@@ -283,7 +283,7 @@ func (p *Proxy) Plan(ctx context.Context, deployments []Deployment, remove ...st
 // or ctx said, or ErrSuperseded. Remove ends a running Deploy or Rollout of the
 // service, which returns ErrSuperseded.
 func (p *Proxy) Remove(ctx context.Context, service string) error {
-	return p.refuse("remove", service, p.remove(ctx, service))
+	return p.explain("remove", service, p.remove(ctx, service))
 }
 
 // Pause holds the requests of a service from now on, until Resume or Stop, and
@@ -301,7 +301,7 @@ func (p *Proxy) Remove(ctx context.Context, service string) error {
 // nor ends it.
 func (p *Proxy) Pause(ctx context.Context, service string, how Pause) error {
 	how = how.normalize()
-	return p.refuse("pause", service, p.halt(ctx, service, EventPaused, how, how.Drain, func(s *Status) {
+	return p.explain("pause", service, p.halt(ctx, service, EventPaused, how, how.Drain, func(s *Status) {
 		s.State, s.Pause, s.Stop = StatePaused, &how, nil
 	}))
 }
@@ -312,7 +312,7 @@ func (p *Proxy) Pause(ctx context.Context, service string, how Pause) error {
 // fails, as Pause does.
 func (p *Proxy) Stop(ctx context.Context, service string, how Stop) error {
 	how.Drain = cmp.Or(how.Drain, 30*time.Second)
-	return p.refuse("stop", service, p.halt(ctx, service, EventStopped, how, how.Drain, func(s *Status) {
+	return p.explain("stop", service, p.halt(ctx, service, EventStopped, how, how.Drain, func(s *Status) {
 		s.State, s.Stop, s.Pause = StateStopped, &how, nil
 	}))
 }
@@ -321,19 +321,19 @@ func (p *Proxy) Stop(ctx context.Context, service string, how Stop) error {
 // that wait first. An error means that nothing was changed: as for Pause. To
 // resume what serves changes nothing.
 func (p *Proxy) Resume(ctx context.Context, service string) error {
-	return p.refuse("resume", service, p.resume(ctx, service))
+	return p.explain("resume", service, p.resume(ctx, service))
 }
 
 // Rollout brings r into service beside what the service has, in place of the
-// rollout that it had, and returns when that has ended. Who goes to it, r.Split
-// and SetSplit say; it stays when the service is deployed anew, until
-// EndRollout.
+// rollout that it had, and returns when that has ended. r.Split and SetSplit say
+// who goes to it. It stays when the service is deployed anew, until EndRollout or
+// Promote.
 //
-// An error means that nothing was changed, or that the rollout was taken back, to the one
-// before: as for Deploy, or ErrNotFound. A newer Rollout of the service ends an older one
-// that has not switched yet, and so do EndRollout and Remove.
+// An error means that nothing was changed, or that the rollout was taken back, and the one
+// before serves again: as for Deploy, or ErrNotFound. A newer Rollout of the service ends
+// an older one that has not switched yet, and so do EndRollout and Remove.
 func (p *Proxy) Rollout(ctx context.Context, service string, r Rollout) error {
-	return p.refuse("roll out", service, p.rollOut(ctx, service, r))
+	return p.explain("roll out", service, p.rollOut(ctx, service, r))
 }
 
 // SetSplit says who goes to the rollout of a service from now on. An error
@@ -341,7 +341,7 @@ func (p *Proxy) Rollout(ctx context.Context, service string, r Rollout) error {
 // rollout.
 func (p *Proxy) SetSplit(ctx context.Context, service string, s Split) error {
 	if _, err := s.parse(); err != nil {
-		return p.refuse("split", service, err)
+		return p.explain("split", service, err)
 	}
 	return p.AmendSplit(ctx, service, func(served *Split) error { *served = s; return nil })
 }
@@ -349,7 +349,7 @@ func (p *Proxy) SetSplit(ctx context.Context, service string, s Split) error {
 // AmendSplit is SetSplit of the Split that the rollout has, as change has altered that.
 // If change returns an error, it is AmendSplit's. Change must not call the Proxy.
 func (p *Proxy) AmendSplit(ctx context.Context, service string, change func(*Split) error) error {
-	return p.refuse("split", service, p.amendSplit(ctx, service, change))
+	return p.explain("split", service, p.amendSplit(ctx, service, change))
 }
 
 // EndRollout sends everybody to the first version of a service again, and
@@ -357,13 +357,13 @@ func (p *Proxy) AmendSplit(ctx context.Context, service string, change func(*Spl
 // nothing to end, and that is no error. An error means that nothing was changed: as
 // for Pause, or ErrSuperseded.
 func (p *Proxy) EndRollout(ctx context.Context, service string) error {
-	return p.refuse("end rollout", service, p.endRollout(ctx, service))
+	return p.explain("end rollout", service, p.endRollout(ctx, service))
 }
 
 // Rollback deploys again what a service has served before, or had when it was removed,
 // as Deploy does: with a new generation, and with probes of its targets, which must
-// still be there, or be there again. It returns ErrInvalid where the history has not
-// what how.To says, and ErrNotFound where there is no history.
+// still be there, or be there again. An error is one of Deploy's, or ErrInvalid where the
+// history does not have what how.To says, or ErrNotFound where there is no history.
 func (p *Proxy) Rollback(ctx context.Context, service string, how Rollback) error {
 	var d Deployment
 	past, err := history.Restore(p.router.routes.Load().History(service), how.To, &d)
@@ -379,7 +379,7 @@ func (p *Proxy) Rollback(ctx context.Context, service string, how Rollback) erro
 	if gone := (*UnhealthyError)(nil); errors.As(err, &gone) {
 		err = fmt.Errorf("%w; start what was there in generation %d again, and then roll back", err, past.Generation)
 	}
-	return p.refuse("roll back", service, err)
+	return p.explain("roll back", service, err)
 }
 
 // Promote makes the rollout of a service its first version, in one step: all requests go
@@ -390,7 +390,7 @@ func (p *Proxy) Rollback(ctx context.Context, service string, how Rollback) erro
 // An error means that nothing was changed, or that it was taken back: as for Deploy;
 // ErrInvalid where there is no rollout, and ErrSuperseded where a newer Rollout came first.
 func (p *Proxy) Promote(ctx context.Context, service string) error {
-	return p.refuse("promote", service, p.promote(ctx, service, nil, 0))
+	return p.explain("promote", service, p.promote(ctx, service, nil, 0))
 }
 
 // Services returns what is known of every service, sorted by name, with Live. A
@@ -424,16 +424,16 @@ func (p *Proxy) Service(name string) (Status, error) {
 // be deployed. It changes nothing, reserves nothing, and does not ask whose its hosts are. It
 // is for a Proxy that is to Mirror what another one deploys.
 func (p *Proxy) Probe(ctx context.Context, d Deployment) error {
-	return p.refuse("probe", d.Service, p.probe(ctx, d))
+	return p.explain("probe", d.Service, p.probe(ctx, d))
 }
 
 // Mirror makes services what another Proxy has made of them, in one step and at once: it
-// waits for no target and asks nobody, and it takes nothing back. When their turn has come,
-// next is called for each, with what it is, or nil if it is not there; and returns what it
-// is from now on, as Commit gets it, or nil if it is no more. Next must not call the Proxy.
-// The next call of Commit is for what it has returned. Deploys that are under way end, with
-// ErrSuperseded if it is a newer one of the same service, and with ErrConflict if they want
-// its hosts.
+// waits for no target and asks nobody, and it takes nothing back. When no other change is
+// being published, next is called for each service, with its Status, or nil if it is not
+// there. It returns the Status that the service has from now on, as Commit gets it, or nil
+// if it is removed. Next must not call the Proxy. The next call of Commit is for what it has
+// returned. Deploys under way end with ErrSuperseded if a newer one of the same service is
+// mirrored, and with ErrConflict if they want hosts that others have now.
 //
 // If drain is nil, nothing was changed. Otherwise it must be called: it waits for what was
 // replaced, for as long as the change that is mirrored would. Then err tells which services
@@ -446,8 +446,8 @@ func (p *Proxy) Mirror(services []string, next func(service string, current *Sta
 // History returns the last deployments of a service, also of one that was removed, or
 // those of all services, by name, if service is empty: the latest first, which is the
 // one that serves if Ended is zero. It returns ErrNotFound for a service of which it
-// knows nothing. How many it knows, Options.KeepHistory says; of those services that
-// were removed it knows the last hundred. Past.Deployment is nil: it may have secrets.
+// knows nothing. Options.KeepHistory says how many it knows of a service. It knows the
+// hundred services that were removed last. Past.Deployment is nil: it may have secrets.
 func (p *Proxy) History(service string) ([]Past, error) {
 	all := p.router.routes.Load().History(service)
 	if len(all) == 0 && service != "" {
@@ -460,8 +460,8 @@ func (p *Proxy) History(service string) ([]Past, error) {
 }
 
 // Restore brings back what Commit was last given: all of it at once, without
-// waiting for health. It must come once and before the first Deploy or Remove;
-// otherwise it is ErrInvalid, or ErrClosed, and nothing happens. Requests wait
+// waiting for health. It must be called once, before the first Deploy or Remove;
+// otherwise it returns ErrInvalid, or ErrClosed, and does nothing. Requests wait
 // for the first health check of a restored service, at most one second, and are
 // then sent on whatever it said.
 //
@@ -471,10 +471,10 @@ func (p *Proxy) History(service string) ([]Past, error) {
 // without that, and one whose certificate files cannot be used does so as soon as
 // they can. The error tells of all of them.
 func (p *Proxy) Restore(services []Status) error {
-	if !p.router.changes.Enter() {
+	if !p.router.book.Enter() {
 		return describe("restore", "", ErrClosed)
 	}
-	defer p.router.changes.Leave()
+	defer p.router.book.Leave()
 	restored := make(map[string]*version, len(services))
 	owners := make(routing.Owners)
 	removed := make(history.Removals)
@@ -517,20 +517,20 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	return p.empty(ctx, p.stop(), math.MaxInt64)
 }
 
-// HandOver prepares for the end of a Proxy that another one, to which this one is the
-// Predecessor, takes the place of. As with Shutdown, changes are refused with ErrClosed
-// from now on, those that wait for health are ended so, Commit is not called any more, and
-// streams are closed as in Shutdown. But requests that are held go on to wait, for Follow
-// may let them go, and those that run are cut off after limit. HandOver returns nil when
-// nobody is inside, or ctx's error when ctx ends before; if there is more time, or less,
-// than ctx had, it may be called again. Then comes Shutdown.
+// HandOver prepares for the end of a Proxy whose place another one takes: see Predecessor.
+// As with Shutdown, changes are refused with ErrClosed from now on, those that wait for
+// health are ended so, and streams are closed. Unlike Shutdown, HandOver lets requests that
+// are held wait on, since Follow may resume them; it cuts off running ones after limit; and
+// Commit is not called any more. It returns nil when nobody is inside, or ctx's error when
+// ctx ends before. It may be called again, if there is more time, or less, than ctx had.
+// Call Shutdown after it.
 func (p *Proxy) HandOver(ctx context.Context, limit time.Duration) error {
-	changed := p.router.changes.Close()
+	changed := p.router.book.Close()
 	p.router.routes.StopCommitting()
 	return p.empty(ctx, changed, limit)
 }
 
-// Follow makes a change that the Proxy has made which takes the place of this one: see
+// Follow repeats a change that was made by the Proxy which takes the place of this one: see
 // Predecessor. It must not be called before HandOver.
 func (p *Proxy) Follow(service string, s *Status) { p.follow(service, s) }
 
@@ -539,9 +539,9 @@ func (p *Proxy) Drain(service string, limits Timeouts, done <-chan struct{}) (re
 	return p.changes.Drain(service, gate.Limits{Requests: limits.Drain, Streams: limits.Stream}, done)
 }
 
-// CommitHistory calls Options.CommitDelta, or Commit, for what was counted since the last
-// changes, as Close does. It is for those who leave to another process what Commit keeps
-// before they call Close, whose call they answer with ErrClosed then.
+// CommitHistory calls Options.CommitDelta, for what was counted since the last changes, as
+// Close does. It is for a program that hands what is kept to another process before it
+// calls Close, and whose hook returns ErrClosed when Close calls it.
 func (p *Proxy) CommitHistory() error { return p.router.routes.CommitAgain() }
 
 // Close ends everything: running deploys return ErrClosed, requests in flight
@@ -580,7 +580,7 @@ func (p *Proxy) close() {
 // channel is closed when no change is under way.
 func (p *Proxy) stop() <-chan struct{} {
 	p.stoppingOnce.Do(func() { close(p.stopping) })
-	return p.router.changes.Close()
+	return p.router.book.Close()
 }
 
 // describe says in front of an error what was being done, and to what.
@@ -595,14 +595,14 @@ func describe(verb, service string, err error) error {
 	return &verbose.Wrapped{Doing: doing, Err: err}
 }
 
-// refuse is describe for a change that has changed nothing.
-func (p *Proxy) refuse(verb, service string, err error) error {
+// explain is describe, and adds what still serves where the error means that nothing was changed.
+func (p *Proxy) explain(verb, service string, err error) error {
 	if err == nil {
 		return nil
 	}
 	e := describe(verb, service, err).(*verbose.Wrapped)
-	saysMore := func(known error) bool { return errors.Is(err, known) } // what it is that has come in between
-	if slices.ContainsFunc([]error{ErrSuperseded, ErrClosed, ErrNotFound, ErrTakenBack, ErrUndecided}, saysMore) {
+	isErr := func(known error) bool { return errors.Is(err, known) }
+	if slices.ContainsFunc([]error{ErrSuperseded, ErrClosed, ErrNotFound, ErrTakenBack, ErrUndecided}, isErr) { // which say more
 		return e
 	}
 	v := p.served(service)
@@ -640,13 +640,13 @@ const (
 	EventHealthy   EventKind = "healthy"   // a target became healthy
 	EventUnhealthy EventKind = "unhealthy" // a target in service stopped being healthy
 	EventSwitched  EventKind = "switched"  // all new requests go to this generation
-	EventDraining  EventKind = "draining"  // the replaced generation is being waited for; again while it is, once a second at most, when Requests or Streams are others than before
+	EventDraining  EventKind = "draining"  // the replaced generation is being waited for; repeated, at most once a second, when Requests or Streams have changed
 	EventDrained   EventKind = "drained"   // it has ended; Requests and Streams are what had to be cut off
 	EventRemoved   EventKind = "removed"   // the service takes no requests any more
 	EventPaused    EventKind = "paused"    // its requests wait
 	EventStopped   EventKind = "stopped"   // its requests are answered 503
 	EventResumed   EventKind = "resumed"   // its requests are served again
-	EventSplit     EventKind = "split"     // its requests are split otherwise between it and its rollout; Split says how
+	EventSplit     EventKind = "split"     // its requests are split in another way between it and its rollout; Split says how
 	EventFailed    EventKind = "failed"    // a deploy was refused, or a service could not be restored; Err tells why
 
 	EventBaking    EventKind = "baking"     // the new version proves itself; Bake tells how it stands. Once a second at most, and at the end, when Elapsed is Limit
@@ -737,8 +737,8 @@ func (e Event) level() slog.Level {
 	return slog.LevelInfo
 }
 
-// ofRollout returns e, which is about a service that is s from now on, with what it
-// says of the service's rollout.
+// ofRollout returns e with what an event of its kind says of a rollout. s is the status
+// of its service from now on.
 func (e Event) ofRollout(s *Status) Event {
 	r := cmp.Or(s.Rollout, new(Rollout))
 	switch e.Kind {

@@ -46,8 +46,8 @@ func newTable(services map[string]*version, removed history.Removals, keepHistor
 
 // A router has the newest table, and orders the changes that replace it.
 type router struct {
-	changes *registry.Book[*version, Status]
-	routes  *publish.Publisher[table, version, wants]
+	book   *registry.Book[*version, Status]
+	routes *publish.Publisher[table, version, wants]
 }
 
 func newRouter(o *Options) *router {
@@ -65,17 +65,17 @@ func newRouter(o *Options) *router {
 		tables.Published = func(service string, v *version) { follow(service, v.copyStatus()) }
 	}
 	r := new(router)
-	r.changes = registry.NewBook(func() *table { return r.routes.Load() }, registry.Errors{Superseded: ErrSuperseded, Closed: ErrClosed, Invalid: ErrInvalid, Conflict: conflictError})
-	r.routes = publish.New(r.changes.Book, newTable(map[string]*version{}, nil, o.KeepHistory), tables)
+	r.book = registry.NewBook(func() *table { return r.routes.Load() }, registry.Errors{Superseded: ErrSuperseded, Closed: ErrClosed, Invalid: ErrInvalid, Conflict: conflictError})
+	r.routes = publish.New(r.book.Book, newTable(map[string]*version{}, nil, o.KeepHistory), tables)
 	return r
 }
 
-// What of a service a change is about: its first version, or its rollout.
+// The parts of a service that a change may be about: its first version, and its rollout.
 const (
 	partMain publish.Part = 1 << iota
 	partRollout
 
-	partNone publish.Part = 0 // of a change that ends no other, and that each other ends
+	partNone publish.Part = 0 // a change of this ends no other, and every other ends it
 )
 
 // A site answers for one host, for all hosts that match one wildcard, or for
@@ -101,7 +101,7 @@ type Outcome struct {
 	BytesIn    int64         // of the request's body
 	BytesOut   int64         // of the answer's body
 	Duration   time.Duration // in all
-	Waited     time.Duration // how much of that no target was asked: it was held, waited for a target or a password check, or it or its answer was buffered
+	Waited     time.Duration // for how long of that no target was asked: it was held, waited for a target or a password check, or it or its answer was buffered
 	FirstByte  time.Duration // until the target's answer began; 0: none did
 	Retries    int           // how often it was sent again
 	Client     netip.Addr    // who sent it, as TrustedProxies tell
@@ -113,11 +113,11 @@ type Outcome struct {
 	Deployment *Deployment // of the service, which nobody may change; nil: no service claimed the request
 }
 
-// An entrance is what listeners serve that do not serve every service.
+// An entrance is the handler for listeners that do not serve every service.
 type entrance struct {
 	proxy *Proxy
 	named []string // services
-	only  bool     // those are served, and no other; else all but those
+	only  bool     // these services are served, and no other; else all but these
 }
 
 func (p *Proxy) entrance(services []string, only bool) *entrance {
@@ -126,8 +126,8 @@ func (p *Proxy) entrance(services []string, only bool) *entrance {
 
 func (e *entrance) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.proxy.serve(w, r, e) }
 
-// shows reports whether s is there for those who come in by e and ask for what v of
-// it answers; or nothing of it, if v is nil. A nil e shows everything.
+// shows reports whether s is there for a request that came in by e, and that v of it
+// answers; or, if v is nil, none of its versions. A nil e shows everything.
 func (e *entrance) shows(s *site, v *version) bool {
 	if e == nil || v != nil && slices.Contains(e.named, v.status.Service) == e.only {
 		return true
@@ -135,7 +135,7 @@ func (e *entrance) shows(s *site, v *version) bool {
 	return v == nil && s.Has(func(v *version) bool { return e.shows(s, v) })
 }
 
-// isOwn reports whether e is that of a listener of the services' own.
+// isOwn reports whether e is for listeners that certain services have for themselves.
 func (e *entrance) isOwn() bool { return e != nil && e.only }
 
 // serve answers r, which came in by e; a nil e is for all services.
@@ -166,7 +166,7 @@ type request struct {
 	// The version that is to answer, and what it sees of the request.
 	version *version
 	rest    string        // target without the prefix that is stripped
-	out     *http.Request // r, or a copy with a body that is limited or buffered
+	out     *http.Request // what is sent on: r, or a copy with a body that is limited or buffered
 	body    *buffer.Body  // of out, if it is buffered
 
 	// The group of version's targets that the request is for. It is decided
@@ -174,13 +174,13 @@ type request struct {
 	group     *group
 	isDecided bool
 	inRollout bool
-	setCookie string           // by which it is known again that it is decided; empty: it is already, or need not be
+	setCookie string           // has later requests decided alike; empty: they are, or need not be
 	visitor   affinity.Visitor // zero where visitors stay with no target
 
 	lastTarget *target // the last one that had the request; nil: none had
 	isStream   bool    // lastTarget answered with a stream
 
-	tried      []*target     // cannot take the request
+	tried      []*target     // these cannot take the request
 	lastErr    error         // why the last of them cannot
 	lastReason reason.Reason // of lastErr
 	losses     int           // how many targets had the request and went away
@@ -305,7 +305,7 @@ func (q *request) attempt() (again bool) {
 	case forward.HasPassed(q.r.Header, version.hop):
 		q.refuseLast(reason.Loop, errLoop)
 		return false
-	case !q.authorize():
+	case !q.admit():
 		return false
 	case version.IsHalted():
 		return q.waitForResume()
@@ -333,18 +333,18 @@ func (q *request) attempt() (again bool) {
 	return !q.forward(lane, passage)
 }
 
-// authorize reports whether the client may use the service, and the request is
-// for its targets; otherwise it has answered the request.
-func (q *request) authorize() bool {
+// admit reports whether the client may use the service, and none of its Redirects
+// is for the request; otherwise it has answered the request.
+func (q *request) admit() bool {
 	addr := q.client.Addr
-	if !q.proxy.trustsExplicitly { // then a field of the request must not open the door
+	if !q.proxy.trustsExplicitly { // then access must not depend on a field of the request
 		addr = forward.ClientOf(q.r, nil, "").Addr
 	}
-	return q.isPassed(q.version.rules.Admit(q.w, q.r, addr, q.target))
+	return q.proceed(q.version.rules.Admit(q.w, q.r, addr, q.target))
 }
 
-// isPassed reports whether v lets the request go on; otherwise it has answered it.
-func (q *request) isPassed(v rules.Verdict) bool {
+// proceed reports whether v lets the request go on; otherwise it has answered the request.
+func (q *request) proceed(v rules.Verdict) bool {
 	q.outcome.Waited += v.Waited
 	switch {
 	case v.Reason == reason.None:
@@ -412,7 +412,7 @@ func (q *request) prepareBody() bool {
 		return true
 	}
 	out, body, verdict := q.version.rules.TakeBody(q.w, q.r, q.version.TakesCalls)
-	if !q.isPassed(verdict) {
+	if !q.proceed(verdict) {
 		return false
 	}
 	q.out, q.body = out, body
@@ -451,7 +451,7 @@ func (q *request) isReadOnly() bool {
 // reports false if it has answered the request instead.
 func (q *request) waitForTarget() (again bool) {
 	isPassing := q.lastReason == reason.Dial || q.lastReason == reason.Descriptors || q.lastReason == reason.Broken
-	if isPassing && q.pause() {
+	if isPassing && q.backOff() {
 		q.tried = q.tried[:0]
 		return true
 	}
@@ -469,9 +469,9 @@ func (q *request) waitForTarget() (again bool) {
 // countWait counts the time since began as one in which no target was asked.
 func (q *request) countWait(began time.Time) { q.outcome.Waited += time.Since(began) }
 
-// pause waits before the next attempt. It reports false, at once, if the request
+// backOff waits before the next attempt. It reports false, at once, if the request
 // may wait no longer, or too many others do.
-func (q *request) pause() bool {
+func (q *request) backOff() bool {
 	room := q.version.waiting
 	if !room.Enter(q.proxy.options.MaxHeld) {
 		return false
@@ -577,8 +577,8 @@ func (q *request) record(l *lane, res *forward.Result, err error) {
 	}
 }
 
-// keepVisitor has the answer's header say that the visitor stays with the group and with
-// l's target, as far as that is news to them. It returns what takes that back, or nil.
+// keepVisitor sets the cookies by which the visitor stays with the group and with l's
+// target, as far as they do not have them. It returns a func that takes these back, or nil.
 func (q *request) keepVisitor(l *lane) (forget func()) {
 	var set []string
 	if cookie := q.version.rules.Affinity; cookie != nil && !q.visitor.Has(l.Token()) {
@@ -600,8 +600,8 @@ func (q *request) keepVisitor(l *lane) (forget func()) {
 // again when they are back.
 const maxLosses = 3
 
-// newAnswerEditor returns what edits the answer before it is passed on, or nil if
-// it is passed on as it is. forget is what keepVisitor returned.
+// newAnswerEditor returns the editor of the answer, or nil if that is passed on as it
+// is. forget is what keepVisitor returned.
 func (q *request) newAnswerEditor(forget func()) *answer.Editor {
 	rules, hasReaders := &q.version.rules.Answer, len(q.group.Readers) > 0
 	if rules.IsZero() && !hasReaders && forget == nil {

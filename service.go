@@ -19,76 +19,10 @@ import (
 	"github.com/shahnk19/parachute/internal/verbose"
 )
 
-// amend deploys what change makes of what the service serves.
-func (p *Proxy) amend(ctx context.Context, service string, change func(*Deployment) error) error {
-	table := p.router.routes.Load()
-	if table.IsClosed {
-		return ErrClosed
-	}
-	current := table.Services()[service]
-	if current == nil {
-		return faultf(ErrNotFound, "no such service, so there is nothing to keep: deploy it first")
-	}
-	d := current.status.Deployment.withoutOnce()
-	if err := change(&d); err != nil {
-		return err
-	}
-	return p.deploy(ctx, d, current)
-}
-
-// probe waits until the targets of d are healthy.
-func (p *Proxy) probe(ctx context.Context, d Deployment) error {
-	s, err := p.parseElsewhere(ctx, d)
-	if err == nil {
-		err = p.probeSpec(ctx, s)
-	}
-	return err
-}
-
-// probeSpec waits until the targets of s are healthy, if a deploy of it would.
-func (p *Proxy) probeSpec(ctx context.Context, s *spec) error {
-	table := p.router.routes.Load()
-	if table.IsClosed {
-		return ErrClosed
-	}
-	if err := table.Services()[s.Service].accepts(&s.Deployment); err != nil || s.Force {
-		return err
-	}
-	group, m := p.newGroup(s.Service, 0, s, true)
-	all := group.Targets()
-	defer targets.CloseAll(all)
-	targets.StartProbes(all)
-	return awaitHealthy(ctx, m, all, &s.Deployment)
-}
-
-// check does what deploy does before the switch.
-func (p *Proxy) check(ctx context.Context, d Deployment) (different Difference, err error) {
-	s, err := p.parseElsewhere(ctx, d)
-	if err == nil {
-		err = p.router.changes.Check(s.Service, s.wants)
-	}
-	if err == nil {
-		err = p.probeSpec(ctx, s)
-	}
-	if err != nil {
-		return Difference{}, err
-	}
-	return p.compare(p.served(s.Service), s), nil
-}
-
-// compare returns what a deploy of s makes different for a service, which is nil where
-// it is new.
-func (p *Proxy) compare(current *version, s *spec) Difference {
-	if current == nil || p.options.Compare == nil {
-		return Difference{}
-	}
-	return p.options.Compare(deep.Copy(current.status.Deployment), deep.Copy(s.Deployment))
-}
-
-// deploy brings d into service. If base is not nil, d was made of what it serves, and it
-// has to serve until then.
+// deploy brings d into service. If base is not nil, d was made of what that serves, and it
+// has to serve until the switch.
 func (p *Proxy) deploy(ctx context.Context, d Deployment, base *version) error {
-	s, err := p.parseElsewhere(ctx, d)
+	s, err := p.parseNew(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -99,27 +33,27 @@ func (p *Proxy) deploy(ctx context.Context, d Deployment, base *version) error {
 	return p.change(ctx, []*modification{m}, func() error { return p.retireDeployed(m) })
 }
 
-// A modification is what a change makes of one service: of one that Apply is about, or of
+// A modification is what a change makes of one service: of each that Apply is about, or of
 // the one that is deployed, rolled out or removed alone.
 type modification struct {
 	publication
 	current *version // when Apply was planned; nil: it was not there
-	spec    *spec    // nil: it is to be taken out
-	rollout *Rollout // of which spec was made; nil: it is no rollout
+	spec    *spec    // what is to serve, or to be the rollout; nil: the service is removed
+	rollout *Rollout // of which spec was made; nil: this is no rollout
 	part    publish.Part
 	isKept  bool     // current serves what spec says
 	isAlone bool     // it is deployed alone, so it may bake
 	base    *version // what spec was made of, which has to serve until the switch; nil: nothing
-	was     uint64   // the number of the change until now; 0: it has had none
+	was     uint64   // the number that the change had before it was renumbered; 0: it was not
 
 	// What was made of spec, and is not published yet.
-	started *version  // nil: it is a rollout
-	brought []*target // which monitor follows
+	started *version  // nil: this is a rollout, or the service is removed
+	brought []*target // the new targets, whose probes monitor follows
 	monitor *monitor
-	about   Event // has what every event has until the switch
+	about   Event // has what every event of the change has until the switch
 }
 
-// event returns an event of the change of m, which is reserved.
+// event returns an event of m, which is reserved.
 func (m *modification) event() Event {
 	if m.spec == nil {
 		return Event{Service: m.Name, Generation: m.Reservation.Number}
@@ -127,27 +61,8 @@ func (m *modification) event() Event {
 	return m.spec.event(m.Reservation.Number)
 }
 
-func (p *Proxy) apply(ctx context.Context, deployments []Deployment, remove []string) error {
-	modifications, err := p.plan(ctx, deployments, remove)
-	if err != nil {
-		return err
-	}
-	modifications = slices.DeleteFunc(modifications, func(m *modification) bool { return m.isKept })
-	if len(modifications) == 0 {
-		return nil
-	}
-	return p.change(ctx, modifications, func() error {
-		var retired sync.WaitGroup
-		for _, m := range modifications {
-			retired.Go(func() { p.retireReplaced(m) })
-		}
-		retired.Wait()
-		return nil
-	})
-}
-
 // change makes all of these modifications, or none: it reserves what they want, prepares
-// and publishes them, and has retire wait for what they have replaced.
+// and publishes them. Then retire waits until what they have replaced has drained.
 func (p *Proxy) change(ctx context.Context, modifications []*modification, retire func() error) error {
 	ctx, err := p.reserveAll(ctx, modifications)
 	if err != nil {
@@ -155,7 +70,7 @@ func (p *Proxy) change(ctx context.Context, modifications []*modification, retir
 	}
 	defer func() {
 		for _, m := range modifications {
-			p.router.changes.End(m.Reservation)
+			p.router.book.End(m.Reservation)
 		}
 	}()
 	if err := p.replaceAll(ctx, modifications); err != nil {
@@ -164,42 +79,10 @@ func (p *Proxy) change(ctx context.Context, modifications []*modification, retir
 	return retire()
 }
 
-// plan returns what Apply is about, sorted by the names of the services.
-func (p *Proxy) plan(ctx context.Context, deployments []Deployment, remove []string) (modifications []*modification, err error) {
-	table := p.router.routes.Load()
-	if table.IsClosed {
-		return nil, ErrClosed
-	}
-	specs := make(map[string]*spec)
-	var wishes []registry.Wish
-	for _, d := range deployments {
-		current := table.Services()[d.Service]
-		s, err := p.parseElsewhere(ctx, d)
-		if err == nil {
-			err = current.accepts(&s.Deployment)
-		}
-		isKept := current != nil && current.status.State != StateFailed && current.status.Deployment.isSame(&s.Deployment)
-		wishes = append(wishes, registry.Wish{Change: registry.Change{Service: d.Service, Part: partMain, Wants: &s.wants}, IsKept: isKept, Err: err})
-		specs[d.Service] = s
-	}
-	for _, name := range remove {
-		wishes = append(wishes, registry.Wish{Change: registry.Change{Service: name, Part: partMain | partRollout}})
-	}
-	planned, err := p.router.changes.Plan(table, wishes)
-	for _, w := range planned {
-		m := &modification{publication: publication{Name: w.Service}, current: table.Services()[w.Service], part: w.Part, isKept: w.IsKept}
-		if w.Wants != nil {
-			m.spec = specs[w.Service]
-		}
-		modifications = append(modifications, m)
-	}
-	return modifications, err
-}
-
 // reserveAll reserves what all of these modifications want, or nothing.
 func (p *Proxy) reserveAll(ctx context.Context, modifications []*modification) (_ context.Context, err error) {
 	if m := modifications[0]; m.isAlone { // so an error need not say which it is about
-		m.Reservation, ctx, err = p.router.changes.Reserve(ctx, m.Name, m.part, m.spec.wants)
+		m.Reservation, ctx, err = p.router.book.Reserve(ctx, m.Name, m.part, m.spec.wants)
 		return ctx, err
 	}
 	var changes []registry.Change
@@ -210,34 +93,15 @@ func (p *Proxy) reserveAll(ctx context.Context, modifications []*modification) (
 		}
 		changes = append(changes, c)
 	}
-	all, ctx, err := p.router.changes.ReserveAll(ctx, changes)
+	all, ctx, err := p.router.book.ReserveAll(ctx, changes)
 	for i, r := range all {
 		modifications[i].Reservation = r
 	}
 	return ctx, err
 }
 
-// step returns what Plan tells of m.
-func (m *modification) step() Step {
-	s := Step{Service: m.Name, Action: ActionReplace}
-	if m.current != nil {
-		s.Before = new(m.current.status.clone().Deployment)
-	}
-	if m.spec != nil {
-		s.After = &m.spec.Deployment
-	}
-	switch {
-	case m.isKept:
-		s.Action = ActionKeep
-	case m.spec == nil:
-		s.Action = ActionRemove
-	case m.current == nil:
-		s.Action = ActionAdd
-	}
-	return s
-}
-
-// replaceAll publishes these modifications together, as soon as it may.
+// replaceAll prepares these modifications, waits until all of them may be published, and
+// publishes them together. After an error it lets go of what was prepared.
 func (p *Proxy) replaceAll(ctx context.Context, modifications []*modification) (err error) {
 	served := p.router.routes.Load().Services()
 	var all []*publication
@@ -250,14 +114,15 @@ func (p *Proxy) replaceAll(ctx context.Context, modifications []*modification) (
 			}
 			continue
 		}
-		defer p.begin(EventDeploying, m.about, nil)()
+		defer p.beginPhase(EventDeploying, m.about, nil)()
 		p.emitDeploying(m.about, m.spec)
 		switch {
 		case err != nil:
 		case m.rollout != nil:
 			p.prepareRollout(m)
 		default:
-			if err = served[m.Name].accepts(&m.spec.Deployment); err == nil { // now, and not when everybody has waited for health
+			// inherit asks that again, but only when everybody has waited for health.
+			if err = served[m.Name].accepts(&m.spec.Deployment); err == nil {
 				p.prepare(m)
 			}
 		}
@@ -283,21 +148,52 @@ func (p *Proxy) replaceAll(ctx context.Context, modifications []*modification) (
 	return err
 }
 
-// prepare starts the version that m is to serve, and makes it what m publishes.
+// prepare starts the version that m is to bring into service, and has m publish it.
 func (p *Proxy) prepare(m *modification) {
 	m.started, m.monitor = p.start(Status{Service: m.Name, Generation: m.Reservation.Number, State: StateServing, Deployment: m.spec.Deployment}, m.spec, !m.spec.Force)
 	m.brought = m.started.Targets()
 	p.bringIn(m)
 }
 
-// prepareRollout begins to probe the rollout that m is to have, and makes it what m
-// publishes.
+// bringIn has m publish the version that it has started.
+func (p *Proxy) bringIn(m *modification) {
+	var different Difference
+	m.Change = func(current *version) (*version, error) {
+		if m.base != nil && (current == nil || current.status.Generation != m.base.status.Generation) {
+			return nil, faultf(ErrSuperseded, "generation %d, whose options were to be kept, does not serve any more: deploy again", m.base.status.Generation)
+		}
+		if current != nil && current.status.Generation > m.Reservation.Number { // one was taken back meanwhile, as a newer generation
+			m.was = m.Reservation.Number
+			p.router.book.Renumber(m.Reservation)
+			m.started.status.Generation = m.Reservation.Number
+			m.monitor.Generation.Store(m.Reservation.Number)
+		}
+		different = p.compare(current, m.spec)
+		v := m.started
+		if err := v.inherit(current); err != nil {
+			return nil, err
+		}
+		if m.isAlone && v.status.Deployment.Bake.For > 0 && current != nil && current.status.State != StateFailed {
+			v.beginBake(current, time.Since(p.began))
+		}
+		return v, nil
+	}
+	m.Announce = func(*version) {
+		e := m.event()
+		e.Kind, e.Targets, e.Hosts, e.Was = EventSwitched, slices.Concat(m.spec.Targets, m.spec.ReadTargets), append([]string(nil), m.spec.Hosts...), m.was
+		e.Difference = different
+		p.emit(e)
+	}
+}
+
+// prepareRollout begins to probe the targets of the rollout that m is to bring into service,
+// and has m publish it.
 func (p *Proxy) prepareRollout(m *modification) {
 	second, monitor := p.newGroup(m.Name, m.Reservation.Number, m.spec, true)
 	m.brought, m.monitor = second.Targets(), monitor
 	targets.StartProbes(m.brought)
 	p.alter(&m.publication, EventSwitched, func(v *version) (*version, error) {
-		if m.spec.own == nil { // that of the service may be another by now
+		if m.spec.own == nil { // it follows the service's Deployment, which may be another by now
 			if err := v.status.Deployment.checkTargets(m.spec.targets); err != nil {
 				return nil, invalid(err)
 			}
@@ -308,36 +204,8 @@ func (p *Proxy) prepareRollout(m *modification) {
 	})
 }
 
-// bringIn makes the version that is started what m publishes.
-func (p *Proxy) bringIn(m *modification) {
-	var different Difference
-	m.Change = func(current *version) (*version, error) {
-		if m.base != nil && (current == nil || current.status.Generation != m.base.status.Generation) {
-			return nil, faultf(ErrSuperseded, "generation %d, whose options were to be kept, does not serve any more: deploy again", m.base.status.Generation)
-		}
-		if current != nil && current.status.Generation > m.Reservation.Number { // one was taken back meanwhile
-			m.was = m.Reservation.Number
-			p.router.changes.Renumber(m.Reservation)
-			m.started.status.Generation = m.Reservation.Number
-			m.monitor.Generation.Store(m.Reservation.Number)
-		}
-		different = p.compare(current, m.spec)
-		v, err := m.started.replacing(current)
-		if err == nil && m.isAlone && v.status.Deployment.Bake.For > 0 && current != nil && current.status.State != StateFailed {
-			v.beginBake(current, time.Since(p.began))
-		}
-		return v, err
-	}
-	m.Announce = func(*version) {
-		e := m.event()
-		e.Kind, e.Targets, e.Hosts, e.Was = EventSwitched, slices.Concat(m.spec.Targets, m.spec.ReadTargets), append([]string(nil), m.spec.Hosts...), m.was
-		e.Difference = different
-		p.emit(e)
-	}
-}
-
-// awaitAll waits for these modifications side by side, as await does. The error tells of
-// every one that has not what it wants, unless there is one alone.
+// awaitAll is await for all of these modifications at once. The error tells of each that
+// may not be published, by the name of its service if it is not alone.
 func (p *Proxy) awaitAll(ctx context.Context, modifications []*modification) error {
 	errs := make([]error, len(modifications))
 	var waiting sync.WaitGroup
@@ -348,7 +216,7 @@ func (p *Proxy) awaitAll(ctx context.Context, modifications []*modification) err
 	}
 	waiting.Wait()
 	if cause := context.Cause(ctx); errors.Is(cause, ErrSuperseded) || errors.Is(cause, ErrClosed) {
-		return cause // once, and not for each
+		return cause // which is the same for each
 	}
 	for i, m := range modifications {
 		if errs[i] != nil && !m.isAlone {
@@ -358,39 +226,37 @@ func (p *Proxy) awaitAll(ctx context.Context, modifications []*modification) err
 	return verbose.Join(errs...)
 }
 
-// event returns an event of the deploy of s that has that generation.
+// event returns an event of the deploy of s.
 func (s *spec) event(generation uint64) Event {
 	return Event{Service: s.Service, Generation: generation, Release: s.Release, By: s.By}
 }
 
-// emitDeploying tells that the deploy of s that e is of has begun.
+// emitDeploying emits e, which is an event of the deploy of s, as EventDeploying.
 func (p *Proxy) emitDeploying(e Event, s *spec) {
 	e.Kind, e.Limit = EventDeploying, max(s.Timeouts.Deploy, 0)
 	p.emit(e)
 }
 
-// emitFailed tells that the deploy that e is of has failed.
+// emitFailed emits e as EventFailed.
 func (p *Proxy) emitFailed(e Event, err error) {
 	e.Kind, e.Err = EventFailed, err
 	p.emit(e)
 }
 
-// retireReplaced waits for the end of what m, which is published, has replaced.
+// retireReplaced retires what m, which is published, has replaced.
 func (p *Proxy) retireReplaced(m *modification) {
 	if m.Previous != nil {
 		p.retire(m.event(), m.Previous, m.Next, cmp.Or(m.Next, m.Previous).status.Deployment.Timeouts)
 	}
 }
 
-// retire waits for the end of what a change has replaced: of the requests to
-// those of the previous version's targets that the next one does not have or,
-// if there is no next one, of all that the service has. Then it lets go of the
-// targets.
+// retire drains the targets of previous that next does not have, and then closes them: all
+// of them if next is nil. previous may be nil as well.
 func (p *Proxy) retire(about Event, previous, next *version, limits Timeouts) {
 	if previous == nil {
 		return
 	}
-	left := previous.leftBehind(next)
+	left := previous.leftover(next)
 	left.StopProbes()
 	omitCloseFrames(left.Lanes, previous, next)
 	e := p.drain(about, left.Lanes, limits, p.done)
@@ -401,12 +267,12 @@ func (p *Proxy) retire(about Event, previous, next *version, limits Timeouts) {
 	p.emit(e)
 }
 
-// drain waits for the end of the requests inside of lanes, which it closes, and of those
-// that the Predecessor has of the service, and cuts off what is late. It emits an event at
-// the beginning, and again each second in which something has ended; the returned one is
-// for the end. e says which change they are of.
+// drain closes lanes, waits until the requests inside have ended, and those that the
+// Predecessor has of the service, and cuts off what is late. It emits an event when it
+// begins, and in each second in which their number has changed. It returns the one for the
+// end. All of them are made of e, which is an event of the change.
 func (p *Proxy) drain(e Event, lanes laneSet, limits Timeouts, done <-chan struct{}) Event {
-	defer p.begin(EventDraining, e, lanes)()
+	defer p.beginPhase(EventDraining, e, lanes)()
 	bounds := gate.Limits{Requests: limits.Drain, Streams: limits.Stream}
 	e.Kind, e.Limit = EventDraining, bounds.Longest()
 	var elsewhere func() (requests, streams int64)
@@ -423,6 +289,143 @@ func (p *Proxy) drain(e Event, lanes laneSet, limits Timeouts, done <-chan struc
 	return e
 }
 
+// amend deploys what change makes of what the service serves.
+func (p *Proxy) amend(ctx context.Context, service string, change func(*Deployment) error) error {
+	table := p.router.routes.Load()
+	if table.IsClosed {
+		return ErrClosed
+	}
+	current := table.Services()[service]
+	if current == nil {
+		return faultf(ErrNotFound, "no such service, so there is nothing to keep: deploy it first")
+	}
+	d := current.status.Deployment.withoutOnce()
+	if err := change(&d); err != nil {
+		return err
+	}
+	return p.deploy(ctx, d, current)
+}
+
+// check does what deploy does before the switch.
+func (p *Proxy) check(ctx context.Context, d Deployment) (different Difference, err error) {
+	s, err := p.parseNew(ctx, d)
+	if err == nil {
+		err = p.router.book.Check(s.Service, s.wants)
+	}
+	if err == nil {
+		err = p.probeSpec(ctx, s)
+	}
+	if err != nil {
+		return Difference{}, err
+	}
+	return p.compare(p.served(s.Service), s), nil
+}
+
+// probe waits until the targets of d are healthy.
+func (p *Proxy) probe(ctx context.Context, d Deployment) error {
+	s, err := p.parseNew(ctx, d)
+	if err == nil {
+		err = p.probeSpec(ctx, s)
+	}
+	return err
+}
+
+// probeSpec waits until the targets of s are healthy, if a deploy of it would.
+func (p *Proxy) probeSpec(ctx context.Context, s *spec) error {
+	table := p.router.routes.Load()
+	if table.IsClosed {
+		return ErrClosed
+	}
+	if err := table.Services()[s.Service].accepts(&s.Deployment); err != nil || s.Force {
+		return err
+	}
+	group, m := p.newGroup(s.Service, 0, s, true)
+	all := group.Targets()
+	defer targets.CloseAll(all)
+	targets.StartProbes(all)
+	return awaitHealthy(ctx, m, all, &s.Deployment)
+}
+
+// compare returns what a deploy of s makes different for a service, which is nil where
+// it is new.
+func (p *Proxy) compare(current *version, s *spec) Difference {
+	if current == nil || p.options.Compare == nil {
+		return Difference{}
+	}
+	return p.options.Compare(deep.Copy(current.status.Deployment), deep.Copy(s.Deployment))
+}
+
+func (p *Proxy) apply(ctx context.Context, deployments []Deployment, remove []string) error {
+	modifications, err := p.plan(ctx, deployments, remove)
+	if err != nil {
+		return err
+	}
+	modifications = slices.DeleteFunc(modifications, func(m *modification) bool { return m.isKept })
+	if len(modifications) == 0 {
+		return nil
+	}
+	return p.change(ctx, modifications, func() error {
+		var retired sync.WaitGroup
+		for _, m := range modifications {
+			retired.Go(func() { p.retireReplaced(m) })
+		}
+		retired.Wait()
+		return nil
+	})
+}
+
+// plan returns what Apply would do, sorted by the names of the services.
+func (p *Proxy) plan(ctx context.Context, deployments []Deployment, remove []string) (modifications []*modification, err error) {
+	table := p.router.routes.Load()
+	if table.IsClosed {
+		return nil, ErrClosed
+	}
+	specs := make(map[string]*spec)
+	var wishes []registry.Wish
+	for _, d := range deployments {
+		current := table.Services()[d.Service]
+		s, err := p.parseNew(ctx, d)
+		if err == nil {
+			err = current.accepts(&s.Deployment)
+		}
+		isKept := current != nil && current.status.State != StateFailed && current.status.Deployment.isSame(&s.Deployment)
+		wishes = append(wishes, registry.Wish{Change: registry.Change{Service: d.Service, Part: partMain, Wants: &s.wants}, IsKept: isKept, Err: err})
+		specs[d.Service] = s
+	}
+	for _, name := range remove {
+		wishes = append(wishes, registry.Wish{Change: registry.Change{Service: name, Part: partMain | partRollout}})
+	}
+	planned, err := p.router.book.Plan(table, wishes)
+	for _, w := range planned {
+		m := &modification{publication: publication{Name: w.Service}, current: table.Services()[w.Service], part: w.Part, isKept: w.IsKept}
+		if w.Wants != nil {
+			m.spec = specs[w.Service]
+		}
+		modifications = append(modifications, m)
+	}
+	return modifications, err
+}
+
+// step returns what Plan tells of m.
+func (m *modification) step() Step {
+	s := Step{Service: m.Name, Action: ActionReplace}
+	if m.current != nil {
+		s.Before = new(m.current.status.clone().Deployment)
+	}
+	if m.spec != nil {
+		s.After = &m.spec.Deployment
+	}
+	switch {
+	case m.isKept:
+		s.Action = ActionKeep
+	case m.spec == nil:
+		s.Action = ActionRemove
+	case m.current == nil:
+		s.Action = ActionAdd
+	}
+	return s
+}
+
 func (p *Proxy) remove(ctx context.Context, service string) error {
 	m := &modification{publication: publication{Name: service}, part: partMain | partRollout}
 	return p.change(ctx, []*modification{m}, func() error {
@@ -434,16 +437,16 @@ func (p *Proxy) remove(ctx context.Context, service string) error {
 	})
 }
 
-// halt publishes the service with the status that set makes of its own, and
-// waits for the requests that run.
+// halt publishes the service, paused or stopped as set makes its status say, and waits for
+// the requests that run.
 func (p *Proxy) halt(ctx context.Context, service string, kind EventKind, how any, limit time.Duration, set func(*Status)) error {
 	if err := checkDurations(how); err != nil {
 		return err
 	}
-	if !p.router.changes.Enter() {
+	if !p.router.book.Enter() {
 		return ErrClosed
 	}
-	defer p.router.changes.Leave()
+	defer p.router.book.Leave()
 	previous, next, err := p.update(ctx, nil, service, kind, func(v *version) (*version, error) {
 		s := v.status
 		set(&s)
@@ -459,19 +462,19 @@ func (p *Proxy) halt(ctx context.Context, service string, kind EventKind, how an
 }
 
 func (p *Proxy) resume(ctx context.Context, service string) error {
-	return p.set(ctx, service, EventResumed, func(v *version) (*version, error) {
+	return p.updateAtOnce(ctx, service, EventResumed, func(v *version) (*version, error) {
 		s := v.status
 		s.State, s.Pause, s.Stop = StateServing, nil, nil
 		return v.withStatus(s), nil
 	})
 }
 
-// set is update of a service that has nothing to wait for then.
-func (p *Proxy) set(ctx context.Context, service string, kind EventKind, change func(*version) (*version, error)) error {
-	if !p.router.changes.Enter() {
+// updateAtOnce is update for a change that is over when it is published.
+func (p *Proxy) updateAtOnce(ctx context.Context, service string, kind EventKind, change func(*version) (*version, error)) error {
+	if !p.router.book.Enter() {
 		return ErrClosed
 	}
-	defer p.router.changes.Leave()
+	defer p.router.book.Leave()
 	_, _, err := p.update(ctx, nil, service, kind, change)
 	return err
 }
@@ -479,29 +482,29 @@ func (p *Proxy) set(ctx context.Context, service string, kind EventKind, change 
 // update publishes what change makes of a service that is there and has not
 // failed. res may be nil.
 func (p *Proxy) update(ctx context.Context, res *reserved, service string, kind EventKind, change func(*version) (*version, error)) (previous, next *version, err error) {
-	one := &publication{Name: service, Reservation: res}
-	p.alter(one, kind, change)
-	if err := p.router.routes.PublishAll(ctx, one); err != nil {
+	pub := &publication{Name: service, Reservation: res}
+	p.alter(pub, kind, change)
+	if err := p.router.routes.PublishAll(ctx, pub); err != nil {
 		return nil, nil, err
 	}
-	return one.Previous, one.Next, nil
+	return pub.Previous, pub.Next, nil
 }
 
-// alter makes one publish what change makes of a service that is there and has not
+// alter has pub publish what change makes of a service that is there and has not
 // failed, and announce that by an event of a kind.
-func (p *Proxy) alter(one *publication, kind EventKind, change func(*version) (*version, error)) {
+func (p *Proxy) alter(pub *publication, kind EventKind, change func(*version) (*version, error)) {
 	var before Status
-	one.Change = func(current *version) (*version, error) {
+	pub.Change = func(current *version) (*version, error) {
 		if err := current.checkChangeable(); err != nil {
 			return nil, err
 		}
 		before = current.status
 		return change(current)
 	}
-	one.Announce = func(next *version) {
+	pub.Announce = func(next *version) {
 		e := next.status.event()
-		if e.Kind = kind; one.Reservation != nil {
-			e.Generation = one.Reservation.Number
+		if e.Kind = kind; pub.Reservation != nil {
+			e.Generation = pub.Reservation.Number
 		}
 		if kind == EventSwitched && before.Rollout != nil && p.options.Compare != nil {
 			e.Difference = p.options.Compare(before.ofRollout(), next.status.ofRollout())
@@ -522,7 +525,7 @@ func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
 	}
 	s, err := p.parseRollout(r, current)
 	if err == nil {
-		err = p.checkElsewhere(ctx, s.targets)
+		err = p.checkNoLoop(ctx, s.targets)
 	}
 	if err != nil {
 		return err
@@ -530,8 +533,9 @@ func (p *Proxy) rollOut(ctx context.Context, service string, r Rollout) error {
 	return p.rollOutSpec(ctx, partRollout, r, s, func(Event) error { return nil })
 }
 
-// rollOutSpec brings r, of which s was made, into service as one change of part. It ends
-// with then, which is given what every event of the change has.
+// rollOutSpec brings r, of which s was made, into service, as a change of part. When what it
+// replaced is retired, it calls then with an event of the change, which goes on until then
+// returns.
 func (p *Proxy) rollOutSpec(ctx context.Context, part publish.Part, r Rollout, s *spec, then func(about Event) error) error {
 	m := &modification{publication: publication{Name: s.Service}, spec: s, rollout: &r, part: part, isAlone: true}
 	return p.change(ctx, []*modification{m}, func() error {
@@ -543,7 +547,7 @@ func (p *Proxy) rollOutSpec(ctx context.Context, part publish.Part, r Rollout, s
 }
 
 func (p *Proxy) amendSplit(ctx context.Context, service string, change func(*Split) error) error {
-	return p.set(ctx, service, EventSplit, func(v *version) (*version, error) {
+	return p.updateAtOnce(ctx, service, EventSplit, func(v *version) (*version, error) {
 		if v.Rollout == nil {
 			return nil, errNoRollout
 		}
@@ -558,17 +562,16 @@ func (p *Proxy) amendSplit(ctx context.Context, service string, change func(*Spl
 }
 
 func (p *Proxy) endRollout(ctx context.Context, service string) error {
-	res, ctx, err := p.router.changes.Reserve(ctx, service, partRollout, wants{})
+	res, ctx, err := p.router.book.Reserve(ctx, service, partRollout, wants{})
 	if err != nil {
 		return err
 	}
-	defer p.router.changes.End(res)
+	defer p.router.book.End(res)
 	return p.dropRollout(ctx, res, Event{Service: service, Generation: res.Number}, func(*version) bool { return true })
 }
 
-// dropRollout ends the rollout of a service, if it has one; it returns ErrSuperseded unless
-// what the service serves is right. about has what every event of the change has; res may be
-// nil.
+// dropRollout ends the rollout of a service, if it has one. It returns ErrSuperseded unless
+// isRight reports true of what serves. about is an event of the change; res may be nil.
 func (p *Proxy) dropRollout(ctx context.Context, res *reserved, about Event, isRight func(*version) bool) error {
 	var limits Timeouts
 	previous, next, err := p.update(ctx, res, about.Service, EventRolloutEnded, func(v *version) (*version, error) {
@@ -586,8 +589,8 @@ func (p *Proxy) dropRollout(ctx context.Context, res *reserved, about Event, isR
 	return err
 }
 
-// promote makes the rollout of a service its first version. If base is not nil, that has to
-// serve until then. was is the number that the change had until now; 0: none.
+// promote makes the rollout of a service its first version. base and was are those of a
+// modification: a canary's, whose last step this is.
 func (p *Proxy) promote(ctx context.Context, service string, base *version, was uint64) error {
 	table := p.router.routes.Load()
 	if table.IsClosed {
@@ -604,15 +607,15 @@ func (p *Proxy) promote(ctx context.Context, service string, base *version, was 
 	if err := s.loadPair(); err != nil {
 		return err
 	}
-	res, ctx, err := p.router.changes.Reserve(ctx, service, partMain|partRollout, s.wants)
+	res, ctx, err := p.router.book.Reserve(ctx, service, partMain|partRollout, s.wants)
 	if err != nil {
 		return err
 	}
-	defer p.router.changes.End(res)
+	defer p.router.book.End(res)
 	m := &modification{publication: publication{Name: service, Reservation: res}, spec: s, base: base, was: was, monitor: current.Rollout.Targets()[0].Monitor}
 	m.started = p.newVersion(Status{Service: service, Generation: res.Number, Deployment: s.Deployment}, s, *current.Rollout)
 	p.bringIn(m)
-	replacing := m.Change
+	bringIn := m.Change
 	m.Change = func(now *version) (*version, error) {
 		if err := now.checkChangeable(); err != nil {
 			return nil, err
@@ -621,7 +624,7 @@ func (p *Proxy) promote(ctx context.Context, service string, base *version, was 
 			return nil, faultf(ErrSuperseded, "the rollout was ended, or replaced, meanwhile")
 		}
 		m.started.Main = *now.Rollout // with the gates that it has by now
-		return replacing(now.withoutRollout())
+		return bringIn(now.withoutRollout())
 	}
 	if was == 0 { // what has tried itself as a canary was asked about before
 		p.options.Propose(ctx, deep.Copy(s.Deployment), res.Number, false)
@@ -654,7 +657,7 @@ func (p *Proxy) follow(service string, s *Status) {
 	if err != nil || previous == nil {
 		return
 	}
-	left := previous.leftBehind(next)
+	left := previous.leftover(next)
 	if next != nil && next.IsHalted() {
 		left.Lanes = previous.LeftBehind(&next.Lineup)
 	}
@@ -666,7 +669,7 @@ func (p *Proxy) follow(service string, s *Status) {
 
 // mirror publishes what next says of these services.
 func (p *Proxy) mirror(services []string, next func(service string, current *Status) *Status) (drain func(), err error) {
-	if !p.router.changes.Enter() {
+	if !p.router.book.Enter() {
 		return nil, ErrClosed
 	}
 	become := func(name string, current *version) (*version, error) {
@@ -676,7 +679,7 @@ func (p *Proxy) mirror(services []string, next func(service string, current *Sta
 		return nil, nil
 	}
 	fail := func(v, current *version, err error) *version {
-		v.leftBehind(current).Close()
+		v.leftover(current).Close()
 		status := v.status
 		status.State, status.Error = StateFailed, err.Error()
 		return newVersion(status, wants{}, group{})
@@ -684,18 +687,18 @@ func (p *Proxy) mirror(services []string, next func(service string, current *Sta
 	var made map[string]*version
 	var failed error
 	all, err := p.router.routes.PublishMade(context.Background(), services, func() map[string]*version {
-		made, failed = p.router.changes.Impose(p.router.routes.Load(), services, become, fail)
+		made, failed = p.router.book.Impose(p.router.routes.Load(), services, become, fail)
 		return made
 	}, p.announceMirrored)
 	if err != nil {
 		for name, v := range made {
-			v.leftBehind(p.served(name)).Close()
+			v.leftover(p.served(name)).Close()
 		}
-		p.router.changes.Leave()
+		p.router.book.Leave()
 		return nil, err
 	}
 	return func() {
-		defer p.router.changes.Leave()
+		defer p.router.book.Leave()
 		var retired sync.WaitGroup
 		for _, one := range all {
 			retired.Go(func() { p.retireMirrored(one.Previous, one.Next) })
@@ -704,7 +707,7 @@ func (p *Proxy) mirror(services []string, next func(service string, current *Sta
 	}, failed
 }
 
-// announceMirrored tells what became of a service, in the events of the change that did it.
+// announceMirrored emits the event of a change that is mirrored.
 func (p *Proxy) announceMirrored(previous, next *version) {
 	if next == nil {
 		p.emit(Event{Kind: EventRemoved, Service: previous.status.Service, Generation: previous.status.Generation})
@@ -738,13 +741,13 @@ func (p *Proxy) announceMirrored(previous, next *version) {
 	p.emit(e)
 }
 
-// retireMirrored waits for the end of what a mirrored change has replaced.
+// retireMirrored retires what a mirrored change has replaced.
 func (p *Proxy) retireMirrored(previous, next *version) {
 	if previous == nil {
 		return
 	}
 	limits := cmp.Or(next, previous).status.Deployment.Timeouts
-	if len(previous.leftBehind(next).Gone) > 0 {
+	if len(previous.leftover(next).Gone) > 0 {
 		if r := previous.status.Rollout; r != nil && next != nil && next.status.Generation == previous.status.Generation {
 			limits = cmp.Or(next.status.Rollout, r).Timeouts.over(limits)
 		}
@@ -762,9 +765,8 @@ func (p *Proxy) retireMirrored(previous, next *version) {
 }
 
 // empty closes the streams, and returns nil when nobody is inside any more and changed
-// is closed, or ctx's error. It cuts off requests after limit. Where ctx has a deadline,
-// the streams are closed in time before that, however long they may last and whatever
-// requests are still there.
+// is closed, or ctx's error. It cuts off requests after limit. If ctx has a deadline, it
+// closes the streams a second before that at the latest.
 func (p *Proxy) empty(ctx context.Context, changed <-chan struct{}, limit time.Duration) error {
 	replace := func() (all []lanes.Replaced[*target]) {
 		for _, v := range p.router.routes.Renew(func(v *version) *version { return v.withNewGates(v.status) }) {
@@ -777,15 +779,15 @@ func (p *Proxy) empty(ctx context.Context, changed <-chan struct{}, limit time.D
 	return lanes.Empty(ctx, changed, limit, replace, p.everyLane)
 }
 
-// publishAnyway publishes one also where that cannot be committed, which is tried then until
-// it succeeds.
-func (p *Proxy) publishAnyway(ctx context.Context, one *publication, generation uint64) error {
+// publishAnyway publishes pub even if that cannot be committed; then it goes on trying to
+// commit it, until that succeeds.
+func (p *Proxy) publishAnyway(ctx context.Context, pub *publication, generation uint64) error {
 	var refused error
-	one.Refused = &refused
-	err := p.router.routes.PublishAll(ctx, one)
+	pub.Refused = &refused
+	err := p.router.routes.PublishAll(ctx, pub)
 	if refused != nil {
-		p.router.routes.CommitLater(p.stopping, one.Name)
-		p.emit(Event{Kind: EventFailed, Service: one.Name, Generation: generation,
+		p.router.routes.CommitLater(p.stopping, pub.Name)
+		p.emit(Event{Kind: EventFailed, Service: pub.Name, Generation: generation,
 			Err: fmt.Errorf("what serves could not be kept, and would not be there after a restart; it is tried again: %w", refused)})
 	}
 	return err

@@ -29,9 +29,9 @@ import (
 	"github.com/shahnk19/parachute/internal/waiting"
 )
 
-// proofOfReuse is the proof that is asked of a target at an address which the
-// service has been served at until now: the process that answers there may be on its
-// way out.
+// proofOfReuse is how much later a second probe has to pass until a new target is
+// healthy at an address that serves the service already: the process that answers the
+// first one may be the old one, on its way out.
 const proofOfReuse = 500 * time.Millisecond
 
 type (
@@ -43,12 +43,13 @@ type (
 )
 
 // newGroup returns the group of the targets of s, which are not probed yet. Generation is
-// that of the deploy; 0: it is a check, which changes nothing.
-func (p *Proxy) newGroup(service string, generation uint64, s *spec, waiting bool) (group, *monitor) {
+// that of the deploy; 0: it is a check, which changes nothing. isAwaited says whether
+// somebody waits until the targets are healthy.
+func (p *Proxy) newGroup(service string, generation uint64, s *spec, isAwaited bool) (group, *monitor) {
 	m := targets.NewMonitor(targets.MonitorOptions{
 		Targets:  len(s.targets),
 		Thorough: s.Affinity != "",
-		Waits:    waiting,
+		Waits:    isAwaited,
 		Limit:    s.Timeouts.Deploy,
 		Short:    p.shortages,
 		Tell: func(n targets.Notice) {
@@ -71,7 +72,7 @@ func (p *Proxy) newGroup(service string, generation uint64, s *spec, waiting boo
 	var all []*target
 	for _, at := range s.targets {
 		t := targets.New(p.backends.New(at, settings), at.Given, affinity.Token(p.options.AffinityKey, s.Service, at.Given), s.HealthCheck.Rise, s.HealthCheck.Fall, m)
-		if waiting && current != nil && current.IsAt(at.Place()) {
+		if isAwaited && current != nil && current.IsAt(at.Place()) {
 			t.Health.DemandProof(proofOfReuse)
 		}
 		all = append(all, t)
@@ -156,15 +157,15 @@ const (
 )
 
 // Figures are of the requests to the targets of a deployment, which count as in Traffic,
-// those included that ended during its drain: for how long it has Served; Requests,
-// Errors and ErrorRate; and P50 and P99, which are of those since the Proxy was made.
+// including those that ended during its drain: Requests, Errors and ErrorRate; and P50 and
+// P99, of the requests since the Proxy was made. Served is how long it has served.
 type Figures = history.Figures
 
 // A Change is a phase of a deploy, or of another change of a service, that is
 // still under way.
 type Change struct {
 	Kind       EventKind `json:"kind"`               // EventDeploying: targets, or certificates, are waited for; EventDraining: requests and streams are
-	Generation uint64    `json:"generation"`         // of the deploy or removal that it belongs to, as in its events; 0: that Follow has told of
+	Generation uint64    `json:"generation"`         // of the deploy or removal that it belongs to, as in its events; 0: it was made by Follow
 	Release    string    `json:"release,omitempty"`  // of the deploy
 	By         string    `json:"by,omitempty"`       // likewise
 	Since      time.Time `json:"since"`              // when it began
@@ -172,9 +173,9 @@ type Change struct {
 	Streams    int64     `json:"streams,omitempty"`  // likewise
 }
 
-// begin has the change that e is about be in a phase of that kind, in which it waits for lanes,
-// until end is called.
-func (p *Proxy) begin(kind EventKind, e Event, lanes laneSet) (end func()) {
+// beginPhase records, for Live.Changes, that the change which e is about is in a phase of that
+// kind, until end is called. lanes are those that it waits for.
+func (p *Proxy) beginPhase(kind EventKind, e Event, lanes laneSet) (end func()) {
 	c := Change{Kind: kind, Generation: e.Generation, Release: e.Release, By: e.By, Since: time.Now()}
 	return p.changes.Begin(e.Service, c, lanes)
 }
@@ -196,8 +197,8 @@ func (p *Proxy) changesUnderWay() map[string][]Change {
 // served returns the version that serves, or nil where the service is not there.
 func (p *Proxy) served(service string) *version { return p.router.routes.Load().Services()[service] }
 
-// demanded returns the state that was asked for last: as it is where s serves,
-// and as it is to be once the service can be restored again.
+// demanded returns the state that was asked for last. Where State is StateFailed, that
+// is what it will be once the service can be restored.
 func (s Status) demanded() State {
 	switch {
 	case s.Stop != nil:
@@ -208,8 +209,8 @@ func (s Status) demanded() State {
 	return StateServing
 }
 
-// normalize returns s, which was kept by somebody else, with a State that is
-// its demanded one, and with all that this State wants.
+// normalize returns s, which somebody else has kept, with its demanded State, and
+// with the Pause or Stop that this has, complete.
 func (s Status) normalize() Status {
 	s = s.clone()
 	s.Live = nil
@@ -258,7 +259,7 @@ func (s *Status) event() Event {
 	return Event{Service: s.Service, Generation: s.Generation, Release: s.Deployment.Release, By: s.Deployment.By}
 }
 
-// ofRollout returns what the rollout of s is deployed as.
+// ofRollout returns the Deployment of s with the targets and the timeouts of its rollout.
 func (s *Status) ofRollout() Deployment {
 	d := deep.Copy(s.Deployment)
 	d.Targets, d.ReadTargets = slices.Clone(s.Rollout.Targets), slices.Clone(s.Rollout.ReadTargets)
@@ -315,11 +316,11 @@ func (v *version) live(at time.Duration) *Live {
 	return live
 }
 
-// errNoRollout is why there is nothing to be split.
+// errNoRollout is returned by what needs a rollout.
 var errNoRollout = faultf(ErrInvalid, "the service has no rollout: deploy one first")
 
-// parseRollout returns what r is as a rollout of v. It wants what its own Deployment
-// does.
+// parseRollout returns the spec of r as a rollout of v. Its wants are those of
+// r.Deployment; without one, it has none.
 func (p *Proxy) parseRollout(r Rollout, v *version) (*spec, error) {
 	err := cmp.Or(checkDurations(r.Timeouts), checkTexts(r.Release, r.By))
 	s := &spec{Deployment: r.promoted(v.status.Deployment, v.status.Service), targetTLS: v.targetTLS}
@@ -341,12 +342,12 @@ func (p *Proxy) parseRollout(r Rollout, v *version) (*spec, error) {
 // promotion returns what v, which has a rollout, is promoted to. Its certificate files are
 // not read.
 func (v *version) promotion() *spec {
-	if v.second.own != nil {
-		s := *v.second.own
+	if v.rolloutSpec.own != nil {
+		s := *v.rolloutSpec.own
 		return &s
 	}
 	d := v.status.Rollout.promoted(v.status.Deployment, v.status.Service)
-	return &spec{Deployment: d, wants: v.wants, targets: v.second.targets, targetTLS: v.targetTLS, rules: v.rules}
+	return &spec{Deployment: d, wants: v.wants, targets: v.rolloutSpec.targets, targetTLS: v.targetTLS, rules: v.rules}
 }
 
 // promoted returns what r makes of a service that is deployed as d.
@@ -369,11 +370,11 @@ type TargetKeepAlive struct {
 	Requests int `json:"requests,omitempty"`
 }
 
-// checkElsewhere returns ErrInvalid if one of the targets is the Proxy itself. It
+// checkNoLoop returns ErrInvalid if one of the targets is the Proxy itself. It
 // cannot tell if Options.Dial looks names up, or if addresses are translated on
 // the way.
-func (p *Proxy) checkElsewhere(ctx context.Context, targets []endpoint.Target) error {
-	return invalid(p.backends.CheckElsewhere(ctx, targets))
+func (p *Proxy) checkNoLoop(ctx context.Context, targets []endpoint.Target) error {
+	return invalid(p.backends.CheckNoLoop(ctx, targets))
 }
 
 // A version is what one service serves from one publication to the next. What
@@ -385,12 +386,12 @@ type version struct {
 	status       Status           // as Commit gets it
 	certificates *certificate.Set // of the certificates of its hosts; nil if the service failed
 	rules        *rules.Rules     // what its Deployment says of each request; empty if the service failed
-	targetTLS    targetTLS        // of its targets, whichever came with a rollout
-	second       *spec            // of its rollout; nil: there is none
-	hop          []string         // of one: what its requests are known by; nil if the service failed
+	targetTLS    targetTLS        // of its targets, and of a rollout's that has no Deployment
+	rolloutSpec  *spec            // of its rollout; nil: there is none
+	hop          []string         // one element, by which its requests are known if they come back; nil if the service failed
 	fallback     *version         // what is returned to if the version turns out to be worse; nil: it does not bake
 	bakeClock    *trial.Clock     // of the bake, over all its versions
-	split        *split.Split     // who goes there; nil: nobody
+	split        *split.Split     // who goes to the rollout; nil: nobody
 
 	replaced chan struct{} // closed when a newer version is published
 	resumed  chan struct{} // closed when a version that is not halted has taken the place of one that is, or the Proxy is closed
@@ -417,10 +418,10 @@ func newVersion(status Status, w wants, main group) *version {
 }
 
 // start makes a version of s that is not published yet, begins to obtain its
-// certificates and to probe its targets. While a deploy waits for them every
-// probe is an event.
-func (p *Proxy) start(status Status, s *spec, waiting bool) (*version, *monitor) {
-	main, m := p.newGroup(status.Service, status.Generation, s, waiting)
+// certificates and to probe its targets. isAwaited is as in newGroup; as long as
+// somebody waits, every probe is an event.
+func (p *Proxy) start(status Status, s *spec, isAwaited bool) (*version, *monitor) {
+	main, m := p.newGroup(status.Service, status.Generation, s, isAwaited)
 	if current := p.served(status.Service); current != nil {
 		main.Inherit(&current.Main)
 	}
@@ -439,9 +440,10 @@ func (p *Proxy) newVersion(status Status, s *spec, main group) *version {
 	return v
 }
 
-// restore returns the version that serves what status says, or one that has
-// failed together with the reason, or no version at all for a name that cannot be
-// or was there before. The others were restored before; owners has what they want.
+// restore returns the version that serves what status says, with an error if it lacks its
+// certificate or its rollout; or one that has failed, with the reason; or none for a name
+// that is not valid, or is among others, which were restored before. owners has what
+// those want.
 func (p *Proxy) restore(status Status, others map[string]*version, owners routing.Owners) (*version, error) {
 	before := status.Error
 	status = status.normalize()
@@ -454,7 +456,7 @@ func (p *Proxy) restore(status Status, others map[string]*version, owners routin
 	}
 	s, err := p.parseWithoutFiles(status.Deployment)
 	if err != nil && before != "" {
-		err = faultf(ErrInvalid, "%s", before) // it tells how the deployment came to be what cannot be
+		err = faultf(ErrInvalid, "%s", before) // which says why it failed at first
 	}
 	if err == nil && s.Service != status.Service {
 		err = faultf(ErrInvalid, "the deployment is of service %s", s.Service)
@@ -502,9 +504,9 @@ func (p *Proxy) restoreRollout(v *version, r Rollout, second *group) (*version, 
 	return v.withRollout(r, s, second), nil
 }
 
-// followed returns what a service becomes when another Proxy has made it what s says. It
-// keeps the targets that the other one has kept. Together with an error it returns what of
-// that there can be here, which is nothing for a name that cannot be.
+// followed returns the version that follows current now that another Proxy has made the
+// service what s says. It keeps the targets that the other one has kept. An error comes with
+// the version that restore returns with one.
 func (p *Proxy) followed(current *version, s Status) (*version, error) {
 	s = s.normalize()
 	r := s.Rollout
@@ -534,7 +536,7 @@ func (p *Proxy) followed(current *version, s Status) (*version, error) {
 		}
 	}
 	second := v.Rollout
-	v.Rollout, v.second, v.split = nil, nil, nil
+	v.Rollout, v.rolloutSpec, v.split = nil, nil, nil
 	if r == nil {
 		return v, nil
 	}
@@ -544,7 +546,8 @@ func (p *Proxy) followed(current *version, s Status) (*version, error) {
 	return p.restoreRollout(v, *r, second)
 }
 
-// become is followed for a Proxy that has its own targets, and numbers: it keeps what it can.
+// become is followed for Mirror: the other Proxy has targets of its own, and may have given
+// the same generation to another deploy. So become keeps the targets that it can.
 func (p *Proxy) become(current *version, s Status) (*version, error) {
 	if current == nil || current.status.State == StateFailed {
 		return p.followed(current, s)
@@ -579,23 +582,23 @@ func (p *Proxy) become(current *version, s Status) (*version, error) {
 	return v, err
 }
 
-// replacing returns v, which was deployed, with all of current that stays as it
-// is.
-func (v *version) replacing(current *version) (*version, error) {
+// inherit gives v, which a deploy is about to publish in place of current, what a deploy
+// leaves as it is: the rollout, a pause or stop, and the room of those who wait.
+func (v *version) inherit(current *version) error {
 	if current == nil {
-		return v, nil
+		return nil
 	}
 	if err := current.accepts(&v.status.Deployment); err != nil {
-		return nil, err
+		return err
 	}
 	v.waiting = current.waiting
 	s, c := &v.status, current.status
 	if current.Rollout != nil { // else it could not be restored
-		v.Rollout, v.second, v.split, s.Rollout = current.Rollout, current.second, current.split, c.Rollout
+		v.Rollout, v.rolloutSpec, v.split, s.Rollout = current.Rollout, current.rolloutSpec, current.split, c.Rollout
 	}
 	s.Pause, s.Stop = c.Pause, c.Stop
 	s.State = s.demanded()
-	return v, nil
+	return nil
 }
 
 // restoredAfter returns the version that serves what v served, in place of current,
@@ -606,17 +609,17 @@ func (v *version) restoredAfter(current *version, generation uint64) (*version, 
 	s.Generation, s.Restores, s.Deployment, s.Bake = generation, v.status.Generation, v.status.Deployment, nil
 	next := v.withStatus(s)
 	next.Main = v.Main.WithNewGates()
-	next.Rollout, next.second, next.split, next.waiting = current.Rollout, current.second, current.split, current.waiting
+	next.Rollout, next.rolloutSpec, next.split, next.waiting = current.Rollout, current.rolloutSpec, current.split, current.waiting
 	return next, current.accepts(&s.Deployment)
 }
 
 // accepts returns nil if d may take the place of v, which may be nil, or else why it
 // may not: v's rollout goes on, and must be possible as a rollout of d, too.
 func (v *version) accepts(d *Deployment) error {
-	if v == nil || v.second == nil {
+	if v == nil || v.rolloutSpec == nil {
 		return nil
 	}
-	if err := d.checkTargets(v.second.targets); err != nil {
+	if err := d.checkTargets(v.rolloutSpec.targets); err != nil {
 		return faultf(ErrInvalid, "the rollout to %s goes on, but not with this deployment: %v; end the rollout first, or deploy what it can be part of",
 			strings.Join(v.status.Rollout.Targets, ", "), err)
 	}
@@ -629,8 +632,8 @@ func (d *Deployment) checkTargets(all []endpoint.Target) error {
 	return endpoint.Check(all, d.HealthCheck.GRPC, d.HealthCheck.Port, d.TargetTLS != (TargetTLS{}))
 }
 
-// checkChangeable returns why there is nothing to be changed but by a deploy: v is
-// nil, or could not be restored.
+// checkChangeable returns why v cannot be changed otherwise than by a deploy: it is nil,
+// or the service could not be restored.
 func (v *version) checkChangeable() error {
 	switch {
 	case v == nil:
@@ -654,18 +657,18 @@ func (v *version) withRollout(r Rollout, s *spec, second *group) *version {
 	who := s.split
 	if v.status.Rollout != nil {
 		r.Split = r.Split.over(v.status.Rollout.Split)
-		who, _ = r.Split.parse() // both can be
+		who, _ = r.Split.parse() // both are valid
 	}
 	if v.Rollout != nil {
 		second.Inherit(v.Rollout)
 	}
 	next := v.withSplit(r, who)
-	next.Rollout, next.second = second, s
+	next.Rollout, next.rolloutSpec = second, s
 	return next
 }
 
-// withSplit returns the next version with r as what its rollout is asked to be, by which
-// its visitors are split.
+// withSplit returns the next version with r, which has another Split: by that, who goes to
+// the rollout.
 func (v *version) withSplit(r Rollout, who *split.Split) *version {
 	status := v.status
 	status.Rollout = &r
@@ -679,7 +682,7 @@ func (v *version) withoutRollout() *version {
 	status := v.status
 	status.Rollout = nil
 	next := v.withStatus(status)
-	next.Rollout, next.second, next.split = nil, nil, nil
+	next.Rollout, next.rolloutSpec, next.split = nil, nil, nil
 	return next
 }
 
@@ -715,8 +718,8 @@ func (v *version) announceReplaced(next *version) {
 	}
 }
 
-// leftBehind returns what next does not have of v, or all of v where next is nil.
-func (v *version) leftBehind(next *version) *targets.Leftover {
+// leftover returns what v has and next has not: all of v where next is nil.
+func (v *version) leftover(next *version) *targets.Leftover {
 	all := &targets.Leftover{Gone: v.allTargets(), Lanes: v.Undrained(), Certificates: v.allCertificates()}
 	if next == nil {
 		return all
@@ -737,7 +740,7 @@ func (v *version) Since() time.Time { return v.since }
 func (v *version) Fallback() *version { return v.fallback }
 
 // close cuts off what goes on in v and lets go of what it has.
-func (v *version) close() { v.leftBehind(nil).Close() }
+func (v *version) close() { v.leftover(nil).Close() }
 
 // allTargets returns v's targets, and those that it may return to.
 func (v *version) allTargets() []*target {

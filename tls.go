@@ -175,14 +175,15 @@ type ACME struct {
 	// there is no way.
 	DNS DNS
 
-	// Hold, if not nil, has the authority asked for nothing before it is closed:
-	// while another Proxy still orders, see FinishOrders. What Cache has is served.
+	// Hold, if not nil, keeps the Proxy from asking the authority for anything until
+	// it is closed, as while another Proxy still orders: see FinishOrders. What Cache
+	// has is served.
 	Hold <-chan struct{}
 }
 
-// DNS says how the TXT records are set by which the certificate authority is shown who
-// a name belongs to (DNS-01; RFC 8555, section 8.4). Wildcards are proven so and, in one
-// order with it, the name that a wildcard is below if that is served as well.
+// DNS says how TXT records are set, to prove to the certificate authority that a name is
+// ours (DNS-01; RFC 8555, section 8.4). Wildcards are proven so, and with *.example.com, in
+// the same order, example.com if that is served as well.
 //
 // Before the authority looks, each server of the zone that answers must have the record,
 // within 5 minutes.
@@ -595,8 +596,8 @@ func (p *Proxy) Certificates() []Certificate {
 	return certificatesOf(p.router.routes.Load().Sites())
 }
 
-// CertificatesOf returns those of Certificates that are of hosts of a service, without a
-// look at the others.
+// CertificatesOf returns those of Certificates that are for the hosts of a service, without
+// looking at the others.
 func (p *Proxy) CertificatesOf(service string) []Certificate {
 	return certificatesOf(p.router.routes.Load().SitesOf(service))
 }
@@ -627,6 +628,6 @@ func (p *Proxy) TLSConfig() *tls.Config {
 	}
 }
 
-// FinishOrders lets no certificate be ordered any more, and returns when there is none
-// left that is just being ordered. Then another Proxy may order some: see ACME.Hold.
+// FinishOrders keeps the Proxy from ordering certificates from now on, and returns when the
+// orders under way have ended. Then another Proxy may order: see ACME.Hold.
 func (p *Proxy) FinishOrders() { p.certificates.issuers.Finish() }

@@ -21,9 +21,9 @@ func (s *Shared) CheckHandlers(targets []endpoint.Target) error {
 	return nil
 }
 
-// CheckElsewhere returns an error if one of the targets is this process itself. It cannot
+// CheckNoLoop returns an error if one of the targets is this process itself. It cannot
 // tell if Dial looks names up, or if addresses are translated on the way.
-func (s *Shared) CheckElsewhere(ctx context.Context, targets []endpoint.Target) error {
+func (s *Shared) CheckNoLoop(ctx context.Context, targets []endpoint.Target) error {
 	for _, at := range targets {
 		if at.Network != "tcp" {
 			continue
