@@ -20,8 +20,8 @@ import (
 // An Exchange sends a request to the target and returns the head of its final
 // answer, or of 101, with the body behind it.
 //
-// The request consists of target, header, and the Method, ContentLength, Body, Trailer and
-// Host of r; the Exchange reads nothing else of r but its context. header has every field
+// The request consists of requestTarget, header, and the Method, ContentLength, Body, Trailer
+// and Host of r; the Exchange reads nothing else of r but its context. header has every field
 // except Host, Content-Length and Transfer-Encoding. The Exchange does not change any of
 // these, and does not use them after it has returned, except that one of its goroutines
 // may still read r.Body, which is a PipeReader of package socket. It closes r.Body when it
@@ -47,7 +47,7 @@ import (
 // The Exchange returns a 101 when the whole body of the request has been read.
 // The Body of a 101 is an io.ReadWriteCloser. It has a method CloseWrite() error
 // if it can be half-closed.
-type Exchange func(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error)
+type Exchange func(r *http.Request, requestTarget string, header field.View, interim func(status int, h http.Header)) (*http.Response, error)
 
 // Options say how Forward passes a request on.
 type Options struct {

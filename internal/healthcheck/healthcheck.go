@@ -27,9 +27,9 @@ type Check struct {
 	timeout time.Duration
 }
 
-// An Exchange sends a request to the server and returns its answer. It is as
-// forward.Exchange, and need not know 1xx.
-type Exchange func(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error)
+// An Exchange sends a request to the server and returns its answer. It is one of package
+// forward, but need not know 1xx.
+type Exchange func(r *http.Request, requestTarget string, header field.View, interim func(status int, h http.Header)) (*http.Response, error)
 
 // Get returns a Check that asks for a path, and passes for a status from first to
 // last within the time of timeout. It keeps header, which nobody may change.

@@ -33,10 +33,10 @@ type Target interface {
 	Token() string
 }
 
-// Exchanges are those of the requests that are inside one Lane.
+// Exchanges are the exchanges of the requests that are inside one Lane.
 type Exchanges interface {
 	// Exchange sends a request to the target, and returns the answer.
-	Exchange(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error)
+	Exchange(r *http.Request, requestTarget string, header field.View, interim func(status int, h http.Header)) (*http.Response, error)
 
 	// CutRequests ends all exchanges but streams, and lets none begin any more. It
 	// returns how many it ended of which the target may have got something.
@@ -49,7 +49,7 @@ type Lane[T Target] struct {
 	Target T
 
 	// Exchange sends a request that is inside to the target, and returns the answer.
-	Exchange func(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error)
+	Exchange func(r *http.Request, requestTarget string, header field.View, interim func(status int, h http.Header)) (*http.Response, error)
 
 	// NoCloseFrames is set once WebSockets inside are to be cut without a Close frame.
 	NoCloseFrames atomic.Bool
@@ -58,7 +58,7 @@ type Lane[T Target] struct {
 	exchanges Exchanges
 }
 
-// New returns a Lane to a target, which has these exchanges alone. Nobody is inside.
+// New returns a Lane to a target, in which nobody is. The exchanges are the Lane's alone.
 func New[T Target](to T, exchanges Exchanges) *Lane[T] {
 	return &Lane[T]{Target: to, Exchange: exchanges.Exchange, exchanges: exchanges}
 }

@@ -36,10 +36,10 @@ func (c *h2cConn) Close() error {
 	return c.Conn.Close()
 }
 
-// newCarrier returns a carrier whose dials end with ctx, which is p's.
-func (p *H2C) newCarrier(ctx context.Context) *carrier {
+// newCarrier returns a carrier whose dials end with life, which is p's.
+func (p *H2C) newCarrier(life context.Context) *carrier {
 	k := new(carrier)
-	dial := func(dial context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx, dial, k) }
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(life, ctx, k) }
 	k.transport = &http.Transport{
 		Protocols:              new(http.Protocols),
 		DisableCompression:     true,
@@ -115,8 +115,8 @@ func (p *H2C) unusedLocked(k *carrier) (unused []*h2cConn) {
 // isOverLocked reports whether k has no exchanges, and gets none.
 func (k *carrier) isOverLocked() bool { return k.retired && k.active == 0 }
 
-// closeUnused does not leave it to their transport, to which an exchange is over
-// a little later than to us.
+// closeUnused closes conns. Their transport would not close them yet, since to it an
+// exchange is over a little later than to us.
 func closeUnused(conns []*h2cConn) {
 	for _, c := range conns {
 		c.Close()

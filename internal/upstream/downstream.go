@@ -11,12 +11,12 @@ import (
 type downstream struct {
 	f       *fate
 	w       io.Writer
-	limit   time.Duration // how long bytes may wait for it; not positive: for ever
-	until   time.Time     // its write deadline; zero: none
+	limit   time.Duration // how long bytes may wait for the client; not positive: for ever
+	until   time.Time     // the write deadline of w; zero: none
 	web     bool          // w is an http.ResponseWriter: it can be flushed, and has a deadline
-	flushed bool          // its head is through
-	held    int32         // how many bytes it may hold back; above serverBuffer it does not count on
-	lost    error         // of a flush, before the target was to be waited for
+	flushed bool          // the head was flushed
+	held    int32         // how many bytes w may hold back; not counted beyond serverBuffer + 1
+	lost    error         // of the flush in beforeWait
 }
 
 // serverBuffer is what the ResponseWriters of net/http hold back before they
@@ -38,7 +38,7 @@ func (k *downstream) open() bool {
 }
 
 func (k *downstream) close() {
-	k.rest()
+	k.disarm()
 	k.f.mu.Lock()
 	defer k.f.mu.Unlock()
 	k.f.writing = false
@@ -86,7 +86,7 @@ func (k *downstream) copy(src io.Reader, n int64) (written int64, err error) {
 // beforeWait sends what is held back.
 func (k *downstream) beforeWait() error {
 	if k.lost = k.flush(); k.lost == nil {
-		k.rest()
+		k.disarm()
 	}
 	return k.lost
 }
@@ -113,7 +113,7 @@ func (k *downstream) finish() error {
 	return nil
 }
 
-// arm gives the client time to take what is written next, unless it has some.
+// arm sets the write deadline, unless it is set: something is about to be written.
 func (k *downstream) arm() {
 	if k.until.IsZero() && k.web && k.limit > 0 {
 		k.until = time.Now().Add(k.limit)
@@ -121,15 +121,15 @@ func (k *downstream) arm() {
 	}
 }
 
-// rest says that for now nothing is written.
-func (k *downstream) rest() {
+// disarm clears it: for now nothing is written.
+func (k *downstream) disarm() {
 	if !k.until.IsZero() {
 		k.until = time.Time{}
 		k.setDeadline(k.until)
 	}
 }
 
-// setDeadline leaves alone what cut has set.
+// setDeadline sets the write deadline, unless a cut has set one.
 func (k *downstream) setDeadline(t time.Time) {
 	k.f.mu.Lock()
 	defer k.f.mu.Unlock()

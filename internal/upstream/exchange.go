@@ -54,7 +54,7 @@ type exchange struct {
 //
 // Of r it uses Method, Host, Body, ContentLength, Trailer, what [field.IsCall] wants
 // to know, and the context, whose end ends the exchange: at once, or within 20 ms
-// where it is younger than that. The target is written as it is. So is header, except
+// where it is younger than that. requestTarget is written as it is. So is header, except
 // for Content-Length, Transfer-Encoding and Trailer, which follow from r; a Host in it
 // comes before r.Host. All of these are the caller's again when Exchange has returned,
 // but for a body that is still being sent.
@@ -80,13 +80,13 @@ type exchange struct {
 // slices of values in it, which other answers share. Status is empty.
 //
 // Every error is an [*Error], those of the body as well.
-func (p *Pool) Exchange(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
-	return p.exchange(nil, r, target, header, interim)
+func (p *Pool) Exchange(r *http.Request, requestTarget string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
+	return p.exchange(nil, r, requestTarget, header, interim)
 }
 
-func (p *Pool) exchange(g *Exchanges, r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
+func (p *Pool) exchange(g *Exchanges, r *http.Request, requestTarget string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
 	x := &exchange{pool: p, among: g, ctx: r.Context(), secret: r.TLS != nil}
-	err := x.request.prepare(r, target, header, p.o.MaxRequests == 1)
+	err := x.request.prepare(r, requestTarget, header, p.o.MaxRequests == 1)
 	if err == nil {
 		err = x.run(interim)
 	}
@@ -119,67 +119,6 @@ func (x *exchange) run(interim func(int, http.Header)) *Error {
 		x.end(false)
 		return err
 	}
-}
-
-// cut makes whatever the exchange waits for return, and what failed because of
-// that be reported with this reason, unless there was one before. It reports
-// whether that ended an exchange of which the target may have got something.
-func (x *exchange) cut(reason Reason, cause error) (lost bool) {
-	x.mu.Lock()
-	lost = x.reason == 0 && x.conn != nil
-	x.cutLocked(reason, cause)
-	if x.conn != nil {
-		x.conn.raw.Close()
-	}
-	if x.wake != nil {
-		x.wake()
-	}
-	unwatch := x.unwatch
-	x.mu.Unlock()
-	x.stop(unwatch)
-	return lost
-}
-
-// end lets go of the connection, which is kept if it can be used again, and of
-// the Pool. Only the first call does anything.
-func (x *exchange) end(reusable bool) {
-	x.mu.Lock()
-	c, unwatch, ended := x.conn, x.unwatch, x.ended
-	x.conn, x.ended = nil, true
-	if x.reason != 0 {
-		reusable = false
-	}
-	x.mu.Unlock()
-	if ended {
-		return
-	}
-	x.stop(unwatch)
-	if c != nil && !reusable {
-		c.raw.Close()
-		c = nil
-	}
-	x.pool.leave(x, c)
-}
-
-// readFailure is failure for an error of reading from c.
-func (x *exchange) readFailure(c *targetConn, err error) *Error {
-	switch {
-	case c.err == nil || c.err == errHeadTooLarge:
-		return x.failure(Malformed, cmp.Or(c.err, err))
-	case err == ErrTLS:
-		return x.failure(Malformed, err) // whatever came behind it
-	case errors.Is(c.err, os.ErrDeadlineExceeded):
-		return x.failure(Timeout, c.err)
-	}
-	return x.failure(Broken, noEOF(c.err))
-}
-
-// untouched is failure before a byte of the request was written. It is of no
-// use to repeat it for a client that is gone.
-func (x *exchange) untouched(reason Reason, err error) *Error {
-	e := x.failure(reason, err)
-	e.Repeatable = e.Reason != Gone
-	return e
 }
 
 // connect gets x a connection: from the Pool, or a new one.
@@ -279,7 +218,7 @@ func (x *exchange) attempt(c *targetConn, interim func(int, http.Header)) *Error
 		if interim != nil {
 			interim(status, x.response.Header)
 		}
-		x.wasHeard(c)
+		x.restartTimeout(c)
 		if holding && status == http.StatusContinue {
 			holding = false
 			if err := x.send(c); err != nil {
@@ -289,18 +228,18 @@ func (x *exchange) attempt(c *targetConn, interim func(int, http.Header)) *Error
 	}
 }
 
-// writeWire writes what is to be sent in one piece. The answer may be there when it
-// returns, also that of a target which did not want to be asked.
+// writeWire writes request.wire. The answer may be there when it returns, even if the
+// target has not read all of that.
 func (x *exchange) writeWire(c *targetConn) *Error {
 	wire, streamed := x.request.wire, x.request.streamed
 	c.patience.Store(int64(x.pool.o.ResponseTimeout))
 	wait := !streamed && c.isBare()
-	if wait { // for as a rule all of it will be sent, at once
+	if wait { // as a rule all of it is sent at once
 		now := c.since // when it was taken from the Pool, just now
 		if !c.reused {
 			now = time.Now()
 		}
-		x.expect(c, now)
+		x.requestSent(c, now)
 	}
 	n, err := c.writeAndWait(wire, wait)
 	if err == nil && n < len(wire) {
@@ -323,31 +262,89 @@ func (x *exchange) writeWire(c *targetConn) *Error {
 		return x.untouched(Broken, err)
 	}
 	if !streamed && !wait {
-		x.wasSent(c)
+		x.requestSent(c, time.Now())
 	}
 	return nil
 }
 
-// wasSent starts the time that the target has for its answer.
-func (x *exchange) wasSent(c *targetConn) { x.expect(c, time.Now()) }
-
-// expect starts that time when the whole request is sent, which is now.
-func (x *exchange) expect(c *targetConn, now time.Time) {
+// requestSent notes that the whole request is sent, and starts the ResponseTimeout.
+func (x *exchange) requestSent(c *targetConn, now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.sent = true
-	x.expectLocked(c, now)
+	x.startTimeoutLocked(c, now)
 }
 
-// wasHeard starts it anew.
-func (x *exchange) wasHeard(c *targetConn) {
+// restartTimeout starts the ResponseTimeout anew after a 1xx, if it has begun.
+func (x *exchange) restartTimeout(c *targetConn) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.expectLocked(c, time.Now())
+	x.startTimeoutLocked(c, time.Now())
 }
 
-func (x *exchange) expectLocked(c *targetConn, now time.Time) {
+func (x *exchange) startTimeoutLocked(c *targetConn, now time.Time) {
 	if limit := x.pool.o.ResponseTimeout; limit > 0 && x.sent && !x.answered {
 		c.reads.Set(now.Add(limit))
 	}
+}
+
+// cut makes whatever the exchange waits for return, and what failed because of
+// that be reported with this reason, unless there was one before. It reports
+// whether that ended an exchange of which the target may have got something.
+func (x *exchange) cut(reason Reason, cause error) (lost bool) {
+	x.mu.Lock()
+	lost = x.reason == 0 && x.conn != nil
+	x.cutLocked(reason, cause)
+	if x.conn != nil {
+		x.conn.raw.Close()
+	}
+	if x.wake != nil {
+		x.wake()
+	}
+	unwatch := x.unwatch
+	x.mu.Unlock()
+	x.stop(unwatch)
+	return lost
+}
+
+// end lets go of the connection, which is kept if it can be used again, and of
+// the Pool. Only the first call does anything.
+func (x *exchange) end(reusable bool) {
+	x.mu.Lock()
+	c, unwatch, ended := x.conn, x.unwatch, x.ended
+	x.conn, x.ended = nil, true
+	if x.reason != 0 {
+		reusable = false
+	}
+	x.mu.Unlock()
+	if ended {
+		return
+	}
+	x.stop(unwatch)
+	if c != nil && !reusable {
+		c.raw.Close()
+		c = nil
+	}
+	x.pool.leave(x, c)
+}
+
+// readFailure is failure for an error of reading from c.
+func (x *exchange) readFailure(c *targetConn, err error) *Error {
+	switch {
+	case c.err == nil || c.err == errHeadTooLarge:
+		return x.failure(Malformed, cmp.Or(c.err, err))
+	case err == ErrTLS:
+		return x.failure(Malformed, err) // whatever came behind it
+	case errors.Is(c.err, os.ErrDeadlineExceeded):
+		return x.failure(Timeout, c.err)
+	}
+	return x.failure(Broken, noEOF(c.err))
+}
+
+// untouched is failure before a byte of the request was written. It is of no
+// use to repeat it for a client that is gone.
+func (x *exchange) untouched(reason Reason, err error) *Error {
+	e := x.failure(reason, err)
+	e.Repeatable = e.Reason != Gone
+	return e
 }

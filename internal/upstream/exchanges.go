@@ -6,29 +6,29 @@ import (
 	"github.com/shahnk19/parachute/internal/field"
 )
 
-// Exchanges are some of those with one target, which can be cut
-// without the others. Their methods may be called from any goroutine.
+// Exchanges are a set of exchanges with one target, which can be cut without cutting
+// others. Their methods may be called from any goroutine.
 type Exchanges struct {
 	of    exchanger
-	calls *Exchanges // of gRPC, where of is a Secure; nil: it is not
+	calls *Exchanges // the gRPC calls among them, if of is a Secure; else nil
 	cut   bool       // guarded by the exchanger's mu: nothing may begin any more
 }
 
 // An exchanger is a Pool, an H2C or a Secure.
 type exchanger interface {
-	exchange(e *Exchanges, r *http.Request, target string, header field.View, interim func(int, http.Header)) (*http.Response, error)
+	exchange(e *Exchanges, r *http.Request, requestTarget string, header field.View, interim func(int, http.Header)) (*http.Response, error)
 	cutRequests(e *Exchanges) (cut int64)
 }
 
-// NewExchanges returns Exchanges of which none has begun.
+// NewExchanges returns an empty set of exchanges.
 func (p *Pool) NewExchanges() *Exchanges { return &Exchanges{of: p} }
 
-// NewExchanges returns Exchanges of which none has begun.
+// NewExchanges returns an empty set of exchanges.
 func (p *H2C) NewExchanges() *Exchanges { return &Exchanges{of: p} }
 
 // Exchange is the Exchange of a Pool, for one of the Exchanges.
-func (e *Exchanges) Exchange(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
-	return e.of.exchange(e, r, target, header, interim)
+func (e *Exchanges) Exchange(r *http.Request, requestTarget string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
+	return e.of.exchange(e, r, requestTarget, header, interim)
 }
 
 // CutRequests ends these exchanges with the reason Cut, except those that

@@ -48,13 +48,13 @@ type H2C struct {
 func NewH2C(o Options) *H2C {
 	o.setDefaults()
 	o.setServerName()
-	ctx, stop := context.WithCancel(context.Background())
+	life, stop := context.WithCancel(context.Background())
 	p := &H2C{o: o, stop: stop, active: make(map[*h2cExchange]struct{}), conns: make(map[*h2cConn]struct{})}
 	if p.scheme = "http"; o.TLS != nil {
 		p.scheme = "https"
 		p.o.TLS.NextProtos = []string{protocolHTTP2}
 	}
-	p.renewed = func() *carrier { return p.newCarrier(ctx) }
+	p.renewed = func() *carrier { return p.newCarrier(life) }
 	p.carrier = p.renewed()
 	return p
 }
@@ -123,16 +123,16 @@ type dialError struct{ error }
 
 func (e dialError) Unwrap() error { return e.error }
 
-// dial opens a connection of k for as long as ctx, which is p's, lasts.
-func (p *H2C) dial(ctx, dial context.Context, k *carrier) (net.Conn, error) {
+// dial opens a connection of k. It is given up when ctx ends, or life, which is p's.
+func (p *H2C) dial(life, ctx context.Context, k *carrier) (net.Conn, error) {
 	if !p.enter() {
 		return nil, dialError{errPoolClosed}
 	}
 	defer p.running.Done()
-	dial, cancel := withTimeout(dial, p.o.DialTimeout)
+	ctx, cancel := withTimeout(ctx, p.o.DialTimeout)
 	defer cancel()
-	defer context.AfterFunc(ctx, cancel)()
-	raw, err := p.o.dial(dial)
+	defer context.AfterFunc(life, cancel)()
+	raw, err := p.o.dial(ctx)
 	if err != nil {
 		return nil, dialError{err}
 	}
@@ -144,7 +144,7 @@ func (p *H2C) dial(ctx, dial context.Context, k *carrier) (net.Conn, error) {
 	if p.o.TLS == nil {
 		return c, nil
 	}
-	secured, err := p.secure(dial, c)
+	secured, err := p.secure(ctx, c)
 	if err != nil {
 		c.Close()
 		return nil, dialError{err}
@@ -209,12 +209,12 @@ func (p *H2C) leave(x *h2cExchange) {
 }
 
 // Exchange is the Exchange of a Pool.
-func (p *H2C) Exchange(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
-	return p.exchange(nil, r, target, header, interim)
+func (p *H2C) Exchange(r *http.Request, requestTarget string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
+	return p.exchange(nil, r, requestTarget, header, interim)
 }
 
-func (p *H2C) exchange(g *Exchanges, r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
-	if err := checkStream(r, target, header); err != nil {
+func (p *H2C) exchange(g *Exchanges, r *http.Request, requestTarget string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
+	if err := checkStream(r, requestTarget, header); err != nil {
 		closeBody(r)
 		return nil, &Error{Reason: BadRequest, Err: err}
 	}
@@ -232,13 +232,13 @@ func (p *H2C) exchange(g *Exchanges, r *http.Request, target string, header fiel
 			among:    g,
 			small:    small,
 			interims: newInterims(),
-			moved:    make(chan struct{}, 1),
+			changed:  make(chan struct{}, 1),
 			sent:     make(chan struct{}, 1),
 			result:   make(chan error, 1),
 		}
 		ctx, cancel := context.WithCancel(r.Context())
 		x.cancel = cancel
-		err := x.run(ctx, r, x.outgoing(ctx, r, target, header), interim)
+		err := x.run(ctx, r, x.outgoing(ctx, r, requestTarget, header), interim)
 		if err == nil {
 			x.settle(nil)
 			return x.response, nil
@@ -268,11 +268,11 @@ func takeSmall(r *http.Request, header field.View) ([]byte, error) {
 }
 
 // checkStream reports what cannot be sent.
-func checkStream(r *http.Request, target string, header field.View) error {
-	if target != "*" && !strings.HasPrefix(target, "/") {
-		return fmt.Errorf("cannot be sent: %q %q", r.Method, target)
+func checkStream(r *http.Request, requestTarget string, header field.View) error {
+	if requestTarget != "*" && !strings.HasPrefix(requestTarget, "/") {
+		return fmt.Errorf("cannot be sent: %q %q", r.Method, requestTarget)
 	}
-	_, err := appendHead(nil, r, target, header, 0, false)
+	_, err := appendHead(nil, r, requestTarget, header, 0, false)
 	return err
 }
 
@@ -292,7 +292,7 @@ func goesInStreams(name string) bool {
 
 // outgoing makes the request for the transport, which has it to itself: when a
 // round trip is given up, it returns while another goroutine still encodes it.
-func (x *h2cExchange) outgoing(ctx context.Context, r *http.Request, target string, header field.View) *http.Request {
+func (x *h2cExchange) outgoing(ctx context.Context, r *http.Request, requestTarget string, header field.View) *http.Request {
 	fields := header.Clone()
 	for name := range fields {
 		if !goesInStreams(name) {
@@ -303,10 +303,10 @@ func (x *h2cExchange) outgoing(ctx context.Context, r *http.Request, target stri
 		fields["User-Agent"] = nil // the transport's own is not wanted
 	}
 	host := cmp.Or(hostOf(r, header), unknownHost)
-	path := target
-	if target != "*" {
+	path := requestTarget
+	if requestTarget != "*" {
 		// The transport takes away what is before the path, and lets it as it is.
-		path = "//" + host + target
+		path = "//" + host + requestTarget
 	}
 	out := &http.Request{
 		Method:  r.Method,

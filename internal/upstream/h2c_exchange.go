@@ -33,48 +33,49 @@ type h2cExchange struct {
 	waiter      waiter     // is told before Read may wait; nil: nobody is
 	to          downstream // that a WriteTo writes to
 
-	taking   atomic.Bool   // it is for the target to take what it is sent
-	dropped  atomic.Bool   // the transport has let go of upload while that was being read
-	moved    chan struct{} // has room for one: taking or dropped was set
-	met      atomic.Bool   // it has got a connection
-	written  atomic.Bool   // part of the request was sent
-	heard    atomic.Bool   // part of an answer has come
-	sent     chan struct{} // told when all of it was
-	interims *interims     // from the connection's goroutine
-	result   chan error    // of the round trip
+	targetsTurn atomic.Bool   // the target has to take what it is sent; else the client has to send
+	dropped     atomic.Bool   // the transport has let go of upload while that was being read
+	changed     chan struct{} // has room for one: targetsTurn or dropped was set
+	connected   atomic.Bool   // it has got a connection
+	written     atomic.Bool   // part of the request was sent
+	heard       atomic.Bool   // part of an answer has come
+	sent        chan struct{} // has room for one: all of the request was sent
+	interims    *interims     // from the connection's goroutine
+	result      chan error    // of the round trip
 
 	fate                // its mu guards the fields below, too
 	unwatch func() bool // stops watching the request's context
 	ended   bool        // it has left the H2C
 }
 
-// gotConn begins what the target has to take: the head is written at once, or as
-// soon as there is room for it.
+// gotConn makes it the target's turn: the head is written at once, or as soon as there is
+// room for it.
 func (x *h2cExchange) gotConn(httptrace.GotConnInfo) {
-	x.met.Store(true)
+	x.connected.Store(true)
 	if x.upload != nil {
 		x.upload.reopen()
 	}
-	x.move(true)
+	x.setTurn(true)
 }
 
-// wroteHeaders ends that. A body may still have to wait, for its client or for a 100.
+// wroteHeaders makes it the client's turn, if there is a body, which may have to wait for
+// the client or for a 100.
 func (x *h2cExchange) wroteHeaders() {
 	x.written.Store(true)
 	if x.upload != nil {
-		x.move(false)
+		x.setTurn(false)
 	}
 }
 
-// move says whether it is for the target to go on, or for the client.
-func (x *h2cExchange) move(targets bool) {
-	x.taking.Store(targets)
+// setTurn says whether the target has to go on, or the client.
+func (x *h2cExchange) setTurn(targets bool) {
+	x.targetsTurn.Store(targets)
 	x.notify()
 }
 
 func (x *h2cExchange) notify() {
 	select {
-	case x.moved <- struct{}{}:
+	case x.changed <- struct{}{}:
 	default:
 	}
 }
@@ -119,7 +120,7 @@ func (x *h2cExchange) run(ctx context.Context, r, out *http.Request, interim fun
 		x.unprocessed = e.Reason == Broken && isUnprocessed(err)
 		// A head that is being written may still arrive once nobody waits for it,
 		// unless it is its connection that failed.
-		unsent := !x.met.Load() || !x.written.Load() && e.Reason == Broken
+		unsent := !x.connected.Load() || !x.written.Load() && e.Reason == Broken
 		e.Repeatable = e.Reason != Gone && unread && (lost || x.unprocessed || unsent)
 		return e
 	}
@@ -197,23 +198,23 @@ func (x *h2cExchange) await(interim func(int, http.Header)) error {
 	if x.call {
 		limit = 0
 	}
-	moved := x.moved
+	changed := x.changed
 	late := time.NewTimer(math.MaxInt64) // it is set below
 	defer late.Stop()
 	timed, dropped := false, false
 	cause := errStalled
 	for {
 		select {
-		case <-moved:
+		case <-changed:
 			if dropped = x.dropped.Load(); dropped {
-				moved, timed = nil, false
+				changed, timed = nil, false
 				late.Reset(x.dropTime())
-			} else if timed = limit > 0 && x.taking.Load(); !timed {
-				late.Stop() // it is for the client to go on
+			} else if timed = limit > 0 && x.targetsTurn.Load(); !timed {
+				late.Stop() // the client has to go on
 			}
 		case <-x.sent:
 			timed = limit > 0
-			moved, cause = nil, os.ErrDeadlineExceeded
+			changed, cause = nil, os.ErrDeadlineExceeded
 		case <-x.interims.told:
 			x.pass(interim)
 		case <-late.C:
@@ -407,9 +408,9 @@ func (u *upload) Read(p []byte) (int, error) {
 		return 0, http.ErrBodyReadAfterClose
 	}
 	defer u.x.pool.running.Done()
-	u.x.move(false)
+	u.x.setTurn(false)
 	n, err := u.body.Read(p[:min(len(p), uploadStep)])
-	u.x.move(n != 0)
+	u.x.setTurn(n != 0)
 	u.mu.Lock()
 	u.reading = false
 	if err != nil && err != io.EOF {

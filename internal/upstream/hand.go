@@ -21,9 +21,9 @@ type waiterFunc func() error
 
 func (f waiterFunc) beforeWait() error { return f() }
 
-// readAtHand comes before a Read of the socket: where somebody wants to know
-// whether that will wait, it reads what is there. Otherwise, and when it has told
-// that there was nothing, it returns errNothing.
+// readAtHand is called before a Read that may wait. If there is a waiter, it reads what is
+// there; if nothing is, it tells the waiter, and returns errNothing. It returns that as well
+// if there is no waiter.
 func (c *targetConn) readAtHand(p []byte) (int, error) {
 	if c.waiter == nil {
 		return 0, errNothing
@@ -44,8 +44,8 @@ func (c *targetConn) readAtHand(p []byte) (int, error) {
 	return 0, errNothing
 }
 
-// A ciphertext is what TLS is spoken over: raw, but for who waits for it, or for
-// room in it.
+// A ciphertext is the connection below TLS. It is raw, except that whoever waits for bytes,
+// or for room, waits as without TLS.
 type ciphertext struct {
 	net.Conn
 	c *targetConn

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// lookStep is how often a Pool looks for exchanges that last. One that is
-// seen twice has its request's context watched from then on. Most are over too
-// soon for that to be worth what it costs: several objects and locks.
+// lookStep is how often a Pool looks for exchanges that last. When it has seen one
+// twice, it begins to watch the context of its request. That costs several objects and
+// locks, and most exchanges are over too soon for it to be worth that.
 const lookStep = 10 * time.Millisecond
 
-// lookLaterLocked has the next look taken, unless it is to be already.
-func (p *Pool) lookLaterLocked() {
+// scheduleLookLocked schedules the next look, unless one is scheduled already.
+func (p *Pool) scheduleLookLocked() {
 	if p.looking {
 		return
 	}
@@ -24,7 +24,7 @@ func (p *Pool) lookLaterLocked() {
 	}
 }
 
-// lookForLasting takes a look.
+// lookForLasting is one look.
 func (p *Pool) lookForLasting() {
 	defer p.running.Done()
 	for _, x := range p.lasting() {
@@ -32,8 +32,8 @@ func (p *Pool) lookForLasting() {
 	}
 }
 
-// lasting returns the exchanges that are seen for the second time. Each has
-// been counted as one that is watched.
+// lasting returns the exchanges that are seen for the second time, each counted in
+// p.running for the watch that is about to begin.
 func (p *Pool) lasting() []*exchange {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -45,7 +45,7 @@ func (p *Pool) lasting() []*exchange {
 	// Those behind one that was seen twice are older, and were seen, too.
 	for x := p.active; x != nil && x.seen < 2; x = x.next {
 		if x.seen++; x.seen == 1 {
-			p.lookLaterLocked()
+			p.scheduleLookLocked()
 			continue
 		}
 		p.running.Add(1)
@@ -54,7 +54,7 @@ func (p *Pool) lasting() []*exchange {
 	return lasting
 }
 
-// watchContext has the end of the request's context end x, if that has not ended yet.
+// watchContext makes x end with the context of its request, unless x has ended already.
 func (x *exchange) watchContext() {
 	x.mu.Lock()
 	defer x.mu.Unlock()

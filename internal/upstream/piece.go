@@ -5,14 +5,13 @@ import (
 	"time"
 )
 
-// The sizes of a piece. A small one may wait long for a body that comes little
-// by little, of which there may be many. Others begin with the first size, and
-// become large, which saves system calls, once the peer has taken grownBy times as
-// much: one that takes nothing has little kept for it, on however many streams
-// of however many connections, and one that stops later at most a part of what it
-// took. A piece of an answer is written under one deadline. A client that takes
-// less in that time counts as one that takes nothing, unless its server puts
-// deadlines off.
+// The sizes of a piece. A small one is for a body that comes little by little: there may be
+// many of those, which wait for long. Others begin with firstSize. They become large, which
+// saves system calls, once the peer has taken grownBy times the large size. So a peer that
+// takes nothing has little memory kept for it, however many streams it opens, and one that
+// stops later at most a part of what it took. A piece of an answer is written under one
+// deadline. A client that takes less in that time counts as one that takes nothing,
+// unless its server puts deadlines off.
 const (
 	smallSize  = 4 << 10
 	firstSize  = 32 << 10
@@ -40,7 +39,7 @@ var (
 	uploadPieces = newPieces(uploadSize)
 )
 
-// pieces are the free ones of a size.
+// pieces are the free pieces of one size.
 type pieces struct {
 	size int
 	free sync.Pool
@@ -58,7 +57,7 @@ type piece struct {
 	buf   *[]byte
 	of    *pieces // buf is from there
 	large *pieces // what it may become
-	taken int     // of the body so far, up to where it may be large
+	taken int     // how much of the body the peer has taken, up to where the piece may be large
 }
 
 // borrowPiece returns a piece for a body of which n bytes are to come; negative:

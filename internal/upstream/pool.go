@@ -107,7 +107,7 @@ type Pool struct {
 	sweep  *time.Timer   // closes what is idle for too long; nil: not set
 
 	look    *time.Timer // calls lookForLasting; nil: never set yet
-	looking bool        // it is set
+	looking bool        // look is set
 }
 
 // New returns a Pool for the target that o describes. Nothing is dialled yet.
@@ -264,7 +264,7 @@ func (p *Pool) enter(x *exchange) bool {
 	if p.closed || !x.among.isOpen() {
 		return false
 	}
-	p.lookLaterLocked()
+	p.scheduleLookLocked()
 	if p.active != nil {
 		p.active.prev = x
 	}

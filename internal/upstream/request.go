@@ -36,12 +36,12 @@ type request struct {
 
 // prepare makes the wire. Small bodies are read here. If last is set, the request says
 // that no other follows on its connection.
-func (q *request) prepare(r *http.Request, target string, header field.View, last bool) *Error {
+func (q *request) prepare(r *http.Request, requestTarget string, header field.View, last bool) *Error {
 	q.r = r
 	q.pooled = wires.Get().(*[]byte)
 	length := bodyLength(r)
 	var err error
-	q.wire, err = appendHead((*q.pooled)[:0], r, target, header, length, last)
+	q.wire, err = appendHead((*q.pooled)[:0], r, requestTarget, header, length, last)
 	if err != nil {
 		closeBody(r)
 		return &Error{Reason: BadRequest, Err: err}
@@ -106,7 +106,7 @@ func closeBody(r *http.Request) {
 	}
 }
 
-// isIdempotent tells the methods of RFC 9110, section 9.2.2.
+// isIdempotent reports whether method is idempotent (RFC 9110, section 9.2.2).
 func isIdempotent(method string) bool {
 	switch method {
 	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
@@ -118,14 +118,14 @@ func isIdempotent(method string) bool {
 // appendHead appends a request's head to b. Whatever it is given, the head
 // ends nowhere but at its end and has no line that was not asked for. If last is
 // set, it says that no other request follows, unless it asks for an upgrade.
-func appendHead(b []byte, r *http.Request, target string, header field.View, length int64, last bool) ([]byte, error) {
+func appendHead(b []byte, r *http.Request, requestTarget string, header field.View, length int64, last bool) ([]byte, error) {
 	host := hostOf(r, header)
-	if !field.IsToken(r.Method) || !isWord(target) || target == "" || !isWord(host) {
-		return b, fmt.Errorf("cannot be sent: %q %q to host %q", r.Method, target, host)
+	if !field.IsToken(r.Method) || !isWord(requestTarget) || requestTarget == "" || !isWord(host) {
+		return b, fmt.Errorf("cannot be sent: %q %q to host %q", r.Method, requestTarget, host)
 	}
 	b = append(b, r.Method...)
 	b = append(b, ' ')
-	b = append(b, target...)
+	b = append(b, requestTarget...)
 	b = append(b, " HTTP/1.1\r\nHost: "...)
 	b = append(b, host...)
 	b = append(b, "\r\n"...)
@@ -179,7 +179,8 @@ func appendLine(b []byte, name, value string) []byte {
 	return append(b, "\r\n"...)
 }
 
-// isDerived tells the fields that Exchange writes by itself, in any case.
+// isDerived reports whether Exchange itself writes the field of that name, in upper or
+// lower case.
 func isDerived(name string) bool {
 	switch len(name) {
 	case 4:

@@ -391,7 +391,7 @@ func takeLength(h http.Header) (int64, error) {
 	return length, nil
 }
 
-// isChunked reports whether the values of Transfer-Encoding say so. The only
+// isChunked reports whether the values of Transfer-Encoding say chunked. The only
 // other coding that is known is the one that says nothing: identity, of which
 // HTTP was rid in 2014.
 func isChunked(codings []string) (bool, error) {
@@ -442,7 +442,7 @@ func keepAlive(values []string) time.Duration {
 	return defaultKeepAlive
 }
 
-// noEOF is for where an end is a surprise.
+// noEOF returns err, or io.ErrUnexpectedEOF in place of io.EOF.
 func noEOF(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF

@@ -18,21 +18,21 @@ type Secure struct {
 func NewSecure(o Options) *Secure { return &Secure{New(o), NewH2C(o)} }
 
 // Exchange is the Exchange of a Pool.
-func (s *Secure) Exchange(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
+func (s *Secure) Exchange(r *http.Request, requestTarget string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {
 	if field.IsCall(r) {
-		return s.calls.Exchange(r, target, header, interim)
+		return s.calls.Exchange(r, requestTarget, header, interim)
 	}
-	return s.pool.Exchange(r, target, header, interim)
+	return s.pool.Exchange(r, requestTarget, header, interim)
 }
 
-// NewExchanges returns Exchanges of which none has begun.
+// NewExchanges returns an empty set of exchanges.
 func (s *Secure) NewExchanges() *Exchanges { return &Exchanges{of: s, calls: s.calls.NewExchanges()} }
 
-func (s *Secure) exchange(g *Exchanges, r *http.Request, target string, header field.View, interim func(int, http.Header)) (*http.Response, error) {
+func (s *Secure) exchange(g *Exchanges, r *http.Request, requestTarget string, header field.View, interim func(int, http.Header)) (*http.Response, error) {
 	if field.IsCall(r) {
-		return s.calls.exchange(g.calls, r, target, header, interim)
+		return s.calls.exchange(g.calls, r, requestTarget, header, interim)
 	}
-	return s.pool.exchange(g, r, target, header, interim)
+	return s.pool.exchange(g, r, requestTarget, header, interim)
 }
 
 func (s *Secure) cutRequests(g *Exchanges) (cut int64) {

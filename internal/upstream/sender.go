@@ -61,7 +61,7 @@ func (s *sender) run() {
 	}
 	if s.err == nil || s.refused {
 		// A target that refuses more of the body has answered or will not.
-		s.x.wasSent(s.conn)
+		s.x.requestSent(s.conn, time.Now())
 		return
 	}
 	s.x.bodyFailed(s.conn, s.err)

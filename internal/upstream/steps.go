@@ -33,8 +33,8 @@ func (s *steps) bind() {
 	s.asker, s.reader, s.taker, s.peeker = s.writeOnce, s.readNow, s.take, s.peek
 }
 
-// An ask is a writeAndWait. Its state would be local variables if these and the func
-// that knows them were not five objects more for each request.
+// An ask is the state of a writeAndWait. As local variables, with the func that captures
+// them, it would be five objects more for each request.
 type ask struct {
 	wire   []byte
 	reused bool // nothing is written unless the connection is quiet
@@ -49,9 +49,8 @@ type ask struct {
 // writeOnce is a look, a write, and a wait for what there is to be read. A
 // RawConn.Read begins by forgetting that there was something, and what comes in from
 // then on ends the wait: so it is the look that must find what has come before.
-// Between the three there is nothing else that a request of one piece has to pay
-// for; a Write and a Read are a system call more, for a Read tries before it waits,
-// too early as a rule.
+// A request of one piece costs these three and no more. A Write and a Read would cost
+// another system call, for a Read tries before it waits, as a rule too early.
 func (s *steps) writeOnce(fd uintptr) bool {
 	a := &s.ask
 	if a.tried {

@@ -9,7 +9,7 @@ import (
 // A Transport carries exchanges with one address: it is a Pool, an H2C or a Secure, and
 // does as their methods say.
 type Transport interface {
-	Exchange(r *http.Request, target string, header field.View, interim func(status int, h http.Header)) (*http.Response, error)
+	Exchange(r *http.Request, requestTarget string, header field.View, interim func(status int, h http.Header)) (*http.Response, error)
 	NewExchanges() *Exchanges
 	CloseStale()
 	Close()

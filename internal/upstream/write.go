@@ -10,11 +10,11 @@ import (
 	"github.com/shahnk19/parachute/internal/socket"
 )
 
-// errStalled is what a write fails with that has waited for too long.
+// errStalled is the error of a write that has waited for too long.
 var errStalled = errors.New("the target takes nothing more of the request")
 
-// stallLooks is how often, in the time that a write waits, it is seen whether
-// something goes: so much later than it might it gives up at most.
+// stallLooks is how often within its patience a write looks whether bytes still go. So it
+// gives up at most an eighth of its patience too late.
 const stallLooks = 8
 
 // write writes p to the target. It waits for room as long as bytes that were
@@ -64,7 +64,7 @@ func (c *targetConn) writePipe(p *socket.Pipe) error {
 	return err
 }
 
-// writeAll writes what w has, as far as it may last.
+// writeAll writes what w has, unless that takes too long.
 func (c *targetConn) writeAll(w *writing) error {
 	w.stall = socket.Stall{}
 	for {
@@ -89,7 +89,7 @@ type writing struct {
 	rest   []byte       // of what is to be written; nil between writes, lest a connection that is idle keeps a piece
 	pipe   *socket.Pipe // what is in it is to be written, in place of rest; nil: rest is
 	failed error
-	stall  socket.Stall // in which it waits; zero: it does not
+	stall  socket.Stall // how long it has waited for room; zero: it does not wait
 }
 
 // left returns how many bytes are to be written.
@@ -145,7 +145,7 @@ func (c *targetConn) stepWrite(fd uintptr) bool {
 	return false
 }
 
-// wait begins a wait of w, with so much on its way.
+// wait begins a wait of w. unsent is how much of what was written is on its way.
 func (c *targetConn) wait(w *writing, unsent int) {
 	if c.patience.Load() > 0 {
 		w.stall.Begin(time.Now(), unsent)
@@ -172,10 +172,9 @@ func (c *targetConn) goOn(w *writing, moved bool, err error) error {
 	return c.lookAgain(w, now)
 }
 
-// timeFirstWrite sets a deadline for writes to what is no socket, where none is
-// set: whether a write waits shows there when it is too late to set one. From then
-// on there always is one, if only one that was left behind; the wait of a write
-// begins when that passes.
+// timeFirstWrite sets a write deadline on what is no socket, if none is set: there, a write
+// that waits is noticed only by its deadline. From then on there always is one, if only one
+// that was left behind; the wait of a write begins when that passes.
 func (c *targetConn) timeFirstWrite() {
 	patience := time.Duration(c.patience.Load())
 	if patience <= 0 {
