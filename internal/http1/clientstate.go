@@ -29,7 +29,7 @@ type clientState struct {
 
 // enter begins a request.
 func (c *conn) enter(t *exchange) {
-	c.looks = c.requests == 1 || c.ahead
+	c.checksEnd = c.requests == 1 || c.ahead
 	ended := c.hasEnded()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -59,7 +59,7 @@ func (c *conn) bodyComplete() {
 
 // hasEnded reports whether the client has closed its side, if the request is one for
 // which that is found out at once.
-func (c *conn) hasEnded() bool { return c.looks && c.sock.HasEnded() }
+func (c *conn) hasEnded() bool { return c.checksEnd && c.sock.HasEnded() }
 
 // clientLost is called when the body cannot be read. It ends the context even if a
 // deadline was why, as the server of net/http does.
@@ -153,7 +153,7 @@ func (c *conn) lookAfter() {
 		return
 	}
 	ended, broken := c.sock.Hangup()
-	w.ended = w.ended || ended && w.complete && !c.looks && c.sock.EndedWithData()
+	w.ended = w.ended || ended && w.complete && !c.checksEnd && c.sock.EndedWithData()
 	if broken || ended && w.complete && !w.ended {
 		c.cancelLocked()
 	}

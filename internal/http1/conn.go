@@ -23,14 +23,14 @@ type conn struct {
 	remote string
 	local  net.Addr
 
-	requests int       // how many were read
-	ahead    bool      // the request was sent before the response to the one before it
-	looks    bool      // see hasEnded
-	exchange *exchange // has something that was read; nil: nothing was
-	released bool      // the connection is somebody else's
-	last     bool      // the response that is being made is the last one
-	retired  bool      // likewise, because the server was retired
-	began    time.Time // when it could have sent its first request
+	requests  int       // how many were read
+	ahead     bool      // the request was sent before the response to the one before it
+	checksEnd bool      // hasEnded asks the system
+	exchange  *exchange // has something that was read; nil: nothing was
+	released  bool      // the connection is somebody else's: hijacked, or HTTP2's
+	last      bool      // the response that is being made is the last one
+	retired   bool      // likewise, because the server was retired
+	began     time.Time // when it could have sent its first request
 
 	mayRest   bool      // its goroutine may leave it, as far as is known
 	isLively  bool      // see rest.go; it is written with mu held
@@ -68,8 +68,8 @@ func newConn(s *Server, nc net.Conn) *conn {
 	return c
 }
 
-// serve serves the connection until it is closed, rests or is somebody else's. It goes on
-// with a connection that has rested.
+// serve serves the connection until it is closed, rests, or is somebody else's. For a
+// connection that has rested, it is called again.
 func (c *conn) serve() {
 	rests := false
 	defer func() {
@@ -122,7 +122,7 @@ func (c *conn) secure() bool {
 	state := secured.ConnectionState()
 	c.tls = &state
 	if state.NegotiatedProtocol == "h2" && c.server.HTTP2 != nil {
-		c.handOver(secured)
+		c.serveHTTP2(secured)
 		return false
 	}
 	return true
@@ -166,8 +166,8 @@ func looksLikeHTTP(header [5]byte) bool {
 	return false
 }
 
-// handOver gives the connection to the server of HTTP/2. A Shutdown waits until it has it.
-func (c *conn) handOver(nc net.Conn) {
+// serveHTTP2 gives the connection to the server of HTTP/2. A Shutdown waits until it has it.
+func (c *conn) serveHTTP2(nc net.Conn) {
 	c.free()
 	c.server.HTTP2(nc)
 }

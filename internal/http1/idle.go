@@ -37,7 +37,7 @@ func (c *conn) readHead() error {
 		unread := t.in.unread()
 		if c.requests == 0 && c.server.HTTP2 != nil && bytes.HasPrefix(unread, []byte(prefaceLine)) {
 			c.exchange = nil
-			c.handOver(&replayConn{Conn: c.nc, unread: bytes.Clone(unread)})
+			c.serveHTTP2(&replayConn{Conn: c.nc, unread: bytes.Clone(unread)})
 			t.giveBack()
 			return errNoRequest
 		}
@@ -233,13 +233,13 @@ func (c *conn) tryLast() error {
 }
 
 // refuse answers a request that is not served, and drops what comes behind it.
-func (c *conn) refuse(why *refusal) {
-	c.server.logf("http1: refused a request from %s: %s", c.remote, why.why)
-	text := strconv.Itoa(why.status) + " " + http.StatusText(why.status) + ": " + why.why + "\n"
+func (c *conn) refuse(r *refusal) {
+	c.server.logf("http1: refused a request from %s: %s", c.remote, r.why)
+	text := strconv.Itoa(r.status) + " " + http.StatusText(r.status) + ": " + r.why + "\n"
 	b := append(make([]byte, 0, 512), "HTTP/1.1 "...)
-	b = strconv.AppendInt(b, int64(why.status), 10)
+	b = strconv.AppendInt(b, int64(r.status), 10)
 	b = append(b, ' ')
-	b = append(b, http.StatusText(why.status)...)
+	b = append(b, http.StatusText(r.status)...)
 	b = append(b, "\r\nDate: "...)
 	b = append(b, c.server.clock.date(time.Now())...)
 	b = append(b, "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: "...)

@@ -9,15 +9,15 @@ import (
 )
 
 // A connection that waits for a request rests: it has no goroutine, and so no stack, until a
-// Poller says that there is something to be read. Where the request comes soon, that costs
-// more than to wait on a goroutine. So a connection is lively, and does not rest, while it is
-// new, and from when it was resumed soon, until the server has seen it twice without a request
-// in between.
+// Poller says that there is something to be read. If the request comes soon, that costs more
+// than to wait on a goroutine. So a connection that is lively does not rest. It is lively while
+// it is new, and from when a request has ended its rest within livelyTime, until the server
+// has seen it twice without a request in between.
 
 // errRests says that a connection rests: it is somebody else's from then on.
 var errRests = errors.New("the connection rests")
 
-// livelyTime is how soon a request comes that makes a connection lively.
+// livelyTime is how soon a request has to come that makes a connection lively.
 const livelyTime = 100 * time.Millisecond
 
 // rest has the connection, which is idle, rest. It reports false if that cannot be, for the
@@ -102,8 +102,8 @@ func (s *Server) wakePoller() *poller.Poller {
 	return p
 }
 
-// wakeRested has connections served that p tells of, until the last one is closed of a server
-// that stops, or p fails.
+// wakeRested serves the connections that p tells of, until the server stops and the last
+// connection is closed, or p fails.
 func (s *Server) wakeRested(p *poller.Poller) {
 	for {
 		ids, err := p.Wait()
