@@ -36,8 +36,8 @@ type State[R any] struct {
 	Ejection ejection.State // because of the requests to the target
 
 	rise, fall int
-	proof      time.Duration
-	passes     atomic.Bool // health is Healthy
+	proof      time.Duration // see DemandProof
+	passes     atomic.Bool   // health is Healthy
 
 	mu      sync.Mutex // guards what follows, and changes of passes
 	health  Health     // according to the probes alone
@@ -50,15 +50,16 @@ type State[R any] struct {
 	last    R          // of that probe
 }
 
-// Init makes s that of a target of which nothing is known. Rise is how many probes in a
+// Init makes s the state of a target of which nothing is known. Rise is how many probes in a
 // row must pass to make it healthy, fall how many must fail to make it unhealthy.
 func (s *State[R]) Init(rise, fall int) {
 	s.rise, s.fall, s.health, s.since = rise, fall, Unknown, time.Now()
 }
 
-// DemandProof has s believe a first probe that passes only once another one has passed,
-// which began so much later. It must be called before the first Record.
-func (s *State[R]) DemandProof(later time.Duration) { s.proof = later }
+// DemandProof keeps the target from becoming healthy for the first time until its probes
+// have passed for at least so long: until one that began so much later than the first of them.
+// It must be called before the first Record.
+func (s *State[R]) DemandProof(least time.Duration) { s.proof = least }
 
 // Record notes the end of a probe, of which last is kept. It returns how many have
 // ended, and whether the target is healthy now and was not before, or the other way

@@ -187,8 +187,8 @@ func isPlain(s string) bool {
 	return true
 }
 
-// Told returns r as somebody may be told of it at that time: with the figures as they
-// are, and without what only a rollback looks into.
+// Told returns r as it is told at the time now: with the figures up to then, and without the
+// Deployment, which is for a rollback.
 func (r Past) Told(now time.Time) Past {
 	if r.Ended.IsZero() {
 		r.Figures.Served = served(r.Switched, now)

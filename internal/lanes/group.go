@@ -38,8 +38,8 @@ func (g *Group[T]) Targets() []T { return g.Lanes().Targets() }
 // Has reports whether t is a target of g.
 func (g *Group[T]) Has(t T) bool { return g.Writers.leadsTo(t) || g.Readers.leadsTo(t) }
 
-// Pairs yields each target of g of which previous has the same in the same role, with
-// that one.
+// Pairs yields each target of g that previous has as well in the same role, with the one
+// of previous.
 func (g *Group[T]) Pairs(previous *Group[T], isSame func(next, previous T) bool) iter.Seq2[T, T] {
 	return func(yield func(T, T) bool) {
 		for _, role := range [...]struct{ next, previous Set[T] }{{g.Writers, previous.Writers}, {g.Readers, previous.Readers}} {
@@ -80,8 +80,8 @@ func pickAmong[T Target](s Set[T], visitor affinity.Visitor, now time.Duration, 
 	return balance.Pick(s, now, suits)
 }
 
-// Other returns the token of a second target that the visitor keeps, who stays with l's
-// target from now on; "": there is none. Where g has readers, a visitor stays with one
+// Other returns the token of the target that the visitor stays with beside l's, which is
+// new to the visitor; "" if there is none. Where g has readers, a visitor stays with one
 // target for reading and with another for all else.
 func (g *Group[T]) Other(visitor affinity.Visitor, l *Lane[T]) (token string) {
 	others := g.Readers

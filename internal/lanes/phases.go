@@ -2,9 +2,9 @@ package lanes
 
 import "github.com/shahnk19/parachute/internal/underway"
 
-// Changes are what goes on in the changes of services, each of which is described by a C, and
-// what such changes have left behind. The zero value is empty. The methods may be called from
-// any goroutine.
+// Changes has the phases that changes of services are in, each described by a C, and what
+// such changes have left behind. The zero value is empty. The methods may be called from any
+// goroutine.
 type Changes[T Closer, C any] struct {
 	Remainders[T]
 	phases underway.Register[phase[T, C]]
@@ -23,13 +23,13 @@ type Phase[C any] struct {
 	Requests, Streams int64 // that are inside of the lanes that it waits for
 }
 
-// Begin has a change of a service be in a phase, in which it waits for lanes, until end is
-// called.
+// Begin records that a change of a service is in a phase, in which it waits for lanes, until
+// end is called.
 func (c *Changes[T, C]) Begin(service string, change C, lanes Set[T]) (end func()) {
 	return c.phases.Begin(phase[T, C]{service, change, lanes})
 }
 
-// Phases returns what goes on, the oldest first.
+// Phases returns the phases that have not ended, the oldest first.
 func (c *Changes[T, C]) Phases() (all []Phase[C]) {
 	for _, p := range c.phases.All() {
 		requests, streams := p.lanes.Inside()
@@ -38,8 +38,8 @@ func (c *Changes[T, C]) Phases() (all []Phase[C]) {
 	return all
 }
 
-// Lanes returns all lanes that are waited for, or are to be, as they may be of no version
-// that is served.
+// Lanes returns all lanes that changes wait for, or are going to: they may belong to no
+// version that still serves.
 func (c *Changes[T, C]) Lanes() Set[T] {
 	all := c.Remainders.Lanes()
 	for _, p := range c.phases.All() {

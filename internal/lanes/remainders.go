@@ -121,7 +121,7 @@ type Left struct {
 	Requests, Streams int64     // that are inside of its lanes
 }
 
-// Left returns what somebody is inside of, the oldest first.
+// Left returns what was left behind and has somebody inside, the oldest first.
 func (r *Remainders[T]) Left() (all []Left) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -59,8 +59,8 @@ func NewBook[T any](superseded func(by uint64) error, closed error) *Book[T] {
 // returns an error or the Book is closed. refuse is handed what others want, by the
 // names of their things; no reservation begins or ends while it runs.
 //
-// Reserve ends the changes of the same thing that are about nothing beside the same
-// part and have not come to Commit. The context that it returns ends with ctx or,
+// Reserve ends the changes of the same thing that are about no other part of it
+// and have not come to Commit. The context that it returns ends with ctx or,
 // with the cause, when the reservation is ended. The caller must call End when the
 // change and all that comes of it is over.
 func (b *Book[T]) Reserve(ctx context.Context, name string, part Part, wants T, refuse func(pending iter.Seq2[string, T]) error) (*Reservation[T], context.Context, error) {
@@ -130,9 +130,9 @@ func (b *Book[T]) allLocked(yield func(name string, wants T) bool) {
 	}
 }
 
-// Commit is the point from which no other change ends those of rs, whose context is
-// ctx. It returns the cause of ctx's end if that came before. Without rs, it is for a
-// change that nobody ends.
+// Commit keeps other changes from ending those of rs, whose context is ctx, from now on.
+// It returns the cause of ctx's end if that came before. Without rs, it is for a change
+// that reserves nothing.
 func (b *Book[T]) Commit(ctx context.Context, rs ...*Reservation[T]) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -194,7 +194,7 @@ func (b *Book[T]) PublishFirst(last uint64, publish func()) bool {
 	return true
 }
 
-// End is the end of a change that Reserve began, published or not.
+// End ends a change that Reserve began, published or not.
 func (b *Book[T]) End(r *Reservation[T]) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -214,7 +214,7 @@ func (b *Book[T]) endLocked(r *Reservation[T], cause error) {
 // closed. If not, the caller must call Leave when the change is over.
 func (b *Book[T]) Enter() bool { return b.changes.Enter() }
 
-// Leave is the end of a change that Enter began.
+// Leave ends a change that Enter began.
 func (b *Book[T]) Leave() { b.changes.Leave() }
 
 // IsOpen reports whether a change may begin.

@@ -19,12 +19,13 @@ type Publisher[S, V, W any] struct {
 	book    *Book[W]
 	current atomic.Pointer[S]
 
-	// turn has room for one, who is in it from before a commit until its snapshot is
+	// turn is a lock: whoever has it holds it from before a commit until its snapshot is
 	// stored, so that what is kept and what is read change in the same order. It guards
-	// what follows. A commit may take long, and those who wait for it may give up.
-	turn     chan struct{}
-	of       Snapshots[S, V]
-	isClosed bool
+	// what follows. It is a channel, for a commit may take long, and those who wait for it
+	// may give up.
+	turn      chan struct{}
+	snapshots Snapshots[S, V]
+	isClosed  bool
 }
 
 // Snapshots says what a Publisher has to know of its snapshots. It calls one of these
@@ -46,14 +47,14 @@ type Snapshots[S, V any] struct {
 	// thing is not there any more.
 	Replaced func(previous, next *V)
 
-	// Published, if not nil, is called when all has been said about a Publication, for
-	// whoever does the same elsewhere.
+	// Published, if not nil, is called last for a Publication, for whoever makes the
+	// same change elsewhere.
 	Published func(name string, next *V)
 }
 
 // New returns a Publisher of first, whose reservations are in the Book.
-func New[S, V, W any](b *Book[W], first *S, of Snapshots[S, V]) *Publisher[S, V, W] {
-	p := &Publisher[S, V, W]{book: b, of: of, turn: make(chan struct{}, 1)}
+func New[S, V, W any](b *Book[W], first *S, snapshots Snapshots[S, V]) *Publisher[S, V, W] {
+	p := &Publisher[S, V, W]{book: b, snapshots: snapshots, turn: make(chan struct{}, 1)}
 	p.current.Store(first)
 	return p
 }
@@ -83,11 +84,11 @@ type Publication[V, W any] struct {
 
 // Publish is PublishAll for one thing: res may be nil.
 func (p *Publisher[S, V, W]) Publish(ctx context.Context, res *Reservation[W], name string, change func(current *V) (next *V, err error), announce func(next *V)) (previous, next *V, err error) {
-	one := &Publication[V, W]{Name: name, Reservation: res, Change: change, Announce: announce}
-	if err := p.PublishAll(ctx, one); err != nil {
+	pub := &Publication[V, W]{Name: name, Reservation: res, Change: change, Announce: announce}
+	if err := p.PublishAll(ctx, pub); err != nil {
 		return nil, nil, err
 	}
-	return one.Previous, one.Next, nil
+	return pub.Previous, pub.Next, nil
 }
 
 // PublishAll replaces the current versions of different things from one moment to the
@@ -105,33 +106,33 @@ func (p *Publisher[S, V, W]) PublishAll(ctx context.Context, all ...*Publication
 		return p.book.closed
 	}
 	var reservations []*Reservation[W]
-	for _, one := range all {
-		if one.Reservation != nil {
-			reservations = append(reservations, one.Reservation)
+	for _, pub := range all {
+		if pub.Reservation != nil {
+			reservations = append(reservations, pub.Reservation)
 		}
 	}
 	if err := p.book.Commit(ctx, reservations...); err != nil {
 		return err
 	}
 	current := p.Load()
-	versions, changes := p.of.Versions(current), make(map[string]*V)
+	versions, changes := p.snapshots.Versions(current), make(map[string]*V)
 	var changed []*Publication[V, W]
-	for _, one := range all {
-		previous := versions[one.Name]
-		next, err := one.Change(previous)
+	for _, pub := range all {
+		previous := versions[pub.Name]
+		next, err := pub.Change(previous)
 		if err != nil {
 			return err
 		}
-		if one.Previous, one.Next = previous, next; previous != nil || next != nil {
-			changes[one.Name], changed = next, append(changed, one)
+		if pub.Previous, pub.Next = previous, next; previous != nil || next != nil {
+			changes[pub.Name], changed = next, append(changed, pub)
 		}
 	}
 	if len(changed) == 0 {
 		return nil
 	}
-	next := p.of.Next(current, changes)
-	if p.of.Commit != nil {
-		switch err := p.of.Commit(current, next, slices.Sorted(maps.Keys(changes))...); {
+	next := p.snapshots.Next(current, changes)
+	if p.snapshots.Commit != nil {
+		switch err := p.snapshots.Commit(current, next, slices.Sorted(maps.Keys(changes))...); {
 		case err != nil && all[0].Refused == nil:
 			return err
 		case err != nil:
@@ -139,30 +140,30 @@ func (p *Publisher[S, V, W]) PublishAll(ctx context.Context, all ...*Publication
 		}
 	}
 	p.book.Publish(func() { p.current.Store(next) }, reservations...)
-	for _, one := range changed {
-		if one.Previous != nil {
-			p.of.Replaced(one.Previous, one.Next)
+	for _, pub := range changed {
+		if pub.Previous != nil {
+			p.snapshots.Replaced(pub.Previous, pub.Next)
 		}
-		one.Announce(one.Next)
-		if p.of.Published != nil {
-			p.of.Published(one.Name, one.Next)
+		pub.Announce(pub.Next)
+		if p.snapshots.Published != nil {
+			p.snapshots.Published(pub.Name, pub.Next)
 		}
 	}
 	return nil
 }
 
-// PublishMade is PublishAll for the things with these names, of which next returns the next
-// versions, all at once and when it is their turn; those that it does not return are taken
-// out. Announce is called as that of a Publication. PublishMade returns what was replaced
+// PublishMade is PublishAll for the things with these names. next is called once, when it is
+// their turn, and returns the next versions of all, by name; a thing that has none is taken
+// out. announce is called as that of a Publication. PublishMade returns what was replaced
 // by what, in the order of names.
 func (p *Publisher[S, V, W]) PublishMade(ctx context.Context, names []string, next func() map[string]*V, announce func(previous, next *V)) ([]*Publication[V, W], error) {
 	made := sync.OnceValue(next)
 	var all []*Publication[V, W]
 	for _, name := range names {
-		one := &Publication[V, W]{Name: name}
-		one.Change = func(*V) (*V, error) { return made()[name], nil }
-		one.Announce = func(v *V) { announce(one.Previous, v) }
-		all = append(all, one)
+		pub := &Publication[V, W]{Name: name}
+		pub.Change = func(*V) (*V, error) { return made()[name], nil }
+		pub.Announce = func(v *V) { announce(pub.Previous, v) }
+		all = append(all, pub)
 	}
 	return all, p.PublishAll(ctx, all...)
 }
@@ -173,7 +174,7 @@ func (p *Publisher[S, V, W]) PublishMade(ctx context.Context, names []string, ne
 func (p *Publisher[S, V, W]) PublishFirst(first *S, last uint64) bool {
 	p.lock()
 	defer p.unlock()
-	if p.isClosed || len(p.of.Versions(p.Load())) > 0 {
+	if p.isClosed || len(p.snapshots.Versions(p.Load())) > 0 {
 		return false
 	}
 	return p.book.PublishFirst(last, func() { p.current.Store(first) })
@@ -188,10 +189,10 @@ func (p *Publisher[S, V, W]) Renew(renewed func(current *V) *V) (replaced []*V) 
 		return nil
 	}
 	current, changes := p.Load(), make(map[string]*V)
-	for name, v := range p.of.Versions(current) {
+	for name, v := range p.snapshots.Versions(current) {
 		changes[name] = renewed(v)
 	}
-	return p.replaceLocked(p.of.Next(current, changes))
+	return p.replaceLocked(p.snapshots.Next(current, changes))
 }
 
 // Close publishes last, which has no versions, without a commit, and returns the
@@ -204,10 +205,10 @@ func (p *Publisher[S, V, W]) Close(last *S) (replaced []*V) {
 }
 
 func (p *Publisher[S, V, W]) replaceLocked(next *S) (replaced []*V) {
-	previous, versions := p.of.Versions(p.Load()), p.of.Versions(next)
+	previous, versions := p.snapshots.Versions(p.Load()), p.snapshots.Versions(next)
 	p.current.Store(next)
 	for name, v := range previous {
-		p.of.Replaced(v, versions[name])
+		p.snapshots.Replaced(v, versions[name])
 	}
 	return slices.Collect(maps.Values(previous))
 }
@@ -217,11 +218,11 @@ func (p *Publisher[S, V, W]) replaceLocked(next *S) (replaced []*V) {
 func (p *Publisher[S, V, W]) CommitAgain(names ...string) error {
 	p.lock()
 	defer p.unlock()
-	if p.isClosed || p.of.Commit == nil {
+	if p.isClosed || p.snapshots.Commit == nil {
 		return nil
 	}
 	current := p.Load()
-	return p.of.Commit(current, current, names...)
+	return p.snapshots.Commit(current, current, names...)
 }
 
 // CommitLater calls CommitAgain after ever longer pauses until that succeeds, for what was
@@ -243,5 +244,5 @@ func (p *Publisher[S, V, W]) keepCommitting(done <-chan struct{}, names []string
 func (p *Publisher[S, V, W]) StopCommitting() {
 	p.lock()
 	defer p.unlock()
-	p.of.Commit = nil
+	p.snapshots.Commit = nil
 }

@@ -8,11 +8,10 @@ import (
 // A waiter waits for its turn to change something.
 type waiter struct{ name string }
 
-// Turn returns when no change that Reserve began of the part of the thing with that name
-// is under way, and everybody has left who has asked for a turn with it before: the
-// reservation that is made then ends no other change. The caller must call leave, once,
-// when its change has ended. An error is the cause of ctx's end, or that of a closed
-// Book.
+// Turn waits until no change of the part of the thing with that name is under way that
+// Reserve began, and all who called Turn for the thing before have left. Then a
+// reservation ends no other change. The caller must call leave, once, when its change has
+// ended. An error is the cause of ctx's end, or that of a closed Book.
 func (b *Book[T]) Turn(ctx context.Context, name string, part Part) (leave func(), err error) {
 	me := &waiter{name}
 	leave = func() {

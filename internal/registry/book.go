@@ -39,14 +39,14 @@ func NewBook[V Version[V, S], S any](served func() *Table[V, S], errs Errors) *B
 	return &Book[V, S]{publish.NewBook[routing.Wants](superseded, errs.Closed), served, errs}
 }
 
-// A Change is what several changes, which are begun together, say of one service.
+// A Change is what is asked for one service by ReserveAll.
 type Change struct {
 	Service string
 	Part    publish.Part
 	Wants   *routing.Wants // nil: the service is taken out
 }
 
-// OfService says in front of an error which of several services it is about.
+// OfService wraps an error with the service that it is about, which is one of several.
 func OfService(name string, err error) error {
 	return &verbose.Wrapped{Doing: "service " + strconv.Quote(name), Err: err}
 }
@@ -88,13 +88,13 @@ func (b *Book[V, S]) ReserveAll(ctx context.Context, all []Change) ([]*publish.R
 		changes = append(changes, change)
 	}
 	return b.Book.ReserveAll(ctx, changes, func(pending iter.Seq2[string, routing.Wants]) error {
-		return b.together(b.served(), all, pending)
+		return b.conflicts(b.served(), all, pending)
 	})
 }
 
-// together returns the error that tells of all conflicts of changes of what t has, with each
-// other, with what the other services have and with what is pending.
-func (b *Book[V, S]) together(t *Table[V, S], all []Change, pending iter.Seq2[string, routing.Wants]) error {
+// conflicts returns the error that tells of all conflicts of these changes of services of t:
+// with each other, with the other services, and with what is pending.
+func (b *Book[V, S]) conflicts(t *Table[V, S], all []Change, pending iter.Seq2[string, routing.Wants]) error {
 	changes := make(map[string]*routing.Wants)
 	for _, c := range all {
 		changes[c.Service] = c.Wants
@@ -139,8 +139,7 @@ func (b *Book[V, S]) Impose(t *Table[V, S], services []string, become func(servi
 	return made, verbose.Join(errs...)
 }
 
-// overrule ends the changes that do not go with made, which is what becomes of services of
-// t.
+// overrule ends the changes that are at odds with made, the next versions of services of t.
 func (b *Book[V, S]) overrule(t *Table[V, S], services []string, made map[string]V) {
 	var none V
 	var number uint64

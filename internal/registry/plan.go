@@ -51,5 +51,5 @@ func (b *Book[V, S]) Plan(t *Table[V, S], wishes []Wish) ([]Wish, error) {
 			changes = append(changes, w.Change)
 		}
 	}
-	return planned, b.together(t, changes, nothing)
+	return planned, b.conflicts(t, changes, nothing)
 }

@@ -72,8 +72,8 @@ func New[V Version[V, S], S any](services map[string]V, removed history.Removals
 }
 
 // Next returns the table after t, in which these versions serve in place of those that t
-// has of their services, which may be none. It has those begin that are new, and knows what
-// they have served before.
+// has of their services; a version that is none takes its service out. It calls
+// SetPredecessor and Begin of the versions, and keeps the history of their services.
 func (t *Table[V, S]) Next(changes map[string]V) *Table[V, S] {
 	var none V
 	before := t.Services()
@@ -89,8 +89,8 @@ func (t *Table[V, S]) Next(changes map[string]V) *Table[V, S] {
 	return next
 }
 
-// remember has t, which is not published yet, know what a service has served, in which
-// next has just taken the place of previous.
+// remember adds previous, whose place next has taken, to the history of a service. t is not
+// published yet.
 func (t *Table[V, S]) remember(service string, previous, next V) {
 	var none V
 	past := t.removed[service]

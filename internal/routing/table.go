@@ -62,9 +62,9 @@ func New[V Version](services map[string]V) Table[V] {
 	return t
 }
 
-// WithVersions returns the table in which these versions serve in place of those that t has of
-// their services, which may be none. Only the sites of these are built anew, so that a
-// change costs little, however many services there are.
+// WithVersions returns the table in which these versions serve in place of those that t has
+// of their services; a version that is none takes its service out. Only the sites of these
+// are built anew, so that a change costs little, however many services there are.
 func (t *Table[V]) WithVersions(changes map[string]V) Table[V] {
 	changed := Table[V]{services: maps.Clone(t.services), sites: t.sites.Clone()}
 	if changed.services == nil {

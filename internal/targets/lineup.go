@@ -84,8 +84,8 @@ func (l *Lineup) Own(at time.Duration) (recent, main, rollout bake.Counts) {
 	return recent, main, rollout
 }
 
-// CountElsewhere adds what was counted elsewhere until now, which is at. Unless it is empty,
-// recent takes the place of all that was added of Main before.
+// CountElsewhere adds what was counted elsewhere, at the time at, which is now. Unless it is
+// empty, recent takes the place of all that was added of Main before.
 func (l *Lineup) CountElsewhere(at time.Duration, recent, main, rollout bake.Counts) {
 	if l.Main.Tally == nil {
 		return

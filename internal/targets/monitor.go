@@ -22,7 +22,7 @@ type Monitor struct {
 	o       MonitorOptions
 	began   time.Time
 	waiting atomic.Bool // a deploy waits, so every probe is told
-	silent  atomic.Bool // none is, for the targets have been replaced
+	silent  atomic.Bool // no probe is told, for the targets have been replaced
 }
 
 // MonitorOptions say what a Monitor follows, and who is told of it.
@@ -78,7 +78,7 @@ func (m *Monitor) observe(t *Target, r *backend.Result, probes int, changed bool
 	m.Note(probes == 1, r.Passed)
 }
 
-// tell tells of the end of a probe, as observe is told of it.
+// tell calls Tell for the end of a probe, if that is to be told. The parameters are observe's.
 func (m *Monitor) tell(t *Target, r *backend.Result, probes int, changed bool) {
 	waiting := m.waiting.Load()
 	if m.silent.Load() || !waiting && !changed {

@@ -16,10 +16,10 @@ type Canary struct {
 	Begin func(percent int) (Bake, error)
 }
 
-// MostRepeats is how often a step is repeated that is not decided.
+// MostRepeats is how often a step that is not decided is repeated.
 const MostRepeats = 10
 
-// ErrUndecided is why a Canary has ended whose step was not decided the last time either.
+// ErrUndecided is the error of a Canary whose step was not decided the last time either.
 var ErrUndecided = errors.New("the step is not decided")
 
 // TryOut bakes Brought in the steps of c, one after the other. A step that is not decided
@@ -39,7 +39,7 @@ func (t *Trial[T]) TryOut(c Canary) (takenBack bool, err error) {
 	return false, nil
 }
 
-// decide has b take so long, until it is decided.
+// decide bakes with b for the length of a step, and again until b is decided.
 func (t *Trial[T]) decide(b Bake, step time.Duration) (takenBack bool, err error) {
 	for range 1 + MostRepeats {
 		b.Clock = NewClock(step)

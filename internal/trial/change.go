@@ -40,7 +40,7 @@ type Change[T Target, V Version[T, V]] struct {
 	Kind     Kind
 	Previous V // what is returned to
 
-	of Service[V]
+	service Service[V]
 }
 
 // A Service is what has a change on trial, as that sees it.
@@ -61,10 +61,10 @@ type Ends struct {
 	Stopped    error
 }
 
-// NewChange returns the Trial of a change that has brought targets in place of those that
-// are gone, and that takeBack undoes.
-func NewChange[T Target, V Version[T, V]](kind Kind, of Service[V], previous V, brought, gone []T, takeBack func(reason string) bool, done <-chan struct{}) *Change[T, V] {
-	c := &Change[T, V]{Kind: kind, Previous: previous, of: of}
+// NewChange returns the Trial of a change that has brought targets in place of those in
+// gone. takeBack undoes the change, as Trial.TakeBack.
+func NewChange[T Target, V Version[T, V]](kind Kind, service Service[V], previous V, brought, gone []T, takeBack func(reason string) bool, done <-chan struct{}) *Change[T, V] {
+	c := &Change[T, V]{Kind: kind, Previous: previous, service: service}
 	c.Trial = Trial[T]{Brought: brought, Gone: gone, IsJudged: c.isJudged, TakeBack: takeBack, Done: done}
 	return c
 }
@@ -78,7 +78,7 @@ func (c *Change[T, V]) IsOf(v V) bool {
 // isJudged implements IsJudged. What is halted is not judged, nor by what was seen before
 // it was resumed.
 func (c *Change[T, V]) isJudged() (since time.Time, ok bool) {
-	v := c.of.Current()
+	v := c.service.Current()
 	if !c.IsOf(v) || v.IsHalted() {
 		return time.Time{}, false
 	}
@@ -88,7 +88,7 @@ func (c *Change[T, V]) isJudged() (since time.Time, ok bool) {
 // Unhealthy returns those targets that were brought which are among failing, or do not pass
 // their probes. There are none once a newer change has let go of them.
 func (c *Change[T, V]) Unhealthy(failing []T) []T {
-	v := c.of.Current()
+	v := c.service.Current()
 	if !c.IsOf(v) {
 		return nil
 	}
@@ -105,31 +105,31 @@ type Judge interface {
 	IsDecided() bool
 }
 
-// JudgedBy returns a Bake in which j judges what was brought; began is when the time began
-// that j counts. The Bake has no Clock, no Drain and no Tell.
+// JudgedBy returns a Bake in which j judges what was brought; began is the time that j
+// counts from. The Bake has no Clock, no Drain and no Tell.
 //
 // Its clock stands while the service is halted or, if this is no canary, another change of
-// it is under way. It ends with e when the service has not both any more, what was brought
-// and what it would return to.
+// it is under way. The Bake ends with an error of e when the service lacks what was brought,
+// or what it would return to.
 func (c *Change[T, V]) JudgedBy(j Judge, began time.Time, e Ends) Bake {
 	return Bake{
 		Runs:      func() (bool, error) { return c.runs(e) },
 		Judge:     func() (worse, note string) { return j.Evaluate(time.Since(began)), j.Note() },
 		IsDecided: j.IsDecided,
-		Stop:      c.of.Stop,
+		Stop:      c.service.Stop,
 		Stopped:   e.Stopped,
 	}
 }
 
 func (c *Change[T, V]) runs(e Ends) (bool, error) {
-	if !c.of.IsOpen() {
+	if !c.service.IsOpen() {
 		return false, e.HandedOver
 	}
-	v := c.of.Current()
+	v := c.service.Current()
 	if !c.IsOf(v) || !c.returns(v) {
 		return false, e.Superseded
 	}
-	return !v.IsHalted() && (c.Kind == OfCanary || !c.of.IsChanging()), nil
+	return !v.IsHalted() && (c.Kind == OfCanary || !c.service.IsChanging()), nil
 }
 
 // returns reports whether v returns to what was before or, in a canary, has it still.
