@@ -29,7 +29,7 @@ type grammar struct {
 	Rollback     rollbackCommand     `cmd:"" group:"Deploying:" help:"Deploy again what a service had before."`
 	Remove       removeCommand       `cmd:"" group:"Deploying:" aliases:"rm" help:"Take a service out of the proxy, when its requests are done."`
 	Export       exportCommand       `cmd:"" group:"Deploying:" help:"Write what is deployed as JSON."`
-	Apply        applyCommand        `cmd:"" group:"Deploying:" help:"Have services be as a file says, all of them or none."`
+	Apply        applyCommand        `cmd:"" group:"Deploying:" help:"Make services what a file says, all of them or none."`
 	List         listCommand         `cmd:"" group:"Seeing what is there:" aliases:"ls" help:"List the services."`
 	Status       statusCommand       `cmd:"" group:"Seeing what is there:" help:"Show how services are, and what goes on in them."`
 	History      historyCommand      `cmd:"" group:"Seeing what is there:" help:"List what was deployed before, and how it did."`

@@ -31,23 +31,23 @@ type deployCommand struct {
 	Force bool `negatable:"" help:"Switch to the targets without waiting for them to be healthy."`
 
 	TLS                *bool  `group:"TLS:" negatable:"" help:"Serve the hosts over HTTPS, or do not; if neither is given, the other services of these hosts decide. The certificates come from Let's Encrypt, unless the flags below or those of run say otherwise."`
-	TLSStaging         bool   `group:"TLS:" negatable:"" help:"Get them from Let's Encrypt's staging directory, which no browser trusts, to try it out."`
+	TLSStaging         bool   `group:"TLS:" negatable:"" help:"Get the certificates from Let's Encrypt's staging directory, which no browser trusts, to try it out."`
 	TLSCertificatePath string `group:"TLS:" placeholder:"FILE" help:"Take the certificate, with the intermediate ones behind it, from a file in PEM form, which is read again when it changes."`
-	TLSPrivateKeyPath  string `group:"TLS:" placeholder:"FILE" help:"The file with its key, in PEM form."`
+	TLSPrivateKeyPath  string `group:"TLS:" placeholder:"FILE" help:"The file with the key of that certificate, in PEM form."`
 	TLSOnDemandURL     string `name:"tls-on-demand-url" group:"TLS:" placeholder:"URL" help:"Get a certificate at the first visit to a name, if GET URL?host=NAME answers 200. A path is asked of the service itself. For a service without --host."`
 	TLSACMECachePath   string `name:"tls-acme-cache-path" group:"TLS:" placeholder:"FOLDER" help:"Keep the certificates of this service in a folder of its own."`
 	TLSRedirect        bool   `group:"TLS:" default:"true" negatable:"" help:"Redirect plain requests to https as soon as there is a certificate."`
 	WaitCertificate    bool   `group:"TLS:" negatable:"" help:"Wait for the certificates before the switch; if they do not come within --deploy-timeout, the deploy fails."`
 
 	TargetCA         string `name:"target-ca" group:"Targets over TLS:" placeholder:"FILE" help:"Certificate authorities, in PEM form, that https:// targets are verified by, in place of the system's."`
-	TargetServerName string `group:"Targets over TLS:" placeholder:"NAME" help:"Name that their certificates must have, in place of the target's host."`
-	TargetInsecure   bool   `group:"Targets over TLS:" negatable:"" help:"Accept any certificate."`
+	TargetServerName string `group:"Targets over TLS:" placeholder:"NAME" help:"Name that the certificates of https:// targets must have, in place of the target's host."`
+	TargetInsecure   bool   `group:"Targets over TLS:" negatable:"" help:"Accept any certificate of a target."`
 
 	healthFlags
 
 	DeployTimeout      durationLimit `group:"Time limits:" placeholder:"30s" help:"Longest wait for the targets to become healthy; 0 is no limit."`
 	DrainTimeout       durationLimit `group:"Time limits:" placeholder:"30s" help:"How long requests running on the previous targets may take before they are cut off; 0 cuts them off at once."`
-	StreamDrainTimeout durationLimit `group:"Time limits:" placeholder:"DURATION" help:"How long upgraded connections and event streams may outlive those requests; if not given, they are closed when the requests are done; 0 closes them at the switch."`
+	StreamDrainTimeout durationLimit `group:"Time limits:" placeholder:"DURATION" help:"How long upgraded connections and event streams may outlive the requests on the previous targets; if not given, they are closed when the requests are done; 0 closes them at the switch."`
 	WebSocketClose     bool          `name:"websocket-close" group:"Time limits:" default:"true" negatable:"" help:"Send a Close frame 1001 (going away) to both ends of a WebSocket that a drain closes; without it, the connection just ends."`
 	TargetTimeout      durationLimit `group:"Time limits:" placeholder:"30s" help:"Longest wait for a target's answer to begin, or for it to take more of the request; 0 is no limit."`
 	Hold               durationLimit `group:"Time limits:" placeholder:"5s" help:"How long a request waits while no target can be connected to, as when the only one is restarted; 0 is not at all."`

@@ -16,7 +16,7 @@ import (
 // releaseFlags are those of deploy and rollout deploy about what is deployed, and by whom.
 type releaseFlags struct {
 	Release string `placeholder:"NAME" help:"What is deployed, such as a commit or a tag, to be shown with its generation."`
-	By      string `placeholder:"WHO" help:"Who deploys it, likewise."`
+	By      string `placeholder:"WHO" help:"Who deploys it, to be shown with its generation."`
 }
 
 // manners are the flags of deploy that say how it is made.
@@ -25,13 +25,13 @@ type manners struct {
 	DryRun bool `help:"Do what a deploy does before the switch, say what would be different, and change nothing."`
 	Wait   bool `help:"Wait for a running deploy of the service to end, in place of ending it."`
 
-	PreSwitch preSwitch `placeholder:"PROGRAM" help:"Run a program here when the targets are healthy, before the switch, with the targets in PARACHUTE_TARGETS. Unless it exits with 0 within --deploy-timeout, nothing is changed. Its arguments are behind --, or it is there itself with them."`
+	PreSwitch preSwitch `placeholder:"PROGRAM" help:"Run a program here when the targets are healthy, before the switch, with the targets in PARACHUTE_TARGETS. Unless it exits with 0 within --deploy-timeout, nothing is changed. Its arguments, or the program with its arguments, stand behind --."`
 }
 
 type readerFlags struct {
 	ReadTarget            readerList    `group:"Targets for reading:" placeholder:"HOST:PORT" help:"Target that gets GET and HEAD alone, from clients that have not just written something. May be repeated, or several be separated by commas."`
-	ReadTargetWebsockets  bool          `group:"Targets for reading:" negatable:"" help:"Send WebSockets there as well, where there are any."`
-	WriterAffinityTimeout durationLimit `group:"Targets for reading:" placeholder:"1s" help:"How long a client that wrote something is kept away from them; 0 is not at all."`
+	ReadTargetWebsockets  bool          `group:"Targets for reading:" negatable:"" help:"Send WebSockets to the targets for reading as well, if there are any."`
+	WriterAffinityTimeout durationLimit `group:"Targets for reading:" placeholder:"1s" help:"How long a client that wrote something is kept away from the targets for reading; 0 is not at all."`
 }
 
 type bufferFlags struct {
@@ -58,7 +58,7 @@ func (f bufferFlags) buffer() parachute.Buffer {
 
 type accessFlags struct {
 	Allow          stringList `group:"Access:" placeholder:"CIDR" help:"Network, or address, that may use the service, and no other may. May be repeated, or several be separated by commas."`
-	Deny           stringList `group:"Access:" placeholder:"CIDR" help:"Network, or address, that may not, even if it is among those that may."`
+	Deny           stringList `group:"Access:" placeholder:"CIDR" help:"Network, or address, that may not use the service, even if --allow names it."`
 	BasicAuthFile  string     `group:"Access:" placeholder:"FILE" help:"Ask for a name and a password that are in this htpasswd file, with bcrypt hashes (htpasswd -B)."`
 	ForwardHeaders *bool      `group:"Access:" negatable:"" help:"Believe the X-Forwarded headers of everybody, or of nobody; if neither is given, of those in run --trusted-proxies."`
 	ClientIPHeader string     `name:"client-ip-header" group:"Access:" placeholder:"NAME" help:"Header in which a trusted proxy tells the address of the client, such as CF-Connecting-IP."`
@@ -84,11 +84,11 @@ func (f accessFlags) forwarded() parachute.Forwarded {
 type answerFlags struct {
 	Redirect         redirects `sep:"none" group:"Headers and pages:" placeholder:"FROM=TO" help:"Redirect requests for the path FROM to TO, which is a path or a URL. May be repeated."`
 	RequestHeader    []string  `sep:"none" group:"Headers and pages:" placeholder:"RULE" help:"Change of the headers that a target gets: 'set NAME: VALUE', 'del NAME', or 'edit NAME PATTERN REPLACEMENT' for a regular expression. May be repeated; they are followed in order."`
-	ResponseHeader   []string  `sep:"none" group:"Headers and pages:" placeholder:"RULE" help:"Change of the headers that a client gets, in the same form."`
+	ResponseHeader   []string  `sep:"none" group:"Headers and pages:" placeholder:"RULE" help:"Change of the headers that a client gets, in the form of --request-header. May be repeated."`
 	HSTS             string    `name:"hsts" group:"Headers and pages:" placeholder:"VALUE" help:"Strict-Transport-Security to be sent over TLS, such as max-age=31536000."`
 	ReleaseHeader    bool      `group:"Headers and pages:" negatable:"" help:"Tell clients the --release of what answers, in X-Parachute-Release."`
 	ScopeCookiePaths bool      `group:"Headers and pages:" negatable:"" help:"Put the path prefix that was cut off in front of the Path of cookies."`
-	RewriteLocation  bool      `group:"Headers and pages:" negatable:"" help:"Put it in front of the paths in Location, Content-Location and Refresh, too; a target's own address there is always replaced by a path."`
+	RewriteLocation  bool      `group:"Headers and pages:" negatable:"" help:"Put the path prefix that was cut off in front of the paths in Location, Content-Location and Refresh; a target's own address there is always replaced by a path."`
 	ErrorPages       string    `group:"Headers and pages:" placeholder:"FOLDER" help:"Pages that the proxy answers with where a target does not: 404.html, 503.html, 5xx.html and the like, as Go templates with .Status, .Message and .RequestID."`
 }
 
@@ -150,7 +150,7 @@ type healthFlags struct {
 	HealthCheckInterval positiveDuration `group:"Health checks:" placeholder:"1s" help:"Pause between probes; it is shorter at first while a deploy waits."`
 	HealthCheckTimeout  positiveDuration `group:"Health checks:" placeholder:"5s" help:"Longest wait for the answer to a probe."`
 	HealthCheckRise     positiveCount    `group:"Health checks:" placeholder:"1" help:"How many probes in a row must pass until a target is healthy."`
-	HealthCheckFall     positiveCount    `group:"Health checks:" placeholder:"1" help:"How many probes in a row must fail until it is unhealthy."`
+	HealthCheckFall     positiveCount    `group:"Health checks:" placeholder:"1" help:"How many probes in a row must fail until a target is unhealthy."`
 }
 
 func (f healthFlags) healthCheck() parachute.HealthCheck {

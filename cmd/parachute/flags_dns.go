@@ -14,10 +14,10 @@ import (
 // authority.
 type dnsFlags struct {
 	ACMEChallenge   challenge  `name:"acme-challenge" envar:"both" group:"TLS:" placeholder:"any" help:"How names are proven to the certificate authority: any, which is by port 80 or 443, and by DNS for wildcards; or dns, for all, where the ports cannot be reached from the internet."`
-	ACMEDNSCommand  string     `name:"acme-dns-command" envar:"prefixed" group:"TLS:" placeholder:"PATH" help:"Program that sets the TXT records for that, called as PATH present NAME VALUE, and PATH cleanup NAME VALUE. An absolute path; no shell is involved."`
-	ACMEDNSServer   dnsServer  `name:"acme-dns-server" envar:"both" group:"TLS:" placeholder:"HOST:PORT" help:"Server that takes dynamic updates (RFC 2136) with these TXT records, in place of a program."`
+	ACMEDNSCommand  string     `name:"acme-dns-command" envar:"prefixed" group:"TLS:" placeholder:"PATH" help:"Program that sets the TXT records for proofs by DNS, called as PATH present NAME VALUE, and PATH cleanup NAME VALUE. An absolute path; no shell is involved."`
+	ACMEDNSServer   dnsServer  `name:"acme-dns-server" envar:"both" group:"TLS:" placeholder:"HOST:PORT" help:"Server that takes dynamic updates (RFC 2136) with the TXT records, in place of a program."`
 	ACMEDNSKeyFile  string     `name:"acme-dns-key-file" envar:"prefixed" group:"TLS:" placeholder:"FILE" help:"Key that signs the updates (TSIG), as tsig-keygen writes it; if none is given, they are not signed."`
-	ACMEDNSResolver dnsServers `name:"acme-dns-resolver" envar:"both" group:"TLS:" placeholder:"HOST:PORT,..." help:"Servers that are asked where a zone is before those of the system are, to see whether its servers have a record."`
+	ACMEDNSResolver dnsServers `name:"acme-dns-resolver" envar:"both" group:"TLS:" placeholder:"HOST:PORT,..." help:"DNS servers that are asked for the servers of a zone before the system's are. On those of the zone, the proxy looks for the record."`
 }
 
 // config returns what they ask for.

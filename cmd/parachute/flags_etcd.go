@@ -15,9 +15,9 @@ import (
 // etcdFlags say what the proxy shares with others, and where.
 type etcdFlags struct {
 	Etcd                  urls         `name:"etcd" envar:"prefixed" group:"Fleet:" placeholder:"URL,..." help:"Servers of the etcd by which several proxies share their certificates, such as http://10.0.0.5:2379. All of them are with http, or all with https."`
-	EtcdPrefix            string       `name:"etcd-prefix" envar:"prefixed" group:"Fleet:" placeholder:"/parachute/default" help:"What begins the keys of these proxies there; those of another fleet have another one."`
+	EtcdPrefix            string       `name:"etcd-prefix" envar:"prefixed" group:"Fleet:" placeholder:"/parachute/default" help:"What the keys of these proxies begin with in etcd; another fleet has another prefix."`
 	EtcdCert              string       `name:"etcd-cert" envar:"prefixed" group:"Fleet:" placeholder:"FILE" help:"Certificate that is shown to etcd, in PEM form. It may be renewed while the proxy runs."`
-	EtcdKey               string       `name:"etcd-key" envar:"prefixed" group:"Fleet:" placeholder:"FILE" help:"Key of that certificate."`
+	EtcdKey               string       `name:"etcd-key" envar:"prefixed" group:"Fleet:" placeholder:"FILE" help:"Key of the certificate that is shown to etcd, in PEM form."`
 	EtcdCA                string       `name:"etcd-ca" envar:"prefixed" group:"Fleet:" placeholder:"FILE" help:"Certificate authorities, in PEM form, by which etcd is verified; if none are given, those of the system."`
 	EtcdUser              userPassword `name:"etcd-user" envar:"prefixed" group:"Fleet:" placeholder:"NAME:PASSWORD" help:"User of etcd's own authentication. In a variable the password is not seen in the list of processes."`
 	EtcdLease             leaseTime    `name:"etcd-lease" envar:"prefixed" group:"Fleet:" placeholder:"10s" help:"How long a proxy that etcd does not hear of still counts as one that runs."`

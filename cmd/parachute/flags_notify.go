@@ -14,8 +14,8 @@ import (
 // notifyFlags say who is told what happens to services.
 type notifyFlags struct {
 	NotifyURL    urlList      `name:"notify-url" envar:"prefixed" group:"Notifications:" placeholder:"URL" help:"POST there, as JSON, what a person would want to hear of: switches, deploys that failed or were taken back, targets that become unhealthy, and healthy again, certificates that are missing, and the start and end of the proxy. May be repeated; in the variable, separated by spaces."`
-	NotifyFormat notifyFormat `envar:"prefixed" group:"Notifications:" placeholder:"json" help:"Form of that, json, or slack for Slack, Mattermost and others that take the same."`
-	NotifyKey    words        `envar:"prefixed" group:"Notifications:" placeholder:"KEY" help:"Key by which it is signed, in X-Parachute-Signature. In the variable it is not seen in the list of processes."`
+	NotifyFormat notifyFormat `envar:"prefixed" group:"Notifications:" placeholder:"json" help:"Form of the notifications: json, or slack for Slack, Mattermost and others that take the same."`
+	NotifyKey    words        `envar:"prefixed" group:"Notifications:" placeholder:"KEY" help:"Key by which a notification is signed, in X-Parachute-Signature. In the variable it is not seen in the list of processes."`
 }
 
 // config returns what they ask for.

@@ -12,7 +12,7 @@ import (
 
 type fleetCommand struct {
 	JSON   bool   `name:"json" negatable:"" xor:"what" help:"Print everything about them as JSON, without those that were lost."`
-	Forget string `placeholder:"NAME" xor:"what" help:"Have nobody miss that proxy, which was lost and is gone for good."`
+	Forget string `placeholder:"NAME" xor:"what" help:"Forget a proxy that was lost and is gone for good."`
 	remoteFlags
 }
 

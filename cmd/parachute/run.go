@@ -58,7 +58,7 @@ type runCommand struct {
 	ACMEDirectory  directory  `name:"acme-directory" envar:"both" group:"TLS:" placeholder:"URL" help:"Directory of the ACME server that automatic certificates come from; if none is given, that of Let's Encrypt."`
 	ACMEEmail      string     `name:"acme-email" envar:"both" group:"TLS:" placeholder:"ADDRESS" help:"Address to which the certificate authority writes about problems."`
 	ACMEEABKID     string     `name:"acme-eab-kid" envar:"both" group:"TLS:" placeholder:"ID" help:"Identifier of the key that binds the ACME account to one at the certificate authority."`
-	ACMEEABHMACKey secret     `name:"acme-eab-hmac-key" envar:"both" group:"TLS:" placeholder:"KEY" help:"That key, in base64url. In a variable it is not seen in the list of processes."`
+	ACMEEABHMACKey secret     `name:"acme-eab-hmac-key" envar:"both" group:"TLS:" placeholder:"KEY" help:"The key that binds the ACME account, in base64url. In a variable it is not seen in the list of processes."`
 	ACMECARoot     string     `name:"acme-ca-root" envar:"both" group:"TLS:" placeholder:"FILE" help:"Certificate authorities, in PEM form, by which the ACME server itself is verified, beside the system's."`
 	dnsFlags
 	etcdFlags

@@ -12,7 +12,7 @@ import (
 )
 
 type upgradeCommand struct {
-	Path string `arg:"" optional:"" help:"The program that takes the place of the one that runs, with an absolute path; if none is given, what the one that runs was started by, as it is on disk now."`
+	Path string `arg:"" optional:"" help:"The program that takes the place of the one that runs, with an absolute path; if none is given, the file that the running one was started from, as it is on disk now."`
 
 	Wait  bool `help:"Wait for an upgrade that is under way, and for what the last one has left, in place of giving up."`
 	JSON  bool `name:"json" xor:"output" help:"Print the result as JSON."`
