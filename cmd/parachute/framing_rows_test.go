@@ -72,9 +72,12 @@ func ambiguousCodings() (all []framing) {
 	all = append(all, refuse(501, "unknown coding", each(post+"Transfer-Encoding: %s"+body,
 		"xchunked", "gzip", "gzip, chunked", "identity", "chunked-x", "cow",
 	)...)...)
+	all = append(all, refuse(400, "chunked that is not once and last", each(post+"Transfer-Encoding: %s"+body,
+		"chunked, chunked", "chunked,chunked", "chunked, identity", "chunked , gzip", "gzip, chunked, chunked", "chunked,", ",chunked", ",", "",
+	)...)...)
 	all = append(all, refuse(refused, "coding", each(post+"Transfer-Encoding: %s"+body,
-		"chunked, chunked", "chunked, identity", "chunked, gzip", "chunked,", ",chunked", "chunked;q=1", "\"chunked\"", "'chunked'",
-		"chunked chunked", "\vchunked", "\fchunked", "\x00chunked", "chunked\x00", "chunked\x7f", "chunk\x80ed", "\u00a0chunked", "chunKed\u212a", "",
+		"chunked;q=1", "\"chunked\"", "'chunked'",
+		"chunked chunked", "\vchunked", "\fchunked", "\x00chunked", "chunked\x00", "chunked\x7f", "chunk\x80ed", "\u00a0chunked", "chunKed\u212a",
 	)...)...)
 	all = append(all, refuse(400, "coding field",
 		post+"Transfer-Encoding : chunked"+body,

@@ -105,15 +105,29 @@ func (m *message) readLength(value string) error {
 	return nil
 }
 
+// readCoding reads a Transfer-Encoding. If it has chunked twice, or something behind
+// that, it does not say where the body ends (RFC 9112, section 6.3), and that is worse
+// than to name a coding that is not known.
 func (m *message) readCoding(value string) error {
-	switch {
-	case m.coded:
+	if m.coded {
 		return errCodings
-	case !strings.EqualFold(value, "chunked"):
-		return errCoding
 	}
-	m.coded = true
-	return nil
+	if strings.EqualFold(value, "chunked") {
+		m.coded = true
+		return nil
+	}
+	chunked, others := false, false
+	for coding := range field.Elements(value) {
+		if chunked {
+			return errCodings
+		}
+		chunked = strings.EqualFold(coding, "chunked")
+		others = others || !chunked
+	}
+	if !others {
+		return errCodings
+	}
+	return errCoding
 }
 
 // readTrailer reads the names of the trailer fields that are announced.

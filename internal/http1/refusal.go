@@ -34,7 +34,7 @@ var (
 	errLength     = &refusal{http.StatusBadRequest, "the Content-Length is not one number"}
 	errTwoLengths = &refusal{http.StatusBadRequest, "both Content-Length and Transfer-Encoding"}
 	errOldCoding  = &refusal{http.StatusBadRequest, "Transfer-Encoding in HTTP/1.0"}
-	errCodings    = &refusal{http.StatusBadRequest, "more than one Transfer-Encoding"}
+	errCodings    = &refusal{http.StatusBadRequest, "the Transfer-Encoding is not chunked, once and last"}
 	errCoding     = &refusal{http.StatusNotImplemented, "a transfer coding other than chunked"}
 	errTrailer    = &refusal{http.StatusBadRequest, "a trailer is announced that says where the message ends"}
 	errExpect     = &refusal{http.StatusExpectationFailed, "an expectation other than 100-continue"}
