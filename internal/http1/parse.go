@@ -39,12 +39,17 @@ type fieldLine struct {
 // head is used again where it is the same.
 func parseHead(b []byte, s *search, l *limits, h *head) (int, error) {
 	end, err := s.run(b, l)
-	if end == 0 || err != nil {
+	if err != nil {
 		return 0, err
 	}
-	line := b[s.begin:s.lineEnd]
-	if err := h.parseLine(line, l); err != nil {
-		return 0, err
+	if s.lineEnd > 0 && !s.lineRead {
+		if err := h.parseLine(b[s.begin:s.lineEnd], l); err != nil {
+			return 0, err // HTTP/0.9 has nothing but this line
+		}
+		s.lineRead = true
+	}
+	if end == 0 {
+		return 0, nil
 	}
 	fields := b[s.lineEnd+len("\r\n") : end-len("\r\n")]
 	if err := h.parseFields(fields); err != nil {
@@ -66,12 +71,13 @@ type limits struct {
 // A search looks for the end of a head. It looks at each byte once, however many
 // pieces they arrive in.
 type search struct {
-	passed  bool // an empty line was passed over before, so none may begin b
-	begin   int  // of the request line
-	lineEnd int  // of the request line; 0: it has not arrived
-	line    int  // the beginning of the last line
-	next    int  // what comes before it was searched
-	lines   int  // how many were complete
+	passed   bool // an empty line was passed over before, so none may begin b
+	begin    int  // of the request line
+	lineEnd  int  // of the request line; 0: it has not arrived
+	lineRead bool // the request line has been parsed
+	line     int  // the beginning of the last line
+	next     int  // what comes before it was searched
+	lines    int  // how many were complete
 }
 
 // maxMethod is how long a method may be if the request line does not end.
@@ -115,6 +121,10 @@ func (s *search) run(b []byte, l *limits) (end int, err error) {
 		if s.lines++; s.lines > l.fields {
 			return 0, errFields
 		}
+	}
+	// The last line has no end yet. A CR in it has to be that.
+	if from := max(s.line, s.next-1); bytes.IndexByte(b[from:max(from, len(b)-1)], '\r') >= 0 {
+		return 0, errLineEnd
 	}
 	s.next = len(b)
 	switch {

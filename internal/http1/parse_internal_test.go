@@ -177,6 +177,35 @@ func TestAmbiguousHeadsAreRefused(t *testing.T) {
 	}
 }
 
+// A client of HTTP/0.9 sends a line, and waits; so does one that ends its lines in another
+// way.
+func TestHeadIsRefusedAsSoonAsThatCanBeSeen(t *testing.T) {
+	for raw, why := range map[string]*refusal{
+		"GET /|":                         errLine,
+		"|GET /index.html|":              errLine,
+		"GET / HTTP/2.0|":                errVersion,
+		"G(T / HTTP/1.1|":                errMethod,
+		"GET /a#b HTTP/1.1|":             errTargetByte,
+		"GET / HTTP/1.1\rH":              errLineEnd,
+		"GET / HTTP/1.1|Host: a\r\r":     errLineEnd,
+		"GET / HTTP/1.1|Host: a|X: y\rZ": errLineEnd,
+		"GET / HTTP/1.1|Host: a\n":       errLineEnd,
+	} {
+		t.Run(raw, func(t *testing.T) {
+			is := is.New(t)
+			b := []byte(expand(raw))
+			s, h := new(search), new(head)
+			for i := range b {
+				n, err := parseHead(b[:i], s, &testLimits, h)
+				is.NoErr(err)
+				is.Equal(n, 0) // has not arrived
+			}
+			_, err := parseHead(b, s, &testLimits, h)
+			is.True(errors.Is(err, why)) // err
+		})
+	}
+}
+
 func TestHeadsBeyondALimitAreRefused(t *testing.T) {
 	for name, tt := range map[string]struct {
 		raw string
