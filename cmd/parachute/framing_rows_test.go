@@ -190,6 +190,8 @@ func ambiguousRequestLines() (all []framing) {
 		"G(T / HTTP/1.1", "G\"T / HTTP/1.1", "GET: / HTTP/1.1", "\u00dc / HTTP/1.1", " / HTTP/1.1", "GET / a HTTP/1.1",
 	)...)...)
 	all = append(all, refuse(505, "version", each("GET / HTTP/%s\r\nHost: app.test\r\n\r\n", "0.9", "2.0", "3.0", "9.9")...)...)
+	all = append(all, refuse(400, "nothing but a request line", "GET /\r\n", "\r\nGET /x\r\n", "GET / HTTP/1.1\rHost: app.test\r\r")...)
+	all = append(all, refuse(400, "HEAD", "HEAD /\r\n", "HEAD / HTTP/1.1\r\nHost: app.test\r\nHost: app.test\r\n\r\n", "HEAD /x/.. HTTP/1.1\r\nHost: app.test\r\n\r\n")...)
 	all = append(all, refuse(either, "minor version", "GET / HTTP/1.2\r\nHost: app.test\r\n\r\n")...)
 	all = append(all, framing{name: "method/CONNECT", send: "CONNECT app.test:443 HTTP/1.1\r\nHost: app.test:443\r\n\r\n", status: []int{405}, open: true},
 		framing{name: "method/TRACE", send: "TRACE / HTTP/1.1\r\nHost: app.test\r\n\r\n", status: []int{405}, open: true})

@@ -245,10 +245,18 @@ func (c *conn) refuse(r *refusal) {
 	b = append(b, "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: "...)
 	b = strconv.AppendInt(b, int64(len(text)), 10)
 	b = append(b, "\r\n\r\n"...)
-	b = append(b, text...)
+	if !isHead(c.exchange.in.unread()) {
+		b = append(b, text...)
+	}
 	if _, err := c.nc.Write(b); err == nil {
 		c.linger()
 	}
+}
+
+// isHead reports whether a request that begins with b, and is refused, is one for a head
+// alone. No answer to that has a body (RFC 9110, section 9.3.2).
+func isHead(b []byte) bool {
+	return bytes.HasPrefix(bytes.TrimPrefix(b, []byte("\r\n")), []byte("HEAD "))
 }
 
 // A replayConn is a connection of which something was read: it is read once more.

@@ -235,6 +235,26 @@ type writerFunc func(p []byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
+func TestRefusedRequestForAHeadGetsNoBody(t *testing.T) {
+	for name, raw := range map[string]string{
+		"another version":      "HEAD / HTTP/2.0\r\nHost: h\r\n\r\n",
+		"two hosts":            head + "Host: h\r\n\r\n",
+		"behind an empty line": "\r\n" + head + "X: a\nb\r\n\r\n",
+		"behind another":       get + "\r\n" + head + "X\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			client := serveSockets(t, nothing)()
+			_, err := io.WriteString(client, raw)
+			is.NoErr(err)
+			got, err := io.ReadAll(client)
+			is.NoErr(err)
+			is.True(strings.HasSuffix(string(got), "\r\n\r\n"))
+			is.True(strings.Contains(string(got), "Connection: close\r\nContent-Length: ")) // what another method would get
+		})
+	}
+}
+
 // What is no socket is read to find out whether the client has left.
 func TestHijackGetsWhatWasReadToFindTheClientThere(t *testing.T) {
 	for name, rest := range map[string]string{"a byte": "x", "more": strings.Repeat("xyz", 10_000)} {
