@@ -27,9 +27,8 @@ func (l *failingListener) Accept() (net.Conn, error) {
 	select {
 	case <-l.closed:
 		return nil, net.ErrClosed
-	default:
+	case l.accepted <- struct{}{}:
 	}
-	l.accepted <- struct{}{}
 	return nil, &net.OpError{Op: "accept", Net: "tcp", Err: l.err}
 }
 
