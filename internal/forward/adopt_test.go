@@ -1,6 +1,9 @@
 package forward_test
 
 import (
+	"bufio"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -10,6 +13,7 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/shahnk19/parachute/internal/forward"
+	"github.com/shahnk19/parachute/internal/http1"
 )
 
 // An adopter is a ResponseWriter whose server takes over headers and limits how long
@@ -68,6 +72,30 @@ func TestHeaderThatIsCompletedHereIsNotTakenOver(t *testing.T) {
 			is.Equal(a.adopted, nil)
 			is.Equal(res.Header, before)
 			is.True(reflect.DeepEqual(a.Header()["Content-Type"], []string{"a/b"}) || res.StatusCode == 304)
+		})
+	}
+}
+
+func TestHTTP1KeepsWhatA304Tells(t *testing.T) {
+	for _, request := range []string{"GET / HTTP/1.1", "HEAD / HTTP/1.1", "GET / HTTP/1.0", "HEAD / HTTP/1.0"} {
+		t.Run(request, func(t *testing.T) {
+			is := is.New(t)
+			server := &http1.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				answer := answering(func() *http.Response { return response(304, "", "Content-Length", "500", "Etag", "x") })
+				forward.Forward(w, r, answer, forward.Options{RequestTarget: "/"})
+			})}
+			client, conn := net.Pipe()
+			served := make(chan struct{})
+			go func() { defer close(served); server.ServeConn(conn) }()
+			io.WriteString(client, request+"\r\nHost: h\r\n\r\n")
+			res, err := http.ReadResponse(bufio.NewReader(client), nil)
+			client.Close()
+			<-served
+			is.NoErr(err)
+			is.Equal(res.StatusCode, 304)
+			is.Equal(res.Header["Content-Length"], []string{"500"})
+			is.Equal(res.Header["Content-Type"], []string{"a/b"})
+			is.Equal(res.Header["Etag"], []string{"x"})
 		})
 	}
 }

@@ -164,13 +164,13 @@ func (a *answer) fillHeader(h http.Header) {
 	if len(a.upgrades) > 0 {
 		requireUpgrade(h, a.upgrades, a.r)
 	}
-	if a.res.StatusCode == http.StatusNotModified && a.r.ProtoMajor == 1 {
+	if _, keeps := a.w.(headerAdopter); a.res.StatusCode == http.StatusNotModified && a.r.ProtoMajor == 1 && !keeps {
 		keep304Fields(h)
 	}
 }
 
 // A headerAdopter is a ResponseWriter that takes over a header as it is, and changes nothing
-// in it. It guesses no Content-Type.
+// in it. It guesses no Content-Type, and keeps the fields of a 304.
 type headerAdopter interface{ AdoptHeader(h http.Header) }
 
 // isPlain reports whether the head of the answer is the target's, without anything that
