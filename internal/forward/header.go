@@ -40,12 +40,14 @@ func kindOf(name string) fieldKind {
 	return endToEnd
 }
 
-// isForwarded reports whether a request's field is passed on. A name with '_' is
-// passed on only if the same name with '-' is end-to-end: many servers treat both
-// alike, so the client could forge a field that the proxy sets.
-func isForwarded(name string, trusted bool) bool {
+// isForwarded reports whether a request's field is passed on, where own is one more that
+// the proxy sets; "": there is none. A name with '_' is passed on only if the same name
+// with '-' is end-to-end: many servers treat both alike, so the client could forge a field
+// that the proxy sets.
+func isForwarded(name string, trusted bool, own string) bool {
 	if strings.Contains(name, "_") {
-		return kindOf(textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))) == endToEnd
+		name = textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
+		return kindOf(name) == endToEnd && name != own
 	}
 	switch kindOf(name) {
 	case endToEnd:
@@ -186,7 +188,7 @@ func (o *outgoingHeader) setMissing(name, value string) {
 func (o *outgoingHeader) fill(r *http.Request, how *Options, hasBody bool, upgrade string) {
 	trusted := how.Client.Trusted
 	for name, values := range r.Header {
-		if isForwarded(name, trusted) {
+		if isForwarded(name, trusted, how.TargetHeader) {
 			o.header[name] = values
 		}
 	}

@@ -36,6 +36,19 @@ func TestForwardedProtoIsThatOfTheConnection(t *testing.T) {
 	is.Equal(outgoing(t, r, forward.Options{})["X-Forwarded-Proto"], []string{"https"})
 }
 
+// To many servers X_Kamal_Target is X-Kamal-Target.
+func TestTargetIsNamedInOneSpelling(t *testing.T) {
+	is := is.New(t)
+	r := read(t, "GET", "/")
+	r.Header = http.Header{"X-Kamal-Target": {"evil"}, "X_kamal_target": {"evil"}, "X-Kamal_target": {"evil"}, "X_kamal": {"a"}}
+	got := outgoing(t, r, forward.Options{TargetHeader: "X-Kamal-Target", Target: []string{"web-1:80"}})
+	is.Equal(got["X-Kamal-Target"], []string{"web-1:80"})
+	is.Equal(got["X_kamal_target"], nil)
+	is.Equal(got["X-Kamal_target"], nil)
+	is.Equal(got["X_kamal"], []string{"a"})
+	is.Equal(outgoing(t, r, forward.Options{})["X_kamal_target"], []string{"evil"}) // nobody sets it
+}
+
 func TestForwardedForIsThePeersAddress(t *testing.T) {
 	for peer, want := range map[string][]string{
 		"192.0.2.1:1000":      {"192.0.2.1"},

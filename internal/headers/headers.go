@@ -58,6 +58,54 @@ func (r Rules) Apply(h http.Header) {
 	}
 }
 
+// ApplyToRequest is Apply for the header of a request. To many servers a name with '_' is
+// the same one with '-': a field whose name differs from that of a rule in this alone is
+// dropped, lest a client says itself what the rule is about.
+func (r Rules) ApplyToRequest(h http.Header) {
+	for name := range h {
+		if r.isForgery(name) {
+			delete(h, name)
+		}
+	}
+	r.Apply(h)
+}
+
+// isForgery reports whether a rule has another spelling of name, and none has name itself.
+func (r Rules) isForgery(name string) bool {
+	forgery := false
+	for i := range r {
+		if r[i].name == name {
+			return false
+		}
+		forgery = forgery || isSameVariable(r[i].name, name)
+	}
+	return forgery
+}
+
+// isSameVariable reports whether the fields a and b are one variable to a server that
+// makes HTTP_X_A of X-A and of X_A (RFC 3875, section 4.1.18).
+func isSameVariable(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if variableByte(a[i]) != variableByte(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func variableByte(c byte) byte {
+	switch {
+	case c == '-':
+		return '_'
+	case 'a' <= c && c <= 'z':
+		return c - 'a' + 'A'
+	}
+	return c
+}
+
 var (
 	errForm   = errors.New(`want "set NAME: VALUE", "del NAME" or "edit NAME PATTERN REPLACEMENT", such as "set X-Robots-Tag: noindex"`)
 	errValue  = errors.New("the value has a control character: want visible ones, spaces and tabs")

@@ -43,6 +43,32 @@ func TestRulesApplyInTheirOrder(t *testing.T) {
 	}
 }
 
+// To many servers X_A is X-A.
+func TestFieldWithTheNameOfARuleInAnotherSpellingIsDropped(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		rules []string
+		from  http.Header
+		want  http.Header
+	}{
+		{"set", []string{"set X-A-B: 1"}, http.Header{"X-A-B": {"2"}, "X_a_b": {"2"}, "X-A_b": {"2"}, "X_a-B": {"2"}}, http.Header{"X-A-B": {"1"}}},
+		{"del", []string{"del X-A"}, http.Header{"X-A": {"2"}, "X_a": {"2"}}, http.Header{}},
+		{"edit", []string{"edit X-A 2 1"}, http.Header{"X-A": {"2"}, "X_a": {"2"}}, http.Header{"X-A": {"1"}}},
+		{"a rule with '_'", []string{"set X_A: 1"}, http.Header{"X-A": {"2"}, "X_a": {"2"}}, http.Header{"X_a": {"1"}}},
+		{"a rule for each", []string{"set X_A: 1", "edit X-A 2 3"}, http.Header{"X-A": {"2"}, "X_a": {"2"}}, http.Header{"X-A": {"3"}, "X_a": {"1"}}},
+		{"other names", []string{"set X-A: 1", "del X-Ab"}, http.Header{"X.a": {"2"}, "X_b": {"2"}, "X_a_": {"2"}}, http.Header{"X-A": {"1"}, "X.a": {"2"}, "X_b": {"2"}, "X_a_": {"2"}}},
+		{"no rules", nil, http.Header{"X_a": {"2"}}, http.Header{"X_a": {"2"}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			is := is.New(t)
+			rules, err := headers.ParseRequest(tt.rules)
+			is.NoErr(err)
+			rules.ApplyToRequest(tt.from)
+			is.Equal(tt.from, tt.want)
+		})
+	}
+}
+
 func TestRulesLeaveWhatOthersShare(t *testing.T) {
 	is := is.New(t)
 	rules, err := headers.ParseRequest([]string{"set X-A: 3", "del X-B"})

@@ -131,7 +131,7 @@ func New(s *Settings, with Shared) (*Rules, error) {
 		return nil, err
 	}
 	if len(s.Headers.Request) > 0 {
-		r.Request = parsed.Apply
+		r.Request = parsed.ApplyToRequest
 	}
 	if ahead := s.Buffer.Requests; ahead || s.MaxRequestBody > 0 {
 		r.body = &bodyRule{with.Spool, ahead, buffer.Limits{Memory: s.Memory, Size: s.MaxRequestBody}}
