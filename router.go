@@ -207,7 +207,7 @@ func (q *request) serve() {
 		q.w.Header().Set("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")
 		q.refuse(reason.Method, nil)
 		return
-	case r.Method == http.MethodOptions && r.RequestURI == "*":
+	case r.Method == http.MethodOptions && r.RequestURI == "*", err == nil && forward.IsLastHop(r):
 		q.outcome.Status = http.StatusOK
 		q.w.WriteHeader(http.StatusOK)
 		return

@@ -208,6 +208,9 @@ func (o *outgoingHeader) fill(r *http.Request, how *Options, hasBody bool, upgra
 	if trailers {
 		o.set("Te", "trailers")
 	}
+	if n, ok := maxForwards(r); ok && n > 0 {
+		o.set("Max-Forwards", strconv.FormatUint(n-1, 10))
+	}
 	// A 100 is for a request with a body, and HTTP/1.0 does not have it (RFC
 	// 9110, section 10.1.1).
 	if !hasBody || !r.ProtoAtLeast(1, 1) {
@@ -218,6 +221,23 @@ func (o *outgoingHeader) fill(r *http.Request, how *Options, hasBody bool, upgra
 		o.header[how.TargetHeader] = how.Target
 	}
 	o.setHop(r, how.Hop)
+}
+
+// IsLastHop reports whether r is to be answered here, for it may not be passed on (RFC
+// 9110, section 7.6.2).
+func IsLastHop(r *http.Request) bool {
+	n, ok := maxForwards(r)
+	return ok && n == 0
+}
+
+// maxForwards returns how often r may be passed on, and false if it does not say. Beside
+// TRACE, which never is, only OPTIONS can.
+func maxForwards(r *http.Request) (n uint64, ok bool) {
+	if r.Method != http.MethodOptions || len(r.Header["Max-Forwards"]) != 1 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(r.Header["Max-Forwards"][0], 10, 64)
+	return n, err == nil
 }
 
 // setForwarded sets the fields that say where r comes from.

@@ -36,6 +36,31 @@ func TestForwardedProtoIsThatOfTheConnection(t *testing.T) {
 	is.Equal(outgoing(t, r, forward.Options{})["X-Forwarded-Proto"], []string{"https"})
 }
 
+func TestOptionsCountHowOftenTheyArePassedOn(t *testing.T) {
+	for _, tt := range []struct {
+		method     string
+		said, want []string
+		last       bool
+	}{
+		{"OPTIONS", nil, nil, false},
+		{"OPTIONS", []string{"0"}, []string{"0"}, true}, // whoever asks does not send it
+		{"OPTIONS", []string{"1"}, []string{"0"}, false},
+		{"OPTIONS", []string{"010"}, []string{"9"}, false},
+		{"OPTIONS", []string{"-1"}, []string{"-1"}, false}, // no number
+		{"OPTIONS", []string{"1", "0"}, []string{"1", "0"}, false},
+		{"GET", []string{"0"}, []string{"0"}, false}, // nothing to this method
+		{"GET", []string{"5"}, []string{"5"}, false},
+	} {
+		is := is.New(t)
+		r := read(t, tt.method, "/")
+		if tt.said != nil {
+			r.Header["Max-Forwards"] = tt.said
+		}
+		is.Equal(outgoing(t, r, forward.Options{})["Max-Forwards"], tt.want)
+		is.Equal(forward.IsLastHop(r), tt.last)
+	}
+}
+
 // To many servers X_Kamal_Target is X-Kamal-Target.
 func TestTargetIsNamedInOneSpelling(t *testing.T) {
 	is := is.New(t)
