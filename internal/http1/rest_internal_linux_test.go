@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/matryer/is"
@@ -126,6 +127,22 @@ func (h *host) awaitRest(t *testing.T) {
 	})
 }
 
+// awaitArrival returns when requests have begun to arrive on the connections, which rested.
+func (h *host) awaitArrival(t *testing.T) {
+	t.Helper()
+	h.awaitThat(t, func() bool {
+		for _, c := range h.conns {
+			c.mu.Lock()
+			idle := c.idle
+			c.mu.Unlock()
+			if idle {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // makeLively makes the connections lively, which rest.
 func (h *host) makeLively() {
 	h.mu.Lock()
@@ -183,6 +200,7 @@ func TestConnectionThatWaitsHasNoGoroutine(t *testing.T) {
 					guests[i].ask(t)
 				}
 			}
+			h.awaitOpen(t, clients)
 			awaitEnd(t, serving)
 			open, busy := h.Connections()
 			is.Equal(open, clients)
@@ -220,27 +238,29 @@ func TestConnectionRestsUntilItsRequestHasArrived(t *testing.T) {
 }
 
 func TestConnectionIsLivelyWhileItsRequestsComeSoon(t *testing.T) {
-	is := is.New(t)
-	c := &conn{isLively: true, idleSince: time.Now()}
-	c.endIdle(true)
-	is.True(!c.isLively) // it is not new any more
-	c.requests++
-	c.isResumed, c.idleSince = true, time.Now().Add(-time.Hour)
-	c.endIdle(true)
-	is.True(!c.isLively)
-	c.idleSince = time.Now()
-	c.endIdle(false) // there is no request
-	is.True(!c.isLively)
-	c.idleSince = time.Now()
-	c.endIdle(true)
-	is.True(c.isLively)
-	c.isResumed, c.idleSince = false, time.Now().Add(-time.Hour)
-	c.endIdle(true)
-	is.True(c.isLively) // until it is looked after
-	c.mustRest = true
-	_, mustRest := c.endIdle(false)
-	is.True(mustRest)
-	is.True(!c.isLively)
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		c := &conn{isLively: true, idleSince: time.Now()}
+		c.endIdle(true)
+		is.True(!c.isLively) // it is not new any more
+		c.requests++
+		c.isResumed, c.idleSince = true, time.Now().Add(-livelyTime)
+		c.endIdle(true)
+		is.True(!c.isLively)
+		c.idleSince = time.Now()
+		c.endIdle(false) // there is no request
+		is.True(!c.isLively)
+		c.idleSince = time.Now().Add(-livelyTime + 1)
+		c.endIdle(true)
+		is.True(c.isLively)
+		c.isResumed, c.idleSince = false, time.Now().Add(-time.Hour)
+		c.endIdle(true)
+		is.True(c.isLively) // until it is looked after
+		c.mustRest = true
+		_, mustRest := c.endIdle(false)
+		is.True(mustRest)
+		is.True(!c.isLively)
+	})
 }
 
 func TestLivelyConnectionRestsWhenItIsLivelyNoMore(t *testing.T) {
@@ -368,5 +388,30 @@ func TestConnectionsAreServedWithoutAPollerThatHasFailed(t *testing.T) {
 	for _, g := range []*guest{used, unused} {
 		_, err := g.br.ReadByte()
 		is.Equal(err, io.EOF)
+	}
+}
+
+func TestShutdownServesWhatHasBegunToArriveOnAConnectionThatHasRested(t *testing.T) {
+	for name, used := range map[string]bool{"on a new connection": false, "on one that was used": true} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			h := newHost(t)
+			g := newGuest(t, h.address, nil)
+			if used {
+				g.ask(t)
+			}
+			h.awaitOpen(t, 1)
+			h.awaitRest(t)
+			_, err := io.WriteString(g, ask[:len(ask)/2])
+			is.NoErr(err)
+			h.awaitArrival(t)
+			ended := make(chan error, 1)
+			go func() { ended <- h.Shutdown(t.Context()) }()
+			h.awaitThat(t, func() bool { return h.stopping }) // all of them are told
+			_, err = io.WriteString(g, ask[len(ask)/2:])
+			is.NoErr(err)
+			g.answered(t)
+			is.NoErr(<-ended)
+		})
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"runtime"
 	"testing"
 	"testing/synctest"
@@ -18,6 +17,7 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/shahnk19/parachute/internal/http1"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // A stoppable is a server that serves on a socket, whose requests for /hold last until
@@ -30,11 +30,9 @@ type stoppable struct {
 	ended            chan error // gets the error of the context of a request that was held
 }
 
-func newStoppable(t *testing.T) *stoppable { return newStoppableTLS(t, nil) }
-
-func newStoppableTLS(t *testing.T, config *tls.Config) *stoppable {
+func newStoppable(t *testing.T) *stoppable {
 	s := &stoppable{t: t, entered: make(chan struct{}), release: make(chan struct{}), ended: make(chan error, 1)}
-	s.Server = &http1.Server{Handler: http.HandlerFunc(s.serve), TLSConfig: config}
+	s.Server = &http1.Server{Handler: http.HandlerFunc(s.serve)}
 	s.address = start(t, s.Server)
 	return s
 }
@@ -133,35 +131,64 @@ func TestShutdownWaitsForRequestsAndAnnouncesTheEnd(t *testing.T) {
 	is.Equal(err, io.EOF) // the request behind it was not served
 }
 
+// A visited is a server and its only client, in memory and in the time of a bubble.
+type visited struct {
+	*http1.Server
+	client net.Conn
+	br     *bufio.Reader // of client
+}
+
+// newVisited returns one that has accepted the connection.
+func newVisited(t *testing.T, config *tls.Config) *visited {
+	s := &http1.Server{Handler: answer("ok"), TLSConfig: config}
+	client := serveMemory(t, s)()
+	synctest.Wait()
+	return &visited{s, client, bufio.NewReader(client)}
+}
+
+// shutdown begins a Shutdown, and returns what gets its error, once the connection is told.
+func (v *visited) shutdown(t *testing.T) <-chan error {
+	ended := make(chan error, 1)
+	go func() { ended <- v.Shutdown(t.Context()) }()
+	synctest.Wait()
+	return ended
+}
+
 func TestShutdownServesWhatHasBegunToArrive(t *testing.T) {
 	for name, used := range map[string]bool{"on a new connection": false, "on one that was used": true} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			is := is.New(t)
-			s := newStoppable(t)
-			client, br := s.dial(used)
-			_, err := io.WriteString(client, "GET /late HTTP/1.1\r\nHost: app.test\r\n")
-			is.NoErr(err)
-			lasts(t) // until that is read
-			ended := s.shutdown(t.Context())
-			_, err = io.WriteString(client, "\r\n")
-			is.NoErr(err)
-			is.Equal(answered(t, br), "/late")
-			is.NoErr(<-ended)
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				v := newVisited(t, nil)
+				if used {
+					send(t, v.client, getting("/"))
+					is.Equal(answered(t, v.br), "ok")
+				}
+				_, err := io.WriteString(v.client, get)
+				is.NoErr(err)
+				synctest.Wait() // that is read
+				ended := v.shutdown(t)
+				time.Sleep(time.Second)
+				_, err = io.WriteString(v.client, "\r\n")
+				is.NoErr(err)
+				is.Equal(answered(t, v.br), "ok")
+				is.NoErr(<-ended)
+			})
 		})
 	}
 }
 
 // It may have sent its first request already.
 func TestShutdownWaitsAMomentForAClientThatHasJustConnected(t *testing.T) {
-	is := is.New(t)
-	s := newStoppable(t)
-	client, br := s.dial(false)
-	s.dial(true) // until the other one is accepted
-	ended := s.shutdown(t.Context())
-	send(t, client, getting("/first"))
-	is.Equal(answered(t, br), "/first")
-	is.NoErr(<-ended)
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		v := newVisited(t, nil)
+		ended := v.shutdown(t)
+		time.Sleep(400 * time.Millisecond)
+		send(t, v.client, getting("/"))
+		is.Equal(answered(t, v.br), "ok")
+		is.NoErr(<-ended)
+	})
 }
 
 // A client that means to send a request does so at once.
@@ -195,20 +222,19 @@ func TestClientThatHasSentNoRequestDelaysShutdownByHalfASecondAtMost(t *testing.
 }
 
 func TestRequestBehindAHandshakeThatShutdownMeetsIsAnswered(t *testing.T) {
-	is := is.New(t)
-	ca := httptest.NewTLSServer(nil)
-	defer ca.Close()
-	s := newStoppableTLS(t, &tls.Config{Certificates: ca.TLS.Certificates})
-	client, _ := s.dial(false)
-	for open := 0; open == 0; { // until it is accepted
-		open, _ = s.Connections()
-		runtime.Gosched()
-	}
-	ended := s.shutdown(t.Context())
-	secured := tls.Client(client, &tls.Config{InsecureSkipVerify: true})
-	send(t, secured, getting("/first"))
-	is.Equal(answered(t, bufio.NewReader(secured)), "/first")
-	is.NoErr(<-ended)
+	certificate := proxytest.NewCA().Issue("app.test")
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		v := newVisited(t, &tls.Config{Certificates: []tls.Certificate{certificate}})
+		ended := v.shutdown(t)
+		time.Sleep(400 * time.Millisecond)
+		secured := tls.Client(v.client, &tls.Config{InsecureSkipVerify: true})
+		is.NoErr(secured.Handshake())
+		time.Sleep(400 * time.Millisecond)
+		send(t, secured, getting("/"))
+		is.Equal(answered(t, bufio.NewReader(secured)), "ok")
+		is.NoErr(<-ended)
+	})
 }
 
 func TestShutdownReturnsWhenItsContextEndsAndCloseEndsRequests(t *testing.T) {

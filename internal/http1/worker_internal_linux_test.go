@@ -15,7 +15,7 @@ import (
 )
 
 // patience is how long something may take that is bound to happen.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // goroutine returns the number of the goroutine that calls it.
 func goroutine() (number int) {
