@@ -73,7 +73,7 @@ func TestAnswerGoesOutAsItComes(t *testing.T) {
 					defer end()
 					client, url := start(t, newProxy(exchange))
 
-					ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 					defer cancel()
 					req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
 					is.NoErr(err)

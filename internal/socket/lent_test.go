@@ -35,6 +35,7 @@ func TestReadThatWaitsHasNoBuffer(t *testing.T) {
 		l := &lender{p: make([]byte, 3)}
 		_, err := client.Write([]byte("hello"))
 		is.NoErr(err)
+		is.NoErr(conn.Await()) // it may be on its way
 		n, err := conn.ReadLent(l)
 		is.NoErr(err)
 		is.Equal(string(l.p[:n]), "hel")

@@ -50,7 +50,7 @@ func TestTargetThatSpeaksFirstIsHeardEachTime(t *testing.T) {
 						network, address = "unix", filepath.Join(proxytest.ShortDir(t), "s")
 					}
 					// The time is for who waits for what is there already.
-					o := upstream.Options{ResponseTimeout: 10 * time.Second}
+					o := upstream.Options{ResponseTimeout: time.Minute}
 					if way == "tls" {
 						o.TLS = &tls.Config{RootCAs: roots, ServerName: "app.test"}
 					}

@@ -44,7 +44,7 @@ func newSocketTarget(t *testing.T, network, address string, o upstream.Options, 
 			})
 		}
 	})
-	o.Network, o.Address = network, l.Addr().String()
+	o.Network, o.Address, o.DialTimeout = network, l.Addr().String(), -1
 	p := upstream.New(o)
 	t.Cleanup(func() {
 		p.Close()
@@ -412,80 +412,27 @@ func TestCutEndsASplice(t *testing.T) {
 
 func TestStaleSocketIsFoundBeforeItIsUsed(t *testing.T) {
 	is := is.New(t)
-	closed := make(chan struct{})
-	pool := newSocketTarget(t, "tcp", "127.0.0.1:0", upstream.Options{ResponseTimeout: time.Minute}, func(conn net.Conn, n int) {
+	near := make(chan net.Conn, 2)
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		near <- conn
+		return conn, err
+	}
+	pool := newSocketTarget(t, "tcp", "127.0.0.1:0", upstream.Options{Dial: dial, ResponseTimeout: time.Minute}, func(conn net.Conn, n int) {
 		proxytest.ReadHead(conn)
 		io.WriteString(conn, ok)
 		if n == 0 {
 			conn.Close()
-			close(closed)
 			return
 		}
 		always(ok)(conn, n)
 	})
 	_, err := readAll(pool.Exchange(request("GET", nil, 0), "/", field.View{}, nil))
 	is.NoErr(err)
-	<-closed
+	awaitReadable(t, <-near) // the end is there
 	for range 3 {
 		body, err := readAll(pool.Exchange(post(""), "/", field.View{}, nil))
 		is.NoErr(err)
 		is.Equal(body, "ok")
 	}
-}
-
-// TestDeadlineLeftOnASocketHarmsNobody is about what only sockets have: on
-// others the look before a connection is used again takes deadlines back. It
-// takes a second, for deadlines of the system are in real time.
-func TestDeadlineLeftOnASocketHarmsNobody(t *testing.T) {
-	const limit = 500 * time.Millisecond
-	const later = limit + limit/10
-	t.Run("of a splice", func(t *testing.T) {
-		t.Parallel()
-		is := is.New(t)
-		pool := newSocketTarget(t, "tcp", "127.0.0.1:0", upstream.Options{WriteTimeout: 2 * limit}, func(conn net.Conn, n int) {
-			if n > 0 {
-				return // which fails the test
-			}
-			proxytest.ReadHead(conn)
-			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n")
-			conn.Write(make([]byte, 60_000))
-			proxytest.ReadHead(conn)
-			time.Sleep(later)
-			io.WriteString(conn, ok)
-		})
-		resp, err := pool.Exchange(request("GET", nil, 0), "/", field.View{}, nil)
-		is.NoErr(err)
-		_, err = resp.Body.(io.WriterTo).WriteTo(new(splicer))
-		is.NoErr(err)
-		_, err = readAll(pool.Exchange(request("GET", nil, 0), "/", field.View{}, nil))
-		is.NoErr(err)
-	})
-	t.Run("expired while idle", func(t *testing.T) {
-		t.Parallel()
-		is := is.New(t)
-		pool := newSocketTarget(t, "tcp", "127.0.0.1:0", upstream.Options{ResponseTimeout: limit}, func(conn net.Conn, n int) {
-			always(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d", n))(conn, n)
-		})
-		for range 2 {
-			text, err := readAll(pool.Exchange(request("GET", nil, 0), "/", field.View{}, nil))
-			is.NoErr(err)
-			is.Equal(text, "0") // which connection
-			time.Sleep(later)
-		}
-	})
-	t.Run("later than the one that is wanted", func(t *testing.T) {
-		t.Parallel()
-		is := is.New(t)
-		pool := newSocketTarget(t, "tcp", "127.0.0.1:0", upstream.Options{ResponseTimeout: time.Hour}, func(conn net.Conn, _ int) {
-			proxytest.ReadHead(conn)
-			io.WriteString(conn, ok)
-			proxytest.ReadHead(conn)
-			readTo(conn, "hello")
-			io.WriteString(conn, ok)
-		})
-		_, err := readAll(pool.Exchange(request("GET", nil, 0), "/", field.View{}, nil))
-		is.NoErr(err)
-		_, err = readAll(pool.Exchange(post("hello"), "/", field.ViewOf(http.Header{"Expect": {"100-continue"}}), nil))
-		is.NoErr(err) // for ever, if the body is not sent
-	})
 }

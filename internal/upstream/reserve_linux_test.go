@@ -29,7 +29,14 @@ func TestOnlyWhatIsVitalTakesDescriptorsOfTheReserve(t *testing.T) {
 		return
 	}
 	is := is.New(t)
-	app := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	closed := make(chan struct{}, 10) // gets an element for each connection that the app has closed
+	app := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	app.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			closed <- struct{}{}
+		}
+	}
+	app.Start()
 	defer app.Close()
 	var was syscall.Rlimit
 	is.NoErr(syscall.Getrlimit(syscall.RLIMIT_NOFILE, &was))
@@ -51,6 +58,7 @@ func TestOnlyWhatIsVitalTakesDescriptorsOfTheReserve(t *testing.T) {
 		return err
 	}
 	is.NoErr(get(false))
+	<-closed // its descriptor is free again, and stays so
 
 	var taken []*os.File
 	defer func() {
@@ -76,6 +84,7 @@ func TestOnlyWhatIsVitalTakesDescriptorsOfTheReserve(t *testing.T) {
 	is.Equal(why, upstream.Shortage)
 	is.Equal(dials, 0) // one that waits to be connected would have one of the reserve meanwhile
 	is.NoErr(get(true))
+	<-closed
 
 	is.NoErr(taken[0].Close())
 	meanwhile = crowd

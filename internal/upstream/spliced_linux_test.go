@@ -148,17 +148,18 @@ func TestSplicedUploadTellsWhoseFaultItsEndIs(t *testing.T) {
 	for name, tt := range map[string]struct {
 		sent  int // by the client
 		stays bool
+		limit time.Duration
 		want  upstream.Reason
 	}{
-		"the target stops reading": {size, true, upstream.Timeout},
-		"the target hangs up":      {size, false, upstream.Broken},
-		"the client hangs up":      {1 << 20, true, upstream.ClientBody},
+		"the target stops reading": {size, true, 200 * time.Millisecond, upstream.Timeout},
+		"the target hangs up":      {size, false, time.Minute, upstream.Broken},
+		"the client hangs up":      {1 << 20, true, time.Minute, upstream.ClientBody},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			is := is.New(t)
 			over := make(chan struct{})
-			o := upstream.Options{ResponseTimeout: 200 * time.Millisecond}
+			o := upstream.Options{ResponseTimeout: tt.limit}
 			pool := newSocketTarget(t, "tcp", "127.0.0.1:0", o, func(conn net.Conn, _ int) {
 				io.ReadFull(conn, make([]byte, 2<<20))
 				if tt.stays {

@@ -93,11 +93,10 @@ func uploadSlowly(t *testing.T, limit time.Duration) (body string, slowest time.
 		}
 		return conn, err
 	}}
-	longest := make(chan time.Duration, 1)
+	p := newPace()
 	pool := newSocketTarget(t, "tcp", "127.0.0.1:0", o, func(conn net.Conn, _ int) {
 		conn.(*net.TCPConn).SetReadBuffer(128 << 10)
 		proxytest.ReadHead(conn)
-		last, longestYet := time.Now(), time.Duration(0)
 		time.Sleep(limit * 3 / 8)
 		tight := <-near
 		tight.SetWriteBuffer(4 << 10)
@@ -105,17 +104,15 @@ func uploadSlowly(t *testing.T, limit time.Duration) (body string, slowest time.
 		for ; n < 10*64<<10; n += 64 << 10 {
 			io.CopyN(io.Discard, conn, 64<<10)
 			time.Sleep(limit * 3 / 20)
-			longestYet = max(longestYet, time.Since(last))
-			last = time.Now()
+			p.step()
 		}
 		tight.SetWriteBuffer(1 << 20)
 		io.CopyN(io.Discard, conn, size-n)
-		longest <- max(longestYet, time.Since(last))
 		io.WriteString(conn, ok)
+		p.step()
 	})
 	body, err = readAll(pool.Exchange(request("POST", io.LimitReader(zeroReader{}, size), size), "/", field.View{}, nil))
-	pool.Close()
-	return body, <-longest, err
+	return body, p.step(), err
 }
 
 func TestResponseTimeoutRunsWhileTheTargetTakesNothing(t *testing.T) {
