@@ -36,7 +36,7 @@ func pair(t *testing.T) (a, b *net.UnixConn) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { c.Close() })
-		c.SetDeadline(time.Now().Add(20 * time.Second))
+		c.SetDeadline(time.Now().Add(time.Minute))
 		ends[i] = c.(*net.UnixConn)
 	}
 	return ends[0], ends[1]
@@ -142,7 +142,7 @@ func TestDescriptorsThatNobodyTookAreClosed(t *testing.T) {
 	}
 	is.NoErr(b.Close())
 	is.NoErr(a.Close())
-	is.NoErr(r.SetReadDeadline(time.Now().Add(20 * time.Second)))
+	is.NoErr(r.SetReadDeadline(time.Now().Add(time.Minute)))
 	_, err = r.Read(make([]byte, 1))
 	is.Equal(err, io.EOF) // nobody has the other end
 }

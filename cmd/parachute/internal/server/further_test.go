@@ -16,6 +16,7 @@ import (
 	"github.com/shahnk19/parachute"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/control"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/server"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 // further returns the addresses of the further listeners, when all are there.
@@ -103,7 +104,7 @@ func TestStopLetsRequestsOnFurtherListenersFinish(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	c := newConfig(t)
-	c.Further = []server.FurtherListener{{}}
+	c.Further = []server.FurtherListener{{Address: netip.MustParseAddrPort(proxytest.FreeAddress(t))}}
 	s := startSite(t, c)
 	address := s.further(t, 1)[0]
 	answers := make(chan string, 1)
@@ -128,18 +129,16 @@ func TestFurtherListenerThatCannotBeHadIsAnError(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	is.NoErr(err)
 	defer taken.Close()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	is.NoErr(err)
-	is.NoErr(free.Close())
+	at := netip.MustParseAddrPort(proxytest.FreeAddress(t))
 	c := newConfig(t)
-	c.HTTPPort = free.Addr().(*net.TCPAddr).AddrPort().Port()
+	c.HTTPPort = at.Port()
 	c.Further = []server.FurtherListener{{}, {Address: taken.Addr().(*net.TCPAddr).AddrPort()}}
 	err = server.Run(t.Context(), c)
 	var refused *server.ListenError
 	is.True(errors.As(err, &refused))
 	is.Equal(refused.Protocol, "--listen")
 	is.True(errors.Is(err, syscall.EADDRINUSE))
-	free, err = net.Listen("tcp", free.Addr().String())
+	free, err := net.Listen("tcp", at.String())
 	is.NoErr(err) // nothing is left behind
 	is.NoErr(free.Close())
 }

@@ -165,8 +165,7 @@ func TestConnectionsOfH2CThatAreSlowOrIdleAreClosed(t *testing.T) {
 			conn, err := net.Dial("tcp", p.address)
 			is.NoErr(err)
 			defer conn.Close()
-			_, err = io.WriteString(conn, sent)
-			is.NoErr(err)
+			_, _ = io.WriteString(conn, sent) // whoever is late with it is hung up on just so
 			is.NoErr(conn.SetReadDeadline(time.Now().Add(patience)))
 			_, err = io.Copy(io.Discard, conn) // until it is hung up on
 			is.True(!errors.Is(err, os.ErrDeadlineExceeded))

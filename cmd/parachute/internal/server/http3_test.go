@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +16,8 @@ import (
 	"github.com/matryer/is"
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
+
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 func TestStopLetsRequestsOverTLSFinish(t *testing.T) {
@@ -91,6 +94,7 @@ func TestHTTP3ClientThatDoesNotHangUpIsHungUpOn(t *testing.T) {
 	is := is.New(t)
 	c := newConfig(t)
 	c.HTTP3 = true
+	c.HTTPSPort = int(netip.MustParseAddrPort(proxytest.FreeAddress(t)).Port())
 	s := startSite(t, c)
 	config := s.trust()
 	config.NextProtos = []string{http3.NextProtoH3}
@@ -113,6 +117,7 @@ func TestPortOfHTTP3IsFreeForTheNextProcessThoughOthersStillDrain(t *testing.T) 
 	is := is.New(t)
 	c := newConfig(t)
 	c.HTTP3 = true
+	c.HTTPSPort = int(netip.MustParseAddrPort(proxytest.FreeAddress(t)).Port())
 	s := startSite(t, c)
 	is.Equal(ask(s.clients(t)["HTTP/3.0"], s.secure, "/"), "200 hello")
 	answers := s.hold(t, s.clients(t)["HTTP/1.1"])

@@ -18,6 +18,7 @@ import (
 	"github.com/shahnk19/parachute/cmd/parachute/internal/state"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/tcp"
 	"github.com/shahnk19/parachute/cmd/parachute/internal/tickets"
+	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
 var errBroken = errors.New("broken")
@@ -72,14 +73,13 @@ func TestFirstListenerThatFailsStopsAll(t *testing.T) {
 
 func TestPortOfHTTP3ThatCannotBeHadIsAnError(t *testing.T) {
 	is := is.New(t)
-	free := loopback(t)
-	udp, err := net.ListenPacket("udp", free.Addr().String())
+	at := netip.MustParseAddrPort(proxytest.FreeAddress(t))
+	udp, err := net.ListenPacket("udp", at.String())
 	is.NoErr(err)
 	defer udp.Close()
-	is.NoErr(free.Close())
 	_, err = listenAll(Config{
-		Bind:          netip.MustParseAddr("127.0.0.1"),
-		HTTPSPort:     free.Addr().(*net.TCPAddr).Port,
+		Bind:          at.Addr(),
+		HTTPSPort:     int(at.Port()),
 		HTTPSOptional: true, // but HTTP/3 was asked for
 		HTTP3:         true,
 	}, quotas{})
@@ -87,7 +87,7 @@ func TestPortOfHTTP3ThatCannotBeHadIsAnError(t *testing.T) {
 	is.True(errors.As(err, &refused))
 	is.Equal(refused.Protocol, "http3")
 	is.True(errors.Is(err, syscall.EADDRINUSE))
-	free, err = net.Listen("tcp", free.Addr().String())
+	free, err := net.Listen("tcp", at.String())
 	is.NoErr(err) // nothing is left behind
 	is.NoErr(free.Close())
 }

@@ -38,7 +38,7 @@ type site struct {
 func startSite(t *testing.T, c server.Config) *site {
 	t.Helper()
 	s := &site{app: newApp(t), ca: proxytest.NewCA()}
-	c.HTTPSPort = 0
+	c.HTTPSPort = max(c.HTTPSPort, 0)
 	s.process = start(t, c)
 	s.secure = s.listening(t, "https")
 	certFile, keyFile := s.ca.WritePair(t, t.TempDir(), host)

@@ -13,7 +13,7 @@ import (
 )
 
 // patience is how long something may take that is bound to happen.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // A door is a listener, and the connections that it accepts.
 type door struct {
