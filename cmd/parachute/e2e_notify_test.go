@@ -145,19 +145,22 @@ func TestWhoIsToldHearsOfEachThingOnceOverAnUpgrade(t *testing.T) {
 	first, _ := startProxy(t, asBinary, env, "--notify-url", url)
 	endProxy(t, env)
 	a, b := newApp(t, "a"), newApp(t, "b")
-	is.Equal(deploy(t, env, a), 0)
-	is.Equal(inProcess(t, env, "upgrade").wait(t), 0)
-	is.Equal(deploy(t, env, b), 0) // the old process follows
-	second := pidOf(t, env)
+	names := map[int]string{first.pid: "first "}
 	var got []string
-	heard := func(n int) {
+	heard := func(n int) { // before the other process does something
 		t.Helper()
 		for range n {
 			one := next(t, told)
-			got = append(got, map[int]string{first.pid: "first ", second: "second "}[one.PID]+one.Kind)
+			got = append(got, names[one.PID]+one.Kind)
 		}
 	}
-	heard(4)
+	is.Equal(deploy(t, env, a), 0)
+	heard(2)
+	is.Equal(inProcess(t, env, "upgrade").wait(t), 0)
+	second := pidOf(t, env)
+	names[second] = "second "
+	is.Equal(deploy(t, env, b), 0) // the old process follows
+	heard(2)
 	is.NoErr(syscall.Kill(second, syscall.SIGKILL))
 	heard(1)
 	is.Equal(deploy(t, env, a), 0)

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -176,15 +175,11 @@ func listen(proxy string) (*stream, error) {
 }
 
 // audience are clients with streams, each of which opens another one when its own has
-// ended in good order.
+// ended in good order. What they get is messages and events.
 type audience struct {
+	crowd
 	cancel  context.CancelFunc
-	done    sync.WaitGroup
-	passed  atomic.Int64 // messages and events
 	reopens atomic.Int64
-
-	mu   sync.Mutex // guards errs
-	errs []error
 }
 
 // startAudience starts so many clients with WebSockets, and so many with event streams,
@@ -193,24 +188,17 @@ func startAudience(t *testing.T, proxy string, sockets, streams int) *audience {
 	ctx, cancel := context.WithCancel(context.Background())
 	a := &audience{cancel: cancel}
 	t.Cleanup(func() { a.stop() })
-	for range sockets {
-		a.done.Go(func() { a.run(ctx, func() (*stream, error) { return talk(proxy) }) })
-	}
-	for range streams {
-		a.done.Go(func() { a.run(ctx, func() (*stream, error) { return listen(proxy) }) })
-	}
+	a.start(sockets+streams, func(client int, got *atomic.Int64) error {
+		open := listen
+		if client < sockets {
+			open = talk
+		}
+		return a.attend(ctx, got, func() (*stream, error) { return open(proxy) })
+	})
 	return a
 }
 
-func (a *audience) run(ctx context.Context, open func() (*stream, error)) {
-	if err := a.attend(ctx, open); err != nil {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.errs = append(a.errs, err)
-	}
-}
-
-func (a *audience) attend(ctx context.Context, open func() (*stream, error)) error {
+func (a *audience) attend(ctx context.Context, got *atomic.Int64, open func() (*stream, error)) error {
 	for {
 		s, err := open()
 		if err != nil {
@@ -218,7 +206,7 @@ func (a *audience) attend(ctx context.Context, open func() (*stream, error)) err
 		}
 		for ctx.Err() == nil && err == nil {
 			if err = s.next(); err == nil {
-				a.passed.Add(1)
+				got.Add(1)
 				time.Sleep(5 * time.Millisecond)
 			}
 		}
@@ -237,7 +225,7 @@ func (a *audience) attend(ctx context.Context, open func() (*stream, error)) err
 func (a *audience) stop() error {
 	a.cancel()
 	a.done.Wait()
-	return errors.Join(a.errs...)
+	return a.failed()
 }
 
 // takePart takes part in a stream n times.

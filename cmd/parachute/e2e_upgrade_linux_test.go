@@ -161,7 +161,7 @@ func TestUpgradeOfAProxyWithTheSocketsOfSystemd(t *testing.T) {
 	plain, at := bound(t, "tcp", "127.0.0.1:0")
 	commands, _ := bound(t, "unix", env["PARACHUTE_SOCKET"])
 	launch := asActivated(passed{"control", commands}, passed{"http", plain})
-	startProxy(t, launch, env, "--http-port", portIn(t, at))
+	proxy, _ := startProxy(t, launch, env, "--http-port", portIn(t, at))
 	web := newApp(t, "web")
 	is.Equal(deploy(t, env, web), 0)
 	first := pidOf(t, env)
@@ -176,6 +176,7 @@ func TestUpgradeOfAProxyWithTheSocketsOfSystemd(t *testing.T) {
 	is.Equal(answer, "200 web")
 
 	is.NoErr(syscall.Kill(third, syscall.SIGTERM))
+	proxy.stdout.await(t, proxy, `"msg":"stopping"`) // it says so where the first one did
 	waiting, err := net.Dial("tcp", at)
 	is.NoErr(err) // systemd listens there
 	defer waiting.Close()

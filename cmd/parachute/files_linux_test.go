@@ -87,6 +87,7 @@ func TestIdleClientsTakeNobodyElsesFiles(t *testing.T) {
 	is := is.New(t)
 	env := newEnvironment(t)
 	metricsPort := proxytest.FreePort(t)
+	began := time.Now()
 	proxy, address := startProxy(t, withFiles(128), env, "--metrics-port", metricsPort)
 	old, next := newApp(t, "old"), newApp(t, "next")
 	is.Equal(deploy(t, env, old), 0)
@@ -111,7 +112,9 @@ func TestIdleClientsTakeNobodyElsesFiles(t *testing.T) {
 	is.True(strings.Contains(warning, `"level":"WARN"`))
 	is.True(strings.Contains(warning, `"limit":128`))
 
-	is.True(filesOf(t, proxy.pid) < 128-24) // the reserve is there
+	for late := time.Now().Add(patience); filesOf(t, proxy.pid) >= 128-24; { // the reserve is there, unless a probe has one of it
+		is.True(time.Now().Before(late))
+	}
 	answer, err = get(known, address, "localhost", "/")
 	is.NoErr(err)
 	is.Equal(answer, "200 old") // to who was there before
@@ -129,7 +132,8 @@ func TestIdleClientsTakeNobodyElsesFiles(t *testing.T) {
 	answer, err = get(newClient(t), address, "localhost", "/")
 	is.NoErr(err)
 	is.Equal(answer, "200 next") // to who comes afterwards
-	is.Equal(strings.Count(proxy.stdout.String(), "clients wait to be accepted"), 1)
+	warnings := strings.Count(proxy.stdout.String(), "clients wait to be accepted")
+	is.True(warnings <= 1+int(time.Since(began)/time.Minute)) // once a minute
 	is.True(!strings.Contains(proxy.stdout.String(), `"msg":"unhealthy"`))
 }
 

@@ -61,7 +61,7 @@ func TestNextProxyServesWhileTheOneBeforeItEnds(t *testing.T) {
 	is := is.New(t)
 	env := newEnvironment(t)
 	port, metrics := proxytest.FreePort(t), proxytest.FreePort(t)
-	first, address := startProxy(t, asBinary, env, "--http-port", port, "--metrics-port", metrics)
+	first, address := startProxy(t, asBinary, env, "--http-port", port, "--metrics-port", metrics, "--shutdown-timeout", holdTime.String())
 	a := newApp(t, "web-1")
 	is.Equal(deploy(t, env, a), 0)
 	running := hold(t, address, a)

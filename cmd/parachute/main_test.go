@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -27,10 +26,10 @@ import (
 )
 
 // patience is how long something may take that is bound to happen.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // holdTime is how long a request is held at most, over all that a test does meanwhile.
-const holdTime = 6 * patience
+const holdTime = 3 * patience
 
 // binary is the path of the program, built when a test first needs it.
 var binary func() (string, error)
@@ -242,7 +241,7 @@ func newApp(t *testing.T, name string) *app {
 }
 
 func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if a.retired.Load() {
+	if a.retired.Load() && r.URL.Path != "/up" { // a probe may have been on its way
 		a.late.Add(1)
 	}
 	switch r.URL.Path {
@@ -303,40 +302,26 @@ func newClient(t *testing.T) *http.Client {
 // A load is many clients that ask for the same thing all the time, each on one
 // connection.
 type load struct {
+	crowd
 	cancel context.CancelFunc
-	served atomic.Int64
-	done   sync.WaitGroup
-
-	mu   sync.Mutex // guards errs
-	errs []error
 }
 
 func startLoad(proxy string, clients int) *load {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &load{cancel: cancel}
-	for range clients {
-		l.done.Go(func() { l.run(ctx, proxy) })
-	}
+	l.start(clients, func(_ int, got *atomic.Int64) error { return ask(ctx, proxy, got) })
 	return l
-}
-
-func (l *load) run(ctx context.Context, proxy string) {
-	if err := l.ask(ctx, proxy); err != nil {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.errs = append(l.errs, err)
-	}
 }
 
 // ask asks until ctx ends or something fails. An http.Client would ask once
 // more where a connection is lost, and say nothing of it.
-func (l *load) ask(ctx context.Context, proxy string) error {
+func ask(ctx context.Context, proxy string, got *atomic.Int64) error {
 	conn, err := net.Dial("tcp", proxy)
 	if err != nil {
 		return err
 	}
 	defer func() { conn.Close() }()
-	for br := bufio.NewReader(conn); ctx.Err() == nil; l.served.Add(1) {
+	for br := bufio.NewReader(conn); ctx.Err() == nil; got.Add(1) {
 		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 			return err
 		}
@@ -370,5 +355,5 @@ func (l *load) ask(ctx context.Context, proxy string) error {
 func (l *load) stop() (int64, error) {
 	l.cancel()
 	l.done.Wait()
-	return l.served.Load(), errors.Join(l.errs...)
+	return l.all(), l.failed()
 }
