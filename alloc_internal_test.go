@@ -72,7 +72,7 @@ func TestIdleServiceAllocatesLittle(t *testing.T) {
 				service := fmt.Sprintf("service-%d", i)
 				is.NoErr(p.Deploy(t.Context(), Deployment{
 					Service: service, Hosts: []string{service + ".example.com"}, Targets: []string{fmt.Sprintf(target, i>>8, i&255)},
-					HealthCheck: HealthCheck{Interval: time.Hour}, Timeouts: Timeouts{Deploy: 5 * time.Second},
+					HealthCheck: HealthCheck{Interval: time.Hour}, Timeouts: Timeouts{Deploy: time.Minute},
 				}))
 			}
 			const services = 2000

@@ -73,7 +73,7 @@ func ExampleProxy_Deploy() {
 		Service:  "web",
 		Targets:  []string{app.Listener.Addr().String()},
 		Hosts:    []string{"app1.example.com"},
-		Timeouts: parachute.Timeouts{Deploy: 100 * time.Millisecond}, // if 0, 30 s
+		Timeouts: parachute.Timeouts{Deploy: 3 * time.Second}, // if 0, 30 s
 	})
 	var unhealthy *parachute.UnhealthyError
 	if errors.As(err, &unhealthy) {

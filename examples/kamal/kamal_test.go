@@ -27,7 +27,7 @@ import (
 )
 
 // patience is how long something may take that is bound to happen.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // program is where the proxy is, under the name that Kamal calls it by.
 var program string

@@ -21,7 +21,7 @@ import (
 	"github.com/shahnk19/parachute/internal/proxytest"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // A running is a process of the program, and those that take its place.
 type running struct {

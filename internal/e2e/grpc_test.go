@@ -204,8 +204,9 @@ func callsPassAsTheyAre(t *testing.T, calls caller) {
 	short, stop := context.WithTimeout(ctx, 50*time.Millisecond) // timeout_on_sleeping_server
 	defer stop()
 	sleeping, err := c.FullDuplexCall(short)
-	is.NoErr(err)
-	_, err = sleeping.Recv()
+	if err == nil { // it began in time
+		_, err = sleeping.Recv()
+	}
 	is.Equal(status.Code(err), codes.DeadlineExceeded)
 }
 
@@ -279,15 +280,22 @@ func callThatIsCutIsUnavailable(t *testing.T, calls caller) {
 	is.Equal(served.ServerId, "two") // and on the same connection
 
 	two.health.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING)
-	printed, code := p.command(t, append([]string{"deploy", "grpc", "--target", two.target, "--deploy-timeout", "200ms"}, args...)...)
-	is.Equal(code, 1)
+	refused := func(target string) (printed string) {
+		for limit := 200 * time.Millisecond; ; limit *= 2 { // until one is long enough for a probe
+			printed, code := p.command(t, append([]string{"deploy", "grpc", "--target", target, "--deploy-timeout", limit.String()}, args...)...)
+			is.Equal(code, 1)
+			if !strings.Contains(printed, "no probe of ") || limit > time.Minute {
+				return printed
+			}
+		}
+	}
+	printed := refused(two.target)
 	is.True(strings.Contains(printed, "last answer: NOT_SERVING"))
 	args[len(args)-1] = "--health-check-grpc=other.Service"
-	printed, code = p.command(t, append([]string{"deploy", "grpc", "--target", one.target, "--deploy-timeout", "200ms"}, args...)...)
-	is.Equal(code, 1)
+	printed = refused(one.target)
 	is.True(strings.Contains(printed, "last answer: NOT_FOUND: unknown service"))
 
-	_, code = p.command(t, "stop", "grpc", "--message", "at noon")
+	_, code := p.command(t, "stop", "grpc", "--message", "at noon")
 	is.Equal(code, 0) // stop
 	_, err = c.UnaryCall(ctx, new(pb.SimpleRequest))
 	is.Equal(status.Code(err), codes.Unavailable)
