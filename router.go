@@ -140,9 +140,11 @@ func (e *entrance) isOwn() bool { return e != nil && e.only }
 
 // serve answers r, which came in by e; a nil e is for all services.
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, e *entrance) {
-	q := request{proxy: p, entrance: e, w: w, r: r, out: r, start: time.Now(), client: forward.ClientOf(r, p.options.TrustedProxies, "")}
-	q.outcome.Client = q.client.Addr
-	q.outcome.RequestID = forward.RequestID(r.Header)
+	var q request // filled where it is: a literal of calls would be made beside it, and copied
+	q.proxy, q.entrance, q.start = p, e, time.Now()
+	q.w, q.r, q.out = w, r, r
+	q.client = forward.ClientOf(r, p.options.TrustedProxies, "")
+	q.outcome.Client, q.outcome.RequestID = q.client.Addr, forward.RequestID(r.Header)
 	defer q.finish()
 	q.serve()
 	q.returned = true
@@ -337,7 +339,7 @@ func (q *request) attempt() (again bool) {
 // is for the request; otherwise it has answered the request.
 func (q *request) admit() bool {
 	addr := q.client.Addr
-	if !q.proxy.trustsExplicitly { // then access must not depend on a field of the request
+	if !q.proxy.trustsExplicitly && !q.version.rules.Networks.IsZero() { // then access must not depend on a field of the request
 		addr = forward.ClientOf(q.r, nil, "").Addr
 	}
 	return q.proceed(q.version.rules.Admit(q.w, q.r, addr, q.target))
@@ -683,10 +685,6 @@ func (q *request) finish() {
 	if !q.returned && o.Err == nil {
 		q.setReason(reason.Panic, errors.New("panic while serving"))
 	}
-	observe := q.proxy.options.Observe
-	if q.lastTarget == nil && observe == nil {
-		return
-	}
 	o.Duration = time.Since(q.start)
 	if q.lastTarget != nil {
 		took := o.Duration
@@ -698,7 +696,7 @@ func (q *request) finish() {
 			Method: q.r.Method, Path: q.rest, Status: o.Status, ID: o.RequestID,
 		})
 	}
-	if observe != nil {
+	if observe := q.proxy.options.Observe; observe != nil {
 		observe(q.r, *o)
 	}
 }

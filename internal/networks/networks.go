@@ -33,6 +33,9 @@ func Parse(allow, deny []string) (Rules, error) {
 	return r, nil
 }
 
+// IsZero reports whether r allows every address, as the zero Rules do.
+func (r *Rules) IsZero() bool { return !r.hasAllowList && len(r.deny) == 0 }
+
 // Allows reports whether addr is allowed: it is in no denied network and, if there
 // are allowed networks, in one of those. An invalid addr, as of a peer on a unix
 // socket, is in no network. Zones are ignored, and an IPv4-mapped IPv6 address is the

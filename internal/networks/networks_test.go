@@ -76,6 +76,7 @@ func TestAllowsByTheListsAlone(t *testing.T) {
 			is := is.New(t)
 			r, err := networks.Parse(strings.Fields(tt.allow), strings.Fields(tt.deny))
 			is.NoErr(err)
+			is.Equal(r.IsZero(), tt.allow == "" && tt.deny == "")
 			for want, list := range map[bool]string{true: tt.yes, false: tt.no} {
 				for _, s := range strings.Fields(list) {
 					var addr netip.Addr

@@ -30,7 +30,7 @@ type Verdict struct {
 // its own. It waits for at most ten seconds until the request's password is checked, and
 // no longer than the client does.
 func (rules *Rules) Admit(w http.ResponseWriter, r *http.Request, addr netip.Addr, target string) Verdict {
-	if !rules.Networks.Allows(addr) {
+	if !rules.Networks.IsZero() && !rules.Networks.Allows(addr) {
 		return Verdict{Reason: reason.Denied}
 	}
 	var v Verdict
