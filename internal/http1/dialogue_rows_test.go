@@ -55,6 +55,14 @@ func lengths() []dialogue {
 				w.(http.Flusher).Flush()
 				io.WriteString(w, "ab")
 			}},
+		{name: "a length loses the zeros in front", send: get + "\r\n", want: []string{`200 Content-Length:2 "ab"`, "goes on"},
+			standard: []string{`200 Content-Length:002 "ab"`, "goes on"}, why: "it is written as it was understood",
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Length", "002")
+				io.WriteString(w, "ab")
+			}},
+		{name: "a length of nothing is kept", send: get + "\r\n", want: []string{"200 Content-Length:0", "goes on"},
+			handler: func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "0") }},
 		{name: "too little is no complete response", send: get + "\r\n", want: []string{`200 Content-Length:5 "ab"`, "breaks off"},
 			handler: func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Length", "5")

@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"math"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -94,15 +95,24 @@ func (m *message) readConnection(value string) {
 // readLength reads a Content-Length. A list of equal numbers could be taken for
 // one of them (RFC 9110, section 8.6), but no client sends that.
 func (m *message) readLength(value string) error {
-	if m.length >= 0 || value == "" || len(value) > len("9223372036854775807") {
+	n, ok := parseLength(value)
+	if m.length >= 0 || !ok || len(value) > len("9223372036854775807") {
 		return errLength
 	}
-	n, err := strconv.ParseUint(value, 10, 63) // takes no sign
-	if err != nil {
-		return errLength
-	}
-	m.length = int64(n)
+	m.length = n
 	return nil
+}
+
+// parseLength parses the value of a Content-Length, which has nothing but digits.
+func parseLength(s string) (n int64, ok bool) {
+	for i := range len(s) {
+		digit := int64(s[i]) - '0'
+		if digit < 0 || digit > 9 || n > (math.MaxInt64-digit)/10 {
+			return 0, false
+		}
+		n = 10*n + digit
+	}
+	return n, s != ""
 }
 
 // readCoding reads a Transfer-Encoding. If it has chunked twice, or something behind

@@ -3,6 +3,7 @@ package http1
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -322,6 +323,19 @@ func TestHeadIsFoundHoweverItArrives(t *testing.T) {
 		is.Equal(m, n)
 		is.Equal(h.target, want.target)
 		is.Equal(h.fields, want.fields)
+	}
+}
+
+func TestLengthIsReadAsANumberOfDigits(t *testing.T) {
+	for _, text := range []string{
+		"", "0", "5", "100", "007", "-0", "+5", " 5", "5 ", "0x5", "1_0", "/", ":", "x", "\x00", "\xff",
+		"9223372036854775799", "9223372036854775800", "9223372036854775807", "9223372036854775808",
+		"18446744073709551616", "99999999999999999999999", "00000000000000000000000009",
+	} {
+		want, err := strconv.ParseUint(text, 10, 63)
+		if n, ok := parseLength(text); ok != (err == nil) || ok && n != int64(want) {
+			t.Errorf("%q is %v, %v", text, n, ok)
+		}
 	}
 }
 

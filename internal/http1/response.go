@@ -33,6 +33,8 @@ type response struct {
 	overrun  bool  // the handler wanted to write more than length
 	hijacked bool
 
+	expects bool // the client waited for a 100 when the request began
+
 	// mu guards waits, and is held while a 1xx head is written: the first Read of a
 	// body, which may be on another goroutine, writes one.
 	mu    sync.Mutex
@@ -57,8 +59,8 @@ func (w *response) begin(c *conn, t *exchange) {
 	w.isHead = h.method == http.MethodHead
 	w.close = h.closes()
 	w.trailers, w.returned, w.overrun, w.hijacked = false, false, false, false
-	w.waits = h.expect100 && h.minor > 0 && h.hasBody()
-	w.asked = !w.waits
+	w.expects = h.expect100 && h.minor > 0 && h.hasBody()
+	w.waits, w.asked = w.expects, !w.expects
 }
 
 func (w *response) Header() http.Header { return w.header }

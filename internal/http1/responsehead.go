@@ -50,34 +50,59 @@ func (w *response) stopWaiting() {
 	w.waits = false
 }
 
-// writeHead puts the final head into the buffer.
+// writeHead puts the final head into the buffer. It looks at each field once: what those
+// say that concern the server itself is known when all of them are there.
 func (w *response) writeHead(status int) {
 	w.status = status
-	w.stopWaiting()
-	w.readFraming()
-	// A client that was not asked for its body may send it now, or not.
-	w.close = w.close || !w.asked || w.exchange.body.isBroken() || w.conn.isLast()
+	if w.expects {
+		w.stopWaiting()
+	}
 	o := &w.out
 	o.buf = w.appendStatusLine(o.buf, status)
+	hasDate, coded := false, false
+	var lengths, connection []string
 	for name, values := range w.header {
-		switch {
-		case isFraming(name):
+		switch name {
+		case "Content-Length":
+			lengths = values
 			continue
-		case len(name) > len(http.TrailerPrefix) && name[:len(http.TrailerPrefix)] == http.TrailerPrefix:
-			w.trailers = true
+		case "Transfer-Encoding":
+			coded = len(values) > 0
 			continue
+		case "Trailer":
+			w.trailers = w.trailers || len(values) > 0
+		case "Connection":
+			connection = values
+		case "Date":
+			hasDate = true
+		default:
+			if isFraming(name) {
+				continue
+			}
+			if strings.HasPrefix(name, http.TrailerPrefix) && len(name) > len(http.TrailerPrefix) {
+				w.trailers = true
+				continue
+			}
 		}
 		w.appendField(name, values)
 	}
-	if _, has := w.header["Date"]; !has {
+	if !hasDate {
 		o.buf = append(o.buf, "Date: "...)
 		o.buf = append(o.buf, w.conn.server.clock.date(time.Now())...)
 		o.buf = append(o.buf, "\r\n"...)
 	}
-	w.appendConnection()
+	w.readFraming(lengths, coded)
+	says := len(connection) > 0 && field.HasToken(connection, "close")
+	// A client that was not asked for its body may send it now, or not.
+	w.close = w.close || says || !w.asked || w.exchange.body.isBroken() || w.conn.isLast()
+	w.appendConnection(says)
 	if w.length >= 0 {
 		o.buf = append(o.buf, "Content-Length: "...)
-		o.buf = strconv.AppendInt(o.buf, w.length, 10)
+		if text := lengths[0]; text[0] != '0' {
+			o.buf = append(o.buf, text...)
+		} else { // there may be more of that in front
+			o.buf = strconv.AppendInt(o.buf, w.length, 10)
+		}
 		o.buf = append(o.buf, "\r\n"...)
 	}
 	o.lead = len(o.buf)
@@ -101,17 +126,16 @@ func hasNoBody(status int) bool {
 	return status < 200 || status == http.StatusNoContent || status == http.StatusNotModified
 }
 
-// readFraming finds out how the end of the body will be told (RFC 9112, section 6.3).
-func (w *response) readFraming() {
-	if values := w.header["Content-Length"]; len(values) > 0 {
-		n, err := strconv.ParseUint(values[0], 10, 63)
-		if err != nil {
-			w.conn.server.logf("http1: invalid Content-Length of %q", values[0])
+// readFraming finds out how the end of the body will be told (RFC 9112, section 6.3), where
+// lengths are the values of Content-Length, and coded that there is a Transfer-Encoding.
+func (w *response) readFraming(lengths []string, coded bool) {
+	if len(lengths) > 0 {
+		if n, ok := parseLength(lengths[0]); ok {
+			w.length = n
 		} else {
-			w.length = int64(n)
+			w.conn.server.logf("http1: invalid Content-Length of %q", lengths[0])
 		}
 	}
-	w.trailers = len(w.header["Trailer"]) > 0
 	switch {
 	case w.status < 200 || w.status == http.StatusNoContent:
 		w.framing, w.length = bodyless, -1
@@ -119,11 +143,8 @@ func (w *response) readFraming() {
 		w.framing = bodyless
 	case w.length >= 0:
 		w.framing = counted
-	case len(w.header["Transfer-Encoding"]) > 0:
+	case coded:
 		w.frameUnknown()
-	}
-	if len(w.header["Connection"]) > 0 && field.HasToken(w.header["Connection"], "close") {
-		w.close = true
 	}
 }
 
@@ -140,6 +161,9 @@ func (w *response) appendStatusLine(b []byte, status int) []byte {
 		b = append(b, "HTTP/1.0 "...)
 	} else {
 		b = append(b, "HTTP/1.1 "...)
+	}
+	if status == http.StatusOK { // the usual one
+		return append(b, "200 OK\r\n"...)
 	}
 	b = strconv.AppendInt(b, int64(status), 10)
 	b = append(b, ' ')
@@ -175,12 +199,12 @@ func (w *response) appendField(name string, values []string) {
 // keepAliveLine tells a client of HTTP/1.0 that the connection stays open.
 const keepAliveLine = "Connection: keep-alive\r\n"
 
-// appendConnection appends what the handler's Connection does not say.
-func (w *response) appendConnection() {
+// appendConnection appends what the handler's Connection does not say. Whether that says
+// close is known.
+func (w *response) appendConnection(saysClose bool) {
 	h := &w.exchange.head
-	values := w.header["Connection"]
 	switch {
-	case w.close && h.minor > 0 && !field.HasToken(values, "close"):
+	case w.close && h.minor > 0 && !saysClose:
 		w.out.buf = append(w.out.buf, "Connection: close\r\n"...)
 	case !w.close && h.minor == 0 && (w.framing == counted || w.framing == bodyless):
 		w.out.buf = append(w.out.buf, keepAliveLine...)
