@@ -140,12 +140,13 @@ func (c *conn) lookAfter() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	w := &c.client
-	if w.seen != c.phase {
-		w.seen = c.phase
+	again := w.seen == c.phase
+	w.seen = c.phase
+	if c.phase%2 == 0 {
+		c.lookAfterIdleLocked(again)
 		return
 	}
-	if c.phase%2 == 0 {
-		c.lookAfterIdleLocked()
+	if !again {
 		return
 	}
 	if !c.sock.IsSocket() {

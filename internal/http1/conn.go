@@ -32,6 +32,7 @@ type conn struct {
 	retired   bool      // likewise, because the server was retired
 	began     time.Time // when it could have sent its first request
 
+	limited   bool      // there may be a deadline of reads
 	mayRest   bool      // its goroutine may leave it, as far as is known
 	isLively  bool      // see rest.go; it is written with mu held
 	isResumed bool      // it has rested, and waits for the same request still
@@ -208,8 +209,11 @@ func (c *conn) serveRequest() (again bool) {
 		c.exchange = nil // whoever panicked may have left behind who uses it
 		return false
 	}
-	c.sock.SetWritePatience(c.server.ByteTimeout)
-	c.sock.SetWriteDeadline(time.Time{})
+	if t.w.timed.Load() {
+		c.limited = true
+		c.sock.SetWritePatience(c.server.ByteTimeout)
+		c.sock.SetWriteDeadline(time.Time{})
+	}
 	err := t.w.finish()
 	again = err == nil && !t.w.close
 	whole := c.endBody(t, again)
@@ -273,12 +277,18 @@ func (c *conn) endBody(t *exchange, again bool) (whole bool) {
 		return true
 	}
 	if t.body.isBeingRead() {
-		c.sock.SetReadDeadline(time.Now().Add(lingerTimeout))
+		c.limitReads(time.Now().Add(lingerTimeout))
 	}
 	if again && !t.body.isComplete() {
-		c.sock.SetReadDeadline(time.Now().Add(lingerTimeout))
+		c.limitReads(time.Now().Add(lingerTimeout))
 	}
 	return t.body.discard(again && t.w.asked)
+}
+
+// limitReads sets the deadline of reads. It is called by who serves the connection.
+func (c *conn) limitReads(until time.Time) {
+	c.limited = !until.IsZero()
+	c.sock.SetReadDeadline(until)
 }
 
 // linger closes the sending side, and reads and drops what the client still sends.

@@ -48,7 +48,9 @@ func (c *conn) readHead() error {
 		}
 		if n > 0 {
 			t.in.discard(n)
-			c.sock.SetReadDeadline(time.Time{})
+			if c.limited {
+				c.limitReads(time.Time{})
+			}
 			return nil
 		}
 		if string(unread) == "\r\n" && !found.passed {
@@ -82,7 +84,7 @@ func (c *conn) limitHead() {
 	if limit := c.server.HeadTimeout; limit > 0 {
 		until = time.Now().Add(limit)
 	}
-	c.sock.SetReadDeadline(until)
+	c.limitReads(until)
 }
 
 // idleEnd returns until when the connection may be without a request, or no time if there
@@ -109,11 +111,17 @@ func (c *conn) awaitBehindEmptyLine() error {
 
 // awaitRequest waits for the first byte of a request, without an exchange as far as that is
 // possible. The error is errNoRequest if none has come by the end of that time, or errRests
-// if the connection may rest, and does.
+// if the connection may rest, and does. As long as it may, it is the server that looks after
+// that time, and the wait needs no deadline.
 func (c *conn) awaitRequest(mayRest bool) error {
 	c.sock.SetReadPatience(0)
-	for {
-		c.sock.SetReadDeadline(c.idleEnd())
+	for looked := c.isResumed; ; looked = true {
+		switch {
+		case looked || !mayRest:
+			c.limitReads(c.idleEnd())
+		case c.limited:
+			c.limitReads(time.Time{})
+		}
 		if !c.beginIdle() {
 			return c.awaitLast()
 		}
@@ -121,9 +129,13 @@ func (c *conn) awaitRequest(mayRest bool) error {
 		if err == errRests {
 			return err
 		}
-		switch stops, mustRest := c.endIdle(err == nil); {
+		stops, mustRest := c.endIdle(err == nil)
+		c.limited = c.limited || stops || mustRest // whoever wanted that has set one
+		switch {
 		case err == nil:
 			return nil
+		case err == errStays:
+			mayRest, c.mayRest = false, false
 		case !isTimeout(err):
 			return errNoRequest
 		case stops:
@@ -134,8 +146,8 @@ func (c *conn) awaitRequest(mayRest bool) error {
 	}
 }
 
-// awaitFirst waits for the first byte of a request. It returns errRests if the connection may
-// rest, and does.
+// awaitFirst waits for the first byte of a request. If the connection may rest, it returns
+// errRests if it does, and errStays if it cannot.
 func (c *conn) awaitFirst(mayRest bool) error {
 	if mayRest && !c.isLively {
 		if err := c.tryFirst(); !socket.IsNothing(err) {
@@ -144,7 +156,7 @@ func (c *conn) awaitFirst(mayRest bool) error {
 		if c.rest() {
 			return errRests
 		}
-		c.mayRest = false // there is no Poller, or the server stops
+		return errStays
 	}
 	if c.tls == nil {
 		n, err := c.sock.ReadLent(c)
@@ -212,7 +224,7 @@ func (c *conn) awaitLast() error {
 	if c.requests > 0 {
 		return errNoRequest
 	}
-	c.sock.SetReadDeadline(c.began.Add(newTimeout))
+	c.limitReads(c.began.Add(newTimeout))
 	if c.awaitFirst(false) != nil {
 		return errNoRequest
 	}
@@ -225,7 +237,7 @@ func (c *conn) tryLast() error {
 	if !c.sock.IsSocket() {
 		return errNoRequest
 	}
-	c.sock.SetReadDeadline(time.Time{})
+	c.limitReads(time.Time{})
 	if c.tryFirst() != nil {
 		return errNoRequest
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -32,6 +33,7 @@ type response struct {
 	returned bool  // the handler has
 	overrun  bool  // the handler wanted to write more than length
 	hijacked bool
+	timed    atomic.Bool // the handler has set a deadline
 
 	expects bool // the client waited for a 100 when the request began
 
@@ -59,6 +61,9 @@ func (w *response) begin(c *conn, t *exchange) {
 	w.isHead = h.method == http.MethodHead
 	w.close = h.closes()
 	w.trailers, w.returned, w.overrun, w.hijacked = false, false, false, false
+	if w.timed.Load() {
+		w.timed.Store(false)
+	}
 	w.expects = h.expect100 && h.minor > 0 && h.hasBody()
 	w.waits, w.asked = w.expects, !w.expects
 }
@@ -261,6 +266,7 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // SetReadDeadline sets the deadline of reads of the body. From then on the handler
 // sees to it that a client which sends nothing is not waited for.
 func (w *response) SetReadDeadline(t time.Time) error {
+	w.timed.Store(true)
 	w.conn.sock.SetReadPatience(0)
 	return w.conn.sock.SetReadDeadline(t)
 }
@@ -268,6 +274,7 @@ func (w *response) SetReadDeadline(t time.Time) error {
 // SetWriteDeadline sets the deadline of writes. From then on the handler sees to it
 // that a client which takes nothing is not waited for, until it returns.
 func (w *response) SetWriteDeadline(t time.Time) error {
+	w.timed.Store(true)
 	w.conn.sock.SetWritePatience(0)
 	return w.conn.sock.SetWriteDeadline(t)
 }

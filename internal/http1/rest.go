@@ -14,8 +14,13 @@ import (
 // it is new, and from when a request has ended its rest within livelyTime, until the server
 // has seen it twice without a request in between.
 
-// errRests says that a connection rests: it is somebody else's from then on.
-var errRests = errors.New("the connection rests")
+var (
+	// errRests says that a connection rests: it is somebody else's from then on.
+	errRests = errors.New("the connection rests")
+
+	// errStays says that a connection cannot rest: there is no Poller, or the server stops.
+	errStays = errors.New("the connection cannot rest")
+)
 
 // livelyTime is how soon a request has to come that makes a connection lively.
 const livelyTime = 100 * time.Millisecond
@@ -67,18 +72,27 @@ func (c *conn) resumeLocked() {
 	go c.server.work(c)
 }
 
-// lookAfterIdleLocked is called when the server has seen the connection twice, and no request
-// in between.
-func (c *conn) lookAfterIdleLocked() {
+// lookAfterIdleLocked is called when the server sees the connection without a request, again
+// if there was none since the last time. A connection whose time is over finds this out itself
+// when it is woken.
+func (c *conn) lookAfterIdleLocked(again bool) {
 	switch {
+	case !c.idle:
 	case c.rests:
-		if until := c.idleEnd(); !until.IsZero() && !time.Now().Before(until) {
-			c.resumeLocked() // so that it finds this out
+		if c.idleIsOver() {
+			c.resumeLocked()
 		}
-	case c.idle && c.isLively:
+	case c.isLively && (again || c.idleIsOver()):
 		c.mustRest = true
 		c.sock.SetReadDeadline(time.Unix(1, 0))
 	}
+}
+
+// idleIsOver reports whether the connection, which is idle, has been without a request for as
+// long as it may be.
+func (c *conn) idleIsOver() bool {
+	until := c.idleEnd()
+	return !until.IsZero() && !time.Now().Before(until)
 }
 
 // wakePoller returns the Poller of connections that rest. It returns nil if the system has

@@ -293,6 +293,42 @@ func TestConnectionThatRestsIsClosedAfterTheIdleTimeout(t *testing.T) {
 	h.awaitOpen(t, 0)
 }
 
+func TestLivelyConnectionIsClosedAfterTheIdleTimeout(t *testing.T) {
+	is := is.New(t)
+	h := newHostOf(t, func(s *Server) { s.IdleTimeout = time.Hour })
+	g := newGuest(t, h.address, nil)
+	g.ask(t)
+	c := h.only(t)
+	h.makeLively()
+	g.ask(t)
+	h.awaitThat(t, func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.idle {
+			c.idleSince = c.idleSince.Add(-time.Hour)
+		}
+		return c.idle
+	})
+	_, err := g.br.ReadByte()
+	is.Equal(err, io.EOF)
+	h.awaitOpen(t, 0)
+}
+
+func TestDeadlinesOfAHandlerDoNotEndTheWaitForTheNextRequest(t *testing.T) {
+	h := newHostOf(t, func(s *Server) {
+		s.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0))
+		})
+	})
+	g := newGuest(t, h.address, nil)
+	g.ask(t)
+	g.ask(t)
+	h.only(t)
+	h.makeLively()
+	g.ask(t)
+	g.ask(t)
+}
+
 func TestNothingWaitsForConnectionsWhenTheServerIsShutDown(t *testing.T) {
 	is := is.New(t)
 	h := newHostOf(t, func(*Server) {})
