@@ -41,7 +41,7 @@ type Log struct {
 // Close it. A format other than Text is JSON.
 func New(out io.Writer, f Format) *Log {
 	l := &Log{format: f}
-	l.lines.New = func() any { return &line{text: f == Text} }
+	l.lines.New = func() any { return &line{text: f == Text, level: "INFO", msg: "Request"} }
 	l.buffer = newBuffer(out, l.appendDropped)
 	return l
 }
@@ -84,7 +84,7 @@ func (l *Log) Close() error { return l.buffer.close() }
 // value of more than 2,048 bytes is cut to that, with three dots at its end.
 func (l *Log) Observe(r *http.Request, o parachute.Outcome) {
 	s := l.lines.Get().(*line)
-	s.begin(time.Now(), "INFO", "Request")
+	s.begin(time.Now())
 	s.request(r, &o)
 	s.end()
 	l.buffer.add(fromRequest, o.Service, s.b)
@@ -107,46 +107,50 @@ func (s *line) request(r *http.Request, o *parachute.Outcome) {
 	if r.TLS != nil {
 		scheme = "https"
 	}
-	s.str("host", host)
-	s.int("port", localPort(r))
-	s.str("path", r.URL.Path)
-	s.str("request_id", o.RequestID)
-	s.int("status", int64(o.Status))
-	s.str("service", o.Service)
-	s.str("target", o.Target)
-	s.int("duration", o.Duration.Nanoseconds())
-	s.str("method", r.Method)
-	s.int("req_content_length", r.ContentLength)
-	s.str("req_content_type", firstValue(r.Header, "Content-Type"))
-	s.int("resp_content_length", o.BytesOut)
-	s.str("resp_content_type", firstValue(o.Header, "Content-Type"))
-	s.str("client_addr", peer)
-	s.str("client_port", peerPort)
-	s.str("remote_addr", remote)
-	s.str("user_agent", firstValue(r.Header, "User-Agent"))
-	s.str("proto", r.Proto)
-	s.str("scheme", scheme)
-	s.str("query", r.URL.RawQuery)
+	s.str(`,"host":"`, host)
+	s.int(`,"port":`, localPort(r))
+	s.str(`,"path":"`, r.URL.Path)
+	s.str(`,"request_id":"`, o.RequestID)
+	s.int(`,"status":`, int64(o.Status))
+	s.str(`,"service":"`, o.Service)
+	s.str(`,"target":"`, o.Target)
+	s.int(`,"duration":`, o.Duration.Nanoseconds())
+	s.str(`,"method":"`, r.Method)
+	s.int(`,"req_content_length":`, r.ContentLength)
+	s.str(`,"req_content_type":"`, firstValue(r.Header, "Content-Type"))
+	s.int(`,"resp_content_length":`, o.BytesOut)
+	s.str(`,"resp_content_type":"`, firstValue(o.Header, "Content-Type"))
+	s.str(`,"client_addr":"`, peer)
+	s.str(`,"client_port":"`, peerPort)
+	s.str(`,"remote_addr":"`, remote)
+	s.str(`,"user_agent":"`, firstValue(r.Header, "User-Agent"))
+	s.str(`,"proto":"`, r.Proto)
+	s.str(`,"scheme":"`, scheme)
+	s.str(`,"query":"`, r.URL.RawQuery)
 	if d := o.Deployment; d != nil {
-		s.headers("req_", d.Report.RequestHeaders, r.Header)
-		s.headers("resp_", d.Report.ResponseHeaders, o.Header)
+		for _, name := range d.Report.RequestHeaders {
+			s.header("req_", name, r.Header)
+		}
+		for _, name := range d.Report.ResponseHeaders {
+			s.header("resp_", name, o.Header)
+		}
 	}
 	if o.Err != nil {
-		s.str("error", o.Err.Error())
+		s.str(`,"error":"`, o.Err.Error())
 	} else if o.Reason != "" {
-		s.str("error", o.Reason)
+		s.str(`,"error":"`, o.Reason)
 	}
 	if o.Rollout {
-		s.str("role", "rollout")
+		s.str(`,"role":"`, "rollout")
 	}
 	if o.Retries > 0 {
-		s.int("retries", int64(o.Retries))
+		s.int(`,"retries":`, int64(o.Retries))
 	}
 	if o.Waited > 0 {
-		s.int("waited", int64(o.Waited))
+		s.int(`,"waited":`, int64(o.Waited))
 	}
 	if o.Unbuffered != nil {
-		s.str("unbuffered", o.Unbuffered.Error())
+		s.str(`,"unbuffered":"`, o.Unbuffered.Error())
 	}
 }
 
@@ -157,11 +161,11 @@ func (l *Log) appendDropped(dst []byte, lines int) []byte {
 
 // appendCount appends a warning with a number of lines.
 func (l *Log) appendCount(dst []byte, msg string, lines int) []byte {
-	s := &line{b: dst, text: l.format == Text}
-	s.append(time.Now(), "WARN", msg)
-	s.int("lines", int64(lines))
+	s := line{text: l.format == Text, level: "WARN", msg: msg}
+	s.begin(time.Now())
+	s.int(`,"lines":`, int64(lines))
 	s.end()
-	return s.b
+	return append(dst, s.b...)
 }
 
 // firstValue returns the first value of a header whose name is in canonical form.
@@ -192,9 +196,9 @@ func splitHostPort(s string) (host, port string) {
 		host, port, _ = strings.Cut(rest, "]")
 		return host, strings.TrimPrefix(port, ":")
 	}
-	host, port, _ = strings.Cut(s, ":")
-	if strings.Contains(port, ":") {
+	colon := strings.LastIndexByte(s, ':')
+	if colon < 0 || strings.IndexByte(s[:colon], ':') >= 0 {
 		return s, ""
 	}
-	return host, port
+	return s[:colon], s[colon+1:]
 }

@@ -6,13 +6,18 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+	_ "time/tzdata" // of which a machine may have none
 	"unicode/utf8"
 
 	"github.com/matryer/is"
@@ -202,6 +207,13 @@ func TestHostAndPeerLoseTheirPorts(t *testing.T) {
 		"2001:db8::1":     {"2001:db8::1", ""},
 		"@":               {"@", ""},
 		"":                {"", ""},
+		":80":             {"", "80"},
+		"app.test:":       {"app.test", ""},
+		"a:b:80":          {"a:b:80", ""},
+		"::":              {"::", ""},
+		"[":               {"", ""},
+		"[::1":            {"::1", ""},
+		"[::1]:":          {"::1", ""},
 	} {
 		t.Run(hostport, func(t *testing.T) {
 			is := is.New(t)
@@ -275,24 +287,82 @@ func withoutTime(line, before, after string) string {
 	return head + before + "T" + after + tail
 }
 
+// setLocal sets the time zone of the test.
+func setLocal(t *testing.T, zone *time.Location) {
+	before := time.Local
+	time.Local = zone
+	t.Cleanup(func() { time.Local = before })
+}
+
 func TestTimesAreThoseOfSlog(t *testing.T) {
-	is := is.New(t)
-	var out bytes.Buffer
-	log := accesslog.New(&out, accesslog.Text)
-	slog.New(log.Handler(slog.LevelInfo)).Info("hello")
-	log.Observe(newRequest(), newOutcome())
-	is.NoErr(log.Close()) // the output takes everything
-	program, request, _ := strings.Cut(out.String(), "\n")
-	is.Equal(len(timeOf(program)), len("time=2006-01-02T15:04:05.000")+len(zone())) // slog's
-	is.Equal(len(timeOf(request)), len(timeOf(program)))                            // ours has the same shape
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, zone := range map[string]*time.Location{
+		"UTC":            time.UTC,
+		"summer time":    berlin, // from 2000-03-26T02:00:00+01:00 on
+		"west of UTC":    time.FixedZone("", -(3*60+30)*60),
+		"odd seconds":    time.FixedZone("LMT", 53*60+28),
+		"seconds before": time.FixedZone("LMT", -(53*60 + 28)),
+	} {
+		for _, f := range []accesslog.Format{accesslog.JSON, accesslog.Text} {
+			t.Run(name+" "+string(f), func(t *testing.T) {
+				setLocal(t, zone)
+				synctest.Test(t, func(t *testing.T) {
+					is := is.New(t)
+					var out bytes.Buffer
+					log := accesslog.New(&out, f)
+					program := slog.New(log.Handler(slog.LevelInfo))
+					for _, until := range []string{
+						"2000-01-01T00:00:00Z",
+						"2000-01-01T00:00:00.000000001Z",
+						"2000-01-01T00:00:00.0123456Z",
+						"2000-01-01T00:00:00.1Z",
+						"2000-01-01T00:00:00.9999Z",
+						"2000-01-01T00:00:00.999999999Z",
+						"2000-01-01T00:00:01Z",
+						"2000-01-01T00:00:10Z",
+						"2000-01-01T00:00:10.01Z",
+						"2000-03-26T00:59:59.999999999Z",
+						"2000-03-26T01:00:00Z",
+						"2000-03-26T01:00:00.5Z",
+						"2000-12-31T23:59:59.12Z",
+						"2001-01-01T00:00:00.12Z",
+					} {
+						at, err := time.Parse(time.RFC3339Nano, until)
+						is.NoErr(err)
+						time.Sleep(time.Until(at))
+						program.Info("Request")
+						log.Observe(newRequest(), newOutcome())
+					}
+					is.NoErr(log.Close())
+					lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+					is.Equal(len(lines), 2*14) // the program's, and as many of requests
+					for i := 0; i < len(lines); i += 2 {
+						is.True(strings.HasPrefix(lines[i+1], strings.TrimSuffix(lines[i], "}"))) // slog's time, level and message
+					}
+				})
+			})
+		}
+	}
 }
 
-func timeOf(line string) string {
-	at, _, _ := strings.Cut(line, " ")
-	return at
+func TestNumbersAreThoseOfSlog(t *testing.T) {
+	for _, n := range []int64{0, 1, 9, 10, 99, 100, 12345, 1<<32 - 1, 1 << 32, math.MaxInt64, -1, -9, -10, -404, math.MinInt64} {
+		t.Run(strconv.FormatInt(n, 10), func(t *testing.T) {
+			is := is.New(t)
+			r, o := newRequest(), newOutcome()
+			r.ContentLength, o.Status, o.BytesOut, o.Duration = n, int(n), n, time.Duration(n)
+			digits := fmt.Sprint(n)
+			asJSON, asText := observe(t, accesslog.JSON, r, o), observe(t, accesslog.Text, r, o)
+			for _, name := range []string{"req_content_length", "status", "resp_content_length", "duration"} {
+				is.True(strings.Contains(asJSON, `,"`+name+`":`+digits+`,"`)) // JSON
+				is.True(strings.Contains(asText, " "+name+"="+digits+" "))    // text
+			}
+		})
+	}
 }
-
-func zone() string { return time.Now().Format("Z07:00") }
 
 func TestLongValuesAreCut(t *testing.T) {
 	const limit = 2048

@@ -9,31 +9,60 @@ import (
 	"unicode/utf8"
 )
 
-// A line builds a log line in the format of slog's handlers. It uses no
-// reflection, and once b has grown, does not allocate.
+// A line builds log lines of one level and message in the format of slog's handlers.
+// It uses no reflection, and once b has grown, does not allocate.
 type line struct {
-	b    []byte
-	text bool // in the format of slog.TextHandler, not slog.JSONHandler
+	text       bool // in the format of slog.TextHandler, not slog.JSONHandler
+	level, msg string
+
+	b []byte // the line
+
+	// All lines of a second begin with the same head bytes of b, which are left there for
+	// the next line. Behind the fraction of the second they go on with the same tail: the
+	// time zone, the level and the message.
+	second int64 // since 1970
+	head   int   // 0 before the first line
+	tail   []byte
 }
 
 // begin empties s and begins a line.
-func (s *line) begin(t time.Time, level, msg string) {
-	s.b = s.b[:0]
-	s.append(t, level, msg)
+func (s *line) begin(t time.Time) {
+	if s.head == 0 || s.second != t.Unix() {
+		s.beginSecond(t)
+	}
+	b := s.b[:s.head]
+	if s.text {
+		b = appendInt(b, 1e3+int64(t.Nanosecond())/1e6)
+	} else {
+		b = appendInt(b, 1e9+int64(t.Nanosecond()))
+		for b[len(b)-1] == '0' {
+			b = b[:len(b)-1]
+		}
+	}
+	b[s.head] = '.' // in place of the 1 that has kept the zeros behind it
+	if len(b) == s.head+1 {
+		b = b[:s.head]
+	}
+	s.b = append(b, s.tail...)
 }
 
-// append begins a line after the contents of s.
-func (s *line) append(t time.Time, level, msg string) {
+// beginSecond sets what the lines of the second of t have in common.
+func (s *line) beginSecond(t time.Time) {
+	s.second = t.Unix()
 	if s.text {
-		s.b = append(s.b, "time="...)
-		s.b = t.AppendFormat(s.b, "2006-01-02T15:04:05.000Z07:00")
+		s.b = append(s.b[:0], "time="...)
 	} else {
-		s.b = append(s.b, `{"time":"`...)
-		s.b = t.AppendFormat(s.b, time.RFC3339Nano)
+		s.b = append(s.b[:0], `{"time":"`...)
+	}
+	s.b = t.AppendFormat(s.b, "2006-01-02T15:04:05")
+	s.head = len(s.b)
+	s.b = t.AppendFormat(s.b, "Z07:00")
+	if !s.text {
 		s.b = append(s.b, '"')
 	}
-	s.str("level", level)
-	s.str("msg", msg)
+	s.str(`,"level":"`, s.level)
+	s.str(`,"msg":"`, s.msg)
+	s.tail = append(s.tail[:0], s.b[s.head:]...)
 }
 
 func (s *line) end() {
@@ -43,54 +72,75 @@ func (s *line) end() {
 	s.b = append(s.b, '\n')
 }
 
-func (s *line) int(name string, v int64) {
-	s.b = strconv.AppendInt(appendKey(s.b, name, s.text), v, 10)
-}
-
-func (s *line) str(name, v string) {
-	s.b = appendValue(appendKey(s.b, name, s.text), v, s.text)
-}
-
-func appendKey(b []byte, name string, text bool) []byte {
-	b = append(beginKey(b, text), name...)
-	return endKey(b, text)
-}
-
-func beginKey(b []byte, text bool) []byte {
-	if text {
-		return append(b, ' ')
+// str adds a field. Its key is all that stands before the value in JSON. This, int and
+// appendInt are not inlined: the line of a request has twenty fields, and as many copies
+// were most of the code that it passes through.
+//
+//go:noinline
+func (s *line) str(key, v string) {
+	if s.text {
+		s.b = appendText(appendName(s.b, key[len(`,"`):len(key)-len(`":"`)]), v)
+		return
 	}
-	return append(b, `,"`...)
-}
-
-func endKey(b []byte, text bool) []byte {
-	if text {
-		return append(b, '=')
+	b := append(s.b, key...)
+	if len(v) <= maxValue && isPlain(v) {
+		b = append(b, v...)
+	} else {
+		b = appendEscaped(b, truncate(v))
 	}
-	return append(b, `":`...)
+	s.b = append(b, '"')
 }
 
-func appendValue(b []byte, v string, text bool) []byte {
-	v = truncate(v)
-	switch {
-	case !text:
-		return appendJSON(b, v)
-	case isBare(v):
-		return append(b, v...)
+//go:noinline
+func (s *line) int(key string, v int64) {
+	b := s.b
+	if s.text {
+		b = appendName(b, key[len(`,"`):len(key)-len(`":`)])
+	} else {
+		b = append(b, key...)
 	}
-	return strconv.AppendQuote(b, v)
+	s.b = appendInt(b, v)
 }
 
-// headers writes the headers of those names. Several values of a header are
-// joined with commas.
-func (s *line) headers(prefix string, names []string, h http.Header) {
-	for _, name := range names {
-		b := append(beginKey(s.b, s.text), prefix...)
-		for i := range len(name) {
-			b = append(b, fieldByte(name[i]))
+// header adds the header of that name. Several values are joined with commas.
+func (s *line) header(prefix, name string, h http.Header) {
+	v := strings.Join(h[http.CanonicalHeaderKey(name)], ",")
+	if s.text {
+		s.b = append(s.b, ' ')
+	} else {
+		s.b = append(s.b, `,"`...)
+	}
+	s.b = append(s.b, prefix...)
+	for i := range len(name) {
+		s.b = append(s.b, fieldByte(name[i]))
+	}
+	if s.text {
+		s.b = appendText(append(s.b, '='), v)
+		return
+	}
+	s.str(`":"`, v)
+}
+
+//go:noinline
+func appendInt(b []byte, v int64) []byte {
+	var digits [len("-9223372036854775808")]byte
+	i := len(digits)
+	left := uint64(v)
+	if v < 0 {
+		left = -left
+	}
+	for {
+		i--
+		digits[i] = '0' + byte(left%10)
+		if left /= 10; left == 0 {
+			break
 		}
-		s.b = appendValue(endKey(b, s.text), strings.Join(h[http.CanonicalHeaderKey(name)], ","), s.text)
 	}
+	if v < 0 {
+		i--
+		digits[i] = '-'
+	}
+	return append(b, digits[i:]...)
 }
 
 // fieldByte converts a byte of a header name for the name of a field.
@@ -122,15 +172,29 @@ func truncate(v string) string {
 	return v[:n] + "..."
 }
 
-// appendJSON appends v as a JSON string. Like encoding/json, it replaces invalid
-// UTF-8 by the replacement character, and escapes U+2028 and U+2029.
-func appendJSON(b []byte, v string) []byte {
-	const hex = "0123456789abcdef"
-	b = append(b, '"')
-	start, i := 0, 0
-	for i < len(v) && isPlain[v[i]] {
-		i++
+// isPlain reports whether v stands for itself in a JSON string.
+func isPlain(v string) bool {
+	for i := range len(v) {
+		if !plain[v[i]] {
+			return false
+		}
 	}
+	return true
+}
+
+// plain tells the bytes that stand for themselves in a JSON string.
+var plain = func() (plain [256]bool) {
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		plain[c] = c != '"' && c != '\\'
+	}
+	return plain
+}()
+
+// appendEscaped appends v as it stands in a JSON string. Like encoding/json, it replaces
+// invalid UTF-8 by the replacement character, and escapes U+2028 and U+2029.
+func appendEscaped(b []byte, v string) []byte {
+	const hex = "0123456789abcdef"
+	start, i := 0, 0
 	for i < len(v) {
 		c := v[i]
 		if c >= utf8.RuneSelf {
@@ -148,7 +212,7 @@ func appendJSON(b []byte, v string) []byte {
 			i += size
 			continue
 		}
-		if isPlain[c] {
+		if plain[c] {
 			i++
 			continue
 		}
@@ -173,17 +237,23 @@ func appendJSON(b []byte, v string) []byte {
 		i++
 		start = i
 	}
-	b = append(b, v[start:]...)
-	return append(b, '"')
+	return append(b, v[start:]...)
 }
 
-// isPlain tells the bytes that stand for themselves in a JSON string.
-var isPlain = func() (plain [256]bool) {
-	for c := ' '; c < utf8.RuneSelf; c++ {
-		plain[c] = c != '"' && c != '\\'
+// appendText appends v as the value of a text line.
+func appendText(b []byte, v string) []byte {
+	if v = truncate(v); isBare(v) {
+		return append(b, v...)
 	}
-	return plain
-}()
+	return strconv.AppendQuote(b, v)
+}
+
+// appendName appends the name of a field of a text line.
+func appendName(b []byte, name string) []byte {
+	b = append(b, ' ')
+	b = append(b, name...)
+	return append(b, '=')
+}
 
 // isBare reports whether v needs no quotes in a text line.
 func isBare(v string) bool {
