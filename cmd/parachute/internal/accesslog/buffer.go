@@ -39,7 +39,7 @@ type buffer struct {
 	// appendDropped appends a line that says how many lines were dropped.
 	appendDropped func(dst []byte, lines int) []byte
 
-	filled chan struct{} // has an element if pending is not empty
+	filled chan struct{} // gets an element when pending is no longer empty
 	full   chan struct{} // has an element if pending has reached flushSize
 	quit   chan struct{}
 	done   chan struct{} // closed when run has returned
@@ -84,8 +84,10 @@ func (b *buffer) add(k kind, service string, line []byte) {
 	case b.abandoned, len(b.writing)+len(b.pending)+len(line) > maxPending:
 		b.dropped++
 	default:
+		if len(b.pending) == 0 {
+			wake(b.filled)
+		}
 		b.pending = append(b.pending, line...)
-		wake(b.filled)
 		if len(b.pending) >= flushSize {
 			wake(b.full)
 		}
