@@ -27,6 +27,7 @@ type conn struct {
 	ahead     bool      // the request was sent before the response to the one before it
 	checksEnd bool      // hasEnded asks the system
 	exchange  *exchange // has something that was read; nil: nothing was
+	kept      *exchange // of the request before, for the first attempt to read the next; nil: there is none
 	released  bool      // the connection is somebody else's: hijacked, or HTTP2's
 	last      bool      // the response that is being made is the last one
 	retired   bool      // likewise, because the server was retired
@@ -93,10 +94,12 @@ func (c *conn) serve() {
 // end closes the connection, unless it is somebody else's.
 func (c *conn) end() {
 	if !c.released {
-		if c.exchange != nil {
-			c.exchange.giveBack()
-			c.exchange = nil
+		for _, t := range []*exchange{c.exchange, c.kept} {
+			if t != nil {
+				t.giveBack()
+			}
 		}
+		c.exchange, c.kept = nil, nil
 		c.nc.Close()
 	}
 	c.server.untrack(c)
@@ -230,7 +233,11 @@ func (c *conn) serveRequest() (again bool) {
 	}
 	if len(t.in.unread()) == 0 {
 		c.exchange = nil
-		t.giveBack()
+		if c.sock.IsSocket() { // others wait with it
+			c.kept = t
+		} else {
+			t.giveBack()
+		}
 	}
 	return true
 }

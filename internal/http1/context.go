@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +20,8 @@ type requestContext struct {
 
 	mu     sync.Mutex // guards the fields below
 	done   chan struct{}
-	afters []*afterFunc
+	afters []afterFunc
+	lastID uint64   // of those that there were
 	local  net.Addr // of the connection
 }
 
@@ -63,26 +63,32 @@ func (c *requestContext) AfterFunc(f func()) (stop func() bool) {
 		go f()
 		return func() bool { return false }
 	}
-	after := &afterFunc{c, f}
-	c.afters = append(c.afters, after)
-	return after.stop
+	c.lastID++
+	id := c.lastID
+	c.afters = append(c.afters, afterFunc{id, f})
+	return func() bool { return c.stop(id) }
 }
 
 // An afterFunc is called when the context ends.
 type afterFunc struct {
-	of *requestContext
+	id uint64 // no other has it, in this request or another
 	f  func()
 }
 
-// stop has f not be called any more, and reports whether it would have been.
-func (a *afterFunc) stop() bool {
-	a.of.mu.Lock()
-	defer a.of.mu.Unlock()
-	at := slices.Index(a.of.afters, a)
-	if at >= 0 {
-		a.of.afters = slices.Delete(a.of.afters, at, at+1)
+// stop has an afterFunc not be called any more, and reports whether it would have been.
+func (c *requestContext) stop(id uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last := len(c.afters) - 1
+	for i := range c.afters {
+		if c.afters[i].id == id {
+			c.afters[i] = c.afters[last]
+			c.afters[last] = afterFunc{}
+			c.afters = c.afters[:last]
+			return true
+		}
 	}
-	return at >= 0
+	return false
 }
 
 // canceled is what err points to.

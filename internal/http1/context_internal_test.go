@@ -19,6 +19,12 @@ func TestContextThatNobodyHoldsIsUsedAgain(t *testing.T) {
 	is.True(!stop())   // it was already
 	is.True(c.reset()) // nobody waits any more
 
+	first, second := c.AfterFunc(func() {}), c.AfterFunc(func() {})
+	is.True(!stop()) // it stops no other
+	is.True(first())
+	is.True(second())
+	is.True(c.reset())
+
 	c.AfterFunc(func() { called <- true })
 	is.True(!c.reset()) // whoever waits must learn of the end
 	is.True(<-called)

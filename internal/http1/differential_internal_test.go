@@ -3,6 +3,7 @@ package http1
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -41,6 +42,7 @@ func read(raw []byte) (*reading, int, error) {
 	}
 	in.discard(n)
 	var slot requestSlot
+	slot.setContext(context.Background())
 	r := slot.fill(&h)
 	if h.hasBody() {
 		r.Body = newBody(in, &h.message, &r.Trailer)

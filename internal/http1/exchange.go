@@ -21,6 +21,7 @@ type exchange struct {
 
 var exchanges = sync.Pool{New: func() any {
 	t := &exchange{in: input{buf: make([]byte, bufferSize)}}
+	t.w.exchange = t
 	t.renewContext()
 	return t
 }}
@@ -28,17 +29,23 @@ var exchanges = sync.Pool{New: func() any {
 // renewContext gives the requests of t another context.
 func (t *exchange) renewContext() {
 	t.ctx = new(requestContext)
-	t.slot.blank = *new(http.Request).WithContext(t.ctx)
+	t.slot.setContext(t.ctx)
 }
 
 var _ context.Context = (*requestContext)(nil)
 
+// attach makes t one of c.
+func (t *exchange) attach(c *conn) {
+	t.in.src = c.nc
+	t.w.conn, t.w.out.dst = c, c.nc
+	t.ctx.setLocal(c.local)
+	t.slot.setPeer(c.remote, c.tls)
+}
+
 // begin makes the request that has been parsed into t.head.
 func (t *exchange) begin(c *conn) *http.Request {
-	t.ctx.setLocal(c.local)
-	t.w.begin(c, t)
+	t.w.begin(&t.head)
 	r := t.slot.fill(&t.head)
-	r.RemoteAddr, r.TLS = c.remote, c.tls
 	t.body = nil
 	if t.head.hasBody() {
 		t.body = newBody(&t.in, &t.head.message, &r.Trailer)
@@ -64,18 +71,24 @@ func (t *exchange) isAlone() bool {
 // end ends the context of the request.
 func (t *exchange) end() {
 	if !t.ctx.reset() {
+		c := t.w.conn
 		t.renewContext()
+		t.attach(c)
 	}
 }
 
 // giveBack gives t back. Nobody may use anything of it any more.
 func (t *exchange) giveBack() {
-	t.in.src, t.in.r, t.in.w = nil, 0, 0
+	t.in.r, t.in.w = 0, 0
 	if len(t.in.buf) > bufferSize {
 		t.in.buf = make([]byte, bufferSize)
 	}
-	t.w.conn, t.w.out.dst, t.body = nil, nil, nil
-	t.w.header = t.w.own // it may have been the answer's of a target
-	t.ctx.setLocal(nil)
+	if t.w.conn != nil {
+		t.in.src = nil
+		t.w.conn, t.w.out.dst, t.body = nil, nil, nil
+		t.w.header = t.w.own // it may have been the answer's of a target
+		t.ctx.setLocal(nil)
+		t.slot.setPeer("", nil)
+	}
 	exchanges.Put(t)
 }

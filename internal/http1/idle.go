@@ -185,10 +185,14 @@ func (c *conn) tryFirst() error {
 	return c.beginExchange(n, err)
 }
 
-// Lend lends the buffer of a new exchange.
+// Lend lends the buffer of the exchange before, or of a new one.
 func (c *conn) Lend() []byte {
-	c.exchange = exchanges.Get().(*exchange)
-	return c.exchange.in.buf
+	t := c.kept
+	if t == nil {
+		t = exchanges.Get().(*exchange)
+	}
+	c.exchange, c.kept = t, nil
+	return t.in.buf
 }
 
 // TakeBack ends the exchange, for nothing was read into its buffer.
@@ -202,7 +206,11 @@ func (c *conn) TakeBack() {
 func (c *conn) beginExchange(n int, err error) error {
 	switch {
 	case n > 0:
-		c.exchange.in.src, c.exchange.in.w = c.nc, n
+		t := c.exchange
+		t.in.r, t.in.w = 0, n
+		if t.w.conn == nil {
+			t.attach(c)
+		}
 		return nil
 	case err == nil:
 		return io.ErrNoProgress

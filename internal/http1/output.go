@@ -19,6 +19,15 @@ type output struct {
 	err  error
 }
 
+// reset has o hold nothing back, and begin anew.
+func (o *output) reset() {
+	o.buf = o.buf[:0]
+	if cap(o.buf) == 0 || cap(o.buf) > 4*bufferSize {
+		o.buf = make([]byte, 0, bufferSize+maxGap)
+	}
+	o.lead, o.gap, o.err = 0, 0, nil
+}
+
 // maxGap is how much what belongs in front of the data takes at most.
 const maxGap = len(keepAliveLine + "Content-Length: 9223372036854775807\r\n\r\n")
 

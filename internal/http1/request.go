@@ -1,6 +1,8 @@
 package http1
 
 import (
+	"context"
+	"crypto/tls"
 	"net/http"
 	"net/url"
 )
@@ -8,8 +10,8 @@ import (
 // A requestSlot is where the requests of a connection are made, one after another,
 // of the same objects.
 type requestSlot struct {
-	blank   http.Request // with a context, and nothing else
-	request *http.Request
+	blank   http.Request // what all of them have
+	request http.Request
 	url     url.URL
 	header  http.Header
 	values  []string // those of header: it has a part of this for each name
@@ -19,18 +21,24 @@ type requestSlot struct {
 // maxKeptFields is how many fields a header may have to be used again.
 const maxKeptFields = 64
 
+// setContext sets the context of the requests.
+func (s *requestSlot) setContext(ctx context.Context) {
+	all := http.Request{URL: &s.url, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody}
+	s.blank = *all.WithContext(ctx)
+}
+
+// setPeer sets who sends the requests.
+func (s *requestSlot) setPeer(remote string, secured *tls.ConnectionState) {
+	s.blank.RemoteAddr, s.blank.TLS = remote, secured
+}
+
 // fill makes the request of h.
 func (s *requestSlot) fill(h *head) *http.Request {
-	if s.request == nil {
-		s.request = new(http.Request)
-	}
-	r := s.request
+	r := &s.request
 	*r = s.blank
 	s.fillHeader(h)
 	s.url = h.url
 	r.Method = h.method
-	r.URL = &s.url
-	r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1
 	if h.minor == 0 {
 		r.Proto, r.ProtoMinor = "HTTP/1.0", 0
 	}
@@ -38,7 +46,6 @@ func (s *requestSlot) fill(h *head) *http.Request {
 	r.Host = h.authority()
 	r.RequestURI = h.target
 	r.Close = h.closes()
-	r.Body = http.NoBody
 	r.ContentLength = max(h.length, 0)
 	if h.coded {
 		r.ContentLength = -1
@@ -57,14 +64,35 @@ func (s *requestSlot) fillHeader(h *head) {
 	if s.header == nil || len(s.header) > maxKeptFields {
 		s.header = make(http.Header, len(h.fields))
 	}
-	clear(s.header)
+	if len(s.header) > 0 {
+		clear(s.header)
+	}
 	if cap(s.values) < len(h.fields) {
 		s.values = make([]string, 0, len(h.fields))
 	}
 	values := s.values[:0]
 	for i := range h.fields {
 		f := &h.fields[i]
-		if f.name == "Host" || h.coded && (f.name == "Transfer-Encoding" || f.name == "Trailer") {
+		if f.isApart(h) {
+			continue
+		}
+		n := len(values)
+		values = append(values, f.value)
+		s.header[f.name] = values[n : n+1 : n+1]
+		if len(s.header) == n { // there was one of that name
+			s.refillHeader(h)
+			return
+		}
+	}
+}
+
+// refillHeader fills the header where fields come more than once.
+func (s *requestSlot) refillHeader(h *head) {
+	clear(s.header)
+	values := s.values[:0]
+	for i := range h.fields {
+		f := &h.fields[i]
+		if f.isApart(h) {
 			continue
 		}
 		if before, again := s.header[f.name]; again {
@@ -75,6 +103,11 @@ func (s *requestSlot) fillHeader(h *head) {
 		values = append(values, f.value)
 		s.header[f.name] = values[n : n+1 : n+1]
 	}
+}
+
+// isApart reports whether f, a field of h, is not in the header.
+func (f *fieldLine) isApart(h *head) bool {
+	return f.name == "Host" || h.coded && (f.name == "Transfer-Encoding" || f.name == "Trailer")
 }
 
 // hasBody reports whether there is a body, which may be empty if its length is not

@@ -44,19 +44,16 @@ type response struct {
 	asked bool // it was sent one, or did not wait
 }
 
-// begin readies w for the request of t.
-func (w *response) begin(c *conn, t *exchange) {
+// begin readies w for the request of h.
+func (w *response) begin(h *head) {
 	if w.own == nil || len(w.own) > maxKeptFields {
 		w.own = make(http.Header)
 	}
-	clear(w.own)
-	buf := w.out.buf[:0]
-	if cap(buf) == 0 || cap(buf) > 4*bufferSize {
-		buf = make([]byte, 0, bufferSize+maxGap)
+	if len(w.own) > 0 {
+		clear(w.own)
 	}
-	h := &t.head
-	w.conn, w.exchange, w.header = c, t, w.own
-	w.out = output{dst: c.nc, buf: buf}
+	w.header = w.own
+	w.out.reset()
 	w.status, w.framing, w.opened, w.length, w.written = 0, undecided, false, -1, 0
 	w.isHead = h.method == http.MethodHead
 	w.close = h.closes()
