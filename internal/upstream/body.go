@@ -55,9 +55,6 @@ func (x *exchange) answer(c *targetConn) *Error {
 	c.reads.Set(time.Time{})
 	c.room = math.MaxInt64
 	c.patience.Store(0)
-	if c.limit = defaultKeepAlive; x.response.Header["Keep-Alive"] != nil {
-		c.limit = keepAlive(x.response.Header["Keep-Alive"])
-	}
 
 	b := &x.body
 	b.x, b.conn = x, c

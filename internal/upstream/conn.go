@@ -37,7 +37,7 @@ type targetConn struct {
 
 	waiter waiter // is told before Read waits; nil: nobody is
 
-	last lastFields // of the heads that were read
+	last lastHead
 
 	room int64 // how many more bytes Read may return
 	err  error // what ended reading

@@ -6,14 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
-	"net/textproto"
 	"os"
-	"slices"
-	"strconv"
-	"strings"
-	"time"
 
 	"github.com/shahnk19/parachute/internal/field"
 )
@@ -63,27 +57,55 @@ func (c *targetConn) timedOut() bool {
 // readHead reads the head of the answer to a request with that method into r,
 // and into b how its body is to be read.
 func (c *targetConn) readHead(method string, r *http.Response, b *answerBody) error {
+	h := &c.last
+	buffered, _ := c.br.Peek(c.br.Buffered())
+	header, ok := h.parse(buffered)
+	if ok {
+		c.br.Discard(len(h.text))
+	} else {
+		var err error
+		if header, err = c.readClosely(h); err != nil {
+			return err
+		}
+	}
+	r.Header, r.StatusCode = header, h.status
+	r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, h.minor
+	if h.minor == 0 {
+		r.Proto = "HTTP/1.0"
+	}
+	r.Trailer = nil
+	if len(h.trailers) != 0 {
+		r.Trailer = announced(h.trailers)
+	}
+	c.limit = h.limit
+	r.ContentLength = b.frame(method, h)
+	return nil
+}
+
+// readClosely reads a head into h that parse has not taken.
+func (c *targetConn) readClosely(h *lastHead) (http.Header, error) {
+	h.text, h.header = "", nil
 	if err := c.expectHead(); err != nil {
-		return err
+		return nil, err
 	}
 	line, err := c.br.ReadSlice('\n')
 	switch {
 	case err != nil && err != bufio.ErrBufferFull:
-		return notStatusLine(line)
-	case !parseStatusLine(r, line):
-		return notStatusLine(line)
+		return nil, notStatusLine(line)
+	case !h.parseStatusLine(string(line)):
+		return nil, notStatusLine(line)
 	}
 	for err == bufio.ErrBufferFull { // of the reason phrase
 		_, err = c.br.ReadSlice('\n')
 	}
 	if err != nil {
-		return noEOF(err)
+		return nil, noEOF(err)
 	}
-	r.Header, err = c.readFields(header)
+	fields, err := c.readFields(header)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return b.frame(method, r)
+	return fields, h.frame(fields)
 }
 
 // expectHead waits until what comes can be seen to begin as a status line does.
@@ -124,9 +146,6 @@ const (
 
 // readFields reads the fields of a section up to the empty line.
 func (c *targetConn) readFields(where section) (http.Header, error) {
-	if h, ok := c.plainFields(); ok {
-		return h, nil
-	}
 	h := make(http.Header)
 	var last []byte // the field that may go on in the next line
 	for {
@@ -191,256 +210,9 @@ func addField(h http.Header, line []byte) error {
 	return nil
 }
 
-// plainFields reads fields as readFields does. It reports false, and has read
-// nothing, unless all of them are in br's buffer, on a line each and with nothing
-// that calls for a closer look. Nearly all heads are like that.
-func (c *targetConn) plainFields() (http.Header, bool) {
-	buffered, _ := c.br.Peek(c.br.Buffered())
-	end := bytes.Index(buffered, []byte("\r\n\r\n"))
-	if end == -1 {
-		return nil, false
-	}
-	h, ok := c.last.parse(buffered[:end+len("\r\n")])
-	if ok {
-		c.br.Discard(end + len("\r\n\r\n"))
-	}
-	return h, ok
-}
-
-// lastFields are the fields that were read last from a connection. Many a target that is
-// asked often says the same again, but for a date that is another each second.
-type lastFields struct {
-	text   string      // as they came
-	header http.Header // what text says; nil: that has come only once
-}
-
-// parse returns what text says, a header of its own whose values are shared. It reports
-// false as plainFields does.
-func (l *lastFields) parse(text []byte) (http.Header, bool) {
-	if string(text) != l.text {
-		l.text, l.header = string(text), nil
-		return parsePlain(l.text)
-	}
-	if l.header == nil {
-		h, ok := parsePlain(l.text)
-		if !ok {
-			return nil, false
-		}
-		for name, values := range h {
-			h[name] = slices.Clip(values) // whoever appends to them has others then
-		}
-		l.header = h
-	}
-	return maps.Clone(l.header), true
-}
-
-// parsePlain is plainFields for fields that are all in text. It makes three objects
-// where the standard library makes one per field.
-func parsePlain(text string) (http.Header, bool) {
-	n := strings.Count(text, "\n")
-	h, values := make(http.Header, n), make([]string, n)
-	for i := range n {
-		line, rest, _ := strings.Cut(text, "\n")
-		name, value, _ := strings.Cut(line, ":")
-		value, whole := strings.CutSuffix(value, "\r")
-		name, isToken := field.CanonicalName(name)
-		if text = rest; !whole || !isToken || !field.IsValue(value) {
-			return nil, false
-		}
-		values[i] = field.TrimSpace(value)
-		if others, again := h[name]; again {
-			h[name] = append(others, values[i])
-			continue
-		}
-		h[name] = values[i : i+1 : i+1]
-	}
-	return h, true
-}
-
 // isAlert reports whether the target answered in a record of TLS, with an alert
 // (RFC 8446, section 5.1).
 func isAlert(line []byte) bool { return bytes.HasPrefix(line, []byte{21, 3}) }
-
-// parseStatusLine fills in r's version and status code. A version above 1.1 is
-// to be taken for that (RFC 9110, section 2.5). The reason phrase is nobody's
-// business (RFC 9112, section 4).
-func parseStatusLine(r *http.Response, line []byte) bool {
-	const version, status = "HTTP/1.", "200"
-	line = bytes.TrimSuffix(line, []byte("\n"))
-	line = bytes.TrimSuffix(line, []byte("\r"))
-	if len(line) < len("HTTP/1.x 200") || string(line[:len(version)]) != version || line[len("HTTP/1.x")] != ' ' {
-		return false
-	}
-	switch minor := line[len(version)]; {
-	case minor == '0':
-		r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.0", 1, 0
-	case '1' <= minor && minor <= '9':
-		r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1
-	default:
-		return false
-	}
-	line = bytes.TrimLeft(line[len("HTTP/1.x"):], " ")
-	if len(line) < len(status) || len(line) > len(status) && line[len(status)] != ' ' {
-		return false
-	}
-	code := 0
-	for _, digit := range line[:len(status)] {
-		if digit < '0' || digit > '9' {
-			return false
-		}
-		code = code*10 + int(digit-'0')
-	}
-	r.StatusCode = code
-	return code >= 100
-}
-
-// frame finds out where r's body ends (RFC 9112, section 6.3) and whether the
-// connection may be used again after it (section 9.3). Where the target is at
-// odds with itself about the first, r is refused, unless it says chunked beside
-// a length: that is what everybody reads.
-func (b *answerBody) frame(method string, r *http.Response) error {
-	h := r.Header
-	length, err := takeLength(h)
-	if err != nil {
-		return err
-	}
-	codings := h["Transfer-Encoding"]
-	coded := len(codings) > 0
-	chunked, err := isChunked(codings)
-	counted := length >= 0
-	both := coded && counted
-	switch {
-	case err != nil:
-		return err
-	case coded && r.ProtoMinor == 0: // some would not know the field
-		return errEncoding
-	case both && !chunked:
-		return errTwoLengths
-	case both:
-		delete(h, "Content-Length")
-		length = -1
-	}
-	if coded {
-		delete(h, "Transfer-Encoding")
-	}
-	if r.Trailer = nil; chunked {
-		announceTrailers(r)
-	}
-
-	connection := h["Connection"]
-	b.keep = !both && !field.HasToken(connection, "close") && (r.ProtoMinor > 0 || field.HasToken(connection, "keep-alive"))
-	r.ContentLength = length
-	status := r.StatusCode
-	bodiless := status < 200 || status == http.StatusNoContent || status == http.StatusNotModified || method == "HEAD"
-	if bodiless && (chunked || length > 0) {
-		// Where that is allowed it tells what another answer would have. But who
-		// sends it may as well send a body, now or later, and in that might be
-		// what looks like the next answer. An interim head tells for the final one.
-		b.doubtful = true
-	}
-	b.keep = b.keep && !b.doubtful
-	switch {
-	case status < 200, status == http.StatusNoContent, status == http.StatusNotModified:
-		if method != "HEAD" {
-			r.ContentLength = 0
-		}
-		b.ending = atOnce
-	case method == "HEAD", length == 0:
-		b.ending = atOnce
-	case chunked:
-		b.ending = atLastChunk
-	case counted:
-		b.ending = atLength
-		b.left = length
-	default:
-		b.ending = atClose
-		b.keep = false
-	}
-	return nil
-}
-
-// takeLength returns the length that h tells, -1 where there is none, and has h
-// tell it once: one that is repeated, in a list or in lines of its own, is valid
-// (RFC 9110, section 8.6).
-func takeLength(h http.Header) (int64, error) {
-	values := h["Content-Length"]
-	if len(values) == 0 {
-		return -1, nil
-	}
-	if len(values) == 1 { // as nearly all
-		if n, err := strconv.ParseUint(values[0], 10, 63); err == nil {
-			return int64(n), nil
-		}
-	}
-	var length int64
-	times := 0
-	for _, value := range values {
-		for element := range strings.SplitSeq(value, ",") {
-			n, err := strconv.ParseUint(textproto.TrimString(element), 10, 63)
-			switch {
-			case err != nil:
-				return 0, errLength
-			case times > 0 && int64(n) != length:
-				return 0, errTwoLengths
-			}
-			length = int64(n)
-			times++
-		}
-	}
-	h["Content-Length"] = []string{strconv.FormatInt(length, 10)}
-	return length, nil
-}
-
-// isChunked reports whether the values of Transfer-Encoding say chunked. The only
-// other coding that is known is the one that says nothing: identity, of which
-// HTTP was rid in 2014.
-func isChunked(codings []string) (bool, error) {
-	switch {
-	case len(codings) == 0:
-		return false, nil
-	case len(codings) == 1 && strings.EqualFold(codings[0], "chunked"):
-		return true, nil
-	case len(codings) == 1 && strings.EqualFold(codings[0], "identity"):
-		return false, nil
-	}
-	return false, errEncoding
-}
-
-// announceTrailers makes the Trailer of the header r's own, without values.
-// What frames a message cannot be in there.
-func announceTrailers(r *http.Response) {
-	values, announced := r.Header["Trailer"]
-	if !announced {
-		return
-	}
-	delete(r.Header, "Trailer")
-	r.Trailer = make(http.Header)
-	for _, value := range values {
-		for name := range field.Elements(value) {
-			if !isDerived(name) {
-				r.Trailer[http.CanonicalHeaderKey(name)] = nil
-			}
-		}
-	}
-}
-
-// keepAlive returns how long a connection may be idle after an answer with
-// these Keep-Alive values: a second less than the target says, so that it is
-// not the target that gives it up first, and less than a minute.
-func keepAlive(values []string) time.Duration {
-	for _, value := range values {
-		for parameter := range field.Elements(value) {
-			name, seconds, _ := strings.Cut(parameter, "=")
-			if !strings.EqualFold(name, "timeout") {
-				continue
-			}
-			if n, err := strconv.ParseUint(seconds, 10, 16); err == nil {
-				return time.Duration(min(n, 60))*time.Second - time.Second
-			}
-		}
-	}
-	return defaultKeepAlive
-}
 
 // noEOF returns err, or io.ErrUnexpectedEOF in place of io.EOF.
 func noEOF(err error) error {
