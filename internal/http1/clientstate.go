@@ -32,20 +32,24 @@ func (c *conn) enter(t *exchange) {
 	c.checksEnd = c.requests == 1 || c.ahead
 	ended := c.hasEnded()
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.phase++
 	c.ctx = t.ctx
 	c.client.complete = t.body == nil
 	c.client.ended = c.client.ended || ended
+	c.mu.Unlock()
 }
 
 // leave ends a request. From then on nobody ends its context.
 func (c *conn) leave() {
-	c.stopReading()
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	for c.client.reading != nil {
+		c.mu.Unlock()
+		c.stopReading()
+		c.mu.Lock()
+	}
 	c.phase++
 	c.ctx = nil
+	c.mu.Unlock()
 }
 
 // bodyComplete is called when the body was read.
@@ -79,20 +83,21 @@ func (c *conn) cancelLocked() {
 // not wait, because the server stops.
 func (c *conn) beginIdle() (ok bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.idle = !c.stopping
-	return c.idle
+	ok = !c.stopping
+	c.idle = ok
+	c.mu.Unlock()
+	return ok
 }
 
 // endIdle notes that the connection does not wait for a request any more, and whether there
 // is one. It reports whether the connection has to stop, or to rest.
 func (c *conn) endIdle(got bool) (stops, mustRest bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	mustRest = c.mustRest
+	stops, mustRest = c.stopping, c.mustRest
 	c.isLively = got && !mustRest && (c.isLively && c.requests > 0 || c.isResumed && time.Since(c.idleSince) < livelyTime)
 	c.idle, c.mustRest = false, false
-	return c.stopping, mustRest
+	c.mu.Unlock()
+	return stops, mustRest
 }
 
 func (c *conn) isBusy() bool {
@@ -103,8 +108,9 @@ func (c *conn) isBusy() bool {
 
 func (c *conn) isStopping() bool {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.stopping
+	stopping := c.stopping
+	c.mu.Unlock()
+	return stopping
 }
 
 // stop has the connection closed behind the request that it has, or at once if it has

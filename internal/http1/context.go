@@ -47,12 +47,13 @@ func (c *requestContext) Err() error {
 }
 
 func (c *requestContext) Value(key any) any {
-	if key == http.LocalAddrContextKey {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.local
+	if key != http.LocalAddrContextKey {
+		return nil
 	}
-	return nil
+	c.mu.Lock()
+	local := c.local
+	c.mu.Unlock()
+	return local
 }
 
 // AfterFunc is [context.AfterFunc] for c. Unlike that it makes no channel.
@@ -113,8 +114,8 @@ func (c *requestContext) cancel() {
 // setLocal sets the address of the connection.
 func (c *requestContext) setLocal(a net.Addr) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.local = a
+	c.mu.Unlock()
 }
 
 // reset readies c for the next request, if nobody can still hold it to learn of the

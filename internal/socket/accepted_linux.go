@@ -79,26 +79,22 @@ func (a *Accepted) try(deadline *time.Time, step func(fd uintptr) bool) (done bo
 	if !a.isDirect() {
 		return false, nil
 	}
-	done, err = a.tryDirect(deadline, step)
-	a.using.RUnlock()
-	if done || err != nil {
-		return done, err
-	}
-	return false, a.poll()
-}
-
-// tryDirect is called with using held.
-func (a *Accepted) tryDirect(deadline *time.Time, step func(fd uintptr) bool) (done bool, err error) {
 	a.mu.Lock()
 	until := *deadline
 	a.mu.Unlock()
 	switch {
 	case a.closed.Load():
-		return false, net.ErrClosed
+		err = net.ErrClosed
 	case isPast(until):
-		return false, os.ErrDeadlineExceeded
+		err = os.ErrDeadlineExceeded
+	default:
+		done = step(uintptr(a.fd))
 	}
-	return step(uintptr(a.fd)), nil
+	a.using.RUnlock()
+	if done || err != nil {
+		return done, err
+	}
+	return false, a.poll()
 }
 
 // isDirect reports whether fd is to be used. If so, using is held for reading.

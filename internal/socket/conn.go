@@ -204,7 +204,14 @@ type Lender interface {
 // ReadLent is Read for who may have to wait for long: it borrows the buffer when there may
 // be something to read, and gives it back before it waits, and with an error. As with
 // Await, patience does not end it. If the connection is not a socket, it is Read.
-func (c *Conn) ReadLent(from Lender) (n int, err error) {
+func (c *Conn) ReadLent(from Lender) (n int, err error) { return c.readLentOr(from, false) }
+
+// TryReadLent is ReadLent, but fails where that would have to wait, with an error that
+// IsNothing knows. If the connection is not a socket, it waits all the same.
+func (c *Conn) TryReadLent(from Lender) (n int, err error) { return c.readLentOr(from, true) }
+
+// readLentOr is TryReadLent or ReadLent.
+func (c *Conn) readLentOr(from Lender, trying bool) (n int, err error) {
 	if c.sys == nil {
 		if n, err = c.Read(from.Lend()); n == 0 {
 			from.TakeBack()
@@ -213,29 +220,22 @@ func (c *Conn) ReadLent(from Lender) (n int, err error) {
 	}
 	t := &c.in
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	c.lender, t.n, t.err = from, 0, nil
-	err = c.waitFor(c.lentStep)
-	c.lender = nil
+	c.lender, c.trying, t.n, t.err = from, trying, 0, nil
+	if err = c.waitFor(c.lentStep); err == nil {
+		n, err = t.n, t.err
+	}
+	c.lender, c.trying = nil, false
+	t.mu.Unlock()
 	switch {
-	case err != nil:
-		return 0, err
-	case t.err == errNothing:
-		return 0, t.err
-	case t.err != nil:
-		return 0, Error("read", "read", c, t.err)
-	case t.n == 0:
+	case n > 0:
+		return n, nil
+	case err == nil:
 		return 0, io.EOF
 	}
-	return t.n, nil
-}
-
-// TryReadLent is ReadLent, but fails where that would have to wait, with an error that
-// IsNothing knows. If the connection is not a socket, it waits all the same.
-func (c *Conn) TryReadLent(from Lender) (n int, err error) {
-	c.trying = true
-	defer func() { c.trying = false }()
-	return c.ReadLent(from)
+	if errno, ok := err.(syscall.Errno); ok {
+		err = Error("read", "read", c, errno)
+	}
+	return 0, err
 }
 
 // readLent reads without waiting, and reports whether the ReadLent is done.
@@ -271,14 +271,15 @@ func (c *Conn) Write(p []byte) (int, error) {
 	}
 	t := &c.out
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.p, t.n = p, 0
 	err := t.run(t.step)
+	n := t.n
 	t.p = nil
+	t.mu.Unlock()
 	if err != nil {
-		return t.n, Error("write", "write", c, err)
+		return n, Error("write", "write", c, err)
 	}
-	return t.n, nil
+	return n, nil
 }
 
 // write writes without waiting, and reports whether the Write is done.

@@ -31,12 +31,13 @@ type Deadline struct {
 // from now on; the zero t means none.
 func (d *Deadline) Set(t time.Time) error {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.setLocked(t)
-	if !t.IsZero() && (d.applied.IsZero() || t.Before(d.applied)) {
-		return d.applyLocked(t)
+	if t.IsZero() || !d.applied.IsZero() && !t.Before(d.applied) {
+		d.mu.Unlock()
+		return nil
 	}
-	return nil
+	defer d.mu.Unlock()
+	return d.applyLocked(t)
 }
 
 // SetNow is Set for operations that do not call Renew: the connection's own
