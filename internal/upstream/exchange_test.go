@@ -108,6 +108,7 @@ func TestWhatCannotBeARequestIsRefusedBeforeDialing(t *testing.T) {
 		"empty name":        func(in *in) { in.header = http.Header{"": {"1"}} },
 		"CR in value":       func(in *in) { in.header = http.Header{"A": {"1\r2"}} },
 		"LF in value":       func(in *in) { in.header = http.Header{"A": {"1", "1\nB: 2"}} },
+		"lines in value":    func(in *in) { in.header = http.Header{"A": {"1\r\nB: 2"}} },
 		"CR before a value": func(in *in) { in.header = http.Header{"A": {"\r2"}} },
 		"LF before a value": func(in *in) { in.header = http.Header{"A": {"\nB: 2"}} },
 		"NUL in value":      func(in *in) { in.header = http.Header{"A": {"\x00"}} },

@@ -129,14 +129,19 @@ func appendHead(b []byte, r *http.Request, requestTarget string, header field.Vi
 	b = append(b, " HTTP/1.1\r\nHost: "...)
 	b = append(b, host...)
 	b = append(b, "\r\n"...)
+	lines := 2
 	for name, value := range header.All() {
 		if isDerived(name) {
 			continue
 		}
-		if !field.IsToken(name) || !isLine(value) {
-			return b, fmt.Errorf("cannot be sent: header %q: %q", name, value)
+		if !field.IsToken(name) {
+			return b, unsendable(header)
 		}
 		b = appendLine(b, name, value)
+		lines++
+	}
+	if !areLines(b, lines) {
+		return b, unsendable(header)
 	}
 	if last && !header.HasToken("Connection", "upgrade") {
 		b = append(b, "Connection: close\r\n"...) // beside what else Connection may name
@@ -151,6 +156,17 @@ func appendHead(b []byte, r *http.Request, requestTarget string, header field.Vi
 		b = append(b, "\r\n"...)
 	}
 	return append(b, "\r\n"...), nil
+}
+
+// unsendable returns an error that tells which field of header cannot be sent.
+func unsendable(header field.View) error {
+	var name, value string
+	for name, value = range header.All() {
+		if !isDerived(name) && (!field.IsToken(name) || !isLine(value)) {
+			break
+		}
+	}
+	return fmt.Errorf("cannot be sent: header %q: %q", name, value)
 }
 
 func hostOf(r *http.Request, header field.View) string { return cmp.Or(header.Get("Host"), r.Host) }
@@ -203,6 +219,12 @@ func isWord(s string) bool {
 		}
 	}
 	return true
+}
+
+// areLines reports whether b, which has that many lines, has nothing in them that isLine
+// would not have. To count is cheaper than to look into each value.
+func areLines(b []byte, lines int) bool {
+	return bytes.Count(b, []byte("\n")) == lines && bytes.Count(b, []byte("\r")) == lines && bytes.IndexByte(b, 0) < 0
 }
 
 // isLine reports whether s can be the rest of a line.
