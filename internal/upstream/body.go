@@ -166,8 +166,10 @@ func (b *answerBody) readTrailer() error {
 // Close ends the exchange. A connection whose answer was not read to its end
 // is closed.
 func (b *answerBody) Close() error {
-	b.x.cut(Cut, http.ErrBodyReadAfterClose)
-	b.x.end(false)
+	if !b.x.isOver() {
+		b.x.cut(Cut, http.ErrBodyReadAfterClose)
+		b.x.end(false)
+	}
 	return nil
 }
 

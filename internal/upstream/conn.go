@@ -105,7 +105,7 @@ func (c *targetConn) Read(p []byte) (int, error) {
 }
 
 func (c *targetConn) read(p []byte) (int, error) {
-	if !c.secured {
+	if c.waiter != nil && !c.secured {
 		if n, err := c.readAtHand(p); err != errNothing {
 			return n, err
 		}

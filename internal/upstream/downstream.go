@@ -29,19 +29,20 @@ func (k *downstream) open() bool {
 	w, web := k.w.(http.ResponseWriter)
 	k.web = web
 	k.f.mu.Lock()
-	defer k.f.mu.Unlock()
-	if web && k.f.reason == 0 {
+	isOpen := k.f.reason == 0
+	if web && isOpen {
 		k.f.client = *http.NewResponseController(w)
 		k.f.writing = true
 	}
-	return k.f.reason == 0
+	k.f.mu.Unlock()
+	return isOpen
 }
 
 func (k *downstream) close() {
 	k.disarm()
 	k.f.mu.Lock()
-	defer k.f.mu.Unlock()
 	k.f.writing = false
+	k.f.mu.Unlock()
 }
 
 func (k *downstream) write(p []byte) (n int, err error) {

@@ -247,19 +247,21 @@ func (x *exchange) writeWire(c *targetConn) *Error {
 		m, err = c.write(wire[n:])
 		n, wait = n+m, false
 	}
-	stalled := errors.Is(err, errStalled)
-	switch {
-	case err == nil, n > 0 && !stalled: // of what was written in part, the answer tells why
-	case (n > 0 || !c.reused) && c.hasSpoken():
-		wait = false
-	case stalled:
-		e := x.failure(Timeout, err)
-		e.Repeatable = n == 0 && e.Reason != Gone
-		return e
-	case c.secured && isRemoteAlert(c.err): // which says why the target hung up
-		return x.untouched(Broken, c.err)
-	default:
-		return x.untouched(Broken, err)
+	if err != nil {
+		stalled := errors.Is(err, errStalled)
+		switch {
+		case n > 0 && !stalled: // of what was written in part, the answer tells why
+		case (n > 0 || !c.reused) && c.hasSpoken():
+			wait = false
+		case stalled:
+			e := x.failure(Timeout, err)
+			e.Repeatable = n == 0 && e.Reason != Gone
+			return e
+		case c.secured && isRemoteAlert(c.err): // which says why the target hung up
+			return x.untouched(Broken, c.err)
+		default:
+			return x.untouched(Broken, err)
+		}
 	}
 	if !streamed && !wait {
 		x.requestSent(c, time.Now())
@@ -270,9 +272,9 @@ func (x *exchange) writeWire(c *targetConn) *Error {
 // requestSent notes that the whole request is sent, and starts the ResponseTimeout.
 func (x *exchange) requestSent(c *targetConn, now time.Time) {
 	x.mu.Lock()
-	defer x.mu.Unlock()
 	x.sent = true
 	x.startTimeoutLocked(c, now)
+	x.mu.Unlock()
 }
 
 // restartTimeout starts the ResponseTimeout anew after a 1xx, if it has begun.
@@ -326,6 +328,15 @@ func (x *exchange) end(reusable bool) {
 		c = nil
 	}
 	x.pool.leave(x, c)
+}
+
+// isOver reports whether x has ended, and nothing of its answer is being written to the
+// client any more.
+func (x *exchange) isOver() bool {
+	x.mu.Lock()
+	isOver := x.ended && !x.writing
+	x.mu.Unlock()
+	return isOver
 }
 
 // readFailure is failure for an error of reading from c.

@@ -21,13 +21,9 @@ type waiterFunc func() error
 
 func (f waiterFunc) beforeWait() error { return f() }
 
-// readAtHand is called before a Read that may wait. If there is a waiter, it reads what is
-// there; if nothing is, it tells the waiter, and returns errNothing. It returns that as well
-// if there is no waiter.
+// readAtHand is called before a Read that may wait, if there is a waiter. It reads what is
+// there; if nothing is, it tells the waiter, and returns errNothing.
 func (c *targetConn) readAtHand(p []byte) (int, error) {
-	if c.waiter == nil {
-		return 0, errNothing
-	}
 	if c.socket {
 		n, err := c.steps.read(c.sys, c.steps.taker, p)
 		switch {
@@ -52,8 +48,10 @@ type ciphertext struct {
 }
 
 func (t *ciphertext) Read(p []byte) (int, error) {
-	if n, err := t.c.readAtHand(p); err != errNothing {
-		return n, err
+	if t.c.waiter != nil {
+		if n, err := t.c.readAtHand(p); err != errNothing {
+			return n, err
+		}
 	}
 	return t.Conn.Read(p)
 }

@@ -260,17 +260,17 @@ func (p *Pool) activeLocked() []*exchange {
 // closed, or the Exchanges that x is of cut.
 func (p *Pool) enter(x *exchange) bool {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed || !x.among.isOpen() {
-		return false
+	isOpen := !p.closed && x.among.isOpen()
+	if isOpen {
+		p.scheduleLookLocked()
+		if p.active != nil {
+			p.active.prev = x
+		}
+		x.next = p.active
+		p.active = x
 	}
-	p.scheduleLookLocked()
-	if p.active != nil {
-		p.active.prev = x
-	}
-	x.next = p.active
-	p.active = x
-	return true
+	p.mu.Unlock()
+	return isOpen
 }
 
 // leave undoes enter and, unless the Pool is closed, keeps c for reuse if it is
@@ -369,21 +369,19 @@ func (p *Pool) take(q *request) *targetConn {
 // old for what cannot be repeated; the others are older still.
 func (p *Pool) pop(repeatable bool) (c *targetConn, usable bool) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	last := len(p.idle) - 1
-	if last < 0 {
-		return nil, false
+	if last := len(p.idle) - 1; last >= 0 {
+		now := time.Now()
+		idle := now.Sub(p.idle[last].since)
+		if repeatable || idle <= freshLimit {
+			c = p.idle[last]
+			c.since = now
+			p.idle[last] = nil
+			p.idle = p.idle[:last]
+			usable = idle < c.limit && p.isCurrent(c)
+		}
 	}
-	c = p.idle[last]
-	now := time.Now()
-	idle := now.Sub(c.since)
-	if !repeatable && idle > freshLimit {
-		return nil, false
-	}
-	c.since = now
-	p.idle[last] = nil
-	p.idle = p.idle[:last]
-	return c, idle < c.limit && p.isCurrent(c)
+	p.mu.Unlock()
+	return c, usable
 }
 
 // dial opens a connection.
