@@ -156,8 +156,11 @@ func withoutParameters(media string) string {
 
 // IsEventStream reports whether h is the head of a stream of server-sent
 // events.
-func IsEventStream(h http.Header) bool {
-	return strings.EqualFold(MediaType(h), "text/event-stream")
+func IsEventStream(h http.Header) bool { return IsEventStreamType(h["Content-Type"]) }
+
+// IsEventStreamType reports whether the values of a Content-Type say so.
+func IsEventStreamType(values []string) bool {
+	return len(values) > 0 && strings.EqualFold(withoutParameters(values[0]), "text/event-stream")
 }
 
 // IsGRPC reports whether h is the head of a gRPC request or answer, whatever

@@ -45,22 +45,26 @@ func (y *relay) passAnswer(res *http.Response) error {
 	if res.StatusCode == http.StatusUpgradeRequired && canUpgrade(y.r) {
 		required = res.Header["Upgrade"]
 	}
-	removeHopByHop(res.Header)
-	location.Rewrite(res.Header, y.o.Origin, y.o.Prefix, y.o.RewritePaths)
+	fields := removeHopByHop(res.Header)
+	if fields.hasLocation {
+		location.Rewrite(res.Header, y.o.Origin, y.o.Prefix, y.o.RewritePaths)
+	}
 	y.nameTarget(res.Header)
 	if y.o.Answer != nil {
 		if err := y.o.Answer(res); err != nil {
 			return err
 		}
+		_, fields.hasLength = res.Header["Content-Length"]
+		fields.contentType = res.Header["Content-Type"]
 	}
 	y.result.Header = res.Header
 	a := answer{relay: y, res: res, upgrades: required}
 	a.bodyless = y.r.Method == http.MethodHead ||
 		res.StatusCode == http.StatusNoContent || res.StatusCode == http.StatusNotModified
 	a.headOnly = a.bodyless || res.Body == http.NoBody
-	_, a.hasLength = res.Header["Content-Length"]
+	a.hasLength = fields.hasLength
 	a.chunked = !a.headOnly && !a.hasLength && y.r.ProtoMajor == 1 && y.r.ProtoMinor > 0
-	a.isEventStream = !a.headOnly && field.IsEventStream(res.Header)
+	a.isEventStream = !a.headOnly && field.IsEventStreamType(fields.contentType)
 	if a.isEventStream {
 		if err := checkFlush(y.w); err != nil {
 			return err

@@ -208,8 +208,7 @@ func (y *relay) run(exchange Exchange) error {
 			sent = y.body.out
 		}
 	}
-	upgrade := requestedProtocols(y.r)
-	y.header.fill(y.r, &y.o, y.body != nil, upgrade)
+	upgrade := y.header.fill(y.r, &y.o, y.body != nil)
 	if y.o.Request != nil {
 		y.o.Request(y.header.header)
 	}

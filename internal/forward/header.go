@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shahnk19/parachute/internal/field"
+	"github.com/shahnk19/parachute/internal/location"
 )
 
 // A fieldKind says what a proxy does with a header field.
@@ -40,28 +41,25 @@ func kindOf(name string) fieldKind {
 	return endToEnd
 }
 
-// isForwarded reports whether a request's field is passed on, where own is one more that
-// the proxy sets; "": there is none. A name with '_' is passed on only if the same name
-// with '-' is end-to-end: many servers treat both alike, so the client could forge a field
-// that the proxy sets.
-func isForwarded(name string, trusted bool, own string) bool {
-	if strings.Contains(name, "_") {
-		name = textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
-		return kindOf(name) == endToEnd && name != own
+// requestKindOf returns the kind of a request's field, where own is one more that the
+// proxy sets; "": there is none. A name with '_' is end-to-end only if the same name with
+// '-' is, and else the proxy's own: many servers treat both alike, so the client could
+// forge a field that the proxy sets.
+func requestKindOf(name, own string) fieldKind {
+	if strings.IndexByte(name, '_') < 0 {
+		return kindOf(name)
 	}
-	switch kindOf(name) {
-	case endToEnd:
-		return true
-	case forwarding:
-		return trusted
+	name = textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
+	if kindOf(name) == endToEnd && name != own {
+		return endToEnd
 	}
-	return false
+	return ownField
 }
 
 // removeConnectionFields deletes from h the fields that the values of a Connection
-// header name. It keeps fields that are not end-to-end: otherwise the client could
-// remove what the proxy sets.
-func removeConnectionFields(h http.Header, connection []string) {
+// header name, and reports whether they name any. It keeps fields that are not
+// end-to-end: otherwise the client could remove what the proxy sets.
+func removeConnectionFields(h http.Header, connection []string) (named bool) {
 	for _, list := range connection {
 		for token := range field.Elements(list) {
 			switch token {
@@ -70,20 +68,45 @@ func removeConnectionFields(h http.Header, connection []string) {
 			}
 			if name := textproto.CanonicalMIMEHeaderKey(token); kindOf(name) == endToEnd {
 				delete(h, name)
+				named = true
 			}
 		}
 	}
+	return named
+}
+
+// answerFields are the fields of an answer that matter to the proxy.
+type answerFields struct {
+	hasLength   bool     // there is a Content-Length
+	hasLocation bool     // there is a field that location.Rewrite looks at
+	contentType []string // the values of Content-Type
 }
 
 // removeHopByHop deletes the hop-by-hop fields from the header of an answer, and the
-// proxy's own.
-func removeHopByHop(h http.Header) {
-	removeConnectionFields(h, h["Connection"])
-	for name := range h {
-		if kindOf(name) == hopByHop || name == hopHeader {
+// proxy's own. It looks at each field once, and returns what it has seen of the others.
+func removeHopByHop(h http.Header) (rest answerFields) {
+	var connection []string
+	for name, values := range h {
+		switch name {
+		case "Content-Length":
+			rest.hasLength = true
+		case "Content-Type":
+			rest.contentType = values
+		case "Connection":
+			connection = values
 			delete(h, name)
+		default:
+			if kindOf(name) == hopByHop || name == hopHeader {
+				delete(h, name)
+			} else if location.Concerns(name) {
+				rest.hasLocation = true
+			}
 		}
 	}
+	if removeConnectionFields(h, connection) {
+		return removeHopByHop(h) // what has been seen may be gone
+	}
+	return rest
 }
 
 // requireUpgrade sets Upgrade in the header h of a 426, the answer to r, to the
@@ -137,6 +160,7 @@ func addFields(h, answer http.Header) {
 type outgoingHeader struct {
 	header http.Header
 	values []string
+	told   bool // a trusted peer has sent fields of the kind forwarding
 	start  startTime
 }
 
@@ -165,7 +189,7 @@ func (o *outgoingHeader) reset() {
 	}
 	clear(o.header)
 	clear(o.values)
-	o.values = o.values[:0]
+	o.values, o.told = o.values[:0], false
 }
 
 func (o *outgoingHeader) set(name, value string) {
@@ -174,26 +198,57 @@ func (o *outgoingHeader) set(name, value string) {
 	o.header[name] = o.values[n-1 : n : n]
 }
 
+// before returns what a trusted peer has said in a field of the kind forwarding.
+func (o *outgoingHeader) before(name string) []string {
+	if !o.told {
+		return nil
+	}
+	return o.header[name]
+}
+
 // setMissing sets a field that the client's header does not have, or that was not
 // passed on because the peer is not trusted.
 func (o *outgoingHeader) setMissing(name, value string) {
-	if len(o.header[name]) == 0 {
+	if len(o.before(name)) == 0 {
 		o.set(name, value)
 	}
 }
 
-// fill fills o, which is empty, for r. hasBody is whether r has a body; upgrade has
-// the protocols that r asks for, if any. Fields that are meant for the target alone
-// are named in Connection (RFC 9110, section 7.6.1).
-func (o *outgoingHeader) fill(r *http.Request, how *Options, hasBody bool, upgrade string) {
-	trusted := how.Client.Trusted
+// fill fills o, which is empty, for r, and returns the protocols that r asks for, if any;
+// see [requestedProtocols]. hasBody is whether r has a body. Fields that are meant for the
+// target alone are named in Connection (RFC 9110, section 7.6.1).
+func (o *outgoingHeader) fill(r *http.Request, how *Options, hasBody bool) (upgrade string) {
+	var connection, te, asked, hops []string
 	for name, values := range r.Header {
-		if isForwarded(name, trusted, how.TargetHeader) {
-			o.header[name] = values
+		switch name {
+		case "Connection":
+			connection = values
+		case "Te":
+			te = values
+		case "Upgrade":
+			asked = values
+		case hopHeader:
+			hops = values
+		case "Expect":
+			// A 100 is for a request with a body, and HTTP/1.0 does not have it (RFC
+			// 9110, section 10.1.1).
+			if hasBody && r.ProtoAtLeast(1, 1) {
+				o.header[name] = values
+			}
+		default:
+			switch requestKindOf(name, how.TargetHeader) {
+			case endToEnd:
+				o.header[name] = values
+			case forwarding:
+				if how.Client.Trusted {
+					o.header[name], o.told = values, true
+				}
+			}
 		}
 	}
-	removeConnectionFields(o.header, r.Header["Connection"])
-	trailers := field.HasToken(r.Header["Te"], "trailers")
+	removeConnectionFields(o.header, connection)
+	upgrade = requestedProtocols(r, asked, connection)
+	trailers := field.HasToken(te, "trailers")
 	switch {
 	case upgrade != "" && trailers:
 		o.set("Connection", "Upgrade, TE")
@@ -211,16 +266,12 @@ func (o *outgoingHeader) fill(r *http.Request, how *Options, hasBody bool, upgra
 	if n, ok := maxForwards(r); ok && n > 0 {
 		o.set("Max-Forwards", strconv.FormatUint(n-1, 10))
 	}
-	// A 100 is for a request with a body, and HTTP/1.0 does not have it (RFC
-	// 9110, section 10.1.1).
-	if !hasBody || !r.ProtoAtLeast(1, 1) {
-		delete(o.header, "Expect")
-	}
 	o.setForwarded(r, how)
 	if how.TargetHeader != "" {
 		o.header[how.TargetHeader] = how.Target
 	}
-	o.setHop(r, how.Hop)
+	o.setHop(hops, how.Hop)
+	return upgrade
 }
 
 // IsLastHop reports whether r is to be answered here, for it may not be passed on (RFC
@@ -244,7 +295,7 @@ func maxForwards(r *http.Request) (n uint64, ok bool) {
 func (o *outgoingHeader) setForwarded(r *http.Request, how *Options) {
 	if how.Client.Addr.IsValid() {
 		peer := peerIP(r.RemoteAddr)
-		if before := o.header["X-Forwarded-For"]; len(before) > 0 {
+		if before := o.before("X-Forwarded-For"); len(before) > 0 {
 			peer = strings.Join(before, ", ") + ", " + peer
 		}
 		o.set("X-Forwarded-For", peer)
@@ -259,13 +310,13 @@ func (o *outgoingHeader) setForwarded(r *http.Request, how *Options) {
 	}
 	if how.Prefix != "" {
 		// A trusted peer may have stripped a prefix too: the app needs both.
-		before := strings.Join(o.header["X-Forwarded-Prefix"], "")
+		before := strings.Join(o.before("X-Forwarded-Prefix"), "")
 		o.set("X-Forwarded-Prefix", strings.TrimSuffix(before, "/")+how.Prefix)
 	}
 	if how.RequestID != "" {
 		o.set("X-Request-Id", how.RequestID)
 	}
-	if !how.Start.IsZero() && len(o.header["X-Request-Start"]) == 0 {
+	if !how.Start.IsZero() && len(o.before("X-Request-Start")) == 0 {
 		o.set("X-Request-Start", o.start.format(how.Start))
 	}
 }
@@ -282,11 +333,10 @@ func peerIP(remote string) string {
 // section 7.8).
 func canUpgrade(r *http.Request) bool { return r.ProtoMajor == 1 && r.ProtoMinor > 0 }
 
-// requestedProtocols returns the protocols that r asks to switch to and that may be
-// tunnelled, or "".
-func requestedProtocols(r *http.Request) string {
-	asked := r.Header["Upgrade"]
-	if len(asked) == 0 || !canUpgrade(r) || !field.HasToken(r.Header["Connection"], "upgrade") {
+// requestedProtocols returns the protocols that r asks to switch to, in its fields Upgrade
+// and Connection, and that may be tunnelled, or "".
+func requestedProtocols(r *http.Request, asked, connection []string) string {
+	if len(asked) == 0 || !canUpgrade(r) || !field.HasToken(connection, "upgrade") {
 		return ""
 	}
 	if len(asked) == 1 && isProtocol(asked[0]) {

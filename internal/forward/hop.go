@@ -45,9 +45,9 @@ func HasPassed(h http.Header, hop []string) bool {
 	return false
 }
 
-// setHop appends hop, which has one element or none, to the proxies that r has passed.
-func (o *outgoingHeader) setHop(r *http.Request, hop []string) {
-	before := r.Header[hopHeader]
+// setHop appends hop, which has one element or none, to the proxies that the request has
+// passed before.
+func (o *outgoingHeader) setHop(before, hop []string) {
 	switch {
 	case len(hop) == 0:
 	case len(before) == 0:

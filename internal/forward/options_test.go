@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -243,6 +244,51 @@ func TestBodyAtHandSetsNoDeadlineAndLeavesTheConnectionOpen(t *testing.T) {
 				is.True(strings.HasPrefix(got, "HTTP/1.1 502 "))
 				is.Equal(state, "open")
 			})
+		})
+	}
+}
+
+func TestAnswerIsTakenForWhatIsPassedOnOfIt(t *testing.T) {
+	const events = "text/event-stream"
+	for name, tt := range map[string]struct {
+		header []string
+		change func(h http.Header) // by Options.Answer
+		stream bool
+		length bool
+	}{
+		"events":               {header: []string{"Content-Type", events}, stream: true},
+		"events of a length":   {header: []string{"Content-Type", events, "Content-Length", "5"}, stream: true, length: true},
+		"for this hop":         {header: []string{"Content-Type", events, "Connection", "content-type"}},
+		"length for this hop":  {header: []string{"Content-Length", "5", "Connection", "content-length"}, length: true}, // which is not for it alone
+		"made events":          {header: []string{"Content-Type", "a/b", "Content-Length", "5"}, change: func(h http.Header) { h["Content-Type"] = []string{events} }, stream: true, length: true},
+		"no events any more":   {header: []string{"Content-Type", events}, change: func(h http.Header) { h["Content-Type"] = []string{"a/b"} }},
+		"no length any more":   {header: []string{"Content-Length", "5"}, change: func(h http.Header) { delete(h, "Content-Length") }},
+		"given a length":       {change: func(h http.Header) { h["Content-Length"] = []string{"5"} }, length: true},
+		"without a type":       {change: func(h http.Header) { delete(h, "Content-Type") }},
+		"with an empty type":   {header: []string{"Content-Type", ""}},
+		"changed but for this": {header: []string{"Content-Type", events, "Content-Length", "5"}, change: func(h http.Header) { h["X-A"] = nil }, stream: true, length: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			res := response(200, "hello")
+			if len(tt.header) > 0 {
+				delete(res.Header, "Content-Type")
+			}
+			for i := 0; i < len(tt.header); i += 2 {
+				res.Header.Set(tt.header[i], tt.header[i+1])
+			}
+			o := forward.Options{RequestTarget: "/"}
+			streams := 0
+			o.Stream = onStream(func(io.Closer) { streams++ })
+			if tt.change != nil {
+				o.Answer = func(res *http.Response) error { tt.change(res.Header); return nil }
+			}
+			a := &adopter{ResponseRecorder: httptest.NewRecorder()}
+			result, err := forward.Forward(a, httptest.NewRequest("GET", "/", nil), answering(func() *http.Response { return res }), o)
+			is.NoErr(err)
+			is.Equal(result.BytesOut, int64(5))
+			is.Equal(streams == 1, tt.stream)
+			is.Equal(a.adopted != nil, tt.length) // only what has a length is taken over as it is
 		})
 	}
 }

@@ -38,6 +38,15 @@ func (o Origin) cut(url string) (rest string, ok bool) {
 	return rest, rest == "" || rest[0] == '/' || rest[0] == '?' || rest[0] == '#'
 }
 
+// Concerns reports whether Rewrite looks at the field with the given canonical name.
+func Concerns(name string) bool {
+	switch name {
+	case "Location", "Content-Location", "Refresh":
+		return true
+	}
+	return false
+}
+
 // Rewrite rewrites what h, the header of an answer, says about where something is. A
 // URL of the origin becomes a path, with the prefix in front that was cut off the path
 // of the request ("": nothing was). If paths is set, the same prefix is put in front of

@@ -146,3 +146,17 @@ func FuzzRewrite(f *testing.F) {
 		}
 	})
 }
+
+func TestRewriteLooksAtNoFieldThatDoesNotConcernIt(t *testing.T) {
+	is := is.New(t)
+	h := http.Header{}
+	for _, name := range []string{"Location", "Content-Location", "Refresh", "Link", "X-Location"} {
+		h[name] = []string{"http://10.0.0.7:3000/a"}
+	}
+	h["Refresh"] = []string{"5; url=http://10.0.0.7:3000/a"}
+	before := h.Clone()
+	location.Rewrite(h, location.NewOrigin(false, "10.0.0.7:3000"), "", false)
+	for name := range h {
+		is.Equal(h.Get(name) != before.Get(name), location.Concerns(name)) // name
+	}
+}
