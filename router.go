@@ -501,7 +501,7 @@ func (q *request) forward(l *lane, passage *gate.Passage) bool {
 	if editor != nil {
 		edit = editor.Edit // of a value of its own: with a method of q, every request would be allocated
 	}
-	res, err := forward.Forward(q.w, q.out, l.Exchange, forward.Options{
+	res, err := forward.Forward(q.w, q.out, l.Exchange, &forward.Options{
 		RequestTarget: q.rest,
 		Prefix:        q.outcome.Prefix,
 		Client:        q.client,

@@ -31,7 +31,7 @@ func (a *adopter) SetWriteDeadline(time.Time) error { a.deadlines++; return nil 
 // forwarded returns what becomes of res, as the answer to a request, at a.
 func forwarded(t *testing.T, a *adopter, res *http.Response) forward.Result {
 	t.Helper()
-	result, err := forward.Forward(a, httptest.NewRequest("GET", "/", nil), answering(func() *http.Response { return res }), forward.Options{RequestTarget: "/"})
+	result, err := forward.Forward(a, httptest.NewRequest("GET", "/", nil), answering(func() *http.Response { return res }), &forward.Options{RequestTarget: "/"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestHTTP1KeepsWhatA304Tells(t *testing.T) {
 			is := is.New(t)
 			server := &http1.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				answer := answering(func() *http.Response { return response(304, "", "Content-Length", "500", "Etag", "x") })
-				forward.Forward(w, r, answer, forward.Options{RequestTarget: "/"})
+				forward.Forward(w, r, answer, &forward.Options{RequestTarget: "/"})
 			})}
 			client, conn := net.Pipe()
 			served := make(chan struct{})

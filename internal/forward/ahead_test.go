@@ -166,7 +166,7 @@ func TestBodyThatWasLookedAtIsSentToAnother(t *testing.T) {
 				})))
 				read := make(chan bool, 1)
 				serve2(t, &n, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					result, err := forward.Forward(w, r, down.Exchange, forward.Options{RequestTarget: "/"})
+					result, err := forward.Forward(w, r, down.Exchange, &forward.Options{RequestTarget: "/"})
 					if err == nil {
 						panic("nobody has answered")
 					}
@@ -275,7 +275,7 @@ func TestLengthOfABodyThatWasLookedAtIsKnownToTheNextTarget(t *testing.T) {
 		})))
 		serve2(t, &n, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			for range 2 {
-				forward.Forward(w, r, down.Exchange, forward.Options{RequestTarget: "/"})
+				forward.Forward(w, r, down.Exchange, &forward.Options{RequestTarget: "/"})
 			}
 			up.ServeHTTP(w, r)
 		}))

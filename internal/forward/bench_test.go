@@ -81,7 +81,7 @@ func (c *cost) Close() error { return nil }
 
 func (c *cost) run(exchange forward.Exchange) {
 	clear(c.w.header)
-	if _, err := forward.Forward(&c.w, c.r, exchange, c.o); err != nil {
+	if _, err := forward.Forward(&c.w, c.r, exchange, &c.o); err != nil {
 		panic(err)
 	}
 }

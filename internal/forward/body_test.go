@@ -68,7 +68,7 @@ func TestABodyThatWasNotReadCanBeSentAgain(t *testing.T) {
 		var outcomes []outcome
 		serve(t, n, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			for _, x := range []forward.Exchange{failing, failing, echoing} {
-				result, err := forward.Forward(w, r, x, forward.Options{RequestTarget: "/"})
+				result, err := forward.Forward(w, r, x, &forward.Options{RequestTarget: "/"})
 				outcomes = append(outcomes, outcome{result, err})
 			}
 		}))
@@ -96,7 +96,7 @@ func TestABodyThatWasKeptCanBeSentAgain(t *testing.T) {
 		var outcomes []outcome
 		serve(t, n, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			for _, x := range []forward.Exchange{keeping, keeping, echoing} {
-				result, err := forward.Forward(w, r, x, forward.Options{RequestTarget: "/"})
+				result, err := forward.Forward(w, r, x, &forward.Options{RequestTarget: "/"})
 				outcomes = append(outcomes, outcome{result, err})
 			}
 		}))
@@ -277,7 +277,7 @@ func TestABodyOfAnotherHandlerCounts(t *testing.T) {
 			result, _ := forward.Forward(&nowhere{make(http.Header)}, r, func(r *http.Request, _ string, _ field.View, _ func(int, http.Header)) (*http.Response, error) {
 				_, err = io.ReadAll(r.Body)
 				return response(204, ""), nil
-			}, forward.Options{})
+			}, &forward.Options{})
 			is.Equal(err, tt.want)
 			is.Equal(result.BytesIn, int64(len(tt.body)))
 		})
@@ -294,7 +294,7 @@ func TestABodyNeedNotBeReadToItsEndToBeWhole(t *testing.T) {
 			_, err := forward.Forward(w, r, func(r *http.Request, _ string, _ field.View, _ func(int, http.Header)) (*http.Response, error) {
 				_, err := io.ReadFull(r.Body, make([]byte, 5))
 				return response(204, ""), err
-			}, forward.Options{})
+			}, &forward.Options{})
 			is.NoErr(err)
 			is.Equal(w.header["Connection"], nil)
 		})
@@ -308,7 +308,7 @@ func TestWithoutABodyTheRequestIsNotCopied(t *testing.T) {
 	_, err := forward.Forward(&nowhere{make(http.Header)}, r, func(sent *http.Request, _ string, _ field.View, _ func(int, http.Header)) (*http.Response, error) {
 		is.True(sent == r)
 		return response(204, ""), nil
-	}, forward.Options{})
+	}, &forward.Options{})
 	is.NoErr(err)
 }
 

@@ -459,7 +459,7 @@ func TestAFrameThatIsBeingWrittenComesBeforeTheCloseFrame(t *testing.T) {
 		streams, ended := make(chan io.Closer, 1), make(chan error, 1)
 		go func() {
 			_, err := forward.Forward(&hijacked{nowhere{make(http.Header)}, ours}, r, answering(func() *http.Response { return res }),
-				forward.Options{Stream: onStream(func(s io.Closer) { streams <- s })})
+				&forward.Options{Stream: onStream(func(s io.Closer) { streams <- s })})
 			ended <- err
 		}()
 		proxytest.ReadHead(client)

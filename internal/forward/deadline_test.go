@@ -49,7 +49,7 @@ func TestDeadlineIsNotSetForEachPiece(t *testing.T) {
 			res, out := piped(response(200, ""))
 			go pieces(out, tt.n)
 			w := &timed{nowhere: nowhere{make(http.Header)}}
-			_, err := forward.Forward(w, read(t, "GET", "/"), answering(func() *http.Response { return res }), forward.Options{})
+			_, err := forward.Forward(w, read(t, "GET", "/"), answering(func() *http.Response { return res }), &forward.Options{})
 			is.NoErr(err)
 			is.Equal(w.writes, tt.want) // of an answer
 		})
@@ -63,7 +63,7 @@ func TestDeadlineIsNotSetForEachPiece(t *testing.T) {
 			_, err := forward.Forward(w, r, func(r *http.Request, _ string, _ field.View, _ func(int, http.Header)) (*http.Response, error) {
 				_, err := io.Copy(io.Discard, r.Body)
 				return response(204, ""), err
-			}, forward.Options{})
+			}, &forward.Options{})
 			is.NoErr(err)
 			is.Equal(w.reads, tt.want+1) // of a request, and none any more behind its end
 		})

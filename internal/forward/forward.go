@@ -157,37 +157,43 @@ var (
 // What is sent shares the values in r.Header, which nobody may change before the request
 // is done. Those in w.Header() are w's own, unless w has a method AdoptHeader(http.Header),
 // which takes the answer's header over as it is and does not change it.
-func Forward(w http.ResponseWriter, r *http.Request, exchange Exchange, o Options) (result Result, err error) {
+func Forward(w http.ResponseWriter, r *http.Request, exchange Exchange, o *Options) (result Result, err error) {
 	y := relays.Get().(*relay)
-	y.w, y.rc, y.r, y.o = w, *http.NewResponseController(w), r, o
+	y.w, y.rc, y.r, y.o = w, *http.NewResponseController(w), r, *o
 	_, y.patient = w.(byteTimeouter)
-	defer func() { result = y.end(err) }()
-	return Result{}, y.run(exchange)
+	defer func() { y.end(&result, err) }()
+	err = y.run(exchange)
+	return
 }
 
 // A byteTimeouter is a ResponseWriter of a server that does not wait for a client which
 // takes nothing.
 type byteTimeouter interface{ ByteTimeout() time.Duration }
 
-// A relay is one call of Forward.
+// A relay carries out one call of Forward after the other.
 type relay struct {
-	w              http.ResponseWriter
-	rc             http.ResponseController // of w
-	r              *http.Request
-	o              Options
+	call
 	header         outgoingHeader
-	body           *requestBody // nil if there is none
 	interim        func(status int, h http.Header)
 	beforeWaitFunc func() error // calls beforeWait
-	patient        bool         // the server itself limits how long the client may take nothing
-	isStream       bool         // the head of an event stream was passed on: there are no deadlines any more
-	becameStream   bool         // Options.Stream was called
-	waited         bool         // beforeWait was called since the last write
-	flushErr       error        // of beforeWait
-	writeDeadline  time.Time    // as set on rc; zero: none
-	resBody        io.Closer    // of what exchange returned
-	answered       bool         // the whole answer was passed on
-	result         Result
+}
+
+// A call is what a relay knows of one call.
+type call struct {
+	w             http.ResponseWriter
+	rc            http.ResponseController // of w
+	r             *http.Request
+	o             Options
+	body          *requestBody // nil if there is none
+	patient       bool         // the server itself limits how long the client may take nothing
+	isStream      bool         // the head of an event stream was passed on: there are no deadlines any more
+	becameStream  bool         // Options.Stream was called
+	waited        bool         // beforeWait was called since the last write
+	answered      bool         // the whole answer was passed on
+	flushErr      error        // of beforeWait
+	writeDeadline time.Time    // as set on rc; zero: none
+	resBody       io.Closer    // of what exchange returned
+	result        Result
 }
 
 var relays = sync.Pool{New: func() any {
@@ -228,9 +234,9 @@ func (y *relay) run(exchange Exchange) error {
 // isCall reports whether the request is a gRPC call.
 func (y *relay) isCall() bool { return y.o.GRPC && field.IsCall(y.r) }
 
-// end stops all use of the request's body, returns the Result of a call that returns
-// err, and puts y back into the pool.
-func (y *relay) end(err error) Result {
+// end stops all use of the request's body, sets the Result of a call that returns err,
+// and puts y back into the pool.
+func (y *relay) end(result *Result, err error) {
 	if b := y.body; b != nil {
 		switch {
 		case y.answered:
@@ -253,11 +259,10 @@ func (y *relay) end(err error) Result {
 	if err != nil {
 		y.result.Reason = y.reasonFor(err)
 	}
-	result := y.result
+	*result = y.result
 	y.header.reset()
-	*y = relay{header: y.header, interim: y.interim, beforeWaitFunc: y.beforeWaitFunc}
+	y.call = call{}
 	relays.Put(y)
-	return result
 }
 
 // becomeStream calls Options.Stream with s, which ends the transfer when it is

@@ -53,7 +53,7 @@ func FuzzRequest(f *testing.F) {
 					w.WriteHeader(http.StatusBadRequest)
 					return
 				}
-				result, err := forward.Forward(w, r, pool.Exchange, forward.Options{
+				result, err := forward.Forward(w, r, pool.Exchange, &forward.Options{
 					RequestTarget: target,
 					Client:        forward.ClientOf(r, nil, ""),
 					RequestID:     s.sent(r.Method + " " + target),

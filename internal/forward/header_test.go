@@ -21,7 +21,7 @@ func outgoing(t *testing.T, r *http.Request, o forward.Options) http.Header {
 	_, err := forward.Forward(&nowhere{make(http.Header)}, r, func(_ *http.Request, _ string, h field.View, _ func(int, http.Header)) (*http.Response, error) {
 		got = h.Clone()
 		return response(204, ""), nil
-	}, o)
+	}, &o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,7 @@ func TestAnswerDoesNotTellWhatRequestHasPassed(t *testing.T) {
 		resp := response(204, "")
 		resp.Header.Set("X-Parachute-Hop", "a")
 		return resp
-	}), forward.Options{Hop: []string{"me"}})
+	}), &forward.Options{Hop: []string{"me"}})
 	is.NoErr(err)
 	is.Equal(w.Header()["X-Parachute-Hop"], nil)
 }

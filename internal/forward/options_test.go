@@ -60,7 +60,7 @@ func TestAnswerOptionChangesWhatIsPassedOn(t *testing.T) {
 	theirs, other := &closed{Reader: strings.NewReader("theirs")}, &closed{Reader: strings.NewReader("another")}
 	res := response(200, "", "X-A", "1", "Connection", "X-Secret", "X-Secret", "a")
 	res.Body = theirs
-	result, err := forward.Forward(w, read(t, "GET", "/"), answering(func() *http.Response { return res }), forward.Options{
+	result, err := forward.Forward(w, read(t, "GET", "/"), answering(func() *http.Response { return res }), &forward.Options{
 		Answer: func(answer *http.Response) error {
 			is.Equal(answer.Header["X-Secret"], nil) // what was meant for us is gone
 			is.Equal(w.status, 0)                    // nothing is passed on yet
@@ -86,7 +86,7 @@ func TestAnswerOptionMayKeepAnAnswerFromTheClient(t *testing.T) {
 	body := &closed{Reader: strings.NewReader("hello")}
 	res := response(200, "", "X-A", "1")
 	res.Body = body
-	result, err := forward.Forward(w, read(t, "GET", "/"), answering(func() *http.Response { return res }), forward.Options{
+	result, err := forward.Forward(w, read(t, "GET", "/"), answering(func() *http.Response { return res }), &forward.Options{
 		Answer: func(*http.Response) error { return refused },
 	})
 	is.Equal(err, refused)
@@ -114,7 +114,7 @@ func TestBodyOfAnotherLengthThanItSaysIsAnError(t *testing.T) {
 			is := is.New(t)
 			res := response(200, tt.body, "Content-Length", "any")
 			res.ContentLength = tt.length
-			result, err := forward.Forward(newNoted(), read(t, "GET", "/"), answering(func() *http.Response { return res }), forward.Options{})
+			result, err := forward.Forward(newNoted(), read(t, "GET", "/"), answering(func() *http.Response { return res }), &forward.Options{})
 			is.Equal(err, tt.want)
 			is.Equal(result.Status, 200)
 		})
@@ -143,7 +143,7 @@ func TestAnswerThatDidNotReachItsClientIsNotComplete(t *testing.T) {
 	is := is.New(t)
 	res := response(200, "")
 	res.Body = new(hasty)
-	_, err := forward.Forward(&unwilling{nowhere{make(http.Header)}}, read(t, "GET", "/"), answering(func() *http.Response { return res }), forward.Options{})
+	_, err := forward.Forward(&unwilling{nowhere{make(http.Header)}}, read(t, "GET", "/"), answering(func() *http.Response { return res }), &forward.Options{})
 	is.Equal(err, errGone)
 }
 
@@ -165,7 +165,7 @@ func TestTargetIsNotWaitedForOnceItsClientIsGone(t *testing.T) {
 			res.Header.Set("Content-Type", tt.kind)
 			r := read(t, "GET", "/")
 			r.ProtoMinor = tt.minor
-			result, err := forward.Forward(&unwilling{nowhere{make(http.Header)}}, r, answering(func() *http.Response { return res }), forward.Options{})
+			result, err := forward.Forward(&unwilling{nowhere{make(http.Header)}}, r, answering(func() *http.Response { return res }), &forward.Options{})
 			is.Equal(err, errGone)
 			is.Equal(result.Status, 200)
 			_, err = out.Write([]byte("late"))
@@ -191,7 +191,7 @@ func TestTrailersAreNamedWhereABodyWouldFollow(t *testing.T) {
 		w := newNoted()
 		res := response(tt.status, "")
 		res.Trailer = http.Header{"X-Sum": nil}
-		_, err := forward.Forward(w, read(t, tt.method, "/"), answering(func() *http.Response { return res }), forward.Options{})
+		_, err := forward.Forward(w, read(t, tt.method, "/"), answering(func() *http.Response { return res }), &forward.Options{})
 		is.NoErr(err)
 		is.Equal(w.header["Trailer"], tt.want)
 	}
@@ -206,7 +206,7 @@ func TestBodyThatWasBegunCannotBeSentAgain(t *testing.T) {
 	result, err := forward.Forward(w, r, func(r *http.Request, _ string, _ field.View, _ func(int, http.Header)) (*http.Response, error) {
 		_, err := r.Body.Read(make([]byte, 2))
 		return nil, errors.Join(err, errors.New("broken"))
-	}, forward.Options{})
+	}, &forward.Options{})
 	is.True(err != nil)
 	is.True(result.BodyRead)
 	is.Equal(result.BytesIn, int64(2))
@@ -232,7 +232,7 @@ func TestBodyAtHandSetsNoDeadlineAndLeavesTheConnectionOpen(t *testing.T) {
 						begin(r.Body)
 						time.Sleep(time.Hour) // before the target takes more
 						return nil, errors.New("no target")
-					}, forward.Options{BodyAtHand: true})
+					}, &forward.Options{BodyAtHand: true})
 					time.Sleep(time.Hour)
 					left <- r.Context().Err()
 					http.Error(w, err.Error(), http.StatusBadGateway)
@@ -284,7 +284,7 @@ func TestAnswerIsTakenForWhatIsPassedOnOfIt(t *testing.T) {
 				o.Answer = func(res *http.Response) error { tt.change(res.Header); return nil }
 			}
 			a := &adopter{ResponseRecorder: httptest.NewRecorder()}
-			result, err := forward.Forward(a, httptest.NewRequest("GET", "/", nil), answering(func() *http.Response { return res }), o)
+			result, err := forward.Forward(a, httptest.NewRequest("GET", "/", nil), answering(func() *http.Response { return res }), &o)
 			is.NoErr(err)
 			is.Equal(result.BytesOut, int64(5))
 			is.Equal(streams == 1, tt.stream)

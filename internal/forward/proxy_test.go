@@ -58,7 +58,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	result, err := forward.Forward(w, r, p.exchange, forward.Options{
+	result, err := forward.Forward(w, r, p.exchange, &forward.Options{
 		RequestTarget: target,
 		Prefix:        p.prefix,
 		Client:        forward.ClientOf(r, p.trusted, ""),

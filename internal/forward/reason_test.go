@@ -69,7 +69,7 @@ func (f failingExchange) run(t *testing.T) (forward.Result, error) {
 		res.Body, res.ContentLength = io.NopCloser(io.MultiReader(strings.NewReader("data: 1\n\n"), iotest.ErrReader(f.answer))), -1
 		return res, nil
 	}
-	return forward.Forward(newNoted(), r, exchange, forward.Options{
+	return forward.Forward(newNoted(), r, exchange, &forward.Options{
 		Answer: func(*http.Response) error { return f.edit },
 		Stream: onStream(func(s io.Closer) {
 			if f.cut {
@@ -154,7 +154,7 @@ func TestCallThatIsResetWhenItsTimeIsOverHasReachedItsDeadline(t *testing.T) {
 				exchange := func(*http.Request, string, field.View, func(int, http.Header)) (*http.Response, error) {
 					return nil, tt.err
 				}
-				result, err := forward.Forward(newNoted(), r, exchange, forward.Options{GRPC: !tt.plain, Start: time.Now().Add(-tt.lasted)})
+				result, err := forward.Forward(newNoted(), r, exchange, &forward.Options{GRPC: !tt.plain, Start: time.Now().Add(-tt.lasted)})
 				is.True(err != nil)
 				is.Equal(result.Reason, tt.want)
 			})

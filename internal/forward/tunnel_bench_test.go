@@ -53,7 +53,7 @@ func BenchmarkTunnel(b *testing.B) {
 				r := &http.Request{Method: "GET", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}}}
 				res := response(101, "", "Connection", "Upgrade", "Upgrade", "websocket")
 				res.Body = target
-				result, err := forward.Forward(&hijacked{nowhere{make(http.Header)}, client}, r, answering(func() *http.Response { return res }), forward.Options{})
+				result, err := forward.Forward(&hijacked{nowhere{make(http.Header)}, client}, r, answering(func() *http.Response { return res }), &forward.Options{})
 				if err != nil || result.BytesIn < each || result.BytesOut < each {
 					b.Fatal(result, err)
 				}

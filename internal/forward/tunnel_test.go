@@ -264,7 +264,7 @@ func TestWithoutAWayToTheTargetThereIsNoTunnel(t *testing.T) {
 				res := response(101, "", "Connection", "Upgrade", "Upgrade", "x")
 				res.Body = tt.body(target)
 				return res, nil
-			}, forward.Options{})
+			}, &forward.Options{})
 			is.True(err != nil && strings.HasSuffix(err.Error(), tt.want))
 			is.Equal(result.Status, 0) // the caller may answer
 			_, err = app.Read(make([]byte, 1))
@@ -283,7 +283,7 @@ func TestATunnelWhoseHeadDoesNotReachTheClientIsNone(t *testing.T) {
 	r.Header = http.Header{"Connection": {"upgrade"}, "Upgrade": {"x"}}
 	res := response(101, "", "Connection", "Upgrade", "Upgrade", "x")
 	res.Body = target
-	_, err := forward.Forward(&hijacked{nowhere{make(http.Header)}, server}, r, answering(func() *http.Response { return res }), forward.Options{
+	_, err := forward.Forward(&hijacked{nowhere{make(http.Header)}, server}, r, answering(func() *http.Response { return res }), &forward.Options{
 		Stream: onStream(func(io.Closer) { t.Error("a stream") }),
 	})
 	is.Equal(err, io.ErrClosedPipe)
@@ -380,7 +380,7 @@ func TestBothEndsOfATunnelAreClosed(t *testing.T) {
 				res := response(101, "", "Connection", "Upgrade", "Upgrade", "x")
 				res.Body = theirs
 				time.AfterFunc(time.Second, func() { tt.ends(client, app) })
-				result, err := forward.Forward(&hijacked{nowhere{make(http.Header)}, tt.give(ours)}, r, answering(func() *http.Response { return res }), forward.Options{})
+				result, err := forward.Forward(&hijacked{nowhere{make(http.Header)}, tt.give(ours)}, r, answering(func() *http.Response { return res }), &forward.Options{})
 				is.NoErr(err)
 				is.Equal(result.Status, 101)
 				is.Equal(ours.closed, 1)
