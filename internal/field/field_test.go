@@ -37,6 +37,14 @@ func TestValueHasNoControlCharactersButTabs(t *testing.T) {
 		if field.IsValue(s) != want || field.IsValueByte(byte(c)) != want {
 			t.Errorf("IsValue(%q), IsValueByte = %v, %v", s, field.IsValue(s), field.IsValueByte(byte(c)))
 		}
+		for _, around := range []string{"a", " ", "~", "\t", "\x80", "\xff"} {
+			for at := range 20 { // however many bytes are looked at at once
+				long := strings.Repeat(around, at) + s[1:2] + strings.Repeat(around, 19-at)
+				if field.IsValue(long) != want {
+					t.Errorf("IsValue(%q) = %v", long, field.IsValue(long))
+				}
+			}
+		}
 	}
 	is := is.New(t)
 	is.True(field.IsValue(""))

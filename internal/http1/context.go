@@ -59,14 +59,15 @@ func (c *requestContext) Value(key any) any {
 // AfterFunc is [context.AfterFunc] for c. Unlike that it makes no channel.
 func (c *requestContext) AfterFunc(f func()) (stop func() bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.err.Load() != nil {
+		c.mu.Unlock()
 		go f()
 		return func() bool { return false }
 	}
 	c.lastID++
 	id := c.lastID
 	c.afters = append(c.afters, afterFunc{id, f})
+	c.mu.Unlock()
 	return func() bool { return c.stop(id) }
 }
 
@@ -79,17 +80,18 @@ type afterFunc struct {
 // stop has an afterFunc not be called any more, and reports whether it would have been.
 func (c *requestContext) stop(id uint64) bool {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	last := len(c.afters) - 1
-	for i := range c.afters {
-		if c.afters[i].id == id {
-			c.afters[i] = c.afters[last]
-			c.afters[last] = afterFunc{}
-			c.afters = c.afters[:last]
-			return true
-		}
+	at := last
+	for at >= 0 && c.afters[at].id != id {
+		at--
 	}
-	return false
+	if at >= 0 {
+		c.afters[at] = c.afters[last]
+		c.afters[last] = afterFunc{}
+		c.afters = c.afters[:last]
+	}
+	c.mu.Unlock()
+	return at >= 0
 }
 
 // canceled is what err points to.

@@ -148,19 +148,20 @@ func beginningError(b []byte) error {
 
 // parseLine parses the request line (RFC 9112, section 3).
 func (h *head) parseLine(line []byte, l *limits) error {
-	method, rest, ok := bytes.Cut(line, []byte(" "))
-	if !ok {
+	end := bytes.IndexByte(line, ' ')
+	if end < 0 {
 		return errLine
 	}
+	method, rest := line[:end], line[end+1:]
 	for _, c := range method {
 		if !field.IsTokenByte(c) {
 			return errMethod
 		}
 	}
-	target, version, ok := bytes.Cut(rest, []byte(" "))
-	if !ok || len(target) == 0 {
+	if end = bytes.IndexByte(rest, ' '); end <= 0 {
 		return errLine
 	}
+	target, version := rest[:end], rest[end+1:]
 	if len(target) > l.target {
 		return errTargetSize
 	}
