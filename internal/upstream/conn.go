@@ -133,11 +133,13 @@ func (c *targetConn) writeAndWait(wire []byte, wait bool) (n int, err error) {
 	}
 	a := &c.steps.ask
 	*a = ask{wire: wire, reused: c.reused, wait: wait}
-	defer func() { a.wire = nil }()
-	for err := c.sys.Read(c.steps.asker); !a.tried; err = c.sys.Read(c.steps.asker) {
-		if c.isDue(err) { // else it was a deadline that was left behind
-			return 0, c.socketError("write", err)
-		}
+	err = c.sys.Read(c.steps.asker)
+	for !a.tried && !c.isDue(err) { // it was a deadline that was left behind
+		err = c.sys.Read(c.steps.asker)
+	}
+	a.wire = nil
+	if !a.tried {
+		return 0, c.socketError("write", err)
 	}
 	// What ended the wait, if not something to be read, a Read will find, too.
 	c.spoke = a.found == nil
