@@ -1,6 +1,7 @@
 package forward_test
 
 import (
+	"encoding/hex"
 	"net/http"
 	"regexp"
 	"strings"
@@ -24,5 +25,29 @@ func TestRequestIDIsKeptIfItIsOneAndMadeIfNot(t *testing.T) {
 		is.True(uuid4.MatchString(id))
 		is.True(!seen[id]) // each is another
 		seen[id] = true
+	}
+}
+
+// Of the 122 bits that are random, each is 0 in some and 1 in others.
+func TestBitsOfRequestIDsVary(t *testing.T) {
+	is := is.New(t)
+	var zeros, ones [16]byte
+	for range 200 {
+		b, err := hex.DecodeString(strings.ReplaceAll(forward.RequestID(nil), "-", ""))
+		is.NoErr(err)
+		for i := range b {
+			zeros[i] |= ^b[i]
+			ones[i] |= b[i]
+		}
+	}
+	for i := range zeros {
+		same := byte(0)
+		switch i {
+		case 6:
+			same = 0xf0 // the version
+		case 8:
+			same = 0xc0 // the variant
+		}
+		is.Equal(zeros[i]&ones[i], ^same) // byte i
 	}
 }
