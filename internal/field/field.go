@@ -46,30 +46,14 @@ func CanonicalName(name string) (string, bool) {
 }
 
 // IsValue reports whether s can be the value of a field: it has no control
-// characters but tabs (RFC 9110, section 5.5). It looks at eight bytes at once, as long as
-// none of them is such a character.
+// characters but tabs (RFC 9110, section 5.5).
 func IsValue(s string) bool {
-	for len(s) >= 8 && !hasControl(s) {
-		s = s[8:]
-	}
 	for i := range len(s) {
 		if kinds[s[i]]&valueByte == 0 {
 			return false
 		}
 	}
 	return true
-}
-
-// hasControl reports whether there is a control character, or a tab, in the first eight
-// bytes of s. It is true for a byte behind one that would have to borrow from it, so what it
-// does not find is not there.
-func hasControl(s string) bool {
-	const ones, highs = 0x0101010101010101, 0x8080808080808080
-	s = s[:8]
-	x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-	del := x ^ 0x7f*ones
-	return ((x-0x20*ones)&^x|(del-ones)&^del)&highs != 0
 }
 
 // IsValueByte reports whether c may stand in the value of a field.
