@@ -80,12 +80,12 @@ type answerFields struct {
 	hasLength   bool     // there is a Content-Length
 	hasLocation bool     // there is a field that location.Rewrite looks at
 	contentType []string // the values of Content-Type
+	connection  []string // those of Connection, which is removed
 }
 
 // removeHopByHop deletes the hop-by-hop fields from the header of an answer, and the
 // proxy's own. It looks at each field once, and returns what it has seen of the others.
 func removeHopByHop(h http.Header) (rest answerFields) {
-	var connection []string
 	for name, values := range h {
 		switch name {
 		case "Content-Length":
@@ -93,7 +93,7 @@ func removeHopByHop(h http.Header) (rest answerFields) {
 		case "Content-Type":
 			rest.contentType = values
 		case "Connection":
-			connection = values
+			rest.connection = values
 			delete(h, name)
 		default:
 			if kindOf(name) == hopByHop || name == hopHeader {
@@ -103,7 +103,7 @@ func removeHopByHop(h http.Header) (rest answerFields) {
 			}
 		}
 	}
-	if removeConnectionFields(h, connection) {
+	if removeConnectionFields(h, rest.connection) {
 		return removeHopByHop(h) // what has been seen may be gone
 	}
 	return rest
@@ -218,17 +218,17 @@ func (o *outgoingHeader) setMissing(name, value string) {
 // see [requestedProtocols]. hasBody is whether r has a body. Fields that are meant for the
 // target alone are named in Connection (RFC 9110, section 7.6.1).
 func (o *outgoingHeader) fill(r *http.Request, how *Options, hasBody bool) (upgrade string) {
-	var connection, te, asked, hops []string
+	var own struct{ connection, te, upgrade, hops []string } // as one, it is not moved about in the loop
 	for name, values := range r.Header {
 		switch name {
 		case "Connection":
-			connection = values
+			own.connection = values
 		case "Te":
-			te = values
+			own.te = values
 		case "Upgrade":
-			asked = values
+			own.upgrade = values
 		case hopHeader:
-			hops = values
+			own.hops = values
 		case "Expect":
 			// A 100 is for a request with a body, and HTTP/1.0 does not have it (RFC
 			// 9110, section 10.1.1).
@@ -246,9 +246,9 @@ func (o *outgoingHeader) fill(r *http.Request, how *Options, hasBody bool) (upgr
 			}
 		}
 	}
-	removeConnectionFields(o.header, connection)
-	upgrade = requestedProtocols(r, asked, connection)
-	trailers := field.HasToken(te, "trailers")
+	removeConnectionFields(o.header, own.connection)
+	upgrade = requestedProtocols(r, own.upgrade, own.connection)
+	trailers := field.HasToken(own.te, "trailers")
 	switch {
 	case upgrade != "" && trailers:
 		o.set("Connection", "Upgrade, TE")
@@ -270,7 +270,7 @@ func (o *outgoingHeader) fill(r *http.Request, how *Options, hasBody bool) (upgr
 	if how.TargetHeader != "" {
 		o.header[how.TargetHeader] = how.Target
 	}
-	o.setHop(hops, how.Hop)
+	o.setHop(own.hops, how.Hop)
 	return upgrade
 }
 
