@@ -2,6 +2,8 @@ package forward_test
 
 import (
 	"bufio"
+	"cmp"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/shahnk19/parachute/internal/forward"
 	"github.com/shahnk19/parachute/internal/http1"
+	"github.com/shahnk19/parachute/internal/location"
 )
 
 // An adopter is a ResponseWriter whose server takes over headers and limits how long
@@ -73,6 +76,43 @@ func TestHeaderThatIsCompletedHereIsNotTakenOver(t *testing.T) {
 			is.Equal(res.Header, before)
 			is.True(reflect.DeepEqual(a.Header()["Content-Type"], []string{"a/b"}) || res.StatusCode == 304)
 		})
+	}
+}
+
+// Other answers may share the header that the exchange returns.
+func TestHeaderOfTheExchangeIsNotChanged(t *testing.T) {
+	edit := func(res *http.Response) error { res.Header.Set("X-A", "edited"); return nil }
+	origin := location.NewOrigin(false, "app.internal:3000")
+	for name, tt := range map[string]struct {
+		o      forward.Options
+		status int
+		more   []string
+	}{
+		"plain":          {},
+		"edited":         {o: forward.Options{Answer: edit}},
+		"rewritten":      {o: forward.Options{Origin: origin}, more: []string{"Location", "http://app.internal:3000/x"}},
+		"of a target":    {o: forward.Options{TargetHeader: "X-Target", Target: []string{"web-1"}}},
+		"304":            {status: 304},
+		"upgrade wanted": {status: 426, more: []string{"Upgrade", "h2c"}},
+	} {
+		for _, adopts := range []bool{true, false} {
+			t.Run(fmt.Sprint(name, " ", adopts), func(t *testing.T) {
+				is := is.New(t)
+				a := &adopter{ResponseRecorder: httptest.NewRecorder()}
+				var w http.ResponseWriter = a
+				if !adopts {
+					w = a.ResponseRecorder
+				}
+				res := response(cmp.Or(tt.status, 200), "abc", append([]string{"Content-Length", "3", "Connection", "X-Hop", "X-Hop", "a", "X-A", "1"}, tt.more...)...)
+				res.ContentLength = 3
+				shared, before := res.Header, res.Header.Clone()
+				tt.o.RequestTarget = "/"
+				result, err := forward.Forward(w, httptest.NewRequest("GET", "/", nil), answering(func() *http.Response { return res }), &tt.o)
+				is.NoErr(err)
+				is.Equal(shared, before)
+				is.Equal(result.Header["X-Hop"], nil)
+			})
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 type answer struct {
 	*relay
 	res           *http.Response
+	inPlace       bool      // the Header of res is that of the ResponseWriter, which adopts headers
 	bodyless      bool      // has no body, whatever the head says (RFC 9112, section 6.3)
 	headOnly      bool      // neither body nor trailers follow the target's head
 	hasLength     bool      // the target sent a Content-Length
@@ -45,7 +46,9 @@ func (y *relay) passAnswer(res *http.Response) error {
 	if res.StatusCode == http.StatusUpgradeRequired && canUpgrade(y.r) {
 		required = res.Header["Upgrade"]
 	}
-	fields := removeHopByHop(res.Header)
+	header, inPlace := y.headerFor(res)
+	fields := copyEndToEnd(header, res.Header)
+	res.Header = header
 	if fields.hasLocation {
 		location.Rewrite(res.Header, y.o.Origin, y.o.Prefix, y.o.RewritePaths)
 	}
@@ -58,7 +61,7 @@ func (y *relay) passAnswer(res *http.Response) error {
 		fields.contentType = res.Header["Content-Type"]
 	}
 	y.result.Header = res.Header
-	a := answer{relay: y, res: res, upgrades: required}
+	a := answer{relay: y, res: res, inPlace: inPlace, upgrades: required}
 	a.bodyless = y.r.Method == http.MethodHead ||
 		res.StatusCode == http.StatusNoContent || res.StatusCode == http.StatusNotModified
 	a.headOnly = a.bodyless || res.Body == http.NoBody
@@ -67,6 +70,9 @@ func (y *relay) passAnswer(res *http.Response) error {
 	a.isEventStream = !a.headOnly && field.IsEventStreamType(fields.contentType)
 	if a.isEventStream {
 		if err := checkFlush(y.w); err != nil {
+			if inPlace {
+				clear(header) // the caller answers
+			}
 			return err
 		}
 	}
@@ -74,6 +80,20 @@ func (y *relay) passAnswer(res *http.Response) error {
 		return a.passGRPC()
 	}
 	return a.pass()
+}
+
+// headerFor returns an empty header for the fields of res that are passed on. It is that of
+// the ResponseWriter, so that none has to be made, where nothing else will be in that (see
+// isPlain), and nobody will replace it.
+func (y *relay) headerFor(res *http.Response) (header http.Header, inPlace bool) {
+	status := res.StatusCode
+	if _, adopts := y.w.(headerAdopter); adopts && y.body == nil && y.o.Answer == nil && len(res.Trailer) == 0 &&
+		status != http.StatusUpgradeRequired && status != http.StatusNotModified && len(res.Header["Content-Length"]) > 0 {
+		if header = y.w.Header(); len(header) == 0 {
+			return header, true
+		}
+	}
+	return make(http.Header, len(res.Header)), false
 }
 
 // passGRPC passes on the answer to a gRPC call. If the answer breaks off, the client
@@ -135,7 +155,7 @@ func (y *relay) nameTarget(h http.Header) {
 // writeHead writes the head, which the server buffers until it is flushed or the
 // buffer is full.
 func (a *answer) writeHead() {
-	if w, ok := a.w.(headerAdopter); ok && a.isPlain() {
+	if w, ok := a.w.(headerAdopter); ok && (a.inPlace || a.isPlain()) {
 		w.AdoptHeader(a.res.Header)
 	} else {
 		a.fillHeader(a.w.Header())

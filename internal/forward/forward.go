@@ -44,6 +44,8 @@ import (
 //     Read is assumed to wait.
 //   - BecomeStream() is called before that of Options.Stream.
 //
+// Nobody changes the Header of the answer, which may be shared with other answers.
+//
 // The Exchange returns a 101 when the whole body of the request has been read.
 // The Body of a 101 is an io.ReadWriteCloser. It has a method CloseWrite() error
 // if it can be half-closed.
@@ -304,8 +306,9 @@ func writeInterim(w http.ResponseWriter, r *http.Request, status int, h http.Hea
 	head := w.Header()
 	final := maps.Clone(head)
 	clear(head)
-	addFields(head, h)
-	removeHopByHop(head)
+	passed := make(http.Header, len(h))
+	copyEndToEnd(passed, h)
+	addFields(head, passed)
 	delete(head, "Content-Length") // RFC 9110, section 8.6
 	if r.ProtoMajor == 2 {
 		// When the client resets its stream, WriteHeader returns while a

@@ -80,33 +80,34 @@ type answerFields struct {
 	hasLength   bool     // there is a Content-Length
 	hasLocation bool     // there is a field that location.Rewrite looks at
 	contentType []string // the values of Content-Type
-	connection  []string // those of Connection, which is removed
+	connection  []string // those of Connection, which is not passed on
 }
 
-// removeHopByHop deletes the hop-by-hop fields from the header of an answer, and the
-// proxy's own. It looks at each field once, and returns what it has seen of the others.
-func removeHopByHop(h http.Header) (rest answerFields) {
-	for name, values := range h {
+// copyEndToEnd copies the fields of an answer's header to the header to, which is empty: all
+// but the hop-by-hop ones and the proxy's own. The values are shared. It looks at each field
+// once, and returns what it has seen.
+func copyEndToEnd(to, from http.Header) (seen answerFields) {
+	for name, values := range from {
 		switch name {
 		case "Content-Length":
-			rest.hasLength = true
+			seen.hasLength = true
 		case "Content-Type":
-			rest.contentType = values
+			seen.contentType = values
 		case "Connection":
-			rest.connection = values
-			delete(h, name)
+			seen.connection = values
+			continue
 		default:
 			if kindOf(name) == hopByHop || name == hopHeader {
-				delete(h, name)
-			} else if location.Concerns(name) {
-				rest.hasLocation = true
+				continue
 			}
+			seen.hasLocation = seen.hasLocation || location.Concerns(name)
 		}
+		to[name] = values
 	}
-	if removeConnectionFields(h, rest.connection) {
-		return removeHopByHop(h) // what has been seen may be gone
+	if removeConnectionFields(to, seen.connection) {
+		seen.contentType = to["Content-Type"] // a length stays, and no location is not rewritten
 	}
-	return rest
+	return seen
 }
 
 // requireUpgrade sets Upgrade in the header h of a 426, the answer to r, to the

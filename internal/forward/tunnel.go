@@ -51,8 +51,9 @@ func (y *relay) switchProtocols(res *http.Response, asked string) error {
 	if y.body != nil && !y.body.isComplete() {
 		return errors.New("switching protocols: the request is not complete") // the client would go on with its body
 	}
-	removeHopByHop(res.Header)
-	y.result.Header = res.Header
+	header := make(http.Header, len(res.Header))
+	copyEndToEnd(header, res.Header)
+	y.result.Header = header
 	client, buffered, err := y.rc.Hijack()
 	if errors.Is(err, http.ErrNotSupported) {
 		inner, _ := unwrapped(y.w)
@@ -65,8 +66,8 @@ func (y *relay) switchProtocols(res *http.Response, asked string) error {
 	defer t.end(io.EOF)
 	y.result.Status = res.StatusCode
 	head := y.w.Header()
-	y.nameTarget(res.Header)
-	addFields(head, res.Header)
+	y.nameTarget(header)
+	addFields(head, header)
 	if err := writeSwitchingHead(buffered.Writer, head, protocol); err != nil {
 		return t.end(err)
 	}

@@ -76,8 +76,8 @@ type exchange struct {
 // The answer's body must be closed; any goroutine may do so, and that ends its
 // Read or WriteTo with the reason Cut. Its WriteTo is the cheapest way to pass
 // it on. The body of a 101 is an [io.ReadWriteCloser] that has CloseWrite. The
-// Header is as sent, less Transfer-Encoding and Trailer; it may be changed, but not the
-// slices of values in it, which other answers share. Status is empty.
+// Header is as sent, less Transfer-Encoding and Trailer; other answers may share it, so
+// nobody may change it. Status is empty.
 //
 // Every error is an [*Error], those of the body as well.
 func (p *Pool) Exchange(r *http.Request, requestTarget string, header field.View, interim func(status int, h http.Header)) (*http.Response, error) {

@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"bytes"
-	"maps"
 	"net/http"
 	"net/textproto"
 	"slices"
@@ -17,7 +16,7 @@ import (
 // asked often says the same again, but for a date that is another each second.
 type lastHead struct {
 	text   string      // as it came, up to the empty line and with it; "": it was not plain
-	header http.Header // what text says, for others to have copies of; nil: that has come only once
+	header http.Header // what text says
 
 	// What it says besides.
 	status   int
@@ -29,9 +28,9 @@ type lastHead struct {
 	limit    time.Duration // for how long it may be idle then
 }
 
-// parse reads the head at the start of p, which ends with h.text. It returns a header of
-// its own whose values are shared. It reports false unless the whole head is there, with
-// each field on a line and nothing that calls for a closer look. Nearly all heads are
+// parse reads the head at the start of p, which ends with h.text. It returns a header that
+// other answers share, and nobody changes. It reports false unless the whole head is there,
+// with each field on a line and nothing that calls for a closer look. Nearly all heads are
 // like that.
 func (h *lastHead) parse(p []byte) (http.Header, bool) {
 	if n := len(h.text); n == 0 || len(p) < n || string(p[:n]) != h.text {
@@ -39,30 +38,23 @@ func (h *lastHead) parse(p []byte) (http.Header, bool) {
 		if end == -1 {
 			return nil, false
 		}
-		h.text, h.header = string(p[:end+len("\r\n\r\n")]), nil
-		return h.parseText()
-	}
-	if h.header == nil {
-		header, ok := h.parseText()
-		if !ok {
+		h.text = string(p[:end+len("\r\n\r\n")])
+		if !h.parseText() {
+			h.text = ""
 			return nil, false
 		}
-		for name, values := range header {
-			header[name] = slices.Clip(values) // whoever appends to them has others then
-		}
-		h.header = header
 	}
-	return maps.Clone(h.header), true
+	return h.header, true
 }
 
 // parseText is parse for the head that is h.text.
-func (h *lastHead) parseText() (http.Header, bool) {
+func (h *lastHead) parseText() (ok bool) {
 	line, fields, _ := strings.Cut(h.text, "\n")
 	if !h.parseStatusLine(line) {
-		return nil, false
+		return false
 	}
-	header, ok := parsePlain(strings.TrimSuffix(fields, "\r\n"))
-	return header, ok && h.frame(header) == nil
+	h.header, ok = parsePlain(strings.TrimSuffix(fields, "\r\n"))
+	return ok && h.frame(h.header) == nil
 }
 
 // parsePlain returns the fields in text, unless one calls for a closer look. It makes three
@@ -80,7 +72,7 @@ func parsePlain(text string) (http.Header, bool) {
 		}
 		values[i] = field.TrimSpace(value)
 		if others, again := h[name]; again {
-			h[name] = append(others, values[i])
+			h[name] = slices.Clip(append(others, values[i])) // whoever appends to them has others then
 			continue
 		}
 		h[name] = values[i : i+1 : i+1]

@@ -15,9 +15,9 @@ import (
 	"github.com/shahnk19/parachute/internal/upstream"
 )
 
-// What is done to the header of one answer is not seen in another, although the target
-// says the same each time.
-func TestAnswersWithTheSameHeadHaveHeadersOfTheirOwn(t *testing.T) {
+// Answers with the same head share their header. To append to its values, which changes no
+// header, is not seen in another.
+func TestAnswersWithTheSameHeadHaveTheSameFields(t *testing.T) {
 	is := is.New(t)
 	const one = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-A: 1\r\nset-cookie: a=1\r\nSet-Cookie: b=2\r\nSet-Cookie: c=3\r\n\r\n"
 	other := strings.Replace(one, "X-A: 1", "X-A: 2", 1)
@@ -51,8 +51,6 @@ func TestAnswersWithTheSameHeadHaveHeadersOfTheirOwn(t *testing.T) {
 		is.Equal(res.Header, http.Header{"Content-Length": {"0"}, "X-A": {value}, "Set-Cookie": {"a=1", "b=2", "c=3"}})
 		ours := fmt.Sprint("ours=", i)
 		cookies[ours] = append(res.Header["Set-Cookie"], ours)
-		res.Header.Set("X-A", "changed")
-		res.Header.Del("Content-Length")
 	}
 	is.Equal(g.dials(), 1)
 	for ours, all := range cookies {
