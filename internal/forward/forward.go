@@ -158,7 +158,8 @@ var (
 //
 // What is sent shares the values in r.Header, which nobody may change before the request
 // is done. Those in w.Header() are w's own, unless w has a method AdoptHeader(http.Header),
-// which takes the answer's header over as it is and does not change it.
+// which takes the answer's header over as it is and does not change it: then nobody changes
+// the values there either.
 func Forward(w http.ResponseWriter, r *http.Request, exchange Exchange, o *Options) (result Result, err error) {
 	y := relays.Get().(*relay)
 	y.w, y.rc, y.r, y.o = w, *http.NewResponseController(w), r, *o
